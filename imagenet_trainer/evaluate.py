@@ -26,13 +26,14 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
     An epoch that was scored before, with the same parameters and pictures, is not scored again.
     """
+    from imagenet_trainer.engines import Devices
     from imagenet_trainer.run import Run, newest_run
     from imagenet_trainer.scoring import load_trained, open_network, set_checkpoint
 
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     epochs = chosen_epochs(run, settings.epochs)
     engine, symbol, checkpoint = open_network(
-        run, epochs[0], settings.gpus, settings.cpus, settings.batch_size
+        run, epochs[0], Devices(settings.gpus, settings.cpus), settings.batch_size
     )
     pictures = open_pictures(settings, run, checkpoint)
     held = epochs[0]  # whose parameters the engine has

@@ -17,6 +17,7 @@ def predict(settings: config.PredictSettings) -> List[List[Tuple[str, str, float
     import numpy as np
 
     from imagenet_trainer.data.augment import EvalTransform
+    from imagenet_trainer.engines import Devices
     from imagenet_trainer.metrics import top_classes
     from imagenet_trainer.run import Run, newest_run
     from imagenet_trainer.scoring import open_network
@@ -25,7 +26,8 @@ def predict(settings: config.PredictSettings) -> List[List[Tuple[str, str, float
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     devices = len(settings.gpus) or settings.cpus
     batch = -(-min(BATCH, len(pictures)) // devices) * devices  # what they can share evenly
-    engine, _, checkpoint = open_network(run, settings.epoch, settings.gpus, settings.cpus, batch)
+    where = Devices(settings.gpus, settings.cpus)
+    engine, _, checkpoint = open_network(run, settings.epoch, where, batch)
     assert checkpoint.preprocessing is not None
     shape = checkpoint.preprocessing.image_shape
     transform = EvalTransform(shape, checkpoint.preprocessing.val_resize)

@@ -1,13 +1,13 @@
 """An engine's answers to a whole set of pictures, each counted exactly once."""
 
-from typing import Any, Iterator, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import numpy as np
 
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.sets import PictureSet
-from imagenet_trainer.engines import Engine, check_parameters, load_symbol, open_engine
+from imagenet_trainer.engines import Devices, Engine, check_parameters, load_symbol, open_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Checkpoint, Preprocessing, Run
@@ -52,7 +52,7 @@ def loader_threads(asked: int, gpus: bool) -> Tuple[int, int]:
 
 
 def open_network(
-    run: Run, epoch: Optional[int], gpus: Sequence[int], cpus: int, batch_size: int
+    run: Run, epoch: Optional[int], devices: Devices, batch_size: int
 ) -> Tuple[Engine, Any, Checkpoint]:
     """A trained network that answers, at the epoch given or the run's newest; its symbol;
     its checkpoint.
@@ -70,9 +70,8 @@ def open_network(
     how = checkpoint.preprocessing
     assert how is not None
     _, height, width = how.image_shape
-    engine = open_engine(
-        symbol, gpus, cpus, (batch_size, height, width, 3), how.rgb_mean, how.rgb_std
-    )
+    shape = (batch_size, height, width, 3)
+    engine = open_engine(symbol, devices, shape, how.rgb_mean, how.rgb_std)
     set_checkpoint(engine, symbol, run, checkpoint)
     return engine, symbol, checkpoint
 

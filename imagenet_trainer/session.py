@@ -18,8 +18,10 @@ from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.sets import PictureSet, open_training_set, open_validation_set
 from imagenet_trainer.engines import (
     Arrays,
+    Devices,
     Engine,
     Optimizer,
+    Training,
     check_parameters,
     open_engine,
     parameter_shapes,
@@ -155,17 +157,21 @@ def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
     _, height, width = settings.image_shape
     return open_engine(
         symbol,
-        settings.gpus,
-        settings.cpus,
+        Devices(
+            settings.gpus,
+            settings.cpus,
+            settings.dtype,
+            settings.kv_store,
+            settings.gc_threshold if settings.gc_type == "2bit" else None,
+        ),
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
-        Optimizer(settings.optimizer, settings.mom, settings.wd),
-        settings.kv_store,
-        settings.gc_threshold if settings.gc_type == "2bit" else None,
-        settings.seed,
-        settings.monitor,
-        settings.dtype,
+        Training(
+            Optimizer(settings.optimizer, settings.mom, settings.wd),
+            settings.seed,
+            settings.monitor,
+        ),
     )
 
 

@@ -5,8 +5,10 @@ import pytest
 
 from imagenet_trainer import metrics
 from imagenet_trainer.engines import (
+    Devices,
     NonFiniteLossError,
     Optimizer,
+    Training,
     mxnet_engine,
     open_engine,
     parameter_shapes,
@@ -31,9 +33,10 @@ def network(batch_norm=False, dropout=0.0):
     return mx.sym.SoftmaxOutput(x, name="softmax")
 
 
-def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, **more):
-    how = Optimizer(optimizer, momentum, 1e-3)
-    engine = open_engine(symbol, (), cpus, (BATCH, SIDE, SIDE, 3), MEAN, STD, how, **more)
+def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, monitor=0, **devices):
+    how = Training(Optimizer(optimizer, momentum, 1e-3), monitor=monitor)
+    where = Devices(cpus=cpus, **devices)
+    engine = open_engine(symbol, where, (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
     engine.set_params(*first_parameters(symbol))
     return engine
 
@@ -160,11 +163,11 @@ def test_new_parameters_replace_all_that_was_computed_from_the_old(batches):
     symbol = network(batch_norm=True)
     images = batches[0][0]
     trained = engine_of(symbol)
-    reused = open_engine(symbol, (), 1, (BATCH, SIDE, SIDE, 3), MEAN, STD)
+    reused = open_engine(symbol, Devices(), (BATCH, SIDE, SIDE, 3), MEAN, STD)
     for part in (batches[:3], batches[3:]):
         params = train(trained, part).get_params()
         reused.set_params(*params)
-        fresh = open_engine(symbol, (), 1, (BATCH, SIDE, SIDE, 3), MEAN, STD)
+        fresh = open_engine(symbol, Devices(), (BATCH, SIDE, SIDE, 3), MEAN, STD)
         fresh.set_params(*params)
         np.testing.assert_array_equal(reused.predict(images), fresh.predict(images))
         np.testing.assert_allclose(reused.predict(images), trained.predict(images), atol=1e-5)
@@ -244,4 +247,4 @@ def test_devices_that_are_not_there():
     with pytest.raises(InputError, match="--gc-type 2bit"):
         engine_of(symbol, 2, compression_threshold=0.5)
     with pytest.raises(InputError, match="--gpus 97: "):
-        open_engine(symbol, (97,), 1, (BATCH, SIDE, SIDE, 3), MEAN, STD)
+        open_engine(symbol, Devices((97,)), (BATCH, SIDE, SIDE, 3), MEAN, STD)

@@ -11,7 +11,7 @@ from imagenet_trainer.config import PredictSettings
 from imagenet_trainer.data.manifest import known_synsets
 from imagenet_trainer.data.recordio import RecordWriter, pack_header
 from imagenet_trainer.data.sets import open_set
-from imagenet_trainer.engines import parameter_shapes
+from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.scoring import answers, open_network
@@ -100,7 +100,7 @@ def test_probabilities_are_those_of_evaluation(prefix, pictures, tmp_path):
             with open(path, "rb") as file:
                 writer.write(number, pack_header(number, number) + file.read())
     packed = open_set("--data-val", str(tmp_path / "val.rec"), "", 1000)
-    engine, _, checkpoint = open_network(Run(prefix), None, (), 1, 8)
+    engine, _, checkpoint = open_network(Run(prefix), None, Devices(), 8)
     parts = list(answers(engine, packed, checkpoint.preprocessing, 1, 0))
     wanted = np.concatenate([probabilities for probabilities, _ in parts])
     places = {name: place for place, (name, _) in enumerate(NAMES)}

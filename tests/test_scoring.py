@@ -9,6 +9,7 @@ from imagenet_trainer import scoring
 from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.recordio import RecordWriter, pack_header
 from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Preprocessing, Run
@@ -76,7 +77,7 @@ def test_threads_beside_the_network():
 def test_a_run_that_has_nothing_to_answer_with(tmp_path):
     model = Run(str(tmp_path / "model"))
     with pytest.raises(InputError, match=r"model-symbol.json: is not there; train first"):
-        open_network(model, None, (), 1, 4)
+        open_network(model, None, Devices(), 4)
     model.write_symbol('{"nodes": []}')
     with pytest.raises(InputError, match=r"model-0002.params: no such checkpoint"):
         load_trained(model, 2)

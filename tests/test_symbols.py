@@ -11,7 +11,7 @@ import pytest
 
 import symbols
 from imagenet_trainer.data.augment import EvalTransform, decode
-from imagenet_trainer.engines import Optimizer, open_engine, parameter_shapes
+from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.mxnet_import import mx
@@ -377,8 +377,10 @@ def test_squeezenet_starts_at_its_published_rate(name, activation):
     for place, file in enumerate(files):
         transform.apply(decode(file.read_bytes()), None, place, images[place])
     symbol = symbols.get_symbol(name, 1000, shape, activation=activation)
-    how = Optimizer("sgd", 0.9, 2e-4)
-    engine = open_engine(symbol, (), 1, images.shape, (123.68, 116.779, 103.939), (1, 1, 1), how)
+    how = Training(Optimizer("sgd", 0.9, 2e-4))
+    engine = open_engine(
+        symbol, Devices(), images.shape, (123.68, 116.779, 103.939), (1, 1, 1), how
+    )
     shapes = parameter_shapes(symbol, shape)
     engine.set_params(*initial_parameters(*shapes, symbols.find(name).initializer, 0))
     losses = []

@@ -16,16 +16,37 @@ Shapes = Dict[str, Tuple[int, ...]]
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Where a symbol runs, in what numbers, and how gradients of several devices are added up."""
+
+    gpus: Tuple[int, ...] = ()  # their numbers; without any, CPUs
+    cpus: int = 1  # data-parallel CPU contexts
+    dtype: str = "float32"  # of convolutions and dense layers
+    kv_store: str = "device"
+    compression_threshold: Optional[float] = None  # of 2-bit gradient compression
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """How parameters move, apart from the learning rate, which every update is told.
 
     sgd (momentum m, weight decay d, rate r, gradient g averaged over the global batch):
-    v <- m v - r (g + d w), w <- w + v. nag and adam as in MXNet's documentation of them.
+    v <- m v - r (g + d w), w <- w + v. nag and adam as in MXNet's documentation of them. Weight
+    decay acts on weights and gammas, on biases and betas never.
     """
 
     name: str  # sgd, nag, adam
     momentum: float
     weight_decay: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What an engine needs beside the symbol to train it."""
+
+    optimizer: Optimizer
+    seed: int = 0  # of the random numbers inside the network (dropout)
+    monitor: int = 0  # every so many updates, log a statistic of every tensor; 0: never
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -67,25 +88,16 @@ class Engine(Protocol):
 
 def open_engine(
     symbol: Any,
-    gpus: Sequence[int],
-    cpus: int,
+    devices: Devices,
     batch_shape: Tuple[int, int, int, int],
     mean: Sequence[float],
     std: Sequence[float],
-    optimizer: Optional[Optimizer] = None,
-    kv_store: str = "device",
-    compression_threshold: Optional[float] = None,
-    seed: int = 0,
-    monitor: int = 0,
-    dtype: str = "float32",
+    training: Optional[Training] = None,
 ) -> Engine:
     """The engine for these devices; parameters as in MXNetEngine, the only one so far."""
     from imagenet_trainer.engines.mxnet_engine import MXNetEngine
 
-    return MXNetEngine(
-        symbol, gpus, cpus, batch_shape, mean, std, optimizer, kv_store, compression_threshold,
-        seed, monitor, dtype,
-    )  # fmt: skip
+    return MXNetEngine(symbol, devices, batch_shape, mean, std, training)
 
 
 def load_symbol(text: str, path: str) -> Any:

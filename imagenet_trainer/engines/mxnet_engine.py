@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Arrays, NonFiniteLossError, Optimizer
+from imagenet_trainer.engines import Arrays, Devices, NonFiniteLossError, Optimizer, Training
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
@@ -59,23 +59,15 @@ class MXNetEngine:
     ----------
     symbol
         network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
-    gpus, cpus
-        the GPUs' numbers, or without any the number of data-parallel CPU contexts.
+    devices
+        where it runs. In bfloat16, on CPUs that have instructions for it, parameters, statistics
+        and optimizer state stay float32.
     batch_shape
         (n, h, w, 3): this worker's part of the global batch, split evenly over its devices.
     mean, std
         of red, green and blue, on the scale 0-255.
-    optimizer
+    training
         how parameters move; None for an engine that only predicts.
-    kv_store, compression_threshold
-        how gradients of several devices are added up; 2-bit compression when not None.
-    seed
-        of the random numbers inside the network (dropout).
-    monitor
-        every so many updates, log a statistic of every tensor; 0: never.
-    dtype
-        what convolutions and dense layers compute in: float32, or bfloat16 on CPUs that have
-        instructions for it. Parameters, statistics and optimizer state are float32 always.
 
     Raises InputError for devices that are not there or a batch that they cannot share.
 
@@ -84,22 +76,17 @@ class MXNetEngine:
     def __init__(
         self,
         symbol: "mx.sym.Symbol",
-        gpus: Sequence[int],
-        cpus: int,
+        devices: Devices,
         batch_shape: Tuple[int, int, int, int],
         mean: Sequence[float],
         std: Sequence[float],
-        optimizer: Optional[Optimizer] = None,
-        kv_store: str = "device",
-        compression_threshold: Optional[float] = None,
-        seed: int = 0,
-        monitor: int = 0,
-        dtype: str = "float32",
+        training: Optional[Training] = None,
     ) -> None:
-        contexts = _contexts(gpus, cpus)
+        gpus, kv_store = devices.gpus, devices.kv_store
+        contexts = _contexts(gpus, devices.cpus)
         if kv_store == "nccl" and not gpus:
             raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
-        if compression_threshold is not None and not gpus:
+        if devices.compression_threshold is not None and not gpus:
             # Measured: segmentation faults a few dozen updates later.
             raise InputError(
                 "--gc-type 2bit: MXNet 1.9.1 overwrites memory when it compresses gradients of CPU "
@@ -111,25 +98,26 @@ class MXNetEngine:
                 f"devices; use a multiple of {len(contexts)}"
             )
         self.batch_size = batch_shape[0]
-        self._seed = seed
+        self._seed = training.seed if training else 0
         self._updates = 0
-        self._optimizer = optimizer
+        self._optimizer = training.optimizer if training else None
         self._counts = np.zeros(4)
         self._symbol = normalised(symbol, mean, std)
-        if dtype == "bfloat16":
+        if devices.dtype == "bfloat16":
             self._symbol = in_bfloat16(self._symbol, gpus)
         self._contexts = contexts
         self._batch_shape = batch_shape
-        self._compression = compression_threshold
+        self._compression = devices.compression_threshold
         self._has_answered = False  # since it was bound
         self._module = self._bound_module()
         # One device alone has nothing to add up.
-        self._kvstore = mx.kv.create(kv_store) if optimizer and len(contexts) > 1 else None
+        self._kvstore = mx.kv.create(kv_store) if training and len(contexts) > 1 else None
         self.rank = self._kvstore.rank if self._kvstore else 0
         self.world_size = self._kvstore.num_workers if self._kvstore else 1
-        if optimizer:
-            self._init_optimizer(optimizer)
-        self._monitor = mx.mon.Monitor(monitor, sort=True) if monitor else None
+        if training:
+            self._init_optimizer(training.optimizer)
+        every = training.monitor if training else 0
+        self._monitor = mx.mon.Monitor(every, sort=True) if every else None
         if self._monitor:
             self._module.install_monitor(self._monitor)
 

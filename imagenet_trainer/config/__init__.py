@@ -1,0 +1,29 @@
+"""Every flag once: name, type, default, unit, help, check, and whether a resumed run may change it.
+
+Groups of flags are classes; a command inherits the groups that it takes. `flags` reads them.
+"""
+
+from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
+from imagenet_trainer.config.measuring import BenchmarkSettings
+from imagenet_trainer.config.scoring import EvaluateSettings, PredictSettings
+from imagenet_trainer.config.training import (
+    DeviceSettings,
+    FitSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    RunSettings,
+)
+
+__all__ = [
+    "AugmentSettings",
+    "BenchmarkSettings",
+    "DataSettings",
+    "DeviceSettings",
+    "EvaluateSettings",
+    "FitSettings",
+    "NetworkSettings",
+    "OptimizerSettings",
+    "PredictSettings",
+    "RunSettings",
+    "TrainingDataSettings",
+]

@@ -1,0 +1,155 @@
+"""Flags of training: devices, network, how the parameters move, and the run around it."""
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
+from imagenet_trainer.flags import (
+    integer,
+    integers,
+    number,
+    numbers,
+    option,
+)
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Where the network runs."""
+
+    gpus: Tuple[int, ...] = option(
+        (),
+        "GPUs, e.g. 0 or 0,2,5; without it the CPU",
+        integers(0),
+        metavar="LIST",
+        free=True,
+    )
+    cpus: int = option(
+        1,
+        "data-parallel CPU contexts (without --gpus; more than one is for tests)",
+        integer(1, 64),
+        free=True,
+    )
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Which network."""
+
+    network: str = option("resnet", "its name; a wrong one lists the others")
+    num_layers: Optional[int] = option(
+        None, "its depth, where the family has several (resnet: 50)", integer(1)
+    )
+    activation: str = option("relu", "SqueezeNet's activation function", choices=("relu", "elu"))
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How the parameters move."""
+
+    optimizer: str = option("sgd", "the update rule", choices=("sgd", "nag", "adam"))
+    lr: float = option(0.1, "learning rate; 0.1 suits ResNet at batch 256", number(0, above=True))
+    lr_factor: float = option(0.1, "multiplies the rate at every step", number(0, 1, above=True))
+    lr_step_epochs: Tuple[float, ...] = option(
+        (30.0, 60.0), "epochs at whose start the rate drops", numbers(low=0), metavar="LIST"
+    )
+    warmup_epochs: float = option(
+        0.0, "epochs over which the rate rises from nought, with every optimizer", number(0)
+    )
+    warmup_strategy: str = option(
+        "linear", "the shape of that rise", choices=("linear", "power2", "sqrt")
+    )
+    mom: float = option(0.9, "momentum of sgd and nag", number(0, 1))
+    wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
+    batch_size: int = option(
+        128, "pictures in an update, over all devices of all workers", integer(1)
+    )
+    initializer: str = option(
+        "default",
+        "how parameters begin; default: what the network's paper or its MXNet script says",
+        choices=(
+            "default", "xavier", "msra", "orthogonal", "normal", "uniform", "one", "zero",
+        ),
+    )  # fmt: skip
+    dtype: str = option(
+        "float32",
+        "what convolutions and dense layers compute in; bfloat16 on CPUs that have it, float16 is "
+        "not there yet",
+        choices=("float32", "float16", "bfloat16"),
+    )
+    gc_type: str = option("none", "gradient compression between devices", choices=("none", "2bit"))
+    gc_threshold: float = option(0.5, "its threshold", number(0, above=True))
+    kv_store: str = option(
+        "device",
+        "how gradients are added up",
+        choices=("local", "device", "nccl"),
+        free=True,
+    )
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long, where to, and what is said on the way."""
+
+    num_epochs: int = option(
+        80,
+        "passes over the training pictures",
+        integer(1),
+        free=True,
+    )
+    seed: int = option(0, "every random choice comes from it", integer(0, 2**63 - 1))
+    model_prefix: Optional[str] = option(
+        None,
+        "folder and name of the run's files; by default runs/NETWORK-LAYERS/model. "
+        "A run that is already there is continued",
+        str,
+        metavar="PREFIX",
+        free=True,
+    )
+    load_epoch: Optional[int] = option(
+        None,
+        "continue from this epoch of the run instead of its newest",
+        integer(0),
+        free=True,
+    )
+    save_period: int = option(
+        1,
+        "epochs between numbered checkpoints",
+        integer(1),
+        free=True,
+    )
+    checkpoint_minutes: float = option(
+        10.0,
+        "minutes between checkpoints inside an epoch; 0: none",
+        number(0),
+        free=True,
+    )
+    disp_batches: int = option(
+        20,
+        "batches between log lines",
+        integer(1),
+        free=True,
+    )
+    top_k: int = option(
+        0, "5: also log top_k_accuracy_5 of the training pictures", choices=(0, 5), free=True
+    )
+    loss: str = option(
+        "",
+        "also log this loss of the training pictures",
+        choices=("", "ce"),
+        free=True,
+    )
+    monitor: int = option(
+        0,
+        "every so many batches, log a statistic of every tensor; 0: never",
+        integer(0),
+        free=True,
+    )
+
+
+@dataclass(frozen=True)
+class FitSettings(
+    RunSettings, OptimizerSettings, NetworkSettings, AugmentSettings, TrainingDataSettings,
+    DeviceSettings,
+):  # fmt: skip
+    """Everything that `fit` takes."""
