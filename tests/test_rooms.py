@@ -52,23 +52,24 @@ IMPORTS = {
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
     "data.journal": "data.manifest errors",
-    "data.packing": "data.conversion data.journal data.lists data.manifest data.reading "
-    "data.recordio errors files machine",
-    "data.verify": "data.manifest data.packing data.pictures data.recordio data.shards errors",
-    "data.repair": "data.conversion data.lists data.manifest data.packing data.recordio errors "
-    "files",
-    "data.rehearsal": "data.manifest data.packing data.recordio",
+    "data.packing": "data.journal data.manifest data.pack data.parallel data.recordio errors files",
+    "data.verify": "data.manifest data.parallel data.pictures data.recordio data.shards errors",
+    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel data.recordio "
+    "errors files",
+    "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
-    "data.duplicates": "data.packing data.pictures data.shards",
+    "data.duplicates": "data.parallel data.pictures data.shards",
     "data.checks": "data.duplicates data.lists data.manifest data.recordio data.repair "
     "data.telling data.verify errors files flags machine",
-    "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest "
+    "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
     "files flags",
     "data.labelled": "data.folders data.tars errors",
+    "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
+    "data.parallel": "machine",
     # Graphs.
     "symbols": "errors",
     "symbols.resnet": "errors mxnet_import",
@@ -129,7 +130,7 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.parallel "
     "data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
