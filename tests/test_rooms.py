@@ -34,7 +34,7 @@ IMPORTS = {
     "data.order": "errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
-    "data.augment": "config data.counter errors",
+    "data.augment": "config data.augment_sheet data.counter errors",
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
@@ -70,6 +70,7 @@ IMPORTS = {
     "data.labelled": "data.folders data.tars errors",
     "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
     "data.parallel": "machine",
+    "data.augment_sheet": "config data.augment data.sources errors files flags",
     # Graphs.
     "symbols": "errors",
     "symbols.resnet": "errors mxnet_import",
@@ -135,7 +136,7 @@ LIBRARIES = {
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
-    "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
+    "PIL": "confusion data.augment_sheet data.headers data.pictures demo_pictures explore_page survey",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "mxnet_import",
 }
