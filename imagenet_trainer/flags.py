@@ -75,6 +75,18 @@ def integers(low: int, count: Optional[int] = None) -> Parser:
     return parse_integers
 
 
+def words(*known: str) -> Parser:
+    """Some of the known words with commas between them, each once, in the order given."""
+
+    def parse_words(text: str) -> Tuple[str, ...]:
+        chosen = tuple(dict.fromkeys(text.split(",")))
+        if not set(chosen) <= set(known):
+            raise ValueError(f"must be some of {', '.join(known)} with commas between them")
+        return chosen
+
+    return parse_words
+
+
 def switch(text: str) -> bool:
     """0 or 1, as MXNet's scripts write their switches."""
     if text not in ("0", "1"):
@@ -220,7 +232,8 @@ def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.Argu
         else:
             words["metavar"] = about["metavar"] or "N"
         if isinstance(field.default, tuple) and field.default:
-            words["help"] += f" (default: {','.join(f'{v:g}' for v in field.default)})"
+            values = (one if isinstance(one, str) else f"{one:g}" for one in field.default)
+            words["help"] += f" (default: {','.join(values)})"
             words["help"] += "%(default).0s"
         parser.add_argument(flag_of(field.name), **words)
     return parser

@@ -78,6 +78,7 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
     "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines.deploy": "engines errors mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -112,6 +113,9 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
+    "export": "config data.augment data.sets engines engines.deploy errors files flags metrics "
+    "onnx_file params run scoring",
+    "onnx_file": "errors files",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through
@@ -136,7 +140,10 @@ LIBRARIES = {
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
-    "PIL": "confusion data.augment_sheet data.headers data.pictures demo_pictures explore_page survey",
+    "PIL": "confusion data.augment_sheet data.headers data.pictures demo_pictures explore_page "
+    "survey",
+    "onnx": "onnx_file",
+    "onnxruntime": "onnx_file",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "mxnet_import",
 }
