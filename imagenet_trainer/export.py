@@ -8,10 +8,11 @@ import json
 import os
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -299,5 +300,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("export", body)
 
 
+def call(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """From Python: `export(to="onnx")` returns the card."""
+    return export(flags.settings_of(config.ExportSettings, values))
+
+
+callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,7 +14,7 @@ IMPORTS = {
     # Words and small tools, which everybody may use.
     "": "",
     "errors": "",
-    "flags": "",
+    "flags": "errors",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
     "config.measuring": "flags",
@@ -92,10 +92,10 @@ IMPORTS = {
     "session": "config data.augment data.order data.sets engines errors flags initializers "
     "mxnet_import run schedule symbols",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
-    "run scoring session",
-    "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
-    "predict": "config data.augment engines errors files flags metrics run scoring",
+    "fit": "benchmarks.train config data.loader engines errors flags interrupts library logs "
+    "metrics run scoring session",
+    "evaluate": "config confusion data.sets engines errors files flags library metrics run scoring",
+    "predict": "config data.augment engines errors files flags library metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
@@ -113,9 +113,10 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines engines.deploy errors files flags metrics "
-    "onnx_file params run scoring",
+    "export": "config data.augment data.sets engines engines.deploy errors files flags library "
+    "metrics onnx_file params run scoring",
     "onnx_file": "errors files",
+    "library": "",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through
