@@ -23,9 +23,11 @@ from imagenet_trainer.engines import (
     Optimizer,
     Training,
     check_parameters,
+    join_workers,
     open_engine,
     parameter_shapes,
 )
+from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.initializers import initial_parameters
@@ -82,17 +84,18 @@ class Session:
         self.run.close()
 
     def save(self, epoch: Optional[int], progress: Progress) -> None:
-        """Write a checkpoint; refuse one with infinite or undefined numbers in it."""
-        if self.engine.rank:
-            return
+        """Write a checkpoint; refuse one with infinite or undefined numbers in it.
+
+        All workers call it, for each has a part of the state; the first one writes.
+        """
         arg, aux = self.engine.get_params()
+        state = self.engine.get_state()
         check_finite({**arg, **aux}, progress)
-        self.run.save(
-            Checkpoint(
-                arg, aux, progress, self.engine.get_state(), self.preprocessing, self.train.classes
-            ),
-            epoch,
-        )
+        if self.engine.rank == 0:
+            self.run.save(
+                Checkpoint(arg, aux, progress, state, self.preprocessing, self.train.classes),
+                epoch,
+            )
 
 
 def open_session(settings: FitSettings) -> Session:
@@ -107,6 +110,7 @@ def open_session(settings: FitSettings) -> Session:
 
 
 def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Session:
+    workers = join_workers(devices_of(settings))
     train = open_training_set(settings)
     val = open_validation_set(settings, train.classes, train.path)
     order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
@@ -130,7 +134,7 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         where = run.prefix if epoch is None else str(run.params_path(epoch))
         check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
         _check_classes(checkpoint, train)
-    engine = open_training_engine(settings, symbol)
+    engine = open_training_engine(settings, symbol, workers)
     progress = _hand_over(checkpoint, engine, settings, len(train))
     if engine.rank == 0:
         run.write_symbol(symbol.tojson())
@@ -152,18 +156,26 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     )  # fmt: skip
 
 
-def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
-    """The engine that these settings describe."""
+def devices_of(settings: FitSettings) -> Devices:
+    """Where these settings train."""
+    return Devices(
+        settings.gpus,
+        settings.cpus,
+        settings.dtype,
+        settings.kv_store,
+        settings.gc_threshold if settings.gc_type == "2bit" else None,
+    )
+
+
+def open_training_engine(
+    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
+) -> Engine:
+    """The engine that these settings describe, with the workers that were joined for it."""
     _, height, width = settings.image_shape
+    devices = devices_of(settings)
     return open_engine(
         symbol,
-        Devices(
-            settings.gpus,
-            settings.cpus,
-            settings.dtype,
-            settings.kv_store,
-            settings.gc_threshold if settings.gc_type == "2bit" else None,
-        ),
+        devices,
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
@@ -172,6 +184,7 @@ def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
             settings.seed,
             settings.monitor,
         ),
+        workers or join_workers(devices),
     )
 
 

@@ -74,8 +74,10 @@ IMPORTS = {
     "symbols.resnet": "errors mxnet_import",
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
-    "engines": "engines.mxnet_engine errors mxnet_import",
-    "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.workers errors machine mxnet_import",
+    "engines.mxnet_workers": "errors mxnet_import",
+    "engines.workers": "",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -86,8 +88,8 @@ IMPORTS = {
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
     "scoring": "data.augment data.loader data.sets engines errors machine run",
-    "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "mxnet_import run schedule symbols",
+    "session": "config data.augment data.order data.sets engines engines.workers errors flags "
+    "initializers mxnet_import run schedule symbols",
     # Command lines.
     "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
     "run scoring session",

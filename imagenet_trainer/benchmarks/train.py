@@ -44,8 +44,8 @@ def synthetic(settings: FitSettings) -> int:
     engine.set_params(*first_parameters(settings, network, symbol))
     random = np.random.default_rng(settings.seed)
     _, height, width = settings.image_shape
-    images = random.integers(0, 256, (settings.batch_size, height, width, 3), np.uint8)
-    labels = random.integers(0, classes, settings.batch_size)
+    images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
+    labels = random.integers(0, classes, engine.batch_size)
     with RunLog(None, engine.rank, settings.top_k, settings.loss) as log:
         for interval in range(INTERVALS):
             began = time.perf_counter()
