@@ -77,7 +77,7 @@ IMPORTS = {
     "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
     "engines.mxnet_engine": "engines engines.workers errors machine mxnet_import",
     "engines.mxnet_workers": "errors mxnet_import",
-    "engines.workers": "",
+    "engines.workers": "errors",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -88,11 +88,12 @@ IMPORTS = {
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
     "scoring": "data.augment data.loader data.sets engines errors machine run",
+    "agreement": "engines interrupts",
     "session": "config data.augment data.order data.sets engines engines.workers errors flags "
     "initializers mxnet_import run schedule symbols",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
-    "run scoring session",
+    "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
+    "interrupts logs metrics run scoring session",
     "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",

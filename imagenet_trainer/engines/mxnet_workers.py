@@ -32,6 +32,8 @@ class KVStoreWorkers:
                 "--kv-store device"
             )
         self.kvstore = mx.kv.create(kind)
+        # MXNet's default lets a worker that failed wait for ever for the others.
+        self._meet_before_exit(False)
         self.world_size: int = self.kvstore.num_workers
         self.rank: int = int(environment.get(RANK, self.kvstore.rank))
         self._sums: Dict[int, str] = {}  # a key for each length
@@ -39,7 +41,6 @@ class KVStoreWorkers:
         if 0 <= self.rank < self.world_size:
             present[self.rank] = 1
         if not (self.sum(present) == 1).all():
-            self.leave()
             raise InputError(
                 f"{RANK} {self.rank}: the {self.world_size} workers must have the numbers 0 to "
                 f"{self.world_size - 1}; leave it to tools/launch.py"
@@ -47,6 +48,8 @@ class KVStoreWorkers:
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Add float64 (k,) of all workers: the servers do, as they add gradients."""
+        if not len(values):
+            return np.zeros(0)
         key = self._sums.get(len(values))
         if key is None:
             key = self._sums[len(values)] = f"sum of {len(values)}"
@@ -58,6 +61,10 @@ class KVStoreWorkers:
         self.kvstore.pull(key, result)
         return result.asnumpy()
 
-    def leave(self) -> None:
-        """Let this process end without waiting for the others, who may never come."""
-        mx.base.check_call(mx.base._LIB.MXKVStoreSetBarrierBeforeExit(self.kvstore.handle, 0))
+    def part(self) -> None:
+        """All work is done: wait for the others when the process ends; the last stops servers."""
+        self._meet_before_exit(True)
+
+    def _meet_before_exit(self, meet: bool) -> None:
+        set_barrier = mx.base._LIB.MXKVStoreSetBarrierBeforeExit
+        mx.base.check_call(set_barrier(self.kvstore.handle, int(meet)))
