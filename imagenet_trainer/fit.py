@@ -130,8 +130,9 @@ def finish_epoch(
     from imagenet_trainer.run import Progress
 
     settings, number = session.settings, progress.epoch + 1
-    log.trained(progress.epoch, progress.scores, progress.seconds)
-    log.validated(progress.epoch, scores)
+    if session.engine.rank == 0:  # the counts are those of all workers
+        log.trained(progress.epoch, progress.scores, progress.seconds)
+        log.validated(progress.epoch, scores)
     session.history.append(history_row(session, progress, scores))
     following = Progress(epoch=number, update=progress.update)
     if session.engine.rank == 0:
@@ -177,7 +178,7 @@ def train(settings: config.FitSettings) -> int:
         session = open_session(settings)
         path, rank = session.run.log_path, session.engine.rank
         with closing(session), RunLog(path, rank, settings.top_k, settings.loss) as log:
-            for note in session.notes:
+            for note in session.notes if rank == 0 else ():
                 log.say(note)
             if session.progress.epoch >= settings.num_epochs:
                 log.say(

@@ -129,6 +129,7 @@ def option(
     metavar: Optional[str] = None,
     positional: str = "",
     free: bool = False,
+    short: str = "",
 ) -> Any:
     """Describe one flag of a settings class.
 
@@ -145,6 +146,8 @@ def option(
         "one" or "many" makes it an argument instead of a flag.
     free
         a resumed run may change it, because it does not touch the numbers of the run.
+    short
+        another name of the flag, such as -n.
 
     """
     metadata = {
@@ -154,6 +157,7 @@ def option(
         "metavar": metavar,
         "positional": positional,
         "free": free,
+        "short": short,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -206,11 +210,12 @@ def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.Argu
                 choices=about["choices"] or None,
             )
             continue
+        names = [*filter(None, [about["short"]]), flag_of(field.name)]
         words: dict = {"help": about["help"], "default": field.default, "dest": field.name}
         if field.default in (None, "", ()):
             words["help"] += "%(default).0s"  # keeps "(default: None)" away
         if isinstance(field.default, bool) and about["parse"] is None:
-            parser.add_argument(flag_of(field.name), action="store_true", **words)
+            parser.add_argument(*names, action="store_true", **words)
             continue
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
@@ -222,7 +227,7 @@ def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.Argu
         if isinstance(field.default, tuple) and field.default:
             words["help"] += f" (default: {','.join(f'{v:g}' for v in field.default)})"
             words["help"] += "%(default).0s"
-        parser.add_argument(flag_of(field.name), **words)
+        parser.add_argument(*names, **words)
     return parser
 
 

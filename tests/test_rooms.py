@@ -17,6 +17,7 @@ IMPORTS = {
     "flags": "",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
+    "config.launching": "flags",
     "config.measuring": "flags",
     "config.scoring": "config.training flags",
     "config.training": "config.data flags",
@@ -92,6 +93,13 @@ IMPORTS = {
     "session": "config data.augment data.order data.sets engines engines.workers errors flags "
     "initializers mxnet_import run schedule symbols",
     # Command lines.
+    "launch": "",
+    "launch.addresses": "errors",
+    "launch.main": "config.launching errors flags launch.addresses launch.plan "
+    "launch.supervise",
+    "launch.member": "errors launch.addresses launch.plan machine",
+    "launch.plan": "errors",
+    "launch.supervise": "launch.plan",
     "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
     "interrupts logs metrics run scoring session",
     "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
@@ -104,6 +112,7 @@ IMPORTS = {
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
+    "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
     "benchmarks.loader": "*",
@@ -139,7 +148,7 @@ LIBRARIES = {
     "matplotlib": "explore_figures",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
     "tqdm": "data.telling evaluate explore logs",
-    "subprocess": "mxnet_import",
+    "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 
