@@ -25,7 +25,8 @@ IMPORTS = {
     "params": "errors files",
     "interrupts": "",
     "machine": "",
-    "mxnet_import": "errors machine",
+    "cuda_wheels": "",
+    "mxnet_import": "cuda_wheels errors machine",
     "assets": "",
     # Pure functions of numbers and arrays.
     "metrics": "",
@@ -99,6 +100,7 @@ IMPORTS = {
     "launch.supervise",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
+    "launch.serving": "cuda_wheels errors",
     "launch.supervise": "launch.plan",
     "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
     "interrupts logs metrics run scoring session",
