@@ -6,7 +6,14 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Arrays, Devices, NonFiniteLossError, Optimizer, Training
+from imagenet_trainer.engines import (
+    Arrays,
+    Devices,
+    Mix,
+    NonFiniteLossError,
+    Optimizer,
+    Training,
+)
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
@@ -153,7 +160,13 @@ class MXNetEngine:
 
     # --- training ------------------------------------------------------------------------------
 
-    def train_batch(self, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> None:
+    def train_batch(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        learning_rate: float,
+        mix: Optional[Mix] = None,
+    ) -> None:
         """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,).
 
         Raises NonFiniteLossError before the update when the loss is infinite or not a number. The
