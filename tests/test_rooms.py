@@ -77,8 +77,12 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
-    "engines.mxnet_engine": "engines engines.workers errors machine mxnet_import",
+    "engines.average": "engines engines.workers mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets "
+    "engines.workers errors machine mxnet_import",
     "engines.mxnet_workers": "errors mxnet_import",
+    "engines.optimizers": "engines mxnet_import",
+    "engines.targets": "engines errors mxnet_import",
     "engines.workers": "errors",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
