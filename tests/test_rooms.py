@@ -17,6 +17,7 @@ IMPORTS = {
     "flags": "errors",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
+    "config.launching": "flags",
     "config.measuring": "flags",
     "config.scoring": "config.training flags",
     "config.training": "config.data flags",
@@ -24,7 +25,8 @@ IMPORTS = {
     "params": "errors files",
     "interrupts": "",
     "machine": "",
-    "mxnet_import": "errors machine",
+    "cuda_wheels": "",
+    "mxnet_import": "cuda_wheels errors machine",
     "assets": "",
     # Pure functions of numbers and arrays.
     "metrics": "",
@@ -76,8 +78,14 @@ IMPORTS = {
     "symbols.resnet": "errors mxnet_import",
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
-    "engines": "engines.mxnet_engine errors mxnet_import",
-    "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
+    "engines.average": "engines engines.workers mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets "
+    "engines.workers errors machine mxnet_import",
+    "engines.mxnet_workers": "errors mxnet_import",
+    "engines.optimizers": "engines mxnet_import",
+    "engines.targets": "engines errors mxnet_import",
+    "engines.workers": "errors",
     "engines.deploy": "engines errors mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
@@ -89,11 +97,19 @@ IMPORTS = {
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
     "scoring": "data.augment data.loader data.sets engines errors machine run",
-    "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "mxnet_import run schedule symbols",
+    "agreement": "engines interrupts",
+    "session": "config data.augment data.order data.sets engines engines.workers errors flags "
+    "initializers mxnet_import run schedule symbols",
+    "launch": "",
+    "launch.addresses": "errors",
+    "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
+    "launch.member": "errors launch.addresses launch.plan machine",
+    "launch.plan": "errors",
+    "launch.serving": "cuda_wheels errors",
+    "launch.supervise": "launch.plan",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts library logs "
-    "metrics run scoring session",
+    "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
+    "interrupts library logs metrics run scoring session",
     "evaluate": "config confusion data.sets engines errors files flags library metrics run scoring",
     "predict": "config data.augment engines errors files flags library metrics run scoring",
     "doctor": "errors machine mxnet_import",
@@ -104,6 +120,7 @@ IMPORTS = {
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
+    "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
     "benchmarks.loader": "*",
@@ -146,7 +163,7 @@ LIBRARIES = {
     "onnx": "onnx_file",
     "onnxruntime": "onnx_file",
     "tqdm": "data.telling evaluate explore logs",
-    "subprocess": "mxnet_import",
+    "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 
