@@ -108,9 +108,16 @@ class Run:
         """The confusion matrix over the epochs."""
         return self.folder / "confusion.gif"
 
-    def confusion_path(self, epoch: int, suffix: str) -> Path:
-        """The matrix of one epoch: picture (.png) or counts (.npz)."""
-        return self.folder / f"confusion-{epoch:04d}{suffix}"
+    def confusion_path(self, epoch: int, suffix: str, name: str = "") -> Path:
+        """The matrix of one epoch: picture (.png) or counts (.npz).
+
+        `name` is that of the set of pictures, as in evaluation.json; none for the run's own.
+        """
+        return self.folder / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
+
+    def answers_path(self, epoch: int, name: str = "") -> Path:
+        """What the network of one epoch said of each picture of the set of that name."""
+        return self.folder / f"answers-{epoch:04d}{name and '-' + name}.npz"
 
     def params_path(self, epoch: Optional[int]) -> Path:
         """Parameters after that epoch; None: the newest inside an epoch."""

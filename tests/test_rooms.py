@@ -79,6 +79,7 @@ IMPORTS = {
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
+    "answers": "files metrics",
     "confusion": "files",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
