@@ -24,6 +24,7 @@ IMPORTS = {
     "params": "errors files",
     "interrupts": "",
     "machine": "",
+    "bar": "",
     "mxnet_import": "errors machine",
     "assets": "",
     # Pure functions of numbers and arrays.
@@ -38,6 +39,7 @@ IMPORTS = {
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
+    "data.files": "data.augment data.views errors files",
     "data.folders": "data.tars errors files",
     "data.lists": "data.folders data.tars errors files",
     "data.manifest": "data.lists errors files",
@@ -94,7 +96,11 @@ IMPORTS = {
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign "
     "errors machine run",
     "results": "answers confusion data.sets data.views files numbers run",
-    "scorer": "answering answers config data.sets data.views engines machine results run scoring",
+    "scorer": "answering answers bar config data.sets data.views engines machine results run "
+    "scoring",
+    "naming": "answering config data.files data.views engines errors run scoring",
+    "latency": "data.files naming",
+    "submission": "errors metrics naming",
     "comparison": "answers errors intervals run scorer",
     "session": "config data.augment data.order data.sets engines errors flags initializers "
     "mxnet_import run schedule symbols",
@@ -102,7 +108,7 @@ IMPORTS = {
     "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
     "run scoring session",
     "evaluate": "comparison config confusion errors flags numbers run scorer",
-    "predict": "config data.augment engines errors files flags metrics run scoring",
+    "predict": "bar config data.files errors files flags latency metrics naming run submission",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
@@ -141,13 +147,13 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
-    "data.pictures session survey",
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
+    "data.packing data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
-    "tqdm": "data.telling explore logs scorer",
+    "tqdm": "bar data.telling explore logs",
     "subprocess": "mxnet_import",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
