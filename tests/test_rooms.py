@@ -112,13 +112,14 @@ IMPORTS = {
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading "
-    "benchmarks.train config errors flags",
+    "benchmark": "benchmarks.evaluation benchmarks.loader benchmarks.pack benchmarks.picture "
+    "benchmarks.reading benchmarks.train config errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.evaluation": "*",
     "benchmarks.loader": "*",
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
