@@ -29,6 +29,7 @@ from typing import (
     Tuple,
     Type,
     TypeVar,
+    Union,
     cast,
 )
 
@@ -153,10 +154,11 @@ def option(
     parse: Optional[Parser] = None,
     *,
     choices: Sequence[Any] = (),
-    metavar: Optional[str] = None,
+    metavar: Union[str, Tuple[str, ...], None] = None,
     positional: str = "",
     free: bool = False,
     short: str = "",
+    words: int = 0,
 ) -> Any:
     """Describe one flag of a settings class.
 
@@ -175,6 +177,8 @@ def option(
         a resumed run may change it, because it does not touch the numbers of the run.
     short
         another name of the flag, such as -n.
+    words
+        the flag takes so many values, each of them a str.
 
     """
     metadata = {
@@ -185,6 +189,7 @@ def option(
         "positional": positional,
         "free": free,
         "short": short,
+        "words": words,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -257,7 +262,9 @@ def parser_of(
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
         words["type"] = _argument_type(about["parse"] or type(field.default))
-        if about["choices"]:
+        if about["words"]:
+            words.update(nargs=about["words"], type=str, metavar=about["metavar"])
+        elif about["choices"]:
             words["choices"] = about["choices"]
         else:
             words["metavar"] = about["metavar"] or "N"

@@ -25,6 +25,7 @@ IMPORTS = {
     "params": "errors files",
     "interrupts": "",
     "machine": "",
+    "bar": "",
     "cuda_wheels": "",
     "mxnet_import": "cuda_wheels errors machine",
     "assets": "",
@@ -40,6 +41,7 @@ IMPORTS = {
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
+    "data.files": "data.augment data.views errors files",
     "data.folders": "data.tars errors files",
     "data.lists": "data.folders data.tars errors files",
     "data.manifest": "data.lists errors files",
@@ -65,6 +67,7 @@ IMPORTS = {
     "data.telling data.verify errors files flags machine",
     "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
+    "data.views": "data.augment",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
@@ -79,6 +82,7 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
+    "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
     "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets "
     "engines.workers errors machine mxnet_import",
@@ -90,13 +94,25 @@ IMPORTS = {
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
+    "answers": "files metrics",
+    "intervals": "",
+    "numbers": "answers intervals metrics",
     "confusion": "files",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
     "explore_figures": "data.channels",
     "explore_page": "data.channels data.sources explore_figures files survey",
+    "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
-    "scoring": "data.augment data.loader data.sets engines errors machine run",
+    "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
+    "machine run",
+    "results": "answers confusion data.sets data.views files numbers run",
+    "scorer": "answering answers bar config data.sets data.views engines machine results run "
+    "scoring",
+    "naming": "answering config data.files data.views engines errors run scoring",
+    "latency": "data.files naming",
+    "submission": "errors metrics naming",
+    "comparison": "answers errors intervals run scorer",
     "agreement": "engines interrupts",
     "session": "config data.augment data.order data.sets engines engines.workers errors flags "
     "initializers mxnet_import run schedule symbols",
@@ -110,19 +126,21 @@ IMPORTS = {
     # Command lines.
     "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
     "interrupts library logs metrics run scoring session",
-    "evaluate": "config confusion data.sets engines errors files flags library metrics run scoring",
-    "predict": "config data.augment engines errors files flags library metrics run scoring",
+    "evaluate": "comparison config confusion errors flags library numbers run scorer",
+    "predict": "bar config data.files errors files flags latency library metrics naming run "
+    "submission",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading "
-    "benchmarks.train config errors flags",
+    "benchmark": "benchmarks.evaluation benchmarks.loader benchmarks.pack benchmarks.picture "
+    "benchmarks.reading benchmarks.train config errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.evaluation": "*",
     "benchmarks.loader": "*",
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
@@ -143,6 +161,8 @@ NEVER_KNOWS = {
     "symbols": "config files data engines run session fit",
     "engines": "data run files params symbols logs session fit",
     "metrics": "files config data engines run mxnet_import",
+    "intervals": "files config data engines run mxnet_import",
+    "numbers": "config data engines run mxnet_import",
     "schedule": "files config data engines run mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
@@ -153,8 +173,8 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.parallel "
-    "data.pictures session survey",
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
+    "data.parallel data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
@@ -162,7 +182,7 @@ LIBRARIES = {
     "survey",
     "onnx": "onnx_file",
     "onnxruntime": "onnx_file",
-    "tqdm": "data.telling evaluate explore logs",
+    "tqdm": "bar data.telling explore logs",
     "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")

@@ -5,7 +5,12 @@ Groups of flags are classes; a command inherits the groups that it takes. `flags
 
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings
-from imagenet_trainer.config.scoring import EvaluateSettings, ExportSettings, PredictSettings
+from imagenet_trainer.config.scoring import (
+    EvaluateSettings,
+    ExportSettings,
+    PredictSettings,
+    ViewSettings,
+)
 from imagenet_trainer.config.training import (
     DeviceSettings,
     FitSettings,
@@ -27,4 +32,5 @@ __all__ = [
     "PredictSettings",
     "RunSettings",
     "TrainingDataSettings",
+    "ViewSettings",
 ]
