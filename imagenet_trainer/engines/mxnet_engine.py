@@ -32,6 +32,34 @@ def normalised(
     return symbol(data=planes)
 
 
+def max_norms(symbol: "mx.sym.Symbol") -> Dict[str, float]:
+    """How long the rows of a weight may be, by its name: the symbol's `__max_norm__` attributes.
+
+    A row is what goes into one unit: the constraint of Srivastava et al. 2014 ("Dropout", section
+    5.1), acted on after every update.
+    """
+    attributes = symbol.attr_dict()
+    return {
+        name: float(attributes[name]["__max_norm__"])
+        for name in symbol.list_arguments()
+        if "__max_norm__" in attributes.get(name, {})
+    }
+
+
+def converted_to_bfloat16(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
+    """MXNet's conversion; where it fails, with Concat in float32.
+
+    MXNet lets a Concat take whatever type comes, and then cannot convert a network that joins a
+    convolution's bfloat16 with the float32 of a scaled residual (Inception-ResNet).
+    """
+    amp = mixed_precision()
+    try:
+        return amp.convert_symbol(symbol, target_dtype="bfloat16")
+    except mx.base.MXNetError:
+        in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "Concat"]
+        return amp.convert_symbol(symbol, target_dtype="bfloat16", fp32_ops=in_float32)
+
+
 def in_bfloat16(symbol: "mx.sym.Symbol", gpus: Sequence[int]) -> "mx.sym.Symbol":
     """Casts around the operators that gain by bfloat16; parameters stay float32.
 
@@ -44,7 +72,7 @@ def in_bfloat16(symbol: "mx.sym.Symbol", gpus: Sequence[int]) -> "mx.sym.Symbol"
             "--dtype bfloat16: this CPU has no instructions for it (avx512_bf16 or amx_bf16), it "
             "would be slower than float32; leave it away"
         )
-    converted = mixed_precision().convert_symbol(symbol, target_dtype="bfloat16")
+    converted = converted_to_bfloat16(symbol)
     nodes = converted.get_internals()
     for name in (*converted.list_arguments(), *converted.list_auxiliary_states()):
         if name != "data":
@@ -102,6 +130,7 @@ class MXNetEngine:
         self._updates = 0
         self._optimizer = training.optimizer if training else None
         self._counts = np.zeros(4)
+        self._max_norms = max_norms(symbol)
         self._symbol = normalised(symbol, mean, std)
         if devices.dtype == "bfloat16":
             self._symbol = in_bfloat16(self._symbol, gpus)
@@ -172,11 +201,22 @@ class MXNetEngine:
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
         self._module.update()
+        self._constrain()
         self._updates += 1
         self._counts += (len(labels), *hits)
         if self._monitor:
             for update, name, value in self._monitor.toc():
                 _LOG.info("Batch: %7d %30s %s", update, name, value)
+
+    def _constrain(self) -> None:
+        """Shorten the rows of weights that the symbol gives a `__max_norm__` to that length."""
+        for name, longest in self._max_norms.items():
+            for executor in self._executors():
+                weight = executor.arg_dict[name]
+                rows = weight.reshape((weight.shape[0], -1))
+                length = mx.nd.norm(rows, axis=1, keepdims=True)
+                # A row of nought has a length of nought, and nothing to shorten.
+                rows[:] = rows * mx.nd.minimum(1, longest / mx.nd.maximum(length, _TINY))
 
     def _count(self, batch: "mx.io.DataBatch") -> List["mx.nd.NDArray"]:
         """(rank-1 hits, rank-5 hits, summed loss) on each device, not waited for."""
