@@ -4,7 +4,7 @@ Every family is a module of this package: its paper on top, what it does differe
 its sizes, a builder below. This registry knows the names and, as data, what is best known about
 each network; it imports a family, and with it MXNet, only when a graph is built.
 
-A new family is a module with a `get_symbol` and a line in `_FAMILIES`.
+A new family is a module with a `get_symbol` and a line in `families.FAMILIES`.
 """
 
 import difflib
@@ -15,19 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
 
 from imagenet_trainer.errors import InputError
+from symbols.families import ALIASES, FAMILIES, GLUONCV, GLUONCV_SIZES, HE_NORMAL, MSRA
 
 if TYPE_CHECKING:
     import mxnet as mx
 
-# He et al. 2015 (arXiv:1502.01852, section 2.2): a variance of 2 / fan-in. MXNet's own ImageNet
-# scripts start nearly every network from it.
-HE_NORMAL = {"name": "xavier", "rnd_type": "gaussian", "factor_type": "in", "magnitude": 2}
-# Of SqueezeNet's published training (Caffe): a variance of 1 / fan-in, and a small last layer. With
-# twice the variance and no BatchNorm, pictures of +-128 make the first losses 80 and the next nan.
-SQUEEZENET = {
-    "name": "xavier", "rnd_type": "uniform", "factor_type": "in", "magnitude": 3,
-    "except": {"conv10_weight": {"name": "normal", "sigma": 0.01}},
-}  # fmt: skip
+
+__all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "names"]
 
 
 @dataclass(frozen=True)
@@ -43,57 +37,27 @@ class Network:
     takes_activation: bool
 
 
-@dataclass(frozen=True)
-class _Family:
-    """What a name stands for, or a name with one of `depths` or `more_depths` behind it."""
-
-    module: str
-    image_shape: Tuple[int, int, int]
-    initializer: Mapping[str, Any]
-    build_options: Mapping[str, Any]
-    takes_activation: bool = False
-    default_depth: Optional[int] = None
-    depths: Tuple[int, ...] = ()
-    more_depths: Tuple[int, ...] = ()  # too many to list
-    depths_in_words: str = ""
-
-
-_IMAGENET = (3, 224, 224)
-_FAMILIES = {
-    "resnet": _Family(
-        "resnet", _IMAGENET, HE_NORMAL, {},
-        default_depth=50,
-        depths=(18, 34, 50, 101, 152, 200, 269, 20, 32, 44, 56, 110, 164),
-        more_depths=(*range(8, 164, 6), *range(164, 1002, 9)),
-        depths_in_words="18, 34, 50, 101, 152, 200 and 269, and for pictures up to 28 pixels high "
-        "6n+2 below 164 (20, 32, 44, 56, 110) or 9n+2 from there to 1001",
-    ),
-    "squeezenet1.0": _Family(
-        "squeezenet", _IMAGENET, SQUEEZENET, {"version": "1.0"}, takes_activation=True
-    ),
-    "squeezenet1.1": _Family(
-        "squeezenet", _IMAGENET, SQUEEZENET, {"version": "1.1"}, takes_activation=True
-    ),
-}  # fmt: skip
-_ALIASES = {"squeezenet": "squeezenet1.0"}  # the paper's
-
-
 def names() -> List[str]:
     """The names to choose from; `resnet` takes more depths than are worth listing."""
     found: List[str] = []
-    for name, family in _FAMILIES.items():
-        found += [name, *(f"{name}{depth}" for depth in family.depths)]
-    return found + list(_ALIASES)
+    for name, family in FAMILIES.items():
+        stem, dash, variant = name.partition("-")
+        found += [name, *(f"{stem}{depth}{dash}{variant}" for depth in family.depths)]
+    return found + list(ALIASES)
 
 
 def find(network: str, num_layers: Optional[int] = None) -> Network:
     """The network that `--network` and `--num-layers` name.
 
-    The depth may stand in either: `resnet` with 50, `resnet50`, `resnet-50`. Raises InputError for
-    a name that is none, with the nearest; for two depths; for a depth that the family lacks.
+    The depth may stand in either: `resnet` with 50, `resnet50`, `resnet-50`; of a variant also as
+    GluonCV writes it: `resnet-v1b` with 50, `resnet-v1b-50`, `resnet50_v1b`. `gluoncv/NAME` is
+    GluonCV's network of that name, which is looked up when its graph is built. Raises InputError
+    for a name that is none, with the nearest; for two depths; for a depth that the family lacks.
     """
+    if network.startswith(GLUONCV):
+        return _of_gluoncv(network, num_layers)
     name, depth = _parts(network)
-    family = _FAMILIES[name]
+    family = FAMILIES[name]
     if not family.depths:
         if num_layers is not None:
             raise InputError(f"--num-layers {num_layers}: {network} has one depth; leave it away")
@@ -105,7 +69,8 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
         depth = num_layers if depth is None else depth
         depth = family.default_depth if depth is None else depth
         if depth not in family.depths + family.more_depths:
-            raise InputError(f"--num-layers {depth}: {name} has {family.depths_in_words}")
+            depths = family.depths_in_words or ", ".join(map(str, family.depths))
+            raise InputError(f"--num-layers {depth}: {name} has {depths}")
     return Network(
         name=f"{name}-{depth}" if depth else name,
         family=family.module,
@@ -120,7 +85,7 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
 def get_symbol(
     network: str,
     num_classes: int,
-    image_shape: Tuple[int, ...] = _IMAGENET,
+    image_shape: Tuple[int, ...] = (3, 224, 224),
     num_layers: Optional[int] = None,
     activation: str = "relu",
 ) -> "mx.sym.Symbol":
@@ -140,20 +105,40 @@ def get_symbol(
     return family.get_symbol(num_classes, image_shape, **options)
 
 
+def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
+    name = network[len(GLUONCV) :].lower()
+    if num_layers is not None:
+        raise InputError(f"--num-layers {num_layers}: {network} says its depth; leave it away")
+    size = next((s for start, s in GLUONCV_SIZES.items() if name.startswith(start)), 224)
+    return Network(
+        name=GLUONCV + name,
+        family="gluoncv_zoo",
+        num_layers=None,
+        image_shape=(3, size, size),
+        initializer=MSRA,
+        build_options={"name": name},
+        takes_activation=False,
+    )
+
+
 def _parts(network: str) -> Tuple[str, Optional[int]]:
-    """Name in the registry and depth, if it stands behind it."""
-    name, depth = _ALIASES.get(network, network), None
-    if name not in _FAMILIES:
-        behind = re.fullmatch(r"(.*?)-?([0-9]+)", network)
-        if behind:
-            name, depth = behind[1], int(behind[2])
-    family = _FAMILIES.get(name)
-    if family is None or (depth is not None and depth not in family.depths + family.more_depths):
-        raise InputError(
-            f"--network {network}: no such network; {_nearest(network)}there are "
-            f"{', '.join(names())}"
-        )
-    return name, depth
+    """Name in the registry and depth, if it stands behind it or before its variant."""
+    word = network.replace("_", "-")
+    if ALIASES.get(word, word) in FAMILIES:
+        return ALIASES.get(word, word), None
+    behind = re.fullmatch(r"(.*?)-?([0-9]+)", word)
+    between = re.fullmatch(r"([a-z]+)-?([0-9]+)-(.+)", word)
+    for name, depth in (
+        (behind[1], int(behind[2])) if behind else ("", 0),
+        (f"{between[1]}-{between[3]}", int(between[2])) if between else ("", 0),
+    ):
+        name = ALIASES.get(name, name)
+        if name in FAMILIES and depth in FAMILIES[name].depths + FAMILIES[name].more_depths:
+            return name, depth
+    raise InputError(
+        f"--network {network}: no such network; {_nearest(network)}there are "
+        f"{', '.join([*FAMILIES, *ALIASES])}, gluoncv/NAME; see docs/networks.md"
+    )
 
 
 def _nearest(network: str) -> str:

@@ -14,10 +14,16 @@ or not always as in the papers:
 - pictures of 29 to 32 pixels take the ImageNet depths behind a 3x3 first convolution.
 """
 
+import functools
 from typing import List, Tuple
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.mxnet_import import mx
+from symbols import layers
+from symbols.layers import convolution
+
+# With the constants of the published checkpoints.
+batch_norm = functools.partial(layers.batch_norm, eps=2e-5)
 
 # Depth: units in each stage, for pictures higher than 28 pixels. From 50 on with bottlenecks.
 UNITS = {
@@ -83,21 +89,6 @@ def residual_unit(
         x = convolution(x, f"{name}_conv{number}", filters, kernel, step)
     # Named, because MXNet's own number for it depends on what was built before.
     return mx.sym.elemwise_add(x, shortcut, name=f"{name}_plus")
-
-
-def batch_norm(x: mx.sym.Symbol, name: str, fix_gamma: bool = False) -> mx.sym.Symbol:
-    """BatchNorm with the constants of the published checkpoints."""
-    return mx.sym.BatchNorm(x, fix_gamma=fix_gamma, eps=2e-5, momentum=0.9, name=name)
-
-
-def convolution(
-    x: mx.sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1
-) -> mx.sym.Symbol:
-    """Convolution without bias, padded to keep the size at stride 1."""
-    return mx.sym.Convolution(
-        x, num_filter=filters, kernel=(kernel, kernel), stride=(stride, stride),
-        pad=(kernel // 2, kernel // 2), no_bias=True, name=name,
-    )  # fmt: skip
 
 
 def _stages(num_layers: int, height: int) -> Tuple[List[int], List[int], bool]:

@@ -248,3 +248,47 @@ def test_devices_that_are_not_there():
         engine_of(symbol, 2, compression_threshold=0.5)
     with pytest.raises(InputError, match="--gpus 97: "):
         open_engine(symbol, Devices((97,)), (BATCH, SIDE, SIDE, 3), MEAN, STD)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_rows_are_kept_at_their_max_norm(batches, cpus):
+    def with_max_norm(attributes):
+        weight = mx.sym.var("fc_weight", attr=attributes)
+        x = mx.sym.Flatten(mx.sym.Variable("data"))
+        x = mx.sym.FullyConnected(x, weight=weight, num_hidden=CLASSES, name="fc")
+        return mx.sym.SoftmaxOutput(x, name="softmax")
+
+    free, bound = (
+        engine_of(with_max_norm(attributes), cpus) for attributes in ({}, {"__max_norm__": "1.04"})
+    )
+    before = first_parameters(with_max_norm({}))[0]["fc_weight"]
+    images, labels = batches[0]
+    for engine in (free, bound):
+        engine.train_batch(images, labels, 0.01)
+    unbound = free.get_params()[0]["fc_weight"].astype(np.float64)
+    lengths = np.linalg.norm(unbound, axis=1, keepdims=True)
+    assert (lengths > 1.04).any() and (lengths < 1.04).any()
+    wanted = np.where(lengths > 1.04, unbound * 1.04 / lengths, unbound)
+    found = bound.get_params()[0]["fc_weight"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert not np.array_equal(found, before)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+def test_bfloat16_where_a_concat_meets_both_types(batches):
+    """The float32 of a scaled residual beside a convolution's bfloat16, as in Inception-ResNet."""
+
+    def convolution(x, name):
+        return mx.sym.Convolution(x, kernel=(1, 1), num_filter=4, name=name)
+
+    x = convolution(mx.sym.Variable("data"), "conv0")
+    x = mx.sym.elemwise_add(x, convolution(x, "conv1") * 0.1)
+    pooled = mx.sym.Pooling(x, kernel=(1, 1), pool_type="max")
+    x = mx.sym.Concat(convolution(x, "conv2"), pooled, dim=1)
+    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    symbol = mx.sym.SoftmaxOutput(x, name="softmax")
+    losses = [
+        train(engine_of(symbol, dtype=dtype), batches).read_counts()[3]
+        for dtype in ("float32", "bfloat16")
+    ]
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)

@@ -15,18 +15,11 @@ from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.mxnet_import import mx
+from symbols.families import FAMILIES
 
 nn = mx.gluon.nn
 zoo = mx.gluon.model_zoo.vision
 FACTS = json.loads((Path(__file__).parent / "facts" / "resnet_v2_parameters.json").read_text())
-NAMES = symbols.names()
-SMALL_ONLY = (20, 32, 44, 56, 110, 164)
-
-
-def image_shape_of(name):
-    """The network's own picture size; 28 pixels for the depths that only small pictures have."""
-    network = symbols.find(name)
-    return (3, 28, 28) if network.num_layers in SMALL_ONLY else network.image_shape
 
 
 def shapes_of(symbol, image_shape, batch=1):
@@ -69,21 +62,7 @@ def executor_of(symbol, image_shape, batch=2, grad_req="null"):
     return executor, arg, aux
 
 
-# --- every network ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_output_names_and_json(name):
-    image_shape = image_shape_of(name)
-    symbol = symbols.get_symbol(name, 12, image_shape)
-    _, _, out = shapes_of(symbol, image_shape, batch=3)
-    assert symbol.list_outputs() == ["softmax_output"] and out == [(3, 12)]
-    again = mx.sym.load_json(symbol.tojson())
-    assert again.list_arguments() == symbol.list_arguments()
-    assert again.list_auxiliary_states() == symbol.list_auxiliary_states()
-    assert again.tojson() == symbol.tojson()
-    # Built twice, and whatever was built before, it is the same text: runs compare it.
-    assert symbols.get_symbol(name, 12, image_shape).tojson() == symbol.tojson()
+# --- ResNet-v2 and SqueezeNet; what all networks share is in test_networks.py -------------------
 
 
 @pytest.mark.parametrize("depth", FACTS)
@@ -100,12 +79,10 @@ def test_resnet_is_that_of_the_published_checkpoints(depth):
 
 
 # The papers' own counts, in millions: 2015, table 6, for 20 to 110 layers, and 2016, table 4, for
-# 164 and 1001; SqueezeNet's are those of the authors' published weights.
+# 164 and 1001.
 @pytest.mark.parametrize(
     "name, classes, image_shape, count, within",
     [
-        ("squeezenet1.0", 1000, (3, 224, 224), 1_248_424, 0),
-        ("squeezenet1.1", 1000, (3, 224, 224), 1_235_496, 0),
         ("resnet20", 10, (3, 28, 28), 0.27e6, 0.01e6),
         ("resnet32", 10, (3, 28, 28), 0.46e6, 0.01e6),
         ("resnet44", 10, (3, 28, 28), 0.66e6, 0.01e6),
@@ -291,13 +268,33 @@ def test_dropout_is_one_half_before_the_last_convolution():
         ("resnet1001", None, "resnet-1001"),
         ("squeezenet", None, "squeezenet1.0"),
         ("squeezenet1.1", None, "squeezenet1.1"),
+        ("resnet-v1", None, "resnet-v1-50"),
+        ("resnet-v1b", 18, "resnet-v1b-18"),
+        ("resnet50_v1", None, "resnet-v1-50"),
+        ("resnet-50-v1b", None, "resnet-v1b-50"),
+        ("resnext", 101, "resnext-101"),
+        ("resnext50_32x4d", None, "resnext-50"),
+        ("resnext-101-64x4d", None, "resnext-64x4d-101"),
+        ("densenet201", None, "densenet-201"),
+        ("inceptionv3", None, "inception-v3"),
+        ("inception-7", None, "inception-7"),
+        ("mobilenet1.0", None, "mobilenet"),
+        ("mobilenetv2_0.5", None, "mobilenetv2-0.5"),
+        ("vgg", 19, "vgg-19"),
+        ("vgg16_bn", None, "vgg-bn-16"),
+        ("gluoncv/resnet18_v1b", None, "gluoncv/resnet18_v1b"),
     ],
 )
 def test_find(network, num_layers, name):
     found = symbols.find(network, num_layers)
     assert found.name == name
     assert symbols.find(found.name) == found
-    assert found.image_shape == (3, 224, 224)
+    assert found.image_shape == (3, 299, 299) if "inception" in name else (3, 224, 224)
+
+
+def test_every_listed_name_is_found():
+    for name in symbols.names():
+        assert symbols.find(name).name == symbols.find(symbols.find(name).name).name
 
 
 @pytest.mark.parametrize(
@@ -315,6 +312,10 @@ def test_find(network, num_layers, name):
         ("resnet", 5, "--num-layers 5: resnet has 18, 34, 50"),
         ("resnet", 0, "--num-layers 0: resnet has 18, 34, 50"),
         ("squeezenet", 18, "--num-layers 18: squeezenet has one depth"),
+        ("densenet", 100, "--num-layers 100: densenet has 121, 161, 169, 201"),
+        ("resnet20_v1", None, "--network resnet20_v1: no such network; did you mean resnet"),
+        ("mobilenet0.3", None, "did you mean mobilenet0."),
+        ("gluoncv/vgg16", 16, "--num-layers 16: gluoncv/vgg16 says its depth"),
     ],
 )
 def test_wrong_names_are_refused(network, num_layers, message):
@@ -347,7 +348,7 @@ def test_a_misspelt_option_is_an_error():
 
 
 def test_every_depth_of_the_registry_can_be_built_at_some_size():
-    family = symbols._FAMILIES["resnet"]
+    family = FAMILIES["resnet"]
     resnet = importlib.import_module("symbols.resnet")
     for depth in family.depths + family.more_depths:
         fits = []

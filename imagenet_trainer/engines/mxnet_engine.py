@@ -14,6 +14,7 @@ from imagenet_trainer.engines import (
     Training,
 )
 from imagenet_trainer.engines.average import MovingAverage
+from imagenet_trainer.engines.max_norm import max_norms, shorten
 from imagenet_trainer.engines.optimizers import (
     frozen,
     init_optimizer,
@@ -50,6 +51,20 @@ def normalised(
     return symbol(data=planes)
 
 
+def converted_to_bfloat16(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
+    """MXNet's conversion; where it fails, with Concat in float32.
+
+    MXNet lets a Concat take whatever type comes, and then cannot convert a network that joins a
+    convolution's bfloat16 with the float32 of a scaled residual (Inception-ResNet).
+    """
+    amp = mixed_precision()
+    try:
+        return amp.convert_symbol(symbol, target_dtype="bfloat16")
+    except mx.base.MXNetError:
+        in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "Concat"]
+        return amp.convert_symbol(symbol, target_dtype="bfloat16", fp32_ops=in_float32)
+
+
 def in_bfloat16(symbol: "mx.sym.Symbol", gpus: Sequence[int]) -> "mx.sym.Symbol":
     """Casts around the operators that gain by bfloat16; parameters stay float32.
 
@@ -62,7 +77,7 @@ def in_bfloat16(symbol: "mx.sym.Symbol", gpus: Sequence[int]) -> "mx.sym.Symbol"
             "--dtype bfloat16: this CPU has no instructions for it (avx512_bf16 or amx_bf16), it "
             "would be slower than float32; leave it away"
         )
-    converted = mixed_precision().convert_symbol(symbol, target_dtype="bfloat16")
+    converted = converted_to_bfloat16(symbol)
     nodes = converted.get_internals()
     for name in (*converted.list_arguments(), *converted.list_auxiliary_states()):
         if name != "data":
@@ -124,6 +139,7 @@ class MXNetEngine:
         self._optimizer = training.optimizer if training else None
         self._frozen = frozen(self._optimizer) if self._optimizer else []
         self._counts = np.zeros(4)
+        self._max_norms = max_norms(symbol)
         _, height, width, _ = batch_shape
         self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
         if self._frozen:
@@ -209,6 +225,7 @@ class MXNetEngine:
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
         self._module.update()
+        shorten(self._executors(), self._max_norms)
         if self._average:
             self._average.update(self._executors())
         self._updates += 1

@@ -1,0 +1,105 @@
+"""What three or more families are built from.
+
+Every function takes a symbol of shape (batch, channels, height, width) and the name of the layer,
+which its parameters begin with.
+"""
+
+from typing import Tuple, Union
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.mxnet_import import mx
+
+Size = Union[int, Tuple[int, int]]  # one number for both, or (height, width)
+
+
+def convolution(
+    x: mx.sym.Symbol, name: str, filters: int, kernel: Size, stride: int = 1, pad: Size = -1,
+    groups: int = 1, bias: bool = False,
+) -> mx.sym.Symbol:  # fmt: skip
+    """Convolution; without `pad` it is padded to keep the size at stride 1."""
+    height, width = _pair(kernel)
+    margins = (height // 2, width // 2) if pad == -1 else _pair(pad)
+    return mx.sym.Convolution(
+        x, num_filter=filters, kernel=(height, width), stride=(stride, stride), pad=margins,
+        num_group=groups, no_bias=not bias, name=name,
+    )  # fmt: skip
+
+
+def batch_norm(
+    x: mx.sym.Symbol, name: str, eps: float = 1e-5, fix_gamma: bool = False
+) -> mx.sym.Symbol:
+    """BatchNorm whose moving statistics keep 0.9 of themselves; 1e-5 is Gluon's epsilon."""
+    return mx.sym.BatchNorm(x, fix_gamma=fix_gamma, eps=eps, momentum=0.9, name=name)
+
+
+def relu(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+    """Rectifier."""
+    return mx.sym.Activation(x, act_type="relu", name=name)
+
+
+def max_pool(
+    x: mx.sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0, partial: bool = False
+) -> mx.sym.Symbol:
+    """Max pooling; `partial` windows at the right and bottom edge count too, as in Caffe."""
+    return _pool(x, name, "max", kernel, stride, pad, partial)
+
+
+def mean_pool(x: mx.sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0) -> mx.sym.Symbol:
+    """Mean pooling; padding counts as zeros."""
+    return _pool(x, name, "avg", kernel, stride, pad, False)
+
+
+def mean_of_planes(x: mx.sym.Symbol, name: str = "pool1") -> mx.sym.Symbol:
+    """(batch, channels): global mean pooling."""
+    x = mx.sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name=name)
+    return mx.sym.Flatten(x, name="flatten0")
+
+
+def dense(x: mx.sym.Symbol, name: str, units: int) -> mx.sym.Symbol:
+    """(batch, units), with bias; x may have any shape behind the batch."""
+    return mx.sym.FullyConnected(x, num_hidden=units, name=name)
+
+
+def classifier(x: mx.sym.Symbol, num_classes: int, name: str = "fc1") -> mx.sym.Symbol:
+    """(batch, features) to the network's output `softmax`, (batch, num_classes)."""
+    return mx.sym.SoftmaxOutput(dense(x, name, num_classes), name="softmax")
+
+
+def sigmoid_classifier(x: mx.sym.Symbol, num_classes: int, name: str) -> mx.sym.Symbol:
+    """As `classifier`, but two classes are told apart by one logit z, as a sigmoid does.
+
+    softmax([-z/2, z/2]) is [1 - sigmoid(z), sigmoid(z)] and its cross-entropy the binary one: the
+    same parameters, loss and gradients, behind the output that every other network has.
+    """
+    if num_classes != 2:
+        return classifier(x, num_classes, name)
+    logit = dense(x, name, 1)
+    halves = [scaled(logit, scalar, f"{name}_{side}") for scalar, side in ((-0.5, 0), (0.5, 1))]
+    return mx.sym.SoftmaxOutput(mx.sym.Concat(*halves, dim=1, name=f"{name}_both"), name="softmax")
+
+
+def scaled(x: mx.sym.Symbol, scalar: float, name: str) -> mx.sym.Symbol:
+    """Times a number that is not learned."""
+    return mx.sym._internal._mul_scalar(x, scalar=scalar, name=name)
+
+
+def check_size(image_shape: Tuple[int, ...], least: int, network: str) -> None:
+    """InputError for pictures of which nothing would be left before the last layer."""
+    if min(image_shape[1:]) < least:
+        raise InputError(
+            f"--image-shape {','.join(map(str, image_shape))}: {network} needs {least} pixels or "
+            "more each way"
+        )
+
+
+def _pool(
+    x: mx.sym.Symbol, name: str, kind: str, kernel: int, stride: int, pad: int, partial: bool
+) -> mx.sym.Symbol:
+    return mx.sym.Pooling(
+        x, kernel=(kernel, kernel), stride=(stride, stride), pad=(pad, pad), pool_type=kind,
+        pooling_convention="full" if partial else "valid", name=name,
+    )  # fmt: skip
+
+
+def _pair(size: Size) -> Tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
