@@ -76,6 +76,10 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
     "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines.torch_arithmetic": "engines.torch_operators",
+    "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators errors",
+    "engines.torch_modes": "",
+    "engines.torch_operators": "",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
