@@ -75,9 +75,15 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
-    "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines.average": "engines mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets errors "
+    "machine mxnet_import",
+    "engines.optimizers": "engines mxnet_import",
+    "engines.targets": "engines errors mxnet_import",
+    # The same, on PyTorch.
     "engines.torch_arithmetic": "engines.torch_operators",
-    "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators errors",
+    "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
+    "errors",
     "engines.torch_modes": "",
     "engines.torch_operators": "",
     # What a run leaves: files, lines, pictures.

@@ -4,7 +4,7 @@ This room's door: what an engine offers, and which one runs on which devices. An
 from a symbol, devices, an optimizer description and a batch shape.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
@@ -30,23 +30,64 @@ class Devices:
 class Optimizer:
     """How parameters move, apart from the learning rate, which every update is told.
 
-    sgd (momentum m, weight decay d, rate r, gradient g averaged over the global batch):
-    v <- m v - r (g + d w), w <- w + v. nag and adam as in MXNet's documentation of them. Weight
-    decay acts on weights and gammas, on biases and betas never.
+    With rate r, momentum m, weight decay d, and g the gradient averaged over the global batch and
+    then clipped:
+
+    sgd: v <- m v - r (g + d w), w <- w + v.
+    nag: the same v, w <- w + m v - r (g + d w) (Nesterov's momentum, Sutskever et al. 2013).
+    adam: h = g + d w, clipped only now; a <- .9 a + .1 h, b <- .999 b + .001 h^2,
+    w <- w - r sqrt(1 - .999^t) / (1 - .9^t) a / (sqrt(b) + 1e-8) (Kingma and Ba 2014).
+    lbsgd: sgd with r times |w| / sqrt(|g|^2 + d |w|^2), kept in [0.01, 100], for each parameter
+    (layer-wise adaptive rates, You et al. 2017, arXiv:1708.03888), g before it is clipped.
+
+    Weight decay acts on weights and gammas, on biases and betas never.
     """
 
-    name: str  # sgd, nag, adam
+    name: str  # sgd, nag, adam, lbsgd
     momentum: float
     weight_decay: float
+    clip_gradient: Optional[float] = None  # each element of g is kept in [-this, this]
+    decay_gammas: bool = True  # False: weight decay acts on weights only
+    # r of a parameter is multiplied by its factor, 1 if it has none. 0 freezes it: it gets no
+    # gradient and stays what it is. A BatchNorm whose beta, and gamma if it learns one, are frozen
+    # normalises with its moving statistics, which stay too: what is frozen is a fixed function.
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What an engine needs beside the symbol to train it."""
+    """What an engine needs beside the symbol to train it.
+
+    The target of an image is a distribution over the k classes: its label, or with mixup `Mix`'s
+    two labels; then label smoothing e (Szegedy et al. 2015, arXiv:1512.00567, section 7) makes
+    (1 - e) target + e / k of it.
+    """
 
     optimizer: Optimizer
     seed: int = 0  # of the random numbers inside the network (dropout)
     monitor: int = 0  # every so many updates, log a statistic of every tensor; 0: never
+    label_smoothing: float = 0.0  # [0, 1)
+    mixup: bool = False  # every train_batch brings a Mix
+    # Parts in which a batch is computed, one after the other, to need less memory. Gradients are
+    # added up: the update is that of the whole batch, except that BatchNorm normalises each part
+    # by itself, and its moving statistics move once for each part.
+    accumulate: int = 1
+    # Of an exponential moving average of parameters and moving statistics, kept on the device:
+    # after the first update a copy of them, after each later one this times itself plus the rest
+    # of them (Polyak and Juditsky 1992). 0: none. It is in get_state as `average:arg:NAME` and
+    # `average:aux:NAME`; get_params gives what is trained.
+    average_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What the images of a batch are mixed of (mixup, Zhang et al. 2017, arXiv:1710.09412).
+
+    Image i is to `shares[i]` of its own label and to 1 - shares[i] of `labels[i]`.
+    """
+
+    labels: np.ndarray  # int64 (n,)
+    shares: np.ndarray  # float32 (n,), in [0, 1]
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -64,11 +105,24 @@ class Engine(Protocol):
     rank: int
     world_size: int
 
-    def train_batch(self, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> None:
-        """One update; NonFiniteLossError before it if the loss is not finite."""
+    def train_batch(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        learning_rate: float,
+        mix: Optional[Mix] = None,
+    ) -> None:
+        """One update; NonFiniteLossError before it if the loss is not finite.
+
+        uint8 (n, h, w, 3), int64 (n,); `mix` where Training says mixup, and only there.
+        """
 
     def read_counts(self) -> Tuple[int, int, int, float]:
-        """Images, rank-1 hits, rank-5 hits, summed loss since the last call."""
+        """Images, rank-1 hits, rank-5 hits, summed loss since the last call.
+
+        The loss is the cross-entropy with the targets that are trained on; a hit is one of the
+        label with the larger share, of an image's own where both have a half.
+        """
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes)."""
