@@ -24,6 +24,8 @@ class Devices:
     dtype: str = "float32"  # of convolutions and dense layers
     kv_store: str = "device"
     compression_threshold: Optional[float] = None  # of 2-bit gradient compression
+    engine: str = "auto"  # auto, mxnet, torch
+    compile: str = "auto"  # torch.compile: on, off, auto (where it helps: on GPUs)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,15 @@ def open_engine(
     std: Sequence[float],
     training: Optional[Training] = None,
 ) -> Engine:
-    """The engine for these devices; parameters as in MXNetEngine, the only one so far."""
+    """The engine for these devices: MXNetEngine or TorchEngine, as `choose_engine` says."""
+    from imagenet_trainer.engines.choice import choose_engine
+
+    if choose_engine(devices).engine == "torch":
+        from imagenet_trainer.engines.torch_engine import TorchEngine
+        from imagenet_trainer.engines.torch_workers import join
+
+        workers = join(devices) if training else None
+        return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
     from imagenet_trainer.engines.mxnet_engine import MXNetEngine
 
     return MXNetEngine(symbol, devices, batch_shape, mean, std, training)

@@ -61,7 +61,8 @@ class Network:
     aux: Dict[str, torch.Tensor]
     statistics: Tuple[Statistic, ...]
     fixed: Tuple[str, ...]  # gammas that are 1 whatever they were set to
-    multipliers: Mapping[str, Tuple[float, float]]  # of rate and weight decay, as the symbol says
+    # Of rate and weight decay, where the symbol says them (`__lr_mult__`, `__wd_mult__`).
+    multipliers: Mapping[str, Tuple[Optional[float], Optional[float]]]
     has_loss: bool  # whether some SoftmaxOutput says what to train for
 
 
@@ -122,9 +123,10 @@ def _identifier(name: str) -> str:
     return re.sub(r"\W", lambda found: f"_x{ord(found[0]):x}_", name)
 
 
-def _multipliers(node: Mapping[str, Any]) -> Tuple[float, float]:
-    attributes = node.get("attrs", {})
-    return float(attributes.get("__lr_mult__", 1)), float(attributes.get("__wd_mult__", 1))
+def _multipliers(node: Mapping[str, Any]) -> Tuple[Optional[float], Optional[float]]:
+    said = [node.get("attrs", {}).get(name) for name in ("__lr_mult__", "__wd_mult__")]
+    rate, decay = (None if word is None else float(word) for word in said)
+    return rate, decay
 
 
 class _Translation:
