@@ -74,18 +74,28 @@ IMPORTS = {
     "symbols.resnet": "errors mxnet_import",
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
-    "engines": "engines.mxnet_engine errors mxnet_import",
+    "engines": "engines.choice engines.mxnet_engine engines.torch_engine engines.torch_workers errors "
+    "mxnet_import",
     "engines.average": "engines mxnet_import",
     "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets errors "
     "machine mxnet_import",
     "engines.optimizers": "engines mxnet_import",
     "engines.targets": "engines errors mxnet_import",
     # The same, on PyTorch.
+    "engines.choice": "engines errors mxnet_import",
     "engines.torch_arithmetic": "engines.torch_operators",
+    "engines.torch_devices": "engines errors machine",
+    "engines.torch_engine": "engines engines.optimizers engines.targets engines.torch_devices "
+    "engines.torch_feed engines.torch_graph engines.torch_optimizers engines.torch_step "
+    "engines.torch_workers errors",
+    "engines.torch_feed": "",
     "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
     "errors",
     "engines.torch_modes": "",
     "engines.torch_operators": "",
+    "engines.torch_optimizers": "engines engines.torch_graph",
+    "engines.torch_step": "engines engines.torch_graph",
+    "engines.torch_workers": "engines engines.torch_devices errors",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -145,6 +155,9 @@ LIBRARIES = {
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
+    "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine engines.torch_feed "
+    "engines.torch_graph engines.torch_modes engines.torch_operators engines.torch_optimizers "
+    "engines.torch_step engines.torch_workers",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "mxnet_import",
 }

@@ -36,9 +36,13 @@ def dropout(x: Tensor, *, p: float, axes: Tuple[int, ...]) -> Tensor:
     return x * F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), p)
 
 
+def _precise(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def softmax_output(x: Tensor, *, multi_output: bool, preserve_shape: bool) -> Tensor:
     """Probabilities float32, of the last layer's answers."""
-    x = x.float()
+    x = _precise(x)
     if multi_output:
         return x.softmax(1)
     return x.softmax(-1) if preserve_shape else x.flatten(1).softmax(1).reshape(x.shape)
@@ -61,7 +65,7 @@ def softmax_loss(
     x: the last layer's answers (n, classes), or with `multi_output` (n, classes, ...).
     label: the classes (n,) or (n, ...), or their shares of each picture (n, classes).
     """
-    x = x.float()
+    x = _precise(x)
     if not multi_output:
         x = x.flatten(0, -2) if preserve_shape else x.flatten(1)
     logs = x.log_softmax(1)
