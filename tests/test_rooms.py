@@ -74,8 +74,8 @@ IMPORTS = {
     "symbols.resnet": "errors mxnet_import",
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
-    "engines": "engines.choice engines.mxnet_engine engines.torch_engine engines.torch_workers errors "
-    "mxnet_import",
+    "engines": "engines.choice engines.mxnet_engine engines.torch_engine engines.torch_workers "
+    "errors mxnet_import",
     "engines.average": "engines mxnet_import",
     "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets errors "
     "machine mxnet_import",
@@ -155,8 +155,8 @@ LIBRARIES = {
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
-    "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine engines.torch_feed "
-    "engines.torch_graph engines.torch_modes engines.torch_operators engines.torch_optimizers "
+    "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine "
+    "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators engines.torch_optimizers "
     "engines.torch_step engines.torch_workers",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "mxnet_import",

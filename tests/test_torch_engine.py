@@ -274,9 +274,7 @@ def test_what_torch_cannot_do():
         open_one("torch", symbol, devices={"compression_threshold": 0.5})
     with pytest.raises(InputError, match="--kv-store dist_sync"):
         open_one("torch", symbol, devices={"kv_store": "dist_sync"})
-    with pytest.raises(
-        InputError, match="--batch-size 8 cannot be split evenly .* in 3"
-    ):
+    with pytest.raises(InputError, match=r"--batch-size 8 cannot be split evenly .* in 3"):
         open_one("torch", symbol, accumulate=3)
     with pytest.raises(InputError, match="--dtype float16: is for GPUs"):
         open_one("torch", symbol, devices={"dtype": "float16"})
