@@ -6,7 +6,7 @@ Run again, the same command continues where it was, to the last bit on one CPU.
 import sys
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 from imagenet_trainer import config, flags
@@ -14,15 +14,15 @@ from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
-    from imagenet_trainer.interrupts import Interrupts
+    from imagenet_trainer.agreement import Agreement
     from imagenet_trainer.logs import RunLog
     from imagenet_trainer.metrics import Scores
     from imagenet_trainer.run import Progress
     from imagenet_trainer.session import Session
 
 
-def fit(session: "Session", interrupts: "Interrupts", log: "RunLog") -> None:
-    """Train epoch by epoch until the last one, or until a signal comes."""
+def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
+    """Train epoch by epoch until the last one, or until a signal comes to one of the workers."""
     from imagenet_trainer.data.loader import training_batches
     from imagenet_trainer.scoring import loader_threads
 
@@ -35,12 +35,13 @@ def fit(session: "Session", interrupts: "Interrupts", log: "RunLog") -> None:
     ) as batches:  # fmt: skip
         stream = iter(batches)
         while progress.epoch < settings.num_epochs:
-            progress = train_epoch(session, stream, progress, interrupts, log)
-            if not interrupts:
+            progress = train_epoch(session, stream, progress, stopping, log)
+            if not stopping:
                 # The moving statistics of several devices become one here, at a fixed place.
                 engine.set_params(*engine.get_params())
-                scores = validate(session, interrupts)
-            if interrupts:
+                scores = validate(session, stopping)
+                stopping.reach()
+            if stopping:
                 session.save(None, progress)
                 log.say(f"Stopped after update {progress.update}; run the same command to continue")
                 return
@@ -48,7 +49,7 @@ def fit(session: "Session", interrupts: "Interrupts", log: "RunLog") -> None:
 
 
 def train_epoch(
-    session: "Session", stream: Any, progress: "Progress", interrupts: "Interrupts", log: "RunLog"
+    session: "Session", stream: Any, progress: "Progress", stopping: "Agreement", log: "RunLog"
 ) -> "Progress":
     """Make the updates that are left of an epoch; return how far it came."""
     settings, engine, epoch = session.settings, session.engine, progress.epoch
@@ -60,20 +61,15 @@ def train_epoch(
         engine.train_batch(batch.images, batch.labels, session.learning_rate(update))
         log.advance_bar()
         shown.waited += batch.wait
-        due = 0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved
-        if (
-            due
-            or interrupts
-            or update + 1 == end
-            or not (update + 1 - begin) % settings.disp_batches
-        ):
+        due = stopping.reach(0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved)
+        if due or stopping or update + 1 == end or not (update + 1 - begin) % settings.disp_batches:
             progress = shown.close(engine.read_counts(), progress, update + 1)
             log.batches(
                 epoch, shown.first - begin, update + 1 - begin, shown.scores, shown.seconds,
                 shown.waited,
             )  # fmt: skip
             shown = Interval(progress)
-        if interrupts:
+        if stopping:
             break
         if due and update + 1 < end:
             session.save(None, progress)
@@ -105,20 +101,27 @@ class Interval:
         )
 
 
-def validate(session: "Session", interrupts: "Interrupts") -> "Scores":
-    """Rank-1, rank-5 and loss of the validation pictures; short of some after a signal."""
+def validate(session: "Session", stopping: "Agreement") -> "Scores":
+    """Rank-1, rank-5 and loss of the validation pictures; short of some after a signal.
+
+    Each worker scores a stretch of them, and the counts are added up.
+    """
+    import numpy as np
+
+    from imagenet_trainer.engines.workers import share
     from imagenet_trainer.metrics import Scores, score
     from imagenet_trainer.scoring import answers, loader_threads
 
-    settings, scores = session.settings, Scores()
+    settings, engine, scores = session.settings, session.engine, Scores()
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     for probabilities, labels in answers(
-        session.engine, session.val, session.preprocessing, threads, nice
+        engine, session.val, session.preprocessing, threads, nice, share(len(session.val), engine)
     ):
         scores += score(probabilities, labels)
-        if interrupts:
+        if stopping.asked:
             break
-    return scores
+    images, rank1, rank5, loss = engine.sum_over_workers(np.array(astuple(scores), np.float64))
+    return Scores(int(images), int(rank1), int(rank5), float(loss))
 
 
 def finish_epoch(
@@ -128,8 +131,9 @@ def finish_epoch(
     from imagenet_trainer.run import Progress
 
     settings, number = session.settings, progress.epoch + 1
-    log.trained(progress.epoch, progress.scores, progress.seconds)
-    log.validated(progress.epoch, scores)
+    if session.engine.rank == 0:  # the counts are those of all workers
+        log.trained(progress.epoch, progress.scores, progress.seconds)
+        log.validated(progress.epoch, scores)
     session.history.append(history_row(session, progress, scores))
     following = Progress(epoch=number, update=progress.update)
     if session.engine.rank == 0:
@@ -161,6 +165,7 @@ def history_row(session: "Session", progress: "Progress", scores: "Scores") -> D
 
 def train(settings: config.FitSettings) -> int:
     """Open everything, train, and return the exit code."""
+    from imagenet_trainer.agreement import Agreement
     from imagenet_trainer.engines import NonFiniteLossError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
@@ -174,14 +179,15 @@ def train(settings: config.FitSettings) -> int:
         session = open_session(settings)
         path, rank = session.run.log_path, session.engine.rank
         with closing(session), RunLog(path, rank, settings.top_k, settings.loss) as log:
-            for note in session.notes:
+            for note in session.notes if rank == 0 else ():
                 log.say(note)
             if session.progress.epoch >= settings.num_epochs:
                 log.say(
                     f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
                 )
             try:
-                fit(session, interrupts, log)
+                fit(session, Agreement(session.engine, interrupts), log)
+                session.workers.part()
             except NonFiniteLossError as error:
                 raise InputError(
                     f"{error} (epoch {session_epoch(session, error.update)}); that update was not "

@@ -156,6 +156,7 @@ def option(
     metavar: Optional[str] = None,
     positional: str = "",
     free: bool = False,
+    short: str = "",
 ) -> Any:
     """Describe one flag of a settings class.
 
@@ -172,6 +173,8 @@ def option(
         "one" or "many" makes it an argument instead of a flag.
     free
         a resumed run may change it, because it does not touch the numbers of the run.
+    short
+        another name of the flag, such as -n.
 
     """
     metadata = {
@@ -181,6 +184,7 @@ def option(
         "metavar": metavar,
         "positional": positional,
         "free": free,
+        "short": short,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -243,11 +247,12 @@ def parser_of(
                 choices=about["choices"] or None,
             )
             continue
+        names = [*filter(None, [about["short"]]), flag_of(field.name)]
         words: dict = {"help": about["help"], "default": field.default, "dest": field.name}
         if field.default in (None, "", ()):
             words["help"] += "%(default).0s"  # keeps "(default: None)" away
         if isinstance(field.default, bool) and about["parse"] is None:
-            parser.add_argument(flag_of(field.name), action="store_true", **words)
+            parser.add_argument(*names, action="store_true", **words)
             continue
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
@@ -260,7 +265,7 @@ def parser_of(
             values = (one if isinstance(one, str) else f"{one:g}" for one in field.default)
             words["help"] += f" (default: {','.join(values)})"
             words["help"] += "%(default).0s"
-        parser.add_argument(flag_of(field.name), **words)
+        parser.add_argument(*names, **words)
     return parser
 
 

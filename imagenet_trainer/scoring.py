@@ -23,17 +23,24 @@ class Answering(Protocol):
 
 
 def answers(
-    engine: Answering, pictures: PictureSet, preprocessing: Preprocessing, threads: int, nice: int
+    engine: Answering,
+    pictures: PictureSet,
+    preprocessing: Preprocessing,
+    threads: int,
+    nice: int,
+    part: Optional[range] = None,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
 
-    Raises InputError if the pictures that came are not as many as the index says.
+    `part` is a stretch of the pictures, for a worker that shares them with others. Raises
+    InputError if the pictures that came are not as many as the index says.
     """
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
-    scored = 0
+    wanted, scored = len(pictures if part is None else part), 0
     with evaluation_batches(
-        pictures.shards, transform, len(pictures.classes), engine.batch_size, threads, nice=nice
-    ) as batches:
+        pictures.shards, transform, len(pictures.classes), engine.batch_size, threads,
+        nice=nice, part=part,
+    ) as batches:  # fmt: skip
         for batch in batches:
             probabilities = engine.predict(batch.images)
             if not np.isfinite(probabilities).all():
@@ -43,10 +50,8 @@ def answers(
                 )
             yield probabilities, batch.labels
             scored += len(batch.labels)
-    if scored != len(pictures):
-        raise InputError(
-            f"{pictures.path}: {scored} pictures scored, the index has {len(pictures)}"
-        )
+    if scored != wanted:
+        raise InputError(f"{pictures.path}: {scored} pictures scored, the index has {wanted}")
 
 
 def loader_threads(asked: int, gpus: bool) -> Tuple[int, int]:

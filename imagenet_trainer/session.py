@@ -1,6 +1,7 @@
 """What a training needs, opened and checked: data, network, engine, run folder, where to begin."""
 
 import contextlib
+import hashlib
 import os
 import platform
 import sys
@@ -23,9 +24,11 @@ from imagenet_trainer.engines import (
     Optimizer,
     Training,
     check_parameters,
+    join_workers,
     open_engine,
     parameter_shapes,
 )
+from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.initializers import initial_parameters
@@ -42,6 +45,7 @@ class Session:
 
     settings: FitSettings
     run: Run
+    workers: Workers
     train: PictureSet
     val: PictureSet
     engine: Engine
@@ -82,17 +86,18 @@ class Session:
         self.run.close()
 
     def save(self, epoch: Optional[int], progress: Progress) -> None:
-        """Write a checkpoint; refuse one with infinite or undefined numbers in it."""
-        if self.engine.rank:
-            return
+        """Write a checkpoint; refuse one with infinite or undefined numbers in it.
+
+        All workers call it, for each has a part of the state; the first one writes.
+        """
         arg, aux = self.engine.get_params()
+        state = self.engine.get_state()
         check_finite({**arg, **aux}, progress)
-        self.run.save(
-            Checkpoint(
-                arg, aux, progress, self.engine.get_state(), self.preprocessing, self.train.classes
-            ),
-            epoch,
-        )
+        if self.engine.rank == 0:
+            self.run.save(
+                Checkpoint(arg, aux, progress, state, self.preprocessing, self.train.classes),
+                epoch,
+            )
 
 
 def open_session(settings: FitSettings) -> Session:
@@ -113,30 +118,30 @@ def run_of(settings: FitSettings) -> Run:
 
 
 def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Session:
-    train = open_training_set(settings)
-    val = open_validation_set(settings, train.classes, train.path)
-    order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
-    transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    EvalTransform(
-        settings.image_shape, settings.val_resize
-    )  # refuses what cannot be, before training
-    symbol = symbols.get_symbol(
-        settings.network, len(train.classes), settings.image_shape, settings.num_layers,
-        settings.activation,
-    )  # fmt: skip
-    run.open_for_training()
-    config = _configuration(settings, train, val)
-    notes = _check_same(run, config)
-    checkpoint = _beginning(run, settings)
-    if checkpoint is None:
-        arg, aux = first_parameters(settings, network, symbol)
-        checkpoint = Checkpoint(arg, aux, Progress())
-    else:
-        epoch = settings.load_epoch
-        where = run.prefix if epoch is None else str(run.params_path(epoch))
-        check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
-        _check_classes(checkpoint, train)
-    engine = open_training_engine(settings, symbol)
+    workers = join_workers(devices_of(settings))
+    with together(workers):
+        train = open_training_set(settings)
+        val = open_validation_set(settings, train.classes, train.path)
+        order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+        transform = TrainTransform(settings, settings.image_shape, settings.seed)
+        EvalTransform(
+            settings.image_shape, settings.val_resize
+        )  # refuses what cannot be, before training
+        symbol = symbols.get_symbol(
+            settings.network, len(train.classes), settings.image_shape, settings.num_layers,
+            settings.activation,
+        )  # fmt: skip
+        config = _configuration(settings, train, val, workers.world_size)
+        if workers.rank == 0:
+            run.open_for_training()
+            notes = _check_same(run, config)
+            checkpoint = _beginning(run, settings, train, network, symbol)
+    with together(workers):
+        if workers.rank:  # now that the first one has mended what a crash left
+            notes = _check_same(run, config)
+            checkpoint = _beginning(run, settings, train, network, symbol)
+        engine = open_training_engine(settings, symbol, workers)
+    _check_equal(workers, config, checkpoint, run)
     progress = _hand_over(checkpoint, engine, settings, len(train))
     if engine.rank == 0:
         run.write_symbol(symbol.tojson())
@@ -153,23 +158,31 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         settings.image_shape, settings.rgb_mean, settings.rgb_std, settings.val_resize
     )
     return Session(
-        settings, run, train, val, engine, order, transform, preprocessing, progress,
+        settings, run, workers, train, val, engine, order, transform, preprocessing, progress,
         [dict(row) for row in history], notes + _welcome(run, network.name, progress, len(train)),
     )  # fmt: skip
 
 
-def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
-    """The engine that these settings describe."""
+def devices_of(settings: FitSettings) -> Devices:
+    """Where these settings train."""
+    return Devices(
+        settings.gpus,
+        settings.cpus,
+        settings.dtype,
+        settings.kv_store,
+        settings.gc_threshold if settings.gc_type == "2bit" else None,
+    )
+
+
+def open_training_engine(
+    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
+) -> Engine:
+    """The engine that these settings describe, with the workers that were joined for it."""
     _, height, width = settings.image_shape
+    devices = devices_of(settings)
     return open_engine(
         symbol,
-        Devices(
-            settings.gpus,
-            settings.cpus,
-            settings.dtype,
-            settings.kv_store,
-            settings.gc_threshold if settings.gc_type == "2bit" else None,
-        ),
+        devices,
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
@@ -178,6 +191,7 @@ def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
             settings.seed,
             settings.monitor,
         ),
+        workers or join_workers(devices),
     )
 
 
@@ -208,7 +222,21 @@ def completed(settings: FitSettings) -> FitSettings:
 # --- where to begin ----------------------------------------------------------------------------
 
 
-def _beginning(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
+def _beginning(
+    run: Run, settings: FitSettings, train: PictureSet, network: symbols.Network, symbol: Any
+) -> Checkpoint:
+    """What the run goes on from: a checkpoint that fits its network and classes, or a fresh one."""
+    checkpoint = _checkpoint_of(run, settings)
+    if checkpoint is None:
+        return Checkpoint(*first_parameters(settings, network, symbol), Progress())
+    epoch = settings.load_epoch
+    where = run.prefix if epoch is None else str(run.params_path(epoch))
+    check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
+    _check_classes(checkpoint, train)
+    return checkpoint
+
+
+def _checkpoint_of(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
     """The newest checkpoint, or that of --load-epoch; None to begin afresh."""
     begun_from = run.read_json(run.config_path).get("settings", {}).get("load_epoch")
     if settings.load_epoch is None:
@@ -259,10 +287,36 @@ def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
             )
 
 
+def _check_equal(
+    workers: Workers, config: Dict[str, Any], checkpoint: Checkpoint, run: Run
+) -> None:
+    """InputError, in all workers alike, if one of them would train something else."""
+    begin = hashlib.sha256(repr(checkpoint.progress).encode())
+    for name in sorted(checkpoint.arg):
+        begin.update(checkpoint.arg[name].tobytes())
+    flags = {
+        field.name: config["settings"][field.name]
+        for field in fields(FitSettings)
+        if not field.metadata["free"] or field.name in ("num_epochs", "load_epoch")
+    }
+    check_equal(flags, workers, "has other flags than worker 0; start all with one command")
+    check_equal(
+        config["data"], workers, "has other pictures than worker 0; copy them, or share one folder"
+    )
+    check_equal(
+        begin.hexdigest(),
+        workers,
+        f"does not see the checkpoint that worker 0 goes on from; {run.folder} must be a folder "
+        "that all machines share",
+    )
+
+
 # --- config.json -------------------------------------------------------------------------------
 
 
-def _configuration(settings: FitSettings, train: PictureSet, val: PictureSet) -> Dict[str, Any]:
+def _configuration(
+    settings: FitSettings, train: PictureSet, val: PictureSet, workers: int
+) -> Dict[str, Any]:
     import cv2
 
     from imagenet_trainer.mxnet_import import mx
@@ -279,6 +333,7 @@ def _configuration(settings: FitSettings, train: PictureSet, val: PictureSet) ->
             "opencv": cv2.__version__,
         },
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "workers": workers,
     }
 
 
@@ -287,6 +342,7 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
     before = run.read_json(run.config_path)
     if not before:
         return []
+    before = {"workers": 1, **before}  # which the first version did not write
     if not before.keys() >= config.keys():
         raise InputError(f"{run.config_path}: is another program's; choose another --model-prefix")
     if not run.own_checkpoints():
@@ -309,7 +365,7 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
         )
     return [
         f"{what} was {before[what]} and is {config[what]}: the run goes on, but not to the last bit"
-        for what in ("omp_num_threads", "versions")
+        for what in ("omp_num_threads", "versions", "workers")
         if before[what] != config[what]
     ]
 

@@ -17,6 +17,7 @@ IMPORTS = {
     "flags": "errors",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
+    "config.launching": "flags",
     "config.measuring": "flags",
     "config.scoring": "config.training flags",
     "config.training": "config.data flags",
@@ -76,21 +77,23 @@ IMPORTS = {
     "symbols.resnet": "errors mxnet_import",
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
-    "engines": "engines.choice engines.mxnet_engine engines.torch_engine engines.torch_workers "
-    "errors mxnet_import",
+    "engines": "engines.choice engines.mxnet_engine engines.mxnet_workers "
+    "engines.torch_engine engines.torch_workers engines.workers errors mxnet_import",
     "engines.average": "engines mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets errors "
-    "machine mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets "
+    "engines.workers errors machine mxnet_import",
+    "engines.mxnet_workers": "errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
     "engines.targets": "engines errors mxnet_import",
     "engines.deploy": "engines errors mxnet_import",
+    "engines.workers": "errors",
     # The same, on PyTorch.
     "engines.choice": "engines errors mxnet_import",
     "engines.torch_arithmetic": "engines.torch_operators",
     "engines.torch_devices": "engines errors machine",
     "engines.torch_engine": "engines engines.optimizers engines.targets engines.torch_devices "
     "engines.torch_feed engines.torch_graph engines.torch_optimizers engines.torch_step "
-    "engines.torch_workers errors",
+    "engines.torch_workers engines.workers errors",
     "engines.torch_feed": "",
     "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
     "errors",
@@ -98,7 +101,7 @@ IMPORTS = {
     "engines.torch_operators": "",
     "engines.torch_optimizers": "engines engines.torch_graph",
     "engines.torch_step": "engines engines.torch_graph",
-    "engines.torch_workers": "engines engines.torch_devices errors",
+    "engines.torch_workers": "engines engines.torch_devices engines.workers errors",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -109,11 +112,19 @@ IMPORTS = {
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
     "scoring": "data.augment data.loader data.sets engines errors machine run",
-    "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "mxnet_import run schedule symbols",
+    "agreement": "engines interrupts",
+    "session": "config data.augment data.order data.sets engines engines.workers errors flags "
+    "initializers mxnet_import run schedule symbols",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts library logs "
-    "metrics run scoring session",
+    "launch": "",
+    "launch.addresses": "errors",
+    "launch.main": "config.launching errors flags launch.addresses launch.plan "
+    "launch.supervise",
+    "launch.member": "errors launch.addresses launch.plan machine",
+    "launch.plan": "errors",
+    "launch.supervise": "launch.plan",
+    "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
+    "interrupts library logs metrics run scoring session",
     "evaluate": "config confusion data.sets engines errors files flags library metrics run scoring",
     "predict": "config data.augment engines errors files flags library metrics run scoring",
     "doctor": "errors machine mxnet_import",
@@ -124,6 +135,7 @@ IMPORTS = {
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
+    "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
     "benchmarks.loader": "*",
@@ -169,7 +181,7 @@ LIBRARIES = {
     "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators "
     "engines.torch_optimizers engines.torch_step engines.torch_workers",
     "tqdm": "data.telling evaluate explore logs",
-    "subprocess": "mxnet_import",
+    "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 

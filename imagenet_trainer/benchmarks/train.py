@@ -21,11 +21,12 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
+from imagenet_trainer.engines import join_workers
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.session import completed, first_parameters, open_training_engine
+from imagenet_trainer.session import completed, devices_of, first_parameters, open_training_engine
 
 INTERVALS = 5  # of --disp-batches updates each
 _BATCH, _LAYERS = 16, 18
@@ -40,12 +41,13 @@ def synthetic(settings: FitSettings) -> int:
     symbol = symbols.get_symbol(
         settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
     )
-    engine = open_training_engine(settings, symbol)
+    workers = join_workers(devices_of(settings))
+    engine = open_training_engine(settings, symbol, workers)
     engine.set_params(*first_parameters(settings, network, symbol))
     random = np.random.default_rng(settings.seed)
     _, height, width = settings.image_shape
-    images = random.integers(0, 256, (settings.batch_size, height, width, 3), np.uint8)
-    labels = random.integers(0, classes, settings.batch_size)
+    images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
+    labels = random.integers(0, classes, engine.batch_size)
     with RunLog(None, engine.rank, settings.top_k, settings.loss) as log:
         for interval in range(INTERVALS):
             began = time.perf_counter()
@@ -55,6 +57,7 @@ def synthetic(settings: FitSettings) -> int:
             scores = Scores(*engine.read_counts())
             seconds = time.perf_counter() - began
             log.batches(0, first, first + settings.disp_batches, scores, seconds, 0.0)
+    workers.part()
     return 0
 
 

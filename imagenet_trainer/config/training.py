@@ -82,7 +82,7 @@ class OptimizerSettings:
     kv_store: str = option(
         "device",
         "how gradients are added up",
-        choices=("local", "device", "nccl"),
+        choices=("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async"),
         free=True,
     )
 

@@ -154,13 +154,15 @@ def evaluation_batches(
     threads: int = 1,
     prefetch: int = 4,
     nice: int = 0,
+    part: Optional[range] = None,
 ) -> Loader:
     """Every picture once, in the order of the shards; the last batch may be shorter.
 
-    `Batch.update` is the batch's number; parameters and errors as `training_batches`.
+    `Batch.update` is the batch's number, `part` a stretch of the pictures instead of all; other
+    parameters and errors as `training_batches`.
     """
-    images = len(shards)
-    indices = np.arange(images)
+    indices = np.arange(len(shards)) if part is None else np.arange(part.start, part.stop)
+    images = len(indices)
     starts = range(0, images, batch_size)
     plan = (
         (

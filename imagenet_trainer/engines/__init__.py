@@ -4,11 +4,13 @@ This room's door: what an engine offers, and which one runs on which devices. An
 from a symbol, devices, an optimizer description and a batch shape.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 
 Arrays = Dict[str, np.ndarray]
@@ -101,11 +103,18 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Engine(Protocol):
-    """The seam: everything that training and evaluation may ask of an engine."""
+    """The seam: everything that training and evaluation may ask of an engine.
 
-    batch_size: int  # images that one call takes at most
+    With several workers all of them make the same calls in the same order (`predict` excepted):
+    updates, counts, parameters and state are about all of them together.
+    """
+
+    batch_size: int  # images that one call takes at most: this worker's part of the global batch
     rank: int
     world_size: int
+
+    def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
+        """Add float64 (k,) of all workers, element by element; what one worker gives is itself."""
 
     def train_batch(
         self,
@@ -120,7 +129,7 @@ class Engine(Protocol):
         """
 
     def read_counts(self) -> Tuple[int, int, int, float]:
-        """Images, rank-1 hits, rank-5 hits, summed loss since the last call.
+        """Images, rank-1 hits, rank-5 hits, summed loss of all workers since the last call.
 
         The loss is the cross-entropy with the targets that are trained on; a hit is one of the
         label with the larger share, of an image's own where both have a half.
@@ -130,7 +139,7 @@ class Engine(Protocol):
         """Probabilities float32 (n, classes)."""
 
     def get_params(self) -> Tuple[Arrays, Arrays]:
-        """Arguments and auxiliary states by MXNet's names."""
+        """Arguments and auxiliary states by MXNet's names; of all devices the average."""
 
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
         """Set them on every device."""
@@ -142,6 +151,30 @@ class Engine(Protocol):
         """Continue from it."""
 
 
+def join_workers(devices: Devices) -> Workers:
+    """The workers that train together with this process; waits until all of them are there.
+
+    Raises InputError for a kvstore of several machines outside a launcher, and for one of a
+    single machine inside it.
+    """
+    from imagenet_trainer.engines.choice import choose_engine
+
+    if choose_engine(devices).engine == "torch":
+        from imagenet_trainer.engines.torch_workers import join
+
+        return join(devices)
+    if devices.kv_store.startswith("dist"):
+        from imagenet_trainer.engines.mxnet_workers import KVStoreWorkers
+
+        return KVStoreWorkers(devices.kv_store)
+    if os.environ.get("DMLC_ROLE") == "worker" and os.environ.get("DMLC_NUM_WORKER", "1") != "1":
+        raise InputError(
+            f"--kv-store {devices.kv_store}: leaves each of the launcher's "
+            f"{os.environ['DMLC_NUM_WORKER']} workers to itself; use --kv-store dist_sync"
+        )
+    return ALONE
+
+
 def open_engine(
     symbol: Any,
     devices: Devices,
@@ -149,19 +182,21 @@ def open_engine(
     mean: Sequence[float],
     std: Sequence[float],
     training: Optional[Training] = None,
+    workers: Workers = ALONE,
 ) -> Engine:
-    """The engine for these devices: MXNetEngine or TorchEngine, as `choose_engine` says."""
+    """The engine for these devices: MXNetEngine or TorchEngine, as `choose_engine` says.
+
+    `batch_shape` is that of the batch over all devices of all workers.
+    """
     from imagenet_trainer.engines.choice import choose_engine
 
     if choose_engine(devices).engine == "torch":
         from imagenet_trainer.engines.torch_engine import TorchEngine
-        from imagenet_trainer.engines.torch_workers import join
 
-        workers = join(devices) if training else None
         return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
     from imagenet_trainer.engines.mxnet_engine import MXNetEngine
 
-    return MXNetEngine(symbol, devices, batch_shape, mean, std, training)
+    return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)
 
 
 def load_symbol(text: str, path: str) -> Any:

@@ -28,6 +28,7 @@ from imagenet_trainer.engines.targets import (
     frozen_in,
     number_of_classes,
 )
+from imagenet_trainer.engines.workers import ALONE, Workers, gathered
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
@@ -80,11 +81,14 @@ class MXNetEngine:
         where it runs. In bfloat16, on CPUs that have instructions for it, parameters, statistics
         and optimizer state stay float32.
     batch_shape
-        (n, h, w, 3): this worker's part of the global batch, split evenly over its devices.
+        (n, h, w, 3): the batch over all devices of all workers, split evenly over the workers and
+        over the devices of each.
     mean, std
         of red, green and blue, on the scale 0-255.
     training
         how parameters move; None for an engine that only predicts.
+    workers
+        the group that this process trains with; its kvstore adds the gradients up.
 
     Raises InputError for devices that are not there or a batch that they cannot share.
 
@@ -98,6 +102,7 @@ class MXNetEngine:
         mean: Sequence[float],
         std: Sequence[float],
         training: Optional[Training] = None,
+        workers: Workers = ALONE,
     ) -> None:
         gpus, kv_store = devices.gpus, devices.kv_store
         contexts = _contexts(gpus, devices.cpus)
@@ -109,8 +114,10 @@ class MXNetEngine:
                 "--gc-type 2bit: MXNet 1.9.1 overwrites memory when it compresses gradients of CPU "
                 "contexts; use it with --gpus, or leave it away"
             )
+        self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self._accumulate = training.accumulate if training else 1
-        _check_shares(batch_shape[0], self._accumulate, len(contexts))
+        _check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
+        batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
         self.batch_size = batch_shape[0]
         self._seed = training.seed if training else 0
         self._updates = 0
@@ -130,10 +137,9 @@ class MXNetEngine:
         self._compression = devices.compression_threshold
         self._has_answered = False  # since it was bound
         self._module = self._bound_module()
-        # One device alone has nothing to add up.
-        self._kvstore = mx.kv.create(kv_store) if training and len(contexts) > 1 else None
-        self.rank = self._kvstore.rank if self._kvstore else 0
-        self.world_size = self._kvstore.num_workers if self._kvstore else 1
+        self._kvstore = getattr(workers, "kvstore", None)
+        if self._kvstore is None and training and len(contexts) > 1:
+            self._kvstore = mx.kv.create(kv_store)  # one device alone has nothing to add up
         self._average: Optional[MovingAverage] = None
         if training:
             # The kvstore wants values to start from; set_params brings the real ones.
@@ -182,7 +188,7 @@ class MXNetEngine:
 
         Raises NonFiniteLossError before the update when the loss is infinite or not a number. The
         loss is counted between forward and backward and read while backward runs, so a GPU never
-        waits for the answer.
+        waits for the answer. All workers raise it if one has such a loss.
         """
         if self._monitor:
             self._monitor.tic()
@@ -198,20 +204,23 @@ class MXNetEngine:
                 self._clear_gradients()
             self._module.backward()
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
-        if not np.isfinite(hits[2]):
+        hits = self._workers.sum(np.array([len(labels), *hits]))
+        if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
         self._module.update()
         if self._average:
             self._average.update(self._executors())
         self._updates += 1
-        self._counts += (len(labels), *hits)
+        self._counts += hits
         if self._monitor:
             for update, name, value in self._monitor.toc():
                 _LOG.info("Batch: %7d %30s %s", update, name, value)
 
     def _seed_network(self, part: int) -> None:
-        where = f"{self._seed}/{self._updates}" + (f"/{part}" if part else "")
+        where = f"{self._seed}/{self._updates}"
+        if part or self.rank:
+            where += f"/{self.rank}/{part}"
         mx.random.seed(zlib.crc32(where.encode()) >> 1)
 
     def _part(
@@ -241,10 +250,14 @@ class MXNetEngine:
         ]
 
     def read_counts(self) -> Tuple[int, int, int, float]:
-        """Images, rank-1 hits, rank-5 hits and summed loss since the last call."""
+        """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
         images, rank1, rank5, loss = self._counts
         self._counts = np.zeros(4)
         return int(images), int(rank1), int(rank5), float(loss)
+
+    def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
+        """Add float64 (k,) of all workers, element by element; without others the values."""
+        return self._workers.sum(values)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
@@ -266,10 +279,13 @@ class MXNetEngine:
     # --- parameters and state --------------------------------------------------------------------
 
     def get_params(self) -> Tuple[Arrays, Arrays]:
-        """Arguments and auxiliary states by MXNet's names; of several devices the average."""
+        """Arguments and auxiliary states by MXNet's names; of all devices the average."""
         _settle()
-        arg, aux = self._module.get_params()
-        return _to_numpy(arg), _to_numpy(aux)
+        arg, aux = (_to_numpy(arrays) for arrays in self._module.get_params())
+        if self.world_size > 1:  # the parameters are the same for all, the statistics are not
+            flat = self._workers.sum(_flat(aux)) / self.world_size
+            aux = _unflat(flat, aux)
+        return arg, aux
 
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
         """Set them on every device; names and shapes must be the network's."""
@@ -285,16 +301,21 @@ class MXNetEngine:
 
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
         been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
-        which get_params averages; the moving averages, see Training.
+        which get_params averages, devices counted over all workers, those of rank 0 first; the
+        moving averages, see Training.
         """
         _settle()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._optimizer:
             state.update(optimizer_state(self._module, self._optimizer))
-        if len(self._executors()) > 1:
-            for device, executor in enumerate(self._executors()):
-                for name, value in executor.aux_dict.items():
-                    state[f"statistics:{device}:{name}"] = value.asnumpy()
+        devices = len(self._executors()) * self.world_size
+        held_here = [_to_numpy(executor.aux_dict) for executor in self._executors()]
+        if devices > 1 and held_here[0]:
+            flat = np.concatenate([_flat(one) for one in held_here])
+            everywhere = gathered(flat, self._workers).reshape(devices, -1)
+            for device, part in enumerate(everywhere):
+                for name, value in _unflat(part, held_here[0]).items():
+                    state[f"statistics:{device}:{name}"] = value
         return {**state, **(self._average.state() if self._average else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -312,9 +333,9 @@ class MXNetEngine:
     def _set_statistics(self, state: Mapping[str, np.ndarray]) -> None:
         devices = {key.split(":")[1] for key in state if key.startswith("statistics:")}
         executors = self._executors()
-        if len(devices) != len(executors):
+        if len(devices) != len(executors) * self.world_size:
             return
-        for device, executor in enumerate(executors):
+        for device, executor in enumerate(executors, self.rank * len(executors)):
             for name, value in executor.aux_dict.items():
                 value[:] = state[f"statistics:{device}:{name}"]
 
@@ -340,13 +361,14 @@ def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
     return [mx.gpu(number) for number in gpus]
 
 
-def _check_shares(batch: int, parts: int, devices: int) -> None:
-    if batch % (parts * devices):
+def _check_shares(batch: int, parts: int, devices: int, workers: int) -> None:
+    shares = parts * devices * workers
+    if batch % shares:
         many = f"{devices} devices" if devices > 1 else "one device"
-        how = f"over {many}" if parts == 1 else f"into --accumulate {parts} parts on {many}"
+        each = f" of {workers} workers" if workers > 1 else ""
+        how = f"over {many}{each}" if parts == 1 else f"into --accumulate {parts} parts on {many}"
         raise InputError(
-            f"--batch-size {batch} cannot be split evenly {how}; use a multiple of "
-            f"{parts * devices}"
+            f"--batch-size {batch} cannot be split evenly {how}; use a multiple of {shares}"
         )
 
 
@@ -356,3 +378,19 @@ def _to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:
 
 def _to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
     return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}
+
+
+def _flat(arrays: Arrays) -> np.ndarray:
+    """All of them in one float64 (k,)."""
+    parts = [np.zeros(0), *(value.ravel() for value in arrays.values())]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _unflat(flat: np.ndarray, like: Arrays) -> Arrays:
+    """The other way round: names, shapes and types as those of `like`."""
+    ends = np.cumsum([value.size for value in like.values()])
+    parts = np.split(flat, ends[:-1]) if len(ends) else []
+    return {
+        name: part.reshape(value.shape).astype(value.dtype)
+        for (name, value), part in zip(like.items(), parts)
+    }

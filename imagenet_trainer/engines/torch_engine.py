@@ -39,6 +39,7 @@ from imagenet_trainer.engines.torch_graph import (
 from imagenet_trainer.engines.torch_optimizers import Average, Update
 from imagenet_trainer.engines.torch_step import Head, Monitor, Step
 from imagenet_trainer.engines.torch_workers import TorchWorkers
+from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 
 # float16's gradients are computed times a power of two, which is halved when one of them is not
@@ -65,7 +66,7 @@ class TorchEngine:
     training
         how parameters move; None for an engine that only predicts.
     workers
-        the group to train with, None without one.
+        the group to train with.
 
     Raises InputError for operators that are not there, devices that are not there or a batch that
     the workers cannot share.
@@ -80,11 +81,10 @@ class TorchEngine:
         mean: Sequence[float],
         std: Sequence[float],
         training: Optional[Training] = None,
-        workers: Optional[TorchWorkers] = None,
+        workers: Workers = ALONE,
     ) -> None:
-        self._workers = workers
-        self.rank = workers.rank if workers else 0
-        self.world_size = workers.world_size if workers else 1
+        self._workers = workers if isinstance(workers, TorchWorkers) else None
+        self.rank, self.world_size = workers.rank, workers.world_size
         _check(devices, batch_shape[0], self.world_size, training)
         self.batch_size = batch_shape[0] // self.world_size
         here = [device_here(devices)] if training else devices_of(devices)

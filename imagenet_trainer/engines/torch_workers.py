@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.torch_devices import device_here
+from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 
 # A worker that is there and silent; one that died is noticed by torchrun at once. Compiling the
@@ -24,9 +25,9 @@ def is_worker(environment: Mapping[str, str] = os.environ) -> bool:
     return all(environment.get(name) for name in _NEEDED)
 
 
-def join(devices: Devices) -> Optional["TorchWorkers"]:
-    """The group that a launcher started this process in, None without one."""
-    return TorchWorkers(device_here(devices)) if is_worker() else None
+def join(devices: Devices) -> Workers:
+    """The group that a launcher started this process in; of one without a launcher."""
+    return TorchWorkers(device_here(devices)) if is_worker() else ALONE
 
 
 class TorchWorkers:

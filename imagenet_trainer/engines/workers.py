@@ -1,0 +1,84 @@
+"""The processes that train one network together: which one this is, and sums over all of them."""
+
+import contextlib
+import hashlib
+from typing import Any, Iterator, Protocol
+
+import numpy as np
+
+from imagenet_trainer.errors import InputError
+
+
+class Member(Protocol):
+    """One of several that work together; an engine is one too."""
+
+    rank: int  # 0 to world_size - 1
+    world_size: int
+
+
+class Workers(Member, Protocol):
+    """The group that this process belongs to. Every member calls the same methods in one order."""
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Add float64 (k,) of all workers, element by element: float64 (k,), the same for all."""
+
+    def part(self) -> None:
+        """All work is done: the process ends when the others are here too.
+
+        A process that ends without it, by an error, waits for nobody.
+        """
+
+
+class Alone:
+    """A group of one."""
+
+    rank = 0
+    world_size = 1
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """The values."""
+        return np.asarray(values, np.float64)
+
+    def part(self) -> None:
+        """Nobody else is there."""
+
+
+ALONE = Alone()
+
+
+def share(total: int, workers: "Member") -> range:
+    """Return this worker's part of 0..total-1: neighbours, and parts differ by one at most."""
+    rank, size = workers.rank, workers.world_size
+    return range(total * rank // size, total * (rank + 1) // size)
+
+
+@contextlib.contextmanager
+def together(workers: Workers) -> Iterator[None]:
+    """A stretch that all workers get through, or none; nothing is summed inside.
+
+    Raises InputError in the workers that got through when another one did not.
+    """
+    try:
+        yield
+    except BaseException:
+        workers.sum(np.ones(1))
+        raise
+    if workers.sum(np.zeros(1))[0]:
+        raise InputError("another worker cannot begin; its own line says why")
+
+
+def gathered(values: np.ndarray, workers: Workers) -> np.ndarray:
+    """The float64 (k,) of every worker, in the order of their ranks: float64 (world_size, k)."""
+    table = np.zeros((workers.world_size, len(values)))
+    table[workers.rank] = values
+    return workers.sum(table.ravel()).reshape(table.shape)
+
+
+def check_equal(value: Any, workers: Workers, otherwise: str) -> None:
+    """InputError `worker 3 of 4 OTHERWISE`, in all workers, unless all have the same value."""
+    # 48 bits, which a float64 holds exactly.
+    number = int.from_bytes(hashlib.sha256(repr(value).encode()).digest()[:6], "big")
+    numbers = gathered(np.array([number], np.float64), workers).ravel()
+    others = np.flatnonzero(numbers != numbers[0])
+    if len(others):
+        raise InputError(f"worker {others[0]} of {workers.world_size} {otherwise}")
