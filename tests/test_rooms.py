@@ -93,7 +93,8 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     "symbols.vgg": "mxnet_import symbols.layers",
     # Executing a graph on devices.
-    "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
+    "engines": "engines.choice engines.mxnet_engine engines.mxnet_workers engines.torch_engine "
+    "engines.torch_workers engines.workers errors mxnet_import",
     "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
     "engines.mxnet_engine": "engines engines.average engines.max_norm engines.optimizers "
@@ -102,6 +103,20 @@ IMPORTS = {
     "engines.optimizers": "engines mxnet_import",
     "engines.targets": "engines errors mxnet_import",
     "engines.workers": "errors",
+    "engines.choice": "engines errors mxnet_import",
+    "engines.torch_arithmetic": "engines.torch_operators",
+    "engines.torch_devices": "engines errors machine",
+    "engines.torch_engine": "engines engines.optimizers engines.targets engines.torch_devices "
+    "engines.torch_feed engines.torch_graph engines.torch_optimizers engines.torch_step "
+    "engines.torch_workers engines.workers errors",
+    "engines.torch_feed": "",
+    "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
+    "errors",
+    "engines.torch_modes": "",
+    "engines.torch_operators": "",
+    "engines.torch_optimizers": "engines engines.torch_graph",
+    "engines.torch_step": "engines engines.torch_graph",
+    "engines.torch_workers": "engines engines.torch_devices engines.workers errors",
     "engines.deploy": "engines errors mxnet_import",
     "engines.max_norm": "mxnet_import",
     # What a run leaves: files, lines, pictures.
@@ -195,6 +210,9 @@ LIBRARIES = {
     "survey",
     "onnx": "onnx_file",
     "onnxruntime": "onnx_file",
+    "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine "
+    "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators "
+    "engines.torch_optimizers engines.torch_step engines.torch_workers",
     "tqdm": "bar data.telling explore logs",
     "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }

@@ -26,6 +26,8 @@ class Devices:
     dtype: str = "float32"  # of convolutions and dense layers
     kv_store: str = "device"
     compression_threshold: Optional[float] = None  # of 2-bit gradient compression
+    engine: str = "auto"  # auto, mxnet, torch
+    compile: str = "auto"  # torch.compile: on, off, auto (where it helps: on GPUs)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,12 @@ def join_workers(devices: Devices) -> Workers:
     Raises InputError for a kvstore of several machines outside a launcher, and for one of a
     single machine inside it.
     """
+    from imagenet_trainer.engines.choice import choose_engine
+
+    if choose_engine(devices).engine == "torch":
+        from imagenet_trainer.engines.torch_workers import join
+
+        return join(devices)
     if devices.kv_store.startswith("dist"):
         from imagenet_trainer.engines.mxnet_workers import KVStoreWorkers
 
@@ -176,10 +184,16 @@ def open_engine(
     training: Optional[Training] = None,
     workers: Workers = ALONE,
 ) -> Engine:
-    """The engine for these devices; parameters as in MXNetEngine, the only one so far.
+    """The engine for these devices: MXNetEngine or TorchEngine, as `choose_engine` says.
 
     `batch_shape` is that of the batch over all devices of all workers.
     """
+    from imagenet_trainer.engines.choice import choose_engine
+
+    if choose_engine(devices).engine == "torch":
+        from imagenet_trainer.engines.torch_engine import TorchEngine
+
+        return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
     from imagenet_trainer.engines.mxnet_engine import MXNetEngine
 
     return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)

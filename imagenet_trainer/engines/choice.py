@@ -1,0 +1,51 @@
+"""Which engine drives which devices, and why."""
+
+import importlib.util
+import os
+from typing import NamedTuple, Optional, Tuple
+
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.mxnet_import import check_gpus
+
+_INSTALL = "in the checkout run: pip install -e '.[torch]'"
+
+
+class Choice(NamedTuple):
+    """An engine's name, mxnet or torch, and the reason in words."""
+
+    engine: str
+    why: str
+
+
+def choose_engine(devices: Devices) -> Choice:
+    """The engine that `devices` asks for, or with `auto` the one that can drive them.
+
+    MXNet where its wheel has code for the devices, else PyTorch where it is installed. Raises
+    InputError where neither can, and for an engine that was asked for and is not installed.
+    """
+    if devices.engine == "torch":
+        if not has_torch():
+            raise InputError(f"--engine torch: PyTorch is not installed; {_INSTALL}")
+        return Choice("torch", "--engine torch")
+    if devices.engine == "mxnet":
+        return Choice("mxnet", "--engine mxnet")
+    if "TORCHELASTIC_RUN_ID" in os.environ and has_torch():
+        return Choice("torch", "torchrun started this worker")
+    reason = mxnet_cannot(devices.gpus)
+    if reason is None:
+        what = "these GPUs" if devices.gpus else "CPUs"
+        return Choice("mxnet", f"it is the first choice and drives {what}")
+    if has_torch():
+        return Choice("torch", f"MXNet cannot: {reason.split(': ', 1)[-1].split(';')[0]}")
+    raise InputError(f"{reason}; PyTorch could drive them, but is not installed: {_INSTALL}")
+
+
+def mxnet_cannot(gpus: Tuple[int, ...]) -> Optional[str]:
+    """Why MXNet cannot drive these GPUs, None where it can; CPUs it always can."""
+    return check_gpus(gpus) if gpus else None
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed; it is not imported for the answer."""
+    return importlib.util.find_spec("torch") is not None

@@ -1,0 +1,366 @@
+"""Executes a symbol with PyTorch, on GPUs that MXNet's wheels cannot drive as on any other device.
+
+One process drives one device. Several are started by torchrun, and DistributedDataParallel adds up
+their gradients while backward runs.
+"""
+
+import contextlib
+import zlib
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from imagenet_trainer.engines import (
+    Arrays,
+    Devices,
+    Mix,
+    NonFiniteLossError,
+    Training,
+    parameter_shapes,
+)
+from imagenet_trainer.engines.optimizers import frozen
+from imagenet_trainer.engines.targets import frozen_in
+from imagenet_trainer.engines.torch_devices import (
+    autocast_type,
+    device_here,
+    devices_of,
+    memory_told,
+)
+from imagenet_trainer.engines.torch_feed import Feed
+from imagenet_trainer.engines.torch_graph import (
+    Network,
+    check_shapes,
+    load_graph,
+    to_numpy,
+    to_tensor,
+)
+from imagenet_trainer.engines.torch_optimizers import Average, Update
+from imagenet_trainer.engines.torch_step import Head, Monitor, Step
+from imagenet_trainer.engines.torch_workers import TorchWorkers
+from imagenet_trainer.engines.workers import ALONE, Workers
+from imagenet_trainer.errors import InputError
+
+# float16's gradients are computed times a power of two, which is halved when one of them is not
+# finite and doubled after so many updates without that (Micikevicius et al. 2018,
+# arXiv:1710.03740; the numbers are those of torch.amp.GradScaler).
+_FIRST_SCALE, _GROWTH_INTERVAL = 65536.0, 2000
+
+
+class TorchEngine:
+    """One symbol on one device: trains it, asks it, gives and takes its parameters.
+
+    Parameters
+    ----------
+    symbol
+        network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
+    devices
+        where it runs: of several GPUs a worker of torchrun's trains on its own, and an engine that
+        only predicts shares a batch out to all. Parameters, statistics and optimizer state are
+        float32 always. `compile` is for torch.compile, which fuses what lies between convolutions.
+    batch_shape
+        (n, h, w, 3): the batch over all workers, of which this one takes its part.
+    mean, std
+        of red, green and blue, on the scale 0-255.
+    training
+        how parameters move; None for an engine that only predicts.
+    workers
+        the group to train with.
+
+    Raises InputError for operators that are not there, devices that are not there or a batch that
+    the workers cannot share.
+
+    """
+
+    def __init__(
+        self,
+        symbol: Any,
+        devices: Devices,
+        batch_shape: Tuple[int, int, int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        training: Optional[Training] = None,
+        workers: Workers = ALONE,
+    ) -> None:
+        self._workers = workers if isinstance(workers, TorchWorkers) else None
+        self.rank, self.world_size = workers.rank, workers.world_size
+        _check(devices, batch_shape[0], self.world_size, training)
+        self.batch_size = batch_shape[0] // self.world_size
+        here = [device_here(devices)] if training else devices_of(devices)
+        self._device, self._training = here[0], training
+        self._autocast = autocast_type(devices.dtype, self._device)
+        if training:
+            symbol = frozen_in(symbol, frozen(training.optimizer))
+        height, width = batch_shape[1:3]
+        shapes = parameter_shapes(symbol, (3, height, width))
+        self._networks = [load_graph(symbol.tojson(), *shapes, device) for device in here]
+        self._network = self._networks[0]
+        self._parts = training.accumulate if training else 1
+        check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
+        self._heads = [Head(mean, std, device) for device in here]
+        self._feeds = [Feed(device) for device in here]
+        self._updates = 0
+        self._counts = np.zeros(4)
+        self._scale, self._unbroken = _FIRST_SCALE, 0
+        is_cuda = self._device.type == "cuda"
+        self._is_compiled = devices.compile == "on" or (devices.compile == "auto" and is_cuda)
+        if is_cuda:
+            # float32 means it; what computes in fewer bits is asked for with --dtype.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.benchmark = True
+        if training:
+            self._open_training(training, symbol, (height, width))
+
+    def _open_training(self, training: Training, symbol: Any, size: Tuple[int, int]) -> None:
+        if not self._network.has_loss:
+            raise InputError("this network has no SoftmaxOutput, so there is nothing to train for")
+        _, outputs, _ = symbol.infer_shape(data=(1, 3, *size))
+        classes = int(np.prod(outputs[0][1:]))
+        self._update = Update(training.optimizer, self._network)
+        self._average: Optional[Average] = None
+        if training.average_decay:
+            self._average = Average(training.average_decay, self._network)
+        step: Any = Step(self._heads[0], self._network, training, classes, self._autocast)
+        self._no_sync: Any = contextlib.nullcontext
+        moves = any(value.requires_grad for value in step.parameters())
+        if self.world_size > 1 and moves:
+            on_gpu = [self._device] if self._device.type == "cuda" else None
+            step = DistributedDataParallel(
+                step, device_ids=on_gpu, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+            self._no_sync = step.no_sync
+        # Captured as CUDA graphs where nothing between forward and backward needs the host; the
+        # memory that they share cannot hold gradients that are still added to.
+        captured = self._device.type == "cuda" and self.world_size == 1 and self._parts == 1
+        if self._is_compiled:
+            step = torch.compile(step, mode="reduce-overhead" if captured else "default")
+        self._step = step
+
+    # --- training ------------------------------------------------------------------------------
+
+    def train_batch(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        learning_rate: float,
+        mix: Optional[Mix] = None,
+    ) -> None:
+        """Forward, backward, update with this worker's uint8 (n, h, w, 3) and int64 (n,).
+
+        Raises NonFiniteLossError before the update, in all workers alike, when the loss is
+        infinite or not a number: the counts come to the host while backward runs, so the device
+        does not wait for the question. Raises DeviceMemoryError for a batch that does not fit.
+        """
+        batch = {"images": images, "labels": np.asarray(labels, np.int64)}
+        if mix is not None:
+            batch["other"] = np.asarray(mix.labels, np.int64)
+            batch["share"] = np.asarray(mix.shares, np.float32)
+        told = self._workers.told() if self._workers else contextlib.nullcontext()
+        with told, memory_told(len(labels) // self._parts, self._device):
+            self._train(batch, len(labels), learning_rate)
+
+    def _train(self, batch: Mapping[str, np.ndarray], images: int, learning_rate: float) -> None:
+        there = self._feeds[0].take(batch)
+        self._network.training.train()
+        results = [self._part(there, part, images // self._parts) for part in range(self._parts)]
+        counts = np.sum([result.counts() for result in results], axis=0)
+        if not np.isfinite(counts[2]):
+            self._forget_gradients()
+            raise NonFiniteLossError(self._updates)
+        number = self._updates + 1
+        if self._gradients_are_finite():
+            # DistributedDataParallel gives the mean over the workers of their sums.
+            self._update.step(learning_rate, 1 / (images * self._loss_scale()), number)
+            for result in results:
+                self._move_statistics(result.moments)
+            if self._average:
+                self._average.update()
+        self._forget_gradients()
+        self._updates = number
+        self._counts += (images * self.world_size, *counts)
+        every = self._training.monitor if self._training else 0
+        if every and number % every == 0:
+            self._monitor(there, number)
+
+    def _part(self, there: Mapping[str, torch.Tensor], part: int, size: int) -> "_Result":
+        """Forward and backward of one part of the batch; gradients are added up."""
+        here = slice(part * size, (part + 1) * size)
+        labels = there["labels"][here]
+        inputs = (
+            there["images"][here], labels, there.get("other", there["labels"])[here],
+            there["share"][here] if "share" in there else labels,
+        )  # fmt: skip
+        self._seed_network(part)
+        if self._is_compiled:
+            torch.compiler.cudagraph_mark_step_begin()
+        with self._no_sync() if part + 1 < self._parts else contextlib.nullcontext():
+            loss, counts, moments = self._step(*inputs)
+            result = _Result(counts, moments, self._workers)
+            if loss.requires_grad:
+                (loss * self._loss_scale()).backward()
+        return result
+
+    def _seed_network(self, part: int) -> None:
+        """Nothing random may depend on when a checkpoint was written."""
+        seed = self._training.seed if self._training else 0
+        where = f"{seed}/{self._updates}" + (f"/{self.rank}/{part}" if self.rank or part else "")
+        torch.manual_seed(zlib.crc32(where.encode()))
+
+    def _move_statistics(self, moments: torch.Tensor) -> None:
+        """MXNet's BatchNorm: moving <- momentum moving + (1 - momentum) batch."""
+        aux, found = self._network.aux, self._network.statistics
+        names = [name for statistic in found for name in (statistic.mean, statistic.variance)]
+        fresh = dict(zip(names, moments.split([aux[name].numel() for name in names])))
+        with torch.no_grad():
+            for kept in {statistic.momentum for statistic in found}:
+                moved = [n for s in found if s.momentum == kept for n in (s.mean, s.variance)]
+                moving = [aux[name] for name in moved]
+                torch._foreach_mul_(moving, kept)
+                torch._foreach_add_(moving, [fresh[name] for name in moved], alpha=1 - kept)
+
+    def _forget_gradients(self) -> None:
+        for value in self._network.arg.values():
+            value.grad = None
+
+    def _loss_scale(self) -> float:
+        return self._scale if self._autocast == torch.float16 else 1.0
+
+    def _gradients_are_finite(self) -> bool:
+        """Whether float16 held them; adapts the scale. Other types hold what float32 does."""
+        if self._autocast != torch.float16:
+            return True
+        there = [v.grad for v in self._network.arg.values() if v.grad is not None]
+        finite = bool(torch.isfinite(torch.stack(torch._foreach_norm(there))).all())
+        self._unbroken = self._unbroken + 1 if finite else 0
+        if not finite:
+            self._scale = max(self._scale / 2, 1.0)
+        elif self._unbroken % _GROWTH_INTERVAL == 0:
+            self._scale *= 2
+        return finite
+
+    def _monitor(self, there: Mapping[str, torch.Tensor], number: int) -> None:
+        with torch.no_grad():
+            data = self._heads[0](there["images"])
+            Monitor(self._network.training, number).run(data, there["labels"])
+
+    def read_counts(self) -> Tuple[int, int, int, float]:
+        """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
+        images, rank1, rank5, loss = self._counts
+        self._counts = np.zeros(4)
+        return int(images), int(rank1), int(rank5), float(loss)
+
+    def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
+        """Add float64 (k,) of all workers, element by element; without others the values."""
+        return self._workers.sum(values) if self._workers else np.asarray(values, np.float64)
+
+    # --- answering -----------------------------------------------------------------------------
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
+        count, devices = len(images), len(self._networks)
+        if count < self.batch_size:
+            # One size for all batches: an answer does not depend on how many it is asked with.
+            padding = np.zeros((self.batch_size - count, *images.shape[1:]), np.uint8)
+            images = np.concatenate([images, padding])
+        cuts = [self.batch_size * i // devices for i in range(devices + 1)]
+        found: List[torch.Tensor] = []
+        with memory_told(cuts[1], self._device), torch.no_grad():
+            for i, network in enumerate(self._networks):
+                found.append(self._answer(i, network, images[cuts[i] : cuts[i + 1]]))
+            return np.concatenate([part.float().cpu().numpy() for part in found])[:count]
+
+    def _answer(self, i: int, network: Network, images: np.ndarray) -> torch.Tensor:
+        there = self._feeds[i].take({"images": images})["images"]
+        with torch.autocast(there.device.type, self._autocast, self._autocast is not None):
+            return network.answering(self._heads[i](there))[0]
+
+    # --- parameters and state --------------------------------------------------------------------
+
+    def get_params(self) -> Tuple[Arrays, Arrays]:
+        """Arguments and auxiliary states by MXNet's names; the same in all workers."""
+        network = self._network
+        return (
+            {name: to_numpy(value) for name, value in network.arg.items()},
+            {name: to_numpy(value) for name, value in network.aux.items()},
+        )
+
+    def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
+        """Set them; names and shapes must be the network's."""
+        for network in self._networks:
+            for name, value in network.arg.items():
+                to_tensor(arg[name], value)
+            for name, value in network.aux.items():
+                to_tensor(aux[name], value)
+
+    def get_state(self) -> Arrays:
+        """What, beside the parameters, the next update depends on; as MXNetEngine has it.
+
+        `updates` so far; `momentum:NAME` (or `mean:`, `variance:`); `average:arg:NAME` and
+        `average:aux:NAME`; in float16 `loss_scale`, (scale, updates since it last changed).
+        """
+        state: Arrays = {"updates": np.array(self._updates, np.int64)}
+        if self._training:
+            state.update(self._update.state())
+            if self._average:
+                state.update(self._average.state())
+        if self._autocast == torch.float16:
+            state["loss_scale"] = np.array([self._scale, self._unbroken], np.float64)
+        return state
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from what get_state gave, here or in MXNetEngine, after set_params."""
+        self._updates = int(state["updates"])
+        if self._training:
+            self._update.set_state(state)
+            if self._average:
+                self._average.set_state(state)
+        if "loss_scale" in state:
+            scale = np.ravel(state["loss_scale"])
+            self._scale, self._unbroken = float(scale[0]), int(scale[1]) if len(scale) > 1 else 0
+
+
+class _Result:
+    """Counts and moments of a part, added up over the workers, and on their way to the host."""
+
+    def __init__(
+        self, counts: torch.Tensor, moments: torch.Tensor, workers: Optional[TorchWorkers]
+    ) -> None:
+        # One message for both. The means over the workers of the batch's moments make the mean of
+        # what each would have made of its own: moving statistics are linear in them.
+        both = torch.cat([counts, moments])
+        if workers and workers.world_size > 1:
+            workers.add_up(both)
+            both[3:] /= workers.world_size
+        self.moments = both[3:]
+        self._copied: Any = None
+        self._counts = both[:3]
+        if both.is_cuda:
+            self._counts = torch.empty(3, pin_memory=True)
+            self._counts.copy_(both[:3], non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def counts(self) -> np.ndarray:
+        """Float64 (3,); waits for forward, and not for backward."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._counts.numpy().astype(np.float64)
+
+
+def _check(devices: Devices, batch: int, workers: int, training: Optional[Training]) -> None:
+    """InputError for what PyTorch's side does not do."""
+    if devices.compression_threshold is not None:
+        raise InputError("--gc-type 2bit: is MXNet's; leave it away with --engine torch")
+    if devices.kv_store.startswith("dist"):
+        raise InputError(
+            f"--kv-store {devices.kv_store}: is MXNet's; with --engine torch leave it away and "
+            "start the workers with torchrun"
+        )
+    parts = training.accumulate if training else 1
+    if batch % (workers * parts):
+        of_parts = f" in {parts} parts" if parts > 1 else ""
+        raise InputError(
+            f"--batch-size {batch} cannot be split evenly over {workers} workers{of_parts}; "
+            f"use a multiple of {workers * parts}"
+        )

@@ -1,0 +1,94 @@
+"""MXNet's operators that do one thing in training and another in prediction, in PyTorch."""
+
+from typing import Any, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# --- what training changes ---------------------------------------------------------------------
+
+
+def batch_norm(
+    x: Tensor, gamma: Optional[Tensor], beta: Tensor, *, eps: float
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Normalised by the batch's own mean and variance; these two, float32 (c,), beside it.
+
+    The variance is that of the batch (divided by n), which MXNet's moving variance is made of;
+    PyTorch's own running variance divides by n - 1.
+    """
+    made, mean_, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, eps)
+    return made, mean_.detach(), (inverse.detach().square().reciprocal() - eps)
+
+
+def batch_norm_known(
+    x: Tensor, gamma: Optional[Tensor], beta: Tensor, mean_: Tensor, variance: Tensor, *, eps: float
+) -> Tensor:
+    """Normalised by the moving mean and variance."""
+    return F.batch_norm(x, mean_, variance, gamma, beta, False, 0.0, eps)
+
+
+def dropout(x: Tensor, *, p: float, axes: Tuple[int, ...]) -> Tensor:
+    """Zero with probability p, and the rest larger by 1 / (1 - p); along `axes` all alike."""
+    if not axes:
+        return F.dropout(x, p)
+    shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    return x * F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), p)
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def softmax_output(x: Tensor, *, multi_output: bool, preserve_shape: bool) -> Tensor:
+    """Probabilities float32, of the last layer's answers."""
+    x = _precise(x)
+    if multi_output:
+        return x.softmax(1)
+    return x.softmax(-1) if preserve_shape else x.flatten(1).softmax(1).reshape(x.shape)
+
+
+def softmax_loss(
+    x: Tensor,
+    label: Tensor,
+    *,
+    multi_output: bool,
+    preserve_shape: bool,
+    grad_scale: float,
+    smooth_alpha: float,
+    use_ignore: bool,
+    ignore_label: float,
+    normalization: str,
+) -> Tensor:
+    """The number whose gradient is what MXNet's SoftmaxOutput gives back: p - y, summed.
+
+    x: the last layer's answers (n, classes), or with `multi_output` (n, classes, ...).
+    label: the classes (n,) or (n, ...), or their shares of each picture (n, classes).
+    """
+    x = _precise(x)
+    if not multi_output:
+        x = x.flatten(0, -2) if preserve_shape else x.flatten(1)
+    logs = x.log_softmax(1)
+    classes = x.shape[1]
+    if label.dim() == logs.dim() and label.shape == logs.shape:
+        shares, counted = label, None
+        true = (logs * shares).sum(1)
+    else:
+        label = label.reshape(logs.shape[:1] + logs.shape[2:])
+        counted = label != ignore_label
+        index = label.long().clamp(0, classes - 1)
+        true = logs.gather(1, index.unsqueeze(1)).squeeze(1)
+    loss = -true
+    if smooth_alpha:
+        rest = smooth_alpha / (classes - 1)
+        loss = -((1 - smooth_alpha - rest) * true + rest * logs.sum(1))
+    if use_ignore and counted is not None:
+        loss = loss * counted
+    scale: Any = grad_scale
+    if normalization == "batch":
+        scale = scale / x.shape[0]
+    elif normalization == "valid":
+        scale = scale / (counted.sum().clamp(min=1) if counted is not None else x.shape[0])
+    if multi_output and normalization != "valid":
+        scale = scale / logs[0, 0].numel()
+    return loss.sum() * scale

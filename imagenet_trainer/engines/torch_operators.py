@@ -1,0 +1,229 @@
+"""MXNet's operators in PyTorch, each with MXNet's meaning where the two differ.
+
+An entry of `OPERATORS` is a function of tensors with keyword options, and the attributes that it
+understands with MXNet's defaults. An attribute that is neither understood nor known to change
+nothing is refused: a network computes what its symbol says, or not at all.
+
+Here are layers and activations, in `torch_arithmetic` arithmetic and shapes, in `torch_modes` what
+does one thing in training and another in prediction. Tensors are NCHW by shape; how they lie in
+memory (channels_last) is their own affair.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What computes a node."""
+
+    compute: Callable[..., Any]  # (*inputs, **attributes)
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # with MXNet's defaults
+    ignored: Tuple[str, ...] = ()  # of memory and speed only, or said by the inputs' shapes
+    only: Mapping[str, Tuple[Any, ...]] = field(default_factory=dict)  # the values that are there
+
+
+OPERATORS: Dict[str, Operator] = {}
+
+
+def operator(
+    names: str, ignored: str = "", only: Optional[Mapping[str, Any]] = None, **attributes: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function under some names."""
+
+    def enter(compute: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names.split():
+            OPERATORS[name] = Operator(compute, attributes, tuple(ignored.split()), only or {})
+        return compute
+
+    return enter
+
+
+_PLANES = {"layout": ("NCHW", "NCW", "NCDHW", "None", None)}
+_CUDNN = "workspace cudnn_tune cudnn_off"
+
+
+# --- layers ------------------------------------------------------------------------------------
+
+
+@operator(
+    "Convolution", f"kernel num_filter no_bias {_CUDNN}", _PLANES,
+    stride=(), pad=(), dilate=(), num_group=1,
+)  # fmt: skip
+def convolution(  # type: ignore[no-untyped-def]
+    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, stride, pad, dilate, num_group
+) -> Tensor:
+    """(n, c, ...) and (filters, c / groups, ...) to (n, filters, ...)."""
+    compute = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[weight.dim()]
+    return compute(x, weight, bias, stride or 1, pad or 0, dilate or 1, num_group)
+
+
+@operator(
+    "Deconvolution", f"kernel num_filter no_bias {_CUDNN}", {**_PLANES, "target_shape": ((), None)},
+    stride=(), pad=(), adj=(), dilate=(), num_group=1,
+)  # fmt: skip
+def deconvolution(  # type: ignore[no-untyped-def]
+    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, stride, pad, adj, dilate, num_group
+) -> Tensor:
+    """The gradient of a convolution as a layer."""
+    compute = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}[weight.dim()]
+    return compute(x, weight, bias, stride or 1, pad or 0, adj or 0, num_group, dilate or 1)
+
+
+@operator("FullyConnected", "num_hidden no_bias", flatten=True)
+def fully_connected(
+    x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, flatten: bool
+) -> Tensor:
+    """(n, ...) to (n, hidden); without `flatten`, the last axis only."""
+    return F.linear(x.flatten(1) if flatten else x, weight, bias)
+
+
+@operator(
+    "Pooling Pooling_v1", "cudnn_off", {**_PLANES, "pooling_convention": ("valid", "full")},
+    kernel=(), stride=(), pad=(), pool_type="max", global_pool=False, pooling_convention="valid",
+    count_include_pad=True,
+)  # fmt: skip
+def pooling(  # type: ignore[no-untyped-def]
+    x: Tensor, *, kernel, stride, pad, pool_type, global_pool, pooling_convention, count_include_pad
+) -> Tensor:
+    """`full` rounds the number of windows up and lets the last one hang over the edge."""
+    dims = x.dim() - 2
+    if global_pool:
+        kernel, stride, pad, pooling_convention = tuple(x.shape[2:]), (), (), "valid"
+    stride, pad = stride or (1,) * dims, pad or (0,) * dims
+    full = pooling_convention == "full"
+    if full:
+        for size, k, s, p in zip(x.shape[2:], kernel, stride, pad):
+            last = math.ceil((size + 2 * p - k) / s) * s
+            if last >= size + p:
+                # PyTorch leaves such a window out, MXNet fills it with the lowest number.
+                raise NotImplementedError("its last window lies outside the picture")
+    if pool_type == "max":
+        maximum = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
+        return maximum(x, kernel, stride, pad, ceil_mode=full)
+    if pool_type == "avg" or (pool_type == "sum" and dims > 1):
+        average: Any = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[dims]
+        if pool_type == "sum":
+            return average(x, kernel, stride, pad, full, True, divisor_override=1)
+        if global_pool:
+            return x.mean(tuple(range(2, x.dim())), keepdim=True)
+        return average(x, kernel, stride, pad, full, count_include_pad)
+    raise NotImplementedError(f"pool_type {pool_type} of {dims} dimensions is not there")
+
+
+@operator("_contrib_AdaptiveAvgPooling2D", output_size=())
+def adaptive_average_pooling(x: Tensor, *, output_size: Tuple[int, ...]) -> Tensor:
+    """(n, c, h, w) to (n, c, *output_size)."""
+    if output_size in ((), (1,), (1, 1)):
+        return x.mean((2, 3), keepdim=True)
+    return F.adaptive_avg_pool2d(x, output_size if len(output_size) == 2 else output_size * 2)
+
+
+@operator(
+    "_contrib_BilinearResize2D", "",
+    {"mode": ("size", "like"), "scale_height": (None,), "scale_width": (None,)},
+    height=1, width=1, mode="size", align_corners=True,
+)  # fmt: skip
+def bilinear_resize(  # type: ignore[no-untyped-def]
+    x: Tensor, like: Optional[Tensor] = None, *, height, width, mode, align_corners
+) -> Tensor:
+    """Planes of another height and width."""
+    size = tuple(like.shape[2:]) if mode == "like" and like is not None else (height, width)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+@operator(
+    "UpSampling", "num_filter workspace multi_input_mode",
+    {"sample_type": ("nearest",), "num_args": (1,)}, scale=1,
+)  # fmt: skip
+def up_sampling(x: Tensor, *, scale: int) -> Tensor:
+    """Every pixel as a square of `scale` by `scale`."""
+    return F.interpolate(x, scale_factor=scale, mode="nearest")
+
+
+@operator("LRN", alpha=1e-4, beta=0.75, knorm=2.0, nsize=5)
+def lrn(x: Tensor, *, alpha: float, beta: float, knorm: float, nsize: int) -> Tensor:
+    """Local response normalisation across channels."""
+    return F.local_response_norm(x, nsize, alpha, beta, knorm)
+
+
+@operator("L2Normalization", eps=1e-10, mode="instance")
+def l2_normalization(x: Tensor, *, eps: float, mode: str) -> Tensor:
+    """Divided by the length: `instance` of all, `channel` at a place, `spatial` of a plane."""
+    axes = {"channel": (1,), "spatial": tuple(range(2, x.dim()))}.get(
+        mode, tuple(range(1, x.dim()))
+    )
+    return x / torch.sqrt(x.square().sum(axes, keepdim=True) + eps)
+
+
+@operator("LayerNorm", "output_mean_var", axis=-1, eps=1e-5)
+def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, axis: int, eps: float) -> Tensor:
+    """Normalised along one axis."""
+    moved = x.movedim(axis, -1)
+    return F.layer_norm(moved, moved.shape[-1:], gamma, beta, eps).movedim(-1, axis)
+
+
+# --- activations -------------------------------------------------------------------------------
+
+_ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softrelu": F.softplus,
+    "softsign": F.softsign,
+}  # fmt: skip
+
+
+@operator("Activation", "cudnn_off", {"act_type": tuple(_ACTIVATIONS)}, act_type="relu")
+def activation(x: Tensor, *, act_type: str) -> Tensor:
+    """Element by element."""
+    return _ACTIVATIONS[act_type](x)
+
+
+@operator(
+    "LeakyReLU", "lower_bound upper_bound",
+    # selu is left out: MXNet's gradient of it is not its derivative (measured).
+    {"act_type": ("leaky", "elu", "prelu", "gelu")}, act_type="leaky", slope=0.25,
+)  # fmt: skip
+def leaky_relu(x: Tensor, gamma: Optional[Tensor] = None, *, act_type: str, slope: float) -> Tensor:
+    """As it is above nought; below: slope x (leaky), slope (e^x - 1) (elu), gamma x (prelu)."""
+    if act_type == "prelu":
+        assert gamma is not None
+        return F.prelu(x, gamma.flatten())
+    if act_type == "elu":
+        return F.elu(x, slope)
+    if act_type == "leaky":
+        return F.leaky_relu(x, slope)
+    return F.gelu(x)
+
+
+@operator("hard_sigmoid", alpha=0.2, beta=0.5)
+def hard_sigmoid(x: Tensor, *, alpha: float, beta: float) -> Tensor:
+    """A straight line between 0 and 1."""
+    return (alpha * x + beta).clamp(0, 1)
+
+
+@operator("clip", a_min=0.0, a_max=0.0)
+def clip(x: Tensor, *, a_min: float, a_max: float) -> Tensor:
+    """Between two numbers."""
+    return x.clamp(a_min, a_max)
+
+
+@operator("softmax", "dtype use_length", {"temperature": (None, 1.0)}, axis=-1)
+def softmax(x: Tensor, *, axis: int) -> Tensor:
+    """Probabilities along an axis."""
+    return x.softmax(axis)
+
+
+@operator("log_softmax", "dtype use_length", {"temperature": (None, 1.0)}, axis=-1)
+def log_softmax(x: Tensor, *, axis: int) -> Tensor:
+    """Their logarithms."""
+    return x.log_softmax(axis)
+
+
+@operator("SoftmaxActivation", mode="instance")
+def softmax_activation(x: Tensor, *, mode: str) -> Tensor:
+    """Probabilities of a whole picture, or of the channels at a place."""
+    return x.softmax(1) if mode == "channel" else x.flatten(1).softmax(1).reshape(x.shape)

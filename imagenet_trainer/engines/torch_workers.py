@@ -1,0 +1,83 @@
+"""Workers that torchrun started: one process for each GPU, or for each part of some CPUs."""
+
+import os
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Dict, Iterator, Mapping
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.torch_devices import device_here
+from imagenet_trainer.engines.workers import ALONE, Workers
+from imagenet_trainer.errors import InputError
+
+# A worker that is there and silent; one that died is noticed by torchrun at once. Compiling the
+# network, which takes its time on the first update, must fit in.
+_PATIENCE = timedelta(minutes=10)
+_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def is_worker(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun, or another launcher that speaks as it does, started this process."""
+    return all(environment.get(name) for name in _NEEDED)
+
+
+def join(devices: Devices) -> Workers:
+    """The group that a launcher started this process in; of one without a launcher."""
+    return TorchWorkers(device_here(devices)) if is_worker() else ALONE
+
+
+class TorchWorkers:
+    """The process group, joined when this is made; waits until all of its members are there.
+
+    NCCL adds up on GPUs, gloo on CPUs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if not dist.is_initialized():
+            backend = "nccl" if device.type == "cuda" else "gloo"
+            more: Dict[str, Any] = {"device_id": device} if device.type == "cuda" else {}
+            dist.init_process_group(backend, timeout=_PATIENCE, **more)
+        self.rank: int = dist.get_rank()
+        self.world_size: int = dist.get_world_size()
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Add float64 (k,) of all workers, element by element."""
+        whole = torch.as_tensor(np.asarray(values, np.float64), device=self._device)
+        with self.told():
+            dist.all_reduce(whole)
+        return whole.cpu().numpy()
+
+    def add_up(self, values: torch.Tensor) -> None:
+        """The same in place, of a tensor on the worker's device."""
+        dist.all_reduce(values)
+
+    def part(self) -> None:
+        """All work is done: leave the group when the others are here too."""
+        with self.told():
+            dist.barrier()
+        dist.destroy_process_group()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """InputError with this worker's rank where the others cannot be reached."""
+        try:
+            yield
+        except dist.DistError as error:
+            raise self.lost(error) from error
+        except RuntimeError as error:
+            if any(word in str(error) for word in ("gloo", "NCCL", "Connection", "process group")):
+                raise self.lost(error) from error
+            raise
+
+    def lost(self, error: BaseException) -> InputError:
+        """The one line for a broken connection."""
+        first = str(error).strip().splitlines()[0][:200]
+        return InputError(
+            f"worker {self.rank} of {self.world_size} ({os.uname().nodename}) lost another one: "
+            f"{first}; the same command continues from the last checkpoint"
+        )

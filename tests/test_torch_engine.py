@@ -1,0 +1,293 @@
+import logging
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tiny_engine import (  # noqa: E402
+    BATCH,
+    CLASSES,
+    MEAN,
+    SIDE,
+    STD,
+    assert_same,
+    batches,
+    first_parameters,
+    network,
+    train,
+)
+
+from imagenet_trainer import metrics  # noqa: E402
+from imagenet_trainer.engines import (  # noqa: E402
+    Devices,
+    Mix,
+    NonFiniteLossError,
+    Optimizer,
+    Training,
+    open_engine,
+    torch_devices,
+    torch_engine,
+)
+from imagenet_trainer.errors import InputError  # noqa: E402
+from imagenet_trainer.machine import has_bfloat16  # noqa: E402
+from imagenet_trainer.mxnet_import import mx  # noqa: E402
+
+RULES = ["sgd", "nag", "adam", "lbsgd"]
+
+
+def open_one(engine, symbol, rule="sgd", momentum=0.9, options=None, devices=None, **training):
+    how = Training(Optimizer(rule, momentum, 1e-3, **(options or {})), **training)
+    where = Devices(engine=engine, **(devices or {}))
+    made = open_engine(symbol, where, (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
+    made.set_params(*first_parameters(symbol))
+    return made
+
+
+def both(symbol, *words, **more):
+    return (open_one(engine, symbol, *words, **more) for engine in ("mxnet", "torch"))
+
+
+def everything(engine):
+    arg, aux = engine.get_params()
+    return {**arg, **aux, **engine.get_state()}
+
+
+def assert_near(ours, theirs, atol):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_engines_train_the_same(rule, batch_norm):
+    if rule == "adam" and batch_norm:
+        # A bias in front of a BatchNorm has no gradient but rounding, and adam takes whole steps.
+        return
+    mxnet, ours = both(network(batch_norm), rule)
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.003)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
+    images = batches()[0][0]
+    np.testing.assert_allclose(ours.predict(images), mxnet.predict(images), atol=1e-5)
+
+
+OPTIONS = [
+    {"momentum": 0.0}, {"label_smoothing": 0.1}, {"accumulate": 2}, {"average_decay": 0.9},
+    {"options": {"clip_gradient": 0.02}}, {"options": {"decay_gammas": False}},
+    {"options": {"rate_factors": {"fc_weight": 0.5, "conv_weight": 0.0, "conv_bias": 0.0}}},
+    {"options": {"rate_factors": {"bn_gamma": 0.0, "bn_beta": 0.0}}},
+    {"rule": "adam", "options": {"clip_gradient": 0.02, "rate_factors": {"conv_bias": 0.0}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", OPTIONS, ids=str)
+def test_options_mean_the_same(more):
+    mxnet, ours = both(network(batch_norm=True), **more)
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.003)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mixtures_mean_the_same(smoothing):
+    random = np.random.RandomState(5)
+    mixes = [
+        Mix(random.randint(0, CLASSES, BATCH), random.rand(BATCH).astype(np.float32))
+        for _ in range(6)
+    ]
+    mxnet, ours = both(network(), mixup=True, label_smoothing=smoothing)
+    for engine in (mxnet, ours):
+        train(engine, batches(), mixes=mixes)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
+
+
+def test_multipliers_of_the_symbol_are_obeyed():
+    weight = mx.sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
+    bias = mx.sym.Variable("fc_bias", wd_mult=2.0)
+    x = mx.sym.Flatten(mx.sym.Variable("data"))
+    x = mx.sym.FullyConnected(x, weight, bias, num_hidden=CLASSES, name="fc")
+    mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.1)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+
+
+def test_a_fixed_gamma_is_left_as_mxnet_leaves_it():
+    x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
+    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.1)
+    assert mxnet.get_params()[0]["bn_data_gamma"][0] != 1
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("first, second", [("mxnet", "torch"), ("torch", "mxnet")])
+def test_a_run_goes_on_with_the_other_engine(first, second, rule):
+    # The rate changes in between, which torch.optim's momentum would feel.
+    symbol = network(batch_norm=rule != "adam")
+    begun = train(open_one(first, symbol, rule, average_decay=0.9), batches()[:3], rate=0.003)
+    resumed = open_one(second, symbol, rule, average_decay=0.9)
+    resumed.set_params(*begun.get_params())
+    resumed.set_state(begun.get_state())
+    for engine in (begun, resumed):
+        train(engine, batches()[3:], rate=0.001)
+    assert_near(everything(resumed), everything(begun), 1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_going_on_from_a_state_is_exact(rule):
+    symbol = network(batch_norm=True, dropout=0.5)
+    straight = train(open_one("torch", symbol, rule, average_decay=0.9), batches()[:3])
+    params, state = straight.get_params(), straight.get_state()
+    train(straight, batches()[3:])
+    resumed = open_one("torch", symbol, rule, average_decay=0.9)
+    resumed.set_params(*params)
+    resumed.set_state(state)
+    torch.rand(7)  # nothing depends on what was drawn before
+    train(resumed, batches()[3:])
+    assert_same(everything(straight), everything(resumed))
+
+
+def test_fifty_updates_stay_within_a_thousandth():
+    symbol = network(batch_norm=True)
+    mxnet, ours = both(symbol)
+    data = batches(50)
+    for engine in (mxnet, ours):
+        train(engine, data, rate=0.01)
+    start = first_parameters(symbol)[0]
+    for name, value in mxnet.get_params()[0].items():
+        moved = np.linalg.norm(value - start[name])
+        assert np.linalg.norm(ours.get_params()[0][name] - value) < 1e-3 * max(moved, 0.1), name
+
+
+def test_counts_are_those_of_metrics():
+    engine = open_one("torch", network())
+    images, labels = batches()[0]
+    wanted = metrics.score(engine.predict(images), labels)
+    engine.train_batch(images, labels, 0.01)
+    count, rank1, rank5, loss = engine.read_counts()
+    assert (count, rank1, rank5) == (BATCH, wanted.rank1, wanted.rank5)
+    assert loss == pytest.approx(wanted.loss, rel=1e-5)
+    assert engine.read_counts() == (0, 0, 0, 0.0)
+
+
+def test_ties_are_counted_as_metrics_does():
+    symbol = network()
+    engine = open_one("torch", symbol)
+    arg, aux = first_parameters(symbol)
+    engine.set_params({name: np.zeros_like(value) for name, value in arg.items()}, aux)
+    engine.train_batch(batches()[0][0], np.arange(BATCH), 0.01)
+    assert engine.read_counts()[1:3] == (1, 5)
+
+
+def test_a_short_batch_is_predicted_as_in_a_long_one():
+    engine = open_engine(
+        network(batch_norm=True), Devices(engine="torch"), (BATCH, SIDE, SIDE, 3), MEAN, STD
+    )
+    engine.set_params(*first_parameters(network(batch_norm=True)))
+    images = batches()[0][0]
+    whole = engine.predict(images)
+    assert whole.shape == (BATCH, CLASSES) and whole.dtype == np.float32
+    np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
+
+
+def test_a_batch_goes_in_without_a_copy():
+    # NHWC bytes are channels_last planes; float32 is the first thing that is written.
+    images = torch.from_numpy(batches()[0][0])
+    head = torch_engine.Head(MEAN, STD, torch.device("cpu"))
+    assert images.permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)
+    made = head(images)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    wanted = ((batches()[0][0].astype(np.float64) - MEAN) / STD).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(made.numpy(), wanted, atol=1e-5)
+
+
+def test_arrays_that_may_not_be_written_are_taken():
+    images, labels = batches()[0]
+    images.setflags(write=False)
+    open_one("torch", network()).train_batch(images, labels.astype(np.int32), 0.01)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update():
+    symbol = network(batch_norm=True)
+    engine = train(open_one("torch", symbol), batches()[:2])
+    arg, aux = engine.get_params()
+    arg["fc_bias"][3] = np.nan
+    engine.set_params(arg, aux)
+    before = everything(engine)
+    with pytest.raises(NonFiniteLossError) as caught:
+        engine.train_batch(*batches()[2], 0.01)
+    assert caught.value.update == 2
+    assert_same(everything(engine), before)
+    # And it can go on, with better parameters.
+    engine.set_params(*first_parameters(symbol))
+    train(engine, batches()[2:3])
+    assert engine.get_state()["updates"] == 3
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
+def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
+    symbol, how = network(batch_norm=True), {"devices": {"dtype": "bfloat16"}}
+    full = train(open_one("torch", symbol), batches()).get_params()[0]
+    half = train(open_one("torch", symbol, **how), batches()[:3])
+    params, state = half.get_params(), half.get_state()
+    assert all(value.dtype == np.float32 for value in params[0].values())
+    train(half, batches()[3:])
+    for name, value in half.get_params()[0].items():
+        assert np.abs(value - full[name]).max() < 0.05 * np.abs(full[name]).max() + 0.01
+    assert any((value != full[name]).any() for name, value in half.get_params()[0].items())
+    resumed = open_one("torch", symbol, **how)
+    resumed.set_params(*params)
+    resumed.set_state(state)
+    train(resumed, batches()[3:])
+    assert_same(everything(half), everything(resumed))
+
+
+def test_the_monitor_logs_tensors(caplog):
+    with caplog.at_level(logging.INFO, "imagenet_trainer"):
+        train(open_one("torch", network(), monitor=2), batches()[:2])
+    logged = [record.getMessage() for record in caplog.records]
+    assert any(" fc " in line for line in logged) and all("Batch:       2" in x for x in logged)
+
+
+def test_a_full_memory_is_told_with_the_way_out(monkeypatch):
+    engine = open_one("torch", network())
+
+    def full(*inputs):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB")
+
+    monkeypatch.setattr(engine, "_step", full)
+    with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 pictures at a time"):
+        engine.train_batch(*batches()[0], 0.01)
+
+
+def test_what_torch_cannot_do():
+    symbol = network()
+    with pytest.raises(InputError, match="--gc-type 2bit"):
+        open_one("torch", symbol, devices={"compression_threshold": 0.5})
+    with pytest.raises(InputError, match="--kv-store dist_sync"):
+        open_one("torch", symbol, devices={"kv_store": "dist_sync"})
+    with pytest.raises(InputError, match=r"--batch-size 8 cannot be split evenly .* in 3"):
+        open_one("torch", symbol, accumulate=3)
+    with pytest.raises(InputError, match="--dtype float16: is for GPUs"):
+        open_one("torch", symbol, devices={"dtype": "float16"})
+    with pytest.raises(InputError, match="nothing to train for"):
+        open_one("torch", mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3))
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="--gpus 0: PyTorch"):
+            open_one("torch", symbol, devices={"gpus": (0,)})
+
+
+@pytest.mark.slow
+def test_a_compiled_step_trains_the_same():
+    symbol = network(batch_norm=True, dropout=0.0)
+    plain = train(open_one("torch", symbol), batches())
+    fused = train(open_one("torch", symbol, devices={"compile": "on"}), batches())
+    assert_near(everything(fused), everything(plain), 1e-5)

@@ -1,0 +1,135 @@
+"""Every registered network on both engines, from the same parameters: outputs and all gradients."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import symbols  # noqa: E402
+from imagenet_trainer.engines import parameter_shapes, torch_graph  # noqa: E402
+from imagenet_trainer.errors import InputError  # noqa: E402
+from imagenet_trainer.initializers import initial_parameters  # noqa: E402
+from imagenet_trainer.mxnet_import import mx  # noqa: E402
+
+BATCH, CLASSES = 4, 10
+SIZES = (28, 32, 48, 64, 75, 80, 96, 112, 128, 139, 160, 192, 224, 256, 299, 331)
+
+
+def representatives():
+    """The name that is most quickly computed, of each module."""
+    found = {}
+    for name, family in symbols._FAMILIES.items():
+        depth = min(family.depths + family.more_depths) if family.depths else ""
+        found.setdefault(family.module, f"{name}{depth}")
+    return list(found.values())
+
+
+def smallest(name):
+    """The symbol for the smallest pictures that the network takes, and their side."""
+    for side in SIZES:
+        try:
+            symbol = symbols.get_symbol(name, CLASSES, (3, side, side))
+            symbol.infer_shape(data=(BATCH, 3, side, side))
+            return without_dropout(symbol), side
+        except (InputError, mx.base.MXNetError):
+            continue
+    raise AssertionError(f"{name} takes no pictures of {SIZES}")
+
+
+def without_dropout(symbol):
+    """Two engines drop other things."""
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        if node["op"] == "Dropout":
+            node["attrs"]["p"] = "0.0"
+    return mx.sym.load_json(json.dumps(graph))
+
+
+class Both:
+    """Outputs and gradients of a network on both engines, in float32 and in float64."""
+
+    def __init__(self, name):
+        self.symbol, side = smallest(name)
+        self.shapes = parameter_shapes(self.symbol, (3, side, side))
+        start = symbols.find(name).initializer
+        self.arg, self.aux = initial_parameters(*self.shapes, start, 0)
+        random = np.random.RandomState(0)
+        self.images = random.randn(BATCH, 3, side, side) * 50
+        self.labels = random.randint(0, CLASSES, BATCH)
+
+    def mxnet(self, dtype):
+        names = (*self.symbol.list_arguments(), *self.symbol.list_auxiliary_states())
+        bound = self.symbol.simple_bind(
+            mx.cpu(),
+            data=self.images.shape,
+            grad_req="write",
+            type_dict=dict.fromkeys(names, dtype),
+        )
+        bound.copy_params_from(
+            {name: mx.nd.array(value, dtype=dtype) for name, value in self.arg.items()},
+            {name: mx.nd.array(value, dtype=dtype) for name, value in self.aux.items()},
+        )
+        data = mx.nd.array(self.images, dtype=dtype)
+        outputs = bound.forward(is_train=True, data=data, softmax_label=self.labels)
+        first = outputs[0].asnumpy()
+        bound.backward()
+        mx.nd.waitall()
+        moved = {name: value.asnumpy() for name, value in bound.aux_dict.items()}
+        return {n: bound.grad_dict[n].asnumpy() for n in self.arg} | {"output": first}, moved
+
+    def torch(self, dtype):
+        network = torch_graph.load_graph(self.symbol.tojson(), *self.shapes, torch.device("cpu"))
+        for name, value in network.arg.items():
+            torch_graph.to_tensor(self.arg[name], value)
+        kind = getattr(torch, dtype)
+        network.training.to(kind)
+        images = torch.from_numpy(self.images).to(kind, memory_format=torch.channels_last)
+        outputs, loss, moments = network.training(images, torch.from_numpy(self.labels))
+        loss.backward()
+        found = {n: v.grad.numpy() for n, v in network.arg.items() if v.requires_grad}
+        moved = {}
+        for place, statistic in enumerate(network.statistics):
+            for part, name in enumerate((statistic.mean, statistic.variance)):
+                new = moments[2 * place + part].numpy()
+                kept = statistic.momentum
+                moved[name] = kept * self.aux[name] + (1 - kept) * new
+        return found | {"output": outputs[0].detach().numpy()}, moved
+
+
+def distance(ours, theirs):
+    """Relative to the tensor as a whole: its elements are sums that may cancel."""
+    return np.linalg.norm(ours - theirs) / max(np.linalg.norm(theirs), 1e-9)
+
+
+def check_double(both):
+    """The two compute the same function: nothing but rounding is between them."""
+    (ours, our_aux), (theirs, their_aux) = both.torch("float64"), both.mxnet("float64")
+    assert ours.keys() >= {name for name, value in theirs.items() if np.any(value)} - {"data"}
+    for name, value in ours.items():
+        assert distance(value, theirs[name]) < 1e-6, name
+    assert our_aux.keys() <= their_aux.keys()
+    for name, value in our_aux.items():
+        assert distance(value, their_aux[name]) < 1e-6, name
+    return theirs
+
+
+@pytest.mark.parametrize("name", representatives())
+def test_a_network_of_every_family_is_the_same_function(name):
+    check_double(Both(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", symbols.names())
+def test_every_network_is_the_same_function(name):
+    both = Both(name)
+    exact = check_double(both)
+    # In float32 a unit whose input is nought but for rounding may be on in one engine and off in
+    # the other, which moves gradients by more than rounding does; in MXNet as far from its own
+    # float64. So: within 1e-4, or within three times what float32 costs MXNet or PyTorch alone.
+    (ours, _), (theirs, _) = both.torch("float32"), both.mxnet("float32")
+    assert distance(ours["output"], theirs["output"]) < 1e-4
+    for name, value in ours.items():
+        cost = max(distance(theirs[name], exact[name]), distance(value, exact[name]))
+        assert distance(value, theirs[name]) < max(1e-4, 3 * cost), name
