@@ -1,10 +1,10 @@
 """In which order classes stand along the sides of a confusion matrix: arrays in, orders out."""
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from imagenet_trainer.taxonomy import DOMAINS, Taxonomy
+from imagenet_trainer.taxonomy import Taxonomy
 
 ORDERS = ("imagenet", "wordnet", "cluster")
 
@@ -61,37 +61,24 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
 
 
 def spans(order: np.ndarray, taxonomy: Taxonomy, least: int) -> List[Span]:
-    """Neighbours of the same group, at least so many; where groups alternate, of the same domain.
+    """Neighbours of the same group, at least so many; where groups alternate, of the same kind.
 
-    In ImageNet's own order animals stand together by group, while objects are sorted by name; so
-    the animals' groups are named, and the objects as a whole.
+    In ImageNet's own order animals stand together by group, while artifacts are sorted by name; so
+    the animals' groups are named, and the artifacts as a whole.
     """
     found: List[Span] = []
-    for domain in _runs(taxonomy.domain[order]):
-        inner = taxonomy.group[order[domain.first : domain.end]]
+    for kind in _runs(taxonomy.kind[order]):
+        inner = taxonomy.group[order[kind.first : kind.end]]
         long = [
-            Span(domain.first + run.first, domain.first + run.end, taxonomy.groups[int(run.name)])
+            Span(kind.first + run.first, kind.first + run.end, taxonomy.groups[int(run.name)])
             for run in _runs(inner)
             if run.end - run.first >= least
         ]
-        named = sum(span.end - span.first for span in long)
-        length = domain.end - domain.first
-        if 2 * named >= length:
+        length = kind.end - kind.first
+        if 2 * sum(span.end - span.first for span in long) >= length:
             found += long
         elif length >= least:
-            found += _between(domain, long, DOMAINS[int(domain.name)], least)
-    return found
-
-
-def _between(domain: Span, long: Sequence[Span], name: str, least: int) -> List[Span]:
-    """The long groups of a domain where most alternate, and the domain's name in the gaps."""
-    found, place = [], domain.first
-    for span in [*long, Span(domain.end, domain.end, "")]:
-        if span.first - place >= max(least, 1):
-            found.append(Span(place, span.first, name))
-        if span.name:
-            found.append(span)
-        place = span.end
+            found.append(Span(kind.first, kind.end, taxonomy.kinds[int(kind.name)]))
     return found
 
 

@@ -110,11 +110,15 @@ def validate(session: "Session", interrupts: "Interrupts") -> "Scores":
     from imagenet_trainer.scoring import answers, loader_threads
 
     settings, scores = session.settings, Scores()
+    if session.film:
+        session.film.begin()
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     for probabilities, labels in answers(
         session.engine, session.val, session.preprocessing, threads, nice
     ):
         scores += score(probabilities, labels)
+        if session.film:
+            session.film.count(probabilities, labels)
         if interrupts:
             break
     return scores
@@ -133,6 +137,8 @@ def finish_epoch(
     following = Progress(epoch=number, update=progress.update)
     if session.engine.rank == 0:
         session.run.write_history(session.history)
+        if session.film:
+            session.film.draw(number, scores.rank1_accuracy)
     numbered = number % settings.save_period == 0 or number == settings.num_epochs
     session.save(number if numbered else None, following)
     if numbered and session.engine.rank == 0:

@@ -11,7 +11,7 @@ exactly one. Sets of which a class is no WordNet id of the 1,000 have no taxonom
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -150,7 +150,7 @@ def group_sizes(taxonomy: Taxonomy) -> Dict[str, int]:
     return {group.name: count for group, count in zip(GROUPS, counts) if count}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _outline() -> Dict[str, Tuple[int, Tuple[str, ...]]]:
     """The line and the path of every class, by id; classes are the leaves of the outline."""
     found: Dict[str, Tuple[int, Tuple[str, ...]]] = {}
@@ -164,7 +164,7 @@ def _outline() -> Dict[str, Tuple[int, Tuple[str, ...]]]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _group_by_synset() -> Dict[str, int]:
     return {wnid: number for number, group in enumerate(GROUPS) for wnid in group.synsets}
 
