@@ -80,6 +80,8 @@ IMPORTS = {
     "run": "errors files metrics params",
     "logs": "metrics",
     "answers": "files metrics",
+    "intervals": "",
+    "numbers": "answers intervals metrics",
     "confusion": "files",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
@@ -120,6 +122,8 @@ NEVER_KNOWS = {
     "symbols": "config files data engines run session fit",
     "engines": "data run files params symbols logs session fit",
     "metrics": "files config data engines run mxnet_import",
+    "intervals": "files config data engines run mxnet_import",
+    "numbers": "config data engines run mxnet_import",
     "schedule": "files config data engines run mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
