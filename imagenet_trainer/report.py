@@ -99,7 +99,7 @@ class _Page:
         for name, title in titles.items():
             if numbers.get(name) is None:
                 continue
-            form = "{:.4f}".format if name == "loss" else "{:.2%}".format
+            form = "{:.4f}".format if name == "loss" else _percent
             low, high = numbers.get("intervals", {}).get(name, (None, None))
             between = f"<small>{form(low)} to {form(high)}</small>" if low is not None else ""
             tiles.append((form(numbers[name]), title + between, ""))
@@ -184,7 +184,7 @@ class _Page:
         text = f"<p>{found['errors']:,} pictures were not recognised."
         if found["errors"]:
             text += (
-                f" {found['errors_in_group']:.1%} of these errors stay in the group of the true "
+                f" {_percent(found['errors_in_group'])} of these errors stay in the group of the true "
                 f"class, as a retriever taken for another dog does. They are "
                 f"{found['error_distance']:.2f} edges of WordNet's tree away from it on average"
             )
@@ -198,7 +198,7 @@ class _Page:
             + table("Levels", [Column("level", words=True), Column("right")], levels)
             + "</div><div><h3>The two clusters of the matrix</h3>"
             + table("Clusters", [Column("true", words=True), *map(Column, DOMAINS)], clusters)
-            + f"<p>{within:.2%} of the predictions stay within animals or within objects.</p>"
+            + f"<p>{_percent(within)} of the predictions stay within animals or within objects.</p>"
             + "</div></div><h3>Groups</h3>"
             + table(
                 "Groups",
@@ -248,7 +248,7 @@ class _Page:
     def _suspects(self) -> str:
         rule = (
             "Misclassified pictures for which the network gives another class a probability of at "
-            f"least {SURE:.0%} that is also no lower than the mean it gives that class on its own "
+            f"least {100 * SURE:.0f}\u00a0% that is also no lower than the mean it gives that class on its own "
             "pictures (the rule of confident learning, Northcutt, Jiang and Chuang 2021). Many are "
             "errors of the network; look before you correct a label."
         )
@@ -260,12 +260,12 @@ class _Page:
     def _mistake(self, place: int) -> str:
         label, first = int(self.answers.labels[place]), int(self.answers.top[place, 0])
         return (
-            f"labelled <b>{escape(self.names[label])}</b> ({self.answers.true[place]:.2%}), taken "
+            f"labelled <b>{escape(self.names[label])}</b> ({_percent(self.answers.true[place])}), taken "
             f"for <b>{escape(self.names[first])}</b> ({self._sure(place)})"
         )
 
     def _sure(self, place: int) -> str:
-        return f"{self.answers.probabilities[place, 0]:.1%}"
+        return _percent(self.answers.probabilities[place, 0])
 
     def _figure(self, place: int, caption: str) -> str:
         """A picture with its caption (HTML), or a box that says that it cannot be shown."""
@@ -308,6 +308,10 @@ aria-describedby="matrix-help matrix-status"></canvas>
 click shows all. Keys: arrows choose a cell, + and − zoom, Shift with arrows moves the part, 0 shows
 all. What is shown is counted anew at every size, and colours are spread anew over it.</p>
 <noscript><p>The matrix needs JavaScript; it fetches nothing.</p></noscript>"""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}\u00a0%"  # the number keeps its sign on its line
 
 
 def _class(one: str, name: str) -> str:

@@ -58,7 +58,7 @@ def _orders(matrix: np.ndarray, taxonomy: Optional[Taxonomy]) -> List[Dict[str, 
         if name == "wordnet" and taxonomy is None:
             continue
         order = class_order(name, matrix, taxonomy)
-        groups = spans(order, taxonomy, 1) if taxonomy else []
+        groups = spans(order, taxonomy, 3 if len(order) > 100 else 1) if taxonomy else []
         found.append(
             {"title": _TITLES[name], "order": order.tolist(), "spans": [list(g) for g in groups]}
         )

@@ -30,14 +30,14 @@ def number(value: float, digits: int = 0) -> Cell:
 
 def percent(share: Any) -> str:
     """A share in percent; nothing for None and nan."""
-    return "" if share is None or math.isnan(share) else Cell(f"{share:.1%}", share)
+    return "" if share is None or math.isnan(share) else Cell(f"{100 * share:.1f}\u00a0%", share)
 
 
 def percent_with(share: float, low: float, high: float) -> str:
     """A share with its interval, in percent."""
     if math.isnan(share):
         return ""
-    return Cell(f"{share:.1%} <small>{100 * low:.0f}–{100 * high:.0f}</small>", share)
+    return Cell(f"{100 * share:.1f}\u00a0% <small>{100 * low:.0f}–{100 * high:.0f}</small>", share)
 
 
 def table(

@@ -160,9 +160,10 @@ class MatrixView {
   draw() {
     this.width = this.frameWidth();
     const ratio = window.devicePixelRatio || 1;
+    // CSS pixels: room for names on the left and below, and a matrix that fits into the window.
     this.margin = Math.min(170, Math.floor(this.width / 3));
-    this.side = Math.max(100, Math.min(800, this.width - this.margin - 4)); // CSS pixels
-    const height = this.side + this.margin + 4;
+    this.side = Math.max(100, Math.min(800, this.width - this.margin - 4, Math.max(480, window.innerHeight - 60)));
+    const height = this.side + this.margin - 20;
     for (const canvas of [this.canvas, this.mark]) {
       canvas.width = this.width * ratio;
       canvas.height = height * ratio;
@@ -176,6 +177,7 @@ class MatrixView {
     context.imageSmoothingEnabled = false;
     context.drawImage(picture, this.margin * ratio, 0, pixels, pixels);
     context.scale(ratio, ratio);
+    this.writeCounts(context, scale);
     this.name(context);
     this.drawLegend(scale, ratio);
     this.drawMark();
@@ -206,7 +208,27 @@ class MatrixView {
     return { picture, scale };
   }
 
+  /* The counts themselves, where cells have room for them. */
+  writeCounts(context, scale) {
+    const unit = this.side / this.length, colour = colourScale(this.data.palettes[this.palette].colours);
+    if (unit < 26) { return; }
+    context.font = FONT;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    for (let i = 0; i < this.length; i++) {
+      for (let j = 0; j < this.length; j++) {
+        const count = this.counts.within(this.top + i, this.top + i + 1, this.left + j, this.left + j + 1);
+        if (!count || context.measureText(formatted(count)).width > unit - 4) { continue; }
+        const [red, green, blue] = colour(scale.levels.get(count));
+        context.fillStyle = 0.21 * red + 0.72 * green + 0.07 * blue > 110 ? "black" : "white";
+        context.fillText(formatted(count), this.margin + (j + 0.5) * unit, (i + 0.5) * unit);
+      }
+    }
+  }
+
   name(context) {
+    context.textAlign = "start";
+    context.textBaseline = "alphabetic";
     context.font = FONT;
     context.fillStyle = context.strokeStyle = "#1f2933";
     context.lineWidth = 1;
@@ -263,7 +285,7 @@ class MatrixView {
     context.save();
     context.font = FONT.replace("12", Math.max(7, Math.floor(size)));
     let shown = text;
-    while (shown.length > 1 && context.measureText(shown).width > this.margin - 14) { shown = `${shown.replace(/…$/, "").slice(0, -1)}…`; }
+    while (shown.length > 1 && context.measureText(shown).width > this.margin - 32) { shown = `${shown.replace(/…$/, "").slice(0, -1)}…`; }
     context.textAlign = "right";
     context.textBaseline = "middle";
     if (across) {
@@ -436,6 +458,7 @@ class MatrixView {
     const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     const inside = (position) => Math.max(0, Math.min(this.n - 1, position));
     if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+    this.tip.hidden = true;
     if (event.key in moves) {
       const [down, right] = moves[event.key];
       if (event.shiftKey) {
