@@ -5,8 +5,10 @@ two networks and the pages for people are functions of an `Answers`; it is kept 
 checkpoint, so nothing has to be computed twice. 4 MB for ImageNet's 50,000 validation pictures.
 """
 
+import contextlib
+import zipfile
 from dataclasses import dataclass, fields
-from typing import Optional
+from typing import IO, Any, Optional
 
 import numpy as np
 
@@ -57,6 +59,64 @@ class Answers:
         """Write an .npz, whole or not at all; InputError when it cannot be written."""
         with atomic_write(path) as file:
             np.savez_compressed(file, **{one.name: getattr(self, one.name) for one in fields(self)})
+
+
+class PredictionsFile:
+    """Writes the probabilities of all classes as they come, so they need no memory.
+
+    An .npz with `probabilities` float32 (n, classes), `indices` int64 (n,) (the keys in the
+    .idx), `labels` int64 (n,), `top` int64 (n, k), and `key`. A context manager: the file takes
+    its name at the end of the block, and only if `finish` was called.
+    """
+
+    def __init__(self, path: AnyPath, images: int, classes: int):
+        self._path, self._shape = path, (images, classes)
+        self._next, self._finished = 0, False
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "PredictionsFile":
+        file = self._stack.enter_context(atomic_write(self._path))
+        self._archive = self._stack.enter_context(zipfile.ZipFile(file, "w"))
+        self._rows: IO[bytes] = self._archive.open(_member("probabilities"), "w", force_zip64=True)
+        about = {"descr": "<f4", "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(self._rows, about)
+        return self
+
+    def add(self, places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Take in a batch; batches come in the order of the shards."""
+        if len(places) and places[0] != self._next:
+            raise ValueError(f"picture {places[0]} came where {self._next} was due")
+        self._next += len(places)
+        self._rows.write(np.ascontiguousarray(probabilities, "<f4").tobytes())
+
+    def finish(self, answers: Answers) -> None:
+        """Add what is short, and end."""
+        self._rows.close()
+        arrays = {"indices": answers.keys, "labels": answers.labels, "top": answers.top}
+        for name, array in {**arrays, "key": np.array(answers.key)}.items():
+            with self._archive.open(_member(name), "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        self._finished = True
+
+    def __exit__(self, *exception: Any) -> Optional[bool]:
+        if not self._finished and exception[0] is None:
+            raise ValueError(f"{self._path}: was left unfinished")
+        if exception[0] is not None:
+            self._rows.close()
+        return self._stack.__exit__(*exception)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(f"{name}.npy")  # of 1980, so the same answers are the same bytes
+
+
+def predictions_key(path: AnyPath) -> Optional[str]:
+    """The key of a PredictionsFile; None when it is not there or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file["key"])
+    except Exception:  # zipfile, zlib and NumPy have each their own for damage
+        return None
 
 
 def load(path: AnyPath, key: Optional[str] = None) -> Optional[Answers]:

@@ -17,7 +17,7 @@ import difflib
 import math
 import re
 import sys
-from typing import Any, Callable, NoReturn, Optional, Sequence, Set, Tuple, Type, TypeVar
+from typing import Any, Callable, NoReturn, Optional, Sequence, Set, Tuple, Type, TypeVar, Union
 
 S = TypeVar("S")
 Parser = Callable[[str], Any]
@@ -126,9 +126,10 @@ def option(
     parse: Optional[Parser] = None,
     *,
     choices: Sequence[Any] = (),
-    metavar: Optional[str] = None,
+    metavar: Union[str, Tuple[str, ...], None] = None,
     positional: str = "",
     free: bool = False,
+    words: int = 0,
 ) -> Any:
     """Describe one flag of a settings class.
 
@@ -145,6 +146,8 @@ def option(
         "one" or "many" makes it an argument instead of a flag.
     free
         a resumed run may change it, because it does not touch the numbers of the run.
+    words
+        the flag takes so many values, each of them a str.
 
     """
     metadata = {
@@ -154,6 +157,7 @@ def option(
         "metavar": metavar,
         "positional": positional,
         "free": free,
+        "words": words,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -215,7 +219,9 @@ def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.Argu
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
         words["type"] = _argument_type(about["parse"] or type(field.default))
-        if about["choices"]:
+        if about["words"]:
+            words.update(nargs=about["words"], type=str, metavar=about["metavar"])
+        elif about["choices"]:
             words["choices"] = about["choices"]
         else:
             words["metavar"] = about["metavar"] or "N"

@@ -8,6 +8,11 @@ import os
 # one by one; free bytes at the end of the heap beyond the second are given back.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 _KEPT = 32 << 20
+# Memory limit and use of a container: cgroup's second and first version.
+_CONTAINER = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 
 
 def processors() -> int:
@@ -16,6 +21,22 @@ def processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # systems other than Linux
         return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: the system's, or the container's if they are fewer.
+
+    0 where nobody says.
+    """
+    free = 0
+    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+        words = [line.split() for line in file]
+        free = next((int(word[1]) << 10 for word in words if word[0] == "MemAvailable:"), 0)
+    for limit, used in _CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # none, or "max"
+            with open(limit) as one, open(used) as other:
+                free = min(free, max(0, int(one.read()) - int(other.read())))
+    return free
 
 
 def has_bfloat16() -> bool:

@@ -108,6 +108,14 @@ class Run:
         """The confusion matrix over the epochs."""
         return self.folder / "confusion.gif"
 
+    def gif_path_of(self, name: str) -> Path:
+        """The same on the set of pictures of that name, as in evaluation.json."""
+        return self.folder / f"confusion-{name}.gif" if name else self.gif_path
+
+    def comparison_path(self, epoch: int, other: str) -> Path:
+        """How an epoch compares with another, or with NAME-EPOCH of another run."""
+        return self.folder / f"comparison-{epoch:04d}-{other}.json"
+
     def confusion_path(self, epoch: int, suffix: str, name: str = "") -> Path:
         """The matrix of one epoch: picture (.png) or counts (.npz).
 
@@ -118,6 +126,14 @@ class Run:
     def answers_path(self, epoch: int, name: str = "") -> Path:
         """What the network of one epoch said of each picture of the set of that name."""
         return self.folder / f"answers-{epoch:04d}{name and '-' + name}.npz"
+
+    def predictions_path(self, epoch: int, name: str = "") -> Path:
+        """The probabilities of all classes for each picture."""
+        return self.folder / f"predictions-{epoch:04d}{name and '-' + name}.npz"
+
+    def classes_path(self, epoch: int, name: str = "") -> Path:
+        """A row a class: recall, precision, top-5 recall, with intervals."""
+        return self.folder / f"classes-{epoch:04d}{name and '-' + name}.csv"
 
     def params_path(self, epoch: Optional[int]) -> Path:
         """Parameters after that epoch; None: the newest inside an epoch."""
@@ -227,6 +243,17 @@ class Run:
             )
         return Checkpoint(arg, aux, Progress(epoch=epoch or 0))
 
+    def preprocessing(self, epoch: int) -> Optional[Preprocessing]:
+        """That of a checkpoint, without reading the rest; None where nobody knows."""
+        path = self.state_path(epoch)
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return _preprocessing(json.loads(str(file["about"])))
+        except Exception as error:  # zipfile, zlib, NumPy and JSON have each their own for damage
+            raise InputError(f"{path}: is damaged ({error}); remove it and its .params") from error
+
     def own_checkpoints(self) -> List[Optional[int]]:
         """The last epoch with all that training goes on from, and None for that inside an epoch."""
         epochs = [epoch for epoch in self.epochs() if self._has_state(epoch)]
@@ -335,9 +362,12 @@ class Run:
 
 def _checkpoint(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
-    how = {key: _tuple(value) for key, value in about["preprocessing"].items()}
     classes = tuple((name, words) for name, words in about["classes"])
-    return Checkpoint(arg, aux, Progress(**progress), state, Preprocessing(**how), classes)
+    return Checkpoint(arg, aux, Progress(**progress), state, _preprocessing(about), classes)
+
+
+def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
+    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
 
 
 def newest_run(folder: str = RUNS) -> Run:

@@ -1,16 +1,32 @@
 """An engine's answers to a whole set of pictures, each counted exactly once."""
 
-from typing import Any, Iterator, Optional, Tuple
+from dataclasses import asdict, fields, replace
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
+from imagenet_trainer.answering import check_finite
+from imagenet_trainer.config import ViewSettings
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
-from imagenet_trainer.data.sets import PictureSet
-from imagenet_trainer.engines import Devices, Engine, check_parameters, load_symbol, open_engine
+from imagenet_trainer.data.sets import PictureSet, default_classes
+from imagenet_trainer.engines import (
+    Devices,
+    Engine,
+    check_parameters,
+    load_symbol,
+    open_engine,
+    parameter_shapes,
+)
+from imagenet_trainer.engines.foreign import adapted
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Checkpoint, Preprocessing, Run
+
+Tell = Callable[[str], object]
+_AS_TRAINED = ViewSettings()
+# What --image-shape, --rgb-std and --val-resize are for another program's network.
+_USUAL: Dict[str, Any] = {"image_shape": (3, 224, 224), "rgb_std": (1.0, 1.0, 1.0), "val_resize": 0}
 
 
 def answers(
@@ -27,11 +43,7 @@ def answers(
     ) as batches:
         for batch in batches:
             probabilities = engine.predict(batch.images)
-            if not np.isfinite(probabilities).all():
-                raise InputError(
-                    "the network's answers are not finite, its parameters are of no use; train "
-                    "anew with a lower --lr and another --model-prefix"
-                )
+            check_finite(probabilities)
             yield probabilities, batch.labels
             scored += len(batch.labels)
     if scored != len(pictures):
@@ -52,13 +64,28 @@ def loader_threads(asked: int, gpus: bool) -> Tuple[int, int]:
 
 
 def open_network(
-    run: Run, epoch: Optional[int], devices: Devices, batch_size: int
+    run: Run,
+    epoch: Optional[int],
+    devices: Devices,
+    batch_size: int,
+    wanted: ViewSettings = _AS_TRAINED,
+    tell: Tell = lambda line: None,
 ) -> Tuple[Engine, Any, Checkpoint]:
     """A trained network that answers, at the epoch given or the run's newest; its symbol;
     its checkpoint.
 
+    Parameters
+    ----------
+    run, epoch, devices, batch_size
+        which one, where it runs, and how many views it takes at a time.
+    wanted
+        preprocessing that takes the place of the checkpoint's.
+    tell
+        is given a line for everything about it that the user should know.
+
     Raises InputError where the run holds no such checkpoint or one that lacks its .npz, without
-    which nobody knows its preprocessing.
+    which nobody knows its preprocessing, unless `wanted` says it.
+
     """
     symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
     epochs = run.epochs()
@@ -66,32 +93,72 @@ def open_network(
         raise InputError(
             f"{run.folder}: has no finished epoch yet; train with python -m imagenet_trainer.fit"
         )
-    checkpoint = load_trained(run, epochs[-1] if epoch is None else epoch)
+    checkpoint = load_trained(run, epochs[-1] if epoch is None else epoch, wanted, tell)
     how = checkpoint.preprocessing
     assert how is not None
+    symbol, classes, notes = adapted(
+        symbol, checkpoint.arg.keys(), how.image_shape, str(run.symbol_path)
+    )
+    for note in notes:
+        tell(note)
+    if not checkpoint.classes:
+        checkpoint = replace(checkpoint, classes=default_classes(classes))
     _, height, width = how.image_shape
     shape = (batch_size, height, width, 3)
-    engine = open_engine(symbol, devices, shape, how.rgb_mean, how.rgb_std)
+    turn = -1 if wanted.bgr else 1  # pictures come in the network's order of colours
+    engine = open_engine(symbol, devices, shape, how.rgb_mean[::turn], how.rgb_std[::turn])
     set_checkpoint(engine, symbol, run, checkpoint)
     return engine, symbol, checkpoint
 
 
-def load_trained(run: Run, epoch: int) -> Checkpoint:
-    """A checkpoint with its preprocessing; InputError for one that lacks its .npz."""
+def load_trained(
+    run: Run,
+    epoch: int,
+    wanted: ViewSettings = _AS_TRAINED,
+    tell: Tell = lambda line: None,
+) -> Checkpoint:
+    """A checkpoint with its preprocessing, or with what is wanted instead of it.
+
+    InputError for one that lacks its .npz if `wanted` does not say how pictures are prepared.
+    """
     checkpoint = run.load(epoch)
+    named = ((field.name, getattr(wanted, field.name, None)) for field in fields(Preprocessing))
+    flags: Dict[str, Any] = {name: value for name, value in named if value is not None}
+    path = run.params_path(epoch)
     if checkpoint.preprocessing is None:
-        raise InputError(
-            f"{run.params_path(epoch)}: has no .npz beside it, which says how pictures are "
-            "prepared for it; train on from it with --load-epoch"
-        )
-    return checkpoint
+        if "rgb_mean" not in flags:
+            raise InputError(
+                f"{path}: has no .npz beside it, which says how pictures are prepared for it; say "
+                "it with --rgb-mean, --rgb-std, --bgr and --image-shape, or train on from it with "
+                "--load-epoch"
+            )
+        how = Preprocessing(**{**_USUAL, **flags})
+        tell(f"{path}: pictures are prepared with {_words(how)}")
+        return replace(checkpoint, preprocessing=how)
+    how = replace(checkpoint.preprocessing, **flags)
+    if how != checkpoint.preprocessing:
+        tell(f"{path}: was trained with {_words(checkpoint.preprocessing)}; now {_words(how)}")
+    return replace(checkpoint, preprocessing=how)
+
+
+def _words(how: Preprocessing) -> str:
+    """Preprocessing as flags."""
+    parts = []
+    for name, value in asdict(how).items():
+        text = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+        parts.append(f"--{name.replace('_', '-')} {text}")
+    return " ".join(parts)
 
 
 def set_checkpoint(engine: Engine, symbol: Any, run: Run, checkpoint: Checkpoint) -> None:
     """Give an engine the parameters of a checkpoint, if they are of its network."""
     assert checkpoint.preprocessing is not None
     path = str(run.params_path(checkpoint.progress.epoch))
-    check_parameters(
-        symbol, checkpoint.preprocessing.image_shape, checkpoint.arg, checkpoint.aux, path
-    )
-    engine.set_params(checkpoint.arg, checkpoint.aux)
+    shape, arg, aux = checkpoint.preprocessing.image_shape, checkpoint.arg, checkpoint.aux
+    if not checkpoint.state:
+        # Another program's may hold parameters of outputs that are not asked.
+        wanted_arg, wanted_aux = parameter_shapes(symbol, shape)
+        arg = {name: value for name, value in arg.items() if name in wanted_arg}
+        aux = {name: value for name, value in aux.items() if name in wanted_aux}
+    check_parameters(symbol, shape, arg, aux, path)
+    engine.set_params(arg, aux)

@@ -64,6 +64,7 @@ IMPORTS = {
     "data.telling data.verify errors files flags machine",
     "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest "
     "data.packing data.rehearsal data.telling errors files flags machine",
+    "data.views": "data.augment",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
@@ -75,6 +76,7 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
+    "engines.foreign": "errors mxnet_import",
     "engines.mxnet_engine": "engines errors machine mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
@@ -88,13 +90,18 @@ IMPORTS = {
     "explore_figures": "data.channels",
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
-    "scoring": "data.augment data.loader data.sets engines errors machine run",
+    "answering": "answers data.loader data.sets data.views engines errors",
+    "scoring": "answering config data.augment data.loader data.sets engines engines.foreign "
+    "errors machine run",
+    "results": "answers confusion data.sets data.views files numbers run",
+    "scorer": "answering answers config data.sets data.views engines machine results run scoring",
+    "comparison": "answers errors intervals run scorer",
     "session": "config data.augment data.order data.sets engines errors flags initializers "
     "mxnet_import run schedule symbols",
     # Command lines.
     "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
     "run scoring session",
-    "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
+    "evaluate": "comparison config confusion errors flags numbers run scorer",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
@@ -140,7 +147,7 @@ LIBRARIES = {
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
-    "tqdm": "data.telling evaluate explore logs",
+    "tqdm": "data.telling explore logs scorer",
     "subprocess": "mxnet_import",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")

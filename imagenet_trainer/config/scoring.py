@@ -6,13 +6,42 @@ from typing import Optional, Tuple
 from imagenet_trainer.config.training import DeviceSettings
 from imagenet_trainer.flags import (
     epochs,
+    image_shape,
     integer,
+    integers,
+    number,
+    numbers,
     option,
 )
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(DeviceSettings):
+class ViewSettings:
+    """What a network is shown of a picture; by default what its checkpoint says."""
+
+    image_shape: Optional[Tuple[int, ...]] = option(
+        None, "another input than the checkpoint's, such as 3,288,288", image_shape
+    )
+    val_resize: Optional[int] = option(
+        None,
+        "another short side in pixels before the crop; 0: the crop's times 256/224",
+        integer(0),
+    )
+    rgb_mean: Optional[Tuple[float, ...]] = option(
+        None, "for another program's checkpoint: subtracted from red, green, blue", numbers(3)
+    )
+    rgb_std: Optional[Tuple[float, ...]] = option(
+        None, "likewise: they are divided by it; by default 1,1,1", numbers(3, 0, above=True)
+    )
+    bgr: bool = option(False, "likewise: the network takes blue, green, red")
+    crops: int = option(
+        1, "10: corners and centre, also mirrored; the answers are averaged", choices=(1, 10)
+    )
+    flip: bool = option(False, "average the answers to the picture and its mirror image")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(ViewSettings, DeviceSettings):
     """Everything that `evaluate` takes; preprocessing comes from the checkpoint."""
 
     model_prefix: Optional[str] = option(
@@ -21,15 +50,32 @@ class EvaluateSettings(DeviceSettings):
     epochs: Optional[Tuple[int, ...]] = option(
         None, "which checkpoints: 7, 1-30, 1,5,9 or all; by default the newest", epochs
     )
+    compare: Tuple[str, ...] = option(
+        (), "two epochs, or two of PREFIX or PREFIX,EPOCH: which one is better, and where",
+        words=2, metavar=("A", "B"),
+    )  # fmt: skip
     data_val: str = option("", "another shard than the one the run was validated on", metavar="REC")
     data_val_idx: str = option("", "its index, if it is not beside it as .idx", metavar="IDX")
+    top_k: Tuple[int, ...] = option(
+        (), "also the share of pictures whose class is among the first K, e.g. 3 or 3,10",
+        integers(1), metavar="K",
+    )  # fmt: skip
+    save_predictions: bool = option(
+        False, "also write the probabilities of all classes, predictions-EPOCH.npz"
+    )
     batch_size: int = option(64, "pictures at a time; the numbers do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as fit chooses", integer(0, 256))
+    cache_memory: float = option(
+        0.5,
+        "share of the free memory that decoded pictures may take, which then are decoded once for "
+        "several epochs; 0: decode for every epoch",
+        number(0, 1),
+    )
     gif: bool = option(False, "also draw the GIF of the confusion matrix over the epochs")
 
 
 @dataclass(frozen=True)
-class PredictSettings(DeviceSettings):
+class PredictSettings(ViewSettings, DeviceSettings):
     """Everything that `predict` takes."""
 
     pictures: Tuple[str, ...] = option((), "picture files", positional="many")

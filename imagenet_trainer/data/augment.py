@@ -223,7 +223,7 @@ class EvalTransform:
 
     def apply(self, picture: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
         """Write the centre crop of the resized picture, uint8 (height, width, 3) RGB, to `out`."""
-        picture = _short_side_to(picture, self.short_side)
+        picture = short_side_to(picture, self.short_side)
         high, wide = self.size
         top, left = (picture.shape[0] - high) // 2, (picture.shape[1] - wide) // 2
         out[:] = picture[top : top + high, left : left + wide]
@@ -292,7 +292,7 @@ def _resize(source: np.ndarray, out: np.ndarray) -> None:
     cv2.resize(source, (width, height), dst=out, interpolation=method)
 
 
-def _short_side_to(picture: np.ndarray, side: int) -> np.ndarray:
+def short_side_to(picture: np.ndarray, side: int) -> np.ndarray:
     """The picture with its short side resized to `side` pixels, the long side rounded down."""
     height, width = picture.shape[:2]
     short = min(height, width)
@@ -312,7 +312,7 @@ def _at_least(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
     """The picture, enlarged if a crop of `size` does not fit into it."""
     if picture.shape[0] >= size[0] and picture.shape[1] >= size[1]:
         return picture
-    return _short_side_to(picture, max(size))
+    return short_side_to(picture, max(size))
 
 
 def _cut(picture: np.ndarray, window: Window, fill: int) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""The views of a picture that a network is asked for, and whose answers are averaged."""
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+
+from imagenet_trainer.data.augment import EvalTransform, short_side_to
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which crops of a picture a network sees.
+
+    Ten crops are the four corners and the centre, each also mirrored left to right; the
+    probabilities of all are averaged (Krizhevsky, Sutskever and Hinton 2012, section 4.1).
+    """
+
+    crops: int = 1  # 1: the centre; 10
+    flip: bool = False  # also mirrored
+    bgr: bool = False  # the network takes blue, green, red
+
+    @property
+    def places(self) -> int:
+        """Crops that are cut out of a picture."""
+        return 5 if self.crops == 10 else 1
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether each is also shown mirrored."""
+        return self.flip or self.crops == 10
+
+
+CENTRE = Views()
+"""The usual single crop."""
+
+
+class ViewTransform(EvalTransform):
+    """Evaluation's resize, then the places of `Views` one below the other.
+
+    `size` is (places x height, width), so a picture's views are one picture for a loader; the
+    first `height` rows are the centre crop. Parameters and errors as `EvalTransform`.
+    """
+
+    def __init__(self, image_shape: Sequence[int], val_resize: int = 0, views: Views = CENTRE):
+        super().__init__(image_shape, val_resize)
+        self.crop, self.views = self.size, views
+        self.size = (views.places * self.crop[0], self.crop[1])
+
+    def apply(self, picture: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
+        """Write the views of the picture, uint8 (height, width, 3) RGB, to `out` (*size, 3)."""
+        picture = short_side_to(picture, self.short_side)
+        if self.views.bgr:
+            picture = picture[..., ::-1]
+        high, wide = self.crop
+        bottom, right = picture.shape[0] - high, picture.shape[1] - wide
+        corners = ((0, 0), (0, right), (bottom, 0), (bottom, right))
+        places = ((bottom // 2, right // 2), *corners)[: self.views.places]
+        for number, (top, left) in enumerate(places):
+            crop = picture[top : top + high, left : left + wide]
+            out[number * high : (number + 1) * high] = crop

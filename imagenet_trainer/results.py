@@ -1,0 +1,182 @@
+"""What evaluations leave in a run's folder, and when it need not be computed again.
+
+evaluation.json holds the numbers: those of the run's own validation pictures under `epochs`, and
+those of other pictures, sizes or crops under `sets`, each with a name that is also in the names
+of its files (answers-0012-train-10crop.npz).
+"""
+
+import csv
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from imagenet_trainer import answers as kept
+from imagenet_trainer.answers import Answers
+from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.data.views import Views
+from imagenet_trainer.files import atomic_write, sha256
+from imagenet_trainer.numbers import CLASS_COLUMNS, as_json, class_rows, class_table, estimates
+from imagenet_trainer.run import Preprocessing, Run, read_arrays
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a network was shown: pictures, their preprocessing, their views."""
+
+    pictures: PictureSet
+    preprocessing: Preprocessing
+    views: Views
+
+    def about(self) -> Dict[str, Any]:
+        """For evaluation.json."""
+        return {
+            "pictures": self.pictures.path,
+            "fingerprint": self.pictures.fingerprint,
+            "preprocessing": {k: _plain(v) for k, v in asdict(self.preprocessing).items()},
+            "views": asdict(self.views),
+        }
+
+    def key(self, params_path: Path) -> str:
+        """Changes when the parameters, the preprocessing, the views or the pictures do."""
+        parts = [sha256(params_path), repr(self.preprocessing), self.pictures.fingerprint]
+        if self.views != Views():
+            parts.append(repr(self.views))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Results:
+    """The results of one run on one set of pictures.
+
+    Parameters
+    ----------
+    run, shown
+        whose, and on what.
+    trained_with
+        preprocessing of the checkpoint; None where nobody knows.
+    own
+        whether the pictures are the run's own validation pictures; None where the run does not
+        say which these are: then those that are scored first.
+
+    """
+
+    def __init__(
+        self, run: Run, shown: Shown, trained_with: Optional[Preprocessing], own: Optional[bool]
+    ):
+        self.run, self.shown = run, shown
+        self.name = self._name(trained_with, own)
+
+    def _name(self, trained_with: Optional[Preprocessing], own: Optional[bool]) -> str:
+        """'' for the default entry, a name of its own for everything else."""
+        record, about = self.run.read_json(self.run.evaluation_path), self.shown.about()
+        if own is None:
+            own = same(record.get("about", about), about)
+            trained_with = trained_with or (self.shown.preprocessing if own else None)
+        name = describe(self.shown, trained_with, own)
+        there = record.get("sets", {}).get(name)
+        if there and not same(there.get("about", {}), about):
+            # Two shards of the same name, or another mean: their results must not mix.
+            digest = hashlib.sha256(repr(sorted(_identity(about).items())).encode()).hexdigest()
+            name = f"{name}-{digest[:6]}"
+        return name
+
+    def known(self, epoch: int, key: str, top_k: int, predictions: bool) -> Optional[Answers]:
+        """Answers of an earlier evaluation of the same, if all its files are there."""
+        run, name = self.run, self.name
+        record = self._entry(run.read_json(run.evaluation_path)).get("epochs", {})
+        if record.get(str(epoch), {}).get("key") != key:
+            return None
+        found = kept.load(run.answers_path(epoch, name), key)
+        if found is None or found.top.shape[1] < min(top_k, found.classes):
+            return None
+        if not run.confusion_path(epoch, ".png", name).exists():
+            return None
+        if not run.classes_path(epoch, name).exists():
+            return None
+        try:
+            if str(read_arrays(run.confusion_path(epoch, ".npz", name)).get("key")) != key:
+                return None
+        except ValueError:
+            return None  # damaged: scored again, written anew
+        if predictions and kept.predictions_key(run.predictions_path(epoch, name)) != key:
+            return None
+        return found
+
+    def numbers(self, epoch: int, answers: Answers, top_k: Any) -> Dict[str, Any]:
+        """Numbers of answers, as evaluation.json holds them."""
+        record = self._entry(self.run.read_json(self.run.evaluation_path)).get("epochs", {})
+        found = record.get(str(epoch), {})
+        wanted = {"calibration_error", *(f"rank{k}" for k in top_k)}
+        if found.get("key") == answers.key and wanted <= found.keys():
+            return found
+        return {**as_json(estimates(answers, top_k), answers), "key": answers.key}
+
+    def keep(self, epoch: int, answers: Answers, numbers: Dict[str, Any]) -> None:
+        """Write answers, counts, their picture, the table of classes and the numbers."""
+        from imagenet_trainer.confusion import draw, write_png
+
+        run, name, matrix = self.run, self.name, answers.confusion()
+        answers.save(run.answers_path(epoch, name))
+        with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
+            np.savez_compressed(file, matrix=matrix, key=np.array(answers.key))
+        write_png(run.confusion_path(epoch, ".png", name), draw(matrix))
+        with atomic_write(run.classes_path(epoch, name), "w") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(CLASS_COLUMNS)
+            writer.writerows(class_rows(class_table(answers), self.shown.pictures.classes))
+        self.note(epoch, numbers)
+
+    def note(self, epoch: int, numbers: Dict[str, Any]) -> None:
+        """Write the numbers alone."""
+        record = self.run.read_json(self.run.evaluation_path)
+        entry = self._entry(record)
+        entry["about"] = self.shown.about()
+        entry.setdefault("epochs", {})[str(epoch)] = numbers
+        entry["epochs"] = dict(sorted(entry["epochs"].items(), key=lambda item: int(item[0])))
+        if self.name:
+            record.setdefault("epochs", {})
+            record.setdefault("sets", {})[self.name] = entry
+        self.run.write_json(self.run.evaluation_path, record)
+
+    def _entry(self, record: Dict[str, Any]) -> Dict[str, Any]:
+        return record.get("sets", {}).get(self.name, {}) if self.name else record
+
+
+def describe(shown: Shown, trained_with: Optional[Preprocessing], own: bool) -> str:
+    """A name for what a network is shown: '' for its own pictures as it was trained."""
+    parts = [] if own else [_stem(shown.pictures.path)]
+    how = shown.preprocessing
+    if trained_with is not None and how.image_shape != trained_with.image_shape:
+        parts.append(f"{how.image_shape[1]}x{how.image_shape[2]}")
+    if trained_with is not None and how.val_resize != trained_with.val_resize:
+        parts.append(f"resize{how.val_resize}")
+    if trained_with is not None and (how.rgb_mean, how.rgb_std) != (
+        trained_with.rgb_mean, trained_with.rgb_std,
+    ):  # fmt: skip
+        parts.append("mean" + "_".join(f"{v:g}" for v in (*how.rgb_mean, *how.rgb_std)))
+    views = shown.views
+    parts += ["bgr"] * views.bgr + ["10crop"] * (views.crops == 10)
+    parts += ["flip"] * (views.flip and views.crops == 1)
+    return "-".join(parts)
+
+
+def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
+    """Whether two entries were shown the same; the path does not count."""
+    return _identity(about) == _identity(other)
+
+
+def _identity(about: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in about.items() if key != "pictures"}
+
+
+def _stem(path: str) -> str:
+    """A word for file names from what --data-val says."""
+    stem = re.sub(r"\.rec$", "", Path(path.split(",")[0].strip()).name)
+    return re.sub(r"[^\w.]+", "_", stem).strip("_") or "pictures"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
