@@ -12,6 +12,7 @@ import numpy as np
 from imagenet_trainer.class_order import Span, spans
 from imagenet_trainer.confusion import DARK_TO_BRIGHT, SIDE, Scale, draw
 from imagenet_trainer.figures import FAINT, INK, figure_of
+from imagenet_trainer.files import AnyPath
 from imagenet_trainer.taxonomy import DOMAINS, Taxonomy
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _MARK = 5  # pixels from the matrix to a group's line
 _OUTER = 152  # pixels from the matrix to a domain's line
 
 
+_NOTE = "answers"
+
+
 class Sides(NamedTuple):
     """What stands along both sides: names of the classes by label, their order, their groups."""
 
@@ -36,11 +40,13 @@ class Sides(NamedTuple):
     taxonomy: Optional[Taxonomy] = None
 
 
-def draw_figure(matrix: np.ndarray, sides: Sides, title: str, subtitle: str) -> bytes:
+def draw_figure(
+    matrix: np.ndarray, sides: Sides, title: str, subtitle: str, note: str = ""
+) -> bytes:
     """A matrix of counts, int64 (classes, classes) by label, with all around it: a PNG file.
 
     Rows are true classes. 1,000 x 1,000 of its pixels are those that `confusion.draw` gives for
-    the matrix in this order.
+    the matrix in this order. `note` is kept in the file, for `note_in`.
     """
     ordered = matrix[np.ix_(sides.order, sides.order)]
     scale = Scale.of(ordered)
@@ -62,7 +68,18 @@ def draw_figure(matrix: np.ndarray, sides: Sides, title: str, subtitle: str) -> 
             edge / width, (_BOTTOM + middle) / height, "true class" + more, rotation=90, **centre
         )
         figure.text((_LEFT + middle) / width, edge / height, "predicted class" + more, **centre)
-        return _with_pixels(figure, draw(ordered))
+        return _with_pixels(figure, draw(ordered), note)
+
+
+def note_in(path: AnyPath) -> str:
+    """The note with which a figure was drawn; "" where there is no such figure."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get(_NOTE, ""))
+    except (OSError, ValueError, SyntaxError):  # as Pillow says that it is not there, or damaged
+        return ""
 
 
 def _place(figure: "Figure", left: float, bottom: float, width: float, height: float) -> "Axes":
@@ -73,17 +90,20 @@ def _place(figure: "Figure", left: float, bottom: float, width: float, height: f
     )
 
 
-def _with_pixels(figure: "Figure", picture: Any) -> bytes:
+def _with_pixels(figure: "Figure", picture: Any, note: str) -> bytes:
     """The drawn figure with the matrix put in untouched, as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     whole = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     whole.paste(picture, (_LEFT, _TOP))
     buffer = io.BytesIO()
-    whole.save(buffer, "PNG")
+    about = PngInfo()
+    about.add_text(_NOTE, note)
+    whole.save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
 
 

@@ -5,11 +5,13 @@ weighing errors by a hierarchy is that of Deng, Berg, Li and Fei-Fei 2010, "What
 more than 10,000 image categories tell us?".
 """
 
-from typing import Any, Dict, List, NamedTuple
+from collections import Counter
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.taxonomy import DOMAINS, GROUPS, LEVELS, Taxonomy
+from imagenet_trainer.answers import Answers
+from imagenet_trainer.taxonomy import DOMAINS, GROUPS, LEVELS, Taxonomy, taxonomy_of
 
 PAIRS = 20
 
@@ -21,6 +23,50 @@ class Pair(NamedTuple):
     b: int
     there: int
     back: int
+
+
+def meaning_of(answers: Answers, ids: Sequence[str]) -> Dict[str, Any]:
+    """What evaluation.json holds: `confused_pairs`, and `meaning` where WordNet has all classes."""
+    pairs = confused_pairs(answers.confusion(1))
+    found: Dict[str, Any] = {
+        "confused_pairs": [
+            {"a": ids[pair.a], "b": ids[pair.b], "a_as_b": pair.there, "b_as_a": pair.back}
+            for pair in pairs
+        ]
+    }
+    taxonomy = taxonomy_of(ids)
+    if taxonomy is not None:
+        first = answers.top[:, 0]
+        found["meaning"] = meaning(answers.labels, first, answers.confusion(), taxonomy)
+    return found
+
+
+def told(numbers: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """Lines for a terminal from an entry of evaluation.json; names of classes by id."""
+    found = numbers.get("meaning")
+    if found and numbers["images"]:
+        levels = ("animal or object", "kind", "group", "class")
+        shares = found["levels"].values()
+        yield "right: " + ", ".join(f"{n} {100 * s:.2f} %" for n, s in zip(levels, shares))
+        if found["errors"]:
+            line = (
+                f"errors: {100 * found['errors_in_group']:.2f} % stay in the group; "
+                f"{found['error_distance']:.2f} edges of WordNet's tree away"
+            )
+            chance = found["chance_distance"]
+            yield line + (f", two classes at random {chance:.2f}" if chance is not None else "")
+        within = found["clusters"]["within"]
+        yield f"matrix: {100 * within:.2f} % within animals or within objects"
+    for pair in numbers.get("confused_pairs", ())[:3]:
+        a, b = names[pair["a"]], names[pair["b"]]
+        yield f"confused: {a} taken for {b} {pair['a_as_b']}, {b} for {a} {pair['b_as_a']}"
+
+
+def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:
+    """The first name of each class (id, name), with its id where two classes have the same."""
+    first = [(name.split(",")[0].strip() or one, one) for one, name in classes]
+    often = Counter(name for name, _ in first)
+    return [f"{name} ({one})" if often[name] > 1 else name for name, one in first]
 
 
 def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[Pair]:

@@ -4,17 +4,16 @@ Tables, plots and pictures are in the HTML as it stands; the script beside it (a
 draws the confusion matrix, sorts and filters. All text that comes from outside is escaped.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer import report_figures as figures
 from imagenet_trainer.answers import TOP, Answers
 from imagenet_trainer.examples import SURE, label_suspects, pair_examples, worst_pictures
-from imagenet_trainer.meaning import PAIRS, confused_pairs, meaning
+from imagenet_trainer.meaning import confused_pairs, meaning, short_names
 from imagenet_trainer.metrics import loss_of
 from imagenet_trainer.numbers import calibration, class_table
 from imagenet_trainer.pages import asset, data_uri, document, section, tile_row
@@ -44,15 +43,6 @@ def page(report: Report) -> str:
     return _Page(report).html()
 
 
-def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:
-    """The first name of each class, with its id where two classes have the same."""
-    first = [name.split(",")[0].strip() or one for one, name in classes]
-    often = Counter(first)
-    return [
-        f"{name} ({one})" if often[name] > 1 else name for name, (one, _) in zip(first, classes)
-    ]
-
-
 class _Page:
     """The parts of a page, which share names, matrices and taxonomy."""
 
@@ -61,7 +51,7 @@ class _Page:
         self.names = short_names(report.classes)
         self.taxonomy: Optional[Taxonomy] = taxonomy_of([one for one, _ in report.classes])
         self.rank1, self.top = self.answers.confusion(1), self.answers.confusion(TOP)
-        self.pairs = confused_pairs(self.rank1, PAIRS)
+        self.pairs = confused_pairs(self.rank1)
         self.examples = pair_examples(self.answers, self.pairs, _EXAMPLES)
         self.worst = worst_pictures(self.answers, _PICTURES).tolist()
         self.suspects = label_suspects(self.answers, _PICTURES).tolist()
@@ -259,9 +249,10 @@ class _Page:
 
     def _mistake(self, place: int) -> str:
         label, first = int(self.answers.labels[place]), int(self.answers.top[place, 0])
+        true = _percent(self.answers.true[place])
         return (
-            f"labelled <b>{escape(self.names[label])}</b> ({_percent(self.answers.true[place])}), taken "
-            f"for <b>{escape(self.names[first])}</b> ({self._sure(place)})"
+            f"labelled <b>{escape(self.names[label])}</b> ({true}), taken for "
+            f"<b>{escape(self.names[first])}</b> ({self._sure(place)})"
         )
 
     def _sure(self, place: int) -> str:
