@@ -174,8 +174,8 @@ class _Page:
         text = f"<p>{found['errors']:,} pictures were not recognised."
         if found["errors"]:
             text += (
-                f" {_percent(found['errors_in_group'])} of these errors stay in the group of the true "
-                f"class, as a retriever taken for another dog does. They are "
+                f" {_percent(found['errors_in_group'])} of these errors stay in the group of the "
+                "true class, as a retriever taken for another dog does. They are "
                 f"{found['error_distance']:.2f} edges of WordNet's tree away from it on average"
             )
             if found["chance_distance"] is not None:
@@ -238,9 +238,9 @@ class _Page:
     def _suspects(self) -> str:
         rule = (
             "Misclassified pictures for which the network gives another class a probability of at "
-            f"least {100 * SURE:.0f}\u00a0% that is also no lower than the mean it gives that class on its own "
-            "pictures (the rule of confident learning, Northcutt, Jiang and Chuang 2021). Many are "
-            "errors of the network; look before you correct a label."
+            f"least {100 * SURE:.0f}\u00a0% that is also no lower than the mean it gives that "
+            "class on its own pictures (the rule of confident learning, Northcutt, Jiang and "
+            "Chuang 2021). Many are errors of the network; look before you correct a label."
         )
         if not self.suspects:
             return f"<p>{rule}</p><p>There is none.</p>"

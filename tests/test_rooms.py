@@ -59,6 +59,7 @@ IMPORTS = {
     "files",
     "data.rehearsal": "data.manifest data.packing data.recordio",
     "data.telling": "",
+    "data.thumbnails": "data.pictures data.shards errors",
     "data.duplicates": "data.packing data.pictures data.shards",
     "data.checks": "data.duplicates data.lists data.manifest data.recordio data.repair "
     "data.telling data.verify errors files flags machine",
@@ -85,23 +86,42 @@ IMPORTS = {
     "intervals": "",
     "numbers": "answers intervals metrics",
     "confusion": "files",
+    "confusion_figure": "class_order confusion figures files taxonomy",
+    "growing_gif": "confusion files metrics run",
+    "video": "confusion errors files",
+    "figures": "",
+    "pages": "",
+    # What answers mean, and a page about them.
+    "wordnet_paths": "errors files",
+    "taxonomy": "",
+    "class_order": "taxonomy",
+    "meaning": "answers taxonomy",
+    "examples": "answers meaning",
+    "report": "answers examples meaning metrics numbers pages report_figures report_matrix "
+    "report_tables taxonomy",
+    "report_figures": "figures",
+    "report_matrix": "class_order confusion taxonomy",
+    "report_tables": "",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
-    "explore_figures": "data.channels",
-    "explore_page": "data.channels data.sources explore_figures files survey",
+    "explore_figures": "data.channels figures",
+    "explore_page": "data.channels data.sources explore_figures files pages survey",
     # Where the rooms meet.
     "answering": "answers data.loader data.sets data.views engines errors",
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign "
     "errors machine run",
-    "results": "answers confusion data.sets data.views files numbers run",
+    "results": "answers confusion data.sets data.views files meaning numbers run",
     "scorer": "answering answers config data.sets data.views engines machine results run scoring",
     "comparison": "answers errors intervals run scorer",
-    "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "mxnet_import run schedule symbols",
+    "reporting": "data.thumbnails files report scorer",
+    "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
+    "reporting run scorer taxonomy video",
+    "session": "config data.augment data.order data.sets engines errors flags growing_gif "
+    "initializers mxnet_import run schedule symbols",
     # Command lines.
     "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
     "run scoring session",
-    "evaluate": "comparison config confusion errors flags numbers run scorer",
+    "evaluate": "comparison config errors flags numbers presenting run scorer",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
@@ -114,6 +134,7 @@ IMPORTS = {
     # Measurements may look into every room.
     "benchmarks": "*",
     "benchmarks.loader": "*",
+    "benchmarks.made_up": "*",
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
     "benchmarks.pictures": "*",
@@ -134,6 +155,8 @@ NEVER_KNOWS = {
     "schedule": "files config data engines run mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
+    "taxonomy": "files config data run metrics answers",
+    "report": "config data engines run scorer mxnet_import",
     "files": "config data run",
 }
 
@@ -142,13 +165,14 @@ LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
     "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
-    "data.pictures session survey",
+    "data.pictures data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "explore_figures",
-    "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
+    "matplotlib": "confusion_figure explore_figures figures report_figures report_matrix",
+    "PIL": "confusion confusion_figure data.headers data.pictures demo_pictures explore_page survey",
     "tqdm": "data.telling explore logs scorer",
-    "subprocess": "mxnet_import",
+    "scipy": "class_order data.devkit intervals numbers",
+    "subprocess": "mxnet_import video",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 
