@@ -7,7 +7,8 @@ nought is black. docs/confusion.md shows how to read it.
 """
 
 import itertools
-from typing import TYPE_CHECKING, Iterable, NamedTuple, Optional, Sequence, Tuple
+import zlib
+from typing import TYPE_CHECKING, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,11 +23,12 @@ SIDE = 1000
 DARK_TO_BRIGHT = ["#003c00", "#00ff00"]
 """Colours of the least and of the greatest count."""
 
+SECONDS, LAST_SECONDS = 0.4, 3.0  # that a picture of an epoch stands, and that of the last
 _TEXT_HEIGHT = 28  # pixels
 
 
 class Frame(NamedTuple):
-    """One epoch of the GIF: its number, its matrix, and its rank-1 accuracy (0 to 1) if known."""
+    """One epoch of a film: its number, its matrix, and its rank-1 accuracy (0 to 1) if known."""
 
     epoch: int
     matrix: np.ndarray
@@ -39,32 +41,55 @@ def draw(matrix: np.ndarray, side: int = SIDE) -> "PIL.Image.Image":
     Fewer classes than pixels become blocks whose sides differ by at most a pixel; where there are
     more, neighbours are added up.
     """
-    grid = _grid(matrix, side)
-    return _shade(grid, _Scale([grid]))
+    grid = grid_of(matrix, side)
+    return _shade(grid, Scale([_counts_of(grid)]))
+
+
+class Film:
+    """Pictures of `Frame`s (or tuples like them), one an epoch, with epoch and accuracy on it.
+
+    A count has the same colour in all of them: the scale is equalised over all together. The
+    matrices are read one at a time and kept packed, some 0.1 MB for 1,000 classes. Raises
+    ValueError without frames.
+    """
+
+    def __init__(self, frames: Iterable[Tuple], side: int = SIDE) -> None:
+        self.side = side
+        self._captions, self._grids, found = [], [], []
+        for epoch, matrix, rank1 in itertools.starmap(Frame, frames):
+            text = f"epoch {epoch}" + ("" if rank1 is None else f"   rank-1 {rank1:.1%}")
+            self._captions.append(text)
+            grid = grid_of(matrix, side)
+            found.append(_counts_of(grid))
+            self._grids.append((zlib.compress(grid.tobytes(), 1), grid.dtype))
+        if not self._grids:
+            raise ValueError("moving pictures need at least one frame")
+        self._scale = Scale(counts=found)
+
+    def __len__(self) -> int:
+        return len(self._grids)
+
+    def __iter__(self) -> Iterator["PIL.Image.Image"]:
+        """Each picture, side x side pixels with a palette of 256 greens."""
+        for (packed, dtype), caption in zip(self._grids, self._captions):
+            grid = np.frombuffer(zlib.decompress(packed), dtype).reshape(self.side, self.side)
+            yield _frame(grid, self._scale, caption)
 
 
 def draw_gif(
     path: AnyPath,
     frames: Iterable[Tuple],
     side: int = SIDE,
-    seconds: float = 0.4,
-    last_seconds: float = 3.0,
+    seconds: float = SECONDS,
+    last_seconds: float = LAST_SECONDS,
 ) -> None:
-    """Write an endless GIF of `Frame`s (or tuples like them), a picture an epoch, epoch on it.
+    """Write a `Film` as an endless GIF whose last picture is held.
 
-    A count has the same colour in all frames: the scale is equalised over all of them together.
-    The matrices are read one at a time and kept as small integers, 1 or 2 MB for 1,000 classes.
     Raises ValueError without frames, InputError when the file cannot be written.
     """
-    captions, grids = [], []
-    for epoch, matrix, rank1 in itertools.starmap(Frame, frames):
-        captions.append(f"epoch {epoch}" + ("" if rank1 is None else f"   rank-1 {rank1:.1%}"))
-        grids.append(_grid(matrix, side))
-    if not grids:
-        raise ValueError("a GIF needs at least one frame")
-    scale = _Scale(grids)
-    pictures = (_frame(grid, scale, text) for grid, text in zip(grids, captions))
-    durations = [round(1000 * seconds)] * (len(grids) - 1) + [round(1000 * last_seconds)]
+    film = Film(frames, side)
+    pictures = iter(film)
+    durations = [round(1000 * seconds)] * (len(film) - 1) + [round(1000 * last_seconds)]
     with atomic_write(path) as file:
         # Pillow's optimisation makes unchanged pixels transparent, which compresses this worse.
         next(pictures).save(
@@ -79,23 +104,28 @@ def write_png(path: AnyPath, image: "PIL.Image.Image") -> None:
         image.save(file, "PNG")
 
 
-class _Scale:
+class Scale:
     """From counts to levels between 0 and 1, equalised over the cells of one or more grids.
 
     The level of a count is the share of the cells with at most that count, stretched so that
     the least count has 0 and the greatest 1: histogram equalisation as in
-    `datashader.transfer_functions.eq_hist`, which knows one picture only.
+    `datashader.transfer_functions.eq_hist`, which knows one picture only. Takes what `_counts_of`
+    found in each grid.
     """
 
-    def __init__(self, grids: Sequence[np.ndarray]):
-        found = [np.unique(grid[grid > 0], return_counts=True) for grid in grids]
-        counts = np.concatenate([values for values, _ in found])
-        self.counts, place = np.unique(counts, return_inverse=True)
-        cells = np.bincount(place, np.concatenate([number for _, number in found]))
+    def __init__(self, counts: Sequence[Tuple[np.ndarray, np.ndarray]]):
+        values = np.concatenate([values for values, _ in counts])
+        self.counts, place = np.unique(values, return_inverse=True)
+        cells = np.bincount(place, np.concatenate([number for _, number in counts]))
         share = cells.cumsum() / max(cells.sum(), 1)
         if len(share) > 1:
             share = (share - share[0]) / (1 - share[0])
         self.levels = share
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, side: int = SIDE) -> "Scale":
+        """The scale of one matrix of counts drawn with so many pixels."""
+        return cls([_counts_of(grid_of(matrix, side))])
 
     def __call__(self, grid: np.ndarray) -> np.ndarray:
         """Levels of a grid, float64; nan where its count is nought."""
@@ -104,7 +134,7 @@ class _Scale:
         return np.where(grid > 0, np.interp(grid, self.counts, self.levels), np.nan)
 
 
-def _grid(matrix: np.ndarray, side: int) -> np.ndarray:
+def grid_of(matrix: np.ndarray, side: int = SIDE) -> np.ndarray:
     """The counts of side x side pixels, as the smallest unsigned integers that hold them."""
     classes = len(matrix)
     first = np.arange(side) * classes // side  # the first class of each row and column of pixels
@@ -115,7 +145,17 @@ def _grid(matrix: np.ndarray, side: int) -> np.ndarray:
     return pixels.astype(np.min_scalar_type(pixels.max(initial=0)))
 
 
-def _shade(grid: np.ndarray, scale: _Scale) -> "PIL.Image.Image":
+def _counts_of(grid: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The counts above nought in a grid, ascending, and in how many cells each stands."""
+    cells = np.bincount(grid.ravel()) if grid.dtype.itemsize <= 2 else None
+    if cells is None:
+        counts, number = np.unique(grid[grid > 0], return_counts=True)
+        return counts, number
+    counts = np.flatnonzero(cells[1:]) + 1
+    return counts, cells[counts]
+
+
+def _shade(grid: np.ndarray, scale: Scale) -> "PIL.Image.Image":
     import xarray
     from datashader.transfer_functions import shade
 
@@ -128,7 +168,7 @@ def _shade(grid: np.ndarray, scale: _Scale) -> "PIL.Image.Image":
     return picture.to_pil(origin="upper").convert("RGB")
 
 
-def _frame(grid: np.ndarray, scale: _Scale, caption: str) -> "PIL.Image.Image":
+def _frame(grid: np.ndarray, scale: Scale, caption: str) -> "PIL.Image.Image":
     """A picture with a palette of 256 greens, text in its upper right corner."""
     picture = _shade(grid, scale).getchannel("G")
     letters = _write(caption)

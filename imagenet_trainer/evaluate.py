@@ -24,21 +24,20 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     An epoch that was scored before, with the same parameters and pictures, is not scored again.
     """
     from imagenet_trainer.numbers import table
+    from imagenet_trainer.presenting import present, refuse_early
     from imagenet_trainer.run import Run, newest_run
     from imagenet_trainer.scorer import Scorer
 
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
+    scorer = Scorer(settings, run, chosen_epochs(run, settings.epochs), tell)
+    refuse_early(settings, scorer.pictures.classes)
     scored = []
-    for one in Scorer(settings, run, chosen_epochs(run, settings.epochs), tell).scored():
+    for one in scorer.scored():
         print(line(one), flush=True)
         scored.append(one)
     print(table(scored[-1].numbers))
-    if settings.gif:
-        from imagenet_trainer.confusion import draw_gif
-
-        path = run.gif_path_of(scored[-1].name)
-        draw_gif(path, ((o.epoch, o.answers.confusion(), o.numbers["rank1"]) for o in scored))
-        print(f"drawn: {path}")
+    for text in present(settings, scorer, scored):
+        print(text, flush=True)
     return {one.epoch: one.numbers for one in scored}
 
 

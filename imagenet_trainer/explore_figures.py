@@ -1,37 +1,18 @@
 """The plots of a survey: arrays in, matplotlib figures out."""
 
-import io
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.figures import figure_of, png
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from imagenet_trainer.data.channels import Channels
 
-_INK, _FAINT, _BLUE, _ORANGE = "#1f2933", "#d5dbe1", "#2a6f97", "#d1495b"
+_BLUE, _ORANGE = "#2a6f97", "#d1495b"
 _RGB = ("#d62828", "#2b9348", "#1d6fd1")
-_STYLE = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, and has most alphabets
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": "#edf0f3",
-    "figure.dpi": 110,
-    "text.parse_math": False,  # a file's name may hold dollars
-}
 _CLOUD = 10_000  # pictures from which points would hide each other
 _NAMED_CLASSES = 40  # bars that can be read below each other
 _ASPECTS = ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
@@ -44,29 +25,12 @@ class Thumbnail(NamedTuple):
     caption: str
 
 
-@contextmanager
-def _figure(width: float, height: float) -> Iterator["Figure"]:
-    """A figure in our style, without the global state of pyplot."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as a PNG file; the same figure gives the same bytes with one matplotlib."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
-
-
 # --- sizes -------------------------------------------------------------------------------------
 
 
 def draw_sizes(widths: np.ndarray, heights: np.ndarray, sizes: np.ndarray) -> bytes:
     """Histograms of widths, heights, aspect ratios and file sizes, as PNG."""
-    with _figure(10, 6.4) as figure:
+    with figure_of(10, 6.4) as figure:
         axes = figure.subplots(2, 2).ravel()
         aspects, kilobytes = widths / heights, sizes / 1e3
         _histogram(axes[0], widths, "width", "pixels", _size_ticks(widths))
@@ -150,7 +114,7 @@ def draw_cloud(widths: np.ndarray, heights: np.ndarray) -> bytes:
     x, y = np.log2(widths), np.log2(heights)
     both = np.concatenate([widths, heights])
     low, high = np.log2(both.min()) - 0.5, np.log2(both.max()) + 0.5
-    with _figure(7.4, 7) as figure:
+    with figure_of(7.4, 7) as figure:
         axes = figure.subplots()
         for wide, tall in _ASPECTS[1:-1]:
             _draw_aspect(axes, np.log2(wide / tall), f"{wide}:{tall}", low, high)
@@ -220,13 +184,13 @@ def _shaded(x: np.ndarray, y: np.ndarray, span: Tuple[float, float], side: int =
 def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
     """Pictures of each class, int64 (classes,), as PNG: named bars, or a curve of many classes."""
     if len(counts) <= _NAMED_CLASSES:
-        with _figure(10, 1.2 + 0.26 * len(counts)) as figure:
+        with figure_of(10, 1.2 + 0.26 * len(counts)) as figure:
             axes = figure.subplots()
             _bars(axes, [_cut(name, 44) for name in names], counts)
             axes.set(title="pictures of each class")
             return png(figure)
     order = np.argsort(-counts, kind="stable")
-    with _figure(10, 4.2) as figure:
+    with figure_of(10, 4.2) as figure:
         axes = figure.subplots()
         ranked = counts[order]
         axes.fill_between(np.arange(len(counts)), ranked, color=_BLUE, step="mid", linewidth=0)
@@ -248,7 +212,7 @@ def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
 
 def draw_colours(colours: Optional["Channels"], kinds: Sequence[Tuple[str, int]]) -> bytes:
     """The histogram of red, green and blue beside the formats and colour modes, as PNG."""
-    with _figure(10, max(3.4, 1.2 + 0.3 * len(kinds))) as figure:
+    with figure_of(10, max(3.4, 1.2 + 0.3 * len(kinds))) as figure:
         left, right = figure.subplots(1, 2)
         if colours is None:
             left.text(0.5, 0.5, "none could be decoded", transform=left.transAxes, ha="center")
@@ -303,7 +267,7 @@ def draw_sheet(rows: Sequence[Tuple[str, Sequence[Thumbnail]]]) -> bytes:
     """Pictures with captions in titled rows of five, as PNG."""
     columns = 5
     lines = [-(-len(pictures) // columns) for _, pictures in rows]
-    with _figure(11, 2.45 * sum(lines) + 0.35 * len(rows)) as figure:
+    with figure_of(11, 2.45 * sum(lines) + 0.35 * len(rows)) as figure:
         ratios = [line + 0.15 for line in lines]
         parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=ratios)
         for part, (title, pictures), line in zip(parts.ravel(), rows, lines):

@@ -1,6 +1,5 @@
 """What is left of a survey in a folder: a table, PNG files, and one page that holds everything."""
 
-import base64
 import io
 import os
 from collections import Counter
@@ -13,6 +12,7 @@ from imagenet_trainer import explore_figures as figures
 from imagenet_trainer.data.channels import Channels
 from imagenet_trainer.data.sources import Source
 from imagenet_trainer.files import atomic_write
+from imagenet_trainer.pages import data_uri, document, section, tile_row
 from imagenet_trainer.survey import Survey, printable
 
 _EXTREMES = 10  # pictures of each kind on the contact sheet
@@ -159,28 +159,6 @@ def _small(source: Source, number: int) -> Optional[np.ndarray]:
 
 # --- the page ----------------------------------------------------------------------------------
 
-_CSS = """
-body { margin: 0; background: #f4f6f8; color: #1f2933; font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1100px; margin: 0 auto; padding: 24px 20px 60px; }
-h1 { font-size: 26px; margin: 8px 0 2px; overflow-wrap: anywhere; }
-h2 { font-size: 18px; margin: 0 0 10px; }
-section { background: white; border-radius: 10px; padding: 18px 22px; margin-top: 18px; }
-section, .tile { box-shadow: 0 1px 3px rgb(31 41 51 / 12%); }
-.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 18px; }
-.tile { background: white; border-radius: 10px; padding: 10px 18px; min-width: 90px; }
-.tile b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
-.warn b { color: #d1495b; }
-img { display: block; max-width: 100%; margin: 0 auto; }
-pre { background: #f4f6f8; border-radius: 6px; padding: 10px 14px; overflow-x: auto; }
-.scroll { max-height: 420px; overflow: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 3px 10px; border-bottom: 1px solid #edf0f3; }
-th { background: white; position: sticky; top: 0; }
-.words td, .words th, td:first-child, th:first-child { text-align: left; }
-.words td { overflow-wrap: anywhere; }
-p { margin: 8px 0 0; color: #52606d; }
-"""
-
 
 def _page(
     title: str,
@@ -196,43 +174,27 @@ def _page(
         tiles.append((f"{np.count_nonzero(counts):,}", "classes", ""))
     tiles.append((_bytes(int(found.sizes.sum())), "together", ""))
     tiles.append((f"{odd:,}", "odd files", "warn" if odd else ""))
-    parts = [
-        "".join(
-            f'<div class="tile {kind}"><b>{number}</b>{what}</div>' for number, what, kind in tiles
-        ).join(('<div class="tiles">', "</div>"))
-    ]
+    parts = [tile_row(tiles)]
     sizes = _table(("", "least", "1 %", "median", "99 %", "greatest"), [
         (name, *values) for name, values in quantile_rows(found)
     ])  # fmt: skip
-    parts.append(_section("Sizes", sizes + _image("sizes", pictures)))
-    parts.append(_section("Width and height", _image("cloud", pictures)))
+    parts.append(section("Sizes", sizes + _image("sizes", pictures)))
+    parts.append(section("Width and height", _image("cloud", pictures)))
     if len(counts):
-        parts.append(_section("Classes", _balance(counts) + _image("classes", pictures)
+        parts.append(section("Classes", _balance(counts) + _image("classes", pictures)
                               + _class_table(found, counts)))  # fmt: skip
     line = f"<pre>{escape(flags)}</pre>" if flags else ""
     of = f"<p>Of {decoded:,} decoded pictures, each with the same weight.</p>" if flags else ""
-    parts.append(_section("Colours", line + of + _image("colours", pictures)))
-    parts.append(_section("Extremes", _image("extremes", pictures)))
+    parts.append(section("Colours", line + of + _image("colours", pictures)))
+    parts.append(section("Extremes", _image("extremes", pictures)))
     if odd:
         rows = [(printable(found.names[n]), found.problems[n]) for n in sorted(found.problems)]
-        parts.append(_section("Odd files", _table(("file", "reason"), rows, "words")))
-    name = escape(printable(title))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{name}</title>'
-        f"<style>{_CSS}</style></head>\n<body><main><h1>{name}</h1>\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>{content}</section>"
+        parts.append(section("Odd files", _table(("file", "reason"), rows, "words")))
+    return document(printable(title), "\n".join(parts))
 
 
 def _image(name: str, pictures: Dict[str, bytes]) -> str:
-    data = base64.b64encode(pictures[name]).decode()
-    return f'<img alt="{name}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{name}" src="{data_uri(pictures[name], "image/png")}">'
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:

@@ -113,13 +113,19 @@ def validate(session: "Session", stopping: "Agreement") -> "Scores":
     from imagenet_trainer.scoring import answers, loader_threads
 
     settings, engine, scores = session.settings, session.engine, Scores()
+    if session.film:
+        session.film.begin()
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     for probabilities, labels in answers(
         engine, session.val, session.preprocessing, threads, nice, share(len(session.val), engine)
     ):
         scores += score(probabilities, labels)
+        if session.film:
+            session.film.count(probabilities, labels)
         if stopping.asked:
             break
+    if session.film:
+        session.film.add_up(engine.sum_over_workers)
     images, rank1, rank5, loss = engine.sum_over_workers(np.array(astuple(scores), np.float64))
     return Scores(int(images), int(rank1), int(rank5), float(loss))
 
@@ -138,6 +144,8 @@ def finish_epoch(
     following = Progress(epoch=number, update=progress.update)
     if session.engine.rank == 0:
         session.run.write_history(session.history)
+        if session.film:
+            session.film.draw(number, scores.rank1_accuracy)
     numbered = number % settings.save_period == 0 or number == settings.num_epochs
     session.save(number if numbered else None, following)
     if numbered and session.engine.rank == 0:

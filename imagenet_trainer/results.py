@@ -19,6 +19,7 @@ from imagenet_trainer.answers import Answers
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.files import atomic_write, sha256
+from imagenet_trainer.meaning import meaning_of
 from imagenet_trainer.numbers import CLASS_COLUMNS, as_json, class_rows, class_table, estimates
 from imagenet_trainer.run import Preprocessing, Run, read_arrays
 
@@ -113,10 +114,12 @@ class Results:
         """Numbers of answers, as evaluation.json holds them."""
         record = self._entry(self.run.read_json(self.run.evaluation_path)).get("epochs", {})
         found = record.get(str(epoch), {})
-        wanted = {"calibration_error", *(f"rank{k}" for k in top_k)}
+        wanted = {"calibration_error", "confused_pairs", *(f"rank{k}" for k in top_k)}
         if found.get("key") == answers.key and wanted <= found.keys():
             return found
-        return {**as_json(estimates(answers, top_k), answers), "key": answers.key}
+        found = as_json(estimates(answers, top_k), answers)
+        found.update(meaning_of(answers, [one for one, _ in self.shown.pictures.classes]))
+        return {**found, "key": answers.key}
 
     def keep(self, epoch: int, answers: Answers, numbers: Dict[str, Any]) -> None:
         """Write answers, counts, their picture, the table of classes and the numbers."""

@@ -31,6 +31,7 @@ from imagenet_trainer.engines import (
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
+from imagenet_trainer.growing_gif import GrowingGif
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.run import RUNS, Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.schedule import learning_rate, steps_of
@@ -78,6 +79,12 @@ class Session:
         """The updates at which the rate drops, and with which warm-up ends."""
         epochs = (*self.settings.lr_step_epochs, self.settings.warmup_epochs)
         return steps_of(epochs, len(self.train), self.settings.batch_size)
+
+    @cached_property
+    def film(self) -> Optional[GrowingGif]:
+        """Draws the confusion matrix after each epoch, with --confusion-gif."""
+        wanted = self.settings.confusion_gif
+        return GrowingGif(self.run, len(self.train.classes)) if wanted else None
 
     def close(self) -> None:
         """Close the shards and let other trainers of the run in."""

@@ -174,3 +174,18 @@ def test_what_cannot_be_drawn_or_written_is_said(tmp_path):
         confusion.draw_gif(tmp_path / "missing" / "a.gif", [(1, some_matrix())])
     with pytest.raises(InputError, match=r"missing/a\.png"):
         confusion.write_png(tmp_path / "missing" / "a.png", confusion.draw(some_matrix()))
+
+
+def test_counts_are_those_that_datashader_aggregates():
+    # `evaluate` counts with NumPy, which starts at once; datashader compiles for seconds first.
+    import datashader
+    import pandas
+
+    from imagenet_trainer.metrics import top_k_confusion
+
+    rng = np.random.default_rng(3)
+    labels, top = rng.integers(0, 50, 2000), rng.integers(0, 50, (2000, 5))
+    points = pandas.DataFrame({"predicted": top.ravel() + 0.5, "true": np.repeat(labels, 5) + 0.5})
+    canvas = datashader.Canvas(50, 50, (0, 50), (0, 50))
+    counted = canvas.points(points, "predicted", "true", datashader.count())
+    assert np.array_equal(counted.values, top_k_confusion(labels, top, 50))

@@ -389,7 +389,7 @@ def test_the_command(prefix):
     text = run("-m", "imagenet_trainer.evaluate", "--model-prefix", prefix).stdout
     first, *table = text.splitlines()
     assert re.fullmatch(r"epoch 2: rank-1 [\d.]+ %  rank-5 [\d.]+ %  loss [\d.]+ .*", first)
-    assert len(table) == 8 and "95 % interval" in table[0]
+    assert "95 % interval" in table[0] and table[8].startswith("confused: ")
 
 
 # --- all probabilities, and scikit-learn on them --------------------------------------------------

@@ -62,6 +62,7 @@ IMPORTS = {
     "errors files",
     "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
+    "data.thumbnails": "data.pictures data.shards errors",
     "data.duplicates": "data.parallel data.pictures data.shards",
     "data.checks": "data.duplicates data.lists data.manifest data.recordio data.repair "
     "data.telling data.verify errors files flags machine",
@@ -126,24 +127,42 @@ IMPORTS = {
     "intervals": "",
     "numbers": "answers intervals metrics",
     "confusion": "files",
+    "confusion_figure": "class_order confusion figures files taxonomy",
+    "growing_gif": "confusion files metrics run",
+    "video": "confusion errors files",
+    "figures": "",
+    "pages": "",
+    "wordnet_paths": "errors files",
+    "taxonomy": "",
+    "class_order": "taxonomy",
+    "meaning": "answers taxonomy",
+    "examples": "answers meaning",
+    "report": "answers examples meaning metrics numbers pages report_figures report_matrix "
+    "report_tables taxonomy",
+    "report_figures": "figures",
+    "report_matrix": "class_order confusion taxonomy",
+    "report_tables": "",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
-    "explore_figures": "data.channels",
-    "explore_page": "data.channels data.sources explore_figures files survey",
+    "explore_figures": "data.channels figures",
+    "explore_page": "data.channels data.sources explore_figures files pages survey",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
     "machine run",
-    "results": "answers confusion data.sets data.views files numbers run",
+    "results": "answers confusion data.sets data.views files meaning numbers run",
     "scorer": "answering answers bar config data.sets data.views engines machine results run "
     "scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
     "comparison": "answers errors intervals run scorer",
+    "reporting": "data.thumbnails files report scorer",
+    "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
+    "reporting run scorer taxonomy video",
     "agreement": "engines interrupts",
     "session": "config data.augment data.order data.sets engines engines.workers errors flags "
-    "initializers mxnet_import run schedule symbols",
+    "growing_gif initializers mxnet_import run schedule symbols",
     "launch": "",
     "launch.addresses": "errors",
     "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
@@ -154,7 +173,7 @@ IMPORTS = {
     # Command lines.
     "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
     "interrupts library logs metrics run scoring session",
-    "evaluate": "comparison config confusion errors flags library numbers run scorer",
+    "evaluate": "comparison config errors flags library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
     "doctor": "errors machine mxnet_import",
@@ -170,6 +189,7 @@ IMPORTS = {
     "benchmarks": "*",
     "benchmarks.evaluation": "*",
     "benchmarks.loader": "*",
+    "benchmarks.made_up": "*",
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
     "benchmarks.pictures": "*",
@@ -194,6 +214,8 @@ NEVER_KNOWS = {
     "schedule": "files config data engines run mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
+    "taxonomy": "files config data run metrics answers",
+    "report": "config data engines run scorer mxnet_import",
     "files": "config data run",
 }
 
@@ -202,19 +224,20 @@ LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
     "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
-    "data.parallel data.pictures session survey",
+    "data.parallel data.pictures data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "explore_figures",
-    "PIL": "confusion data.augment_sheet data.headers data.pictures demo_pictures explore_page "
-    "survey",
+    "matplotlib": "confusion_figure explore_figures figures report_figures report_matrix",
+    "PIL": "confusion confusion_figure data.augment_sheet data.headers data.pictures demo_pictures "
+    "explore_page survey",
     "onnx": "onnx_file",
     "onnxruntime": "onnx_file",
     "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine "
     "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators "
     "engines.torch_optimizers engines.torch_step engines.torch_workers",
     "tqdm": "bar data.telling explore logs",
-    "subprocess": "launch.main launch.member launch.supervise mxnet_import",
+    "scipy": "class_order data.devkit intervals numbers",
+    "subprocess": "launch.main launch.member launch.supervise mxnet_import video",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 

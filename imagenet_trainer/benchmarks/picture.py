@@ -1,87 +1,129 @@
-"""How long the picture of a 1000 x 1000 confusion matrix takes, and its GIF over 30 epochs.
+"""How long the pictures and the report of a network of 1,000 classes take.
 
-The matrices are made up and say so in the documentation. They have the counts of ImageNet's
-validation set, 50,000 images with five predictions each, and the kind of structure of a real
-one: related classes lie near each other in the order of their WordNet ids, and the first 398 are
-animals, among them 118 breeds of dogs.
+The answers are made up (`made_up`): 50,000 pictures, five predictions each, thirty epochs.
 """
 
 import importlib
 import os
+import shutil
 import statistics
 import tempfile
 import time
-from typing import Callable, Optional
-
-import numpy as np
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from imagenet_trainer import confusion, files
+from imagenet_trainer.answers import Answers
+from imagenet_trainer.benchmarks.made_up import made_up_answers
+from imagenet_trainer.class_order import ORDERS, class_order
+from imagenet_trainer.confusion_figure import Sides, draw_figure
+from imagenet_trainer.data.manifest import known_synsets
+from imagenet_trainer.data.thumbnails import data_uri
+from imagenet_trainer.meaning import meaning_of, short_names, told
+from imagenet_trainer.taxonomy import taxonomy_of
+from imagenet_trainer.video import KINDS, draw_video
 
-_CLASSES, _IMAGES, _K = 1000, 50, 5  # classes, images of each, predictions for each image
 _EPOCHS = 30
+_PHOTOS = Path(__file__).parents[1] / "assets" / "photos"
 _REPEATS = 5
+Row = Tuple[str, float, Optional[Path]]  # what, seconds, the file
 
 
 def run(keep: Optional[str] = None) -> None:
-    """Print the table; with `keep`, leave the last PNG and the GIF in that folder."""
-    import_seconds = _seconds(lambda: importlib.import_module("datashader.transfer_functions"))
-    matrices = [made_up_matrix(epoch / _EPOCHS) for epoch in range(1, _EPOCHS + 1)]
-    last = matrices[-1]
+    """Print the table; with `keep`, leave pictures, film and report in that folder."""
+    epochs = [made_up_answers(epoch / _EPOCHS) for epoch in range(1, _EPOCHS + 1)]
+    last = epochs[-1]
     with tempfile.TemporaryDirectory() as temporary:
         folder = files.make_folder(keep or temporary)
-        png, gif = folder / "confusion-made-up.png", folder / "confusion-made-up.gif"
-        first, *again = [
-            _seconds(lambda: confusion.write_png(png, confusion.draw(last)))
-            for _ in range(1 + _REPEATS)
-        ]
-        gif_seconds = _seconds(lambda: confusion.draw_gif(gif, enumerate(matrices, start=1)))
-        rows = [
-            ("import of datashader", import_seconds, None),
-            ("PNG, first of the process", first, png),
-            (f"PNG, median of {_REPEATS} more", statistics.median(again), png),
-            (f"GIF of {_EPOCHS} frames", gif_seconds, gif),
-        ]
-        side = confusion.SIDE
-        print(f"{last.sum():,} counts of {_CLASSES} classes, drawn at {side} x {side} pixels")
+        rows = [*_pictures(last, folder), *_films(epochs, folder), *_report(last, folder)]
+        print(f"made-up answers: {len(last):,} pictures, {last.classes:,} classes")
         for name, seconds, file in rows:
             size = f"{os.path.getsize(file) / 1e6:8.2f} MB" if file else ""
-            print(f"{name:<28}{seconds:8.2f} s{size}")
+            print(f"{name:<36}{seconds:8.2f} s{size}")
+    ids = list(known_synsets())
+    names = short_names(list(known_synsets().items()))
+    numbers = {"images": len(last), **meaning_of(last, ids)}
+    print("\n".join(told(numbers, dict(zip(ids, names)))))
     if keep:
-        print(f"kept {png} and {gif}")
+        print(f"kept in {folder}")
 
 
-def made_up_matrix(skill: float, seed: int = 0) -> np.ndarray:
-    """Top-5 confusion of a network that does not exist: int64 (1000, 1000), 250,000 counts.
+def _pictures(answers: Answers, folder: Path) -> Iterable[Row]:
+    classes = list(known_synsets().items())
+    matrix, taxonomy = answers.confusion(), taxonomy_of([one for one, _ in classes])
+    yield (
+        "import of datashader",
+        _seconds(lambda: importlib.import_module("datashader.transfer_functions")),
+        None,
+    )
+    bare = folder / "confusion-made-up.png"
+    yield from _repeated("PNG", lambda: confusion.write_png(bare, confusion.draw(matrix)), bare)
+    orders: Dict = {}
+    for order in ORDERS:
+        seconds = _seconds(lambda: orders.update({order: class_order(order, matrix, taxonomy)}))
+        yield f"order {order}", seconds, None
+    rank1, rank5 = ((answers.rank < k).mean() for k in (1, 5))
+    for order in ORDERS:
+        path = folder / f"confusion-made-up.{order}.figure.png"
+        sides = Sides(short_names(classes), orders[order], taxonomy)
 
-    `skill` runs from 0 (it names a few favourite classes, whatever the image) to 1.
-    """
-    always = np.random.default_rng(seed)  # what all epochs share
-    index = np.arange(_CLASSES)
-    # Groups of neighbours: some 100 genera of 10, some 20 families of 50; dogs are one; two sides.
-    genus = np.cumsum(always.random(_CLASSES) < 1 / 10)
-    family = np.cumsum((always.random(_CLASSES) < 1 / 50) & ~((index > 151) & (index < 269)))
-    animal = index < 398
-    alike = 2.0 * (animal[:, None] == animal)
-    alike = alike + 1.8 * (family[:, None] == family) + 2.2 * (genus[:, None] == genus)
-    affinity = always.normal(size=(_CLASSES, _CLASSES))
-    alike = alike + 0.8 * (affinity + affinity.T)
-    favour = 1.5 * always.normal(size=_CLASSES)
+        def figure() -> None:
+            path.write_bytes(
+                draw_figure(
+                    matrix, sides,
+                    f"made-up answers: {matrix.sum():,} top-5 predictions of {len(answers):,} "
+                    "pictures", f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %",
+                )
+            )  # fmt: skip
 
-    growth = skill**0.5
-    weights = np.exp(growth * alike + (1.1 - growth) * favour)
-    np.fill_diagonal(weights, 0)
-    easy = np.clip(always.normal(0.9, 0.08, _CLASSES), 0.4, 1)  # rank-5 of each class at the end
-    epoch = np.random.default_rng([seed, round(1e6 * skill)])
-    hits = epoch.binomial(_IMAGES, np.minimum(easy, 0.01 + growth * easy))
-    matrix = np.diag(hits)
-    # An image names a class once, so no cell may exceed the images of a class: what does is
-    # drawn again among the cells that are not full.
-    while (missing := _IMAGES * _K - matrix.sum(axis=1)).any():
-        weights[matrix >= _IMAGES] = 0
-        shares = weights / weights.sum(axis=1, keepdims=True)
-        matrix = matrix + epoch.multinomial(missing, shares)
-        matrix = np.minimum(matrix, _IMAGES)
-    return matrix
+        yield from _repeated(f"PNG with axes, {order}", figure, path)
+
+
+def _films(epochs: List[Answers], folder: Path) -> Iterable[Row]:
+    frames = [
+        confusion.Frame(epoch, one.confusion(), float((one.rank < 1).mean()))
+        for epoch, one in enumerate(epochs, start=1)
+    ]
+    gif = folder / "confusion-made-up.gif"
+    seconds = _seconds(lambda: confusion.draw_gif(gif, frames))
+    yield f"GIF of {len(frames)} frames", seconds, gif
+    for kind in KINDS if shutil.which("ffmpeg") else ():
+        path = gif.with_suffix(f".{kind}")
+        seconds = _seconds(lambda: draw_video(path, frames, kind))
+        yield f"{kind} of {len(frames)} frames", seconds, path
+
+
+def _report(answers: Answers, folder: Path) -> Iterable[Row]:
+    from imagenet_trainer import numbers, report
+
+    found: Dict = {}
+    yield (
+        "numbers with intervals",
+        _seconds(lambda: found.update(numbers.as_json(numbers.estimates(answers), answers))),
+        None,
+    )
+    photos = [
+        path.read_bytes() for path in sorted(_PHOTOS.rglob("*.jpg"))
+    ]  # one of these stands for each picture
+
+    def thumbnails(places: Iterable[int]) -> Dict[int, str]:
+        return {place: data_uri(memoryview(photos[place % len(photos)])) for place in places}
+
+    facts = [("network", "none: the answers are made up, the photographs stand for any picture")]
+    classes = list(known_synsets().items())
+    path = folder / "report-made-up.html"
+
+    def write() -> None:
+        told_of = report.Report("Made-up answers", facts, classes, answers, found, [], thumbnails)
+        path.write_text(report.page(told_of), encoding="utf-8")
+
+    yield "report", _seconds(write), path
+
+
+def _repeated(name: str, action: Callable[[], object], path: Path) -> Iterable[Row]:
+    first, *again = [_seconds(action) for _ in range(1 + _REPEATS)]
+    yield f"{name}, first", first, path
+    yield f"{name}, median of {_REPEATS} more", statistics.median(again), path
 
 
 def _seconds(action: Callable[[], object]) -> float:

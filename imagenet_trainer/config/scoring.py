@@ -73,7 +73,19 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "several epochs; 0: decode for every epoch",
         number(0, 1),
     )
+    order: str = option(
+        "imagenet",
+        "of the classes in pictures: by label; by WordNet's groups; so that classes that are "
+        "confused are neighbours",
+        choices=("imagenet", "wordnet", "cluster"),
+    )
     gif: bool = option(False, "also draw the GIF of the confusion matrix over the epochs")
+    video: str = option(
+        "", "also draw it as a video, which ffmpeg encodes", choices=("", "mp4", "webm")
+    )
+    report: bool = option(
+        False, "also write report.html: curves, matrix, classes and pictures of the last epoch"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from imagenet_trainer.flags import (
     number,
     numbers,
     option,
+    switch,
 )
 
 
@@ -137,6 +138,13 @@ class RunSettings:
         "",
         "also log this loss of the training pictures",
         choices=("", "ce"),
+        free=True,
+    )
+    confusion_gif: bool = option(
+        False,
+        "1: after each epoch, draw the confusion matrix of the validation pictures of all epochs "
+        "so far as confusion.gif",
+        switch,
         free=True,
     )
     monitor: int = option(

@@ -1,0 +1,138 @@
+"""Headless Chromium for tests, driven through chromedriver by the WebDriver protocol alone.
+
+https://www.w3.org/TR/webdriver2/ is JSON over HTTP, so the standard library is enough.
+"""
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+MISSING = next(
+    (f"{name} is not installed" for name in ("chromium", "chromedriver") if not shutil.which(name)),
+    "",
+)
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage",
+)  # fmt: skip
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name of a reference
+
+
+class Browser:
+    """A window of a fresh Chromium; `with Browser(folder) as browser`.
+
+    `folder` is empty and becomes its profile.
+    """
+
+    def __init__(self, folder, width=1200, height=900):
+        self._port = _free_port()
+        self._driver = subprocess.Popen(
+            [shutil.which("chromedriver"), f"--port={self._port}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            options = {
+                "binary": shutil.which("chromium"),
+                "args": [*_FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"],
+            }
+            always = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            self._session = ""
+            self._wait_for_driver()
+            made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": always}})
+            self._session = f"/session/{made['sessionId']}"
+        except BaseException:
+            self._driver.kill()
+            self._driver.wait()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        try:
+            self._call("DELETE", "")
+        finally:
+            self._driver.terminate()
+            self._driver.wait()
+
+    def open(self, path):
+        """Show a file, as file://."""
+        self._call("POST", "/url", {"url": path.resolve().as_uri()})
+
+    def script(self, text, *words):
+        """Run JavaScript in the page; what it returns."""
+        return self._call("POST", "/execute/sync", {"script": text, "args": list(words)})
+
+    def find(self, selector):
+        """A reference to the first element that a CSS selector finds."""
+        using = {"using": "css selector", "value": selector}
+        return self._call("POST", "/element", using)[_ELEMENT]
+
+    def click(self, selector):
+        """Press the mouse on it, as a user does."""
+        self._call("POST", f"/element/{self.find(selector)}/click", {})
+
+    def type(self, selector, text):
+        """Type into it; special keys are those of the protocol, such as \\ue015 for arrow down."""
+        self._call("POST", f"/element/{self.find(selector)}/value", {"text": text})
+
+    def pointer(self, selector, *steps):
+        """Move the mouse through (x, y) from an element's corner; "down" and "up" press it."""
+        left, top = self.script(
+            "const e = document.querySelector(arguments[0]); e.scrollIntoView();"
+            "const b = e.getBoundingClientRect(); return [b.left, b.top]", selector,
+        )  # fmt: skip
+        actions = []
+        for step in steps:
+            if step in ("down", "up"):
+                actions.append({"type": f"pointer{step.capitalize()}", "button": 0})
+            else:
+                x, y = round(left + step[0]), round(top + step[1])
+                actions.append({"type": "pointerMove", "duration": 0, "x": x, "y": y})
+        mouse = {"type": "pointer", "id": "mouse", "actions": actions}
+        self._call("POST", "/actions", {"actions": [mouse]})
+
+    def screenshot(self):
+        """What is seen, as a PNG file."""
+        return base64.b64decode(self._call("GET", "/screenshot"))
+
+    def complaints(self):
+        """Errors and warnings of the page since the last call."""
+        found = self._call("POST", "/se/log", {"type": "browser"})
+        return [one["message"] for one in found if one["level"] in ("SEVERE", "WARNING")]
+
+    def _wait_for_driver(self):
+        until = time.monotonic() + 60
+        while True:
+            try:
+                if self._call("GET", "/status")["ready"]:
+                    return
+            except OSError:
+                if time.monotonic() > until or self._driver.poll() is not None:
+                    raise
+            time.sleep(0.05)
+
+    def _call(self, method, path, content=None):
+        data = None if content is None else json.dumps(content).encode()
+        url = f"http://127.0.0.1:{self._port}{self._session}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        request.get_method = lambda: method
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=120) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
+
+
+def _free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
