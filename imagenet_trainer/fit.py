@@ -124,19 +124,23 @@ def finish_epoch(
     session: "Session", progress: "Progress", scores: "Scores", log: "RunLog"
 ) -> "Progress":
     """Log, history and checkpoint of a finished epoch; return the progress of the next one."""
-    from imagenet_trainer.run import Progress
+    from imagenet_trainer.keeping import is_best_so_far, prune
+    from imagenet_trainer.metrics import Scores
 
-    settings, number = session.settings, progress.epoch + 1
+    settings, run, number = session.settings, session.run, progress.epoch + 1
     log.trained(progress.epoch, progress.scores, progress.seconds)
     log.validated(progress.epoch, scores)
     session.history.append(history_row(session, progress, scores))
-    following = Progress(epoch=number, update=progress.update)
+    following = replace(progress, epoch=number, scores=Scores(), seconds=0.0, wait_seconds=0.0)
     if session.engine.rank == 0:
-        session.run.write_history(session.history)
+        run.write_history(session.history)
     numbered = number % settings.save_period == 0 or number == settings.num_epochs
-    session.save(number if numbered else None, following)
+    numbered = numbered or bool(settings.keep and is_best_so_far(run, scores))
+    session.save(number if numbered else None, following, scores)
     if numbered and session.engine.rank == 0:
-        log.say(f'Saved checkpoint to "{session.run.params_path(number)}"')
+        log.say(f'Saved checkpoint to "{run.params_path(number)}"')
+        for epoch in prune(run, settings.keep) if settings.keep else ():
+            log.say(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
     return following
 
 

@@ -50,6 +50,13 @@ class Progress:
     scores: Scores = field(default_factory=Scores)  # of the epoch under way
     seconds: float = 0.0  # likewise
     wait_seconds: float = 0.0  # of these, waiting for data
+    rate_scale: float = 1.0  # what rollbacks have left of the learning rate
+    rollbacks: int = 0  # how often numbers that were not finite took the run back
+
+    @property
+    def age(self) -> Tuple[int, int, int]:
+        """Orders the checkpoints of a run as they were made: a rollback goes to fewer updates."""
+        return self.rollbacks, self.update, self.epoch
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Checkpoint:
     state: Arrays = field(default_factory=dict)  # the engine's; empty: parameters only
     preprocessing: Optional[Preprocessing] = None  # None: not ours, nobody knows
     classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
+    validation: Optional[Scores] = None  # None: inside an epoch, or not known
 
 
 class Run:
@@ -151,7 +159,10 @@ class Run:
 
     def epochs(self) -> List[int]:
         """Epochs with parameters, ascending (ours and those of other MXNet programs)."""
-        pattern = re.compile(re.escape(self.name) + r"-(\d{4,})\.params")
+        return self._numbers(".params")
+
+    def _numbers(self, suffix: str) -> List[int]:
+        pattern = re.compile(re.escape(f"{self.name}-") + r"(\d{4,})" + re.escape(suffix))
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         matches = (pattern.fullmatch(name) for name in names)
         return sorted(int(match.group(1)) for match in matches if match)
@@ -171,6 +182,7 @@ class Run:
             "progress": asdict(checkpoint.progress),
             "preprocessing": asdict(checkpoint.preprocessing),
             "classes": checkpoint.classes,
+            "validation": checkpoint.validation and asdict(checkpoint.validation),
         }
         arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
         packed = io.BytesIO()
@@ -226,7 +238,7 @@ class Run:
         return [*epochs[-1:], *([None] if self._has_state(None) else [])]
 
     def newest(self) -> Optional[Checkpoint]:
-        """The checkpoint with the most updates; None in a fresh folder.
+        """The checkpoint that was made last; None in a fresh folder.
 
         Raises InputError if all parameters in the folder are another program's.
         """
@@ -237,7 +249,7 @@ class Run:
                 f"{self.epochs()[-1]} continues from them, another --model-prefix starts afresh"
             )
         loaded = [self.load(epoch) for epoch in candidates]
-        return max(loaded, key=lambda one: (one.progress.update, one.progress.epoch), default=None)
+        return max(loaded, key=lambda one: one.progress.age, default=None)
 
     def go_back_to(self, epoch: int) -> Checkpoint:
         """Load that epoch as the newest one; refuse while later ones would be mixed with it."""
@@ -251,9 +263,26 @@ class Run:
 
     def forget_last_beyond(self, progress: Progress) -> None:
         """Remove the checkpoint inside an epoch if a run that went back would find it newer."""
-        if self._has_state(None) and self.load(None).progress.update > progress.update:
+        if self._has_state(None) and self.load(None).progress.age > progress.age:
             for path in (self.state_path(None), self.params_path(None)):
                 path.unlink(missing_ok=True)
+
+    def validations(self) -> Dict[int, Optional[Scores]]:
+        """What our numbered checkpoints scored, by epoch; None where one does not say."""
+        found: Dict[int, Optional[Scores]] = {}
+        for epoch in self.epochs():
+            if self._has_state(epoch):
+                found[epoch] = _validation(self.state_path(epoch))
+        return found
+
+    def remove(self, epoch: int) -> None:
+        """Remove a numbered checkpoint of ours, and what a crash left of one removed before it."""
+        whole = self.epochs()
+        for number in self._numbers(".npz"):
+            if number == epoch or (number < epoch and number not in whole):
+                # The parameters first: without their .npz they would look like another program's.
+                self.params_path(number).unlink(missing_ok=True)
+                self.state_path(number).unlink(missing_ok=True)
 
     def _has_state(self, epoch: Optional[int]) -> bool:
         path = self.state_path(epoch)
@@ -330,7 +359,23 @@ def _checkpoint(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) 
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
     how = {key: _tuple(value) for key, value in about["preprocessing"].items()}
     classes = tuple((name, words) for name, words in about["classes"])
-    return Checkpoint(arg, aux, Progress(**progress), state, Preprocessing(**how), classes)
+    return Checkpoint(
+        arg, aux, Progress(**progress), state, Preprocessing(**how), classes, _scores(about)
+    )
+
+
+def _scores(about: Dict[str, Any]) -> Optional[Scores]:
+    validation = about.get("validation")
+    return Scores(**validation) if validation else None
+
+
+def _validation(path: Path) -> Optional[Scores]:
+    """The scores in an .npz, without reading the rest of it; None if it does not tell."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _scores(json.loads(str(file["about"])))
+    except Exception:  # zipfile, zlib and NumPy have each their own for damage
+        return None
 
 
 def newest_run(folder: str = RUNS) -> Run:

@@ -9,6 +9,8 @@ from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.engines import Devices, Engine, check_parameters, load_symbol, open_engine
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.flags import BEST
+from imagenet_trainer.keeping import best_epoch
 from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Checkpoint, Preprocessing, Run
 
@@ -54,8 +56,8 @@ def loader_threads(asked: int, gpus: bool) -> Tuple[int, int]:
 def open_network(
     run: Run, epoch: Optional[int], devices: Devices, batch_size: int
 ) -> Tuple[Engine, Any, Checkpoint]:
-    """A trained network that answers, at the epoch given or the run's newest; its symbol;
-    its checkpoint.
+    """A trained network that answers, at the epoch given (BEST: the best) or the run's newest;
+    its symbol; its checkpoint.
 
     Raises InputError where the run holds no such checkpoint or one that lacks its .npz, without
     which nobody knows its preprocessing.
@@ -66,6 +68,8 @@ def open_network(
         raise InputError(
             f"{run.folder}: has no finished epoch yet; train with python -m imagenet_trainer.fit"
         )
+    if epoch == BEST:
+        epoch = best_epoch(run)
     checkpoint = load_trained(run, epochs[-1] if epoch is None else epoch)
     how = checkpoint.preprocessing
     assert how is not None

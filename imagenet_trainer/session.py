@@ -29,6 +29,7 @@ from imagenet_trainer.engines import (
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.metrics import Scores
 from imagenet_trainer.run import RUNS, Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.schedule import learning_rate, steps_of
 
@@ -81,7 +82,9 @@ class Session:
         self.val.shards.close()
         self.run.close()
 
-    def save(self, epoch: Optional[int], progress: Progress) -> None:
+    def save(
+        self, epoch: Optional[int], progress: Progress, validation: Optional[Scores] = None
+    ) -> None:
         """Write a checkpoint; refuse one with infinite or undefined numbers in it."""
         if self.engine.rank:
             return
@@ -89,10 +92,11 @@ class Session:
         check_finite({**arg, **aux}, progress)
         self.run.save(
             Checkpoint(
-                arg, aux, progress, self.engine.get_state(), self.preprocessing, self.train.classes
+                arg, aux, progress, self.engine.get_state(), self.preprocessing,
+                self.train.classes, validation,
             ),
             epoch,
-        )
+        )  # fmt: skip
 
 
 def open_session(settings: FitSettings) -> Session:
@@ -137,6 +141,11 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    if settings.keep:
+        notes.append(
+            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
+            "evaluate --epochs all and its --gif need those that go, so score them before"
+        )
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "

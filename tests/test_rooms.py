@@ -78,6 +78,7 @@ IMPORTS = {
     "engines.mxnet_engine": "engines errors machine mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
+    "keeping": "errors metrics run",
     "logs": "metrics",
     "confusion": "files",
     # Looking at a set.
@@ -85,13 +86,14 @@ IMPORTS = {
     "explore_figures": "data.channels",
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
-    "scoring": "data.augment data.loader data.sets engines errors machine run",
+    "scoring": "data.augment data.loader data.sets engines errors flags keeping machine run",
     "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "mxnet_import run schedule symbols",
+    "metrics mxnet_import run schedule symbols",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
-    "run scoring session",
-    "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
+    "fit": "benchmarks.train config data.loader engines errors flags interrupts keeping logs "
+    "metrics run scoring session",
+    "evaluate": "config confusion data.sets engines errors files flags keeping metrics run "
+    "scoring",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",

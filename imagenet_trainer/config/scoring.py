@@ -5,6 +5,7 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.training import DeviceSettings
 from imagenet_trainer.flags import (
+    epoch_number,
     epochs,
     integer,
     option,
@@ -19,7 +20,7 @@ class EvaluateSettings(DeviceSettings):
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
     )
     epochs: Optional[Tuple[int, ...]] = option(
-        None, "which checkpoints: 7, 1-30, 1,5,9 or all; by default the newest", epochs
+        None, "which checkpoints: 7, 1-30, 1,5,9, best or all; by default the newest", epochs
     )
     data_val: str = option("", "another shard than the one the run was validated on", metavar="REC")
     data_val_idx: str = option("", "its index, if it is not beside it as .idx", metavar="IDX")
@@ -36,5 +37,7 @@ class PredictSettings(DeviceSettings):
     model_prefix: Optional[str] = option(
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
     )
-    epoch: Optional[int] = option(None, "by default the newest", integer(0))
+    epoch: Optional[int] = option(
+        None, "its number, or best; by default the newest", epoch_number, metavar="N"
+    )
     top_k: int = option(5, "classes told for each picture", integer(1))

@@ -118,6 +118,13 @@ class RunSettings:
         integer(1),
         free=True,
     )
+    keep: int = option(
+        0,
+        "numbered checkpoints that stay: the newest so many, and the best one, which then gets a "
+        "number whatever --save-period says; 0: all",
+        integer(0),
+        free=True,
+    )
     checkpoint_minutes: float = option(
         10.0,
         "minutes between checkpoints inside an epoch; 0: none",
