@@ -5,7 +5,9 @@ else that the next update depends on). The .npz is put in place last and holds t
 .params; a pair that does not agree is no checkpoint. Nothing is ever unpickled.
 """
 
+import contextlib
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -20,7 +22,7 @@ import numpy as np
 
 from imagenet_trainer import params
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import atomic_write, make_folder, refusal, sync_folder
+from imagenet_trainer.files import atomic_write, make_folder, refusal, remedy, sync_folder
 from imagenet_trainer.metrics import Scores
 
 Arrays = Dict[str, np.ndarray]
@@ -151,6 +153,37 @@ class Run:
         except OSError:
             pass  # some network file systems have no locks
 
+        others = self._others()
+        if others:
+            raise InputError(
+                f"{self.folder}: holds the run {others[0]}; a folder holds one run, so choose "
+                f"another --model-prefix, such as {self.folder / self.name / 'model'}"
+            )
+
+    def _others(self) -> List[str]:
+        """Names of other runs of ours in this folder: they would share history and settings."""
+        matches = (
+            re.fullmatch(r"(.+)-(\d{4,}|last)", path.stem) for path in self.folder.glob("*.npz")
+        )
+        names = {
+            match[1] for match in matches if match and (self.folder / f"{match[0]}.params").exists()
+        }
+        return sorted(names - {self.name})
+
+    def _refuse_other_folder(self) -> None:
+        """InputError if the folder was removed under the run and there is another one now."""
+        if self._lock is None:
+            return
+        try:
+            held, there = os.fstat(self._lock), os.stat(self.folder)
+        except OSError:
+            return  # gone, or a network file system that is away: writing will tell
+        if held.st_nlink == 0 or held.st_ino != there.st_ino:
+            raise InputError(
+                f"{self.folder}: was removed while this run was training, and another folder has "
+                "its name now; nothing is written into it"
+            )
+
     def close(self) -> None:
         """Let other trainers in again."""
         if self._lock is not None:
@@ -176,6 +209,7 @@ class Run:
         two renames is mended by `load`.
         """
         assert checkpoint.preprocessing is not None
+        self._refuse_other_folder()
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
         about = {
             "params_sha256": hashlib.sha256(data).hexdigest(),
@@ -201,12 +235,14 @@ class Run:
             os.replace(state_new, self.state_path(epoch))
             sync_folder(self.folder)
         except OSError as error:
-            if params_new.exists():  # after the first rename `load` needs the second file
-                for path in (params_new, state_new):
-                    path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if params_new.exists():  # after the first rename `load` needs the second file
+                    for path in (params_new, state_new):
+                        path.unlink(missing_ok=True)
+            kept = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
             raise refusal(
                 self.params_path(epoch), error,
-                "the older checkpoints are untouched; make room and run the same command again",
+                f"{kept}{remedy(error)} and run the same command again",
             ) from error  # fmt: skip
 
     def load(self, epoch: Optional[int]) -> Checkpoint:

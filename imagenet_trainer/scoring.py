@@ -8,7 +8,7 @@ from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.engines import Devices, Engine, check_parameters, load_symbol, open_engine
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import BEST
 from imagenet_trainer.keeping import best_epoch
 from imagenet_trainer.machine import processors
@@ -20,7 +20,8 @@ def answers(
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
 
-    Raises InputError if the pictures that came are not as many as the index says.
+    Raises InputError if the pictures that came are not as many as the index says, NonFiniteError
+    if an answer is infinite or undefined.
     """
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
     scored = 0
@@ -30,9 +31,9 @@ def answers(
         for batch in batches:
             probabilities = engine.predict(batch.images)
             if not np.isfinite(probabilities).all():
-                raise InputError(
-                    "the network's answers are not finite, its parameters are of no use; train "
-                    "anew with a lower --lr and another --model-prefix"
+                raise NonFiniteError(
+                    "the network's answers are not finite, its parameters are of no use",
+                    "train anew with a lower --lr and another --model-prefix",
                 )
             yield probabilities, batch.labels
             scored += len(batch.labels)

@@ -6,7 +6,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from imagenet_trainer.engines import (
     open_engine,
     parameter_shapes,
 )
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.metrics import Scores
@@ -52,6 +52,7 @@ class Session:
     progress: Progress
     history: List[Dict[str, Any]]
     notes: List[str]  # what the user should be told once
+    first: Callable[[], Checkpoint]  # what the run begins with, if no checkpoint says otherwise
 
     def first_update(self, epoch: int) -> int:
         """The update with which an epoch begins."""
@@ -81,6 +82,19 @@ class Session:
         self.train.shards.close()
         self.val.shards.close()
         self.run.close()
+
+    def go_back(self, rate_scale: float, rollbacks: int) -> Progress:
+        """Continue from the newest numbered checkpoint, or the beginning; what was later is gone.
+
+        Save the progress that it returns: a run that is killed afterwards has to know of it.
+        """
+        epochs = self.run.epochs()
+        checkpoint = self.run.load(epochs[-1]) if epochs else self.first()
+        progress = _hand_over(checkpoint, self.engine, self.settings, len(self.train))
+        self.engine.read_counts()  # of updates that are forgotten
+        self.progress = replace(progress, rate_scale=rate_scale, rollbacks=rollbacks)
+        self.history = [row for row in self.history if int(row["epoch"]) <= progress.epoch]
+        return self.progress
 
     def save(
         self, epoch: Optional[int], progress: Progress, validation: Optional[Scores] = None
@@ -126,9 +140,12 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     config = _configuration(settings, train, val)
     notes = _check_same(run, config)
     checkpoint = _beginning(run, settings)
+
+    def first() -> Checkpoint:
+        return Checkpoint(*first_parameters(settings, network, symbol), Progress())
+
     if checkpoint is None:
-        arg, aux = first_parameters(settings, network, symbol)
-        checkpoint = Checkpoint(arg, aux, Progress())
+        checkpoint = first()
     else:
         epoch = settings.load_epoch
         where = run.prefix if epoch is None else str(run.params_path(epoch))
@@ -158,6 +175,7 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     return Session(
         settings, run, train, val, engine, order, transform, preprocessing, progress,
         [dict(row) for row in history], notes + _welcome(run, network.name, progress, len(train)),
+        first,
     )  # fmt: skip
 
 
@@ -253,12 +271,13 @@ def _check_classes(checkpoint: Checkpoint, train: PictureSet) -> None:
 
 
 def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
-    """InputError if a parameter is infinite or undefined: such a checkpoint would be worthless."""
+    """NonFiniteError if a parameter is infinite or undefined: the checkpoint would be worthless."""
     for name, value in arrays.items():
         if not np.isfinite(value).all():
-            raise InputError(
-                f"{name} is not finite after update {progress.update}; the last checkpoint is "
-                "kept; use a lower --lr or more --warmup-epochs, and another --model-prefix"
+            raise NonFiniteError(
+                f"{name} is not finite after update {progress.update}",
+                "the last checkpoint is kept; use a lower --lr or more --warmup-epochs, and "
+                "another --model-prefix",
             )
 
 

@@ -79,6 +79,7 @@ IMPORTS = {
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "keeping": "errors metrics run",
+    "survival": "errors interrupts session",
     "logs": "metrics",
     "confusion": "files",
     # Looking at a set.
@@ -91,9 +92,8 @@ IMPORTS = {
     "metrics mxnet_import run schedule symbols",
     # Command lines.
     "fit": "benchmarks.train config data.loader engines errors flags interrupts keeping logs "
-    "metrics run scoring session",
-    "evaluate": "config confusion data.sets engines errors files flags keeping metrics run "
-    "scoring",
+    "metrics run scoring session survival",
+    "evaluate": "config confusion data.sets engines errors files flags keeping metrics run scoring",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
