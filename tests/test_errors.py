@@ -39,7 +39,7 @@ def test_our_own_mistakes_keep_their_traceback():
         # What MXNet, cuDNN through MXNet, PyTorch and Python say when memory is full.
         (
             RuntimeError(
-                'Traceback (most recent call last):\n  File "../src/storage/./pooled_storage_manager'
+                'Traceback (most recent call last):\n  File "../src/pooled_storage_manager'
                 '.h", line 187\nMXNetError: cudaMalloc retry failed: out of memory'
             ),
             "(cudaMalloc retry failed: out of memory)",
