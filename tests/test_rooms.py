@@ -75,7 +75,11 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
-    "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines.average": "engines mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets errors "
+    "machine mxnet_import",
+    "engines.optimizers": "engines mxnet_import",
+    "engines.targets": "engines errors mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "keeping": "errors metrics run",

@@ -11,18 +11,28 @@ from imagenet_trainer.engines import (
     Devices,
     Mix,
     NonFiniteLossError,
-    Optimizer,
     Training,
+)
+from imagenet_trainer.engines.average import MovingAverage
+from imagenet_trainer.engines.optimizers import (
+    frozen,
+    init_optimizer,
+    optimizer_state,
+    set_optimizer_state,
+)
+from imagenet_trainer.engines.targets import (
+    LABEL,
+    MIX_LABEL,
+    MIX_SHARE,
+    Targets,
+    frozen_in,
+    number_of_classes,
 )
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
 
-# What MXNet's optimizers remember for each parameter, in the order of their state tuples.
-_STATE_NAMES = {"sgd": ("momentum",), "nag": ("momentum",), "adam": ("mean", "variance")}
 _LOG = logging.getLogger("imagenet_trainer")
-# Keeps the logarithm of an underflown probability finite without hiding a NaN.
-_TINY = 1.2e-38
 
 
 def normalised(
@@ -99,21 +109,24 @@ class MXNetEngine:
                 "--gc-type 2bit: MXNet 1.9.1 overwrites memory when it compresses gradients of CPU "
                 "contexts; use it with --gpus, or leave it away"
             )
-        if batch_shape[0] % len(contexts):
-            raise InputError(
-                f"--batch-size {batch_shape[0]} cannot be split evenly over {len(contexts)} "
-                f"devices; use a multiple of {len(contexts)}"
-            )
+        self._accumulate = training.accumulate if training else 1
+        _check_shares(batch_shape[0], self._accumulate, len(contexts))
         self.batch_size = batch_shape[0]
         self._seed = training.seed if training else 0
         self._updates = 0
         self._optimizer = training.optimizer if training else None
+        self._frozen = frozen(self._optimizer) if self._optimizer else []
         self._counts = np.zeros(4)
+        _, height, width, _ = batch_shape
+        self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
+        if self._frozen:
+            symbol = frozen_in(symbol, self._frozen)
         self._symbol = normalised(symbol, mean, std)
         if devices.dtype == "bfloat16":
             self._symbol = in_bfloat16(self._symbol, gpus)
+        self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
-        self._batch_shape = batch_shape
+        self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
         self._compression = devices.compression_threshold
         self._has_answered = False  # since it was bound
         self._module = self._bound_module()
@@ -121,8 +134,15 @@ class MXNetEngine:
         self._kvstore = mx.kv.create(kv_store) if training and len(contexts) > 1 else None
         self.rank = self._kvstore.rank if self._kvstore else 0
         self.world_size = self._kvstore.num_workers if self._kvstore else 1
+        self._average: Optional[MovingAverage] = None
         if training:
-            self._init_optimizer(training.optimizer)
+            # The kvstore wants values to start from; set_params brings the real ones.
+            self._module.init_params(mx.init.Zero())
+            batch = self.batch_size * self.world_size
+            init_optimizer(self._module, self._kvstore, training.optimizer, batch)
+        if training and training.average_decay:
+            names = self._module._exec_group.param_names
+            self._average = MovingAverage(training.average_decay, names)
         every = training.monitor if training else 0
         self._monitor = mx.mon.Monitor(every, sort=True) if every else None
         if self._monitor:
@@ -132,31 +152,22 @@ class MXNetEngine:
         compression = {"type": "2bit", "threshold": self._compression}
         module = mx.mod.Module(
             self._symbol,
+            label_names=self._targets.inputs,
             context=self._contexts,
+            fixed_param_names=self._frozen,
             logger=logging.getLogger("mxnet"),
             compression_params=None if self._compression is None else compression,
         )
         module.bind(
             data_shapes=[mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
-            label_shapes=[mx.io.DataDesc("softmax_label", self._batch_shape[:1], layout="N")],
+            label_shapes=[
+                mx.io.DataDesc(name, self._batch_shape[:1], layout="N")
+                for name in self._targets.inputs
+            ],
             for_training=self._optimizer is not None,
+            grad_req="write" if self._accumulate == 1 else "add",
         )
         return module
-
-    def _init_optimizer(self, optimizer: Optimizer) -> None:
-        # The kvstore wants values to start from; set_params brings the real ones.
-        self._module.init_params(mx.init.Zero())
-        words = {"wd": optimizer.weight_decay, "learning_rate": 1.0}
-        if optimizer.name != "adam":
-            words["momentum"] = optimizer.momentum
-        # The symbol's gradient is a sum over the batch.
-        words["rescale_grad"] = 1.0 / (self.batch_size * self.world_size)
-        self._module.init_optimizer(self._kvstore, optimizer.name, words)
-        if self._contexts[0].device_type == "cpu":
-            # Several weights in one operator save launches on a GPU; here the operator's inner loop
-            # over the weights costs more than it saves (a tenth of ResNet-18's update, measured).
-            self._module._updater.aggregate_updates = False
-            self._module._optimizer.aggregate_num = 0
 
     # --- training ------------------------------------------------------------------------------
 
@@ -167,48 +178,67 @@ class MXNetEngine:
         learning_rate: float,
         mix: Optional[Mix] = None,
     ) -> None:
-        """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,).
+        """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,), part by part.
 
         Raises NonFiniteLossError before the update when the loss is infinite or not a number. The
         loss is counted between forward and backward and read while backward runs, so a GPU never
         waits for the answer.
         """
-        mx.random.seed(zlib.crc32(f"{self._seed}/{self._updates}".encode()) >> 1)
         if self._monitor:
             self._monitor.tic()
-        batch = _batch(images, labels)
-        self._module.forward(batch, is_train=True)
-        counts = self._count(batch)
-        self._module.backward()
+        inputs = {LABEL: labels}
+        if mix is not None:
+            inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        counts: List[mx.nd.NDArray] = []
+        for part in range(self._accumulate):
+            self._seed_network(part)
+            self._module.forward(self._part(part, images, inputs), is_train=True)
+            counts += self._count()
+            if part == 0 and self._accumulate > 1:
+                self._clear_gradients()
+            self._module.backward()
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
         if not np.isfinite(hits[2]):
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
         self._module.update()
+        if self._average:
+            self._average.update(self._executors())
         self._updates += 1
         self._counts += (len(labels), *hits)
         if self._monitor:
             for update, name, value in self._monitor.toc():
                 _LOG.info("Batch: %7d %30s %s", update, name, value)
 
-    def _count(self, batch: "mx.io.DataBatch") -> List["mx.nd.NDArray"]:
+    def _seed_network(self, part: int) -> None:
+        where = f"{self._seed}/{self._updates}" + (f"/{part}" if part else "")
+        mx.random.seed(zlib.crc32(where.encode()) >> 1)
+
+    def _part(
+        self, part: int, images: np.ndarray, inputs: Mapping[str, np.ndarray]
+    ) -> "mx.io.DataBatch":
+        """One part of a batch; nd.array copies it, so the loader may reuse its buffers."""
+        size = self._batch_shape[0]
+        here = slice(part * size, (part + 1) * size)
+        return mx.io.DataBatch(
+            [mx.nd.array(images[here], dtype=np.uint8)],
+            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._targets.inputs],
+        )
+
+    def _clear_gradients(self) -> None:
+        """Nought, where parts are added up."""
+        for gradients in self._module._exec_group.grad_arrays:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient[:] = 0
+
+    def _count(self) -> List["mx.nd.NDArray"]:
         """(rank-1 hits, rank-5 hits, summed loss) on each device, not waited for."""
-        per_device = self._module.get_outputs(merge_multi_context=False)[0]
-        first, counts = 0, []
-        for output in per_device:
-            last = first + output.shape[0]
-            label = batch.label[0][first:last].as_in_context(output.context).reshape((-1, 1))
-            first = last
-            true = mx.nd.pick(output, label, axis=1, keepdims=True)
-            classes = mx.nd.arange(output.shape[1], ctx=output.context).reshape((1, -1))
-            # Of equal probabilities the lower class index comes first, as in metrics.ranks.
-            ahead = mx.nd.broadcast_greater(output, true) + mx.nd.broadcast_equal(
-                output, true
-            ) * mx.nd.broadcast_lesser(classes, label)
-            rank = ahead.sum(axis=1)
-            loss = -mx.nd.log(true + _TINY).sum()
-            counts.append(mx.nd.concat((rank < 1).sum(), (rank < 5).sum(), loss, dim=0))
-        return counts
+        outputs = self._module.get_outputs(merge_multi_context=False)[0]
+        return [
+            self._targets.count(output, executor.arg_dict)
+            for output, executor in zip(outputs, self._executors())
+        ]
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss since the last call."""
@@ -218,16 +248,20 @@ class MXNetEngine:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
-        count = len(images)
-        if count < self.batch_size:
-            # The rest of the batch is computed and cut off: rebinding would cost far more.
-            padding = np.zeros((self.batch_size - count, *images.shape[1:]), np.uint8)
-            images = np.concatenate([images, padding])
-        labels = np.zeros(self.batch_size, np.int64)
+        count, size = len(images), self._batch_shape[0]
+        inputs = {name: np.zeros(size, np.float32) for name in self._targets.inputs}
         _settle()
         self._has_answered = True
-        self._module.forward(_batch(images, labels), is_train=False)
-        return self._module.get_outputs()[0].asnumpy()[:count]
+        answers = []
+        for first in range(0, count, size):
+            some = images[first : first + size]
+            if len(some) < size:
+                # The rest is computed and cut off: rebinding would cost far more.
+                padding = np.zeros((size - len(some), *images.shape[1:]), np.uint8)
+                some = np.concatenate([some, padding])
+            self._module.forward(self._part(0, some, inputs), is_train=False)
+            answers.append(self._module.get_outputs()[0].asnumpy())
+        return np.concatenate(answers)[:count]
 
     # --- parameters and state --------------------------------------------------------------------
 
@@ -251,50 +285,29 @@ class MXNetEngine:
 
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
         been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
-        which get_params averages.
+        which get_params averages; the moving averages, see Training.
         """
         _settle()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
-        devices = len(self._executors())
-        for index, name in enumerate(self._module._exec_group.param_names):
-            # All devices hold the same state; the first one's is index * devices.
-            held = self._module._updater.states.get(index * devices)
-            parts = held if isinstance(held, tuple) else (held,)
-            for label, part in zip(self._state_names(), parts):
-                if part is not None:
-                    state[f"{label}:{name}"] = part.asnumpy()
-        if devices > 1:
+        if self._optimizer:
+            state.update(optimizer_state(self._module, self._optimizer))
+        if len(self._executors()) > 1:
             for device, executor in enumerate(self._executors()):
                 for name, value in executor.aux_dict.items():
                     state[f"statistics:{device}:{name}"] = value.asnumpy()
-        return state
+        return {**state, **(self._average.state() if self._average else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what get_state gave, after set_params.
 
         Statistics of another number of devices are left out: then all start from the average.
         """
+        assert self._optimizer
         self._updates = int(state["updates"])
-        optimizer, updater = self._module._optimizer, self._module._updater
-        optimizer.begin_num_update = optimizer.num_update = self._updates
-        for counts in optimizer._all_index_update_counts.values():
-            counts.clear()
-        updater.states.clear()
-        updater.states_synced.clear()
-        executors = self._executors()
-        for index, name in enumerate(self._module._exec_group.param_names):
-            values = [state.get(f"{label}:{name}") for label in self._state_names()]
-            if any(value is None for value in values):
-                continue
-            for device, executor in enumerate(executors):
-                place = index * len(executors) + device
-                held = optimizer.create_state_multi_precision(place, executor.arg_dict[name])
-                for part, value in zip(held if isinstance(held, tuple) else (held,), values):
-                    if part is not None:
-                        part[:] = value
-                updater.states[place] = held
-                updater.states_synced[place] = True
+        set_optimizer_state(self._module, self._optimizer, state, self._updates)
         self._set_statistics(state)
+        if self._average:
+            self._average.set_state(state, self._executors())
 
     def _set_statistics(self, state: Mapping[str, np.ndarray]) -> None:
         devices = {key.split(":")[1] for key in state if key.startswith("statistics:")}
@@ -307,9 +320,6 @@ class MXNetEngine:
 
     def _executors(self) -> List["mx.executor.Executor"]:
         return self._module._exec_group.execs
-
-    def _state_names(self) -> Tuple[str, ...]:
-        return _STATE_NAMES[self._optimizer.name] if self._optimizer else ()
 
 
 def _settle() -> None:
@@ -330,11 +340,14 @@ def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
     return [mx.gpu(number) for number in gpus]
 
 
-def _batch(images: np.ndarray, labels: np.ndarray) -> "mx.io.DataBatch":
-    # nd.array copies before it returns, so the loader may reuse its buffers.
-    return mx.io.DataBatch(
-        [mx.nd.array(images, dtype=np.uint8)], [mx.nd.array(labels, dtype=np.float32)]
-    )
+def _check_shares(batch: int, parts: int, devices: int) -> None:
+    if batch % (parts * devices):
+        many = f"{devices} devices" if devices > 1 else "one device"
+        how = f"over {many}" if parts == 1 else f"into --accumulate {parts} parts on {many}"
+        raise InputError(
+            f"--batch-size {batch} cannot be split evenly {how}; use a multiple of "
+            f"{parts * devices}"
+        )
 
 
 def _to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:

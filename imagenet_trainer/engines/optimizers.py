@@ -1,0 +1,130 @@
+"""MXNet's update rules: their settings and their state."""
+
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.engines import Arrays, Optimizer
+from imagenet_trainer.mxnet_import import mx
+
+# What MXNet's optimizers remember for each parameter, in the order of their state tuples.
+_STATE_NAMES = {
+    "sgd": ("momentum",),
+    "nag": ("momentum",),
+    "adam": ("mean", "variance"),
+    "lbsgd": ("momentum",),
+}
+
+
+@mx.optimizer.Optimizer.register
+class Nesterov(mx.optimizer.NAG):
+    """MXNet's NAG by its formula.
+
+    Its operator, asked to write the weight in place, decays the momentum by the weight that it has
+    just written (measured). So it writes to another array here.
+    """
+
+    def _update_impl(
+        self, index: int, weight: Any, grad: Any, state: Any, multi_precision: bool = False
+    ) -> None:
+        if state is None or multi_precision:
+            super()._update_impl(index, weight, grad, state, multi_precision)
+            return
+        self._update_count(index)
+        clip = {"clip_gradient": self.clip_gradient} if self.clip_gradient else {}
+        fresh = mx.nd.nag_mom_update(
+            weight, grad, state, momentum=self.momentum, rescale_grad=self.rescale_grad,
+            lr=self._get_lr(index), wd=self._get_wd(index), **clip,
+        )  # fmt: skip
+        fresh.copyto(weight)
+
+
+@mx.optimizer.Optimizer.register
+class LayerwiseSGD(mx.optimizer.LBSGD):
+    """MXNet's LBSGD, reduced to its layer-wise adaptive rates and with their ratio put right.
+
+    MXNet compares a weight with the gradient summed over the batch, before rescale_grad, so its
+    ratio shrinks as the batch grows (and ends at its lower limit of 0.01); here it is the average
+    that the update uses. LBSGD's own warm-up, batch scale and accumulation stay off: schedule.py
+    and Training.accumulate do these for every optimizer.
+    """
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(warmup_strategy="lars", warmup_epochs=0, batch_scale=1, **words)
+
+    def _get_lars(self, weight: "mx.nd.NDArray", g: "mx.nd.NDArray", wd: float) -> float:
+        return super()._get_lars(weight, g * self.rescale_grad, wd)
+
+    def _l2norm(self, v: "mx.nd.NDArray") -> float:
+        # On the device; MXNet brings the whole array to the host for it.
+        flat = v.reshape((-1,))
+        return float(mx.nd.dot(flat, flat).asscalar())
+
+
+def init_optimizer(module: "mx.mod.Module", kvstore: Any, optimizer: Optimizer, batch: int) -> None:
+    """Give a module its update rule; `batch` is that over all workers."""
+    words: Dict[str, Any] = {"wd": optimizer.weight_decay, "learning_rate": 1.0}
+    if optimizer.name != "adam":
+        words["momentum"] = optimizer.momentum
+    # The symbol's gradient is a sum over the batch.
+    words["rescale_grad"] = 1.0 / batch
+    words["clip_gradient"] = optimizer.clip_gradient
+    ours = {"nag": "nesterov", "lbsgd": "layerwisesgd"}
+    module.init_optimizer(kvstore, ours.get(optimizer.name, optimizer.name), words)
+    made = module._optimizer
+    names = module._exec_group.param_names
+    if not optimizer.decay_gammas:
+        made.set_wd_mult({name: 0.0 for name in names if name.endswith("_gamma")})
+    made.set_lr_mult(dict(optimizer.rate_factors))
+    if module._context[0].device_type == "cpu":
+        # Several weights in one operator save launches on a GPU; here the operator's inner loop
+        # over the weights costs more than it saves (a tenth of ResNet-18's update, measured).
+        module._updater.aggregate_updates = False
+        made.aggregate_num = 0
+
+
+def frozen(optimizer: Optimizer) -> List[str]:
+    """Parameters that do not move, in the order of their names."""
+    return sorted(name for name, factor in optimizer.rate_factors.items() if factor == 0)
+
+
+def optimizer_state(module: "mx.mod.Module", optimizer: Optimizer) -> Arrays:
+    """`momentum:NAME` (or `mean:`, `variance:`) of every parameter that has been updated."""
+    state: Arrays = {}
+    devices = len(module._context)
+    for index, name in enumerate(module._exec_group.param_names):
+        # All devices hold the same state; the first one's is index * devices.
+        held = module._updater.states.get(index * devices)
+        for label, part in zip(_STATE_NAMES[optimizer.name], _parts(held)):
+            if part is not None:
+                state[f"{label}:{name}"] = part.asnumpy()
+    return state
+
+
+def set_optimizer_state(
+    module: "mx.mod.Module", optimizer: Optimizer, state: Mapping[str, np.ndarray], updates: int
+) -> None:
+    """Continue after so many updates from what `optimizer_state` gave."""
+    made, updater = module._optimizer, module._updater
+    made.begin_num_update = made.num_update = updates
+    for counts in made._all_index_update_counts.values():
+        counts.clear()
+    updater.states.clear()
+    updater.states_synced.clear()
+    executors: Sequence[Any] = module._exec_group.execs
+    for index, name in enumerate(module._exec_group.param_names):
+        values = [state.get(f"{label}:{name}") for label in _STATE_NAMES[optimizer.name]]
+        if any(value is None for value in values):
+            continue
+        for device, executor in enumerate(executors):
+            place = index * len(executors) + device
+            held = made.create_state_multi_precision(place, executor.arg_dict[name])
+            for part, value in zip(_parts(held), values):
+                if part is not None:
+                    part[:] = value
+            updater.states[place] = held
+            updater.states_synced[place] = True
+
+
+def _parts(held: Any) -> Tuple[Any, ...]:
+    return held if isinstance(held, tuple) else (held,)
