@@ -31,6 +31,11 @@ class Agreement:
         """Whether a signal came to this worker; the others may not know yet."""
         return bool(self._interrupts)
 
+    @property
+    def signals(self) -> "Interrupts":
+        """The signals that came to this worker."""
+        return self._interrupts
+
     def reach(self, due: bool = False) -> bool:
         """Settle whether all stop; return whether a checkpoint is due, by worker 0's clock."""
         here = [due and self._engine.rank == 0, *(self._interrupts.signal == s for s in _SIGNALS)]

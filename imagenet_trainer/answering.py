@@ -16,7 +16,7 @@ from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.engines import Engine
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, NonFiniteError
 
 # Places in the set int64 (n,), views uint8 (n, places x height, width, 3), labels int64 (n,).
 Views_of_batch = Tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -170,11 +170,11 @@ def averaged(engine: Engine, images: np.ndarray, views: Views) -> np.ndarray:
 
 
 def check_finite(probabilities: np.ndarray) -> None:
-    """InputError unless all are numbers."""
+    """NonFiniteError unless all are numbers."""
     if not np.isfinite(probabilities).all():
-        raise InputError(
-            "the network's answers are not finite, its parameters are of no use; train "
-            "anew with a lower --lr and another --model-prefix"
+        raise NonFiniteError(
+            "the network's answers are not finite, its parameters are of no use",
+            "train anew with a lower --lr and another --model-prefix",
         )
 
 

@@ -12,6 +12,14 @@ class InputError(Exception):
     """
 
 
+class NonFiniteError(InputError):
+    """Numbers of a network are infinite or undefined; `what` says which, without the way out."""
+
+    def __init__(self, what: str, way_out: str) -> None:
+        super().__init__(f"{what}; {way_out}")
+        self.what = what
+
+
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     """Run the body of a command line; return its exit code (None counts as 0).
 
@@ -28,9 +36,30 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
         return 1
     except OSError as error:
         message = f"{error.filename or 'input/output'}: {error.strerror or error}"
+    except (MemoryError, RuntimeError) as error:  # MXNet's and PyTorch's errors are RuntimeErrors
+        reason = _full_memory(error)
+        if reason is None:
+            raise
+        parts = ", or with the same one in parts: --accumulate 2" if name == "fit" else ""
+        message = f"the memory is full ({reason}); run with a smaller --batch-size{parts}"
     except KeyboardInterrupt:
         message = "interrupted; run the same command again to continue"
         print(f"{name}: {message}", file=sys.stderr)
         return 130
     print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _full_memory(error: BaseException) -> Optional[str]:
+    """The line that says so, if an error is that of a device or machine without memory left."""
+    if isinstance(error, MemoryError):
+        return str(error) or "of the machine"
+    for line in str(error).splitlines():
+        if any(words in line.lower() for words in _FULL_MEMORY):
+            return line.rpartition("Error: ")[2].strip()
+    return None
+
+
+# What MXNet 1.x (`cudaMalloc retry failed: out of memory`, `Failed to allocate CPU Memory`), CUDA's
+# libraries and PyTorch say.
+_FULL_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "can't allocate memory")

@@ -68,12 +68,16 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
 
 def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ...]:
     """The epochs to score: all of `asked`, every one of ours for (), the newest for None."""
+    from imagenet_trainer.keeping import best_epoch
+
     found = run.epochs()
     if not found:
         raise InputError(
             f"{run.prefix}: no finished epoch in {run.folder}; train it first with "
             "python -m imagenet_trainer.fit, or name a run with --model-prefix"
         )
+    if asked == (flags.BEST,):
+        asked = (best_epoch(run),)
     for epoch in asked or ():
         if epoch not in found:
             run.load(epoch)  # says that it is not there, and which are

@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -15,6 +16,24 @@ def refusal(path: AnyPath, error: OSError, advice: str = "") -> InputError:
     """The one line for a file that the operating system does not let us write or read."""
     reason = error.strerror or str(error)
     return InputError(f"{os.fspath(path)}: {reason}{'; ' + advice if advice else ''}")
+
+
+def remedy(error: OSError) -> str:
+    """What helps against a file system that does not let us write, as an order to the reader."""
+    return _REMEDIES.get(error.errno or 0, "make room")
+
+
+_REMEDIES = {
+    errno.ENOENT: "bring the folder back, it is gone (is its disk mounted?)",
+    errno.ESTALE: "mount the network file system again",
+    errno.EROFS: "mount the file system so that it can be written (one with errors becomes "
+    "read-only, see dmesg)",
+    errno.EACCES: "allow this user to write there",
+    errno.EPERM: "allow this user to write there",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EDQUOT: "make room, your quota is used up",
+    errno.EIO: "look after the disk (see dmesg)",
+}
 
 
 @contextlib.contextmanager
@@ -37,7 +56,7 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
         os.replace(temporary, target)
         sync_folder(target.parent)
     except OSError as error:
-        raise refusal(target, error, "make room or choose another place") from error
+        raise refusal(target, error, f"{remedy(error)}, or choose another place") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

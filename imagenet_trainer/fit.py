@@ -10,7 +10,7 @@ from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 from imagenet_trainer import config, flags
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import NonFiniteError, run_command
 from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 
 def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
+    """Train until the last epoch or a signal; go back where numbers are not finite (--on-nan)."""
+    from imagenet_trainer.engines import NonFiniteLossError
+    from imagenet_trainer.survival import roll_back
+
+    while True:
+        try:
+            return train_epochs(session, stopping, log)
+        except NonFiniteLossError as error:
+            what = f"{error} ({session_epoch(session, error.update)}) and that update was not made"
+            roll_back(session, what, log.say)
+        except NonFiniteError as error:
+            roll_back(session, error.what, log.say)
+        log.close_bar()
+        save(session, None, session.progress, stopping, log)
+
+
+def train_epochs(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
     """Train epoch by epoch until the last one, or until a signal comes to one of the workers."""
     from imagenet_trainer.data.loader import training_batches
     from imagenet_trainer.scoring import loader_threads
@@ -29,6 +46,10 @@ def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
     settings, engine, progress = session.settings, session.engine, session.progress
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     last_update = session.first_update(settings.num_epochs)
+    stopping.reach()
+    if stopping:  # while everything was opened: nothing has changed since the last checkpoint
+        log.say(f"Stopped before update {progress.update}; run the same command to continue")
+        return
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
         progress.update, last_update, engine.rank, engine.world_size, threads, nice=nice,
@@ -42,10 +63,10 @@ def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
                 scores = validate(session, stopping)
                 stopping.reach()
             if stopping:
-                session.save(None, progress)
+                save(session, None, progress, stopping, log)
                 log.say(f"Stopped after update {progress.update}; run the same command to continue")
                 return
-            progress = finish_epoch(session, progress, scores, log)
+            progress = finish_epoch(session, progress, scores, stopping, log)
 
 
 def train_epoch(
@@ -58,7 +79,8 @@ def train_epoch(
     log.open_bar(epoch, end - begin, progress.update - begin)
     for update in range(progress.update, end):
         batch = next(stream)
-        engine.train_batch(batch.images, batch.labels, session.learning_rate(update))
+        rate = session.learning_rate(update) * progress.rate_scale
+        engine.train_batch(batch.images, batch.labels, rate)
         log.advance_bar()
         shown.waited += batch.wait
         due = stopping.reach(0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved)
@@ -72,7 +94,7 @@ def train_epoch(
         if stopping:
             break
         if due and update + 1 < end:
-            session.save(None, progress)
+            save(session, None, progress, stopping, log)
             saved = time.monotonic()
     log.close_bar()
     return progress
@@ -130,26 +152,58 @@ def validate(session: "Session", stopping: "Agreement") -> "Scores":
     return Scores(int(images), int(rank1), int(rank5), float(loss))
 
 
+def save(
+    session: "Session",
+    epoch: Optional[int],
+    progress: "Progress",
+    stopping: "Agreement",
+    log: "RunLog",
+    validation: Optional["Scores"] = None,
+) -> None:
+    """Write a checkpoint of all workers, with patience where the file system refuses it."""
+    from imagenet_trainer.survival import patiently
+
+    checkpoint = session.checkpoint(progress, validation)
+    if session.engine.rank == 0:
+        patiently(
+            lambda: session.run.save(checkpoint, epoch),
+            session.settings.save_patience, stopping.signals, log.say,
+        )  # fmt: skip
+
+
 def finish_epoch(
-    session: "Session", progress: "Progress", scores: "Scores", log: "RunLog"
+    session: "Session",
+    progress: "Progress",
+    scores: "Scores",
+    stopping: "Agreement",
+    log: "RunLog",
 ) -> "Progress":
     """Log, history and checkpoint of a finished epoch; return the progress of the next one."""
-    from imagenet_trainer.run import Progress
+    from imagenet_trainer.keeping import is_best_so_far, prune
+    from imagenet_trainer.metrics import Scores
+    from imagenet_trainer.survival import patiently
 
-    settings, number = session.settings, progress.epoch + 1
-    if session.engine.rank == 0:  # the counts are those of all workers
+    settings, run, number = session.settings, session.run, progress.epoch + 1
+    first = session.engine.rank == 0
+    if first:  # the counts are those of all workers
         log.trained(progress.epoch, progress.scores, progress.seconds)
         log.validated(progress.epoch, scores)
     session.history.append(history_row(session, progress, scores))
-    following = Progress(epoch=number, update=progress.update)
-    if session.engine.rank == 0:
-        session.run.write_history(session.history)
+    following = replace(progress, epoch=number, scores=Scores(), seconds=0.0, wait_seconds=0.0)
+    if first:
+        patiently(
+            lambda: run.write_history(session.history),
+            settings.save_patience, stopping.signals, log.say,
+        )  # fmt: skip
         if session.film:
             session.film.draw(number, scores.rank1_accuracy)
     numbered = number % settings.save_period == 0 or number == settings.num_epochs
-    session.save(number if numbered else None, following)
-    if numbered and session.engine.rank == 0:
-        log.say(f'Saved checkpoint to "{session.run.params_path(number)}"')
+    numbered = numbered or bool(first and settings.keep and is_best_so_far(run, scores))
+    save(session, number if numbered else None, following, stopping, log, scores)
+    if numbered and first:
+        log.say(f'Saved checkpoint to "{run.params_path(number)}"')
+        for epoch in prune(run, settings.keep) if settings.keep else ():
+            log.say(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
     return following
 
 
@@ -164,7 +218,7 @@ def history_row(session: "Session", progress: "Progress", scores: "Scores") -> D
         "val_loss": scores.mean_loss,
         "val_rank1": scores.rank1_accuracy,
         "val_rank5": scores.rank5_accuracy,
-        "learning_rate": session.learning_rate(max(progress.update - 1, 0)),
+        "learning_rate": session.learning_rate(max(progress.update - 1, 0)) * progress.rate_scale,
         "images_per_second": trained.images / seconds,
         "seconds": progress.seconds,
         "wait_share": progress.wait_seconds / seconds,
@@ -174,7 +228,6 @@ def history_row(session: "Session", progress: "Progress", scores: "Scores") -> D
 def train(settings: config.FitSettings) -> int:
     """Open everything, train, and return the exit code."""
     from imagenet_trainer.agreement import Agreement
-    from imagenet_trainer.engines import NonFiniteLossError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
     from imagenet_trainer.session import open_session
@@ -193,15 +246,8 @@ def train(settings: config.FitSettings) -> int:
                 log.say(
                     f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
                 )
-            try:
-                fit(session, Agreement(session.engine, interrupts), log)
-                session.workers.part()
-            except NonFiniteLossError as error:
-                raise InputError(
-                    f"{error} (epoch {session_epoch(session, error.update)}); that update was not "
-                    "made and the last checkpoint is kept; use a lower --lr or more "
-                    "--warmup-epochs, and another --model-prefix"
-                ) from None
+            fit(session, Agreement(session.engine, interrupts), log)
+            session.workers.part()
         return interrupts.exit_code
 
 
@@ -210,7 +256,7 @@ def session_epoch(session: "Session", update: int) -> str:
     epoch = session.progress.epoch
     while session.first_update(epoch + 1) <= update:
         epoch += 1
-    return f"{epoch}, batch {update - session.first_update(epoch)}"
+    return f"epoch {epoch}, batch {update - session.first_update(epoch)}"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -118,10 +118,18 @@ def image_shape(text: str) -> Tuple[int, ...]:
     return shape
 
 
+BEST = -1  # the epoch that `best` stands for, until a run has been asked
+
+
+def epoch_number(text: str) -> int:
+    """`7`, or `best` as BEST."""
+    return BEST if text == "best" else integer(0)(text)
+
+
 def epochs(text: str) -> Tuple[int, ...]:
-    """Epoch numbers such as `7`, `1-30` or `1,5,10-12`; `all` gives an empty tuple."""
-    if text == "all":
-        return ()
+    """Epoch numbers such as `7`, `1-30` or `1,5,10-12`; `all` gives (), `best` (BEST,)."""
+    if text in ("all", "best"):
+        return () if text == "all" else (BEST,)
     chosen: Set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")

@@ -5,7 +5,9 @@ else that the next update depends on). The .npz is put in place last and holds t
 .params; a pair that does not agree is no checkpoint. Nothing is ever unpickled.
 """
 
+import contextlib
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -20,7 +22,7 @@ import numpy as np
 
 from imagenet_trainer import params
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import atomic_write, make_folder, refusal, sync_folder
+from imagenet_trainer.files import atomic_write, make_folder, refusal, remedy, sync_folder
 from imagenet_trainer.metrics import Scores
 
 Arrays = Dict[str, np.ndarray]
@@ -50,6 +52,13 @@ class Progress:
     scores: Scores = field(default_factory=Scores)  # of the epoch under way
     seconds: float = 0.0  # likewise
     wait_seconds: float = 0.0  # of these, waiting for data
+    rate_scale: float = 1.0  # what rollbacks have left of the learning rate
+    rollbacks: int = 0  # how often numbers that were not finite took the run back
+
+    @property
+    def age(self) -> Tuple[int, int, int]:
+        """Orders the checkpoints of a run as they were made: a rollback goes to fewer updates."""
+        return self.rollbacks, self.update, self.epoch
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Checkpoint:
     state: Arrays = field(default_factory=dict)  # the engine's; empty: parameters only
     preprocessing: Optional[Preprocessing] = None  # None: not ours, nobody knows
     classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
+    validation: Optional[Scores] = None  # None: inside an epoch, or not known
 
 
 class Run:
@@ -166,6 +176,37 @@ class Run:
         except OSError:
             pass  # some network file systems have no locks
 
+        others = self._others()
+        if others:
+            raise InputError(
+                f"{self.folder}: holds the run {others[0]}; a folder holds one run, so choose "
+                f"another --model-prefix, such as {self.folder / self.name / 'model'}"
+            )
+
+    def _others(self) -> List[str]:
+        """Names of other runs of ours in this folder: they would share history and settings."""
+        matches = (
+            re.fullmatch(r"(.+)-(\d{4,}|last)", path.stem) for path in self.folder.glob("*.npz")
+        )
+        names = {
+            match[1] for match in matches if match and (self.folder / f"{match[0]}.params").exists()
+        }
+        return sorted(names - {self.name})
+
+    def _refuse_other_folder(self) -> None:
+        """InputError if the folder was removed under the run and there is another one now."""
+        if self._lock is None:
+            return
+        try:
+            held, there = os.fstat(self._lock), os.stat(self.folder)
+        except OSError:
+            return  # gone, or a network file system that is away: writing will tell
+        if held.st_nlink == 0 or held.st_ino != there.st_ino:
+            raise InputError(
+                f"{self.folder}: was removed while this run was training, and another folder has "
+                "its name now; nothing is written into it"
+            )
+
     def close(self) -> None:
         """Let other trainers in again."""
         if self._lock is not None:
@@ -174,7 +215,10 @@ class Run:
 
     def epochs(self) -> List[int]:
         """Epochs with parameters, ascending (ours and those of other MXNet programs)."""
-        pattern = re.compile(re.escape(self.name) + r"-(\d{4,})\.params")
+        return self._numbers(".params")
+
+    def _numbers(self, suffix: str) -> List[int]:
+        pattern = re.compile(re.escape(f"{self.name}-") + r"(\d{4,})" + re.escape(suffix))
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         matches = (pattern.fullmatch(name) for name in names)
         return sorted(int(match.group(1)) for match in matches if match)
@@ -188,12 +232,14 @@ class Run:
         two renames is mended by `load`.
         """
         assert checkpoint.preprocessing is not None
+        self._refuse_other_folder()
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
         about = {
             "params_sha256": hashlib.sha256(data).hexdigest(),
             "progress": asdict(checkpoint.progress),
             "preprocessing": asdict(checkpoint.preprocessing),
             "classes": checkpoint.classes,
+            "validation": checkpoint.validation and asdict(checkpoint.validation),
         }
         arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
         packed = io.BytesIO()
@@ -212,12 +258,14 @@ class Run:
             os.replace(state_new, self.state_path(epoch))
             sync_folder(self.folder)
         except OSError as error:
-            if params_new.exists():  # after the first rename `load` needs the second file
-                for path in (params_new, state_new):
-                    path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if params_new.exists():  # after the first rename `load` needs the second file
+                    for path in (params_new, state_new):
+                        path.unlink(missing_ok=True)
+            kept = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
             raise refusal(
                 self.params_path(epoch), error,
-                "the older checkpoints are untouched; make room and run the same command again",
+                f"{kept}{remedy(error)} and run the same command again",
             ) from error  # fmt: skip
 
     def load(self, epoch: Optional[int]) -> Checkpoint:
@@ -260,7 +308,7 @@ class Run:
         return [*epochs[-1:], *([None] if self._has_state(None) else [])]
 
     def newest(self) -> Optional[Checkpoint]:
-        """The checkpoint with the most updates; None in a fresh folder.
+        """The checkpoint that was made last; None in a fresh folder.
 
         Raises InputError if all parameters in the folder are another program's.
         """
@@ -271,7 +319,7 @@ class Run:
                 f"{self.epochs()[-1]} continues from them, another --model-prefix starts afresh"
             )
         loaded = [self.load(epoch) for epoch in candidates]
-        return max(loaded, key=lambda one: (one.progress.update, one.progress.epoch), default=None)
+        return max(loaded, key=lambda one: one.progress.age, default=None)
 
     def go_back_to(self, epoch: int) -> Checkpoint:
         """Load that epoch as the newest one; refuse while later ones would be mixed with it."""
@@ -285,9 +333,26 @@ class Run:
 
     def forget_last_beyond(self, progress: Progress) -> None:
         """Remove the checkpoint inside an epoch if a run that went back would find it newer."""
-        if self._has_state(None) and self.load(None).progress.update > progress.update:
+        if self._has_state(None) and self.load(None).progress.age > progress.age:
             for path in (self.state_path(None), self.params_path(None)):
                 path.unlink(missing_ok=True)
+
+    def validations(self) -> Dict[int, Optional[Scores]]:
+        """What our numbered checkpoints scored, by epoch; None where one does not say."""
+        found: Dict[int, Optional[Scores]] = {}
+        for epoch in self.epochs():
+            if self._has_state(epoch):
+                found[epoch] = _validation(self.state_path(epoch))
+        return found
+
+    def remove(self, epoch: int) -> None:
+        """Remove a numbered checkpoint of ours, and what a crash left of one removed before it."""
+        whole = self.epochs()
+        for number in self._numbers(".npz"):
+            if number == epoch or (number < epoch and number not in whole):
+                # The parameters first: without their .npz they would look like another program's.
+                self.params_path(number).unlink(missing_ok=True)
+                self.state_path(number).unlink(missing_ok=True)
 
     def _has_state(self, epoch: Optional[int]) -> bool:
         path = self.state_path(epoch)
@@ -363,11 +428,27 @@ class Run:
 def _checkpoint(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
     classes = tuple((name, words) for name, words in about["classes"])
-    return Checkpoint(arg, aux, Progress(**progress), state, _preprocessing(about), classes)
+    return Checkpoint(
+        arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
+    )
 
 
 def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
     return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
+
+
+def _scores(about: Dict[str, Any]) -> Optional[Scores]:
+    validation = about.get("validation")
+    return Scores(**validation) if validation else None
+
+
+def _validation(path: Path) -> Optional[Scores]:
+    """The scores in an .npz, without reading the rest of it; None if it does not tell."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _scores(json.loads(str(file["about"])))
+    except Exception:  # zipfile, zlib and NumPy have each their own for damage
+        return None
 
 
 def newest_run(folder: str = RUNS) -> Run:

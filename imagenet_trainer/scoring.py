@@ -20,6 +20,8 @@ from imagenet_trainer.engines import (
 )
 from imagenet_trainer.engines.foreign import adapted
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.flags import BEST
+from imagenet_trainer.keeping import best_epoch
 from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Checkpoint, Preprocessing, Run
 
@@ -49,7 +51,8 @@ def answers(
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
 
     `part` is a stretch of the pictures, for a worker that shares them with others. Raises
-    InputError if the pictures that came are not as many as the index says.
+    InputError if the pictures that came are not as many as the index says, NonFiniteError if an
+    answer is infinite or undefined.
     """
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
     wanted, scored = len(pictures if part is None else part), 0
@@ -85,8 +88,8 @@ def open_network(
     wanted: ViewSettings = _AS_TRAINED,
     tell: Tell = lambda line: None,
 ) -> Tuple[Engine, Any, Checkpoint]:
-    """A trained network that answers, at the epoch given or the run's newest; its symbol;
-    its checkpoint.
+    """A trained network that answers, at the epoch given (BEST: the best) or the run's newest;
+    its symbol; its checkpoint.
 
     Parameters
     ----------
@@ -102,6 +105,8 @@ def open_network(
 
     """
     symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
+    if epoch == BEST:
+        epoch = best_epoch(run)
     number = newest_epoch(run) if epoch is None else epoch
     checkpoint = load_trained(run, number, wanted, tell)
     how = checkpoint.preprocessing

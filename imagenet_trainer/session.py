@@ -6,8 +6,8 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
-from typing import Any, Dict, List, Optional, Tuple
+from functools import cached_property, partial
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -29,10 +29,11 @@ from imagenet_trainer.engines import (
     parameter_shapes,
 )
 from imagenet_trainer.engines.workers import Workers, check_equal, together
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.growing_gif import GrowingGif
 from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.metrics import Scores
 from imagenet_trainer.run import RUNS, Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.schedule import learning_rate, steps_of
 
@@ -56,6 +57,7 @@ class Session:
     progress: Progress
     history: List[Dict[str, Any]]
     notes: List[str]  # what the user should be told once
+    first: Callable[[], Checkpoint]  # what the run begins with, if no checkpoint says otherwise
 
     def first_update(self, epoch: int) -> int:
         """The update with which an epoch begins."""
@@ -92,19 +94,30 @@ class Session:
         self.val.shards.close()
         self.run.close()
 
-    def save(self, epoch: Optional[int], progress: Progress) -> None:
-        """Write a checkpoint; refuse one with infinite or undefined numbers in it.
+    def go_back(self, rate_scale: float, rollbacks: int) -> Progress:
+        """Continue from the newest numbered checkpoint, or the beginning; what was later is gone.
 
-        All workers call it, for each has a part of the state; the first one writes.
+        Save the progress that it returns: a run that is killed afterwards has to know of it.
+        """
+        epochs = self.run.epochs()
+        checkpoint = self.run.load(epochs[-1]) if epochs else self.first()
+        progress = _hand_over(checkpoint, self.engine, self.settings, len(self.train))
+        self.engine.read_counts()  # of updates that are forgotten
+        self.progress = replace(progress, rate_scale=rate_scale, rollbacks=rollbacks)
+        self.history = [row for row in self.history if int(row["epoch"]) <= progress.epoch]
+        return self.progress
+
+    def checkpoint(self, progress: Progress, validation: Optional[Scores] = None) -> Checkpoint:
+        """What a checkpoint holds now; refused with infinite or undefined numbers in it.
+
+        All workers call it, for each has a part of the state; the first one writes it.
         """
         arg, aux = self.engine.get_params()
         state = self.engine.get_state()
         check_finite({**arg, **aux}, progress)
-        if self.engine.rank == 0:
-            self.run.save(
-                Checkpoint(arg, aux, progress, state, self.preprocessing, self.train.classes),
-                epoch,
-            )
+        return Checkpoint(
+            arg, aux, progress, state, self.preprocessing, self.train.classes, validation
+        )
 
 
 def open_session(settings: FitSettings) -> Session:
@@ -155,6 +168,11 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    if settings.keep:
+        notes.append(
+            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
+            "evaluate --epochs all and its --gif need those that go, so score them before"
+        )
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
@@ -167,6 +185,7 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     return Session(
         settings, run, workers, train, val, engine, order, transform, preprocessing, progress,
         [dict(row) for row in history], notes + _welcome(run, network.name, progress, len(train)),
+        partial(_first, settings, network, symbol),
     )  # fmt: skip
 
 
@@ -235,12 +254,17 @@ def _beginning(
     """What the run goes on from: a checkpoint that fits its network and classes, or a fresh one."""
     checkpoint = _checkpoint_of(run, settings)
     if checkpoint is None:
-        return Checkpoint(*first_parameters(settings, network, symbol), Progress())
+        return _first(settings, network, symbol)
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
     check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
     _check_classes(checkpoint, train)
     return checkpoint
+
+
+def _first(settings: FitSettings, network: symbols.Network, symbol: Any) -> Checkpoint:
+    """What a run begins with."""
+    return Checkpoint(*first_parameters(settings, network, symbol), Progress())
 
 
 def _checkpoint_of(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
@@ -285,12 +309,13 @@ def _check_classes(checkpoint: Checkpoint, train: PictureSet) -> None:
 
 
 def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
-    """InputError if a parameter is infinite or undefined: such a checkpoint would be worthless."""
+    """NonFiniteError if a parameter is infinite or undefined: the checkpoint would be worthless."""
     for name, value in arrays.items():
         if not np.isfinite(value).all():
-            raise InputError(
-                f"{name} is not finite after update {progress.update}; the last checkpoint is "
-                "kept; use a lower --lr or more --warmup-epochs, and another --model-prefix"
+            raise NonFiniteError(
+                f"{name} is not finite after update {progress.update}",
+                "the last checkpoint is kept; use a lower --lr or more --warmup-epochs, and "
+                "another --model-prefix",
             )
 
 

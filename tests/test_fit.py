@@ -319,7 +319,7 @@ def test_a_full_disk_loses_nothing(words, tmp_path, straight, capsys, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        line = refusal(capsys, words, "--model-prefix", prefix)
+        line = refusal(capsys, words, "--model-prefix", prefix, "--save-patience", 0)
     assert "model-0002.params: No space left on device" in line and begun
     assert sorted(name for name in os.listdir(tmp_path) if "model-" in name) == [
         "model-0001.npz", "model-0001.params", "model-symbol.json",

@@ -122,6 +122,8 @@ IMPORTS = {
     "engines.max_norm": "mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
+    "keeping": "errors metrics run",
+    "survival": "errors interrupts session",
     "logs": "metrics",
     "answers": "files metrics",
     "intervals": "",
@@ -149,7 +151,7 @@ IMPORTS = {
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
-    "machine run",
+    "flags keeping machine run",
     "results": "answers confusion data.sets data.views files meaning numbers run",
     "scorer": "answering answers bar config data.sets data.views engines machine results run "
     "scoring",
@@ -162,7 +164,7 @@ IMPORTS = {
     "reporting run scorer taxonomy video",
     "agreement": "engines interrupts",
     "session": "config data.augment data.order data.sets engines engines.workers errors flags "
-    "growing_gif initializers mxnet_import run schedule symbols",
+    "growing_gif initializers metrics mxnet_import run schedule symbols",
     "launch": "",
     "launch.addresses": "errors",
     "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
@@ -172,8 +174,8 @@ IMPORTS = {
     "launch.supervise": "launch.plan",
     # Command lines.
     "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
-    "interrupts library logs metrics run scoring session",
-    "evaluate": "comparison config errors flags library numbers presenting run scorer",
+    "interrupts keeping library logs metrics run scoring session survival",
+    "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
     "doctor": "errors machine mxnet_import",

@@ -62,7 +62,7 @@ def test_imagenets_augmentation_brings_its_deviations(opened):
 
 def test_what_is_written_before_the_first_update(opened, settings, packed):
     session = opened()
-    session.save(None, session.progress)
+    session.run.save(session.checkpoint(session.progress), None)
     run = session.run
     config = run.read_json(run.config_path)
     assert config["settings"]["lr"] == 0.4 and config["data"]["train_images"] == 60
@@ -74,7 +74,7 @@ def test_what_is_written_before_the_first_update(opened, settings, packed):
 
 def test_saved_and_opened_again(opened):
     session = opened()
-    session.save(1, Progress(1, 7))
+    session.run.save(session.checkpoint(Progress(1, 7)), 1)
     arg, aux = session.engine.get_params()
     again = opened()
     assert (again.progress.epoch, again.progress.update) == (1, 7)
@@ -100,14 +100,14 @@ def test_parameters_of_another_program_are_not_lost_before_the_first_checkpoint(
 
 def test_rows_behind_the_checkpoint_are_made_again(opened):
     session = opened()
-    session.save(1, Progress(1, 7))
+    session.run.save(session.checkpoint(Progress(1, 7)), 1)
     session.run.write_history([{"epoch": 1}, {"epoch": 2}])
     assert [row["epoch"] for row in opened().history] == ["1"]
 
 
 def test_what_may_change_is_noted(opened, settings):
     session = opened()
-    session.save(None, session.progress)
+    session.run.save(session.checkpoint(session.progress), None)
     run = session.run
     config = run.read_json(run.config_path)
     run.write_json(run.config_path, {**config, "omp_num_threads": "97"})

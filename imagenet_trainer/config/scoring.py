@@ -5,6 +5,7 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.training import DeviceSettings
 from imagenet_trainer.flags import (
+    epoch_number,
     epochs,
     image_shape,
     integer,
@@ -50,7 +51,7 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
     )
     epochs: Optional[Tuple[int, ...]] = option(
-        None, "which checkpoints: 7, 1-30, 1,5,9 or all; by default the newest", epochs
+        None, "which checkpoints: 7, 1-30, 1,5,9, best or all; by default the newest", epochs
     )
     compare: Tuple[str, ...] = option(
         (), "two epochs, or two of PREFIX or PREFIX,EPOCH: which one is better, and where",
@@ -98,7 +99,9 @@ class PredictSettings(ViewSettings, DeviceSettings):
     model_prefix: Optional[str] = option(
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
     )
-    epoch: Optional[int] = option(None, "by default the newest", integer(0))
+    epoch: Optional[int] = option(
+        None, "its number, or best; by default the newest", epoch_number, metavar="N"
+    )
     top_k: int = option(5, "classes told for each picture", integer(1))
     batch_size: int = option(16, "pictures at a time; answers do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as fit chooses", integer(0, 256))

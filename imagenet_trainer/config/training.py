@@ -119,12 +119,34 @@ class RunSettings:
         integer(1),
         free=True,
     )
+    keep: int = option(
+        0,
+        "numbered checkpoints that stay: the newest so many, and the best one, which then gets a "
+        "number whatever --save-period says; 0: all",
+        integer(0),
+        free=True,
+    )
     checkpoint_minutes: float = option(
         10.0,
         "minutes between checkpoints inside an epoch; 0: none",
         number(0),
         free=True,
     )
+    save_patience: float = option(
+        1.0,
+        "minutes for which a file that cannot be written (a full disk, a network file system that "
+        "is gone) is tried again before the run stops",
+        number(0),
+        free=True,
+    )
+    on_nan: str = option(
+        "stop",
+        "what happens when the loss or a parameter is infinite or undefined: stop, or rollback to "
+        "the newest numbered checkpoint and go on at half the rate",
+        choices=("stop", "rollback"),
+        free=True,
+    )
+    max_rollbacks: int = option(3, "so often in a run; then it stops", integer(0), free=True)
     disp_batches: int = option(
         20,
         "batches between log lines",
