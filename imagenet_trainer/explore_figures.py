@@ -1,37 +1,20 @@
 """The plots of a survey: arrays in, matplotlib figures out."""
 
-import io
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.plots import BLUE as _BLUE
+from imagenet_trainer.plots import ORANGE as _ORANGE
+from imagenet_trainer.plots import figure as _figure
+from imagenet_trainer.plots import png
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from imagenet_trainer.data.channels import Channels
 
-_INK, _FAINT, _BLUE, _ORANGE = "#1f2933", "#d5dbe1", "#2a6f97", "#d1495b"
 _RGB = ("#d62828", "#2b9348", "#1d6fd1")
-_STYLE = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, and has most alphabets
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": "#edf0f3",
-    "figure.dpi": 110,
-    "text.parse_math": False,  # a file's name may hold dollars
-}
 _CLOUD = 10_000  # pictures from which points would hide each other
 _NAMED_CLASSES = 40  # bars that can be read below each other
 _ASPECTS = ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
@@ -42,23 +25,6 @@ class Thumbnail(NamedTuple):
 
     pixels: Optional[np.ndarray]
     caption: str
-
-
-@contextmanager
-def _figure(width: float, height: float) -> Iterator["Figure"]:
-    """A figure in our style, without the global state of pyplot."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as a PNG file; the same figure gives the same bytes with one matplotlib."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 # --- sizes -------------------------------------------------------------------------------------

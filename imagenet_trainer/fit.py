@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
-from imagenet_trainer import config, flags
+from imagenet_trainer import config, flags, recipes
 from imagenet_trainer.errors import InputError, run_command
 
 if TYPE_CHECKING:
@@ -23,22 +23,24 @@ if TYPE_CHECKING:
 def fit(session: "Session", interrupts: "Interrupts", log: "RunLog") -> None:
     """Train epoch by epoch until the last one, or until a signal comes."""
     from imagenet_trainer.data.loader import training_batches
+    from imagenet_trainer.data.mixup import Mixup
     from imagenet_trainer.scoring import loader_threads
 
     settings, engine, progress = session.settings, session.engine, session.progress
+    mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     last_update = session.first_update(settings.num_epochs)
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
         progress.update, last_update, engine.rank, engine.world_size, threads, nice=nice,
+        mixup=mixup,
     ) as batches:  # fmt: skip
         stream = iter(batches)
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, interrupts, log)
             if not interrupts:
-                # The moving statistics of several devices become one here, at a fixed place.
-                engine.set_params(*engine.get_params())
-                scores = validate(session, interrupts)
+                with session.parameters_to_score():
+                    scores = validate(session, interrupts)
             if interrupts:
                 session.save(None, progress)
                 log.say(f"Stopped after update {progress.update}; run the same command to continue")
@@ -50,13 +52,16 @@ def train_epoch(
     session: "Session", stream: Any, progress: "Progress", interrupts: "Interrupts", log: "RunLog"
 ) -> "Progress":
     """Make the updates that are left of an epoch; return how far it came."""
+    from imagenet_trainer.engines import Mix
+
     settings, engine, epoch = session.settings, session.engine, progress.epoch
     begin, end = session.first_update(epoch), session.first_update(epoch + 1)
     shown, saved = Interval(progress), time.monotonic()
     log.open_bar(epoch, end - begin, progress.update - begin)
     for update in range(progress.update, end):
         batch = next(stream)
-        engine.train_batch(batch.images, batch.labels, session.learning_rate(update))
+        mix = Mix(*batch.mix) if batch.mix else None
+        engine.train_batch(batch.images, batch.labels, session.learning_rate(update), mix)
         log.advance_bar()
         shown.waited += batch.wait
         due = 0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved
@@ -165,6 +170,17 @@ def train(settings: config.FitSettings) -> int:
     from imagenet_trainer.logs import RunLog
     from imagenet_trainer.session import open_session
 
+    if settings.recipe == "list":
+        print(recipes.listing())
+        return 0
+    if settings.show_schedule:
+        from imagenet_trainer import schedule_view
+
+        return schedule_view.show(settings)
+    if settings.find_lr:
+        from imagenet_trainer import lr_range
+
+        return lr_range.find(settings)
     if settings.test_io or settings.benchmark:
         from imagenet_trainer.benchmarks import train as speed
 
@@ -200,13 +216,13 @@ def session_epoch(session: "Session", update: int) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
-    settings = flags.parse(
-        config.FitSettings,
-        argv,
-        "fit",
-        "Train a network on packed pictures; run again to continue.",
-    )
-    return run_command("fit", lambda: train(settings))
+    about = "Train a network on packed pictures; run again to continue."
+
+    def body() -> int:
+        words = recipes.expanded(sys.argv[1:] if argv is None else argv)
+        return train(flags.parse(config.FitSettings, words, "fit", about))
+
+    return run_command("fit", body)
 
 
 if __name__ == "__main__":

@@ -129,6 +129,7 @@ def option(
     metavar: Optional[str] = None,
     positional: str = "",
     free: bool = False,
+    bare: str = "",
 ) -> Any:
     """Describe one flag of a settings class.
 
@@ -145,6 +146,8 @@ def option(
         "one" or "many" makes it an argument instead of a flag.
     free
         a resumed run may change it, because it does not touch the numbers of the run.
+    bare
+        what the flag without a value stands for.
 
     """
     metadata = {
@@ -154,6 +157,7 @@ def option(
         "metavar": metavar,
         "positional": positional,
         "free": free,
+        "bare": bare,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -214,6 +218,8 @@ def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.Argu
             continue
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
+        if about["bare"]:
+            words.update(nargs="?", const=about["parse"](about["bare"]))
         words["type"] = _argument_type(about["parse"] or type(field.default))
         if about["choices"]:
             words["choices"] = about["choices"]

@@ -108,6 +108,10 @@ class Run:
         """The confusion matrix over the epochs."""
         return self.folder / "confusion.gif"
 
+    def rates_path(self, name: str) -> Path:
+        """schedule.png of `fit --show-schedule`; lr-range.png, lr-range.csv of `--find-lr`."""
+        return self.folder / name
+
     def confusion_path(self, epoch: int, suffix: str) -> Path:
         """The matrix of one epoch: picture (.png) or counts (.npz)."""
         return self.folder / f"confusion-{epoch:04d}{suffix}"
@@ -331,6 +335,11 @@ def _checkpoint(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) 
     how = {key: _tuple(value) for key, value in about["preprocessing"].items()}
     classes = tuple((name, words) for name, words in about["classes"])
     return Checkpoint(arg, aux, Progress(**progress), state, Preprocessing(**how), classes)
+
+
+def run_of(prefix: Optional[str], network: str) -> Run:
+    """The run of --model-prefix, or without it that of a network below runs/."""
+    return Run(prefix or f"{RUNS}/{network}/model")
 
 
 def newest_run(folder: str = RUNS) -> Run:

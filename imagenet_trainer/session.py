@@ -6,12 +6,13 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 import symbols
 from imagenet_trainer import __version__
+from imagenet_trainer.averaged import averages, to_resume, to_save
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, effective
 from imagenet_trainer.data.order import Order, updates_before
@@ -20,8 +21,6 @@ from imagenet_trainer.engines import (
     Arrays,
     Devices,
     Engine,
-    Optimizer,
-    Training,
     check_parameters,
     open_engine,
     parameter_shapes,
@@ -29,8 +28,10 @@ from imagenet_trainer.engines import (
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.run import RUNS, Checkpoint, Preprocessing, Progress, Run
-from imagenet_trainer.schedule import learning_rate, steps_of
+from imagenet_trainer.optimisation import fixes_the_length, schedule_of, training_of
+from imagenet_trainer.residual import branch_ends
+from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, run_of
+from imagenet_trainer.schedule import Schedule
 
 # What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
 IMAGENET_STD = (58.393, 57.12, 57.375)
@@ -58,22 +59,25 @@ class Session:
 
     def learning_rate(self, update: int) -> float:
         """The rate of an update; a function of its number alone."""
-        s = self.settings
-        *steps, warmup = self._steps
-        return learning_rate(
-            update,
-            base=s.lr,
-            factor=s.lr_factor,
-            steps=steps,
-            warmup=warmup,
-            strategy=s.warmup_strategy,
-        )
+        return self.schedule.rate(update)
 
     @cached_property
-    def _steps(self) -> Tuple[int, ...]:
-        """The updates at which the rate drops, and with which warm-up ends."""
-        epochs = (*self.settings.lr_step_epochs, self.settings.warmup_epochs)
-        return steps_of(epochs, len(self.train), self.settings.batch_size)
+    def schedule(self) -> Schedule:
+        """The learning rates of the whole run."""
+        return schedule_of(self.settings, len(self.train))
+
+    @contextlib.contextmanager
+    def parameters_to_score(self) -> Iterator[None]:
+        """Set the engine to what checkpoints hold: with --ema the averages, and back again."""
+        # The moving statistics of several devices become one here, at a fixed place.
+        trained = self.engine.get_params()
+        state = self.engine.get_state() if self.settings.ema else {}
+        self.engine.set_params(*averages(state) or trained)
+        try:
+            yield
+        finally:
+            if self.settings.ema:
+                self.engine.set_params(*trained)
 
     def close(self) -> None:
         """Close the shards and let other trainers of the run in."""
@@ -87,18 +91,16 @@ class Session:
             return
         arg, aux = self.engine.get_params()
         check_finite({**arg, **aux}, progress)
+        arg, aux, state = to_save(arg, aux, self.engine.get_state())
         self.run.save(
-            Checkpoint(
-                arg, aux, progress, self.engine.get_state(), self.preprocessing, self.train.classes
-            ),
-            epoch,
+            Checkpoint(arg, aux, progress, state, self.preprocessing, self.train.classes), epoch
         )
 
 
 def open_session(settings: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
     network = symbols.find(settings.network, settings.num_layers)
-    run = Run(settings.model_prefix or f"{RUNS}/{network.name}/model")
+    run = run_of(settings.model_prefix, network.name)
     with contextlib.ExitStack() as on_error:
         on_error.callback(run.close)
         session = _opened(completed(settings), network, run)
@@ -114,13 +116,14 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     EvalTransform(
         settings.image_shape, settings.val_resize
     )  # refuses what cannot be, before training
+    schedule_of(settings, len(train))
     symbol = symbols.get_symbol(
         settings.network, len(train.classes), settings.image_shape, settings.num_layers,
         settings.activation,
     )  # fmt: skip
     run.open_for_training()
     config = _configuration(settings, train, val)
-    notes = _check_same(run, config)
+    notes = _check_same(run, settings, config)
     checkpoint = _beginning(run, settings)
     if checkpoint is None:
         arg, aux = first_parameters(settings, network, symbol)
@@ -167,11 +170,7 @@ def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
-        Training(
-            Optimizer(settings.optimizer, settings.mom, settings.wd),
-            settings.seed,
-            settings.monitor,
-        ),
+        training_of(settings),
     )
 
 
@@ -180,11 +179,19 @@ def first_parameters(
 ) -> Tuple[Arrays, Arrays]:
     """Arguments and auxiliary states that a run begins with."""
     default = settings.initializer == "default"
-    return initial_parameters(
+    arg, aux = initial_parameters(
         *parameter_shapes(symbol, settings.image_shape),
         network.initializer if default else settings.initializer,
         settings.seed,
     )
+    if settings.zero_last_gamma:
+        ends = branch_ends(symbol.tojson())
+        if not ends:
+            raise InputError(
+                f"--zero-last-gamma: {network.name} has no residual branches; leave it away"
+            )
+        arg.update({name: np.zeros_like(arg[name]) for name in ends})
+    return arg, aux
 
 
 def completed(settings: FitSettings) -> FitSettings:
@@ -217,9 +224,10 @@ def _hand_over(
 ) -> Progress:
     """Set the engine to a checkpoint; where that was parameters only, count its epochs as made."""
     progress = checkpoint.progress
-    engine.set_params(checkpoint.arg, checkpoint.aux)
-    if checkpoint.state:
-        engine.set_state(checkpoint.state)
+    arg, aux, state = to_resume(checkpoint.arg, checkpoint.aux, checkpoint.state)
+    engine.set_params(arg, aux)
+    if state:
+        engine.set_state(state)
     else:
         update = updates_before(progress.epoch, images, settings.batch_size)
         progress = replace(progress, update=update)
@@ -276,7 +284,7 @@ def _configuration(settings: FitSettings, train: PictureSet, val: PictureSet) ->
     }
 
 
-def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
+def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List[str]:
     """InputError if a run that is there was begun with other settings; notes on what may differ."""
     before = run.read_json(run.config_path)
     if not before:
@@ -287,14 +295,17 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
         return []  # nothing has been trained with them
     way_out = "use the same, or begin another run with --model-prefix"
     for field in fields(FitSettings):
-        if field.metadata["free"]:
+        length = field.name == "num_epochs" and fixes_the_length(settings)
+        if field.metadata["free"] and not length:
             continue
-        ours, theirs = config["settings"][field.name], before["settings"].get(field.name)
-        ours = list(ours) if isinstance(ours, tuple) else ours
+        # A run that an older version began has what its flags were fixed to.
+        theirs = _listed(before["settings"].get(field.name, field.default))
+        ours = _listed(config["settings"][field.name])
         if ours != theirs:
+            why = f", and --lr-schedule {settings.lr_schedule} ends with them" if length else ""
             raise InputError(
                 f"{flag_of(field.name)} {_words(ours)}: {run.folder} was begun with "
-                f"{_words(theirs)}; {way_out}"
+                f"{_words(theirs)}{why}; {way_out}"
             )
     if config["data"]["train"] != before["data"]["train"]:
         raise InputError(
@@ -306,6 +317,10 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
         for what in ("omp_num_threads", "versions")
         if before[what] != config[what]
     ]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _words(value: Any) -> str:

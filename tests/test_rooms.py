@@ -15,11 +15,12 @@ IMPORTS = {
     "": "",
     "errors": "",
     "flags": "",
-    "config": "config.data config.measuring config.scoring config.training",
+    "config": "config.data config.measuring config.optimisation config.scoring config.training",
     "config.data": "flags",
     "config.measuring": "flags",
+    "config.optimisation": "flags",
     "config.scoring": "config.training flags",
-    "config.training": "config.data flags",
+    "config.training": "config.data config.optimisation flags",
     "files": "errors",
     "params": "errors files",
     "interrupts": "",
@@ -27,7 +28,9 @@ IMPORTS = {
     "mxnet_import": "errors machine",
     "assets": "",
     # Pure functions of numbers and arrays.
+    "averaged": "",
     "metrics": "",
+    "residual": "",
     "schedule": "",
     "initializers": "errors",
     "data.counter": "",
@@ -47,7 +50,8 @@ IMPORTS = {
     "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
     "errors",
     "data.sets": "config data.manifest data.shards errors",
-    "data.loader": "data.augment data.order data.shards machine",
+    "data.loader": "data.augment data.mixup data.order data.shards errors machine",
+    "data.mixup": "data.counter",
     "data.pictures": "data.recordio",
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
@@ -84,17 +88,25 @@ IMPORTS = {
     "run": "errors files metrics params",
     "logs": "metrics",
     "confusion": "files",
+    "plots": "",
+    "rate_figures": "plots",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
-    "explore_figures": "data.channels",
+    "explore_figures": "data.channels plots",
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
     "scoring": "data.augment data.loader data.sets engines errors machine run",
-    "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "mxnet_import run schedule symbols",
+    "recipes": "errors",
+    "optimisation": "config engines errors schedule",
+    "session": "averaged config data.augment data.order data.sets engines errors flags "
+    "initializers mxnet_import optimisation residual run schedule symbols",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
-    "run scoring session",
+    "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
+    "files rate_figures run scoring session symbols",
+    "schedule_view": "config data.order data.sets errors files optimisation rate_figures run "
+    "schedule symbols",
+    "fit": "benchmarks.train config data.loader data.mixup engines errors flags interrupts logs "
+    "lr_range metrics recipes run schedule_view scoring session",
     "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",
@@ -124,6 +136,7 @@ NEVER_KNOWS = {
     "engines": "data run files params symbols logs session fit",
     "metrics": "files config data engines run mxnet_import",
     "schedule": "files config data engines run mxnet_import",
+    "rate_figures": "run metrics data engines mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
     "files": "config data run",
@@ -133,11 +146,11 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
-    "data.pictures session survey",
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.mixup "
+    "data.packing data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "explore_figures",
+    "matplotlib": "explore_figures plots",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "mxnet_import",

@@ -5,6 +5,7 @@ Groups of flags are classes; a command inherits the groups that it takes. `flags
 
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings
+from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.config.scoring import EvaluateSettings, PredictSettings
 from imagenet_trainer.config.training import (
     DeviceSettings,
@@ -21,9 +22,11 @@ __all__ = [
     "DeviceSettings",
     "EvaluateSettings",
     "FitSettings",
+    "MethodSettings",
     "NetworkSettings",
     "OptimizerSettings",
     "PredictSettings",
     "RunSettings",
+    "ScheduleSettings",
     "TrainingDataSettings",
 ]
