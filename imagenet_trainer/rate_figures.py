@@ -1,8 +1,11 @@
 """Learning rates drawn: a schedule over the epochs, a range test over the rates."""
 
-from typing import Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from imagenet_trainer.plots import BLUE, FAINT, ORANGE, figure, png
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 
 def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str) -> bytes:
@@ -18,6 +21,7 @@ def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str) -
         if above:
             # The very end of a curve that falls to nought would take up all of the picture.
             logarithmic.set_ylim(max(min(above), max(above) * 1e-6) / 1.5, max(above) * 1.5)
+        _in_plain_numbers(logarithmic.yaxis)
         plain.set_ylim(bottom=0)
         plain.set_title(title)
         logarithmic.set_title("the same, logarithmic")
@@ -39,12 +43,23 @@ def draw_range(
         if suggested is not None:
             axes.axvline(suggested, color=ORANGE, linewidth=1.2, label=f"--lr {suggested:.2g}")
         axes.set_xscale("log")
+        _in_plain_numbers(axes.xaxis)
         # What it explodes to at the end would flatten everything before.
         low, high = min(smoothed), smoothed[0]
-        axes.set_ylim(low - 0.15 * (high - low) - 0.02, high + 0.6 * (high - low) + 0.1)
+        axes.set_ylim(low - 0.3 * (high - low) - 0.02, high + 0.6 * (high - low) + 0.1)
         axes.set_xlabel("learning rate")
         axes.set_ylabel("cross-entropy")
         axes.grid(True)
         axes.legend(frameon=False)
         axes.set_title(title)
         return png(drawn)
+
+
+def _in_plain_numbers(axis: "Axis") -> None:
+    """0.001 instead of powers of ten in mathematical type, which the style leaves off."""
+    from matplotlib.ticker import FuncFormatter
+
+    def plain(value: float, _: Any) -> str:
+        return f"{value:g}"
+
+    axis.set_major_formatter(FuncFormatter(plain))
