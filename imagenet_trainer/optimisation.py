@@ -1,5 +1,7 @@
 """What the flags of optimisation mean: the schedule of a run, and what its engine is told."""
 
+from typing import List
+
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Optimizer, Training
 from imagenet_trainer.errors import InputError
@@ -44,6 +46,18 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
         warmup=warmup,
         strategy=s.warmup_strategy,
     )
+
+
+def scaling_in_words(settings: FitSettings) -> List[str]:
+    """What --lr-scale-batch made of --lr, for the log; nothing where it is off."""
+    s = settings
+    if not s.lr_scale_batch:
+        return []
+    rate = s.lr * s.batch_size / s.lr_scale_batch
+    return [
+        f"learning rate {rate:g}: --lr {s.lr:g} is for batches of {s.lr_scale_batch}, these are of "
+        f"{s.batch_size}"
+    ]
 
 
 def fixes_the_length(settings: FitSettings) -> bool:

@@ -28,7 +28,12 @@ from imagenet_trainer.engines import (
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.optimisation import fixes_the_length, schedule_of, training_of
+from imagenet_trainer.optimisation import (
+    fixes_the_length,
+    scaling_in_words,
+    schedule_of,
+    training_of,
+)
 from imagenet_trainer.residual import branch_ends
 from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, run_of
 from imagenet_trainer.schedule import Schedule
@@ -140,6 +145,7 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    notes += scaling_in_words(settings)
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "

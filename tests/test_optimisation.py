@@ -5,7 +5,12 @@ import pytest
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.optimisation import fixes_the_length, schedule_of, training_of
+from imagenet_trainer.optimisation import (
+    fixes_the_length,
+    scaling_in_words,
+    schedule_of,
+    training_of,
+)
 
 IMAGES = 1_281_167
 SETTINGS = FitSettings(batch_size=256, lr=0.1, num_epochs=90)
@@ -34,6 +39,12 @@ def test_linear_scaling_with_the_batch():
         found = rates([0, 45], batch_size=batch, lr_scale_batch=256, lr_final=0.02)
         assert found == pytest.approx([0.1 * factor, 0.02 * factor])
     assert rates([0], batch_size=1024) == [0.1]
+
+
+def test_scaling_is_said():
+    assert scaling_in_words(SETTINGS) == []
+    (line,) = scaling_in_words(replace(SETTINGS, batch_size=1024, lr_scale_batch=256))
+    assert line == "learning rate 0.4: --lr 0.1 is for batches of 256, these are of 1024"
 
 
 @pytest.mark.parametrize("kind", ["poly", "cosine"])
