@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.figures import BLUE as _BLUE
+from imagenet_trainer.figures import ORANGE as _ORANGE
 from imagenet_trainer.figures import figure_of, png
 
 if TYPE_CHECKING:
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
 
     from imagenet_trainer.data.channels import Channels
 
-_BLUE, _ORANGE = "#2a6f97", "#d1495b"
 _RGB = ("#d62828", "#2b9348", "#1d6fd1")
 _CLOUD = 10_000  # pictures from which points would hide each other
 _NAMED_CLASSES = 40  # bars that can be read below each other

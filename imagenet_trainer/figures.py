@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Iterator
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, FAINT = "#1f2933", "#d5dbe1"
+INK, FAINT, BLUE, ORANGE = "#1f2933", "#d5dbe1", "#2a6f97", "#d1495b"
 STYLE = {
     "font.size": 10,
     "font.family": "DejaVu Sans",  # comes with matplotlib, and has most alphabets

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
-from imagenet_trainer import config, flags
+from imagenet_trainer import config, flags, recipes
 from imagenet_trainer.errors import NonFiniteError, run_command
 from imagenet_trainer.library import callable_module
 
@@ -41,9 +41,11 @@ def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
 def train_epochs(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
     """Train epoch by epoch until the last one, or until a signal comes to one of the workers."""
     from imagenet_trainer.data.loader import training_batches
+    from imagenet_trainer.data.mixup import Mixup
     from imagenet_trainer.scoring import loader_threads
 
     settings, engine, progress = session.settings, session.engine, session.progress
+    mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     last_update = session.first_update(settings.num_epochs)
     stopping.reach()
@@ -53,14 +55,14 @@ def train_epochs(session: "Session", stopping: "Agreement", log: "RunLog") -> No
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
         progress.update, last_update, engine.rank, engine.world_size, threads, nice=nice,
+        mixup=mixup,
     ) as batches:  # fmt: skip
         stream = iter(batches)
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, stopping, log)
             if not stopping:
-                # The moving statistics of several devices become one here, at a fixed place.
-                engine.set_params(*engine.get_params())
-                scores = validate(session, stopping)
+                with session.parameters_to_score():
+                    scores = validate(session, stopping)
                 stopping.reach()
             if stopping:
                 save(session, None, progress, stopping, log)
@@ -73,14 +75,17 @@ def train_epoch(
     session: "Session", stream: Any, progress: "Progress", stopping: "Agreement", log: "RunLog"
 ) -> "Progress":
     """Make the updates that are left of an epoch; return how far it came."""
+    from imagenet_trainer.engines import Mix
+
     settings, engine, epoch = session.settings, session.engine, progress.epoch
     begin, end = session.first_update(epoch), session.first_update(epoch + 1)
     shown, saved = Interval(progress), time.monotonic()
     log.open_bar(epoch, end - begin, progress.update - begin)
     for update in range(progress.update, end):
         batch = next(stream)
+        mix = Mix(*batch.mix) if batch.mix else None
         rate = session.learning_rate(update) * progress.rate_scale
-        engine.train_batch(batch.images, batch.labels, rate)
+        engine.train_batch(batch.images, batch.labels, rate, mix)
         log.advance_bar()
         shown.waited += batch.wait
         due = stopping.reach(0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved)
@@ -232,6 +237,17 @@ def train(settings: config.FitSettings) -> int:
     from imagenet_trainer.logs import RunLog
     from imagenet_trainer.session import open_session
 
+    if settings.recipe == "list":
+        print(recipes.listing())
+        return 0
+    if settings.show_schedule:
+        from imagenet_trainer import schedule_view
+
+        return schedule_view.show(settings)
+    if settings.find_lr:
+        from imagenet_trainer import lr_range
+
+        return lr_range.find(settings)
     if settings.test_io or settings.benchmark:
         from imagenet_trainer.benchmarks import train as speed
 
@@ -261,13 +277,13 @@ def session_epoch(session: "Session", update: int) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
-    settings = flags.parse(
-        config.FitSettings,
-        argv,
-        "fit",
-        "Train a network on packed pictures; run again to continue.",
-    )
-    return run_command("fit", lambda: train(settings))
+    about = "Train a network on packed pictures; run again to continue."
+
+    def body() -> int:
+        words = recipes.expanded(sys.argv[1:] if argv is None else argv)
+        return train(flags.parse(config.FitSettings, words, "fit", about))
+
+    return run_command("fit", body)
 
 
 def call(values: Mapping[str, Any]) -> Dict[str, Any]:
@@ -275,12 +291,13 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
 
     Raises KeyboardInterrupt when a signal ended it; what was trained is saved.
     """
-    from imagenet_trainer.session import run_of
+    import symbols
+    from imagenet_trainer.run import run_of
 
-    settings = flags.settings_of(config.FitSettings, values)
+    settings = flags.settings_of(config.FitSettings, values, recipes.expanded)
     if train(settings):
         raise KeyboardInterrupt
-    run = run_of(settings)
+    run = run_of(settings.model_prefix, symbols.find(settings.network, settings.num_layers).name)
     rows = [{name: number_of(text) for name, text in row.items()} for row in run.read_history()]
     return {"prefix": run.prefix, "history": rows}
 

@@ -21,6 +21,7 @@ import sys
 from typing import (
     Any,
     Callable,
+    List,
     Mapping,
     NoReturn,
     Optional,
@@ -167,6 +168,7 @@ def option(
     free: bool = False,
     short: str = "",
     words: int = 0,
+    bare: str = "",
 ) -> Any:
     """Describe one flag of a settings class.
 
@@ -187,6 +189,8 @@ def option(
         another name of the flag, such as -n.
     words
         the flag takes so many values, each of them a str.
+    bare
+        what the flag without a value stands for.
 
     """
     metadata = {
@@ -198,6 +202,7 @@ def option(
         "free": free,
         "short": short,
         "words": words,
+        "bare": bare,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -269,6 +274,8 @@ def parser_of(
             continue
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
+        if about["bare"]:
+            words.update(nargs="?", const=about["parse"](about["bare"]))
         words["type"] = _argument_type(about["parse"] or type(field.default))
         if about["words"]:
             words.update(nargs=about["words"], type=str, metavar=about["metavar"])
@@ -292,13 +299,19 @@ def parse(settings: Type[S], argv: Optional[Sequence[str]], prog: str, descripti
     return _read(parser_of(settings, prog, description), settings, argv)
 
 
-def settings_of(settings: Type[S], values: Mapping[str, Any]) -> S:
+def settings_of(
+    settings: Type[S],
+    values: Mapping[str, Any],
+    expanded: Callable[[List[str]], Sequence[str]] = lambda words: words,
+) -> S:
     """The same from Python's values by the names of the fields: `batch_size=64`.
 
     They are checked as on a command line: each becomes the text that would stand there. None
-    leaves a flag away. Raises InputError for what a command line would refuse.
+    leaves a flag away, and `expanded` is what the command makes of its words first. Raises
+    InputError for what a command line would refuse.
     """
-    words, last = [], []
+    words: List[str] = []
+    last: List[Any] = []
     known = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
     for name, value in values.items():
         field = known.get(name)
@@ -311,6 +324,7 @@ def settings_of(settings: Type[S], values: Mapping[str, Any]) -> S:
         else:
             words.append(f"{flag_of(name)}={_text(value)}")
     parser = parser_of(settings, settings.__name__, "", _RaisingParser)
+    words = list(expanded(words))
     return _read(parser, settings, [*words, "--", *map(str, last)] if last else words)
 
 

@@ -145,6 +145,10 @@ class Run:
         """A row a class: recall, precision, top-5 recall, with intervals."""
         return self.folder / f"classes-{epoch:04d}{name and '-' + name}.csv"
 
+    def rates_path(self, name: str) -> Path:
+        """schedule.png of `fit --show-schedule`; lr-range.png, lr-range.csv of `--find-lr`."""
+        return self.folder / name
+
     def params_path(self, epoch: Optional[int]) -> Path:
         """Parameters after that epoch; None: the newest inside an epoch."""
         return self.folder / f"{self._stem(epoch)}.params"
@@ -449,6 +453,11 @@ def _validation(path: Path) -> Optional[Scores]:
             return _scores(json.loads(str(file["about"])))
     except Exception:  # zipfile, zlib and NumPy have each their own for damage
         return None
+
+
+def run_of(prefix: Optional[str], network: str) -> Run:
+    """The run of --model-prefix, or without it that of a network below runs/."""
+    return Run(prefix or f"{RUNS}/{network}/model")
 
 
 def newest_run(folder: str = RUNS) -> Run:

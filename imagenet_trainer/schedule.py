@@ -1,10 +1,14 @@
 """Learning rates: pure functions of the update number, so a resumed run needs to remember nothing.
 
-Warm-up: Goyal et al. 2017, "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2.2.
+Warm-up and scaling with the batch: Goyal et al. 2017, "Accurate, Large Minibatch SGD: Training
+ImageNet in 1 Hour", 2.1 and 2.2. Polynomial: as in Caffe and ParseNet (Liu et al. 2015). Cosine:
+Loshchilov and Hutter 2016, "SGDR", without restarts, as in He et al. 2018, "Bag of Tricks".
 """
 
+import math
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 # How far the rate has risen when a share of the warm-up, in (0, 1], is done.
 _RISES = {
@@ -12,33 +16,75 @@ _RISES = {
     "power2": lambda share: share**2,
     "sqrt": lambda share: share**0.5,
 }
+# How much of the way from the base down to the final rate is left when a share, in [0, 1], of the
+# updates behind the warm-up is done.
+_FALLS = {
+    "poly": lambda share, power: (1 - share) ** power,
+    "cosine": lambda share, power: (1 + math.cos(math.pi * share)) / 2,
+}
+KINDS = ("step", *_FALLS)
 
 
-def learning_rate(
-    update: int,
-    *,
-    base: float,
-    factor: float,
-    steps: Sequence[int],
-    warmup: int = 0,
-    strategy: str = "linear",
-) -> float:
-    """The rate of an update, counted from 0.
+@dataclass(frozen=True)
+class Schedule:
+    """The rate of every update, counted from 0, whatever was trained before it.
 
-    `base` is multiplied by `factor` once for each of `steps`, which are the first updates at a
-    lower rate. The first `warmup` updates rise to it from nought, update u having the share
+    step: `base` is multiplied by `factor` once for each of `steps`, which are the first updates at
+    a lower rate, or, where `every` is given, at the end of every so many updates; it never goes
+    below `final`. poly: base falls to `final` as (1 - share of the updates made) ** power; cosine:
+    as half a period of a cosine. Both count from the end of the warm-up to `total`, and stay at
+    `final` from there on.
+
+    The first `warmup` updates rise to that from nought, update u having the share
     (u + 1) / warmup of the way behind it: `linear`ly, as its square (`power2`) or its square root
-    (`sqrt`). Raises KeyError for another strategy.
+    (`sqrt`).
     """
-    rate = base * factor ** sum(step <= update for step in steps)
-    rise = _RISES[strategy]
-    return rate * rise((update + 1) / warmup) if update < warmup else rate
+
+    base: float
+    kind: str = "step"  # KINDS
+    factor: float = 0.1
+    steps: Tuple[int, ...] = ()
+    every: Optional[Fraction] = None  # updates, not a whole number where epochs are none
+    total: int = 0  # updates of the run, for poly and cosine
+    power: float = 2.0
+    final: float = 0.0
+    warmup: int = 0  # updates
+    strategy: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.strategy not in _RISES:
+            raise ValueError(f"{self.kind}, {self.strategy}: no such schedule or warm-up")
+
+    def rate(self, update: int) -> float:
+        """The learning rate of an update."""
+        if update >= self.warmup:
+            return self._falling(update)
+        # What it rises to: poly and cosine begin to fall when the warm-up is over.
+        top = self._falling(update if self.kind == "step" else self.warmup)
+        return top * _RISES[self.strategy]((update + 1) / self.warmup)
+
+    def _falling(self, update: int) -> float:
+        if self.kind == "step":
+            return max(self.base * self.factor ** self._drops(update), self.final)
+        share = min(1.0, (update - self.warmup) / max(1, self.total - self.warmup))
+        return self.final + (self.base - self.final) * _FALLS[self.kind](share, self.power)
+
+    def _drops(self, update: int) -> int:
+        if self.every is None:
+            return sum(step <= update for step in self.steps)
+        # Drop k comes with update floor(k * every), as in `steps_of`.
+        return math.ceil((update + 1) / self.every) - 1
 
 
-def steps_of(epochs: Sequence[float], images: int, batch: int) -> Tuple[int, ...]:
-    """The update at which each epoch begins: floor(epoch * images / batch), exactly.
+def updates_in(epochs: float, images: int, batch: int) -> Fraction:
+    """How many updates some epochs take, exactly.
 
     Epochs may have fractions and mean the decimal number that they are written as: 0.3 epochs of
     10 images are 3 images, although the nearest float to 0.3 lies below it.
     """
-    return tuple(Fraction(str(epoch)) * images // batch for epoch in epochs)
+    return Fraction(str(epochs)) * images / batch
+
+
+def steps_of(epochs: Sequence[float], images: int, batch: int) -> Tuple[int, ...]:
+    """The update at which each epoch begins: floor(epoch * images / batch), exactly."""
+    return tuple(math.floor(updates_in(epoch, images, batch)) for epoch in epochs)

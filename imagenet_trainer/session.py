@@ -7,12 +7,13 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 import symbols
 from imagenet_trainer import __version__
+from imagenet_trainer.averaged import averages, to_resume, to_save
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, effective
 from imagenet_trainer.data.order import Order, updates_before
@@ -21,8 +22,6 @@ from imagenet_trainer.engines import (
     Arrays,
     Devices,
     Engine,
-    Optimizer,
-    Training,
     check_parameters,
     join_workers,
     open_engine,
@@ -34,8 +33,15 @@ from imagenet_trainer.flags import flag_of
 from imagenet_trainer.growing_gif import GrowingGif
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.metrics import Scores
-from imagenet_trainer.run import RUNS, Checkpoint, Preprocessing, Progress, Run
-from imagenet_trainer.schedule import learning_rate, steps_of
+from imagenet_trainer.optimisation import (
+    fixes_the_length,
+    scaling_in_words,
+    schedule_of,
+    training_of,
+)
+from imagenet_trainer.residual import branch_ends
+from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, run_of
+from imagenet_trainer.schedule import Schedule
 
 # What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
 IMAGENET_STD = (58.393, 57.12, 57.375)
@@ -65,22 +71,25 @@ class Session:
 
     def learning_rate(self, update: int) -> float:
         """The rate of an update; a function of its number alone."""
-        s = self.settings
-        *steps, warmup = self._steps
-        return learning_rate(
-            update,
-            base=s.lr,
-            factor=s.lr_factor,
-            steps=steps,
-            warmup=warmup,
-            strategy=s.warmup_strategy,
-        )
+        return self.schedule.rate(update)
 
     @cached_property
-    def _steps(self) -> Tuple[int, ...]:
-        """The updates at which the rate drops, and with which warm-up ends."""
-        epochs = (*self.settings.lr_step_epochs, self.settings.warmup_epochs)
-        return steps_of(epochs, len(self.train), self.settings.batch_size)
+    def schedule(self) -> Schedule:
+        """The learning rates of the whole run."""
+        return schedule_of(self.settings, len(self.train))
+
+    @contextlib.contextmanager
+    def parameters_to_score(self) -> Iterator[None]:
+        """Set the engine to what checkpoints hold: with --ema the averages, and back again."""
+        # The moving statistics of several devices become one here, at a fixed place.
+        trained = self.engine.get_params()
+        state = self.engine.get_state() if self.settings.ema else {}
+        self.engine.set_params(*averages(state) or trained)
+        try:
+            yield
+        finally:
+            if self.settings.ema:
+                self.engine.set_params(*trained)
 
     @cached_property
     def film(self) -> Optional[GrowingGif]:
@@ -115,6 +124,7 @@ class Session:
         arg, aux = self.engine.get_params()
         state = self.engine.get_state()
         check_finite({**arg, **aux}, progress)
+        arg, aux, state = to_save(arg, aux, state)
         return Checkpoint(
             arg, aux, progress, state, self.preprocessing, self.train.classes, validation
         )
@@ -123,18 +133,12 @@ class Session:
 def open_session(settings: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
     network = symbols.find(settings.network, settings.num_layers)
-    run = run_of(settings)
+    run = run_of(settings.model_prefix, network.name)
     with contextlib.ExitStack() as on_error:
         on_error.callback(run.close)
         session = _opened(completed(settings), network, run)
         on_error.pop_all()
     return session
-
-
-def run_of(settings: FitSettings) -> Run:
-    """The run that a training with these settings is."""
-    name = symbols.find(settings.network, settings.num_layers).name
-    return Run(settings.model_prefix or f"{RUNS}/{name}/model")
 
 
 def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Session:
@@ -147,6 +151,7 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         EvalTransform(
             settings.image_shape, settings.val_resize
         )  # refuses what cannot be, before training
+        schedule_of(settings, len(train))
         symbol = symbols.get_symbol(
             settings.network, len(train.classes), settings.image_shape, settings.num_layers,
             settings.activation,
@@ -154,11 +159,11 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         config = _configuration(settings, train, val, workers.world_size)
         if workers.rank == 0:
             run.open_for_training()
-            notes = _check_same(run, config)
+            notes = _check_same(run, settings, config)
             checkpoint = _beginning(run, settings, train, network, symbol)
     with together(workers):
         if workers.rank:  # now that the first one has mended what a crash left
-            notes = _check_same(run, config)
+            notes = _check_same(run, settings, config)
             checkpoint = _beginning(run, settings, train, network, symbol)
         engine = open_training_engine(settings, symbol, workers)
     _check_equal(workers, config, checkpoint, run)
@@ -173,6 +178,7 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
             f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
             "evaluate --epochs all and its --gif need those that go, so score them before"
         )
+    notes += scaling_in_words(settings)
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
@@ -212,11 +218,7 @@ def open_training_engine(
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
-        Training(
-            Optimizer(settings.optimizer, settings.mom, settings.wd),
-            settings.seed,
-            settings.monitor,
-        ),
+        training_of(settings),
         workers or join_workers(devices),
     )
 
@@ -226,11 +228,19 @@ def first_parameters(
 ) -> Tuple[Arrays, Arrays]:
     """Arguments and auxiliary states that a run begins with."""
     default = settings.initializer == "default"
-    return initial_parameters(
+    arg, aux = initial_parameters(
         *parameter_shapes(symbol, settings.image_shape),
         network.initializer if default else settings.initializer,
         settings.seed,
     )
+    if settings.zero_last_gamma:
+        ends = branch_ends(symbol.tojson())
+        if not ends:
+            raise InputError(
+                f"--zero-last-gamma: {network.name} has no residual branches; leave it away"
+            )
+        arg.update({name: np.zeros_like(arg[name]) for name in ends})
+    return arg, aux
 
 
 def completed(settings: FitSettings) -> FitSettings:
@@ -282,9 +292,10 @@ def _hand_over(
 ) -> Progress:
     """Set the engine to a checkpoint; where that was parameters only, count its epochs as made."""
     progress = checkpoint.progress
-    engine.set_params(checkpoint.arg, checkpoint.aux)
-    if checkpoint.state:
-        engine.set_state(checkpoint.state)
+    arg, aux, state = to_resume(checkpoint.arg, checkpoint.aux, checkpoint.state)
+    engine.set_params(arg, aux)
+    if state:
+        engine.set_state(state)
     else:
         update = updates_before(progress.epoch, images, settings.batch_size)
         progress = replace(progress, update=update)
@@ -369,7 +380,7 @@ def _configuration(
     }
 
 
-def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
+def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List[str]:
     """InputError if a run that is there was begun with other settings; notes on what may differ."""
     before = run.read_json(run.config_path)
     if not before:
@@ -381,14 +392,17 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
         return []  # nothing has been trained with them
     way_out = "use the same, or begin another run with --model-prefix"
     for field in fields(FitSettings):
-        if field.metadata["free"]:
+        length = field.name == "num_epochs" and fixes_the_length(settings)
+        if field.metadata["free"] and not length:
             continue
-        ours, theirs = config["settings"][field.name], before["settings"].get(field.name)
-        ours = list(ours) if isinstance(ours, tuple) else ours
+        # A run that an older version began has what its flags were fixed to.
+        theirs = _listed(before["settings"].get(field.name, field.default))
+        ours = _listed(config["settings"][field.name])
         if ours != theirs:
+            why = f", and --lr-schedule {settings.lr_schedule} ends with them" if length else ""
             raise InputError(
                 f"{flag_of(field.name)} {_words(ours)}: {run.folder} was begun with "
-                f"{_words(theirs)}; {way_out}"
+                f"{_words(theirs)}{why}; {way_out}"
             )
     if config["data"]["train"] != before["data"]["train"]:
         raise InputError(
@@ -400,6 +414,10 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
         for what in ("omp_num_threads", "versions", "workers")
         if before[what] != config[what]
     ]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _words(value: Any) -> str:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-import torch
 from tiny_engine import batches, engine_of, network, train
+
+torch = pytest.importorskip("torch")
 
 DECAY = 0.8
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from tiny_engine import (
     BATCH,
     batches,
@@ -11,6 +10,8 @@ from tiny_engine import (
     tensors_of,
     train,
 )
+
+torch = pytest.importorskip("torch")
 
 DECAY = 1e-2
 

@@ -15,12 +15,13 @@ IMPORTS = {
     "": "",
     "errors": "",
     "flags": "errors",
-    "config": "config.data config.measuring config.scoring config.training",
+    "config": "config.data config.measuring config.optimisation config.scoring config.training",
     "config.data": "flags",
     "config.launching": "flags",
     "config.measuring": "flags",
+    "config.optimisation": "flags",
     "config.scoring": "config.training flags",
-    "config.training": "config.data flags",
+    "config.training": "config.data config.optimisation flags",
     "files": "errors",
     "params": "errors files",
     "interrupts": "",
@@ -29,8 +30,10 @@ IMPORTS = {
     "cuda_wheels": "",
     "mxnet_import": "cuda_wheels errors machine",
     "assets": "",
+    "averaged": "",
     # Pure functions of numbers and arrays.
     "metrics": "",
+    "residual": "",
     "schedule": "",
     "initializers": "errors",
     "data.counter": "",
@@ -51,7 +54,8 @@ IMPORTS = {
     "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
     "errors",
     "data.sets": "config data.manifest data.shards errors",
-    "data.loader": "data.augment data.order data.shards machine",
+    "data.loader": "data.augment data.mixup data.order data.shards errors machine",
+    "data.mixup": "data.counter",
     "data.pictures": "data.recordio",
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
@@ -129,6 +133,7 @@ IMPORTS = {
     "intervals": "",
     "numbers": "answers intervals metrics",
     "confusion": "files",
+    "rate_figures": "figures",
     "confusion_figure": "class_order confusion figures files taxonomy",
     "growing_gif": "confusion files metrics run",
     "video": "confusion errors files",
@@ -152,6 +157,8 @@ IMPORTS = {
     # Where the rooms meet.
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
     "flags keeping machine run",
+    "recipes": "errors",
+    "optimisation": "config engines errors schedule",
     "results": "answers confusion data.sets data.views files meaning numbers run",
     "scorer": "answering answers bar config data.sets data.views engines machine results run "
     "scoring",
@@ -163,8 +170,13 @@ IMPORTS = {
     "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
     "reporting run scorer taxonomy video",
     "agreement": "engines interrupts",
-    "session": "config data.augment data.order data.sets engines engines.workers errors flags "
-    "growing_gif initializers metrics mxnet_import run schedule symbols",
+    "session": "averaged config data.augment data.order data.sets engines engines.workers errors "
+    "flags growing_gif initializers metrics mxnet_import optimisation residual run schedule "
+    "symbols",
+    "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
+    "files rate_figures run scoring session symbols",
+    "schedule_view": "config data.order data.sets errors files optimisation rate_figures run "
+    "schedule symbols",
     "launch": "",
     "launch.addresses": "errors",
     "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
@@ -173,8 +185,9 @@ IMPORTS = {
     "launch.serving": "cuda_wheels errors",
     "launch.supervise": "launch.plan",
     # Command lines.
-    "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
-    "interrupts keeping library logs metrics run scoring session survival",
+    "fit": "agreement benchmarks.train config data.loader data.mixup engines engines.workers "
+    "errors flags interrupts keeping library logs lr_range metrics recipes run schedule_view "
+    "scoring session survival symbols",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
@@ -214,6 +227,7 @@ NEVER_KNOWS = {
     "intervals": "files config data engines run mxnet_import",
     "numbers": "config data engines run mxnet_import",
     "schedule": "files config data engines run mxnet_import",
+    "rate_figures": "run metrics data engines mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
     "taxonomy": "files config data run metrics answers",
@@ -226,10 +240,11 @@ LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
     "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
-    "data.parallel data.pictures data.thumbnails session survey",
+    "data.mixup data.parallel data.pictures data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "confusion_figure explore_figures figures report_figures report_matrix",
+    "matplotlib": "confusion_figure explore_figures figures rate_figures report_figures "
+    "report_matrix",
     "PIL": "confusion confusion_figure data.augment_sheet data.headers data.pictures demo_pictures "
     "explore_page survey",
     "onnx": "onnx_file",
@@ -238,7 +253,7 @@ LIBRARIES = {
     "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators "
     "engines.torch_optimizers engines.torch_step engines.torch_workers",
     "tqdm": "bar data.telling explore logs",
-    "scipy": "class_order data.devkit intervals numbers",
+    "scipy": "class_order data.devkit data.mixup intervals numbers",
     "subprocess": "launch.main launch.member launch.supervise mxnet_import video",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")

@@ -8,7 +8,7 @@ from imagenet_trainer import params
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.run import Progress, Run
-from imagenet_trainer.schedule import learning_rate
+from imagenet_trainer.schedule import Schedule
 from imagenet_trainer.session import IMAGENET_STD, check_finite, open_session
 
 
@@ -42,10 +42,9 @@ def test_rates_follow_the_flags(opened):
     session = opened()
     # 60 pictures in batches of 8: 7.5 updates an epoch, the tail opens the next one.
     assert [session.first_update(epoch) for epoch in range(5)] == [0, 7, 15, 22, 30]
+    wanted = Schedule(base=0.4, factor=0.1, steps=(15, 22), warmup=3)
     for update in (0, 2, 8, 14, 15, 16, 22, 23, 29):
-        assert session.learning_rate(update) == learning_rate(
-            update, base=0.4, factor=0.1, steps=(15, 22), warmup=3, strategy="linear"
-        )
+        assert session.learning_rate(update) == wanted.rate(update)
     assert session.learning_rate(8) == 0.4
     assert session.learning_rate(29) == pytest.approx(0.004)
 
@@ -137,3 +136,75 @@ def test_a_checkpoint_with_infinite_numbers_is_refused():
     for bad in (np.nan, np.inf, -np.inf):
         with pytest.raises(InputError, match=r"fc_bias is not finite after update 7; .*--lr"):
             check_finite({"w": np.ones(3), "fc_bias": np.array([0, bad])}, Progress(1, 7))
+
+
+# --- what a longer run may change ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["poly", "cosine"])
+def test_a_curve_ends_with_the_run_that_it_was_begun_for(opened, kind):
+    session = opened(lr_schedule=kind)
+    session.run.save(session.checkpoint(Progress(1, 7)), 1)
+    opened(lr_schedule=kind)
+    told = rf"--num-epochs 5: .* begun with 4, and --lr-schedule {kind} ends with them; use the"
+    with pytest.raises(InputError, match=told):
+        opened(lr_schedule=kind, num_epochs=5)
+
+
+def test_steps_let_a_run_go_on(opened):
+    session = opened()
+    session.run.save(session.checkpoint(Progress(1, 7)), 1)
+    assert opened(num_epochs=9).progress.update == 7
+
+
+def test_a_run_of_before_these_flags_goes_on(opened):
+    session = opened()
+    session.run.save(session.checkpoint(Progress(1, 7)), 1)
+    config = session.run.read_json(session.run.config_path)
+    for name in ("lr_schedule", "mixup", "find_lr_range", "lr_step_every", "ema"):
+        del config["settings"][name]
+    session.run.write_json(session.run.config_path, config)
+    assert opened().progress.update == 7
+    with pytest.raises(InputError, match=r"--mixup 0.2: .* was begun with 0.0; use the same"):
+        opened(mixup=0.2)
+
+
+# --- first values and averages -------------------------------------------------------------------
+
+
+def test_residual_branches_begin_as_nought(opened):
+    arg, _ = opened(zero_last_gamma=True).engine.get_params()
+    ends = [f"stage{stage}_unit1_conv2_weight" for stage in (1, 2, 3)]
+    assert all(not arg[name].any() for name in ends)
+    others = [name for name in arg if name.endswith("weight") and name not in ends]
+    assert all(arg[name].any() for name in others)
+
+
+def test_a_network_without_residual_branches(opened):
+    with pytest.raises(InputError, match=r"--zero-last-gamma: squeezenet1.0 has no residual"):
+        opened(network="squeezenet", num_layers=None, image_shape=(3, 32, 32), zero_last_gamma=True)
+
+
+def test_what_is_scored_and_saved_is_the_average(opened):
+    session = opened(ema=0.75)
+    images = np.random.RandomState(0).randint(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+    for _ in range(4):
+        session.engine.train_batch(images, np.arange(8) % 3, 0.1)
+    trained, state = session.engine.get_params(), session.engine.get_state()
+    average = state["average:arg:fc1_weight"]
+    assert (average != trained[0]["fc1_weight"]).any()
+    with session.parameters_to_score():
+        np.testing.assert_array_equal(session.engine.get_params()[0]["fc1_weight"], average)
+    np.testing.assert_array_equal(session.engine.get_params()[0]["fc1_weight"],
+                                  trained[0]["fc1_weight"])  # fmt: skip
+    session.run.save(session.checkpoint(Progress(1, 4)), 1)
+    saved = session.run.load(1)
+    np.testing.assert_array_equal(saved.arg["fc1_weight"], average)
+    np.testing.assert_array_equal(saved.state["trained:arg:fc1_weight"], trained[0]["fc1_weight"])
+    assert not [key for key in saved.state if key.startswith("average:")]
+    again = opened(ema=0.75)
+    for ours, theirs in zip(again.engine.get_params(), trained):
+        for name, value in theirs.items():
+            np.testing.assert_array_equal(ours[name], value)
+    for key, value in state.items():
+        np.testing.assert_array_equal(again.engine.get_state()[key], value)

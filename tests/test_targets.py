@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from tiny_engine import (
     BATCH,
     CLASSES,
@@ -22,6 +21,8 @@ from imagenet_trainer.engines.targets import frozen_in
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import mx
+
+torch = pytest.importorskip("torch")
 
 
 def a_mix(seed=0):

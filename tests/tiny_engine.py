@@ -1,7 +1,6 @@
 """A network of two layers in MXNet and, with the same parameters, in PyTorch."""
 
 import numpy as np
-import torch
 
 from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
 from imagenet_trainer.mxnet_import import mx
@@ -24,6 +23,8 @@ def network(batch_norm=False, dropout=0.0):
 
 def logits(tensors, images, training=True):
     """What `network` computes, in PyTorch; moving statistics where not `training`."""
+    import torch
+
     pixels = (torch.tensor(images.astype(np.float32)) - torch.tensor(MEAN)) / torch.tensor(STD)
     x = pixels.permute(0, 3, 1, 2)
     x = torch.nn.functional.conv2d(x, tensors["conv_weight"], tensors["conv_bias"])
@@ -48,6 +49,8 @@ def first_parameters(symbol, seed=1):
 
 def tensors_of(symbol):
     """The first parameters as leaves of PyTorch, moving statistics without gradient."""
+    import torch
+
     arg, aux = first_parameters(symbol)
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in arg.items()}
     return {**leaves, **{name: torch.tensor(value) for name, value in aux.items()}}

@@ -21,7 +21,7 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
-from imagenet_trainer.engines import join_workers
+from imagenet_trainer.engines import Mix, join_workers
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.metrics import Scores
@@ -48,11 +48,13 @@ def synthetic(settings: FitSettings) -> int:
     _, height, width = settings.image_shape
     images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
     labels = random.integers(0, classes, engine.batch_size)
+    half = np.full(len(labels), 0.5, np.float32)
+    mix = Mix(labels[::-1].copy(), half) if settings.mixup else None
     with RunLog(None, engine.rank, settings.top_k, settings.loss) as log:
         for interval in range(INTERVALS):
             began = time.perf_counter()
             for _ in range(settings.disp_batches):
-                engine.train_batch(images, labels, settings.lr)
+                engine.train_batch(images, labels, settings.lr, mix)
             first = interval * settings.disp_batches
             scores = Scores(*engine.read_counts())
             seconds = time.perf_counter() - began

@@ -5,6 +5,7 @@ Groups of flags are classes; a command inherits the groups that it takes. `flags
 
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings
+from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.config.scoring import (
     EvaluateSettings,
     ExportSettings,
@@ -27,10 +28,12 @@ __all__ = [
     "EvaluateSettings",
     "ExportSettings",
     "FitSettings",
+    "MethodSettings",
     "NetworkSettings",
     "OptimizerSettings",
     "PredictSettings",
     "RunSettings",
+    "ScheduleSettings",
     "TrainingDataSettings",
     "ViewSettings",
 ]

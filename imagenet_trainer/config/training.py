@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
+from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.flags import (
     integer,
     integers,
@@ -48,7 +49,7 @@ class NetworkSettings:
 class OptimizerSettings:
     """How the parameters move."""
 
-    optimizer: str = option("sgd", "the update rule", choices=("sgd", "nag", "adam"))
+    optimizer: str = option("sgd", "the update rule", choices=("sgd", "nag", "adam", "lbsgd"))
     lr: float = option(0.1, "learning rate; 0.1 suits ResNet at batch 256", number(0, above=True))
     lr_factor: float = option(0.1, "multiplies the rate at every step", number(0, 1, above=True))
     lr_step_epochs: Tuple[float, ...] = option(
@@ -60,7 +61,7 @@ class OptimizerSettings:
     warmup_strategy: str = option(
         "linear", "the shape of that rise", choices=("linear", "power2", "sqrt")
     )
-    mom: float = option(0.9, "momentum of sgd and nag", number(0, 1))
+    mom: float = option(0.9, "momentum of sgd, nag and lbsgd", number(0, 1))
     wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
     batch_size: int = option(
         128, "pictures in an update, over all devices of all workers", integer(1)
@@ -179,7 +180,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class FitSettings(
-    RunSettings, OptimizerSettings, NetworkSettings, AugmentSettings, TrainingDataSettings,
-    DeviceSettings,
+    RunSettings, OptimizerSettings, MethodSettings, ScheduleSettings, NetworkSettings,
+    AugmentSettings, TrainingDataSettings, DeviceSettings,
 ):  # fmt: skip
     """Everything that `fit` takes."""

@@ -30,7 +30,9 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     return np.stack((word0, word1, word2, word3), axis=-1)
 
 
-def uniform(seed: int, epochs: np.ndarray, images: np.ndarray, draws: int) -> np.ndarray:
+def uniform(
+    seed: int, epochs: np.ndarray, images: np.ndarray, draws: int, first_block: int = 0
+) -> np.ndarray:
     """Independent numbers of every picture in every epoch, uniform in [0, 1).
 
     Parameters
@@ -41,6 +43,8 @@ def uniform(seed: int, epochs: np.ndarray, images: np.ndarray, draws: int) -> np
         whole numbers (n,), or one for all; epochs below 2^32.
     draws
         how many for each picture. The first ones do not depend on how many are asked for.
+    first_block
+        uses of their own begin at different blocks of four draws, below 2^32.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def uniform(seed: int, epochs: np.ndarray, images: np.ndarray, draws: int) -> np
     epochs, images = np.broadcast_arrays(np.atleast_1d(epochs), np.atleast_1d(images))
     blocks = -(-draws // 4)
     counter = np.empty((len(images), blocks, 4), np.uint64)
-    counter[..., 0] = np.arange(blocks)
+    counter[..., 0] = first_block + np.arange(blocks)
     counter[..., 1] = (images & 0xFFFFFFFF)[:, None]
     counter[..., 2] = (images >> 32)[:, None]
     counter[..., 3] = epochs[:, None]

@@ -16,11 +16,14 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
+from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.shards import Shards
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import keep_freed_memory
 
-# Few enough that threads end a batch together, enough that the lock costs nothing.
+# Few enough that threads end a batch together, enough that the lock costs nothing; even, so that
+# pairs are mixed by the thread that made them.
 _CHUNK = 4
 _PACK_AGAIN = "pack the set again with tools/im2rec.py, which leaves such pictures out"
 
@@ -43,6 +46,7 @@ class Batch:
     update: int
     indices: np.ndarray  # int64 (n,), places in the set
     wait: float  # seconds that the consumer waited for it
+    mix: Optional[Mixed] = None  # with mixup
 
 
 class Loader:
@@ -88,7 +92,8 @@ class Loader:
         if slot is None:
             raise StopIteration
         wait = time.perf_counter() - start
-        return Batch(slot.images, slot.labels, slot.update, slot.indices, wait)
+        mix = None if slot.shares is None else (partners(slot.labels), slot.shares)
+        return Batch(slot.images, slot.labels, slot.update, slot.indices, wait, mix)
 
     def close(self) -> None:
         """End all threads; each finishes at most the picture that it is at."""
@@ -113,6 +118,7 @@ def training_batches(
     threads: int = 1,
     prefetch: int = 4,
     nice: int = 0,
+    mixup: Optional[Mixup] = None,
 ) -> Loader:
     """One worker's part of the batches of a stretch of updates.
 
@@ -131,18 +137,26 @@ def training_batches(
         for pictures as many batches earlier still. Neither changes any picture.
     nice
         is added to the threads' niceness where the system has one for each thread (Linux).
+    mixup
+        mixes neighbours of a batch.
 
     Raises
     ------
     InputError
-        the workers cannot share the batch evenly; from `next`, see Loader.
+        the workers cannot share the batch evenly, or a share has an odd number of pictures where
+        they are mixed in pairs; from `next`, see Loader.
 
     """
     share = order.share(world)
+    if mixup and share % 2:
+        raise InputError(
+            f"--batch-size {order.batch_size}: --mixup mixes pairs, and of the {share} pictures "
+            f"of a worker one is left over; take a multiple of {2 * world}"
+        )
     updates = range(first_update, last_update)
     reads = order.reads(first_update, last_update, prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
-    work = _Work(shards, transform, num_classes, plan, share, prefetch, nice)
+    work = _Work(shards, transform, num_classes, plan, share, prefetch, nice, mixup)
     return Loader(work, threads)
 
 
@@ -184,8 +198,10 @@ class _Slot:
         self._images = np.empty(shape, np.uint8)
         self._labels = np.empty(shape[:1], np.int64)
 
-    def open(self, update: int, indices: np.ndarray, drawn: Any) -> None:
-        self.update, self.indices, self.drawn = update, indices, drawn
+    def open(
+        self, update: int, indices: np.ndarray, drawn: Any, shares: Optional[np.ndarray]
+    ) -> None:
+        self.update, self.indices, self.drawn, self.shares = update, indices, drawn, shares
         self.images = self._images[: len(indices)]
         self.labels = self._labels[: len(indices)]
         self.claimed = 0
@@ -204,7 +220,9 @@ class _Work:
         batch_size: int,
         prefetch: int,
         nice: int,
+        mixup: Optional[Mixup] = None,
     ):
+        self._mixup = mixup
         self._shards, self._transform, self._num_classes = shards, transform, num_classes
         self._plan, self._nice = plan, nice
         self._changed = threading.Condition()
@@ -260,6 +278,8 @@ class _Work:
                     if self._stopped:
                         return
                     self._make(slot, i)
+                if self._mixup and slot.shares is not None:  # a chunk is made of whole pairs
+                    self._mixup.mix(slot.images[first:last], slot.shares[first:last])
                 with self._changed:
                     slot.left -= last - first
                     if not slot.left:
@@ -297,7 +317,8 @@ class _Work:
         self._wanted.extend(wanted[i : i + _ASKED] for i in range(0, len(wanted), _ASKED))
         # The buffer that was free longest: a ring.
         slot = self._free.pop(0)
-        slot.open(update, indices, self._transform.draw(indices, epochs))
+        shares = self._mixup.shares(indices, epochs) if self._mixup else None
+        slot.open(update, indices, self._transform.draw(indices, epochs), shares)
         self._begun.append(slot)
 
     def _make(self, slot: _Slot, i: int) -> None:

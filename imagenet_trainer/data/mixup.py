@@ -1,0 +1,59 @@
+"""Mixup: pictures of a batch mixed in pairs, by shares that are pure functions of their places.
+
+Zhang, Cisse, Dauphin and Lopez-Paz 2017, "mixup: Beyond Empirical Risk Minimization",
+arXiv:1710.09412: share * picture + (1 - share) * partner, the share from Beta(alpha, alpha), and
+the same for the labels. There a batch is mixed with a shuffled copy of itself by one share; here
+every picture has its own, and its partner is its neighbour: position i of the global batch goes
+with i XOR 1. So a worker whose part is even needs no picture of another one, two pictures are
+mixed as soon as both are there, and as the batch is shuffled already the pairs are random.
+"""
+
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+from imagenet_trainer.data import counter
+
+# Far behind the blocks that augmentation draws from.
+_BLOCK = 1 << 16
+
+
+class Mixup:
+    """How pictures are mixed.
+
+    Parameters
+    ----------
+    alpha
+        above 0. Small ones mix most pictures hardly; 1 makes all shares alike.
+    seed
+        of the run.
+
+    """
+
+    def __init__(self, alpha: float, seed: int):
+        self.alpha, self.seed = alpha, seed
+
+    def shares(self, images: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+        """How much of themselves pictures (n,) in epochs (n,) keep: float32 (n,) in [0, 1]."""
+        from scipy.special import betaincinv
+
+        drawn = counter.uniform(self.seed, epochs, images, 1, first_block=_BLOCK)[:, 0]
+        return betaincinv(self.alpha, self.alpha, drawn).astype(np.float32)
+
+    @staticmethod
+    def mix(images: np.ndarray, shares: np.ndarray) -> None:
+        """Mix whole pairs in place: uint8 (n, height, width, 3), n even, and float32 (n,)."""
+        for i in range(0, len(images), 2):
+            one, other = images[i].copy(), images[i + 1]
+            share, other_share = float(shares[i]), float(shares[i + 1])
+            cv2.addWeighted(one, share, other, 1 - share, 0, dst=images[i])
+            cv2.addWeighted(other, other_share, one, 1 - other_share, 0, dst=images[i + 1])
+
+
+def partners(labels: np.ndarray) -> np.ndarray:
+    """What position i XOR 1 holds, (n,), n even."""
+    return labels.reshape(-1, 2)[:, ::-1].reshape(-1)
+
+
+Mixed = Tuple[np.ndarray, np.ndarray]  # the partners' labels int64 (n,), shares float32 (n,)
