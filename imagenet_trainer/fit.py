@@ -7,20 +7,20 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import InputError, run_command
 
 if TYPE_CHECKING:
     from imagenet_trainer.interrupts import Interrupts
-    from imagenet_trainer.logs import RunLog
     from imagenet_trainer.metrics import Scores
+    from imagenet_trainer.observers import Watch
     from imagenet_trainer.run import Progress
     from imagenet_trainer.session import Session
 
 
-def fit(session: "Session", interrupts: "Interrupts", log: "RunLog") -> None:
+def fit(session: "Session", interrupts: "Interrupts", watch: "Watch") -> None:
     """Train epoch by epoch until the last one, or until a signal comes."""
     from imagenet_trainer.data.loader import training_batches
     from imagenet_trainer.scoring import loader_threads
@@ -34,30 +34,30 @@ def fit(session: "Session", interrupts: "Interrupts", log: "RunLog") -> None:
     ) as batches:  # fmt: skip
         stream = iter(batches)
         while progress.epoch < settings.num_epochs:
-            progress = train_epoch(session, stream, progress, interrupts, log)
+            progress = train_epoch(session, stream, progress, interrupts, watch)
             if not interrupts:
                 # The moving statistics of several devices become one here, at a fixed place.
                 engine.set_params(*engine.get_params())
                 scores = validate(session, interrupts)
-            if interrupts:
-                session.save(None, progress)
-                log.say(f"Stopped after update {progress.update}; run the same command to continue")
+            if interrupts.signal:
+                save(session, None, progress, watch)
+                watch.interrupted(progress, interrupts.signal)
                 return
-            progress = finish_epoch(session, progress, scores, log)
+            progress = finish_epoch(session, progress, scores, watch)
 
 
 def train_epoch(
-    session: "Session", stream: Any, progress: "Progress", interrupts: "Interrupts", log: "RunLog"
+    session: "Session", stream: Any, progress: "Progress", interrupts: "Interrupts", watch: "Watch"
 ) -> "Progress":
     """Make the updates that are left of an epoch; return how far it came."""
     settings, engine, epoch = session.settings, session.engine, progress.epoch
     begin, end = session.first_update(epoch), session.first_update(epoch + 1)
     shown, saved = Interval(progress), time.monotonic()
-    log.open_bar(epoch, end - begin, progress.update - begin)
+    watch.log.open_bar(epoch, end - begin, progress.update - begin)
     for update in range(progress.update, end):
         batch = next(stream)
         engine.train_batch(batch.images, batch.labels, session.learning_rate(update))
-        log.advance_bar()
+        watch.log.advance_bar()
         shown.waited += batch.wait
         due = 0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved
         if (
@@ -67,17 +67,14 @@ def train_epoch(
             or not (update + 1 - begin) % settings.disp_batches
         ):
             progress = shown.close(engine.read_counts(), progress, update + 1)
-            log.batches(
-                epoch, shown.first - begin, update + 1 - begin, shown.scores, shown.seconds,
-                shown.waited,
-            )  # fmt: skip
+            watch.interval(progress, shown.first, shown.scores, shown.seconds, shown.waited)
             shown = Interval(progress)
         if interrupts:
             break
         if due and update + 1 < end:
-            session.save(None, progress)
+            save(session, None, progress, watch)
             saved = time.monotonic()
-    log.close_bar()
+    watch.log.close_bar()
     return progress
 
 
@@ -121,41 +118,24 @@ def validate(session: "Session", interrupts: "Interrupts") -> "Scores":
 
 
 def finish_epoch(
-    session: "Session", progress: "Progress", scores: "Scores", log: "RunLog"
+    session: "Session", progress: "Progress", scores: "Scores", watch: "Watch"
 ) -> "Progress":
-    """Log, history and checkpoint of a finished epoch; return the progress of the next one."""
+    """Tell and save a finished epoch; return the progress of the next one."""
     from imagenet_trainer.run import Progress
 
     settings, number = session.settings, progress.epoch + 1
-    log.trained(progress.epoch, progress.scores, progress.seconds)
-    log.validated(progress.epoch, scores)
-    session.history.append(history_row(session, progress, scores))
+    watch.epoch(progress, scores)
     following = Progress(epoch=number, update=progress.update)
-    if session.engine.rank == 0:
-        session.run.write_history(session.history)
     numbered = number % settings.save_period == 0 or number == settings.num_epochs
-    session.save(number if numbered else None, following)
-    if numbered and session.engine.rank == 0:
-        log.say(f'Saved checkpoint to "{session.run.params_path(number)}"')
+    save(session, number if numbered else None, following, watch)
+    watch.epoch_is_over()
     return following
 
 
-def history_row(session: "Session", progress: "Progress", scores: "Scores") -> Dict[str, Any]:
-    """One row of history.csv."""
-    seconds, trained = max(progress.seconds, 1e-9), progress.scores
-    return {
-        "epoch": progress.epoch + 1,
-        "train_loss": trained.mean_loss,
-        "train_rank1": trained.rank1_accuracy,
-        "train_rank5": trained.rank5_accuracy,
-        "val_loss": scores.mean_loss,
-        "val_rank1": scores.rank1_accuracy,
-        "val_rank5": scores.rank5_accuracy,
-        "learning_rate": session.learning_rate(max(progress.update - 1, 0)),
-        "images_per_second": trained.images / seconds,
-        "seconds": progress.seconds,
-        "wait_share": progress.wait_seconds / seconds,
-    }
+def save(session: "Session", epoch: Optional[int], progress: "Progress", watch: "Watch") -> None:
+    """Write the checkpoint of a finished epoch, or with None the newest inside one."""
+    with watch.saving(epoch, progress):
+        session.save(epoch, progress)
 
 
 def train(settings: config.FitSettings) -> int:
@@ -163,6 +143,7 @@ def train(settings: config.FitSettings) -> int:
     from imagenet_trainer.engines import NonFiniteLossError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
+    from imagenet_trainer.observers import Watch
     from imagenet_trainer.session import open_session
 
     if settings.test_io or settings.benchmark:
@@ -172,15 +153,17 @@ def train(settings: config.FitSettings) -> int:
     with Interrupts() as interrupts:
         session = open_session(settings)
         path, rank = session.run.log_path, session.engine.rank
-        with closing(session), RunLog(path, rank, settings.top_k, settings.loss) as log:
-            for note in session.notes:
-                log.say(note)
+        with (
+            closing(session),
+            RunLog(path, rank, settings.top_k, settings.loss) as log,
+            Watch(session, log) as watch,
+        ):
             if session.progress.epoch >= settings.num_epochs:
                 log.say(
                     f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
                 )
             try:
-                fit(session, interrupts, log)
+                fit(session, interrupts, watch)
             except NonFiniteLossError as error:
                 raise InputError(
                     f"{error} (epoch {session_epoch(session, error.update)}); that update was not "

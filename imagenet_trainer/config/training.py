@@ -10,6 +10,7 @@ from imagenet_trainer.flags import (
     number,
     numbers,
     option,
+    switch,
 )
 
 
@@ -141,9 +142,12 @@ class RunSettings:
     )
     monitor: int = option(
         0,
-        "every so many batches, log a statistic of every tensor; 0: never",
+        "every so many batches, tell the root mean square of every tensor; 0: never",
         integer(0),
         free=True,
+    )
+    tensorboard: bool = option(
+        True, "1: write what TensorBoard reads, into the run's folder", switch, free=True
     )
 
 

@@ -5,7 +5,7 @@ from a symbol, devices, an optimizer description and a batch shape.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Training:
 
     optimizer: Optimizer
     seed: int = 0  # of the random numbers inside the network (dropout)
-    monitor: int = 0  # every so many updates, log a statistic of every tensor; 0: never
+    monitor: int = 0  # every so many updates, look at every tensor; 0: never
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -69,6 +69,11 @@ class Engine(Protocol):
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits, summed loss since the last call."""
+
+    def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
+        """What Training.monitor asked for, since the last call: updates made, root mean squares
+        of tensors by name. Also of an update that was refused for its loss.
+        """
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes)."""

@@ -7,13 +7,13 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.engines import Arrays, Devices, NonFiniteLossError, Optimizer, Training
+from imagenet_trainer.engines.mxnet_monitor import TensorMonitor
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
 
 # What MXNet's optimizers remember for each parameter, in the order of their state tuples.
 _STATE_NAMES = {"sgd": ("momentum",), "nag": ("momentum",), "adam": ("mean", "variance")}
-_LOG = logging.getLogger("imagenet_trainer")
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
 
@@ -117,9 +117,7 @@ class MXNetEngine:
         if training:
             self._init_optimizer(training.optimizer)
         every = training.monitor if training else 0
-        self._monitor = mx.mon.Monitor(every, sort=True) if every else None
-        if self._monitor:
-            self._module.install_monitor(self._monitor)
+        self._monitor = TensorMonitor(self._module, every) if every else None
 
     def _bound_module(self) -> "mx.mod.Module":
         compression = {"type": "2bit", "threshold": self._compression}
@@ -162,21 +160,22 @@ class MXNetEngine:
         """
         mx.random.seed(zlib.crc32(f"{self._seed}/{self._updates}".encode()) >> 1)
         if self._monitor:
-            self._monitor.tic()
+            self._monitor.begin(self._updates)
         batch = _batch(images, labels)
         self._module.forward(batch, is_train=True)
         counts = self._count(batch)
         self._module.backward()
+        if self._monitor:
+            self._monitor.end_forward(self._updates)
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
         if not np.isfinite(hits[2]):
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
         self._module.update()
+        if self._monitor:
+            self._monitor.end_update(self._updates)
         self._updates += 1
         self._counts += (len(labels), *hits)
-        if self._monitor:
-            for update, name, value in self._monitor.toc():
-                _LOG.info("Batch: %7d %30s %s", update, name, value)
 
     def _count(self, batch: "mx.io.DataBatch") -> List["mx.nd.NDArray"]:
         """(rank-1 hits, rank-5 hits, summed loss) on each device, not waited for."""
@@ -202,6 +201,10 @@ class MXNetEngine:
         images, rank1, rank5, loss = self._counts
         self._counts = np.zeros(4)
         return int(images), int(rank1), int(rank5), float(loss)
+
+    def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
+        """What --monitor saw since the last call: updates made, root mean squares by tensor."""
+        return self._monitor.read() if self._monitor else []
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
