@@ -57,7 +57,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
                                ("val_rank1", _VALIDATION, "-", "validation, rank-1"),
                                ("val_rank5", _VALIDATION, ":", "validation, rank-5")])  # fmt: skip
         rank.set_title("pictures right")
-        rank.set_ylim(0, 1)
+        rank.set_ylim(0, 1.02)
         rank.yaxis.set_major_formatter(PercentFormatter(1.0))
         _lines(rate, columns, [("learning_rate", _RATE, "-", "")])
         rate.set_title("learning rate at the epoch's end")

@@ -140,22 +140,28 @@ def save(session: "Session", epoch: Optional[int], progress: "Progress", watch: 
 
 def train(settings: config.FitSettings) -> int:
     """Open everything, train, and return the exit code."""
+    from imagenet_trainer import when_done
     from imagenet_trainer.engines import NonFiniteLossError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
     from imagenet_trainer.observers import Watch
     from imagenet_trainer.session import open_session
 
+    if settings.summary:
+        return print_summary(settings)
     if settings.test_io or settings.benchmark:
         from imagenet_trainer.benchmarks import train as speed
 
         return speed.read_only(settings) if settings.test_io else speed.synthetic(settings)
+    when_done.check(settings.when_done)
     with Interrupts() as interrupts:
         session = open_session(settings)
-        path, rank = session.run.log_path, session.engine.rank
+        run, rank = session.run, session.engine.rank
+        command = () if rank else settings.when_done
         with (
+            RunLog(run.log_path, rank, settings.top_k, settings.loss) as log,
+            when_done.afterwards(command, run.prefix, interrupts, log.say),
             closing(session),
-            RunLog(path, rank, settings.top_k, settings.loss) as log,
             Watch(session, log) as watch,
         ):
             if session.progress.epoch >= settings.num_epochs:
@@ -171,6 +177,23 @@ def train(settings: config.FitSettings) -> int:
                     "--warmup-epochs, and another --model-prefix"
                 ) from None
         return interrupts.exit_code
+
+
+def print_summary(settings: config.FitSettings) -> int:
+    """`--summary`: the network as a table, for the classes of the shard if it is there."""
+    import symbols
+    from imagenet_trainer.data.sets import classes_without_data
+    from imagenet_trainer.summary import summarise, table
+
+    network = symbols.find(settings.network, settings.num_layers)
+    classes = classes_without_data(settings)
+    symbol = symbols.get_symbol(
+        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
+    )
+    shape = " x ".join(map(str, settings.image_shape))
+    print(f"{network.name}: {classes} classes, pictures of {shape}\n")
+    print(table(summarise(symbol, settings.image_shape), settings.batch_size))
+    return 0
 
 
 def session_epoch(session: "Session", update: int) -> str:

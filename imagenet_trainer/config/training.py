@@ -5,6 +5,7 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
 from imagenet_trainer.flags import (
+    command,
     integer,
     integers,
     number,
@@ -148,6 +149,17 @@ class RunSettings:
     )
     tensorboard: bool = option(
         True, "1: write what TensorBoard reads, into the run's folder", switch, free=True
+    )
+    when_done: Tuple[str, ...] = option(
+        (),
+        "a command to run after the run has finished or failed, not after a signal; no shell; "
+        "{how}, {exit_code} and {prefix} in its words are filled in",
+        command,
+        metavar="CMD",
+        free=True,
+    )
+    summary: bool = option(
+        False, "print the network's layers and what they cost, without data, and end", free=True
     )
 
 

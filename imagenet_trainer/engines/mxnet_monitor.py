@@ -5,6 +5,9 @@ from typing import Any, Dict, List, Tuple
 
 from imagenet_trainer.mxnet_import import mx
 
+# Outputs of backward operators are told as gradients of parameters; that of the labels is never
+# written and holds what was in memory before.
+_PATTERN = r"(?!.*_backward_|softmax_label$)"
 Statistics = Tuple[int, Dict[str, float]]  # updates made, root mean square by tensor
 
 
@@ -18,7 +21,7 @@ class TensorMonitor:
 
     def __init__(self, module: "mx.mod.Module", every: int) -> None:
         self._module = module
-        self._monitor = mx.mon.Monitor(every, _root_mean_square)
+        self._monitor = mx.mon.Monitor(every, _root_mean_square, _PATTERN)
         self._seen: List[Statistics] = []
         module.install_monitor(self._monitor)
 
