@@ -63,6 +63,10 @@ class Engine(Protocol):
     batch_size: int  # images that one call takes at most
     rank: int
     world_size: int
+    # A dictionary set here makes each update add the seconds of its stages to it: copy, compute
+    # (forward and backward), metric, update. Each stage then waits for the one before: for
+    # measurements only.
+    stage_seconds: Optional[Dict[str, float]]
 
     def train_batch(self, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> None:
         """One update; NonFiniteLossError before it if the loss is not finite."""

@@ -1,6 +1,7 @@
 """Executes a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
 
 import logging
+import time
 import zlib
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -102,6 +103,8 @@ class MXNetEngine:
         self._updates = 0
         self._optimizer = training.optimizer if training else None
         self._counts = np.zeros(4)
+        self.stage_seconds: Optional[Dict[str, float]] = None
+        self._stage_began = 0.0
         self._symbol = normalised(symbol, mean, std)
         if devices.dtype == "bfloat16":
             self._symbol = in_bfloat16(self._symbol, gpus)
@@ -161,21 +164,38 @@ class MXNetEngine:
         mx.random.seed(zlib.crc32(f"{self._seed}/{self._updates}".encode()) >> 1)
         if self._monitor:
             self._monitor.begin(self._updates)
+        self._end_stage("")
         batch = _batch(images, labels)
+        self._end_stage("copy")
         self._module.forward(batch, is_train=True)
+        self._end_stage("compute")
         counts = self._count(batch)
+        self._end_stage("metric")
         self._module.backward()
+        self._end_stage("compute")
         if self._monitor:
             self._monitor.end_forward(self._updates)
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
         if not np.isfinite(hits[2]):
             raise NonFiniteLossError(self._updates)
+        self._end_stage("metric")
         self._module._optimizer.lr = learning_rate
         self._module.update()
+        self._end_stage("update")
         if self._monitor:
             self._monitor.end_update(self._updates)
         self._updates += 1
         self._counts += (len(labels), *hits)
+
+    def _end_stage(self, name: str) -> None:
+        """Where stages are measured, wait for all work under way and count its time to one."""
+        if self.stage_seconds is not None:
+            _settle()
+            now = time.perf_counter()
+            if name:
+                before = self.stage_seconds.get(name, 0.0)
+                self.stage_seconds[name] = before + now - self._stage_began
+            self._stage_began = now
 
     def _count(self, batch: "mx.io.DataBatch") -> List["mx.nd.NDArray"]:
         """(rank-1 hits, rank-5 hits, summed loss) on each device, not waited for."""

@@ -1,4 +1,4 @@
-"""What --monitor sees: the root mean square of every tensor of an update, by MXNet's own monitor."""
+"""What --monitor sees, by MXNet's own monitor: the root mean square of every tensor."""
 
 import math
 from typing import Any, Dict, List, Tuple
