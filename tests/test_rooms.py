@@ -17,12 +17,13 @@ IMPORTS = {
     "flags": "",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
-    "config.measuring": "flags",
+    "config.measuring": "config.training flags",
     "config.scoring": "config.training flags",
     "config.training": "config.data flags",
     "files": "errors",
     "params": "errors files",
     "interrupts": "",
+    "when_done": "errors interrupts",
     "machine": "",
     "mxnet_import": "errors machine",
     "assets": "",
@@ -30,6 +31,8 @@ IMPORTS = {
     "metrics": "",
     "schedule": "",
     "initializers": "errors",
+    "pace": "",
+    "summary": "",
     "data.counter": "",
     "data.order": "errors",
     # Everything that knows a shard, a picture, an augmentation.
@@ -75,10 +78,15 @@ IMPORTS = {
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
-    "engines.mxnet_engine": "engines errors machine mxnet_import",
+    "engines.mxnet_engine": "engines engines.mxnet_monitor errors machine mxnet_import",
+    "engines.mxnet_monitor": "mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
+    "events": "errors files",
+    "tensorboard": "files",
+    "utilisation": "",
+    "curves": "",
     "confusion": "files",
     # Looking at a set.
     "survey": "data.channels data.manifest data.sets data.sources",
@@ -88,21 +96,26 @@ IMPORTS = {
     "scoring": "data.augment data.loader data.sets engines errors machine run",
     "session": "config data.augment data.order data.sets engines errors flags initializers "
     "mxnet_import run schedule symbols",
+    "observers": "curves errors events files interrupts logs metrics pace run session "
+    "tensorboard utilisation",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
-    "run scoring session",
+    "fit": "benchmarks.train config data.loader data.sets engines errors flags interrupts logs "
+    "metrics observers run scoring session summary symbols when_done",
     "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
     "predict": "config data.augment engines errors files flags metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading "
-    "benchmarks.train config errors flags",
+    "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.loader benchmarks.pack "
+    "benchmarks.picture benchmarks.reading benchmarks.train config errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.advice": "",
+    "benchmarks.bottleneck": "*",
+    "benchmarks.checkpoint": "*",
     "benchmarks.loader": "*",
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
@@ -120,6 +133,10 @@ NEVER_KNOWS = {
     "engines": "data run files params symbols logs session fit",
     "metrics": "files config data engines run mxnet_import",
     "schedule": "files config data engines run mxnet_import",
+    "summary": "files config data engines run mxnet_import symbols",
+    "utilisation": "files config data engines run mxnet_import",
+    "events": "config data engines run mxnet_import",
+    "benchmarks.advice": "files config data engines run mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
     "files": "config data run",
@@ -133,10 +150,12 @@ LIBRARIES = {
     "data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "explore_figures",
+    "matplotlib": "curves explore_figures",
     "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
     "tqdm": "data.telling evaluate explore logs",
-    "subprocess": "mxnet_import",
+    "subprocess": "mxnet_import when_done",
+    "pynvml": "utilisation",
+    "tensorboardX": "tensorboard",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 

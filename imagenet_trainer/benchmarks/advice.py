@@ -68,25 +68,25 @@ def advise(m: Measured) -> List[str]:
 
 def _verdict(m: Measured) -> Tuple[str, List[str]]:
     kept = m.together_rate / m.network_rate
-    waits = f"waits for data {m.wait_share:.1%} of the time."
+    waits = f"waits for data {m.wait_share:.1%} of the time"
     if m.data_rate < m.network_rate / _GOOD and m.wait_share >= _WAITS:
         return (
             f"The data are the limit: {m.data_rate:.0f} images/s come from {_threads(m.threads)}, "
-            f"and the network could take {m.network_rate:.0f}. It {waits}"
+            f"and the network could take {m.network_rate:.0f}. It {waits}."
         ), _data_advice(m)
     if m.wait_share >= _WAITS:
         return (
             f"Data come fast enough alone ({m.data_rate:.0f} images/s for a network that takes "
-            f"{m.network_rate:.0f}), and not beside training: it {waits}"
+            f"{m.network_rate:.0f}), and not beside training: it {waits}."
         ), _contention_advice(m)
     if kept < _GOOD:
         return (
             f"Decoding takes processors from the network: that makes {m.network_rate:.1f} images/s "
-            f"alone and {m.together_rate:.1f} with data, although it hardly {waits}"
+            f"alone and {m.together_rate:.1f} with data, and {waits}."
         ), _contention_advice(m)
     return (
         f"The network is the limit: with data it trains at {kept:.0%} of its speed without, and "
-        f"{waits}"
+        f"{waits}."
     ), _network_advice(m)
 
 

@@ -33,9 +33,9 @@ _LEAST = 3  # repetitions, however slow
 
 def run(settings: BottleneckSettings) -> None:
     """Measure, and print the numbers and what they say."""
+    network = symbols.find(settings.network, settings.num_layers).name
     train = open_training_set(settings)
     measured = measure(completed(settings), train, settings.seconds)
-    network = symbols.find(settings.network, settings.num_layers).name
     print(table(measured, network, settings.data_train))
     verdict, *advice = advise(measured)
     print("\n" + verdict)
