@@ -1,14 +1,15 @@
-"""Measure on this machine: python -m imagenet_trainer.benchmark KIND
+"""Measure on this machine: python -m imagenet_trainer.benchmark {loader,train,pack,...}
 
-KIND is loader, train, pack, picture, reading, numbers or evaluate. Those that other tools can do
-too compare with what users have today, in one run, and print ratios.
+Those that other tools can do too compare with what users have today, in one run, and print
+ratios. `bottleneck`, with the
+flags of a training behind it, says where its time goes and what to change.
 """
 
 import sys
 from typing import Optional, Sequence
 
 from imagenet_trainer import config, flags
-from imagenet_trainer.errors import run_command
+from imagenet_trainer.errors import InputError, run_command
 
 
 def measure(settings: config.BenchmarkSettings) -> None:
@@ -37,16 +38,40 @@ def measure(settings: config.BenchmarkSettings) -> None:
         from imagenet_trainer.benchmarks import evaluation
 
         evaluation.forward(settings.images or 160, settings.rounds)
+    elif settings.kind == "checkpoint":
+        from imagenet_trainer.benchmarks import checkpoint
+
+        checkpoint.run(settings.rounds)
+    elif settings.kind == "bottleneck":
+        raise InputError("bottleneck: stands before all flags, which are those of fit")
     else:
         from imagenet_trainer.benchmarks import picture
 
         picture.run(settings.keep or None)
 
 
+def _bottleneck(words: Sequence[str]) -> int:
+    """It takes the flags of fit, which the others would only confuse."""
+    settings = flags.parse(
+        config.BottleneckSettings, words, "benchmark bottleneck",
+        "Say where the time of a training with these flags goes, and what to change.",
+    )  # fmt: skip
+
+    def body() -> None:
+        from imagenet_trainer.benchmarks import bottleneck
+
+        bottleneck.run(settings)
+
+    return run_command("benchmark bottleneck", body)
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["bottleneck"]:
+        return _bottleneck(words[1:])
     settings = flags.parse(
-        config.BenchmarkSettings, argv, "benchmark", "Measure speed against other tools."
+        config.BenchmarkSettings, words, "benchmark", "Measure speed against other tools."
     )
     return run_command("benchmark", lambda: measure(settings))
 

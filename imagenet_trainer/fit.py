@@ -3,9 +3,9 @@
 Run again, the same command continues where it was, to the last bit on one CPU.
 """
 
+import contextlib
 import sys
 import time
-from contextlib import closing
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
@@ -15,30 +15,31 @@ from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
     from imagenet_trainer.agreement import Agreement
-    from imagenet_trainer.logs import RunLog
     from imagenet_trainer.metrics import Scores
+    from imagenet_trainer.observers import Watch
     from imagenet_trainer.run import Progress
     from imagenet_trainer.session import Session
 
 
-def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
+def fit(session: "Session", stopping: "Agreement", watch: "Watch") -> None:
     """Train until the last epoch or a signal; go back where numbers are not finite (--on-nan)."""
     from imagenet_trainer.engines import NonFiniteLossError
     from imagenet_trainer.survival import roll_back
 
     while True:
         try:
-            return train_epochs(session, stopping, log)
+            return train_epochs(session, stopping, watch)
         except NonFiniteLossError as error:
             what = f"{error} ({session_epoch(session, error.update)}) and that update was not made"
-            roll_back(session, what, log.say)
+            roll_back(session, what, watch.log.say)
         except NonFiniteError as error:
-            roll_back(session, error.what, log.say)
-        log.close_bar()
-        save(session, None, session.progress, stopping, log)
+            roll_back(session, error.what, watch.log.say)
+        watch.log.close_bar()
+        watch.rolled_back(session.progress)
+        save(session, None, session.progress, stopping, watch)
 
 
-def train_epochs(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
+def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> None:
     """Train epoch by epoch until the last one, or until a signal comes to one of the workers."""
     from imagenet_trainer.data.loader import training_batches
     from imagenet_trainer.data.mixup import Mixup
@@ -50,7 +51,7 @@ def train_epochs(session: "Session", stopping: "Agreement", log: "RunLog") -> No
     last_update = session.first_update(settings.num_epochs)
     stopping.reach()
     if stopping:  # while everything was opened: nothing has changed since the last checkpoint
-        log.say(f"Stopped before update {progress.update}; run the same command to continue")
+        watch.log.say(f"Stopped before update {progress.update}; run the same command to continue")
         return
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
@@ -59,20 +60,20 @@ def train_epochs(session: "Session", stopping: "Agreement", log: "RunLog") -> No
     ) as batches:  # fmt: skip
         stream = iter(batches)
         while progress.epoch < settings.num_epochs:
-            progress = train_epoch(session, stream, progress, stopping, log)
+            progress = train_epoch(session, stream, progress, stopping, watch)
             if not stopping:
                 with session.parameters_to_score():
                     scores = validate(session, stopping)
                 stopping.reach()
             if stopping:
-                save(session, None, progress, stopping, log)
-                log.say(f"Stopped after update {progress.update}; run the same command to continue")
+                save(session, None, progress, stopping, watch)
+                watch.interrupted(progress, stopping.signals.signal or 0)
                 return
-            progress = finish_epoch(session, progress, scores, stopping, log)
+            progress = finish_epoch(session, progress, scores, stopping, watch)
 
 
 def train_epoch(
-    session: "Session", stream: Any, progress: "Progress", stopping: "Agreement", log: "RunLog"
+    session: "Session", stream: Any, progress: "Progress", stopping: "Agreement", watch: "Watch"
 ) -> "Progress":
     """Make the updates that are left of an epoch; return how far it came."""
     from imagenet_trainer.engines import Mix
@@ -80,28 +81,25 @@ def train_epoch(
     settings, engine, epoch = session.settings, session.engine, progress.epoch
     begin, end = session.first_update(epoch), session.first_update(epoch + 1)
     shown, saved = Interval(progress), time.monotonic()
-    log.open_bar(epoch, end - begin, progress.update - begin)
+    watch.log.open_bar(epoch, end - begin, progress.update - begin)
     for update in range(progress.update, end):
         batch = next(stream)
         mix = Mix(*batch.mix) if batch.mix else None
         rate = session.learning_rate(update) * progress.rate_scale
         engine.train_batch(batch.images, batch.labels, rate, mix)
-        log.advance_bar()
+        watch.log.advance_bar()
         shown.waited += batch.wait
         due = stopping.reach(0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved)
         if due or stopping or update + 1 == end or not (update + 1 - begin) % settings.disp_batches:
             progress = shown.close(engine.read_counts(), progress, update + 1)
-            log.batches(
-                epoch, shown.first - begin, update + 1 - begin, shown.scores, shown.seconds,
-                shown.waited,
-            )  # fmt: skip
+            watch.interval(progress, shown.first, shown.scores, shown.seconds, shown.waited)
             shown = Interval(progress)
         if stopping:
             break
         if due and update + 1 < end:
-            save(session, None, progress, stopping, log)
+            save(session, None, progress, stopping, watch)
             saved = time.monotonic()
-    log.close_bar()
+    watch.log.close_bar()
     return progress
 
 
@@ -162,18 +160,22 @@ def save(
     epoch: Optional[int],
     progress: "Progress",
     stopping: "Agreement",
-    log: "RunLog",
+    watch: "Watch",
     validation: Optional["Scores"] = None,
 ) -> None:
-    """Write a checkpoint of all workers, with patience where the file system refuses it."""
+    """Write a checkpoint of all workers, with patience where the file system refuses it.
+
+    It is that of a finished epoch, or with None the newest inside one.
+    """
     from imagenet_trainer.survival import patiently
 
-    checkpoint = session.checkpoint(progress, validation)
-    if session.engine.rank == 0:
-        patiently(
-            lambda: session.run.save(checkpoint, epoch),
-            session.settings.save_patience, stopping.signals, log.say,
-        )  # fmt: skip
+    with watch.saving(epoch, progress):
+        checkpoint = session.checkpoint(progress, validation)
+        if session.engine.rank == 0:
+            patiently(
+                lambda: session.run.save(checkpoint, epoch),
+                session.settings.save_patience, stopping.signals, watch.log.say,
+            )  # fmt: skip
 
 
 def finish_epoch(
@@ -181,62 +183,63 @@ def finish_epoch(
     progress: "Progress",
     scores: "Scores",
     stopping: "Agreement",
-    log: "RunLog",
+    watch: "Watch",
 ) -> "Progress":
-    """Log, history and checkpoint of a finished epoch; return the progress of the next one."""
+    """Tell and save a finished epoch; return the progress of the next one."""
     from imagenet_trainer.keeping import is_best_so_far, prune
     from imagenet_trainer.metrics import Scores
-    from imagenet_trainer.survival import patiently
 
     settings, run, number = session.settings, session.run, progress.epoch + 1
-    first = session.engine.rank == 0
-    if first:  # the counts are those of all workers
-        log.trained(progress.epoch, progress.scores, progress.seconds)
-        log.validated(progress.epoch, scores)
-    session.history.append(history_row(session, progress, scores))
+    watch.epoch(progress, scores)
     following = replace(progress, epoch=number, scores=Scores(), seconds=0.0, wait_seconds=0.0)
-    if first:
-        patiently(
-            lambda: run.write_history(session.history),
-            settings.save_patience, stopping.signals, log.say,
-        )  # fmt: skip
+    numbered = number % settings.save_period == 0 or number == settings.num_epochs
+    if session.engine.rank == 0:
         if session.film:
             session.film.draw(number, scores.rank1_accuracy)
-    numbered = number % settings.save_period == 0 or number == settings.num_epochs
-    numbered = numbered or bool(first and settings.keep and is_best_so_far(run, scores))
-    save(session, number if numbered else None, following, stopping, log, scores)
-    if numbered and first:
-        log.say(f'Saved checkpoint to "{run.params_path(number)}"')
+        numbered = numbered or bool(settings.keep and is_best_so_far(run, scores))
+    save(session, number if numbered else None, following, stopping, watch, scores)
+    if numbered and session.engine.rank == 0:
         for epoch in prune(run, settings.keep) if settings.keep else ():
-            log.say(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
+            watch.log.say(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
+    watch.epoch_is_over()
     return following
-
-
-def history_row(session: "Session", progress: "Progress", scores: "Scores") -> Dict[str, Any]:
-    """One row of history.csv."""
-    seconds, trained = max(progress.seconds, 1e-9), progress.scores
-    return {
-        "epoch": progress.epoch + 1,
-        "train_loss": trained.mean_loss,
-        "train_rank1": trained.rank1_accuracy,
-        "train_rank5": trained.rank5_accuracy,
-        "val_loss": scores.mean_loss,
-        "val_rank1": scores.rank1_accuracy,
-        "val_rank5": scores.rank5_accuracy,
-        "learning_rate": session.learning_rate(max(progress.update - 1, 0)) * progress.rate_scale,
-        "images_per_second": trained.images / seconds,
-        "seconds": progress.seconds,
-        "wait_share": progress.wait_seconds / seconds,
-    }
 
 
 def train(settings: config.FitSettings) -> int:
     """Open everything, train, and return the exit code."""
+    from imagenet_trainer import when_done
     from imagenet_trainer.agreement import Agreement
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
+    from imagenet_trainer.observers import Watch
     from imagenet_trainer.session import open_session
 
+    code = look(settings)
+    if code is not None:
+        return code
+    when_done.check(settings.when_done)
+    with Interrupts() as interrupts:
+        session = open_session(settings)
+        run, rank = session.run, session.engine.rank
+        command = () if rank else settings.when_done
+        stopping = Agreement(session.engine, interrupts)
+        with contextlib.ExitStack() as stack:
+            log = RunLog(run.log_path, rank, settings.top_k, settings.loss)
+            stack.enter_context(log)
+            stack.enter_context(when_done.afterwards(command, run.prefix, interrupts, log.say))
+            stack.callback(session.close)
+            watch = stack.enter_context(Watch(session, log, stopping))
+            if session.progress.epoch >= settings.num_epochs:
+                log.say(
+                    f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
+                )
+            fit(session, stopping, watch)
+            session.workers.part()
+        return interrupts.exit_code
+
+
+def look(settings: config.FitSettings) -> Optional[int]:
+    """Do what a flag asks for instead of training, and return the exit code; None without one."""
     if settings.recipe == "list":
         print(recipes.listing())
         return 0
@@ -248,23 +251,30 @@ def train(settings: config.FitSettings) -> int:
         from imagenet_trainer import lr_range
 
         return lr_range.find(settings)
+    if settings.summary:
+        return print_summary(settings)
     if settings.test_io or settings.benchmark:
         from imagenet_trainer.benchmarks import train as speed
 
         return speed.read_only(settings) if settings.test_io else speed.synthetic(settings)
-    with Interrupts() as interrupts:
-        session = open_session(settings)
-        path, rank = session.run.log_path, session.engine.rank
-        with closing(session), RunLog(path, rank, settings.top_k, settings.loss) as log:
-            for note in session.notes if rank == 0 else ():
-                log.say(note)
-            if session.progress.epoch >= settings.num_epochs:
-                log.say(
-                    f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
-                )
-            fit(session, Agreement(session.engine, interrupts), log)
-            session.workers.part()
-        return interrupts.exit_code
+    return None
+
+
+def print_summary(settings: config.FitSettings) -> int:
+    """`--summary`: the network as a table, for the classes of the shard if it is there."""
+    import symbols
+    from imagenet_trainer.data.sets import classes_without_data
+    from imagenet_trainer.summary import summarise, table
+
+    network = symbols.find(settings.network, settings.num_layers)
+    classes = classes_without_data(settings)
+    symbol = symbols.get_symbol(
+        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
+    )
+    shape = " x ".join(map(str, settings.image_shape))
+    print(f"{network.name}: {classes} classes, pictures of {shape}\n")
+    print(table(summarise(symbol, settings.image_shape), settings.batch_size))
+    return 0
 
 
 def session_epoch(session: "Session", update: int) -> str:

@@ -17,6 +17,7 @@ import difflib
 import math
 import os
 import re
+import shlex
 import sys
 from typing import (
     Any,
@@ -146,6 +147,14 @@ def endings(text: str) -> str:
     if not words or not all(re.fullmatch(r"\.\w+", word) for word in words):
         raise ValueError("must be endings such as .jpg .png")
     return ",".join(words)
+
+
+def command(text: str) -> Tuple[str, ...]:
+    """A program and its arguments, split as a shell would; nothing gives none."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise ValueError("must be a command whose quotes are closed") from None
 
 
 def _range(low: float, high: float, above: bool) -> str:

@@ -5,6 +5,11 @@ from types import FrameType, TracebackType
 from typing import Any, Dict, Optional, Type
 
 
+def name_of(number: int) -> str:
+    """A signal's name, such as SIGTERM."""
+    return signal.Signals(number).name
+
+
 class Interrupts:
     """While this context is open, the first signal is noted and a second one ends the process."""
 

@@ -82,14 +82,25 @@ class RunLog:
     # --- lines of the old scripts --------------------------------------------------------------
 
     def batches(
-        self, epoch: int, first: int, last: int, scores: Scores, seconds: float, wait: float
+        self,
+        epoch: int,
+        first: int,
+        last: int,
+        scores: Scores,
+        seconds: float,
+        wait: float,
+        left: Optional[float] = None,
     ) -> None:
-        r"""`Epoch[3] Batch [20-40]\tSpeed: 812.40 samples/sec\taccuracy=0.412000`, data wait."""
+        r"""`Epoch[3] Batch [20-40]\tSpeed: 812.40 samples/sec\taccuracy=0.412000`, data wait, left.
+
+        `left` are the seconds until the run's end, None where nobody knows.
+        """
         values = "\t".join(f"{name}={value:f}" for name, value in self._values(scores))
         speed = scores.images / max(seconds, 1e-9)
         self.say(
             f"Epoch[{epoch}] Batch [{first}-{last}]\tSpeed: {speed:.2f} samples/sec\t{values}"
             f"\tdata-wait={100 * wait / max(seconds, 1e-9):.1f}%"
+            + ("" if left is None else f"\tleft={duration(left)}")
         )
 
     def trained(self, epoch: int, scores: Scores, seconds: float) -> None:
@@ -111,6 +122,14 @@ class RunLog:
         values = (scores.rank1_accuracy, scores.rank5_accuracy, scores.mean_loss)
         names = ("accuracy", "top_k_accuracy_5", "cross-entropy")
         return [pair for pair in zip(names, values) if pair[0] in self._names]
+
+
+def duration(seconds: float) -> str:
+    """`0:52:07`, with days in front where there are any: `2d03:14:07`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return (f"{days}d{hours:02d}" if days else f"{hours}") + f":{minutes:02d}:{rest:02d}"
 
 
 class _File(logging.FileHandler):

@@ -27,9 +27,14 @@ from imagenet_trainer.metrics import Scores
 
 Arrays = Dict[str, np.ndarray]
 RUNS = "runs"
-HISTORY_COLUMNS = (
+# Columns that every history.csv has; later versions added some, and may add more.
+_FIRST_COLUMNS = (
     "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1", "val_rank5",
     "learning_rate", "images_per_second", "seconds", "wait_share",
+)  # fmt: skip
+HISTORY_COLUMNS = (
+    *_FIRST_COLUMNS,
+    "cpu_percent", "memory_mb", "gpu_percent", "gpu_memory_mb", "gpu_celsius", "gpu_watts",
 )  # fmt: skip
 
 
@@ -107,6 +112,21 @@ class Run:
     def log_path(self) -> Path:
         """What was said while it trained."""
         return self.folder / "log.txt"
+
+    @property
+    def events_path(self) -> Path:
+        """What happened, one JSON line an event."""
+        return self.folder / "events.jsonl"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """The folder for TensorBoard."""
+        return self.folder / "tensorboard"
+
+    @property
+    def curves_path(self) -> Path:
+        """The learning curves."""
+        return self.folder / "curves.png"
 
     @property
     def evaluation_path(self) -> Path:
@@ -414,7 +434,10 @@ class Run:
             writer.writerows(rows)
 
     def read_history(self) -> List[Dict[str, str]]:
-        """The rows, values as text; [] if there are none."""
+        """The rows, values as text; [] if there are none.
+
+        A file of an older version has fewer columns; the missing ones stay empty.
+        """
         if not self.history_path.exists():
             return []
         text = _read(self.history_path).decode("utf-8", "replace")
@@ -422,7 +445,8 @@ class Run:
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
         except csv.Error:
             rows = [{}]
-        if all(set(row) == set(HISTORY_COLUMNS) and row["epoch"].isdigit() for row in rows):
+        if all(set(_FIRST_COLUMNS) <= set(row) <= set(HISTORY_COLUMNS)
+               and row["epoch"].isdigit() for row in rows):  # fmt: skip
             return rows
         raise InputError(
             f"{self.history_path}: is damaged or another program's; move it away to begin anew"

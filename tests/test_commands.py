@@ -7,7 +7,8 @@ COMMANDS = ("fit", "evaluate", "predict", "doctor", "benchmark", "demo_pictures"
 IM2REC = [str(ROOT / "tools" / "im2rec.py")]
 WORDS = {"im2rec": IM2REC, **{name: ["-m", f"imagenet_trainer.{name}"] for name in COMMANDS}}
 # What takes longer to import than a user waits for --help.
-HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm")
+HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm",
+         "matplotlib", "tensorboardX", "pynvml")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(WORDS))

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from imagenet_trainer.interrupts import Interrupts
+from imagenet_trainer.interrupts import Interrupts, name_of
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -30,3 +30,7 @@ def test_the_second_one_is_not_held_back():
     with Interrupts(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_names_of_signals():
+    assert (name_of(15), name_of(signal.SIGINT)) == ("SIGTERM", "SIGINT")

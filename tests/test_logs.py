@@ -8,7 +8,7 @@ import pytest
 import tqdm
 from conftest import run
 
-from imagenet_trainer.logs import RunLog
+from imagenet_trainer.logs import RunLog, duration
 from imagenet_trainer.metrics import Scores
 
 SCORES = Scores(images=40, rank1=10, rank5=30, loss=50.0)
@@ -46,6 +46,16 @@ def test_the_lines_that_parsers_read(path, capsys):
     ]
     assert lines_of(path.read_text()) == wanted
     assert lines_of(capsys.readouterr().err) == wanted
+
+
+def test_time_left(path):
+    with RunLog(path, 0) as log:
+        log.batches(0, 0, 20, SCORES, 1.0, 0.0, left=3127.4)
+    (line,) = lines_of(path.read_text())
+    assert line.endswith("\tdata-wait=0.0%\tleft=0:52:07")
+    assert [duration(s) for s in (0, 59.6, 3600, 86399, 86400 * 2 + 11647)] == [
+        "0:00:00", "0:01:00", "1:00:00", "23:59:59", "2d03:14:07",
+    ]  # fmt: skip
 
 
 def test_more_metrics_of_training(path):
@@ -125,7 +135,7 @@ def test_no_bar_where_nobody_looks(path, capsys):
 
 def test_no_bar_and_no_tqdm_in_a_file():
     program = (
-        "import sys; from imagenet_trainer.logs import RunLog; log = RunLog(None, 0);"
+        "import sys; from imagenet_trainer.logs import RunLog, duration; log = RunLog(None, 0);"
         "log.open_bar(0, 8, 0); log.advance_bar(); log.say('x'); log.close_bar();"
         "assert 'tqdm' not in sys.modules"
     )

@@ -1,5 +1,3 @@
-import logging
-
 import numpy as np
 import pytest
 
@@ -232,10 +230,62 @@ def test_bfloat16_where_it_cannot_be(monkeypatch):
         engine_of(network(), dtype="bfloat16")
 
 
-def test_the_monitor_logs_tensors(batches, caplog):
-    with caplog.at_level(logging.INFO, "imagenet_trainer"):
-        train(engine_of(network(), monitor=2), batches[:2])
-    assert any("fc" in record.getMessage() for record in caplog.records)
+def root_mean_square(values):
+    return np.sqrt(np.mean(np.square(values, dtype=np.float64)))
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_the_monitor_tells_root_mean_squares(batches, cpus):
+    engine = engine_of(network(), cpus, monitor=2)
+    (arg, _), (images, labels) = engine.get_params(), batches[0]
+    probabilities = engine.predict(images)
+    train(engine, batches[:3])
+    # Of the first update and of the third, after which 1 and 3 were made.
+    seen = engine.read_statistics()
+    assert [update for update, _ in seen] == [1, 3]
+    first = seen[0][1]
+    assert first["data"] == pytest.approx(root_mean_square(images), rel=1e-4)
+    assert first["softmax_output"] == pytest.approx(root_mean_square(probabilities), rel=1e-4)
+    for name, value in arg.items():
+        assert first[name] == pytest.approx(root_mean_square(value), rel=1e-4)
+    # The gradient of the mean loss by the last bias: probability less truth, over the batch.
+    gradient = (probabilities - np.eye(CLASSES)[labels]).mean(axis=0)
+    assert first["fc_bias_grad"] == pytest.approx(root_mean_square(gradient), rel=1e-3)
+    assert {name for name in first if name.endswith("_grad")} == {f"{name}_grad" for name in arg}
+    assert engine.read_statistics() == []
+
+
+def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(batches):
+    straight, watched = engine_of(network()), engine_of(network(), monitor=3)
+    for engine in (straight, watched):
+        engine.set_state({"updates": np.array(2)})
+        train(engine, batches[:4])
+    assert [update for update, _ in watched.read_statistics()] == [4]
+    for name, value in straight.get_params()[0].items():
+        np.testing.assert_array_equal(value, watched.get_params()[0][name])
+
+
+def test_the_monitor_shows_where_a_loss_went_wrong(batches):
+    engine = engine_of(network(), monitor=1)
+    arg, aux = engine.get_params()
+    arg["fc_bias"][0] = np.inf
+    engine.set_params(arg, aux)
+    with pytest.raises(NonFiniteLossError):
+        train(engine, batches[:1])
+    ((update, values),) = engine.read_statistics()
+    odd = [name for name, value in values.items() if not np.isfinite(value)]
+    assert update == 1 and odd[0] == "fc_output" and "fc_bias" in odd
+
+
+def test_stages_of_an_update(batches):
+    straight, measured = engine_of(network(), 2), engine_of(network(), 2)
+    measured.stage_seconds = {}
+    for engine in (straight, measured):
+        train(engine, batches[:2])
+    assert set(measured.stage_seconds) == {"copy", "compute", "metric", "update"}
+    assert all(seconds > 0 for seconds in measured.stage_seconds.values())
+    for name, value in straight.get_params()[0].items():
+        np.testing.assert_array_equal(value, measured.get_params()[0][name])
 
 
 def test_devices_that_are_not_there():

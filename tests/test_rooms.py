@@ -18,13 +18,14 @@ IMPORTS = {
     "config": "config.data config.measuring config.optimisation config.scoring config.training",
     "config.data": "flags",
     "config.launching": "flags",
-    "config.measuring": "flags",
+    "config.measuring": "config.training flags",
     "config.optimisation": "flags",
     "config.scoring": "config.training flags",
     "config.training": "config.data config.optimisation flags",
     "files": "errors",
     "params": "errors files",
     "interrupts": "",
+    "when_done": "errors interrupts",
     "machine": "",
     "bar": "",
     "cuda_wheels": "",
@@ -36,6 +37,8 @@ IMPORTS = {
     "residual": "",
     "schedule": "",
     "initializers": "errors",
+    "pace": "",
+    "summary": "",
     "data.counter": "",
     "data.order": "errors",
     # Everything that knows a shard, a picture, an augmentation.
@@ -102,8 +105,9 @@ IMPORTS = {
     "engines.torch_workers engines.workers errors mxnet_import",
     "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.max_norm engines.optimizers "
-    "engines.targets engines.workers errors machine mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.max_norm engines.mxnet_monitor "
+    "engines.optimizers engines.targets engines.workers errors machine mxnet_import",
+    "engines.mxnet_monitor": "mxnet_import",
     "engines.mxnet_workers": "errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
     "engines.targets": "engines errors mxnet_import",
@@ -129,6 +133,10 @@ IMPORTS = {
     "keeping": "errors metrics run",
     "survival": "errors interrupts session",
     "logs": "metrics",
+    "events": "errors files",
+    "tensorboard": "files",
+    "utilisation": "",
+    "curves": "",
     "answers": "files metrics",
     "intervals": "",
     "numbers": "answers intervals metrics",
@@ -173,6 +181,8 @@ IMPORTS = {
     "session": "averaged config data.augment data.order data.sets engines engines.workers errors "
     "flags growing_gif initializers metrics mxnet_import optimisation residual run schedule "
     "symbols",
+    "observers": "agreement curves errors events files interrupts logs metrics pace run session "
+    "survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
     "files rate_figures run scoring session symbols",
     "schedule_view": "config data.order data.sets errors files optimisation rate_figures run "
@@ -185,23 +195,27 @@ IMPORTS = {
     "launch.serving": "cuda_wheels errors",
     "launch.supervise": "launch.plan",
     # Command lines.
-    "fit": "agreement benchmarks.train config data.loader data.mixup engines engines.workers "
-    "errors flags interrupts keeping library logs lr_range metrics recipes run schedule_view "
-    "scoring session survival symbols",
+    "fit": "agreement benchmarks.train config data.loader data.mixup data.sets engines "
+    "engines.workers errors flags interrupts keeping library logs lr_range metrics observers "
+    "recipes run schedule_view scoring session summary survival symbols when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.evaluation benchmarks.loader benchmarks.pack benchmarks.picture "
-    "benchmarks.reading benchmarks.train config errors flags",
+    "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation "
+    "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading benchmarks.train "
+    "config errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.advice": "",
+    "benchmarks.bottleneck": "*",
+    "benchmarks.checkpoint": "*",
     "benchmarks.evaluation": "*",
     "benchmarks.loader": "*",
     "benchmarks.made_up": "*",
@@ -227,6 +241,10 @@ NEVER_KNOWS = {
     "intervals": "files config data engines run mxnet_import",
     "numbers": "config data engines run mxnet_import",
     "schedule": "files config data engines run mxnet_import",
+    "summary": "files config data engines run mxnet_import symbols",
+    "utilisation": "files config data engines run mxnet_import",
+    "events": "config data engines run mxnet_import",
+    "benchmarks.advice": "files config data engines run mxnet_import",
     "rate_figures": "run metrics data engines mxnet_import",
     "run": "data engines symbols confusion scoring session fit mxnet_import",
     "confusion": "run metrics data engines mxnet_import",
@@ -243,7 +261,7 @@ LIBRARIES = {
     "data.mixup data.parallel data.pictures data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "confusion_figure explore_figures figures rate_figures report_figures "
+    "matplotlib": "confusion_figure curves explore_figures figures rate_figures report_figures "
     "report_matrix",
     "PIL": "confusion confusion_figure data.augment_sheet data.headers data.pictures demo_pictures "
     "explore_page survey",
@@ -254,7 +272,9 @@ LIBRARIES = {
     "engines.torch_optimizers engines.torch_step engines.torch_workers",
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
-    "subprocess": "launch.main launch.member launch.supervise mxnet_import video",
+    "subprocess": "launch.main launch.member launch.supervise mxnet_import video when_done",
+    "pynvml": "",
+    "tensorboardX": "tensorboard",
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 

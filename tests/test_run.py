@@ -365,6 +365,17 @@ def test_history_comes_back(model):
     assert model.read_history() == read
 
 
+def test_a_history_of_an_older_version_goes_on(model):
+    old = run.HISTORY_COLUMNS[:11]
+    assert old[-1] == "wait_share" and len(run.HISTORY_COLUMNS) > 11
+    model.history_path.write_text(",".join(old) + "\n" + ",".join(["1", *["0.5"] * 10]) + "\n")
+    rows = model.read_history()
+    model.write_history([*rows, {"epoch": 2, "cpu_percent": 190.0}])
+    first, second = model.read_history()
+    assert first["val_rank1"] == "0.5" and first["cpu_percent"] == ""
+    assert second["epoch"] == "2" and second["cpu_percent"] == "190.0"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -4,7 +4,7 @@ Groups of flags are classes; a command inherits the groups that it takes. `flags
 """
 
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
-from imagenet_trainer.config.measuring import BenchmarkSettings
+from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.config.scoring import (
     EvaluateSettings,
@@ -23,6 +23,7 @@ from imagenet_trainer.config.training import (
 __all__ = [
     "AugmentSettings",
     "BenchmarkSettings",
+    "BottleneckSettings",
     "DataSettings",
     "DeviceSettings",
     "EvaluateSettings",

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Optional
 
+from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.flags import (
     integer,
+    number,
     option,
 )
 
@@ -15,8 +17,18 @@ class BenchmarkSettings:
 
     kind: str = option(
         "",
-        "what to measure",
-        choices=("loader", "train", "pack", "picture", "reading", "numbers", "evaluate"),
+        "what to measure; bottleneck takes the flags of fit behind it, and has a --help of its own",
+        choices=(
+            "loader",
+            "train",
+            "checkpoint",
+            "bottleneck",
+            "pack",
+            "picture",
+            "reading",
+            "numbers",
+            "evaluate",
+        ),
         positional="one",
     )
     images: Optional[int] = option(
@@ -30,3 +42,10 @@ class BenchmarkSettings:
     keep: str = option(
         "", "picture: leave the example PNG and GIF in this folder", metavar="FOLDER"
     )
+
+
+@dataclass(frozen=True)
+class BottleneckSettings(FitSettings):
+    """What `benchmark bottleneck` takes: the flags of the training in question."""
+
+    seconds: float = option(10.0, "how long each thing is measured", number(0.1, 3600))

@@ -6,6 +6,7 @@ from typing import Optional, Tuple
 from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.flags import (
+    command,
     integer,
     integers,
     number,
@@ -172,9 +173,23 @@ class RunSettings:
     )
     monitor: int = option(
         0,
-        "every so many batches, log a statistic of every tensor; 0: never",
+        "every so many batches, tell the root mean square of every tensor; 0: never",
         integer(0),
         free=True,
+    )
+    tensorboard: bool = option(
+        True, "1: write what TensorBoard reads, into the run's folder", switch, free=True
+    )
+    when_done: Tuple[str, ...] = option(
+        (),
+        "a command to run after the run has finished or failed, not after a signal; no shell; "
+        "{how}, {exit_code} and {prefix} in its words are filled in",
+        command,
+        metavar="CMD",
+        free=True,
+    )
+    summary: bool = option(
+        False, "print the network's layers and what they cost, without data, and end", free=True
     )
 
 

@@ -42,6 +42,19 @@ def open_training_set(settings: TrainingDataSettings) -> PictureSet:
     return pictures
 
 
+def classes_without_data(settings: TrainingDataSettings) -> int:
+    """How many classes a training would have: --num-classes, or the shard's if it is there."""
+    if settings.num_classes:
+        return settings.num_classes
+    try:
+        find_shards(settings.data_train, "--data-train")
+    except InputError:
+        return IMAGENET_CLASSES
+    pictures = open_training_set(settings)
+    pictures.shards.close()
+    return len(pictures.classes)
+
+
 def open_validation_set(settings: DataSettings, classes: Classes, trained_on: str) -> PictureSet:
     """The validation pictures; InputError unless their classes are those trained on."""
     pictures = open_set("--data-val", settings.data_val, settings.data_val_idx, len(classes))

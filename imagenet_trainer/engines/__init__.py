@@ -6,7 +6,7 @@ from a symbol, devices, an optimizer description and a batch shape.
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Training:
 
     optimizer: Optimizer
     seed: int = 0  # of the random numbers inside the network (dropout)
-    monitor: int = 0  # every so many updates, log a statistic of every tensor; 0: never
+    monitor: int = 0  # every so many updates, look at every tensor; 0: never
     label_smoothing: float = 0.0  # [0, 1)
     mixup: bool = False  # every train_batch brings a Mix
     # Parts in which a batch is computed, one after the other, to need less memory. Gradients are
@@ -112,6 +112,10 @@ class Engine(Protocol):
     batch_size: int  # images that one call takes at most: this worker's part of the global batch
     rank: int
     world_size: int
+    # A dictionary set here makes each update add the seconds of its stages to it: copy, compute
+    # (forward and backward), metric, update. Each stage then waits for the one before: for
+    # measurements only.
+    stage_seconds: Optional[Dict[str, float]]
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         """Add float64 (k,) of all workers, element by element; what one worker gives is itself."""
@@ -133,6 +137,11 @@ class Engine(Protocol):
 
         The loss is the cross-entropy with the targets that are trained on; a hit is one of the
         label with the larger share, of an image's own where both have a half.
+        """
+
+    def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
+        """What Training.monitor asked for, since the last call: updates made, root mean squares
+        of tensors by name. Also of an update that was refused for its loss.
         """
 
     def predict(self, images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Executes a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
 
 import logging
+import time
 import zlib
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -15,6 +16,7 @@ from imagenet_trainer.engines import (
 )
 from imagenet_trainer.engines.average import MovingAverage
 from imagenet_trainer.engines.max_norm import max_norms, shorten
+from imagenet_trainer.engines.mxnet_monitor import TensorMonitor
 from imagenet_trainer.engines.optimizers import (
     frozen,
     init_optimizer,
@@ -33,8 +35,6 @@ from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
-
-_LOG = logging.getLogger("imagenet_trainer")
 
 
 def normalised(
@@ -139,6 +139,8 @@ class MXNetEngine:
         self._optimizer = training.optimizer if training else None
         self._frozen = frozen(self._optimizer) if self._optimizer else []
         self._counts = np.zeros(4)
+        self.stage_seconds: Optional[Dict[str, float]] = None
+        self._stage_began = 0.0
         self._max_norms = max_norms(symbol)
         _, height, width, _ = batch_shape
         self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
@@ -166,9 +168,7 @@ class MXNetEngine:
             names = self._module._exec_group.param_names
             self._average = MovingAverage(training.average_decay, names)
         every = training.monitor if training else 0
-        self._monitor = mx.mon.Monitor(every, sort=True) if every else None
-        if self._monitor:
-            self._module.install_monitor(self._monitor)
+        self._monitor = TensorMonitor(self._module, every) if every else None
 
     def _bound_module(self) -> "mx.mod.Module":
         compression = {"type": "2bit", "threshold": self._compression}
@@ -207,32 +207,51 @@ class MXNetEngine:
         waits for the answer. All workers raise it if one has such a loss.
         """
         if self._monitor:
-            self._monitor.tic()
+            self._monitor.begin(self._updates)
         inputs = {LABEL: labels}
         if mix is not None:
             inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
         counts: List[mx.nd.NDArray] = []
+        self._end_stage("")
         for part in range(self._accumulate):
             self._seed_network(part)
-            self._module.forward(self._part(part, images, inputs), is_train=True)
+            batch = self._part(part, images, inputs)
+            self._end_stage("copy")
+            self._module.forward(batch, is_train=True)
+            self._end_stage("compute")
             counts += self._count()
+            self._end_stage("metric")
             if part == 0 and self._accumulate > 1:
                 self._clear_gradients()
             self._module.backward()
+            self._end_stage("compute")
+        if self._monitor:
+            self._monitor.end_forward(self._updates)
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
         hits = self._workers.sum(np.array([len(labels), *hits]))
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
+        self._end_stage("metric")
         self._module._optimizer.lr = learning_rate
         self._module.update()
         shorten(self._executors(), self._max_norms)
         if self._average:
             self._average.update(self._executors())
+        self._end_stage("update")
+        if self._monitor:
+            self._monitor.end_update(self._updates)
         self._updates += 1
         self._counts += hits
-        if self._monitor:
-            for update, name, value in self._monitor.toc():
-                _LOG.info("Batch: %7d %30s %s", update, name, value)
+
+    def _end_stage(self, name: str) -> None:
+        """Where stages are measured, wait for all work under way and count its time to one."""
+        if self.stage_seconds is not None:
+            _settle()
+            now = time.perf_counter()
+            if name:
+                before = self.stage_seconds.get(name, 0.0)
+                self.stage_seconds[name] = before + now - self._stage_began
+            self._stage_began = now
 
     def _seed_network(self, part: int) -> None:
         where = f"{self._seed}/{self._updates}"
@@ -275,6 +294,10 @@ class MXNetEngine:
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         """Add float64 (k,) of all workers, element by element; without others the values."""
         return self._workers.sum(values)
+
+    def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
+        """What --monitor saw since the last call: updates made, root mean squares by tensor."""
+        return self._monitor.read() if self._monitor else []
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""

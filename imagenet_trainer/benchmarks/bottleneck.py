@@ -1,0 +1,218 @@
+"""Where the time of a training goes: each of its stages alone, then all together.
+
+Read, decode and augment are measured picture by picture in one thread; copy, compute, metric and
+update on one batch that stays in memory, each waiting for the one before; then all decoding threads
+without the network, the network without data, and both. The learning rate is nought, so nothing is
+trained; the stages cost the same.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+from typing import Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+import symbols
+from imagenet_trainer.benchmarks.advice import Measured, advise
+from imagenet_trainer.config import BottleneckSettings, FitSettings
+from imagenet_trainer.data.augment import TrainTransform, decode
+from imagenet_trainer.data.loader import Loader, training_batches
+from imagenet_trainer.data.order import Order
+from imagenet_trainer.data.sets import PictureSet, open_training_set
+from imagenet_trainer.engines import Engine
+from imagenet_trainer.machine import has_bfloat16, keep_freed_memory, processors
+from imagenet_trainer.scoring import loader_threads
+from imagenet_trainer.session import completed, first_parameters, open_training_engine
+
+_WARM = 2  # updates before an engine is measured
+_AHEAD = 6  # batches that a loader has ready, and more, before it is measured
+_ROUNDS = 3
+_LEAST = 3  # repetitions, however slow
+
+
+def run(settings: BottleneckSettings) -> None:
+    """Measure, and print the numbers and what they say."""
+    network = symbols.find(settings.network, settings.num_layers).name
+    train = open_training_set(settings)
+    measured = measure(completed(settings), train, settings.seconds)
+    print(table(measured, network, settings.data_train))
+    verdict, *advice = advise(measured)
+    print("\n" + verdict)
+    for sentence in advice:
+        print(f"- {sentence}")
+
+
+def measure(settings: FitSettings, train: PictureSet, seconds: float) -> Measured:
+    """All numbers; each thing is measured for so many seconds, all take about seven times that."""
+    threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+    transform = TrainTransform(settings, settings.image_shape, settings.seed)
+
+    def loader() -> Loader:
+        return training_batches(
+            train.shards, order, transform, len(train.classes), 0, 1 << 40, threads=threads,
+            nice=nice,
+        )  # fmt: skip
+
+    pictures, short_side = _pictures(train, order, transform, seconds)
+    with loader() as batches:
+        batch = next(batches)
+        images, labels = batch.images.copy(), batch.labels.copy()
+    engine = _engine(settings, len(train.classes))
+    data, updates, together, waited = [], [], [], []
+    for _ in range(_ROUNDS):  # taking turns, as what else the machine does comes and goes
+        with loader() as batches:
+            data.append(_data_rate(batches, seconds / _ROUNDS))
+        updates.append(_updates(engine, images, labels, seconds / _ROUNDS))
+        with loader() as batches:
+            rate, share = _together(engine, batches, seconds / _ROUNDS)
+        together.append(rate)
+        waited.append(share)
+    stages = _stages(engine, images, labels, seconds)
+    del engine  # its memory, before another one is opened
+    median = statistics.median
+    return Measured(
+        processors=processors(),
+        threads=threads,
+        gpus=len(settings.gpus),
+        batch_size=settings.batch_size,
+        dtype=settings.dtype,
+        faster_dtypes="" if settings.gpus or not has_bfloat16() else "bfloat16",
+        short_side=short_side,
+        crop_side=max(settings.image_shape[1:]),
+        half_batch=_half_batch(settings, images, labels, len(train.classes), seconds),
+        data_rate=median(data),
+        network_rate=settings.batch_size / median(updates),
+        together_rate=median(together),
+        wait_share=median(waited),
+        **pictures,
+        **stages,
+    )
+
+
+def table(m: Measured, network: str, shard: str) -> str:
+    """The numbers as text."""
+    where = f"{m.gpus} GPUs" if m.gpus else "the CPU"
+    lines = [
+        f"{network} on {where} in {m.dtype}, batch {m.batch_size}; {shard}; decoding threads: "
+        f"{m.threads}; processors: {m.processors}",
+        "",
+        f"{'alone':<32}{'ms a picture':>14}{'images/s':>12}",
+    ]
+    for name in ("read", "decode", "augment"):
+        seconds = getattr(m, name)
+        lines.append(f"{name + ', one thread':<32}{1000 * seconds:>14.3f}{1 / seconds:>12.0f}")
+    lines.append(f"{f'all of these, threads: {m.threads}':<32}{'':>14}{m.data_rate:>12.1f}")
+    for name, seconds in m.stages.items():
+        lines.append(f"{name:<32}{1000 * seconds / m.batch_size:>14.3f}")
+    lines.append(f"{'all of these':<32}{'':>14}{m.network_rate:>12.1f}")
+    lines.append("")
+    lines.append(
+        f"{'together':<32}{'':>14}{m.together_rate:>12.1f}   waiting for data {m.wait_share:.1%}"
+    )
+    return "\n".join(lines)
+
+
+def _pictures(
+    train: PictureSet, order: Order, transform: TrainTransform, seconds: float
+) -> Tuple[Dict[str, float], float]:
+    """Seconds a picture of reading, decoding and augmenting; the median short side."""
+    keep_freed_memory()
+    spent = {"read": 0.0, "decode": 0.0, "augment": 0.0}
+    out = np.empty((*transform.size, 3), np.uint8)
+    sides: List[int] = []
+    update, end = 0, time.perf_counter() + seconds
+    while not sides or time.perf_counter() < end:
+        began = time.perf_counter()
+        indices, epochs = order.batch(update)
+        drawn = transform.draw(indices, epochs)
+        spent["augment"] += time.perf_counter() - began
+        for i, index in enumerate(indices.tolist()):
+            began = time.perf_counter()
+            encoded = bytes(train.shards.record(index).picture)  # a view until it is copied
+            read = time.perf_counter()
+            picture = decode(encoded)
+            decoded = time.perf_counter()
+            transform.apply(picture, drawn, i, out)
+            augmented = time.perf_counter()
+            spent["read"] += read - began
+            spent["decode"] += decoded - read
+            spent["augment"] += augmented - decoded
+            sides.append(min(picture.shape[:2]))
+        update += 1
+    return {name: value / len(sides) for name, value in spent.items()}, statistics.median(sides)
+
+
+def _data_rate(batches: Loader, seconds: float) -> float:
+    """Images per second of all decoding threads."""
+    for _ in range(_AHEAD):
+        images = len(next(batches).labels)
+    times, spent = _repeat(lambda: next(batches), seconds)
+    return times * images / spent
+
+
+def _engine(settings: FitSettings, classes: int) -> Engine:
+    network = symbols.find(settings.network, settings.num_layers)
+    symbol = symbols.get_symbol(
+        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
+    )
+    engine = open_training_engine(settings, symbol)
+    engine.set_params(*first_parameters(settings, network, symbol))
+    return engine
+
+
+def _updates(engine: Engine, images: np.ndarray, labels: np.ndarray, seconds: float) -> float:
+    """Seconds an update."""
+    for _ in range(_WARM):
+        engine.train_batch(images, labels, 0.0)
+    times, spent = _repeat(lambda: engine.train_batch(images, labels, 0.0), seconds)
+    return spent / times
+
+
+def _stages(
+    engine: Engine, images: np.ndarray, labels: np.ndarray, seconds: float
+) -> Dict[str, float]:
+    """Seconds of the stages of an update."""
+    engine.stage_seconds = {}
+    times, _ = _repeat(lambda: engine.train_batch(images, labels, 0.0), seconds)
+    found = {name: value / times for name, value in engine.stage_seconds.items()}
+    engine.stage_seconds = None
+    return found
+
+
+def _half_batch(
+    settings: FitSettings, images: np.ndarray, labels: np.ndarray, classes: int, seconds: float
+) -> Optional[float]:
+    """Seconds of an update with half the batch; None where the devices cannot share it."""
+    half, odd = divmod(settings.batch_size, 2)
+    if odd or half % (len(settings.gpus) or settings.cpus):
+        return None
+    engine = _engine(replace(settings, batch_size=half), classes)
+    return _updates(engine, images[:half], labels[:half], seconds)
+
+
+def _together(engine: Engine, batches: Loader, seconds: float) -> Tuple[float, float]:
+    """Images per second and share of waiting of training as fit does it."""
+    for _ in range(_AHEAD):
+        batch = next(batches)
+        engine.train_batch(batch.images, batch.labels, 0.0)
+    images, waited = 0, 0.0
+
+    def one() -> None:
+        nonlocal images, waited
+        batch = next(batches)
+        engine.train_batch(batch.images, batch.labels, 0.0)
+        images, waited = images + len(batch.labels), waited + batch.wait
+
+    _, spent = _repeat(one, seconds)
+    return images / spent, waited / spent
+
+
+def _repeat(work: Callable[[], object], seconds: float) -> Tuple[int, float]:
+    """Do it until the time is over; how often, and in how many seconds."""
+    began, times = time.perf_counter(), 0
+    while times < _LEAST or time.perf_counter() - began < seconds:
+        work()
+        times += 1
+    return times, time.perf_counter() - began

@@ -1,0 +1,77 @@
+"""What a checkpoint costs: seconds in which training waits for it, against one a minute.
+
+Fetching parameters and optimizer state from the engine, the check that all are finite, checksum,
+writing and fsync of both files, as fit does it; beside it a bare write and fsync of as many bytes,
+which is the disk's part.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from typing import List, Tuple
+
+import numpy as np
+
+import symbols
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.sets import IMAGENET_CLASSES, default_classes
+from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.session import check_finite, first_parameters, open_training_engine
+
+_NETWORKS = ("squeezenet1.0", "resnet-18", "resnet-50")
+_MINUTE = 60.0
+_AIM = 0.01
+
+
+def run(rounds: int = 5) -> None:
+    """Print seconds and share of the time of a checkpoint for some networks."""
+    print(f"{f'median of {rounds}':<16}{'MB':>8}{'fetch, s':>10}{'write, s':>10}{'bare, s':>10}"
+          f"{'at one a minute':>18}")  # fmt: skip
+    for name in _NETWORKS:
+        with tempfile.TemporaryDirectory() as folder:
+            size, fetch, write, bare = _measure(name, folder, rounds)
+        share = (fetch + write) / _MINUTE
+        print(f"{name:<16}{size / 1e6:>8.1f}{fetch:>10.3f}{write:>10.3f}{bare:>10.3f}"
+              f"{share:>17.2%} (aim below {_AIM:.0%})")  # fmt: skip
+
+
+def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, float]:
+    """Bytes; seconds of fetching, of writing, of a bare write."""
+    settings = replace(FitSettings(), network=name, batch_size=2)
+    network = symbols.find(name)
+    symbol = symbols.get_symbol(name, IMAGENET_CLASSES)
+    engine = open_training_engine(settings, symbol)
+    engine.set_params(*first_parameters(settings, network, symbol))
+    images = np.zeros((2, *settings.image_shape[1:], 3), np.uint8)
+    engine.train_batch(images, np.zeros(2, np.int64), 0.0)  # momentum is there after an update
+    how = Preprocessing(settings.image_shape, settings.rgb_mean, settings.rgb_std, 0)
+    run = Run(os.path.join(folder, "model"))
+    fetches, writes, bares = [], [], []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        (arg, aux), state = engine.get_params(), engine.get_state()
+        check_finite({**arg, **aux}, Progress())
+        fetched = time.perf_counter()
+        run.save(
+            Checkpoint(arg, aux, Progress(), state, how, default_classes(IMAGENET_CLASSES)), None
+        )
+        written = time.perf_counter()
+        sizes = [run.params_path(None).stat().st_size, run.state_path(None).stat().st_size]
+        fetches.append(fetched - began)
+        writes.append(written - fetched)
+        bares.append(_bare(folder, sizes))
+    median = statistics.median
+    return sum(sizes), median(fetches), median(writes), median(bares)
+
+
+def _bare(folder: str, sizes: List[int]) -> float:
+    blocks = [os.urandom(size) for size in sizes]
+    began = time.perf_counter()
+    for number, block in enumerate(blocks):
+        with open(os.path.join(folder, f"bare-{number}"), "wb") as file:
+            file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    return time.perf_counter() - began
