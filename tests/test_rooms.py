@@ -74,6 +74,7 @@ IMPORTS = {
     "symbols.alexnet": "mxnet_import symbols.layers",
     "symbols.densenet": "mxnet_import symbols.layers",
     "symbols.families": "",
+    "symbols.gluoncv_zoo": "errors mxnet_import",
     "symbols.googlenet": "mxnet_import symbols.layers",
     "symbols.inception_bn": "mxnet_import symbols.layers",
     "symbols.inception_resnet_v2": "mxnet_import symbols.layers",
@@ -140,6 +141,8 @@ NEVER_KNOWS = {
 # Libraries that only some modules may open; benchmarks may open all.
 LIBRARIES = {
     "mxnet": "mxnet_import",
+    # GluonCV's networks are opened by this name, at run time.
+    "gluoncv": "symbols.gluoncv_zoo",
     # The session notes its version.
     "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
     "data.pictures session survey",

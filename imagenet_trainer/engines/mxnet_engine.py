@@ -167,7 +167,7 @@ class MXNetEngine:
 
     def _init_optimizer(self, optimizer: Optimizer) -> None:
         # The kvstore wants values to start from; set_params brings the real ones.
-        self._module.init_params(mx.init.Zero())
+        self._module.init_params(_nought)
         words = {"wd": optimizer.weight_decay, "learning_rate": 1.0}
         if optimizer.name != "adam":
             words["momentum"] = optimizer.momentum
@@ -346,6 +346,11 @@ def _settle() -> None:
     ahead before that (measured).
     """
     mx.nd.waitall()
+
+
+def _nought(name: str, array: "mx.nd.NDArray") -> None:
+    """An initializer that, unlike MXNet's own, takes whatever name a parameter has."""
+    array[:] = 0
 
 
 def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
