@@ -38,3 +38,15 @@ class PredictSettings(DeviceSettings):
     )
     epoch: Optional[int] = option(None, "by default the newest", integer(0))
     top_k: int = option(5, "classes told for each picture", integer(1))
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """Everything that `published` takes."""
+
+    name: str = option(
+        "", "e.g. resnet-50, vgg16 or gluoncv/resnet50_v1b; without it a table of MXNet's own"
+    )
+    model_prefix: Optional[str] = option(
+        None, "the run to make; by default runs/published-NAME/model", str
+    )
