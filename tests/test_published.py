@@ -99,9 +99,11 @@ def test_every_checkpoint_is_of_a_network_at_a_size_that_it_takes(models, name):
         ("resnext-50", "bn_data_beta conv0_weight bn0_gamma stage1_unit1_sc_weight "
          "stage1_unit1_sc_bn_gamma stage4_unit3_bn3_beta fc1_bias", 3 * 53 + 2 + 2),
         ("inception-bn", "conv_1_weight bn_1_gamma conv_2_red_bias "
-         "conv_3a_double_3x3_reduce_weight bn_4e_double_3x3_1_beta conv_5b_proj_weight fc1_weight", 4 * 69 + 2),
+         "conv_3a_double_3x3_reduce_weight bn_4e_double_3x3_1_beta "
+         "conv_5b_proj_weight fc1_weight", 4 * 69 + 2),
         ("inception-7", "conv_conv2d_weight conv_4_batchnorm_gamma "
-         "mixed_tower_conv_1_conv2d_weight mixed_3_tower_conv_2_conv2d_weight mixed_8_tower_1_conv_3_batchnorm_beta "
+         "mixed_tower_conv_1_conv2d_weight mixed_3_tower_conv_2_conv2d_weight "
+         "mixed_8_tower_1_conv_3_batchnorm_beta "
          "mixed_10_tower_1_mixed_conv_1_conv2d_weight fc1_weight", 3 * 94 + 2),
         ("squeezenet1.1", "conv1_weight fire2_squeeze1x1_bias fire9_expand3x3_weight conv10_bias",
          2 * 26),

@@ -35,7 +35,7 @@ def random_parameters(symbol, image_shape):
         if name.endswith("weight"):
             spread = np.float32(math.sqrt(2 / math.prod(shape[1:])))
             return random.standard_normal(shape, np.float32) * spread
-        low, high = (0.5, 1.5) if name.endswith(("gamma", "moving_var")) else (-0.2, 0.2)
+        low, high = (0.8, 1.2) if name.endswith(("gamma", "moving_var")) else (-0.2, 0.2)
         return random.uniform(low, high, shape).astype(np.float32)
 
     return [
