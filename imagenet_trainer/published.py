@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import InputError, run_command
+from symbols.families import GLUONCV, GLUONCV_RUN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 Colours = Tuple[float, float, float]
 Arrays = Dict[str, "np.ndarray"]
 Classes = Tuple[Tuple[str, str], ...]
-GLUONCV = ("gluoncv/", "gluoncv-")
 
 _MODELS = "http://data.mxnet.io/models/"
 _RAW: Tuple[Colours, Colours] = ((0, 0, 0), (1, 1, 1))  # a bn_data layer scales
@@ -161,7 +161,7 @@ def load(name: str) -> Pretrained:
     Raises InputError for a name that is none, for a file that is not here, saying which to fetch
     and where to put it, and for one of another network.
     """
-    if name.startswith(GLUONCV):
+    if name.startswith((GLUONCV, GLUONCV_RUN)):
         return _of_gluoncv(name)
     from imagenet_trainer import params
 

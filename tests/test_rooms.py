@@ -106,7 +106,7 @@ IMPORTS = {
     "run scoring session",
     "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
     "predict": "config data.augment engines errors files flags metrics run scoring",
-    "published": "config data.manifest engines errors flags params run symbols",
+    "published": "config data.manifest engines errors flags params run symbols symbols.families",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
