@@ -6,9 +6,9 @@ from the raw words of NumPy's Philox counter, which NumPy keeps the same in all 
 arithmetic of our own, because NumPy does not promise the same for its distributions.
 
 Which rule a parameter gets follows from the end of its name, as in MXNet (`mx.init.Initializer`):
-weights are what the initializer says, biases, betas and moving means 0, gammas and moving
-variances 1. The initializers are those of MXNet's image-classification scripts with the same
-defaults as in `mx.init`.
+weights are what the initializer says, biases, betas and moving (in Gluon: running) means 0, gammas
+and such variances 1. The initializers are those of MXNet's image-classification scripts with the
+same defaults as in `mx.init`.
 """
 
 import difflib
@@ -68,9 +68,9 @@ def initial_parameters(
                 return own[0][parameter]
             stream = Stream(seed, parameter)
             return INITIALIZERS[name](shape, stream, **options).astype(np.float32)
-        if parameter.endswith(("bias", "beta", "moving_mean")):
+        if parameter.endswith(("bias", "beta", "moving_mean", "running_mean")):
             return np.zeros(shape, np.float32)
-        if parameter.endswith(("gamma", "moving_var")):
+        if parameter.endswith(("gamma", "moving_var", "running_var")):
             return np.ones(shape, np.float32)
         raise ValueError(f"{parameter}: no rule for the first values of a parameter of this name")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
 
 from imagenet_trainer.errors import InputError
-from symbols.families import ALIASES, FAMILIES, GLUONCV, GLUONCV_SIZES, HE_NORMAL, MSRA
+from symbols.families import ALIASES, FAMILIES, GLUONCV, GLUONCV_RUN, GLUONCV_SIZES, HE_NORMAL, MSRA
 
 if TYPE_CHECKING:
     import mxnet as mx
@@ -54,7 +54,7 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
     GluonCV's network of that name, which is looked up when its graph is built. Raises InputError
     for a name that is none, with the nearest; for two depths; for a depth that the family lacks.
     """
-    if network.startswith(GLUONCV):
+    if network.startswith((GLUONCV, GLUONCV_RUN)):
         return _of_gluoncv(network, num_layers)
     name, depth = _parts(network)
     family = FAMILIES[name]
@@ -106,12 +106,12 @@ def get_symbol(
 
 
 def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
-    name = network[len(GLUONCV) :].lower()
+    name = network[len(GLUONCV) :].lower()  # both prefixes are as long
     if num_layers is not None:
         raise InputError(f"--num-layers {num_layers}: {network} says its depth; leave it away")
     size = next((s for start, s in GLUONCV_SIZES.items() if name.startswith(start)), 224)
     return Network(
-        name=GLUONCV + name,
+        name=GLUONCV_RUN + name,
         family="gluoncv_zoo",
         num_layers=None,
         image_shape=(3, size, size),

@@ -100,7 +100,7 @@ ALIASES = {
 }
 
 # GluonCV's networks are not listed here: `gluoncv/NAME` is its own name for one.
-GLUONCV = "gluoncv/"
+GLUONCV, GLUONCV_RUN = "gluoncv/", "gluoncv-"  # the second names a run's folder
 # Picture sizes that GluonCV's networks were published for, by how their names begin; else 224.
 GLUONCV_SIZES = {
     "cifar_": 32, "inceptionv3": 299, "xception": 299, "nasnet": 331, "resnest101": 256,

@@ -322,3 +322,39 @@ def test_pictures_that_are_too_small_are_refused(name):
         with pytest.raises(InputError) as refused:
             symbols.get_symbol(name, 10, shape)
         assert f"{height} pixels or more" in str(refused.value)
+
+
+def test_one_logit_is_the_sigmoid_with_its_loss_and_gradient():
+    symbol = symbols.get_symbol("one-stage-cnn", 2, (3, 8, 8))
+    logit = symbol.get_internals()["fc2_output"]
+    both = mx.sym.Group([symbol, mx.sym.BlockGrad(logit)])
+    executor = both.simple_bind(mx.cpu(), data=(6, 3, 8, 8), grad_req="write")
+    shapes = {name: array.shape for name, array in executor.arg_dict.items()}
+    values, _ = first_parameters(shapes, {})
+    values["data"] = np.random.default_rng(2).uniform(-1, 1, shapes["data"]).astype(np.float32)
+    values["softmax_label"] = labels = np.array([0, 1, 1, 0, 1, 0], np.float32)
+    for name, value in values.items():
+        executor.arg_dict[name][:] = value
+    mx.random.seed(0)
+    probabilities, z = (output.asnumpy() for output in executor.forward(is_train=True))
+    executor.backward()
+    sigmoid = 1 / (1 + np.exp(-z[:, 0].astype(np.float64)))
+    np.testing.assert_allclose(probabilities, np.stack([1 - sigmoid, sigmoid], 1), atol=1e-6)
+    # d/dz of the binary cross-entropy is sigmoid(z) - y; the bias adds it up over the batch.
+    found = executor.grad_dict["fc2_bias"].asnumpy()
+    np.testing.assert_allclose(found, [(sigmoid - labels).sum()], atol=1e-5)
+    assert symbols.get_symbol("one-stage-cnn", 5, (3, 8, 8)).infer_shape(data=(1, 3, 8, 8))[1] == [
+        (1, 5)
+    ]
+
+
+def test_the_cifar_network_bounds_its_first_dense_layer():
+    symbol = symbols.get_symbol("cifar-cnn", 10, (3, 32, 32))
+    attributes = symbol.attr_dict()
+    assert {name for name in attributes if "__max_norm__" in attributes[name]} == {"fc1_weight"}
+    engine = engine_of("cifar-cnn")
+    images, labels = batch_of("cifar-cnn")
+    for _ in range(3):
+        engine.train_batch(images, labels, 1.0)  # far too much
+    weight = engine.get_params()[0]["fc1_weight"]
+    assert np.linalg.norm(weight, axis=1).max() == pytest.approx(3, abs=1e-3)

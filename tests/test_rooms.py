@@ -89,6 +89,7 @@ IMPORTS = {
     "symbols.alexnet": "mxnet_import symbols.layers",
     "symbols.densenet": "mxnet_import symbols.layers",
     "symbols.families": "",
+    "symbols.gluoncv_zoo": "errors mxnet_import",
     "symbols.googlenet": "mxnet_import symbols.layers",
     "symbols.inception_bn": "mxnet_import symbols.layers",
     "symbols.inception_resnet_v2": "mxnet_import symbols.layers",
@@ -201,6 +202,7 @@ IMPORTS = {
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
+    "published": "config data.manifest engines errors flags params run symbols symbols.families",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
@@ -256,6 +258,7 @@ NEVER_KNOWS = {
 # Libraries that only some modules may open; benchmarks may open all.
 LIBRARIES = {
     "mxnet": "mxnet_import",
+    "gluoncv": "",
     # The session notes its version.
     "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
     "data.mixup data.parallel data.pictures data.thumbnails session survey",

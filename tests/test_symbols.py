@@ -282,7 +282,7 @@ def test_dropout_is_one_half_before_the_last_convolution():
         ("mobilenetv2_0.5", None, "mobilenetv2-0.5"),
         ("vgg", 19, "vgg-19"),
         ("vgg16_bn", None, "vgg-bn-16"),
-        ("gluoncv/resnet18_v1b", None, "gluoncv/resnet18_v1b"),
+        ("gluoncv/resnet18_v1b", None, "gluoncv-resnet18_v1b"),
     ],
 )
 def test_find(network, num_layers, name):

@@ -10,6 +10,7 @@ from imagenet_trainer.config.scoring import (
     EvaluateSettings,
     ExportSettings,
     PredictSettings,
+    PublishedSettings,
     ViewSettings,
 )
 from imagenet_trainer.config.training import (
@@ -33,6 +34,7 @@ __all__ = [
     "NetworkSettings",
     "OptimizerSettings",
     "PredictSettings",
+    "PublishedSettings",
     "RunSettings",
     "ScheduleSettings",
     "TrainingDataSettings",

@@ -174,3 +174,15 @@ class ExportSettings:
     )
     batch_size: int = option(32, "pictures at a time", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: one", integer(0, 256))
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """Everything that `published` takes."""
+
+    name: str = option(
+        "", "e.g. resnet-50, vgg16 or gluoncv/resnet50_v1b; without it a table of MXNet's own"
+    )
+    model_prefix: Optional[str] = option(
+        None, "the run to make; by default runs/published-NAME/model", str
+    )

@@ -39,7 +39,7 @@ class DeviceSettings:
 class NetworkSettings:
     """Which network."""
 
-    network: str = option("resnet", "its name; a wrong one lists the others")
+    network: str = option("resnet", "its name, or gluoncv/NAME; a wrong one lists the others")
     num_layers: Optional[int] = option(
         None, "its depth, where the family has several (resnet: 50)", integer(1)
     )

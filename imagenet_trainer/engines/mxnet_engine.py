@@ -161,7 +161,7 @@ class MXNetEngine:
         self._average: Optional[MovingAverage] = None
         if training:
             # The kvstore wants values to start from; set_params brings the real ones.
-            self._module.init_params(mx.init.Zero())
+            self._module.init_params(_nought)
             batch = self.batch_size * self.world_size
             init_optimizer(self._module, self._kvstore, training.optimizer, batch)
         if training and training.average_decay:
@@ -386,6 +386,11 @@ def _settle() -> None:
     ahead before that (measured).
     """
     mx.nd.waitall()
+
+
+def _nought(name: str, array: "mx.nd.NDArray") -> None:
+    """An initializer that, unlike MXNet's own, takes whatever name a parameter has."""
+    array[:] = 0
 
 
 def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
