@@ -602,3 +602,9 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     assert json.loads(kept.read_text())["b"]["prefix"] == other
     # They were the run's own pictures for both.
     assert "sets" not in json.loads(Run(other).evaluation_path.read_text())
+
+
+@pytest.mark.parametrize("words", [["--epochs", "1"], ["--gif"]])
+def test_a_comparison_names_its_epochs_itself(prefix, capsys, words):
+    line = refusal(capsys, "--model-prefix", prefix, "--compare", "1", "2", *words)
+    assert f"{words[0]}: --compare names its two epochs itself" in line

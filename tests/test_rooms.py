@@ -96,8 +96,8 @@ IMPORTS = {
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign "
     "errors machine run",
     "results": "answers confusion data.sets data.views files numbers run",
-    "scorer": "answering answers bar config data.sets data.views engines machine results run "
-    "scoring",
+    "scorer": "answering answers bar config data.sets data.views engines machine "
+    "results run scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
