@@ -468,8 +468,7 @@ def test_another_size_is_said_aloud(prefix, scored, capsys):
     capsys.readouterr()
     assert evaluate.main(["--model-prefix", prefix, "--image-shape", "3,20,20"]) == 0
     told = capsys.readouterr()
-    assert "was trained with --image-shape 3,16,16 " in told.err
-    assert "now --image-shape 3,20,20 " in told.err
+    assert "was trained with --image-shape 3,16,16; now --image-shape 3,20,20\n" in told.err
     assert told.out.startswith("epoch 2 20x20: ")
     # The same mean again is no other one.
     assert evaluate.main(
