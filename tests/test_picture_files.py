@@ -1,9 +1,11 @@
+import os
 import threading
 
 import cv2
 import numpy as np
 import pytest
 from conftest import draw_shape
+from PIL import Image
 
 from imagenet_trainer.data import files
 from imagenet_trainer.data.augment import EvalTransform
@@ -68,6 +70,20 @@ def test_files_come_in_order_with_their_damage(tree, threads):
         EvalTransform((3, 16, 16), 18).apply(picture, None, 0, wanted)
         np.testing.assert_array_equal(part.views, wanted)
         assert part.path == one.path and part.size == picture.shape[:2]
+
+
+def test_pictures_of_odd_kinds(tmp_path):
+    grey = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    Image.fromarray(grey).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    Image.fromarray(grey).save(tmp_path / "animation.gif")
+    cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
+    for path in sorted(tmp_path.iterdir()):
+        found = files.read_picture(str(path))
+        assert found.shape == (20, 20, 3) and found.dtype == np.uint8
+        assert np.abs(found.astype(int) - grey[..., None]).max() < 12, path
+    with pytest.raises(InputError, match=r"not a file"):
+        os.mkfifo(tmp_path / "pipe")
+        files.read_picture(str(tmp_path / "pipe"))
 
 
 def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):

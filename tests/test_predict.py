@@ -160,7 +160,8 @@ def test_files_that_are_no_pictures(prefix, pictures, tmp_path, capsys):
     for data in (b"", b"these are words", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)):
         (tmp_path / "notes.jpg").write_bytes(data)
         line = refusal(capsys, *words, tmp_path / "notes.jpg")
-        assert "notes.jpg: not a picture" in line and "JPEG, PNG" in line
+        told = "not a picture" if data == b"these are words" else "damaged or cut short"
+        assert f"notes.jpg: {told if data else 'the file is empty'}" in line and "JPEG, PNG" in line
 
 
 def test_runs_and_epochs_that_are_not_there(prefix, pictures, tmp_path, monkeypatch, capsys):
@@ -208,7 +209,7 @@ def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path,
     told = capsys.readouterr()
     assert told.out == f"written: {table} (3 pictures)\n"
     lines = told.err.splitlines()
-    assert "10.png: not a picture" in lines[0] and "11.jpg: not a picture" in lines[1]
+    assert "10.png: damaged or cut short" in lines[0] and "11.jpg: not a picture" in lines[1]
     assert lines[2] == ("predict: 2 of 5 files are damaged or no pictures and were skipped")
     rows = list(csv.reader(table.read_text().splitlines()))
     assert rows[0] == ["file", "id1", "name1", "probability1", "id2", "name2", "probability2"]
@@ -238,7 +239,7 @@ def test_a_folder_of_nothing_but_damage(prefix, mixed, tmp_path, capsys):
 def test_a_submission_needs_every_picture(prefix, mixed, tmp_path, capsys):
     out = tmp_path / "submission.csv"
     words = ["--model-prefix", prefix, "--submission", out]
-    assert "10.png: not a picture" in refusal(capsys, mixed, *words)
+    assert "10.png: damaged or cut short" in refusal(capsys, mixed, *words)
     assert not out.exists()
     for name in ("10.png", "11.jpg"):
         (mixed / name).unlink()
@@ -276,3 +277,16 @@ def test_latency(prefix, pictures, capsys):
     assert [found.groups() for found in names] == [
         ("reading and decoding", "1"), ("network", "1"), ("file to classes", "1"), ("network", "4"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--clip", "0.1"], "--clip: is for --submission"),
+        (["--submission-kind", "probability"], "--submission-kind: is for --submission"),
+        (["--submission", "x.csv", "--submission-class", "dog"], "is for --submission-kind prob"),
+        (["--latency", "--csv", "x.csv"], "--csv: --latency writes no file"),
+    ],
+)
+def test_flags_that_would_do_nothing(capsys, words, told):
+    assert told in refusal(capsys, "cat.jpg", *words)

@@ -47,7 +47,7 @@ IMPORTS = {
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
-    "data.files": "data.augment data.views errors files",
+    "data.files": "data.pictures data.views errors files",
     "data.folders": "data.tars errors files",
     "data.lists": "data.folders data.tars errors files",
     "data.manifest": "data.lists errors files",

@@ -12,12 +12,12 @@ from typing import Deque, Iterator, List, Sequence, Tuple, Union
 import cv2
 import numpy as np
 
-from imagenet_trainer.data.augment import decode
+from imagenet_trainer.data.pictures import decode, read_file
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import refusal
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 """Files of a folder that are taken for pictures, in small and capital letters."""
 
 _ERRORS = 2  # OpenCV's level that keeps its warnings of damaged pictures away
@@ -79,14 +79,12 @@ def _below(folder: str) -> List[str]:
 
 
 def read_picture(path: str) -> np.ndarray:
-    """Decode a picture file, uint8 (height, width, 3) RGB; InputError when it is none."""
+    """Decode a picture file of any kind that packing takes, uint8 (height, width, 3) RGB.
+
+    InputError when it cannot be read, is none, or is not whole.
+    """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise refusal(path, error) from error
-    try:
-        return decode(data)
+        return cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB)
     except ValueError as error:
         raise InputError(f"{path}: {error}; name JPEG, PNG or other picture files") from error
 
