@@ -169,7 +169,8 @@ LIBRARIES = {
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "confusion_figure explore_figures figures report_figures report_matrix",
-    "PIL": "confusion confusion_figure data.headers data.pictures demo_pictures explore_page survey",
+    "PIL": "confusion confusion_figure data.headers data.pictures demo_pictures explore_page "
+    "survey",
     "tqdm": "data.telling explore logs scorer",
     "scipy": "class_order data.devkit intervals numbers",
     "subprocess": "mxnet_import video",
