@@ -8,7 +8,8 @@ checkpoint, so nothing has to be computed twice. 4 MB for ImageNet's 50,000 vali
 import contextlib
 import zipfile
 from dataclasses import dataclass, fields
-from typing import IO, Any, Optional
+from types import TracebackType
+from typing import IO, Optional, Type
 
 import numpy as np
 
@@ -98,12 +99,18 @@ class PredictionsFile:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         self._finished = True
 
-    def __exit__(self, *exception: Any) -> Optional[bool]:
-        if not self._finished and exception[0] is None:
-            raise ValueError(f"{self._path}: was left unfinished")
-        if exception[0] is not None:
-            self._rows.close()
-        return self._stack.__exit__(*exception)
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self._rows.close()
+        if kind is None and not self._finished:
+            unfinished = ValueError(f"{self._path}: was left unfinished")
+            self._stack.__exit__(ValueError, unfinished, None)
+            raise unfinished
+        self._stack.__exit__(kind, error, trace)
 
 
 def _member(name: str) -> zipfile.ZipInfo:

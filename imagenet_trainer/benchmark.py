@@ -1,6 +1,7 @@
-"""Measure on this machine: python -m imagenet_trainer.benchmark {loader,train,pack,picture,reading}
+"""Measure on this machine: python -m imagenet_trainer.benchmark KIND
 
-Each compares with what users have today, in one run, and prints ratios.
+KIND is loader, train, pack, picture, reading, numbers or evaluate. Those that other tools can do
+too compare with what users have today, in one run, and print ratios.
 """
 
 import sys
@@ -28,6 +29,14 @@ def measure(settings: config.BenchmarkSettings) -> None:
         from imagenet_trainer.benchmarks import reading
 
         reading.run(settings.images or 8000, settings.rounds, settings.threads)
+    elif settings.kind == "numbers":
+        from imagenet_trainer.benchmarks import evaluation
+
+        evaluation.numbers(settings.images or 50_000, settings.rounds)
+    elif settings.kind == "evaluate":
+        from imagenet_trainer.benchmarks import evaluation
+
+        evaluation.forward(settings.images or 160, settings.rounds)
     else:
         from imagenet_trainer.benchmarks import picture
 

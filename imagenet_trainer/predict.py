@@ -1,72 +1,129 @@
-"""Name what pictures show: python -m imagenet_trainer.predict cat.jpg dog.jpg"""
+"""Name what pictures show: python -m imagenet_trainer.predict cat.jpg photos/ 'more/*.png'"""
 
+import contextlib
 import sys
-from typing import List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import InputError, run_command
 
-BATCH = 16  # pictures at a time
+if TYPE_CHECKING:
+    from imagenet_trainer.data.files import Found
+    from imagenet_trainer.naming import Named, Namer
+
+Best = List[Tuple[str, str, float]]  # id, name, probability of classes, best first
 
 
-def predict(settings: config.PredictSettings) -> List[List[Tuple[str, str, float]]]:
-    """The most probable classes of each picture: (id, name, probability), best first.
+def predict(settings: config.PredictSettings) -> List[Best]:
+    """The most probable classes of each picture, best first.
 
     Raises InputError naming the first file that is not a picture.
     """
-    import numpy as np
+    namer, found = open_namer(settings)
+    return [best_of(one, namer, settings.top_k) for one in namer.names(found)]
 
-    from imagenet_trainer.data.augment import EvalTransform
-    from imagenet_trainer.engines import Devices
-    from imagenet_trainer.metrics import top_classes
+
+def open_namer(
+    settings: config.PredictSettings, at_once: Optional[int] = None
+) -> Tuple["Namer", List["Found"]]:
+    """The network, and the files that it is asked about; it takes no larger batches than files,
+    or than `at_once`.
+    """
+    from imagenet_trainer.data.files import find_pictures
+    from imagenet_trainer.naming import Namer
     from imagenet_trainer.run import Run, newest_run
-    from imagenet_trainer.scoring import open_network
 
-    pictures = [read_picture(path) for path in settings.pictures]
+    found = find_pictures(settings.pictures)
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    devices = len(settings.gpus) or settings.cpus
-    batch = -(-min(BATCH, len(pictures)) // devices) * devices  # what they can share evenly
-    where = Devices(settings.gpus, settings.cpus)
-    engine, _, checkpoint = open_network(run, settings.epoch, where, batch)
-    assert checkpoint.preprocessing is not None
-    shape = checkpoint.preprocessing.image_shape
-    transform = EvalTransform(shape, checkpoint.preprocessing.val_resize)
-    found: List[List[Tuple[str, str, float]]] = []
-    for first in range(0, len(pictures), batch):
-        part = pictures[first : first + batch]
-        images = np.empty((len(part), shape[1], shape[2], 3), np.uint8)
-        for place, picture in enumerate(part):
-            transform.apply(picture, None, place, images[place])
-        probabilities = engine.predict(images)
-        for row, best in zip(probabilities, top_classes(probabilities, settings.top_k)):
-            found.append([(*checkpoint.classes[label], float(row[label])) for label in best])
-    return found
+    return Namer(settings, run, at_once or len(found), tell), found
 
 
-def read_picture(path: str) -> "np.ndarray":  # type: ignore[name-defined]  # noqa: F821
-    """Decode a picture file; InputError when it cannot be read or is none."""
-    from imagenet_trainer.data.augment import decode
-    from imagenet_trainer.files import refusal
+def best_of(one: "Named", namer: "Namer", top_k: int) -> Best:
+    """Its most probable classes."""
+    from imagenet_trainer.metrics import top_classes
 
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise refusal(path, error) from error
-    try:
-        return decode(data)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; name JPEG, PNG or other picture files") from error
+    labels = top_classes(one.probabilities[None], top_k)[0]
+    return [(*namer.classes[label], float(one.probabilities[label])) for label in labels]
 
 
 def show(settings: config.PredictSettings) -> None:
-    """Print a paragraph for each picture."""
-    for path, classes in zip(settings.pictures, predict(settings)):
-        print(path)
-        for name, words, probability in classes:
-            # Folder names of no known meaning stand for themselves, once.
-            title = name if words == name else f"{name} {words}"
-            print(f"  {title}  {probability:.2f}")
+    """Print a paragraph for each picture, or write the files asked for."""
+    from imagenet_trainer.bar import progress
+
+    namer, found = open_namer(settings)
+    damaged: List[InputError] = []
+
+    def skip(error: InputError) -> None:
+        tell(f"skipped: {error}")
+        damaged.append(error)
+
+    with contextlib.ExitStack() as stack:
+        writers = list(opened_files(settings, namer, stack))
+        advance = stack.enter_context(progress("predict", len(found)) if writers else _no_bar())
+        # Every picture needs its row in a submission.
+        for one in namer.names(found, None if settings.submission else skip):
+            for writer in writers:
+                writer.add(one)
+            if not writers:
+                print("\n".join(paragraph(one.path, best_of(one, namer, settings.top_k))))
+            advance(1)
+        if len(damaged) == len(found):
+            raise InputError(f"none of the {len(found)} files is a picture")
+    for path in filter(None, (settings.csv, settings.submission)):
+        print(f"written: {path} ({len(found) - len(damaged)} pictures)")
+    if damaged:
+        tell(f"{len(damaged)} of {len(found)} files are damaged or no pictures and were skipped")
+
+
+def opened_files(
+    settings: config.PredictSettings, namer: "Namer", stack: contextlib.ExitStack
+) -> Iterator[Any]:
+    """What takes the answers; the files are there when the stack is closed."""
+    from imagenet_trainer.files import atomic_write
+    from imagenet_trainer.submission import Submission, Table
+
+    if settings.csv:
+        file = stack.enter_context(atomic_write(settings.csv, "w"))
+        yield Table(file, namer.classes, settings.top_k)
+    if settings.submission:
+        rows = Submission(
+            settings.submission_kind, namer.classes, settings.submission_class, settings.clip
+        )
+        file = stack.enter_context(atomic_write(settings.submission, "w"))
+        stack.push(lambda kind, *_: None if kind else rows.write(file))  # before it is closed
+        yield rows
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[Any]:
+    yield lambda more: None
+
+
+def paragraph(path: str, best: Best) -> Iterator[str]:
+    """What is printed of a picture."""
+    yield path
+    for name, words, probability in best:
+        # Folder names of no known meaning stand for themselves, once.
+        title = name if words == name else f"{name} {words}"
+        yield f"  {title}  {probability:.2f}"
+
+
+def time_answers(settings: config.PredictSettings) -> None:
+    """Print how long answers take, alone and in batches."""
+    from imagenet_trainer.latency import of_network, table
+
+    single, found = open_namer(replace(settings, batch_size=1))
+    many, _ = open_namer(settings, settings.batch_size)
+    _, high, wide = single.image_shape
+    where = "CPU" if not settings.gpus else f"GPU {','.join(map(str, settings.gpus))}"
+    times = of_network(single, many, [file.path for file in found], settings.latency_rounds)
+    print(table(f"{where}, {wide} x {high} pixels", times))
+
+
+def tell(text: str) -> None:
+    """What the user should know beside the answers."""
+    print(f"predict: {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -74,7 +131,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     settings = flags.parse(
         config.PredictSettings, argv, "predict", "Print the most probable classes of pictures."
     )
-    return run_command("predict", lambda: show(settings))
+    body = time_answers if settings.latency else show
+    return run_command("predict", lambda: body(settings))
 
 
 if __name__ == "__main__":

@@ -73,10 +73,14 @@ class Results:
     def _name(self, trained_with: Optional[Preprocessing], own: Optional[bool]) -> str:
         """'' for the default entry, a name of its own for everything else."""
         record, about = self.run.read_json(self.run.evaluation_path), self.shown.about()
+        first = record.get("about", about)
         if own is None:
-            own = same(record.get("about", about), about)
-            trained_with = trained_with or (self.shown.preprocessing if own else None)
-        name = describe(self.shown, trained_with, own)
+            own = first["fingerprint"] == about["fingerprint"]
+        bgr = trained_with is None and first["views"]["bgr"]
+        if trained_with is None:
+            known = {key: _tuple(value) for key, value in first["preprocessing"].items()}
+            trained_with = Preprocessing(**known)
+        name = describe(self.shown, Shown(self.shown.pictures, trained_with, Views(bgr=bgr)), own)
         there = record.get("sets", {}).get(name)
         if there and not same(there.get("about", {}), about):
             # Two shards of the same name, or another mean: their results must not mix.
@@ -148,21 +152,25 @@ class Results:
         return record.get("sets", {}).get(self.name, {}) if self.name else record
 
 
-def describe(shown: Shown, trained_with: Optional[Preprocessing], own: bool) -> str:
-    """A name for what a network is shown: '' for its own pictures as it was trained."""
+def describe(shown: Shown, usual: Shown, own: bool) -> str:
+    """A name for what a network is shown, from what is not as usual: '' if all is.
+
+    `own`: the pictures are the run's own.
+    """
+    how, trained, views = shown.preprocessing, usual.preprocessing, shown.views
     parts = [] if own else [_stem(shown.pictures.path)]
-    how = shown.preprocessing
-    if trained_with is not None and how.image_shape != trained_with.image_shape:
+    if how.image_shape != trained.image_shape:
         parts.append(f"{how.image_shape[1]}x{how.image_shape[2]}")
-    if trained_with is not None and how.val_resize != trained_with.val_resize:
+    if how.val_resize != trained.val_resize:
         parts.append(f"resize{how.val_resize}")
-    if trained_with is not None and (how.rgb_mean, how.rgb_std) != (
-        trained_with.rgb_mean, trained_with.rgb_std,
-    ):  # fmt: skip
-        parts.append("mean" + "_".join(f"{v:g}" for v in (*how.rgb_mean, *how.rgb_std)))
-    views = shown.views
-    parts += ["bgr"] * views.bgr + ["10crop"] * (views.crops == 10)
-    parts += ["flip"] * (views.flip and views.crops == 1)
+    for word in ("mean", "std"):
+        values = getattr(how, f"rgb_{word}")
+        if values != getattr(trained, f"rgb_{word}"):
+            parts.append(word + "_".join(f"{value:g}" for value in values))
+    if views.bgr != usual.views.bgr:
+        parts.append("bgr" if views.bgr else "rgb")
+    if views.mirrored:
+        parts.append("10crop" if views.crops == 10 else "flip")
     return "-".join(parts)
 
 
@@ -179,6 +187,10 @@ def _stem(path: str) -> str:
     """A word for file names from what --data-val says."""
     stem = re.sub(r"\.rec$", "", Path(path.split(",")[0].strip()).name)
     return re.sub(r"[^\w.]+", "_", stem).strip("_") or "pictures"
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

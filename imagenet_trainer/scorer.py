@@ -1,12 +1,12 @@
 """Scores epochs of a run on one set of pictures: what `evaluate` does between flags and files."""
 
 import contextlib
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.answering import Source, answer_set, share_of_batch
 from imagenet_trainer.answers import TOP, Answers, PredictionsFile
+from imagenet_trainer.bar import progress
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
 from imagenet_trainer.data.views import Views, ViewTransform
@@ -161,15 +161,3 @@ def open_pictures(
     known = run.read_json(run.config_path).get("data", {}).get("val")
     own = None if known is None else not settings.data_val or pictures.fingerprint == known
     return pictures, own
-
-
-@contextlib.contextmanager
-def progress(title: str, images: int) -> Iterator[Callable[[int], object]]:
-    """What to tell how many images more are done; on a terminal a bar shows it."""
-    if not sys.stderr.isatty():
-        yield lambda more: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=images, desc=title, unit="image", leave=False) as bar:
-        yield bar.update

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from imagenet_trainer import answers, metrics
-from imagenet_trainer.answers import Answers, Collector
+from imagenet_trainer.answers import Answers, Collector, PredictionsFile, predictions_key
 from imagenet_trainer.errors import InputError
 
 N, CLASSES = 37, 9
@@ -113,3 +113,43 @@ def test_arrays_that_do_not_agree(said):
 def test_a_folder_that_is_not_there(said, tmp_path):
     with pytest.raises(InputError, match=r"answers-0001\.npz: No such file"):
         collected(said, [np.arange(N)]).save(tmp_path / "nowhere" / "answers-0001.npz")
+
+
+# --- all probabilities ----------------------------------------------------------------------------
+
+
+def test_predictions_are_written_as_they_come(said, tmp_path):
+    probabilities, labels, keys = said
+    answers_of_all = collected(said, [np.arange(N)])
+    path = tmp_path / "predictions-0001.npz"
+    for batch in (10, N):
+        with PredictionsFile(path, N, CLASSES) as file:
+            for part in np.split(np.arange(N), range(batch, N, batch)):
+                file.add(part, probabilities[part], labels[part])
+            file.finish(answers_of_all)
+        with np.load(path) as found:
+            assert sorted(found.files) == ["indices", "key", "labels", "probabilities", "top"]
+            np.testing.assert_array_equal(found["probabilities"], probabilities)
+            np.testing.assert_array_equal(found["indices"], keys)
+            np.testing.assert_array_equal(found["labels"], labels)
+            np.testing.assert_array_equal(found["top"], answers_of_all.top)
+        if batch == 10:
+            first = path.read_bytes()
+    assert path.read_bytes() == first
+    assert predictions_key(path) == "abc" and predictions_key(tmp_path / "none.npz") is None
+    path.write_bytes(first[:500])
+    assert predictions_key(path) is None
+
+
+def test_predictions_appear_whole_or_not_at_all(said, tmp_path):
+    probabilities, labels, _ = said
+    with pytest.raises(KeyboardInterrupt), PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:
+        file.add(np.arange(5), probabilities[:5], labels[:5])
+        raise KeyboardInterrupt
+    with pytest.raises(ValueError, match="unfinished"), \
+         PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
+        file.add(np.arange(5), probabilities[:5], labels[:5])
+    with pytest.raises(ValueError, match="picture 5 came where 0"), \
+         PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
+        file.add(np.arange(5, 9), probabilities[5:9], labels[5:9])
+    assert list(tmp_path.iterdir()) == []

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from conftest import CLASSES, draw_shape, run, write_pictures
 from PIL import Image
+from sklearn import metrics as sk
 
 import symbols
-from imagenet_trainer import evaluate, fit
+from imagenet_trainer import answering, evaluate, fit, scorer
+from imagenet_trainer.answers import load as load_answers
 from imagenet_trainer.data import im2rec
 from imagenet_trainer.data.recordio import RecordWriter, pack_header
 from imagenet_trainer.engines import parameter_shapes
@@ -74,13 +76,14 @@ def refusal(capsys, *words):
 # --- the numbers ----------------------------------------------------------------------------------
 
 
-def probabilities_by_mxnet_alone(prefix, epoch, rec):
+def probabilities_by_mxnet_alone(prefix, epoch, rec, top=2, left=2, turn=1):
     """Float32 (n, classes) and labels (n,), with nothing of this project."""
     reader = mx.recordio.MXIndexedRecordIO(rec[:-3] + "idx", rec, "r")
     planes, labels = [], []
     for key in reader.keys:
         header, picture = mx.recordio.unpack_img(reader.read_idx(key), cv2.IMREAD_COLOR)
-        crop = picture[2:18, 2:18, ::-1].astype(np.float64)  # the centre 16 of 20; BGR to RGB
+        crop = picture[top : top + SIDE, left : left + SIDE, ::-1].astype(np.float64)  # RGB
+        crop = crop[:, ::turn]  # mirrored for -1
         planes.append(((crop - MEAN) / STD).transpose(2, 0, 1))
         labels.append(int(header.label))
     symbol, arg, aux = mx.model.load_checkpoint(prefix, epoch)
@@ -402,3 +405,215 @@ def test_the_command(prefix):
     first, *table = text.splitlines()
     assert re.fullmatch(r"epoch 2: rank-1 [\d.]+ %  rank-5 [\d.]+ %  loss [\d.]+ .*", first)
     assert "95 % interval" in table[0] and table[8].startswith("confused: ")
+
+
+# --- all probabilities, and scikit-learn on them --------------------------------------------------
+
+
+def test_saved_predictions_give_the_numbers(seven_prefix, seven, scored):
+    data = ["--data-val", seven / "val.rec", "--save-predictions", "--top-k", "2,3"]
+    _, found = scored(seven_prefix, *data, "--batch-size", 5)
+    numbers = found["1"]
+    saved = read_arrays(Run(seven_prefix).predictions_path(1))
+    p, labels = saved["probabilities"], saved["labels"]
+    assert p.shape == (23, 7) and p.dtype == np.float32
+    np.testing.assert_array_equal(saved["indices"], np.arange(23))
+    np.testing.assert_array_equal(labels, np.arange(23) ** 2 % 7)
+    for k in (1, 2, 3, 5):
+        wanted = sk.top_k_accuracy_score(labels, p, k=k, labels=np.arange(7))
+        assert numbers[f"rank{k}"] == pytest.approx(wanted)
+        assert numbers[f"rank{k}_count"] == round(23 * wanted)
+    exact = p.astype(np.float64)
+    wanted = sk.log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=np.arange(7))
+    assert numbers["loss"] == pytest.approx(wanted, rel=1e-5)
+    best = p.argmax(axis=1)
+    answers = load_answers(Run(seven_prefix).answers_path(1))
+    np.testing.assert_array_equal(
+        answers.confusion(1), sk.confusion_matrix(labels, best, labels=np.arange(7))
+    )
+    assert numbers["macro_recall"] == pytest.approx(sk.balanced_accuracy_score(labels, best))
+    with open(Run(seven_prefix).classes_path(1), newline="") as file:
+        rows = list(csv.DictReader(file))
+    recall = sk.recall_score(labels, best, labels=np.arange(7), average=None, zero_division=np.nan)
+    told = [float(row["recall"]) if row["recall"] else np.nan for row in rows]
+    np.testing.assert_allclose(told, recall, atol=1e-6)
+    assert [int(row["pictures"]) for row in rows] == np.bincount(labels, minlength=7).tolist()
+
+
+def test_predictions_asked_for_later_are_computed(prefix, scored, counted):
+    first = scored(prefix)
+    assert not Run(prefix).predictions_path(2).exists()
+    assert scored(prefix, "--save-predictions") == first
+    assert Run(prefix).predictions_path(2).exists() and counted == [2, 2]
+    assert scored(prefix, "--save-predictions") == first and counted == [2, 2]
+
+
+def test_more_ranks_need_no_network(prefix, scored, counted):
+    _, first = scored(prefix)
+    lines, found = scored(prefix, "--top-k", 2)
+    assert counted == [2] and "rank-2 " in lines[0]
+    assert found["2"]["rank2_count"] == (load_answers(Run(prefix).answers_path(2)).rank < 2).sum()
+    assert found["2"]["rank1"] == first["2"]["rank1"]
+
+
+# --- other crops, sizes, preprocessing ------------------------------------------------------------
+
+
+def test_ten_crops_have_a_name_of_their_own(prefix, packed, scored, capsys):
+    _, first = scored(prefix)
+    lines, found = scored(prefix, "--crops", 10, "--save-predictions")
+    assert lines[0].startswith("epoch 2 10crop: ") and found == first
+    # The mean of the ten, computed with MXNet alone.
+    wanted = []
+    for top, left in ((2, 2), (0, 0), (0, 4), (4, 0), (4, 4)):
+        for turn in (1, -1):
+            p, _ = probabilities_by_mxnet_alone(prefix, 2, str(packed / "val.rec"), top, left, turn)
+            wanted.append(p.astype(np.float64))
+    saved = read_arrays(Run(prefix).predictions_path(2, "10crop"))["probabilities"]
+    np.testing.assert_allclose(saved, np.mean(wanted, axis=0), rtol=1e-4, atol=1e-7)
+    scored(prefix, "--flip", "--save-predictions")
+    saved = read_arrays(Run(prefix).predictions_path(2, "flip"))["probabilities"]
+    np.testing.assert_allclose(saved, np.mean(wanted[:2], axis=0), rtol=1e-4, atol=1e-7)
+    sets = json.loads(Run(prefix).evaluation_path.read_text())["sets"]
+    assert sorted(sets) == ["10crop", "flip"]
+
+
+def test_another_size_is_said_aloud(prefix, scored, capsys):
+    scored(prefix)
+    capsys.readouterr()
+    assert evaluate.main(["--model-prefix", prefix, "--image-shape", "3,20,20"]) == 0
+    told = capsys.readouterr()
+    assert "was trained with --image-shape 3,16,16 " in told.err
+    assert "now --image-shape 3,20,20 " in told.err
+    assert told.out.startswith("epoch 2 20x20: ")
+    # The same mean again is no other one.
+    assert evaluate.main(
+        ["--model-prefix", prefix, "--rgb-mean", ",".join(map(str, MEAN))]
+    ) == 0  # fmt: skip
+    told = capsys.readouterr()
+    assert told.err == "" and told.out.startswith("epoch 2: ")
+
+
+def test_ten_crops_without_room(prefix, capsys):
+    words = ["--model-prefix", prefix, "--crops", "10", "--val-resize", "16"]
+    assert evaluate.main(words) == 0
+    assert "the same crop in all corners; --val-resize makes room" in capsys.readouterr().err
+
+
+def test_pictures_of_the_same_file_name_do_not_mix(prefix, packed, tmp_path, scored):
+    scored(prefix, "--data-val", packed / "train.rec")
+    pictures, pack = str(tmp_path / "pictures"), str(tmp_path / "train")
+    write_pictures(tmp_path / "pictures", 1)
+    assert im2rec.main(["--list", "--recursive", pack, pictures]) == 0
+    assert im2rec.main([pack, pictures, "--encoding", ".png"]) == 0
+    other, _ = scored(prefix, "--data-val", tmp_path / "train.rec")
+    name = re.match(r"epoch 2 (train-[0-9a-f]{6}): .*\(3 pictures\)", other[0])[1]
+    sets = json.loads(Run(prefix).evaluation_path.read_text())["sets"]
+    assert {key: one["epochs"]["2"]["images"] for key, one in sets.items()} == {
+        "train": 60,
+        name: 3,
+    }
+    assert scored(prefix, "--data-val", tmp_path / "train.rec")[0] == other
+
+
+# --- several epochs decode once -------------------------------------------------------------------
+
+
+def test_pictures_are_decoded_once_or_it_is_said(prefix, capsys, monkeypatch):
+    passes, real = [], answering.evaluation_batches
+
+    def counted_batches(*words, **more):
+        passes.append(1)
+        return real(*words, **more)
+
+    monkeypatch.setattr(answering, "evaluation_batches", counted_batches)
+    words = ["--model-prefix", prefix, "--epochs", "all"]
+    assert evaluate.main(words) == 0
+    assert "decoding once for 2 epochs" in capsys.readouterr().err and len(passes) == 1
+    kept = Run(prefix).evaluation_path.read_text()
+    Run(prefix).evaluation_path.unlink()
+    monkeypatch.setattr(scorer, "free_memory", lambda: 10_000)
+    assert evaluate.main(words) == 0
+    told = capsys.readouterr().err
+    assert "decoding for every epoch" in told and "--cache-memory 0.5 of the free" in told
+    assert len(passes) == 3 and Run(prefix).evaluation_path.read_text() == kept
+    Run(prefix).evaluation_path.unlink()
+    assert evaluate.main([*words, "--cache-memory", "0"]) == 0
+    assert len(passes) == 5 and Run(prefix).evaluation_path.read_text() == kept
+
+
+# --- checkpoints of other programs ----------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(prefix, tmp_path):
+    """The run's second epoch as another program leaves it: logits, its own names, BGR."""
+    symbol, arg, aux = mx.model.load_checkpoint(prefix, 2)
+    logits = symbol.get_internals()["fc1_output"](data=mx.sym.Variable("picture"))
+    # The same network for the other order of colours: nothing before its first convolution
+    # tells channels apart but the parameters.
+    for name in ("bn_data_gamma", "bn_data_beta"):
+        arg[name] = arg[name][::-1]
+    for name in ("bn_data_moving_mean", "bn_data_moving_var"):
+        aux[name] = aux[name][::-1]
+    arg["conv0_weight"] = arg["conv0_weight"][:, ::-1]
+    arg["stray_weight"] = mx.nd.zeros((3,))
+    (tmp_path / "other").mkdir()
+    mx.model.save_checkpoint(str(tmp_path / "other" / "net"), 0, logits, arg, aux)
+    return str(tmp_path / "other" / "net")
+
+
+def test_a_network_of_another_program(prefix, foreign, packed, scored, capsys):
+    _, wanted = scored(prefix, "--epochs", "2")
+    words = [
+        "--model-prefix", foreign, "--data-val", str(packed / "val.rec"), "--val-resize", "20",
+        "--rgb-mean", ",".join(map(str, MEAN)), "--rgb-std", ",".join(map(str, STD)), "--bgr",
+        "--image-shape", f"3,{SIDE},{SIDE}", "--batch-size", "4",
+    ]  # fmt: skip
+    capsys.readouterr()
+    assert evaluate.main(words) == 0
+    told = capsys.readouterr()
+    assert "ends in FullyConnected: a softmax is put on it" in told.err
+    assert "'picture' takes the pictures" in told.err
+    assert "pictures are prepared with --image-shape 3,16,16 --rgb-mean 120,110,100" in told.err
+    found = json.loads(Run(foreign).evaluation_path.read_text())["epochs"]["0"]
+    assert found["rank1_count"] == wanted["2"]["rank1_count"]
+    assert found["loss"] == pytest.approx(wanted["2"]["loss"], rel=1e-4)
+    np.testing.assert_array_equal(
+        read_arrays(Run(foreign).confusion_path(0, ".npz"))["matrix"], matrix_of(prefix, 2)
+    )
+    # What came first is the default; others have names.
+    for more, name in ((["--flip"], "flip"), (["--data-val", packed / "train.rec"], "train")):
+        assert evaluate.main([*words, *map(str, more)]) == 0
+        assert capsys.readouterr().out.startswith(f"epoch 0 {name}: ")
+
+
+def test_a_network_of_another_program_needs_its_mean(foreign, packed, capsys):
+    line = refusal(capsys, "--model-prefix", foreign, "--data-val", packed / "val.rec")
+    assert "net-0000.params: has no .npz beside it" in line and "--rgb-mean" in line
+
+
+# --- two networks ---------------------------------------------------------------------------------
+
+
+def test_two_epochs_compared(prefix, capsys, scored):
+    assert evaluate.main(["--model-prefix", prefix, "--compare", "1", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{prefix} epoch 1: ") and "epoch 2: " in lines[1]
+    assert lines[2].startswith("rank-1: ") and "95 % interval" in lines[2]
+    result = json.loads((Run(prefix).folder / "comparison-0001-0002.json").read_text())
+    _, found = scored(prefix, "--epochs", "all")
+    assert result["rank1"] == [found["1"]["rank1"], found["2"]["rank1"]]
+    assert result["difference"] == pytest.approx(found["2"]["rank1"] - found["1"]["rank1"])
+
+
+def test_two_runs_compared(prefix, tmp_path, capsys):
+    shutil.copytree(Run(prefix).folder, tmp_path / "again")
+    other = str(tmp_path / "again" / "model")
+    assert evaluate.main(["--compare", f"{prefix},1", other]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{prefix} epoch 1: ") and lines[1].startswith(f"{other} epoch 2: ")
+    (kept,) = Run(prefix).folder.glob("comparison-0001-*again_model-0002.json")
+    assert json.loads(kept.read_text())["b"]["prefix"] == other
+    # They were the run's own pictures for both.
+    assert "sets" not in json.loads(Run(other).evaluation_path.read_text())

@@ -1,4 +1,6 @@
+import csv
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -74,13 +76,11 @@ def test_lines_of_the_command(prefix, pictures, capsys):
     assert lines[1:6] == wanted
 
 
-def test_a_folder_name_of_no_known_meaning_stands_once(monkeypatch, capsys):
-    found = [[("ankle-boot", "ankle-boot", 0.954), ("n02123045", "tabby, tabby cat", 0.406)]]
-    monkeypatch.setattr(predict, "predict", lambda settings: found)
-    predict.show(PredictSettings(pictures=("boot.png",)))
-    assert capsys.readouterr().out == (
-        "boot.png\n  ankle-boot  0.95\n  n02123045 tabby, tabby cat  0.41\n"
-    )
+def test_a_folder_name_of_no_known_meaning_stands_once():
+    best = [("ankle-boot", "ankle-boot", 0.954), ("n02123045", "tabby, tabby cat", 0.406)]
+    assert list(predict.paragraph("boot.png", best)) == [
+        "boot.png", "  ankle-boot  0.95", "  n02123045 tabby, tabby cat  0.41",
+    ]  # fmt: skip
 
 
 def test_the_best_come_first(prefix, pictures):
@@ -112,7 +112,7 @@ def test_probabilities_are_those_of_evaluation(prefix, pictures, tmp_path):
 
 
 def test_a_picture_is_the_same_alone_and_among_others(prefix, pictures):
-    assert PICTURES > predict.BATCH
+    assert PredictSettings().batch_size < PICTURES
     together = predicted(prefix, pictures)
     for place in (0, PICTURES - 1):
         alone = predicted(prefix, [pictures[place]])[0]
@@ -160,7 +160,8 @@ def test_files_that_are_no_pictures(prefix, pictures, tmp_path, capsys):
     for data in (b"", b"these are words", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)):
         (tmp_path / "notes.jpg").write_bytes(data)
         line = refusal(capsys, *words, tmp_path / "notes.jpg")
-        assert "notes.jpg: not a picture" in line and "JPEG, PNG" in line
+        told = "not a picture" if data == b"these are words" else "damaged or cut short"
+        assert f"notes.jpg: {told if data else 'the file is empty'}" in line and "JPEG, PNG" in line
 
 
 def test_runs_and_epochs_that_are_not_there(prefix, pictures, tmp_path, monkeypatch, capsys):
@@ -175,3 +176,104 @@ def test_runs_and_epochs_that_are_not_there(prefix, pictures, tmp_path, monkeypa
 def test_the_command_says_it_in_one_line(tmp_path):
     result = run("-m", "imagenet_trainer.predict", "cat.jpg", cwd=tmp_path, check=None)
     one_line_error(result, "predict: error: cat.jpg: No such file")
+
+
+# --- many files -----------------------------------------------------------------------------------
+
+
+def test_folders_and_patterns(prefix, pictures, capsys):
+    folder = pictures[0].rpartition("/")[0]
+    wanted = predicted(prefix, pictures)
+    assert predicted(prefix, [folder]) == wanted
+    found = predicted(prefix, [f"{folder}/0*.png", f"{folder}/1*.png"], batch_size=7)
+    assert [best[0][0] for best in found] == [best[0][0] for best in wanted]
+
+
+@pytest.fixture
+def mixed(pictures, tmp_path):
+    """A folder of three pictures and two damaged ones."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for number in range(3):
+        shutil.copy(pictures[number], folder / f"{number}.png")
+    data = (folder / "1.png").read_bytes()
+    (folder / "10.png").write_bytes(data[: len(data) // 3])
+    (folder / "11.jpg").write_bytes(b"words")
+    return folder
+
+
+def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path, capsys):
+    table = tmp_path / "answers.csv"
+    words = ["--model-prefix", prefix, "--csv", table, "--top-k", 2, "--data-nthreads", 3]
+    assert predict.main([str(word) for word in [mixed, *words]]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"written: {table} (3 pictures)\n"
+    lines = told.err.splitlines()
+    assert "10.png: damaged or cut short" in lines[0] and "11.jpg: not a picture" in lines[1]
+    assert lines[2] == ("predict: 2 of 5 files are damaged or no pictures and were skipped")
+    rows = list(csv.reader(table.read_text().splitlines()))
+    assert rows[0] == ["file", "id1", "name1", "probability1", "id2", "name2", "probability2"]
+    assert [row[0] for row in rows[1:]] == [str(mixed / f"{number}.png") for number in range(3)]
+    for row, best in zip(rows[1:], predicted(prefix, [str(mixed / f"{n}.png") for n in range(3)])):
+        assert row[1:3] == list(best[0][:2])
+        assert float(row[3]) == pytest.approx(best[0][2], abs=1e-6)
+
+
+def test_a_damaged_file_that_was_named_is_an_error(prefix, mixed, tmp_path, capsys):
+    table = tmp_path / "answers.csv"
+    line = refusal(capsys, mixed / "0.png", mixed / "11.jpg", "--model-prefix", prefix,
+                   "--csv", table)  # fmt: skip
+    assert "11.jpg: not a picture" in line and not table.exists()
+
+
+def test_a_folder_of_nothing_but_damage(prefix, mixed, tmp_path, capsys):
+    for number in range(3):
+        (mixed / f"{number}.png").unlink()
+    table = tmp_path / "answers.csv"
+    words = [str(mixed), "--model-prefix", prefix, "--csv", str(table)]
+    assert predict.main(words) == 2
+    assert "none of the 2 files is a picture" in capsys.readouterr().err
+    assert not table.exists()
+
+
+def test_a_submission_needs_every_picture(prefix, mixed, tmp_path, capsys):
+    out = tmp_path / "submission.csv"
+    words = ["--model-prefix", prefix, "--submission", out]
+    assert "10.png: damaged or cut short" in refusal(capsys, mixed, *words)
+    assert not out.exists()
+    for name in ("10.png", "11.jpg"):
+        (mixed / name).unlink()
+    assert predict.main([str(mixed), *map(str, words)]) == 0
+    rows = out.read_text().splitlines()
+    assert rows[0] == "id,label" and [row.split(",")[0] for row in rows[1:]] == ["0", "1", "2"]
+    best = [row[0][0] for row in predicted(prefix, [str(mixed / f"{n}.png") for n in range(3)])]
+    assert [row.split(",")[1] for row in rows[1:]] == best
+
+
+def test_urls_are_refused(prefix, capsys):
+    line = refusal(capsys, "https://example.org/cat.jpg", "--model-prefix", prefix)
+    assert "https://example.org/cat.jpg: is a URL; download" in line
+
+
+def test_a_picture_and_its_mirror_image(prefix, tmp_path):
+    picture = draw_shape("cross", 3, 18)  # the size that nothing is resized to
+    for name, turn in (("a", 1), ("b", -1)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture[:, ::turn])
+    both = predicted(prefix, [str(tmp_path / "a.png"), str(tmp_path / "b.png")], top_k=1000)
+    first, second = ({name: p for name, _, p in best} for best in both)
+    (best,) = predicted(prefix, [str(tmp_path / "a.png")], top_k=1000, flip=True)
+    for name, _, p in best:
+        assert p == pytest.approx((first[name] + second[name]) / 2, rel=1e-3, abs=1e-7)
+
+
+def test_latency(prefix, pictures, capsys):
+    words = ["--model-prefix", prefix, "--latency", "--latency-rounds", "3", "--batch-size", "4"]
+    assert predict.main([*pictures[:2], *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "CPU, 16 x 16 pixels; 3 calls each, milliseconds"
+    names = [
+        re.match(r"(\D+?) +(\d+) +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$", line) for line in lines[2:]
+    ]
+    assert [found.groups() for found in names] == [
+        ("reading and decoding", "1"), ("network", "1"), ("file to classes", "1"), ("network", "4"),
+    ]  # fmt: skip

@@ -24,6 +24,7 @@ IMPORTS = {
     "params": "errors files",
     "interrupts": "",
     "machine": "",
+    "bar": "",
     "mxnet_import": "errors machine",
     "assets": "",
     # Pure functions of numbers and arrays.
@@ -38,6 +39,7 @@ IMPORTS = {
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
+    "data.files": "data.pictures data.views errors files",
     "data.folders": "data.tars errors files",
     "data.lists": "data.folders data.tars errors files",
     "data.manifest": "data.lists errors files",
@@ -111,7 +113,11 @@ IMPORTS = {
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign "
     "errors machine run",
     "results": "answers confusion data.sets data.views files meaning numbers run",
-    "scorer": "answering answers config data.sets data.views engines machine results run scoring",
+    "scorer": "answering answers bar config data.sets data.views engines machine results run "
+    "scoring",
+    "naming": "answering config data.files data.views engines errors run scoring",
+    "latency": "data.files naming",
+    "submission": "errors metrics naming",
     "comparison": "answers errors intervals run scorer",
     "reporting": "data.thumbnails files report scorer",
     "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
@@ -122,17 +128,18 @@ IMPORTS = {
     "fit": "benchmarks.train config data.loader engines errors flags interrupts logs metrics "
     "run scoring session",
     "evaluate": "comparison config errors flags numbers presenting run scorer",
-    "predict": "config data.augment engines errors files flags metrics run scoring",
+    "predict": "bar config data.files errors files flags latency metrics naming run submission",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading "
-    "benchmarks.train config errors flags",
+    "benchmark": "benchmarks.evaluation benchmarks.loader benchmarks.pack benchmarks.picture "
+    "benchmarks.reading benchmarks.train config errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.evaluation": "*",
     "benchmarks.loader": "*",
     "benchmarks.made_up": "*",
     "benchmarks.pack": "*",
@@ -164,14 +171,14 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
-    "data.pictures data.thumbnails session survey",
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
+    "data.packing data.pictures data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "confusion_figure explore_figures figures report_figures report_matrix",
     "PIL": "confusion confusion_figure data.headers data.pictures demo_pictures explore_page "
     "survey",
-    "tqdm": "data.telling explore logs scorer",
+    "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit intervals numbers",
     "subprocess": "mxnet_import video",
 }

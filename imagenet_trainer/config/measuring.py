@@ -16,12 +16,13 @@ class BenchmarkSettings:
     kind: str = option(
         "",
         "what to measure",
-        choices=("loader", "train", "pack", "picture", "reading"),
+        choices=("loader", "train", "pack", "picture", "reading", "numbers", "evaluate"),
         positional="one",
     )
     images: Optional[int] = option(
         None,
-        "pictures; by default 1000, 2000 for pack, 160 for train, 8000 for reading",
+        "pictures; by default 1000, 2000 for pack, 160 for train and evaluate, 8000 for reading, "
+        "50000 for numbers",
         integer(64, 100_000),
     )
     rounds: int = option(5, "counted rounds; medians are printed", integer(1))

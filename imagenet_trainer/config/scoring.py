@@ -90,9 +90,33 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
 class PredictSettings(ViewSettings, DeviceSettings):
     """Everything that `predict` takes."""
 
-    pictures: Tuple[str, ...] = option((), "picture files", positional="many")
+    pictures: Tuple[str, ...] = option(
+        (), "picture files, folders, or patterns in quotes", positional="many"
+    )
     model_prefix: Optional[str] = option(
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
     )
     epoch: Optional[int] = option(None, "by default the newest", integer(0))
     top_k: int = option(5, "classes told for each picture", integer(1))
+    batch_size: int = option(16, "pictures at a time; answers do not depend on it", integer(1))
+    data_nthreads: int = option(0, "decoding threads; 0: as fit chooses", integer(0, 256))
+    csv: str = option(
+        "", "write the most probable classes into this table instead of printing", metavar="FILE"
+    )
+    submission: str = option("", "write a file for Kaggle, a row a picture", metavar="FILE")
+    submission_kind: str = option(
+        "label",
+        "label: id,label with the class; probability: id,label with the probability of one class; "
+        "probabilities: id and a column a class; imagenet: ImageId,PredictionString",
+        choices=("label", "probability", "probabilities", "imagenet"),
+    )
+    submission_class: str = option(
+        "", "of kind probability: which class; by default the second of two", metavar="NAME"
+    )
+    clip: float = option(
+        0.0, "keep probabilities of a submission between this and 1 - this", number(0, 0.5)
+    )
+    latency: bool = option(
+        False, "print how long an answer takes, for one picture and for --batch-size"
+    )
+    latency_rounds: int = option(100, "calls that are timed", integer(1))

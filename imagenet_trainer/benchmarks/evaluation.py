@@ -1,0 +1,113 @@
+"""Evaluation: from 50,000 answers to all numbers, and a whole evaluation against its bare forward.
+
+`numbers` needs no network: the probabilities are made up. `forward` packs photographs, and asks
+ResNet-50 about them on the CPU: once the same batch over and over, once the pictures of the shard
+with everything that `evaluate` does, and once more with the pictures in memory.
+"""
+
+import statistics
+import tempfile
+import time
+from typing import Dict, List, Tuple
+
+import numpy as np
+
+import symbols
+from imagenet_trainer.answering import Source, answer_set
+from imagenet_trainer.answers import Answers, Collector
+from imagenet_trainer.benchmarks.train import pack_photographs
+from imagenet_trainer.confusion import draw, write_png
+from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_set
+from imagenet_trainer.data.views import ViewTransform
+from imagenet_trainer.engines import Devices, Engine, open_engine, parameter_shapes
+from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.numbers import class_rows, class_table, estimates
+from imagenet_trainer.scoring import loader_threads
+
+_BATCH, _LAYERS, _SIDE = 16, 50, 224
+_IMAGES = 50_000  # of ImageNet's validation set
+
+
+def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
+    """Seconds from probabilities (images, 1000) to everything that is told of a network."""
+    probabilities, labels = made_up(images)
+    seconds: Dict[str, List[float]] = {}
+    for _ in range(rounds):
+        began = time.perf_counter()
+        collector = Collector(np.arange(images), IMAGENET_CLASSES)
+        for first in range(0, images, 64):
+            part = np.arange(first, min(first + 64, images))
+            collector.add(part, probabilities[part[0] : part[-1] + 1], labels[part])
+        answers = collector.whole()
+        began = _note(seconds, "ranks and best classes", began)
+        matrix = answers.confusion()
+        began = _note(seconds, "top-5 confusion matrix", began)
+        estimates(answers)
+        began = _note(seconds, "numbers with intervals", began)
+        class_rows(class_table(answers), [("", "")] * IMAGENET_CLASSES)
+        began = _note(seconds, "table of classes", began)
+        _keep(answers, matrix)
+        _note(seconds, "files and picture", began)
+    print(f"{images:,} answers of {IMAGENET_CLASSES:,} classes, median of {rounds}")
+    for name, times in seconds.items():
+        print(f"{name:<28}{statistics.median(times):8.2f} s")
+    print(f"{'all':<28}{statistics.median(map(sum, zip(*seconds.values()))):8.2f} s (aim 5)")
+
+
+def made_up(images: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 (images, 1000), right for about half of the labels int64 (images,)."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, IMAGENET_CLASSES, images)
+    found = rng.random((images, IMAGENET_CLASSES), np.float32) ** 8
+    found[np.arange(images), labels] += 2 * rng.random(images, np.float32)
+    return found / found.sum(axis=1, keepdims=True), labels
+
+
+def _keep(answers: Answers, matrix: np.ndarray) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        answers.save(f"{folder}/answers.npz")
+        write_png(f"{folder}/confusion.png", draw(matrix))
+
+
+def _note(seconds: Dict[str, List[float]], name: str, began: float) -> float:
+    now = time.perf_counter()
+    seconds.setdefault(name, []).append(now - began)
+    return now
+
+
+def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int = _SIDE) -> None:
+    """Images per second of the forward pass alone, and of a whole evaluation."""
+    engine = _engine(layers, side)
+    speeds: Dict[str, List[float]] = {"forward alone": [], "evaluate": [], "from memory": []}
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = open_set("--data-val", pack_photographs(folder, images), "", IMAGENET_CLASSES)
+        threads, nice = loader_threads(0, False)
+        transform = ViewTransform((3, side, side))
+        kept = Source(pictures, transform, _BATCH, threads, nice, keep=True)
+        (batch, *_) = [views.copy() for _, views, _ in kept][:1]  # also fills the memory
+        engine.predict(batch)
+        for turn in range(rounds):
+            began = time.perf_counter()
+            for first in range(0, images, _BATCH):
+                engine.predict(batch[: images - first])
+            speeds["forward alone"].append(images / (time.perf_counter() - began))
+            for name in ("evaluate", "from memory"):
+                began = time.perf_counter()
+                source = Source(pictures, transform, _BATCH, threads, nice)
+                answers = answer_set(engine, source if name == "evaluate" else kept, 5)
+                answers.confusion()
+                speeds[name].append(images / (time.perf_counter() - began))
+            told = ", ".join(f"{name} {all_[-1]:.2f}" for name, all_ in speeds.items())
+            print(f"round {turn + 1}, images/s: {told}", flush=True)
+    for name in ("evaluate", "from memory"):
+        both = zip(speeds[name], speeds["forward alone"])
+        share = statistics.median(ours / bare for ours, bare in both)
+        print(f"{name}: {100 * share:.1f} % of the bare forward speed (aim 95)")
+
+
+def _engine(layers: int, side: int) -> Engine:
+    shape = (3, side, side)
+    symbol = symbols.get_symbol("resnet", IMAGENET_CLASSES, shape, layers)
+    engine = open_engine(symbol, Devices(), (_BATCH, side, side, 3), (0, 0, 0), (1, 1, 1))
+    engine.set_params(*initial_parameters(*parameter_shapes(symbol, shape), "xavier", 0))
+    return engine
