@@ -8,6 +8,7 @@ from PIL import Image
 
 from imagenet_trainer import confusion, numbers
 from imagenet_trainer.answers import Collector
+from imagenet_trainer.class_order import ORDERS
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.errors import InputError
@@ -15,6 +16,7 @@ from imagenet_trainer.meaning import meaning_of
 from imagenet_trainer.presenting import present, refuse_early
 from imagenet_trainer.run import Preprocessing, Run
 from imagenet_trainer.scorer import Scored
+from imagenet_trainer.video import KINDS
 
 KNOWN = (("n01440764", "tench"), ("n02099601", "golden retriever"), ("n03930630", "pickup"))
 
@@ -125,6 +127,12 @@ def test_other_pictures_have_a_report_of_their_own(scorer, pictures):
     list(present(settings_of(report=True), scorer, [scored_of(pictures, 3, name="train")]))
     assert "report-train.html" in names(scorer)
     assert "confusion-0003-train.figure.png" in names(scorer)
+
+
+def test_the_flags_offer_what_there_is():
+    fields = {field.name: field.metadata for field in dataclasses.fields(EvaluateSettings)}
+    assert fields["order"]["choices"] == ORDERS
+    assert fields["video"]["choices"] == ("", *KINDS)
 
 
 def test_what_cannot_be_drawn_is_refused_before_scoring(monkeypatch, pictures):
