@@ -144,12 +144,6 @@ def taxonomy_of(ids: Sequence[str]) -> Optional[Taxonomy]:
     return Taxonomy(tuple(paths), np.array(places), group)
 
 
-def group_sizes(taxonomy: Taxonomy) -> Dict[str, int]:
-    """Classes in each group that has any, in the order of GROUPS."""
-    counts = np.bincount(taxonomy.group, minlength=len(GROUPS)).tolist()
-    return {group.name: count for group, count in zip(GROUPS, counts) if count}
-
-
 @cache
 def _outline() -> Dict[str, Tuple[int, Tuple[str, ...]]]:
     """The line and the path of every class, by id; classes are the leaves of the outline."""

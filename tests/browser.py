@@ -1,6 +1,8 @@
 """Headless Chromium for tests, driven through chromedriver by the WebDriver protocol alone.
 
 https://www.w3.org/TR/webdriver2/ is JSON over HTTP, so the standard library is enough.
+`python tests/browser.py PAGE.html PICTURE.png SELECTOR [HEIGHT [SCRIPT]]` takes a picture of a
+page from an element on, after a script; the documentation's are made so.
 """
 
 import base64
@@ -8,9 +10,12 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 MISSING = next(
     (f"{name} is not installed" for name in ("chromium", "chromedriver") if not shutil.which(name)),
@@ -136,3 +141,14 @@ def _free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def main(page, picture, selector="body", height="900", script=""):
+    with tempfile.TemporaryDirectory() as folder, Browser(folder, 1200, int(height)) as browser:
+        browser.open(Path(page))
+        browser.script(f"document.querySelector(arguments[0]).scrollIntoView(); {script}", selector)
+        Path(picture).write_bytes(browser.screenshot())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -84,5 +84,5 @@ def test_spans_of_imagenets_order():
 def test_spans_of_wordnets_order_are_all_groups():
     order = class_order("wordnet", np.zeros((1000, 1000)), WHOLE)
     found = spans(order, WHOLE, 1)
-    assert [span.name for span in found] == [g for g in WHOLE.groups]
+    assert [span.name for span in found] == list(WHOLE.groups)
     assert found[0].first == 0 and found[-1].end == 1000

@@ -385,6 +385,21 @@ def test_a_damaged_list_of_numbers(prefix, capsys):
     assert "evaluation.json: is damaged" in refusal(capsys, "--model-prefix", prefix)
 
 
+def test_pictures_and_report_from_the_command_line(prefix, scored):
+    lines, found = scored(prefix, "--epochs", "all", "--gif", "--order", "cluster", "--report")
+    folder = Run(prefix).folder
+    assert lines[-1] == f"written: {folder / 'report.html'}"
+    for name in ("confusion-0001.cluster.figure.png", "confusion-0002.cluster.png",
+                 "confusion.cluster.gif", "report.html"):  # fmt: skip
+        assert (folder / name).stat().st_size > 100, name
+    assert "meaning" not in found["2"] and len(found["2"]["confused_pairs"]) <= 3
+
+
+def test_an_order_that_the_classes_do_not_have(prefix, capsys):
+    line = refusal(capsys, "--model-prefix", prefix, "--order", "wordnet")
+    assert "--order wordnet: class circle is none of ImageNet's 1,000" in line
+
+
 def test_the_command(prefix):
     text = run("-m", "imagenet_trainer.evaluate", "--model-prefix", prefix).stdout
     first, *table = text.splitlines()

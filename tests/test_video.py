@@ -34,7 +34,7 @@ def test_a_video_shows_the_pictures_of_the_gif(tmp_path, kind):
 
 def test_ffmpeg_that_is_not_there(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(InputError, match="--video mp4: needs ffmpeg.*apt-get install ffmpeg"):
+    with pytest.raises(InputError, match=r"--video mp4: needs ffmpeg.*apt-get install ffmpeg"):
         video.check_ffmpeg("mp4")
 
 

@@ -22,7 +22,7 @@ say python -m imagenet_trainer.fit --network resnet --num-layers 20 --image-shap
     --data-train demo/data/train.rec --data-val demo/data/val.rec --model-prefix $run \
     --batch-size 32 --num-epochs 12 --lr 0.05 --lr-step-epochs 8,11 \
     --random-resized-crop 0 --random-crop 1 --pad-size 2
-say python -m imagenet_trainer.evaluate --model-prefix $run --epochs all --gif
+say python -m imagenet_trainer.evaluate --model-prefix $run --epochs all --gif --report
 say python -m imagenet_trainer.predict --model-prefix $run \
     demo/pictures/val/ankle-boot/0900.png demo/pictures/val/dress/0300.png \
     demo/pictures/val/bag/0800.png
@@ -30,3 +30,4 @@ say python -m imagenet_trainer.predict --model-prefix $run \
 echo
 echo "The confusion matrix of each epoch: demo/runs/resnet-20/confusion-0001.png ... confusion-0012.png"
 echo "All epochs in one moving picture:   demo/runs/resnet-20/confusion.gif"
+echo "Everything about the network:       demo/runs/resnet-20/report.html"

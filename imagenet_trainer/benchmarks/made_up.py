@@ -5,8 +5,6 @@ set, 50,000 pictures of 1,000 classes, and errors of the kind that real networks
 near each other in WordNet's tree are taken for each other.
 """
 
-from typing import Tuple
-
 import numpy as np
 
 from imagenet_trainer.answers import Answers, Collector
@@ -49,8 +47,3 @@ def made_up_answers(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> 
         places = label * per_class + np.arange(per_class)
         collector.add(places, probabilities, labels)
     return collector.whole()
-
-
-def made_up_epochs(count: int, seed: int = 0) -> Tuple[Answers, ...]:
-    """Answers after each of so many epochs."""
-    return tuple(made_up_answers(epoch / count, seed) for epoch in range(1, count + 1))

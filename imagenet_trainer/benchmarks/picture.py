@@ -3,6 +3,7 @@
 The answers are made up (`made_up`): 50,000 pictures, five predictions each, thirty epochs.
 """
 
+import functools
 import importlib
 import os
 import shutil
@@ -10,7 +11,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from imagenet_trainer import confusion, files
 from imagenet_trainer.answers import Answers
@@ -58,25 +59,20 @@ def _pictures(answers: Answers, folder: Path) -> Iterable[Row]:
     )
     bare = folder / "confusion-made-up.png"
     yield from _repeated("PNG", lambda: confusion.write_png(bare, confusion.draw(matrix)), bare)
-    orders: Dict = {}
-    for order in ORDERS:
-        seconds = _seconds(lambda: orders.update({order: class_order(order, matrix, taxonomy)}))
-        yield f"order {order}", seconds, None
     rank1, rank5 = ((answers.rank < k).mean() for k in (1, 5))
+    title = f"made-up answers: {matrix.sum():,} top-5 predictions of {len(answers):,} pictures"
+    subtitle = f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
     for order in ORDERS:
+        seconds = _seconds(functools.partial(class_order, order, matrix, taxonomy))
+        yield f"order {order}", seconds, None
+        sides = Sides(short_names(classes), class_order(order, matrix, taxonomy), taxonomy)
         path = folder / f"confusion-made-up.{order}.figure.png"
-        sides = Sides(short_names(classes), orders[order], taxonomy)
+        draw = functools.partial(_draw_figure, path, matrix, sides, title, subtitle)
+        yield from _repeated(f"PNG with axes, {order}", draw, path)
 
-        def figure() -> None:
-            path.write_bytes(
-                draw_figure(
-                    matrix, sides,
-                    f"made-up answers: {matrix.sum():,} top-5 predictions of {len(answers):,} "
-                    "pictures", f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %",
-                )
-            )  # fmt: skip
 
-        yield from _repeated(f"PNG with axes, {order}", figure, path)
+def _draw_figure(path: Path, *what: Any) -> None:
+    path.write_bytes(draw_figure(*what))
 
 
 def _films(epochs: List[Answers], folder: Path) -> Iterable[Row]:
@@ -89,7 +85,7 @@ def _films(epochs: List[Answers], folder: Path) -> Iterable[Row]:
     yield f"GIF of {len(frames)} frames", seconds, gif
     for kind in KINDS if shutil.which("ffmpeg") else ():
         path = gif.with_suffix(f".{kind}")
-        seconds = _seconds(lambda: draw_video(path, frames, kind))
+        seconds = _seconds(functools.partial(draw_video, path, frames, kind))
         yield f"{kind} of {len(frames)} frames", seconds, path
 
 
