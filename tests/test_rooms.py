@@ -78,10 +78,12 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine engines.mxnet_workers engines.workers errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets "
-    "engines.workers errors machine mxnet_import",
+    "engines.loss_scale": "errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.optimizers "
+    "engines.precision engines.targets engines.workers errors mxnet_import",
     "engines.mxnet_workers": "errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
+    "engines.precision": "errors machine mxnet_import",
     "engines.targets": "engines errors mxnet_import",
     "engines.workers": "errors",
     # What a run leaves: files, lines, pictures.
