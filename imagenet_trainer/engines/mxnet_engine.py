@@ -89,6 +89,12 @@ class MXNetEngine:
         contexts = _contexts(gpus, devices.cpus)
         if kv_store == "nccl" and not gpus:
             raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
+        if devices.compression_threshold is not None and kv_store.startswith("dist"):
+            # MXNet compresses everything that goes to its servers, and only float32.
+            raise InputError(
+                f"--gc-type 2bit: would falsify the counts and statistics that --kv-store "
+                f"{kv_store} adds up beside the gradients; leave it away"
+            )
         if devices.compression_threshold is not None and not gpus:
             # Measured: segmentation faults a few dozen updates later.
             raise InputError(
