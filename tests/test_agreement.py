@@ -12,6 +12,7 @@ class OneEngine:
     def __init__(self, workers):
         self.rank, self.world_size = workers.rank, workers.world_size
         self.sum_over_workers = workers.sum
+        self.in_step = True
 
 
 def test_a_signal_to_one_stops_all_after_the_same_update():

@@ -112,6 +112,20 @@ def test_two_workers_do_what_one_does_and_their_number_may_change(packed, tmp_pa
             np.testing.assert_allclose(*both, rtol=1e-5)  # of all workers together
 
 
+def test_one_asynchronous_worker_does_what_the_plain_one_does(packed, tmp_path):
+    # Its servers make the updates: rate, momentum and decay have to be there too.
+    rec, script = str(packed / "train.rec"), str(ROOT / "tests" / "train_shard.py")
+    train_shard.train("device", rec, 0, 6, "", str(tmp_path / "plain.npz"))
+    words = ["python", script, "dist_async", rec, 0, 6, "none", tmp_path / "server.npz"]
+    launched = Launched(("-n", "1", "-s", "2"), words)
+    assert launched.end() == 0, launched.told
+    with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "server.npz") as server:
+        assert {n for n in server.files if n.startswith("state")} == {"state/updates"}
+        for name in {n for n in server.files if n not in ("state/updates", "counts")}:
+            np.testing.assert_allclose(server[name], plain[name], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(server["counts"], plain["counts"], rtol=1e-5)
+
+
 def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straight, tmp_path):
     prefix = tmp_path / "model"
     command = fit_command(packed, prefix, "--checkpoint-minutes", 1e-9)
