@@ -233,7 +233,9 @@ def test_namespaces_as_separate_machines(packed, straight, tmp_path, namespaces)
     command = fit_command(packed, prefix, "--checkpoint-minutes", 1e-9)
     launched = Launched(flags, command, before=("ip", "netns", "exec", namespaces[0]))
     launched.until(r"Node\[0\] Epoch.1. Batch .3-")
-    assert re.search(r"2 workers, 2 servers by ssh; scheduler at 10\.77\.0\.1:", launched.told)
+    assert re.search(
+        r"2 workers and 2 servers by ssh, the scheduler at 10\.77\.0\.1:", launched.told
+    )
     assert re.search(r"^\[worker 1 10\.77\.0\.3\] .*Node\[1\]", launched.told, re.M)
     inside = ip("netns", "pids", namespaces[2]).split()
     servers = [n for n in launched.members("launch.serving") if str(n) in inside]

@@ -103,8 +103,7 @@ IMPORTS = {
     # Command lines.
     "launch": "",
     "launch.addresses": "errors",
-    "launch.main": "config.launching errors flags launch.addresses launch.plan "
-    "launch.supervise",
+    "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
     "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
