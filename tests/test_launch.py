@@ -181,6 +181,37 @@ def test_a_mistake_is_told_and_not_tried_again(packed, tmp_path):
     assert "fit: error: --batch-size 9" in launched.told and "multiple of 2" in launched.told
 
 
+# --- a stand-in for mpirun ------------------------------------------------------------------------
+
+_MPIRUN = """#!{python}
+import os, signal, subprocess, sys
+words = sys.argv[1:]
+count = int(words[words.index("-n") + 1])
+ranks = [
+    subprocess.Popen(words[words.index("env"):], env={{**os.environ, "PMIX_RANK": str(rank)}})
+    for rank in range(count)
+]
+for number in (signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: [rank.send_signal(number) for rank in ranks])
+sys.exit(max([rank.wait() for rank in ranks]))
+"""
+
+
+@pytest.mark.slow
+def test_one_command_that_starts_all(packed, tmp_path, monkeypatch):
+    (tmp_path / "mpirun").write_text(_MPIRUN.format(python=sys.executable))
+    (tmp_path / "mpirun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    prefix = tmp_path / "run" / "model"
+    launched = Launched((*TWO, "--launcher", "mpi"), fit_command(packed, prefix))
+    launched.until(r"^\[worker 1\] .*Node\[1\] Epoch.1. Batch .2-")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.end() == 143, launched.told
+    assert launched.nobody_is_left()
+    assert len(re.findall("Stopped after update", launched.told)) == 2
+    assert (prefix.parent / "model-last.npz").exists()
+
+
 # --- namespaces of the network as separate machines -----------------------------------------------
 
 # Stands for ssh: its host is an address of 10.77.0.0/24, its last word goes to a shell there.
