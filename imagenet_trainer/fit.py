@@ -64,7 +64,7 @@ def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> N
             if not stopping:
                 with session.parameters_to_score():
                     scores = validate(session, stopping)
-                stopping.reach()
+                stopping.reach(now=True)
             if stopping:
                 save(session, None, progress, stopping, watch)
                 watch.interrupted(progress, stopping.signals.signal or 0)

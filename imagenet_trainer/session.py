@@ -179,6 +179,11 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
             "evaluate --epochs all and its --gif need those that go, so score them before"
         )
     notes += scaling_in_words(settings)
+    if not workers.in_step:
+        notes.append(
+            "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
+            "can have; a continued run begins with fresh momentum, and no two runs are the same"
+        )
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
@@ -245,10 +250,6 @@ def first_parameters(
 
 def completed(settings: FitSettings) -> FitSettings:
     """What the flags mean together; InputError for what this version cannot do."""
-    if settings.dtype == "float16":
-        raise InputError(
-            "--dtype float16: is not there in this version; leave it away, or take bfloat16 on CPUs"
-        )
     settings = effective(settings)
     if settings.use_imagenet_data_augmentation and settings.rgb_std == (1.0, 1.0, 1.0):
         settings = replace(settings, rgb_std=IMAGENET_STD)
@@ -340,7 +341,7 @@ def _check_equal(
     flags = {
         field.name: config["settings"][field.name]
         for field in fields(FitSettings)
-        if not field.metadata["free"] or field.name in ("num_epochs", "load_epoch")
+        if not field.metadata["free"] or field.name in ("num_epochs", "load_epoch", "disp_batches")
     }
     check_equal(flags, workers, "has other flags than worker 0; start all with one command")
     check_equal(

@@ -7,9 +7,9 @@ from imagenet_trainer.engines import (
     NonFiniteLossError,
     Optimizer,
     Training,
-    mxnet_engine,
     open_engine,
     parameter_shapes,
+    precision,
 )
 from imagenet_trainer.engines.mxnet_engine import normalised
 from imagenet_trainer.errors import InputError
@@ -225,7 +225,7 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly(batches):
 
 
 def test_bfloat16_where_it_cannot_be(monkeypatch):
-    monkeypatch.setattr(mxnet_engine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     with pytest.raises(InputError, match="--dtype bfloat16: this CPU has no instructions"):
         engine_of(network(), dtype="bfloat16")
 
@@ -296,6 +296,8 @@ def test_devices_that_are_not_there():
         engine_of(symbol, 2, kv_store="nccl")
     with pytest.raises(InputError, match="--gc-type 2bit"):
         engine_of(symbol, 2, compression_threshold=0.5)
+    with pytest.raises(InputError, match=r"--gc-type 2bit: would falsify .* --kv-store dist_sync"):
+        engine_of(symbol, 2, kv_store="dist_sync", compression_threshold=0.5)
     with pytest.raises(InputError, match="--gpus 97: "):
         open_engine(symbol, Devices((97,)), (BATCH, SIDE, SIDE, 3), MEAN, STD)
 

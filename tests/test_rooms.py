@@ -104,13 +104,17 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.choice engines.mxnet_engine engines.mxnet_workers engines.torch_engine "
     "engines.torch_workers engines.workers errors mxnet_import",
+    "engines.async_updates": "engines.optimizers mxnet_import",
     "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.max_norm engines.mxnet_monitor "
-    "engines.optimizers engines.targets engines.workers errors machine mxnet_import",
+    "engines.loss_scale": "errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.max_norm "
+    "engines.mxnet_monitor engines.mxnet_workers engines.optimizers engines.precision "
+    "engines.targets engines.workers errors mxnet_import",
     "engines.mxnet_monitor": "mxnet_import",
-    "engines.mxnet_workers": "errors mxnet_import",
+    "engines.mxnet_workers": "engines.async_updates errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
+    "engines.precision": "errors machine mxnet_import",
     "engines.targets": "engines errors mxnet_import",
     "engines.workers": "errors",
     "engines.choice": "engines errors mxnet_import",
@@ -193,7 +197,7 @@ IMPORTS = {
     "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
-    "launch.serving": "cuda_wheels errors",
+    "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
     "launch.supervise": "launch.plan",
     # Command lines.
     "fit": "agreement benchmarks.train config data.loader data.mixup data.sets engines "

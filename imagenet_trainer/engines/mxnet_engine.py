@@ -15,14 +15,17 @@ from imagenet_trainer.engines import (
     Training,
 )
 from imagenet_trainer.engines.average import MovingAverage
+from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
 from imagenet_trainer.engines.max_norm import max_norms, shorten
 from imagenet_trainer.engines.mxnet_monitor import TensorMonitor
+from imagenet_trainer.engines.mxnet_workers import AsyncWorkers
 from imagenet_trainer.engines.optimizers import (
     frozen,
     init_optimizer,
     optimizer_state,
     set_optimizer_state,
 )
+from imagenet_trainer.engines.precision import in_16_bits
 from imagenet_trainer.engines.targets import (
     LABEL,
     MIX_LABEL,
@@ -33,8 +36,9 @@ from imagenet_trainer.engines.targets import (
 )
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.machine import has_bfloat16
-from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
+from imagenet_trainer.mxnet_import import check_gpus, mx
+
+_LOG = logging.getLogger("imagenet_trainer")
 
 
 def normalised(
@@ -51,40 +55,6 @@ def normalised(
     return symbol(data=planes)
 
 
-def converted_to_bfloat16(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
-    """MXNet's conversion; where it fails, with Concat in float32.
-
-    MXNet lets a Concat take whatever type comes, and then cannot convert a network that joins a
-    convolution's bfloat16 with the float32 of a scaled residual (Inception-ResNet).
-    """
-    amp = mixed_precision()
-    try:
-        return amp.convert_symbol(symbol, target_dtype="bfloat16")
-    except mx.base.MXNetError:
-        in_float32 = [*amp.lists.symbol_bf16.FP32_FUNCS, "Concat"]
-        return amp.convert_symbol(symbol, target_dtype="bfloat16", fp32_ops=in_float32)
-
-
-def in_bfloat16(symbol: "mx.sym.Symbol", gpus: Sequence[int]) -> "mx.sym.Symbol":
-    """Casts around the operators that gain by bfloat16; parameters stay float32.
-
-    Raises InputError for GPUs and for CPUs without bfloat16 instructions.
-    """
-    if gpus:
-        raise InputError("--dtype bfloat16: is for CPUs in this version; leave it away with --gpus")
-    if not has_bfloat16():
-        raise InputError(
-            "--dtype bfloat16: this CPU has no instructions for it (avx512_bf16 or amx_bf16), it "
-            "would be slower than float32; leave it away"
-        )
-    converted = converted_to_bfloat16(symbol)
-    nodes = converted.get_internals()
-    for name in (*converted.list_arguments(), *converted.list_auxiliary_states()):
-        if name != "data":
-            nodes[name]._set_attr(__dtype__="0")  # float32, which the casts leave open
-    return converted
-
-
 class MXNetEngine:
     """One symbol on some devices: trains it, asks it, gives and takes its parameters.
 
@@ -93,8 +63,8 @@ class MXNetEngine:
     symbol
         network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
     devices
-        where it runs. In bfloat16, on CPUs that have instructions for it, parameters, statistics
-        and optimizer state stay float32.
+        where it runs. In bfloat16 (CPUs that have instructions for it) and float16 (GPUs)
+        parameters, statistics and optimizer state stay float32; with float16 the loss is scaled.
     batch_shape
         (n, h, w, 3): the batch over all devices of all workers, split evenly over the workers and
         over the devices of each.
@@ -123,6 +93,12 @@ class MXNetEngine:
         contexts = _contexts(gpus, devices.cpus)
         if kv_store == "nccl" and not gpus:
             raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
+        if devices.compression_threshold is not None and kv_store.startswith("dist"):
+            # MXNet compresses everything that goes to its servers, and only float32.
+            raise InputError(
+                f"--gc-type 2bit: would falsify the counts and statistics that --kv-store "
+                f"{kv_store} adds up beside the gradients; leave it away"
+            )
         if devices.compression_threshold is not None and not gpus:
             # Measured: segmentation faults a few dozen updates later.
             raise InputError(
@@ -130,6 +106,10 @@ class MXNetEngine:
                 "contexts; use it with --gpus, or leave it away"
             )
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
+        self.in_step = workers.in_step
+        self._async = workers if isinstance(workers, AsyncWorkers) else None
+        if self._async and devices.dtype == "float16":
+            raise InputError("--dtype float16: needs workers in step; use --kv-store dist_sync")
         self._accumulate = training.accumulate if training else 1
         _check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
         batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
@@ -142,13 +122,15 @@ class MXNetEngine:
         self.stage_seconds: Optional[Dict[str, float]] = None
         self._stage_began = 0.0
         self._max_norms = max_norms(symbol)
+        self._scale = LossScale() if training and devices.dtype == "float16" else None
         _, height, width, _ = batch_shape
         self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
+        self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)
-        self._symbol = normalised(symbol, mean, std)
-        if devices.dtype == "bfloat16":
-            self._symbol = in_bfloat16(self._symbol, gpus)
+        self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
+        if devices.dtype != "float32":
+            self._symbol = in_16_bits(self._symbol, devices.dtype, gpus)
         self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
@@ -162,8 +144,12 @@ class MXNetEngine:
         if training:
             # The kvstore wants values to start from; set_params brings the real ones.
             self._module.init_params(_nought)
-            batch = self.batch_size * self.world_size
+            # In step an update is made of all gradients, otherwise of one worker's.
+            batch = self.batch_size * (self.world_size if self.in_step else 1)
+            first_key = self._async.keys if self._async else 0
             init_optimizer(self._module, self._kvstore, training.optimizer, batch)
+            if self._async:
+                self._async.hand_over(self._module, first_key)
         if training and training.average_decay:
             names = self._module._exec_group.param_names
             self._average = MovingAverage(training.average_decay, names)
@@ -174,7 +160,7 @@ class MXNetEngine:
         compression = {"type": "2bit", "threshold": self._compression}
         module = mx.mod.Module(
             self._symbol,
-            label_names=self._targets.inputs,
+            label_names=self._inputs,
             context=self._contexts,
             fixed_param_names=self._frozen,
             logger=logging.getLogger("mxnet"),
@@ -183,8 +169,7 @@ class MXNetEngine:
         module.bind(
             data_shapes=[mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
             label_shapes=[
-                mx.io.DataDesc(name, self._batch_shape[:1], layout="N")
-                for name in self._targets.inputs
+                mx.io.DataDesc(name, self._batch_shape[:1], layout="N") for name in self._inputs
             ],
             for_training=self._optimizer is not None,
             grad_req="write" if self._accumulate == 1 else "add",
@@ -211,6 +196,8 @@ class MXNetEngine:
         inputs = {LABEL: labels}
         if mix is not None:
             inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        if self._scale:
+            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
         counts: List[mx.nd.NDArray] = []
         self._end_stage("")
         for part in range(self._accumulate):
@@ -228,15 +215,20 @@ class MXNetEngine:
         if self._monitor:
             self._monitor.end_forward(self._updates)
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
-        hits = self._workers.sum(np.array([len(labels), *hits]))
+        hits = np.array([len(labels), *hits])
+        if self.in_step:
+            hits = self._workers.sum(hits)
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
         self._end_stage("metric")
         self._module._optimizer.lr = learning_rate
-        self._module.update()
-        shorten(self._executors(), self._max_norms)
-        if self._average:
-            self._average.update(self._executors())
+        if self._async:
+            self._async.set_rate(learning_rate)
+        if self._may_update():
+            self._module.update()
+            shorten(self._executors(), self._max_norms)
+            if self._average:
+                self._average.update(self._executors())
         self._end_stage("update")
         if self._monitor:
             self._monitor.end_update(self._updates)
@@ -253,6 +245,27 @@ class MXNetEngine:
                 self.stage_seconds[name] = before + now - self._stage_began
             self._stage_began = now
 
+    def _may_update(self) -> bool:
+        """Whether the gradients are finite for all workers, where a scaled loss may spoil them.
+
+        Prepares the update, or says that it is skipped. Raises NonFiniteLossError where it is not
+        the scale that spoils them.
+        """
+        if self._scale is None:
+            return True
+        overflowed = bool(self._workers.sum(np.array([not all_finite(self._module)]))[0])
+        if overflowed and self._scale.is_smallest:
+            raise NonFiniteLossError(self._updates)
+        batch = self.batch_size * self.world_size
+        self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
+        self._scale.follow(overflowed)
+        if overflowed and self.rank == 0:
+            _LOG.info(
+                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
+                "is scaled by %g now", self._updates, self._scale.skipped, self._scale.value,
+            )  # fmt: skip
+        return not overflowed
+
     def _seed_network(self, part: int) -> None:
         where = f"{self._seed}/{self._updates}"
         if part or self.rank:
@@ -267,7 +280,7 @@ class MXNetEngine:
         here = slice(part * size, (part + 1) * size)
         return mx.io.DataBatch(
             [mx.nd.array(images[here], dtype=np.uint8)],
-            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._targets.inputs],
+            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._inputs],
         )
 
     def _clear_gradients(self) -> None:
@@ -287,7 +300,8 @@ class MXNetEngine:
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
-        images, rank1, rank5, loss = self._counts
+        counts = self._counts if self.in_step else self._workers.sum(self._counts)
+        images, rank1, rank5, loss = counts
         self._counts = np.zeros(4)
         return int(images), int(rank1), int(rank5), float(loss)
 
@@ -302,7 +316,7 @@ class MXNetEngine:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         count, size = len(images), self._batch_shape[0]
-        inputs = {name: np.zeros(size, np.float32) for name in self._targets.inputs}
+        inputs = {name: np.zeros(size, np.float32) for name in self._inputs}
         _settle()
         self._has_answered = True
         answers = []
@@ -321,6 +335,9 @@ class MXNetEngine:
     def get_params(self) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states by MXNet's names; of all devices the average."""
         _settle()
+        if self._async:
+            self._async.read(self._module)
+            self._module._params_dirty = True
         arg, aux = (_to_numpy(arrays) for arrays in self._module.get_params())
         # The parameters are the same for all workers, the statistics are not.
         return arg, average_of([aux], self._workers)
@@ -333,6 +350,8 @@ class MXNetEngine:
             # computed from the parameters of its first batch; only binding anew forgets them.
             self._module, self._has_answered = self._bound_module(), False
         self._module.set_params(_to_mxnet(arg), _to_mxnet(aux), force_init=True)
+        if self._async:
+            self._async.write(self._module)
 
     def get_state(self) -> Arrays:
         """What, beside the parameters, the next update depends on.
@@ -340,7 +359,7 @@ class MXNetEngine:
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
         been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
         which get_params averages, devices counted over all workers, those of rank 0 first; the
-        moving averages, see Training.
+        moving averages, see Training; in float16 `loss_scale`.
         """
         _settle()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
@@ -352,6 +371,8 @@ class MXNetEngine:
             for device, statistics in enumerate(everywhere):
                 for name, value in statistics.items():
                     state[f"statistics:{device}:{name}"] = value
+        if self._scale:
+            state.update(self._scale.state())
         return {**state, **(self._average.state(self._workers) if self._average else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -361,7 +382,10 @@ class MXNetEngine:
         """
         assert self._optimizer
         self._updates = int(state["updates"])
-        set_optimizer_state(self._module, self._optimizer, state, self._updates)
+        if self._scale:
+            self._scale.set_state(state)
+        made = self._updates - (self._scale.skipped if self._scale else 0)
+        set_optimizer_state(self._module, self._optimizer, state, made)
         self._set_statistics(state)
         if self._average:
             self._average.set_state(state, self._executors(), self._workers)
