@@ -1,4 +1,4 @@
-"""Measure on this machine: python -m imagenet_trainer.benchmark {loader,train,pack,picture,reading}
+"""Measure on this machine: python -m imagenet_trainer.benchmark KIND; --help lists the kinds.
 
 Each compares with what users have today, in one run, and prints ratios.
 """
@@ -28,6 +28,13 @@ def measure(settings: config.BenchmarkSettings) -> None:
         from imagenet_trainer.benchmarks import reading
 
         reading.run(settings.images or 8000, settings.rounds, settings.threads)
+    elif settings.kind == "gpu":
+        from imagenet_trainer.engines.choice import check_torch
+
+        check_torch()
+        from imagenet_trainer.benchmarks import gpu
+
+        gpu.run(settings.tiny)
     else:
         from imagenet_trainer.benchmarks import picture
 

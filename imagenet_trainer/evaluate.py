@@ -34,7 +34,10 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     epochs = chosen_epochs(run, settings.epochs)
     engine, symbol, checkpoint = open_network(
-        run, epochs[0], Devices(settings.gpus, settings.cpus), settings.batch_size
+        run,
+        epochs[0],
+        Devices(settings.gpus, settings.cpus, engine=settings.engine),
+        settings.batch_size,
     )
     pictures = open_pictures(settings, run, checkpoint)
     held = epochs[0]  # whose parameters the engine has

@@ -163,14 +163,24 @@ def history_row(session: "Session", progress: "Progress", scores: "Scores") -> D
     }
 
 
-def train(settings: config.FitSettings) -> int:
-    """Open everything, train, and return the exit code."""
+def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) -> int:
+    """Open everything, train, and return the exit code.
+
+    Where PyTorch drives several devices, `argv` are the words that each of its processes gets.
+    """
     from imagenet_trainer.agreement import Agreement
-    from imagenet_trainer.engines import NonFiniteLossError
+    from imagenet_trainer.engines import DeviceMemoryError, NonFiniteLossError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
+    from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
+    if not settings.test_io and processes_of(settings) > 1:
+        return start_each(processes_of(settings), argv)
+    if settings.find_batch:
+        from imagenet_trainer.benchmarks.batch import tell_largest
+
+        return tell_largest(settings)
     if settings.test_io or settings.benchmark:
         from imagenet_trainer.benchmarks import train as speed
 
@@ -194,6 +204,10 @@ def train(settings: config.FitSettings) -> int:
                     "made and the last checkpoint is kept; use a lower --lr or more "
                     "--warmup-epochs, and another --model-prefix"
                 ) from None
+            except DeviceMemoryError as error:
+                from imagenet_trainer.benchmarks.batch import told_with_measure
+
+                raise InputError(told_with_measure(session, error)) from None
         return interrupts.exit_code
 
 
@@ -213,7 +227,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         "fit",
         "Train a network on packed pictures; run again to continue.",
     )
-    return run_command("fit", lambda: train(settings))
+    return run_command("fit", lambda: train(settings, sys.argv[1:] if argv is None else argv))
 
 
 def call(values: Mapping[str, Any]) -> Dict[str, Any]:

@@ -27,7 +27,7 @@ def predict(settings: config.PredictSettings) -> List[List[Tuple[str, str, float
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     devices = len(settings.gpus) or settings.cpus
     batch = -(-min(BATCH, len(pictures)) // devices) * devices  # what they can share evenly
-    where = Devices(settings.gpus, settings.cpus)
+    where = Devices(settings.gpus, settings.cpus, engine=settings.engine)
     engine, _, checkpoint = open_network(run, settings.epoch, where, batch)
     assert checkpoint.preprocessing is not None
     shape = checkpoint.preprocessing.image_shape

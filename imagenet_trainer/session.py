@@ -28,6 +28,7 @@ from imagenet_trainer.engines import (
     open_engine,
     parameter_shapes,
 )
+from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import flag_of
@@ -148,6 +149,9 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    engine_name, why = choose_engine(devices_of(settings))
+    if engine_name == "torch":
+        notes.append(f"engine: PyTorch ({why})")
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
@@ -171,6 +175,8 @@ def devices_of(settings: FitSettings) -> Devices:
         settings.dtype,
         settings.kv_store,
         settings.gc_threshold if settings.gc_type == "2bit" else None,
+        settings.engine,
+        settings.compile,
     )
 
 
@@ -209,7 +215,7 @@ def first_parameters(
 
 def completed(settings: FitSettings) -> FitSettings:
     """What the flags mean together; InputError for what this version cannot do."""
-    if settings.dtype == "float16":
+    if settings.dtype == "float16" and choose_engine(devices_of(settings)).engine == "mxnet":
         raise InputError(
             "--dtype float16: is not there in this version; leave it away, or take bfloat16 on CPUs"
         )
@@ -334,6 +340,7 @@ def _configuration(
         },
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "workers": workers,
+        "engine": choose_engine(devices_of(settings)).engine,
     }
 
 
@@ -342,7 +349,8 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
     before = run.read_json(run.config_path)
     if not before:
         return []
-    before = {"workers": 1, **before}  # which the first version did not write
+    # Which the first version did not write.
+    before = {"workers": 1, "engine": "mxnet", **before}
     if not before.keys() >= config.keys():
         raise InputError(f"{run.config_path}: is another program's; choose another --model-prefix")
     if not run.own_checkpoints():
@@ -365,7 +373,7 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
         )
     return [
         f"{what} was {before[what]} and is {config[what]}: the run goes on, but not to the last bit"
-        for what in ("omp_num_threads", "versions", "workers")
+        for what in ("omp_num_threads", "versions", "workers", "engine")
         if before[what] != config[what]
     ]
 

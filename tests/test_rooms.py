@@ -101,7 +101,7 @@ IMPORTS = {
     "engines.torch_operators": "",
     "engines.torch_optimizers": "engines engines.torch_graph",
     "engines.torch_step": "engines engines.torch_graph",
-    "engines.torch_workers": "engines engines.torch_devices engines.workers errors",
+    "engines.torch_workers": "engines engines.choice engines.torch_devices engines.workers errors",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -113,35 +113,40 @@ IMPORTS = {
     # Where the rooms meet.
     "scoring": "data.augment data.loader data.sets engines errors machine run",
     "agreement": "engines interrupts",
-    "session": "config data.augment data.order data.sets engines engines.workers errors flags "
-    "initializers mxnet_import run schedule symbols",
+    "session": "config data.augment data.order data.sets engines engines.choice "
+    "engines.workers errors flags initializers mxnet_import run schedule symbols",
     # Command lines.
     "launch": "",
     "launch.addresses": "errors",
-    "launch.main": "config.launching errors flags launch.addresses launch.plan "
-    "launch.supervise",
+    "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise "
+    "launch.torchrun",
+    "launch.torchrun": "machine",
+    "processes": "config engines.choice errors launch.torchrun session",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
     "launch.supervise": "launch.plan",
-    "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
-    "interrupts library logs metrics run scoring session",
+    "fit": "agreement benchmarks.batch benchmarks.train config data.loader engines "
+    "engines.workers errors flags interrupts library logs metrics processes run scoring session",
     "evaluate": "config confusion data.sets engines errors files flags library metrics run scoring",
     "predict": "config data.augment engines errors files flags library metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading "
-    "benchmarks.train config errors flags",
+    "benchmark": "benchmarks.gpu benchmarks.loader benchmarks.pack benchmarks.picture "
+    "benchmarks.reading benchmarks.train config engines.choice errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.batch": "*",
+    "benchmarks.gpu": "*",
     "benchmarks.loader": "*",
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
     "benchmarks.pictures": "*",
+    "benchmarks.plain": "*",
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
@@ -179,7 +184,7 @@ LIBRARIES = {
     "onnxruntime": "onnx_file",
     "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine "
     "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators "
-    "engines.torch_optimizers engines.torch_step engines.torch_workers",
+    "engines.torch_optimizers engines.torch_step engines.torch_workers launch.torchrun",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }

@@ -22,6 +22,7 @@ from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
 from imagenet_trainer.engines import join_workers
+from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.metrics import Scores
@@ -96,14 +97,17 @@ def run(images: int = 160, rounds: int = 3) -> None:
     OpenMP threads.
     """
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
-    speeds: Dict[str, List[float]] = {name: [] for name in (*dtypes, _MXNET)}
+    # PyTorch beside MXNet where it is installed, so that one can see which suits this CPU.
+    others = [f"torch {dtype}" for dtype in dtypes] if has_torch() else []
+    speeds: Dict[str, List[float]] = {name: [] for name in (*dtypes, *others, _MXNET)}
     waits: List[float] = []
     with tempfile.TemporaryDirectory() as folder:
         rec = _pack(folder, images)
         for turn in range(rounds):
-            for dtype in dtypes:
-                speed, waited = _fit(folder, rec, dtype, turn)
-                speeds[dtype].append(speed)
+            for name in (*dtypes, *others):
+                engine, dtype = name.split() if " " in name else ("mxnet", name)
+                speed, waited = _fit(folder, rec, dtype, turn, engine)
+                speeds[name].append(speed)
                 waits.append(waited)
             speeds[_MXNET].append(_plain(folder, rec))
             told = ", ".join(f"{name} {all_[-1]:.2f}" for name, all_ in speeds.items())
@@ -111,6 +115,10 @@ def run(images: int = 160, rounds: int = 3) -> None:
     slow = statistics.median(speeds[_MXNET])
     for dtype in dtypes:
         print(f"fit --dtype {dtype}: {statistics.median(speeds[dtype]) / slow:.2f} times {_MXNET}")
+    for name in others:
+        engine, dtype = name.split()
+        both = statistics.median(a / b for a, b in zip(speeds[name], speeds[dtype]))
+        print(f"fit --engine {engine} --dtype {dtype}: {both:.2f} times --engine mxnet")
     if len(dtypes) > 1:
         both = statistics.median(a / b for a, b in zip(speeds["bfloat16"], speeds["float32"]))
         print(f"bfloat16: {both:.2f} times float32 (aim 1.35)")
@@ -129,14 +137,14 @@ def _pack(folder: str, count: int) -> str:
     return f"{prefix}.rec"
 
 
-def _fit(folder: str, rec: str, dtype: str, turn: int) -> Tuple[float, float]:
+def _fit(folder: str, rec: str, dtype: str, turn: int, engine: str) -> Tuple[float, float]:
     """Images per second and share of waiting of the second epoch."""
-    run_folder = os.path.join(folder, f"{dtype}-{turn}")
+    run_folder = os.path.join(folder, f"{engine}-{dtype}-{turn}")
     command = [
         sys.executable, "-m", "imagenet_trainer.fit", "--network", "resnet",
         "--num-layers", str(_LAYERS), "--batch-size", str(_BATCH), "--num-epochs", "2",
         "--data-train", rec, "--data-val", rec, "--lr", "0.01", "--dtype", dtype,
-        "--model-prefix", os.path.join(run_folder, "model"),
+        "--engine", engine, "--model-prefix", os.path.join(run_folder, "model"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env=_environment())
     with open(os.path.join(run_folder, "history.csv"), newline="") as file:

@@ -126,9 +126,7 @@ class TorchEngine:
         moves = any(value.requires_grad for value in step.parameters())
         if self.world_size > 1 and moves:
             on_gpu = [self._device] if self._device.type == "cuda" else None
-            step = DistributedDataParallel(
-                step, device_ids=on_gpu, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            step = DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True)
             self._no_sync = step.no_sync
         # Captured as CUDA graphs where nothing between forward and backward needs the host; the
         # memory that they share cannot hold gradients that are still added to.

@@ -19,11 +19,11 @@ class Head(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         super().__init__()
-        self.mean: Tensor
-        self.std: Tensor
-        for name, value in (("mean", mean), ("std", std)):
-            planes = torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
-            self.register_buffer(name, planes)
+        # No buffers, which DistributedDataParallel would send round before every forward.
+        self.mean, self.std = (
+            torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+            for value in (mean, std)
+        )
         self._is_plain = not any(mean) and all(deviation == 1 for deviation in std)
 
     def forward(self, images: Tensor) -> Tensor:
