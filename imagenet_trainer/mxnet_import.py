@@ -11,9 +11,6 @@ MXNet 1.9.1 is its last release. Around its import this module
 - turns what can go wrong into one line with the remedy.
 """
 
-import ctypes
-import glob
-import importlib.util
 import os
 import subprocess
 import sys
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import numpy as np
 
+from imagenet_trainer.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import processors
 
@@ -32,11 +30,6 @@ COMPUTE_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 _ALIASES = {
     "bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str,
 }  # fmt: skip
-# In the order in which they need each other.
-_CUDA_WHEELS = (
-    "cuda_runtime", "cuda_nvrtc", "cublas", "cufft", "curand", "cusparse", "cusolver", "cudnn",
-    "nccl", "nvtx",
-)  # fmt: skip
 
 
 def runs_on(capability: Tuple[int, int]) -> bool:
@@ -75,21 +68,6 @@ def _put_numpy_aliases_back() -> None:
                 setattr(np, name, kind)
 
 
-def _load_cuda_wheels() -> None:
-    """Load the libraries of NVIDIA's CUDA 11 wheels where they are installed."""
-    try:
-        spec = importlib.util.find_spec("nvidia")
-    except (ImportError, ValueError):
-        spec = None
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        for wheel in _CUDA_WHEELS:
-            for library in sorted(glob.glob(os.path.join(root, wheel, "lib", "*.so.*"))):
-                try:
-                    ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
-                except OSError:
-                    continue  # MXNet's own import says what it misses
-
-
 def explain(error: BaseException) -> str:
     """The one line with the remedy for a failed `import mxnet`."""
     text = str(error)
@@ -122,7 +100,7 @@ def _import() -> ModuleType:
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # it prints a line at every bind
     if "mxnet" not in sys.modules:
         _put_numpy_aliases_back()
-        _load_cuda_wheels()
+        load_cuda_wheels()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -215,10 +215,6 @@ def first_parameters(
 
 def completed(settings: FitSettings) -> FitSettings:
     """What the flags mean together; InputError for what this version cannot do."""
-    if settings.dtype == "float16" and choose_engine(devices_of(settings)).engine == "mxnet":
-        raise InputError(
-            "--dtype float16: is not there in this version; leave it away, or take bfloat16 on CPUs"
-        )
     settings = effective(settings)
     if settings.use_imagenet_data_augmentation and settings.rgb_std == (1.0, 1.0, 1.0):
         settings = replace(settings, rgb_std=IMAGENET_STD)

@@ -9,9 +9,9 @@ from imagenet_trainer.engines import (
     NonFiniteLossError,
     Optimizer,
     Training,
-    mxnet_engine,
     open_engine,
     parameter_shapes,
+    precision,
 )
 from imagenet_trainer.engines.mxnet_engine import normalised
 from imagenet_trainer.errors import InputError
@@ -227,7 +227,7 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly(batches):
 
 
 def test_bfloat16_where_it_cannot_be(monkeypatch):
-    monkeypatch.setattr(mxnet_engine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     with pytest.raises(InputError, match="--dtype bfloat16: this CPU has no instructions"):
         engine_of(network(), dtype="bfloat16")
 

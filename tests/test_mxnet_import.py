@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, one_line_error, run
 
-from imagenet_trainer import mxnet_import
+from imagenet_trainer import cuda_wheels, mxnet_import
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.mxnet_import import check_gpus, explain, mx, nvidia_gpus, runs_on
 
@@ -93,7 +93,7 @@ def test_cuda_wheels_are_loaded_in_the_order_of_their_needs(monkeypatch, tmp_pat
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     monkeypatch.setattr(ctypes, "CDLL", load)
-    mxnet_import._load_cuda_wheels()
+    cuda_wheels.load_cuda_wheels()
     wanted = ["libcudart.so.11.0", "libcublas.so.11", "libcudnn.so.8", "libnccl.so.2"]
     assert [name for name in loaded if name in wanted] == wanted
 

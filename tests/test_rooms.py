@@ -25,7 +25,8 @@ IMPORTS = {
     "params": "errors files",
     "interrupts": "",
     "machine": "",
-    "mxnet_import": "errors machine",
+    "cuda_wheels": "",
+    "mxnet_import": "cuda_wheels errors machine",
     "assets": "",
     # Pure functions of numbers and arrays.
     "metrics": "",
@@ -79,21 +80,23 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.choice engines.mxnet_engine engines.mxnet_workers "
     "engines.torch_engine engines.torch_workers engines.workers errors mxnet_import",
-    "engines.average": "engines mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets "
-    "engines.workers errors machine mxnet_import",
+    "engines.average": "engines engines.workers mxnet_import",
+    "engines.loss_scale": "errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.optimizers "
+    "engines.precision engines.targets engines.workers errors mxnet_import",
     "engines.mxnet_workers": "errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
+    "engines.precision": "errors machine mxnet_import",
     "engines.targets": "engines errors mxnet_import",
-    "engines.deploy": "engines errors mxnet_import",
     "engines.workers": "errors",
+    "engines.deploy": "engines errors mxnet_import",
     # The same, on PyTorch.
     "engines.choice": "engines errors mxnet_import",
     "engines.torch_arithmetic": "engines.torch_operators",
     "engines.torch_devices": "engines errors machine",
-    "engines.torch_engine": "engines engines.optimizers engines.targets engines.torch_devices "
-    "engines.torch_feed engines.torch_graph engines.torch_optimizers engines.torch_step "
-    "engines.torch_workers engines.workers errors",
+    "engines.torch_engine": "engines engines.loss_scale engines.optimizers engines.targets "
+    "engines.torch_devices engines.torch_feed engines.torch_graph engines.torch_optimizers "
+    "engines.torch_step engines.torch_workers engines.workers errors",
     "engines.torch_feed": "",
     "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
     "errors",
@@ -124,6 +127,7 @@ IMPORTS = {
     "processes": "config engines.choice errors launch.torchrun session",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
+    "launch.serving": "cuda_wheels errors",
     "launch.supervise": "launch.plan",
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader engines "
     "engines.workers errors flags interrupts library logs metrics processes run scoring session",

@@ -80,8 +80,8 @@ class OptimizerSettings:
     )  # fmt: skip
     dtype: str = option(
         "float32",
-        "what convolutions and dense layers compute in; bfloat16 on CPUs that have it, float16 is "
-        "not there yet",
+        "what convolutions and dense layers compute in: float16 on GPUs, bfloat16 on CPUs that "
+        "have it; parameters stay float32",
         choices=("float32", "float16", "bfloat16"),
     )
     compile: str = option(

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 import numpy as np
 
 from imagenet_trainer.engines import Arrays
+from imagenet_trainer.engines.workers import Workers, of_all_devices
 from imagenet_trainer.mxnet_import import mx
 
 _ARG, _AUX = "average:arg:", "average:aux:"
@@ -61,12 +62,14 @@ class MovingAverage:
             # (1 - rest * 1) * average + rest * value in one operator, which sgd's is.
             mx.nd.sgd_update(average, values[name], out=average, lr=rest, wd=1.0, rescale_grad=-1.0)
 
-    def state(self) -> Arrays:
-        """`average:arg:NAME`, `average:aux:NAME`; of several devices each one's statistics too."""
+    def state(self, workers: Workers) -> Arrays:
+        """`average:arg:NAME`, `average:aux:NAME`; of several devices each one's statistics too.
+
+        Devices are counted over all workers, who all call it.
+        """
         found = {f"{_ARG}{name}": value.asnumpy() for name, value in self._arg.items()}
-        per_device = [
-            {name: value.asnumpy() for name, value in averages.items()} for averages in self._aux
-        ]
+        here = [{name: value.asnumpy() for name, value in one.items()} for one in self._aux]
+        per_device = of_all_devices(here, workers) if here else []
         if per_device:
             for name in per_device[0]:
                 found[f"{_AUX}{name}"] = np.mean([one[name] for one in per_device], axis=0)
@@ -76,7 +79,9 @@ class MovingAverage:
                     found[f"{_ON_DEVICES}{device}:{name}"] = value
         return found
 
-    def set_state(self, state: Mapping[str, np.ndarray], executors: Sequence[Any]) -> None:
+    def set_state(
+        self, state: Mapping[str, np.ndarray], executors: Sequence[Any], workers: Workers
+    ) -> None:
         """Continue from `state`; from the average over the devices if their number is another."""
         self._arg, self._aux = {}, []
         if not any(key.startswith(_ARG) for key in state):
@@ -85,8 +90,8 @@ class MovingAverage:
             name: _placed(state[_ARG + name], executors[0].arg_dict[name]) for name in self._names
         }
         devices = {key.split(":")[1] for key in state if key.startswith(_ON_DEVICES)}
-        same = len(devices) == len(executors)
-        for device, executor in enumerate(executors):
+        same = len(devices) == len(executors) * workers.world_size
+        for device, executor in enumerate(executors, workers.rank * len(executors)):
             prefix = f"{_ON_DEVICES}{device}:" if same else _AUX
             self._aux.append(
                 {name: _placed(state[prefix + name], v) for name, v in executor.aux_dict.items()}

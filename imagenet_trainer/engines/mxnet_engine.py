@@ -14,12 +14,14 @@ from imagenet_trainer.engines import (
     Training,
 )
 from imagenet_trainer.engines.average import MovingAverage
+from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
 from imagenet_trainer.engines.optimizers import (
     frozen,
     init_optimizer,
     optimizer_state,
     set_optimizer_state,
 )
+from imagenet_trainer.engines.precision import in_16_bits
 from imagenet_trainer.engines.targets import (
     LABEL,
     MIX_LABEL,
@@ -28,10 +30,9 @@ from imagenet_trainer.engines.targets import (
     frozen_in,
     number_of_classes,
 )
-from imagenet_trainer.engines.workers import ALONE, Workers, gathered
+from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.machine import has_bfloat16
-from imagenet_trainer.mxnet_import import check_gpus, mixed_precision, mx
+from imagenet_trainer.mxnet_import import check_gpus, mx
 
 _LOG = logging.getLogger("imagenet_trainer")
 
@@ -50,26 +51,6 @@ def normalised(
     return symbol(data=planes)
 
 
-def in_bfloat16(symbol: "mx.sym.Symbol", gpus: Sequence[int]) -> "mx.sym.Symbol":
-    """Casts around the operators that gain by bfloat16; parameters stay float32.
-
-    Raises InputError for GPUs and for CPUs without bfloat16 instructions.
-    """
-    if gpus:
-        raise InputError("--dtype bfloat16: is for CPUs in this version; leave it away with --gpus")
-    if not has_bfloat16():
-        raise InputError(
-            "--dtype bfloat16: this CPU has no instructions for it (avx512_bf16 or amx_bf16), it "
-            "would be slower than float32; leave it away"
-        )
-    converted = mixed_precision().convert_symbol(symbol, target_dtype="bfloat16")
-    nodes = converted.get_internals()
-    for name in (*converted.list_arguments(), *converted.list_auxiliary_states()):
-        if name != "data":
-            nodes[name]._set_attr(__dtype__="0")  # float32, which the casts leave open
-    return converted
-
-
 class MXNetEngine:
     """One symbol on some devices: trains it, asks it, gives and takes its parameters.
 
@@ -78,8 +59,8 @@ class MXNetEngine:
     symbol
         network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
     devices
-        where it runs. In bfloat16, on CPUs that have instructions for it, parameters, statistics
-        and optimizer state stay float32.
+        where it runs. In bfloat16 (CPUs that have instructions for it) and float16 (GPUs)
+        parameters, statistics and optimizer state stay float32; with float16 the loss is scaled.
     batch_shape
         (n, h, w, 3): the batch over all devices of all workers, split evenly over the workers and
         over the devices of each.
@@ -124,13 +105,15 @@ class MXNetEngine:
         self._optimizer = training.optimizer if training else None
         self._frozen = frozen(self._optimizer) if self._optimizer else []
         self._counts = np.zeros(4)
+        self._scale = LossScale() if training and devices.dtype == "float16" else None
         _, height, width, _ = batch_shape
         self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
+        self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)
-        self._symbol = normalised(symbol, mean, std)
-        if devices.dtype == "bfloat16":
-            self._symbol = in_bfloat16(self._symbol, gpus)
+        self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
+        if devices.dtype != "float32":
+            self._symbol = in_16_bits(self._symbol, devices.dtype, gpus)
         self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
@@ -158,7 +141,7 @@ class MXNetEngine:
         compression = {"type": "2bit", "threshold": self._compression}
         module = mx.mod.Module(
             self._symbol,
-            label_names=self._targets.inputs,
+            label_names=self._inputs,
             context=self._contexts,
             fixed_param_names=self._frozen,
             logger=logging.getLogger("mxnet"),
@@ -167,8 +150,7 @@ class MXNetEngine:
         module.bind(
             data_shapes=[mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
             label_shapes=[
-                mx.io.DataDesc(name, self._batch_shape[:1], layout="N")
-                for name in self._targets.inputs
+                mx.io.DataDesc(name, self._batch_shape[:1], layout="N") for name in self._inputs
             ],
             for_training=self._optimizer is not None,
             grad_req="write" if self._accumulate == 1 else "add",
@@ -195,6 +177,8 @@ class MXNetEngine:
         inputs = {LABEL: labels}
         if mix is not None:
             inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        if self._scale:
+            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
         counts: List[mx.nd.NDArray] = []
         for part in range(self._accumulate):
             self._seed_network(part)
@@ -208,14 +192,36 @@ class MXNetEngine:
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
-        self._module.update()
-        if self._average:
-            self._average.update(self._executors())
+        if self._may_update():
+            self._module.update()
+            if self._average:
+                self._average.update(self._executors())
         self._updates += 1
         self._counts += hits
         if self._monitor:
             for update, name, value in self._monitor.toc():
                 _LOG.info("Batch: %7d %30s %s", update, name, value)
+
+    def _may_update(self) -> bool:
+        """Whether the gradients are finite for all workers, where a scaled loss may spoil them.
+
+        Prepares the update, or says that it is skipped. Raises NonFiniteLossError where it is not
+        the scale that spoils them.
+        """
+        if self._scale is None:
+            return True
+        overflowed = bool(self._workers.sum(np.array([not all_finite(self._module)]))[0])
+        if overflowed and self._scale.is_smallest:
+            raise NonFiniteLossError(self._updates)
+        batch = self.batch_size * self.world_size
+        self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
+        self._scale.follow(overflowed)
+        if overflowed and self.rank == 0:
+            _LOG.info(
+                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
+                "is scaled by %g now", self._updates, self._scale.skipped, self._scale.value,
+            )  # fmt: skip
+        return not overflowed
 
     def _seed_network(self, part: int) -> None:
         where = f"{self._seed}/{self._updates}"
@@ -231,7 +237,7 @@ class MXNetEngine:
         here = slice(part * size, (part + 1) * size)
         return mx.io.DataBatch(
             [mx.nd.array(images[here], dtype=np.uint8)],
-            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._targets.inputs],
+            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._inputs],
         )
 
     def _clear_gradients(self) -> None:
@@ -262,7 +268,7 @@ class MXNetEngine:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         count, size = len(images), self._batch_shape[0]
-        inputs = {name: np.zeros(size, np.float32) for name in self._targets.inputs}
+        inputs = {name: np.zeros(size, np.float32) for name in self._inputs}
         _settle()
         self._has_answered = True
         answers = []
@@ -282,10 +288,8 @@ class MXNetEngine:
         """Arguments and auxiliary states by MXNet's names; of all devices the average."""
         _settle()
         arg, aux = (_to_numpy(arrays) for arrays in self._module.get_params())
-        if self.world_size > 1:  # the parameters are the same for all, the statistics are not
-            flat = self._workers.sum(_flat(aux)) / self.world_size
-            aux = _unflat(flat, aux)
-        return arg, aux
+        # The parameters are the same for all workers, the statistics are not.
+        return arg, average_of([aux], self._workers)
 
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
         """Set them on every device; names and shapes must be the network's."""
@@ -302,21 +306,21 @@ class MXNetEngine:
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
         been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
         which get_params averages, devices counted over all workers, those of rank 0 first; the
-        moving averages, see Training.
+        moving averages, see Training; in float16 `loss_scale`.
         """
         _settle()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._optimizer:
             state.update(optimizer_state(self._module, self._optimizer))
-        devices = len(self._executors()) * self.world_size
-        held_here = [_to_numpy(executor.aux_dict) for executor in self._executors()]
-        if devices > 1 and held_here[0]:
-            flat = np.concatenate([_flat(one) for one in held_here])
-            everywhere = gathered(flat, self._workers).reshape(devices, -1)
-            for device, part in enumerate(everywhere):
-                for name, value in _unflat(part, held_here[0]).items():
+        here = [_to_numpy(executor.aux_dict) for executor in self._executors()]
+        everywhere = of_all_devices(here, self._workers)
+        if len(everywhere) > 1:
+            for device, statistics in enumerate(everywhere):
+                for name, value in statistics.items():
                     state[f"statistics:{device}:{name}"] = value
-        return {**state, **(self._average.state() if self._average else {})}
+        if self._scale:
+            state.update(self._scale.state())
+        return {**state, **(self._average.state(self._workers) if self._average else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what get_state gave, after set_params.
@@ -325,10 +329,13 @@ class MXNetEngine:
         """
         assert self._optimizer
         self._updates = int(state["updates"])
-        set_optimizer_state(self._module, self._optimizer, state, self._updates)
+        if self._scale:
+            self._scale.set_state(state)
+        made = self._updates - (self._scale.skipped if self._scale else 0)
+        set_optimizer_state(self._module, self._optimizer, state, made)
         self._set_statistics(state)
         if self._average:
-            self._average.set_state(state, self._executors())
+            self._average.set_state(state, self._executors(), self._workers)
 
     def _set_statistics(self, state: Mapping[str, np.ndarray]) -> None:
         devices = {key.split(":")[1] for key in state if key.startswith("statistics:")}
@@ -378,19 +385,3 @@ def _to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:
 
 def _to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
     return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}
-
-
-def _flat(arrays: Arrays) -> np.ndarray:
-    """All of them in one float64 (k,)."""
-    parts = [np.zeros(0), *(value.ravel() for value in arrays.values())]
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _unflat(flat: np.ndarray, like: Arrays) -> Arrays:
-    """The other way round: names, shapes and types as those of `like`."""
-    ends = np.cumsum([value.size for value in like.values()])
-    parts = np.split(flat, ends[:-1]) if len(ends) else []
-    return {
-        name: part.reshape(value.shape).astype(value.dtype)
-        for (name, value), part in zip(like.items(), parts)
-    }

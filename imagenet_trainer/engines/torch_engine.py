@@ -5,6 +5,7 @@ their gradients while backward runs.
 """
 
 import contextlib
+import logging
 import zlib
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
@@ -20,6 +21,7 @@ from imagenet_trainer.engines import (
     Training,
     parameter_shapes,
 )
+from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.optimizers import frozen
 from imagenet_trainer.engines.targets import frozen_in
 from imagenet_trainer.engines.torch_devices import (
@@ -42,10 +44,7 @@ from imagenet_trainer.engines.torch_workers import TorchWorkers
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 
-# float16's gradients are computed times a power of two, which is halved when one of them is not
-# finite and doubled after so many updates without that (Micikevicius et al. 2018,
-# arXiv:1710.03740; the numbers are those of torch.amp.GradScaler).
-_FIRST_SCALE, _GROWTH_INTERVAL = 65536.0, 2000
+_LOG = logging.getLogger("imagenet_trainer")
 
 
 class TorchEngine:
@@ -102,7 +101,7 @@ class TorchEngine:
         self._feeds = [Feed(device) for device in here]
         self._updates = 0
         self._counts = np.zeros(4)
-        self._scale, self._unbroken = _FIRST_SCALE, 0
+        self._scale = LossScale() if self._autocast == torch.float16 else None
         is_cuda = self._device.type == "cuda"
         self._is_compiled = devices.compile == "on" or (devices.compile == "auto" and is_cuda)
         if is_cuda:
@@ -167,9 +166,10 @@ class TorchEngine:
             self._forget_gradients()
             raise NonFiniteLossError(self._updates)
         number = self._updates + 1
+        # DistributedDataParallel gives the mean over the workers of their sums.
+        scale = 1 / (images * self._loss_scale())
         if self._gradients_are_finite():
-            # DistributedDataParallel gives the mean over the workers of their sums.
-            self._update.step(learning_rate, 1 / (images * self._loss_scale()), number)
+            self._update.step(learning_rate, scale, number)
             for result in results:
                 self._move_statistics(result.moments)
             if self._average:
@@ -222,20 +222,27 @@ class TorchEngine:
             value.grad = None
 
     def _loss_scale(self) -> float:
-        return self._scale if self._autocast == torch.float16 else 1.0
+        return self._scale.value if self._scale else 1.0
 
     def _gradients_are_finite(self) -> bool:
-        """Whether float16 held them; adapts the scale. Other types hold what float32 does."""
-        if self._autocast != torch.float16:
+        """Whether float16 held them, in all workers alike, for they are added up already.
+
+        Other types hold what float32 does. Raises NonFiniteLossError where no scale would help.
+        """
+        if self._scale is None:
             return True
         there = [v.grad for v in self._network.arg.values() if v.grad is not None]
-        finite = bool(torch.isfinite(torch.stack(torch._foreach_norm(there))).all())
-        self._unbroken = self._unbroken + 1 if finite else 0
-        if not finite:
-            self._scale = max(self._scale / 2, 1.0)
-        elif self._unbroken % _GROWTH_INTERVAL == 0:
-            self._scale *= 2
-        return finite
+        overflowed = not bool(torch.isfinite(torch.stack(torch._foreach_norm(there))).all())
+        if overflowed and self._scale.is_smallest:
+            self._forget_gradients()
+            raise NonFiniteLossError(self._updates)
+        self._scale.follow(overflowed)
+        if overflowed and self.rank == 0:
+            _LOG.info(
+                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
+                "is scaled by %g now", self._updates, self._scale.skipped, self._scale.value,
+            )  # fmt: skip
+        return not overflowed
 
     def _monitor(self, there: Mapping[str, torch.Tensor], number: int) -> None:
         with torch.no_grad():
@@ -295,16 +302,14 @@ class TorchEngine:
         """What, beside the parameters, the next update depends on; as MXNetEngine has it.
 
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`); `average:arg:NAME` and
-        `average:aux:NAME`; in float16 `loss_scale`, (scale, updates since it last changed).
+        `average:aux:NAME`; in float16 `loss_scale`.
         """
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._training:
             state.update(self._update.state())
             if self._average:
                 state.update(self._average.state())
-        if self._autocast == torch.float16:
-            state["loss_scale"] = np.array([self._scale, self._unbroken], np.float64)
-        return state
+        return {**state, **(self._scale.state() if self._scale else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what get_state gave, here or in MXNetEngine, after set_params."""
@@ -313,9 +318,8 @@ class TorchEngine:
             self._update.set_state(state)
             if self._average:
                 self._average.set_state(state)
-        if "loss_scale" in state:
-            scale = np.ravel(state["loss_scale"])
-            self._scale, self._unbroken = float(scale[0]), int(scale[1]) if len(scale) > 1 else 0
+        if self._scale:
+            self._scale.set_state(state)
 
 
 class _Result:

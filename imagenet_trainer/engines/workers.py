@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
-from typing import Any, Iterator, Protocol
+from typing import Any, Dict, Iterator, List, Protocol, Sequence
 
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+
+Arrays = Dict[str, np.ndarray]
 
 
 class Member(Protocol):
@@ -72,6 +74,33 @@ def gathered(values: np.ndarray, workers: Workers) -> np.ndarray:
     table = np.zeros((workers.world_size, len(values)))
     table[workers.rank] = values
     return workers.sum(table.ravel()).reshape(table.shape)
+
+
+def of_all_devices(here: Sequence[Arrays], workers: Workers) -> List[Arrays]:
+    """The arrays of every device of every worker, those of rank 0 first.
+
+    `here` are those of this worker's devices; names, shapes and types are the same everywhere.
+    """
+    if workers.world_size == 1 or not here[0]:
+        return list(here)
+    flat = np.concatenate([value.ravel() for one in here for value in one.values()])
+    table = gathered(flat, workers).reshape(len(here) * workers.world_size, -1)
+    ends = np.cumsum([value.size for value in here[0].values()])[:-1]
+    return [
+        {
+            name: part.reshape(value.shape).astype(value.dtype)
+            for (name, value), part in zip(here[0].items(), np.split(row, ends))
+        }
+        for row in table
+    ]
+
+
+def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:
+    """The mean over every device of every worker; parameters as `of_all_devices`."""
+    all_ = of_all_devices(here, workers)
+    if len(all_) == 1:
+        return all_[0]
+    return {name: np.mean([one[name] for one in all_], axis=0) for name in here[0]}
 
 
 def check_equal(value: Any, workers: Workers, otherwise: str) -> None:

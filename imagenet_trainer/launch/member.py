@@ -20,8 +20,7 @@ from imagenet_trainer.launch.plan import WORKER, Member
 from imagenet_trainer.machine import processors
 
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-# Importing MXNet is all that a server or scheduler does.
-_SERVING = ("-m", "imagenet_trainer.mxnet_import")
+_SERVING = ("-m", "imagenet_trainer.launch.serving")
 
 
 def environment_of(member: Member, address: str, interface: str) -> Dict[str, str]:

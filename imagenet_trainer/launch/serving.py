@@ -1,0 +1,63 @@
+"""A parameter server or the scheduler: python -m imagenet_trainer.launch.serving
+
+MXNet's own way into these roles is `import mxnet` with DMLC_ROLE set, which takes two seconds of a
+processor and has servers unpickle what comes over the network. This one loads the library alone,
+and the commands that it knows are JSON.
+"""
+
+import ctypes
+import importlib.util
+import os
+import sys
+from typing import Any, Optional, Sequence
+
+from imagenet_trainer.cuda_wheels import load_cuda_wheels
+from imagenet_trainer.errors import InputError, run_command
+
+_CONTROLLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+def library() -> ctypes.CDLL:
+    """Return libmxnet.so without Python's part of MXNet; InputError where it is not installed."""
+    spec = importlib.util.find_spec("mxnet")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("MXNet is not installed; in the checkout run: pip install -e '.[cpu]'")
+    load_cuda_wheels()
+    path = os.path.join(next(iter(spec.submodule_search_locations)), "libmxnet.so")
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise InputError(f"{error}; `python -m imagenet_trainer.doctor` says more") from error
+
+
+class Server:
+    """Adds gradients up until the last worker has parted."""
+
+    def __init__(self) -> None:
+        self._library = library()
+        self._handle = ctypes.c_void_p()
+        self._check(self._library.MXKVStoreCreate(b"dist", ctypes.byref(self._handle)))
+        # Kept, for the library calls it.
+        self._controller = _CONTROLLER(self._command)
+
+    def run(self) -> None:
+        """Serve; returns when all is over."""
+        self._check(self._library.MXKVStoreRunServer(self._handle, self._controller, None))
+        self._check(self._library.MXKVStoreFree(self._handle))
+
+    def _command(self, number: int, body: Optional[bytes], _: Any) -> None:
+        print(f"a worker sent the unknown command {number}", file=sys.stderr, flush=True)
+
+    def _check(self, failed: int) -> None:
+        if failed:
+            self._library.MXGetLastError.restype = ctypes.c_char_p
+            raise InputError(self._library.MXGetLastError().decode("utf-8", "replace"))
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The command line, without flags: ps-lite reads the environment."""
+    return run_command("serving", Server().run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

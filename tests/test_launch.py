@@ -1,0 +1,167 @@
+"""The launcher as a user runs it: whole trainings by several processes on 127.0.0.1."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import train_shard
+from conftest import ROOT
+from test_fit import assert_same, history, parameters, words_of
+
+from imagenet_trainer import fit
+
+TWO = ("-n", "2", "-s", "1")
+
+
+class Launched:
+    """A launcher under way, whose processes all carry a mark in their environment."""
+
+    def __init__(self, flags, command):
+        self.mark = f"LAUNCH_TEST={uuid.uuid4()}"
+        name, value = self.mark.split("=")
+        environment = {**os.environ, name: value, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        words = [sys.executable, str(ROOT / "tools" / "launch.py"), *flags, *command]
+        self.process = subprocess.Popen(
+            list(map(str, words)),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.told = ""
+
+    def until(self, pattern):
+        """Read lines until one has the pattern."""
+        for line in self.process.stdout:
+            self.told += line
+            if re.search(pattern, line):
+                return
+        raise AssertionError(self.told)
+
+    def end(self):
+        """Read the rest; return the exit code."""
+        self.told += self.process.communicate()[0]
+        return self.process.returncode
+
+    def members(self, words=""):
+        """Process numbers that carry the mark and have the words in their command line."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                marked = self.mark.encode() in (folder / "environ").read_bytes()
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if marked and words in line:
+                found.append(int(folder.name))
+        return found
+
+    def nobody_is_left(self):
+        for _ in range(100):  # what was killed a moment ago
+            if not self.members():
+                return True
+            time.sleep(0.1)
+        return False
+
+
+def fit_command(packed, prefix, *more):
+    words = ["python", "-m", "imagenet_trainer.fit", *words_of(packed), "--kv-store", "dist_sync"]
+    return [*words, "--model-prefix", prefix, *more]
+
+
+@pytest.fixture(scope="module")
+def straight(packed, tmp_path_factory):
+    """Prefix of an uninterrupted run of two workers."""
+    prefix = tmp_path_factory.mktemp("straight") / "model"
+    launched = Launched(TWO, fit_command(packed, prefix))
+    assert launched.end() == 0, launched.told
+    assert launched.nobody_is_left()
+    text = (prefix.parent / "log.txt").read_text()
+    assert "Node[0] Epoch[1] Validation-accuracy" in text
+    assert re.search(r"^\[worker 1\] .* Node\[1\] Epoch\[0\] Batch \[0-1\]", launched.told, re.M)
+    return prefix
+
+
+def test_two_workers_do_what_one_does_and_their_number_may_change(packed, tmp_path):
+    # The order of pictures shows in the parameters: another one would end elsewhere.
+    rec, files = str(packed / "train.rec"), [str(tmp_path / f"{n}.npz") for n in range(4)]
+    train_shard.train("device", rec, 0, 18, "", str(tmp_path / "one.npz"))
+    train_shard.train("device", rec, 0, 6, "", str(tmp_path / "third.npz"))
+    script = str(ROOT / "tests" / "train_shard.py")
+    for part, kv_store in enumerate(("dist_sync", "device", "dist_device_sync")):
+        words = [kv_store, rec, 6 * part, 6 * part + 6, files[part], files[part + 1]]
+        if kv_store == "device":
+            train_shard.train(*words)
+        else:
+            launched = Launched(TWO, ["python", script, *words])
+            assert launched.end() == 0, launched.told
+    for ours, theirs in ((files[1], "third.npz"), (files[3], "one.npz")):
+        with np.load(ours) as several, np.load(tmp_path / theirs) as one:
+            assert sorted(several.files) == sorted(one.files)
+            for name in set(one.files) - {"counts"}:
+                np.testing.assert_allclose(several[name], one[name], atol=1e-5, err_msg=name)
+            both = several["counts"], one["counts"][-6:]
+            np.testing.assert_allclose(*both, rtol=1e-5)  # of all workers together
+
+
+def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straight, tmp_path):
+    prefix = tmp_path / "model"
+    command = fit_command(packed, prefix, "--checkpoint-minutes", 1e-9)
+    launched = Launched(TWO, command)
+    launched.until(r"Node\[0\] Epoch.1. Batch .3-")
+    workers = launched.members(" -m imagenet_trainer.fit --network resnet")
+    workers.remove(launched.process.pid)  # whose command line ends with theirs
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    assert launched.end() == 0, launched.told
+    assert launched.nobody_is_left()
+    assert "was ended by SIGKILL; stopping the others" in launched.told
+    assert "launch: restart 1 of 3" in launched.told
+    assert re.search(r"continuing .* after epoch 1, update (9|1\d)", launched.told)
+    # Moving statistics differ between the workers: the checkpoint held those of both.
+    assert_same(parameters(prefix, 2), parameters(straight, 2))
+    assert history(prefix) == history(straight)
+
+
+def test_sigterm_saves_and_ends_all_and_one_worker_goes_on(packed, straight, tmp_path, capsys):
+    prefix = tmp_path / "model"
+    launched = Launched(TWO, fit_command(packed, prefix))
+    launched.until(r"Node\[1\] Epoch.1. Batch .2-")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.end() == 143, launched.told
+    assert launched.nobody_is_left() and "restart" not in launched.told
+    stopped = re.findall(r"Stopped after update (\d+)", launched.told)
+    assert len(stopped) == 2 and len(set(stopped)) == 1
+    assert (tmp_path / "model-last.npz").exists()
+    assert fit.main([*words_of(packed), "--model-prefix", str(prefix)]) == 0
+    told = capsys.readouterr().err
+    assert "workers was 2 and is 1" in told and f"update {stopped[0]}" in told
+    assert [row["epoch"] for row in history(prefix)] == ["1", "2"]
+    assert history(prefix)[0] == history(straight)[0]
+
+
+def test_a_killed_launcher_leaves_no_process(tmp_path):
+    begun = "import sys, time; print('begun', flush=True); time.sleep(600)"
+    launched = Launched((*TWO, "--grace", "1"), ["python", "-c", begun])
+    launched.until("begun")
+    launched.until("begun")
+    assert len(launched.members()) > 6  # the launcher, and four processes with their watchers
+    launched.process.kill()
+    launched.process.wait()
+    assert launched.nobody_is_left()
+
+
+def test_a_mistake_is_told_and_not_tried_again(packed, tmp_path):
+    command = fit_command(packed, tmp_path / "model", "--batch-size", "9")
+    launched = Launched(TWO, command)
+    assert launched.end() == 2, launched.told
+    assert launched.nobody_is_left() and "restart" not in launched.told
+    assert "fit: error: --batch-size 9" in launched.told and "multiple of 2" in launched.told
