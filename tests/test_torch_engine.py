@@ -117,6 +117,21 @@ def test_multipliers_of_the_symbol_are_obeyed():
     assert_near(everything(ours), everything(mxnet), 1e-5)
 
 
+def test_rows_are_kept_as_short_as_the_symbol_says():
+    weight = mx.sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
+    x = mx.sym.FullyConnected(
+        mx.sym.Flatten(mx.sym.Variable("data")), weight, num_hidden=CLASSES, name="fc"
+    )
+    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    assert np.linalg.norm(engine.get_params()[0]["fc_weight"], axis=1).min() > 0.4
+    before = engine.get_params()[0]["fc_weight"]
+    engine.train_batch(*batches()[0], 0.0)
+    after = engine.get_params()[0]["fc_weight"]
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 0.4, rtol=1e-5)
+    shortened = before * 0.4 / np.linalg.norm(before, axis=1, keepdims=True)
+    np.testing.assert_allclose(after, shortened, rtol=1e-5)
+
+
 def test_a_fixed_gamma_is_left_as_mxnet_leaves_it():
     x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
     x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
