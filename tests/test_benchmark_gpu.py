@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 torch = pytest.importorskip("torch")
 
@@ -34,6 +39,15 @@ def test_the_bound_is_the_slower_of_two_rates():
 def test_without_a_gpu_it_says_so(capsys):
     assert benchmark.main(["gpu"]) == 2
     assert "gpu: PyTorch finds no GPU here; --tiny rehearses" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_the_study_says_what_it_needs(tmp_path):
+    words = ["bash", str(ROOT / "tools" / "gpu_study.sh"), str(tmp_path / "study.txt")]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2 and "has no PyTorch that finds a GPU" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -18,6 +18,9 @@ fi
 if [ ! -x $environment/bin/python ]; then
     # On top of the PyTorch that is there, and with NumPy 1, which MXNet needs and PyTorch takes.
     "$python" -m venv --system-site-packages $environment
+    # Where that PyTorch lies in an environment of its own, "system" does not find it.
+    "$python" -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' \
+        >"$($environment/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pytorch.pth"
     source=()
     [ -z "${WHEELS:-}" ] || source=(--no-index --find-links "$WHEELS")
     $environment/bin/python -m pip install --quiet "${source[@]}" 'setuptools>=68,<81' wheel

@@ -35,6 +35,8 @@ def start(count: int, words: Sequence[str], restarts: int = 0) -> int:
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         code = failure.exitcode
+        if code == 2:  # a mistake, of which the workers have told
+            return code
         print(
             f"torchrun: worker {rank} ended with {code}, and all others with it; the same command "
             "continues from the last checkpoint",
