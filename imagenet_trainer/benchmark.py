@@ -1,4 +1,4 @@
-"""Measure on this machine: python -m imagenet_trainer.benchmark {loader,train,pack,...}
+"""Measure on this machine: python -m imagenet_trainer.benchmark KIND; --help lists the kinds.
 
 Those that other tools can do too compare with what users have today, in one run, and print
 ratios. `bottleneck`, with the
@@ -44,6 +44,13 @@ def measure(settings: config.BenchmarkSettings) -> None:
         checkpoint.run(settings.rounds)
     elif settings.kind == "bottleneck":
         raise InputError("bottleneck: stands before all flags, which are those of fit")
+    elif settings.kind == "gpu":
+        from imagenet_trainer.engines.choice import check_torch
+
+        check_torch()
+        from imagenet_trainer.benchmarks import gpu
+
+        gpu.run(settings.tiny)
     else:
         from imagenet_trainer.benchmarks import picture
 

@@ -5,14 +5,15 @@ import os
 import platform
 import sys
 from importlib import metadata
-from typing import List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from imagenet_trainer import __version__
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.machine import processors
 
 _PACKAGES = (
-    "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "Pillow", "datashader", "tqdm",
+    "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
+    "tqdm",
 )  # fmt: skip
 
 
@@ -33,21 +34,34 @@ def examine() -> int:
     gpus = mxnet_import.nvidia_gpus()
     for number, (name, (major, minor)) in enumerate(gpus):
         print(f"GPU {number}: {name}, compute capability {major}.{minor}")
-    for sentence in advice(gpus, mxnet_import.check_gpus):
+    for sentence in advice(gpus, mxnet_import.check_gpus, installed("torch") is not None):
         print(sentence)
     return 0
 
 
-def advice(gpus: Sequence[Tuple[str, Tuple[int, int]]], check_gpus) -> List[str]:  # type: ignore[no-untyped-def]
+def advice(
+    gpus: Sequence[Tuple[str, Tuple[int, int]]],
+    check_gpus: Callable[[Tuple[int, ...]], Optional[str]],
+    has_torch: bool,
+) -> List[str]:
     """Which engine and devices would be used, why, and what to install."""
+    other = "; PyTorch is there too: --engine torch" if has_torch else ""
     if not gpus:
-        return ["GPUs: none (nvidia-smi finds no NVIDIA driver)", "engine: MXNet on the CPU"]
+        return [
+            "GPUs: none (nvidia-smi finds no NVIDIA driver)", f"engine: MXNet on the CPU{other}"
+        ]  # fmt: skip
     reasons = [check_gpus((number,)) for number in range(len(gpus))]
     usable = [str(number) for number, reason in enumerate(reasons) if reason is None]
     told = [f"  {reason}" for reason in reasons if reason]
     if usable:
         return [*told, f"engine: MXNet on GPUs; add --gpus {','.join(usable)}"]
-    return [*told, "engine: MXNet on the CPU"]
+    if has_torch:
+        every = ",".join(map(str, range(len(gpus))))
+        return [*told, f"engine: PyTorch on GPUs, which MXNet cannot drive; add --gpus {every}"]
+    return [
+        *told, "engine: MXNet on the CPU; PyTorch drives GPUs that MXNet cannot: pip install -e "
+        "'.[torch]'",
+    ]  # fmt: skip
 
 
 def installed(package: str) -> Optional[str]:

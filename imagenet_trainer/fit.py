@@ -10,7 +10,7 @@ from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 from imagenet_trainer import config, flags, recipes
-from imagenet_trainer.errors import NonFiniteError, run_command
+from imagenet_trainer.errors import InputError, NonFiniteError, run_command
 from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
@@ -205,18 +205,25 @@ def finish_epoch(
     return following
 
 
-def train(settings: config.FitSettings) -> int:
-    """Open everything, train, and return the exit code."""
+def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) -> int:
+    """Open everything, train, and return the exit code.
+
+    Where PyTorch drives several devices, `argv` are the words that each of its processes gets.
+    """
     from imagenet_trainer import when_done
     from imagenet_trainer.agreement import Agreement
+    from imagenet_trainer.engines import DeviceMemoryError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
     from imagenet_trainer.observers import Watch
+    from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
     code = look(settings)
     if code is not None:
         return code
+    if processes_of(settings) > 1:
+        return start_each(processes_of(settings), argv)
     when_done.check(settings.when_done)
     with Interrupts() as interrupts:
         session = open_session(settings)
@@ -233,7 +240,12 @@ def train(settings: config.FitSettings) -> int:
                 log.say(
                     f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
                 )
-            fit(session, stopping, watch)
+            try:
+                fit(session, stopping, watch)
+            except DeviceMemoryError as error:
+                from imagenet_trainer.benchmarks.batch import told_with_measure
+
+                raise InputError(told_with_measure(session, error)) from None
             session.workers.part()
         return interrupts.exit_code
 
@@ -251,6 +263,10 @@ def look(settings: config.FitSettings) -> Optional[int]:
         from imagenet_trainer import lr_range
 
         return lr_range.find(settings)
+    if settings.find_batch:
+        from imagenet_trainer.benchmarks.batch import tell_largest
+
+        return tell_largest(settings)
     if settings.summary:
         return print_summary(settings)
     if settings.test_io or settings.benchmark:
@@ -291,7 +307,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     def body() -> int:
         words = recipes.expanded(sys.argv[1:] if argv is None else argv)
-        return train(flags.parse(config.FitSettings, words, "fit", about))
+        return train(flags.parse(config.FitSettings, words, "fit", about), words)
 
     return run_command("fit", body)
 

@@ -43,9 +43,10 @@ class Namer:
         devices = len(settings.gpus) or settings.cpus
         least = -(-min(settings.batch_size, max(1, pictures)) // devices) * devices
         self.batch, engine_batch = share_of_batch(least * views.places, views, devices)
+        where = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         self.engine: Engine
         self.engine, _, checkpoint = open_network(
-            run, settings.epoch, Devices(settings.gpus, settings.cpus), engine_batch, settings, tell
+            run, settings.epoch, where, engine_batch, settings, tell
         )
         how = checkpoint.preprocessing
         assert how is not None

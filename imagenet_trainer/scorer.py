@@ -53,7 +53,7 @@ class Scorer:
     ) -> None:
         self.settings, self.run, self.epochs, self._tell = settings, run, epochs, tell
         views = Views(settings.crops, settings.flip, settings.bgr)
-        devices = Devices(settings.gpus, settings.cpus)
+        devices = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )

@@ -1,5 +1,6 @@
 """An engine's answers to a whole set of pictures, each counted exactly once."""
 
+import os
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, Iterator, Optional, Protocol, Sequence, Tuple
 
@@ -76,7 +77,9 @@ def loader_threads(asked: int, gpus: bool) -> Tuple[int, int]:
     thread of the lowest priority decodes; with GPUs all processors but one do.
     """
     if gpus:
-        return asked or max(1, min(16, processors() - 1)), 0
+        # torchrun says how many workers of this machine share its processors.
+        share = processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return asked or max(1, min(16, share - 1)), 0
     return asked or 1, 19
 
 

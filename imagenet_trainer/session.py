@@ -27,6 +27,7 @@ from imagenet_trainer.engines import (
     open_engine,
     parameter_shapes,
 )
+from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import flag_of
@@ -184,6 +185,9 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
             "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
             "can have; a continued run begins with fresh momentum, and no two runs are the same"
         )
+    engine_name, why = choose_engine(devices_of(settings))
+    if engine_name == "torch":
+        notes.append(f"engine: PyTorch ({why})")
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
@@ -208,6 +212,8 @@ def devices_of(settings: FitSettings) -> Devices:
         settings.dtype,
         settings.kv_store,
         settings.gc_threshold if settings.gc_type == "2bit" else None,
+        settings.engine,
+        settings.compile,
     )
 
 
@@ -378,6 +384,7 @@ def _configuration(
         },
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "workers": workers,
+        "engine": choose_engine(devices_of(settings)).engine,
     }
 
 
@@ -386,7 +393,8 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
     before = run.read_json(run.config_path)
     if not before:
         return []
-    before = {"workers": 1, **before}  # which the first version did not write
+    # Which the first version did not write.
+    before = {"workers": 1, "engine": "mxnet", **before}
     if not before.keys() >= config.keys():
         raise InputError(f"{run.config_path}: is another program's; choose another --model-prefix")
     if not run.own_checkpoints():
@@ -412,7 +420,7 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
         )
     return [
         f"{what} was {before[what]} and is {config[what]}: the run goes on, but not to the last bit"
-        for what in ("omp_num_threads", "versions", "workers")
+        for what in ("omp_num_threads", "versions", "workers", "engine")
         if before[what] != config[what]
     ]
 

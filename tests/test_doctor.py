@@ -9,7 +9,11 @@ from imagenet_trainer import __version__, doctor
 def examined(monkeypatch, tmp_path, capsys):
     """What the doctor prints where nvidia-smi shows these GPUs and MXNet is built so."""
 
-    def examine(*gpus, cuda=False):
+    def examine(*gpus, cuda=False, torch=False):
+        found = doctor.installed
+        monkeypatch.setattr(
+            doctor, "installed", lambda name: torch or None if name == "torch" else found(name)
+        )
         fake_nvidia_smi(monkeypatch, tmp_path, show(*gpus) if gpus else "exit 9")
         build_with(monkeypatch, cuda, len(gpus))
         assert doctor.main([]) == 0
@@ -43,11 +47,15 @@ def test_no_gpu(examined):
     ]
 
 
+def test_no_gpu_and_pytorch(examined):
+    assert examined(torch="2.13.0")[-1].endswith("; PyTorch is there too: --engine torch")
+
+
 def test_a_gpu_that_another_mxnet_could_use(examined):
     lines = examined(V100)
     assert "GPU 0: Tesla V100-SXM2-16GB, compute capability 7.0" in lines
     assert "pip uninstall -y mxnet; pip install -e '.[cu117]'" in lines[-2]
-    assert lines[-1] == "engine: MXNet on the CPU"
+    assert lines[-1].startswith("engine: MXNet on the CPU; PyTorch")
 
 
 def test_a_gpu_that_no_mxnet_can_use(examined):
@@ -55,8 +63,10 @@ def test_a_gpu_that_no_mxnet_can_use(examined):
         lines = examined(H100, cuda=cuda)
         assert "GPU 0: NVIDIA H100 80GB HBM3, compute capability 9.0" in lines
         assert "mxnet-cu117 has machine code for 5.0 to 8.9 only" in lines[-2]
-        assert lines[-1] == "engine: MXNet on the CPU"
-        assert not any("pip install" in line for line in lines)
+        assert lines[-1].startswith("engine: MXNet on the CPU; PyTorch drives GPUs")
+        lines = examined(H100, cuda=cuda, torch="2.13.0")
+        assert "  torch                   2.13.0" in lines
+        assert lines[-1] == "engine: PyTorch on GPUs, which MXNet cannot drive; add --gpus 0"
 
 
 def test_a_gpu_that_is_used(examined):
@@ -70,4 +80,4 @@ def test_one_of_two_gpus(examined):
     # With an MXNet for the CPU, each has its own remedy.
     lines = examined(H100, V100)
     assert "9.0" in lines[-3] and "'.[cu117]'" in lines[-2]
-    assert lines[-1] == "engine: MXNet on the CPU"
+    assert lines[-1].startswith("engine: MXNet on the CPU; PyTorch")

@@ -120,9 +120,9 @@ IMPORTS = {
     "engines.choice": "engines errors mxnet_import",
     "engines.torch_arithmetic": "engines.torch_operators",
     "engines.torch_devices": "engines errors machine",
-    "engines.torch_engine": "engines engines.optimizers engines.targets engines.torch_devices "
-    "engines.torch_feed engines.torch_graph engines.torch_optimizers engines.torch_step "
-    "engines.torch_workers engines.workers errors",
+    "engines.torch_engine": "engines engines.loss_scale engines.optimizers engines.targets "
+    "engines.torch_devices engines.torch_feed engines.torch_graph engines.torch_optimizers "
+    "engines.torch_step engines.torch_workers engines.workers errors",
     "engines.torch_feed": "",
     "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
     "errors",
@@ -130,7 +130,7 @@ IMPORTS = {
     "engines.torch_operators": "",
     "engines.torch_optimizers": "engines engines.torch_graph",
     "engines.torch_step": "engines engines.torch_graph",
-    "engines.torch_workers": "engines engines.torch_devices engines.workers errors",
+    "engines.torch_workers": "engines engines.choice engines.torch_devices engines.workers errors",
     "engines.deploy": "engines errors mxnet_import",
     "engines.max_norm": "mxnet_import",
     # What a run leaves: files, lines, pictures.
@@ -183,9 +183,9 @@ IMPORTS = {
     "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
     "reporting run scorer taxonomy video",
     "agreement": "engines interrupts",
-    "session": "averaged config data.augment data.order data.sets engines engines.workers errors "
-    "flags growing_gif initializers metrics mxnet_import optimisation residual run schedule "
-    "symbols",
+    "session": "averaged config data.augment data.order data.sets engines engines.choice "
+    "engines.workers errors flags growing_gif initializers metrics mxnet_import optimisation "
+    "residual run schedule symbols",
     "observers": "agreement curves errors events files interrupts logs metrics pace run session "
     "survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
@@ -194,15 +194,19 @@ IMPORTS = {
     "schedule symbols",
     "launch": "",
     "launch.addresses": "errors",
-    "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise",
+    "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise "
+    "launch.torchrun",
+    "launch.torchrun": "machine",
+    "processes": "config engines.choice errors launch.torchrun session",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
     "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
     "launch.supervise": "launch.plan",
     # Command lines.
-    "fit": "agreement benchmarks.train config data.loader data.mixup data.sets engines "
-    "engines.workers errors flags interrupts keeping library logs lr_range metrics observers "
-    "recipes run schedule_view scoring session summary survival symbols when_done",
+    "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
+    "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
+    "observers processes recipes run schedule_view scoring session summary survival symbols "
+    "when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
@@ -210,15 +214,17 @@ IMPORTS = {
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
-    "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation "
+    "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation benchmarks.gpu "
     "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading benchmarks.train "
-    "config errors flags",
+    "config engines.choice errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
     "tools.launch": "launch.main",
     # Measurements may look into every room.
     "benchmarks": "*",
+    "benchmarks.batch": "*",
+    "benchmarks.gpu": "*",
     "benchmarks.advice": "",
     "benchmarks.bottleneck": "*",
     "benchmarks.checkpoint": "*",
@@ -228,6 +234,7 @@ IMPORTS = {
     "benchmarks.pack": "*",
     "benchmarks.picture": "*",
     "benchmarks.pictures": "*",
+    "benchmarks.plain": "*",
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
@@ -276,7 +283,7 @@ LIBRARIES = {
     "onnxruntime": "onnx_file",
     "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine "
     "engines.torch_feed engines.torch_graph engines.torch_modes engines.torch_operators "
-    "engines.torch_optimizers engines.torch_step engines.torch_workers",
+    "engines.torch_optimizers engines.torch_step engines.torch_workers launch.torchrun",
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
     "subprocess": "launch.main launch.member launch.supervise mxnet_import video when_done",

@@ -117,6 +117,21 @@ def test_multipliers_of_the_symbol_are_obeyed():
     assert_near(everything(ours), everything(mxnet), 1e-5)
 
 
+def test_rows_are_kept_as_short_as_the_symbol_says():
+    weight = mx.sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
+    x = mx.sym.FullyConnected(
+        mx.sym.Flatten(mx.sym.Variable("data")), weight, num_hidden=CLASSES, name="fc"
+    )
+    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    assert np.linalg.norm(engine.get_params()[0]["fc_weight"], axis=1).min() > 0.4
+    before = engine.get_params()[0]["fc_weight"]
+    engine.train_batch(*batches()[0], 0.0)
+    after = engine.get_params()[0]["fc_weight"]
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 0.4, rtol=1e-5)
+    shortened = before * 0.4 / np.linalg.norm(before, axis=1, keepdims=True)
+    np.testing.assert_allclose(after, shortened, rtol=1e-5)
+
+
 def test_a_fixed_gamma_is_left_as_mxnet_leaves_it():
     x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
     x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
@@ -291,3 +306,27 @@ def test_a_compiled_step_trains_the_same():
     plain = train(open_one("torch", symbol), batches())
     fused = train(open_one("torch", symbol, devices={"compile": "on"}), batches())
     assert_near(everything(fused), everything(plain), 1e-5)
+
+
+def test_an_overflow_of_float16_skips_the_update_and_halves_the_scale(monkeypatch):
+    # The CPU has no float16; what follows from its overflows has nothing to do with the device.
+    engine = train(open_one("torch", network(batch_norm=True)), batches()[:1])
+    engine._scale = torch_engine.LossScale()
+    before, gradients = everything(engine), torch._foreach_norm
+    monkeypatch.setattr(
+        torch, "_foreach_norm", lambda them: [torch.full((), torch.inf) for _ in them]
+    )
+    train(engine, batches()[1:2])
+    after = everything(engine)
+    assert after.pop("loss_scale").tolist() == [32768, 0, 1] and after.pop("updates") == 2
+    before.pop("loss_scale"), before.pop("updates")
+    assert_same(before, after)
+    monkeypatch.setattr(torch, "_foreach_norm", gradients)
+    scaled = train(engine, batches()[2:3])
+    plain = open_one("torch", network(batch_norm=True))
+    plain.set_params(*[{n: before[n] for n in part} for part in plain.get_params()])
+    plain.set_state({**before, "updates": 2})
+    train(plain, batches()[2:3])
+    held = everything(scaled)
+    held.pop("loss_scale")
+    assert_near(held, everything(plain), 1e-6)

@@ -18,18 +18,21 @@ find_python() {
     return 1
 }
 
-# MXNet's CUDA wheel has machine code for compute capabilities 5.0 to 8.9.
-choose_mxnet() {
-    local capability
+# MXNet's CUDA wheel has machine code for compute capabilities 5.0 to 8.9; PyTorch drives newer ones.
+choose_engine() {
+    local capability newer=
     for capability in $(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null); do
-        case $capability in [5-8].*) echo cu117; return ;; esac
+        case $capability in
+            [5-8].*) echo cu117; return ;;
+            9.*|1[0-9].*) newer=,torch ;;
+        esac
     done
-    echo cpu
+    echo "cpu$newer"
 }
 
 set_up() {
     local extras python wanted
-    extras=$(choose_mxnet)${1:+,$1}
+    extras=$(choose_engine)${1:+,$1}
     python=$(find_python) || return 1
     wanted="$extras $("$python" --version) $(cat setup.cfg setup.py tools/setup.sh | sha256sum)"
     if [ "$(cat .venv/fits 2>/dev/null)" != "$wanted" ]; then

@@ -22,6 +22,7 @@ from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
 from imagenet_trainer.engines import Mix, join_workers
+from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.metrics import Scores
@@ -33,6 +34,7 @@ _BATCH = 16
 _RESNET = "resnet-18"
 _NETWORKS = (_RESNET, "squeezenet1.0")
 _MXNET = "MXNet with its defaults"
+_Kind = Tuple[str, str, str]  # network, dtype, engine
 
 
 def synthetic(settings: FitSettings) -> int:
@@ -101,33 +103,39 @@ def run(images: int = 160, rounds: int = 3) -> None:
     threads.
     """
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
-    kinds = [(network, dtype) for network in _NETWORKS for dtype in dtypes]
-    with_data: Dict[Tuple[str, str], List[float]] = {kind: [] for kind in kinds}
-    without: Dict[Tuple[str, str], List[float]] = {kind: [] for kind in kinds}
+    # PyTorch beside MXNet where it is installed, so that one can see which suits this CPU.
+    kinds = [(network, dtype, "mxnet") for network in _NETWORKS for dtype in dtypes]
+    kinds += [(_RESNET, dtype, "torch") for dtype in dtypes if has_torch()]
+    with_data: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
+    without: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
     plain_speeds: List[float] = []
     waits: List[float] = []
     with tempfile.TemporaryDirectory() as folder:
         rec = pack_photographs(folder, images)
         for turn in range(rounds):
-            for network, dtype in kinds:
-                without[network, dtype].append(_synthetic(network, dtype))
-                speed, waited = _fit(folder, rec, network, dtype, turn)
-                with_data[network, dtype].append(speed)
+            for kind in kinds:
+                without[kind].append(_synthetic(kind))
+                speed, waited = _fit(folder, rec, kind, turn)
+                with_data[kind].append(speed)
                 waits.append(waited)
-                print(f"round {turn + 1}, images/s: {network} {dtype} {speed:.2f}, without data "
-                      f"{without[network, dtype][-1]:.2f}", flush=True)  # fmt: skip
+                print(f"round {turn + 1}, images/s: {' '.join(kind)} {speed:.2f}, without data "
+                      f"{without[kind][-1]:.2f}", flush=True)  # fmt: skip
             plain_speeds.append(_plain(folder, rec))
             print(f"round {turn + 1}, images/s: {_RESNET} {_MXNET} {plain_speeds[-1]:.2f}")
     slow = statistics.median(plain_speeds)
     for dtype in dtypes:
-        ours = statistics.median(with_data[_RESNET, dtype])
+        ours = statistics.median(with_data[_RESNET, dtype, "mxnet"])
         print(f"{_RESNET} --dtype {dtype}: {ours / slow:.2f} times {_MXNET}")
-    for network in _NETWORKS:
-        for dtype in dtypes:
-            kept = _median_ratio(with_data[network, dtype], without[network, dtype])
-            print(f"{network} {dtype}: {kept:.1%} of its speed without data (aim 97 %)")
-        if len(dtypes) > 1:
-            both = _median_ratio(with_data[network, "bfloat16"], with_data[network, "float32"])
+    for network, dtype, engine in kinds:
+        kept = _median_ratio(with_data[network, dtype, engine], without[network, dtype, engine])
+        print(f"{network} {dtype} {engine}: {kept:.1%} of its speed without data (aim 97 %)")
+        if engine == "torch":
+            of_mxnet = with_data[network, dtype, "mxnet"]
+            both = _median_ratio(with_data[network, dtype, engine], of_mxnet)
+            print(f"{network} {dtype} --engine torch: {both:.2f} times --engine mxnet")
+        elif dtype == "bfloat16":
+            in_float32 = with_data[network, "float32", engine]
+            both = _median_ratio(with_data[network, dtype, engine], in_float32)
             print(f"{network} bfloat16: {both:.2f} times float32 (aim 1.35)")
     print(f"waiting for data: at most {100 * max(waits):.1f} % (aim below 3)")
 
@@ -150,19 +158,20 @@ def pack_photographs(folder: str, count: int) -> str:
     return f"{prefix}.rec"
 
 
-def _words(network: str, dtype: str) -> List[str]:
+def _words(kind: _Kind) -> List[str]:
     """The command of a training."""
+    network, dtype, engine = kind
     return [
-        sys.executable, "-m", "imagenet_trainer.fit", "--network", network,
+        sys.executable, "-m", "imagenet_trainer.fit", "--network", network, "--engine", engine,
         "--batch-size", str(_BATCH), "--lr", "0.01", "--dtype", dtype,
     ]  # fmt: skip
 
 
-def _fit(folder: str, rec: str, network: str, dtype: str, turn: int) -> Tuple[float, float]:
+def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
     """Images per second and share of waiting of the second epoch."""
-    run_folder = os.path.join(folder, f"{network}-{dtype}-{turn}")
+    run_folder = os.path.join(folder, f"{'-'.join(kind)}-{turn}")
     command = [
-        *_words(network, dtype), "--num-epochs", "2", "--data-train", rec, "--data-val", rec,
+        *_words(kind), "--num-epochs", "2", "--data-train", rec, "--data-val", rec,
         "--model-prefix", os.path.join(run_folder, "model"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env=_environment())
@@ -171,9 +180,9 @@ def _fit(folder: str, rec: str, network: str, dtype: str, turn: int) -> Tuple[fl
     return float(last["images_per_second"]), float(last["wait_share"])
 
 
-def _synthetic(network: str, dtype: str) -> float:
+def _synthetic(kind: _Kind) -> float:
     """Images per second without data: the median of all intervals but the first, which warms up."""
-    command = [*_words(network, dtype), "--benchmark", "1", "--disp-batches", "4"]
+    command = [*_words(kind), "--benchmark", "1", "--disp-batches", "4"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
     found = re.findall(r"Speed: ([.\d]+) samples/sec", done.stderr)
     assert len(found) == INTERVALS, done.stderr

@@ -12,6 +12,10 @@ LAUNCHERS = ("auto", "local", "ssh", "mpi", "slurm", "sge", "yarn")
 class LaunchSettings:
     """Everything that `launch` takes, apart from the command."""
 
+    engine: str = option(
+        "mxnet", "whose workers they are; torch: torchrun's, on this machine",
+        choices=("mxnet", "torch"),
+    )  # fmt: skip
     num_workers: int = option(1, "workers", integer(1, 65536), short="-n")
     num_servers: int = option(
         0, "servers that add gradients up; 0: as many as workers", integer(0, 65536), short="-s"

@@ -28,6 +28,7 @@ class BenchmarkSettings:
             "reading",
             "numbers",
             "evaluate",
+            "gpu",
         ),
         positional="one",
     )
@@ -39,6 +40,7 @@ class BenchmarkSettings:
     )
     rounds: int = option(5, "counted rounds; medians are printed", integer(1))
     threads: int = option(2, "threads of loader and pack", integer(1, 256))
+    tiny: bool = option(False, "gpu: rehearse on the CPU; the numbers mean nothing")
     keep: str = option(
         "", "picture: leave the example PNG and GIF in this folder", metavar="FOLDER"
     )

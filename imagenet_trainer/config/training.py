@@ -20,6 +20,13 @@ from imagenet_trainer.flags import (
 class DeviceSettings:
     """Where the network runs."""
 
+    engine: str = option(
+        "auto",
+        "what executes the network; auto: MXNet where it has code for the devices, else PyTorch",
+        choices=("auto", "mxnet", "torch"),
+        free=True,
+    )
+
     gpus: Tuple[int, ...] = option(
         (),
         "GPUs, e.g. 0 or 0,2,5; without it the CPU",
@@ -79,6 +86,12 @@ class OptimizerSettings:
         "what convolutions and dense layers compute in: float16 on GPUs, bfloat16 on CPUs that "
         "have it; parameters stay float32",
         choices=("float32", "float16", "bfloat16"),
+    )
+    compile: str = option(
+        "auto",
+        "whether PyTorch compiles the network for its devices; auto: on GPUs",
+        choices=("auto", "on", "off"),
+        free=True,
     )
     gc_type: str = option("none", "gradient compression between devices", choices=("none", "2bit"))
     gc_threshold: float = option(0.5, "its threshold", number(0, above=True))
@@ -169,6 +182,11 @@ class RunSettings:
         "1: after each epoch, draw the confusion matrix of the validation pictures of all epochs "
         "so far as confusion.gif",
         switch,
+        free=True,
+    )
+    find_batch: bool = option(
+        False,
+        "measure how large a batch the device's memory holds, train nothing (--engine torch)",
         free=True,
     )
     monitor: int = option(

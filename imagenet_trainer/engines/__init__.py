@@ -102,6 +102,18 @@ class NonFiniteLossError(ArithmeticError):
         self.update = update
 
 
+class DeviceMemoryError(InputError):
+    """A batch does not fit into the memory of its device."""
+
+    def __init__(self, batch: int, device: str) -> None:
+        super().__init__(
+            f"--batch-size: {batch} pictures at a time are too many for the memory of {device}; "
+            "--find-batch measures how many fit, --accumulate computes a batch in parts, and more "
+            "--gpus share it"
+        )
+        self.batch = batch
+
+
 class Engine(Protocol):
     """The seam: everything that training and evaluation may ask of an engine.
 
@@ -170,9 +182,9 @@ def join_workers(devices: Devices) -> Workers:
     from imagenet_trainer.engines.choice import choose_engine
 
     if choose_engine(devices).engine == "torch":
-        from imagenet_trainer.engines.torch_workers import join
+        from imagenet_trainer.engines import torch_workers
 
-        return join(devices)
+        return torch_workers.join(devices)
     if devices.kv_store.startswith("dist"):
         from imagenet_trainer.engines.mxnet_workers import join
 

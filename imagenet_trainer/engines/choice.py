@@ -10,6 +10,9 @@ from imagenet_trainer.mxnet_import import check_gpus
 
 _INSTALL = "in the checkout run: pip install -e '.[torch]'"
 
+# What torchrun tells its processes.
+TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
 
 class Choice(NamedTuple):
     """An engine's name, mxnet or torch, and the reason in words."""
@@ -25,12 +28,11 @@ def choose_engine(devices: Devices) -> Choice:
     InputError where neither can, and for an engine that was asked for and is not installed.
     """
     if devices.engine == "torch":
-        if not has_torch():
-            raise InputError(f"--engine torch: PyTorch is not installed; {_INSTALL}")
+        check_torch()
         return Choice("torch", "--engine torch")
     if devices.engine == "mxnet":
         return Choice("mxnet", "--engine mxnet")
-    if "TORCHELASTIC_RUN_ID" in os.environ and has_torch():
+    if is_torch_worker() and has_torch():
         return Choice("torch", "torchrun started this worker")
     reason = mxnet_cannot(devices.gpus)
     if reason is None:
@@ -39,6 +41,17 @@ def choose_engine(devices: Devices) -> Choice:
     if has_torch():
         return Choice("torch", f"MXNet cannot: {reason.split(': ', 1)[-1].split(';')[0]}")
     raise InputError(f"{reason}; PyTorch could drive them, but is not installed: {_INSTALL}")
+
+
+def check_torch() -> None:
+    """InputError unless PyTorch is installed."""
+    if not has_torch():
+        raise InputError(f"--engine torch: PyTorch is not installed; {_INSTALL}")
+
+
+def is_torch_worker() -> bool:
+    """Whether torchrun, or a launcher that speaks as it does, started this process."""
+    return all(os.environ.get(name) for name in TORCHRUN)
 
 
 def mxnet_cannot(gpus: Tuple[int, ...]) -> Optional[str]:

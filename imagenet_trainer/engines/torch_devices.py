@@ -6,21 +6,9 @@ from typing import Iterator, List, Optional
 
 import torch
 
-from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines import DeviceMemoryError, Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16
-
-
-class DeviceMemoryError(InputError):
-    """A batch does not fit into the memory of its device."""
-
-    def __init__(self, batch: int, device: str) -> None:
-        super().__init__(
-            f"--batch-size: {batch} pictures at a time are too many for the memory of {device}; "
-            "--find-batch measures how many fit, --accumulate computes a batch in parts, and more "
-            "--gpus share it"
-        )
-        self.batch = batch
 
 
 def devices_of(devices: Devices) -> List[torch.device]:

@@ -5,8 +5,10 @@ their gradients while backward runs.
 """
 
 import contextlib
+import logging
+import time
 import zlib
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from imagenet_trainer.engines import (
     Training,
     parameter_shapes,
 )
+from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.optimizers import frozen
 from imagenet_trainer.engines.targets import frozen_in
 from imagenet_trainer.engines.torch_devices import (
@@ -42,10 +45,7 @@ from imagenet_trainer.engines.torch_workers import TorchWorkers
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 
-# float16's gradients are computed times a power of two, which is halved when one of them is not
-# finite and doubled after so many updates without that (Micikevicius et al. 2018,
-# arXiv:1710.03740; the numbers are those of torch.amp.GradScaler).
-_FIRST_SCALE, _GROWTH_INTERVAL = 65536.0, 2000
+_LOG = logging.getLogger("imagenet_trainer")
 
 
 class TorchEngine:
@@ -72,6 +72,8 @@ class TorchEngine:
     the workers cannot share.
 
     """
+
+    in_step = True  # every update is made of the gradients of all workers
 
     def __init__(
         self,
@@ -102,7 +104,10 @@ class TorchEngine:
         self._feeds = [Feed(device) for device in here]
         self._updates = 0
         self._counts = np.zeros(4)
-        self._scale, self._unbroken = _FIRST_SCALE, 0
+        self._seen: List[Tuple[int, Dict[str, float]]] = []  # by --monitor
+        self.stage_seconds: Optional[Dict[str, float]] = None
+        self._stage_began = 0.0
+        self._scale = LossScale() if self._autocast == torch.float16 else None
         is_cuda = self._device.type == "cuda"
         self._is_compiled = devices.compile == "on" or (devices.compile == "auto" and is_cuda)
         if is_cuda:
@@ -126,9 +131,7 @@ class TorchEngine:
         moves = any(value.requires_grad for value in step.parameters())
         if self.world_size > 1 and moves:
             on_gpu = [self._device] if self._device.type == "cuda" else None
-            step = DistributedDataParallel(
-                step, device_ids=on_gpu, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            step = DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True)
             self._no_sync = step.no_sync
         # Captured as CUDA graphs where nothing between forward and backward needs the host; the
         # memory that they share cannot hold gradients that are still added to.
@@ -161,22 +164,28 @@ class TorchEngine:
             self._train(batch, len(labels), learning_rate)
 
     def _train(self, batch: Mapping[str, np.ndarray], images: int, learning_rate: float) -> None:
+        self._end_stage("")
         there = self._feeds[0].take(batch)
+        self._end_stage("copy")
         self._network.training.train()
         results = [self._part(there, part, images // self._parts) for part in range(self._parts)]
+        self._end_stage("compute")
         counts = np.sum([result.counts() for result in results], axis=0)
+        self._end_stage("metric")
         if not np.isfinite(counts[2]):
             self._forget_gradients()
             raise NonFiniteLossError(self._updates)
         number = self._updates + 1
+        # DistributedDataParallel gives the mean over the workers of their sums.
+        scale = 1 / (images * self._loss_scale())
         if self._gradients_are_finite():
-            # DistributedDataParallel gives the mean over the workers of their sums.
-            self._update.step(learning_rate, 1 / (images * self._loss_scale()), number)
+            self._update.step(learning_rate, scale, number)
             for result in results:
                 self._move_statistics(result.moments)
             if self._average:
                 self._average.update()
         self._forget_gradients()
+        self._end_stage("update")
         self._updates = number
         self._counts += (images * self.world_size, *counts)
         every = self._training.monitor if self._training else 0
@@ -224,25 +233,49 @@ class TorchEngine:
             value.grad = None
 
     def _loss_scale(self) -> float:
-        return self._scale if self._autocast == torch.float16 else 1.0
+        return self._scale.value if self._scale else 1.0
 
     def _gradients_are_finite(self) -> bool:
-        """Whether float16 held them; adapts the scale. Other types hold what float32 does."""
-        if self._autocast != torch.float16:
+        """Whether float16 held them, in all workers alike, for they are added up already.
+
+        Other types hold what float32 does. Raises NonFiniteLossError where no scale would help.
+        """
+        if self._scale is None:
             return True
         there = [v.grad for v in self._network.arg.values() if v.grad is not None]
-        finite = bool(torch.isfinite(torch.stack(torch._foreach_norm(there))).all())
-        self._unbroken = self._unbroken + 1 if finite else 0
-        if not finite:
-            self._scale = max(self._scale / 2, 1.0)
-        elif self._unbroken % _GROWTH_INTERVAL == 0:
-            self._scale *= 2
-        return finite
+        overflowed = not bool(torch.isfinite(torch.stack(torch._foreach_norm(there))).all())
+        if overflowed and self._scale.is_smallest:
+            self._forget_gradients()
+            raise NonFiniteLossError(self._updates)
+        self._scale.follow(overflowed)
+        if overflowed and self.rank == 0:
+            _LOG.info(
+                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
+                "is scaled by %g now", self._updates, self._scale.skipped, self._scale.value,
+            )  # fmt: skip
+        return not overflowed
 
     def _monitor(self, there: Mapping[str, torch.Tensor], number: int) -> None:
+        monitor = Monitor(self._network.training)
         with torch.no_grad():
-            data = self._heads[0](there["images"])
-            Monitor(self._network.training, number).run(data, there["labels"])
+            monitor.run(self._heads[0](there["images"]), there["labels"])
+        self._seen.append((number, monitor.seen))
+
+    def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
+        """What --monitor saw since the last call: updates made, root mean squares by tensor."""
+        seen, self._seen = self._seen, []
+        return seen
+
+    def _end_stage(self, name: str) -> None:
+        """Where stages are measured, wait for all work under way and count its time to one."""
+        if self.stage_seconds is not None:
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            now = time.perf_counter()
+            if name:
+                before = self.stage_seconds.get(name, 0.0)
+                self.stage_seconds[name] = before + now - self._stage_began
+            self._stage_began = now
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
@@ -297,16 +330,14 @@ class TorchEngine:
         """What, beside the parameters, the next update depends on; as MXNetEngine has it.
 
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`); `average:arg:NAME` and
-        `average:aux:NAME`; in float16 `loss_scale`, (scale, updates since it last changed).
+        `average:aux:NAME`; in float16 `loss_scale`.
         """
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._training:
             state.update(self._update.state())
             if self._average:
                 state.update(self._average.state())
-        if self._autocast == torch.float16:
-            state["loss_scale"] = np.array([self._scale, self._unbroken], np.float64)
-        return state
+        return {**state, **(self._scale.state() if self._scale else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what get_state gave, here or in MXNetEngine, after set_params."""
@@ -315,9 +346,8 @@ class TorchEngine:
             self._update.set_state(state)
             if self._average:
                 self._average.set_state(state)
-        if "loss_scale" in state:
-            scale = np.ravel(state["loss_scale"])
-            self._scale, self._unbroken = float(scale[0]), int(scale[1]) if len(scale) > 1 else 0
+        if self._scale:
+            self._scale.set_state(state)
 
 
 class _Result:

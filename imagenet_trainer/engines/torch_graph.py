@@ -63,6 +63,9 @@ class Network:
     fixed: Tuple[str, ...]  # gammas that are 1 whatever they were set to
     # Of rate and weight decay, where the symbol says them (`__lr_mult__`, `__wd_mult__`).
     multipliers: Mapping[str, Tuple[Optional[float], Optional[float]]]
+    # How long a row of a weight, what goes into one unit, may be, where the symbol says it
+    # (`__max_norm__`; Srivastava et al. 2014, "Dropout", section 5.1).
+    max_norms: Mapping[str, float]
     has_loss: bool  # whether some SoftmaxOutput says what to train for
 
 
@@ -106,7 +109,12 @@ def load_graph(
         aux,
         tuple(training.statistics),
         tuple(training.fixed),
-        {n["name"]: _multipliers(n) for n in nodes if n["op"] == "null" and n["name"] in arg},
+        {n["name"]: _multipliers(n) for n in nodes if n["name"] in arg},
+        {
+            n["name"]: float(n["attrs"]["__max_norm__"])
+            for n in nodes
+            if n["name"] in arg and "__max_norm__" in n.get("attrs", {})
+        },
         bool(training.losses),
     )
 

@@ -62,6 +62,10 @@ class Update:
             torch._foreach_mul_(gradients, scale)
             held = [[values[name] for name in names] for values in self._held.values()]
             self._move(weights, gradients, held, rate * factor, decay, number)
+        for name, longest in self._network.max_norms.items():
+            weight = self._network.arg[name]
+            rows = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
+            weight.mul_((longest / rows.clamp(min=1e-30)).clamp(max=1))
 
     def _gradient(self, name: str) -> torch.Tensor:
         weight = self._network.arg[name]

@@ -1,7 +1,6 @@
 """What the device computes in an update: bytes in; loss, counts and moments out."""
 
-import logging
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -9,7 +8,6 @@ from torch import Tensor, fx, nn
 from imagenet_trainer.engines import Training
 from imagenet_trainer.engines.torch_graph import Network
 
-_LOG = logging.getLogger("imagenet_trainer")
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
 
@@ -19,11 +17,11 @@ class Head(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         super().__init__()
-        self.mean: Tensor
-        self.std: Tensor
-        for name, value in (("mean", mean), ("std", std)):
-            planes = torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
-            self.register_buffer(name, planes)
+        # No buffers, which DistributedDataParallel would send round before every forward.
+        self.mean, self.std = (
+            torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+            for value in (mean, std)
+        )
         self._is_plain = not any(mean) and all(deviation == 1 for deviation in std)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -94,17 +92,17 @@ def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
 
 
 class Monitor(fx.Interpreter):
-    """Runs a network once more and logs |x| / sqrt(size) of every tensor, as MXNet's does."""
+    """Runs a network once more; `seen` are the root mean squares of its tensors by name."""
 
-    def __init__(self, module: fx.GraphModule, update: int) -> None:
+    def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self._update = update
+        self.seen: Dict[str, float] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """One node, computed and logged."""
+        """One node, computed and looked at."""
         value = super().run_node(n)
         if isinstance(value, Tensor) and n.op in ("call_function", "get_attr"):
             size = value.detach().float().norm() / max(value.numel(), 1) ** 0.5
             name = n.meta.get("symbol", str(n.target)).split(":")[0]
-            _LOG.info("Batch: %7d %30s %s", self._update, name, f"{size.item():.6g}")
+            self.seen[name] = size.item()
         return value

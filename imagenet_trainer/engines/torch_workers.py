@@ -3,13 +3,14 @@
 import os
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.choice import is_torch_worker
 from imagenet_trainer.engines.torch_devices import device_here
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
@@ -17,17 +18,11 @@ from imagenet_trainer.errors import InputError
 # A worker that is there and silent; one that died is noticed by torchrun at once. Compiling the
 # network, which takes its time on the first update, must fit in.
 _PATIENCE = timedelta(minutes=10)
-_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
-def is_worker(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun, or another launcher that speaks as it does, started this process."""
-    return all(environment.get(name) for name in _NEEDED)
 
 
 def join(devices: Devices) -> Workers:
     """The group that a launcher started this process in; of one without a launcher."""
-    return TorchWorkers(device_here(devices)) if is_worker() else ALONE
+    return TorchWorkers(device_here(devices)) if is_torch_worker() else ALONE
 
 
 class TorchWorkers:
@@ -35,6 +30,8 @@ class TorchWorkers:
 
     NCCL adds up on GPUs, gloo on CPUs.
     """
+
+    in_step = True  # every update is made of the gradients of all workers
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -175,6 +175,8 @@ class Signals:
 
 def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
     """Run the command by all workers to its end, beginning again when a process dies."""
+    if settings.engine == "torch":
+        return launch_torch(settings, command)
     launcher = chosen_launcher(settings)
     hosts = hosts_of(settings, launcher)
     root = root_address(settings, launcher, hosts)
@@ -205,6 +207,23 @@ def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
                 return code
             restarts += 1
             say(f"restart {restarts} of {settings.max_restarts}, from the last checkpoint")
+
+
+def launch_torch(settings: LaunchSettings, command: Sequence[str]) -> int:
+    """The same by torchrun, which watches and restarts its workers itself."""
+    from imagenet_trainer.launch import torchrun
+
+    if settings.hostfile or settings.launcher not in ("auto", "local"):
+        raise InputError(
+            "--engine torch: starts workers on this machine; for several run on each of them "
+            "`torchrun --nnodes MACHINES --nproc-per-node GPUS --rdzv-backend c10d "
+            "--rdzv-endpoint FIRST:29400 --max-restarts 3 -m imagenet_trainer.fit ...`"
+        )
+    words = plan.command_of(command)
+    if settings.dry_run:
+        print(shlex.join(torchrun.command_line(settings.num_workers, words, settings.max_restarts)))
+        return 0
+    return torchrun.start(settings.num_workers, words, settings.max_restarts)
 
 
 def _many(count: int, name: str) -> str:

@@ -1,0 +1,62 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+torch = pytest.importorskip("torch")
+
+import symbols  # noqa: E402
+from imagenet_trainer import benchmark  # noqa: E402
+from imagenet_trainer.benchmarks import gpu, plain  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    # torchvision's published counts.
+    [("resnet18", 11_689_512), ("resnet50", 25_557_032), ("squeezenet1_0", 1_248_424)],
+)
+def test_plain_networks_are_torchvision_s(name, parameters):
+    made, _ = plain.network(name)
+    assert sum(value.numel() for value in made.parameters()) == parameters
+    assert made.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_the_bound_is_the_slower_of_two_rates():
+    symbol = symbols.get_symbol("resnet", 1000, num_layers=50)
+    # 4.1 GFLOP of multiply-adds forward, three times that in training: He et al. 2016, table 1.
+    by_flops = gpu.bound(symbol, 224, gpu.Bounds(1e15, 1e30), 2)
+    assert 1e15 / by_flops == pytest.approx(3 * 2 * 4.1e9, rel=0.05)
+    by_bytes = gpu.bound(symbol, 224, gpu.Bounds(1e30, 1e12), 2)
+    both = gpu.bound(symbol, 224, gpu.Bounds(1e15, 1e12), 2)
+    assert both < min(by_flops, by_bytes) * 1.0001
+    assert gpu.bound(symbol, 224, gpu.Bounds(1e30, 1e12), 4) == pytest.approx(by_bytes / 2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_without_a_gpu_it_says_so(capsys):
+    assert benchmark.main(["gpu"]) == 2
+    assert "gpu: PyTorch finds no GPU here; --tiny rehearses" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_the_study_says_what_it_needs(tmp_path):
+    words = ["bash", str(ROOT / "tools" / "gpu_study.sh"), str(tmp_path / "study.txt")]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2 and "has no PyTorch that finds a GPU" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_rehearsal_goes_through_all_of_it(capsys):
+    assert benchmark.main(["gpu", "--tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("a rehearsal on the CPU")
+    (row,) = (line for line in lines if line.startswith("squeezenet1.0"))
+    numbers = [float(word.rstrip("%")) for word in row.split()[1:]]
+    assert len(numbers) == 10 and np.isfinite(numbers).all()
+    (parity,) = (line for line in lines if line.startswith("parity"))
+    assert float(parity.split("at most ")[1].split(";")[0]) < 1e-5

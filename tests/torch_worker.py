@@ -1,0 +1,106 @@
+"""What test_torch_workers has several processes do: python torch_worker.py FOLDER MODE"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+from tiny_engine import BATCH, MEAN, SIDE, STD, batches, first_parameters, network
+
+from imagenet_trainer.engines import (
+    Devices,
+    NonFiniteLossError,
+    Optimizer,
+    Training,
+    join_workers,
+    open_engine,
+)
+from imagenet_trainer.engines.workers import share
+
+RATES = (0.02, 0.02, 0.02, 0.005, 0.005, 0.005)
+
+
+def opened(batch_norm=False):
+    devices = Devices(engine="torch")
+    how = Training(Optimizer("sgd", 0.9, 1e-3), average_decay=0.9)
+    symbol, workers = network(batch_norm), join_workers(devices)
+    shape = (BATCH, SIDE, SIDE, 3)
+    engine = open_engine(symbol, devices, shape, MEAN, STD, how, workers)
+    engine.set_params(*first_parameters(symbol))
+    return engine, workers
+
+
+def train(engine, first, last):
+    """Updates first..last-1 with this worker's part of each global batch."""
+    for update in range(first, last):
+        images, labels = batches()[update]
+        part = share(BATCH, engine)
+        here = slice(part.start, part.stop)
+        engine.train_batch(images[here], labels[here], RATES[update])
+
+
+def save(engine, path):
+    arg, aux = engine.get_params()
+    named = {"params:" + name: value for name, value in {**arg, **aux}.items()}
+    if engine.rank == 0:
+        fresh = path.with_suffix(".new.npz")
+        np.savez(fresh, **named, **{"state:" + n: v for n, v in engine.get_state().items()})
+        os.replace(fresh, path)
+
+
+def load(engine, path):
+    with np.load(path) as file:
+        held = {name: file[name] for name in file.files}
+    params = {n[7:]: v for n, v in held.items() if n.startswith("params:")}
+    engine.set_params(params, params)
+    engine.set_state({n[6:]: v for n, v in held.items() if n.startswith("state:")})
+
+
+def all_in_one(folder):
+    """Six updates; three that go on from another's; a loss that is not finite in one worker."""
+    engine, workers = opened()
+    train(engine, 0, 3)
+    save(engine, folder / "half-by-two.npz")
+    train(engine, 3, 6)
+    save(engine, folder / "two.npz")
+    counts = engine.read_counts()
+    load(engine, folder / "half-by-one.npz")
+    train(engine, 3, 6)
+    save(engine, folder / "one-then-two.npz")
+    normed, _ = opened(batch_norm=True)
+    train(normed, 0, 1)
+    save(normed, folder / "normed.npz")
+    images, labels = batches()[0]
+    labels = labels[: BATCH // 2].copy()
+    arg, aux = engine.get_params()
+    if engine.rank == 1:
+        arg["fc_bias"][0] = np.nan
+    engine.set_params(arg, aux)
+    stopped = False
+    try:
+        engine.train_batch(images[: BATCH // 2], labels, 0.01)
+    except NonFiniteLossError as error:
+        stopped = error.update == 6
+    told = {"counts": counts, "stopped": stopped}
+    np.savez(folder / f"told-{engine.rank}.npz", **told)
+    workers.part()
+
+
+def killed_once(folder):
+    """The second worker is killed in its first life; the second life goes on from what is there."""
+    engine, workers = opened()
+    first = 0
+    if (folder / "kept.npz").exists():
+        load(engine, folder / "kept.npz")
+        first = int(engine.get_state()["updates"])
+    for update in range(first, 6):
+        train(engine, update, update + 1)
+        save(engine, folder / "kept.npz")
+        if engine.rank == 1 and update == 2 and first == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    workers.part()
+
+
+if __name__ == "__main__":
+    {"all": all_in_one, "killed": killed_once}[sys.argv[2]](Path(sys.argv[1]))
