@@ -32,6 +32,7 @@ from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.run import RUNS, Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.schedule import learning_rate, steps_of
+from imagenet_trainer.transfer import Source, default_prefix, freeze_notes, rate_factors
 
 # What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
 IMAGENET_STD = (58.393, 57.12, 57.375)
@@ -116,15 +117,24 @@ class Session:
 def open_session(settings: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
     network = symbols.find(settings.network, settings.num_layers)
-    run = Run(settings.model_prefix or f"{RUNS}/{network.name}/model")
+    prefix = f"{RUNS}/{network.name}/model"
+    if settings.pretrained:
+        prefix = default_prefix(settings.pretrained[0])
+    run = Run(settings.model_prefix or prefix)
     with contextlib.ExitStack() as on_error:
         on_error.callback(run.close)
-        session = _opened(completed(settings), network, run)
+        source = Source(settings, run) if settings.pretrained else None
+        settings = completed(settings)
+        if source:
+            settings = source.adopted(settings)
+        session = _opened(settings, network, run, source)
         on_error.pop_all()
     return session
 
 
-def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Session:
+def _opened(
+    settings: FitSettings, network: symbols.Network, run: Run, source: Optional[Source]
+) -> Session:
     train = open_training_set(settings)
     val = open_validation_set(settings, train.classes, train.path)
     order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
@@ -132,17 +142,21 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     EvalTransform(
         settings.image_shape, settings.val_resize
     )  # refuses what cannot be, before training
-    symbol = symbols.get_symbol(
-        settings.network, len(train.classes), settings.image_shape, settings.num_layers,
-        settings.activation,
-    )  # fmt: skip
+    if source:
+        symbol = source.symbol(settings, len(train.classes))
+    else:
+        symbol = symbols.get_symbol(
+            settings.network, len(train.classes), settings.image_shape, settings.num_layers,
+            settings.activation,
+        )  # fmt: skip
     run.open_for_training()
     config = _configuration(settings, train, val)
     notes = _check_same(run, config)
     checkpoint = _beginning(run, settings)
 
     def first() -> Checkpoint:
-        return Checkpoint(*first_parameters(settings, network, symbol), Progress())
+        make = source.first_parameters if source else first_parameters
+        return Checkpoint(*make(settings, network, symbol), Progress())
 
     if checkpoint is None:
         checkpoint = first()
@@ -158,6 +172,8 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    notes += source.notes(settings, symbol) if source else []
+    notes += freeze_notes(settings, symbol)
     if settings.keep:
         notes.append(
             f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
@@ -195,7 +211,12 @@ def open_training_engine(settings: FitSettings, symbol: Any) -> Engine:
         settings.rgb_mean,
         settings.rgb_std,
         Training(
-            Optimizer(settings.optimizer, settings.mom, settings.wd),
+            Optimizer(
+                settings.optimizer,
+                settings.mom,
+                settings.wd,
+                rate_factors=rate_factors(settings, symbol),
+            ),
             settings.seed,
             settings.monitor,
         ),
@@ -317,8 +338,10 @@ def _check_same(run: Run, config: Dict[str, Any]) -> List[str]:
     for field in fields(FitSettings):
         if field.metadata["free"]:
             continue
-        ours, theirs = config["settings"][field.name], before["settings"].get(field.name)
-        ours = list(ours) if isinstance(ours, tuple) else ours
+        # A run that is older than a flag was begun with its default.
+        ours = config["settings"][field.name]
+        theirs = before["settings"].get(field.name, field.default)
+        ours, theirs = (list(v) if isinstance(v, tuple) else v for v in (ours, theirs))
         if ours != theirs:
             raise InputError(
                 f"{flag_of(field.name)} {_words(ours)}: {run.folder} was begun with "

@@ -71,6 +71,7 @@ IMPORTS = {
     "data.labelled": "data.folders data.tars errors",
     # Graphs.
     "symbols": "errors",
+    "symbols.classifier": "errors mxnet_import",
     "symbols.resnet": "errors mxnet_import",
     "symbols.squeezenet": "errors mxnet_import",
     # Executing a graph on devices.
@@ -91,9 +92,10 @@ IMPORTS = {
     "explore_figures": "data.channels",
     "explore_page": "data.channels data.sources explore_figures files survey",
     # Where the rooms meet.
+    "transfer": "config engines errors flags initializers keeping run symbols symbols.classifier",
     "scoring": "data.augment data.loader data.sets engines errors flags keeping machine run",
     "session": "config data.augment data.order data.sets engines errors flags initializers "
-    "metrics mxnet_import run schedule symbols",
+    "metrics mxnet_import run schedule symbols transfer",
     # Command lines.
     "fit": "benchmarks.train config data.loader engines errors flags interrupts keeping logs "
     "metrics run scoring session survival",

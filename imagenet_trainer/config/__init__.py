@@ -12,6 +12,7 @@ from imagenet_trainer.config.training import (
     NetworkSettings,
     OptimizerSettings,
     RunSettings,
+    TransferSettings,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "PredictSettings",
     "RunSettings",
     "TrainingDataSettings",
+    "TransferSettings",
 ]
