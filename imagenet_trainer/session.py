@@ -172,6 +172,7 @@ def _opened(
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    name = source.network_name(network) if source else network.name
     notes += source.notes(settings, symbol) if source else []
     notes += freeze_notes(settings, symbol)
     if settings.keep:
@@ -190,7 +191,7 @@ def _opened(
     )
     return Session(
         settings, run, train, val, engine, order, transform, preprocessing, progress,
-        [dict(row) for row in history], notes + _welcome(run, network.name, progress, len(train)),
+        [dict(row) for row in history], notes + _welcome(run, name, progress, len(train)),
         first,
     )  # fmt: skip
 

@@ -184,6 +184,13 @@ class Source:
             )
         return with_classifier(pretrained.symbol, num_classes, layer)
 
+    def network_name(self, network: symbols.Network) -> str:
+        """What the run says that it trains; `network` is that of --network."""
+        assert self._given.pretrained is not None
+        if names_a_network(self._given):
+            return network.name
+        return f"the network of {self._given.pretrained[0]}"
+
     def first_parameters(
         self, settings: FitSettings, network: symbols.Network, symbol: Any
     ) -> Tuple[Arrays, Arrays]:

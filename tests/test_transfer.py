@@ -135,6 +135,7 @@ def test_from_a_run_of_ours(settings, opened, fashion):
     assert session.preprocessing.image_shape == (3, 28, 28)
     notes = "\n".join(session.notes)
     assert "new are fc1_weight, fc1_bias" in notes
+    assert "the network of " in notes and "resnet-50" not in notes  # which --network stands for
     assert "as for it: --image-shape 3,28,28; --rgb-mean 123.68,116.779,103.939" in notes
     again = mx.sym.load_json(session.run.read_symbol())
     assert again.list_arguments() == symbols.get_symbol("resnet8", 2, (3, 28, 28)).list_arguments()
