@@ -317,13 +317,12 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
 
     Raises KeyboardInterrupt when a signal ended it; what was trained is saved.
     """
-    import symbols
-    from imagenet_trainer.run import run_of
+    from imagenet_trainer.session import run_for
 
     settings = flags.settings_of(config.FitSettings, values, recipes.expanded)
     if train(settings):
         raise KeyboardInterrupt
-    run = run_of(settings.model_prefix, symbols.find(settings.network, settings.num_layers).name)
+    run = run_for(settings)
     rows = [{name: number_of(text) for name, text in row.items()} for row in run.read_history()]
     return {"prefix": run.prefix, "history": rows}
 

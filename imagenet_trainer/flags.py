@@ -141,6 +141,23 @@ def epochs(text: str) -> Tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
+def checkpoint(text: str) -> Tuple[str, int]:
+    """`PREFIX,EPOCH`, the epoch a number or `best`."""
+    prefix, _, epoch = text.rpartition(",")
+    if not prefix or not (epoch == "best" or epoch.isdigit()):
+        raise ValueError("must be PREFIX,EPOCH, such as runs/resnet-18/model,80 or resnet-18,0")
+    return prefix, epoch_number(epoch)
+
+
+def pattern(text: str) -> str:
+    """A regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return text
+
+
 def endings(text: str) -> str:
     """Endings of file names such as `.jpg .PNG`, as `.jpg,.png`."""
     words = text.lower().replace(",", " ").split()
@@ -214,6 +231,11 @@ def option(
         "bare": bare,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def default_of(settings: Type[Any], name: str) -> Any:
+    """The value of a setting without its flag."""
+    return next(field.default for field in dataclasses.fields(settings) if field.name == name)
 
 
 # --- from words to settings --------------------------------------------------------------------

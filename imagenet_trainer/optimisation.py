@@ -1,6 +1,6 @@
 """What the flags of optimisation mean: the schedule of a run, and what its engine is told."""
 
-from typing import List
+from typing import List, Mapping
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Optimizer, Training
@@ -65,7 +65,7 @@ def fixes_the_length(settings: FitSettings) -> bool:
     return settings.lr_schedule != "step"
 
 
-def training_of(settings: FitSettings) -> Training:
+def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Training:
     """What the engine is told beside symbol, devices and shapes."""
     return Training(
         Optimizer(
@@ -74,6 +74,7 @@ def training_of(settings: FitSettings) -> Training:
             settings.wd,
             clip_gradient=settings.clip_gradient,
             decay_gammas=not settings.no_bias_decay,
+            rate_factors=rate_factors,
         ),
         seed=settings.seed,
         monitor=settings.monitor,

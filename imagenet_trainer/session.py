@@ -43,6 +43,7 @@ from imagenet_trainer.optimisation import (
 from imagenet_trainer.residual import branch_ends
 from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, run_of
 from imagenet_trainer.schedule import Schedule
+from imagenet_trainer.transfer import Source, default_prefix, freeze_notes, rate_factors
 
 # What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
 IMAGENET_STD = (58.393, 57.12, 57.375)
@@ -134,15 +135,29 @@ class Session:
 def open_session(settings: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
     network = symbols.find(settings.network, settings.num_layers)
-    run = run_of(settings.model_prefix, network.name)
+    run = run_for(settings)
     with contextlib.ExitStack() as on_error:
         on_error.callback(run.close)
-        session = _opened(completed(settings), network, run)
+        source = Source(settings, run) if settings.pretrained else None
+        settings = completed(settings)
+        if source:
+            settings = source.adopted(settings)
+        session = _opened(settings, network, run, source)
         on_error.pop_all()
     return session
 
 
-def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Session:
+def run_for(settings: FitSettings) -> Run:
+    """The run that a training with these settings is."""
+    if settings.pretrained:
+        return Run(settings.model_prefix or default_prefix(settings.pretrained[0]))
+    name = symbols.find(settings.network, settings.num_layers).name
+    return run_of(settings.model_prefix, name)
+
+
+def _opened(
+    settings: FitSettings, network: symbols.Network, run: Run, source: Optional[Source]
+) -> Session:
     workers = join_workers(devices_of(settings))
     with together(workers):
         train = open_training_set(settings)
@@ -153,19 +168,22 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
             settings.image_shape, settings.val_resize
         )  # refuses what cannot be, before training
         schedule_of(settings, len(train))
-        symbol = symbols.get_symbol(
-            settings.network, len(train.classes), settings.image_shape, settings.num_layers,
-            settings.activation,
-        )  # fmt: skip
+        if source:
+            symbol = source.symbol(settings, len(train.classes))
+        else:
+            symbol = symbols.get_symbol(
+                settings.network, len(train.classes), settings.image_shape, settings.num_layers,
+                settings.activation,
+            )  # fmt: skip
         config = _configuration(settings, train, val, workers.world_size)
         if workers.rank == 0:
             run.open_for_training()
             notes = _check_same(run, settings, config)
-            checkpoint = _beginning(run, settings, train, network, symbol)
+            checkpoint = _beginning(run, settings, train, network, symbol, source)
     with together(workers):
         if workers.rank:  # now that the first one has mended what a crash left
             notes = _check_same(run, settings, config)
-            checkpoint = _beginning(run, settings, train, network, symbol)
+            checkpoint = _beginning(run, settings, train, network, symbol, source)
         engine = open_training_engine(settings, symbol, workers)
     _check_equal(workers, config, checkpoint, run)
     progress = _hand_over(checkpoint, engine, settings, len(train))
@@ -174,6 +192,9 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
+    name = source.network_name(network) if source else network.name
+    notes += source.notes(settings, symbol) if source else []
+    notes += freeze_notes(settings, symbol)
     if settings.keep:
         notes.append(
             f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
@@ -199,8 +220,8 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     )
     return Session(
         settings, run, workers, train, val, engine, order, transform, preprocessing, progress,
-        [dict(row) for row in history], notes + _welcome(run, network.name, progress, len(train)),
-        partial(_first, settings, network, symbol),
+        [dict(row) for row in history], notes + _welcome(run, name, progress, len(train)),
+        partial(_first, settings, network, symbol, source),
     )  # fmt: skip
 
 
@@ -229,7 +250,7 @@ def open_training_engine(
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
-        training_of(settings),
+        training_of(settings, rate_factors(settings, symbol)),
         workers or join_workers(devices),
     )
 
@@ -266,12 +287,17 @@ def completed(settings: FitSettings) -> FitSettings:
 
 
 def _beginning(
-    run: Run, settings: FitSettings, train: PictureSet, network: symbols.Network, symbol: Any
+    run: Run,
+    settings: FitSettings,
+    train: PictureSet,
+    network: symbols.Network,
+    symbol: Any,
+    source: Optional[Source],
 ) -> Checkpoint:
     """What the run goes on from: a checkpoint that fits its network and classes, or a fresh one."""
     checkpoint = _checkpoint_of(run, settings)
     if checkpoint is None:
-        return _first(settings, network, symbol)
+        return _first(settings, network, symbol, source)
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
     check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
@@ -279,9 +305,12 @@ def _beginning(
     return checkpoint
 
 
-def _first(settings: FitSettings, network: symbols.Network, symbol: Any) -> Checkpoint:
+def _first(
+    settings: FitSettings, network: symbols.Network, symbol: Any, source: Optional[Source]
+) -> Checkpoint:
     """What a run begins with."""
-    return Checkpoint(*first_parameters(settings, network, symbol), Progress())
+    make = source.first_parameters if source else first_parameters
+    return Checkpoint(*make(settings, network, symbol), Progress())
 
 
 def _checkpoint_of(run: Run, settings: FitSettings) -> Optional[Checkpoint]:

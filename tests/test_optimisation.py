@@ -76,13 +76,14 @@ def test_flags_that_do_not_go_together(changed, told):
 
 
 def test_what_the_engine_is_told():
-    plain = training_of(SETTINGS)
+    plain = training_of(SETTINGS, {})
     assert (plain.mixup, plain.accumulate, plain.average_decay) == (False, 1, 0.0)
     assert plain.optimizer.decay_gammas and plain.optimizer.clip_gradient is None
     told = training_of(
         replace(SETTINGS, optimizer="lbsgd", clip_gradient=0.5, no_bias_decay=True, mixup=0.2,
-                label_smoothing=0.1, accumulate=4, ema=0.999, seed=3)
+                label_smoothing=0.1, accumulate=4, ema=0.999, seed=3), {"fc_weight": 0.1}
     )  # fmt: skip
+    assert told.optimizer.rate_factors == {"fc_weight": 0.1}
     assert (told.optimizer.name, told.optimizer.clip_gradient) == ("lbsgd", 0.5)
     assert not told.optimizer.decay_gammas and told.mixup and told.label_smoothing == 0.1
     assert (told.accumulate, told.average_decay, told.seed) == (4, 0.999, 3)

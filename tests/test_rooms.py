@@ -86,6 +86,7 @@ IMPORTS = {
     "data.augment_sheet": "config data.augment data.sources errors files flags",
     # Graphs.
     "symbols": "errors symbols.families",
+    "symbols.classifier": "errors mxnet_import",
     "symbols.alexnet": "mxnet_import symbols.layers",
     "symbols.densenet": "mxnet_import symbols.layers",
     "symbols.families": "",
@@ -166,6 +167,7 @@ IMPORTS = {
     "survey": "data.channels data.manifest data.sets data.sources",
     "explore_figures": "data.channels figures",
     "explore_page": "data.channels data.sources explore_figures files pages survey",
+    "transfer": "config engines errors flags initializers keeping run symbols symbols.classifier",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
     "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
@@ -185,7 +187,7 @@ IMPORTS = {
     "agreement": "engines interrupts",
     "session": "averaged config data.augment data.order data.sets engines engines.choice "
     "engines.workers errors flags growing_gif initializers metrics mxnet_import optimisation "
-    "residual run schedule symbols",
+    "residual run schedule symbols transfer",
     "observers": "agreement curves errors events files interrupts logs metrics pace run session "
     "survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "

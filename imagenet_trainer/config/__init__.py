@@ -19,6 +19,7 @@ from imagenet_trainer.config.training import (
     NetworkSettings,
     OptimizerSettings,
     RunSettings,
+    TransferSettings,
 )
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
     "RunSettings",
     "ScheduleSettings",
     "TrainingDataSettings",
+    "TransferSettings",
     "ViewSettings",
 ]

@@ -6,12 +6,14 @@ from typing import Optional, Tuple
 from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.flags import (
+    checkpoint,
     command,
     integer,
     integers,
     number,
     numbers,
     option,
+    pattern,
     switch,
 )
 
@@ -51,6 +53,37 @@ class NetworkSettings:
         None, "its depth, where the family has several (resnet: 50)", integer(1)
     )
     activation: str = option("relu", "SqueezeNet's activation function", choices=("relu", "elu"))
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """What is taken over from another training, and what of it stays."""
+
+    pretrained: Optional[Tuple[str, int]] = option(
+        None,
+        "begin with the parameters of PREFIX-EPOCH.params and a new classifier; without --network "
+        "the network is that of PREFIX-symbol.json. EPOCH may be best",
+        checkpoint,
+        metavar="PREFIX,EPOCH",
+    )
+    layer_before_fullc: str = option(
+        "",
+        "with --pretrained: everything behind this layer goes and a dense layer comes; without it "
+        "the last layer with weights is exchanged",
+        str,
+        metavar="NAME",
+    )
+    freeze: str = option(
+        "",
+        "parameters whose names begin with a match of this do not move",
+        pattern,
+        metavar="REGEX",
+    )
+    pretrained_lr_factor: float = option(
+        1.0,
+        "multiplies the rate of the parameters that --pretrained brought",
+        number(0, above=True),
+    )
 
 
 @dataclass(frozen=True)
@@ -213,7 +246,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class FitSettings(
-    RunSettings, OptimizerSettings, MethodSettings, ScheduleSettings, NetworkSettings,
-    AugmentSettings, TrainingDataSettings, DeviceSettings,
+    RunSettings, OptimizerSettings, MethodSettings, ScheduleSettings, TransferSettings,
+    NetworkSettings, AugmentSettings, TrainingDataSettings, DeviceSettings,
 ):  # fmt: skip
     """Everything that `fit` takes."""
