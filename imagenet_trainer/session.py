@@ -103,12 +103,18 @@ class Session:
 def open_session(settings: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
     network = symbols.find(settings.network, settings.num_layers)
-    run = Run(settings.model_prefix or f"{RUNS}/{network.name}/model")
+    run = run_of(settings)
     with contextlib.ExitStack() as on_error:
         on_error.callback(run.close)
         session = _opened(completed(settings), network, run)
         on_error.pop_all()
     return session
+
+
+def run_of(settings: FitSettings) -> Run:
+    """The run that a training with these settings is."""
+    name = symbols.find(settings.network, settings.num_layers).name
+    return Run(settings.model_prefix or f"{RUNS}/{name}/model")
 
 
 def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Session:

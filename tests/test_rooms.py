@@ -14,7 +14,7 @@ IMPORTS = {
     # Words and small tools, which everybody may use.
     "": "",
     "errors": "",
-    "flags": "",
+    "flags": "errors",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
     "config.launching": "flags",
@@ -36,7 +36,7 @@ IMPORTS = {
     "data.order": "errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
-    "data.augment": "config data.counter errors",
+    "data.augment": "config data.augment_sheet data.counter errors",
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
@@ -54,23 +54,25 @@ IMPORTS = {
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
     "data.journal": "data.manifest errors",
-    "data.packing": "data.conversion data.journal data.lists data.manifest data.reading "
-    "data.recordio errors files machine",
-    "data.verify": "data.manifest data.packing data.pictures data.recordio data.shards errors",
-    "data.repair": "data.conversion data.lists data.manifest data.packing data.recordio errors "
-    "files",
-    "data.rehearsal": "data.manifest data.packing data.recordio",
+    "data.packing": "data.journal data.manifest data.pack data.parallel data.recordio errors files",
+    "data.verify": "data.manifest data.parallel data.pictures data.recordio data.shards errors",
+    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel data.recordio "
+    "errors files",
+    "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
-    "data.duplicates": "data.packing data.pictures data.shards",
+    "data.duplicates": "data.parallel data.pictures data.shards",
     "data.checks": "data.duplicates data.lists data.manifest data.recordio data.repair "
     "data.telling data.verify errors files flags machine",
-    "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest "
+    "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
     "files flags",
     "data.labelled": "data.folders data.tars errors",
+    "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
+    "data.parallel": "machine",
+    "data.augment_sheet": "config data.augment data.sources errors files flags",
     # Graphs.
     "symbols": "errors",
     "symbols.resnet": "errors mxnet_import",
@@ -87,6 +89,7 @@ IMPORTS = {
     "engines.precision": "errors machine mxnet_import",
     "engines.targets": "engines errors mxnet_import",
     "engines.workers": "errors",
+    "engines.deploy": "engines errors mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "logs": "metrics",
@@ -109,9 +112,9 @@ IMPORTS = {
     "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
     "launch.supervise": "launch.plan",
     "fit": "agreement benchmarks.train config data.loader engines engines.workers errors flags "
-    "interrupts logs metrics run scoring session",
-    "evaluate": "config confusion data.sets engines errors files flags metrics run scoring",
-    "predict": "config data.augment engines errors files flags metrics run scoring",
+    "interrupts library logs metrics run scoring session",
+    "evaluate": "config confusion data.sets engines errors files flags library metrics run scoring",
+    "predict": "config data.augment engines errors files flags library metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
@@ -130,6 +133,10 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
+    "export": "config data.augment data.sets engines engines.deploy errors files flags library "
+    "metrics onnx_file params run scoring",
+    "onnx_file": "errors files",
+    "library": "",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through
@@ -149,12 +156,15 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.parallel "
     "data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
-    "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
+    "PIL": "confusion data.augment_sheet data.headers data.pictures demo_pictures explore_page "
+    "survey",
+    "onnx": "onnx_file",
+    "onnxruntime": "onnx_file",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "launch.main launch.member launch.supervise mxnet_import",
 }
