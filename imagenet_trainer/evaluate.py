@@ -5,10 +5,11 @@ as counts, as a picture for each epoch, and as a GIF over the epochs.
 """
 
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,5 +219,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("evaluate", body)
 
 
+def call(values: Mapping[str, Any]) -> Any:
+    """From Python: `evaluate(epochs="all")` returns the numbers of each epoch by its number."""
+    return evaluate(flags.settings_of(config.EvaluateSettings, values))
+
+
+callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,10 +7,11 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import NonFiniteError, run_command
+from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
     from imagenet_trainer.interrupts import Interrupts
@@ -250,5 +251,26 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("fit", lambda: train(settings))
 
 
+def call(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """From Python: `fit(network="resnet", lr=0.1)` returns the run's prefix and its history.
+
+    Raises KeyboardInterrupt when a signal ended it; what was trained is saved.
+    """
+    from imagenet_trainer.session import run_of
+
+    settings = flags.settings_of(config.FitSettings, values)
+    if train(settings):
+        raise KeyboardInterrupt
+    run = run_of(settings)
+    rows = [{name: number_of(text) for name, text in row.items()} for row in run.read_history()]
+    return {"prefix": run.prefix, "history": rows}
+
+
+def number_of(text: str) -> Optional[float]:
+    """What a cell of history.csv says."""
+    return float(text) if text else None
+
+
+callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

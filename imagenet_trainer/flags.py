@@ -15,9 +15,24 @@ import argparse
 import dataclasses
 import difflib
 import math
+import os
 import re
 import sys
-from typing import Any, Callable, NoReturn, Optional, Sequence, Set, Tuple, Type, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Mapping,
+    NoReturn,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Type,
+    TypeVar,
+    cast,
+)
+
+from imagenet_trainer.errors import InputError
 
 S = TypeVar("S")
 Parser = Callable[[str], Any]
@@ -73,6 +88,18 @@ def integers(low: int, count: Optional[int] = None) -> Parser:
         return values
 
     return parse_integers
+
+
+def words(*known: str) -> Parser:
+    """Some of the known words with commas between them, each once, in the order given."""
+
+    def parse_words(text: str) -> Tuple[str, ...]:
+        chosen = tuple(dict.fromkeys(text.split(",")))
+        if not set(chosen) <= set(known):
+            raise ValueError(f"must be some of {', '.join(known)} with commas between them")
+        return chosen
+
+    return parse_words
 
 
 def switch(text: str) -> bool:
@@ -203,6 +230,11 @@ class _OneLineParser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+class _RaisingParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message.replace("argument --", "--", 1).replace("argument ", "", 1))
+
+
 def _argument_type(parse: Parser) -> Parser:
     def convert(text: str) -> Any:
         try:
@@ -216,9 +248,14 @@ def _argument_type(parse: Parser) -> Parser:
     return convert
 
 
-def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.ArgumentParser:
+def parser_of(
+    settings: Type[Any],
+    prog: str,
+    description: str,
+    kind: Type[argparse.ArgumentParser] = _OneLineParser,
+) -> argparse.ArgumentParser:
     """The argparse parser of a settings class."""
-    parser = _OneLineParser(
+    parser = kind(
         prog=prog,
         description=description,
         allow_abbrev=False,
@@ -250,7 +287,8 @@ def parser_of(settings: Type[Any], prog: str, description: str) -> argparse.Argu
         else:
             words["metavar"] = about["metavar"] or "N"
         if isinstance(field.default, tuple) and field.default:
-            words["help"] += f" (default: {','.join(f'{v:g}' for v in field.default)})"
+            values = (one if isinstance(one, str) else f"{one:g}" for one in field.default)
+            words["help"] += f" (default: {','.join(values)})"
             words["help"] += "%(default).0s"
         parser.add_argument(flag_of(field.name), **words)
     return parser
@@ -261,7 +299,40 @@ def parse(settings: Type[S], argv: Optional[Sequence[str]], prog: str, descripti
 
     A mistake prints one line, with the nearest name for a misspelt flag, and exits with 2.
     """
-    parser = parser_of(settings, prog, description)
+    return _read(parser_of(settings, prog, description), settings, argv)
+
+
+def settings_of(settings: Type[S], values: Mapping[str, Any]) -> S:
+    """The same from Python's values by the names of the fields: `batch_size=64`.
+
+    They are checked as on a command line: each becomes the text that would stand there. None
+    leaves a flag away. Raises InputError for what a command line would refuse.
+    """
+    words, last = [], []
+    known = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
+    for name, value in values.items():
+        field = known.get(name)
+        if value is None:
+            continue
+        if field and field.metadata["positional"]:
+            last += [value] if isinstance(value, (str, os.PathLike)) else list(value)
+        elif field and isinstance(field.default, bool) and field.metadata["parse"] is None:
+            words += [flag_of(name)] * bool(value)
+        else:
+            words.append(f"{flag_of(name)}={_text(value)}")
+    parser = parser_of(settings, settings.__name__, "", _RaisingParser)
+    return _read(parser, settings, [*words, "--", *map(str, last)] if last else words)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, (tuple, list, range)):
+        return ",".join(map(_text, value))
+    return str(value)
+
+
+def _read(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Sequence[str]]) -> S:
     arguments, unknown = parser.parse_known_args(argv)
     for word in unknown:
         flags = [name for action in parser._actions for name in action.option_strings]

@@ -1,10 +1,11 @@
 """Name what pictures show: python -m imagenet_trainer.predict cat.jpg dog.jpg"""
 
 import sys
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer import config, flags
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.library import callable_module
 
 BATCH = 16  # pictures at a time
 
@@ -77,5 +78,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("predict", lambda: show(settings))
 
 
+def call(values: Mapping[str, Any]) -> List[List[Tuple[str, str, float]]]:
+    """From Python: `predict(pictures=["cat.jpg"])` returns (id, name, probability) of each."""
+    return predict(flags.settings_of(config.PredictSettings, values))
+
+
+callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,6 @@
 """An engine's answers to a whole set of pictures, each counted exactly once."""
 
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Protocol, Tuple
 
 import numpy as np
 
@@ -15,8 +15,17 @@ from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Checkpoint, Preprocessing, Run
 
 
+class Answering(Protocol):
+    """What is asked of an engine for its answers."""
+
+    batch_size: int
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (n, classes) of uint8 (n, h, w, 3)."""
+
+
 def answers(
-    engine: Engine, pictures: PictureSet, preprocessing: Preprocessing, threads: int, nice: int
+    engine: Answering, pictures: PictureSet, preprocessing: Preprocessing, threads: int, nice: int
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
 
@@ -64,14 +73,9 @@ def open_network(
     which nobody knows its preprocessing.
     """
     symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
-    epochs = run.epochs()
-    if epoch is None and not epochs:
-        raise InputError(
-            f"{run.folder}: has no finished epoch yet; train with python -m imagenet_trainer.fit"
-        )
     if epoch == BEST:
         epoch = best_epoch(run)
-    checkpoint = load_trained(run, epochs[-1] if epoch is None else epoch)
+    checkpoint = load_trained(run, newest_epoch(run) if epoch is None else epoch)
     how = checkpoint.preprocessing
     assert how is not None
     _, height, width = how.image_shape
@@ -79,6 +83,16 @@ def open_network(
     engine = open_engine(symbol, devices, shape, how.rgb_mean, how.rgb_std)
     set_checkpoint(engine, symbol, run, checkpoint)
     return engine, symbol, checkpoint
+
+
+def newest_epoch(run: Run) -> int:
+    """The last finished epoch of a run; InputError where there is none."""
+    epochs = run.epochs()
+    if not epochs:
+        raise InputError(
+            f"{run.folder}: has no finished epoch yet; train with python -m imagenet_trainer.fit"
+        )
+    return epochs[-1]
 
 
 def load_trained(run: Run, epoch: int) -> Checkpoint:

@@ -117,10 +117,7 @@ class Session:
 def open_session(settings: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
     network = symbols.find(settings.network, settings.num_layers)
-    prefix = f"{RUNS}/{network.name}/model"
-    if settings.pretrained:
-        prefix = default_prefix(settings.pretrained[0])
-    run = Run(settings.model_prefix or prefix)
+    run = run_of(settings)
     with contextlib.ExitStack() as on_error:
         on_error.callback(run.close)
         source = Source(settings, run) if settings.pretrained else None
@@ -130,6 +127,15 @@ def open_session(settings: FitSettings) -> Session:
         session = _opened(settings, network, run, source)
         on_error.pop_all()
     return session
+
+
+def run_of(settings: FitSettings) -> Run:
+    """The run that a training with these settings is."""
+    name = symbols.find(settings.network, settings.num_layers).name
+    prefix = f"{RUNS}/{name}/model"
+    if settings.pretrained:
+        prefix = default_prefix(settings.pretrained[0])
+    return Run(settings.model_prefix or prefix)
 
 
 def _opened(

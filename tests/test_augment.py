@@ -374,6 +374,14 @@ def test_lightness_adds():
     assert found[:, :, 3] == pytest.approx(np.tile(found[:, :1, 3], (1, 3)), abs=1)
 
 
+def test_channel_shift_adds_to_each_colour_its_own():
+    found = matrices(max_random_channel_shift=40)
+    assert found[:, :, :3] == pytest.approx(np.tile(np.eye(3), (400, 1, 1)), abs=0.01)
+    for channel in range(3):
+        check_range(found[:, channel, 3], -40, 40)
+    assert abs(np.corrcoef(found[:, :, 3].T) - np.eye(3)).max() < 0.2
+
+
 def test_lighting_is_normal_along_the_principal_components():
     # Krizhevsky et al. 2012: covariance of the noise = deviation^2 x covariance of the colours.
     settings = dataclasses.replace(PLAIN, pca_noise=0.1)
@@ -389,7 +397,8 @@ def test_lighting_is_normal_along_the_principal_components():
 
 def test_all_colour_flags_together_are_the_single_ones_in_turn():
     flags = [("brightness", 0.4), ("contrast", 0.4), ("saturation", 0.4), ("max_random_s", 30),
-             ("max_random_h", 30), ("max_random_l", 20), ("pca_noise", 0.1)]  # fmt: skip
+             ("max_random_h", 30), ("max_random_l", 20),
+             ("max_random_channel_shift", 20), ("pca_noise", 0.1)]  # fmt: skip
 
     def drawn(**chosen):
         transform = TrainTransform(dataclasses.replace(PLAIN, **chosen), (3, 64, 64), 3)

@@ -11,7 +11,8 @@ import pytest
 from imagenet_trainer.data import augment
 from imagenet_trainer.data.conversion import Conversion
 from imagenet_trainer.data.lists import read_list
-from imagenet_trainer.data.packing import Pack, write_pack
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.packing import write_pack
 from imagenet_trainer.data.pictures import kind_of
 from imagenet_trainer.data.recordio import RecordFile
 from imagenet_trainer.data.verify import verify

@@ -1,6 +1,7 @@
 import pytest
 
 from imagenet_trainer import config, flags
+from imagenet_trainer.errors import InputError
 
 
 def parse(*words, kind=config.FitSettings):
@@ -73,3 +74,39 @@ def test_help_tells_defaults(capsys):
         parse("--help")
     text = " ".join(capsys.readouterr().out.split())
     assert "(default: 123.68,116.779,103.939)" in text and "None" not in text
+
+
+# --- from Python -------------------------------------------------------------------------------
+
+
+def test_values_from_python_are_those_of_a_command_line():
+    values = {
+        "network": "resnet", "image_shape": (3, 28, 28), "lr": 0.05, "gpus": [0, 2],
+        "random_mirror": False, "lr_step_epochs": (2,), "num_layers": None, "seed": 7,
+    }  # fmt: skip
+    assert flags.settings_of(config.FitSettings, values) == parse(
+        *"--network resnet --image-shape 3,28,28 --lr 0.05 --gpus 0,2 --random-mirror 0".split(),
+        *"--lr-step-epochs 2 --seed 7".split(),
+    )
+    assert flags.settings_of(config.EvaluateSettings, {"gif": True, "epochs": "all"}) == parse(
+        "--gif", "--epochs", "all", kind=config.EvaluateSettings
+    )
+    assert not flags.settings_of(config.EvaluateSettings, {"gif": False}).gif
+    pictures = ["-odd.jpg", "cat.jpg"]
+    found = flags.settings_of(config.PredictSettings, {"pictures": pictures, "top_k": 2})
+    assert found.pictures == tuple(pictures) and found.top_k == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"batch_sise": 3}, "--batch-sise=3: no such flag; did you mean --batch-size"),
+        ({"batch_size": 0}, "--batch-size: '0': must be 1 or more"),
+        ({"lr": -1}, "--lr: '-1': must be above 0"),
+        ({"optimizer": "sdg"}, "--optimizer: invalid choice: 'sdg'"),
+    ],
+)
+def test_a_mistake_from_python_is_an_input_error(values, told):
+    with pytest.raises(InputError) as caught:
+        flags.settings_of(config.FitSettings, values)
+    assert told in str(caught.value) and "\n" not in str(caught.value)

@@ -91,6 +91,7 @@ def test_exactly_the_named_list_is_packed(there):
 
 def test_chunks(there, fails):
     words = ["--chunks", "2", "data/train", "pics/train"]
+    assert "--list --recursive --chunks 2 data/train pics/train" in fails(*words)
     assert main(["--list", "--recursive", *words]) == 0
     assert "data/train_0.lst: give --chunks 2 to pack" in fails("data/train", "pics/train")
     assert main(words) == 0

@@ -41,6 +41,43 @@ def make(root, *words, code=0):
     assert main(["data", root, "--test-per-class", "1", *words]) == code
 
 
+# --- a test set that came with the pictures ------------------------------------------------------
+
+
+def pets(*places):
+    for place in places:
+        for number in range(3):
+            path = Path("pets", place, f"{number}.jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"not looked at")
+
+
+def test_a_test_set_in_class_folders_is_listed_and_training_keeps_its_pictures(here, capsys):
+    pets("train/cat", "train/dog", "val/cat", "val/dog", "test/cat", "test/dog")
+    make("pets")
+    assert sorted(rows("test")) == [(c, f"{n}/{i}.jpg") for c, n in enumerate(("cat", "dog"))
+                                    for i in range(3)]  # fmt: skip
+    assert len(rows("train")) == 6
+    said = capsys.readouterr().out
+    assert "test: pets/test: 6 pictures of 2 classes, 3 in each; none are taken out of" in said
+    assert "data/test.lst: 6 pictures of 2 classes, 3 in each\n" in said
+    assert "python tools/im2rec.py data/test pets/test\n" in said
+
+
+def test_a_test_set_without_classes_is_counted_only(here, capsys):
+    pets("train/cat", "train/dog", "val/cat", "val/dog", "test")
+    make("pets")
+    assert len(rows("train")) == 4 and len(rows("test")) == 2
+    assert "test: pets/test: 3 pictures, not listed: they have no labels" in capsys.readouterr().out
+
+
+def test_a_class_may_be_called_test(here):
+    pets("test", "exam")
+    make("pets", "--val", "none")
+    assert len(rows("train")) == 4
+    assert {path.split("/")[0] for _, path in rows("test")} == {"test", "exam"}
+
+
 # --- ILSVRC2012 in its forms -------------------------------------------------------------------
 
 

@@ -22,7 +22,9 @@ from imagenet_trainer.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from imagenet_trainer.data.packing import Pack, finished, in_order, write_pack
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.packing import finished, write_pack
+from imagenet_trainer.data.parallel import in_order
 from imagenet_trainer.data.pictures import decode
 from imagenet_trainer.data.recordio import RecordFile
 from imagenet_trainer.data.verify import verify as verify_all

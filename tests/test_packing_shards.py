@@ -12,7 +12,8 @@ import pytest
 from imagenet_trainer.data.conversion import Conversion
 from imagenet_trainer.data.lists import read_list
 from imagenet_trainer.data.manifest import folders_of_classes, name_classes, read_manifest
-from imagenet_trainer.data.packing import Pack, finished, write_pack
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.packing import finished, write_pack
 from imagenet_trainer.data.recordio import RecordFile
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.data.shards import Shards, find_shards

@@ -14,7 +14,7 @@ IMPORTS = {
     # Words and small tools, which everybody may use.
     "": "",
     "errors": "",
-    "flags": "",
+    "flags": "errors",
     "config": "config.data config.measuring config.scoring config.training",
     "config.data": "flags",
     "config.measuring": "flags",
@@ -34,7 +34,7 @@ IMPORTS = {
     "data.order": "errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
-    "data.augment": "config data.counter errors",
+    "data.augment": "config data.augment_sheet data.counter errors",
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
@@ -52,23 +52,25 @@ IMPORTS = {
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
     "data.journal": "data.manifest errors",
-    "data.packing": "data.conversion data.journal data.lists data.manifest data.reading "
-    "data.recordio errors files machine",
-    "data.verify": "data.manifest data.packing data.pictures data.recordio data.shards errors",
-    "data.repair": "data.conversion data.lists data.manifest data.packing data.recordio errors "
-    "files",
-    "data.rehearsal": "data.manifest data.packing data.recordio",
+    "data.packing": "data.journal data.manifest data.pack data.parallel data.recordio errors files",
+    "data.verify": "data.manifest data.parallel data.pictures data.recordio data.shards errors",
+    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel data.recordio "
+    "errors files",
+    "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
-    "data.duplicates": "data.packing data.pictures data.shards",
+    "data.duplicates": "data.parallel data.pictures data.shards",
     "data.checks": "data.duplicates data.lists data.manifest data.recordio data.repair "
     "data.telling data.verify errors files flags machine",
-    "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest "
+    "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
     "files flags",
     "data.labelled": "data.folders data.tars errors",
+    "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
+    "data.parallel": "machine",
+    "data.augment_sheet": "config data.augment data.sources errors files flags",
     # Graphs.
     "symbols": "errors",
     "symbols.classifier": "errors mxnet_import",
@@ -77,6 +79,7 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.mxnet_engine errors mxnet_import",
     "engines.average": "engines mxnet_import",
+    "engines.deploy": "engines errors mxnet_import",
     "engines.mxnet_engine": "engines engines.average engines.optimizers engines.targets errors "
     "machine mxnet_import",
     "engines.optimizers": "engines mxnet_import",
@@ -97,10 +100,11 @@ IMPORTS = {
     "session": "config data.augment data.order data.sets engines errors flags initializers "
     "metrics mxnet_import run schedule symbols transfer",
     # Command lines.
-    "fit": "benchmarks.train config data.loader engines errors flags interrupts keeping logs "
-    "metrics run scoring session survival",
-    "evaluate": "config confusion data.sets engines errors files flags keeping metrics run scoring",
-    "predict": "config data.augment engines errors files flags metrics run scoring",
+    "fit": "benchmarks.train config data.loader engines errors flags interrupts keeping library "
+    "logs metrics run scoring session survival",
+    "evaluate": "config confusion data.sets engines errors files flags keeping library metrics run "
+    "scoring",
+    "predict": "config data.augment engines errors files flags library metrics run scoring",
     "doctor": "errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
@@ -118,6 +122,10 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
+    "export": "config data.augment data.sets engines engines.deploy errors files flags library "
+    "metrics onnx_file params run scoring",
+    "onnx_file": "errors files",
+    "library": "",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through
@@ -137,12 +145,15 @@ NEVER_KNOWS = {
 LIBRARIES = {
     "mxnet": "mxnet_import",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.packing "
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.loader data.parallel "
     "data.pictures session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "explore_figures",
-    "PIL": "confusion data.headers data.pictures demo_pictures explore_page survey",
+    "PIL": "confusion data.augment_sheet data.headers data.pictures demo_pictures explore_page "
+    "survey",
+    "onnx": "onnx_file",
+    "onnxruntime": "onnx_file",
     "tqdm": "data.telling evaluate explore logs",
     "subprocess": "mxnet_import",
 }

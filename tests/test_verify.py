@@ -7,7 +7,8 @@ import pytest
 from imagenet_trainer.data.conversion import Conversion
 from imagenet_trainer.data.lists import read_list
 from imagenet_trainer.data.manifest import read_manifest
-from imagenet_trainer.data.packing import Pack, write_pack
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.packing import write_pack
 from imagenet_trainer.data.recordio import RecordFile, rebuild_index
 from imagenet_trainer.data.repair import open_pack, repair
 from imagenet_trainer.data.verify import shards_of, verify

@@ -96,6 +96,7 @@ def _write_large(folder: str, images: int) -> str:
     with RecordWriter(path, path[:-3] + "idx") as writer:
         for key in range(images):
             writer.write(key, random.bytes(_PICTURE))
+        writer.flush()
         writer.sync()
     return path
 

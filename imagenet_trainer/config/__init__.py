@@ -5,7 +5,7 @@ Groups of flags are classes; a command inherits the groups that it takes. `flags
 
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings
-from imagenet_trainer.config.scoring import EvaluateSettings, PredictSettings
+from imagenet_trainer.config.scoring import EvaluateSettings, ExportSettings, PredictSettings
 from imagenet_trainer.config.training import (
     DeviceSettings,
     FitSettings,
@@ -21,6 +21,7 @@ __all__ = [
     "DataSettings",
     "DeviceSettings",
     "EvaluateSettings",
+    "ExportSettings",
     "FitSettings",
     "NetworkSettings",
     "OptimizerSettings",

@@ -135,6 +135,10 @@ class AugmentSettings:
     max_random_h: float = option(0.0, "largest change of hue, in degrees", number(0, 180))
     max_random_s: float = option(0.0, "largest change of saturation, of 255", number(0, 255))
     max_random_l: float = option(0.0, "largest change of lightness, of 255", number(0, 255))
+    max_random_channel_shift: float = option(
+        0.0, "largest value that is added to red, green and blue, to each its own, of 255",
+        number(0, 255),
+    )  # fmt: skip
     brightness: float = option(0.0, "colours are scaled by 1 - this to 1 + this", number(0, 1))
     contrast: float = option(0.0, "contrast is scaled by 1 - this to 1 + this", number(0, 1))
     saturation: float = option(0.0, "saturation is scaled by 1 - this to 1 + this", number(0, 1))

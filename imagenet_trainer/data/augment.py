@@ -4,6 +4,8 @@ A training picture's fate is drawn for a whole batch at once, from the counter-b
 and applied picture by picture: one geometric operation (crop and resize, or one affine warp),
 a mirror, one 3 x 4 colour matrix. Evaluation resizes the short side and takes the centre.
 Pictures are uint8 RGB (height, width, 3) throughout.
+
+    python -m imagenet_trainer.data.augment FOLDER --show --max-random-rotate-angle 20
 """
 
 import dataclasses
@@ -27,7 +29,8 @@ _BRIGHTNESS, _CONTRAST, _SATURATION, _H, _S, _L = range(6, 12)
 _LIGHTING = slice(12, 16)
 _AREA = slice(16, 16 + CROP_TRIES)
 _ASPECT = slice(_AREA.stop, _AREA.stop + CROP_TRIES)
-_DRAWS = _ASPECT.stop
+_SHIFT = slice(_ASPECT.stop, _ASPECT.stop + 3)
+_DRAWS = _SHIFT.stop
 
 # ITU-R BT.601: red, green, blue to YIQ. Greys have neither I nor Q.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -248,12 +251,14 @@ def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[n
 
     In this order: brightness scales, contrast stretches about mid-grey (the picture's own mean
     would need another pass), saturation moves away from the grey of equal luma, hue turns about
-    the axis of greys in YIQ, lightness and PCA lighting add. None where all flags are nought.
+    the axis of greys in YIQ, lightness, channel shift and PCA lighting add. None where all flags
+    are nought.
     """
-    flags = ("brightness", "contrast", "saturation", "pca_noise")
-    if not any(
-        getattr(settings, f) for f in (*flags, "max_random_h", "max_random_s", "max_random_l")
-    ):
+    flags = (
+        "brightness", "contrast", "saturation", "pca_noise", "max_random_h", "max_random_s",
+        "max_random_l", "max_random_channel_shift",
+    )  # fmt: skip
+    if not any(getattr(settings, flag) for flag in flags):
         return None
 
     def symmetric(largest: float, column: int) -> np.ndarray:
@@ -271,10 +276,12 @@ def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[n
     )
     # Saturation and hue leave greys alone, so contrast's offset passes through them unchanged.
     offset = (1 - contrast) * _MID_GREY + symmetric(settings.max_random_l, _L)
+    shift = settings.max_random_channel_shift
+    shifts = _between(-shift, shift, draws[:, _SHIFT])[:, :, None]
     noise = settings.pca_noise * counter.normal(draws[:, _LIGHTING])[:, :3]
     lighting = (noise * _DEVIATIONS) @ _COMPONENTS.T
     linear = gain * (np.linalg.inv(_YIQ) @ in_yiq @ _YIQ)
-    return np.concatenate([linear, offset + lighting[:, :, None]], axis=2)
+    return np.concatenate([linear, offset + shifts + lighting[:, :, None]], axis=2)
 
 
 def _between(low: float, high: float, draws: np.ndarray) -> np.ndarray:
@@ -350,3 +357,11 @@ def _warp(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(fill, fill, fill),
     )
+
+
+if __name__ == "__main__":
+    import sys
+
+    from imagenet_trainer.data.augment_sheet import main
+
+    sys.exit(main())

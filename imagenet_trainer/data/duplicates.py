@@ -14,7 +14,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 import cv2
 import numpy as np
 
-from imagenet_trainer.data.packing import Progress, in_order
+from imagenet_trainer.data.parallel import Progress, in_order
 from imagenet_trainer.data.pictures import decode
 from imagenet_trainer.data.shards import Shards
 

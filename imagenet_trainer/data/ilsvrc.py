@@ -65,7 +65,7 @@ def find_parts(root: str, train: str, val: str, labels: str) -> Parts:
         raise InputError(
             "--train none: no validation pictures found either; give --val their place"
         )
-    return replace(parts, train=root)
+    return replace(parts, train=root, test="")  # a folder `test` in it is a class
 
 
 def _find(root: str, names: Sequence[str], places: Sequence[str]) -> str:

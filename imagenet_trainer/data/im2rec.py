@@ -38,7 +38,7 @@ from imagenet_trainer.flags import endings, flag_of, integer, number, option, pa
 from imagenet_trainer.machine import processors
 
 if TYPE_CHECKING:
-    from imagenet_trainer.data.packing import Pack
+    from imagenet_trainer.data.pack import Pack
 
 _NAME = "im2rec"
 _DESCRIPTION = (
@@ -268,7 +268,8 @@ def _no_list(name: str, prefix: str, settings: Settings) -> InputError:
         stem = os.path.splitext(others[0])[0]
         advice = f"there is {others[0]}: give the prefix {stem} to pack it"
     else:
-        advice = f"run first: {COMMAND} --list --recursive {prefix} {settings.root}"
+        chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
+        advice = f"run first: {COMMAND} --list --recursive {chunked}{prefix} {settings.root}"
     return InputError(f"{name}.lst: no such list; {advice}")
 
 
@@ -312,7 +313,8 @@ def _pack_one(
     """Pack a list, or only say what would be; the number of rejected pictures."""
     silence_opencv()
     from imagenet_trainer.data.conversion import Conversion
-    from imagenet_trainer.data.packing import Pack, finished, write_pack
+    from imagenet_trainer.data.pack import Pack
+    from imagenet_trainer.data.packing import finished, write_pack
 
     conversion = Conversion(
         **{field.name: getattr(settings, field.name) for field in fields(Conversion)}

@@ -108,17 +108,22 @@ def _make(settings: Settings) -> int:
     _check_flags(settings, parts)
     train = _training(settings, parts.train) if parts.train else {}
     val = _validation(settings, parts) if parts.val else {}
-    test_pictures = _other_test(settings, parts.test)
+    test, test_pictures = _other_test(settings, parts.test, train or val)
     warnings = list(_warnings(train, val, test_pictures))
     classes = _classes(settings, train or val)
     if train and not settings.classes:
         _check_validation_classes(parts, train, val)
-    train, val = ({name: of[name] for name in classes if name in of} for of in (train, val))
+    train, val, test = (
+        {name: of[name] for name in classes if name in of} for of in (train, val, test)
+    )
     val = _without_blacklist(settings, val)
-    sets, more = _cut(settings, train, val)
+    sets, more = _cut(settings, train, val, test)
     warnings += more + list(ilsvrc.about_balance(sets.get("train", {}), sets.get("val", {})))
-    warnings += _write(settings, sets, classes)
-    _tell_next(settings, parts, sets)
+    roots = {"train": parts.train, "val": parts.val or parts.train, "test": parts.train}
+    if test:
+        roots["test"] = parts.test
+    warnings += _write(settings, sets, classes, roots)
+    _tell_next(settings, roots, sets)
     for warning in warnings:
         print(f"{_NAME}: warning: {_printable(warning)}", file=sys.stderr)
     return 1 if warnings else 0
@@ -215,16 +220,25 @@ def _check_folders(root: str, found: Classes, labels: Labels, sources: Sequence[
         )
 
 
-def _other_test(settings: Settings, root: str) -> Optional[int]:
-    """The number of test pictures that came with the set; ILSVRC2012's have no labels."""
+def _other_test(settings: Settings, root: str, known: Classes) -> Tuple[Classes, Optional[int]]:
+    """The test pictures that came with the set: by class where they have one, and how many.
+
+    ILSVRC2012's have no labels, and a set without any is not listed.
+    """
     if not root:
-        return None
+        return {}, None
     try:
-        count = len(find_pictures(root, settings.exts.split(",")))
+        paths = find_pictures(root, settings.exts.split(","))
     except InputError:
-        return None  # nothing is made of it
-    print(f"test: {_printable(root)}: {count:,} pictures, not listed: they have no labels")
-    return count
+        return {}, None  # nothing is made of it
+    of = by_pattern(settings.label_pattern) if settings.label_pattern else by_folder(paths)
+    names = {of(path) for path in paths}
+    if not names <= known.keys():
+        print(f"test: {_printable(root)}: {len(paths):,} pictures, not listed: they have no labels")
+        return {}, len(paths)
+    found = group(root, paths, of, "")
+    print(f"test: {_printable(root)}: {_pictures_of(found)}; none are taken out of training")
+    return found, None
 
 
 def _warnings(train: Classes, val: Classes, test_pictures: Optional[int]) -> List[str]:
@@ -298,10 +312,14 @@ def _without_blacklist(settings: Settings, val: Classes) -> Classes:
     return kept
 
 
-def _cut(settings: Settings, train: Classes, val: Classes) -> Tuple[Dict[str, Classes], List[str]]:
+def _cut(
+    settings: Settings, train: Classes, val: Classes, test: Classes
+) -> Tuple[Dict[str, Classes], List[str]]:
     """The lists by name, and warnings."""
     sets, warnings = {}, []
-    if train and settings.test_per_class:
+    if test:
+        sets["test"] = test
+    elif train and settings.test_per_class:
         sets["test"], train = _take(train, "--test-per-class", settings.test_per_class, settings)
     if settings.val_per_class:
         val, train = _take(train, "--val-per-class", settings.val_per_class, settings)
@@ -332,11 +350,15 @@ def _take(train: Classes, flag: str, number: int, settings: Settings) -> Tuple[C
 # --- writing -----------------------------------------------------------------------------------
 
 
-def _write(settings: Settings, sets: Dict[str, Classes], classes: Sequence[str]) -> List[str]:
+def _write(
+    settings: Settings,
+    sets: Dict[str, Classes],
+    classes: Sequence[str],
+    roots: Dict[str, str],
+) -> List[str]:
     """Write the lists and classes.txt; warnings about lists of an earlier time."""
     if not settings.dry_run:
         make_folder(settings.out)
-    taken = ("test", "val") if settings.val_per_class or settings.val_ratio else ("test",)
     for name in ("train", "val", "test"):
         if name not in sets:
             continue
@@ -344,7 +366,11 @@ def _write(settings: Settings, sets: Dict[str, Classes], classes: Sequence[str])
         lines = _lines(settings, sets[name], classes)
         if not settings.dry_run:
             write_list(path, lines)
-        origin = f", out of training by seed {settings.seed}" if name in taken else ""
+        origin = (
+            f", out of training by seed {settings.seed}"
+            if name != "train" and roots[name] == roots["train"]
+            else ""
+        )
         print(f"{path}: {_would(settings)}{_pictures_of(sets[name])}{origin}")
     path = os.path.join(settings.out, "classes.txt")
     if not settings.dry_run:
@@ -373,11 +399,10 @@ def _would(settings: Settings) -> str:
     return "would have " if settings.dry_run else ""
 
 
-def _tell_next(settings: Settings, parts: ilsvrc.Parts, sets: Dict[str, Classes]) -> None:
+def _tell_next(settings: Settings, roots: Dict[str, str], sets: Dict[str, Classes]) -> None:
     print("Pack them with")
-    for name in ("train", "val", "test"):
+    for name, root in roots.items():
         if name in sets:
-            root = parts.val if name == "val" and parts.val else parts.train
             prefix = os.path.join(settings.out, name)
             print(_printable(shlex.join(["python", "tools/im2rec.py", prefix, root])))
 

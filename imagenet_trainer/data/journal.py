@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 from dataclasses import asdict
 from typing import IO, Any, Dict, List, Optional, Tuple
 
@@ -37,6 +38,7 @@ class Journal:
 
     def __init__(self, path: str, identity: Dict):
         self.identity, self.stale = identity, False
+        self._lock = threading.Lock()  # lines come from the thread that marks, too
         self._file: IO[bytes] = open(path, "a+b")  # noqa: SIM115 (__exit__ does it)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,9 +114,10 @@ class Journal:
         self._append({"obsolete": obsolete})
 
     def _append(self, entry: Dict) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._lock:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "Journal":
         return self

@@ -10,28 +10,12 @@ import glob
 import os
 import re
 import time
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import (
-    Callable,
-    Deque,
-    Dict,
-    Generator,
-    Iterable,
-    List,
-    Optional,
-    Tuple,
-    TypeVar,
-)
+from dataclasses import replace
+from typing import Callable, Dict, List, Optional, Tuple
 
-import cv2
-
-from imagenet_trainer.data.conversion import Conversion, convert
 from imagenet_trainer.data.journal import Journal
-from imagenet_trainer.data.lists import PictureList
 from imagenet_trainer.data.manifest import (
-    ClassName,
     Manifest,
     Rejected,
     Shard,
@@ -41,104 +25,13 @@ from imagenet_trainer.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from imagenet_trainer.data.reading import open_root
-from imagenet_trainer.data.recordio import RecordWriter, pack_header, record_length
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.parallel import Progress, in_order
+from imagenet_trainer.data.recordio import RecordWriter, record_length
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import refusal, sha256
-from imagenet_trainer.machine import keep_freed_memory
+from imagenet_trainer.files import refusal
 
-_SECONDS_BETWEEN_MARKS = 1.0
-T = TypeVar("T")
-R = TypeVar("R")
-Progress = Callable[[int, int, int], None]  # (lines done, lines, rejected)
-
-
-@dataclass(frozen=True)
-class Pack:
-    """One list that becomes PREFIX.rec, or with one of the last two several shards.
-
-    Attributes
-    ----------
-    shards
-        how many; each has the same number of lines of the list. 0: PREFIX.rec.
-    shard_bytes
-        a shard ends before the record with which it would have more bytes.
-
-    """
-
-    prefix: str
-    root: str
-    pictures: PictureList
-    classes: Tuple[ClassName, ...]
-    conversion: Conversion
-    shards: int = 0
-    shard_bytes: int = 0
-
-    def identity(self) -> Dict:
-        """What decides over the bytes: an unfinished or finished pack of it can be kept."""
-        layout = {"shards": self.shards, "shard_bytes": self.shard_bytes}
-        return {
-            "root": self.root,
-            "list_sha256": sha256(self.prefix + ".lst"),
-            "settings": {**vars(self.conversion), **layout},
-        }
-
-    def stem(self, number: int, total: int = 0) -> str:
-        """Path of a shard without ending; while the total is not known, without it."""
-        if not (self.shards or self.shard_bytes):
-            return self.prefix
-        return f"{self.prefix}-{number:05d}" + (f"-of-{total:05d}" if total else "")
-
-    def is_full(self, shard: int, size: int, line: int) -> bool:
-        """Whether the record of a line, which would bring a shard to this size, has to wait."""
-        if self.shards:
-            return line >= (shard + 1) * len(self.pictures) // self.shards
-        return 0 < self.shard_bytes < size
-
-    def payload(self, line: int, picture: bytes) -> bytes:
-        """The record of a line: its header and the encoded picture."""
-        labels = self.pictures.labels[line]
-        several = self.conversion.pack_label and len(labels) > 1
-        return pack_header(labels if several else labels[0], self.pictures.indices[line]) + picture
-
-    def converter(self) -> Callable[[int], Tuple[bytes, str]]:
-        """A function from a line to its record, or the reason why there is none; for threads."""
-        files = open_root(self.root)
-
-        def converted(line: int) -> Tuple[bytes, str]:
-            try:
-                data = files.read(self.pictures.paths[line])
-                return self.payload(line, convert(data, self.conversion)), ""
-            except ValueError as error:
-                return b"", str(error)
-
-        return converted
-
-
-# --- many pictures -----------------------------------------------------------------------------
-
-
-def in_order(
-    function: Callable[[T], R], items: Iterable[T], threads: int
-) -> Generator[R, None, None]:
-    """`map` over threads, results in order, with at most 4 a thread waiting; 1 is the caller's."""
-    cv2.setNumThreads(0)  # a thread a picture is enough
-    keep_freed_memory()
-    if threads == 1:
-        yield from map(function, items)
-        return
-    waiting: Deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+_SECONDS_BETWEEN_MARKS = 0.5
 
 
 def finished(pack: Pack) -> Optional[Manifest]:
@@ -259,18 +152,24 @@ def _write_records(
             growth.end()
         except BaseException:
             with contextlib.suppress(OSError):
-                growth.mark()
+                growth.mark_now()
             raise
         finally:
             results.close()
 
 
 class _Growth:
-    """The shard that grows; `done` lines of the list are in it and in those before it."""
+    """The shard that grows; `done` lines of the list are in it and in those before it.
+
+    Marks are made by a thread of their own: a disk takes longer to confirm what it was given than
+    the pictures in it took, and packing goes on meanwhile.
+    """
 
     def __init__(self, pack: Pack, journal: Journal):
         self._pack, self._journal = pack, journal
         self.done = journal.done
+        self._disk = ThreadPoolExecutor(1, "mark")
+        self._marking: Optional[Future[None]] = None
         self._open(journal.lengths)
 
     def _open(self, keep: Tuple[int, int]) -> None:
@@ -290,6 +189,7 @@ class _Growth:
         self._writer.write(pack.pictures.indices[line], payload)
 
     def _complete(self) -> None:
+        self._settle()
         writer, number = self._writer, len(self._journal.shards)
         if not writer.checksums:
             which = f"shard {number} of {self._pack.shards}" if self._pack.shards else "the list"
@@ -297,6 +197,7 @@ class _Growth:
                 f"{self._pack.prefix}.rec: not one picture of {which} could be packed"
                 + ("; give fewer --shards" if self._pack.shards else "")
             )
+        writer.flush()
         writer.sync()
         writer.close()
         shard = Shard(
@@ -313,15 +214,39 @@ class _Growth:
             self._complete()
 
     def mark(self) -> None:
-        """Bring everything so far to the disk and note it."""
-        if not self._writer.closed:
-            self._writer.sync()
-            self._journal.mark(self.done, (self._writer.rec_bytes, self._writer.idx_bytes))
+        """Begin to bring everything so far to the disk and to note it, unless that is under way.
+
+        Raises OSError where the one before failed.
+        """
+        if self._writer.closed or (self._marking and not self._marking.done()):
+            return
+        self._settle()
+        writer = self._writer
+        writer.flush()
+        place = self.done, (writer.rec_bytes, writer.idx_bytes)
+        self._marking = self._disk.submit(self._note, writer, *place)
+
+    def _note(self, writer: RecordWriter, done: int, lengths: Tuple[int, int]) -> None:
+        writer.sync()
+        self._journal.mark(done, lengths)
+
+    def _settle(self) -> None:
+        """Wait for the mark under way."""
+        marking, self._marking = self._marking, None
+        if marking:
+            marking.result()
+
+    def mark_now(self) -> None:
+        """Mark everything so far, and wait for it."""
+        self._settle()
+        self.mark()
+        self._settle()
 
     def __enter__(self) -> "_Growth":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._disk.shutdown()
         self._writer.close()
 
 

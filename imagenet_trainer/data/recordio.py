@@ -176,11 +176,15 @@ class RecordWriter:
         self._idx.write(line)
         self.idx_bytes += len(line)
 
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system."""
+        self._rec.flush()
+        self._idx.flush()
+
     def sync(self) -> None:
-        """Bring everything written so far to the disk."""
-        for file in (self._rec, self._idx):
-            file.flush()
-            os.fsync(file.fileno())
+        """Bring what was flushed to the disk; another thread may write on meanwhile."""
+        os.fsync(self._rec.fileno())
+        os.fsync(self._idx.fileno())
 
     @property
     def closed(self) -> bool:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Tuple
 
 from imagenet_trainer.data.manifest import Rejected
-from imagenet_trainer.data.packing import Pack, Progress, in_order
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.parallel import Progress, in_order
 from imagenet_trainer.data.recordio import record_length
 
 

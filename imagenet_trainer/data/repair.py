@@ -9,7 +9,8 @@ from typing import List, Sequence
 from imagenet_trainer.data.conversion import Conversion
 from imagenet_trainer.data.lists import read_list
 from imagenet_trainer.data.manifest import Manifest, Shard, load_manifest
-from imagenet_trainer.data.packing import Pack, Progress, in_order
+from imagenet_trainer.data.pack import Pack
+from imagenet_trainer.data.parallel import Progress, in_order
 from imagenet_trainer.data.recordio import RecordWriter
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import sha256
@@ -63,6 +64,7 @@ def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
                     )
                 writer.write(pack.pictures.indices[lines[done]], payload)
                 progress(done + 1, len(lines), 0)
+            writer.flush()
             writer.sync()
         if writer.sha256.hexdigest() != manifest.shards[number].sha256:
             raise _changed(pack, lines, shard, manifest.shards[number], writer)

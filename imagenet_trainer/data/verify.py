@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.data.manifest import Shard, manifest_path, read_manifest
-from imagenet_trainer.data.packing import Progress, in_order
+from imagenet_trainer.data.parallel import Progress, in_order
 from imagenet_trainer.data.pictures import prove
 from imagenet_trainer.data.recordio import RecordError, RecordFile
 from imagenet_trainer.data.shards import find_shards

@@ -1,0 +1,36 @@
+"""One function over many pictures by threads, results in order."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Deque, Generator, Iterable, TypeVar
+
+import cv2
+
+from imagenet_trainer.machine import keep_freed_memory
+
+T = TypeVar("T")
+R = TypeVar("R")
+Progress = Callable[[int, int, int], None]  # (lines done, lines, rejected)
+
+
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], threads: int
+) -> Generator[R, None, None]:
+    """`map` over threads, results in order, with at most 4 a thread waiting; 1 is the caller's."""
+    cv2.setNumThreads(0)  # a thread a picture is enough
+    keep_freed_memory()
+    if threads == 1:
+        yield from map(function, items)
+        return
+    waiting: Deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,188 @@
+import hashlib
+import json
+import sys
+
+import numpy as np
+import pytest
+from conftest import one_line_failure
+
+import symbols
+from imagenet_trainer import export, onnx_file
+from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.engines import Devices, parameter_shapes
+from imagenet_trainer.engines.deploy import normalise, without_label
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.scoring import open_network
+
+SHAPE = (3, 20, 20)
+CLASSES = (("circle", "circle"), ("cross", "cross"), ("square", "square"))
+HOW = Preprocessing(SHAPE, (120.0, 110.0, 100.0), (60.0, 58.0, 56.0), 0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, packed):
+    """A run with one finished epoch of a ResNet-8 that looks trained."""
+    run = Run(str(tmp_path_factory.mktemp("run") / "model"))
+    symbol = symbols.get_symbol("resnet8", 3, SHAPE)
+    arg, aux = initial_parameters(
+        *parameter_shapes(symbol, SHAPE), symbols.find("resnet8").initializer, 1
+    )
+    random = np.random.default_rng(0)
+    for name, value in {**arg, **aux}.items():
+        if not name.endswith("weight"):
+            value += random.uniform(0, 0.3, value.shape).astype(np.float32)
+    # What weight decay makes of a gamma that counts as 1.
+    arg["bn_data_gamma"][:] = 0.9
+    run.open_for_training()
+    run.write_symbol(symbol.tojson())
+    run.save(Checkpoint(arg, aux, Progress(1, 9), {"updates": np.array(9)}, HOW, CLASSES), 1)
+    settings = {"network": "resnet8", "data_val": str(packed / "val.rec"),
+                "data_train": str(packed / "train.rec")}  # fmt: skip
+    run.write_json(run.config_path, {"settings": settings})
+    run.write_history([{"epoch": 1, "val_rank1": 0.75, "val_loss": 0.5}])
+    run.close()
+    return run
+
+
+@pytest.fixture
+def pictures(packed):
+    return export.some_pictures(open_set("--x", str(packed / "val.rec"), "", 3), HOW, 10)
+
+
+@pytest.fixture
+def answers(run, pictures):
+    """What the engine answers."""
+    return open_network(run, 1, Devices(), len(pictures))[0].predict(pictures)
+
+
+def made(run, tmp_path, *words):
+    assert (
+        export.main(["--model-prefix", run.prefix, "--output", str(tmp_path / "net"), *words]) == 0
+    )
+    return json.loads((tmp_path / "net-0001.json").read_text())
+
+
+def ask(path, batch):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return given, session.run(None, {given.name: batch})[0], session.get_modelmeta()
+
+
+# --- ONNX --------------------------------------------------------------------------------------
+
+
+def test_onnx_answers_as_the_engine_does(run, tmp_path, pictures, answers, capsys):
+    card = made(run, tmp_path, "--to", "onnx")
+    planes = normalise(pictures, HOW.rgb_mean, HOW.rgb_std)
+    given, found, about = ask(tmp_path / "net-0001.onnx", planes)
+    assert (given.name, given.type, given.shape) == ("data", "tensor(float)", ["batch", *SHAPE])
+    assert np.ptp(answers) > 0.1
+    np.testing.assert_allclose(found, answers, atol=1e-5)
+    one = ask(tmp_path / "net-0001.onnx", planes[:1])[1]  # the batch size is free
+    np.testing.assert_allclose(one, answers[:1], atol=1e-5)
+    assert json.loads(about.custom_metadata_map["classes"]) == [list(pair) for pair in CLASSES]
+    assert json.loads(about.custom_metadata_map["preprocessing"])["rgb_mean"] == [120, 110, 100]
+    assert card["onnx"]["opset"] == 13 and card["onnx"]["checked_pictures"] == 15
+    assert "opset 13" in capsys.readouterr().out
+
+
+def test_onnx_with_preprocessing_takes_bytes(run, tmp_path, pictures, answers):
+    card = made(run, tmp_path, "--to", "onnx", "--preprocessing", "1", "--check-pictures", "3")
+    given, found, _ = ask(tmp_path / "net-0001.onnx", pictures)
+    assert (given.name, given.type, given.shape) == (
+        "pictures",
+        "tensor(uint8)",
+        ["batch", 20, 20, 3],
+    )
+    np.testing.assert_allclose(found, answers, atol=1e-5)
+    assert card["onnx"]["checked_pictures"] == 3
+
+
+def test_an_onnx_file_that_answers_otherwise_is_not_written(run, tmp_path, monkeypatch, capsys):
+    honest = onnx_file.answers
+    monkeypatch.setattr(onnx_file, "answers", lambda *words: [one + 0.01 for one in honest(*words)])
+    fails = one_line_failure(export.main, "export", capsys)
+    assert "differ from MXNet's by 0.01" in fails(
+        "--model-prefix", run.prefix, "--output", str(tmp_path / "net"), "--to", "onnx"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+# --- MXNet -------------------------------------------------------------------------------------
+
+
+def loaded(tmp_path, name, pictures):
+    """The answers of a pair as any MXNet program gets them."""
+    symbol, arg, aux = mx.model.load_checkpoint(str(tmp_path / name), 1)
+    module = mx.mod.Module(symbol, label_names=None)
+    module.bind([("data", (len(pictures), *SHAPE))], for_training=False)
+    module.set_params(arg, aux)
+    planes = normalise(pictures, HOW.rgb_mean, HOW.rgb_std)
+    module.forward(mx.io.DataBatch([mx.nd.array(planes)]), is_train=False)
+    return module.get_outputs()[0].asnumpy()
+
+
+def test_the_mxnet_pair_needs_no_label(run, tmp_path, pictures, answers):
+    card = made(run, tmp_path, "--to", "mxnet")
+    symbol = mx.sym.load(str(tmp_path / "net-deploy-symbol.json"))
+    assert "softmax_label" not in symbol.list_arguments()
+    assert symbol.list_outputs() == ["softmax_output"]
+    np.testing.assert_allclose(loaded(tmp_path, "net-deploy", pictures), answers, atol=1e-6)
+    for name, digest in card["files"].items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    assert len(card["files"]) == 2
+
+
+def test_int8_is_told_with_its_scores(run, tmp_path, pictures, answers, capsys):
+    card = made(run, tmp_path, "--to", "int8", "--calibration", "naive", "--batch-size", "8")
+    nodes = json.loads((tmp_path / "net-int8-symbol.json").read_text())["nodes"]
+    assert sum(node.get("attrs", {}).get("quantized") == "true" for node in nodes) > 5
+    found = loaded(tmp_path, "net-int8", pictures)
+    assert not np.array_equal(found, answers)
+    np.testing.assert_allclose(found, answers, atol=0.1)
+    scores = card["int8"]
+    assert scores["int8"]["images"] == scores["float32"]["images"] == 15
+    assert scores["int8"]["loss"] == pytest.approx(scores["float32"]["loss"], rel=0.1)
+    table = capsys.readouterr().out
+    assert "train.rec; scored on 15 of" in table
+    assert f"int8{scores['int8']['rank1']:>14.2%}" in table
+
+
+def test_a_network_that_does_not_end_in_a_softmax_is_refused():
+    dense = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fc")
+    with pytest.raises(InputError, match=r"net\.json: ends in FullyConnected"):
+        without_label(dense, "net.json")
+    bare = mx.sym.softmax(dense, name="softmax")
+    assert without_label(bare, "net.json") is bare
+
+
+# --- the card and mistakes ---------------------------------------------------------------------
+
+
+def test_the_card_says_what_is_needed_to_use_it(run, tmp_path):
+    card = made(run, tmp_path, "--to", "mxnet")
+    assert card["classes"][1] == {"id": "cross", "name": "cross"}
+    assert card["scores"] == {"val_rank1": 0.75, "val_loss": 0.5}
+    assert (
+        card["input"]["rgb_std"] == [60, 58, 56] and "short side to 20" in card["input"]["pictures"]
+    )
+    assert card["network"]["epoch"] == 1
+
+
+def test_files_go_beside_the_run_by_default(run):
+    assert export.main(["--model-prefix", run.prefix, "--to", "mxnet"]) == 0
+    names = sorted(path.name for path in (run.folder / "export").iterdir())
+    assert names == ["model-0001.json", "model-deploy-0001.params", "model-deploy-symbol.json"]
+
+
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
+    fails = one_line_failure(export.main, "export", capsys)
+    assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
+    assert "nowhere.rec" in fails("--model-prefix", run.prefix, "--data-val", "nowhere.rec")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")
