@@ -13,6 +13,7 @@ from imagenet_trainer.machine import processors
 
 _PACKAGES = (
     "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "Pillow", "datashader", "tqdm",
+    "tensorboardX", "nvidia-ml-py",
 )  # fmt: skip
 
 
