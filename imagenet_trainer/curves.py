@@ -40,7 +40,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     """
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
     if not rows:
         raise ValueError("no epoch to draw")
@@ -63,8 +63,10 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
         rate.set_title("learning rate at the epoch's end")
         if _spans_decades(columns["learning_rate"]):
             rate.set_yscale("log")
+            rate.yaxis.set_minor_formatter(NullFormatter())
         else:
             rate.set_ylim(bottom=0)
+        rate.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         for axes in (loss, rank, rate):
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

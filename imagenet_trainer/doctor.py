@@ -13,7 +13,7 @@ from imagenet_trainer.machine import processors
 
 _PACKAGES = (
     "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
-    "tqdm",
+    "tqdm", "tensorboardX", "nvidia-ml-py",
 )  # fmt: skip
 
 

@@ -60,7 +60,9 @@ def test_rates_of_all_sizes(rate):
 
 def test_one_epoch_and_many():
     assert has(pixels([row(1)])[0], TRAIN)
-    assert has(pixels([row(epoch, 0.1**epoch) for epoch in range(1, 91)])[2], RATE)
+    rate = pixels([row(epoch, 0.1**epoch) for epoch in range(1, 91)])[2]
+    # The numbers beside a logarithmic axis are short.
+    assert np.nonzero((rate == RATE).all(axis=2))[1].min() < 100
 
 
 def test_nothing_but_gaps():
