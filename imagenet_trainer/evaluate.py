@@ -49,6 +49,9 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
     def default() -> "Run":
         return Run(settings.model_prefix) if settings.model_prefix else newest_run()
 
+    if settings.epochs is not None or settings.gif:
+        flag = "--gif" if settings.gif else "--epochs"
+        raise InputError(f"{flag}: --compare names its two epochs itself; leave one of both away")
     (first, _), (second, _) = sides = opponents(settings.compare, default)
     if not settings.data_val and first.prefix != second.prefix:
         path, index = own_pictures(first)  # both are asked about the first one's pictures

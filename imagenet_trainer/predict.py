@@ -126,13 +126,30 @@ def tell(text: str) -> None:
     print(f"predict: {text}", file=sys.stderr, flush=True)
 
 
+def check(settings: config.PredictSettings) -> None:
+    """InputError for flags that would do nothing together."""
+    default = config.PredictSettings()
+    for name in ("submission_kind", "submission_class", "clip"):
+        if getattr(settings, name) != getattr(default, name) and not settings.submission:
+            raise InputError(f"{flags.flag_of(name)}: is for --submission FILE, which is not given")
+    if settings.submission_class and settings.submission_kind != "probability":
+        raise InputError("--submission-class: is for --submission-kind probability")
+    for name in ("csv", "submission"):
+        if settings.latency and getattr(settings, name):
+            raise InputError(f"{flags.flag_of(name)}: --latency writes no file; leave one away")
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
     settings = flags.parse(
         config.PredictSettings, argv, "predict", "Print the most probable classes of pictures."
     )
-    body = time_answers if settings.latency else show
-    return run_command("predict", lambda: body(settings))
+
+    def body() -> None:
+        check(settings)
+        (time_answers if settings.latency else show)(settings)
+
+    return run_command("predict", body)
 
 
 if __name__ == "__main__":

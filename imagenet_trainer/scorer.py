@@ -1,6 +1,7 @@
 """Scores epochs of a run on one set of pictures: what `evaluate` does between flags and files."""
 
 import contextlib
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
@@ -131,12 +132,17 @@ class Scorer:
         room, size = share * free_memory(), self._source.size
         if size <= room:
             self._source.keep = True
-            self._tell(f"decoding once for {epochs} epochs: {size / 2**30:.1f} GiB of memory")
+            self._tell(f"decoding once for {epochs} epochs: {_told(size)} of memory")
         else:
             self._tell(
-                f"decoding for every epoch: the pictures take {size / 2**30:.1f} GiB, and "
-                f"--cache-memory {share:g} of the free memory is {room / 2**30:.1f} GiB"
+                f"decoding for every epoch: the pictures take {_told(size)}, and --cache-memory "
+                f"{share:g} of the free memory is {_told(room)}"
             )
+
+
+def _told(size: float) -> str:
+    """`2 MiB`, `7.0 GiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{math.ceil(size / 2**20)} MiB"
 
 
 def own_pictures(run: Run) -> Tuple[str, str]:

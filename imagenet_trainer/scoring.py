@@ -1,7 +1,7 @@
 """An engine's answers to a whole set of pictures, each counted exactly once."""
 
 from dataclasses import asdict, fields, replace
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -133,18 +133,21 @@ def load_trained(
                 "--load-epoch"
             )
         how = Preprocessing(**{**_USUAL, **flags})
-        tell(f"{path}: pictures are prepared with {_words(how)}")
+        tell(f"{path}: pictures are prepared with {_words(asdict(how))}")
         return replace(checkpoint, preprocessing=how)
     how = replace(checkpoint.preprocessing, **flags)
     if how != checkpoint.preprocessing:
-        tell(f"{path}: was trained with {_words(checkpoint.preprocessing)}; now {_words(how)}")
+        before, now = asdict(checkpoint.preprocessing), asdict(how)
+        other = [name for name in before if before[name] != now[name]]
+        tell(f"{path}: was trained with {_words(before, other)}; now {_words(now, other)}")
     return replace(checkpoint, preprocessing=how)
 
 
-def _words(how: Preprocessing) -> str:
-    """Preprocessing as flags."""
+def _words(how: Dict[str, Any], names: Sequence[str] = ()) -> str:
+    """Preprocessing as flags, all or those of some names."""
     parts = []
-    for name, value in asdict(how).items():
+    for name in names or how:
+        value = how[name]
         text = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
         parts.append(f"--{name.replace('_', '-')} {text}")
     return " ".join(parts)

@@ -483,8 +483,7 @@ def test_another_size_is_said_aloud(prefix, scored, capsys):
     capsys.readouterr()
     assert evaluate.main(["--model-prefix", prefix, "--image-shape", "3,20,20"]) == 0
     told = capsys.readouterr()
-    assert "was trained with --image-shape 3,16,16 " in told.err
-    assert "now --image-shape 3,20,20 " in told.err
+    assert "was trained with --image-shape 3,16,16; now --image-shape 3,20,20\n" in told.err
     assert told.out.startswith("epoch 2 20x20: ")
     # The same mean again is no other one.
     assert evaluate.main(
@@ -617,3 +616,9 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     assert json.loads(kept.read_text())["b"]["prefix"] == other
     # They were the run's own pictures for both.
     assert "sets" not in json.loads(Run(other).evaluation_path.read_text())
+
+
+@pytest.mark.parametrize("words", [["--epochs", "1"], ["--gif"]])
+def test_a_comparison_names_its_epochs_itself(prefix, capsys, words):
+    line = refusal(capsys, "--model-prefix", prefix, "--compare", "1", "2", *words)
+    assert f"{words[0]}: --compare names its two epochs itself" in line

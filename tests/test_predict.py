@@ -277,3 +277,16 @@ def test_latency(prefix, pictures, capsys):
     assert [found.groups() for found in names] == [
         ("reading and decoding", "1"), ("network", "1"), ("file to classes", "1"), ("network", "4"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--clip", "0.1"], "--clip: is for --submission"),
+        (["--submission-kind", "probability"], "--submission-kind: is for --submission"),
+        (["--submission", "x.csv", "--submission-class", "dog"], "is for --submission-kind prob"),
+        (["--latency", "--csv", "x.csv"], "--csv: --latency writes no file"),
+    ],
+)
+def test_flags_that_would_do_nothing(capsys, words, told):
+    assert told in refusal(capsys, "cat.jpg", *words)
