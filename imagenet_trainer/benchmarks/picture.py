@@ -40,7 +40,7 @@ def run(keep: Optional[str] = None) -> None:
         print(f"made-up answers: {len(last):,} pictures, {last.classes:,} classes")
         for name, seconds, file in rows:
             size = f"{os.path.getsize(file) / 1e6:8.2f} MB" if file else ""
-            print(f"{name:<36}{seconds:8.2f} s{size}")
+            print(f"{name:<42}{seconds:8.2f} s{size}")
     ids = list(known_synsets())
     names = short_names(list(known_synsets().items()))
     numbers = {"images": len(last), **meaning_of(last, ids)}
