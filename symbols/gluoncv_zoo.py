@@ -13,7 +13,6 @@ import contextlib
 import difflib
 import importlib
 import json
-import re
 import sys
 import warnings
 from types import ModuleType
@@ -25,7 +24,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.mxnet_import import mx
 
 # What Gluon writes onto its variables for its own trainer; MXNet's Module would obey some of it.
-_GLUON_ONLY = ("__dtype__", "__lr_mult__", "__wd_mult__", "__init__",
+_GLUON_ONLY = ("__shape__", "__dtype__", "__lr_mult__", "__wd_mult__", "__init__",
                "__storage_type__")  # fmt: skip
 # With all that it asks for it brings opencv-python, whose files overwrite the headless one's.
 INSTALL = "pip install portalocker; pip install --no-deps 'gluoncv>=0.10.5'"
@@ -137,8 +136,8 @@ def _without_gluon(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
     for node in graph["nodes"]:
         if node["op"] == "null" and "attrs" in node:
             kept = {key: v for key, v in node["attrs"].items() if key not in _GLUON_ONLY}
-            if re.search(r"\b(0|-1)\b", kept.get("__shape__", "")):
-                del kept["__shape__"]  # not known whole: the pictures decide
+            if "groupnorm" in node["name"] and "__shape__" in node["attrs"]:
+                kept["__shape__"] = node["attrs"]["__shape__"]  # nothing else tells it
             node["attrs"] = kept
             if not kept:
                 del node["attrs"]
