@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from imagenet_trainer.engines import Engine
     from imagenet_trainer.interrupts import Interrupts
 
+_APART = 20  # updates that workers out of step make before they wait for each other
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -22,6 +23,7 @@ class Agreement:
     def __init__(self, engine: "Engine", interrupts: "Interrupts") -> None:
         self._engine, self._interrupts = engine, interrupts
         self._stopping = False
+        self._asked = 0
 
     def __bool__(self) -> bool:
         return self._stopping
@@ -31,8 +33,14 @@ class Agreement:
         """Whether a signal came to this worker; the others may not know yet."""
         return bool(self._interrupts)
 
-    def reach(self, due: bool = False) -> bool:
-        """Settle whether all stop; return whether a checkpoint is due, by worker 0's clock."""
+    def reach(self, due: bool = False, now: bool = False) -> bool:
+        """Settle whether all stop; return whether a checkpoint is due, by worker 0's clock.
+
+        Workers that are not in step meet here only every so often, and where it has to be `now`.
+        """
+        self._asked += 1
+        if not (self._engine.in_step or now or self._asked % _APART == 0):
+            return False
         here = [due and self._engine.rank == 0, *(self._interrupts.signal == s for s in _SIGNALS)]
         everywhere = self._engine.sum_over_workers(np.array(here, np.float64))
         for number, count in zip(_SIGNALS, everywhere[1:]):

@@ -40,7 +40,7 @@ def fit(session: "Session", stopping: "Agreement", log: "RunLog") -> None:
                 # The moving statistics of several devices become one here, at a fixed place.
                 engine.set_params(*engine.get_params())
                 scores = validate(session, stopping)
-                stopping.reach()
+                stopping.reach(now=True)
             if stopping:
                 session.save(None, progress)
                 log.say(f"Stopped after update {progress.update}; run the same command to continue")

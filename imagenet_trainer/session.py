@@ -152,6 +152,11 @@ def _opened(settings: FitSettings, network: symbols.Network, run: Run) -> Sessio
     engine_name, why = choose_engine(devices_of(settings))
     if engine_name == "torch":
         notes.append(f"engine: PyTorch ({why})")
+    if not workers.in_step:
+        notes.append(
+            "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
+            "can have; a continued run begins with fresh momentum, and no two runs are the same"
+        )
     if settings.gc_type != "none":
         notes.append(
             "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
@@ -299,7 +304,7 @@ def _check_equal(
     flags = {
         field.name: config["settings"][field.name]
         for field in fields(FitSettings)
-        if not field.metadata["free"] or field.name in ("num_epochs", "load_epoch")
+        if not field.metadata["free"] or field.name in ("num_epochs", "load_epoch", "disp_batches")
     }
     check_equal(flags, workers, "has other flags than worker 0; start all with one command")
     check_equal(

@@ -23,11 +23,11 @@ TWO = ("-n", "2", "-s", "1")
 class Launched:
     """A launcher under way, whose processes all carry a mark in their environment."""
 
-    def __init__(self, flags, command):
+    def __init__(self, flags, command, before=()):
         self.mark = f"LAUNCH_TEST={uuid.uuid4()}"
         name, value = self.mark.split("=")
         environment = {**os.environ, name: value, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-        words = [sys.executable, str(ROOT / "tools" / "launch.py"), *flags, *command]
+        words = [*before, sys.executable, str(ROOT / "tools" / "launch.py"), *flags, *command]
         self.process = subprocess.Popen(
             list(map(str, words)),
             cwd=ROOT,
@@ -112,6 +112,20 @@ def test_two_workers_do_what_one_does_and_their_number_may_change(packed, tmp_pa
             np.testing.assert_allclose(*both, rtol=1e-5)  # of all workers together
 
 
+def test_one_asynchronous_worker_does_what_the_plain_one_does(packed, tmp_path):
+    # Its servers make the updates: rate, momentum and decay have to be there too.
+    rec, script = str(packed / "train.rec"), str(ROOT / "tests" / "train_shard.py")
+    train_shard.train("device", rec, 0, 6, "", str(tmp_path / "plain.npz"))
+    words = ["python", script, "dist_async", rec, 0, 6, "none", tmp_path / "server.npz"]
+    launched = Launched(("-n", "1", "-s", "2"), words)
+    assert launched.end() == 0, launched.told
+    with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "server.npz") as server:
+        assert {n for n in server.files if n.startswith("state")} == {"state/updates"}
+        for name in {n for n in server.files if n not in ("state/updates", "counts")}:
+            np.testing.assert_allclose(server[name], plain[name], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(server["counts"], plain["counts"], rtol=1e-5)
+
+
 def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straight, tmp_path):
     prefix = tmp_path / "model"
     command = fit_command(packed, prefix, "--checkpoint-minutes", 1e-9)
@@ -165,3 +179,101 @@ def test_a_mistake_is_told_and_not_tried_again(packed, tmp_path):
     assert launched.end() == 2, launched.told
     assert launched.nobody_is_left() and "restart" not in launched.told
     assert "fit: error: --batch-size 9" in launched.told and "multiple of 2" in launched.told
+
+
+# --- a stand-in for mpirun ------------------------------------------------------------------------
+
+_MPIRUN = """#!{python}
+import os, signal, subprocess, sys
+words = sys.argv[1:]
+count = int(words[words.index("-n") + 1])
+ranks = [
+    subprocess.Popen(words[words.index("env"):], env={{**os.environ, "PMIX_RANK": str(rank)}})
+    for rank in range(count)
+]
+for number in (signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: [rank.send_signal(number) for rank in ranks])
+sys.exit(max([rank.wait() for rank in ranks]))
+"""
+
+
+@pytest.mark.slow
+def test_one_command_that_starts_all(packed, tmp_path, monkeypatch):
+    (tmp_path / "mpirun").write_text(_MPIRUN.format(python=sys.executable))
+    (tmp_path / "mpirun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    prefix = tmp_path / "run" / "model"
+    launched = Launched((*TWO, "--launcher", "mpi"), fit_command(packed, prefix))
+    launched.until(r"^\[worker 1\] .*Node\[1\] Epoch.1. Batch .2-")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.end() == 143, launched.told
+    assert launched.nobody_is_left()
+    assert len(re.findall("Stopped after update", launched.told)) == 2
+    assert (prefix.parent / "model-last.npz").exists()
+
+
+# --- namespaces of the network as separate machines -----------------------------------------------
+
+# Stands for ssh: its host is an address of 10.77.0.0/24, its last word goes to a shell there.
+_SSH = """#!/bin/sh
+for last; do :; done
+while [ "${1#10.77.0.}" = "$1" ]; do shift; done
+exec ip netns exec "launch-test-${1#10.77.0.}" sh -c "$last"
+"""
+
+
+def ip(*words):
+    return subprocess.run(["ip", *words], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def namespaces():
+    """Three machines on one wire: launch-test-1, -2 and -3, with 10.77.0.1 to 10.77.0.3."""
+    names = [f"launch-test-{number}" for number in (1, 2, 3)]
+    try:
+        try:
+            for name in names:
+                ip("netns", "add", name)
+                ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", names[0], "link", "add", "wire", "type", "bridge")
+            ip("-n", names[0], "addr", "add", "10.77.0.1/24", "dev", "wire")
+            ip("-n", names[0], "link", "set", "wire", "up")
+            for number in (2, 3):
+                name, port = f"launch-test-{number}", f"port{number}"
+                words = ("type", "veth", "peer", "name", "eth7", "netns", name)
+                ip("-n", names[0], "link", "add", port, *words)
+                ip("-n", names[0], "link", "set", port, "master", "wire", "up")
+                ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "eth7")
+                ip("-n", name, "link", "set", "eth7", "up")
+        except (OSError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", "") or str(error)
+            pytest.skip(f"no network namespaces here: {reason.strip()}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.slow
+def test_namespaces_as_separate_machines(packed, straight, tmp_path, namespaces):
+    (tmp_path / "ssh").write_text(_SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    (tmp_path / "hosts").write_text("10.77.0.2\n10.77.0.3\n")
+    prefix = tmp_path / "run" / "model"
+    flags = ("-n", "2", "-s", "2", "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
+    command = fit_command(packed, prefix, "--checkpoint-minutes", 1e-9)
+    launched = Launched(flags, command, before=("ip", "netns", "exec", namespaces[0]))
+    launched.until(r"Node\[0\] Epoch.1. Batch .3-")
+    assert re.search(
+        r"2 workers and 2 servers by ssh, the scheduler at 10\.77\.0\.1:", launched.told
+    )
+    assert re.search(r"^\[worker 1 10\.77\.0\.3\] .*Node\[1\]", launched.told, re.M)
+    inside = ip("netns", "pids", namespaces[2]).split()
+    servers = [n for n in launched.members("launch.serving") if str(n) in inside]
+    assert len(servers) == 1
+    os.kill(servers[0], signal.SIGKILL)
+    assert launched.end() == 0, launched.told
+    assert "server 1 on 10.77.0.3 was ended by SIGKILL" in launched.told
+    assert launched.nobody_is_left()
+    assert not any(ip("netns", "pids", name) for name in namespaces)
+    assert_same(parameters(prefix, 2), parameters(straight, 2))

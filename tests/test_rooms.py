@@ -80,11 +80,12 @@ IMPORTS = {
     # Executing a graph on devices.
     "engines": "engines.choice engines.mxnet_engine engines.mxnet_workers "
     "engines.torch_engine engines.torch_workers engines.workers errors mxnet_import",
+    "engines.async_updates": "engines.optimizers mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
     "engines.loss_scale": "errors mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.optimizers "
-    "engines.precision engines.targets engines.workers errors mxnet_import",
-    "engines.mxnet_workers": "errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.mxnet_workers "
+    "engines.optimizers engines.precision engines.targets engines.workers errors mxnet_import",
+    "engines.mxnet_workers": "engines.async_updates errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
     "engines.precision": "errors machine mxnet_import",
     "engines.targets": "engines errors mxnet_import",
@@ -127,7 +128,7 @@ IMPORTS = {
     "processes": "config engines.choice errors launch.torchrun session",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
-    "launch.serving": "cuda_wheels errors",
+    "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
     "launch.supervise": "launch.plan",
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader engines "
     "engines.workers errors flags interrupts library logs metrics processes run scoring session",

@@ -124,6 +124,7 @@ class Engine(Protocol):
     batch_size: int  # images that one call takes at most: this worker's part of the global batch
     rank: int
     world_size: int
+    in_step: bool  # every update is made of the gradients of all workers
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         """Add float64 (k,) of all workers, element by element; what one worker gives is itself."""
@@ -176,9 +177,9 @@ def join_workers(devices: Devices) -> Workers:
 
         return join(devices)
     if devices.kv_store.startswith("dist"):
-        from imagenet_trainer.engines.mxnet_workers import KVStoreWorkers
+        from imagenet_trainer.engines.mxnet_workers import join
 
-        return KVStoreWorkers(devices.kv_store)
+        return join(devices.kv_store)
     if os.environ.get("DMLC_ROLE") == "worker" and os.environ.get("DMLC_NUM_WORKER", "1") != "1":
         raise InputError(
             f"--kv-store {devices.kv_store}: leaves each of the launcher's "

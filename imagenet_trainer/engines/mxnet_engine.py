@@ -15,6 +15,7 @@ from imagenet_trainer.engines import (
 )
 from imagenet_trainer.engines.average import MovingAverage
 from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
+from imagenet_trainer.engines.mxnet_workers import AsyncWorkers
 from imagenet_trainer.engines.optimizers import (
     frozen,
     init_optimizer,
@@ -89,6 +90,12 @@ class MXNetEngine:
         contexts = _contexts(gpus, devices.cpus)
         if kv_store == "nccl" and not gpus:
             raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
+        if devices.compression_threshold is not None and kv_store.startswith("dist"):
+            # MXNet compresses everything that goes to its servers, and only float32.
+            raise InputError(
+                f"--gc-type 2bit: would falsify the counts and statistics that --kv-store "
+                f"{kv_store} adds up beside the gradients; leave it away"
+            )
         if devices.compression_threshold is not None and not gpus:
             # Measured: segmentation faults a few dozen updates later.
             raise InputError(
@@ -96,6 +103,10 @@ class MXNetEngine:
                 "contexts; use it with --gpus, or leave it away"
             )
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
+        self.in_step = workers.in_step
+        self._async = workers if isinstance(workers, AsyncWorkers) else None
+        if self._async and devices.dtype == "float16":
+            raise InputError("--dtype float16: needs workers in step; use --kv-store dist_sync")
         self._accumulate = training.accumulate if training else 1
         _check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
         batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
@@ -127,8 +138,12 @@ class MXNetEngine:
         if training:
             # The kvstore wants values to start from; set_params brings the real ones.
             self._module.init_params(mx.init.Zero())
-            batch = self.batch_size * self.world_size
+            # In step an update is made of all gradients, otherwise of one worker's.
+            batch = self.batch_size * (self.world_size if self.in_step else 1)
+            first_key = self._async.keys if self._async else 0
             init_optimizer(self._module, self._kvstore, training.optimizer, batch)
+            if self._async:
+                self._async.hand_over(self._module, first_key)
         if training and training.average_decay:
             names = self._module._exec_group.param_names
             self._average = MovingAverage(training.average_decay, names)
@@ -188,10 +203,14 @@ class MXNetEngine:
                 self._clear_gradients()
             self._module.backward()
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
-        hits = self._workers.sum(np.array([len(labels), *hits]))
+        hits = np.array([len(labels), *hits])
+        if self.in_step:
+            hits = self._workers.sum(hits)
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
         self._module._optimizer.lr = learning_rate
+        if self._async:
+            self._async.set_rate(learning_rate)
         if self._may_update():
             self._module.update()
             if self._average:
@@ -257,7 +276,8 @@ class MXNetEngine:
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
-        images, rank1, rank5, loss = self._counts
+        counts = self._counts if self.in_step else self._workers.sum(self._counts)
+        images, rank1, rank5, loss = counts
         self._counts = np.zeros(4)
         return int(images), int(rank1), int(rank5), float(loss)
 
@@ -287,6 +307,9 @@ class MXNetEngine:
     def get_params(self) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states by MXNet's names; of all devices the average."""
         _settle()
+        if self._async:
+            self._async.read(self._module)
+            self._module._params_dirty = True
         arg, aux = (_to_numpy(arrays) for arrays in self._module.get_params())
         # The parameters are the same for all workers, the statistics are not.
         return arg, average_of([aux], self._workers)
@@ -299,6 +322,8 @@ class MXNetEngine:
             # computed from the parameters of its first batch; only binding anew forgets them.
             self._module, self._has_answered = self._bound_module(), False
         self._module.set_params(_to_mxnet(arg), _to_mxnet(aux), force_init=True)
+        if self._async:
+            self._async.write(self._module)
 
     def get_state(self) -> Arrays:
         """What, beside the parameters, the next update depends on.

@@ -31,6 +31,8 @@ class TorchWorkers:
     NCCL adds up on GPUs, gloo on CPUs.
     """
 
+    in_step = True  # every update is one of all workers
+
     def __init__(self, device: torch.device) -> None:
         self._device = device
         if not dist.is_initialized():

@@ -21,6 +21,8 @@ class Member(Protocol):
 class Workers(Member, Protocol):
     """The group that this process belongs to. Every member calls the same methods in one order."""
 
+    in_step: bool  # every update is made of the gradients of all workers
+
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Add float64 (k,) of all workers, element by element: float64 (k,), the same for all."""
 
@@ -36,6 +38,7 @@ class Alone:
 
     rank = 0
     world_size = 1
+    in_step = True
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The values."""

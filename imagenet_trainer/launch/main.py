@@ -190,8 +190,8 @@ def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
             # A new port each time: the old one may still be closing.
             member = member_of(settings, command, root)
             say(
-                f"{member.workers} workers, {member.servers} servers by {launcher}; "
-                f"scheduler at {root}:{member.port}"
+                f"{_many(member.workers, 'worker')} and {_many(member.servers, 'server')} by "
+                f"{launcher}, the scheduler at {root}:{member.port}"
             )
             signals.attempt = Attempt(say, settings.grace)
             if signals.number:
@@ -224,6 +224,10 @@ def launch_torch(settings: LaunchSettings, command: Sequence[str]) -> int:
         print(shlex.join(torchrun.command_line(settings.num_workers, words, settings.max_restarts)))
         return 0
     return torchrun.start(settings.num_workers, words, settings.max_restarts)
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}" + ("" if count == 1 else "s")
 
 
 def split_command(argv: Sequence[str]) -> Tuple[List[str], List[str]]:

@@ -37,16 +37,37 @@ class Server:
         self._library = library()
         self._handle = ctypes.c_void_p()
         self._check(self._library.MXKVStoreCreate(b"dist", ctypes.byref(self._handle)))
+        self._updates: Any = None
+        self._kvstore: Any = None  # frees the handle, once it is there
         # Kept, for the library calls it.
         self._controller = _CONTROLLER(self._command)
 
     def run(self) -> None:
         """Serve; returns when all is over."""
         self._check(self._library.MXKVStoreRunServer(self._handle, self._controller, None))
-        self._check(self._library.MXKVStoreFree(self._handle))
+        if self._updates is None:
+            self._check(self._library.MXKVStoreFree(self._handle))
 
     def _command(self, number: int, body: Optional[bytes], _: Any) -> None:
-        print(f"a worker sent the unknown command {number}", file=sys.stderr, flush=True)
+        try:
+            if self._updates is None:
+                self._updates = self._with_python()
+            self._updates.command((body or b"").decode())
+        except BaseException as error:  # into C none may go
+            print(f"serving: error: a worker's command: {error!r}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def _with_python(self) -> Any:
+        """Import MXNet after all, for updates that servers make: dist_async."""
+        role, os.environ["DMLC_ROLE"] = os.environ["DMLC_ROLE"], "worker"  # or it would serve
+        from imagenet_trainer.engines.async_updates import AsyncUpdates
+        from imagenet_trainer.mxnet_import import mx
+
+        os.environ["DMLC_ROLE"] = role
+        updates = AsyncUpdates()
+        self._kvstore = mx.kvstore.KVStore(self._handle)
+        self._kvstore._set_updater(updates.update)
+        return updates
 
     def _check(self, failed: int) -> None:
         if failed:

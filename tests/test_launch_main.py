@@ -1,0 +1,171 @@
+import os
+import signal
+import sys
+
+import pytest
+from conftest import one_line_failure
+
+from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.launch import main as launch
+from imagenet_trainer.launch.main import chosen_launcher, hosts_of, root_address, split_command
+from imagenet_trainer.launch.plan import Host, Job, Member
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "DMLC_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def refused(capsys):
+    return one_line_failure(launch.main, "launch", capsys)
+
+
+# --- flags ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "command"),
+    [
+        ("-n 4 -H hosts python -m x --lr 1", "-n 4 -H hosts", "python -m x --lr 1"),
+        ("--num-workers=4 --dry-run python -n 2", "--num-workers=4 --dry-run", "python -n 2"),
+        ("-s 2 -- -odd program", "-s 2", "-odd program"),
+        ("-n 2", "-n 2", ""),
+    ],
+)
+def test_the_command_begins_with_the_first_word_that_is_no_flags(words, own, command):
+    assert split_command(words.split()) == (own.split(), command.split())
+
+
+def test_mistakes(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "hosts").write_text("node1\n")
+    hosts = str(tmp_path / "hosts")
+    assert "no command" in refused("-n", "2")
+    assert "--launcher ssh: needs the hosts" in refused("--launcher", "ssh", "x")
+    assert "has no meaning with --launcher sge" in refused("-H", hosts, "--launcher", "sge", "x")
+    assert "SLURM_JOB_ID is not set" in refused("--launcher", "slurm", "x")
+    assert "mpirun is not on this machine" in refused("--launcher", "mpi", "x")
+    assert "ssh is not on this machine" in refused("-H", hosts, "x")
+    assert "--interface wire0" in refused("--interface", "wire0", "x")
+    assert "--env MISSING: is not set here" in refused("--env", "MISSING", "x")
+    assert "--yarn-jar x.jar: is not there" in refused(
+        "--launcher", "yarn", "--dry-run", "--yarn-jar", "x.jar", "x"
+    )
+
+
+# --- launchers and addresses ----------------------------------------------------------------------
+
+
+def test_which_launcher(monkeypatch, tmp_path):
+    assert chosen_launcher(LaunchSettings()) == "local"
+    assert chosen_launcher(LaunchSettings(hostfile="hosts", dry_run=True)) == "ssh"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert chosen_launcher(LaunchSettings(dry_run=True)) == "slurm"
+    assert chosen_launcher(LaunchSettings(hostfile="hosts", dry_run=True)) == "ssh"
+
+
+def test_where_the_others_find_the_scheduler(monkeypatch):
+    monkeypatch.setattr(launch, "address_towards", lambda host: f"the way to {host}")
+    monkeypatch.setattr(launch, "is_here", lambda host: host == "here")
+    plain = LaunchSettings()
+    assert root_address(plain, "local", []) == "127.0.0.1"
+    assert root_address(plain, "ssh", [Host("here")]) == "127.0.0.1"
+    assert root_address(plain, "ssh", [Host("here"), Host("me@far")]) == "the way to far"
+    assert root_address(plain, "sge", []).startswith("the way to 10.")
+    assert root_address(LaunchSettings(interface="lo"), "ssh", [Host("far")]) == "127.0.0.1"
+    chosen = LaunchSettings(host_address="10.1.2.3", interface="lo")
+    assert root_address(chosen, "ssh", [Host("far")]) == "10.1.2.3"
+
+
+def test_slurms_hosts(monkeypatch, tmp_path):
+    tool = tmp_path / "scontrol"
+    tool.write_text('#!/bin/sh\n[ "$3" = "n[1-2]" ] && printf "n1\\nn2\\n"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    assert hosts_of(LaunchSettings(), "slurm") == [Host("n1"), Host("n2")]
+    tool.unlink()
+    assert hosts_of(LaunchSettings(), "slurm") == []
+
+
+def test_a_dry_run_prints_what_would_be_started(capsys, tmp_path):
+    (tmp_path / "hosts").write_text("node1\nnode2\n")
+    words = ["-n", "2", "-s", "1", "-H", tmp_path / "hosts", "--dry-run", "--port", "9091"]
+    words += ["--host-address", "192.0.2.1", "python", "-m", "imagenet_trainer.fit"]
+    assert launch.main(list(map(str, words))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        "scheduler", "server 0 on node1", "worker 0 on node1", "worker 1 on node2"
+    ]  # fmt: skip
+    member = Member.decoded(lines[-1].rstrip("'").split()[-1])
+    assert (member.root, member.port, member.workers) == ("192.0.2.1", 9091, 2)
+    assert member.command == (sys.executable, "-m", "imagenet_trainer.fit")
+
+
+# --- restarts -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """Exit codes that attempts end with; the ports that they were given."""
+    codes, ports = [], []
+
+    class Attempt:
+        def __init__(self, say, grace):
+            pass
+
+        def run(self, jobs):
+            ports.append(Member.decoded(jobs[0].command[-1]).port)
+            code = codes.pop(0)
+            if callable(code):
+                return code()
+            return code
+
+        def stop(self, number):
+            pass
+
+    monkeypatch.setattr(launch, "Attempt", Attempt)
+    return codes, ports
+
+
+@pytest.mark.parametrize(
+    ("ends", "result", "begun"),
+    [
+        ([0], 0, 1),
+        ([137, 1, 0], 0, 3),
+        ([137, 1, 139, 134, 0], 134, 4),  # --max-restarts 3
+        ([2, 0], 2, 1),  # a mistake
+        ([143, 0], 143, 1),  # stopped by a signal to a worker
+        ([lambda: os.kill(os.getpid(), signal.SIGTERM) or 137, 0], 137, 1),  # or to the launcher
+    ],
+)
+def test_when_it_begins_again(attempts, ends, result, begun, capsys):
+    codes, ports = attempts
+    codes += ends
+    assert launch.main(["-n", "2", "python"]) == result
+    assert len(ports) == begun
+    told = capsys.readouterr().err
+    assert told.count("launch: restart") == begun - 1
+    assert ("--max-restarts 3: no more" in told) == (begun == 4)
+
+
+def test_no_port_is_used_twice(attempts):
+    codes, ports = attempts
+    codes += [1, 1, 0]
+    assert launch.main(["python"]) == 0
+    assert len(set(ports)) == 3
+
+
+def test_a_launcher_that_does_not_start_is_told_in_one_line(refused, monkeypatch):
+    monkeypatch.setattr(launch, "jobs_of", lambda *_: [Job("mpirun", ("/no/mpirun",), None)])
+    monkeypatch.setattr(launch, "say", lambda message: None)
+    assert "/no/mpirun: No such file" in refused("python")
+
+
+def test_signals_are_as_before_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with launch.Signals().open():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,155 @@
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.launch import plan
+from imagenet_trainer.launch.plan import Host, Member, places, read_hosts
+
+MEMBER = Member(
+    workers=3, servers=2, root="10.0.0.1", port=9091, command=("python", "-m", "x", "it's; $HOME"),
+    python="/opt/py thon", directory="/data/a b", environment={"OMP_NUM_THREADS": "4"},
+)  # fmt: skip
+
+
+def members_of(job):
+    return Member.decoded(job.command[-1].split()[-1])
+
+
+# --- hosts ----------------------------------------------------------------------------------------
+
+
+def test_a_host_file(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("# ours\nnode1\nuser@node2:2222  slots=2\n\n10.0.0.3 slots=3  # fat\n")
+    assert read_hosts(str(path)) == [
+        Host("node1"), Host("user@node2", 2222, 2), Host("10.0.0.3", None, 3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("node1\n-oProxyCommand=reboot\n", "line 2: '-oProxyCommand=reboot' is not `host"),
+        ("node1; reboot\n", "line 1"),
+        ("node1 slots=0\n", "line 1"),
+        ("node1 node2\n", "line 1"),
+        ("# nothing\n", "names no host"),
+    ],
+)
+def test_a_host_file_that_is_none(tmp_path, text, told):
+    (tmp_path / "hosts").write_text(text)
+    with pytest.raises(InputError, match="hosts") as caught:
+        read_hosts(str(tmp_path / "hosts"))
+    assert told in str(caught.value)
+    with pytest.raises(InputError, match="--hostfile nowhere: No such file"):
+        read_hosts("nowhere")
+
+
+def test_processes_fill_the_slots_and_begin_again():
+    one, two = Host("a"), Host("b", None, 2)
+    assert [host.name for host in places(5, [one, two])] == ["a", "b", "b", "a", "b"]
+
+
+# --- members --------------------------------------------------------------------------------------
+
+
+def test_a_member_travels_as_one_harmless_word():
+    word = MEMBER.encoded()
+    assert Member.decoded(word) == MEMBER
+    assert shlex.quote(word.replace("=", "")) == word.replace("=", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "role", "number"),
+    [
+        ({"SLURM_PROCID": "0"}, "server", 0),
+        ({"OMPI_COMM_WORLD_RANK": "1"}, "server", 1),
+        ({"PMI_RANK": "2"}, "worker", 0),
+        ({"PMIX_RANK": "4", "SGE_TASK_ID": "undefined"}, "worker", 2),
+        ({"SGE_TASK_ID": "5"}, "worker", 2),
+        ({"DMLC_ROLE": "server"}, "server", None),
+    ],
+)
+def test_a_position_says_who_it_is(environment, role, number):
+    placed = MEMBER.placed(environment)
+    assert (placed.role, placed.number) == (role, number)
+    fixed = replace(MEMBER, role="worker", number=1)
+    assert fixed.placed(environment) is fixed
+
+
+def test_no_position():
+    with pytest.raises(InputError, match="SLURM_PROCID"):
+        MEMBER.placed({})
+
+
+# --- what other machines get ----------------------------------------------------------------------
+
+
+def test_variables_that_travel():
+    here = {"MXNET_X": "1", "OMP_NUM_THREADS": "2", "HOME": "/root", "SECRET": "s", "A": "a b"}
+    assert plan.passed_environment((), here) == {"MXNET_X": "1", "OMP_NUM_THREADS": "2"}
+    more = plan.passed_environment(("A", "B=c=d"), here)
+    assert more["A"] == "a b" and more["B"] == "c=d" and "SECRET" not in more
+    with pytest.raises(InputError, match="--env C: is not set here"):
+        plan.passed_environment(("C",), here)
+    with pytest.raises(InputError, match="--env 1;reboot=: is neither"):
+        plan.passed_environment(("1;reboot=",), here)
+
+
+def test_a_remote_shell_gets_every_word_as_it_is(tmp_path):
+    # The stand-in for ssh runs its last argument as sshd does, by a shell.
+    (tmp_path / "a b").mkdir()
+    show = tmp_path / "py thon"
+    show.write_text("#!/bin/sh\npwd\nprintf '%s\\n' \"$@\"\n")
+    show.chmod(0o755)
+    member = replace(MEMBER, directory=str(tmp_path / "a b"), python=str(show))
+    words = plan.through_ssh(("ssh", "-o", "BatchMode=yes"), Host("u@h", 2222), member)
+    assert words[:6] == ("ssh", "-o", "BatchMode=yes", "-p", "2222", "u@h") and len(words) == 7
+    told = subprocess.run(["sh", "-c", words[6]], capture_output=True, text=True, check=True).stdout
+    where, *rest = told.splitlines()
+    assert where == member.directory
+    assert rest[:2] == ["-m", "imagenet_trainer.launch.member"]
+    assert Member.decoded(rest[2]) == member
+
+
+def test_jobs_on_this_machine():
+    jobs = [plan.scheduler_job(MEMBER), *plan.local_jobs(MEMBER)]
+    assert [job.name for job in jobs] == [
+        "scheduler", "server 0", "server 1", "worker 0", "worker 1", "worker 2"
+    ]  # fmt: skip
+    last = members_of(jobs[-1])
+    assert (last.role, last.number, last.on_host) == ("worker", 2, 3)
+
+
+def test_jobs_over_ssh():
+    hosts = [Host("a", None, 2), Host("b")]
+    jobs = plan.ssh_jobs(MEMBER, hosts, ("ssh",))
+    assert [job.name for job in jobs] == [
+        "server 0 on a", "server 1 on a", "worker 0 on a", "worker 1 on a", "worker 2 on b"
+    ]  # fmt: skip
+    assert members_of(jobs[2]).on_host == 2 and members_of(jobs[4]).on_host == 1
+    assert members_of(jobs[4]).name == "b"
+
+
+def test_one_command_for_all():
+    mpi = plan.mpi_job(MEMBER, "hosts", ("--bind-to", "none"))
+    assert mpi.command[:7] == ("mpirun", "-n", "5", "-machinefile", "hosts", "--bind-to", "none")
+    slurm = plan.slurm_job(MEMBER, ())
+    assert slurm.command[0] == "srun" and "--kill-on-bad-exit=1" in slurm.command
+    assert slurm.command[slurm.command.index("--ntasks") + 1] == "5"
+    sge = plan.sge_job(MEMBER, "/logs", ("-q", "gpu.q"))
+    assert sge.command[sge.command.index("-t") + 1] == "1-5" and "-notify" in sge.command
+    yarn = plan.yarn_job(MEMBER, "dmlc-yarn.jar", "/hadoop/*", "launcher.py", ())
+    assert "DMLC_NUM_WORKER=3" in yarn.command and "/hadoop/*:dmlc-yarn.jar" in yarn.command
+    for job in (mpi, slurm, sge, yarn):
+        member = members_of(job)
+        assert not job.has_control and not member.has_control and member.role is None
+
+
+def test_python_means_the_launchers():
+    assert plan.command_of(["python", "-m", "x"]) == (sys.executable, "-m", "x")
+    assert plan.command_of(["./train.sh"]) == ("./train.sh",)
