@@ -182,9 +182,9 @@ def join_workers(devices: Devices) -> Workers:
     from imagenet_trainer.engines.choice import choose_engine
 
     if choose_engine(devices).engine == "torch":
-        from imagenet_trainer.engines import torch_workers
+        from imagenet_trainer.engines.torch_workers import join_torchrun
 
-        return torch_workers.join(devices)
+        return join_torchrun(devices)
     if devices.kv_store.startswith("dist"):
         from imagenet_trainer.engines.mxnet_workers import join
 

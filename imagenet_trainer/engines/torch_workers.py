@@ -20,7 +20,7 @@ from imagenet_trainer.errors import InputError
 _PATIENCE = timedelta(minutes=10)
 
 
-def join(devices: Devices) -> Workers:
+def join_torchrun(devices: Devices) -> Workers:
     """The group that a launcher started this process in; of one without a launcher."""
     return TorchWorkers(device_here(devices)) if is_torch_worker() else ALONE
 
