@@ -87,7 +87,6 @@ class TorchEngine:
     ) -> None:
         self._workers = workers if isinstance(workers, TorchWorkers) else None
         self.rank, self.world_size = workers.rank, workers.world_size
-        self.in_step = True  # all workers make the same updates
         _check(devices, batch_shape[0], self.world_size, training)
         self.batch_size = batch_shape[0] // self.world_size
         here = [device_here(devices)] if training else devices_of(devices)
