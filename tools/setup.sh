@@ -43,6 +43,11 @@ set_up() {
             return 1
         fi
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]" || return 1
+        # An independent reference for the tests; with its dependencies it would replace our OpenCV.
+        case ,$extras, in *,test,*)
+            .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+                'gluoncv>=0.10.5,<0.11' || return 1 ;;
+        esac
         echo "$wanted" >.venv/fits
     fi
     . .venv/bin/activate
