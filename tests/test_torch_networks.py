@@ -1,68 +1,32 @@
 """Every registered network on both engines, from the same parameters: outputs and all gradients."""
 
-import json
-
 import numpy as np
 import pytest
+from test_networks import all_names, classes_of, smallest, smallest_shape
 
 torch = pytest.importorskip("torch")
 
 import symbols  # noqa: E402
 from imagenet_trainer.engines import parameter_shapes, torch_graph  # noqa: E402
-from imagenet_trainer.errors import InputError  # noqa: E402
 from imagenet_trainer.initializers import initial_parameters  # noqa: E402
 from imagenet_trainer.mxnet_import import mx  # noqa: E402
 
-BATCH, CLASSES = 4, 10
-SIZES = (28, 32, 48, 64, 75, 80, 96, 112, 128, 139, 160, 192, 224, 256, 299, 331)
-
-
-# Modules of small networks: one of each is compared always, everything in the slow test.
-QUICK = ("mobilenet", "resnet", "small_cnn", "squeezenet")
-
-
-def representatives():
-    """The name that is most quickly computed, of each of those modules that is there."""
-    found = {}
-    for name, family in symbols._FAMILIES.items():
-        depth = min(family.depths + family.more_depths) if family.depths else ""
-        if family.module in QUICK:
-            found.setdefault(family.module, f"{name}-{depth}" if depth else name)
-    return list(found.values())
-
-
-def smallest(name):
-    """The symbol for the smallest pictures that the network takes, and their side."""
-    for side in SIZES:
-        try:
-            symbol = symbols.get_symbol(name, CLASSES, (3, side, side))
-            symbol.infer_shape(data=(BATCH, 3, side, side))
-            return without_dropout(symbol), side
-        except (InputError, mx.base.MXNetError):
-            continue
-    raise AssertionError(f"{name} takes no pictures of {SIZES}")
-
-
-def without_dropout(symbol):
-    """Two engines drop other things."""
-    graph = json.loads(symbol.tojson())
-    for node in graph["nodes"]:
-        if node["op"] == "Dropout":
-            node["attrs"]["p"] = "0.0"
-    return mx.sym.load_json(json.dumps(graph))
+BATCH = 4
+# Small networks of several families: compared always, all of them in the slow test.
+QUICK = ("resnet-20", "squeezenet1.1", "mobilenet0.25", "mobilenetv2-0.25", "cifar-cnn")
 
 
 class Both:
     """Outputs and gradients of a network on both engines, in float32 and in float64."""
 
     def __init__(self, name):
-        self.symbol, side = smallest(name)
-        self.shapes = parameter_shapes(self.symbol, (3, side, side))
+        self.symbol, shape = smallest(name), smallest_shape(name)
+        self.shapes = parameter_shapes(self.symbol, shape)
         start = symbols.find(name).initializer
         self.arg, self.aux = initial_parameters(*self.shapes, start, 0)
         random = np.random.RandomState(0)
-        self.images = random.randn(BATCH, 3, side, side) * 50
-        self.labels = random.randint(0, CLASSES, BATCH)
+        self.images = random.randn(BATCH, *shape) * 50
+        self.labels = random.randint(0, classes_of(name), BATCH)
 
     def mxnet(self, dtype):
         names = (*self.symbol.list_arguments(), *self.symbol.list_auxiliary_states())
@@ -126,13 +90,13 @@ def check_double(both):
     return theirs
 
 
-@pytest.mark.parametrize("name", representatives())
+@pytest.mark.parametrize("name", QUICK)
 def test_small_networks_are_the_same_function(name):
     check_double(Both(name))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", symbols.names())
+@pytest.mark.parametrize("name", all_names())
 def test_every_network_is_the_same_function(name):
     both = Both(name)
     exact = check_double(both)
