@@ -112,6 +112,7 @@ def test_two_workers_do_what_one_does_and_their_number_may_change(packed, tmp_pa
             np.testing.assert_allclose(*both, rtol=1e-5)  # of all workers together
 
 
+@pytest.mark.slow
 def test_one_asynchronous_worker_does_what_the_plain_one_does(packed, tmp_path):
     # Its servers make the updates: rate, momentum and decay have to be there too.
     rec, script = str(packed / "train.rec"), str(ROOT / "tests" / "train_shard.py")
@@ -173,6 +174,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
     assert launched.nobody_is_left()
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_and_not_tried_again(packed, tmp_path):
     command = fit_command(packed, tmp_path / "model", "--batch-size", "9")
     launched = Launched(TWO, command)

@@ -89,7 +89,8 @@ def test_a_second_signal_does_not_wait(attempt):
     assert attempt.told == ["SIGINT: workers save and end", "SIGINT again: killing all"]
 
 
-def test_workers_that_do_not_end_in_time(attempt):
+def test_workers_that_do_not_end_in_time(attempt, monkeypatch):
+    monkeypatch.setattr(supervise, "_UNREACHABLE", 0.3)
     attempt._grace = 0.3
     attempt.stop(signal.SIGTERM)
     assert attempt.run([job("worker", "import sys; sys.stdin.read()")]) == 137
