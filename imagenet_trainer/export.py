@@ -29,6 +29,7 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
     from imagenet_trainer import onnx_file
     from imagenet_trainer.engines import check_parameters, load_symbol
     from imagenet_trainer.engines.deploy import without_label
+    from imagenet_trainer.engines.foreign import adapted
     from imagenet_trainer.files import atomic_write, make_folder
     from imagenet_trainer.run import Run, newest_run
     from imagenet_trainer.scoring import load_trained, newest_epoch
@@ -42,6 +43,7 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
     how = checkpoint.preprocessing
     assert how is not None
     path = str(run.params_path(epoch))
+    symbol = adapted(symbol, checkpoint.arg.keys(), how.image_shape, str(run.symbol_path)).symbol
     check_parameters(symbol, how.image_shape, checkpoint.arg, checkpoint.aux, path)
     model = (without_label(symbol, str(run.symbol_path)), checkpoint.arg, checkpoint.aux)
     prefix = settings.output or str(run.folder / "export" / run.name)

@@ -5,12 +5,13 @@ import sys
 import numpy as np
 import pytest
 from conftest import one_line_failure
+from test_networks import CHEAPEST, classes_of, first_parameters, smallest_shape
 
 import symbols
 from imagenet_trainer import export, onnx_file
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
-from imagenet_trainer.engines.deploy import normalise, without_label
+from imagenet_trainer.engines.deploy import Predictor, normalise, without_label, write_onnx
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.mxnet_import import mx
@@ -111,6 +112,28 @@ def test_an_onnx_file_that_answers_otherwise_is_not_written(run, tmp_path, monke
         "--model-prefix", run.prefix, "--output", str(tmp_path / "net"), "--to", "onnx"
     )
     assert not list(tmp_path.iterdir())
+
+
+QUICK = ("one-stage-cnn", "cifar-cnn", "squeezenet1.1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CHEAPEST],
+)
+def test_networks_of_every_family_become_onnx(name, tmp_path):
+    shape = smallest_shape(name)
+    symbol = symbols.get_symbol(name, classes_of(name), shape)
+    model = (without_label(symbol, name), *first_parameters(*parameter_shapes(symbol, shape)))
+    write_onnx(model, shape, str(tmp_path / "rough.onnx"))
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape[1:], 3), np.uint8)
+    mean, std = HOW.rgb_mean, HOW.rgb_std
+    (found,) = onnx_file.answers(
+        onnx_file.tidied(tmp_path / "rough.onnx"), [normalise(images, mean, std)]
+    )
+    np.testing.assert_allclose(
+        found, Predictor(model, images.shape, mean, std).predict(images), atol=1e-5
+    )
 
 
 # --- MXNet -------------------------------------------------------------------------------------

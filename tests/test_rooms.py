@@ -240,8 +240,8 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines engines.deploy errors files flags library "
-    "metrics onnx_file params run scoring",
+    "export": "config data.augment data.sets engines engines.deploy engines.foreign errors files "
+    "flags library metrics onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",
 }

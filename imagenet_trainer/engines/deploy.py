@@ -45,6 +45,18 @@ def with_fixed_gammas(symbol: Any, arg: Arrays) -> Arrays:
     return {name: np.ones_like(value) if name in fixed else value for name, value in arg.items()}
 
 
+def with_flattening_said(symbol: Any) -> Any:
+    """The network with MXNet's default written out: dense layers flatten what they get.
+
+    MXNet's ONNX exporter takes the default for the opposite.
+    """
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        if node["op"] == "FullyConnected":
+            node["attrs"].setdefault("flatten", "True")
+    return mx.sym.load_json(json.dumps(graph))
+
+
 class Predictor:
     """Answers of a network without label on the CPU; what `scoring.answers` asks an engine for.
 
@@ -98,6 +110,7 @@ def write_onnx(model: Model, image_shape: Sequence[int], path: str) -> None:
     Raises InputError naming an operator that ONNX or the exporter lacks.
     """
     symbol, arg, aux = model
+    symbol = with_flattening_said(symbol)
     parameters = _to_mxnet({**with_fixed_gammas(symbol, arg), **aux})
     try:
         with warnings.catch_warnings():
