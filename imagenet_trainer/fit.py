@@ -210,6 +210,9 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
 
     Where PyTorch drives several devices, `argv` are the words that each of its processes gets.
     """
+    code = look(settings)
+    if code is not None:
+        return code
     from imagenet_trainer import when_done
     from imagenet_trainer.agreement import Agreement
     from imagenet_trainer.engines import DeviceMemoryError
@@ -219,9 +222,6 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
-    code = look(settings)
-    if code is not None:
-        return code
     if processes_of(settings) > 1:
         return start_each(processes_of(settings), argv)
     when_done.check(settings.when_done)

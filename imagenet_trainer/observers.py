@@ -246,6 +246,7 @@ class Watch:
 
         began = time.perf_counter()
         try:
+            self._session.run.refuse_other_folder()
             picture = curves.draw(self._session.history, self._session.run.folder.name)
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(picture)

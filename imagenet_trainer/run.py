@@ -217,7 +217,7 @@ class Run:
         }
         return sorted(names - {self.name})
 
-    def _refuse_other_folder(self) -> None:
+    def refuse_other_folder(self) -> None:
         """InputError if the folder was removed under the run and there is another one now."""
         if self._lock is None:
             return
@@ -256,7 +256,7 @@ class Run:
         two renames is mended by `load`.
         """
         assert checkpoint.preprocessing is not None
-        self._refuse_other_folder()
+        self.refuse_other_folder()
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
         about = {
             "params_sha256": hashlib.sha256(data).hexdigest(),

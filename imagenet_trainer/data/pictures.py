@@ -190,8 +190,10 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
         raise ValueError("the file is empty")
     if not kind:
         raise ValueError(_UNKNOWN)
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    # Other libraries switch it on for the whole process, and half a picture would be taken.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     # The size is checked here, by --max-pixels; Pillow's own limit would be another one.
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
