@@ -13,9 +13,10 @@ say() {
 say ruff check .
 say ruff format --check .
 say mypy
+# A file of tests a process, on all processors.
 if [ "${1:-}" = --all ]; then
-    say pytest -m "slow or not slow"
+    say pytest -n auto --dist loadfile -m "slow or not slow"
 else
-    say pytest
+    say pytest -n auto --dist loadfile
 fi
 say bash tools/demo.sh
