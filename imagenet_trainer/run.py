@@ -297,7 +297,8 @@ class Run:
         path, state_path = self.params_path(epoch), self.state_path(epoch)
         if not path.exists():
             found = self.epochs()
-            there = f"there are {_ranges(found)}" if found else "there is none"
+            there = "there are" if found[1:] else "there is"
+            there += f" {_ranges(found)}" if found else " none"
             raise InputError(f"{path}: no such checkpoint; {there} in {self.folder}")
         data = _read(path)
         arg, aux = params.split(params.loads(data, path), path)

@@ -9,7 +9,8 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.run import Progress, Run
 from imagenet_trainer.schedule import Schedule
-from imagenet_trainer.session import IMAGENET_STD, check_finite, open_session
+from imagenet_trainer.session import check_finite, open_session
+from imagenet_trainer.starting import IMAGENET_STD
 
 
 @pytest.fixture
