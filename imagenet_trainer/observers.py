@@ -247,6 +247,7 @@ class Watch:
         began = time.perf_counter()
         try:
             picture = curves.draw(self._session.history, self._session.run.folder.name)
+            self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(picture)
         except Exception as error:  # a picture is worth no training

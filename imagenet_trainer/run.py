@@ -217,7 +217,7 @@ class Run:
         }
         return sorted(names - {self.name})
 
-    def _refuse_other_folder(self) -> None:
+    def refuse_other_folder(self) -> None:
         """InputError if the folder was removed under the run and there is another one now."""
         if self._lock is None:
             return
@@ -256,7 +256,7 @@ class Run:
         two renames is mended by `load`.
         """
         assert checkpoint.preprocessing is not None
-        self._refuse_other_folder()
+        self.refuse_other_folder()
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
         about = {
             "params_sha256": hashlib.sha256(data).hexdigest(),
@@ -429,6 +429,7 @@ class Run:
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all rows anew; an absent value is an empty cell."""
+        self.refuse_other_folder()
         with atomic_write(self.history_path, "w") as file:
             writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", lineterminator="\n")
             writer.writeheader()
