@@ -213,6 +213,10 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
 
     Where PyTorch drives several devices, `argv` are the words that each of its processes gets.
     """
+    code = look(settings)
+    if code is not None:
+        return code
+    # Libraries that --recipe list, and others that look only, need not wait for.
     from imagenet_trainer import when_done
     from imagenet_trainer.agreement import Agreement
     from imagenet_trainer.engines import DeviceMemoryError
@@ -222,9 +226,6 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
-    code = look(settings)
-    if code is not None:
-        return code
     if processes_of(settings) > 1:
         return start_each(processes_of(settings), argv)
     when_done.check(settings.when_done)
