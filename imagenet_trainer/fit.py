@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from imagenet_trainer.run import Progress
     from imagenet_trainer.session import Session
 
+# Flags that ask for something else than a training.
+INSTEAD = ("find_lr", "find_batch", "show_schedule", "summary", "test_io", "benchmark")
+
 
 def fit(session: "Session", stopping: "Agreement", watch: "Watch") -> None:
     """Train until the last epoch or a signal; go back where numbers are not finite (--on-nan)."""
@@ -213,6 +216,7 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     code = look(settings)
     if code is not None:
         return code
+    # Libraries that --recipe list, and others that look only, need not wait for.
     from imagenet_trainer import when_done
     from imagenet_trainer.agreement import Agreement
     from imagenet_trainer.engines import DeviceMemoryError
@@ -252,6 +256,12 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
 
 def look(settings: config.FitSettings) -> Optional[int]:
     """Do what a flag asks for instead of training, and return the exit code; None without one."""
+    asked = ["--recipe list"] * (settings.recipe == "list")
+    asked += [flags.flag_of(name) for name in INSTEAD if getattr(settings, name)]
+    if len(asked) > 1:
+        raise InputError(
+            f"{' and '.join(asked)}: each is done instead of training; ask for one at a time"
+        )
     if settings.recipe == "list":
         print(recipes.listing())
         return 0
@@ -278,18 +288,15 @@ def look(settings: config.FitSettings) -> Optional[int]:
 
 def print_summary(settings: config.FitSettings) -> int:
     """`--summary`: the network as a table, for the classes of the shard if it is there."""
-    import symbols
     from imagenet_trainer.data.sets import classes_without_data
+    from imagenet_trainer.starting import start_of
     from imagenet_trainer.summary import summarise, table
 
-    network = symbols.find(settings.network, settings.num_layers)
-    classes = classes_without_data(settings)
-    symbol = symbols.get_symbol(
-        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
-    )
-    shape = " x ".join(map(str, settings.image_shape))
-    print(f"{network.name}: {classes} classes, pictures of {shape}\n")
-    print(table(summarise(symbol, settings.image_shape), settings.batch_size))
+    start = start_of(settings)
+    classes, image_shape = classes_without_data(settings), start.settings.image_shape
+    symbol = start.symbol(classes)
+    print(f"{start.name}: {classes} classes, pictures of {' x '.join(map(str, image_shape))}\n")
+    print(table(summarise(symbol, image_shape), settings.batch_size))
     return 0
 
 
@@ -317,7 +324,7 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
 
     Raises KeyboardInterrupt when a signal ended it; what was trained is saved.
     """
-    from imagenet_trainer.session import run_for
+    from imagenet_trainer.starting import run_for
 
     settings = flags.settings_of(config.FitSettings, values, recipes.expanded)
     if train(settings):

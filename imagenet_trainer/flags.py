@@ -45,10 +45,12 @@ Parser = Callable[[str], Any]
 
 
 def number(low: float = -math.inf, high: float = math.inf, above: bool = False) -> Parser:
-    """A float in [low, high], or in (low, high] with `above`."""
+    """A finite float in [low, high], or in (low, high] with `above`."""
 
     def parse_number(text: str) -> float:
         value = float(text)
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
         if not (low < value if above else low <= value) or not value <= high:
             raise ValueError(f"must be {_range(low, high, above)}")
         return value

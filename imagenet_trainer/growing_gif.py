@@ -42,6 +42,7 @@ class GrowingGif:
 
     def draw(self, epoch: int, rank1: float) -> None:
         """Keep what was counted as that epoch's and draw all up to it; errors as `atomic_write`."""
+        self._run.refuse_other_folder()
         with atomic_write(self._run.confusion_path(epoch, ".fit.npz")) as file:
             small = self.counts.astype(np.min_scalar_type(self.counts.max(initial=0)))
             np.savez_compressed(file, matrix=small, rank1=np.float64(rank1))

@@ -10,19 +10,17 @@ from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import PictureSet, open_training_set
-from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError
+from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError, join_workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import atomic_write, make_folder
-from imagenet_trainer.run import run_of
 from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.session import completed, first_parameters, open_training_engine
+from imagenet_trainer.starting import devices_of, start_of
 
 # How much of itself the smoothed loss keeps, how far above its lowest it ends the test, and how
 # far below the rate of the lowest the suggestion lies.
@@ -40,25 +38,21 @@ class Point(NamedTuple):
 
 def find(settings: FitSettings) -> int:
     """Run the test, draw and tabulate it in the run's folder, print the suggestion."""
-    settings = completed(settings)
+    start = start_of(settings)
+    settings, run = start.settings, start.run
     low, high = settings.find_lr_range
     if low >= high:
         raise InputError(
             f"--find-lr-range {low:g},{high:g}: must rise from the first to the second"
         )
-    network = symbols.find(settings.network, settings.num_layers)
-    run = run_of(settings.model_prefix, network.name)
+    workers = join_workers(devices_of(settings))
     train = open_training_set(settings)
-    symbol = symbols.get_symbol(
-        settings.network, len(train.classes), settings.image_shape, settings.num_layers,
-        settings.activation,
-    )  # fmt: skip
-    engine = open_training_engine(settings, symbol)
-    engine.set_params(*first_parameters(settings, network, symbol))
+    engine = start.opened(start.symbol(len(train.classes)), workers)
     try:
         points = measure(settings, engine, train)
     finally:
         train.shards.close()
+    workers.part()
     if engine.rank:
         return 0
     best = suggestion(points)
@@ -68,7 +62,7 @@ def find(settings: FitSettings) -> int:
         file.write("learning_rate,loss,smoothed_loss\n")
         file.writelines(f"{p.rate:.9g},{p.loss:.9g},{p.smoothed:.9g}\n" for p in points)
     with atomic_write(picture) as file:
-        file.write(drawn(points, best, f"{network.name}: learning-rate range test"))
+        file.write(drawn(points, best, f"{start.name}: learning-rate range test"))
     print(
         f"{len(points)} updates at rates from {points[0].rate:.3g} to {points[-1].rate:.3g}, "
         f"loss from {points[0].loss:.4g} to {points[-1].loss:.4g}"

@@ -167,15 +167,15 @@ class Watch:
         self._interrupted = name_of(signal)
         self._update = progress.update
         self.log.say(f"Stopped after update {progress.update}; run the same command to continue")
-        self.event("interrupt", {"update": progress.update, "signal": self._interrupted})
+        self._event("interrupt", {"update": progress.update, "signal": self._interrupted})
 
     def rolled_back(self, progress: Progress) -> None:
         """The run went back to this progress, because numbers were not finite."""
         told = {"epochs_done": progress.epoch, "rate_scale": progress.rate_scale}
-        self.event("rollback", {"update": progress.update, **told})
+        self._event("rollback", {"update": progress.update, **told})
 
-    def event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Any other event. One of events.TAKING_BACK says from which `update` the run goes on."""
+    def _event(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """One that may take the run back, by events.TAKING_BACK, to the `update` in its fields."""
         self._events.write(kind, fields)
         if kind in TAKING_BACK:
             self._scalars.take_back(fields["update"])
@@ -248,6 +248,7 @@ class Watch:
         try:
             self._session.run.refuse_other_folder()
             picture = curves.draw(self._session.history, self._session.run.folder.name)
+            self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(picture)
         except Exception as error:  # a picture is worth no training

@@ -6,7 +6,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines.choice import choose_engine, is_torch_worker
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.launch.torchrun import start
-from imagenet_trainer.session import devices_of
+from imagenet_trainer.starting import devices_of
 
 
 def processes_of(settings: FitSettings) -> int:

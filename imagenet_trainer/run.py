@@ -297,7 +297,8 @@ class Run:
         path, state_path = self.params_path(epoch), self.state_path(epoch)
         if not path.exists():
             found = self.epochs()
-            there = f"there are {_ranges(found)}" if found else "there is none"
+            there = "there are" if found[1:] else "there is"
+            there += f" {_ranges(found)}" if found else " none"
             raise InputError(f"{path}: no such checkpoint; {there} in {self.folder}")
         data = _read(path)
         arg, aux = params.split(params.loads(data, path), path)
@@ -428,6 +429,7 @@ class Run:
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all rows anew; an absent value is an empty cell."""
+        self.refuse_other_folder()
         with atomic_write(self.history_path, "w") as file:
             writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", lineterminator="\n")
             writer.writeheader()

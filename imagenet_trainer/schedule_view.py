@@ -2,15 +2,14 @@
 
 from typing import List, NamedTuple, Sequence
 
-import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.data.sets import open_training_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import atomic_write, make_folder
 from imagenet_trainer.optimisation import schedule_of
-from imagenet_trainer.run import run_of
 from imagenet_trainer.schedule import Schedule
+from imagenet_trainer.starting import start_of
 
 # Enough for every step of a curve on a screen.
 _POINTS = 2000
@@ -29,7 +28,7 @@ def show(settings: FitSettings) -> int:
     """Print the table, draw the picture into the run's folder."""
     from imagenet_trainer.rate_figures import draw_schedule
 
-    network = symbols.find(settings.network, settings.num_layers)
+    start = start_of(settings)
     images = _images(settings)
     if settings.batch_size > images:
         raise InputError(
@@ -40,14 +39,13 @@ def show(settings: FitSettings) -> int:
         print(line)
     total = updates_before(settings.num_epochs, images, settings.batch_size)
     shown = sorted({total * point // _POINTS for point in range(_POINTS)} | {total - 1})
-    run = run_of(settings.model_prefix, network.name)
     picture = draw_schedule(
         [(update + 0.5) * settings.batch_size / images for update in shown],
         [schedule.rate(update) for update in shown],
-        f"{network.name}: learning rate",
+        f"{start.name}: learning rate",
     )
-    make_folder(run.folder)
-    path = run.rates_path("schedule.png")
+    make_folder(start.run.folder)
+    path = start.run.rates_path("schedule.png")
     with atomic_write(path) as file:
         file.write(picture)
     print(f"\nDrawn to {path}")

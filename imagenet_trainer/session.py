@@ -7,46 +7,34 @@ import platform
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 
-import symbols
 from imagenet_trainer import __version__
 from imagenet_trainer.averaged import averages, to_resume, to_save
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.augment import EvalTransform, TrainTransform, effective
+from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.sets import PictureSet, open_training_set, open_validation_set
-from imagenet_trainer.engines import (
-    Arrays,
-    Devices,
-    Engine,
-    check_parameters,
-    join_workers,
-    open_engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Engine, check_parameters, join_workers
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import flag_of
 from imagenet_trainer.growing_gif import GrowingGif
-from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.metrics import Scores
-from imagenet_trainer.optimisation import (
-    fixes_the_length,
-    scaling_in_words,
-    schedule_of,
-    training_of,
-)
-from imagenet_trainer.residual import branch_ends
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, run_of
+from imagenet_trainer.optimisation import fixes_the_length, scaling_in_words, schedule_of
+from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.schedule import Schedule
-from imagenet_trainer.transfer import Source, default_prefix, freeze_notes, rate_factors
+from imagenet_trainer.starting import Start, devices_of, open_training_engine, start_of
+from imagenet_trainer.transfer import freeze_notes
 
-# What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
-IMAGENET_STD = (58.393, 57.12, 57.375)
+# Flags that a resumed run may change and that all workers must have alike: these say when they
+# meet, and what they do then.
+_IN_STEP = (
+    "num_epochs", "load_epoch", "disp_batches", "confusion_gif", "on_nan", "max_rollbacks",
+)  # fmt: skip
 
 
 @dataclass
@@ -132,58 +120,37 @@ class Session:
         )
 
 
-def open_session(settings: FitSettings) -> Session:
+def open_session(given: FitSettings) -> Session:
     """Open all of it; InputError for the first thing that does not fit."""
-    network = symbols.find(settings.network, settings.num_layers)
-    run = run_for(settings)
+    start = start_of(given)
     with contextlib.ExitStack() as on_error:
-        on_error.callback(run.close)
-        source = Source(settings, run) if settings.pretrained else None
-        settings = completed(settings)
-        if source:
-            settings = source.adopted(settings)
-        session = _opened(settings, network, run, source)
+        on_error.callback(start.run.close)
+        session = _opened(start)
         on_error.pop_all()
     return session
 
 
-def run_for(settings: FitSettings) -> Run:
-    """The run that a training with these settings is."""
-    if settings.pretrained:
-        return Run(settings.model_prefix or default_prefix(settings.pretrained[0]))
-    name = symbols.find(settings.network, settings.num_layers).name
-    return run_of(settings.model_prefix, name)
-
-
-def _opened(
-    settings: FitSettings, network: symbols.Network, run: Run, source: Optional[Source]
-) -> Session:
+def _opened(start: Start) -> Session:
+    settings, run = start.settings, start.run
     workers = join_workers(devices_of(settings))
     with together(workers):
         train = open_training_set(settings)
         val = open_validation_set(settings, train.classes, train.path)
         order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
         transform = TrainTransform(settings, settings.image_shape, settings.seed)
-        EvalTransform(
-            settings.image_shape, settings.val_resize
-        )  # refuses what cannot be, before training
+        # These two refuse what cannot be, before anything is trained.
+        EvalTransform(settings.image_shape, settings.val_resize)
         schedule_of(settings, len(train))
-        if source:
-            symbol = source.symbol(settings, len(train.classes))
-        else:
-            symbol = symbols.get_symbol(
-                settings.network, len(train.classes), settings.image_shape, settings.num_layers,
-                settings.activation,
-            )  # fmt: skip
+        symbol = start.symbol(len(train.classes))
         config = _configuration(settings, train, val, workers.world_size)
         if workers.rank == 0:
             run.open_for_training()
             notes = _check_same(run, settings, config)
-            checkpoint = _beginning(run, settings, train, network, symbol, source)
+            checkpoint = _beginning(start, train, symbol)
     with together(workers):
         if workers.rank:  # now that the first one has mended what a crash left
             notes = _check_same(run, settings, config)
-            checkpoint = _beginning(run, settings, train, network, symbol, source)
+            checkpoint = _beginning(start, train, symbol)
         engine = open_training_engine(settings, symbol, workers)
     _check_equal(workers, config, checkpoint, run)
     progress = _hand_over(checkpoint, engine, settings, len(train))
@@ -192,112 +159,27 @@ def _opened(
         run.write_json(run.config_path, config)
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
-    name = source.network_name(network) if source else network.name
-    notes += source.notes(settings, symbol) if source else []
-    notes += freeze_notes(settings, symbol)
-    if settings.keep:
-        notes.append(
-            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
-            "evaluate --epochs all and its --gif need those that go, so score them before"
-        )
-    notes += scaling_in_words(settings)
-    if not workers.in_step:
-        notes.append(
-            "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
-            "can have; a continued run begins with fresh momentum, and no two runs are the same"
-        )
-    engine_name, why = choose_engine(devices_of(settings))
-    if engine_name == "torch":
-        notes.append(f"engine: PyTorch ({why})")
-    if settings.gc_type != "none":
-        notes.append(
-            "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
-            "is not the same to the last bit"
-        )
+    notes += _notes(start, symbol, workers)
     history = [row for row in run.read_history() if int(row["epoch"]) <= progress.epoch]
     preprocessing = Preprocessing(
         settings.image_shape, settings.rgb_mean, settings.rgb_std, settings.val_resize
     )
     return Session(
         settings, run, workers, train, val, engine, order, transform, preprocessing, progress,
-        [dict(row) for row in history], notes + _welcome(run, name, progress, len(train)),
-        partial(_first, settings, network, symbol, source),
+        [dict(row) for row in history], notes + _welcome(run, start.name, progress, len(train)),
+        partial(_first, start, symbol),
     )  # fmt: skip
-
-
-def devices_of(settings: FitSettings) -> Devices:
-    """Where these settings train."""
-    return Devices(
-        settings.gpus,
-        settings.cpus,
-        settings.dtype,
-        settings.kv_store,
-        settings.gc_threshold if settings.gc_type == "2bit" else None,
-        settings.engine,
-        settings.compile,
-    )
-
-
-def open_training_engine(
-    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
-) -> Engine:
-    """The engine that these settings describe, with the workers that were joined for it."""
-    _, height, width = settings.image_shape
-    devices = devices_of(settings)
-    return open_engine(
-        symbol,
-        devices,
-        (settings.batch_size, height, width, 3),
-        settings.rgb_mean,
-        settings.rgb_std,
-        training_of(settings, rate_factors(settings, symbol)),
-        workers or join_workers(devices),
-    )
-
-
-def first_parameters(
-    settings: FitSettings, network: symbols.Network, symbol: Any
-) -> Tuple[Arrays, Arrays]:
-    """Arguments and auxiliary states that a run begins with."""
-    default = settings.initializer == "default"
-    arg, aux = initial_parameters(
-        *parameter_shapes(symbol, settings.image_shape),
-        network.initializer if default else settings.initializer,
-        settings.seed,
-    )
-    if settings.zero_last_gamma:
-        ends = branch_ends(symbol.tojson())
-        if not ends:
-            raise InputError(
-                f"--zero-last-gamma: {network.name} has no residual branches; leave it away"
-            )
-        arg.update({name: np.zeros_like(arg[name]) for name in ends})
-    return arg, aux
-
-
-def completed(settings: FitSettings) -> FitSettings:
-    """What the flags mean together; InputError for what this version cannot do."""
-    settings = effective(settings)
-    if settings.use_imagenet_data_augmentation and settings.rgb_std == (1.0, 1.0, 1.0):
-        settings = replace(settings, rgb_std=IMAGENET_STD)
-    return settings
 
 
 # --- where to begin ----------------------------------------------------------------------------
 
 
-def _beginning(
-    run: Run,
-    settings: FitSettings,
-    train: PictureSet,
-    network: symbols.Network,
-    symbol: Any,
-    source: Optional[Source],
-) -> Checkpoint:
+def _beginning(start: Start, train: PictureSet, symbol: Any) -> Checkpoint:
     """What the run goes on from: a checkpoint that fits its network and classes, or a fresh one."""
+    settings, run = start.settings, start.run
     checkpoint = _checkpoint_of(run, settings)
     if checkpoint is None:
-        return _first(settings, network, symbol, source)
+        return _first(start, symbol)
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
     check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
@@ -305,12 +187,9 @@ def _beginning(
     return checkpoint
 
 
-def _first(
-    settings: FitSettings, network: symbols.Network, symbol: Any, source: Optional[Source]
-) -> Checkpoint:
+def _first(start: Start, symbol: Any) -> Checkpoint:
     """What a run begins with."""
-    make = source.first_parameters if source else first_parameters
-    return Checkpoint(*make(settings, network, symbol), Progress())
+    return Checkpoint(*start.first_parameters(symbol), Progress())
 
 
 def _checkpoint_of(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
@@ -337,6 +216,33 @@ def _hand_over(
         progress = replace(progress, update=update)
         engine.set_state({"updates": np.array(update)})
     return progress
+
+
+def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
+    """What the flags mean for this run that a user may not expect."""
+    settings = start.settings
+    notes = start.source.notes(settings, symbol) if start.source else []
+    notes += freeze_notes(settings, symbol)
+    if settings.keep:
+        notes.append(
+            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
+            "evaluate --epochs all and its --gif need those that go, so score them before"
+        )
+    notes += scaling_in_words(settings)
+    if not workers.in_step:
+        notes.append(
+            "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
+            "can have; a continued run begins with fresh momentum, and no two runs are the same"
+        )
+    engine, why = choose_engine(devices_of(settings))
+    if engine == "torch":
+        notes.append(f"engine: PyTorch ({why})")
+    if settings.gc_type != "none":
+        notes.append(
+            "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
+            "is not the same to the last bit"
+        )
+    return notes
 
 
 def _welcome(run: Run, network: str, progress: Progress, images: int) -> List[str]:
@@ -376,7 +282,7 @@ def _check_equal(
     flags = {
         field.name: config["settings"][field.name]
         for field in fields(FitSettings)
-        if not field.metadata["free"] or field.name in ("num_epochs", "load_epoch", "disp_batches")
+        if not field.metadata["free"] or field.name in _IN_STEP
     }
     check_equal(flags, workers, "has other flags than worker 0; start all with one command")
     check_equal(

@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from conftest import one_line_failure
 
@@ -8,6 +7,7 @@ from imagenet_trainer import benchmark
 from imagenet_trainer.benchmarks import bottleneck, checkpoint
 from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.sets import open_training_set
+from imagenet_trainer.starting import start_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def settings(packed, monkeypatch):
 
 
 def test_each_stage_is_measured(settings):
-    found = bottleneck.measure(settings, open_training_set(settings), 0.05)
+    found = bottleneck.measure(start_of(settings), open_training_set(settings), 0.05)
     assert (found.batch_size, found.threads, found.gpus, found.crop_side) == (8, 1, 0, 16)
     assert found.short_side == 20  # of all pictures in the set
     for seconds in (found.read, found.decode, found.augment, *found.stages.values()):
@@ -31,9 +31,17 @@ def test_each_stage_is_measured(settings):
     assert min(found.data_rate, found.network_rate, found.together_rate) > 0
 
 
-def test_a_batch_that_cannot_be_halved(settings):
-    for odd in (replace(settings, batch_size=5), replace(settings, batch_size=6, cpus=2)):
-        assert bottleneck._half_batch(odd, np.zeros(()), np.zeros(()), 3, 0.01) is None
+@pytest.mark.parametrize(
+    "odd", [{"batch_size": 5}, {"batch_size": 6, "cpus": 2}, {"batch_size": 6, "accumulate": 2}]
+)
+def test_a_batch_that_cannot_be_halved(settings, odd):
+    assert bottleneck._half_batch(start_of(replace(settings, **odd)), None, 3, 0.01) is None
+
+
+def test_mixed_batches_are_measured_too(settings):
+    mixed = start_of(replace(settings, mixup=0.2, accumulate=2))
+    found = bottleneck.measure(mixed, open_training_set(mixed.settings), 0.05)
+    assert found.together_rate > 0 and found.half_batch > 0
 
 
 def test_the_command(settings, capsys):

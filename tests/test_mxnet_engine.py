@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import symbols
 from imagenet_trainer import metrics
 from imagenet_trainer.engines import (
     Devices,
@@ -253,6 +254,19 @@ def test_the_monitor_tells_root_mean_squares(batches, cpus):
     assert first["fc_bias_grad"] == pytest.approx(root_mean_square(gradient), rel=1e-3)
     assert {name for name in first if name.endswith("_grad")} == {f"{name}_grad" for name in arg}
     assert engine.read_statistics() == []
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
+def test_the_monitor_sees_bfloat16(batches):
+    # ResNet's convolutions put out the layout of MXNet's kernels.
+    symbol = symbols.get_symbol("resnet", CLASSES, (3, SIDE, SIDE), 8)
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        engine = engine_of(symbol, dtype=dtype, monitor=1)
+        train(engine, batches[:1])
+        found.append(engine.read_statistics()[0][1])
+    for name in ("conv0_output", "stage3_unit1_conv2_output", "softmax_output", "fc1_bias_grad"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=0.05), name
 
 
 def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(batches):

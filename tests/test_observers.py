@@ -195,19 +195,14 @@ def test_when_done(words, tmp_path, capsys):
 # --- with GPUs, and beside other workers ----------------------------------------------------------
 
 
-CALM = SimpleNamespace(signals=False)  # no signal has come
+UNDISTURBED = SimpleNamespace(signals=())  # an Agreement without any
 
 
 def session_of(folder, rank=0, gpus=(), monitor=0):
     settings = SimpleNamespace(
-        tensorboard=True,
-        gpus=gpus,
-        num_epochs=2,
-        batch_size=4,
-        network="x",
-        monitor=monitor,
-        save_patience=0,
-    )
+        tensorboard=True, gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor,
+        save_patience=0.0,
+    )  # fmt: skip
     return SimpleNamespace(
         settings=settings, progress=Progress(), run=Run(str(folder / "model")), notes=["hello"],
         engine=SimpleNamespace(rank=rank, world_size=2), history=[], train=range(40),
@@ -216,7 +211,8 @@ def session_of(folder, rank=0, gpus=(), monitor=0):
 
 
 def watched(folder, rank=0, gpus=()):
-    with RunLog(None, rank) as log, Watch(session_of(folder, rank, gpus), log, CALM) as watch:
+    session = session_of(folder, rank, gpus)
+    with RunLog(None, rank) as log, Watch(session, log, UNDISTURBED) as watch:
         progress = Progress(update=10, scores=Scores(40, 10, 30, 50.0), seconds=2.0)
         watch.interval(progress, 0, progress.scores, 2.0, 0.5)
         watch.epoch(progress, Scores(8, 4, 8, 4.0))
@@ -240,10 +236,10 @@ def test_only_the_first_worker_writes_files(tmp_path, capsys):
 
 
 def test_a_rollback_is_in_events_and_tensorboard(tmp_path):
-    with RunLog(None, 0) as log, Watch(session_of(tmp_path), log, CALM) as watch:
+    with RunLog(None, 0) as log, Watch(session_of(tmp_path), log, UNDISTURBED) as watch:
         for update in (5, 10):
             watch.interval(Progress(update=update), update - 5, Scores(20, 1, 2, 3.0), 1.0, 0.0)
-        watch.event("rollback", {"update": 5})
+        watch.rolled_back(Progress(update=5, rate_scale=0.5))
         watch.interval(Progress(update=10), 5, Scores(20, 1, 2, 6.0), 1.0, 0.0)
     assert [loss for _, loss in losses(tmp_path)] == [0.15, 0.3]
     shown = [value for tag, _, value in points(tmp_path / "tensorboard") if tag == "train/loss"]

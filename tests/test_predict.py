@@ -166,7 +166,7 @@ def test_files_that_are_no_pictures(prefix, pictures, tmp_path, capsys):
 
 def test_runs_and_epochs_that_are_not_there(prefix, pictures, tmp_path, monkeypatch, capsys):
     line = refusal(capsys, pictures[0], "--model-prefix", prefix, "--epoch", 7)
-    assert "model-0007.params: no such checkpoint; there are epoch 3 in" in line
+    assert "model-0007.params: no such checkpoint; there is epoch 3 in" in line
     line = refusal(capsys, pictures[0], "--model-prefix", tmp_path / "model")
     assert "imagenet_trainer.fit" in line
     monkeypatch.chdir(tmp_path)

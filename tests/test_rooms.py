@@ -185,21 +185,23 @@ IMPORTS = {
     "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
     "reporting run scorer taxonomy video",
     "agreement": "engines interrupts",
+    "starting": "config data.augment engines engines.workers errors initializers optimisation "
+    "residual run symbols transfer",
     "session": "averaged config data.augment data.order data.sets engines engines.choice "
-    "engines.workers errors flags growing_gif initializers metrics mxnet_import optimisation "
-    "residual run schedule symbols transfer",
+    "engines.workers errors flags growing_gif metrics mxnet_import optimisation run schedule "
+    "starting transfer",
     "observers": "agreement curves errors events files interrupts logs metrics pace run session "
     "survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
-    "files rate_figures run scoring session symbols",
-    "schedule_view": "config data.order data.sets errors files optimisation rate_figures run "
-    "schedule symbols",
+    "files rate_figures scoring starting",
+    "schedule_view": "config data.order data.sets errors files optimisation rate_figures schedule "
+    "starting",
     "launch": "",
     "launch.addresses": "errors",
     "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise "
     "launch.torchrun",
     "launch.torchrun": "machine",
-    "processes": "config engines.choice errors launch.torchrun session",
+    "processes": "config engines.choice errors launch.torchrun starting",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
     "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
@@ -207,7 +209,7 @@ IMPORTS = {
     # Command lines.
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
     "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
-    "observers processes recipes run schedule_view scoring session summary survival symbols "
+    "observers processes recipes run schedule_view scoring session starting summary survival "
     "when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "

@@ -120,7 +120,7 @@ def test_the_newest_has_most_updates(model):
 def test_a_checkpoint_that_is_not_there(model):
     assert "there is none" in message(model.load, 4)
     model.save(checkpoint(1, 7), 1)
-    assert "model-0004.params: no such checkpoint; there are epoch 1 in" in message(model.load, 4)
+    assert "model-0004.params: no such checkpoint; there is epoch 1 in" in message(model.load, 4)
     model.save(checkpoint(2, 14), 2)
     assert "epochs 1 to 2" in message(model.load, 4)
     model.save(checkpoint(7, 49), 7)

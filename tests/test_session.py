@@ -4,12 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imagenet_trainer import params
+from imagenet_trainer import params, session
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.run import Progress, Run
 from imagenet_trainer.schedule import Schedule
-from imagenet_trainer.session import IMAGENET_STD, check_finite, open_session
+from imagenet_trainer.session import check_finite, open_session
+from imagenet_trainer.starting import IMAGENET_STD
 
 
 @pytest.fixture
@@ -208,3 +209,22 @@ def test_what_is_scored_and_saved_is_the_average(opened):
             np.testing.assert_array_equal(ours[name], value)
     for key, value in state.items():
         np.testing.assert_array_equal(again.engine.get_state()[key], value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "has_to_be_alike"),
+    [
+        ({"lr": 0.3}, True),
+        ({"confusion_gif": True}, True),  # its counts are added up over the workers
+        ({"on_nan": "rollback"}, True),  # all go back, or none
+        ({"max_rollbacks": 1}, True),
+        ({"top_k": 5}, False),
+    ],
+)
+def test_what_workers_do_together_has_to_be_alike(opened, monkeypatch, changed, has_to_be_alike):
+    compared = []
+    monkeypatch.setattr(session, "check_equal", lambda value, *_: compared.append(repr(value)))
+    opened()
+    opened(**changed)
+    flags, others = compared[0], compared[len(compared) // 2]
+    assert (flags != others) is has_to_be_alike

@@ -303,14 +303,17 @@ def test_a_file_system_that_became_read_only(fit_words, tmp_path, at_update, cap
     assert Run(str(prefix)).newest().progress.epoch == 1
 
 
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_one_folder_holds_one_run(fit_words, tmp_path, capsys):
     assert train(fit_words, tmp_path / "one", "--num-epochs", 1) == 0
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
     assert train(fit_words, tmp_path / "two", "--num-epochs", 1) == 2
     line = error_line(capsys)
     assert f"{tmp_path}: holds the run one; " in line and f"{tmp_path}/two/model" in line
-    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert after == before
+    assert contents(tmp_path) == before
 
 
 # --- numbers that are not finite -----------------------------------------------------------------

@@ -263,14 +263,35 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
     assert_same(everything(half), everything(resumed))
 
 
-def test_the_monitor_sees_tensors_as_mxnets_does():
-    ours, theirs = (open_one(engine, network(), monitor=2) for engine in ("torch", "mxnet"))
-    for engine in (ours, theirs):
+def test_the_monitor_sees_what_that_of_mxnet_does():
+    seen = []
+    for engine in both(network(), monitor=2):
+        train(engine, batches()[:3])
+        seen.append(engine.read_statistics())
+        assert engine.read_statistics() == []
+    for (update, ours), (theirs_of, theirs) in zip(*reversed(seen)):
+        assert update == theirs_of
+        # MXNet's head is part of its symbol, and it tells BatchNorm's moments too.
+        assert ours.keys() <= theirs.keys()
+        assert {"fc_output", "softmax_output", "data", "fc_bias", "fc_bias_grad"} <= ours.keys()
+        for name, value in ours.items():
+            assert value == pytest.approx(theirs[name], rel=2e-3, abs=1e-7), name
+    assert [update for update, _ in seen[1]] == [1, 3]
+
+
+def test_the_monitor_shows_where_a_loss_went_wrong_and_changes_no_number():
+    straight, watched = open_one("torch", network()), open_one("torch", network(), monitor=1)
+    for engine in (straight, watched):
         train(engine, batches()[:2])
-    ((update, seen),) = ours.read_statistics()
-    ((_, wanted),) = theirs.read_statistics()
-    assert update == 2 and ours.read_statistics() == []
-    assert np.isfinite(seen["fc"]) and "fc_output" in wanted
+    assert_same(everything(straight), everything(watched))
+    watched.read_statistics()
+    arg, aux = watched.get_params()
+    watched.set_params({**arg, "fc_bias": np.full_like(arg["fc_bias"], np.nan)}, aux)
+    with pytest.raises(NonFiniteLossError):
+        train(watched, batches()[:1])
+    ((update, values),) = watched.read_statistics()
+    assert update == 3
+    assert next(n for n, value in values.items() if not np.isfinite(value)) == "fc_output"
 
 
 def test_a_full_memory_is_told_with_the_way_out(monkeypatch):

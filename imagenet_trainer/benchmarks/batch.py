@@ -1,24 +1,19 @@
 """How large a batch the device's memory holds: measured by doubling and halving."""
 
 import gc
+import math
 from dataclasses import replace
 from typing import Callable
 
 import numpy as np
 
-import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.sets import IMAGENET_CLASSES
+from imagenet_trainer.data.sets import classes_without_data
 from imagenet_trainer.engines import DeviceMemoryError
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.session import (
-    Session,
-    completed,
-    devices_of,
-    first_parameters,
-    open_training_engine,
-)
+from imagenet_trainer.session import Session
+from imagenet_trainer.starting import Start, devices_of, start_of
 
 _MOST = 1 << 16
 
@@ -44,20 +39,15 @@ def largest(fits: Callable[[int], bool], start: int, step: int, most: int = _MOS
     return good
 
 
-def attempt(settings: FitSettings, batch: int) -> bool:
+def attempt(start: Start, batch: int) -> bool:
     """Whether two updates with so many pictures fit; the second has the optimizer's state too."""
-    settings = replace(settings, batch_size=batch)
-    _, height, width = settings.image_shape
-    classes = settings.num_classes or IMAGENET_CLASSES
-    network = symbols.find(settings.network, settings.num_layers)
-    symbol = symbols.get_symbol(
-        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
-    )
+    start = replace(start, settings=replace(start.settings, batch_size=batch))
+    _, height, width = start.settings.image_shape
+    symbol = start.symbol(classes_without_data(start.settings))
     images = np.zeros((batch, height, width, 3), np.uint8)
     labels = np.zeros(batch, np.int64)
     try:
-        engine = open_training_engine(settings, symbol)
-        engine.set_params(*first_parameters(settings, network, symbol))
+        engine = start.opened(symbol)
         for _ in range(2):
             engine.train_batch(images, labels, 0.0)
         engine.read_counts()
@@ -80,9 +70,14 @@ def _free() -> None:
 
 def largest_below(settings: FitSettings, batch: int) -> int:
     """The largest batch that fits, when this one does not."""
-    settings = completed(settings)
+    start = start_of(settings)
     _free()
-    return largest(lambda size: attempt(settings, size), batch // 2, 8, batch - 1)
+    return largest(lambda size: attempt(start, size), batch // 2, _step(settings), batch - 1)
+
+
+def _step(settings: FitSettings) -> int:
+    """What batches are multiples of: 8, and the parts of --accumulate."""
+    return math.lcm(8, settings.accumulate)
 
 
 def told_with_measure(session: Session, error: DeviceMemoryError) -> str:
@@ -98,15 +93,15 @@ def told_with_measure(session: Session, error: DeviceMemoryError) -> str:
 
 def tell_largest(settings: FitSettings) -> int:
     """`fit --find-batch`: print what fits, from the least that does to the most."""
-    settings = completed(settings)
+    start = start_of(settings)
     if choose_engine(devices_of(settings)).engine != "torch":
         raise InputError("--find-batch: measures PyTorch's memory; use it with --engine torch")
 
     def fits(size: int) -> bool:
-        answer = attempt(settings, size)
+        answer = attempt(start, size)
         print(f"{size:6}  {'fits' if answer else 'is too many'}", flush=True)
         return answer
 
-    most = largest(fits, settings.batch_size, 8)
+    most = largest(fits, settings.batch_size, _step(settings))
     print(f"--batch-size {most}: the largest that fits, to a sixteenth")
     return 0

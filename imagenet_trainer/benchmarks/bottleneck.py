@@ -13,17 +13,20 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-import symbols
 from imagenet_trainer.benchmarks.advice import Measured, advise
-from imagenet_trainer.config import BottleneckSettings, FitSettings
+from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
-from imagenet_trainer.data.loader import Loader, training_batches
+from imagenet_trainer.data.loader import Batch, Loader, training_batches
+from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import PictureSet, open_training_set
-from imagenet_trainer.engines import Engine
+from imagenet_trainer.engines import Engine, Mix
 from imagenet_trainer.machine import has_bfloat16, keep_freed_memory, processors
 from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.session import completed, first_parameters, open_training_engine
+from imagenet_trainer.starting import Start, start_of
+
+# Images, labels, rate and mix: the arguments of train_batch.
+_Update = Tuple[np.ndarray, np.ndarray, float, Optional[Mix]]
 
 _WARM = 2  # updates before an engine is measured
 _AHEAD = 6  # batches that a loader has ready, and more, before it is measured
@@ -33,43 +36,44 @@ _LEAST = 3  # repetitions, however slow
 
 def run(settings: BottleneckSettings) -> None:
     """Measure, and print the numbers and what they say."""
-    network = symbols.find(settings.network, settings.num_layers).name
+    start = start_of(settings)
     train = open_training_set(settings)
-    measured = measure(completed(settings), train, settings.seconds)
-    print(table(measured, network, settings.data_train))
+    measured = measure(start, train, settings.seconds)
+    print(table(measured, start.name, settings.data_train))
     verdict, *advice = advise(measured)
     print("\n" + verdict)
     for sentence in advice:
         print(f"- {sentence}")
 
 
-def measure(settings: FitSettings, train: PictureSet, seconds: float) -> Measured:
+def measure(start: Start, train: PictureSet, seconds: float) -> Measured:
     """All numbers; each thing is measured for so many seconds, all take about seven times that."""
+    settings = start.settings
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
+    mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
 
     def loader() -> Loader:
         return training_batches(
             train.shards, order, transform, len(train.classes), 0, 1 << 40, threads=threads,
-            nice=nice,
+            nice=nice, mixup=mixup,
         )  # fmt: skip
 
     pictures, short_side = _pictures(train, order, transform, seconds)
     with loader() as batches:
-        batch = next(batches)
-        images, labels = batch.images.copy(), batch.labels.copy()
-    engine = _engine(settings, len(train.classes))
+        held = _update_of(next(batches))
+    engine = start.opened(start.symbol(len(train.classes)))
     data, updates, together, waited = [], [], [], []
     for _ in range(_ROUNDS):  # taking turns, as what else the machine does comes and goes
         with loader() as batches:
             data.append(_data_rate(batches, seconds / _ROUNDS))
-        updates.append(_updates(engine, images, labels, seconds / _ROUNDS))
+        updates.append(_updates(engine, held, seconds / _ROUNDS))
         with loader() as batches:
             rate, share = _together(engine, batches, seconds / _ROUNDS)
         together.append(rate)
         waited.append(share)
-    stages = _stages(engine, images, labels, seconds)
+    stages = _stages(engine, held, seconds)
     del engine  # its memory, before another one is opened
     median = statistics.median
     return Measured(
@@ -81,7 +85,7 @@ def measure(settings: FitSettings, train: PictureSet, seconds: float) -> Measure
         faster_dtypes="" if settings.gpus or not has_bfloat16() else "bfloat16",
         short_side=short_side,
         crop_side=max(settings.image_shape[1:]),
-        half_batch=_half_batch(settings, images, labels, len(train.classes), seconds),
+        half_batch=_half_batch(start, held, len(train.classes), seconds),
         data_rate=median(data),
         network_rate=settings.batch_size / median(updates),
         together_rate=median(together),
@@ -152,57 +156,53 @@ def _data_rate(batches: Loader, seconds: float) -> float:
     return times * images / spent
 
 
-def _engine(settings: FitSettings, classes: int) -> Engine:
-    network = symbols.find(settings.network, settings.num_layers)
-    symbol = symbols.get_symbol(
-        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
-    )
-    engine = open_training_engine(settings, symbol)
-    engine.set_params(*first_parameters(settings, network, symbol))
-    return engine
+def _update_of(batch: Batch) -> _Update:
+    """What train_batch takes to make the update of a batch, at a rate of nought; copies."""
+    mix = Mix(*(part.copy() for part in batch.mix)) if batch.mix else None
+    return batch.images.copy(), batch.labels.copy(), 0.0, mix
 
 
-def _updates(engine: Engine, images: np.ndarray, labels: np.ndarray, seconds: float) -> float:
+def _updates(engine: Engine, held: _Update, seconds: float) -> float:
     """Seconds an update."""
     for _ in range(_WARM):
-        engine.train_batch(images, labels, 0.0)
-    times, spent = _repeat(lambda: engine.train_batch(images, labels, 0.0), seconds)
+        engine.train_batch(*held)
+    times, spent = _repeat(lambda: engine.train_batch(*held), seconds)
     return spent / times
 
 
-def _stages(
-    engine: Engine, images: np.ndarray, labels: np.ndarray, seconds: float
-) -> Dict[str, float]:
+def _stages(engine: Engine, held: _Update, seconds: float) -> Dict[str, float]:
     """Seconds of the stages of an update."""
     engine.stage_seconds = {}
-    times, _ = _repeat(lambda: engine.train_batch(images, labels, 0.0), seconds)
+    times, _ = _repeat(lambda: engine.train_batch(*held), seconds)
     found = {name: value / times for name, value in engine.stage_seconds.items()}
     engine.stage_seconds = None
     return found
 
 
-def _half_batch(
-    settings: FitSettings, images: np.ndarray, labels: np.ndarray, classes: int, seconds: float
-) -> Optional[float]:
+def _half_batch(start: Start, held: _Update, classes: int, seconds: float) -> Optional[float]:
     """Seconds of an update with half the batch; None where the devices cannot share it."""
+    settings = start.settings
     half, odd = divmod(settings.batch_size, 2)
-    if odd or half % (len(settings.gpus) or settings.cpus):
+    if odd or half % ((len(settings.gpus) or settings.cpus) * settings.accumulate):
         return None
-    engine = _engine(replace(settings, batch_size=half), classes)
-    return _updates(engine, images[:half], labels[:half], seconds)
+    images, labels, rate, mix = held
+    mix = mix and Mix(mix.labels[:half], mix.shares[:half])
+    start = replace(start, settings=replace(settings, batch_size=half))
+    engine = start.opened(start.symbol(classes))
+    return _updates(engine, (images[:half], labels[:half], rate, mix), seconds)
 
 
 def _together(engine: Engine, batches: Loader, seconds: float) -> Tuple[float, float]:
     """Images per second and share of waiting of training as fit does it."""
     for _ in range(_AHEAD):
-        batch = next(batches)
-        engine.train_batch(batch.images, batch.labels, 0.0)
+        engine.train_batch(*_update_of(next(batches)))
     images, waited = 0, 0.0
 
     def one() -> None:
         nonlocal images, waited
         batch = next(batches)
-        engine.train_batch(batch.images, batch.labels, 0.0)
+        mix = Mix(*batch.mix) if batch.mix else None
+        engine.train_batch(batch.images, batch.labels, 0.0, mix)
         images, waited = images + len(batch.labels), waited + batch.wait
 
     _, spent = _repeat(one, seconds)

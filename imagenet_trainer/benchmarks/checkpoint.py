@@ -18,7 +18,8 @@ import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, default_classes
 from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
-from imagenet_trainer.session import check_finite, first_parameters, open_training_engine
+from imagenet_trainer.session import check_finite
+from imagenet_trainer.starting import first_parameters, open_training_engine
 
 _NETWORKS = ("squeezenet1.0", "resnet-18", "resnet-50")
 _MINUTE = 60.0

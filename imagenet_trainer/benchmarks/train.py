@@ -27,7 +27,7 @@ from imagenet_trainer.logs import RunLog
 from imagenet_trainer.machine import has_bfloat16
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.session import completed, devices_of, first_parameters, open_training_engine
+from imagenet_trainer.starting import devices_of, start_of
 
 INTERVALS = 5  # of --disp-batches updates each
 _BATCH = 16
@@ -39,15 +39,10 @@ _Kind = Tuple[str, str, str]  # network, dtype, engine
 
 def synthetic(settings: FitSettings) -> int:
     """`fit --benchmark 1`: train on one batch that is in memory; leaves no files."""
-    settings = completed(settings)
-    network = symbols.find(settings.network, settings.num_layers)
-    classes = settings.num_classes or IMAGENET_CLASSES
-    symbol = symbols.get_symbol(
-        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
-    )
+    start = start_of(settings)
+    settings, classes = start.settings, settings.num_classes or IMAGENET_CLASSES
     workers = join_workers(devices_of(settings))
-    engine = open_training_engine(settings, symbol, workers)
-    engine.set_params(*first_parameters(settings, network, symbol))
+    engine = start.opened(start.symbol(classes), workers)
     random = np.random.default_rng(settings.seed)
     _, height, width = settings.image_shape
     images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
@@ -69,6 +64,7 @@ def synthetic(settings: FitSettings) -> int:
 
 def read_only(settings: FitSettings) -> int:
     """`fit --test-io 1`: read and augment without training; leaves no files."""
+    settings = start_of(settings).settings
     train = open_training_set(settings)
     order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)

@@ -58,7 +58,10 @@ class TensorMonitor:
 
 
 def _root_mean_square(tensor: Any) -> Any:
-    return mx.nd.norm(tensor.astype("float32")) / math.sqrt(tensor.size)
+    # amp_cast reads bfloat16 in the layout of MXNet's kernels, which astype fails at (measured);
+    # types that are no floats it leaves to astype.
+    whole = mx.nd.amp_cast(tensor, dtype="float32").astype("float32")
+    return mx.nd.norm(whole) / math.sqrt(tensor.size)
 
 
 def _over_devices(parts: List[float]) -> float:

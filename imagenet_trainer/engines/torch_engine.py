@@ -40,7 +40,7 @@ from imagenet_trainer.engines.torch_graph import (
     to_tensor,
 )
 from imagenet_trainer.engines.torch_optimizers import Average, Update
-from imagenet_trainer.engines.torch_step import Head, Monitor, Step
+from imagenet_trainer.engines.torch_step import Head, Monitor, Step, root_mean_square
 from imagenet_trainer.engines.torch_workers import TorchWorkers
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
@@ -172,12 +172,15 @@ class TorchEngine:
         self._end_stage("compute")
         counts = np.sum([result.counts() for result in results], axis=0)
         self._end_stage("metric")
+        # DistributedDataParallel gives the mean over the workers of their sums.
+        scale = 1 / (images * self._loss_scale())
+        every = self._training.monitor if self._training else 0
+        if every and self._updates % every == 0:
+            self._look(there, scale)
         if not np.isfinite(counts[2]):
             self._forget_gradients()
             raise NonFiniteLossError(self._updates)
         number = self._updates + 1
-        # DistributedDataParallel gives the mean over the workers of their sums.
-        scale = 1 / (images * self._loss_scale())
         if self._gradients_are_finite():
             self._update.step(learning_rate, scale, number)
             for result in results:
@@ -188,9 +191,6 @@ class TorchEngine:
         self._end_stage("update")
         self._updates = number
         self._counts += (images * self.world_size, *counts)
-        every = self._training.monitor if self._training else 0
-        if every and number % every == 0:
-            self._monitor(there, number)
 
     def _part(self, there: Mapping[str, torch.Tensor], part: int, size: int) -> "_Result":
         """Forward and backward of one part of the batch; gradients are added up."""
@@ -255,11 +255,22 @@ class TorchEngine:
             )  # fmt: skip
         return not overflowed
 
-    def _monitor(self, there: Mapping[str, torch.Tensor], number: int) -> None:
+    def _look(self, there: Mapping[str, torch.Tensor], scale: float) -> None:
+        """Keep what --monitor asks for, by MXNet's names, before the update is made."""
         monitor = Monitor(self._network.training)
-        with torch.no_grad():
+        self._seed_network(0)
+        with (
+            torch.no_grad(),
+            torch.autocast(self._device.type, self._autocast, self._autocast is not None),
+        ):
             monitor.run(self._heads[0](there["images"]), there["labels"])
-        self._seen.append((number, monitor.seen))
+        arg = self._network.arg
+        seen = {**monitor.seen, "data": root_mean_square(there["images"])}
+        seen.update((name, root_mean_square(value)) for name, value in arg.items())
+        for name, value in arg.items():
+            if value.grad is not None:
+                seen[f"{name}_grad"] = root_mean_square(value.grad) * scale
+        self._seen.append((self._updates + 1, seen))
 
     def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
         """What --monitor saw since the last call: updates made, root mean squares by tensor."""

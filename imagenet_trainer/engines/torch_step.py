@@ -92,7 +92,7 @@ def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
 
 
 class Monitor(fx.Interpreter):
-    """Runs a network once more; `seen` are the root mean squares of its tensors by name."""
+    """Runs a network once more; `seen` are the root mean squares of what its layers put out."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -101,8 +101,14 @@ class Monitor(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """One node, computed and looked at."""
         value = super().run_node(n)
-        if isinstance(value, Tensor) and n.op in ("call_function", "get_attr"):
-            size = value.detach().float().norm() / max(value.numel(), 1) ** 0.5
-            name = n.meta.get("symbol", str(n.target)).split(":")[0]
-            self.seen[name] = size.item()
+        output = value[0] if isinstance(value, tuple) else value
+        # What is no operator of the symbol, such as the loss, has no name in it.
+        if isinstance(output, Tensor) and "symbol" in n.meta:
+            name = n.meta["symbol"].rpartition(":")[0]
+            self.seen[f"{name}_output"] = root_mean_square(output)
         return value
+
+
+def root_mean_square(tensor: Tensor) -> float:
+    """Of all its elements, whatever their type; waits for the device."""
+    return (tensor.detach().float().norm() / max(tensor.numel(), 1) ** 0.5).item()

@@ -1,0 +1,148 @@
+"""What a training begins with: its settings made whole, its network, engine and first parameters.
+
+Everything that trains, or asks what a training would be, begins here: `fit` itself, `--summary`,
+`--show-schedule`, `--find-lr`, `--find-batch`, `--benchmark` and `benchmark bottleneck`. So all of
+them mean the same network by the same flags, with --pretrained too.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Tuple
+
+import numpy as np
+
+import symbols
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.augment import effective
+from imagenet_trainer.engines import (
+    Arrays,
+    Devices,
+    Engine,
+    join_workers,
+    open_engine,
+    parameter_shapes,
+)
+from imagenet_trainer.engines.workers import Workers
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.optimisation import training_of
+from imagenet_trainer.residual import branch_ends
+from imagenet_trainer.run import Run, run_of
+from imagenet_trainer.transfer import Source, default_prefix, rate_factors
+
+# What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
+IMAGENET_STD = (58.393, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A training before anything of it is opened.
+
+    `settings` are whole: what flags mean together and what --pretrained brings is filled in.
+    """
+
+    settings: FitSettings
+    run: Run
+    network: symbols.Network  # of --network
+    source: Optional[Source]  # with --pretrained
+
+    @property
+    def name(self) -> str:
+        """What the run says that it trains."""
+        return self.source.network_name(self.network) if self.source else self.network.name
+
+    def symbol(self, classes: int) -> Any:
+        """The network for so many classes, as an MXNet symbol."""
+        if self.source:
+            return self.source.symbol(self.settings, classes)
+        s = self.settings
+        return symbols.get_symbol(s.network, classes, s.image_shape, s.num_layers, s.activation)
+
+    def first_parameters(self, symbol: Any) -> Tuple[Arrays, Arrays]:
+        """Arguments and auxiliary states that it begins with."""
+        make = self.source.first_parameters if self.source else first_parameters
+        return make(self.settings, self.network, symbol)
+
+    def opened(self, symbol: Any, workers: Optional[Workers] = None) -> Engine:
+        """An engine that holds the first parameters; the workers are joined if they are not yet."""
+        engine = open_training_engine(self.settings, symbol, workers)
+        engine.set_params(*self.first_parameters(symbol))
+        return engine
+
+
+def start_of(settings: FitSettings) -> Start:
+    """What these flags begin; InputError where they contradict each other or name nothing."""
+    network = symbols.find(settings.network, settings.num_layers)
+    run = run_for(settings)
+    source = Source(settings, run) if settings.pretrained else None
+    settings = completed(settings)
+    return Start(source.adopted(settings) if source else settings, run, network, source)
+
+
+def run_for(settings: FitSettings) -> Run:
+    """The run that a training with these settings is."""
+    if settings.pretrained:
+        return Run(settings.model_prefix or default_prefix(settings.pretrained[0]))
+    name = symbols.find(settings.network, settings.num_layers).name
+    return run_of(settings.model_prefix, name)
+
+
+def completed(settings: FitSettings) -> FitSettings:
+    """The settings with what flags stand for filled in; InputError for flags that contradict."""
+    if settings.pretrained and settings.zero_last_gamma:
+        raise InputError(
+            "--zero-last-gamma and --pretrained: what was learned would be lost; leave one away"
+        )
+    settings = effective(settings)
+    if settings.use_imagenet_data_augmentation and settings.rgb_std == (1.0, 1.0, 1.0):
+        settings = replace(settings, rgb_std=IMAGENET_STD)
+    return settings
+
+
+def devices_of(settings: FitSettings) -> Devices:
+    """Where these settings train."""
+    return Devices(
+        settings.gpus,
+        settings.cpus,
+        settings.dtype,
+        settings.kv_store,
+        settings.gc_threshold if settings.gc_type == "2bit" else None,
+        settings.engine,
+        settings.compile,
+    )
+
+
+def open_training_engine(
+    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
+) -> Engine:
+    """The engine that these settings describe, with the workers that were joined for it."""
+    _, height, width = settings.image_shape
+    devices = devices_of(settings)
+    return open_engine(
+        symbol,
+        devices,
+        (settings.batch_size, height, width, 3),
+        settings.rgb_mean,
+        settings.rgb_std,
+        training_of(settings, rate_factors(settings, symbol)),
+        workers or join_workers(devices),
+    )
+
+
+def first_parameters(
+    settings: FitSettings, network: symbols.Network, symbol: Any
+) -> Tuple[Arrays, Arrays]:
+    """Arguments and auxiliary states that an untrained network begins with."""
+    default = settings.initializer == "default"
+    arg, aux = initial_parameters(
+        *parameter_shapes(symbol, settings.image_shape),
+        network.initializer if default else settings.initializer,
+        settings.seed,
+    )
+    if settings.zero_last_gamma:
+        ends = branch_ends(symbol.tojson())
+        if not ends:
+            raise InputError(
+                f"--zero-last-gamma: {network.name} has no residual branches; leave it away"
+            )
+        arg.update({name: np.zeros_like(arg[name]) for name in ends})
+    return arg, aux

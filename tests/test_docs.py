@@ -1,0 +1,209 @@
+"""What the pages say against what is there: links, flags, commands, modules, changes."""
+
+import dataclasses
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+
+from imagenet_trainer import config, flags
+from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.data import im2rec
+from imagenet_trainer.data.augment_sheet import SheetSettings
+
+DOCS = ROOT / "docs"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *DOCS.glob("*.md")]
+}
+FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+
+
+def words_of(page):
+    """A page without what stands in its blocks of code."""
+    return FENCE.sub("", PAGES[page].read_text(encoding="utf-8"))
+
+
+# --- links -------------------------------------------------------------------------------------
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", words_of(page), re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
+        name = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        number = 1
+        unique = name
+        while unique in found:
+            unique, number = f"{name}-{number}", number + 1
+        found.add(unique)
+    return found
+
+
+def links(page):
+    """(path, anchor) of every link and picture that does not leave the project."""
+    for target in re.findall(r"\]\(<?([^)\s>]+)>?\)", words_of(page)):
+        if not re.match(r"[a-z]+:", target):
+            path, _, anchor = target.partition("#")
+            yield path, anchor
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_links_lead_somewhere(page):
+    for path, anchor in links(page):
+        file = (PAGES[page].parent / path).resolve() if path else PAGES[page]
+        assert file.exists(), f"{page}: {path}"
+        if anchor:
+            other = file.relative_to(ROOT).as_posix()
+            assert other in PAGES and anchor in anchors(other), f"{page}: {path}#{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, to_see = set(), ["README.md"]
+    while to_see:
+        page = to_see.pop()
+        reached.add(page)
+        there = (PAGES[page].parent / path for path, _ in links(page) if path.endswith(".md"))
+        names = {file.resolve().relative_to(ROOT).as_posix() for file in there}
+        to_see += (names & PAGES.keys()) - reached
+    assert sorted(PAGES.keys() - reached) == []
+
+
+# --- flags -------------------------------------------------------------------------------------
+
+
+def rows_of_flags():
+    """Of docs/fit.md and the pages it links: (default, resume, meaning) by flag, from tables."""
+    pages = ["docs/fit.md", *(f"docs/{p}" for p, _ in links("docs/fit.md") if p.endswith(".md"))]
+    found = {}
+    for page in dict.fromkeys(pages):
+        for head, body in re.findall(
+            r"^(\| flag \| default \| resume \|.*)\n\|[-|]+\n((?:\|.*\n)+)",
+            words_of(page),
+            re.MULTILINE,
+        ):
+            assert head == "| flag | default | resume | meaning |", page
+            for line in body.splitlines():
+                flag, *cells = (cell.strip() for cell in line.strip("|").split("|", 3))
+                assert flag.strip("`") not in found, f"{page}: {flag} stands in two tables"
+                found[flag.strip("`")] = cells
+    return found
+
+
+def default_in_words(field):
+    """What the tables call a field's default; nothing for none, and for a flag without value."""
+    value = field.default
+    if isinstance(value, bool):
+        return str(int(value)) if field.metadata["parse"] else ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple):
+        return ",".join(f"{one:g}" for one in value)
+    return "" if value is None else str(value)
+
+
+def test_the_tables_of_fit_hold_every_flag_and_no_other():
+    known = {flags.flag_of(field.name) for field in dataclasses.fields(config.FitSettings)}
+    assert sorted(rows_of_flags()) == sorted(known)
+
+
+@pytest.mark.parametrize(
+    "field", dataclasses.fields(config.FitSettings), ids=lambda field: field.name
+)
+def test_defaults_of_fit_are_as_its_tables_say(field):
+    default, resume, meaning = rows_of_flags()[flags.flag_of(field.name)]
+    assert default == default_in_words(field)
+    assert resume == ("yes" if field.metadata["free"] else "no")
+    assert meaning
+    for choice in filter(None, map(str, field.metadata["choices"])):
+        assert choice in meaning, f"{choice} is not told"
+
+
+# --- commands ----------------------------------------------------------------------------------
+
+SETTINGS = {
+    "imagenet_trainer.fit": config.FitSettings,
+    "imagenet_trainer.evaluate": config.EvaluateSettings,
+    "imagenet_trainer.predict": config.PredictSettings,
+    "imagenet_trainer.export": config.ExportSettings,
+    "imagenet_trainer.published": config.PublishedSettings,
+}
+
+
+def commands(page):
+    """(module, words) of every `python -m` of a page whose flags are known here."""
+    text = PAGES[page].read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = "\n".join(FENCE.findall(text)) + "\n"
+    for line in blocks.splitlines() + re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
+        module, found, words = line.partition("python -m ")[2].partition(" ")
+        if found and module in SETTINGS:
+            yield module, re.split(r" (?:\||&&|>|2>|;) ?", words.split(" #")[0])[0]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_commands_of_the_pages_have_flags_that_exist(page):
+    for module, words in commands(page):
+        parser = flags.parser_of(SETTINGS[module], module, "")
+        known = {name for action in parser._actions for name in action.option_strings}
+        given = {word.split("=")[0] for word in shlex.split(words) if word.startswith("--")}
+        assert given <= known, f"{page}: python -m {module} {words}"
+
+
+def test_readme_says_nothing_of_flags_that_are_not_there():
+    known = {
+        flags.flag_of(field.name)
+        for settings in (*SETTINGS.values(), LaunchSettings, im2rec.Settings, SheetSettings)
+        for field in dataclasses.fields(settings)
+    }
+    named = set(re.findall(r"`[^`]*`", words_of("README.md")))
+    given = {flag for text in named for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)}
+    assert sorted(given - known - {"--help", "--logdir"}) == []
+
+
+# --- modules and changes -----------------------------------------------------------------------
+
+
+def test_the_table_of_rooms_names_every_module():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("| room | subject |") :].split("\n\n")[0]
+    named, folders = set(), set()
+    for cell in re.findall(r"`([^`]+)`", table):
+        folder = ""
+        for word in cell.split():
+            if word.endswith("/"):
+                folders.add(word.removeprefix("imagenet_trainer/"))
+                continue
+            # `data/folders.py tars.py`: what has no folder is in that of the word before it.
+            here, slash, name = word.rpartition("/")
+            folder = here + slash if slash else folder
+            named.add((folder + name).removeprefix("imagenet_trainer/"))
+    package = ROOT / "imagenet_trainer"
+    there = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    there = {name for name in there if name not in ("__init__.py", "data/__init__.py")}
+    missing = {
+        name for name in there - named if not any(name.startswith(folder) for folder in folders)
+    }
+    assert sorted(missing) == []
+    beside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "symbols").glob("*.py")}
+    assert sorted(n for n in named - there - beside if n.endswith(".py") and "/" in n) == []
+
+
+def test_changes_stand_under_versions_newest_first():
+    text = (DOCS / "changelog.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert heads[0] == "Next" and all(
+        re.fullmatch(r"\d+\.\d+\.\d+, \d{4}-\d\d-\d\d", h) for h in heads[1:]
+    )
+    dates = [head.partition(", ")[2] for head in heads[1:]]
+    assert dates == sorted(dates, reverse=True)
+    sections = re.split(r"^## .*\n", text, flags=re.MULTILINE)[1:]
+    for section in sections:
+        points = re.findall(r"^- .*(?:\n  .*)*", section, re.MULTILINE)
+        rest = section
+        for point in points:
+            assert point.endswith("."), point
+            rest = rest.replace(point, "", 1)
+        # A released version may begin and end with a sentence; the next one is points only.
+        assert len(rest.split()) == 0 or section is not sections[0], rest
+        assert len(points) == len(set(points)) and points
