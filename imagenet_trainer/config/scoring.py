@@ -54,7 +54,7 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         None, "which checkpoints: 7, 1-30, 1,5,9, best or all; by default the newest", epochs
     )
     compare: Tuple[str, ...] = option(
-        (), "two epochs, or two of PREFIX or PREFIX,EPOCH: which one is better, and where",
+        (), "two epochs (numbers or best), or two of PREFIX or PREFIX,EPOCH: which one is better",
         words=2, metavar=("A", "B"),
     )  # fmt: skip
     data_val: str = option("", "another shard than the one the run was validated on", metavar="REC")
