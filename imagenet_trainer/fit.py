@@ -324,7 +324,7 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
         raise KeyboardInterrupt
     run = run_for(settings)
     rows = [{name: number_of(text) for name, text in row.items()} for row in run.read_history()]
-    return {"prefix": run.prefix, "history": rows}
+    return {"prefix": run.prefix, "history": [{**row, "epoch": int(row["epoch"])} for row in rows]}
 
 
 def number_of(text: str) -> Optional[float]:

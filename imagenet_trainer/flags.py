@@ -139,7 +139,7 @@ def epochs(text: str) -> Tuple[int, ...]:
         low = integer(0, _EPOCHS)(first)
         high = integer(0, _EPOCHS)(last) if dash else low
         if high < low:
-            raise ValueError(f"{part!r} ends before it begins; write {high}-{low}")
+            raise ValueError(f"must have the first epoch first: {high}-{low}")
         chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
 

@@ -620,7 +620,8 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["--epochs", "1"], ["--gif"], ["--video", "mp4"], ["--report"], ["--order", "cluster"]]
+    "words",
+    [["--epochs", "1"], ["--gif"], ["--video", "mp4"], ["--report"], ["--order", "cluster"]],
 )
 def test_a_comparison_does_not_take_what_it_would_not_do(prefix, capsys, words):
     line = refusal(capsys, "--model-prefix", prefix, "--compare", "1", "2", *words)

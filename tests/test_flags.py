@@ -66,7 +66,7 @@ def test_epochs(text, numbers):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("3-1", "'3-1' ends before it begins; write 1-3"), ("x", "not a number"),
+        ("3-1", "must have the first epoch first: 1-3"), ("x", "not a number"),
         ("-1", "not a number"), ("1,,2", "not a number"), ("1-9999999999", "must be from 0 to"),
     ],
 )  # fmt: skip

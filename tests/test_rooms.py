@@ -240,7 +240,7 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines engines.deploy engines.foreign errors files "
+    "export": "config data.augment data.sets engines.deploy errors files "
     "flags library metrics onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",
