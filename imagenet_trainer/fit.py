@@ -323,8 +323,11 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     if train(settings):
         raise KeyboardInterrupt
     run = run_for(settings)
-    rows = [{name: number_of(text) for name, text in row.items()} for row in run.read_history()]
-    return {"prefix": run.prefix, "history": [{**row, "epoch": int(row["epoch"])} for row in rows]}
+    rows = [
+        {**{name: number_of(text) for name, text in row.items()}, "epoch": int(row["epoch"])}
+        for row in run.read_history()
+    ]
+    return {"prefix": run.prefix, "history": rows}
 
 
 def number_of(text: str) -> Optional[float]:
