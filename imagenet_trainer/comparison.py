@@ -8,6 +8,7 @@ import numpy as np
 
 from imagenet_trainer.answers import Answers
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.flags import epoch_number
 from imagenet_trainer.intervals import false_discovery_limit, mcnemar, paired_difference
 from imagenet_trainer.run import Run
 from imagenet_trainer.scorer import Scored
@@ -21,19 +22,23 @@ Side = Tuple[Run, Scored]
 def opponents(words: Sequence[str], default: Callable[[], Run]) -> List[Tuple[Run, Optional[int]]]:
     """The runs and epochs that --compare names; no epoch means the newest.
 
-    A word is an epoch of the default run, a run's PREFIX, or PREFIX,EPOCH.
+    A word is an epoch of the default run, a run's PREFIX, or PREFIX,EPOCH; `best` is an epoch.
     """
     sides: List[Tuple[Run, Optional[int]]] = []
     for word in words:
         prefix, comma, epoch = word.rpartition(",")
         if not comma:
-            prefix, epoch = ("", word) if word.isdigit() else (word, "")
-        if epoch and not epoch.isdigit():
+            prefix, epoch = ("", word) if _is_epoch(word) else (word, "")
+        if epoch and not _is_epoch(epoch):
             raise InputError(
                 f"--compare {word}: {epoch!r} is no epoch; give an epoch, PREFIX or PREFIX,EPOCH"
             )
-        sides.append((Run(prefix) if prefix else default(), int(epoch) if epoch else None))
+        sides.append((Run(prefix) if prefix else default(), epoch_number(epoch) if epoch else None))
     return sides
+
+
+def _is_epoch(word: str) -> bool:
+    return word == "best" or word.isdigit()
 
 
 def compared(first: Side, second: Side) -> Dict[str, Any]:

@@ -50,17 +50,20 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
     def default() -> "Run":
         return Run(settings.model_prefix) if settings.model_prefix else newest_run()
 
-    if settings.epochs is not None or settings.gif:
-        flag = "--gif" if settings.gif else "--epochs"
-        raise InputError(f"{flag}: --compare names its two epochs itself; leave one of both away")
+    default_settings = config.EvaluateSettings()
+    for name in ("epochs", "gif", "video", "report", "order"):
+        if getattr(settings, name) != getattr(default_settings, name):
+            reason = "names its two epochs itself" if name == "epochs" else "draws nothing"
+            raise InputError(f"--{name}: --compare {reason}; leave one of both away")
     (first, _), (second, _) = sides = opponents(settings.compare, default)
     if not settings.data_val and first.prefix != second.prefix:
         path, index = own_pictures(first)  # both are asked about the first one's pictures
         settings = replace(settings, data_val=path, data_val_idx=settings.data_val_idx or index)
+    # All are looked for before the first is scored.
+    chosen = [chosen_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
     scored = []
-    for run, epoch in sides:
-        chosen = chosen_epochs(run, None if epoch is None else (epoch,))
-        (one,) = Scorer(settings, run, chosen, tell).scored()
+    for (run, _), epochs in zip(sides, chosen):
+        (one,) = Scorer(settings, run, epochs, tell).scored()
         print(f"{run.prefix} {line(one)}", flush=True)
         scored.append(one)
     result = compared((first, scored[0]), (second, scored[1]))

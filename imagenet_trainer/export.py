@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer import config, flags
@@ -27,28 +28,22 @@ MOST_APART = 1e-4  # two probabilities of one class, by MXNet and by onnxruntime
 def export(settings: config.ExportSettings) -> Dict[str, Any]:
     """Write what is asked for; return the card, which is written as PREFIX-0012.json."""
     from imagenet_trainer import onnx_file
-    from imagenet_trainer.engines import check_parameters, load_symbol
     from imagenet_trainer.engines.deploy import without_label
-    from imagenet_trainer.engines.foreign import adapted
     from imagenet_trainer.files import atomic_write, make_folder
     from imagenet_trainer.run import Run, newest_run
-    from imagenet_trainer.scoring import load_trained, newest_epoch
+    from imagenet_trainer.scoring import own_parameters, read_network
 
     if "onnx" in settings.to:
         onnx_file.needed()
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
-    epoch = newest_epoch(run) if settings.epoch is None else settings.epoch
-    checkpoint = load_trained(run, epoch)
-    how = checkpoint.preprocessing
-    assert how is not None
-    path = str(run.params_path(epoch))
-    symbol = adapted(symbol, checkpoint.arg.keys(), how.image_shape, str(run.symbol_path)).symbol
-    check_parameters(symbol, how.image_shape, checkpoint.arg, checkpoint.aux, path)
-    model = (without_label(symbol, str(run.symbol_path)), checkpoint.arg, checkpoint.aux)
+    symbol, checkpoint = read_network(run, settings.epoch, settings, tell)
+    epoch = checkpoint.progress.epoch
+    arg, aux = own_parameters(symbol, run, checkpoint)
+    checkpoint = replace(checkpoint, arg=arg, aux=aux)
+    model = (without_label(symbol, str(run.symbol_path)), arg, aux)
     prefix = settings.output or str(run.folder / "export" / run.name)
     make_folder(os.path.dirname(prefix) or ".")
-    card = describe(run, epoch, checkpoint)
+    card = describe(run, epoch, checkpoint, settings.bgr)
     if "mxnet" in settings.to:
         card["files"].update(write_pair(model, f"{prefix}-deploy", epoch))
     if "onnx" in settings.to:
@@ -108,13 +103,16 @@ def to_onnx(
         write_onnx(model, how.image_shape, rough)
         graph = onnx_file.tidied(rough)
     if settings.preprocessing:
-        graph = onnx_file.with_preprocessing(graph, how.image_shape, how.rgb_mean, how.rgb_std)
+        graph = onnx_file.with_preprocessing(
+            graph, how.image_shape, how.rgb_mean, how.rgb_std, settings.bgr
+        )
     pictures = open_pictures(settings.data_val, "data_val", run, checkpoint)
     images = some_pictures(pictures, how, settings.check_pictures)
     _, height, width = how.image_shape
     shape = (len(images), height, width, 3)
-    engine = Predictor(model, shape, how.rgb_mean, how.rgb_std)
-    asked = images if settings.preprocessing else normalise(images, how.rgb_mean, how.rgb_std)
+    colours = (how.rgb_mean, how.rgb_std, settings.bgr)
+    engine = Predictor(model, shape, *colours)
+    asked = images if settings.preprocessing else normalise(images, *colours)
     (theirs,) = onnx_file.answers(graph, [asked])
     apart = float(abs(theirs - engine.predict(images)).max())
     if not apart <= MOST_APART:
@@ -122,7 +120,10 @@ def to_onnx(
             f"{path}: onnxruntime's probabilities differ from MXNet's by {apart:.2g} on pictures "
             f"of {pictures.path}, more than {MOST_APART:g}; it was not written"
         )
-    about = {"classes": [list(one) for one in checkpoint.classes], "preprocessing": vars(how)}
+    about = {
+        "classes": [list(one) for one in checkpoint.classes],
+        "preprocessing": {**vars(how), "bgr": settings.bgr},
+    }
     onnx_file.write(graph, path, about)
     print(
         f"{path}: opset {onnx_file.OPSET}, {os.path.getsize(path) / 1e6:.1f} MB; on "
@@ -147,7 +148,7 @@ def to_int8(
     assert how is not None
     calibration = open_calibration(settings, run, checkpoint)
     images = some_pictures(calibration, how, settings.calibration_pictures)
-    planes = normalise(images, how.rgb_mean, how.rgb_std)
+    planes = normalise(images, how.rgb_mean, how.rgb_std, settings.bgr)
     small = quantised(model, planes, min(settings.batch_size, len(planes)), settings.calibration)
     pictures = open_pictures(settings.data_val, "data_val", run, checkpoint)
     print(
@@ -183,7 +184,7 @@ def scored(
     assert how is not None
     _, height, width = how.image_shape
     shape = (min(settings.batch_size, len(pictures)), height, width, 3)
-    engine = Predictor(model, shape, how.rgb_mean, how.rgb_std)
+    engine = Predictor(model, shape, how.rgb_mean, how.rgb_std, settings.bgr)
     threads, nice = loader_threads(settings.data_nthreads, False)
     total = Scores()
     for probabilities, labels in answers(engine, pictures, how, threads, nice):
@@ -244,7 +245,7 @@ def some_pictures(pictures: "PictureSet", how: "Preprocessing", count: int) -> "
 # --- the card ----------------------------------------------------------------------------------
 
 
-def describe(run: "Run", epoch: int, checkpoint: "Checkpoint") -> Dict[str, Any]:
+def describe(run: "Run", epoch: int, checkpoint: "Checkpoint", bgr: bool = False) -> Dict[str, Any]:
     """What is known of a checkpoint: network, input, output, classes, scores, training."""
     how = checkpoint.preprocessing
     assert how is not None
@@ -266,7 +267,7 @@ def describe(run: "Run", epoch: int, checkpoint: "Checkpoint") -> Dict[str, Any]
         },
         "input": {
             "pictures": f"short side to {short_side(how)} pixels, bilinear; centre "
-            f"{width} x {height}; RGB, 0-255",
+            f"{width} x {height}; {'BGR' if bgr else 'RGB'}, 0-255",
             "rgb_mean": list(how.rgb_mean),
             "rgb_std": list(how.rgb_std),
             "shape": ["batch", *how.image_shape],
@@ -288,6 +289,11 @@ def short_side(how: "Preprocessing") -> int:
     from imagenet_trainer.data.augment import EvalTransform
 
     return EvalTransform(how.image_shape, how.val_resize).short_side
+
+
+def tell(text: str) -> None:
+    """What the user should know beside the files."""
+    print(f"export: {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

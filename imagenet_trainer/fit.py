@@ -330,7 +330,10 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     if train(settings):
         raise KeyboardInterrupt
     run = run_for(settings)
-    rows = [{name: number_of(text) for name, text in row.items()} for row in run.read_history()]
+    rows = [
+        {**{name: number_of(text) for name, text in row.items()}, "epoch": int(row["epoch"])}
+        for row in run.read_history()
+    ]
     return {"prefix": run.prefix, "history": rows}
 
 

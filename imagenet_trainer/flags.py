@@ -122,6 +122,7 @@ def image_shape(text: str) -> Tuple[int, ...]:
     return shape
 
 
+_EPOCHS = 999_999  # more than any run has
 BEST = -1  # the epoch that `best` stands for, until a run has been asked
 
 
@@ -137,8 +138,10 @@ def epochs(text: str) -> Tuple[int, ...]:
     chosen: Set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        low = integer(0)(first)
-        high = integer(low)(last) if dash else low
+        low = integer(0, _EPOCHS)(first)
+        high = integer(0, _EPOCHS)(last) if dash else low
+        if high < low:
+            raise ValueError(f"must have the first epoch first: {high}-{low}")
         chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
 

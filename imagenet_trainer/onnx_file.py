@@ -66,9 +66,15 @@ def _rename_output(graph: Any) -> None:
 
 
 def with_preprocessing(
-    model: Any, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
+    model: Any,
+    image_shape: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    bgr: bool = False,
 ) -> Any:
-    """The same behind a head: uint8 (batch, h, w, 3) RGB `pictures` instead of `data`."""
+    """The same behind a head: uint8 (batch, h, w, 3) RGB `pictures` instead of `data`, of which
+    the network gets blue first with `bgr`.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     _, height, width = image_shape
@@ -81,8 +87,11 @@ def with_preprocessing(
         helper.make_node("Cast", [PICTURES], ["as_float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["as_float"], ["planes"], perm=(0, 3, 1, 2)),
         helper.make_node("Sub", ["planes", "rgb_mean"], ["centred"]),
-        helper.make_node("Div", ["centred", "rgb_std"], [PLANES]),
+        helper.make_node("Div", ["centred", "rgb_std"], ["scaled" if bgr else PLANES]),
     ]
+    if bgr:
+        graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "blue_first"))
+        head.append(helper.make_node("Gather", ["scaled", "blue_first"], [PLANES], axis=1))
     body = list(graph.node)
     del graph.node[:]
     graph.node.extend([*head, *body])

@@ -133,6 +133,10 @@ def check(settings: config.PredictSettings) -> None:
     for name in ("submission_kind", "submission_class", "clip"):
         if getattr(settings, name) != getattr(default, name) and not settings.submission:
             raise InputError(f"{flags.flag_of(name)}: is for --submission FILE, which is not given")
+    if settings.latency_rounds != default.latency_rounds and not settings.latency:
+        raise InputError("--latency-rounds: is for --latency, which is not given")
+    if settings.csv and settings.csv == settings.submission:
+        raise InputError(f"--csv {settings.csv}: is --submission's file too; name another")
     if settings.submission_class and settings.submission_kind != "probability":
         raise InputError("--submission-class: is for --submission-kind probability")
     for name in ("csv", "submission"):

@@ -183,8 +183,9 @@ def _of_gluoncv(name: str) -> Pretrained:
     from symbols import gluoncv_zoo
 
     network = symbols.find(name)
-    arg, aux = gluoncv_zoo.pretrained_parameters(network.build_options["name"])
     size = network.image_shape[1]
+    symbols.get_symbol(network.name, 1000, network.image_shape)  # is it a classifier at all?
+    arg, aux = gluoncv_zoo.pretrained_parameters(network.build_options["name"])
     how = (size, size, _CIFAR) if "cifar" in name else (size, 0, _GLUONCV)
     return _checked(network.name, arg, aux, how, name)
 

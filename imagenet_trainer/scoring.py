@@ -7,11 +7,12 @@ from typing import Any, Callable, Dict, Iterator, Optional, Protocol, Sequence, 
 import numpy as np
 
 from imagenet_trainer.answering import check_finite
-from imagenet_trainer.config import ViewSettings
+from imagenet_trainer.config import PreparationSettings
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.sets import PictureSet, default_classes
 from imagenet_trainer.engines import (
+    Arrays,
     Devices,
     Engine,
     check_parameters,
@@ -27,7 +28,7 @@ from imagenet_trainer.machine import processors
 from imagenet_trainer.run import Checkpoint, Preprocessing, Run
 
 Tell = Callable[[str], object]
-_AS_TRAINED = ViewSettings()
+_AS_TRAINED = PreparationSettings()
 # What --image-shape, --rgb-std and --val-resize are for another program's network.
 _USUAL: Dict[str, Any] = {"image_shape": (3, 224, 224), "rgb_std": (1.0, 1.0, 1.0), "val_resize": 0}
 
@@ -88,7 +89,7 @@ def open_network(
     epoch: Optional[int],
     devices: Devices,
     batch_size: int,
-    wanted: ViewSettings = _AS_TRAINED,
+    wanted: PreparationSettings = _AS_TRAINED,
     tell: Tell = lambda line: None,
 ) -> Tuple[Engine, Any, Checkpoint]:
     """A trained network that answers, at the epoch given (BEST: the best) or the run's newest;
@@ -107,6 +108,26 @@ def open_network(
     which nobody knows its preprocessing, unless `wanted` says it.
 
     """
+    symbol, checkpoint = read_network(run, epoch, wanted, tell)
+    how = checkpoint.preprocessing
+    assert how is not None
+    _, height, width = how.image_shape
+    shape = (batch_size, height, width, 3)
+    turn = -1 if wanted.bgr else 1  # pictures come in the network's order of colours
+    engine = open_engine(symbol, devices, shape, how.rgb_mean[::turn], how.rgb_std[::turn])
+    set_checkpoint(engine, symbol, run, checkpoint)
+    return engine, symbol, checkpoint
+
+
+def read_network(
+    run: Run,
+    epoch: Optional[int],
+    wanted: PreparationSettings = _AS_TRAINED,
+    tell: Tell = lambda line: None,
+) -> Tuple[Any, Checkpoint]:
+    """The symbol that engines execute and the checkpoint with preprocessing and classes, as for
+    `open_network`; its parameters are still as the file has them.
+    """
     symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
     if epoch == BEST:
         epoch = best_epoch(run)
@@ -121,12 +142,7 @@ def open_network(
         tell(note)
     if not checkpoint.classes:
         checkpoint = replace(checkpoint, classes=default_classes(classes))
-    _, height, width = how.image_shape
-    shape = (batch_size, height, width, 3)
-    turn = -1 if wanted.bgr else 1  # pictures come in the network's order of colours
-    engine = open_engine(symbol, devices, shape, how.rgb_mean[::turn], how.rgb_std[::turn])
-    set_checkpoint(engine, symbol, run, checkpoint)
-    return engine, symbol, checkpoint
+    return symbol, checkpoint
 
 
 def newest_epoch(run: Run) -> int:
@@ -142,7 +158,7 @@ def newest_epoch(run: Run) -> int:
 def load_trained(
     run: Run,
     epoch: int,
-    wanted: ViewSettings = _AS_TRAINED,
+    wanted: PreparationSettings = _AS_TRAINED,
     tell: Tell = lambda line: None,
 ) -> Checkpoint:
     """A checkpoint with its preprocessing, or with what is wanted instead of it.
@@ -183,6 +199,11 @@ def _words(how: Dict[str, Any], names: Sequence[str] = ()) -> str:
 
 def set_checkpoint(engine: Engine, symbol: Any, run: Run, checkpoint: Checkpoint) -> None:
     """Give an engine the parameters of a checkpoint, if they are of its network."""
+    engine.set_params(*own_parameters(symbol, run, checkpoint))
+
+
+def own_parameters(symbol: Any, run: Run, checkpoint: Checkpoint) -> Tuple[Arrays, Arrays]:
+    """A checkpoint's parameters and auxiliary states; InputError unless they are its network's."""
     assert checkpoint.preprocessing is not None
     path = str(run.params_path(checkpoint.progress.epoch))
     shape, arg, aux = checkpoint.preprocessing.image_shape, checkpoint.arg, checkpoint.aux
@@ -192,4 +213,4 @@ def set_checkpoint(engine: Engine, symbol: Any, run: Run, checkpoint: Checkpoint
         arg = {name: value for name, value in arg.items() if name in wanted_arg}
         aux = {name: value for name, value in aux.items() if name in wanted_aux}
     check_parameters(symbol, shape, arg, aux, path)
-    engine.set_params(arg, aux)
+    return arg, aux

@@ -78,7 +78,10 @@ class Submission:
         """Take in one picture; its id is the name of the file without its ending."""
         name = Path(one.path).stem
         if name in self._rows:
-            raise InputError(f"{one.path}: there is another picture with the id {name}")
+            raise InputError(
+                f"{one.path}: there is another picture with the id {name}; each needs its own row, "
+                "so name one of them, or rename it"
+            )
         self._rows[name] = self._cells(one)
 
     def _cells(self, one: Named) -> List[str]:

@@ -107,7 +107,7 @@ def _network(name: str, **options: Any) -> Any:
             "model zoo lists them"
         )
     try:
-        with _no_downloads(name):
+        with _no_downloads(name, options["pretrained"]):
             return zoo.get_model(name, **options)
     except (KeyError, ValueError) as error:
         if options["pretrained"]:
@@ -174,11 +174,13 @@ def _fresh_names() -> Any:
 
 
 @contextlib.contextmanager
-def _no_downloads(name: str) -> Iterator[None]:
+def _no_downloads(name: str, pretrained: bool) -> Iterator[None]:
     """Let GluonCV fail, with the way out, where it would fetch a file."""
     store = sys.modules["gluoncv.model_zoo.model_store"]
 
     def refuse(url: str, path: str = "", **_: Any) -> None:
+        if not pretrained:  # detectors begin with a classifier's parameters unless told not to
+            raise _of_another_kind(name)
         raise InputError(
             f"gluoncv/{name}: its parameters are not in {path.rpartition('/')[0]}, or are others "
             f"than GluonCV's; nothing is downloaded here: fetch {url} and unpack it there"

@@ -18,6 +18,7 @@ from imagenet_trainer.data import im2rec
 from imagenet_trainer.data.recordio import RecordWriter, pack_header
 from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.keeping import best_epoch
 from imagenet_trainer.mxnet_import import mx
 from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, read_arrays
 from imagenet_trainer.scorer import Scorer
@@ -618,7 +619,22 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     assert "sets" not in json.loads(Run(other).evaluation_path.read_text())
 
 
-@pytest.mark.parametrize("words", [["--epochs", "1"], ["--gif"]])
-def test_a_comparison_names_its_epochs_itself(prefix, capsys, words):
+@pytest.mark.parametrize(
+    "words",
+    [["--epochs", "1"], ["--gif"], ["--video", "mp4"], ["--report"], ["--order", "cluster"]],
+)
+def test_a_comparison_does_not_take_what_it_would_not_do(prefix, capsys, words):
     line = refusal(capsys, "--model-prefix", prefix, "--compare", "1", "2", *words)
-    assert f"{words[0]}: --compare names its two epochs itself" in line
+    assert f"{words[0]}: --compare " in line and "leave one of both away" in line
+
+
+def test_a_comparison_looks_for_both_before_it_scores(prefix, capsys):
+    assert "model-0099.params: no such" in refusal(
+        capsys, "--model-prefix", prefix, "--compare", "1", "99"
+    )
+
+
+def test_a_comparison_with_the_best(prefix, capsys):
+    best = best_epoch(Run(prefix))
+    assert evaluate.main(["--model-prefix", prefix, "--compare", "1", "best"]) == 0
+    assert f"{prefix} epoch {best}: " in capsys.readouterr().out.splitlines()[1]

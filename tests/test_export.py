@@ -1,6 +1,7 @@
 import hashlib
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.engines.deploy import Predictor, normalise, without_label, write_onnx
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.initializers import initial_parameters
+from imagenet_trainer.metrics import Scores
 from imagenet_trainer.mxnet_import import mx
 from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
 from imagenet_trainer.scoring import open_network
@@ -209,3 +211,70 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
     assert "nowhere.rec" in fails("--model-prefix", run.prefix, "--data-val", "nowhere.rec")
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")
+
+
+# --- networks of other programs ----------------------------------------------------------------
+
+
+def write_foreign(prefix):
+    """A network that takes blue first, names its input otherwise and ends in logits, beside a
+    second output whose parameters nobody asks; what it answers to float32 (n, 3, h, w).
+    """
+    random = np.random.default_rng(3)
+    planes = mx.sym.Variable("image")
+    x = mx.sym.Convolution(planes, kernel=(3, 3), stride=(2, 2), num_filter=4, name="conv")
+    x = mx.sym.Flatten(mx.sym.Activation(x, act_type="relu"))
+    probabilities = mx.sym.softmax(mx.sym.FullyConnected(x, num_hidden=3, name="fc"), name="p")
+    symbol = mx.sym.Group([probabilities, mx.sym.FullyConnected(x, num_hidden=2, name="other")])
+    shapes, _, _ = symbol.infer_shape(image=(1, *SHAPE))
+    values = {
+        name: mx.nd.array(random.normal(0, 0.1, shape))
+        for name, shape in zip(symbol.list_arguments(), shapes)
+        if name != "image"
+    }
+    symbol.save(f"{prefix}-symbol.json")
+    mx.nd.save(f"{prefix}-0007.params", {f"arg:{name}": value for name, value in values.items()})
+
+    def ask_mxnet(images):
+        given = {**values, "image": mx.nd.array(images)}
+        return symbol.bind(mx.cpu(), given).forward()[0].asnumpy()
+
+    return ask_mxnet
+
+
+def test_a_network_of_another_program_is_exported(tmp_path, packed, pictures, capsys):
+    ask_mxnet = write_foreign(tmp_path / "model")
+    words = ["--model-prefix", tmp_path / "model", "--output", tmp_path / "net",
+             "--data-val", packed / "val.rec"]  # fmt: skip
+    words = [str(word) for word in words]
+    fails = one_line_failure(export.main, "export", capsys)
+    assert "say it with --rgb-mean" in fails(*words)
+    words += ["--image-shape", "3,20,20", "--rgb-mean", "120,110,100", "--rgb-std", "60,58,56"]
+    words += ["--bgr", "--to", "onnx,mxnet,int8", "--calibration", "naive"]
+    words += ["--data-train", str(packed / "train.rec"), "--preprocessing", "1"]
+    assert export.main(words) == 0
+    wanted = ask_mxnet(normalise(pictures[..., ::-1], HOW.rgb_mean[::-1], HOW.rgb_std[::-1]))
+    assert np.ptp(wanted) > 0.1
+    given, found, about = ask(tmp_path / "net-0007.onnx", pictures)
+    assert (
+        given.name == "pictures" and json.loads(about.custom_metadata_map["preprocessing"])["bgr"]
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    card = json.loads((tmp_path / "net-0007.json").read_text())
+    assert "BGR" in card["input"]["pictures"] and len(card["classes"]) == 3
+    symbol, arg, _ = mx.model.load_checkpoint(str(tmp_path / "net-deploy"), 7)
+    assert "other_weight" not in arg and symbol.list_outputs() == ["softmax_output"]
+
+
+def test_the_best_epoch_is_exported(run, tmp_path):
+    copy = Run(str(tmp_path / "copy" / "model"))
+    copy.open_for_training()
+    copy.write_symbol(run.read_symbol())
+    saved = run.load(1)
+    for epoch, right in ((1, 5), (2, 3)):
+        scores = Scores(10, right, 9, 10.0)
+        copy.save(replace(saved, progress=Progress(epoch, 9), validation=scores), epoch)
+    copy.close()
+    words = ["--model-prefix", copy.prefix, "--output", str(tmp_path / "net"), "--to", "mxnet"]
+    assert export.main([*words, "--epoch", "best"]) == 0
+    assert json.loads((tmp_path / "net-0001.json").read_text())["network"]["epoch"] == 1

@@ -65,10 +65,17 @@ def test_epochs(text, numbers):
     assert parse("--epochs", text, kind=config.EvaluateSettings).epochs == numbers
 
 
-@pytest.mark.parametrize("text", ["3-1", "x", "-1", "1,,2"])
-def test_wrong_epochs(text, capsys):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("3-1", "must have the first epoch first: 1-3"), ("x", "not a number"),
+        ("-1", "not a number"), ("1,,2", "not a number"), ("1-9999999999", "must be from 0 to"),
+    ],
+)  # fmt: skip
+def test_wrong_epochs(text, told, capsys):
     with pytest.raises(SystemExit):
         parse("--epochs", text, kind=config.EvaluateSettings)
+    assert told in capsys.readouterr().err
 
 
 def test_help_tells_defaults(capsys):

@@ -134,6 +134,7 @@ def test_gluons_own_decay_of_biases_is_not_in_it(gluoncv):
     [
         ("resnet18_v1z", (3, 64, 64), "no such network; did you mean gluoncv/resnet18_v1"),
         ("ssd_512_resnet50_v1_voc", (3, 64, 64), "is not a network that classifies pictures"),
+        ("yolo3_darknet53_voc", (3, 64, 64), "is not a network that classifies pictures"),
         ("simple_pose_resnet18_v1b", (3, 64, 64), "is not a network that classifies pictures"),
         ("mobilenet1.0_int8", (3, 224, 224), "is not a network that classifies pictures"),
         ("densenet121", (3, 64, 64), "--image-shape 3,64,64: gluoncv/densenet121 does not take"),

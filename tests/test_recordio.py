@@ -194,6 +194,8 @@ def test_missing_files(tmp_path):
     path.with_suffix(".idx").unlink()
     with pytest.raises(InputError, match=r"a\.idx is missing; .*--rebuild-index .*a\.rec"):
         RecordFile(path)
+    with pytest.raises(InputError, match=r"other\.idx is missing; it was named apart"):
+        RecordFile(path, tmp_path / "other.idx")
     with pytest.raises(InputError, match=r"b\.rec: No such file.*run first"):
         RecordFile(tmp_path / "b.rec")
 

@@ -180,7 +180,7 @@ IMPORTS = {
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
-    "comparison": "answers errors intervals run scorer",
+    "comparison": "answers errors flags intervals run scorer",
     "reporting": "data.thumbnails files report scorer",
     "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
     "reporting run scorer taxonomy video",
@@ -242,7 +242,7 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines engines.deploy engines.foreign errors files "
+    "export": "config data.augment data.sets engines.deploy errors files "
     "flags library metrics onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",

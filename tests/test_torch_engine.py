@@ -228,6 +228,15 @@ def test_arrays_that_may_not_be_written_are_taken():
     open_one("torch", network()).train_batch(images, labels.astype(np.int32), 0.01)
 
 
+def test_mirror_images_are_views_and_are_answered():
+    # What --flip, --crops 10 and --bgr give: NumPy's views with negative strides.
+    images = batches()[0][0]
+    engine = open_one("torch", network())
+    mirrored = images[:, :, ::-1, ::-1]
+    np.testing.assert_array_equal(engine.predict(mirrored), engine.predict(mirrored.copy()))
+    assert np.abs(engine.predict(mirrored) - engine.predict(images)).max() > 1e-3
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_update():
     symbol = network(batch_norm=True)
     engine = train(open_one("torch", symbol), batches()[:2])

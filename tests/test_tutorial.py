@@ -2,11 +2,20 @@
 
 import base64
 import io
+import re
 
 import nbformat
 from conftest import ROOT
 from nbclient import NotebookClient
 from PIL import Image
+
+
+def test_the_notebook_is_kept_with_what_it_shows():
+    text = (ROOT / "docs" / "tutorial.ipynb").read_text()
+    assert not re.search(r"/(home|tmp|root|Users)/|Traceback", text)
+    cells = [cell for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert "image/png" in text and all(cell.outputs for cell in cells[1:])
 
 
 def test_the_notebook_goes_from_pictures_to_a_confusion_matrix(tmp_path, monkeypatch):

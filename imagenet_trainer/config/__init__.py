@@ -10,6 +10,7 @@ from imagenet_trainer.config.scoring import (
     EvaluateSettings,
     ExportSettings,
     PredictSettings,
+    PreparationSettings,
     PublishedSettings,
     ViewSettings,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "NetworkSettings",
     "OptimizerSettings",
     "PredictSettings",
+    "PreparationSettings",
     "PublishedSettings",
     "RunSettings",
     "ScheduleSettings",

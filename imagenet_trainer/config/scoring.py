@@ -19,8 +19,8 @@ from imagenet_trainer.flags import (
 
 
 @dataclass(frozen=True)
-class ViewSettings:
-    """What a network is shown of a picture; by default what its checkpoint says."""
+class PreparationSettings:
+    """How pictures are prepared for a network; by default as its checkpoint says."""
 
     image_shape: Optional[Tuple[int, ...]] = option(
         None, "another input than the checkpoint's, such as 3,288,288", image_shape
@@ -37,6 +37,12 @@ class ViewSettings:
         None, "likewise: they are divided by it; by default 1,1,1", numbers(3, 0, above=True)
     )
     bgr: bool = option(False, "likewise: the network takes blue, green, red")
+
+
+@dataclass(frozen=True)
+class ViewSettings(PreparationSettings):
+    """What a network is shown of a picture."""
+
     crops: int = option(
         1, "10: corners and centre, also mirrored; the answers are averaged", choices=(1, 10)
     )
@@ -54,7 +60,7 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         None, "which checkpoints: 7, 1-30, 1,5,9, best or all; by default the newest", epochs
     )
     compare: Tuple[str, ...] = option(
-        (), "two epochs, or two of PREFIX or PREFIX,EPOCH: which one is better, and where",
+        (), "two epochs (numbers or best), or two of PREFIX or PREFIX,EPOCH: which one is better",
         words=2, metavar=("A", "B"),
     )  # fmt: skip
     data_val: str = option("", "another shard than the one the run was validated on", metavar="REC")
@@ -128,13 +134,15 @@ class PredictSettings(ViewSettings, DeviceSettings):
 
 
 @dataclass(frozen=True)
-class ExportSettings:
+class ExportSettings(PreparationSettings):
     """Everything that `export` takes."""
 
     model_prefix: Optional[str] = option(
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
     )
-    epoch: Optional[int] = option(None, "by default the newest", integer(0))
+    epoch: Optional[int] = option(
+        None, "its number, or best; by default the newest", epoch_number, metavar="N"
+    )
     to: Tuple[str, ...] = option(
         ("onnx", "mxnet"),
         "what to write, with commas between them: onnx; mxnet, a pair without label input; int8, "

@@ -276,7 +276,10 @@ class RecordFile:
             raise refusal(path, error, advice) from error
         try:
             if not os.path.exists(index):
-                raise InputError(f"{self.path}: its index {index} is missing; {_rebuild(index)}")
+                way = _rebuild(index)
+                if os.path.splitext(index)[0] != os.path.splitext(os.fspath(self.path))[0]:
+                    way = "it was named apart from its shard; name the file that is there"
+                raise InputError(f"{self.path}: its index {index} is missing; {way}")
             self.keys, self.offsets = read_index(index)
             self._check(index, trust_index)
         except BaseException:

@@ -68,6 +68,8 @@ class Predictor:
         (n, h, w, 3).
     mean, std
         of red, green and blue, on the scale 0-255.
+    bgr
+        whether the network takes blue, green, red.
 
     """
 
@@ -77,11 +79,12 @@ class Predictor:
         batch_shape: Tuple[int, int, int, int],
         mean: Sequence[float],
         std: Sequence[float],
+        bgr: bool = False,
     ) -> None:
         symbol, arg, aux = model
         self.batch_size, height, width, _ = batch_shape
         self.seconds = 0.0  # spent on answers
-        self._mean, self._std = mean, std
+        self._mean, self._std, self._bgr = mean, std, bgr
         self._module = mx.mod.Module(symbol, label_names=None, context=mx.cpu())
         self._module.bind([("data", (self.batch_size, 3, height, width))], for_training=False)
         self._module.set_params(_to_mxnet(arg), _to_mxnet(aux))
@@ -89,7 +92,7 @@ class Predictor:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         began = time.perf_counter()
-        planes = normalise(images, self._mean, self._std)
+        planes = normalise(images, self._mean, self._std, self._bgr)
         missing = self.batch_size - len(images)
         planes = np.concatenate([planes, np.zeros((missing, *planes.shape[1:]), np.float32)])
         self._module.forward(mx.io.DataBatch([mx.nd.array(planes)]), is_train=False)
@@ -98,9 +101,14 @@ class Predictor:
         return answer
 
 
-def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """What the network takes of uint8 (n, h, w, 3): float32 (n, 3, h, w), (value - mean) / std."""
+def normalise(
+    images: np.ndarray, mean: Sequence[float], std: Sequence[float], bgr: bool = False
+) -> np.ndarray:
+    """What the network takes of uint8 (n, h, w, 3) RGB: float32 (n, 3, h, w), (value - mean) / std,
+    with `bgr` blue first.
+    """
     values = (images.astype(np.float32) - np.array(mean, np.float32)) / np.array(std, np.float32)
+    values = values[..., ::-1] if bgr else values
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 

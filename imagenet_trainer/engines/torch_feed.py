@@ -59,5 +59,7 @@ class _Slot:
 
 
 def _tensor(value: np.ndarray) -> torch.Tensor:
-    # PyTorch warns of arrays that it may not write, and never writes these.
-    return torch.from_numpy(value if value.flags.writeable else value.copy())
+    # PyTorch warns of arrays that it may not write, and never writes these; it cannot read mirror
+    # images (NumPy's views with negative strides).
+    fits = value.flags.writeable and min(value.strides, default=0) >= 0
+    return torch.from_numpy(value if fits else value.copy())
