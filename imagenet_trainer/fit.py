@@ -219,6 +219,8 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
+    if settings.benchmark and processes_of(settings) > 1:
+        return start_each(processes_of(settings), argv)
     code = look(settings)
     if code is not None:
         return code

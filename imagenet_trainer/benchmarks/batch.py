@@ -101,12 +101,16 @@ def tell_largest(settings: FitSettings) -> int:
     settings = completed(settings)
     if choose_engine(devices_of(settings)).engine != "torch":
         raise InputError("--find-batch: measures PyTorch's memory; use it with --engine torch")
+    devices = len(settings.gpus) or settings.cpus
+    # Each trains its part in a process of its own: the first one's memory stands for all.
+    settings = replace(settings, gpus=settings.gpus[:1], cpus=1)
 
     def fits(size: int) -> bool:
         answer = attempt(settings, size)
-        print(f"{size:6}  {'fits' if answer else 'is too many'}", flush=True)
+        print(f"{size * devices:6}  {'fits' if answer else 'is too many'}", flush=True)
         return answer
 
-    most = largest(fits, settings.batch_size, 8)
-    print(f"--batch-size {most}: the largest that fits, to a sixteenth")
+    most = largest(fits, max(8, settings.batch_size // devices), 8)
+    each = f", {most} on each of {devices} devices" if devices > 1 else ""
+    print(f"--batch-size {most * devices}: the largest that fits, to a sixteenth{each}")
     return 0
