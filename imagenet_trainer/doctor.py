@@ -74,10 +74,24 @@ def installed(package: str) -> Optional[str]:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         "doctor", description="Print what is installed, which devices there are, what to install."
-    ).parse_args(argv)
-    return run_command("doctor", examine)
+    )
+    parser.add_argument(
+        "--measure", action="store_true",
+        help="then train ResNet-18 for a few seconds with each engine on this CPU, and recommend",
+    )  # fmt: skip
+    wanted = parser.parse_args(argv)
+
+    def body() -> int:
+        code = examine()
+        if code == 0 and wanted.measure:
+            from imagenet_trainer.benchmarks.engines_here import measure
+
+            measure()
+        return code
+
+    return run_command("doctor", body)
 
 
 if __name__ == "__main__":

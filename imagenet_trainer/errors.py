@@ -11,6 +11,8 @@ class InputError(Exception):
     The message is one line: the flag or file, the value, and what to do about it.
     """
 
+    exit_code = 2  # of the command; what starts it need not try again
+
 
 class NonFiniteError(InputError):
     """Numbers of a network are infinite or undefined; `what` says which, without the way out."""
@@ -20,16 +22,24 @@ class NonFiniteError(InputError):
         self.what = what
 
 
+class LostWorkerError(InputError):
+    """Another worker cannot be reached: nothing to mend, the same command may go on."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     """Run the body of a command line; return its exit code (None counts as 0).
 
     InputError and what the operating system refuses become one line on standard error and
-    exit code 2; Ctrl-C becomes 130; a reader that went away (`| head`) ends quietly.
+    exit code 2 (a lost worker: 75); Ctrl-C becomes 130; a reader that went away (`| head`) ends
+    quietly.
     """
+    code = InputError.exit_code
     try:
         return body() or 0
     except InputError as error:
-        message = str(error)
+        message, code = str(error), error.exit_code
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit; give it somewhere to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,7 +57,7 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
         print(f"{name}: {message}", file=sys.stderr)
         return 130
     print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return code
 
 
 def _full_memory(error: BaseException) -> Optional[str]:

@@ -213,6 +213,11 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
 
     Where PyTorch drives several devices, `argv` are the words that each of its processes gets.
     """
+    if settings.benchmark:
+        from imagenet_trainer.processes import processes_of, start_each
+
+        if processes_of(settings) > 1:
+            return start_each(processes_of(settings), argv)
     code = look(settings)
     if code is not None:
         return code

@@ -42,6 +42,14 @@ def test_find_batch_prints_what_fits(small, fit_words, capsys):
     assert lines[-1] == "--batch-size 16: the largest that fits, to a sixteenth"
 
 
+def test_several_devices_hold_a_part_each(small, fit_words, capsys):
+    assert fit.main([*fit_words, "--engine", "torch", "--cpus", "2", "--find-batch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == (
+        "--batch-size 32: the largest that fits, to a sixteenth, 16 on each of 2 devices"
+    )
+
+
 def test_a_batch_that_is_too_large_says_which_would_fit(small, fit_words, tmp_path, capsys):
     words = [*fit_words, "--engine", "torch", "--batch-size", "48"]
     assert fit.main([*words, "--model-prefix", str(tmp_path / "run" / "model")]) == 2

@@ -55,6 +55,22 @@ def test_mistakes(refused, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("engine", ["mxnet", "torch"])
+def test_a_mistake_in_the_flags_of_fit_is_told_once_and_starts_nothing(engine, capsys):
+    words = ["--engine", engine, "-n", "2", "python", "-m", "imagenet_trainer.fit"]
+    for wrong, told in (
+        (["--num-epoch", "1"], "fit: error: --num-epoch: no such flag; did you mean --num-epochs?"),
+        (["--lr", "fast"], "--lr"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            launch.main([*words, *wrong])
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line
+    assert launch.main([*words, "--recipe", "none"]) == 2
+    assert "launch: error: --recipe none: no such recipe" in capsys.readouterr().err
+
+
 # --- launchers and addresses ----------------------------------------------------------------------
 
 

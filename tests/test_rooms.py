@@ -127,11 +127,13 @@ IMPORTS = {
     "engines.torch_feed": "",
     "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
     "errors",
+    "engines.torch_heartbeat": "",
     "engines.torch_modes": "",
     "engines.torch_operators": "",
     "engines.torch_optimizers": "engines engines.torch_graph",
     "engines.torch_step": "engines engines.torch_graph",
-    "engines.torch_workers": "engines engines.choice engines.torch_devices engines.workers errors",
+    "engines.torch_workers": "engines engines.choice engines.torch_devices engines.torch_heartbeat "
+    "engines.workers errors",
     "engines.deploy": "engines errors mxnet_import",
     "engines.max_norm": "mxnet_import",
     # What a run leaves: files, lines, pictures.
@@ -198,9 +200,9 @@ IMPORTS = {
     "starting",
     "launch": "",
     "launch.addresses": "errors",
-    "launch.main": "config.launching errors flags launch.addresses launch.plan launch.supervise "
-    "launch.torchrun",
-    "launch.torchrun": "machine",
+    "launch.main": "config config.launching errors flags launch.addresses launch.plan "
+    "launch.supervise launch.torchrun recipes",
+    "launch.torchrun": "errors launch.supervise machine",
     "processes": "config engines.choice errors launch.torchrun starting",
     "launch.member": "errors launch.addresses launch.plan machine",
     "launch.plan": "errors",
@@ -215,7 +217,7 @@ IMPORTS = {
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
     "published": "config data.manifest engines errors flags params run symbols symbols.families",
-    "doctor": "errors machine mxnet_import",
+    "doctor": "benchmarks.engines_here errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
     "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation benchmarks.gpu "
@@ -228,6 +230,7 @@ IMPORTS = {
     # Measurements may look into every room.
     "benchmarks": "*",
     "benchmarks.batch": "*",
+    "benchmarks.engines_here": "*",
     "benchmarks.gpu": "*",
     "benchmarks.advice": "",
     "benchmarks.bottleneck": "*",
@@ -242,8 +245,8 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines.deploy errors files "
-    "flags library metrics onnx_file params run scoring",
+    "export": "config data.augment data.sets engines.deploy errors files flags library metrics "
+    "onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",
 }

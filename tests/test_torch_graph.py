@@ -203,6 +203,8 @@ def test_batch_norm(fix_gamma, use_global_stats):
         S.LRN(X, nsize=5, alpha=1e-2, beta=0.75, knorm=2.0), S.L2Normalization(X),
         S.L2Normalization(X, mode="channel"), S.LayerNorm(X, name="ln"),
         S.LayerNorm(X, axis=1, name="ln"),
+        S.GroupNorm(X, S.Variable("g", shape=(4,)), S.Variable("b", shape=(4,)), num_groups=4),
+        S.broadcast_add(X, S.ones((1, 8, 1, 1))) * S.ones(SHAPE) + S.zeros(SHAPE),
         S.UpSampling(X, scale=3, sample_type="nearest", num_args=1),
         S.contrib.AdaptiveAvgPooling2D(X, output_size=1),
         S.contrib.AdaptiveAvgPooling2D(X, output_size=(3, 2)),

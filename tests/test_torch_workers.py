@@ -1,6 +1,8 @@
 """Two processes of torchrun's against one, with gloo."""
 
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -98,11 +100,31 @@ def test_torchrun_restarts_by_itself(tmp_path, trained):
     assert_close(tmp_path / "kept.npz", trained / "one.npz")
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_silent_ends_all_within_a_minute(tmp_path):
+    result = two_workers(tmp_path, "stopped")
+    took = time.time() - float((tmp_path / "stopped.txt").read_text())
+    assert result.returncode == 75
+    told = "lost another one: worker 1 of 2 has given no sign for 20 s"
+    assert f"error: worker 0 of 2 ({os.uname().nodename}) {told}" in result.stderr
+    assert "torchrun: worker 0 ended with 75, and all others with it" in result.stderr
+    assert took < 60  # 20 until it is missed, 30 that torchrun waits for it
+
+
+def test_a_mistake_is_not_tried_again(tmp_path):
+    result = two_workers(tmp_path, "refused", restarts=3)
+    assert result.returncode == 2
+    assert (tmp_path / "attempts.txt").read_text() == "x"
+    lines = set(result.stderr.splitlines())
+    assert "fit: error: --data-train x.rec: is not there" in lines
+    assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr
+
+
 def test_the_launcher_starts_torchrun(capsys):
     words = ["--engine", "torch", "-n", "4", "--dry-run", "python", "-m", "imagenet_trainer.fit"]
     assert launch(words) == 0
     assert capsys.readouterr().out.split() == [
-        "torchrun", "--standalone", "--nproc-per-node", "4", "--max-restarts", "3", "--no-python",
+        "torchrun", "--standalone", "--nproc-per-node", "4", "--max-restarts", "0", "--no-python",
         sys.executable, "-m", "imagenet_trainer.fit",
     ]  # fmt: skip
     assert launch(["--engine", "torch", "--launcher", "mpi", "-n", "2", "python"]) == 2

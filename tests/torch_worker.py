@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from imagenet_trainer.engines import (
     open_engine,
 )
 from imagenet_trainer.engines.workers import share
+from imagenet_trainer.errors import InputError, run_command
 
 RATES = (0.02, 0.02, 0.02, 0.005, 0.005, 0.005)
 
@@ -102,5 +104,30 @@ def killed_once(folder):
     workers.part()
 
 
+def stopped(folder):
+    """The second worker does nothing any more after two updates, and is there."""
+    engine, _ = opened()
+    train(engine, 0, 2)
+    if engine.rank == 1:
+        (folder / "stopped.txt").write_text(str(time.time()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+    train(engine, 2, 6)
+
+
+def refused(folder):
+    """A mistake that shows late, told as the commands tell it; the file counts the attempts."""
+
+    def body():
+        _, workers = opened()
+        if workers.rank == 0:
+            with open(folder / "attempts.txt", "a") as file:
+                file.write("x")
+        workers.sum(np.zeros(1))
+        raise InputError("--data-train x.rec: is not there")
+
+    sys.exit(run_command("fit", body))
+
+
 if __name__ == "__main__":
-    {"all": all_in_one, "killed": killed_once}[sys.argv[2]](Path(sys.argv[1]))
+    modes = {"all": all_in_one, "killed": killed_once, "stopped": stopped, "refused": refused}
+    modes[sys.argv[2]](Path(sys.argv[1]))

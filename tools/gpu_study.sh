@@ -32,8 +32,8 @@ run=$environment/bin/python
 mkdir -p "$(dirname "$output")"
 {
     date -u +%Y-%m-%d
-    git rev-parse --short HEAD
-    nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader
+    git rev-parse --short HEAD 2>/dev/null || echo "no commit: a copy of the checkout"
+    nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader || true
     "$run" -m imagenet_trainer.doctor
     "$run" -m pytest -q tests/test_torch_gpu.py
     "$run" -m imagenet_trainer.benchmark gpu

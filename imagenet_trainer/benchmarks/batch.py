@@ -93,15 +93,20 @@ def told_with_measure(session: Session, error: DeviceMemoryError) -> str:
 
 def tell_largest(settings: FitSettings) -> int:
     """`fit --find-batch`: print what fits, from the least that does to the most."""
-    start = start_of(settings)
     if choose_engine(devices_of(settings)).engine != "torch":
         raise InputError("--find-batch: measures PyTorch's memory; use it with --engine torch")
+    devices = len(settings.gpus) or settings.cpus
+    # Each trains its part in a process of its own: the first one's memory stands for all.
+    settings = replace(settings, gpus=settings.gpus[:1], cpus=1)
+    start = start_of(settings)
 
     def fits(size: int) -> bool:
         answer = attempt(start, size)
-        print(f"{size:6}  {'fits' if answer else 'is too many'}", flush=True)
+        print(f"{size * devices:6}  {'fits' if answer else 'is too many'}", flush=True)
         return answer
 
-    most = largest(fits, settings.batch_size, _step(settings))
-    print(f"--batch-size {most}: the largest that fits, to a sixteenth")
+    step = _step(settings)
+    most = largest(fits, max(step, settings.batch_size // devices), step)
+    each = f", {most} on each of {devices} devices" if devices > 1 else ""
+    print(f"--batch-size {most * devices}: the largest that fits, to a sixteenth{each}")
     return 0

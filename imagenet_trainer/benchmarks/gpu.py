@@ -283,7 +283,10 @@ def shard_speed(name: str, batch: int, scale: Scale, folder: str, rec: str) -> T
         "--dtype", scale.dtype, "--save-period", "100", "--model-prefix", prefix,
         *(["--gpus", "0"] if scale.device == "cuda" else []),
     ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        line = done.stderr.strip().rpartition("\n")[2]
+        raise InputError(f"gpu: fit on shards ended with {done.returncode}: {line}")
     with open(os.path.join(os.path.dirname(prefix), "history.csv"), newline="") as file:
         last = list(csv.DictReader(file))[-1]
     return float(last["images_per_second"]), float(last["wait_share"])

@@ -152,6 +152,18 @@ def maximum(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
     return _at_least_1d(x.amax(_axes(x, axis, exclude), keepdims))
 
 
+def _constant(names: str, value: float) -> None:
+    def filled(x: Tensor, *, shape: Tuple[int, ...], dtype: str) -> Tensor:
+        return torch.full(shape, value, dtype=getattr(torch, dtype), device=x.device)
+
+    # What it is given is only where it lies.
+    operator(names, "ctx", shape=(), dtype="float32")(filled)
+
+
+_constant("_ones", 1.0)
+_constant("_zeros", 0.0)
+
+
 # --- shapes ------------------------------------------------------------------------------------
 
 

@@ -197,6 +197,7 @@ class _Translation:
             raise InputError(
                 f"{node['name']}: operator {node['op']} is not there on PyTorch; use --engine mxnet"
             )
+        inputs = inputs or [self._data]  # a constant, which lies where the data does
         values = attributes_of(node, known.attributes, known.ignored, known.only)
         made = self._call(node, known.compute, inputs, values)
         count = values.get("num_outputs", 1)

@@ -168,6 +168,14 @@ def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, axis: int, eps: float)
     return F.layer_norm(moved, moved.shape[-1:], gamma, beta, eps).movedim(-1, axis)
 
 
+@operator("GroupNorm", "output_mean_var", num_groups=1, eps=1e-5)
+def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, num_groups: int, eps: float) -> Tensor:
+    """Normalised over each group of channels; gamma and beta (groups,), unlike PyTorch's."""
+    of_group = (1, -1, *[1] * (x.dim() - 1))
+    groups = F.group_norm(x, num_groups, None, None, eps).unflatten(1, (num_groups, -1))
+    return (groups * gamma.reshape(of_group) + beta.reshape(of_group)).flatten(1, 2)
+
+
 # --- activations -------------------------------------------------------------------------------
 
 _ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {

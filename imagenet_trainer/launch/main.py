@@ -10,7 +10,8 @@ import sys
 from types import FrameType
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from imagenet_trainer import flags
+from imagenet_trainer import flags, recipes
+from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.launch import plan
@@ -175,6 +176,7 @@ class Signals:
 
 def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
     """Run the command by all workers to its end, beginning again when a process dies."""
+    check_flags(command)
     if settings.engine == "torch":
         return launch_torch(settings, command)
     launcher = chosen_launcher(settings)
@@ -209,6 +211,13 @@ def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
             say(f"restart {restarts} of {settings.max_restarts}, from the last checkpoint")
 
 
+def check_flags(command: Sequence[str]) -> None:
+    """End here, with one line, for a mistake in the words of `fit` that every worker would tell."""
+    words = list(command)
+    if words[1:3] == ["-m", "imagenet_trainer.fit"]:
+        flags.parse(FitSettings, recipes.expanded(words[3:]), "fit", "")
+
+
 def launch_torch(settings: LaunchSettings, command: Sequence[str]) -> int:
     """The same by torchrun, which watches and restarts its workers itself."""
     from imagenet_trainer.launch import torchrun
@@ -221,7 +230,7 @@ def launch_torch(settings: LaunchSettings, command: Sequence[str]) -> int:
         )
     words = plan.command_of(command)
     if settings.dry_run:
-        print(shlex.join(torchrun.command_line(settings.num_workers, words, settings.max_restarts)))
+        print(shlex.join(torchrun.command_line(settings.num_workers, words)))
         return 0
     return torchrun.start(settings.num_workers, words, settings.max_restarts)
 
