@@ -162,7 +162,9 @@ def _opened(
     with together(workers):
         train = open_training_set(settings)
         val = open_validation_set(settings, train.classes, train.path)
-        order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+        order = Order(
+            settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+        )
         transform = TrainTransform(settings, settings.image_shape, settings.seed)
         EvalTransform(
             settings.image_shape, settings.val_resize

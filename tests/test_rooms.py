@@ -40,7 +40,7 @@ IMPORTS = {
     "pace": "",
     "summary": "",
     "data.counter": "",
-    "data.order": "errors",
+    "data.order": "data.counter errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
     "data.augment": "config data.augment_sheet data.counter errors",
@@ -56,7 +56,7 @@ IMPORTS = {
     "data.channels": "data.augment",
     "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
     "errors",
-    "data.sets": "config data.manifest data.shards errors",
+    "data.sets": "config data.manifest data.order data.shards errors",
     "data.loader": "data.augment data.mixup data.order data.shards errors machine",
     "data.mixup": "data.counter",
     "data.pictures": "data.recordio",

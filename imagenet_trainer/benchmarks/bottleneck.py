@@ -46,7 +46,9 @@ def run(settings: BottleneckSettings) -> None:
 def measure(settings: FitSettings, train: PictureSet, seconds: float) -> Measured:
     """All numbers; each thing is measured for so many seconds, all take about seven times that."""
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+    order = Order(
+        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+    )
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
 
     def loader() -> Loader:
