@@ -26,6 +26,7 @@ class Standing:
 
     entries: "List[Entry]" = field(default_factory=list)
     failed: Dict[str, str] = field(default_factory=dict)  # name: why it is left out
+    pictures: str = ""  # what all are asked about, in words
     report: str = ""  # the page
 
 
@@ -37,13 +38,14 @@ def compare(
     `words` are the flags of fit that all trainings get. Raises InputError before anything is
     trained where something does not fit, and after all when no network is left to compare.
     """
+    from imagenet_trainer.contest import apart, measuring
     from imagenet_trainer.contest.entrants import check, entrants
-    from imagenet_trainer.contest.measuring import Measurer
 
     found = entrants(settings, words)
     pictures = check(found) if settings.networks else {}
-    measurer = Measurer(settings, validation_pictures(settings, found, words), tell)
-    standing = Standing()
+    shown = validation_pictures(settings, found, words)
+    standing = Standing(pictures=shown[0])
+    fingerprint = ""
     for place, entrant in enumerate(found, start=1):
         title = f"[{place}/{len(found)}] {entrant.name}"
         try:
@@ -53,14 +55,19 @@ def compare(
             if interrupts:
                 break
             print(f"{title}: measuring", flush=True)
-            entry = measurer.entry(entrant)
+            result = apart.apart(measuring.measured, entrant, settings, shown)
+            if fingerprint not in ("", result.fingerprint):
+                raise InputError(
+                    f"{shown[0]}: was packed anew meanwhile; run the same command again"
+                )
         except InputError as error:
             standing.failed[entrant.name] = str(error)
             tell(f"{entrant.name} is left out: {error}")
         else:
-            standing.entries.append(entry)
-            print(f"{title}: {line(entry)}", flush=True)
-        standing.report = report(settings, words, standing, found[place:], measurer.shown)
+            standing.pictures, fingerprint = result.pictures, result.fingerprint
+            standing.entries.append(result.entry)
+            print(f"{title}: {line(result.entry)}", flush=True)
+        standing.report = report(settings, words, standing, found[place:])
         if interrupts:
             break
     if not standing.entries and not interrupts:
@@ -142,13 +149,12 @@ def report(
     words: Sequence[str],
     standing: Standing,
     waiting: "Sequence[Entrant]",
-    pictures: str,
 ) -> str:
     """Write it as far as the comparison has come; the page's path."""
     from imagenet_trainer.contest.page import Contest, write
 
     names = [one.name for one in standing.entries]
-    facts = [("validation pictures", pictures)]
+    facts = [("validation pictures", standing.pictures)]
     if settings.networks:
         facts.insert(0, ("training pictures", settings.data_train))
         facts.append(("flags of all trainings", shlex.join(words) or "none"))

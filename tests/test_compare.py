@@ -4,8 +4,11 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +16,11 @@ from conftest import words_of_fit
 
 from imagenet_trainer import compare, config, fit, flags, params
 from imagenet_trainer.answers import load
-from imagenet_trainer.contest import training
+from imagenet_trainer.contest import apart, training
 from imagenet_trainer.contest.entrants import check, entrants
+from imagenet_trainer.engines import DeviceMemoryError
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.interrupts import Interrupts
 from imagenet_trainer.run import Run
 
 QUICK = ["--rounds", "3", "--largest-batch", "2"]
@@ -36,9 +41,14 @@ def train_here(words, interrupts):
     return training.Ended(code, "", time.monotonic() - began, 10**8)
 
 
+def measure_here(function, *arguments):
+    return function(*arguments)
+
+
 @pytest.fixture
 def here(monkeypatch):
     monkeypatch.setattr(training, "train", train_here)
+    monkeypatch.setattr(apart, "apart", measure_here)
 
 
 def flags_by_name(words):
@@ -53,6 +63,7 @@ def done(packed, tmp_path_factory):
     file.write_text("resnet-8\nmobilenet --lr=1e9\none-stage-cnn --lr 0.001 --train-fraction 0.5\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train", train_here)
+        patch.setattr(apart, "apart", measure_here)
         result = compare(networks=file, output=folder / "out",
                          **flags_by_name([*QUICK, *common(packed)]))  # fmt: skip
     return folder / "out", file, result
@@ -90,7 +101,8 @@ def test_the_numbers_are_those_of_the_runs(done):
         assert float(row["epochs_seconds"]) == pytest.approx(sum(seconds))
         assert float(row["first_epoch_seconds"]) == seconds[0]
         assert float(row["wall_seconds"]) > sum(seconds)
-        assert row["peak_bytes"] == "100000000"
+        memory = max(float(one["memory_mb"]) for one in history)
+        assert int(row["peak_bytes"]) == round(1e6 * memory) > 10**8
         assert 0 < float(row["cpu_median_ms"]) <= float(row["cpu_99th_ms"])
         assert row["cpu_best_batch"] in ("1", "2") and float(row["cpu_images_per_second"]) > 0
 
@@ -148,7 +160,7 @@ def test_other_flags_or_pictures_are_trained_for(done, packed, tmp_path):
     assert not is_trained("--data-val", str(packed / "train.rec"))
 
 
-def test_finished_runs(done, packed, tmp_path, capsys):
+def test_finished_runs(done, packed, tmp_path, capsys, here):
     output, _, _ = done
     prefixes = ",".join(str(output / name / "model") for name in NAMES)
     words = ["--runs", prefixes, "--output", str(tmp_path), *QUICK]
@@ -200,12 +212,25 @@ def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capf
 
 
 def test_how_a_process_ended():
-    class Quiet:
-        signal = None
-
-    ended = training.train(["--no-such-flag"], Quiet())
+    with Interrupts() as interrupts:
+        ended = training.train(["--no-such-flag"], interrupts)
     assert ended.code == 2 and "--no-such-flag: no such flag" in ended.last_words
-    assert ended.seconds > 0 and 1e6 < ended.peak_bytes < 1e9
+    assert ended.seconds > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells memory there")
+def test_memory_of_a_session_is_its_own():
+    ours = np.ones(50 << 20, np.uint8)  # which a process that is started would count as its own
+    code = "import time; held = b'x' * (30 << 20); print(flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            process.stdout.readline()
+            (found,) = training.peaks_of_session(process.pid).items()
+        finally:
+            process.kill()
+    assert found[0] == process.pid and 30 << 20 < found[1] < 50 << 20 <= ours.nbytes
 
 
 def test_refused_before_anything_is_trained(packed, tmp_path, capsys):
@@ -227,3 +252,15 @@ def test_when_none_is_left(packed, tmp_path, here, capsys):
     told = capsys.readouterr().err
     assert told.count("\n") == 2 and "none of 1 networks could be compared" in told
     assert "is not finite" in (tmp_path / "compare.html").read_text()
+
+
+def test_a_function_apart():
+    assert apart.apart(divmod, 7, 3) == (2, 1)
+    with pytest.raises(InputError, match="--batch-size: 3 pictures"):
+        apart.apart(refuse)
+    with pytest.raises(InputError, match="its process crashed or was killed"):
+        apart.apart(os._exit, 1)
+
+
+def refuse():
+    raise DeviceMemoryError(3, "the device")

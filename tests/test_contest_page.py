@@ -121,3 +121,28 @@ def test_learning_curves_are_of_networks_with_several_numbers_of_pictures(entrie
 def test_more_networks_than_colours():
     many = [entry(f"net-{number}", number % 10 + 1, median=number + 1) for number in range(20)]
     assert b"</svg>" in figures.draw_fronts(many) and b"</svg>" in figures.draw_curves(many)
+
+
+def test_ticks_are_round_and_few():
+    for low, high in ((0.5, 900), (20, 60), (36, 46), (7e6, 5.5e7), (1, 1.2)):
+        found = figures.ticks(low, high)
+        assert all(low <= tick <= high for tick in found) and 1 <= len(found) <= 8
+    assert figures.ticks(1, 1000) == [1, 10, 100, 1000]
+    assert [figures.short(value) for value in (0.5, 20, 3000, 1.5e6)] == [
+        "0.5", "20", "3 k", "1.5 M",
+    ]  # fmt: skip
+
+
+def test_letters_of_plots_are_plain(entries, monkeypatch):
+    """No mathematics in the numbers of an axis, which is not typeset here."""
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    drawn = [
+        figures.draw_fronts(entries), figures.draw_curves(entries),
+        figures.draw_learning_curves(figures.learning_curves(entries)),
+    ]  # fmt: skip
+    for data in drawn:
+        text = " ".join(ElementTree.fromstring(data).itertext())
+        assert "resnet-8" in text or "net" in text
+        assert "mathdefault" not in text

@@ -209,16 +209,17 @@ IMPORTS = {
     # Comparing networks.
     "contest": "",
     "contest.entrants": "config data.sets errors flags recipes run symbols",
+    "contest.apart": "errors",
     "contest.training": "interrupts",
     "contest.judging": "intervals",
     "contest.measuring": "config contest.entrants contest.judging data.augment data.sets engines "
-    "errors files keeping latency mxnet_import numbers run scorer scoring summary",
+    "files keeping latency mxnet_import numbers run scorer scoring summary",
     "contest.figures": "contest.judging figures",
     "contest.tables": "contest.judging",
     "contest.page": "contest.figures contest.judging contest.tables files pages",
     # Command lines.
-    "compare": "config contest.entrants contest.judging contest.measuring contest.page "
-    "contest.tables contest.training errors files flags interrupts library recipes scorer",
+    "compare": "config contest.apart contest.entrants contest.judging contest.measuring "
+    "contest.page contest.tables contest.training errors files flags interrupts library recipes scorer",
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
     "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
     "observers processes recipes run schedule_view scoring session summary survival symbols "

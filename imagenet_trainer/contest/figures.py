@@ -86,15 +86,42 @@ def _draw_front(axes: "Axes", entries: Sequence[Entry], costs: List[float]) -> N
             markersize=8 if place in places else 5, label=one.name,
             markerfacecolor=style["color"] if place in places else "white",
         )  # fmt: skip
-    _scale(axes, "x", costs)
+    _scale(axes, costs)
     axes.grid(True)
 
 
-def _scale(axes: "Axes", axis: str, values: Sequence[float]) -> None:
-    """A logarithmic axis with plain numbers, where there is something positive to show."""
-    if any(value > 0 for value in values):
-        getattr(axes, f"set_{axis}scale")("log")
-        axes.margins(x=0.12)
+def _scale(axes: "Axes", values: Sequence[float]) -> None:
+    """A logarithmic x axis with plain numbers, where there is something positive to show."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    shown = [value for value in values if value > 0]  # not nan
+    if not shown:
+        return
+    axes.set_xscale("log")
+    low, high = min(shown) / 1.3, max(shown) * 1.3
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))
+
+
+def ticks(low: float, high: float) -> List[float]:
+    """Round numbers between two positive ones: a few for any range."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: List[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        found = [step * 10.0**k for k in decades for step in steps if low <= step * 10.0**k <= high]
+        if len(found) >= 3:
+            break
+    return found
+
+
+def short(value: float) -> str:
+    """A number with its thousands or millions as a letter."""
+    for letter, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:g} {letter}"
+    return f"{value:g}"
 
 
 def learning_curves(entries: Sequence[Entry]) -> List[Tuple[str, List[Entry]]]:

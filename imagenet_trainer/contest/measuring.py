@@ -3,9 +3,10 @@
 import gc
 import hashlib
 import os
+import sys
 import time
 from dataclasses import asdict
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from imagenet_trainer.contest.judging import Batch, ClassErrors, Entry, Epoch, T
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.engines import DeviceMemoryError, Devices, open_engine
-from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import sha256
 from imagenet_trainer.keeping import best_of
 from imagenet_trainer.latency import measure as measure_latency
@@ -31,12 +31,13 @@ _SHOWN = 16  # pictures that take turns while one at a time is timed
 # A batch size is timed for so long, and at least so often; doubling ends when two sizes in turn
 # were no faster, or a call takes this long.
 _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
-Tell = Callable[[str], object]
 
 
 def devices_at_hand(settings: CompareSettings) -> List[Tuple[str, Devices]]:
     """Name and description of the CPU, and of the first GPU (of --gpus, if that is given)."""
-    found = [(f"CPU ({os.environ['OMP_NUM_THREADS']} threads)", Devices(engine=_on_cpu(settings)))]
+    threads = os.environ["OMP_NUM_THREADS"]  # set when MXNet is imported
+    name = f"CPU, {threads} thread{'s' * (threads != '1')}"
+    found = [(name, Devices(engine=_on_cpu(settings)))]
     gpus = nvidia_gpus()
     if gpus or settings.gpus:
         number = (settings.gpus or (0,))[0]
@@ -49,46 +50,64 @@ def _on_cpu(settings: CompareSettings) -> str:
     return "torch" if settings.engine == "torch" else "auto"
 
 
+def tell(text: str) -> None:
+    """What the user should know beside the report."""
+    print(f"compare: {text}", file=sys.stderr, flush=True)
+
+
 def judged_epoch(run: Run) -> int:
     """The best finished epoch by its own validation, as `--epochs best`; else the newest."""
     best = best_of(run.validations())
     return run.epochs()[-1] if best is None else best
 
 
-class Measurer:
-    """Measures one network after the other, on the same pictures.
+class Measured(NamedTuple):
+    """Everything about one network, and which pictures it was asked about."""
+
+    entry: Entry
+    pictures: str  # in words
+    fingerprint: str
+
+
+def measured(entrant: Entrant, settings: CompareSettings, pictures: Tuple[str, str]) -> Measured:
+    """Measure a network, or find what was measured before.
 
     Parameters
     ----------
+    entrant
+        with a finished epoch.
     settings
         of the comparison.
     pictures
         --data-val and --data-val-idx for all.
-    tell
-        is given a line for everything that the user should know.
+
+    Raises InputError for a network that cannot be opened or asked.
 
     """
+    return _Measurer(settings, pictures).measured(entrant)
 
-    def __init__(self, settings: CompareSettings, pictures: Tuple[str, str], tell: Tell) -> None:
-        self._settings, self._pictures, self._tell = settings, pictures, tell
+
+class _Measurer:
+    """What all measures share."""
+
+    def __init__(self, settings: CompareSettings, pictures: Tuple[str, str]) -> None:
+        self._settings, self._pictures = settings, pictures
         self._devices = devices_at_hand(settings)
-        self._fingerprint = ""
-        self.shown = pictures[0]  # what all were asked about
 
-    def entry(self, entrant: Entrant) -> Entry:
-        """Everything about one network; InputError for one that cannot be opened or asked."""
+    def measured(self, entrant: Entrant) -> Measured:
+        """Everything about one network."""
         run = entrant.run
         epoch = judged_epoch(run)
         kept = kept_of(entrant)
         scored, pictures, how = self._score(run, epoch)
         key = self._key(run, epoch, how)
-        measured = kept.get("measured", {})
-        if measured.get("key") != key:
-            measured = {"key": key, **self._measure(run, epoch, pictures)}
-            keep(entrant, {**kept, "measured": measured})
+        known = kept.get("measured", {})
+        if known.get("key") != key:
+            known = {"key": key, **self._measure(run, epoch, pictures)}
+            keep(entrant, {**kept, "measured": known})
         numbers, training = scored.numbers, kept.get("training", {})
         before = run.read_json(run.config_path)
-        return Entry(
+        entry = Entry(
             name=entrant.name,
             series=entrant.series,
             flags=entrant.own_flags,
@@ -100,15 +119,17 @@ class Measurer:
             rank1_interval=tuple(numbers["intervals"]["rank1"]),
             rank5=numbers["rank5"],
             loss=numbers["loss"],
-            parameters=measured["parameters"],
-            multiply_adds=measured["multiply_adds"],
+            parameters=known["parameters"],
+            multiply_adds=known["multiply_adds"],
             file_bytes=run.params_path(epoch).stat().st_size,
-            timings=tuple(_timing(one) for one in measured["timings"]),
+            timings=tuple(_timing(one) for one in known["timings"]),
             classes=class_errors(scored),
             right=scored.answers.rank < 1,
             wall_seconds=training.get("seconds"),
-            peak_bytes=training.get("peak_bytes") or _peak_of_history(run),
+            peak_bytes=max(training.get("peak_bytes", 0), _peak_of_history(run)) or None,
         )
+        words = f"{self._pictures[0]}: {len(pictures):,} of {len(pictures.classes)} classes"
+        return Measured(entry, words, pictures.fingerprint)
 
     def _score(self, run: Run, epoch: int) -> Tuple[Scored, PictureSet, Preprocessing]:
         """The answers to all pictures, as `evaluate` gives and keeps them."""
@@ -119,13 +140,8 @@ class Measurer:
             data_val=path, data_val_idx=index, batch_size=min(64, settings.batch_size),
             data_nthreads=settings.data_nthreads,
         )  # fmt: skip
-        scorer = Scorer(asked, run, (epoch,), self._tell)
+        scorer = Scorer(asked, run, (epoch,), tell)
         (scored,) = scorer.scored()
-        fingerprint = scorer.pictures.fingerprint
-        if self._fingerprint not in ("", fingerprint):
-            raise InputError(f"{path}: was packed anew while it was compared; run it again")
-        self._fingerprint = fingerprint
-        self.shown = f"{path}: {len(scorer.pictures):,} of {len(scorer.pictures.classes)} classes"
         return scored, scorer.pictures, scorer.shown.preprocessing
 
     def _key(self, run: Run, epoch: int, how: Preprocessing) -> str:
@@ -235,10 +251,10 @@ def epoch_of(row: Mapping[str, str]) -> Epoch:
     return Epoch(int(row["epoch"]), *map(number, names))
 
 
-def _peak_of_history(run: Run) -> Optional[int]:
-    """The most memory in history.csv's column; None for a run that does not say."""
-    known = [float(row["memory_mb"]) for row in run.read_history() if row.get("memory_mb")]
-    return round(max(known) * 1e6) if known else None
+def _peak_of_history(run: Run) -> int:
+    """The most memory in history.csv's column, in bytes; 0 for a run that does not say."""
+    known = (float(row.get("memory_mb") or 0) for row in run.read_history())
+    return round(max(known, default=0) * 1e6)
 
 
 def _timing(values: Mapping[str, Any]) -> Timing:

@@ -83,7 +83,7 @@ _TOLD = {
     ),
     "Size": (
         "Learned parameters; multiply-adds of convolutions and dense layers, forward. Memory is "
-        "the most that the training's process held."
+        "the most that the training's processes held, on the CPU's side."
     ),
     "Training": (
         "Seconds of updates; the first epoch also prepares the network. Over-fitting begins after "
