@@ -168,8 +168,14 @@ def test_finished_runs(done, packed, tmp_path, capsys, here):
     assert ": training" not in capsys.readouterr().out
     for one, other in zip(rows_of(tmp_path), rows_of(output)):
         assert {**one, "flags": ""} == {**other, "flags": ""}
-    words[1] = str(output / "resnet-8" / "model")
+    words[1], kept = str(output / "resnet-8" / "model"), output / "resnet-8" / "compare.json"
+    before = json.loads(kept.read_text())
     assert compare.main([*words, "--data-val", str(packed / "train.rec")]) == 0
+    assert json.loads(kept.read_text()) == before
+    assert compare.main([*words, "--data-val", str(packed / "train.rec"), "--measure-again"]) == 0
+    after = json.loads(kept.read_text())
+    assert after["training"] == before["training"]
+    assert after["measured"]["timings"] != before["measured"]["timings"]
     assert "60 of 3 classes" in (tmp_path / "compare.md").read_text()
 
 

@@ -219,7 +219,8 @@ IMPORTS = {
     "contest.page": "contest.figures contest.judging contest.tables files pages",
     # Command lines.
     "compare": "config contest.apart contest.entrants contest.judging contest.measuring "
-    "contest.page contest.tables contest.training errors files flags interrupts library recipes scorer",
+    "contest.page contest.tables contest.training errors files flags interrupts library recipes "
+    "scorer",
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
     "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
     "observers processes recipes run schedule_view scoring session summary survival symbols "

@@ -47,6 +47,9 @@ class ContestSettings:
     largest_batch: int = option(
         64, "pictures a second are measured at batches of 1, 2, 4 and so on up to this", integer(1)
     )
+    measure_again: bool = option(
+        False, "time all networks anew, such as when the machine was busy; trains nothing anew"
+    )
 
 
 @dataclass(frozen=True)

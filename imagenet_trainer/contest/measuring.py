@@ -102,7 +102,7 @@ class _Measurer:
         scored, pictures, how = self._score(run, epoch)
         key = self._key(run, epoch, how)
         known = kept.get("measured", {})
-        if known.get("key") != key:
+        if known.get("key") != key or self._settings.measure_again:
             known = {"key": key, **self._measure(run, epoch, pictures)}
             keep(entrant, {**kept, "measured": known})
         numbers, training = scored.numbers, kept.get("training", {})
