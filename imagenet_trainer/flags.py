@@ -346,6 +346,35 @@ def settings_of(
     leaves a flag away, and `expanded` is what the command makes of its words first. Raises
     InputError for what a command line would refuse.
     """
+    words, last = _words_of(settings, values)
+    parser = parser_of(settings, settings.__name__, "", _RaisingParser)
+    words = list(expanded(words))
+    return _read(parser, settings, [*words, "--", *map(str, last)] if last else words)
+
+
+def words_of(settings: Type[Any], values: Mapping[str, Any]) -> List[str]:
+    """The flags that say these values, by the names of the fields; None leaves one away."""
+    return _words_of(settings, values)[0]
+
+
+def read(settings: Type[S], words: Sequence[str]) -> S:
+    """Read a command line as `parse` does; InputError for a mistake."""
+    return _read(parser_of(settings, settings.__name__, "", _RaisingParser), settings, words)
+
+
+def others(settings: Type[Any], words: Sequence[str]) -> List[str]:
+    """The words of a command line that are no flags, or values of flags, of a settings class."""
+    parser = parser_of(settings, settings.__name__, "", _RaisingParser)
+    return parser.parse_known_args(list(words))[1]
+
+
+def is_given(name: str, words: Sequence[str]) -> bool:
+    """Whether a command line has the flag of a field."""
+    return any(word.split("=")[0] == flag_of(name) for word in words)
+
+
+def _words_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[str], List[Any]]:
+    """Flags, and what stands behind them without one."""
     words: List[str] = []
     last: List[Any] = []
     known = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
@@ -359,9 +388,7 @@ def settings_of(
             words += [flag_of(name)] * bool(value)
         else:
             words.append(f"{flag_of(name)}={_text(value)}")
-    parser = parser_of(settings, settings.__name__, "", _RaisingParser)
-    words = list(expanded(words))
-    return _read(parser, settings, [*words, "--", *map(str, last)] if last else words)
+    return words, last
 
 
 def _text(value: Any) -> str:

@@ -77,7 +77,9 @@ def find(settings: FitSettings) -> int:
 
 def measure(settings: FitSettings, engine: Engine, train: PictureSet) -> List[Point]:
     """Train at rising rates on the run's own batches, until the loss explodes or the end."""
-    order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+    order = Order(
+        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+    )
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None

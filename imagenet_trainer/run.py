@@ -165,6 +165,11 @@ class Run:
         """A row a class: recall, precision, top-5 recall, with intervals."""
         return self.folder / f"classes-{epoch:04d}{name and '-' + name}.csv"
 
+    @property
+    def measured_path(self) -> Path:
+        """What `compare` measured: training's seconds and memory, speed of answers."""
+        return self.folder / "compare.json"
+
     def rates_path(self, name: str) -> Path:
         """schedule.png of `fit --show-schedule`; lr-range.png, lr-range.csv of `--find-lr`."""
         return self.folder / name

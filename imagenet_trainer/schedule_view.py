@@ -3,7 +3,7 @@
 from typing import List, NamedTuple, Sequence
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.order import updates_before
+from imagenet_trainer.data.order import share_of, updates_before
 from imagenet_trainer.data.sets import open_training_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import atomic_write, make_folder
@@ -78,7 +78,7 @@ def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[
 
 def _images(settings: FitSettings) -> int:
     if settings.num_examples is not None:
-        return settings.num_examples
+        return share_of(settings.train_fraction, settings.num_examples)
     try:
         train = open_training_set(settings)
     except InputError as error:

@@ -136,7 +136,9 @@ def _opened(start: Start) -> Session:
     with together(workers):
         train = open_training_set(settings)
         val = open_validation_set(settings, train.classes, train.path)
-        order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+        order = Order(
+            settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+        )
         transform = TrainTransform(settings, settings.image_shape, settings.seed)
         # These two refuse what cannot be, before anything is trained.
         EvalTransform(settings.image_shape, settings.val_resize)

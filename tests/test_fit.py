@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import re
 import signal
@@ -197,6 +198,24 @@ def test_a_shuffle_window_resumes_inside_an_epoch(words, straight, tmp_path):
     assert_same(parameters(tmp_path / "b" / "model", 2), windowed)
     whole = parameters(straight, 2)
     assert any((value != whole[name]).any() for name, value in windowed.items())
+
+
+def test_a_share_of_the_pictures_resumes_inside_an_epoch(words, tmp_path, capsys):
+    words = [*words, "--train-fraction", "0.4"]
+    assert train(words, "--model-prefix", tmp_path / "a" / "model") == 0
+    told = capsys.readouterr().err
+    assert "24 training pictures" in told and "Epoch[0] Batch [2-3]" in told
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert config["data"]["train_images"] == 24
+    process = begin(words, "--model-prefix", tmp_path / "b" / "model", "--checkpoint-minutes", 1e-9)
+    wait_for(process, "Epoch.1. Batch .0-")
+    process.kill()
+    process.wait()
+    assert train(words, "--model-prefix", tmp_path / "b" / "model") == 0
+    assert_same(parameters(tmp_path / "b" / "model", 2), parameters(tmp_path / "a" / "model", 2))
+    words[-1] = "1"
+    told = refusal(capsys, words, "--model-prefix", tmp_path / "b" / "model")
+    assert "--train-fraction 1.0: " in told and "was begun with 0.4" in told
 
 
 def test_more_epochs_continue_a_finished_run(words, straight, tmp_path):

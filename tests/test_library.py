@@ -4,11 +4,11 @@ import importlib
 
 import pytest
 
-from imagenet_trainer import evaluate, export, fit, predict
+from imagenet_trainer import compare, evaluate, export, fit, predict
 from imagenet_trainer.errors import InputError
 
 
-@pytest.mark.parametrize("command", [evaluate, export, fit, predict])
+@pytest.mark.parametrize("command", [compare, evaluate, export, fit, predict])
 def test_a_command_is_a_function_and_stays_one_however_it_is_imported(command):
     assert callable(command)
     again = importlib.import_module(command.__name__)

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_trainer.data.order import BLOCKS_IN_WINDOW, Order, permutation, updates_before
+from imagenet_trainer.data.order import (
+    BLOCKS_IN_WINDOW,
+    Order,
+    chosen,
+    permutation,
+    share_of,
+    updates_before,
+)
 from imagenet_trainer.errors import InputError
 
 
@@ -192,3 +199,34 @@ def test_a_batch_larger_than_the_set_is_refused():
 def test_an_uneven_share_is_refused():
     with pytest.raises(InputError, match=r"--batch-size 10: .* 3 workers; take a multiple of 3"):
         Order(0, 10, 10).batch(0, 0, 3)
+
+
+@given(st.integers(1, 300), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 2**63 - 1))
+def test_a_smaller_share_is_part_of_a_larger_one(images, one, other, seed):
+    small, large = sorted((one, other))
+    parts = [chosen(seed, share, images) for share in (small, large)]
+    sets = [np.arange(images) if part is None else part for part in parts]
+    assert [len(part) for part in sets] == [share_of(small, images), share_of(large, images)]
+    assert all((np.diff(part) > 0).all() for part in sets)
+    assert set(sets[0]) <= set(sets[1]) <= set(range(images))
+
+
+def test_shares_of_a_set():
+    assert chosen(0, 1.0, 50) is None
+    assert share_of(0.001, 50) == 1
+    # They decide what a learning curve is made of; they may never change.
+    assert chosen(0, 0.2, 30).tolist() == [3, 8, 11, 13, 15, 19]
+    # Each picture is as likely as any other: 1,000 of 10,000 in each tenth, deviation 30.
+    tenths = np.bincount(chosen(7, 0.1, 100_000) // 10_000, minlength=10)
+    assert (abs(tenths - 1000) < 150).all()
+    assert (chosen(1, 0.1, 1000) != chosen(2, 0.1, 1000)).any()
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_an_order_of_some_pictures(window):
+    some = np.array([3, 4, 9, 20, 21, 22, 40, 41, 60])
+    plain, among = Order(5, 9, 4, window), Order(5, 9, 4, window, some)
+    for update in range(6):
+        (places, epochs), (pictures, same) = plain.batch(update), among.batch(update)
+        assert np.array_equal(pictures, some[places]) and np.array_equal(epochs, same)
+    assert np.array_equal(next(among.reads(0, 2, 1)), np.sort(some[next(plain.reads(0, 2, 1))]))

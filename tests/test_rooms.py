@@ -15,7 +15,9 @@ IMPORTS = {
     "": "",
     "errors": "",
     "flags": "errors",
-    "config": "config.data config.measuring config.optimisation config.scoring config.training",
+    "config": "config.comparing config.data config.measuring config.optimisation config.scoring "
+    "config.training",
+    "config.comparing": "config.training flags",
     "config.data": "flags",
     "config.launching": "flags",
     "config.measuring": "config.training flags",
@@ -40,7 +42,7 @@ IMPORTS = {
     "pace": "",
     "summary": "",
     "data.counter": "",
-    "data.order": "errors",
+    "data.order": "data.counter errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
     "data.augment": "config data.augment_sheet data.counter errors",
@@ -56,7 +58,7 @@ IMPORTS = {
     "data.channels": "data.augment",
     "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
     "errors",
-    "data.sets": "config data.manifest data.shards errors",
+    "data.sets": "config data.manifest data.order data.shards errors",
     "data.loader": "data.augment data.mixup data.order data.shards errors machine",
     "data.mixup": "data.counter",
     "data.pictures": "data.recordio",
@@ -208,7 +210,21 @@ IMPORTS = {
     "launch.plan": "errors",
     "launch.serving": "cuda_wheels engines.async_updates errors mxnet_import",
     "launch.supervise": "launch.plan",
+    # Comparing networks.
+    "contest": "",
+    "contest.entrants": "config data.sets errors flags recipes run symbols",
+    "contest.apart": "errors",
+    "contest.training": "interrupts",
+    "contest.judging": "intervals",
+    "contest.measuring": "config contest.entrants contest.judging data.augment data.sets engines "
+    "files keeping latency mxnet_import numbers run scorer scoring summary",
+    "contest.figures": "contest.judging figures",
+    "contest.tables": "contest.judging",
+    "contest.page": "contest.figures contest.judging contest.tables files pages",
     # Command lines.
+    "compare": "config contest.apart contest.entrants contest.judging contest.measuring "
+    "contest.page contest.tables contest.training errors files flags interrupts library recipes "
+    "scorer",
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
     "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
     "observers processes recipes run schedule_view scoring session starting summary survival "
@@ -270,6 +286,8 @@ NEVER_KNOWS = {
     "confusion": "run metrics data engines mxnet_import",
     "taxonomy": "files config data run metrics answers",
     "report": "config data engines run scorer mxnet_import",
+    "contest.judging": "files config data engines run mxnet_import",
+    "contest.page": "config data engines run scorer mxnet_import",
     "files": "config data run",
 }
 
@@ -282,8 +300,8 @@ LIBRARIES = {
     "data.mixup data.parallel data.pictures data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
-    "matplotlib": "confusion_figure curves explore_figures figures rate_figures report_figures "
-    "report_matrix",
+    "matplotlib": "confusion_figure contest.figures curves explore_figures figures rate_figures "
+    "report_figures report_matrix",
     "PIL": "confusion confusion_figure data.augment_sheet data.headers data.pictures demo_pictures "
     "explore_page survey",
     "onnx": "onnx_file",
@@ -293,7 +311,8 @@ LIBRARIES = {
     "engines.torch_optimizers engines.torch_step engines.torch_workers launch.torchrun",
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
-    "subprocess": "launch.main launch.member launch.supervise mxnet_import video when_done",
+    "subprocess": "contest.training launch.main launch.member launch.supervise mxnet_import video "
+    "when_done",
     "pynvml": "",
     "tensorboardX": "tensorboard",
 }

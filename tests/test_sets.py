@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import write_pictures
 
-from imagenet_trainer.config import TrainingDataSettings
+from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data import im2rec
 from imagenet_trainer.data.recordio import RecordWriter, pack_header
 from imagenet_trainer.data.sets import (
@@ -20,7 +20,7 @@ from imagenet_trainer.errors import InputError
 def refused(*words, **flags):
     """The message, one line, of `open_training_set` or, given words, of `open_set`."""
     with pytest.raises(InputError) as caught:
-        open_set(*words) if words else open_training_set(TrainingDataSettings(**flags))
+        open_set(*words) if words else open_training_set(FitSettings(**flags))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -45,17 +45,15 @@ def copy(packed, tmp_path):
 
 
 def test_a_packed_set(packed):
-    pictures = open_training_set(TrainingDataSettings(data_train=str(packed / "train.rec")))
+    pictures = open_training_set(FitSettings(data_train=str(packed / "train.rec")))
     assert len(pictures) == 60 and pictures.has_manifest
     assert pictures.classes == (("circle", "circle"), ("cross", "cross"), ("square", "square"))
-    val = TrainingDataSettings(data_val=str(packed / "val.rec"))
+    val = FitSettings(data_val=str(packed / "val.rec"))
     assert len(open_validation_set(val, pictures.classes, pictures.path)) == 15
 
 
 def test_flags_that_agree(packed):
-    right = TrainingDataSettings(
-        data_train=str(packed / "train.rec"), num_classes=3, num_examples=60
-    )
+    right = FitSettings(data_train=str(packed / "train.rec"), num_classes=3, num_examples=60)
     assert len(open_training_set(right)) == 60
 
 
@@ -97,14 +95,14 @@ def test_a_shard_of_mxnets_with_another_number_of_classes(tmp_path):
 
 def test_a_shard_of_mxnets_validates_any_classes(packed, tmp_path):
     train = open_set("--data-train", str(packed / "train.rec"), "", None)
-    settings = TrainingDataSettings(data_val=write_shard(tmp_path / "val.rec", 6))
+    settings = FitSettings(data_val=write_shard(tmp_path / "val.rec", 6))
     val = open_validation_set(settings, train.classes, train.path)
     assert len(val.classes) == 3 and not val.has_manifest
 
 
 def test_a_set_validates_what_was_trained_on_a_shard_of_mxnets(packed, tmp_path):
     train = open_set("--data-train", write_shard(tmp_path / "train.rec", 6), "", 3)
-    settings = TrainingDataSettings(data_val=str(packed / "val.rec"))
+    settings = FitSettings(data_val=str(packed / "val.rec"))
     assert len(open_validation_set(settings, train.classes, train.path)) == 15
 
 
@@ -123,13 +121,13 @@ def pack(folder, classes, name):
 
 def test_validation_with_other_classes(packed, tmp_path):
     train = open_set("--data-train", str(packed / "train.rec"), "", None)
-    settings = TrainingDataSettings(data_val=pack(tmp_path, ("circle", "disc", "square"), "val"))
+    settings = FitSettings(data_val=pack(tmp_path, ("circle", "disc", "square"), "val"))
     with pytest.raises(InputError, match=r"val.rec: class 1 is disc where .*train.rec has cross"):
         open_validation_set(settings, train.classes, train.path)
 
 
 def test_validation_with_another_number_of_classes(packed, tmp_path):
-    settings = TrainingDataSettings(data_val=str(packed / "val.rec"))
+    settings = FitSettings(data_val=str(packed / "val.rec"))
     four = tuple((name, name) for name in "abcd")
     with pytest.raises(InputError, match=r"val.rec: has 3 classes, not 4; .*pack the same classes"):
         open_validation_set(settings, four, "train.rec")
@@ -244,3 +242,16 @@ def test_pictures_come_as_they_were_packed(packed):
     pictures = open_set("--data-val", str(packed / "val.rec"), "", None)
     labels = [pictures.shards.record(i).label for i in range(len(pictures))]
     assert np.bincount(np.array(labels, int)).tolist() == [5, 5, 5]
+
+
+def test_a_share_of_the_training_pictures(packed):
+    path = str(packed / "train.rec")
+    tenth, third = (
+        open_training_set(FitSettings(data_train=path, num_examples=60, train_fraction=share))
+        for share in (0.1, 0.3)
+    )
+    assert len(tenth) == 6 and len(third) == 18 and len(third.shards) == 60
+    assert set(tenth.chosen.tolist()) < set(third.chosen.tolist()) < set(range(60))
+    other = open_training_set(FitSettings(data_train=path, seed=1, train_fraction=0.3))
+    assert other.chosen.tolist() != third.chosen.tolist()
+    assert open_training_set(FitSettings(data_train=path)).chosen is None

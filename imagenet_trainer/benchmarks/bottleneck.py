@@ -50,7 +50,9 @@ def measure(start: Start, train: PictureSet, seconds: float) -> Measured:
     """All numbers; each thing is measured for so many seconds, all take about seven times that."""
     settings = start.settings
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+    order = Order(
+        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+    )
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
 

@@ -66,7 +66,9 @@ def read_only(settings: FitSettings) -> int:
     """`fit --test-io 1`: read and augment without training; leaves no files."""
     settings = start_of(settings).settings
     train = open_training_set(settings)
-    order = Order(settings.seed, len(train), settings.batch_size, settings.shuffle_window)
+    order = Order(
+        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+    )
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads, _ = loader_threads(settings.data_nthreads, bool(settings.gpus))
     updates = INTERVALS * settings.disp_batches

@@ -3,6 +3,7 @@
 Groups of flags are classes; a command inherits the groups that it takes. `flags` reads them.
 """
 
+from imagenet_trainer.config.comparing import CompareSettings, ContestSettings
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
@@ -27,6 +28,8 @@ __all__ = [
     "AugmentSettings",
     "BenchmarkSettings",
     "BottleneckSettings",
+    "CompareSettings",
+    "ContestSettings",
     "DataSettings",
     "DeviceSettings",
     "EvaluateSettings",

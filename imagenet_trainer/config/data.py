@@ -75,6 +75,12 @@ class TrainingDataSettings(DataSettings):
         "stretches one window ahead and must fit twice into memory; 0: mix the whole set",
         integer(0),
     )
+    train_fraction: float = option(
+        1.0,
+        "train on so large a share of the training pictures, drawn by --seed; those of a smaller "
+        "share are among those of a larger one",
+        number(0, 1, above=True),
+    )
     num_classes: Optional[int] = option(
         None,
         "checked against the shard's manifest; 1000 where there is none",
@@ -83,7 +89,7 @@ class TrainingDataSettings(DataSettings):
     )
     num_examples: Optional[int] = option(
         None,
-        "training pictures; checked against the shard's index",
+        "training pictures of the shard, before --train-fraction; checked against its index",
         integer(1),
         free=True,
     )

@@ -7,21 +7,40 @@ every picture exactly once, and a tail shorter than B opens the first batch of t
 A permutation mixes the whole set, or (for slow disks) only windows of it: see `permutation`.
 """
 
-from typing import Dict, Iterator, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
+from imagenet_trainer.data import counter
 from imagenet_trainer.errors import InputError
 
 # A window's pictures come from this many places of the shards: enough that neighbours in a shard
 # (of one class, where it was packed unshuffled) are a small part of it, few enough that each
 # place is one long read.
 BLOCKS_IN_WINDOW = 64
+_CHOICE = 1 << 31  # draws of `chosen` begin at this block; augmentation's and mixup's lie below
 
 
 def updates_before(epoch: int, images: int, batch: int) -> int:
     """How many updates end by the start of an epoch: epoch e is [before(e), before(e + 1))."""
     return epoch * images // batch
+
+
+def share_of(fraction: float, images: int) -> int:
+    """How many pictures a share in (0, 1] of a set is: at least one."""
+    return max(1, round(fraction * images))
+
+
+def chosen(seed: int, fraction: float, images: int) -> Optional[np.ndarray]:
+    """The pictures of a share of the set, ascending: int64 (share_of(fraction, images),).
+
+    Each picture has a draw of its own, and those with the lowest are taken; so 10 % of a set are
+    among its 30 %, whatever their order. None for the whole set.
+    """
+    if fraction == 1:
+        return None
+    draws = counter.uniform(seed, np.zeros(1, np.int64), np.arange(images), 1, _CHOICE)[:, 0]
+    return np.sort(np.argsort(draws, kind="stable")[: share_of(fraction, images)])
 
 
 def permutation(seed: int, epoch: int, images: int, window: int = 0) -> np.ndarray:
@@ -75,10 +94,19 @@ class Order:
         of the run, the set, and all workers together.
     window
         pictures that are mixed with each other, 0 for the whole set; see `permutation`.
+    among
+        int64 (images,), ascending: these pictures of the shards instead of the first ones.
 
     """
 
-    def __init__(self, seed: int, images: int, batch: int, window: int = 0):
+    def __init__(
+        self,
+        seed: int,
+        images: int,
+        batch: int,
+        window: int = 0,
+        among: Optional[np.ndarray] = None,
+    ):
         if batch > images:
             raise InputError(
                 f"--batch-size {batch}: the set has only {images} pictures; "
@@ -88,6 +116,7 @@ class Order:
         self.images = images
         self.batch_size = batch
         self.window = window if window < images else 0
+        self._among = among
         self._permutations: Dict[int, np.ndarray] = {}
 
     def share(self, world: int) -> int:
@@ -161,5 +190,6 @@ class Order:
             # so small that a permutation costs nothing; and training goes forward.
             while len(self._permutations) > 2:
                 del self._permutations[min(self._permutations)]
-            self._permutations[epoch] = permutation(self.seed, epoch, self.images, self.window)
+            order = permutation(self.seed, epoch, self.images, self.window)
+            self._permutations[epoch] = order if self._among is None else self._among[order]
         return self._permutations[epoch]

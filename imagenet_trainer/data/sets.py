@@ -1,13 +1,14 @@
 """Opening packed pictures: shards, their manifest, and whether flags and sets agree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.config import DataSettings, TrainingDataSettings
+from imagenet_trainer.config import DataSettings, FitSettings
 from imagenet_trainer.data.manifest import known_synsets, manifest_path, read_manifest
+from imagenet_trainer.data.order import chosen
 from imagenet_trainer.data.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 
@@ -17,20 +18,21 @@ Classes = Tuple[Tuple[str, str], ...]  # (id, name) in the order of the labels
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Packed pictures with their classes; `fingerprint` changes when the pictures do."""
+    """Packed pictures with their classes; `fingerprint` changes when the packed pictures do."""
 
     path: str
     shards: Shards
     classes: Classes
     fingerprint: str
     has_manifest: bool
+    chosen: Optional[np.ndarray] = None  # int64 (n,), ascending: only these of the shards' pictures
 
     def __len__(self) -> int:
-        return len(self.shards)
+        return len(self.shards) if self.chosen is None else len(self.chosen)
 
 
-def open_training_set(settings: TrainingDataSettings) -> PictureSet:
-    """The training pictures; InputError where a flag disagrees with what is packed."""
+def open_training_set(settings: FitSettings) -> PictureSet:
+    """The training pictures, or a share; InputError where a flag disagrees with what is packed."""
     pictures = open_set(
         "--data-train", settings.data_train, settings.data_train_idx, settings.num_classes
     )
@@ -39,10 +41,11 @@ def open_training_set(settings: TrainingDataSettings) -> PictureSet:
             f"--num-examples {settings.num_examples}: {pictures.path} holds {len(pictures)} "
             "pictures; leave the flag away"
         )
-    return pictures
+    some = chosen(settings.seed, settings.train_fraction, len(pictures))
+    return replace(pictures, chosen=some)
 
 
-def classes_without_data(settings: TrainingDataSettings) -> int:
+def classes_without_data(settings: FitSettings) -> int:
     """How many classes a training would have: --num-classes, or the shard's if it is there."""
     if settings.num_classes:
         return settings.num_classes

@@ -1,0 +1,229 @@
+"""Compare networks: python -m imagenet_trainer.compare --networks resnet-18,mobilenet,densenet121
+
+Trains each on the same pictures with the same flags, or takes finished runs; measures what each
+costs and what it gets wrong; leaves one report to decide from. Run again, the same command
+continues where it was.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from imagenet_trainer import config, flags, recipes
+from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.library import callable_module
+
+if TYPE_CHECKING:
+    from imagenet_trainer.contest.entrants import Entrant
+    from imagenet_trainer.contest.judging import Entry
+    from imagenet_trainer.interrupts import Interrupts
+
+
+@dataclass
+class Standing:
+    """How far a comparison has come."""
+
+    entries: "List[Entry]" = field(default_factory=list)
+    failed: Dict[str, str] = field(default_factory=dict)  # name: why it is left out
+    pictures: str = ""  # what all are asked about, in words
+    report: str = ""  # the page
+
+
+def compare(
+    settings: config.CompareSettings, words: Sequence[str], interrupts: "Interrupts"
+) -> Standing:
+    """Train, measure and report until all is done or a signal comes.
+
+    `words` are the flags of fit that all trainings get. Raises InputError before anything is
+    trained where something does not fit, and after all when no network is left to compare.
+    """
+    from imagenet_trainer.contest import apart, measuring
+    from imagenet_trainer.contest.entrants import check, entrants
+
+    found = entrants(settings, words)
+    pictures = check(found) if settings.networks else {}
+    shown = validation_pictures(settings, found, words)
+    standing = Standing(pictures=shown[0])
+    fingerprint = ""
+    for place, entrant in enumerate(found, start=1):
+        title = f"[{place}/{len(found)}] {entrant.name}"
+        try:
+            if entrant.words and not is_trained(entrant, pictures):
+                print(f"{title}: training", flush=True)
+                train(entrant, interrupts)
+            if interrupts:
+                break
+            print(f"{title}: measuring", flush=True)
+            result = apart.apart(measuring.measured, entrant, settings, shown)
+            if fingerprint not in ("", result.fingerprint):
+                raise InputError(
+                    f"{shown[0]}: was packed anew meanwhile; run the same command again"
+                )
+        except InputError as error:
+            standing.failed[entrant.name] = str(error)
+            tell(f"{entrant.name} is left out: {error}")
+        else:
+            standing.pictures, fingerprint = result.pictures, result.fingerprint
+            standing.entries.append(result.entry)
+            print(f"{title}: {line(result.entry)}", flush=True)
+        standing.report = report(settings, words, standing, found[place:])
+        if interrupts:
+            break
+    if not standing.entries and not interrupts:
+        raise InputError(
+            f"none of {len(found)} networks could be compared; the lines above say why"
+        )
+    return standing
+
+
+# --- one network -------------------------------------------------------------------------------
+
+
+def is_trained(entrant: "Entrant", pictures: Mapping[str, str]) -> bool:
+    """Whether these very settings and pictures have been trained to the last epoch, so that fit
+    need not be asked.
+    """
+    from imagenet_trainer.contest.measuring import kept_of
+
+    assert entrant.settings is not None
+    run = entrant.run
+    data = run.read_json(run.config_path).get("data", {})
+    return (
+        kept_of(entrant).get("training", {}).get("settings") == entrant.settings_as_json()
+        and {name: data.get(name) for name in pictures} == pictures
+        and run.epochs()[-1:] == [entrant.settings.num_epochs]
+        and run.own_checkpoints()[:1] == [entrant.settings.num_epochs]
+    )
+
+
+def train(entrant: "Entrant", interrupts: "Interrupts") -> None:
+    """Train it, or go on; note what that took. InputError with its own words if it failed."""
+    from imagenet_trainer.contest.measuring import keep, kept_of
+    from imagenet_trainer.contest.training import train as run_fit
+    from imagenet_trainer.files import make_folder
+
+    make_folder(entrant.run.folder)
+    ended = run_fit(entrant.words, interrupts)
+    kept = kept_of(entrant)
+    before = kept.get("training", {})
+    training = {
+        "settings": entrant.settings_as_json(),
+        "seconds": before.get("seconds", 0.0) + ended.seconds,
+        "peak_bytes": max(before.get("peak_bytes", 0), ended.peak_bytes),
+    }
+    keep(entrant, {**kept, "training": training})
+    if ended.code and not interrupts:
+        words = ended.last_words.rpartition("fit: error: ")[2]
+        raise InputError(words or f"its training ended with {ended.code}")
+
+
+def validation_pictures(
+    settings: config.CompareSettings, found: "Sequence[Entrant]", words: Sequence[str]
+) -> Tuple[str, str]:
+    """--data-val and --data-val-idx that all are asked about: the flag's, or the first run's."""
+    from imagenet_trainer.scorer import own_pictures
+
+    first = found[0]
+    if first.settings is not None:
+        return first.settings.data_val, first.settings.data_val_idx
+    if flags.is_given("data_val", words):
+        return settings.data_val, settings.data_val_idx
+    return own_pictures(first.run)
+
+
+def line(entry: "Entry") -> str:
+    """What is printed of a network."""
+    timing = entry.timings[0]
+    return (
+        f"rank-1 {100 * entry.rank1:.1f} % after epoch {entry.judged}, {timing.median:.2f} ms a "
+        f"picture, {entry.parameters:,} parameters"
+    )
+
+
+# --- the report --------------------------------------------------------------------------------
+
+
+def report(
+    settings: config.CompareSettings,
+    words: Sequence[str],
+    standing: Standing,
+    waiting: "Sequence[Entrant]",
+) -> str:
+    """Write it as far as the comparison has come; the page's path."""
+    from imagenet_trainer.contest.page import Contest, write
+
+    names = [one.name for one in standing.entries]
+    facts = [("validation pictures", standing.pictures)]
+    if settings.networks:
+        facts.insert(0, ("training pictures", settings.data_train))
+        facts.append(("flags of all trainings", shlex.join(words) or "none"))
+    own = [f"{one.name}: {one.flags}" for one in standing.entries if one.flags]
+    facts += [("flags of its own", text) for text in own]
+    title = settings.title or f"Comparison of {', '.join(names[:6])}{' ...' * (len(names) > 6)}"
+    contest = Contest(
+        title, facts, standing.entries, standing.failed, [one.name for one in waiting]
+    )
+    return str(write(contest, settings.output))
+
+
+def tell(text: str) -> None:
+    """What the user should know beside the report."""
+    print(f"compare: {text}", file=sys.stderr, flush=True)
+
+
+def hold(settings: config.CompareSettings, words: Sequence[str]) -> Tuple[Standing, int]:
+    """The whole comparison, and its exit code: that of a signal, or 1 if a network failed."""
+    from imagenet_trainer.contest.judging import advice
+    from imagenet_trainer.interrupts import Interrupts
+
+    with Interrupts() as interrupts:
+        standing = compare(settings, words, interrupts)
+        if interrupts:
+            tell("interrupted; run the same command to continue")
+            return standing, interrupts.exit_code
+    for one in advice(standing.entries):
+        print(f"{one.wish}: {one.name} ({one.reason})")
+    print(f"{standing.report} shows the rest")
+    return standing, 1 if standing.failed else 0
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The command line."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    about = "Train networks on the same pictures, or take finished runs, and compare them."
+
+    def body() -> int:
+        settings = flags.parse(config.CompareSettings, recipes.expanded(words), "compare", about)
+        return hold(settings, flags.others(config.ContestSettings, words))[1]
+
+    return run_command("compare", body)
+
+
+def call(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """From Python: `compare(networks=["resnet-18", "mobilenet"], lr=0.1)`.
+
+    Returns the path of the `report`; `networks`, the rows of compare.csv by name; `advice`, a
+    network for each wish; `failed`, what was left out and why. Raises KeyboardInterrupt when a
+    signal ended it; what was trained is saved.
+    """
+    from imagenet_trainer.contest.judging import advice
+    from imagenet_trainer.contest.tables import as_row
+
+    settings = flags.settings_of(config.CompareSettings, values, recipes.expanded)
+    own = {one.name for one in fields(config.ContestSettings)}
+    rest = {name: value for name, value in values.items() if name not in own}
+    standing, code = hold(settings, flags.words_of(config.FitSettings, rest))
+    if code > 1:
+        raise KeyboardInterrupt
+    return {
+        "report": standing.report,
+        "networks": {one.name: as_row(one) for one in standing.entries},
+        "advice": {one.wish: one.name for one in advice(standing.entries)},
+        "failed": standing.failed,
+    }
+
+
+callable_module(__name__)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A comparison of networks: who takes part, their trainings, measures, judgement and report."""
