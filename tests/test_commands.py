@@ -3,13 +3,13 @@
 import pytest
 from conftest import ROOT, one_line_error, run
 
-COMMANDS = ("fit", "compare", "evaluate", "predict", "published", "doctor", "benchmark",
+COMMANDS = ("fit", "compare", "evaluate", "predict", "export", "published", "doctor", "benchmark",
             "demo_pictures")  # fmt: skip
 IM2REC = [str(ROOT / "tools" / "im2rec.py")]
 WORDS = {"im2rec": IM2REC, **{name: ["-m", f"imagenet_trainer.{name}"] for name in COMMANDS}}
 # What takes longer to import than a user waits for --help.
 HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm",
-         "matplotlib", "tensorboardX", "pynvml")  # fmt: skip
+         "matplotlib", "tensorboardX", "pynvml", "torch", "onnx", "scipy", "gluoncv")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(WORDS))
