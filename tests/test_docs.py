@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 from imagenet_trainer import config, flags
+from imagenet_trainer.config.comparing import CompareSettings
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.data import im2rec
 from imagenet_trainer.data.augment_sheet import SheetSettings
@@ -124,6 +125,7 @@ def test_defaults_of_fit_are_as_its_tables_say(field):
 
 SETTINGS = {
     "imagenet_trainer.fit": config.FitSettings,
+    "imagenet_trainer.compare": CompareSettings,
     "imagenet_trainer.evaluate": config.EvaluateSettings,
     "imagenet_trainer.predict": config.PredictSettings,
     "imagenet_trainer.export": config.ExportSettings,
