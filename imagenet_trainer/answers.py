@@ -14,7 +14,7 @@ from typing import IO, Optional, Type
 import numpy as np
 
 from imagenet_trainer.files import AnyPath, atomic_write
-from imagenet_trainer.metrics import ranks, top_classes, top_k_confusion
+from imagenet_trainer.metrics import confusion_top, ranks, top_classes, top_k_confusion
 
 TOP = 5
 """Predicted classes that a picture adds to the confusion matrix, and that are kept at least."""
@@ -49,11 +49,13 @@ class Answers:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def confusion(self, k: int = TOP) -> np.ndarray:
+    def confusion(self, k: int = 0) -> np.ndarray:
         """Counts of (true class, predicted class), int64 (classes, classes).
 
-        Each picture adds its k most probable classes; k = 1 gives the usual matrix.
+        Each picture adds its k most probable classes, by default as `confusion_top` says; k = 1
+        gives the usual matrix.
         """
+        k = k or confusion_top(self.classes)
         return top_k_confusion(self.labels, self.top[:, :k], self.classes)
 
     def save(self, path: AnyPath) -> None:

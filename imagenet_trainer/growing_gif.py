@@ -11,10 +11,8 @@ import numpy as np
 
 from imagenet_trainer.confusion import Frame, draw_gif
 from imagenet_trainer.files import atomic_write
-from imagenet_trainer.metrics import top_classes, top_k_confusion
+from imagenet_trainer.metrics import confusion_top, top_classes, top_k_confusion
 from imagenet_trainer.run import Run, read_arrays
-
-_TOP = 5  # predicted classes that a picture adds to the matrix
 
 
 class GrowingGif:
@@ -33,7 +31,9 @@ class GrowingGif:
 
     def count(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Add a batch: float32 (n, classes) and int64 (n,)."""
-        self.counts += top_k_confusion(labels, top_classes(probabilities, _TOP), len(self.counts))
+        classes = len(self.counts)
+        top = top_classes(probabilities, confusion_top(classes))
+        self.counts += top_k_confusion(labels, top, classes)
 
     def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
         """Add up what several workers counted; `over_workers` sums float64 (k,)."""

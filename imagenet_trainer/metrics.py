@@ -115,6 +115,13 @@ def loss_of(true: np.ndarray) -> np.ndarray:
     return -np.log(true.astype(np.float64) + _SMALLEST)
 
 
+def confusion_top(classes: int) -> int:
+    """How many predictions of a picture the confusion matrix counts: five, or the first alone where
+    five would be all classes and every cell of a row the same.
+    """
+    return 5 if classes > 5 else 1
+
+
 def top_k_confusion(labels: np.ndarray, top: np.ndarray, classes: int) -> np.ndarray:
     """Count (true class, predicted class) for every column of `top`: int64 (classes, classes).
 

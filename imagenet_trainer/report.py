@@ -63,6 +63,8 @@ class _Page:
         counted = class_table(self.answers)
         k = min(TOP, self.answers.top.shape[1])
         matrices = ((f"top-{k} predictions", self.top), ("first prediction only", self.rank1))
+        if self.answers.classes <= TOP:  # five predictions are all classes: every cell the same
+            matrices = matrices[::-1]
         data = matrix_data(matrices, self.report.classes, self.names, counted.images, self.taxonomy)
         parts = [
             self._headline(),

@@ -153,3 +153,9 @@ def test_predictions_appear_whole_or_not_at_all(said, tmp_path):
          PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5, 9), probabilities[5:9], labels[5:9])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("classes, k", [(2, 1), (5, 1), (6, 5), (1000, 5)])
+def test_a_matrix_never_counts_all_classes_of_every_picture(classes, k):
+    # Its picture would be one green square: every cell of a row the same.
+    assert metrics.confusion_top(classes) == k
