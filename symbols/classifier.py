@@ -73,7 +73,20 @@ def _before_softmax(graph: Dict[str, Any]) -> int:
     place = graph["heads"][0][0]
     while graph["nodes"][place]["op"] in _ENDS:
         place = graph["nodes"][place]["inputs"][0][0]
-    return place
+    return _single_logit(graph["nodes"], place)
+
+
+def _single_logit(nodes: List[Dict[str, Any]], place: int) -> int:
+    """The layer of one logit, where a softmax of two classes is a sigmoid of it; else the node.
+
+    The softmax then gets the logit twice, each time multiplied by a number.
+    """
+    if nodes[place]["op"] != "Concat":
+        return place
+    parts = [nodes[part] for part, *_ in nodes[place]["inputs"]]
+    behind = {part["inputs"][0][0] for part in parts if part["op"] == "_mul_scalar"}
+    scaled = all(part["op"] == "_mul_scalar" for part in parts)
+    return behind.pop() if scaled and len(behind) == 1 else place
 
 
 def _classifier(nodes: List[Dict[str, Any]], place: int) -> int:

@@ -118,3 +118,13 @@ def test_networks_whose_classifier_cannot_be_told():
             with_classifier(unclear, 3)
         if unclear is both:
             assert "fc_weight" in with_classifier(unclear, 3, "relu").list_arguments()
+
+
+def test_a_single_logit_gets_a_classifier_of_its_own():
+    symbol = symbols.get_symbol("one-stage-cnn", 2, (3, 64, 64))
+    assert classifier_of(symbol) == ["fc2_weight", "fc2_bias"]
+    other = with_classifier(symbol, 5)
+    assert classifier_of(other) == ["fc2_weight", "fc2_bias"]
+    assert other.infer_shape(data=(2, 3, 64, 64))[1] == [(2, 5)]
+    shapes = dict(zip(other.list_arguments(), other.infer_shape(data=(2, 3, 64, 64))[0]))
+    assert shapes["fc2_weight"] == (5, 128)
