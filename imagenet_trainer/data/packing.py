@@ -31,7 +31,7 @@ from imagenet_trainer.data.recordio import RecordWriter, record_length
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import refusal
 
-_SECONDS_BETWEEN_MARKS = 0.5
+_SECONDS_BETWEEN_MARKS = 0.2
 
 
 def finished(pack: Pack) -> Optional[Manifest]:

@@ -8,6 +8,8 @@ import cv2
 
 from imagenet_trainer.machine import keep_freed_memory
 
+# The caller has its own work with each result; while it waits for a processor, threads go on.
+_WAITING = 12
 T = TypeVar("T")
 R = TypeVar("R")
 Progress = Callable[[int, int, int], None]  # (lines done, lines, rejected)
@@ -16,7 +18,7 @@ Progress = Callable[[int, int, int], None]  # (lines done, lines, rejected)
 def in_order(
     function: Callable[[T], R], items: Iterable[T], threads: int
 ) -> Generator[R, None, None]:
-    """`map` over threads, results in order, with at most 4 a thread waiting; 1 is the caller's."""
+    """`map` over threads, results in order, with so many a thread waiting; 1 is the caller's."""
     cv2.setNumThreads(0)  # a thread a picture is enough
     keep_freed_memory()
     if threads == 1:
@@ -27,7 +29,7 @@ def in_order(
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= 4 * threads:
+                if len(waiting) >= _WAITING * threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
