@@ -378,6 +378,6 @@ def test_memory_stays_bounded():
     started = []
     results = in_order(lambda n: started.append(n) or n, iter(range(1000)), 2)
     assert [next(results) for _ in range(10)] == list(range(10))
-    assert len(started) <= 10 + 8
+    assert len(started) <= 10 + 24
     results.close()
-    assert len(started) <= 10 + 8
+    assert len(started) <= 10 + 24
