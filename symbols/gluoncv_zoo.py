@@ -72,13 +72,25 @@ def import_gluoncv() -> ModuleType:
     if "gluoncv" in sys.modules:
         return sys.modules["gluoncv"]
     try:
-        with _hidden("torch"), warnings.catch_warnings():
+        with _hidden("torch"), _whole_pictures(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module("gluoncv")
     except ImportError as error:
         raise InputError(
             f"--network gluoncv/...: GluonCV cannot be imported ({error}); run: {INSTALL}"
         ) from error
+
+
+@contextlib.contextmanager
+def _whole_pictures() -> Iterator[None]:
+    """Keep Pillow's refusal of truncated pictures, which GluonCV switches off for the process."""
+    from PIL import ImageFile
+
+    kept = ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = kept
 
 
 @contextlib.contextmanager

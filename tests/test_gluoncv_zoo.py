@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run
 
 import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
@@ -237,3 +237,11 @@ def test_every_other_network_is_refused(gluoncv):
     for name in sorted(set(gluoncv_zoo.names()) - set(classification_names())):
         with pytest.raises(InputError):
             symbol_of(name, (3, 224, 224))
+
+
+def test_pillow_refuses_truncated_pictures_as_before():
+    code = (
+        "from PIL import ImageFile; from symbols.gluoncv_zoo import import_gluoncv; "
+        "import_gluoncv(); print(ImageFile.LOAD_TRUNCATED_IMAGES)"
+    )
+    assert run("-c", code).stdout.strip() == "False"

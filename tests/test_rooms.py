@@ -303,7 +303,7 @@ LIBRARIES = {
     "matplotlib": "confusion_figure contest.figures curves explore_figures figures rate_figures "
     "report_figures report_matrix",
     "PIL": "confusion confusion_figure data.augment_sheet data.headers data.pictures demo_pictures "
-    "explore_page survey",
+    "explore_page survey symbols.gluoncv_zoo",
     "onnx": "onnx_file",
     "onnxruntime": "onnx_file",
     "torch": "engines.torch_arithmetic engines.torch_devices engines.torch_engine "

@@ -115,8 +115,8 @@ def test_a_mistake_is_not_tried_again(tmp_path):
     result = two_workers(tmp_path, "refused", restarts=3)
     assert result.returncode == 2
     assert (tmp_path / "attempts.txt").read_text() == "x"
-    lines = set(result.stderr.splitlines())
-    assert "fit: error: --data-train x.rec: is not there" in lines
+    # Both workers say it, and their lines may run into each other.
+    assert "fit: error: --data-train x.rec: is not there" in result.stderr
     assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr
 
 
