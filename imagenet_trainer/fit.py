@@ -213,12 +213,7 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
 
     Where PyTorch drives several devices, `argv` are the words that each of its processes gets.
     """
-    if settings.benchmark:
-        from imagenet_trainer.processes import processes_of, start_each
-
-        if processes_of(settings) > 1:
-            return start_each(processes_of(settings), argv)
-    code = look(settings)
+    code = look(settings, argv)
     if code is not None:
         return code
     # Libraries that --recipe list, and others that look only, need not wait for.
@@ -231,8 +226,9 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
-    if processes_of(settings) > 1:
-        return start_each(processes_of(settings), argv)
+    processes = processes_of(settings)
+    if processes > 1:
+        return start_each(processes, argv)
     when_done.check(settings.when_done)
     with Interrupts() as interrupts:
         session = open_session(settings)
@@ -259,8 +255,11 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
         return interrupts.exit_code
 
 
-def look(settings: config.FitSettings) -> Optional[int]:
-    """Do what a flag asks for instead of training, and return the exit code; None without one."""
+def look(settings: config.FitSettings, argv: Optional[Sequence[str]]) -> Optional[int]:
+    """Do what a flag asks for instead of training, and return the exit code; None without one.
+
+    `argv` as in `train`.
+    """
     asked = ["--recipe list"] * (settings.recipe == "list")
     asked += [flags.flag_of(name) for name in INSTEAD if getattr(settings, name)]
     if len(asked) > 1:
@@ -284,10 +283,16 @@ def look(settings: config.FitSettings) -> Optional[int]:
         return tell_largest(settings)
     if settings.summary:
         return print_summary(settings)
-    if settings.test_io or settings.benchmark:
-        from imagenet_trainer.benchmarks import train as speed
+    if settings.test_io:
+        from imagenet_trainer.benchmarks.train import read_only
 
-        return speed.read_only(settings) if settings.test_io else speed.synthetic(settings)
+        return read_only(settings)
+    if settings.benchmark:
+        from imagenet_trainer.benchmarks.train import synthetic
+        from imagenet_trainer.processes import processes_of, start_each
+
+        processes = processes_of(settings)
+        return start_each(processes, argv) if processes > 1 else synthetic(settings)
     return None
 
 
