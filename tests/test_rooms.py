@@ -110,10 +110,10 @@ IMPORTS = {
     "engines.async_updates": "engines.optimizers mxnet_import",
     "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
-    "engines.loss_scale": "errors mxnet_import",
+    "engines.loss_scale": "engines errors mxnet_import",
     "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.max_norm "
     "engines.mxnet_monitor engines.mxnet_workers engines.optimizers engines.precision "
-    "engines.targets engines.workers errors mxnet_import",
+    "engines.stages engines.targets engines.workers errors mxnet_import",
     "engines.mxnet_monitor": "mxnet_import",
     "engines.mxnet_workers": "engines.async_updates errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
@@ -123,9 +123,9 @@ IMPORTS = {
     "engines.choice": "engines errors mxnet_import",
     "engines.torch_arithmetic": "engines.torch_operators",
     "engines.torch_devices": "engines errors machine",
-    "engines.torch_engine": "engines engines.loss_scale engines.optimizers engines.targets "
-    "engines.torch_devices engines.torch_feed engines.torch_graph engines.torch_optimizers "
-    "engines.torch_step engines.torch_workers engines.workers errors",
+    "engines.torch_engine": "engines engines.loss_scale engines.optimizers engines.stages "
+    "engines.targets engines.torch_devices engines.torch_feed engines.torch_graph "
+    "engines.torch_optimizers engines.torch_step engines.torch_workers engines.workers errors",
     "engines.torch_feed": "",
     "engines.torch_graph": "engines.torch_arithmetic engines.torch_modes engines.torch_operators "
     "errors",
@@ -138,6 +138,7 @@ IMPORTS = {
     "engines.workers errors",
     "engines.deploy": "engines errors mxnet_import",
     "engines.max_norm": "mxnet_import",
+    "engines.stages": "",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "keeping": "errors metrics run",

@@ -5,6 +5,7 @@ from a symbol, devices, an optimizer description and a batch shape.
 """
 
 import os
+import zlib
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
@@ -124,10 +125,7 @@ class Engine(Protocol):
     batch_size: int  # images that one call takes at most: this worker's part of the global batch
     rank: int
     world_size: int
-    # A dictionary set here makes each update add the seconds of its stages to it: copy, compute
-    # (forward and backward), metric, update. Each stage then waits for the one before: for
-    # measurements only.
-    stage_seconds: Optional[Dict[str, float]]
+    stage_seconds: Optional[Dict[str, float]]  # copy, compute, metric, update: see Staged
     in_step: bool  # every update is made of the gradients of all workers
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
@@ -171,6 +169,12 @@ class Engine(Protocol):
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from it."""
+
+
+def seed_of(seed: int, update: int, rank: int, part: int) -> int:
+    """32 bits for the random numbers inside a network: of one part of one worker's batch."""
+    where = f"{seed}/{update}" + (f"/{rank}/{part}" if rank or part else "")
+    return zlib.crc32(where.encode())
 
 
 def join_workers(devices: Devices) -> Workers:

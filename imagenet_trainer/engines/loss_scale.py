@@ -7,13 +7,16 @@ an overflow it is doubled. All scales are powers of two, so scaling alone change
 """
 
 import json
+import logging
 from typing import Dict, Mapping
 
 import numpy as np
 
+from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.mxnet_import import mx
 
+_LOG = logging.getLogger("imagenet_trainer")
 _FIRST, _LARGEST, _SMALLEST = 2.0**16, 2.0**24, 1.0
 _CALM = 2000  # updates without an overflow, after which the scale grows
 LOSS_SCALE = "loss_scale"  # name of the input, and of the state
@@ -36,6 +39,21 @@ class LossScale:
         self._calm += 1
         if self._calm == _CALM:
             self.value, self._calm = min(self.value * 2, _LARGEST), 0
+
+    def lets_pass(self, overflowed: bool, update: int, rank: int) -> bool:
+        """Whether an update may be made; takes note of it, and worker 0 says that one is skipped.
+
+        Raises NonFiniteLossError for an overflow that is not the scale's fault.
+        """
+        if overflowed and self.is_smallest:
+            raise NonFiniteLossError(update)
+        self.follow(overflowed)
+        if overflowed and rank == 0:
+            _LOG.info(
+                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
+                "is scaled by %g now", update, self.skipped, self.value,
+            )  # fmt: skip
+        return not overflowed
 
     @property
     def is_smallest(self) -> bool:

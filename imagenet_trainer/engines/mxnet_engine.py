@@ -1,8 +1,6 @@
 """Executes a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
 
 import logging
-import time
-import zlib
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -13,6 +11,7 @@ from imagenet_trainer.engines import (
     Mix,
     NonFiniteLossError,
     Training,
+    seed_of,
 )
 from imagenet_trainer.engines.average import MovingAverage
 from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
@@ -26,6 +25,7 @@ from imagenet_trainer.engines.optimizers import (
     set_optimizer_state,
 )
 from imagenet_trainer.engines.precision import in_16_bits
+from imagenet_trainer.engines.stages import Staged
 from imagenet_trainer.engines.targets import (
     LABEL,
     MIX_LABEL,
@@ -37,8 +37,6 @@ from imagenet_trainer.engines.targets import (
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.mxnet_import import check_gpus, mx
-
-_LOG = logging.getLogger("imagenet_trainer")
 
 
 def normalised(
@@ -55,7 +53,7 @@ def normalised(
     return symbol(data=planes)
 
 
-class MXNetEngine:
+class MXNetEngine(Staged):
     """One symbol on some devices: trains it, asks it, gives and takes its parameters.
 
     Parameters
@@ -89,22 +87,8 @@ class MXNetEngine:
         training: Optional[Training] = None,
         workers: Workers = ALONE,
     ) -> None:
-        gpus, kv_store = devices.gpus, devices.kv_store
-        contexts = _contexts(gpus, devices.cpus)
-        if kv_store == "nccl" and not gpus:
-            raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
-        if devices.compression_threshold is not None and kv_store.startswith("dist"):
-            # MXNet compresses everything that goes to its servers, and only float32.
-            raise InputError(
-                f"--gc-type 2bit: would falsify the counts and statistics that --kv-store "
-                f"{kv_store} adds up beside the gradients; leave it away"
-            )
-        if devices.compression_threshold is not None and not gpus:
-            # Measured: segmentation faults a few dozen updates later.
-            raise InputError(
-                "--gc-type 2bit: MXNet 1.9.1 overwrites memory when it compresses gradients of CPU "
-                "contexts; use it with --gpus, or leave it away"
-            )
+        contexts = _contexts(devices.gpus, devices.cpus)
+        _check_kvstore(devices)
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None
@@ -119,8 +103,6 @@ class MXNetEngine:
         self._optimizer = training.optimizer if training else None
         self._frozen = frozen(self._optimizer) if self._optimizer else []
         self._counts = np.zeros(4)
-        self.stage_seconds: Optional[Dict[str, float]] = None
-        self._stage_began = 0.0
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
         _, height, width, _ = batch_shape
@@ -130,31 +112,35 @@ class MXNetEngine:
             symbol = frozen_in(symbol, self._frozen)
         self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
         if devices.dtype != "float32":
-            self._symbol = in_16_bits(self._symbol, devices.dtype, gpus)
+            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus)
         self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
         self._compression = devices.compression_threshold
         self._has_answered = False  # since it was bound
         self._module = self._bound_module()
-        self._kvstore = getattr(workers, "kvstore", None)
-        if self._kvstore is None and training and len(contexts) > 1:
-            self._kvstore = mx.kv.create(kv_store)  # one device alone has nothing to add up
         self._average: Optional[MovingAverage] = None
+        self._monitor: Optional[TensorMonitor] = None
         if training:
-            # The kvstore wants values to start from; set_params brings the real ones.
-            self._module.init_params(_nought)
-            # In step an update is made of all gradients, otherwise of one worker's.
-            batch = self.batch_size * (self.world_size if self.in_step else 1)
-            first_key = self._async.keys if self._async else 0
-            init_optimizer(self._module, self._kvstore, training.optimizer, batch)
-            if self._async:
-                self._async.hand_over(self._module, first_key)
-        if training and training.average_decay:
+            self._open_training(training, devices.kv_store)
+
+    def _open_training(self, training: Training, kv_store: str) -> None:
+        kvstore = getattr(self._workers, "kvstore", None)
+        if kvstore is None and len(self._contexts) > 1:
+            kvstore = mx.kv.create(kv_store)  # one device alone has nothing to add up
+        # The kvstore wants values to start from; set_params brings the real ones.
+        self._module.init_params(_nought)
+        # In step an update is made of all gradients, otherwise of one worker's.
+        batch = self.batch_size * (self.world_size if self.in_step else 1)
+        first_key = self._async.keys if self._async else 0
+        init_optimizer(self._module, kvstore, training.optimizer, batch)
+        if self._async:
+            self._async.hand_over(self._module, first_key)
+        if training.average_decay:
             names = self._module._exec_group.param_names
             self._average = MovingAverage(training.average_decay, names)
-        every = training.monitor if training else 0
-        self._monitor = TensorMonitor(self._module, every) if every else None
+        if training.monitor:
+            self._monitor = TensorMonitor(self._module, training.monitor)
 
     def _bound_module(self) -> "mx.mod.Module":
         compression = {"type": "2bit", "threshold": self._compression}
@@ -199,19 +185,19 @@ class MXNetEngine:
         if self._scale:
             inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
         counts: List[mx.nd.NDArray] = []
-        self._end_stage("")
+        self.end_stage("")
         for part in range(self._accumulate):
             self._seed_network(part)
             batch = self._part(part, images, inputs)
-            self._end_stage("copy")
+            self.end_stage("copy")
             self._module.forward(batch, is_train=True)
-            self._end_stage("compute")
+            self.end_stage("compute")
             counts += self._count()
-            self._end_stage("metric")
+            self.end_stage("metric")
             if part == 0 and self._accumulate > 1:
                 self._clear_gradients()
             self._module.backward()
-            self._end_stage("compute")
+            self.end_stage("compute")
         if self._monitor:
             self._monitor.end_forward(self._updates)
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
@@ -220,7 +206,7 @@ class MXNetEngine:
             hits = self._workers.sum(hits)
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
-        self._end_stage("metric")
+        self.end_stage("metric")
         self._module._optimizer.lr = learning_rate
         if self._async:
             self._async.set_rate(learning_rate)
@@ -229,21 +215,15 @@ class MXNetEngine:
             shorten(self._executors(), self._max_norms)
             if self._average:
                 self._average.update(self._executors())
-        self._end_stage("update")
+        self.end_stage("update")
         if self._monitor:
             self._monitor.end_update(self._updates)
         self._updates += 1
         self._counts += hits
 
-    def _end_stage(self, name: str) -> None:
-        """Where stages are measured, wait for all work under way and count its time to one."""
-        if self.stage_seconds is not None:
-            _settle()
-            now = time.perf_counter()
-            if name:
-                before = self.stage_seconds.get(name, 0.0)
-                self.stage_seconds[name] = before + now - self._stage_began
-            self._stage_began = now
+    def wait(self) -> None:
+        """Wait for all work under way on the devices."""
+        _settle()
 
     def _may_update(self) -> bool:
         """Whether the gradients are finite for all workers, where a scaled loss may spoil them.
@@ -254,23 +234,12 @@ class MXNetEngine:
         if self._scale is None:
             return True
         overflowed = bool(self._workers.sum(np.array([not all_finite(self._module)]))[0])
-        if overflowed and self._scale.is_smallest:
-            raise NonFiniteLossError(self._updates)
         batch = self.batch_size * self.world_size
         self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
-        self._scale.follow(overflowed)
-        if overflowed and self.rank == 0:
-            _LOG.info(
-                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
-                "is scaled by %g now", self._updates, self._scale.skipped, self._scale.value,
-            )  # fmt: skip
-        return not overflowed
+        return self._scale.lets_pass(overflowed, self._updates, self.rank)
 
     def _seed_network(self, part: int) -> None:
-        where = f"{self._seed}/{self._updates}"
-        if part or self.rank:
-            where += f"/{self.rank}/{part}"
-        mx.random.seed(zlib.crc32(where.encode()) >> 1)
+        mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
 
     def _part(
         self, part: int, images: np.ndarray, inputs: Mapping[str, np.ndarray]
@@ -424,6 +393,24 @@ def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
     if reason:
         raise InputError(reason)
     return [mx.gpu(number) for number in gpus]
+
+
+def _check_kvstore(devices: Devices) -> None:
+    gpus, kv_store = devices.gpus, devices.kv_store
+    if kv_store == "nccl" and not gpus:
+        raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
+    if devices.compression_threshold is not None and kv_store.startswith("dist"):
+        # MXNet compresses everything that goes to its servers, and only float32.
+        raise InputError(
+            f"--gc-type 2bit: would falsify the counts and statistics that --kv-store "
+            f"{kv_store} adds up beside the gradients; leave it away"
+        )
+    if devices.compression_threshold is not None and not gpus:
+        # Measured: segmentation faults a few dozen updates later.
+        raise InputError(
+            "--gc-type 2bit: MXNet 1.9.1 overwrites memory when it compresses gradients of CPU "
+            "contexts; use it with --gpus, or leave it away"
+        )
 
 
 def _check_shares(batch: int, parts: int, devices: int, workers: int) -> None:

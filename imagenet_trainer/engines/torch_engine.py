@@ -5,9 +5,6 @@ their gradients while backward runs.
 """
 
 import contextlib
-import logging
-import time
-import zlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -21,9 +18,11 @@ from imagenet_trainer.engines import (
     NonFiniteLossError,
     Training,
     parameter_shapes,
+    seed_of,
 )
 from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.optimizers import frozen
+from imagenet_trainer.engines.stages import Staged
 from imagenet_trainer.engines.targets import frozen_in
 from imagenet_trainer.engines.torch_devices import (
     autocast_type,
@@ -45,10 +44,8 @@ from imagenet_trainer.engines.torch_workers import TorchWorkers
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 
-_LOG = logging.getLogger("imagenet_trainer")
 
-
-class TorchEngine:
+class TorchEngine(Staged):
     """One symbol on one device: trains it, asks it, gives and takes its parameters.
 
     Parameters
@@ -105,8 +102,6 @@ class TorchEngine:
         self._updates = 0
         self._counts = np.zeros(4)
         self._seen: List[Tuple[int, Dict[str, float]]] = []  # by --monitor
-        self.stage_seconds: Optional[Dict[str, float]] = None
-        self._stage_began = 0.0
         self._scale = LossScale() if self._autocast == torch.float16 else None
         is_cuda = self._device.type == "cuda"
         self._is_compiled = devices.compile == "on" or (devices.compile == "auto" and is_cuda)
@@ -164,14 +159,14 @@ class TorchEngine:
             self._train(batch, len(labels), learning_rate)
 
     def _train(self, batch: Mapping[str, np.ndarray], images: int, learning_rate: float) -> None:
-        self._end_stage("")
+        self.end_stage("")
         there = self._feeds[0].take(batch)
-        self._end_stage("copy")
+        self.end_stage("copy")
         self._network.training.train()
         results = [self._part(there, part, images // self._parts) for part in range(self._parts)]
-        self._end_stage("compute")
+        self.end_stage("compute")
         counts = np.sum([result.counts() for result in results], axis=0)
-        self._end_stage("metric")
+        self.end_stage("metric")
         # DistributedDataParallel gives the mean over the workers of their sums.
         scale = 1 / (images * self._loss_scale())
         every = self._training.monitor if self._training else 0
@@ -188,7 +183,7 @@ class TorchEngine:
             if self._average:
                 self._average.update()
         self._forget_gradients()
-        self._end_stage("update")
+        self.end_stage("update")
         self._updates = number
         self._counts += (images * self.world_size, *counts)
 
@@ -213,8 +208,7 @@ class TorchEngine:
     def _seed_network(self, part: int) -> None:
         """Nothing random may depend on when a checkpoint was written."""
         seed = self._training.seed if self._training else 0
-        where = f"{seed}/{self._updates}" + (f"/{self.rank}/{part}" if self.rank or part else "")
-        torch.manual_seed(zlib.crc32(where.encode()))
+        torch.manual_seed(seed_of(seed, self._updates, self.rank, part))
 
     def _move_statistics(self, moments: torch.Tensor) -> None:
         """MXNet's BatchNorm: moving <- momentum moving + (1 - momentum) batch."""
@@ -244,25 +238,18 @@ class TorchEngine:
             return True
         there = [v.grad for v in self._network.arg.values() if v.grad is not None]
         overflowed = not bool(torch.isfinite(torch.stack(torch._foreach_norm(there))).all())
-        if overflowed and self._scale.is_smallest:
+        try:
+            return self._scale.lets_pass(overflowed, self._updates, self.rank)
+        except NonFiniteLossError:
             self._forget_gradients()
-            raise NonFiniteLossError(self._updates)
-        self._scale.follow(overflowed)
-        if overflowed and self.rank == 0:
-            _LOG.info(
-                "Update %d skipped, its gradients overflow float16 (%d skipped so far); the loss "
-                "is scaled by %g now", self._updates, self._scale.skipped, self._scale.value,
-            )  # fmt: skip
-        return not overflowed
+            raise
 
     def _look(self, there: Mapping[str, torch.Tensor], scale: float) -> None:
         """Keep what --monitor asks for, by MXNet's names, before the update is made."""
         monitor = Monitor(self._network.training)
         self._seed_network(0)
-        with (
-            torch.no_grad(),
-            torch.autocast(self._device.type, self._autocast, self._autocast is not None),
-        ):
+        autocast = torch.autocast(self._device.type, self._autocast, self._autocast is not None)
+        with torch.no_grad(), autocast:
             monitor.run(self._heads[0](there["images"]), there["labels"])
         arg = self._network.arg
         seen = {**monitor.seen, "data": root_mean_square(there["images"])}
@@ -277,16 +264,10 @@ class TorchEngine:
         seen, self._seen = self._seen, []
         return seen
 
-    def _end_stage(self, name: str) -> None:
-        """Where stages are measured, wait for all work under way and count its time to one."""
-        if self.stage_seconds is not None:
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-            now = time.perf_counter()
-            if name:
-                before = self.stage_seconds.get(name, 0.0)
-                self.stage_seconds[name] = before + now - self._stage_began
-            self._stage_began = now
+    def wait(self) -> None:
+        """Wait for all work under way on the device."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
