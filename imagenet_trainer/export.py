@@ -18,9 +18,10 @@ from imagenet_trainer.library import callable_module
 if TYPE_CHECKING:
     import numpy as np
 
+    from imagenet_trainer.checkpoint import Checkpoint, Preprocessing
     from imagenet_trainer.data.sets import PictureSet
     from imagenet_trainer.engines.deploy import Model
-    from imagenet_trainer.run import Checkpoint, Preprocessing, Run
+    from imagenet_trainer.run import Run
 
 MOST_APART = 1e-4  # two probabilities of one class, by MXNet and by onnxruntime
 

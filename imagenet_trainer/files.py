@@ -82,6 +82,14 @@ def make_folder(path: AnyPath) -> Path:
     return folder
 
 
+def read_bytes(path: Path) -> bytes:
+    """The whole content; InputError naming the file where the operating system refuses it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise refusal(path, error) from error
+
+
 def sha256(path: AnyPath) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces of 4 MiB."""
     digest = hashlib.sha256()

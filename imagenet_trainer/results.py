@@ -16,12 +16,13 @@ import numpy as np
 
 from imagenet_trainer import answers as kept
 from imagenet_trainer.answers import Answers
+from imagenet_trainer.checkpoint import Preprocessing, read_arrays
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.files import atomic_write, sha256
 from imagenet_trainer.meaning import meaning_of
 from imagenet_trainer.numbers import CLASS_COLUMNS, as_json, class_rows, class_table, estimates
-from imagenet_trainer.run import Preprocessing, Run, read_arrays
+from imagenet_trainer.run import Run
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from test_networks import CHEAPEST, classes_of, first_parameters, smallest_shape
 
 import symbols
 from imagenet_trainer import export, onnx_file
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.engines.deploy import Predictor, normalise, without_label, write_onnx
@@ -17,7 +18,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.mxnet_import import mx
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.scoring import open_network
 
 SHAPE = (3, 20, 20)

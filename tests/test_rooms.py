@@ -140,7 +140,7 @@ IMPORTS = {
     "engines.max_norm": "mxnet_import",
     "engines.stages": "",
     # What a run leaves: files, lines, pictures.
-    "run": "errors files metrics params",
+    "run": "checkpoint errors files history metrics",
     "keeping": "errors metrics run",
     "survival": "errors interrupts session",
     "logs": "metrics",
@@ -154,7 +154,7 @@ IMPORTS = {
     "confusion": "files",
     "rate_figures": "figures",
     "confusion_figure": "class_order confusion figures files taxonomy",
-    "growing_gif": "confusion files metrics run",
+    "growing_gif": "checkpoint confusion files metrics run",
     "video": "confusion errors files",
     "figures": "",
     "pages": "",
@@ -172,16 +172,17 @@ IMPORTS = {
     "survey": "data.channels data.manifest data.sets data.sources",
     "explore_figures": "data.channels figures",
     "explore_page": "data.channels data.sources explore_figures files pages survey",
-    "transfer": "config engines errors flags initializers keeping run symbols symbols.classifier",
+    "transfer": "checkpoint config engines errors flags initializers keeping run symbols "
+    "symbols.classifier",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
-    "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
-    "flags keeping machine run",
+    "scoring": "answering checkpoint config data.augment data.loader data.sets engines "
+    "engines.foreign errors flags keeping machine run",
     "recipes": "errors",
     "optimisation": "config engines errors schedule",
-    "results": "answers confusion data.sets data.views files meaning numbers run",
-    "scorer": "answering answers bar config data.sets data.views engines machine results run "
-    "scoring",
+    "results": "answers checkpoint confusion data.sets data.views files meaning numbers run",
+    "scorer": "answering answers bar checkpoint config data.sets data.views engines machine "
+    "results run scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
@@ -192,11 +193,11 @@ IMPORTS = {
     "agreement": "engines interrupts",
     "starting": "config data.augment engines engines.workers errors initializers optimisation "
     "residual run symbols transfer",
-    "session": "averaged config data.augment data.order data.sets engines engines.choice "
-    "engines.workers errors flags growing_gif metrics mxnet_import optimisation run schedule "
-    "starting transfer",
-    "observers": "agreement curves errors events files interrupts logs metrics pace run session "
-    "survival tensorboard utilisation",
+    "session": "averaged checkpoint config data.augment data.order data.sets engines "
+    "engines.choice engines.workers errors flags growing_gif metrics mxnet_import optimisation run "
+    "schedule starting transfer",
+    "observers": "agreement checkpoint curves errors events files interrupts logs metrics pace "
+    "session survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
     "files rate_figures scoring starting",
     "schedule_view": "config data.order data.sets errors files optimisation rate_figures schedule "
@@ -217,8 +218,8 @@ IMPORTS = {
     "contest.apart": "errors",
     "contest.training": "interrupts",
     "contest.judging": "intervals",
-    "contest.measuring": "config contest.entrants contest.judging data.augment data.sets engines "
-    "files keeping latency mxnet_import numbers run scorer scoring summary",
+    "contest.measuring": "checkpoint config contest.entrants contest.judging data.augment "
+    "data.sets engines files keeping latency mxnet_import numbers run scorer scoring summary",
     "contest.figures": "contest.judging figures",
     "contest.tables": "contest.judging",
     "contest.page": "contest.figures contest.judging contest.tables files pages",
@@ -226,14 +227,15 @@ IMPORTS = {
     "compare": "config contest.apart contest.entrants contest.judging contest.measuring "
     "contest.page contest.tables contest.training errors files flags interrupts library recipes "
     "scorer",
-    "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
-    "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
-    "observers processes recipes run schedule_view scoring session starting summary survival "
+    "fit": "agreement benchmarks.batch benchmarks.train checkpoint config data.loader data.mixup "
+    "data.sets engines engines.workers errors flags interrupts keeping library logs lr_range "
+    "metrics observers processes recipes schedule_view scoring session starting summary survival "
     "when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
-    "published": "config data.manifest engines errors flags params run symbols symbols.families",
+    "published": "checkpoint config data.manifest engines errors flags params run symbols "
+    "symbols.families",
     "doctor": "benchmarks.engines_here errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources errors explore_page files flags machine survey",
@@ -262,10 +264,12 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines.deploy errors files flags library metrics "
-    "onnx_file params run scoring",
+    "export": "checkpoint config data.augment data.sets engines.deploy errors files flags library "
+    "metrics onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",
+    "checkpoint": "errors files metrics params",
+    "history": "errors files",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Tup
 
 import numpy as np
 
+from imagenet_trainer.checkpoint import Preprocessing
 from imagenet_trainer.config import CompareSettings, EvaluateSettings
 from imagenet_trainer.contest.entrants import Entrant
 from imagenet_trainer.contest.judging import Batch, ClassErrors, Entry, Epoch, Timing
@@ -21,7 +22,7 @@ from imagenet_trainer.keeping import best_of
 from imagenet_trainer.latency import measure as measure_latency
 from imagenet_trainer.mxnet_import import nvidia_gpus
 from imagenet_trainer.numbers import class_table
-from imagenet_trainer.run import Preprocessing, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.scorer import Scored, Scorer
 from imagenet_trainer.scoring import open_network, set_checkpoint
 from imagenet_trainer.summary import summarise
