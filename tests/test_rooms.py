@@ -17,7 +17,7 @@ IMPORTS = {
     "flags": "errors",
     "config": "config.comparing config.data config.measuring config.optimisation config.scoring "
     "config.training",
-    "config.comparing": "config.training flags",
+    "config.comparing": "config.scoring config.training flags",
     "config.data": "flags",
     "config.launching": "flags",
     "config.measuring": "config.training flags",
@@ -214,19 +214,18 @@ IMPORTS = {
     "launch.supervise": "launch.plan",
     # Comparing networks.
     "contest": "",
-    "contest.entrants": "config data.sets errors flags recipes run symbols",
-    "contest.apart": "errors",
-    "contest.training": "interrupts",
+    "contest.entrants": "config data.sets errors flags recipes run starting symbols",
     "contest.judging": "intervals",
-    "contest.measuring": "checkpoint config contest.entrants contest.judging data.augment "
-    "data.sets engines files keeping latency mxnet_import numbers run scorer scoring summary",
+    "contest.measuring": "checkpoint config contest.entries contest.judging data.augment data.sets "
+    "engines errors files flags keeping latency mxnet_import run scorer scoring summary",
     "contest.figures": "contest.judging figures",
     "contest.tables": "contest.judging",
     "contest.page": "contest.figures contest.judging contest.tables files pages",
+    "contest.child": "interrupts",
+    "contest.entries": "answers contest.entrants contest.judging errors numbers run",
     # Command lines.
-    "compare": "config contest.apart contest.entrants contest.judging contest.measuring "
-    "contest.page contest.tables contest.training errors files flags interrupts library recipes "
-    "scorer",
+    "compare": "config contest.child contest.entrants contest.entries contest.judging contest.page "
+    "contest.tables errors files flags interrupts library recipes scorer",
     "fit": "agreement benchmarks.batch benchmarks.train checkpoint config data.loader data.mixup "
     "data.sets engines engines.workers errors flags interrupts keeping library logs lr_range "
     "metrics observers processes recipes schedule_view scoring session starting summary survival "
@@ -316,7 +315,7 @@ LIBRARIES = {
     "engines.torch_optimizers engines.torch_step engines.torch_workers launch.torchrun",
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
-    "subprocess": "contest.training launch.main launch.member launch.supervise mxnet_import video "
+    "subprocess": "contest.child launch.main launch.member launch.supervise mxnet_import video "
     "when_done",
     "pynvml": "",
     "tensorboardX": "tensorboard",
