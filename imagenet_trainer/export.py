@@ -36,13 +36,18 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
 
     if "onnx" in settings.to:
         onnx_file.needed()
+    elif settings.preprocessing:
+        raise InputError(
+            f"--preprocessing 1: only ONNX files prepare pictures; give --to "
+            f"{','.join(('onnx', *settings.to))}, or leave it away"
+        )
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     symbol, checkpoint = read_network(run, settings.epoch, settings, tell)
     epoch = checkpoint.progress.epoch
     arg, aux = own_parameters(symbol, run, checkpoint)
     checkpoint = replace(checkpoint, arg=arg, aux=aux)
     model = (without_label(symbol, str(run.symbol_path)), arg, aux)
-    prefix = settings.output or str(run.folder / "export" / run.name)
+    prefix = prefix_of(settings.output, run)
     make_folder(os.path.dirname(prefix) or ".")
     card = describe(run, epoch, checkpoint, settings.bgr)
     if "mxnet" in settings.to:
@@ -58,6 +63,15 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
         file.write("\n")
     print(f"{prefix}-{epoch:04d}.json: what they are: classes, preprocessing, scores")
     return card
+
+
+def prefix_of(output: str, run: "Run") -> str:
+    """What all files are called: --output; in a folder that it names, the run's own name."""
+    if not output:
+        return str(run.folder / "export" / run.name)
+    if os.path.isdir(output) or not os.path.basename(output):
+        return os.path.join(output, run.name)
+    return output
 
 
 # --- the forms ---------------------------------------------------------------------------------

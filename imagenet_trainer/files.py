@@ -45,6 +45,8 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
     the file when the disk is full or the folder read-only.
     """
     target = Path(path)
+    if not target.name:
+        raise InputError(f"{os.fspath(path)!r}: names no file; give a file's name")
     # The process number lets two commands write the same picture without mixing their bytes.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"

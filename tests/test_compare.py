@@ -15,7 +15,8 @@ from conftest import words_of_fit
 from imagenet_trainer import compare, config, fit, flags, params
 from imagenet_trainer.answers import load
 from imagenet_trainer.contest import child, measuring
-from imagenet_trainer.contest.entrants import check, entrants
+from imagenet_trainer.contest.entrants import Entrant, check, entrants
+from imagenet_trainer.contest.entries import entry_of, kept_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.run import Run
 
@@ -175,6 +176,20 @@ def test_finished_runs(done, packed, tmp_path, capsys, here):
     assert "60 of 3 classes" in (tmp_path / "compare.md").read_text()
 
 
+def test_memory_of_gpus_comes_from_the_history(done, tmp_path):
+    shutil.copytree(done[0] / "resnet-8", tmp_path / "resnet-8")
+    run = Run(str(tmp_path / "resnet-8" / "model"))
+    entrant = Entrant("resnet-8", "resnet-8", run, "")
+    assert entry_of(entrant).entry.gpu_peak_bytes is None
+    rows = [{**row, "gpu_memory_mb": 1000 * int(row["epoch"])} for row in run.read_history()]
+    run.write_history(rows)
+    assert entry_of(entrant).entry.gpu_peak_bytes == 2_000_000_000
+    scored = kept_of(run)["scored"]
+    run.answers_path(scored["epoch"], scored["set"]).unlink()
+    with pytest.raises(InputError, match="another command scores it; run the same command again"):
+        entry_of(entrant)
+
+
 def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capfd):
     """With real processes: the signal goes on to the training, which saves."""
     words = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
@@ -237,9 +252,7 @@ def test_a_folder_that_cannot_be_made_is_told_at_once(packed, tmp_path, capsys):
     assert told.err.count("\n") == 1 and "choose another place" in told.err and not told.out
 
 
-def test_other_flags_for_a_begun_run_are_told_in_this_commands_words(
-    done, packed, tmp_path, capfd
-):
+def test_other_flags_for_a_begun_run_are_told_in_this_commands_words(done, packed, tmp_path, capfd):
     shutil.copytree(done[0] / "resnet-8", tmp_path / "resnet-8")
     words = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
     assert compare.main([*words, "--wd", "0"]) == 2  # with a real process
