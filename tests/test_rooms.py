@@ -45,7 +45,7 @@ IMPORTS = {
     "data.order": "data.counter errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
-    "data.augment": "config data.augment_sheet data.counter errors",
+    "data.augment": "config data.augment_sheet data.counter data.steps errors",
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
@@ -77,7 +77,7 @@ IMPORTS = {
     "data.telling data.verify errors files flags machine",
     "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
-    "data.views": "data.augment",
+    "data.views": "data.augment data.steps",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
@@ -86,6 +86,7 @@ IMPORTS = {
     "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
     "data.parallel": "machine",
     "data.augment_sheet": "config data.augment data.sources errors files flags",
+    "data.steps": "",
     # Graphs.
     "symbols": "errors symbols.families",
     "symbols.classifier": "errors mxnet_import",
@@ -298,7 +299,7 @@ LIBRARIES = {
     "gluoncv": "",
     # The session notes its version.
     "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
-    "data.mixup data.parallel data.pictures data.thumbnails session survey",
+    "data.mixup data.parallel data.pictures data.steps data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "confusion_figure contest.figures curves explore_figures figures rate_figures "
