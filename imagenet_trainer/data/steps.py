@@ -29,6 +29,11 @@ class Steps(NamedTuple):
     fill: int = 0  # what is outside of the picture
 
     @property
+    def cut_size(self) -> Size:
+        """Height and width of the first cut."""
+        return self.cut[3], self.cut[2]
+
+    @property
     def averages(self) -> bool:
         """Whether both sides halve or more: areas are averaged then, otherwise it is bilinear."""
         return self.cut[3] >= 2 * self.size[0] and self.cut[2] >= 2 * self.size[1]
