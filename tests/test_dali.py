@@ -27,15 +27,18 @@ needs_dali = pytest.mark.skipif(not has_dali(), reason="NVIDIA DALI is not insta
 SIDE = 224  # from these photographs, no crop shrinks to half, where areas are averaged
 
 
-def on_gpu():
-    torch = pytest.importorskip("torch")
+def has_gpu():
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return False
     return torch.cuda.is_available()
 
 
 @pytest.fixture(params=["cpu", "gpu"])
 def device(request):
     """What Decoded is told: no GPU, or the first one."""
-    if request.param == "gpu" and not on_gpu():
+    if request.param == "gpu" and not has_gpu():
         pytest.skip("no GPU here")
     return None if request.param == "cpu" else 0
 
@@ -90,11 +93,12 @@ def by_dali(shards, settings, device=None, **words):
         ]
 
 
+COLOURS = AugmentSettings(use_imagenet_data_augmentation=True, max_random_h=20)
 WARPS = AugmentSettings(max_random_rotate_angle=20, max_random_shear_ratio=0.1)
 # Largest difference of a pixel, mean difference of a picture; of 255.
 TOLERANCES = {
     "crops": (AugmentSettings(max_random_aspect_ratio=1.5), SIDE, 1, 0.3),
-    "colours": (AugmentSettings(use_imagenet_data_augmentation=True, max_random_h=20), SIDE, 4, 0.5),
+    "colours": (COLOURS, SIDE, 4, 0.5),
     "warps": (WARPS, SIDE, 8, 0.4),
     "padded": (AugmentSettings(pad_size=40, min_random_area=0.9), SIDE, 1, 0.3),
     "plain crops": (
@@ -222,7 +226,16 @@ def test_dali_that_cannot_work_says_the_way_out(shards, monkeypatch):
 
 
 @needs_dali
+@pytest.mark.skipif("has_gpu()", reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_in_a_line(shards):
+    with batches_of(shards, AugmentSettings()) as loader:
+        with pytest.raises(InputError, match=r"^--decode gpu: DALI: .*CUDA.*; use --decode cpu$"):
+            next(Decoded(loader, shards, 0))
+
+
+@needs_dali
 def test_an_engine_trains_on_it(shards, device):
+    pytest.importorskip("torch")
     from test_torch_engine import everything, open_one
     from tiny_engine import SIDE as TINY
     from tiny_engine import network
