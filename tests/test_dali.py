@@ -5,10 +5,11 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, words_of_fit
 from PIL import Image
 from test_loader import no_thread_stays, write  # noqa: F401
 
+from imagenet_trainer import decoding, fit, params
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
 from imagenet_trainer.data.dali import Decoded, corner_matrices, inputs_of
@@ -149,14 +150,14 @@ def test_the_stream_can_begin_anywhere(shards):
 
 @needs_dali
 def test_batches_say_what_others_say_and_end(shards):
-    with batches_of(shards, AugmentSettings(), mixup=Mixup(1.0, 3)) as loader:
+    with batches_of(shards, AugmentSettings(), last=12, mixup=Mixup(1.0, 3), side=8) as loader:
         stream = Decoded(loader, shards, None)
         first = next(stream)
         labels, images = first.labels.copy(), first.images.copy()
         second = next(stream)
         assert first.wait > 0 and second.update == 1
         assert np.array_equal(first.mix[0], labels.reshape(-1, 2)[:, ::-1].reshape(-1))
-        next(stream)
+        assert [batch.update for batch in stream] == list(range(2, 12))
         # Labels are the consumer's, although the loader's buffers have come round.
         assert np.array_equal(first.labels, labels) and np.array_equal(first.images, images)
         for _ in range(2):
@@ -249,6 +250,25 @@ def test_an_engine_trains_on_it(shards, device):
     ours, theirs = everything(engine), everything(same)
     for name in ours:
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6, err_msg=name)
+
+
+@needs_dali
+def test_a_run_goes_on_to_the_last_bit(packed, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(decoding, "decodes_on_gpu", lambda settings: True)
+    monkeypatch.setattr(
+        decoding, "decoded",
+        lambda batches, settings, shards, threads, tell: Decoded(batches, shards, None, threads),
+    )  # fmt: skip
+    words = [*words_of_fit(packed), "--engine", "torch", "--mixup", "0.4", "--brightness", "0.2"]
+    ours, theirs = (str(tmp_path / name / "model") for name in ("a", "b"))
+    assert fit.main([*words, "--model-prefix", ours]) == 0
+    for epochs in ("1", "2"):
+        assert fit.main([*words, "--model-prefix", theirs, "--num-epochs", epochs]) == 0
+    one, other = (params.read(f"{prefix}-0002.params") for prefix in (ours, theirs))
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 # --- without DALI ------------------------------------------------------------------------------
