@@ -322,6 +322,7 @@ def _configuration(
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "workers": workers,
         "engine": choose_engine(devices_of(settings)).engine,
+        "decode": settings.decode,
     }
 
 
@@ -331,7 +332,7 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
     if not before:
         return []
     # Which the first version did not write.
-    before = {"workers": 1, "engine": "mxnet", **before}
+    before = {"workers": 1, "engine": "mxnet", "decode": "cpu", **before}
     if not before.keys() >= config.keys():
         raise InputError(f"{run.config_path}: is another program's; choose another --model-prefix")
     if not run.own_checkpoints():
@@ -357,7 +358,7 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
         )
     return [
         f"{what} was {before[what]} and is {config[what]}: the run goes on, but not to the last bit"
-        for what in ("omp_num_threads", "versions", "workers", "engine")
+        for what in ("omp_num_threads", "versions", "workers", "engine", "decode")
         if before[what] != config[what]
     ]
 

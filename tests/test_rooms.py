@@ -45,7 +45,7 @@ IMPORTS = {
     "data.order": "data.counter errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
-    "data.augment": "config data.augment_sheet data.counter errors",
+    "data.augment": "config data.augment_sheet data.counter data.steps errors",
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
@@ -59,7 +59,7 @@ IMPORTS = {
     "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
     "errors",
     "data.sets": "config data.manifest data.order data.shards errors",
-    "data.loader": "data.augment data.mixup data.order data.shards errors machine",
+    "data.loader": "data.augment data.encoded data.mixup data.order data.shards errors machine",
     "data.mixup": "data.counter",
     "data.pictures": "data.recordio",
     "data.reading": "data.pictures data.tars errors",
@@ -77,7 +77,7 @@ IMPORTS = {
     "data.telling data.verify errors files flags machine",
     "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
-    "data.views": "data.augment",
+    "data.views": "data.augment data.steps",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
     "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
@@ -86,6 +86,9 @@ IMPORTS = {
     "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
     "data.parallel": "machine",
     "data.augment_sheet": "config data.augment data.sources errors files flags",
+    "data.steps": "",
+    "data.dali": "data.encoded data.loader data.shards data.steps errors",
+    "data.encoded": "data.augment data.steps",
     # Graphs.
     "symbols": "errors symbols.families",
     "symbols.classifier": "errors mxnet_import",
@@ -197,8 +200,8 @@ IMPORTS = {
     "starting transfer",
     "observers": "agreement curves errors events files interrupts logs metrics pace run session "
     "survival tensorboard utilisation",
-    "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
-    "files rate_figures scoring starting",
+    "lr_range": "config data.augment data.loader data.mixup data.order data.sets decoding engines "
+    "errors files rate_figures scoring starting",
     "schedule_view": "config data.order data.sets errors files optimisation rate_figures schedule "
     "starting",
     "launch": "",
@@ -227,9 +230,9 @@ IMPORTS = {
     "contest.page contest.tables contest.training errors files flags interrupts library recipes "
     "scorer",
     "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
-    "engines engines.workers errors flags interrupts keeping library logs lr_range metrics "
-    "observers processes recipes run schedule_view scoring session starting summary survival "
-    "when_done",
+    "decoding engines engines.workers errors flags interrupts keeping library logs lr_range "
+    "metrics observers processes recipes run schedule_view scoring session starting summary "
+    "survival when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
@@ -266,6 +269,7 @@ IMPORTS = {
     "onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",
+    "decoding": "config data.dali data.loader data.shards engines.choice errors starting",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through
@@ -297,8 +301,8 @@ LIBRARIES = {
     "mxnet": "mxnet_import",
     "gluoncv": "",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
-    "data.mixup data.parallel data.pictures data.thumbnails session survey",
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.encoded data.files "
+    "data.loader data.mixup data.parallel data.pictures data.steps data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "confusion_figure contest.figures curves explore_figures figures rate_figures "
@@ -312,6 +316,7 @@ LIBRARIES = {
     "engines.torch_optimizers engines.torch_step engines.torch_workers launch.torchrun",
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
+    "nvidia": "data.dali",
     "subprocess": "contest.training launch.main launch.member launch.supervise mxnet_import video "
     "when_done",
     "pynvml": "",
