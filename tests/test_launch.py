@@ -180,7 +180,7 @@ def test_a_killed_worker_with_compressed_gradients(packed, tmp_path):
         assert_same(parameters(prefix, epoch), parameters(straight, epoch))
     # At the end of an epoch all devices keep the same.
     with np.load(f"{straight}-0002.npz") as state:
-        assert int(state["kept_by"]) == 4 and state["kept:conv0_weight"].any()
+        assert int(state["state/kept_by"]) == 4 and state["state/kept:conv0_weight"].any()
 
 
 def test_sigterm_saves_and_ends_all_and_one_worker_goes_on(packed, straight, tmp_path, capsys):
