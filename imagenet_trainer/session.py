@@ -19,6 +19,7 @@ from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.sets import PictureSet, open_training_set, open_validation_set
 from imagenet_trainer.engines import Engine, check_parameters, join_workers
 from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.compression import in_words
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import flag_of
@@ -240,10 +241,8 @@ def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
     if engine == "torch":
         notes.append(f"engine: PyTorch ({why})")
     if settings.gc_type != "none":
-        notes.append(
-            "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
-            "is not the same to the last bit"
-        )
+        here = len(settings.gpus) or settings.cpus
+        notes.append(in_words(here * workers.world_size))
     return notes
 
 

@@ -27,8 +27,8 @@ def half(monkeypatch):
     """Everything of --dtype float16 but the casts, whose operators MXNet has on GPUs only."""
     monkeypatch.setattr(mxnet_engine, "in_16_bits", lambda symbol, dtype, gpus: symbol)
 
-    def engine(symbol, cpus=1, optimizer="sgd"):
-        return engine_of(symbol, cpus, optimizer, dtype="float16")
+    def engine(symbol, cpus=1, optimizer="sgd", **devices):
+        return engine_of(symbol, cpus, optimizer, dtype="float16", **devices)
 
     return engine
 

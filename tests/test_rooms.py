@@ -114,9 +114,9 @@ IMPORTS = {
     "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
     "engines.loss_scale": "engines errors mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.max_norm "
-    "engines.mxnet_monitor engines.mxnet_workers engines.optimizers engines.precision "
-    "engines.stages engines.targets engines.workers errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.compression engines.loss_scale "
+    "engines.max_norm engines.mxnet_monitor engines.mxnet_workers engines.optimizers "
+    "engines.precision engines.stages engines.targets engines.workers errors mxnet_import",
     "engines.mxnet_monitor": "mxnet_import",
     "engines.mxnet_workers": "engines.async_updates errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
@@ -142,6 +142,7 @@ IMPORTS = {
     "engines.deploy": "engines errors mxnet_import",
     "engines.max_norm": "mxnet_import",
     "engines.stages": "",
+    "engines.compression": "engines.workers mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "errors files metrics params",
     "keeping": "errors metrics run",
@@ -196,8 +197,8 @@ IMPORTS = {
     "starting": "config data.augment engines engines.workers errors initializers optimisation "
     "residual run symbols transfer",
     "session": "averaged config data.augment data.order data.sets engines engines.choice "
-    "engines.workers errors flags growing_gif metrics mxnet_import optimisation run schedule "
-    "starting transfer",
+    "engines.compression engines.workers errors flags growing_gif metrics mxnet_import "
+    "optimisation run schedule starting transfer",
     "observers": "agreement curves errors events files interrupts logs metrics pace run session "
     "survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets decoding engines "
