@@ -60,7 +60,7 @@ def show(settings: config.PredictSettings) -> None:
         damaged.append(error)
 
     with contextlib.ExitStack() as stack:
-        writers = list(opened_files(settings, namer, stack))
+        writers = list(opened_files(settings, namer, found, stack))
         advance = stack.enter_context(progress("predict", len(found)) if writers else _no_bar())
         # Every picture needs its row in a submission.
         for one in namer.names(found, None if settings.submission else skip):
@@ -78,16 +78,20 @@ def show(settings: config.PredictSettings) -> None:
 
 
 def opened_files(
-    settings: config.PredictSettings, namer: "Namer", stack: contextlib.ExitStack
+    settings: config.PredictSettings,
+    namer: "Namer",
+    found: Sequence["Found"],
+    stack: contextlib.ExitStack,
 ) -> Iterator[Any]:
     """What takes the answers; the files are there when the stack is closed."""
     from imagenet_trainer.files import atomic_write
-    from imagenet_trainer.submission import Submission, Table
+    from imagenet_trainer.submission import Submission, Table, check_ids
 
     if settings.csv:
         file = stack.enter_context(atomic_write(settings.csv, "w"))
         yield Table(file, namer.classes, settings.top_k)
     if settings.submission:
+        check_ids(file.path for file in found)
         rows = Submission(
             settings.submission_kind, namer.classes, settings.submission_class, settings.clip
         )

@@ -133,14 +133,14 @@ class Run:
         """All numbers of `evaluate`, by epoch."""
         return self.folder / "evaluation.json"
 
-    @property
-    def gif_path(self) -> Path:
-        """The confusion matrix over the epochs."""
-        return self.folder / "confusion.gif"
+    def gif_path(self, name: str = "") -> Path:
+        """The confusion matrix over the epochs, on the set of that name in evaluation.json."""
+        return self.folder / f"confusion{name and '-' + name}.gif"
 
-    def gif_path_of(self, name: str) -> Path:
-        """The same on the set of pictures of that name, as in evaluation.json."""
-        return self.folder / f"confusion-{name}.gif" if name else self.gif_path
+    @property
+    def growing_gif_path(self) -> Path:
+        """The same as it was counted while the network was trained."""
+        return self.folder / "confusion.fit.gif"
 
     def comparison_path(self, epoch: int, other: str) -> Path:
         """How an epoch compares with another, or with NAME-EPOCH of another run."""

@@ -10,7 +10,7 @@ from imagenet_trainer.answers import TOP, Answers, PredictionsFile
 from imagenet_trainer.bar import progress
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
-from imagenet_trainer.data.views import Views, ViewTransform
+from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.machine import free_memory
 from imagenet_trainer.results import Results, Shown
@@ -21,6 +21,7 @@ from imagenet_trainer.scoring import (
     loader_threads,
     open_network,
     set_checkpoint,
+    views_of,
 )
 
 
@@ -52,7 +53,7 @@ class Scorer:
         self, settings: EvaluateSettings, run: Run, epochs: Sequence[int], tell: Tell
     ) -> None:
         self.settings, self.run, self.epochs, self._tell = settings, run, epochs, tell
-        views = Views(settings.crops, settings.flip, settings.bgr)
+        views = views_of(settings)
         devices = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
@@ -101,11 +102,8 @@ class Scorer:
                     following = to_score[to_score.index(epoch) + 1 :][:1]
                     coming = {next_: reader.submit(self._read, next_) for next_ in following}
                     answers = self._score(epoch, keys[epoch], most)
-                    numbers = self.results.numbers(epoch, answers, top_k)
-                    self.results.keep(epoch, answers, numbers)
-                else:
-                    numbers = self.results.numbers(epoch, answers, top_k)
-                    self.results.note(epoch, numbers)
+                    answers.save(self.run.answers_path(epoch, self.results.name))
+                numbers = self.results.record(epoch, answers, top_k)
                 yield Scored(epoch, answers, numbers, self.results.name, self.pictures.classes)
 
     def _read(self, epoch: int) -> Checkpoint:

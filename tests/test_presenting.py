@@ -82,8 +82,14 @@ def test_a_figure_is_drawn_again_only_for_other_answers(scorer, pictures):
     os.utime(path, (long_ago, long_ago))
     list(present(settings_of(), scorer, [one]))
     assert path.stat().st_mtime == long_ago
-    list(present(settings_of(), scorer, [scored_of(pictures, 1, seed=7)]))
+    other = scored_of(pictures, 1, seed=7)
+    list(present(settings_of(), scorer, [other]))
     assert path.stat().st_mtime > long_ago
+    # Also where an older version drew other counts of the same answers.
+    drawn = path.read_bytes()
+    same_key = dataclasses.replace(one.answers, key=other.answers.key)
+    list(present(settings_of(), scorer, [one._replace(answers=same_key, numbers=other.numbers)]))
+    assert path.read_bytes() != drawn
 
 
 def test_another_order_has_files_of_its_own(scorer, pictures):

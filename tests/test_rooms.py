@@ -175,8 +175,8 @@ IMPORTS = {
     "transfer": "config engines errors flags initializers keeping run symbols symbols.classifier",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
-    "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
-    "flags keeping machine run",
+    "scoring": "answering config data.augment data.loader data.sets data.views engines "
+    "engines.foreign errors flags keeping machine run",
     "recipes": "errors",
     "optimisation": "config engines errors schedule",
     "results": "answers confusion data.sets data.views files meaning numbers run",
