@@ -18,6 +18,7 @@ from imagenet_trainer import answers as kept
 from imagenet_trainer.answers import Answers
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.data.views import Views
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import atomic_write, sha256
 from imagenet_trainer.meaning import meaning_of
 from imagenet_trainer.numbers import (
@@ -79,14 +80,13 @@ class Results:
 
     def _name(self, trained_with: Optional[Preprocessing], own: Optional[bool]) -> str:
         """'' for the default entry, a name of its own for everything else."""
-        record, about = self.run.read_json(self.run.evaluation_path), self.shown.about()
+        record, about = self._read(), self.shown.about()
         first = record.get("about", about)
         if own is None:
             own = first["fingerprint"] == about["fingerprint"]
         bgr = trained_with is None and first["views"]["bgr"]
         if trained_with is None:
-            known = {key: _tuple(value) for key, value in first["preprocessing"].items()}
-            trained_with = Preprocessing(**known)
+            trained_with = _prepared(first)
         name = describe(self.shown, Shown(self.shown.pictures, trained_with, Views(bgr=bgr)), own)
         there = record.get("sets", {}).get(name)
         if there and not same(there.get("about", {}), about):
@@ -157,7 +157,7 @@ class Results:
             np.savez_compressed(file, matrix=matrix, key=np.array(answers.key))
 
     def _note(self, epoch: int, numbers: Dict[str, Any]) -> None:
-        record = self.run.read_json(self.run.evaluation_path)
+        record = self._read()
         entry = self._entry(record)
         entry["about"] = self.shown.about()
         entry.setdefault("epochs", {})[str(epoch)] = numbers
@@ -169,8 +169,23 @@ class Results:
 
     def _numbers_of(self, epoch: int) -> Dict[str, Any]:
         """What evaluation.json says of an epoch; {} if nothing."""
-        record = self._entry(self.run.read_json(self.run.evaluation_path)).get("epochs", {})
-        return record.get(str(epoch), {})
+        return self._entry(self._read()).get("epochs", {}).get(str(epoch), {})
+
+    def _read(self) -> Dict[str, Any]:
+        """evaluation.json; InputError unless it has the form that is written here."""
+        record = self.run.read_json(self.run.evaluation_path)
+        try:
+            for entry in (record, *record.get("sets", {}).values()):
+                for epoch, numbers in entry.get("epochs", {}).items():
+                    int(epoch), numbers.get("key")
+                about = entry.get("about")
+                if about is not None:
+                    about["fingerprint"], about["views"]["bgr"], _prepared(about)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.run.evaluation_path}: is not a file of this program; remove it"
+            ) from error
+        return record
 
     def _entry(self, record: Dict[str, Any]) -> Dict[str, Any]:
         return record.get("sets", {}).get(self.name, {}) if self.name else record
@@ -201,6 +216,11 @@ def describe(shown: Shown, usual: Shown, own: bool) -> str:
 def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
     """Whether two entries were shown the same; the path does not count."""
     return _identity(about) == _identity(other)
+
+
+def _prepared(about: Dict[str, Any]) -> Preprocessing:
+    """The preprocessing of an entry."""
+    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
 
 
 def _identity(about: Dict[str, Any]) -> Dict[str, Any]:

@@ -27,6 +27,8 @@ from imagenet_trainer.metrics import Scores
 
 Arrays = Dict[str, np.ndarray]
 RUNS = "runs"
+# Parts of config.json and evaluation.json that are objects.
+_SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
 # Columns that every history.csv has; later versions added some, and may add more.
 _FIRST_COLUMNS = (
     "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1", "val_rank5",
@@ -409,7 +411,9 @@ class Run:
             content = json.loads(_read(path))
         except ValueError as error:
             raise InputError(f"{path}: is damaged ({error}); remove it") from error
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(name, {}), dict) for name in _SECTIONS
+        ):
             raise InputError(f"{path}: is not a file of this program; remove it")
         return content
 

@@ -12,6 +12,7 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import free_memory
 from imagenet_trainer.results import Results, Shown
 from imagenet_trainer.run import Checkpoint, Run
@@ -146,7 +147,10 @@ def _told(size: float) -> str:
 def own_pictures(run: Run) -> Tuple[str, str]:
     """--data-val and --data-val-idx that a run was trained with, or the defaults."""
     before = run.read_json(run.config_path).get("settings", {})
-    return before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
+    found = before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
+    if not all(isinstance(value, str) for value in found):
+        raise InputError(f"{run.config_path}: is not a file of this program; remove it")
+    return found
 
 
 def open_pictures(

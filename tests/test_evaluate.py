@@ -405,6 +405,25 @@ def test_a_damaged_list_of_numbers(prefix, capsys):
     assert "evaluation.json: is damaged" in refusal(capsys, "--model-prefix", prefix)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"epochs": 3}', '{"epochs": {"2": 5}}', '{"epochs": {"two": {}}}', '{"sets": []}',
+     '{"sets": {"train": 3}}', '{"about": {}}',
+     '{"about": {"fingerprint": "", "views": {"bgr": 0}, "preprocessing": {"side": 3}}}'],
+)  # fmt: skip
+def test_a_list_of_numbers_that_is_not_ours(prefix, capsys, text):
+    Run(prefix).evaluation_path.write_text(text)
+    line = refusal(capsys, "--model-prefix", prefix)
+    assert "evaluation.json: is not a file of this program; remove it" in line
+
+
+@pytest.mark.parametrize("text", ['{"settings": 3}', '{"settings": {"data_val": 5}}'])
+def test_settings_that_are_not_ours(prefix, capsys, text):
+    Run(prefix).config_path.write_text(text)
+    line = refusal(capsys, "--model-prefix", prefix)
+    assert "config.json: is not a file of this program; remove it" in line
+
+
 def test_pictures_and_report_from_the_command_line(prefix, scored):
     lines, found = scored(prefix, "--epochs", "all", "--gif", "--order", "cluster", "--report")
     folder = Run(prefix).folder

@@ -288,6 +288,7 @@ def test_latency(prefix, pictures, capsys):
         (["--submission-kind", "probability"], "--submission-kind: is for --submission"),
         (["--submission", "x.csv", "--submission-class", "dog"], "is for --submission-kind prob"),
         (["--latency", "--csv", "x.csv"], "--csv: --latency writes no file"),
+        (["--csv", "x.csv", "--submission", "./x.csv"], "--csv x.csv: is --submission's file too"),
     ],
 )
 def test_flags_that_would_do_nothing(capsys, words, told):

@@ -179,9 +179,9 @@ IMPORTS = {
     "engines.foreign errors flags keeping machine run",
     "recipes": "errors",
     "optimisation": "config engines errors schedule",
-    "results": "answers confusion data.sets data.views files meaning numbers run",
-    "scorer": "answering answers bar config data.sets data.views engines machine results run "
-    "scoring",
+    "results": "answers confusion data.sets data.views errors files meaning numbers run",
+    "scorer": "answering answers bar config data.sets data.views engines errors machine results "
+    "run scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
