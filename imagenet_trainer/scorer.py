@@ -108,7 +108,13 @@ class Scorer:
                 yield Scored(epoch, answers, numbers, self.results.name, self.pictures.classes)
 
     def _read(self, epoch: int) -> Checkpoint:
-        return load_trained(self.run, epoch, self.settings)
+        checkpoint = load_trained(self.run, epoch, self.settings)
+        if checkpoint.preprocessing != self.shown.preprocessing:
+            raise InputError(
+                f"{self.run.params_path(epoch)}: its pictures are prepared otherwise than epoch "
+                f"{self.epochs[0]}'s; score it in a call of its own"
+            )
+        return checkpoint
 
     def _score(self, epoch: int, key: str, top_k: int) -> Answers:
         images, classes = len(self.pictures), len(self.pictures.classes)

@@ -537,6 +537,17 @@ def test_another_size_is_said_aloud(prefix, scored, capsys):
     assert told.err == "" and told.out.startswith("epoch 2: ")
 
 
+def test_epochs_that_were_prepared_otherwise_do_not_mix(prefix, capsys):
+    model = Run(prefix)
+    second = model.load(2)
+    how = replace(second.preprocessing, rgb_mean=(0.0, 0.0, 0.0))
+    model.save(replace(second, preprocessing=how), 2)
+    assert evaluate.main(["--model-prefix", prefix, "--epochs", "all", "--cache-memory", "0"]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "model-0002.params: its pictures are prepared otherwise than epoch 1's" in line
+
+
 def test_ten_crops_are_mirrored_already(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--crops", 10, "--flip")
     assert "--flip: --crops 10 shows the mirror image of every crop already" in line
