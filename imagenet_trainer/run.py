@@ -27,6 +27,8 @@ from imagenet_trainer.metrics import Scores
 
 Arrays = Dict[str, np.ndarray]
 RUNS = "runs"
+# Parts of config.json and evaluation.json that are objects.
+_SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
 # Columns that every history.csv has; later versions added some, and may add more.
 _FIRST_COLUMNS = (
     "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1", "val_rank5",
@@ -133,14 +135,14 @@ class Run:
         """All numbers of `evaluate`, by epoch."""
         return self.folder / "evaluation.json"
 
-    @property
-    def gif_path(self) -> Path:
-        """The confusion matrix over the epochs."""
-        return self.folder / "confusion.gif"
+    def gif_path(self, name: str = "") -> Path:
+        """The confusion matrix over the epochs, on the set of that name in evaluation.json."""
+        return self.folder / f"confusion{name and '-' + name}.gif"
 
-    def gif_path_of(self, name: str) -> Path:
-        """The same on the set of pictures of that name, as in evaluation.json."""
-        return self.folder / f"confusion-{name}.gif" if name else self.gif_path
+    @property
+    def growing_gif_path(self) -> Path:
+        """The same as it was counted while the network was trained."""
+        return self.folder / "confusion.fit.gif"
 
     def comparison_path(self, epoch: int, other: str) -> Path:
         """How an epoch compares with another, or with NAME-EPOCH of another run."""
@@ -409,7 +411,9 @@ class Run:
             content = json.loads(_read(path))
         except ValueError as error:
             raise InputError(f"{path}: is damaged ({error}); remove it") from error
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(name, {}), dict) for name in _SECTIONS
+        ):
             raise InputError(f"{path}: is not a file of this program; remove it")
         return content
 

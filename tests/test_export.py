@@ -208,7 +208,11 @@ def test_files_go_beside_the_run_by_default(run):
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
     fails = one_line_failure(export.main, "export", capsys)
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
-    assert "nowhere.rec" in fails("--model-prefix", run.prefix, "--data-val", "nowhere.rec")
+    words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
+    every = ["--to", "onnx,mxnet,int8"]
+    assert "nowhere.rec" in fails(*words, *every, "--data-val", "nowhere.rec")
+    assert "nowhere.rec" in fails(*words, *every, "--data-train", "nowhere.rec")
+    assert not list(tmp_path.rglob("*net*"))  # refused before anything is written
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")
 

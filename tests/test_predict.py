@@ -255,12 +255,14 @@ def test_urls_are_refused(prefix, capsys):
     assert "https://example.org/cat.jpg: is a URL; download" in line
 
 
-def test_a_picture_and_its_mirror_image(prefix, tmp_path):
+def test_a_picture_and_its_mirror_image(prefix, tmp_path, capsys):
     picture = draw_shape("cross", 3, 18)  # the size that nothing is resized to
     for name, turn in (("a", 1), ("b", -1)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture[:, ::turn])
     both = predicted(prefix, [str(tmp_path / "a.png"), str(tmp_path / "b.png")], top_k=1000)
     first, second = ({name: p for name, _, p in best} for best in both)
+    words = [str(tmp_path / "a.png"), "--model-prefix", prefix, "--flip", "--crops", "10"]
+    assert "--crops 10 shows the mirror image of every crop already" in refusal(capsys, *words)
     (best,) = predicted(prefix, [str(tmp_path / "a.png")], top_k=1000, flip=True)
     for name, _, p in best:
         assert p == pytest.approx((first[name] + second[name]) / 2, rel=1e-3, abs=1e-7)
@@ -286,6 +288,7 @@ def test_latency(prefix, pictures, capsys):
         (["--submission-kind", "probability"], "--submission-kind: is for --submission"),
         (["--submission", "x.csv", "--submission-class", "dog"], "is for --submission-kind prob"),
         (["--latency", "--csv", "x.csv"], "--csv: --latency writes no file"),
+        (["--csv", "x.csv", "--submission", "./x.csv"], "--csv x.csv: is --submission's file too"),
     ],
 )
 def test_flags_that_would_do_nothing(capsys, words, told):

@@ -179,13 +179,13 @@ IMPORTS = {
     "transfer": "config engines errors flags initializers keeping run symbols symbols.classifier",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
-    "scoring": "answering config data.augment data.loader data.sets engines engines.foreign errors "
-    "flags keeping machine run",
+    "scoring": "answering config data.augment data.loader data.sets data.views engines "
+    "engines.foreign errors flags keeping machine run",
     "recipes": "errors",
     "optimisation": "config engines errors schedule",
-    "results": "answers confusion data.sets data.views files meaning numbers run",
-    "scorer": "answering answers bar config data.sets data.views engines machine results run "
-    "scoring",
+    "results": "answers confusion data.sets data.views errors files meaning numbers run",
+    "scorer": "answering answers bar config data.sets data.views engines errors machine results "
+    "run scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
