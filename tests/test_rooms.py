@@ -80,12 +80,14 @@ IMPORTS = {
     "data.views": "data.augment",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
-    "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
-    "files flags",
+    "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest data.overlap "
+    "data.splits data.telling errors files flags",
     "data.labelled": "data.folders data.tars errors",
     "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
     "data.parallel": "machine",
     "data.augment_sheet": "config data.augment data.sources errors files flags",
+    "data.overlap": "data.labelled data.reading",
+    "data.splits": "data.devkit data.labelled errors",
     # Graphs.
     "symbols": "errors symbols.families",
     "symbols.classifier": "errors mxnet_import",

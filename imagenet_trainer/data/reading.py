@@ -18,6 +18,13 @@ class Folder:
         """The bytes of a file; ValueError says why there are none."""
         return read_file(os.path.join(self._root, name))
 
+    def size(self, name: str) -> int:
+        """Bytes of a file; ValueError says why there is none."""
+        try:
+            return os.stat(os.path.join(self._root, name)).st_size
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from error
+
 
 class Tar:
     """Files in a tar, or in a tar of tars."""
@@ -32,6 +39,13 @@ class Tar:
             return self._tar.read(name)
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from error
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; ValueError says why there is none."""
+        try:
+            return self._tar.locate(name)[1]
         except InputError as error:
             raise ValueError(str(error)) from error
 

@@ -15,6 +15,11 @@ def pictures_told(count: int) -> str:
     return "1 picture" if count == 1 else f"{count:,} pictures"
 
 
+def classes_told(count: int) -> str:
+    """`1 class`, `1,000 classes`."""
+    return "1 class" if count == 1 else f"{count:,} classes"
+
+
 def printable(text: str) -> str:
     """A file name, which may hold bytes that are not UTF-8 or a line break, for any terminal."""
     text = text if text.isprintable() else "".join(map(_visible, text))
