@@ -157,7 +157,8 @@ def test_validation_has_the_classes_of_training(there, fails):
     assert told.startswith("data/val.lst: class 1 is bug, but bee in data/train.json; ")
     assert main([*words, "--classes-from", "none"]) == 0
     assert [one.id for one in read_manifest("data/val.rec").classes] == ["ant", "bug", "cat"]
-    assert "data/gone.json: No such file" in fails(*words, "--classes-from", "data/gone.json")
+    told = fails(*words, "--classes-from", "data/gone.json")
+    assert told.startswith("--classes-from data/gone.json: no such manifest; name the train.json")
 
 
 def test_a_split_is_compared_with_its_own_half(there):

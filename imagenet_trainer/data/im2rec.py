@@ -28,6 +28,7 @@ from imagenet_trainer.data.manifest import (
 from imagenet_trainer.data.telling import (
     MOST_LINES,
     Progress,
+    classes_told,
     pictures_told,
     printable,
     silence_opencv,
@@ -288,6 +289,10 @@ def _classes(prefix: str, lists: Sequence[PictureList], classes_from: str) -> Tu
     reference = classes_from or _training_manifest(prefix)
     if not folders or reference in ("", "none"):
         return name_classes(folders)
+    if not os.path.exists(reference):
+        raise InputError(
+            f"--classes-from {reference}: no such manifest; name the train.json of a pack, or none"
+        )
     known = load_manifest(reference).classes
     if not known:
         return name_classes(folders)
@@ -346,7 +351,7 @@ def _pack_one(
         )
     seconds = time.monotonic() - start
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
-    of_classes = f" of {manifest.num_classes:,} classes" if classes else ""
+    of_classes = f" of {classes_told(manifest.num_classes)}" if classes else ""
     count = len(manifest.shards)
     sharded = settings.shards or settings.shard_size
     shards = f" in {count} shard{'' if count == 1 else 's'}" if sharded else ""

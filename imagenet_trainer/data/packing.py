@@ -193,8 +193,10 @@ class _Growth:
         writer, number = self._writer, len(self._journal.shards)
         if not writer.checksums:
             which = f"shard {number} of {self._pack.shards}" if self._pack.shards else "the list"
+            line, reason = next(reversed(self._journal.rejected.items()))
             raise InputError(
-                f"{self._pack.prefix}.rec: not one picture of {which} could be packed"
+                f"{self._pack.prefix}.rec: not one picture of {which} could be packed, last "
+                f"{self._pack.pictures.paths[line]}: {reason}"
                 + ("; give fewer --shards" if self._pack.shards else "")
             )
         writer.flush()

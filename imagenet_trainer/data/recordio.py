@@ -272,7 +272,8 @@ class RecordFile:
             self._descriptor = os.open(self.path, os.O_RDONLY)
             self.size = os.fstat(self._descriptor).st_size
         except OSError as error:
-            advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER"
+            gone = isinstance(error, FileNotFoundError)
+            advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER" if gone else ""
             raise refusal(path, error, advice) from error
         try:
             if not os.path.exists(index):

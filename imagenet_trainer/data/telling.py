@@ -60,7 +60,7 @@ class Progress:
             from tqdm import tqdm
 
             # Old pictures of an interrupted pack are no part of the rate.
-            self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit="pictures")
+            self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit=" pictures")
         if rejected:
             self._bar.set_postfix_str(f"{rejected:,} {self._bad}", refresh=False)
         self._bar.update(done - self._bar.n)
