@@ -56,8 +56,8 @@ IMPORTS = {
     "data.shards": "data.recordio errors files",
     "data.headers": "",
     "data.channels": "data.augment",
-    "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
-    "errors",
+    "data.sources": "data.folders data.headers data.lists data.manifest data.reading data.recordio "
+    "data.shards errors",
     "data.sets": "config data.manifest data.order data.shards errors",
     "data.loader": "data.augment data.mixup data.order data.shards errors machine",
     "data.mixup": "data.counter",
@@ -238,7 +238,8 @@ IMPORTS = {
     "published": "config data.manifest engines errors flags params run symbols symbols.families",
     "doctor": "benchmarks.engines_here errors machine mxnet_import",
     "demo_pictures": "errors flags",
-    "explore": "data.channels data.sources errors explore_page files flags machine survey",
+    "explore": "data.channels data.sources data.telling errors explore_page files flags machine "
+    "survey",
     "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation benchmarks.gpu "
     "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading benchmarks.train "
     "config engines.choice errors flags",
