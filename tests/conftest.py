@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 
 # The networks of the tests are tiny: with two threads that wait for each other after every operator
 # they take up to ten times longer on a busy machine. Read when MXNet is imported.

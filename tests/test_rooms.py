@@ -65,10 +65,11 @@ IMPORTS = {
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
     "data.journal": "data.manifest errors",
-    "data.packing": "data.journal data.manifest data.pack data.parallel data.recordio errors files",
+    "data.packing": "data.journal data.manifest data.pack data.parallel data.record_writer "
+    "data.recordio errors files",
     "data.verify": "data.manifest data.parallel data.pictures data.recordio data.shards errors",
-    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel data.recordio "
-    "errors files",
+    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel "
+    "data.record_writer errors files",
     "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
     "data.thumbnails": "data.pictures data.shards errors",
@@ -88,6 +89,7 @@ IMPORTS = {
     "data.augment_sheet": "config data.augment data.sources errors files flags",
     "data.overlap": "data.labelled data.reading",
     "data.splits": "data.devkit data.labelled errors",
+    "data.record_writer": "data.recordio errors files",
     # Graphs.
     "symbols": "errors symbols.families",
     "symbols.classifier": "errors mxnet_import",

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sources import open_source
 from imagenet_trainer.errors import InputError
 

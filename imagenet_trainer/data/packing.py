@@ -27,7 +27,8 @@ from imagenet_trainer.data.manifest import (
 )
 from imagenet_trainer.data.pack import Pack
 from imagenet_trainer.data.parallel import Progress, in_order
-from imagenet_trainer.data.recordio import RecordWriter, record_length
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import record_length
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import refusal
 

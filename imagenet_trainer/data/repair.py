@@ -11,7 +11,7 @@ from imagenet_trainer.data.lists import read_list
 from imagenet_trainer.data.manifest import Manifest, Shard, load_manifest
 from imagenet_trainer.data.pack import Pack
 from imagenet_trainer.data.parallel import Progress, in_order
-from imagenet_trainer.data.recordio import RecordWriter
+from imagenet_trainer.data.record_writer import RecordWriter
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import refusal, remedy, sha256
 
