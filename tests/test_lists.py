@@ -65,7 +65,7 @@ def test_another_seed_is_another_order(root, tmp_path):
 
 
 def test_chunks_that_the_pictures_do_not_fill(root, tmp_path):
-    with pytest.raises(InputError, match="--chunks 12: 19 pictures fill only 10; give fewer"):
+    with pytest.raises(InputError, match="--chunks 12: 19 pictures fill only 10; give 10"):
         make(tmp_path / "x", root, chunks=12)
     assert not list(tmp_path.glob("*.lst"))
     make(tmp_path / "x", root, chunks=10)

@@ -114,7 +114,9 @@ def _parts(
     size = -(-len(lines) // chunks)
     filled = -(-len(lines) // size)
     if filled < chunks:
-        raise InputError(f"--chunks {chunks}: {len(lines)} pictures fill only {filled}; give fewer")
+        raise InputError(
+            f"--chunks {chunks}: {len(lines)} pictures fill only {filled}; give {filled}"
+        )
     train, test = int(size * train_ratio), int(size * test_ratio)
     for number in range(chunks):
         name = f"{prefix}_{number}" if chunks > 1 else prefix
