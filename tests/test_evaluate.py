@@ -15,7 +15,8 @@ import symbols
 from imagenet_trainer import answering, confusion, evaluate, fit, scorer
 from imagenet_trainer.answers import load as load_answers
 from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.keeping import best_epoch

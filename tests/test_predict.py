@@ -11,7 +11,8 @@ import symbols
 from imagenet_trainer import predict
 from imagenet_trainer.config import PredictSettings
 from imagenet_trainer.data.manifest import known_synsets
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.initializers import initial_parameters

@@ -56,8 +56,8 @@ IMPORTS = {
     "data.shards": "data.recordio errors files",
     "data.headers": "",
     "data.channels": "data.augment",
-    "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
-    "errors",
+    "data.sources": "data.folders data.headers data.lists data.manifest data.reading data.recordio "
+    "data.shards errors",
     "data.sets": "config data.manifest data.order data.shards errors",
     "data.loader": "data.augment data.encoded data.mixup data.order data.shards errors machine",
     "data.mixup": "data.counter",
@@ -65,10 +65,11 @@ IMPORTS = {
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
     "data.journal": "data.manifest errors",
-    "data.packing": "data.journal data.manifest data.pack data.parallel data.recordio errors files",
+    "data.packing": "data.journal data.manifest data.pack data.parallel data.record_writer "
+    "data.recordio errors files",
     "data.verify": "data.manifest data.parallel data.pictures data.recordio data.shards errors",
-    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel data.recordio "
-    "errors files",
+    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel "
+    "data.record_writer errors files",
     "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
     "data.thumbnails": "data.pictures data.shards errors",
@@ -80,12 +81,15 @@ IMPORTS = {
     "data.views": "data.augment data.steps",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
-    "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
-    "files flags",
+    "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest data.overlap "
+    "data.splits data.telling errors files flags",
     "data.labelled": "data.folders data.tars errors",
     "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
     "data.parallel": "machine",
     "data.augment_sheet": "config data.augment data.sources errors files flags",
+    "data.overlap": "data.labelled data.reading",
+    "data.splits": "data.devkit data.labelled errors",
+    "data.record_writer": "data.recordio errors files",
     "data.steps": "",
     "data.dali": "data.encoded data.loader data.shards data.steps errors",
     "data.encoded": "data.augment data.steps",
@@ -240,7 +244,8 @@ IMPORTS = {
     "published": "config data.manifest engines errors flags params run symbols symbols.families",
     "doctor": "benchmarks.engines_here errors machine mxnet_import",
     "demo_pictures": "errors flags",
-    "explore": "data.channels data.sources errors explore_page files flags machine survey",
+    "explore": "data.channels data.sources data.telling errors explore_page files flags machine "
+    "survey",
     "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation benchmarks.gpu "
     "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading benchmarks.train "
     "config engines.choice errors flags",

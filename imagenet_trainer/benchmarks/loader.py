@@ -24,7 +24,8 @@ from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import Loader, training_batches
 from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.shards import Shards
 from imagenet_trainer.machine import keep_freed_memory, processors
 
