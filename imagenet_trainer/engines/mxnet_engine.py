@@ -113,7 +113,7 @@ class MXNetEngine(Staged):
             symbol = frozen_in(symbol, self._frozen)
         self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
         if devices.dtype != "float32":
-            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus)
+            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
         self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
