@@ -33,9 +33,9 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     refuse_early(settings, scorer.pictures.classes)
     scored = []
     for one in scorer.scored():
-        print(line(one), flush=True)
+        print(line(one, settings.top_k), flush=True)
         scored.append(one)
-    print(table(scored[-1].numbers))
+    print(table(scored[-1].numbers, settings.top_k))
     for text in present(settings, scorer, scored):
         print(text, flush=True)
     return {one.epoch: one.numbers for one in scored}
@@ -64,7 +64,7 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
     scored = []
     for (run, _), epochs in zip(sides, chosen):
         (one,) = Scorer(settings, run, epochs, tell).scored()
-        print(f"{run.prefix} {line(one)}", flush=True)
+        print(f"{run.prefix} {line(one, settings.top_k)}", flush=True)
         scored.append(one)
     result = compared((first, scored[0]), (second, scored[1]))
     first.write_json(paths_of(result, first), result)
@@ -93,10 +93,12 @@ def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ..
     return asked or tuple(found[-1:])
 
 
-def line(one: "Scored") -> str:
+def line(one: "Scored", top_k: Sequence[int] = ()) -> str:
     """What is printed of an epoch."""
+    from imagenet_trainer.numbers import rank_names
+
     numbers = one.numbers
-    ranks = [key for key in numbers["intervals"] if key.startswith("rank")]
+    ranks = rank_names(top_k)
     shares = "  ".join(f"rank-{key[4:]} {100 * numbers[key]:.2f} %" for key in ranks)
     return (
         f"epoch {one.epoch}{one.name and ' ' + one.name}: {shares}  loss {numbers['loss']:.4f}"

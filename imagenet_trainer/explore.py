@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional, Sequence
 
+from imagenet_trainer.data.telling import silence_opencv
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.flags import integer, option, parse
 from imagenet_trainer.machine import processors
@@ -26,10 +27,10 @@ class ExploreSettings:
     """Everything that `tools/explore.py` takes."""
 
     source: str = option(
-        "", "a folder of pictures, a list x.lst, or shards x.rec (a pattern in quotes, or several "
-        "with commas)", positional="one",
+        "", "a folder or tar of pictures, a list x.lst, or shards x.rec (a pattern in quotes, or "
+        "several with commas)", positional="one",
     )  # fmt: skip
-    root: str = option("", "the folder that a list's paths begin in", metavar="FOLDER")
+    root: str = option("", "the folder or tar that a list's paths begin in", metavar="PATH")
     output: str = option("explored", "folder for the page, the table and the plots", metavar="DIR")
     sample: int = option(
         4000, "pictures that are decoded for the mean colour; 0: all of them", integer(0)
@@ -50,6 +51,7 @@ def flag_line(channels: "Channels") -> str:
 
 def explore(settings: ExploreSettings) -> int:
     """Look at a set, write its page, and print the most important of it."""
+    silence_opencv()
     from imagenet_trainer.data.sources import open_source
     from imagenet_trainer.explore_page import quantile_rows, write_page
     from imagenet_trainer.files import make_folder

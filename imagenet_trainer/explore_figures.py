@@ -97,9 +97,13 @@ def _aspect_ticks(values: np.ndarray) -> Ticks:
     low, high = values.min() / 2, values.max() * 2
     narrow = values.max() / values.min() < 30
     found = [(a / b, f"{a}:{b}") for a, b in _ASPECTS if narrow or max(a, b) != 4 or min(a, b) != 3]
-    # Panoramas: further powers of two.
-    found += [(2.0**n, f"{2**n}:1") for n in range(3, 14) if 2.0**n <= high]
-    found += [(0.5**n, f"1:{2**n}") for n in range(3, 14) if 0.5**n >= low]
+    # Panoramas: further powers of two, as many as can stand side by side.
+    step = int(np.ceil(np.log2(high / low) / 8))
+    if step > 1:
+        found = [(1.0, "1:1")]
+    powers = range(step if step > 1 else 3, 17, max(step, 1))
+    found += [(2.0**n, f"{2**n}:1") for n in powers if 2.0**n <= high]
+    found += [(0.5**n, f"1:{2**n}") for n in powers if 0.5**n >= low]
     return sorted(found)
 
 
@@ -195,11 +199,14 @@ def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
         axes = figure.subplots()
         ranked = counts[order]
         axes.fill_between(np.arange(len(counts)), ranked, color=_BLUE, step="mid", linewidth=0)
-        axes.axhline(np.median(counts), color=_ORANGE, linewidth=1.5)
+        middle = np.median(counts[counts > 0])  # empty classes are told apart
+        axes.axhline(middle, color=_ORANGE, linewidth=1.5)
         axes.set(xlim=(0, len(counts) - 1), ylim=(0, ranked[0] * 1.08))
         axes.set(title="pictures of each class, largest first", ylabel="pictures")
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set(xlabel=f"{len(counts):,} classes, median {np.median(counts):,.0f} pictures")
+        empty = int((counts == 0).sum())
+        without = f", {empty:,} empty" if empty else ""
+        axes.set(xlabel=f"{len(counts):,} classes{without}, median {middle:,.0f} pictures")
         axes.grid(axis="y")
         ends = [(0, order[0], "left"), (len(counts) - 1, order[-1], "right")]
         for place, label, side in ends:

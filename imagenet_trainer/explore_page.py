@@ -222,7 +222,8 @@ def _balance(counts: np.ndarray) -> str:
     if there.min() == there.max():
         words = f"Each class has {there[0]:,}."
     empty = len(counts) - len(there)
-    return f"<p>{words}{f' {empty:,} classes have none.' if empty else ''}</p>"
+    without = f" {empty:,} more {'has' if empty == 1 else 'have'} none." if empty else ""
+    return f"<p>{words}{without}</p>"
 
 
 def _class_table(found: Survey, counts: np.ndarray) -> str:

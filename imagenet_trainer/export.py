@@ -45,6 +45,11 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
     symbol, checkpoint = read_network(run, settings.epoch, settings, tell)
     epoch = checkpoint.progress.epoch
     arg, aux = own_parameters(symbol, run, checkpoint)
+    # What is not there is told before anything is written.
+    if {"onnx", "int8"} & set(settings.to):
+        open_pictures(settings.data_val, "data_val", run, checkpoint).shards.close()
+    if "int8" in settings.to:
+        open_calibration(settings, run, checkpoint).shards.close()
     checkpoint = replace(checkpoint, arg=arg, aux=aux)
     model = (without_label(symbol, str(run.symbol_path)), arg, aux)
     prefix = prefix_of(settings.output, run)

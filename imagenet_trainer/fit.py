@@ -46,6 +46,7 @@ def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> N
     """Train epoch by epoch until the last one, or until a signal comes to one of the workers."""
     from imagenet_trainer.data.loader import training_batches
     from imagenet_trainer.data.mixup import Mixup
+    from imagenet_trainer.decoding import decoded, decodes_on_gpu
     from imagenet_trainer.scoring import loader_threads
 
     settings, engine, progress = session.settings, session.engine, session.progress
@@ -59,9 +60,9 @@ def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> N
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
         progress.update, last_update, engine.rank, engine.world_size, threads, nice=nice,
-        mixup=mixup,
+        mixup=mixup, encoded=decodes_on_gpu(settings),
     ) as batches:  # fmt: skip
-        stream = iter(batches)
+        stream = decoded(batches, settings, session.train.shards, threads, watch.log.say)
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, stopping, watch)
             if not stopping:
@@ -219,6 +220,7 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     # Libraries that --recipe list, and others that look only, need not wait for.
     from imagenet_trainer import when_done
     from imagenet_trainer.agreement import Agreement
+    from imagenet_trainer.decoding import decodes_on_gpu
     from imagenet_trainer.engines import DeviceMemoryError
     from imagenet_trainer.interrupts import Interrupts
     from imagenet_trainer.logs import RunLog
@@ -226,6 +228,7 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     from imagenet_trainer.processes import processes_of, start_each
     from imagenet_trainer.session import open_session
 
+    decodes_on_gpu(settings)  # or says why it cannot be
     processes = processes_of(settings)
     if processes > 1:
         return start_each(processes, argv)

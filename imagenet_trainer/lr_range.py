@@ -16,6 +16,7 @@ from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import PictureSet, open_training_set
+from imagenet_trainer.decoding import decoded, decodes_on_gpu
 from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError, join_workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import atomic_write, make_folder
@@ -88,9 +89,10 @@ def measure(settings: FitSettings, engine: Engine, train: PictureSet) -> List[Po
     average = 0.0
     with training_batches(
         train.shards, order, transform, len(train.classes), 0, settings.find_lr, engine.rank,
-        engine.world_size, threads, nice=nice, mixup=mixup,
+        engine.world_size, threads, nice=nice, mixup=mixup, encoded=decodes_on_gpu(settings),
     ) as batches:  # fmt: skip
-        for batch, rate in zip(batches, rates(low, high, settings.find_lr)):
+        stream = decoded(batches, settings, train.shards, threads, print)
+        for batch, rate in zip(stream, rates(low, high, settings.find_lr)):
             mix = Mix(*batch.mix) if batch.mix else None
             try:
                 engine.train_batch(batch.images, batch.labels, rate, mix)

@@ -7,11 +7,11 @@ import numpy as np
 from imagenet_trainer.answering import averaged, check_finite, share_of_batch
 from imagenet_trainer.config import PredictSettings
 from imagenet_trainer.data.files import Decoded, Found, decoded_files
-from imagenet_trainer.data.views import Views, ViewTransform
+from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.run import Run
-from imagenet_trainer.scoring import Tell, loader_threads, open_network
+from imagenet_trainer.scoring import Tell, loader_threads, open_network, views_of
 
 
 class Named(NamedTuple):
@@ -39,7 +39,7 @@ class Namer:
     """
 
     def __init__(self, settings: PredictSettings, run: Run, pictures: int, tell: Tell):
-        views = Views(settings.crops, settings.flip, settings.bgr)
+        views = views_of(settings)
         devices = len(settings.gpus) or settings.cpus
         least = -(-min(settings.batch_size, max(1, pictures)) // devices) * devices
         self.batch, engine_batch = share_of_batch(least * views.places, views, devices)

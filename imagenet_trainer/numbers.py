@@ -79,10 +79,10 @@ def estimates(answers: Answers, top_k: Sequence[int] = (), seed: int = 0) -> Dic
     """
     images = len(answers)
     found: Dict[str, Estimate] = {}
-    for k in sorted({1, 5, *top_k}):
-        hits = (answers.rank < k).sum()
+    for name in rank_names(top_k):
+        hits = (answers.rank < int(name[4:])).sum()
         low, high = wilson(hits, np.array(images))
-        found[f"rank{k}"] = Estimate(hits / images if images else np.nan, float(low), float(high))
+        found[name] = Estimate(hits / images if images else np.nan, float(low), float(high))
     if not images:
         names = ("loss", "macro_recall", "macro_precision", "macro_rank5", "calibration_error")
         return {**found, **{name: Estimate(np.nan, np.nan, np.nan) for name in names}}
@@ -95,6 +95,11 @@ def estimates(answers: Answers, top_k: Sequence[int] = (), seed: int = 0) -> Dic
         )
     found["calibration_error"] = _calibration_error(whole.gaps, again.gaps)
     return found
+
+
+def rank_names(top_k: Sequence[int]) -> List[str]:
+    """Names of rank-1, rank-5 and the ranks asked for, ascending."""
+    return [f"rank{k}" for k in sorted({1, 5, *top_k})]
 
 
 def calibration(answers: Answers, bins: int = BINS) -> Dict[str, np.ndarray]:
@@ -229,10 +234,16 @@ _TITLES = {
 }
 
 
-def table(numbers: Dict[str, Any]) -> str:
-    """The numbers of evaluation.json with their intervals, a line each."""
+def table(numbers: Dict[str, Any], top_k: Sequence[int] = ()) -> str:
+    """The numbers of evaluation.json with their intervals, a line each.
+
+    Of the ranks, which may be there from earlier calls, those of `rank_names`.
+    """
     lines = [f"{'':<32}{'':>10}   95 % interval"]
+    ranks = rank_names(top_k)
     for name, (low, high) in numbers["intervals"].items():
+        if name.startswith("rank") and name not in ranks:
+            continue
         title = _TITLES.get(name) or f"rank-{name[4:]}"
         cells = [_cell(name, value) for value in (numbers[name], low, high)]
         unit = "" if name == "loss" else " %"

@@ -1,6 +1,7 @@
 """Name what pictures show: python -m imagenet_trainer.predict cat.jpg photos/ 'more/*.png'"""
 
 import contextlib
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -60,7 +61,7 @@ def show(settings: config.PredictSettings) -> None:
         damaged.append(error)
 
     with contextlib.ExitStack() as stack:
-        writers = list(opened_files(settings, namer, stack))
+        writers = list(opened_files(settings, namer, found, stack))
         advance = stack.enter_context(progress("predict", len(found)) if writers else _no_bar())
         # Every picture needs its row in a submission.
         for one in namer.names(found, None if settings.submission else skip):
@@ -72,22 +73,27 @@ def show(settings: config.PredictSettings) -> None:
         if len(damaged) == len(found):
             raise InputError(f"none of the {len(found)} files is a picture")
     for path in filter(None, (settings.csv, settings.submission)):
-        print(f"written: {path} ({len(found) - len(damaged)} pictures)")
+        count = len(found) - len(damaged)
+        print(f"written: {path} ({count} picture{'' if count == 1 else 's'})")
     if damaged:
         tell(f"{len(damaged)} of {len(found)} files are damaged or no pictures and were skipped")
 
 
 def opened_files(
-    settings: config.PredictSettings, namer: "Namer", stack: contextlib.ExitStack
+    settings: config.PredictSettings,
+    namer: "Namer",
+    found: Sequence["Found"],
+    stack: contextlib.ExitStack,
 ) -> Iterator[Any]:
     """What takes the answers; the files are there when the stack is closed."""
     from imagenet_trainer.files import atomic_write
-    from imagenet_trainer.submission import Submission, Table
+    from imagenet_trainer.submission import Submission, Table, check_ids
 
     if settings.csv:
         file = stack.enter_context(atomic_write(settings.csv, "w"))
         yield Table(file, namer.classes, settings.top_k)
     if settings.submission:
+        check_ids(file.path for file in found)
         rows = Submission(
             settings.submission_kind, namer.classes, settings.submission_class, settings.clip
         )
@@ -135,7 +141,8 @@ def check(settings: config.PredictSettings) -> None:
             raise InputError(f"{flags.flag_of(name)}: is for --submission FILE, which is not given")
     if settings.latency_rounds != default.latency_rounds and not settings.latency:
         raise InputError("--latency-rounds: is for --latency, which is not given")
-    if settings.csv and settings.csv == settings.submission:
+    both = settings.csv and settings.submission
+    if both and os.path.realpath(settings.csv) == os.path.realpath(settings.submission):
         raise InputError(f"--csv {settings.csv}: is --submission's file too; name another")
     if settings.submission_class and settings.submission_kind != "probability":
         raise InputError("--submission-class: is for --submission-kind probability")

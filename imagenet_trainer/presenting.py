@@ -1,5 +1,6 @@
 """What `evaluate` draws and writes for people once epochs are scored: pictures, films, a report."""
 
+import hashlib
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
@@ -43,7 +44,7 @@ def present(settings: EvaluateSettings, scorer: Scorer, scored: Sequence[Scored]
     frames = [
         confusion.Frame(one.epoch, _ordered(one, order), one.numbers["rank1"]) for one in scored
     ] if settings.gif or settings.video else []  # fmt: skip
-    film = _with_order(run.gif_path_of(last.name), settings.order)
+    film = _with_order(run.gif_path(last.name), settings.order)
     if settings.gif:
         confusion.draw_gif(film, frames)
         yield f"drawn: {film}"
@@ -63,22 +64,30 @@ def _draw(
     """The figure of an epoch, and in another order than the usual its bare pixels."""
     bare = _with_order(run.confusion_path(one.epoch, ".png", one.name), order)
     path = bare.with_suffix(".figure.png")
-    if bare.exists() and note_in(path) == one.answers.key != "":
-        return path  # drawn before
     matrix = one.answers.confusion()
-    sides = Sides(names, class_order(order, matrix, taxonomy), taxonomy)
-    if order != "imagenet":
-        confusion.write_png(bare, confusion.draw(_ordered(one, sides.order)))
     k = int(matrix.sum()) // max(len(one.answers), 1)
     title = (
-        f"{run.folder.resolve().name}, epoch {one.epoch}: {matrix.sum():,} top-{k} predictions of "
-        f"{len(one.answers):,} pictures"
+        f"{run.folder.resolve().name}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
+        f"{matrix.sum():,} top-{k} predictions of {len(one.answers):,} pictures"
     )
     rank1, rank5 = (one.numbers[rank] for rank in ("rank1", "rank5"))
     subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
+    note = _digest(matrix, [order, title, subtitle, *names])
+    if bare.exists() and note_in(path) == note:
+        return path  # drawn before
+    sides = Sides(names, class_order(order, matrix, taxonomy), taxonomy)
+    if order != "imagenet":
+        confusion.write_png(bare, confusion.draw(_ordered(one, sides.order)))
     with atomic_write(path) as file:
-        file.write(draw_figure(matrix, sides, title, subtitle, one.answers.key))
+        file.write(draw_figure(matrix, sides, title, subtitle, note))
     return path
+
+
+def _digest(matrix: np.ndarray, words: Sequence[str]) -> str:
+    """Changes when anything does that is drawn."""
+    drawn = hashlib.sha256(matrix.tobytes())
+    drawn.update(repr(words).encode())
+    return drawn.hexdigest()
 
 
 def _ordered(one: Scored, order: np.ndarray) -> np.ndarray:

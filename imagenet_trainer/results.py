@@ -10,7 +10,7 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
@@ -19,9 +19,17 @@ from imagenet_trainer.answers import Answers
 from imagenet_trainer.checkpoint import Preprocessing, read_arrays
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.data.views import Views
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import atomic_write, sha256
 from imagenet_trainer.meaning import meaning_of
-from imagenet_trainer.numbers import CLASS_COLUMNS, as_json, class_rows, class_table, estimates
+from imagenet_trainer.numbers import (
+    CLASS_COLUMNS,
+    as_json,
+    class_rows,
+    class_table,
+    estimates,
+    rank_names,
+)
 from imagenet_trainer.run import Run
 
 
@@ -73,14 +81,13 @@ class Results:
 
     def _name(self, trained_with: Optional[Preprocessing], own: Optional[bool]) -> str:
         """'' for the default entry, a name of its own for everything else."""
-        record, about = self.run.read_json(self.run.evaluation_path), self.shown.about()
+        record, about = self._read(), self.shown.about()
         first = record.get("about", about)
         if own is None:
             own = first["fingerprint"] == about["fingerprint"]
         bgr = trained_with is None and first["views"]["bgr"]
         if trained_with is None:
-            known = {key: _tuple(value) for key, value in first["preprocessing"].items()}
-            trained_with = Preprocessing(**known)
+            trained_with = _prepared(first)
         name = describe(self.shown, Shown(self.shown.pictures, trained_with, Views(bgr=bgr)), own)
         there = record.get("sets", {}).get(name)
         if there and not same(there.get("about", {}), about):
@@ -90,56 +97,68 @@ class Results:
         return name
 
     def known(self, epoch: int, key: str, top_k: int, predictions: bool) -> Optional[Answers]:
-        """Answers of an earlier evaluation of the same, if all its files are there."""
+        """Answers of an earlier evaluation of the same, if they hold what is wanted now."""
         run, name = self.run, self.name
-        record = self._entry(run.read_json(run.evaluation_path)).get("epochs", {})
-        if record.get(str(epoch), {}).get("key") != key:
+        if self._numbers_of(epoch).get("key") != key:
             return None
         found = kept.load(run.answers_path(epoch, name), key)
         if found is None or found.top.shape[1] < min(top_k, found.classes):
             return None
-        if not run.confusion_path(epoch, ".png", name).exists():
-            return None
-        if not run.classes_path(epoch, name).exists():
-            return None
-        try:
-            if str(read_arrays(run.confusion_path(epoch, ".npz", name)).get("key")) != key:
-                return None
-        except ValueError:
-            return None  # damaged: scored again, written anew
         if predictions and kept.predictions_key(run.predictions_path(epoch, name)) != key:
             return None
         return found
 
-    def numbers(self, epoch: int, answers: Answers, top_k: Any) -> Dict[str, Any]:
-        """Numbers of answers, as evaluation.json holds them."""
-        record = self._entry(self.run.read_json(self.run.evaluation_path)).get("epochs", {})
-        found = record.get(str(epoch), {})
-        wanted = {"calibration_error", "confused_pairs", *(f"rank{k}" for k in top_k)}
-        if found.get("key") == answers.key and wanted <= found.keys():
-            return found
-        found = as_json(estimates(answers, top_k), answers)
-        found.update(meaning_of(answers, [one for one, _ in self.shown.pictures.classes]))
-        return {**found, "key": answers.key}
+    def record(self, epoch: int, answers: Answers, top_k: Sequence[int]) -> Dict[str, Any]:
+        """Write counts, their picture, the table of classes and the numbers, and return these.
 
-    def keep(self, epoch: int, answers: Answers, numbers: Dict[str, Any]) -> None:
-        """Write answers, counts, their picture, the table of classes and the numbers."""
+        What an earlier evaluation left is not made again, unless something of it is missing,
+        damaged, or counted by another version's rules.
+        """
+        whole = self._is_whole(epoch, answers)
+        found = self._numbers_of(epoch) if whole else {}
+        if found.get("key") != answers.key:
+            found = {}
+        wanted = {"calibration_error", "confused_pairs", *rank_names(top_k)}
+        if not wanted <= found.keys():
+            before = (int(name[4:]) for name in found if re.fullmatch(r"rank\d+", name))
+            found = as_json(estimates(answers, [*top_k, *before]), answers)
+            found.update(meaning_of(answers, [one for one, _ in self.shown.pictures.classes]))
+            found["key"] = answers.key
+        if not whole:
+            self._write(epoch, answers)
+        self._note(epoch, found)
+        return found
+
+    def _is_whole(self, epoch: int, answers: Answers) -> bool:
+        """Whether all that follows from these answers is there."""
+        run, name = self.run, self.name
+        if not run.confusion_path(epoch, ".png", name).exists():
+            return False
+        if not run.classes_path(epoch, name).exists():
+            return False
+        try:
+            counts = read_arrays(run.confusion_path(epoch, ".npz", name))
+        except ValueError:
+            return False
+        if str(counts.get("key")) != answers.key or "matrix" not in counts:
+            return False
+        return np.array_equal(counts["matrix"], answers.confusion())
+
+    def _write(self, epoch: int, answers: Answers) -> None:
         from imagenet_trainer.confusion import draw, write_png
 
         run, name, matrix = self.run, self.name, answers.confusion()
-        answers.save(run.answers_path(epoch, name))
-        with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
-            np.savez_compressed(file, matrix=matrix, key=np.array(answers.key))
         write_png(run.confusion_path(epoch, ".png", name), draw(matrix))
         with atomic_write(run.classes_path(epoch, name), "w") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CLASS_COLUMNS)
             writer.writerows(class_rows(class_table(answers), self.shown.pictures.classes))
-        self.note(epoch, numbers)
+        # The counts come last: they say that the others are theirs.
+        with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
+            np.savez_compressed(file, matrix=matrix, key=np.array(answers.key))
 
-    def note(self, epoch: int, numbers: Dict[str, Any]) -> None:
-        """Write the numbers alone."""
-        record = self.run.read_json(self.run.evaluation_path)
+    def _note(self, epoch: int, numbers: Dict[str, Any]) -> None:
+        record = self._read()
         entry = self._entry(record)
         entry["about"] = self.shown.about()
         entry.setdefault("epochs", {})[str(epoch)] = numbers
@@ -148,6 +167,26 @@ class Results:
             record.setdefault("epochs", {})
             record.setdefault("sets", {})[self.name] = entry
         self.run.write_json(self.run.evaluation_path, record)
+
+    def _numbers_of(self, epoch: int) -> Dict[str, Any]:
+        """What evaluation.json says of an epoch; {} if nothing."""
+        return self._entry(self._read()).get("epochs", {}).get(str(epoch), {})
+
+    def _read(self) -> Dict[str, Any]:
+        """evaluation.json; InputError unless it has the form that is written here."""
+        record = self.run.read_json(self.run.evaluation_path)
+        try:
+            for entry in (record, *record.get("sets", {}).values()):
+                for epoch, numbers in entry.get("epochs", {}).items():
+                    int(epoch), numbers.get("key")
+                about = entry.get("about")
+                if about is not None:
+                    about["fingerprint"], about["views"]["bgr"], _prepared(about)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.run.evaluation_path}: is not a file of this program; remove it"
+            ) from error
+        return record
 
     def _entry(self, record: Dict[str, Any]) -> Dict[str, Any]:
         return record.get("sets", {}).get(self.name, {}) if self.name else record
@@ -178,6 +217,11 @@ def describe(shown: Shown, usual: Shown, own: bool) -> str:
 def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
     """Whether two entries were shown the same; the path does not count."""
     return _identity(about) == _identity(other)
+
+
+def _prepared(about: Dict[str, Any]) -> Preprocessing:
+    """The preprocessing of an entry."""
+    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
 
 
 def _identity(about: Dict[str, Any]) -> Dict[str, Any]:

@@ -14,6 +14,8 @@ from imagenet_trainer.files import atomic_write, make_folder, read_bytes
 from imagenet_trainer.metrics import Scores
 
 RUNS = "runs"
+# Parts of config.json and evaluation.json that are objects.
+_SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
 
 
 class Run:
@@ -70,14 +72,14 @@ class Run:
         """All numbers of `evaluate`, by epoch."""
         return self.folder / "evaluation.json"
 
-    @property
-    def gif_path(self) -> Path:
-        """The confusion matrix over the epochs."""
-        return self.folder / "confusion.gif"
+    def gif_path(self, name: str = "") -> Path:
+        """The confusion matrix over the epochs, on the set of that name in evaluation.json."""
+        return self.folder / f"confusion{name and '-' + name}.gif"
 
-    def gif_path_of(self, name: str) -> Path:
-        """The same on the set of pictures of that name, as in evaluation.json."""
-        return self.folder / f"confusion-{name}.gif" if name else self.gif_path
+    @property
+    def growing_gif_path(self) -> Path:
+        """The same as it was counted while the network was trained."""
+        return self.folder / "confusion.fit.gif"
 
     def comparison_path(self, epoch: int, other: str) -> Path:
         """How an epoch compares with another, or with NAME-EPOCH of another run."""
@@ -276,7 +278,9 @@ class Run:
             content = json.loads(read_bytes(path))
         except ValueError as error:
             raise InputError(f"{path}: is damaged ({error}); remove it") from error
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(name, {}), dict) for name in _SECTIONS
+        ):
             raise InputError(f"{path}: is not a file of this program; remove it")
         return content
 

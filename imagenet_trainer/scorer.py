@@ -11,8 +11,9 @@ from imagenet_trainer.bar import progress
 from imagenet_trainer.checkpoint import Checkpoint
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
-from imagenet_trainer.data.views import Views, ViewTransform
+from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import free_memory
 from imagenet_trainer.results import Results, Shown
 from imagenet_trainer.run import Run
@@ -22,6 +23,7 @@ from imagenet_trainer.scoring import (
     loader_threads,
     open_network,
     set_checkpoint,
+    views_of,
 )
 
 
@@ -53,7 +55,7 @@ class Scorer:
         self, settings: EvaluateSettings, run: Run, epochs: Sequence[int], tell: Tell
     ) -> None:
         self.settings, self.run, self.epochs, self._tell = settings, run, epochs, tell
-        views = Views(settings.crops, settings.flip, settings.bgr)
+        views = views_of(settings)
         devices = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
@@ -102,15 +104,18 @@ class Scorer:
                     following = to_score[to_score.index(epoch) + 1 :][:1]
                     coming = {next_: reader.submit(self._read, next_) for next_ in following}
                     answers = self._score(epoch, keys[epoch], most)
-                    numbers = self.results.numbers(epoch, answers, top_k)
-                    self.results.keep(epoch, answers, numbers)
-                else:
-                    numbers = self.results.numbers(epoch, answers, top_k)
-                    self.results.note(epoch, numbers)
+                    answers.save(self.run.answers_path(epoch, self.results.name))
+                numbers = self.results.record(epoch, answers, top_k)
                 yield Scored(epoch, answers, numbers, self.results.name, self.pictures.classes)
 
     def _read(self, epoch: int) -> Checkpoint:
-        return load_trained(self.run, epoch, self.settings)
+        checkpoint = load_trained(self.run, epoch, self.settings)
+        if checkpoint.preprocessing != self.shown.preprocessing:
+            raise InputError(
+                f"{self.run.params_path(epoch)}: its pictures are prepared otherwise than epoch "
+                f"{self.epochs[0]}'s; score it in a call of its own"
+            )
+        return checkpoint
 
     def _score(self, epoch: int, key: str, top_k: int) -> Answers:
         images, classes = len(self.pictures), len(self.pictures.classes)
@@ -149,7 +154,10 @@ def _told(size: float) -> str:
 def own_pictures(run: Run) -> Tuple[str, str]:
     """--data-val and --data-val-idx that a run was trained with, or the defaults."""
     before = run.read_json(run.config_path).get("settings", {})
-    return before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
+    found = before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
+    if not all(isinstance(value, str) for value in found):
+        raise InputError(f"{run.config_path}: is not a file of this program; remove it")
+    return found
 
 
 def open_pictures(

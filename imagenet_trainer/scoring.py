@@ -8,10 +8,11 @@ import numpy as np
 
 from imagenet_trainer.answering import check_finite
 from imagenet_trainer.checkpoint import Checkpoint, Preprocessing
-from imagenet_trainer.config import PreparationSettings
+from imagenet_trainer.config import PreparationSettings, ViewSettings
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.sets import PictureSet, default_classes
+from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import (
     Arrays,
     Devices,
@@ -154,6 +155,15 @@ def newest_epoch(run: Run) -> int:
             f"{run.folder}: has no finished epoch yet; train with python -m imagenet_trainer.fit"
         )
     return epochs[-1]
+
+
+def views_of(settings: ViewSettings) -> Views:
+    """What a network is shown of a picture; InputError for flags that say it twice."""
+    if settings.flip and settings.crops == 10:
+        raise InputError(
+            "--flip: --crops 10 shows the mirror image of every crop already; leave --flip away"
+        )
+    return Views(settings.crops, settings.flip, settings.bgr)
 
 
 def load_trained(

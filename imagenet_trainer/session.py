@@ -20,6 +20,7 @@ from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.sets import PictureSet, open_training_set, open_validation_set
 from imagenet_trainer.engines import Engine, check_parameters, join_workers
 from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.compression import in_words
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.flags import flag_of
@@ -241,10 +242,8 @@ def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
     if engine == "torch":
         notes.append(f"engine: PyTorch ({why})")
     if settings.gc_type != "none":
-        notes.append(
-            "--gc-type 2bit: what compression holds back is not in checkpoints, so a resumed run "
-            "is not the same to the last bit"
-        )
+        here = len(settings.gpus) or settings.cpus
+        notes.append(in_words(here * workers.world_size))
     return notes
 
 
@@ -323,6 +322,7 @@ def _configuration(
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "workers": workers,
         "engine": choose_engine(devices_of(settings)).engine,
+        "decode": settings.decode,
     }
 
 
@@ -332,7 +332,7 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
     if not before:
         return []
     # Which the first version did not write.
-    before = {"workers": 1, "engine": "mxnet", **before}
+    before = {"workers": 1, "engine": "mxnet", "decode": "cpu", **before}
     if not before.keys() >= config.keys():
         raise InputError(f"{run.config_path}: is another program's; choose another --model-prefix")
     if not run.own_checkpoints():
@@ -358,7 +358,7 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
         )
     return [
         f"{what} was {before[what]} and is {config[what]}: the run goes on, but not to the last bit"
-        for what in ("omp_num_threads", "versions", "workers", "engine")
+        for what in ("omp_num_threads", "versions", "workers", "engine", "decode")
         if before[what] != config[what]
     ]
 

@@ -10,7 +10,7 @@
 import csv
 import re
 from pathlib import Path
-from typing import IO, Any, Dict, List, Sequence, Tuple
+from typing import IO, Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Submission:
         probabilities stay between this and 1 minus it, so that one sure mistake does not cost a
         log loss of infinity; where every class has a column, they are made to add up to 1 again.
 
-    Raises InputError where kind and classes do not fit, or two pictures have the same id.
+    Raises InputError where kind and classes do not fit.
 
     """
 
@@ -72,17 +72,17 @@ class Submission:
             raise InputError(
                 f"--clip {clip:g}: is not below 1 / {len(classes)}, the number of classes"
             )
+        stranger = next((one for one, _ in classes if not re.fullmatch(r"n\d{8}", one)), None)
+        if kind == "imagenet" and stranger is not None:
+            raise InputError(
+                f"--submission-kind imagenet: class {stranger} is no WordNet id such as n01440764, "
+                "which that competition takes; take label or probabilities"
+            )
         self._rows: Dict[str, List[str]] = {}
 
     def add(self, one: Named) -> None:
-        """Take in one picture; its id is the name of the file without its ending."""
-        name = Path(one.path).stem
-        if name in self._rows:
-            raise InputError(
-                f"{one.path}: there is another picture with the id {name}; each needs its own row, "
-                "so name one of them, or rename it"
-            )
-        self._rows[name] = self._cells(one)
+        """Take in one picture."""
+        self._rows[id_of(one.path)] = self._cells(one)
 
     def _cells(self, one: Named) -> List[str]:
         p = one.probabilities.astype(np.float64)
@@ -110,6 +110,23 @@ class Submission:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(heads[self._kind])
         writer.writerows([name, *self._rows[name]] for name in names)
+
+
+def id_of(path: str) -> str:
+    """A picture's id: the name of the file without its ending."""
+    return Path(path).stem
+
+
+def check_ids(paths: Iterable[str]) -> None:
+    """InputError unless each picture has an id of its own."""
+    seen: Set[str] = set()
+    for path in paths:
+        if id_of(path) in seen:
+            raise InputError(
+                f"{path}: there is another picture with the id {id_of(path)}; each needs its own "
+                "row, so name one of them, or rename it"
+            )
+        seen.add(id_of(path))
 
 
 def _class_named(name: str, classes: Classes) -> int:

@@ -7,12 +7,12 @@ page from an element on, after a script; the documentation's are made so.
 
 import base64
 import json
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -36,11 +36,11 @@ class Browser:
     """
 
     def __init__(self, folder, width=1200, height=900):
-        self._port = _free_port()
         self._driver = subprocess.Popen(
-            [shutil.which("chromedriver"), f"--port={self._port}"],
-            stdout=subprocess.DEVNULL,
+            [shutil.which("chromedriver"), "--port=0"],
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            text=True,
         )
         try:
             options = {
@@ -49,7 +49,7 @@ class Browser:
             }
             always = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             self._session = ""
-            self._wait_for_driver()
+            self._port = self._port_of_driver()
             made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": always}})
             self._session = f"/session/{made['sessionId']}"
         except BaseException:
@@ -113,16 +113,17 @@ class Browser:
         found = self._call("POST", "/se/log", {"type": "browser"})
         return [one["message"] for one in found if one["level"] in ("SEVERE", "WARNING")]
 
-    def _wait_for_driver(self):
-        until = time.monotonic() + 60
-        while True:
-            try:
-                if self._call("GET", "/status")["ready"]:
-                    return
-            except OSError:
-                if time.monotonic() > until or self._driver.poll() is not None:
-                    raise
-            time.sleep(0.05)
+    def _port_of_driver(self):
+        """The free port that the driver chose; it says so once it listens."""
+        said = []
+        for line in self._driver.stdout:
+            said.append(line)
+            found = re.search(r"started successfully on port (\d+)", line)
+            if found:
+                # What it says later nobody reads, and must not fill the pipe.
+                threading.Thread(target=self._driver.stdout.read, daemon=True).start()
+                return int(found[1])
+        raise AssertionError("chromedriver ended: " + "".join(said))
 
     def _call(self, method, path, content=None):
         data = None if content is None else json.dumps(content).encode()
@@ -131,16 +132,10 @@ class Browser:
         request.get_method = lambda: method
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=120) as answer:
+            with opener.open(request) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
-
-
-def _free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def main(page, picture, selector="body", height="900", script=""):

@@ -9,12 +9,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 
 # The networks of the tests are tiny: with two threads that wait for each other after every operator
 # they take up to ten times longer on a busy machine. Read when MXNet is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes is the machine's affair, and each run is to see the same ones.
+settings.register_profile(
+    "any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 ROOT = Path(__file__).parents[1]
 CLASSES = ("circle", "cross", "square")
 

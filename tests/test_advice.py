@@ -113,6 +113,15 @@ def test_decoding_takes_processors_from_the_network():
     assert any("Pack at 256 pixels" in words for words in advice)
 
 
+def test_gpus_may_decode_where_pytorch_drives_them():
+    from_large = replace(SLOW_DATA, decode=0.002)
+    assert not any("--decode gpu" in line for line in advise(from_large))
+    advice = advise(replace(from_large, can_decode=True))
+    assert sum(line.startswith("--decode gpu: the GPUs decode") for line in advice) == 1
+    slow_disk = replace(from_large, can_decode=True, read=0.004)
+    assert not any("--decode gpu" in line for line in advise(slow_disk))
+
+
 def test_data_that_are_late_only_beside_training():
     verdict, *advice = advise(replace(CPU, together_rate=20.0, wait_share=0.2))
     assert verdict.startswith("Data come fast enough alone (1000 images/s") and "20.0%" in verdict

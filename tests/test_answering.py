@@ -5,7 +5,8 @@ from conftest import draw_shape
 
 from imagenet_trainer import answering
 from imagenet_trainer.answering import Source, answer_set, averaged, share_of_batch
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.data.views import CENTRE, Views, ViewTransform
 from imagenet_trainer.errors import InputError

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 import symbols  # noqa: E402
 from imagenet_trainer import benchmark  # noqa: E402
 from imagenet_trainer.benchmarks import gpu, plain  # noqa: E402
+from imagenet_trainer.errors import InputError  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,26 @@ def test_the_study_says_what_it_needs(tmp_path):
     result = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert result.returncode == 2 and "has no PyTorch that finds a GPU" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_decoding_on_the_gpu_has_a_line_of_its_own(monkeypatch):
+    asked = []
+
+    def speed(*words):
+        asked.append(words[-1])
+        return 950.0, 0.031
+
+    monkeypatch.setattr(gpu, "shard_speed", speed)
+    line = gpu.decoded_on_gpu("resnet18", 256, gpu.FULL, "folder", "rec", 1000.0)
+    assert asked == ["gpu"] and line.split() == ["--decode", "gpu", "950.0", "0.95", "3.1%"]
+    assert gpu.decoded_on_gpu("resnet18", 4, gpu.TINY, "folder", "rec", 1000.0) == ""
+
+    def fails(*words):
+        raise InputError("DALI is not installed")
+
+    monkeypatch.setattr(gpu, "shard_speed", fails)
+    line = gpu.decoded_on_gpu("resnet18", 256, gpu.FULL, "folder", "rec", 1000.0)
+    assert line == "\n  --decode gpu: DALI is not installed"
 
 
 @pytest.mark.slow

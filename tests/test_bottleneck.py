@@ -61,6 +61,7 @@ def test_mistakes(settings, capsys, tmp_path, monkeypatch):
     assert "--data-train data/train.rec" in fails("bottleneck")
     assert "resnet50" in fails("bottleneck", "--network", "resnet5", "--data-train",
                                settings.data_train)  # fmt: skip
+    assert "--decode gpu: bottleneck measures" in fails("bottleneck", "--decode", "gpu")
     with pytest.raises(SystemExit):
         benchmark.main(["bottleneck", "--rounds", "3"])
     assert "--rounds: no such flag" in capsys.readouterr().err

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import cv2
@@ -84,6 +86,39 @@ def test_verify_over_shards(there, capsys):
     assert "--verify data/gone.rec: no such shard" in capsys.readouterr().err
 
 
+def test_verify_several_packs(there, capsys):
+    for name in ("val", "other.tar"):
+        Path(f"data/{name}.lst").write_text("0\t0\tant/0.jpg\n")
+        assert main([f"data/{name}", "pics", "--classes-from", "none"]) == 0
+    Path("data/other.tar").touch()
+    capsys.readouterr()
+    # What the packing's command line has behind PREFIX is no pack.
+    for root in ("pics", "data/other.tar"):
+        assert main(["data/train", root, "--verify"]) == 0
+        assert capsys.readouterr().out == "data/train: 4 shards: whole\n"
+    assert main(["--verify", "data/train", "data/val"]) == 0
+    assert capsys.readouterr().out == "data/train: 4 shards: whole\ndata/val.rec: whole\n"
+    Path("data/val.idx").unlink()
+    damage(1)
+    assert main(["--verify", "data/train", "data/val"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].split(";")[0::2] == [
+        "im2rec: error: data/train-00001-of-00004.rec: not whole, see above (1 in all)",
+        " data/val.rec: not whole, see above (1 in all)",
+    ]
+    assert main(["--verify", "data/train", "data/gone"]) == 2
+    assert "--verify data/gone.rec: no such shard" in capsys.readouterr().err
+
+
+def test_repair_of_one_pack_at_a_time(there, capsys):
+    damage(1)
+    assert main(["--repair", "data/train", "data/val"]) == 2
+    assert capsys.readouterr().err == (
+        "im2rec: error: root data/val: no such folder or tar; --repair takes one PREFIX at a time\n"
+    )
+    assert main(["--repair", "data/train", "pics", "more"]) == 2
+    assert "takes one PREFIX, and ROOT if it has moved" in capsys.readouterr().err
+
+
 def test_repair(there, capsys):
     before = files()
     path = damage(2)[0]
@@ -103,6 +138,21 @@ def test_repair(there, capsys):
     damage(2)
     assert main(["--repair", "data/train"]) == 2
     assert "data/train.json: No such file" in capsys.readouterr().err
+
+
+def test_a_repair_that_the_disk_refuses(there, capsys, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    before = files()
+    path = damage(2)[0]
+    damaged = Path(path).read_bytes()
+    monkeypatch.setattr(os, "replace", refused)
+    assert main(["--repair", "data/train"]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"{path}: Permission denied; allow this user to write there, then run it again\n"
+    )
+    assert sorted(files()) == sorted(before) and Path(path).read_bytes() == damaged
 
 
 def test_indexes_of_all_shards(there, capsys):

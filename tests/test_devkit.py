@@ -103,8 +103,9 @@ def test_files_that_are_missing(here, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no ILSVRC2012_validation_ground_truth.txt in it" in refusal_of(read_labels, "empty")
     (here / "meta.mat").unlink()
-    for path in (here, here / "ILSVRC2012_validation_ground_truth.txt"):
-        assert "there is no meta.mat with it" in refusal_of(read_labels, path)
+    (here / "ILSVRC2012_validation_ground_truth.txt").rename(here / "truth.txt")
+    assert f"{here}: no ILSVRC2012_validation_ground" in refusal_of(read_labels, here)
+    assert f"{here}/truth.txt: there is no meta.mat" in refusal_of(read_labels, here / "truth.txt")
 
 
 def test_devkits_that_are_damaged(here, tmp_path):
@@ -156,6 +157,7 @@ def test_ground_truths_that_are_wrong(here, text, reason):
         ("ImageId,PredictionString\na,65\n", "line 2: not a picture"),
         ("a,n01440764\na,n01440764\n", "line 2: not a picture with its WordNet id, or one that"),
         ("a\n", "line 1: not a picture"),
+        ('a,"' + 200_000 * "n", "not a table of commas (field larger than"),
     ],
 )
 def test_csvs_that_are_wrong(tmp_path, text, reason):

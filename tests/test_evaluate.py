@@ -12,11 +12,12 @@ from PIL import Image
 from sklearn import metrics as sk
 
 import symbols
-from imagenet_trainer import answering, evaluate, fit, scorer
+from imagenet_trainer import answering, confusion, evaluate, fit, scorer
 from imagenet_trainer.answers import load as load_answers
 from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
 from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.keeping import best_epoch
@@ -211,8 +212,8 @@ def test_epochs_that_are_not_there(prefix, capsys):
 
 def test_pictures_and_gif(prefix, scored):
     lines, _ = scored(prefix, "--epochs", "all", "--gif")
-    assert lines[-1] == f"drawn: {Run(prefix).gif_path}"
-    with Image.open(Run(prefix).gif_path) as gif:
+    assert lines[-1] == f"drawn: {Run(prefix).gif_path()}"
+    with Image.open(Run(prefix).gif_path()) as gif:
         assert gif.n_frames == 2 and gif.size == (1000, 1000)
     for epoch in (1, 2):
         with Image.open(Run(prefix).confusion_path(epoch, ".png")) as picture:
@@ -282,24 +283,44 @@ def test_other_pictures_are_scored_anew(prefix, packed, scored, counted):
 
 
 @pytest.mark.parametrize("share", [0, 0.5, None])
-def test_damaged_counts_are_scored_anew(prefix, scored, counted, share):
+def test_damaged_counts_are_written_anew(prefix, scored, counted, share):
     first = scored(prefix)
     path = Run(prefix).confusion_path(2, ".npz")
     data = path.read_bytes()
     middle = len(data) // 3
     overwritten = data[:middle] + bytes(40) + data[middle + 40 :]
     path.write_bytes(overwritten if share is None else data[: int(share * len(data))])
-    assert scored(prefix) == first and counted == [2, 2]
+    assert scored(prefix) == first and counted == [2]
     assert path.read_bytes() == data
 
 
-def test_a_picture_that_was_removed_is_drawn_again(prefix, scored):
+def test_files_that_were_removed_are_made_again_without_the_network(prefix, scored, counted):
     scored(prefix)
-    picture = Run(prefix).confusion_path(2, ".png")
-    data = picture.read_bytes()
-    picture.unlink()
-    scored(prefix)
-    assert picture.read_bytes() == data
+    model = Run(prefix)
+    for path in (model.confusion_path(2, ".png"), model.classes_path(2)):
+        data = path.read_bytes()
+        path.unlink()
+        scored(prefix)
+        assert path.read_bytes() == data
+    assert counted == [2]
+
+
+def test_what_an_older_version_counted_otherwise_is_counted_anew(prefix, scored, counted):
+    """Of three classes it counted the first three predictions: every cell of a row the same."""
+    first = scored(prefix)
+    model = Run(prefix)
+    paths = [model.confusion_path(2, suffix) for suffix in (".npz", ".png")]
+    wanted = [path.read_bytes() for path in paths]
+    answers = load_answers(model.answers_path(2))
+    old = answers.confusion(3)
+    assert (old == 5).all()
+    np.savez_compressed(paths[0], matrix=old, key=np.array(answers.key))
+    confusion.write_png(paths[1], confusion.draw(old))
+    numbers = json.loads(model.evaluation_path.read_text())
+    numbers["epochs"]["2"]["confused_pairs"] = []
+    model.write_json(model.evaluation_path, numbers)
+    assert scored(prefix) == first and counted == [2]
+    assert [path.read_bytes() for path in paths] == wanted
 
 
 # --- what it refuses ------------------------------------------------------------------------------
@@ -386,6 +407,25 @@ def test_a_damaged_list_of_numbers(prefix, capsys):
     assert "evaluation.json: is damaged" in refusal(capsys, "--model-prefix", prefix)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"epochs": 3}', '{"epochs": {"2": 5}}', '{"epochs": {"two": {}}}', '{"sets": []}',
+     '{"sets": {"train": 3}}', '{"about": {}}',
+     '{"about": {"fingerprint": "", "views": {"bgr": 0}, "preprocessing": {"side": 3}}}'],
+)  # fmt: skip
+def test_a_list_of_numbers_that_is_not_ours(prefix, capsys, text):
+    Run(prefix).evaluation_path.write_text(text)
+    line = refusal(capsys, "--model-prefix", prefix)
+    assert "evaluation.json: is not a file of this program; remove it" in line
+
+
+@pytest.mark.parametrize("text", ['{"settings": 3}', '{"settings": {"data_val": 5}}'])
+def test_settings_that_are_not_ours(prefix, capsys, text):
+    Run(prefix).config_path.write_text(text)
+    line = refusal(capsys, "--model-prefix", prefix)
+    assert "config.json: is not a file of this program; remove it" in line
+
+
 def test_pictures_and_report_from_the_command_line(prefix, scored):
     lines, found = scored(prefix, "--epochs", "all", "--gif", "--order", "cluster", "--report")
     folder = Run(prefix).folder
@@ -450,11 +490,16 @@ def test_predictions_asked_for_later_are_computed(prefix, scored, counted):
 
 
 def test_more_ranks_need_no_network(prefix, scored, counted):
-    _, first = scored(prefix)
+    usual, first = scored(prefix)
     lines, found = scored(prefix, "--top-k", 2)
     assert counted == [2] and "rank-2 " in lines[0]
     assert found["2"]["rank2_count"] == (load_answers(Run(prefix).answers_path(2)).rank < 2).sum()
     assert found["2"]["rank1"] == first["2"]["rank1"]
+    # What was asked for once is kept, and told to who asks.
+    lines, found = scored(prefix, "--top-k", 3)
+    assert "rank-3 " in lines[0] and "rank-2 " not in "".join(lines)
+    assert {"rank2", "rank3"} <= found["2"]["intervals"].keys()
+    assert scored(prefix)[0] == usual and counted == [2]
 
 
 # --- other crops, sizes, preprocessing ------------------------------------------------------------
@@ -492,6 +537,22 @@ def test_another_size_is_said_aloud(prefix, scored, capsys):
     ) == 0  # fmt: skip
     told = capsys.readouterr()
     assert told.err == "" and told.out.startswith("epoch 2: ")
+
+
+def test_epochs_that_were_prepared_otherwise_do_not_mix(prefix, capsys):
+    model = Run(prefix)
+    second = model.load(2)
+    how = replace(second.preprocessing, rgb_mean=(0.0, 0.0, 0.0))
+    model.save(replace(second, preprocessing=how), 2)
+    assert evaluate.main(["--model-prefix", prefix, "--epochs", "all", "--cache-memory", "0"]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "model-0002.params: its pictures are prepared otherwise than epoch 1's" in line
+
+
+def test_ten_crops_are_mirrored_already(prefix, capsys):
+    line = refusal(capsys, "--model-prefix", prefix, "--crops", 10, "--flip")
+    assert "--flip: --crops 10 shows the mirror image of every crop already" in line
 
 
 def test_ten_crops_without_room(prefix, capsys):

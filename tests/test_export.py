@@ -222,7 +222,11 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
     words = ("--model-prefix", run.prefix, "--preprocessing", "1")
     assert "give --to onnx,mxnet,int8, or leave" in fails(*words, "--to", "mxnet,int8")
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
-    assert "nowhere.rec" in fails("--model-prefix", run.prefix, "--data-val", "nowhere.rec")
+    words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
+    every = ["--to", "onnx,mxnet,int8"]
+    assert "nowhere.rec" in fails(*words, *every, "--data-val", "nowhere.rec")
+    assert "nowhere.rec" in fails(*words, *every, "--data-train", "nowhere.rec")
+    assert not list(tmp_path.rglob("*net*"))  # refused before anything is written
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")
 

@@ -48,12 +48,13 @@ MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5".split()
     "more",
     [
         [*ALL, *MORE, "--optimizer", "lbsgd", "--lr-schedule", "cosine", "--lr", "0.01"],
-        [*ALL, *MORE, "--optimizer", "nag", "--lr-step-every", "0.3", "--cpus", "2"],
+        [*ALL, *MORE, "--optimizer", "nag", "--lr-step-every", "0.3", "--cpus", "2",
+         "--gc-type", "2bit", "--gc-threshold", "0.05"],
         # Dropout, which is drawn anew in every part.
         [*ALL, "--network", "squeezenet1.1", "--image-shape", "3,32,32", "--lr", "0.001",
          "--optimizer", "adam", "--lr-schedule", "poly", "--lr-final", "1e-5"],
     ],
-    ids=["lbsgd-cosine", "nag-two-devices", "adam-dropout-poly"],
+    ids=["lbsgd-cosine", "nag-two-devices-2bit", "adam-dropout-poly"],
 )  # fmt: skip
 def test_cut_off_inside_an_epoch_and_run_again(packed, tmp_path, more, monkeypatch):
     words = [*words_of(packed), "--disp-batches", "50", *more]

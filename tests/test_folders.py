@@ -1,4 +1,5 @@
 import io
+import os
 import tarfile
 
 import pytest
@@ -95,3 +96,22 @@ def test_what_is_wrong_with_a_tar(both):
     (both / "no.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(InputError, match=r"no\.tar: not a tar"):
         Tree(str(both / "no.tar"), [".jpg"]).class_folders()
+
+
+def test_what_is_no_file_is_told(tmp_path):
+    (tmp_path / "cat").mkdir()
+    for name in ("1.jpg", "notes.txt"):
+        (tmp_path / "cat" / name).touch()
+    os.mkfifo(tmp_path / "cat" / "pipe.jpg")
+    os.mkfifo(tmp_path / "cat" / "pipe")
+    (tmp_path / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "cat" / "link.jpg").symlink_to("1.jpg")
+    told = []
+    tree = Tree(str(tmp_path), [".jpg"], lambda *reason: told.append(reason))
+    assert tree.class_folders() == [("cat", ["1.jpg", "link.jpg"])]
+    assert sorted(told) == [
+        (f"{tmp_path}/cat/gone.jpg", "a link that leads nowhere; remove it"),
+        (f"{tmp_path}/cat/pipe.jpg", "not a file; remove it"),
+    ]
+    with pytest.raises(InputError, match=r"a link that leads nowhere|not a file"):
+        Tree(str(tmp_path), [".jpg"]).class_folders()

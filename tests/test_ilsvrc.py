@@ -91,7 +91,7 @@ def test_sets_that_share_pictures(here):
 
 def whole(train_in_last=1300, val_in_last=50):
     """ILSVRC2012's number of pictures: 732 in the first class, 1,300 in most."""
-    counts = [732, *[1300] * 894, *[1123] * 104, 1]
+    counts = [732, *[1300] * 895, *[1124] * 103, 1]
     counts[-1] = 1_281_167 - sum(counts[:-1]) + train_in_last - 1300
     train = {name: [f"{name}/{k}.jpg" for k in range(n)] for name, n in zip(SYNSETS, counts)}
     val = {name: ["x"] * 50 for name in SYNSETS}
@@ -110,6 +110,14 @@ def test_the_known_numbers():
         "val: 49,999 pictures, but ILSVRC2012 has 50,000; unusual classes: n15075141 49; compare "
         "the download with the checksums of image-net.org"
     ]
+
+
+def test_classes_of_unusual_size_in_the_right_total():
+    train, val = whole()
+    val[SYNSETS[3]], val[SYNSETS[7]] = ["x"] * 49, ["x"] * 51
+    (warning,) = about_numbers(train, val)
+    odd = f"unusual classes: {SYNSETS[3]} 49, {SYNSETS[7]} 51; "
+    assert warning.startswith(f"val: 50,000 pictures, but ILSVRC2012 has 50,000; {odd}")
 
 
 def test_other_sets_have_other_numbers():

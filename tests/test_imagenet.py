@@ -49,7 +49,7 @@ def pets(*places):
         for number in range(3):
             path = Path("pets", place, f"{number}.jpg")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"not looked at")
+            path.write_text(f"not looked at, but each is another one: {path}")
 
 
 def test_a_test_set_in_class_folders_is_listed_and_training_keeps_its_pictures(here, capsys):
@@ -349,6 +349,11 @@ def test_wrong_classes(here, fails):
     assert message.startswith("--classes n02105856: ")
     Path("empty.txt").touch()
     assert "empty.txt: the file is empty" in fails("data", "set", "--classes", "empty.txt")
+    assert fails("data", "set", "--classes", "gone.txt").endswith(
+        "gone.txt, and no file of this name"
+    )
+    assert fails("data", "set", "--classes", "n01751748,x").endswith("of class x; leave it away")
+    assert "--classes ,: names no class" in fails("data", "set", "--classes", ",")
 
 
 def test_a_blacklist_of_other_pictures(here, fails):
@@ -357,6 +362,7 @@ def test_a_blacklist_of_other_pictures(here, fails):
     assert "none of its pictures is in the validation set" in fails(
         "data", "set", "--blacklist", "bad.txt"
     )
+    assert fails("data", "set", "--blacklist", "gone.txt") == "--blacklist gone.txt: no such file"
 
 
 def test_lists_of_an_earlier_time_are_told(here, capsys):
@@ -382,6 +388,20 @@ def test_warnings_do_not_stop_it(here, capsys):
     assert "--per-class 6: 9 classes have fewer left, n01751748 5" in warnings[1]
     assert warnings[2] == "imagenet: warning: val: no pictures of n01735189"
     assert len(rows("train")) == 51
+
+
+def test_pictures_that_are_in_two_sets(here, capsys):
+    pets("train/cat", "train/dog", "val/cat", "val/dog", "test/cat", "test/dog")
+    for split, name in (("val", "0.jpg"), ("val", "new.jpg"), ("test", "2.jpg")):
+        Path(f"pets/{split}/cat/{name}").write_bytes(Path("pets/train/cat/0.jpg").read_bytes())
+    Path("pets/test/dog/1.jpg").unlink()
+    Path("pets/test/dog/1.jpg").symlink_to(Path("pets/val/dog/1.jpg").absolute())
+    make("pets", code=1)
+    assert capsys.readouterr().err.splitlines() == [
+        f"imagenet: warning: {one}: has pictures of {other}, the same bytes under the same names "
+        f"(1 in all): {path}; move them out of one of the two"
+        for one, other, path in (("val", "train", "cat/0.jpg"), ("test", "val", "dog/1.jpg"))
+    ]
 
 
 @pytest.mark.parametrize(

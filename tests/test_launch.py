@@ -112,6 +112,23 @@ def test_two_workers_do_what_one_does_and_their_number_may_change(packed, tmp_pa
             np.testing.assert_allclose(*both, rtol=1e-5)  # of all workers together
 
 
+def test_compressed_two_workers_are_two_devices_to_the_last_bit(packed, tmp_path):
+    # Sums of what is sent are exact, so it does not matter where they are made; what is kept goes
+    # from one to the other with the state.
+    rec, script = str(packed / "train.rec"), str(ROOT / "tests" / "train_shard.py")
+    first, both, last = (str(tmp_path / f"{name}.npz") for name in ("first", "both", "last"))
+    train_shard.train("device", rec, 0, 4, "", first, 2, 0.2)
+    launched = Launched(TWO, ["python", script, "dist_sync", rec, 4, 12, first, both, 1, 0.2])
+    assert launched.end() == 0, launched.told
+    train_shard.train("local", rec, 4, 12, first, last, 2, 0.2)
+    with np.load(both) as workers, np.load(last) as devices:
+        assert "state/kept:1:conv_weight" in workers.files
+        assert sorted(workers.files) == sorted(devices.files)
+        for name in set(workers.files) - {"counts"}:
+            np.testing.assert_array_equal(workers[name], devices[name], name)
+        np.testing.assert_allclose(workers["counts"], devices["counts"], rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_one_asynchronous_worker_does_what_the_plain_one_does(packed, tmp_path):
     # Its servers make the updates: rate, momentum and decay have to be there too.
@@ -127,10 +144,9 @@ def test_one_asynchronous_worker_does_what_the_plain_one_does(packed, tmp_path):
         np.testing.assert_allclose(server["counts"], plain["counts"], rtol=1e-5)
 
 
-def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straight, tmp_path):
-    prefix = tmp_path / "model"
-    command = fit_command(packed, prefix, "--checkpoint-minutes", 1e-9)
-    launched = Launched(TWO, command)
+def killed_in_the_second_epoch(command):
+    """The launcher of a training, one of whose workers is killed there."""
+    launched = Launched(TWO, [*command, "--checkpoint-minutes", 1e-9])
     launched.until(r"Node\[0\] Epoch.1. Batch .3-")
     workers = launched.members(" -m imagenet_trainer.fit --network resnet")
     workers.remove(launched.process.pid)  # whose command line ends with theirs
@@ -138,12 +154,33 @@ def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straig
     os.kill(workers[1], signal.SIGKILL)
     assert launched.end() == 0, launched.told
     assert launched.nobody_is_left()
-    assert "was ended by SIGKILL; stopping the others" in launched.told
     assert "launch: restart 1 of 3" in launched.told
+    return launched
+
+
+def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straight, tmp_path):
+    prefix = tmp_path / "model"
+    launched = killed_in_the_second_epoch(fit_command(packed, prefix))
+    assert "was ended by SIGKILL; stopping the others" in launched.told
     assert re.search(r"continuing .* after epoch 1, update (9|1\d)", launched.told)
     # Moving statistics differ between the workers: the checkpoint held those of both.
     assert_same(parameters(prefix, 2), parameters(straight, 2))
     assert history(prefix) == history(straight)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_with_compressed_gradients(packed, tmp_path):
+    more = "--gc-type 2bit --gc-threshold 0.1 --cpus 2 --kv-store dist_device_sync".split()
+    straight, prefix = tmp_path / "straight" / "model", tmp_path / "killed" / "model"
+    launched = Launched(TWO, fit_command(packed, straight, *more))
+    assert launched.end() == 0, launched.told
+    assert "with 4 devices 7 gradients travel in 32 bits" in launched.told
+    killed_in_the_second_epoch(fit_command(packed, prefix, *more))
+    for epoch in (1, 2):
+        assert_same(parameters(prefix, epoch), parameters(straight, epoch))
+    # At the end of an epoch all devices keep the same.
+    with np.load(f"{straight}-0002.npz") as state:
+        assert int(state["state/kept_by"]) == 4 and state["state/kept:conv0_weight"].any()
 
 
 def test_sigterm_saves_and_ends_all_and_one_worker_goes_on(packed, straight, tmp_path, capsys):

@@ -64,6 +64,14 @@ def test_another_seed_is_another_order(root, tmp_path):
     assert sorted(orders[0]) == sorted(orders[2])
 
 
+def test_chunks_that_the_pictures_do_not_fill(root, tmp_path):
+    with pytest.raises(InputError, match="--chunks 12: 19 pictures fill only 10; give 10"):
+        make(tmp_path / "x", root, chunks=12)
+    assert not list(tmp_path.glob("*.lst"))
+    make(tmp_path / "x", root, chunks=10)
+    assert [len(read_list(tmp_path / f"x_{n}.lst")) for n in range(10)] == [2] * 9 + [1]
+
+
 def test_a_list_read_back(root, tmp_path):
     make(tmp_path / "x", root, shuffle=False)
     pictures = read_list(tmp_path / "x.lst")
@@ -118,7 +126,6 @@ def test_links(tmp_path):
     (tmp_path / "elsewhere" / "1.jpg").touch()
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere" / "broken.jpg").symlink_to("nothing")
     make(tmp_path / "x", tmp_path / "root")
     assert read_list(tmp_path / "x.lst").paths == ["a/1.jpg"]
     (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "root")
@@ -142,9 +149,10 @@ def test_names_that_are_left_out(tmp_path):
         "a\tb.jpg": "a list cannot hold a name with a tab, a line break or blanks at its ends",
         "a\nb.jpg": "a list cannot hold a name with a tab, a line break or blanks at its ends",
         "loop.jpg": "Too many levels of symbolic links",
+        "pipe.jpg": "not a file",
         "up": "a link to a folder around it",
     }
-    with pytest.raises(InputError, match=r"cannot hold a name|links|around it"):
+    with pytest.raises(InputError, match=r"cannot hold a name|links|not a file|around it"):
         make(tmp_path / "x", tmp_path / "root")
 
 

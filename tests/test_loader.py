@@ -13,7 +13,8 @@ from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.loader import evaluation_batches, training_batches
 from imagenet_trainer.data.order import Order, permutation, updates_before
-from imagenet_trainer.data.recordio import RecordError, RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import RecordError, pack_header
 from imagenet_trainer.data.shards import Shards
 from imagenet_trainer.errors import InputError
 

@@ -25,10 +25,10 @@ __all__ = ["batches"]  # a fixture
 @pytest.fixture
 def half(monkeypatch):
     """Everything of --dtype float16 but the casts, whose operators MXNet has on GPUs only."""
-    monkeypatch.setattr(mxnet_engine, "in_16_bits", lambda symbol, dtype, gpus: symbol)
+    monkeypatch.setattr(mxnet_engine, "in_16_bits", lambda symbol, *_: symbol)
 
-    def engine(symbol, cpus=1, optimizer="sgd"):
-        return engine_of(symbol, cpus, optimizer, dtype="float16")
+    def engine(symbol, cpus=1, optimizer="sgd", **devices):
+        return engine_of(symbol, cpus, optimizer, dtype="float16", **devices)
 
     return engine
 

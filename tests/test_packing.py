@@ -2,9 +2,9 @@ import errno
 import gc
 import os
 import runpy
-import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -237,7 +237,9 @@ def test_a_ruined_set_is_stopped_and_can_go_on(ruined):
 def test_nothing_but_damage_is_no_pack(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
-    with pytest.raises(InputError, match=r"not one picture of the list could be packed"):
+    with pytest.raises(
+        InputError, match=r"not one picture of the list .* last a\.jpg: the file is"
+    ):
         run(pack_of(tmp_path / "x", tmp_path), most_rejected=1)
     assert not (tmp_path / "x.json").exists()
 
@@ -289,23 +291,38 @@ def test_torn_tails_do_no_harm(prefix, kind):
     assert files(prefix) == whole
 
 
+# Packing that marks all the time, and never gets to its last pictures.
+ENDLESS = """
+    import sys
+    from imagenet_trainer.data import im2rec, packing
+
+    class Endless(im2rec.Progress):
+        def __call__(self, done, total, rejected):
+            if done == total - 5:
+                sys.stdin.read()
+
+    im2rec.Progress = Endless
+    packing._SECONDS_BETWEEN_MARKS = 0
+    sys.exit(im2rec.main())
+"""
+
+
 def test_a_killed_pack_goes_on(prefix, tmp_path):
     pictures = read_list(f"{prefix}.lst")
-    lines = [f"{n}\t{pictures.labels[n % 11][0]:f}\t{pictures.paths[n % 11]}\n" for n in range(400)]
+    lines = [f"{n}\t{pictures.labels[n % 11][0]:f}\t{pictures.paths[n % 11]}\n" for n in range(150)]
     prefix.with_suffix(".lst").write_text("".join(lines))
-    script = (
-        "import sys; from imagenet_trainer.data import im2rec, packing; "
-        "packing._SECONDS_BETWEEN_MARKS = 0; sys.exit(im2rec.main())"
-    )
-    command = [sys.executable, "-c", script, str(prefix), str(PHOTOS), "--resize", "200"]
-    partial = Path(f"{prefix}.rec.partial")
+    command = [sys.executable, "-c", textwrap.dedent(ENDLESS), prefix, PHOTOS, "--resize", "200"]
+    partial, journal = Path(f"{prefix}.rec.partial"), Path(f"{prefix}.json.partial")
     for size in (200_000, 1_000_000):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        while not (partial.exists() and partial.stat().st_size > size):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        while not (
+            journal.exists() and b'"rec"' in journal.read_bytes() and partial.stat().st_size > size
+        ):
             assert process.poll() is None
             time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.wait()
+        process.stdin.close()
     assert not prefix.with_suffix(".rec").exists()
     told = []
     run(pack_of(prefix, resize=200), say=told.append)

@@ -165,7 +165,7 @@ def test_shards_of_nobody_are_not_mixed_in(prefix, stranger):
 
 
 def test_a_shard_without_a_picture(prefix):
-    with pytest.raises(InputError, match=r"not one picture of shard 4 of 23 .* fewer --shards"):
+    with pytest.raises(InputError, match=r"shard 4 of 23 .* last class1/4\.png: .* fewer --shards"):
         run(pack_of(prefix, shards=LINES))
 
 

@@ -12,7 +12,8 @@ from imagenet_trainer import predict
 from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.config import PredictSettings
 from imagenet_trainer.data.manifest import known_synsets
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.initializers import initial_parameters
@@ -256,12 +257,14 @@ def test_urls_are_refused(prefix, capsys):
     assert "https://example.org/cat.jpg: is a URL; download" in line
 
 
-def test_a_picture_and_its_mirror_image(prefix, tmp_path):
+def test_a_picture_and_its_mirror_image(prefix, tmp_path, capsys):
     picture = draw_shape("cross", 3, 18)  # the size that nothing is resized to
     for name, turn in (("a", 1), ("b", -1)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture[:, ::turn])
     both = predicted(prefix, [str(tmp_path / "a.png"), str(tmp_path / "b.png")], top_k=1000)
     first, second = ({name: p for name, _, p in best} for best in both)
+    words = [str(tmp_path / "a.png"), "--model-prefix", prefix, "--flip", "--crops", "10"]
+    assert "--crops 10 shows the mirror image of every crop already" in refusal(capsys, *words)
     (best,) = predicted(prefix, [str(tmp_path / "a.png")], top_k=1000, flip=True)
     for name, _, p in best:
         assert p == pytest.approx((first[name] + second[name]) / 2, rel=1e-3, abs=1e-7)
@@ -287,6 +290,7 @@ def test_latency(prefix, pictures, capsys):
         (["--submission-kind", "probability"], "--submission-kind: is for --submission"),
         (["--submission", "x.csv", "--submission-class", "dog"], "is for --submission-kind prob"),
         (["--latency", "--csv", "x.csv"], "--csv: --latency writes no file"),
+        (["--csv", "x.csv", "--submission", "./x.csv"], "--csv x.csv: is --submission's file too"),
     ],
 )
 def test_flags_that_would_do_nothing(capsys, words, told):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.data.read_ahead import will_need
-from imagenet_trainer.data.recordio import RecordWriter
+from imagenet_trainer.data.record_writer import RecordWriter
 from imagenet_trainer.data.shards import Shards
 
 PIECE = 128 << 10

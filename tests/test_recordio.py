@@ -12,7 +12,6 @@ from imagenet_trainer.data.recordio import (
     MAGIC,
     RecordError,
     RecordFile,
-    RecordWriter,
     pack_header,
     read_index,
     rebuild_index,
@@ -200,7 +199,7 @@ def test_missing_files(tmp_path):
         RecordFile(tmp_path / "b.rec")
 
 
-# --- indexes and writers -----------------------------------------------------------------------
+# --- indexes -----------------------------------------------------------------------------------
 
 
 def test_an_index_is_rebuilt(tmp_path):
@@ -224,22 +223,3 @@ def test_rebuilding_stops_at_damage_and_keeps_the_index(tmp_path):
             rebuild_index(path)
         assert index.read_bytes() == before
     assert [id for _, id in itertools.islice(scan(path), 2)] == [0, 1]
-
-
-def test_writing_goes_on_behind_what_is_kept(tmp_path):
-    records = payloads_of(6)
-    whole = write_records(tmp_path / "whole.rec", records)
-    path = write_records(tmp_path / "a.rec", records[:3])
-    lengths = (path.stat().st_size, path.with_suffix(".idx").stat().st_size)
-    for torn in (path, path.with_suffix(".idx")):
-        with open(torn, "ab") as file:
-            file.write(b"half a record")
-    with RecordWriter(path, path.with_suffix(".idx"), lengths) as writer:
-        for key in (3, 4, 5):
-            writer.write(key, records[key])
-    assert path.read_bytes() == whole.read_bytes()
-    assert path.with_suffix(".idx").read_bytes() == whole.with_suffix(".idx").read_bytes()
-    with RecordWriter(tmp_path / "b.rec", tmp_path / "b.idx") as straight:
-        for key, record in enumerate(records):
-            straight.write(key, record)
-    assert writer.sha256.digest() == straight.sha256.digest()

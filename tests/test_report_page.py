@@ -135,10 +135,9 @@ def test_zoom_counts_anew(shown, answers):
 def test_more_classes_than_pixels_are_added_up(shown, answers):
     """On a small screen a cell of the picture is several of the matrix."""
     shown.script("document.getElementById('matrix-frame').style.width = '150px'")
-    label = "return document.getElementById('matrix-canvas').clientWidth"
-    for _ in range(50):
-        if shown.script(label) == 150:
-            break
+    # Observers of sizes are told in the frame after this one.
+    shown.script("return new Promise(d => requestAnimationFrame(() => requestAnimationFrame(d)))")
+    assert shown.script("return document.getElementById('matrix-canvas').clientWidth") == 150
     left, side = geometry(shown)
     assert side == 100
     words = shown.script(

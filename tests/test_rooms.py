@@ -45,7 +45,7 @@ IMPORTS = {
     "data.order": "data.counter errors",
     # Everything that knows a shard, a picture, an augmentation.
     "data": "",
-    "data.augment": "config data.augment_sheet data.counter errors",
+    "data.augment": "config data.augment_sheet data.counter data.steps errors",
     "data.read_ahead": "",
     "data.recordio": "data.read_ahead errors files",
     "data.tars": "errors files",
@@ -56,19 +56,20 @@ IMPORTS = {
     "data.shards": "data.recordio errors files",
     "data.headers": "",
     "data.channels": "data.augment",
-    "data.sources": "data.folders data.headers data.lists data.manifest data.recordio data.shards "
-    "errors",
+    "data.sources": "data.folders data.headers data.lists data.manifest data.reading data.recordio "
+    "data.shards errors",
     "data.sets": "config data.manifest data.order data.shards errors",
-    "data.loader": "data.augment data.mixup data.order data.shards errors machine",
+    "data.loader": "data.augment data.encoded data.mixup data.order data.shards errors machine",
     "data.mixup": "data.counter",
     "data.pictures": "data.recordio",
     "data.reading": "data.pictures data.tars errors",
     "data.conversion": "data.pictures",
     "data.journal": "data.manifest errors",
-    "data.packing": "data.journal data.manifest data.pack data.parallel data.recordio errors files",
+    "data.packing": "data.journal data.manifest data.pack data.parallel data.record_writer "
+    "data.recordio errors files",
     "data.verify": "data.manifest data.parallel data.pictures data.recordio data.shards errors",
-    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel data.recordio "
-    "errors files",
+    "data.repair": "data.conversion data.lists data.manifest data.pack data.parallel "
+    "data.record_writer errors files",
     "data.rehearsal": "data.manifest data.pack data.parallel data.recordio",
     "data.telling": "",
     "data.thumbnails": "data.pictures data.shards errors",
@@ -77,15 +78,21 @@ IMPORTS = {
     "data.telling data.verify errors files flags machine",
     "data.im2rec": "data.checks data.conversion data.folders data.lists data.manifest data.pack "
     "data.packing data.rehearsal data.telling errors files flags machine",
-    "data.views": "data.augment",
+    "data.views": "data.augment data.steps",
     "data.devkit": "data.manifest errors files",
     "data.ilsvrc": "data.labelled data.manifest errors",
-    "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest errors "
-    "files flags",
+    "data.imagenet": "data.devkit data.ilsvrc data.labelled data.lists data.manifest data.overlap "
+    "data.splits data.telling errors files flags",
     "data.labelled": "data.folders data.tars errors",
     "data.pack": "data.conversion data.lists data.manifest data.reading data.recordio files",
     "data.parallel": "machine",
     "data.augment_sheet": "config data.augment data.sources errors files flags",
+    "data.overlap": "data.labelled data.reading",
+    "data.splits": "data.devkit data.labelled errors",
+    "data.record_writer": "data.recordio errors files",
+    "data.steps": "",
+    "data.dali": "data.encoded data.loader data.shards data.steps errors",
+    "data.encoded": "data.augment data.steps",
     # Graphs.
     "symbols": "errors symbols.families",
     "symbols.classifier": "errors mxnet_import",
@@ -111,9 +118,9 @@ IMPORTS = {
     "engines.foreign": "errors mxnet_import",
     "engines.average": "engines engines.workers mxnet_import",
     "engines.loss_scale": "engines errors mxnet_import",
-    "engines.mxnet_engine": "engines engines.average engines.loss_scale engines.max_norm "
-    "engines.mxnet_monitor engines.mxnet_workers engines.optimizers engines.precision "
-    "engines.stages engines.targets engines.workers errors mxnet_import",
+    "engines.mxnet_engine": "engines engines.average engines.compression engines.loss_scale "
+    "engines.max_norm engines.mxnet_monitor engines.mxnet_workers engines.optimizers "
+    "engines.precision engines.stages engines.targets engines.workers errors mxnet_import",
     "engines.mxnet_monitor": "mxnet_import",
     "engines.mxnet_workers": "engines.async_updates errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
@@ -139,6 +146,7 @@ IMPORTS = {
     "engines.deploy": "engines errors mxnet_import",
     "engines.max_norm": "mxnet_import",
     "engines.stages": "",
+    "engines.compression": "engines.workers mxnet_import",
     # What a run leaves: files, lines, pictures.
     "run": "checkpoint errors files history metrics",
     "keeping": "errors metrics run",
@@ -176,12 +184,12 @@ IMPORTS = {
     "symbols.classifier",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
-    "scoring": "answering checkpoint config data.augment data.loader data.sets engines "
+    "scoring": "answering checkpoint config data.augment data.loader data.sets data.views engines "
     "engines.foreign errors flags keeping machine run",
     "recipes": "errors",
     "optimisation": "config engines errors schedule",
-    "results": "answers checkpoint confusion data.sets data.views files meaning numbers run",
-    "scorer": "answering answers bar checkpoint config data.sets data.views engines machine "
+    "results": "answers checkpoint confusion data.sets data.views errors files meaning numbers run",
+    "scorer": "answering answers bar checkpoint config data.sets data.views engines errors machine "
     "results run scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
@@ -194,12 +202,12 @@ IMPORTS = {
     "starting": "config data.augment engines engines.workers errors initializers optimisation "
     "residual run symbols transfer",
     "session": "averaged checkpoint config data.augment data.order data.sets engines "
-    "engines.choice engines.workers errors flags growing_gif metrics mxnet_import optimisation run "
-    "schedule starting transfer",
+    "engines.choice engines.compression engines.workers errors flags growing_gif metrics "
+    "mxnet_import optimisation run schedule starting transfer",
     "observers": "agreement checkpoint curves errors events files interrupts logs metrics pace "
     "session survival tensorboard utilisation",
-    "lr_range": "config data.augment data.loader data.mixup data.order data.sets engines errors "
-    "files rate_figures scoring starting",
+    "lr_range": "config data.augment data.loader data.mixup data.order data.sets decoding engines "
+    "errors files rate_figures scoring starting",
     "schedule_view": "config data.order data.sets errors files optimisation rate_figures schedule "
     "starting",
     "launch": "",
@@ -227,9 +235,9 @@ IMPORTS = {
     "compare": "config contest.child contest.entrants contest.entries contest.judging contest.page "
     "contest.tables errors files flags interrupts library recipes scorer",
     "fit": "agreement benchmarks.batch benchmarks.train checkpoint config data.loader data.mixup "
-    "data.sets engines engines.workers errors flags interrupts keeping library logs lr_range "
-    "metrics observers processes recipes schedule_view scoring session starting summary survival "
-    "when_done",
+    "data.sets decoding engines engines.workers errors flags interrupts keeping library logs "
+    "lr_range metrics observers processes recipes schedule_view scoring session starting summary "
+    "survival when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
@@ -237,7 +245,8 @@ IMPORTS = {
     "symbols.families",
     "doctor": "benchmarks.engines_here errors machine mxnet_import",
     "demo_pictures": "errors flags",
-    "explore": "data.channels data.sources errors explore_page files flags machine survey",
+    "explore": "data.channels data.sources data.telling errors explore_page files flags machine "
+    "survey",
     "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation benchmarks.gpu "
     "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading benchmarks.train "
     "config engines.choice errors flags",
@@ -269,6 +278,7 @@ IMPORTS = {
     "library": "",
     "checkpoint": "errors files metrics params",
     "history": "errors files",
+    "decoding": "config data.dali data.loader data.shards engines.choice errors starting",
 }
 
 # What the table may never allow: a room, and rooms that it must not know, directly or through
@@ -300,8 +310,8 @@ LIBRARIES = {
     "mxnet": "mxnet_import",
     "gluoncv": "",
     # The session notes its version.
-    "cv2": "data.augment data.channels data.conversion data.duplicates data.files data.loader "
-    "data.mixup data.parallel data.pictures data.thumbnails session survey",
+    "cv2": "data.augment data.channels data.conversion data.duplicates data.encoded data.files "
+    "data.loader data.mixup data.parallel data.pictures data.steps data.thumbnails session survey",
     "datashader": "confusion explore_figures",
     "xarray": "confusion explore_figures",
     "matplotlib": "confusion_figure contest.figures curves explore_figures figures rate_figures "

@@ -8,7 +8,8 @@ from conftest import draw_shape
 from imagenet_trainer import scoring
 from imagenet_trainer.checkpoint import Preprocessing
 from imagenet_trainer.data.loader import evaluation_batches
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError

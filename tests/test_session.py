@@ -114,6 +114,11 @@ def test_what_may_change_is_noted(opened, settings):
     run.write_json(run.config_path, {**config, "omp_num_threads": "97"})
     notes = opened().notes
     assert "omp_num_threads was 97" in notes[0] and "not to the last bit" in notes[0]
+    run.write_json(run.config_path, {**config, "decode": "gpu"})
+    assert opened().notes[0].startswith("decode was gpu and is cpu: the run goes on, but not to")
+    older = {name: value for name, value in config.items() if name != "decode"}
+    run.write_json(run.config_path, older)
+    assert not any("decode was" in note for note in opened().notes)
 
 
 @pytest.mark.parametrize("content", [{}, {"name": "another program's"}, {"settings": {}}])

@@ -7,7 +7,8 @@ from conftest import write_pictures
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sets import (
     check_same_classes,
     open_set,

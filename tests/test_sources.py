@@ -1,12 +1,14 @@
 import io
 import os
+import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.recordio import RecordWriter, pack_header
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import pack_header
 from imagenet_trainer.data.sources import open_source
 from imagenet_trainer.errors import InputError
 
@@ -56,6 +58,45 @@ def test_folder_list_and_shards_are_alike(tree, tmp_path):
         assert packed.look(n) == listed.look(n)  # shards and list are in one order
         assert packed.read(n) == listed.read(n)
     assert folder.classes == listed.classes == packed.classes
+
+
+def test_a_tar_is_as_the_folder(tree, tmp_path):
+    (tree / "cat/empty.png").touch()
+    (tree / "cat.x").mkdir()  # sorts before cat/, but behind cat
+    (tree / "cat.x/1.png").write_bytes(picture(3))
+    prefix = str(tmp_path / "data" / "train")
+    assert im2rec.main(["--list", "--recursive", prefix, str(tree)]) == 0
+    (tree / ".hidden").mkdir()
+    (tree / ".hidden/x.png").touch()
+    path = str(tmp_path / "pictures.tar")
+    with tarfile.open(path, "w") as tar:
+        tar.add(tree, ".")
+    sources = {
+        open_source(str(tree)): open_source(path),
+        open_source(f"{prefix}.lst", str(tree)): open_source(f"{prefix}.lst", path),
+    }
+    for folder, tar in sources.items():
+        assert folder.classes == tar.classes and len(folder) == len(tar) == 7
+        for n in range(7):
+            assert folder.name(n) == tar.name(n)
+            if "empty" in folder.name(n):
+                with pytest.raises(ValueError, match="empty"):
+                    tar.look(n)
+            else:
+                assert folder.look(n) == tar.look(n) and folder.read(n) == tar.read(n)
+
+
+def test_only_headers_of_a_tar_are_read(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "cat/a.png")
+    source = open_source(str(tmp_path / "x.tar"))
+    read = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *words: read.append(words[1]) or pread(*words))
+    assert source.look(0).size == (tmp_path / "a.png").stat().st_size > 400_000
+    assert sum(read) < 20_000
 
 
 def test_what_is_no_picture_has_a_reason(tree):
@@ -142,7 +183,8 @@ def test_only_the_beginning_of_a_record_is_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "value, root, words",
     [
-        ("nothing", "", "nothing: no folder; give a folder, a list x.lst, or shards x.rec"),
+        ("nothing", "", "nothing: no folder; give a folder or tar, a list x.lst, or shards x.rec"),
+        ("nothing.tar", "", "nothing.tar: No such file"),
         ("nothing.rec", "", "source nothing.rec: no such shard"),
         ("x.lst", "", "x.lst: give --root too"),
         (".", "pictures", "--root pictures: goes with a list"),
@@ -155,5 +197,9 @@ def test_what_is_not_there_is_told(tmp_path, monkeypatch, value, root, words):
 
 
 def test_an_empty_folder_is_told(tmp_path):
-    with pytest.raises(InputError, match="holds no files"):
+    with pytest.raises(InputError, match="the folder holds no files"):
         open_source(str(tmp_path))
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(".hidden/x"))
+    with pytest.raises(InputError, match="the tar holds no files"):
+        open_source(str(tmp_path / "x.tar"))

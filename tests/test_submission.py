@@ -5,10 +5,11 @@ import pytest
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.naming import Named
-from imagenet_trainer.submission import Submission, Table
+from imagenet_trainer.submission import Submission, Table, check_ids
 
 TWO = (("cat", "cat"), ("dog", "dog"))
 THREE = (("n01", "tench"), ("n02", "goldfish, carp"), ("n03", "n03"))
+SYNSETS = (("n01440764", "tench"), ("n01443537", "goldfish"), ("n02099601", "golden retriever"))
 
 
 def named(path, *p, size=(30, 40)):
@@ -54,9 +55,10 @@ def test_a_column_for_each_class():
 
 
 def test_imagenets_own():
-    found = written(Submission("imagenet", THREE), named("ILSVRC2012_test_1.JPEG", 0.2, 0.5, 0.3))
+    found = written(Submission("imagenet", SYNSETS), named("ILSVRC2012_test_1.JPEG", 0.2, 0.5, 0.3))
     assert found == (
-        "ImageId,PredictionString\nILSVRC2012_test_1,n02 0 0 40 30 n03 0 0 40 30 n01 0 0 40 30\n"
+        "ImageId,PredictionString\nILSVRC2012_test_1,"
+        "n01443537 0 0 40 30 n02099601 0 0 40 30 n01440764 0 0 40 30\n"
     )
 
 
@@ -67,6 +69,8 @@ def test_imagenets_own():
         (("probability", TWO, "bird"), "--submission-class bird: no such class"),
         (("label", TWO, "", 0.1), "holds no probabilities"),
         (("probabilities", THREE, "", 0.4), "is not below 1 / 3"),
+        (("imagenet", (*SYNSETS, ("cat", "cat"))), "class cat is no WordNet id such as n01440764"),
+        (("imagenet", THREE), "class n01 is no WordNet id"),
     ],
 )
 def test_what_does_not_fit(words, told):
@@ -75,10 +79,9 @@ def test_what_does_not_fit(words, told):
 
 
 def test_two_pictures_of_one_id():
-    submission = Submission("label", TWO)
-    submission.add(named("a/1.jpg", 0, 1))
+    check_ids(["a/1.jpg", "a/10.jpg", "b/2.png"])
     with pytest.raises(InputError, match=r"b/1.png: there is another picture with the id 1"):
-        submission.add(named("b/1.png", 0, 1))
+        check_ids(["a/1.jpg", "a/10.jpg", "b/1.png"])
 
 
 def test_a_table():

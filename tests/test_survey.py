@@ -108,7 +108,8 @@ def test_names_on_one_line():
 
 
 def test_shards_without_manifest_get_names(tmp_path):
-    from imagenet_trainer.data.recordio import RecordWriter, pack_header
+    from imagenet_trainer.data.record_writer import RecordWriter
+    from imagenet_trainer.data.recordio import pack_header
 
     file = io.BytesIO()
     Image.new("L", (5, 5)).save(file, "PNG")

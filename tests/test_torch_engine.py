@@ -211,6 +211,15 @@ def test_a_short_batch_is_predicted_as_in_a_long_one():
     np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
 
 
+def test_images_of_another_library_come_by_dlpack():
+    symbol = network()
+    ours, theirs = open_one("torch", symbol), open_one("torch", symbol)
+    for images, labels in batches(3):
+        ours.train_batch(torch.from_numpy(images), labels, 0.01)
+        theirs.train_batch(images, labels, 0.01)
+    assert_same(everything(ours), everything(theirs))
+
+
 def test_a_batch_goes_in_without_a_copy():
     # NHWC bytes are channels_last planes; float32 is the first thing that is written.
     images = torch.from_numpy(batches()[0][0])

@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from imagenet_trainer.engines import Devices, join_workers
+from imagenet_trainer.engines import Devices, join_workers, mxnet_workers
 from imagenet_trainer.engines.workers import (
     ALONE,
     average_of,
@@ -102,6 +102,23 @@ def test_a_difference_is_told_to_all():
 
     assert [str(error) for error in Threads(4).run(work)] == ["worker 2 of 4 has other seeds"] * 4
     check_equal(1, ALONE, "never")
+
+
+def test_long_sums_go_in_stretches(monkeypatch):
+    lengths = []
+
+    class Twice(mxnet_workers.KVStoreWorkers):
+        def __init__(self):
+            """Without servers."""
+
+        def _sum(self, values):
+            lengths.append(len(values))
+            return 2 * values
+
+    monkeypatch.setattr(mxnet_workers, "_STRETCH", 4)
+    for count in (0, 3, 4, 9):
+        np.testing.assert_array_equal(Twice().sum(np.arange(count)), 2.0 * np.arange(count))
+    assert lengths == [3, 4, 4, 4, 1]
 
 
 def test_which_kvstore_needs_the_launcher(monkeypatch):

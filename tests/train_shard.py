@@ -1,6 +1,8 @@
 """A worker of test_launch.py: some updates of a network without BatchNorm on a packed shard.
 
-python train_shard.py KV_STORE REC FIRST LAST BEFORE.npz AFTER.npz (BEFORE may be missing)
+python train_shard.py KV_STORE REC FIRST LAST BEFORE.npz AFTER.npz [CPUS THRESHOLD]
+
+BEFORE may be missing. With a threshold gradients are compressed.
 """
 
 import sys
@@ -33,13 +35,16 @@ def network():
     return mx.sym.SoftmaxOutput(x, name="softmax")
 
 
-def train(kv_store, rec, first, last, before, after):
+def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
     """Updates first to last - 1; parameters and state go from one file to the other."""
     settings = FitSettings(image_shape=(3, SIDE, SIDE), random_resized_crop=False)
     pictures = open_set("--data-train", rec, "", 3)
     order = Order(0, len(pictures), BATCH)
     transform = TrainTransform(settings, settings.image_shape, 0)
-    symbol, devices = network(), Devices(kv_store=kv_store)
+    symbol = network()
+    devices = Devices(
+        cpus=int(cpus), kv_store=kv_store, compression_threshold=threshold and float(threshold)
+    )
     workers = join_workers(devices)
     engine = open_engine(
         symbol, devices, (BATCH, SIDE, SIDE, 3), (120.0,) * 3, (60.0,) * 3,

@@ -26,6 +26,9 @@ if [ ! -x $environment/bin/python ]; then
     $environment/bin/python -m pip install --quiet "${source[@]}" 'setuptools>=68,<81' wheel
     $environment/bin/python -m pip install --quiet --no-build-isolation "${source[@]}" -e '.[cpu]' \
         'numpy>=1.26,<2' pytest
+    # For the lines with --decode gpu, which say so where it is not there.
+    $environment/bin/python -m pip install --quiet --no-build-isolation "${source[@]}" \
+        -e '.[cpu,dali]' 'numpy>=1.26,<2' || echo "gpu_study: no DALI, so no --decode gpu" >&2
 fi
 run=$environment/bin/python
 
@@ -35,7 +38,7 @@ mkdir -p "$(dirname "$output")"
     git rev-parse --short HEAD 2>/dev/null || echo "no commit: a copy of the checkout"
     nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader || true
     "$run" -m imagenet_trainer.doctor
-    "$run" -m pytest -q tests/test_torch_gpu.py
+    "$run" -m pytest -q tests/test_torch_gpu.py tests/test_dali.py
     "$run" -m imagenet_trainer.benchmark gpu
 } 2>&1 | tee "$output.part"
 mv "$output.part" "$output"

@@ -43,6 +43,7 @@ class Measured:
     network_rate: float  # training on one batch that stays in memory
     together_rate: float
     wait_share: float  # of the time together, waiting for data
+    can_decode: bool = False  # the GPUs, with --decode gpu
 
     @property
     def stages(self) -> Dict[str, float]:
@@ -153,6 +154,11 @@ def _data_advice(m: Measured) -> List[str]:
         )  # fmt: skip
     if largest == "decoding" and m.short_side > _LARGE * _packed_side(m):
         advice.append(_pack_smaller(m))
+    if largest == "decoding" and m.can_decode:
+        advice.append(
+            "--decode gpu: the GPUs decode and augment, and the processors only read. That takes "
+            "some of the GPUs' time, so compare (it needs pip install -e '.[dali]')."
+        )
     if largest == "reading":
         advice.append(
             f"Reading is {m.read / whole:.0%} of the work, so the disk is slow or the set does not "

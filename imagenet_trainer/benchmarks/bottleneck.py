@@ -21,9 +21,11 @@ from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import PictureSet, open_training_set
 from imagenet_trainer.engines import Engine, Mix
+from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import has_bfloat16, keep_freed_memory, processors
 from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.starting import Start, start_of
+from imagenet_trainer.starting import Start, devices_of, start_of
 
 # Images, labels, rate and mix: the arguments of train_batch.
 _Update = Tuple[np.ndarray, np.ndarray, float, Optional[Mix]]
@@ -36,6 +38,11 @@ _LEAST = 3  # repetitions, however slow
 
 def run(settings: BottleneckSettings) -> None:
     """Measure, and print the numbers and what they say."""
+    if settings.decode == "gpu":
+        raise InputError(
+            "--decode gpu: bottleneck measures what the processors decode; leave it away, and "
+            "measure the GPU's decoding with fit --test-io 1 --decode gpu"
+        )
     start = start_of(settings)
     train = open_training_set(settings)
     measured = measure(start, train, settings.seconds)
@@ -92,6 +99,7 @@ def measure(start: Start, train: PictureSet, seconds: float) -> Measured:
         network_rate=settings.batch_size / median(updates),
         together_rate=median(together),
         wait_share=median(waited),
+        can_decode=bool(settings.gpus) and choose_engine(devices_of(settings)).engine == "torch",
         **pictures,
         **stages,
     )

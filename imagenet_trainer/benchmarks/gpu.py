@@ -1,9 +1,10 @@
 """The torch engine on a GPU: is it right, and as fast as PyTorch's own networks?
 
 One table: parity with MXNet on the CPU; images/s of an update on data in memory and from JPEG
-shards; the same for torchvision's network in PyTorch's best settings (channels_last, autocast,
-torch.compile with CUDA graphs, fused SGD, its batch on the GPU already); a bound from what this GPU
-copies and multiplies; the share of time that was spent waiting for data; memory.
+shards, decoded by the processors and by the GPU; the same for torchvision's network in PyTorch's
+best settings (channels_last, autocast, torch.compile with CUDA graphs, fused SGD, its batch on the
+GPU already); a bound from what this GPU copies and multiplies; the share of time that was spent
+waiting for data; memory.
 """
 
 import csv
@@ -215,12 +216,26 @@ def row(
     _free(scale)
     other = plain_speed(theirs, batch, scale)
     _free(scale)
-    shards, wait = shard_speed(ours, batch, scale, folder, rec)
+    shards, wait = shard_speed(ours, batch, scale, folder, rec, "cpu")
     compared = f"{other:>10.1f}{mine / other:>7.2f}" if other else f"{'no room':>10}{'':>7}"
     return (
         f"{ours:14}{batch:>6}{mine:>10.1f}{compared}{most:>9.0f}{mine / most:>7.2f}{memory:>6.1f}"
         f"{shards:>9.1f}{shards / mine:>7.2f}{100 * wait:>5.1f}%"
+        + decoded_on_gpu(ours, batch, scale, folder, rec, mine)
     )
+
+
+def decoded_on_gpu(
+    name: str, batch: int, scale: Scale, folder: str, rec: str, without_data: float
+) -> str:
+    """A second line, with --decode gpu; none on the CPU."""
+    if scale.device == "cpu":
+        return ""
+    try:
+        shards, wait = shard_speed(name, batch, scale, folder, rec, "gpu")
+    except InputError as error:
+        return f"\n  --decode gpu: {error}"
+    return f"\n{'  --decode gpu':69}{shards:>9.1f}{shards / without_data:>7.2f}{100 * wait:>5.1f}%"
 
 
 def engine_speed(name: str, batch: int, scale: Scale) -> Tuple[float, float]:
@@ -272,15 +287,18 @@ def _speed(train: Callable[[], None], batch: int, scale: Scale) -> float:
     return statistics.median(found)
 
 
-def shard_speed(name: str, batch: int, scale: Scale, folder: str, rec: str) -> Tuple[float, float]:
+def shard_speed(
+    name: str, batch: int, scale: Scale, folder: str, rec: str, decode: str
+) -> Tuple[float, float]:
     """Images/s and share of waiting of the last epoch of `fit` on JPEG shards."""
-    prefix = os.path.join(folder, f"{name}-{batch}", "model")
+    prefix = os.path.join(folder, f"{name}-{batch}-{decode}", "model")
     epochs = "4" if scale.device == "cuda" else "1"
     command = [
         sys.executable, "-m", "imagenet_trainer.fit", "--engine", "torch", "--network", name,
         "--image-shape", f"3,{scale.side},{scale.side}", "--batch-size", str(batch),
         "--num-epochs", epochs, "--data-train", rec, "--data-val", rec, "--lr", "0.001",
         "--dtype", scale.dtype, "--save-period", "100", "--model-prefix", prefix,
+        "--decode", decode,
         *(["--gpus", "0"] if scale.device == "cuda" else []),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)

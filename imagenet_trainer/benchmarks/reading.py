@@ -16,7 +16,7 @@ import numpy as np
 
 from imagenet_trainer.benchmarks.storage import print_table
 from imagenet_trainer.data.order import Order, permutation
-from imagenet_trainer.data.recordio import RecordWriter
+from imagenet_trainer.data.record_writer import RecordWriter
 from imagenet_trainer.data.shards import Shards
 
 _IMAGENET, _SHARDS = 1_281_167, 8

@@ -21,6 +21,7 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
+from imagenet_trainer.decoding import decoded, decodes_on_gpu
 from imagenet_trainer.engines import Mix, join_workers
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.logs import RunLog
@@ -75,11 +76,13 @@ def read_only(settings: FitSettings) -> int:
     with (
         RunLog(None, 0) as log,
         training_batches(
-            train.shards, order, transform, len(train.classes), 0, updates, threads=threads
+            train.shards, order, transform, len(train.classes), 0, updates, threads=threads,
+            encoded=decodes_on_gpu(settings),
         ) as batches,
-    ):
+    ):  # fmt: skip
+        stream = decoded(batches, settings, train.shards, threads, log.say)
         began, images = time.perf_counter(), 0
-        for batch in batches:
+        for batch in stream:
             images += len(batch.labels)
             if (batch.update + 1) % settings.disp_batches == 0:
                 speed = images / (time.perf_counter() - began)

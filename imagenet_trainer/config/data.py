@@ -75,6 +75,13 @@ class TrainingDataSettings(DataSettings):
         "stretches one window ahead and must fit twice into memory; 0: mix the whole set",
         integer(0),
     )
+    decode: str = option(
+        "cpu",
+        "who decodes and augments training pictures; gpu: the GPUs that train, by NVIDIA DALI "
+        "(--engine torch). Order and augmentation are the same, pixels differ by rounding",
+        choices=("cpu", "gpu"),
+        free=True,
+    )
     train_fraction: float = option(
         1.0,
         "train on so large a share of the training pictures, drawn by --seed; those of a smaller "

@@ -213,7 +213,7 @@ class RunSettings:
     confusion_gif: bool = option(
         False,
         "1: after each epoch, draw the confusion matrix of the validation pictures of all epochs "
-        "so far as confusion.gif",
+        "so far as confusion.fit.gif",
         switch,
         free=True,
     )

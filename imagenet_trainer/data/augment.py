@@ -10,17 +10,27 @@ Pictures are uint8 RGB (height, width, 3) throughout.
 
 import dataclasses
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple, TypeVar
+from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence, TypeVar
 
 import cv2
 import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data import counter
+from imagenet_trainer.data.steps import (
+    Size,
+    Steps,
+    Window,
+    carry_out,
+    short_side_steps,
+    size_of,
+    unchanged,
+    warp_of,
+    whole,
+)
 from imagenet_trainer.errors import InputError
 
 S = TypeVar("S", bound=AugmentSettings)
-Window = Tuple[int, int, int, int]  # left, top, width, height in pixels of the picture
 
 CROP_TRIES = 10
 # Every use has its own columns of the draws, so that one flag does not change what another drew.
@@ -46,9 +56,6 @@ _DEVIATIONS = np.array([55.46, 4.794, 1.148])
 # practice does.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
-# A longer strip keeps only its middle before its short side is enlarged: a picture of 1 x 5000
-# would need a gigabyte.
-_LONGEST_STRIP = 16
 
 
 def decode(data: Any) -> np.ndarray:
@@ -66,10 +73,13 @@ def decode(data: Any) -> np.ndarray:
 class Transform(Protocol):
     """What a loader asks of a transform."""
 
-    size: Tuple[int, int]
+    size: Size
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Any:
         """What will happen to each of a batch's pictures, (n,) and (n,) whole numbers."""
+
+    def steps(self, size: Size, drawn: Any, i: int) -> Steps:
+        """That for picture i of a drawn batch, if this is its height and width."""
 
     def apply(self, picture: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
         """Make picture i of a drawn batch, uint8 (*size, 3) RGB, in `out`."""
@@ -141,22 +151,27 @@ class TrainTransform:
             colours=_colour_matrices(settings, draws),
         )
 
+    def steps(self, size: Size, drawn: Drawn, i: int) -> Steps:
+        """What happens to picture i of a drawn batch, if this is its height and width."""
+        settings, warps, colours = self.settings, drawn.warps, drawn.colours
+        if settings.random_resized_crop:
+            first, window = unchanged(size), self._area_window(size, drawn, i)
+            if warps is None:
+                first, window = Steps(window, self.size, whole(self.size)), whole(self.size)
+        else:
+            first = _at_least(size, self.size)
+            window = self._exact_window(first.size, drawn, i)
+        return first._replace(
+            window=window,
+            warp=None if warps is None else warp_of(window, self.size, warps[i]),
+            mirror=drawn.mirror[i],
+            colours=None if colours is None else colours[i],
+            fill=settings.fill_value,
+        )
+
     def apply(self, picture: np.ndarray, drawn: Drawn, i: int, out: np.ndarray) -> None:
         """Write picture i of a drawn batch, uint8 (height, width, 3) RGB, to `out`."""
-        settings = self.settings
-        if settings.random_resized_crop:
-            window = self._area_window(picture, drawn, i)
-        else:
-            picture = _at_least(picture, self.size)
-            window = self._exact_window(picture, drawn, i)
-        if drawn.warps is not None:
-            _warp(picture, window, drawn.warps[i], settings.fill_value, out)
-        else:
-            _resize(_cut(picture, window, settings.fill_value), out)
-        if drawn.mirror[i]:
-            cv2.flip(out, 1, dst=out)
-        if drawn.colours is not None:
-            cv2.transform(out, drawn.colours[i], dst=out)
+        carry_out(self.steps(size_of(picture), drawn, i), picture, out)
 
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
         """Inverses of zoom x rotation x shear: output offsets to picture offsets, (n, 2, 2)."""
@@ -170,10 +185,10 @@ class TrainTransform:
         inverse = np.array([[cosine + shear * sine, sine - shear * cosine], [-sine, cosine]])
         return np.moveaxis(inverse / scale, -1, 0)
 
-    def _area_window(self, picture: np.ndarray, drawn: Drawn, i: int) -> Window:
+    def _area_window(self, size: Size, drawn: Drawn, i: int) -> Window:
         """Random area and aspect (Szegedy et al., "Going deeper with convolutions", 2014)."""
         pad = self.settings.pad_size
-        height, width = picture.shape[0] + 2 * pad, picture.shape[1] + 2 * pad
+        height, width = size[0] + 2 * pad, size[1] + 2 * pad
         side = math.sqrt(width * height)
         for relative_width, relative_height in zip(drawn.widths[i], drawn.heights[i]):
             wide, high = round(relative_width * side), round(relative_height * side)
@@ -186,10 +201,10 @@ class TrainTransform:
         high = min(height, max(1, round(width / self.settings.min_random_aspect_ratio)))
         return (width - wide) // 2 - pad, (height - high) // 2 - pad, wide, high
 
-    def _exact_window(self, picture: np.ndarray, drawn: Drawn, i: int) -> Window:
+    def _exact_window(self, size: Size, drawn: Drawn, i: int) -> Window:
         """A crop of exactly the target's size, centred or anywhere in the padded picture."""
         high, wide = self.size
-        room_x, room_y = picture.shape[1] - wide, picture.shape[0] - high
+        room_x, room_y = size[1] - wide, size[0] - high
         if not self.settings.random_crop:
             return room_x // 2, room_y // 2, wide, high
         pad = self.settings.pad_size
@@ -224,12 +239,16 @@ class EvalTransform:
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> None:
         """Nothing is random here."""
 
+    def steps(self, size: Size, drawn: None, i: int) -> Steps:
+        """What happens to any picture of this height and width."""
+        resize = short_side_steps(size, self.short_side)
+        high, wide = self.size
+        top, left = (resize.size[0] - high) // 2, (resize.size[1] - wide) // 2
+        return resize._replace(window=(left, top, wide, high))
+
     def apply(self, picture: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
         """Write the centre crop of the resized picture, uint8 (height, width, 3) RGB, to `out`."""
-        picture = short_side_to(picture, self.short_side)
-        high, wide = self.size
-        top, left = (picture.shape[0] - high) // 2, (picture.shape[1] - wide) // 2
-        out[:] = picture[top : top + high, left : left + wide]
+        carry_out(self.steps(size_of(picture), drawn, i), picture, out)
 
 
 def effective(settings: S) -> S:
@@ -288,75 +307,11 @@ def _between(low: float, high: float, draws: np.ndarray) -> np.ndarray:
     return low + (high - low) * draws
 
 
-def _resize(source: np.ndarray, out: np.ndarray) -> None:
-    """Fill `out` with a picture: bilinear, or averages of areas when both sides halve or more."""
-    height, width = out.shape[:2]
-    if source.shape[:2] == (height, width):
-        out[:] = source
-        return
-    shrinks = source.shape[0] >= 2 * height and source.shape[1] >= 2 * width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cv2.resize(source, (width, height), dst=out, interpolation=method)
-
-
-def short_side_to(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture with its short side resized to `side` pixels, the long side rounded down."""
-    height, width = picture.shape[:2]
-    short = min(height, width)
-    if short == side:
-        return picture
-    if max(height, width) > _LONGEST_STRIP * short:
-        longest = _LONGEST_STRIP * short
-        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-        picture = picture[top : top + longest, left : left + longest]
-        height, width = picture.shape[:2]
-    resized = np.empty((height * side // short, width * side // short, 3), np.uint8)
-    _resize(picture, resized)
-    return resized
-
-
-def _at_least(picture: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """The picture, enlarged if a crop of `size` does not fit into it."""
-    if picture.shape[0] >= size[0] and picture.shape[1] >= size[1]:
-        return picture
-    return short_side_to(picture, max(size))
-
-
-def _cut(picture: np.ndarray, window: Window, fill: int) -> np.ndarray:
-    """The part of a picture in a window, a view of it where the window lies inside."""
-    left, top, wide, high = window
-    part = picture[max(0, top) : max(0, top + high), max(0, left) : max(0, left + wide)]
-    if part.shape[:2] == (high, wide):
-        return part
-    result = np.full((high, wide, 3), fill, np.uint8)
-    y, x = max(0, -top), max(0, -left)
-    result[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return result
-
-
-def _warp(
-    picture: np.ndarray, window: Window, linear: np.ndarray, fill: int, out: np.ndarray
-) -> None:
-    """Resize a window to `out` and warp it about its centre, bilinear, in one operation.
-
-    `linear` takes offsets from the window's centre in the result to offsets in the picture, both
-    in the picture's pixels. The picture goes on outside the window; beyond it is `fill`.
-    """
-    left, top, wide, high = window
-    height, width = out.shape[:2]
-    matrix = np.empty((2, 3))
-    matrix[:, :2] = linear * (wide / width, high / height)
-    centre = (left + (wide - 1) / 2, top + (high - 1) / 2)
-    matrix[:, 2] = centre - matrix[:, :2] @ ((width - 1) / 2, (height - 1) / 2)
-    cv2.warpAffine(
-        picture,
-        matrix,
-        (width, height),
-        dst=out,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(fill, fill, fill),
-    )
+def _at_least(size: Size, crop: Size) -> Steps:
+    """A picture of this size, enlarged if the crop does not fit into it."""
+    if size[0] >= crop[0] and size[1] >= crop[1]:
+        return unchanged(size)
+    return short_side_steps(size, max(crop))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,10 @@ COMMAND = "python tools/im2rec.py"
 class CheckSettings:
     """Flags that need no ROOT."""
 
-    verify: bool = option(False, "prove the pack PREFIX: read every record, compare the manifest")
+    verify: bool = option(
+        False, "prove the pack PREFIX, and others named behind it: read every record, compare the "
+        "manifest",
+    )  # fmt: skip
     repair: bool = option(
         False, "verify, and build damaged shards again from the pictures in ROOT, by default those "
         "that were packed",
@@ -59,13 +62,22 @@ class PacksSettings(CheckSettings):
 def check(settings: PacksSettings) -> int:
     """Do what the flags say; the exit code."""
     silence_opencv()
+    packs = settings.paths[:1] if settings.repair else _packs(settings.paths)
     if settings.rebuild_index:
-        _rebuild_index(settings.paths[0])
+        for name in packs:
+            _rebuild_index(name)
     if settings.verify or settings.repair:
-        _verify(settings)
+        _verify(settings, packs)
     if settings.duplicates or settings.near_duplicates is not None:
         return _find_duplicates(settings)
     return 0
+
+
+def _packs(paths: Sequence[str]) -> List[str]:
+    """PREFIX and further ones; a ROOT among them, left from the packing's command line, is none."""
+    first, *others = paths
+    pictures = [os.path.isdir(one) or one.lower().endswith(".tar") for one in others]
+    return [first, *(one for one, is_root in zip(others, pictures) if not is_root)]
 
 
 def _rebuild_index(name: str) -> None:
@@ -78,30 +90,46 @@ def _rebuild_index(name: str) -> None:
         print(f"{index_path(rec)}: {rebuild_index(rec):,} records")
 
 
-def _verify(settings: PacksSettings) -> None:
+def _verify(settings: PacksSettings, packs: Sequence[str]) -> None:
     from imagenet_trainer.data.verify import shards_of, verify
 
-    name = settings.paths[0]
+    root = _moved_pictures(settings.paths) if settings.repair else ""
+    flag = "--repair" if settings.repair else "--verify"
+    shards_by_pack = {name: shards_of(name, flag) for name in packs}
     threads = settings.num_thread or processors()
-    shards = shards_of(name, "--repair" if settings.repair else "--verify")
-    told = shards[0] if len(shards) == 1 else f"{name}: {len(shards)} shards"
-    with Progress(name, "damaged") as progress:
-        damage = verify(shards, threads, progress)
-    if not damage:
+    ruined = []
+    for name, shards in shards_by_pack.items():
+        told = shards[0] if len(shards) == 1 else f"{name}: {len(shards)} shards"
         known = os.path.exists(manifest_path(shards[0]))
-        print(f"{told}: whole" + ("" if known else "; it has no manifest to be compared with"))
-        return
-    _tell(damage)
-    if settings.repair:
-        _repair(settings, list(damage), threads)
-        return
+        with Progress(name, "damaged") as progress:
+            damage = verify(shards, threads, progress)
+        _tell(damage)
+        if not damage:
+            print(f"{told}: whole" + ("" if known else "; it has no manifest to be compared with"))
+        elif settings.repair:
+            _repair(root, list(damage), threads)
+        else:
+            ruined.append(_not_whole(name, told, damage, known))
+    if ruined:
+        raise InputError("; ".join(ruined))
+
+
+def _moved_pictures(paths: Sequence[str]) -> str:
+    """ROOT of `--repair PREFIX ROOT`; "" where it is not given."""
+    if len(paths) > 2:
+        raise InputError(f"--repair {' '.join(paths)}: takes one PREFIX, and ROOT if it has moved")
+    root = paths[1] if len(paths) > 1 else ""
+    if root and not os.path.exists(root):
+        raise InputError(f"root {root}: no such folder or tar; --repair takes one PREFIX at a time")
+    return root
+
+
+def _not_whole(name: str, told: str, damage: Dict[str, List[str]], known: bool) -> str:
     lines = sum(map(len, damage.values()))
     which = next(iter(damage)) if len(damage) == 1 else f"{len(damage)} of {told}"
-    known = os.path.exists(manifest_path(shards[0]))
     way_out = f"to build it again from the pictures run: {COMMAND} --repair {name}"
-    raise InputError(
-        f"{which}: not whole, see above ({lines:,} in all); "
-        + (way_out if known else "remove it and pack it again")
+    return f"{which}: not whole, see above ({lines:,} in all); " + (
+        way_out if known else "copy it again, or pack it again"
     )
 
 
@@ -113,12 +141,12 @@ def _tell(damage: Dict[str, List[str]]) -> None:
         print(f"... and {len(lines) - MOST_LINES:,} more", file=sys.stderr)
 
 
-def _repair(settings: PacksSettings, shards: List[str], threads: int) -> None:
+def _repair(root: str, shards: List[str], threads: int) -> None:
     from imagenet_trainer.data.recordio import RecordFile
     from imagenet_trainer.data.repair import open_pack, repair
 
     prefix = os.path.splitext(manifest_path(shards[0]))[0]
-    pack = open_pack(prefix, settings.paths[1] if len(settings.paths) > 1 else "")
+    pack = open_pack(prefix, root)
     for shard in shards:
         with Progress(shard) as progress:
             repair(pack, shard, threads, progress)

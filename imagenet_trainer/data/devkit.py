@@ -85,7 +85,9 @@ def read_blacklist(path: str) -> Set[str]:
 
 def _devkit(path: str) -> Labels:
     files = _devkit_files(path)
-    truth = next((one for one in files if _TRUTH.fullmatch(os.path.basename(one))), None)
+    # A text file that was given by name is the ground truth, whatever it is called.
+    truths = (one for one in files if one == path or _TRUTH.fullmatch(os.path.basename(one)))
+    truth = next(truths, None)
     meta = next((one for one in files if _META.fullmatch(os.path.basename(one))), None)
     if truth is None:
         raise InputError(
@@ -121,7 +123,7 @@ def _devkit_files(path: str) -> Dict[str, bytes]:
         return {file: _bytes_of(file) for file in files}
     if path.lower().endswith(".txt"):
         meta = os.path.join(os.path.dirname(path), "meta.mat")
-        given = {os.path.join(os.path.dirname(path), _plain_name(path)): _bytes_of(path)}
+        given = {path: _bytes_of(path)}
         return {**given, meta: _bytes_of(meta)} if os.path.exists(meta) else given
     try:
         return dict(_files_of_tar(path, wanted))
@@ -132,12 +134,6 @@ def _devkit_files(path: str) -> Dict[str, bytes]:
         ) from error
     except OSError as error:
         raise refusal(path, error) from error
-
-
-def _plain_name(path: str) -> str:
-    """A text file that was given by name is the ground truth, whatever it is called."""
-    name = os.path.basename(path)
-    return name if _TRUTH.fullmatch(name) else "ILSVRC2012_validation_ground_truth.txt"
 
 
 def _files_of_tar(path: str, wanted: Any) -> Iterator[Tuple[str, bytes]]:
@@ -178,7 +174,14 @@ def _solution(path: str) -> Labels:
     """Labels of LOC_val_solution.csv: `ILSVRC2012_val_00000001,n01751748 111 108 370 297 `."""
     labels: Labels = {}
     text = _bytes_of(path).decode("utf-8", "replace")
-    for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
+    try:
+        rows = list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise InputError(
+            f"{path}: not a table of commas ({error}); give LOC_val_solution.csv as Kaggle hands "
+            "it out"
+        ) from error
+    for number, row in enumerate(rows, 1):
         if not row or (number == 1 and row[0] == "ImageId"):
             continue
         # A box a found object: its WordNet id, then four numbers of pixels.

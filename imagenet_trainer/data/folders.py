@@ -1,7 +1,7 @@
 """The pictures in a folder or a tar, and the classes that their folders make."""
 
 import os
-from typing import Callable, Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from imagenet_trainer.data.tars import TarPictures
 from imagenet_trainer.errors import InputError
@@ -40,30 +40,48 @@ def walk(
     """(folder, names of pictures, names of folders), sorted, each folder before those in it.
 
     `folder` is the one to begin with, below the root; `above` are device and inode number of those
-    around it. `reject` is called where a link leads back to one of them or to itself, by default
-    it raises InputError.
+    around it. `reject` is called where a link leads back to one of them, to itself or nowhere, and
+    for what has a picture's name and is no file; by default it raises InputError.
     """
-    here = os.stat(os.path.join(root, folder))
+    place = os.path.join(root, folder)
+    here = os.stat(place)
     identity = (here.st_dev, here.st_ino)
     if identity in above:
-        reject(os.path.join(root, folder), "a link to a folder around it; remove it")
+        reject(place, "a link to a folder around it; remove it")
         return
-    pictures, folders = [], []
-    with os.scandir(os.path.join(root, folder)) as entries:
-        for entry in entries:
-            try:
-                if entry.is_dir():
-                    folders.append(entry.name)
-                elif _ends(entry.name, extensions) and entry.is_file():
-                    pictures.append(entry.name)
-            except OSError as error:  # a link to itself
-                reject(entry.path, f"{error.strerror}; remove it")
+    try:
+        with os.scandir(place) as entries:
+            pictures, folders = _sort_out(entries, extensions, reject)
+    except OSError as error:
+        raise refusal(place, error, "allow reading it, or move it away") from error
     pictures.sort()
     folders.sort()
     yield folder, pictures, folders
     for name in folders:
         inner = os.path.join(folder, name)
         yield from walk(root, inner, extensions, above | {identity}, reject)
+
+
+def _sort_out(
+    entries: Iterable["os.DirEntry[str]"], extensions: Sequence[str], reject: Reject
+) -> Tuple[List[str], List[str]]:
+    """Names of the pictures and of the folders in a folder."""
+    pictures, folders = [], []
+    for entry in entries:
+        try:
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif not _ends(entry.name, extensions):
+                continue
+            elif entry.is_file():
+                pictures.append(entry.name)
+            else:
+                leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)
+                reason = "a link that leads nowhere" if leads_nowhere else "not a file"
+                reject(entry.path, f"{reason}; remove it")
+        except OSError as error:  # a link to itself
+            reject(entry.path, f"{error.strerror}; remove it")
+    return pictures, folders
 
 
 def _walk_tar(root: str, extensions: Sequence[str]) -> Listing:

@@ -100,11 +100,11 @@ def about_classes(classes: Sequence[str]) -> Iterator[str]:
         return
     if missing:
         yield (
-            f"{len(missing)} of ILSVRC2012's 1,000 classes are missing ({_some(missing)}): labels "
+            f"{len(missing)} of ILSVRC2012's 1,000 classes are missing ({some(missing)}): labels "
             "behind them differ from those of published networks"
         )
     if foreign:
-        yield f"no classes of ILSVRC2012: {_some(foreign)}; move them away, or choose by --classes"
+        yield f"no classes of ILSVRC2012: {some(foreign)}; move them away, or choose by --classes"
 
 
 def about_numbers(train: Classes, val: Classes) -> Iterator[str]:
@@ -113,14 +113,16 @@ def about_numbers(train: Classes, val: Classes) -> Iterator[str]:
         ("train", train, TRAIN_PICTURES, _TRAIN_A_CLASS),
         ("val", val, VAL_PICTURES, range(_VAL_A_CLASS, _VAL_A_CLASS + 1)),
     ):
-        if not is_whole(list(pictures)) or size(pictures) == total:
+        if not is_whole(list(pictures)):
             continue
         odd = [
             f"{one} {len(paths):,}" for one, paths in pictures.items() if len(paths) not in usual
         ]
+        if not odd and size(pictures) == total:
+            continue
         yield (
             f"{name}: {size(pictures):,} pictures, but ILSVRC2012 has {total:,}"
-            + (f"; unusual classes: {_some(odd)}" if odd else "")
+            + (f"; unusual classes: {some(odd)}" if odd else "")
             + "; compare the download with the checksums of image-net.org"
         )
 
@@ -137,18 +139,19 @@ def about_names(train: Classes) -> Iterator[str]:
             elif stem(path).startswith("ILSVRC2012_val_"):
                 validation.append(path)
     if strangers:
-        yield f"train: named as another class than their folder: {_some(strangers)}"
+        yield f"train: named as another class than their folder: {some(strangers)}"
     if validation:
-        yield f"train: validation pictures among training's: {_some(validation)}; move them away"
+        yield f"train: validation pictures among training's: {some(validation)}; move them away"
 
 
 def about_balance(train: Classes, val: Classes) -> Iterator[str]:
     """A warning where a class of training has no validation pictures."""
     without = [name for name in train if val and not val.get(name)]
     if without:
-        yield f"val: no pictures of {_some(without)}"
+        yield f"val: no pictures of {some(without)}"
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first names of many, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more

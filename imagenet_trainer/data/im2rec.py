@@ -16,18 +16,11 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 from imagenet_trainer.data.checks import COMMAND, CheckSettings, PacksSettings, check
 from imagenet_trainer.data.folders import check_root
 from imagenet_trainer.data.lists import PictureList, check_files, make_lists, read_list
-from imagenet_trainer.data.manifest import (
-    ClassName,
-    Rejected,
-    folders_of_classes,
-    load_manifest,
-    name_classes,
-    read_classes,
-    take_classes,
-)
+from imagenet_trainer.data.manifest import ClassName, Rejected, classes_of_pack
 from imagenet_trainer.data.telling import (
     MOST_LINES,
     Progress,
+    classes_told,
     pictures_told,
     printable,
     silence_opencv,
@@ -48,7 +41,6 @@ _DESCRIPTION = (
 )
 _INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos")  # by MXNet's number
 _SMALLEST_SHARD = 1 << 20
-_LISTS = ("train", "val", "test")  # that classes.txt belongs to
 
 
 # --- the flags ---------------------------------------------------------------------------------
@@ -252,7 +244,7 @@ def _pack(settings: Settings) -> int:
     if not os.path.isfile(settings.root):
         check_root(settings.root)
     lists = [read_list(name + ".lst") for name in names]
-    classes = _classes(prefix, lists, settings.classes_from)
+    classes = classes_of_pack(prefix, lists, settings.classes_from)
     rejected = 0
     for name, pictures in zip(names, lists):
         rejected += _pack_one(name, pictures, classes, settings)
@@ -271,40 +263,6 @@ def _no_list(name: str, prefix: str, settings: Settings) -> InputError:
         chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
         advice = f"run first: {COMMAND} --list --recursive {chunked}{prefix} {settings.root}"
     return InputError(f"{name}.lst: no such list; {advice}")
-
-
-def _classes(prefix: str, lists: Sequence[PictureList], classes_from: str) -> Tuple[ClassName, ...]:
-    """The classes of the lists, as they are called in the pack that they must agree with."""
-    folders = folders_of_classes(lists)
-    listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
-    if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
-        names = read_classes(listed)
-        if len(names) < len(folders):
-            raise InputError(
-                f"{listed}: {len(names)} classes, but {prefix}.lst has label {len(folders) - 1}; "
-                "remove it, or make the lists anew"
-            )
-        folders = [*names]
-    reference = classes_from or _training_manifest(prefix)
-    if not folders or reference in ("", "none"):
-        return name_classes(folders)
-    known = load_manifest(reference).classes
-    if not known:
-        return name_classes(folders)
-    return take_classes(folders, known, f"{prefix}.lst", reference)
-
-
-def _training_manifest(prefix: str) -> str:
-    """The manifest of the training pictures that belong to this prefix; "" without one."""
-    folder, name = os.path.split(prefix)
-    if re.match(r"train(_|$)", name) or name.endswith("_train"):
-        return ""
-    split = re.sub(r"(_val|_test)$", "_train", name)
-    for candidate in (split, "train"):
-        path = os.path.join(folder, candidate + ".json")
-        if candidate != name and os.path.isfile(path):
-            return path
-    return ""
 
 
 def _pack_one(
@@ -346,7 +304,7 @@ def _pack_one(
         )
     seconds = time.monotonic() - start
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
-    of_classes = f" of {manifest.num_classes:,} classes" if classes else ""
+    of_classes = f" of {classes_told(manifest.num_classes)}" if classes else ""
     count = len(manifest.shards)
     sharded = settings.shards or settings.shard_size
     shards = f" in {count} shard{'' if count == 1 else 's'}" if sharded else ""

@@ -10,23 +10,15 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
-from imagenet_trainer.data import ilsvrc
-from imagenet_trainer.data.devkit import Labels, check_numbering, read_blacklist, read_labels
-from imagenet_trainer.data.labelled import (
-    Classes,
-    by_folder,
-    by_pattern,
-    by_table,
-    find_pictures,
-    group,
-    size,
-    stem,
-    take_out,
-)
+from imagenet_trainer.data import ilsvrc, splits
+from imagenet_trainer.data.devkit import read_blacklist
+from imagenet_trainer.data.labelled import Classes, size, stem, take_out
 from imagenet_trainer.data.lists import write_list
 from imagenet_trainer.data.manifest import known_synsets, read_classes, write_classes
+from imagenet_trainer.data.overlap import shared_pictures
+from imagenet_trainer.data.telling import classes_told, pictures_told
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.files import make_folder
 from imagenet_trainer.flags import endings, integer, number, option, parse
@@ -106,10 +98,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _make(settings: Settings) -> int:
     parts = ilsvrc.find_parts(settings.root, settings.train, settings.val, settings.val_labels)
     _check_flags(settings, parts)
-    train = _training(settings, parts.train) if parts.train else {}
-    val = _validation(settings, parts) if parts.val else {}
-    test, test_pictures = _other_test(settings, parts.test, train or val)
-    warnings = list(_warnings(train, val, test_pictures))
+    naming = splits.Naming(settings.exts.split(","), settings.label_pattern)
+    train = _training(parts.train, naming) if parts.train else {}
+    val = _validation(parts.val, naming, parts.labels) if parts.val else {}
+    test, test_pictures = _other_test(parts.test, naming, train or val)
+    warnings = [*_warnings(train, val, test_pictures), *_overlaps(parts, train, val, test)]
     classes = _classes(settings, train or val)
     if train and not settings.classes:
         _check_validation_classes(parts, train, val)
@@ -131,6 +124,8 @@ def _make(settings: Settings) -> int:
 
 def _check_flags(settings: Settings, parts: ilsvrc.Parts) -> None:
     ilsvrc.check_apart(parts.train, parts.val)
+    if settings.blacklist and not os.path.exists(settings.blacklist):
+        raise InputError(f"--blacklist {settings.blacklist}: no such file")
     split = settings.val_per_class or settings.val_ratio
     flag = "--val-per-class" if settings.val_per_class else "--val-ratio"
     if settings.val_per_class and settings.val_ratio:
@@ -152,93 +147,29 @@ def _check_flags(settings: Settings, parts: ilsvrc.Parts) -> None:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def _training(settings: Settings, root: str) -> Classes:
+def _training(root: str, naming: splits.Naming) -> Classes:
     print(f"train: {_printable(root)}", flush=True)
-    paths = find_pictures(root, settings.exts.split(","))
-    if settings.label_pattern:
-        found = group(root, paths, by_pattern(settings.label_pattern), _NO_MATCH)
-    else:
-        found = group(root, paths, by_folder(paths), _NO_FOLDER)
+    found = splits.read_train(root, naming)
     print(f"train: {_pictures_of(found)}", flush=True)
     return found
 
 
-_NO_MATCH = "--label-pattern does not match; move such files away or change it"
-_NO_FOLDER = (
-    "in no class folder; it should have one for each class, such as cat/1.jpg and dog/1.jpg; or "
-    "give --label-pattern where names tell the class, or --train where it lies elsewhere"
-)
-
-
-def _validation(settings: Settings, parts: ilsvrc.Parts) -> Classes:
-    root = parts.val
+def _validation(root: str, naming: splits.Naming, labels: Sequence[str]) -> Classes:
     print(f"val: {_printable(root)}", flush=True)
-    paths = find_pictures(root, settings.exts.split(","))
-    labels = _labels(parts.labels)
-    folders = {os.path.dirname(path) for path in paths}
-    if settings.label_pattern:
-        found = group(root, paths, by_pattern(settings.label_pattern), _NO_MATCH)
-    elif len(folders) > 1 or (folders != {""} and not labels):
-        found = group(root, paths, by_folder(paths), _NO_FOLDER)
-        _check_folders(root, found, labels, parts.labels)
-    elif labels:
-        advice = f"no label in {' or '.join(parts.labels)}; give the labels of these pictures"
-        found = group(root, paths, by_table(labels), advice)
-    else:
-        raise InputError(
-            f"{root}: its {len(paths):,} pictures lie in no class folders and would all get one "
-            "label; give --val-labels with ILSVRC2012_devkit_t12.tar.gz or LOC_val_solution.csv"
-        )
-    source = f", labels from {' and '.join(parts.labels)}" if labels else ""
+    found = splits.read_val(root, naming, labels)
+    source = f", labels from {' and '.join(labels)}" if labels else ""
     print(f"val: {_pictures_of(found)}{_printable(source)}", flush=True)
     return found
 
 
-def _labels(sources: Sequence[str]) -> Labels:
-    """The labels that all sources agree on; empty without a source."""
-    tables = [read_labels(source) for source in sources]
-    for source, table in zip(sources[1:], tables[1:]):
-        for name, found in table.items():
-            if tables[0].get(name, found) != found:
-                raise InputError(
-                    f"{source}: {name} has class {found}, but {tables[0][name]} in {sources[0]}; "
-                    "name the right one by --val-labels"
-                )
-    return {name: one for table in tables for name, one in table.items()}
-
-
-def _check_folders(root: str, found: Classes, labels: Labels, sources: Sequence[str]) -> None:
-    """Raise InputError where a validation picture lies in another folder than its label says."""
-    folders = {stem(path): name for name, paths in found.items() for path in paths}
-    check_numbering(root, folders)
-    wrong = [name for name, one in folders.items() if labels.get(name, one) != one]
-    if wrong:
-        raise InputError(
-            f"{root}: {wrong[0]} lies in {folders[wrong[0]]}, but its class is {labels[wrong[0]]} "
-            f"in {sources[0]} ({len(wrong):,} of {len(folders):,} differ); sort the folder anew, "
-            "or give the unsorted pictures"
-        )
-
-
-def _other_test(settings: Settings, root: str, known: Classes) -> Tuple[Classes, Optional[int]]:
-    """The test pictures that came with the set: by class where they have one, and how many.
-
-    ILSVRC2012's have no labels, and a set without any is not listed.
-    """
-    if not root:
-        return {}, None
-    try:
-        paths = find_pictures(root, settings.exts.split(","))
-    except InputError:
-        return {}, None  # nothing is made of it
-    of = by_pattern(settings.label_pattern) if settings.label_pattern else by_folder(paths)
-    names = {of(path) for path in paths}
-    if not names <= known.keys():
-        print(f"test: {_printable(root)}: {len(paths):,} pictures, not listed: they have no labels")
-        return {}, len(paths)
-    found = group(root, paths, of, "")
-    print(f"test: {_printable(root)}: {_pictures_of(found)}; none are taken out of training")
-    return found, None
+def _other_test(root: str, naming: splits.Naming, known: Classes) -> Tuple[Classes, Optional[int]]:
+    """The test pictures that came with the set: by class where they have one, or how many."""
+    found, unlabelled = splits.read_test(root, naming, known)
+    if found:
+        print(f"test: {_printable(root)}: {_pictures_of(found)}; none are taken out of training")
+    elif unlabelled:
+        print(f"test: {_printable(root)}: {unlabelled:,} pictures, not listed: they have no labels")
+    return found, unlabelled
 
 
 def _warnings(train: Classes, val: Classes, test_pictures: Optional[int]) -> List[str]:
@@ -247,6 +178,18 @@ def _warnings(train: Classes, val: Classes, test_pictures: Optional[int]) -> Lis
     if ilsvrc.is_whole(list(train)) and test_pictures not in (None, ilsvrc.TEST_PICTURES):
         found.append(f"test: {test_pictures:,} pictures, but ILSVRC2012 has 100,000")
     return found
+
+
+def _overlaps(parts: ilsvrc.Parts, train: Classes, val: Classes, test: Classes) -> Iterator[str]:
+    """A warning for each two sets that share pictures."""
+    sets = {"train": (parts.train, train), "val": (parts.val, val), "test": (parts.test, test)}
+    for one, other in (("val", "train"), ("test", "train"), ("test", "val")):
+        shared = shared_pictures(*sets[one], *sets[other])
+        if shared:
+            yield (
+                f"{one}: has pictures of {other}, the same bytes under the same names "
+                f"({len(shared):,} in all): {ilsvrc.some(shared)}; move them out of one of the two"
+            )
 
 
 # --- choosing ----------------------------------------------------------------------------------
@@ -264,8 +207,11 @@ def _classes(settings: Settings, found: Classes) -> List[str]:
     for name in wanted:
         if name not in found:
             near = difflib.get_close_matches(name, found, 1)
-            hint = f"; did you mean {near[0]}?" if near else "; leave it away"
+            hint = "; leave it away" if len(wanted) > 1 else ", and no file of this name"
+            hint = f"; did you mean {near[0]}?" if near else hint
             raise InputError(f"--classes {settings.classes}: no pictures of class {name}{hint}")
+    if not wanted:
+        raise InputError(f"--classes {settings.classes}: names no class; leave it away to keep all")
     kept = [name for name in found if name in set(wanted)]
     _tell_classes(kept)
     return kept
@@ -375,7 +321,7 @@ def _write(
     path = os.path.join(settings.out, "classes.txt")
     if not settings.dry_run:
         write_classes(path, classes)
-    print(f"{path}: {_would(settings)}{len(classes):,} classes")
+    print(f"{path}: {_would(settings)}{classes_told(len(classes))}")
     others = (os.path.join(settings.out, f"{name}.lst") for name in ("train", "val", "test"))
     return [
         f"{path}: from an earlier time, it may share pictures with the lists made now; remove it"
@@ -413,7 +359,7 @@ def _pictures_of(pictures: Classes) -> str:
         each = f"{counts[0]:,}"
     else:
         each = f"{counts[0]:,} to {counts[-1]:,}"
-    return f"{sum(counts):,} pictures of {len(counts):,} classes, {each} in each"
+    return f"{pictures_told(sum(counts))} of {classes_told(len(counts))}, {each} in each"
 
 
 def _printable(text: str) -> str:

@@ -74,7 +74,8 @@ def make_lists(
     Raises
     ------
     InputError
-        the folder is not there, has no pictures, or is not laid out as said.
+        the folder is not there, has no pictures, or is not laid out as said; the pictures do not
+        fill the chunks.
 
     """
     if train_ratio + test_ratio > 1:
@@ -111,6 +112,11 @@ def _parts(
 ) -> Iterator[Tuple[str, List]]:
     """(file name, lines) of every list, cut where MXNet's tool cuts."""
     size = -(-len(lines) // chunks)
+    filled = -(-len(lines) // size)
+    if filled < chunks:
+        raise InputError(
+            f"--chunks {chunks}: {len(lines)} pictures fill only {filled}; give {filled}"
+        )
     train, test = int(size * train_ratio), int(size * test_ratio)
     for number in range(chunks):
         name = f"{prefix}_{number}" if chunks > 1 else prefix

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
+from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.shards import Shards
@@ -25,7 +26,7 @@ from imagenet_trainer.machine import keep_freed_memory
 # Few enough that threads end a batch together, enough that the lock costs nothing; even, so that
 # pairs are mixed by the thread that made them.
 _CHUNK = 4
-_PACK_AGAIN = "pack the set again with tools/im2rec.py, which leaves such pictures out"
+PACK_AGAIN = "pack the set again with tools/im2rec.py, which leaves such pictures out"
 
 # Read ahead for every chunk, once a worker is behind: at the beginning of a run, a whole window.
 _ASKED = 8 * _CHUNK
@@ -41,7 +42,7 @@ Plan = Iterator[Tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 class Batch:
     """Pictures with their labels. The arrays are valid until the next batch is asked for."""
 
-    images: np.ndarray  # uint8 (n, height, width, 3), RGB
+    images: Any  # uint8 (n, height, width, 3), RGB; Encoded where the loader does not decode
     labels: np.ndarray  # int64 (n,)
     update: int
     indices: np.ndarray  # int64 (n,), places in the set
@@ -119,6 +120,7 @@ def training_batches(
     prefetch: int = 4,
     nice: int = 0,
     mixup: Optional[Mixup] = None,
+    encoded: bool = False,
 ) -> Loader:
     """One worker's part of the batches of a stretch of updates.
 
@@ -139,6 +141,8 @@ def training_batches(
         is added to the threads' niceness where the system has one for each thread (Linux).
     mixup
         mixes neighbours of a batch.
+    encoded
+        leaves decoding, and all that follows it, to somebody else: images are `Encoded`.
 
     Raises
     ------
@@ -156,7 +160,7 @@ def training_batches(
     updates = range(first_update, last_update)
     reads = order.reads(first_update, last_update, prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
-    work = _Work(shards, transform, num_classes, plan, share, prefetch, nice, mixup)
+    work = _Work(shards, transform, num_classes, plan, share, prefetch, nice, mixup, encoded)
     return Loader(work, threads)
 
 
@@ -194,18 +198,53 @@ def evaluation_batches(
 class _Slot:
     """A buffer of the ring, and the batch that is being made in it."""
 
-    def __init__(self, shape: Tuple[int, ...]):
-        self._images = np.empty(shape, np.uint8)
-        self._labels = np.empty(shape[:1], np.int64)
+    def __init__(self, count: int, transform: Transform):
+        self._transform = transform
+        self._labels = np.empty(count, np.int64)
+        self._make_room(count)
+
+    def _make_room(self, count: int) -> None:
+        self._images = np.empty((count, *self._transform.size, 3), np.uint8)
 
     def open(
         self, update: int, indices: np.ndarray, drawn: Any, shares: Optional[np.ndarray]
     ) -> None:
         self.update, self.indices, self.drawn, self.shares = update, indices, drawn, shares
-        self.images = self._images[: len(indices)]
+        self.images: Any = self._opened(len(indices))
         self.labels = self._labels[: len(indices)]
         self.claimed = 0
         self.left = len(indices)
+
+    def _opened(self, count: int) -> Any:
+        return self._images[:count]
+
+    def put(self, i: int, data: Any) -> None:
+        """Make picture i of an encoded one; ValueError where it is none."""
+        self._transform.apply(decode(data), self.drawn, i, self.images[i])
+
+    def mix(self, mixup: Mixup, first: int, last: int) -> None:
+        """Mix the pictures of a stretch, which is whole pairs."""
+        if self.shares is not None:
+            mixup.mix(self.images[first:last], self.shares[first:last])
+
+
+class _EncodedSlot(_Slot):
+    """One whose pictures stay as they are, with what will happen to them."""
+
+    def _make_room(self, count: int) -> None:
+        pass
+
+    def _opened(self, count: int) -> Encoded:
+        # New lists, for whoever decodes may be some batches behind.
+        pictures: List[Any] = [None] * count
+        steps: List[Any] = [None] * count
+        return Encoded(pictures, steps, self._transform.size, self.shares)
+
+    def put(self, i: int, data: Any) -> None:
+        self.images.put(i, data, self._transform, self.drawn)
+
+    def mix(self, mixup: Mixup, first: int, last: int) -> None:
+        """That comes after decoding."""
 
 
 class _Work:
@@ -221,12 +260,14 @@ class _Work:
         prefetch: int,
         nice: int,
         mixup: Optional[Mixup] = None,
+        encoded: bool = False,
     ):
         self._mixup = mixup
         self._shards, self._transform, self._num_classes = shards, transform, num_classes
         self._plan, self._nice = plan, nice
         self._changed = threading.Condition()
-        self._free = [_Slot((batch_size, *transform.size, 3)) for _ in range(prefetch + 1)]
+        make = _EncodedSlot if encoded else _Slot
+        self._free = [make(batch_size, transform) for _ in range(prefetch + 1)]
         self._begun: Deque[_Slot] = deque()  # in the order of the plan
         self._taken: Optional[_Slot] = None
         self._wanted: Deque[np.ndarray] = deque()  # pictures to ask the disk for
@@ -278,8 +319,8 @@ class _Work:
                     if self._stopped:
                         return
                     self._make(slot, i)
-                if self._mixup and slot.shares is not None:  # a chunk is made of whole pairs
-                    self._mixup.mix(slot.images[first:last], slot.shares[first:last])
+                if self._mixup:  # a chunk is made of whole pairs
+                    slot.mix(self._mixup, first, last)
                 with self._changed:
                     slot.left -= last - first
                     if not slot.left:
@@ -335,12 +376,11 @@ class _Work:
                 index, f"its label {record.label:g} is no class of 0 to {self._num_classes - 1}; "
                 "correct --num-classes or pack the set again",
             )  # fmt: skip
-        try:
-            picture = decode(record.picture)
-        except ValueError as error:
-            raise self._shards.error(index, f"{error}; {_PACK_AGAIN}") from error
         slot.labels[i] = int(record.label)
-        self._transform.apply(picture, slot.drawn, i, slot.images[i])
+        try:
+            slot.put(i, record.picture)
+        except ValueError as error:
+            raise self._shards.error(index, f"{error}; {PACK_AGAIN}") from error
 
 
 def _end(work: _Work, threads: List[threading.Thread]) -> None:

@@ -17,6 +17,7 @@ from imagenet_trainer.files import AnyPath, atomic_write, refusal
 
 FORMAT = 1
 _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
+_LISTS = ("train", "val", "test")  # that classes.txt belongs to
 _SYNSETS = Path(__file__).parent.parent / "assets" / "imagenet_synsets.txt"
 
 
@@ -265,3 +266,47 @@ def take_classes(
             "pictures of the same classes, or give --classes-from none to keep these"
         )
     return tuple(reference)
+
+
+def classes_of_pack(
+    prefix: str, lists: Sequence[PictureList], classes_from: str
+) -> Tuple[ClassName, ...]:
+    """The classes of lists that become one pack, as the pack calls them that they must agree with.
+
+    That is the manifest `classes_from`, or "" the train.json beside the prefix; "none" is none.
+    Raises InputError where the classes differ.
+    """
+    folders = folders_of_classes(lists)
+    listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
+    if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
+        names = read_classes(listed)
+        if len(names) < len(folders):
+            raise InputError(
+                f"{listed}: {len(names)} classes, but {prefix}.lst has label {len(folders) - 1}; "
+                "remove it, or make the lists anew"
+            )
+        folders = [*names]
+    reference = classes_from or _training_manifest(prefix)
+    if not folders or reference in ("", "none"):
+        return name_classes(folders)
+    if not os.path.exists(reference):
+        raise InputError(
+            f"--classes-from {reference}: no such manifest; name the train.json of a pack, or none"
+        )
+    known = load_manifest(reference).classes
+    if not known:
+        return name_classes(folders)
+    return take_classes(folders, known, f"{prefix}.lst", reference)
+
+
+def _training_manifest(prefix: str) -> str:
+    """The manifest of the training pictures that belong to this prefix; "" without one."""
+    folder, name = os.path.split(prefix)
+    if re.match(r"train(_|$)", name) or name.endswith("_train"):
+        return ""
+    split = re.sub(r"(_val|_test)$", "_train", name)
+    for candidate in (split, "train"):
+        path = os.path.join(folder, candidate + ".json")
+        if candidate != name and os.path.isfile(path):
+            return path
+    return ""

@@ -27,7 +27,8 @@ from imagenet_trainer.data.manifest import (
 )
 from imagenet_trainer.data.pack import Pack
 from imagenet_trainer.data.parallel import Progress, in_order
-from imagenet_trainer.data.recordio import RecordWriter, record_length
+from imagenet_trainer.data.record_writer import RecordWriter
+from imagenet_trainer.data.recordio import record_length
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import refusal
 
@@ -193,8 +194,10 @@ class _Growth:
         writer, number = self._writer, len(self._journal.shards)
         if not writer.checksums:
             which = f"shard {number} of {self._pack.shards}" if self._pack.shards else "the list"
+            line, reason = next(reversed(self._journal.rejected.items()))
             raise InputError(
-                f"{self._pack.prefix}.rec: not one picture of {which} could be packed"
+                f"{self._pack.prefix}.rec: not one picture of {which} could be packed, last "
+                f"{self._pack.pictures.paths[line]}: {reason}"
                 + ("; give fewer --shards" if self._pack.shards else "")
             )
         writer.flush()

@@ -1,4 +1,4 @@
-r"""RecordIO shards: `.rec` files of records and their `.idx` indexes, as MXNet writes them.
+r"""RecordIO shards: `.rec` files of records and their `.idx` indexes, as MXNet writes them, read.
 
 A record is `uint32 0xced7230a`, `uint32 (part << 29 | length)`, the payload and zeros up to a
 multiple of 4 bytes. Where the magic number stands 4-byte aligned in a payload, it is left out and
@@ -10,13 +10,10 @@ each record. All numbers are little endian.
 Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
 
-import hashlib
 import itertools
 import os
 import struct
 import warnings
-import zlib
-from array import array
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -78,7 +75,7 @@ def unpack(payload: Union[bytes, memoryview]) -> Record:
     return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels)
 
 
-# --- writing -----------------------------------------------------------------------------------
+# --- records on disk ---------------------------------------------------------------------------
 
 
 def record_pieces(payload: bytes) -> Iterator[bytes]:
@@ -107,102 +104,29 @@ def record_length(payload: bytes) -> int:
     return sum(map(len, record_pieces(payload)))
 
 
-class RecordWriter:
-    """Writes a shard and its index, byte for byte as MXNet's `MXIndexedRecordIO` does.
-
-    Parameters
-    ----------
-    rec_path, idx_path
-        the two files.
-    keep
-        bytes of each of them that are there already and stay: writing goes on behind them. What
-        follows them is cut off; (0, 0) begins new files.
-
-    Attributes
-    ----------
-    rec_bytes, idx_bytes: int
-        written so far, kept ones included.
-    sha256
-        hashlib object over the shard's bytes, kept ones included.
-    checksums: array of uint32
-        CRC-32 of the bytes of each record, kept ones included.
-
-    """
-
-    def __init__(self, rec_path: AnyPath, idx_path: AnyPath, keep: Tuple[int, int] = (0, 0)):
-        self.rec_bytes, self.idx_bytes = keep
-        self.sha256 = hashlib.sha256()
-        self.checksums = array("I")
-        mode = "r+b" if self.rec_bytes else "w+b"
-        self._rec = open(rec_path, mode, buffering=1 << 20)  # noqa: SIM115 (close() does it)
-        try:
-            self._idx = open(idx_path, mode)  # noqa: SIM115
-        except OSError:
-            self._rec.close()
-            raise
-        try:
-            self._digest_kept()
-        except BaseException:
-            self.close()
-            raise
-        for file, length in ((self._rec, self.rec_bytes), (self._idx, self.idx_bytes)):
-            file.seek(length)
-            file.truncate()
-
-    def _digest_kept(self) -> None:
-        """Take the kept records into the digests."""
-        lines = self._idx.read(self.idx_bytes).splitlines()
-        ends = [*(int(line.split(b"\t")[1]) for line in lines[1:]), self.rec_bytes]
-        start = 0
-        for end in ends if self.rec_bytes else ():
-            record = self._rec.read(end - start)
-            if len(record) != end - start:
-                name = os.fspath(self._rec.name)
-                raise InputError(f"{name}: shorter than {self.rec_bytes} bytes")
-            self.sha256.update(record)
-            self.checksums.append(zlib.crc32(record))
-            start = end
-
-    def write(self, key: int, payload: bytes) -> None:
-        """Append a record. ValueError if the payload has 512 MiB or more."""
-        line = b"%d\t%d\n" % (key, self.rec_bytes)
-        checksum = 0
-        for piece in record_pieces(payload):
-            self._rec.write(piece)
-            self.sha256.update(piece)
-            checksum = zlib.crc32(piece, checksum)
-            self.rec_bytes += len(piece)
-        self.checksums.append(checksum)
-        self._idx.write(line)
-        self.idx_bytes += len(line)
-
-    def flush(self) -> None:
-        """Hand everything written so far to the operating system."""
-        self._rec.flush()
-        self._idx.flush()
-
-    def sync(self) -> None:
-        """Bring what was flushed to the disk; another thread may write on meanwhile."""
-        os.fsync(self._rec.fileno())
-        os.fsync(self._idx.fileno())
-
-    @property
-    def closed(self) -> bool:
-        """Whether writing is over."""
-        return self._idx.closed
-
-    def close(self) -> None:
-        """Write what is buffered and close both files."""
-        try:
-            self._rec.close()
-        finally:
-            self._idx.close()
-
-    def __enter__(self) -> "RecordWriter":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+def _join(data: memoryview) -> memoryview:
+    """The payload of a record whose bytes on disk are exactly `data`; ValueError otherwise."""
+    parts: List[memoryview] = []
+    position = 0
+    while True:
+        if position + 8 > len(data):
+            raise ValueError("it has no end")
+        magic, word = _PART.unpack_from(data, position)
+        if magic != MAGIC:
+            raise ValueError("the magic number is missing, the shard was overwritten there")
+        part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
+        if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+            raise ValueError("its parts are out of order, the shard was overwritten there")
+        end = position + 8 + length
+        parts.append(data[position + 8 : end])
+        position = end + -length % 4
+        if position > len(data):
+            raise ValueError("it is cut short by the next record or by the end of the shard")
+        if part in (_WHOLE, _LAST):
+            break
+    if position != len(data):
+        raise ValueError("it is shorter than the index says")
+    return parts[0] if len(parts) == 1 else memoryview(MAGIC.join(parts))
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -272,7 +196,8 @@ class RecordFile:
             self._descriptor = os.open(self.path, os.O_RDONLY)
             self.size = os.fstat(self._descriptor).st_size
         except OSError as error:
-            advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER"
+            gone = isinstance(error, FileNotFoundError)
+            advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER" if gone else ""
             raise refusal(path, error, advice) from error
         try:
             if not os.path.exists(index):
@@ -391,31 +316,6 @@ class RecordFile:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def _join(data: memoryview) -> memoryview:
-    """The payload of a record whose bytes on disk are exactly `data`; ValueError otherwise."""
-    parts: List[memoryview] = []
-    position = 0
-    while True:
-        if position + 8 > len(data):
-            raise ValueError("it has no end")
-        magic, word = _PART.unpack_from(data, position)
-        if magic != MAGIC:
-            raise ValueError("the magic number is missing, the shard was overwritten there")
-        part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
-        if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
-            raise ValueError("its parts are out of order, the shard was overwritten there")
-        end = position + 8 + length
-        parts.append(data[position + 8 : end])
-        position = end + -length % 4
-        if position > len(data):
-            raise ValueError("it is cut short by the next record or by the end of the shard")
-        if part in (_WHOLE, _LAST):
-            break
-    if position != len(data):
-        raise ValueError("it is shorter than the index says")
-    return parts[0] if len(parts) == 1 else memoryview(MAGIC.join(parts))
 
 
 # --- shards without an index -------------------------------------------------------------------

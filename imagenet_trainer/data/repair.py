@@ -11,9 +11,9 @@ from imagenet_trainer.data.lists import read_list
 from imagenet_trainer.data.manifest import Manifest, Shard, load_manifest
 from imagenet_trainer.data.pack import Pack
 from imagenet_trainer.data.parallel import Progress, in_order
-from imagenet_trainer.data.recordio import RecordWriter
+from imagenet_trainer.data.record_writer import RecordWriter
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import sha256
+from imagenet_trainer.files import refusal, remedy, sha256
 
 
 def open_pack(prefix: str, root: str) -> Pack:
@@ -70,6 +70,8 @@ def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
             raise _changed(pack, lines, shard, manifest.shards[number], writer)
         os.replace(new[0], shard)
         os.replace(new[1], stem + ".idx")
+    except OSError as error:
+        raise refusal(shard, error, f"{remedy(error)}, then run it again") from error
     finally:
         for path in new:
             with contextlib.suppress(OSError):

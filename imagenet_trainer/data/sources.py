@@ -1,12 +1,11 @@
-"""Pictures wherever they are (a folder tree, a list, packed shards) as one sequence 0..N-1.
+"""Pictures wherever they are (a folder tree, a tar, a list, packed shards) as one sequence 0..N-1.
 
 For tools that look at pictures before or after packing. Where a picture cannot be looked at, the
 methods raise ValueError with the reason; nothing about a single picture raises anything else.
 """
 
 import os
-import stat
-from typing import Dict, Iterator, List, NamedTuple, Protocol, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Protocol, Sequence, Set, Tuple, Union
 
 from imagenet_trainer.data.folders import check_root
 from imagenet_trainer.data.headers import Header, read_header
@@ -18,6 +17,7 @@ from imagenet_trainer.data.manifest import (
     name_classes,
     read_manifest,
 )
+from imagenet_trainer.data.reading import Folder, Tar, open_root
 from imagenet_trainer.data.recordio import RecordError, unpack
 from imagenet_trainer.data.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
@@ -54,7 +54,7 @@ class Source(Protocol):
 
 
 def open_source(value: str, root: str = "") -> Source:
-    """Pictures of a folder, of a list `x.lst` of files below `root`, or of shards `x.rec`.
+    """Pictures of a folder, a tar, a list `x.lst` of files below or in `root`, or shards `x.rec`.
 
     Raises InputError naming what is not there or cannot be read.
     """
@@ -64,8 +64,10 @@ def open_source(value: str, root: str = "") -> Source:
         raise InputError(f"--root {root}: goes with a list; {value} is none")
     if os.path.isdir(value):
         return _below(value)
+    if value.lower().endswith(".tar"):
+        return _in_tar(value)
     if ".rec" not in value:
-        raise InputError(f"{value}: no folder; give a folder, a list x.lst, or shards x.rec")
+        raise InputError(f"{value}: no folder; give a folder or tar, a list x.lst, or shards x.rec")
     return Packed(value)
 
 
@@ -73,16 +75,16 @@ def open_source(value: str, root: str = "") -> Source:
 
 
 class Files:
-    """Picture files below a folder."""
+    """Picture files below a folder, or in a tar."""
 
     def __init__(
         self,
-        root: str,
+        root: Union[Folder, Tar],
         paths: Sequence[str],
         labels: Sequence[int],
         classes: Tuple[ClassName, ...],
     ):
-        self.root, self.paths, self.labels, self.classes = root, paths, labels, classes
+        self._root, self.paths, self.labels, self.classes = root, paths, labels, classes
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,25 +95,15 @@ class Files:
 
     def look(self, number: int) -> Look:
         """See Source."""
-        try:
-            path = os.path.join(self.root, self.paths[number])
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-                raise ValueError("not a file")
-            if not status.st_size:
-                raise ValueError("the file is empty")
-            with open(path, "rb") as file:
-                return Look(self.labels[number], status.st_size, read_header(file))
-        except OSError as error:
-            raise ValueError(error.strerror or str(error)) from error
+        size = self._root.size(self.paths[number])
+        if not size:
+            raise ValueError("the file is empty")
+        with self._root.open(self.paths[number]) as file:
+            return Look(self.labels[number], size, read_header(file))
 
     def read(self, number: int) -> bytes:
         """See Source."""
-        try:
-            with open(os.path.join(self.root, self.paths[number]), "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise ValueError(error.strerror or str(error)) from error
+        return self._root.read(self.paths[number])
 
 
 def _below(root: str) -> Files:
@@ -126,7 +118,21 @@ def _below(root: str) -> Files:
         labels += [label] * len(names)
     if not paths:
         raise InputError(f"{root}: the folder holds no files")
-    return Files(root, paths, labels, name_classes([folder or "." for folder in folders]))
+    classes = name_classes([folder or "." for folder in folders])
+    return Files(open_root(root), paths, labels, classes)
+
+
+def _in_tar(path: str) -> Files:
+    """All files of a tar but hidden ones, as `_below` has them of the folder unpacked from it."""
+    tar = Tar(path)
+    names = [one for one in tar.names() if not any(part[0] == "." for part in one.split("/"))]
+    if not names:
+        raise InputError(f"{path}: the tar holds no files")
+    names.sort(key=lambda name: (os.path.dirname(name).split("/"), name))
+    found = dict.fromkeys(map(os.path.dirname, names))
+    label = {folder: number for number, folder in enumerate(found)}
+    labels = [label[os.path.dirname(name)] for name in names]
+    return Files(tar, names, labels, name_classes([folder or "." for folder in found]))
 
 
 def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple[str, List[str]]]:
@@ -156,13 +162,14 @@ def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple
 
 def _listed(path: str, root: str) -> Files:
     if not root:
-        raise InputError(f"{path}: give --root too, the folder that its paths begin in")
-    check_root(root)
+        raise InputError(f"{path}: give --root too, the folder or tar that its paths begin in")
+    if not os.path.isfile(root):
+        check_root(root)
     pictures = read_list(path)
     labels = [class_of(each) for each in pictures.labels]
     classes = name_classes(folders_of_classes([pictures]))
     known = [NO_CLASS if label is None else label for label in labels]
-    return Files(root, pictures.paths, known, classes or _numbered(known))
+    return Files(open_root(root), pictures.paths, known, classes or _numbered(known))
 
 
 # --- shards ------------------------------------------------------------------------------------

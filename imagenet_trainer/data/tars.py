@@ -5,12 +5,13 @@ as that file without `.tar`, so its pictures are called n01440764/n01440764_1002
 """
 
 import bisect
+import io
 import os
 import posixpath
 import tarfile
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, List, Optional, Tuple, cast
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple, cast
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.files import AnyPath, refusal
@@ -77,6 +78,10 @@ class TarPictures:
         if len(data) < size:
             raise InputError(f"{self.path}: it was cut short while it was read; copy it anew")
         return data
+
+    def open(self, name: str) -> BinaryIO:
+        """A file of which only the parts are read that are asked for; errors as `read`."""
+        return io.BufferedReader(_Range(self._descriptor, *self.locate(name)))
 
     def close(self) -> None:
         """Give the file back; reading is then over."""
@@ -148,25 +153,38 @@ class TarPictures:
         return places
 
 
-class _Range:
+class _Range(io.RawIOBase):
     """Some bytes of a file as a file of its own, with a place of its own."""
 
     def __init__(self, descriptor: int, start: int, size: int):
         self._descriptor, self._start, self._size = descriptor, start, size
         self._at = 0
 
-    def seek(self, offset: int) -> int:
-        self._at = offset
-        return offset
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
 
     def tell(self) -> int:
         return self._at
 
-    def read(self, size: int) -> bytes:
-        size = max(min(size, self._size - self._at), 0)
-        data = _read(self._descriptor, self._start + self._at, size)
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size - self._at, 0)
+        data = _read(
+            self._descriptor, self._start + self._at, left if size < 0 else min(size, left)
+        )
         self._at += len(data)
         return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _read(descriptor: int, offset: int, size: int) -> bytes:

@@ -15,6 +15,11 @@ def pictures_told(count: int) -> str:
     return "1 picture" if count == 1 else f"{count:,} pictures"
 
 
+def classes_told(count: int) -> str:
+    """`1 class`, `1,000 classes`."""
+    return "1 class" if count == 1 else f"{count:,} classes"
+
+
 def printable(text: str) -> str:
     """A file name, which may hold bytes that are not UTF-8 or a line break, for any terminal."""
     text = text if text.isprintable() else "".join(map(_visible, text))
@@ -55,7 +60,7 @@ class Progress:
             from tqdm import tqdm
 
             # Old pictures of an interrupted pack are no part of the rate.
-            self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit="pictures")
+            self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit=" pictures")
         if rejected:
             self._bar.set_postfix_str(f"{rejected:,} {self._bad}", refresh=False)
         self._bar.update(done - self._bar.n)

@@ -133,14 +133,15 @@ class Engine(Protocol):
 
     def train_batch(
         self,
-        images: np.ndarray,
+        images: Any,
         labels: np.ndarray,
         learning_rate: float,
         mix: Optional[Mix] = None,
     ) -> None:
         """One update; NonFiniteLossError before it if the loss is not finite.
 
-        uint8 (n, h, w, 3), int64 (n,); `mix` where Training says mixup, and only there.
+        uint8 (n, h, w, 3), int64 (n,); `mix` where Training says mixup, and only there. PyTorch's
+        engine also takes images that are on its device already, by DLPack.
         """
 
     def read_counts(self) -> Tuple[int, int, int, float]:

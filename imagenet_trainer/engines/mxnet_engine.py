@@ -14,6 +14,7 @@ from imagenet_trainer.engines import (
     seed_of,
 )
 from imagenet_trainer.engines.average import MovingAverage
+from imagenet_trainer.engines.compression import TwoBit
 from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
 from imagenet_trainer.engines.max_norm import max_norms, shorten
 from imagenet_trainer.engines.mxnet_monitor import TensorMonitor
@@ -112,27 +113,31 @@ class MXNetEngine(Staged):
             symbol = frozen_in(symbol, self._frozen)
         self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
         if devices.dtype != "float32":
-            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus)
+            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
         self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
-        self._compression = devices.compression_threshold
         self._has_answered = False  # since it was bound
         self._module = self._bound_module()
         self._average: Optional[MovingAverage] = None
         self._monitor: Optional[TensorMonitor] = None
+        self._compression: Optional[TwoBit] = None
         if training:
-            self._open_training(training, devices.kv_store)
+            self._open_training(training, devices)
 
-    def _open_training(self, training: Training, kv_store: str) -> None:
+    def _open_training(self, training: Training, devices: Devices) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
         if kvstore is None and len(self._contexts) > 1:
-            kvstore = mx.kv.create(kv_store)  # one device alone has nothing to add up
+            kvstore = mx.kv.create(devices.kv_store)  # one device alone has nothing to add up
         # The kvstore wants values to start from; set_params brings the real ones.
         self._module.init_params(_nought)
         # In step an update is made of all gradients, otherwise of one worker's.
         batch = self.batch_size * (self.world_size if self.in_step else 1)
         first_key = self._async.keys if self._async else 0
+        threshold = devices.compression_threshold
+        if threshold is not None:
+            self._compression = TwoBit(threshold, self._module, kvstore, self._workers)
+            kvstore = None  # the module finds sums where it looks for gradients
         init_optimizer(self._module, kvstore, training.optimizer, batch)
         if self._async:
             self._async.hand_over(self._module, first_key)
@@ -143,14 +148,12 @@ class MXNetEngine(Staged):
             self._monitor = TensorMonitor(self._module, training.monitor)
 
     def _bound_module(self) -> "mx.mod.Module":
-        compression = {"type": "2bit", "threshold": self._compression}
         module = mx.mod.Module(
             self._symbol,
             label_names=self._inputs,
             context=self._contexts,
             fixed_param_names=self._frozen,
             logger=logging.getLogger("mxnet"),
-            compression_params=None if self._compression is None else compression,
         )
         module.bind(
             data_shapes=[mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
@@ -210,11 +213,7 @@ class MXNetEngine(Staged):
         self._module._optimizer.lr = learning_rate
         if self._async:
             self._async.set_rate(learning_rate)
-        if self._may_update():
-            self._module.update()
-            shorten(self._executors(), self._max_norms)
-            if self._average:
-                self._average.update(self._executors())
+        self._update()
         self.end_stage("update")
         if self._monitor:
             self._monitor.end_update(self._updates)
@@ -224,6 +223,18 @@ class MXNetEngine(Staged):
     def wait(self) -> None:
         """Wait for all work under way on the devices."""
         _settle()
+
+    def _update(self) -> None:
+        """Move the parameters by their gradients, unless these overflow."""
+        scale = self._scale.value if self._scale else 1.0
+        if not self._may_update():
+            return
+        if self._compression:
+            self._compression.add_up(scale)
+        self._module.update()
+        shorten(self._executors(), self._max_norms)
+        if self._average:
+            self._average.update(self._executors())
 
     def _may_update(self) -> bool:
         """Whether the gradients are finite for all workers, where a scaled loss may spoil them.
@@ -312,8 +323,13 @@ class MXNetEngine(Staged):
         return arg, average_of([aux], self._workers)
 
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
-        """Set them on every device; names and shapes must be the network's."""
+        """Set them on every device; names and shapes must be the network's.
+
+        What compression keeps back is shared evenly by all devices.
+        """
         _settle()
+        if self._compression:
+            self._compression.share()
         if self._optimizer is None and self._has_answered:
             # On the CPU a network bound for prediction keeps convolutions fused with BatchNorm,
             # computed from the parameters of its first batch; only binding anew forgets them.
@@ -328,7 +344,8 @@ class MXNetEngine(Staged):
         `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
         been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
         which get_params averages, devices counted over all workers, those of rank 0 first; the
-        moving averages, see Training; in float16 `loss_scale`.
+        moving averages, see Training; in float16 `loss_scale`; with compressed gradients what is
+        kept of them, see TwoBit.
         """
         _settle()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
@@ -342,6 +359,8 @@ class MXNetEngine(Staged):
                     state[f"statistics:{device}:{name}"] = value
         if self._scale:
             state.update(self._scale.state())
+        if self._compression:
+            state.update(self._compression.state())
         return {**state, **(self._average.state(self._workers) if self._average else {})}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -356,6 +375,8 @@ class MXNetEngine(Staged):
         made = self._updates - (self._scale.skipped if self._scale else 0)
         set_optimizer_state(self._module, self._optimizer, state, made)
         self._set_statistics(state)
+        if self._compression:
+            self._compression.set_state(state)
         if self._average:
             self._average.set_state(state, self._executors(), self._workers)
 
@@ -399,17 +420,10 @@ def _check_kvstore(devices: Devices) -> None:
     gpus, kv_store = devices.gpus, devices.kv_store
     if kv_store == "nccl" and not gpus:
         raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
-    if devices.compression_threshold is not None and kv_store.startswith("dist"):
-        # MXNet compresses everything that goes to its servers, and only float32.
+    if devices.compression_threshold is not None and kv_store == "dist_async":
         raise InputError(
-            f"--gc-type 2bit: would falsify the counts and statistics that --kv-store "
-            f"{kv_store} adds up beside the gradients; leave it away"
-        )
-    if devices.compression_threshold is not None and not gpus:
-        # Measured: segmentation faults a few dozen updates later.
-        raise InputError(
-            "--gc-type 2bit: MXNet 1.9.1 overwrites memory when it compresses gradients of CPU "
-            "contexts; use it with --gpus, or leave it away"
+            "--gc-type 2bit: compresses sums of gradients, and with --kv-store dist_async there "
+            "are none; use dist_sync, or leave it away"
         )
 
 

@@ -16,6 +16,7 @@ _NEEDED = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKE
 # The launcher's number of this worker. ps-lite's own follows addresses and ports of the moment;
 # with ours, worker 0 is on the first host after every restart.
 RANK = "IMAGENET_TRAINER_RANK"
+_STRETCH = 2**20  # servers hold two arrays of every length that was ever added up
 
 
 def join(kind: str) -> "KVStoreWorkers":
@@ -57,9 +58,12 @@ class KVStoreWorkers:
             )
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add float64 (k,) of all workers: the servers do, as they add gradients."""
-        if not len(values):
-            return np.zeros(0)
+        """Add float64 (k,) of all workers, long ones in stretches."""
+        parts = [values[k : k + _STRETCH] for k in range(0, len(values), _STRETCH)]
+        return np.concatenate([np.zeros(0), *map(self._sum, parts)])
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """The servers add, as they add gradients."""
         key = self._key_of(len(values))
         # A fresh array each time: the pull also overwrites what was pushed (measured).
         pushed = mx.nd.array(np.asarray(values, np.float64), dtype="float64")
@@ -101,10 +105,8 @@ class AsyncWorkers(KVStoreWorkers):
         self._rate: Optional[float] = None
         self._tell(async_updates.BEGIN)
 
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add float64 (k,) of all workers, through a total that the servers keep."""
-        if not len(values):
-            return np.zeros(0)
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """The servers keep a total, and what it grows by is the sum."""
         key = self._key_of(len(values))
         total = mx.nd.zeros(len(values), dtype="float64")
         self.kvstore.push(key, mx.nd.array(np.asarray(values, np.float64), dtype="float64"))

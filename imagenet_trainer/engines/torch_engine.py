@@ -139,12 +139,14 @@ class TorchEngine(Staged):
 
     def train_batch(
         self,
-        images: np.ndarray,
+        images: Any,
         labels: np.ndarray,
         learning_rate: float,
         mix: Optional[Mix] = None,
     ) -> None:
         """Forward, backward, update with this worker's uint8 (n, h, w, 3) and int64 (n,).
+
+        Images that are on this device already come as what DLPack takes.
 
         Raises NonFiniteLossError before the update, in all workers alike, when the loss is
         infinite or not a number: the counts come to the host while backward runs, so the device
@@ -158,7 +160,7 @@ class TorchEngine(Staged):
         with told, memory_told(len(labels) // self._parts, self._device):
             self._train(batch, len(labels), learning_rate)
 
-    def _train(self, batch: Mapping[str, np.ndarray], images: int, learning_rate: float) -> None:
+    def _train(self, batch: Mapping[str, Any], images: int, learning_rate: float) -> None:
         self.end_stage("")
         there = self._feeds[0].take(batch)
         self.end_stage("copy")

@@ -19,7 +19,7 @@ from torch._subclasses import FakeTensorMode
 
 from imagenet_trainer.engines import torch_modes as modes
 from imagenet_trainer.engines.torch_arithmetic import added, cut_off
-from imagenet_trainer.engines.torch_operators import OPERATORS
+from imagenet_trainer.engines.torch_operators import OPERATORS, UnsupportedError
 from imagenet_trainer.errors import InputError
 
 # Attributes of nodes that say how MXNet's own machinery treats them, not what they compute.
@@ -309,7 +309,7 @@ class _Check(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         try:
             return super().run_node(n)
-        except NotImplementedError as error:
+        except UnsupportedError as error:
             raise InputError(f"{n.meta.get('symbol', n)}: {error}; use --engine mxnet") from error
 
 

@@ -31,6 +31,10 @@ class Operator:
 OPERATORS: Dict[str, Operator] = {}
 
 
+class UnsupportedError(ValueError):
+    """MXNet computes this, and PyTorch has nothing that gives the same."""
+
+
 def operator(
     names: str, ignored: str = "", only: Optional[Mapping[str, Any]] = None, **attributes: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -102,7 +106,7 @@ def pooling(  # type: ignore[no-untyped-def]
             last = math.ceil((size + 2 * p - k) / s) * s
             if last >= size + p:
                 # PyTorch leaves such a window out, MXNet fills it with the lowest number.
-                raise NotImplementedError("its last window lies outside the picture")
+                raise UnsupportedError("its last window lies outside the picture")
     if pool_type == "max":
         maximum = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
         return maximum(x, kernel, stride, pad, ceil_mode=full)
@@ -113,7 +117,7 @@ def pooling(  # type: ignore[no-untyped-def]
         if global_pool:
             return x.mean(tuple(range(2, x.dim())), keepdim=True)
         return average(x, kernel, stride, pad, full, count_include_pad)
-    raise NotImplementedError(f"pool_type {pool_type} of {dims} dimensions is not there")
+    raise UnsupportedError(f"pool_type {pool_type} of {dims} dimensions is not there")
 
 
 @operator("_contrib_AdaptiveAvgPooling2D", output_size=())

@@ -87,15 +87,15 @@ def of_all_devices(here: Sequence[Arrays], workers: Workers) -> List[Arrays]:
     if workers.world_size == 1 or not here[0]:
         return list(here)
     flat = np.concatenate([value.ravel() for one in here for value in one.values()])
-    table = gathered(flat, workers).reshape(len(here) * workers.world_size, -1)
     ends = np.cumsum([value.size for value in here[0].values()])[:-1]
-    return [
-        {
-            name: part.reshape(value.shape).astype(value.dtype)
-            for (name, value), part in zip(here[0].items(), np.split(row, ends))
-        }
-        for row in table
-    ]
+    found: List[Arrays] = []
+    # One worker after the other: they may be as long as the parameters.
+    for rank in range(workers.world_size):
+        theirs = workers.sum(flat if rank == workers.rank else np.zeros(len(flat)))
+        for row in theirs.reshape(len(here), -1):
+            parts = zip(here[0].items(), np.split(row, ends))
+            found.append({n: part.reshape(v.shape).astype(v.dtype) for (n, v), part in parts})
+    return found
 
 
 def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:

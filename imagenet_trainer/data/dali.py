@@ -1,0 +1,255 @@
+"""Encoded batches decoded and transformed on a GPU, by NVIDIA DALI.
+
+DALI decides nothing: which pictures come, in which order, and what happens to each is in the batch
+already. nvJPEG decodes JPEGs; what it cannot decode, or not as OpenCV does, comes as bitmaps.
+"""
+
+import time
+from dataclasses import replace
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+
+import numpy as np
+
+from imagenet_trainer.data.encoded import Encoded, as_bitmap
+from imagenet_trainer.data.loader import PACK_AGAIN, Batch
+from imagenet_trainer.data.shards import Shards
+from imagenet_trainer.data.steps import Size
+from imagenet_trainer.errors import InputError
+
+Tell = Callable[[str], object]
+
+
+class Decoded:
+    """The batches of a loader that leaves pictures encoded, with their pixels.
+
+    While one batch is trained on, the next one is decoded. `Batch.images` is uint8
+    (n, height, width, 3) RGB: an array, or on a GPU what DLPack takes; `Batch.wait` is the time
+    that the consumer waited for it. A batch is valid until the next one is asked for.
+
+    Parameters
+    ----------
+    batches
+        of `training_batches(..., encoded=True)`.
+    shards
+        where their pictures come from, for the error that names one.
+    gpu
+        the number of the one that decodes; None: the CPU does, for tests and to compare.
+    threads
+        of DALI, which prepare pictures for the GPU.
+    tell
+        is given a line where DALI refused a picture and OpenCV decoded its batch.
+
+    Raises
+    ------
+    RecordError
+        from `next`: of the loader; or a picture cannot be decoded by OpenCV either.
+    InputError
+        DALI cannot work here.
+
+    """
+
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        shards: Shards,
+        gpu: Optional[int],
+        threads: int = 1,
+        tell: Tell = lambda line: None,
+    ):
+        self._batches, self._shards, self._tell = batches, shards, tell
+        self._gpu, self._threads = gpu, threads
+        self._pipeline: Optional[_Pipeline] = None
+        self._begun: Optional[Batch] = None
+
+    def __iter__(self) -> "Decoded":
+        return self
+
+    def __next__(self) -> Batch:
+        start = time.perf_counter()
+        batch = self._begun or self._begin()
+        images = self._finish(batch)
+        try:
+            self._begun = self._begin()
+        except StopIteration:
+            self._begun = None
+        return replace(batch, images=images, wait=time.perf_counter() - start)
+
+    def _begin(self) -> Batch:
+        """Take a batch from the loader and have it decoded."""
+        batch = next(self._batches)
+        batch = replace(batch, labels=batch.labels.copy())  # the loader's buffer moves on
+        self._send(batch.images)
+        return batch
+
+    def _send(self, encoded: Encoded) -> None:
+        kind = _kind_of(encoded)
+        try:
+            if self._pipeline is None or self._pipeline.kind != kind:
+                self._pipeline = _Pipeline(kind, self._gpu, self._threads)
+            self._pipeline.send(encoded)
+        except RuntimeError as error:
+            raise InputError(f"--decode gpu: DALI: {_told(error)}; use --decode cpu") from error
+
+    def _finish(self, batch: Batch) -> Any:
+        """The pixels of the batch that was sent last."""
+        assert self._pipeline is not None
+        try:
+            return self._pipeline.take()
+        except RuntimeError as error:
+            self._pipeline = None  # after an error it is worth nothing
+            bitmaps = [self._decoded_here(batch, i) for i in range(len(batch.labels))]
+            self._tell(f"update {batch.update}: OpenCV decoded it, because of DALI: {_told(error)}")
+            self._send(replace(batch.images, pictures=bitmaps))
+            assert self._pipeline is not None
+            try:
+                return self._pipeline.take()
+            except RuntimeError as again:
+                raise InputError(f"--decode gpu: DALI: {_told(again)}; use --decode cpu") from again
+
+    def _decoded_here(self, batch: Batch, i: int) -> np.ndarray:
+        try:
+            return as_bitmap(batch.images.pictures[i])[0]
+        except ValueError as error:
+            index = int(batch.indices[i])
+            raise self._shards.error(index, f"{error}; {PACK_AGAIN}") from error
+
+
+class _Kind(NamedTuple):
+    """What a pipeline is built for; the same for all batches of a training."""
+
+    images: int
+    size: Size
+    fill: int
+    warps: bool
+    colours: bool
+    mixes: bool
+
+
+def _kind_of(encoded: Encoded) -> _Kind:
+    first = encoded.steps[0]
+    return _Kind(
+        len(encoded.steps), encoded.size, first.fill, first.warp is not None,
+        first.colours is not None, encoded.shares is not None,
+    )  # fmt: skip
+
+
+class _Pipeline:
+    """DALI's operators for the steps of a picture, in their order."""
+
+    def __init__(self, kind: _Kind, gpu: Optional[int], threads: int):
+        from nvidia.dali import Pipeline
+
+        self.kind, self._on_gpu = kind, gpu is not None
+        # One batch is under way while another one is trained on.
+        self._pipeline = Pipeline(kind.images, threads, gpu, prefetch_queue_depth=1)
+        with self._pipeline:
+            self._pipeline.set_outputs(self._images())
+        self._pipeline.build()
+
+    def _images(self) -> Any:
+        from nvidia.dali import fn, types
+
+        kind = self.kind
+
+        def fed(name: str, dtype: Any, dimensions: int) -> Any:
+            return fn.external_source(name=name, dtype=dtype, ndim=dimensions)
+
+        def cut(images: Any, name: str) -> Any:
+            start, shape = (
+                fed(f"{name}_start", types.INT32, 1),
+                fed(f"{name}_shape", types.INT32, 1),
+            )
+            return fn.slice(
+                images, start, shape, axes=(0, 1), out_of_bounds_policy="pad",
+                fill_values=[float(kind.fill)],
+            )  # fmt: skip
+
+        images = fn.decoders.image(
+            fed("pictures", types.UINT8, 1), device="mixed" if self._on_gpu else "cpu",
+            output_type=types.RGB, adjust_orientation=False,
+            # Colours are enlarged as libjpeg does it.
+            jpeg_fancy_upsampling=True,
+            # Otherwise its threads are tied to processors, those of several trainings to the same.
+            affine=False,
+        )  # fmt: skip
+        # Where areas are averaged the first resize does it all, elsewhere the second one.
+        images = fn.resize(
+            cut(images, "cut"), size=fed("averaged", types.FLOAT, 1), antialias=True,
+            min_filter=types.INTERP_GAUSSIAN,
+        )  # fmt: skip
+        images = fn.resize(images, size=fed("size", types.FLOAT, 1), antialias=False)
+        if kind.warps:
+            images = fn.warp_affine(
+                images, matrix=fed("warp", types.FLOAT, 2), size=kind.size,
+                fill_value=float(kind.fill), interp_type=types.INTERP_LINEAR,
+            )  # fmt: skip
+        else:
+            images = cut(images, "window")
+        images = fn.flip(images, horizontal=fed("mirror", types.INT32, 0))
+        if kind.colours:
+            images = fn.coord_transform(
+                images, MT=fed("colours", types.FLOAT, 2), dtype=types.UINT8
+            )
+        if kind.mixes:
+            share = fed("share", types.FLOAT, 0)
+            share = share.gpu() if self._on_gpu else share
+            other = fn.permute_batch(images, indices=[i ^ 1 for i in range(kind.images)])
+            images = fn.cast(images * share + other * (1 - share), dtype=types.UINT8)
+        return images
+
+    def send(self, encoded: Encoded) -> None:
+        """Begin with a batch; RuntimeError where DALI cannot."""
+        for name, values in inputs_of(encoded).items():
+            self._pipeline.feed_input(name, values)
+        self._pipeline.schedule_run()
+
+    def take(self) -> Any:
+        """Wait for it; RuntimeError where DALI cannot decode one of its pictures."""
+        (images,) = self._pipeline.share_outputs()
+        self._pipeline.release_outputs()
+        images = images.as_tensor()
+        return images if self._on_gpu else np.array(images)
+
+
+def inputs_of(encoded: Encoded) -> Dict[str, Any]:
+    """What the operators are fed with: for each of n pictures a row, or a list of arrays."""
+    steps = encoded.steps
+    kind = _kind_of(encoded)
+    averaged = [step.size if step.averages else step.cut_size for step in steps]
+    fed: Dict[str, Any] = {
+        "pictures": encoded.pictures,
+        "size": np.array([step.size for step in steps], np.float32),
+        "averaged": np.array(averaged, np.float32),
+        "mirror": np.array([step.mirror for step in steps], np.int32),
+    }
+    windows = {"cut": [step.cut for step in steps]}
+    if kind.warps:
+        fed["warp"] = corner_matrices([step.warp for step in steps])
+    else:
+        windows["window"] = [step.window for step in steps]
+    for name, places in windows.items():
+        left, top, wide, high = np.array(places, np.int32).T
+        fed[f"{name}_start"] = np.stack([top, left], axis=1)
+        fed[f"{name}_shape"] = np.stack([high, wide], axis=1)
+    if kind.colours:
+        fed["colours"] = np.array([step.colours for step in steps], np.float32)
+    if encoded.shares is not None:
+        fed["share"] = encoded.shares
+    return fed
+
+
+def corner_matrices(warps: List[Any]) -> np.ndarray:
+    """Warps (2, 3) between pixels' centres as DALI wants them, float32 (n, 2, 3).
+
+    Ours, and OpenCV's, have the first pixel's centre at nought; DALI its corner.
+    """
+    matrices = np.array(warps, np.float64)
+    matrices[:, :, 2] += 0.5 - 0.5 * matrices[:, :, :2].sum(axis=2)
+    return matrices.astype(np.float32)
+
+
+def _told(error: Exception) -> str:
+    """What DALI says is wrong, in a line: the first after its own traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    place = lines.index("encountered:") + 1 if "encountered:" in lines else 0
+    return " ".join(lines[place : place + 1])[:300].rstrip(".:; ")

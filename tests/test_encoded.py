@@ -1,0 +1,110 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.data.augment import TrainTransform, decode
+from imagenet_trainer.data.encoded import Encoded, as_bitmap, plain_jpeg_size
+
+PHOTO = next((ROOT / "imagenet_trainer/assets/photos").rglob("chelsea.jpg")).read_bytes()
+SIZE = (256, 385)
+RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def saved(mode="RGB", kind="JPEG", **how):
+    file = io.BytesIO()
+    Image.fromarray(RGB).convert(mode).save(file, kind, **how)
+    return file.getvalue()
+
+
+def with_marker(data, marker, body):
+    """A JPEG with another segment right behind its beginning."""
+    length = len(body) + 2
+    return data[:2] + bytes([0xFF, marker, length >> 8, length & 255]) + body + data[2:]
+
+
+def without(data, marker):
+    """A JPEG without the first segment of this marker."""
+    at = data.index(bytes([0xFF, marker]))
+    return data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+
+
+def changed(data, offset, value):
+    """A JPEG with another byte, `offset` behind the marker of its frame (SOF0)."""
+    at = data.index(b"\xff\xc0") + offset
+    return data[:at] + bytes([value]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "data, size",
+    [
+        (PHOTO, SIZE),
+        (saved(), (20, 30)),
+        (saved("L"), (20, 30)),
+        (saved(progressive=True), (20, 30)),
+        (saved(subsampling=0, quality=100), (20, 30)),
+        (with_marker(PHOTO, 0xE1, b"Exif\0\0" + bytes(300)), SIZE),
+        (with_marker(PHOTO, 0xEE, b"Adobe" + bytes(6) + b"\1"), SIZE),  # YCbCr
+        (PHOTO[:2] + b"\xff\xff" + PHOTO[2:], SIZE),  # padding before a marker
+    ],
+    ids=["photo", "colour", "grey", "progressive", "444", "exif", "adobe", "padding"],
+)
+def test_plain_jpegs(data, size):
+    assert decode(data).shape[:2] == size
+    assert plain_jpeg_size(data) == size
+    assert plain_jpeg_size(memoryview(data)) == size
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xd8\xff\xd9",
+        PHOTO[:-1],
+        PHOTO[:3000],
+        PHOTO + b"\0",
+        saved(kind="PNG"),
+        saved("CMYK"),
+        with_marker(without(saved(), 0xE0), 0xEE, b"Adobe" + bytes(7)),  # RGB
+        changed(changed(changed(saved(), 10, 82), 13, 71), 16, 66),  # likewise, by its names
+        changed(saved(), 1, 0xC9),  # arithmetic coding
+        changed(saved(), 1, 0xC3),  # lossless
+        changed(saved(), 4, 12),  # bits
+        changed(changed(saved(), 5, 0), 6, 0),  # a height that is told later
+        b"\xff\xd8" + bytes(50) + b"\xff\xd9",
+        PHOTO[: PHOTO.index(b"\xff\xc0") + 5] + b"\xff\xd9",
+    ],
+    ids=[
+        "nothing", "empty", "no end", "cut", "more", "png", "cmyk", "adobe rgb", "rgb",
+        "arithmetic", "lossless", "12 bits", "no height", "no markers", "cut in the frame",
+    ],
+)  # fmt: skip
+def test_what_opencv_has_to_decode(data):
+    assert plain_jpeg_size(data) is None
+
+
+def test_a_bitmap_holds_the_pixels_of_our_decoding():
+    for data in (saved(kind="PNG"), saved("CMYK"), PHOTO):
+        bitmap, size = as_bitmap(data)
+        assert np.array_equal(decode(bitmap), decode(data))
+        assert decode(data).shape[:2] == size
+    with pytest.raises(ValueError, match="not a picture"):
+        as_bitmap(PHOTO[:3000])
+
+
+def test_a_batch_keeps_jpegs_as_they_are_and_decodes_the_others():
+    transform = TrainTransform(AugmentSettings(), (3, 24, 24), 0)
+    drawn = transform.draw(np.arange(2), np.zeros(2, np.int64))
+    batch = Encoded([None] * 2, [None] * 2, transform.size)
+    png = saved(kind="PNG")
+    batch.put(0, memoryview(PHOTO), transform, drawn)
+    batch.put(1, png, transform, drawn)
+    assert batch.pictures[0].tobytes() == PHOTO
+    assert np.array_equal(cv2.imdecode(batch.pictures[1], cv2.IMREAD_COLOR), RGB[..., ::-1])
+    assert batch.steps == [transform.steps(SIZE, drawn, 0), transform.steps((20, 30), drawn, 1)]
+    with pytest.raises(ValueError, match="not a picture"):
+        batch.put(1, b"no picture", transform, drawn)
