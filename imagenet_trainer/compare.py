@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from imagenet_trainer.interrupts import Interrupts
 
 
+# Flags that go on to the process that measures, as they are.
+_OF_MEASURING = ("gpus", "engine", "data_nthreads", "rounds", "largest_batch", "measure_again")
+
+
 @dataclass
 class Standing:
     """How far a comparison has come."""
@@ -38,11 +42,13 @@ def compare(
     `words` are the flags of fit that all trainings get. Raises InputError before anything is
     trained where something does not fit, and after all when no network is left to compare.
     """
-    from imagenet_trainer.contest import apart, measuring
     from imagenet_trainer.contest.entrants import check, entrants
+    from imagenet_trainer.contest.entries import entry_of
+    from imagenet_trainer.files import make_folder
 
     found = entrants(settings, words)
     pictures = check(found) if settings.networks else {}
+    make_folder(settings.output)
     shown = validation_pictures(settings, found, words)
     standing = Standing(pictures=shown[0])
     fingerprint = ""
@@ -55,7 +61,10 @@ def compare(
             if interrupts:
                 break
             print(f"{title}: measuring", flush=True)
-            result = apart.apart(measuring.measured, entrant, settings, shown)
+            measure(entrant, settings, shown, interrupts)
+            if interrupts:
+                break
+            result = entry_of(entrant)
             if fingerprint not in ("", result.fingerprint):
                 raise InputError(
                     f"{shown[0]}: was packed anew meanwhile; run the same command again"
@@ -84,13 +93,13 @@ def is_trained(entrant: "Entrant", pictures: Mapping[str, str]) -> bool:
     """Whether these very settings and pictures have been trained to the last epoch, so that fit
     need not be asked.
     """
-    from imagenet_trainer.contest.measuring import kept_of
+    from imagenet_trainer.contest.entries import kept_of
 
     assert entrant.settings is not None
     run = entrant.run
     data = run.read_json(run.config_path).get("data", {})
     return (
-        kept_of(entrant).get("training", {}).get("settings") == entrant.settings_as_json()
+        kept_of(run).get("training", {}).get("settings") == entrant.settings_as_json()
         and {name: data.get(name) for name in pictures} == pictures
         and run.epochs()[-1:] == [entrant.settings.num_epochs]
         and run.own_checkpoints()[:1] == [entrant.settings.num_epochs]
@@ -99,23 +108,43 @@ def is_trained(entrant: "Entrant", pictures: Mapping[str, str]) -> bool:
 
 def train(entrant: "Entrant", interrupts: "Interrupts") -> None:
     """Train it, or go on; note what that took. InputError with its own words if it failed."""
-    from imagenet_trainer.contest.measuring import keep, kept_of
-    from imagenet_trainer.contest.training import train as run_fit
+    from imagenet_trainer.contest import child
+    from imagenet_trainer.contest.entries import keep, kept_of
     from imagenet_trainer.files import make_folder
 
     make_folder(entrant.run.folder)
-    ended = run_fit(entrant.words, interrupts)
-    kept = kept_of(entrant)
-    before = kept.get("training", {})
+    ended = child.run("imagenet_trainer.fit", entrant.words, interrupts, saves=True)
+    before = kept_of(entrant.run).get("training", {})
     training = {
         "settings": entrant.settings_as_json(),
         "seconds": before.get("seconds", 0.0) + ended.seconds,
         "peak_bytes": max(before.get("peak_bytes", 0), ended.peak_bytes),
     }
-    keep(entrant, {**kept, "training": training})
-    if ended.code and not interrupts:
-        words = ended.last_words.rpartition("fit: error: ")[2]
-        raise InputError(words or f"its training ended with {ended.code}")
+    keep(entrant.run, training=training)
+    if ended.error:
+        # In the words of this command.
+        raise InputError(ended.error.replace("--model-prefix", "--output"))
+
+
+def measure(
+    entrant: "Entrant",
+    settings: config.CompareSettings,
+    pictures: Tuple[str, str],
+    interrupts: "Interrupts",
+) -> None:
+    """Score and time it, or find what was measured before; InputError if that failed.
+
+    `pictures` are --data-val and --data-val-idx for all.
+    """
+    from imagenet_trainer.contest import child
+
+    told = {name: getattr(settings, name) for name in _OF_MEASURING}
+    told.update(model_prefix=entrant.run.prefix, data_val=pictures[0], data_val_idx=pictures[1])
+    told["batch_size"] = min(64, settings.batch_size)
+    words = flags.words_of(config.MeasureSettings, told)
+    ended = child.run("imagenet_trainer.contest.measuring", words, interrupts)
+    if ended.error:
+        raise InputError(ended.error)
 
 
 def validation_pictures(

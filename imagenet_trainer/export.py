@@ -18,9 +18,10 @@ from imagenet_trainer.library import callable_module
 if TYPE_CHECKING:
     import numpy as np
 
+    from imagenet_trainer.checkpoint import Checkpoint, Preprocessing
     from imagenet_trainer.data.sets import PictureSet
     from imagenet_trainer.engines.deploy import Model
-    from imagenet_trainer.run import Checkpoint, Preprocessing, Run
+    from imagenet_trainer.run import Run
 
 MOST_APART = 1e-4  # two probabilities of one class, by MXNet and by onnxruntime
 
@@ -35,6 +36,11 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
 
     if "onnx" in settings.to:
         onnx_file.needed()
+    elif settings.preprocessing:
+        raise InputError(
+            f"--preprocessing 1: only ONNX files prepare pictures; give --to "
+            f"{','.join(('onnx', *settings.to))}, or leave it away"
+        )
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     symbol, checkpoint = read_network(run, settings.epoch, settings, tell)
     epoch = checkpoint.progress.epoch
@@ -46,7 +52,7 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
         open_calibration(settings, run, checkpoint).shards.close()
     checkpoint = replace(checkpoint, arg=arg, aux=aux)
     model = (without_label(symbol, str(run.symbol_path)), arg, aux)
-    prefix = settings.output or str(run.folder / "export" / run.name)
+    prefix = prefix_of(settings.output, run)
     make_folder(os.path.dirname(prefix) or ".")
     card = describe(run, epoch, checkpoint, settings.bgr)
     if "mxnet" in settings.to:
@@ -62,6 +68,15 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
         file.write("\n")
     print(f"{prefix}-{epoch:04d}.json: what they are: classes, preprocessing, scores")
     return card
+
+
+def prefix_of(output: str, run: "Run") -> str:
+    """What all files are called: --output; in a folder that it names, the run's own name."""
+    if not output:
+        return str(run.folder / "export" / run.name)
+    if os.path.isdir(output) or not os.path.basename(output):
+        return os.path.join(output, run.name)
+    return output
 
 
 # --- the forms ---------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
     the file when the disk is full or the folder read-only.
     """
     target = Path(path)
+    if not target.name:
+        raise InputError(f"{os.fspath(path)!r}: names no file; give a file's name")
     # The process number lets two commands write the same picture without mixing their bytes.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
@@ -80,6 +82,14 @@ def make_folder(path: AnyPath) -> Path:
     except OSError as error:
         raise refusal(folder, error, "choose another place") from error
     return folder
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content; InputError naming the file where the operating system refuses it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise refusal(path, error) from error
 
 
 def sha256(path: AnyPath) -> str:

@@ -15,9 +15,9 @@ from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
     from imagenet_trainer.agreement import Agreement
+    from imagenet_trainer.checkpoint import Progress
     from imagenet_trainer.metrics import Scores
     from imagenet_trainer.observers import Watch
-    from imagenet_trainer.run import Progress
     from imagenet_trainer.session import Session
 
 # Flags that ask for something else than a training.

@@ -9,10 +9,11 @@ from typing import Callable, Iterator
 
 import numpy as np
 
+from imagenet_trainer.checkpoint import read_arrays
 from imagenet_trainer.confusion import Frame, draw_gif
 from imagenet_trainer.files import atomic_write
 from imagenet_trainer.metrics import confusion_top, top_classes, top_k_confusion
-from imagenet_trainer.run import Run, read_arrays
+from imagenet_trainer.run import Run
 
 
 class GrowingGif:

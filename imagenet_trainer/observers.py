@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Type
 
+from imagenet_trainer.checkpoint import Progress
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.events import TAKING_BACK, EventLog
 from imagenet_trainer.files import atomic_write
@@ -18,7 +19,6 @@ from imagenet_trainer.interrupts import name_of
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.pace import Pace
-from imagenet_trainer.run import Progress
 from imagenet_trainer.survival import patiently
 from imagenet_trainer.tensorboard import Scalars
 from imagenet_trainer.utilisation import Load, Sampler

@@ -18,7 +18,7 @@ from symbols.families import GLUONCV, GLUONCV_RUN
 if TYPE_CHECKING:
     import numpy as np
 
-    from imagenet_trainer.run import Preprocessing
+    from imagenet_trainer.checkpoint import Preprocessing
 
 Colours = Tuple[float, float, float]
 Arrays = Dict[str, "np.ndarray"]
@@ -194,9 +194,9 @@ def _checked(
     network: str, arg: Arrays, aux: Arrays, how: Tuple[int, int, Tuple[Colours, Colours]], path: str
 ) -> Pretrained:
     import symbols
+    from imagenet_trainer.checkpoint import Preprocessing
     from imagenet_trainer.data.manifest import known_synsets
     from imagenet_trainer.engines import check_parameters
-    from imagenet_trainer.run import Preprocessing
 
     size, resize, (mean, std) = how
     classes = _number_of_classes(network, arg, path)
@@ -226,8 +226,9 @@ def _number_of_classes(network: str, arg: Arrays, path: str) -> int:
 def export(settings: config.PublishedSettings) -> str:
     """Write the checkpoint `name` as epoch 0 of a run; return the run's prefix."""
     import symbols
-    from imagenet_trainer.run import Checkpoint as Saved
-    from imagenet_trainer.run import Progress, Run
+    from imagenet_trainer.checkpoint import Checkpoint as Saved
+    from imagenet_trainer.checkpoint import Progress
+    from imagenet_trainer.run import Run
 
     found = load(settings.name)
     word = settings.name.replace("/", "-")

@@ -16,6 +16,7 @@ import numpy as np
 
 from imagenet_trainer import answers as kept
 from imagenet_trainer.answers import Answers
+from imagenet_trainer.checkpoint import Preprocessing, read_arrays
 from imagenet_trainer.data.sets import PictureSet
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
@@ -29,7 +30,7 @@ from imagenet_trainer.numbers import (
     estimates,
     rank_names,
 )
-from imagenet_trainer.run import Preprocessing, Run, read_arrays
+from imagenet_trainer.run import Run
 
 
 @dataclass(frozen=True)

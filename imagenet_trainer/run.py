@@ -1,84 +1,21 @@
-"""Every file of a run: its name, how it is written whole, how it is read and checked.
+"""Every file of a run: its name and folder, which checkpoints there are, the newest of them."""
 
-A checkpoint is a pair: NAME.params (MXNet's format, parameters only) and NAME.npz (everything
-else that the next update depends on). The .npz is put in place last and holds the SHA-256 of its
-.params; a pair that does not agree is no checkpoint. Nothing is ever unpickled.
-"""
-
-import contextlib
-import csv
-import errno
 import fcntl
-import hashlib
-import io
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-import numpy as np
-
-from imagenet_trainer import params
+from imagenet_trainer import history
+from imagenet_trainer.checkpoint import Checkpoint, Pair, Preprocessing, Progress
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import atomic_write, make_folder, refusal, remedy, sync_folder
+from imagenet_trainer.files import atomic_write, make_folder, read_bytes
 from imagenet_trainer.metrics import Scores
 
-Arrays = Dict[str, np.ndarray]
 RUNS = "runs"
 # Parts of config.json and evaluation.json that are objects.
 _SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
-# Columns that every history.csv has; later versions added some, and may add more.
-_FIRST_COLUMNS = (
-    "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1", "val_rank5",
-    "learning_rate", "images_per_second", "seconds", "wait_share",
-)  # fmt: skip
-HISTORY_COLUMNS = (
-    *_FIRST_COLUMNS,
-    "cpu_percent", "memory_mb", "gpu_percent", "gpu_memory_mb", "gpu_celsius", "gpu_watts",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes this network's input; evaluation must do the same."""
-
-    image_shape: Tuple[int, ...]  # channels, height, width
-    rgb_mean: Tuple[float, ...]
-    rgb_std: Tuple[float, ...]
-    val_resize: int  # short side in pixels; 0: by the rule of --val-resize
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come, and what the epoch under way has counted."""
-
-    epoch: int = 0  # finished epochs
-    update: int = 0  # updates made
-    scores: Scores = field(default_factory=Scores)  # of the epoch under way
-    seconds: float = 0.0  # likewise
-    wait_seconds: float = 0.0  # of these, waiting for data
-    rate_scale: float = 1.0  # what rollbacks have left of the learning rate
-    rollbacks: int = 0  # how often numbers that were not finite took the run back
-
-    @property
-    def age(self) -> Tuple[int, int, int]:
-        """Orders the checkpoints of a run as they were made: a rollback goes to fewer updates."""
-        return self.rollbacks, self.update, self.epoch
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Parameters, and all that is needed to go on from them or to use them."""
-
-    arg: Arrays
-    aux: Arrays
-    progress: Progress
-    state: Arrays = field(default_factory=dict)  # the engine's; empty: parameters only
-    preprocessing: Optional[Preprocessing] = None  # None: not ours, nobody knows
-    classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
-    validation: Optional[Scores] = None  # None: inside an epoch, or not known
 
 
 class Run:
@@ -256,88 +193,32 @@ class Run:
 
     # --- checkpoints ---------------------------------------------------------------------------
 
-    def save(self, checkpoint: Checkpoint, epoch: Optional[int]) -> None:
-        """Write a checkpoint of that number, or with None the newest inside an epoch.
+    def _pair(self, epoch: Optional[int]) -> Pair:
+        return Pair(self.params_path(epoch), self.state_path(epoch))
 
-        Both files are complete on the disk before the first takes its name; a crash between the
-        two renames is mended by `load`.
-        """
-        assert checkpoint.preprocessing is not None
+    def save(self, checkpoint: Checkpoint, epoch: Optional[int]) -> None:
+        """Write a checkpoint of that number, or with None the newest inside an epoch."""
         self.refuse_other_folder()
-        data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
-        about = {
-            "params_sha256": hashlib.sha256(data).hexdigest(),
-            "progress": asdict(checkpoint.progress),
-            "preprocessing": asdict(checkpoint.preprocessing),
-            "classes": checkpoint.classes,
-            "validation": checkpoint.validation and asdict(checkpoint.validation),
-        }
-        arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
-        packed = io.BytesIO()
-        np.savez(packed, about=np.array(json.dumps(about)), **arrays)
-        params_new, state_new = (
-            self._new(self.params_path(epoch)),
-            self._new(self.state_path(epoch)),
-        )
-        try:
-            for path, content in ((params_new, data), (state_new, packed.getbuffer())):
-                with open(path, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(params_new, self.params_path(epoch))
-            os.replace(state_new, self.state_path(epoch))
-            sync_folder(self.folder)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                if params_new.exists():  # after the first rename `load` needs the second file
-                    for path in (params_new, state_new):
-                        path.unlink(missing_ok=True)
-            kept = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
-            raise refusal(
-                self.params_path(epoch), error,
-                f"{kept}{remedy(error)} and run the same command again",
-            ) from error  # fmt: skip
+        self._pair(epoch).write(checkpoint)
 
     def load(self, epoch: Optional[int]) -> Checkpoint:
         """Read a checkpoint; parameters without our .npz beside them have an empty state."""
-        path, state_path = self.params_path(epoch), self.state_path(epoch)
+        path = self.params_path(epoch)
         if not path.exists():
             found = self.epochs()
             there = "there are" if found[1:] else "there is"
             there += f" {_ranges(found)}" if found else " none"
             raise InputError(f"{path}: no such checkpoint; {there} in {self.folder}")
-        data = _read(path)
-        arg, aux = params.split(params.loads(data, path), path)
-        digest = hashlib.sha256(data).hexdigest()
-        for candidate in (state_path, self._new(state_path)):
-            about, state = _read_state(candidate) if candidate.exists() else (None, {})
-            if about and about["params_sha256"] == digest:
-                if candidate != state_path:
-                    os.replace(candidate, state_path)  # the second rename that a crash prevented
-                return _checkpoint(arg, aux, about, state)
-        if state_path.exists():
-            raise InputError(
-                f"{path}: is not what {state_path.name} was written with; "
-                "remove both and continue from an older epoch with --load-epoch"
-            )
-        return Checkpoint(arg, aux, Progress(epoch=epoch or 0))
+        return self._pair(epoch).read(epoch or 0)
 
     def preprocessing(self, epoch: int) -> Optional[Preprocessing]:
         """That of a checkpoint, without reading the rest; None where nobody knows."""
-        path = self.state_path(epoch)
-        if not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return _preprocessing(json.loads(str(file["about"])))
-        except Exception as error:  # zipfile, zlib, NumPy and JSON have each their own for damage
-            raise InputError(f"{path}: is damaged ({error}); remove it and its .params") from error
+        return self._pair(epoch).preprocessing()
 
     def own_checkpoints(self) -> List[Optional[int]]:
         """The last epoch with all that training goes on from, and None for that inside an epoch."""
-        epochs = [epoch for epoch in self.epochs() if self._has_state(epoch)]
-        return [*epochs[-1:], *([None] if self._has_state(None) else [])]
+        epochs = [epoch for epoch in self.epochs() if self._pair(epoch).exists()]
+        return [*epochs[-1:], *([None] if self._pair(None).exists() else [])]
 
     def newest(self) -> Optional[Checkpoint]:
         """The checkpoint that was made last; None in a fresh folder.
@@ -365,35 +246,21 @@ class Run:
 
     def forget_last_beyond(self, progress: Progress) -> None:
         """Remove the checkpoint inside an epoch if a run that went back would find it newer."""
-        if self._has_state(None) and self.load(None).progress.age > progress.age:
-            for path in (self.state_path(None), self.params_path(None)):
-                path.unlink(missing_ok=True)
+        last = self._pair(None)
+        if last.exists() and self.load(None).progress.age > progress.age:
+            last.remove()
 
     def validations(self) -> Dict[int, Optional[Scores]]:
         """What our numbered checkpoints scored, by epoch; None where one does not say."""
-        found: Dict[int, Optional[Scores]] = {}
-        for epoch in self.epochs():
-            if self._has_state(epoch):
-                found[epoch] = _validation(self.state_path(epoch))
-        return found
+        pairs = {epoch: self._pair(epoch) for epoch in self.epochs()}
+        return {epoch: pair.validation() for epoch, pair in pairs.items() if pair.exists()}
 
     def remove(self, epoch: int) -> None:
         """Remove a numbered checkpoint of ours, and what a crash left of one removed before it."""
         whole = self.epochs()
         for number in self._numbers(".npz"):
             if number == epoch or (number < epoch and number not in whole):
-                # The parameters first: without their .npz they would look like another program's.
-                self.params_path(number).unlink(missing_ok=True)
-                self.state_path(number).unlink(missing_ok=True)
-
-    def _has_state(self, epoch: Optional[int]) -> bool:
-        path = self.state_path(epoch)
-        both = self._new(path).exists() or path.exists()  # the first after a crash in `save`
-        return both and self.params_path(epoch).exists()
-
-    @staticmethod
-    def _new(path: Path) -> Path:
-        return path.with_name(path.name + ".new")
+                self._pair(number).remove()
 
     # --- settings, symbol, history, evaluation -------------------------------------------------
 
@@ -408,7 +275,7 @@ class Run:
         if not path.exists():
             return {}
         try:
-            content = json.loads(_read(path))
+            content = json.loads(read_bytes(path))
         except ValueError as error:
             raise InputError(f"{path}: is damaged ({error}); remove it") from error
         if not isinstance(content, dict) or not all(
@@ -429,7 +296,7 @@ class Run:
                 f"{self.symbol_path}: is not there; train first with "
                 "python -m imagenet_trainer.fit, or name a run with --model-prefix"
             )
-        data = _read(self.symbol_path)
+        data = read_bytes(self.symbol_path)
         try:
             json.loads(data)
             return data.decode()
@@ -439,55 +306,11 @@ class Run:
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all rows anew; an absent value is an empty cell."""
         self.refuse_other_folder()
-        with atomic_write(self.history_path, "w") as file:
-            writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        history.write(self.history_path, rows)
 
     def read_history(self) -> List[Dict[str, str]]:
-        """The rows, values as text; [] if there are none.
-
-        A file of an older version has fewer columns; the missing ones stay empty.
-        """
-        if not self.history_path.exists():
-            return []
-        text = _read(self.history_path).decode("utf-8", "replace")
-        try:
-            rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        except csv.Error:
-            rows = [{}]
-        if all(set(_FIRST_COLUMNS) <= set(row) <= set(HISTORY_COLUMNS)
-               and row["epoch"].isdigit() for row in rows):  # fmt: skip
-            return rows
-        raise InputError(
-            f"{self.history_path}: is damaged or another program's; move it away to begin anew"
-        )
-
-
-def _checkpoint(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
-    progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
-    classes = tuple((name, words) for name, words in about["classes"])
-    return Checkpoint(
-        arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
-    )
-
-
-def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
-    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
-
-
-def _scores(about: Dict[str, Any]) -> Optional[Scores]:
-    validation = about.get("validation")
-    return Scores(**validation) if validation else None
-
-
-def _validation(path: Path) -> Optional[Scores]:
-    """The scores in an .npz, without reading the rest of it; None if it does not tell."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return _scores(json.loads(str(file["about"])))
-    except Exception:  # zipfile, zlib and NumPy have each their own for damage
-        return None
+        """The rows, values as text; [] if there are none."""
+        return history.read(self.history_path)
 
 
 def run_of(prefix: Optional[str], network: str) -> Run:
@@ -506,43 +329,6 @@ def newest_run(folder: str = RUNS) -> Run:
             "or name a run with --model-prefix"
         )
     return Run(str(found[-1].parent / found[-1].name.rpartition("-")[0]))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise refusal(path, error) from error
-
-
-def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
-    """The description and the engine's state in an .npz; (None, {}) of a half-written .new."""
-    try:
-        arrays = read_arrays(path)
-        about = json.loads(str(arrays["about"]))
-        about["params_sha256"]
-        state = {key[6:]: value for key, value in arrays.items() if key.startswith("state/")}
-        return about, state
-    except (ValueError, KeyError, TypeError) as error:
-        if path.suffix == ".new":
-            return None, {}
-        raise InputError(
-            f"{path}: is damaged ({error}); remove it and its .params and continue from an older "
-            "epoch with --load-epoch"
-        ) from error
-
-
-def read_arrays(path: Path) -> Arrays:
-    """All arrays of an .npz; ValueError when it is damaged, no .npz, or holds pickles."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except Exception as error:  # zipfile, zlib and NumPy have each their own for damage
-        raise ValueError(str(error)) from error
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _ranges(numbers: Sequence[int]) -> str:

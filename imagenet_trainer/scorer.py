@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 from imagenet_trainer.answering import Source, answer_set, share_of_batch
 from imagenet_trainer.answers import TOP, Answers, PredictionsFile
 from imagenet_trainer.bar import progress
+from imagenet_trainer.checkpoint import Checkpoint
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
 from imagenet_trainer.data.views import ViewTransform
@@ -15,7 +16,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import free_memory
 from imagenet_trainer.results import Results, Shown
-from imagenet_trainer.run import Checkpoint, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.scoring import (
     Tell,
     load_trained,

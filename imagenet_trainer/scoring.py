@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Protocol, Sequence, 
 import numpy as np
 
 from imagenet_trainer.answering import check_finite
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.config import PreparationSettings, ViewSettings
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
@@ -26,7 +27,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import BEST
 from imagenet_trainer.keeping import best_epoch
 from imagenet_trainer.machine import processors
-from imagenet_trainer.run import Checkpoint, Preprocessing, Run
+from imagenet_trainer.run import Run
 
 Tell = Callable[[str], object]
 _AS_TRAINED = PreparationSettings()

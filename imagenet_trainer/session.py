@@ -13,6 +13,7 @@ import numpy as np
 
 from imagenet_trainer import __version__
 from imagenet_trainer.averaged import averages, to_resume, to_save
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.order import Order, updates_before
@@ -26,7 +27,7 @@ from imagenet_trainer.flags import flag_of
 from imagenet_trainer.growing_gif import GrowingGif
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.optimisation import fixes_the_length, scaling_in_words, schedule_of
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.schedule import Schedule
 from imagenet_trainer.starting import Start, devices_of, open_training_engine, start_of
 from imagenet_trainer.transfer import freeze_notes

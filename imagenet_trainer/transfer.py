@@ -13,13 +13,14 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 
 import symbols
+from imagenet_trainer.checkpoint import Preprocessing
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Arrays, Shapes, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.flags import BEST, default_of, flag_of
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.keeping import best_epoch
-from imagenet_trainer.run import RUNS, Preprocessing, Run
+from imagenet_trainer.run import RUNS, Run
 
 _PREPARED = ("image_shape", "rgb_mean", "rgb_std", "val_resize")  # of Preprocessing and FitSettings
 

@@ -3,12 +3,10 @@
 import csv
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +14,10 @@ from conftest import words_of_fit
 
 from imagenet_trainer import compare, config, fit, flags, params
 from imagenet_trainer.answers import load
-from imagenet_trainer.contest import apart, training
-from imagenet_trainer.contest.entrants import check, entrants
-from imagenet_trainer.engines import DeviceMemoryError
+from imagenet_trainer.contest import child, measuring
+from imagenet_trainer.contest.entrants import Entrant, check, entrants
+from imagenet_trainer.contest.entries import entry_of, kept_of
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.interrupts import Interrupts
 from imagenet_trainer.run import Run
 
 QUICK = ["--rounds", "3", "--largest-batch", "2"]
@@ -32,23 +29,24 @@ def common(packed):
     return words_of_fit(packed)[4:]
 
 
-def train_here(words, interrupts):
-    """A training in this process, which saves importing MXNet in another one; one of them fails."""
-    began = time.monotonic()
+COMMANDS = {
+    "imagenet_trainer.fit": fit.main, "imagenet_trainer.contest.measuring": measuring.main,
+}  # fmt: skip
+
+
+def run_here(module, words, interrupts, saves=False):
+    """A command in this process, which saves importing MXNet in another one; one of them fails."""
     if "--lr=1e9" in words:
-        return training.Ended(2, "fit: error: the loss <of> update 1 is not finite", 1.0, 10**8)
-    code = fit.main(list(words))
-    return training.Ended(code, "", time.monotonic() - began, 10**8)
-
-
-def measure_here(function, *arguments):
-    return function(*arguments)
+        return child.Ended(2, "the loss <of> update 1 is not finite", 1.0, 10**8)
+    began = time.monotonic()
+    code = COMMANDS[module](list(words))
+    error = f"it ended with {code}" if code else ""
+    return child.Ended(code, error, time.monotonic() - began, 10**8)
 
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(training, "train", train_here)
-    monkeypatch.setattr(apart, "apart", measure_here)
+    monkeypatch.setattr(child, "run", run_here)
 
 
 def flags_by_name(words):
@@ -62,8 +60,7 @@ def done(packed, tmp_path_factory):
     file = folder / "list.txt"
     file.write_text("resnet-8\nmobilenet --lr=1e9\none-stage-cnn --lr 0.001 --train-fraction 0.5\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", train_here)
-        patch.setattr(apart, "apart", measure_here)
+        patch.setattr(child, "run", run_here)
         result = compare(networks=file, output=folder / "out",
                          **flags_by_name([*QUICK, *common(packed)]))  # fmt: skip
     return folder / "out", file, result
@@ -171,12 +168,26 @@ def test_finished_runs(done, packed, tmp_path, capsys, here):
     words[1], kept = str(output / "resnet-8" / "model"), output / "resnet-8" / "compare.json"
     before = json.loads(kept.read_text())
     assert compare.main([*words, "--data-val", str(packed / "train.rec")]) == 0
-    assert json.loads(kept.read_text()) == before
+    assert json.loads(kept.read_text())["measured"] == before["measured"]
     assert compare.main([*words, "--data-val", str(packed / "train.rec"), "--measure-again"]) == 0
     after = json.loads(kept.read_text())
     assert after["training"] == before["training"]
     assert after["measured"]["timings"] != before["measured"]["timings"]
     assert "60 of 3 classes" in (tmp_path / "compare.md").read_text()
+
+
+def test_memory_of_gpus_comes_from_the_history(done, tmp_path):
+    shutil.copytree(done[0] / "resnet-8", tmp_path / "resnet-8")
+    run = Run(str(tmp_path / "resnet-8" / "model"))
+    entrant = Entrant("resnet-8", "resnet-8", run, "")
+    assert entry_of(entrant).entry.gpu_peak_bytes is None
+    rows = [{**row, "gpu_memory_mb": 1000 * int(row["epoch"])} for row in run.read_history()]
+    run.write_history(rows)
+    assert entry_of(entrant).entry.gpu_peak_bytes == 2_000_000_000
+    scored = kept_of(run)["scored"]
+    run.answers_path(scored["epoch"], scored["set"]).unlink()
+    with pytest.raises(InputError, match="another command scores it; run the same command again"):
+        entry_of(entrant)
 
 
 def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capfd):
@@ -217,28 +228,6 @@ def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capf
         np.testing.assert_array_equal(ours[key], theirs[key], key)
 
 
-def test_how_a_process_ended():
-    with Interrupts() as interrupts:
-        ended = training.train(["--no-such-flag"], interrupts)
-    assert ended.code == 2 and "--no-such-flag: no such flag" in ended.last_words
-    assert ended.seconds > 0
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells memory there")
-def test_memory_of_a_session_is_its_own():
-    ours = np.ones(50 << 20, np.uint8)  # which a process that is started would count as its own
-    code = "import time; held = b'x' * (30 << 20); print(flush=True); time.sleep(60)"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
-    ) as process:
-        try:
-            process.stdout.readline()
-            (found,) = training.peaks_of_session(process.pid).items()
-        finally:
-            process.kill()
-    assert found[0] == process.pid and 30 << 20 < found[1] < 50 << 20 <= ours.nbytes
-
-
 def test_refused_before_anything_is_trained(packed, tmp_path, capsys):
     output = tmp_path / "out"
     words = ["--networks", "resnet-8,resnet5", "--output", str(output), *common(packed)]
@@ -247,9 +236,29 @@ def test_refused_before_anything_is_trained(packed, tmp_path, capsys):
     words[1] = "resnet-8,vgg-11"  # too small pictures for the second
     assert compare.main(words) == 2
     assert "compare: error: vgg-11: " in capsys.readouterr().err
+    words[1:2] = ["resnet-8", "--pretrained", "nowhere/model,3"]
+    assert compare.main(words) == 2
+    assert "compare: error: resnet-8: nowhere/model-0003.params: no such" in capsys.readouterr().err
     assert not output.exists()
     with pytest.raises(InputError, match=r"none\.rec: no such shard"):
         compare(networks="resnet-8", data_train="none.rec")
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_once(packed, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    words = ["--networks", "resnet-8", "--output", str(tmp_path / "file"), *common(packed)]
+    assert compare.main(words) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "choose another place" in told.err and not told.out
+
+
+def test_other_flags_for_a_begun_run_are_told_in_this_commands_words(done, packed, tmp_path, capfd):
+    shutil.copytree(done[0] / "resnet-8", tmp_path / "resnet-8")
+    words = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
+    assert compare.main([*words, "--wd", "0"]) == 2  # with a real process
+    told = capfd.readouterr().err.splitlines()
+    assert told[0].startswith("compare: resnet-8 is left out: --wd 0")
+    assert "begin another run with --output" in told[0] and len(told) == 2
 
 
 def test_when_none_is_left(packed, tmp_path, here, capsys):
@@ -258,15 +267,3 @@ def test_when_none_is_left(packed, tmp_path, here, capsys):
     told = capsys.readouterr().err
     assert told.count("\n") == 2 and "none of 1 networks could be compared" in told
     assert "is not finite" in (tmp_path / "compare.html").read_text()
-
-
-def test_a_function_apart():
-    assert apart.apart(divmod, 7, 3) == (2, 1)
-    with pytest.raises(InputError, match="--batch-size: 3 pictures"):
-        apart.apart(refuse)
-    with pytest.raises(InputError, match="its process crashed or was killed"):
-        apart.apart(os._exit, 1)
-
-
-def refuse():
-    raise DeviceMemoryError(3, "the device")

@@ -5,6 +5,7 @@ import io
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from test_judging import entry, epochs_of
 
@@ -52,17 +53,17 @@ def test_all_files_of_a_report(entries, tmp_path):
     path = write(contest_of(entries, failed=failed, waiting=["late"]), str(tmp_path / "out"))
     assert sorted(one.name for one in path.parent.iterdir()) == [
         "classes.csv", "compare.csv", "compare.html", "compare.md", "curves.svg", "epochs.csv",
-        "fronts.svg", "learning-curve.svg",
+        "fronts.svg", "learning-curve.svg", "times.svg",
     ]  # fmt: skip
     page = Page(path.read_text())
     assert "script" not in page.tags and EVIL in page.text
     assert page.sources and all(one.startswith("data:image/svg+xml;") for one in page.sources)
-    assert page.tags.count("img") == 3
+    assert page.tags.count("img") == 4
     for words in ("not trained yet", "left out", "vgg-16", "after epoch 2: validation +0.500"):
         assert words in page.text
     markdown = (path.parent / "compare.md").read_text()
     assert EVIL not in markdown and "\\<script\\>" in markdown
-    for name in ("fronts", "curves", "learning-curve"):
+    for name in ("fronts", "curves", "learning-curve", "times"):
         assert f"]({name}.svg)" in markdown
         assert ElementTree.parse(path.parent / f"{name}.svg").getroot().tag.endswith("}svg")
     again = write(contest_of(entries, failed=failed, waiting=["late"]), str(tmp_path / "again"))
@@ -86,6 +87,13 @@ def test_tables_of_markdown_have_their_columns(entries):
         assert all(len(row) == len(grid.head) for row in grid.rows)
         for line in tables.markdown(grid).splitlines():
             assert line.replace("\\|", "").count("|") == len(grid.head) + 1
+
+
+def test_memory_of_gpus_where_one_was_watched(entries):
+    assert "of its GPU" not in tables.sizes(entries).head
+    grid = tables.sizes([entry("a", gpu_peak_bytes=3_000_000_000), entry("b")])
+    assert grid.head[-2:] == ("peak memory of training", "of its GPU")
+    assert [row[-2:] for row in grid.rows] == [("250 MB", "3,000 MB"), ("250 MB", "")]
 
 
 def test_the_worst_class_comes_first(entries):
@@ -123,6 +131,23 @@ def test_more_networks_than_colours():
     assert b"</svg>" in figures.draw_fronts(many) and b"</svg>" in figures.draw_curves(many)
 
 
+@pytest.mark.parametrize(("worst", "scale"), [(2.9, "linear"), (80.0, "log"), (np.nan, "linear")])
+def test_one_bad_epoch_does_not_hide_the_others(monkeypatch, worst, scale):
+    drawn = []
+    monkeypatch.setattr(figures, "svg", lambda figure: drawn.extend(figure.axes))
+    figures.draw_curves([entry("a", epochs=epochs_of([2, 1, 1], [worst, 1.2, 1]))])
+    assert [axes.get_yscale() for axes in drawn] == ["linear", scale, "linear", "linear"]
+
+
+def test_seconds_of_training_add_up(monkeypatch, entries):
+    drawn = []
+    monkeypatch.setattr(figures, "svg", lambda figure: drawn.extend(figure.axes))
+    figures.draw_times(entries)
+    lines = drawn[0].get_lines()
+    assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3], [1, 2], [], [1, 2]]
+    assert list(lines[0].get_ydata()) == [50] * 3
+
+
 def test_ticks_are_round_and_few():
     for low, high in ((0.5, 900), (20, 60), (36, 46), (7e6, 5.5e7), (1, 1.2)):
         found = figures.ticks(low, high)
@@ -139,7 +164,7 @@ def test_letters_of_plots_are_plain(entries, monkeypatch):
 
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
     drawn = [
-        figures.draw_fronts(entries), figures.draw_curves(entries),
+        figures.draw_fronts(entries), figures.draw_curves(entries), figures.draw_times(entries),
         figures.draw_learning_curves(figures.learning_curves(entries)),
     ]  # fmt: skip
     for data in drawn:

@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 import symbols
 from imagenet_trainer import answering, confusion, evaluate, fit, scorer
 from imagenet_trainer.answers import load as load_answers
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
 from imagenet_trainer.data import im2rec
 from imagenet_trainer.data.record_writer import RecordWriter
 from imagenet_trainer.data.recordio import pack_header
@@ -21,7 +22,7 @@ from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.keeping import best_epoch
 from imagenet_trainer.mxnet_import import mx
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, read_arrays
+from imagenet_trainer.run import Run
 from imagenet_trainer.scorer import Scorer
 
 SIDE = 16

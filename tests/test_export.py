@@ -10,6 +10,7 @@ from test_networks import CHEAPEST, classes_of, first_parameters, smallest_shape
 
 import symbols
 from imagenet_trainer import export, onnx_file
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.engines.deploy import Predictor, normalise, without_label, write_onnx
@@ -17,7 +18,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.mxnet_import import mx
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.scoring import open_network
 
 SHAPE = (3, 20, 20)
@@ -205,8 +206,21 @@ def test_files_go_beside_the_run_by_default(run):
     assert names == ["model-0001.json", "model-deploy-0001.params", "model-deploy-symbol.json"]
 
 
+@pytest.mark.parametrize("word", ["", "/"])
+def test_in_a_folder_files_have_the_runs_name(run, tmp_path, word):
+    folder = tmp_path / "new"
+    if not word:
+        folder.mkdir()  # as cp does: what is there is a folder, what ends in / becomes one
+    words = ["--model-prefix", run.prefix, "--to", "mxnet", "--output", f"{folder}{word}"]
+    assert export.main(words) == 0
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["model-0001.json", "model-deploy-0001.params", "model-deploy-symbol.json"]
+
+
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
     fails = one_line_failure(export.main, "export", capsys)
+    words = ("--model-prefix", run.prefix, "--preprocessing", "1")
+    assert "give --to onnx,mxnet,int8, or leave" in fails(*words, "--to", "mxnet,int8")
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
     words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
     every = ["--to", "onnx,mxnet,int8"]

@@ -38,6 +38,11 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_name_of_nothing_is_one_line():
+    with pytest.raises(InputError, match="'': names no file"), atomic_write(""):
+        pass
+
+
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(InputError, match="a/b: Not a directory"):

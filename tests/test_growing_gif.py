@@ -3,9 +3,10 @@ import pytest
 from PIL import Image
 
 from imagenet_trainer import fit
+from imagenet_trainer.checkpoint import read_arrays
 from imagenet_trainer.confusion import draw_gif
 from imagenet_trainer.growing_gif import GrowingGif
-from imagenet_trainer.run import Run, read_arrays
+from imagenet_trainer.run import Run
 
 
 def probabilities(seed, images=12, classes=7):

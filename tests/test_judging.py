@@ -117,6 +117,11 @@ def test_equally_accurate_ones():
     assert most_accurate([entry("a", median=3), entry("b", median=2)]).name == "b"
 
 
+def test_equally_small_ones():
+    two = [entry("a", 5, parameters=100), entry("b", 7, parameters=100), entry("c", parameters=101)]
+    assert {one.wish: one.name for one in advice(two)}["smallest"] == "b"
+
+
 def test_every_device_has_its_fastest():
     two = [
         entry("a", timings=(timing(1), timing(5, "GPU"))),

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from imagenet_trainer import evaluate, fit, keeping, predict
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.keeping import best_of, superfluous
 from imagenet_trainer.metrics import Scores
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.run import Run
 
 
 def scores(rank1, loss=50.0):

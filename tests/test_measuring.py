@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from imagenet_trainer.contest.measuring import epoch_of, throughput
+from imagenet_trainer.contest.entries import epoch_of
+from imagenet_trainer.contest.measuring import throughput
 from imagenet_trainer.engines import DeviceMemoryError
 
 

@@ -13,11 +13,12 @@ from test_tensorboard import points
 from test_utilisation import FakeNvml
 
 from imagenet_trainer import curves, fit
+from imagenet_trainer.checkpoint import Progress
 from imagenet_trainer.events import read_events
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.metrics import Scores
 from imagenet_trainer.observers import Watch
-from imagenet_trainer.run import Progress, Run
+from imagenet_trainer.run import Run
 
 
 def train(words, *more):

@@ -9,13 +9,14 @@ from PIL import Image
 
 from imagenet_trainer import confusion, numbers
 from imagenet_trainer.answers import Collector
+from imagenet_trainer.checkpoint import Preprocessing
 from imagenet_trainer.class_order import ORDERS
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.meaning import meaning_of
 from imagenet_trainer.presenting import present, refuse_early
-from imagenet_trainer.run import Preprocessing, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.scorer import Scored
 from imagenet_trainer.video import KINDS
 

@@ -17,7 +17,7 @@ IMPORTS = {
     "flags": "errors",
     "config": "config.comparing config.data config.measuring config.optimisation config.scoring "
     "config.training",
-    "config.comparing": "config.training flags",
+    "config.comparing": "config.scoring config.training flags",
     "config.data": "flags",
     "config.launching": "flags",
     "config.measuring": "config.training flags",
@@ -148,7 +148,7 @@ IMPORTS = {
     "engines.stages": "",
     "engines.compression": "engines.workers mxnet_import",
     # What a run leaves: files, lines, pictures.
-    "run": "errors files metrics params",
+    "run": "checkpoint errors files history metrics",
     "keeping": "errors metrics run",
     "survival": "errors interrupts session",
     "logs": "metrics",
@@ -162,7 +162,7 @@ IMPORTS = {
     "confusion": "files",
     "rate_figures": "figures",
     "confusion_figure": "class_order confusion figures files taxonomy",
-    "growing_gif": "confusion files metrics run",
+    "growing_gif": "checkpoint confusion files metrics run",
     "video": "confusion errors files",
     "figures": "",
     "pages": "",
@@ -180,16 +180,17 @@ IMPORTS = {
     "survey": "data.channels data.manifest data.sets data.sources",
     "explore_figures": "data.channels figures",
     "explore_page": "data.channels data.sources explore_figures files pages survey",
-    "transfer": "config engines errors flags initializers keeping run symbols symbols.classifier",
+    "transfer": "checkpoint config engines errors flags initializers keeping run symbols "
+    "symbols.classifier",
     "answering": "answers data.loader data.sets data.views engines errors",
     # Where the rooms meet.
-    "scoring": "answering config data.augment data.loader data.sets data.views engines "
+    "scoring": "answering checkpoint config data.augment data.loader data.sets data.views engines "
     "engines.foreign errors flags keeping machine run",
     "recipes": "errors",
     "optimisation": "config engines errors schedule",
-    "results": "answers confusion data.sets data.views errors files meaning numbers run",
-    "scorer": "answering answers bar config data.sets data.views engines errors machine results "
-    "run scoring",
+    "results": "answers checkpoint confusion data.sets data.views errors files meaning numbers run",
+    "scorer": "answering answers bar checkpoint config data.sets data.views engines errors machine "
+    "results run scoring",
     "naming": "answering config data.files data.views engines errors run scoring",
     "latency": "data.files naming",
     "submission": "errors metrics naming",
@@ -200,11 +201,11 @@ IMPORTS = {
     "agreement": "engines interrupts",
     "starting": "config data.augment engines engines.workers errors initializers optimisation "
     "residual run symbols transfer",
-    "session": "averaged config data.augment data.order data.sets engines engines.choice "
-    "engines.compression engines.workers errors flags growing_gif metrics mxnet_import "
-    "optimisation run schedule starting transfer",
-    "observers": "agreement curves errors events files interrupts logs metrics pace run session "
-    "survival tensorboard utilisation",
+    "session": "averaged checkpoint config data.augment data.order data.sets engines "
+    "engines.choice engines.compression engines.workers errors flags growing_gif metrics "
+    "mxnet_import optimisation run schedule starting transfer",
+    "observers": "agreement checkpoint curves errors events files interrupts logs metrics pace "
+    "session survival tensorboard utilisation",
     "lr_range": "config data.augment data.loader data.mixup data.order data.sets decoding engines "
     "errors files rate_figures scoring starting",
     "schedule_view": "config data.order data.sets errors files optimisation rate_figures schedule "
@@ -221,27 +222,27 @@ IMPORTS = {
     "launch.supervise": "launch.plan",
     # Comparing networks.
     "contest": "",
-    "contest.entrants": "config data.sets errors flags recipes run symbols",
-    "contest.apart": "errors",
-    "contest.training": "interrupts",
+    "contest.entrants": "config data.sets errors flags recipes run starting symbols",
     "contest.judging": "intervals",
-    "contest.measuring": "config contest.entrants contest.judging data.augment data.sets engines "
-    "files keeping latency mxnet_import numbers run scorer scoring summary",
+    "contest.measuring": "checkpoint config contest.entries contest.judging data.augment data.sets "
+    "engines errors files flags keeping latency mxnet_import run scorer scoring summary",
     "contest.figures": "contest.judging figures",
     "contest.tables": "contest.judging",
     "contest.page": "contest.figures contest.judging contest.tables files pages",
+    "contest.child": "interrupts",
+    "contest.entries": "answers contest.entrants contest.judging errors numbers run",
     # Command lines.
-    "compare": "config contest.apart contest.entrants contest.judging contest.measuring "
-    "contest.page contest.tables contest.training errors files flags interrupts library recipes "
-    "scorer",
-    "fit": "agreement benchmarks.batch benchmarks.train config data.loader data.mixup data.sets "
-    "decoding engines engines.workers errors flags interrupts keeping library logs lr_range "
-    "metrics observers processes recipes run schedule_view scoring session starting summary "
+    "compare": "config contest.child contest.entrants contest.entries contest.judging contest.page "
+    "contest.tables errors files flags interrupts library recipes scorer",
+    "fit": "agreement benchmarks.batch benchmarks.train checkpoint config data.loader data.mixup "
+    "data.sets decoding engines engines.workers errors flags interrupts keeping library logs "
+    "lr_range metrics observers processes recipes schedule_view scoring session starting summary "
     "survival when_done",
     "evaluate": "comparison config errors flags keeping library numbers presenting run scorer",
     "predict": "bar config data.files errors files flags latency library metrics naming run "
     "submission",
-    "published": "config data.manifest engines errors flags params run symbols symbols.families",
+    "published": "checkpoint config data.manifest engines errors flags params run symbols "
+    "symbols.families",
     "doctor": "benchmarks.engines_here errors machine mxnet_import",
     "demo_pictures": "errors flags",
     "explore": "data.channels data.sources data.telling errors explore_page files flags machine "
@@ -271,10 +272,12 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
-    "export": "config data.augment data.sets engines.deploy errors files flags library metrics "
-    "onnx_file params run scoring",
+    "export": "checkpoint config data.augment data.sets engines.deploy errors files flags library "
+    "metrics onnx_file params run scoring",
     "onnx_file": "errors files",
     "library": "",
+    "checkpoint": "errors files metrics params",
+    "history": "errors files",
     "decoding": "config data.dali data.loader data.shards engines.choice errors starting",
 }
 
@@ -323,7 +326,7 @@ LIBRARIES = {
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
     "nvidia": "data.dali",
-    "subprocess": "contest.training launch.main launch.member launch.supervise mxnet_import video "
+    "subprocess": "contest.child launch.main launch.member launch.supervise mxnet_import video "
     "when_done",
     "pynvml": "",
     "tensorboardX": "tensorboard",

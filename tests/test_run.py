@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imagenet_trainer import files, params, run
+from imagenet_trainer import files, params
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.history import COLUMNS
 from imagenet_trainer.metrics import Scores
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run, newest_run
+from imagenet_trainer.run import Run, newest_run
 
 HOW = Preprocessing((3, 8, 8), (1.5, 2.5, 3.5), (1.0, 2.0, 3.0), 9)
 CLASSES = (("n01440764", "tench, Tinca tinca"), ("n01443537", "goldfish"))
@@ -247,7 +249,7 @@ def test_a_pair_of_two_checkpoints(model):
 def test_pickles_are_refused(model, key):
     model.save(checkpoint(1, 7), 1)
     path = model.state_path(1)
-    arrays = run.read_arrays(path)
+    arrays = read_arrays(path)
     ran = []
 
     class Bomb:
@@ -353,11 +355,11 @@ def test_no_run_at_all(tmp_path, monkeypatch):
 def test_history_comes_back(model):
     assert model.read_history() == []
     rows = [
-        {name: 0.1 + number for number, name in enumerate(run.HISTORY_COLUMNS)} | {"epoch": 1},
+        {name: 0.1 + number for number, name in enumerate(COLUMNS)} | {"epoch": 1},
         {"epoch": 2, "train_loss": 1 / 3},
     ]
     model.write_history(rows)
-    assert model.history_path.read_text().splitlines()[0] == ",".join(run.HISTORY_COLUMNS)
+    assert model.history_path.read_text().splitlines()[0] == ",".join(COLUMNS)
     read = model.read_history()
     assert [row["epoch"] for row in read] == ["1", "2"]
     assert float(read[1]["train_loss"]) == 1 / 3 and read[1]["seconds"] == ""
@@ -366,8 +368,8 @@ def test_history_comes_back(model):
 
 
 def test_a_history_of_an_older_version_goes_on(model):
-    old = run.HISTORY_COLUMNS[:11]
-    assert old[-1] == "wait_share" and len(run.HISTORY_COLUMNS) > 11
+    old = COLUMNS[:11]
+    assert old[-1] == "wait_share" and len(COLUMNS) > 11
     model.history_path.write_text(",".join(old) + "\n" + ",".join(["1", *["0.5"] * 10]) + "\n")
     rows = model.read_history()
     model.write_history([*rows, {"epoch": 2, "cpu_percent": 190.0}])
@@ -387,7 +389,7 @@ def test_a_history_of_an_older_version_goes_on(model):
     ],
 )
 def test_a_history_that_is_damaged_or_of_another_program(model, text):
-    header = ",".join(run.HISTORY_COLUMNS).encode()
+    header = ",".join(COLUMNS).encode()
     model.history_path.write_bytes(text.replace(b"%s", header))
     told = message(model.read_history)
     assert "history.csv: is damaged" in told and "move it away" in told

@@ -6,6 +6,7 @@ import pytest
 from conftest import draw_shape
 
 from imagenet_trainer import scoring
+from imagenet_trainer.checkpoint import Preprocessing
 from imagenet_trainer.data.loader import evaluation_batches
 from imagenet_trainer.data.record_writer import RecordWriter
 from imagenet_trainer.data.recordio import pack_header
@@ -13,7 +14,7 @@ from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import processors
-from imagenet_trainer.run import Preprocessing, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.scoring import answers, load_trained, loader_threads, open_network
 
 HOW = Preprocessing((3, 20, 20), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0)

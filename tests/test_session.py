@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from imagenet_trainer import params, session
+from imagenet_trainer.checkpoint import Progress
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.run import Progress, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.schedule import Schedule
 from imagenet_trainer.session import check_finite, open_session
 from imagenet_trainer.starting import IMAGENET_STD

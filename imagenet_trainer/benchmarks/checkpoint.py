@@ -15,9 +15,10 @@ from typing import List, Tuple
 import numpy as np
 
 import symbols
+from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, default_classes
-from imagenet_trainer.run import Checkpoint, Preprocessing, Progress, Run
+from imagenet_trainer.run import Run
 from imagenet_trainer.session import check_finite
 from imagenet_trainer.starting import first_parameters, open_training_engine
 

@@ -3,7 +3,7 @@
 Groups of flags are classes; a command inherits the groups that it takes. `flags` reads them.
 """
 
-from imagenet_trainer.config.comparing import CompareSettings, ContestSettings
+from imagenet_trainer.config.comparing import CompareSettings, ContestSettings, MeasureSettings
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
@@ -35,6 +35,7 @@ __all__ = [
     "EvaluateSettings",
     "ExportSettings",
     "FitSettings",
+    "MeasureSettings",
     "MethodSettings",
     "NetworkSettings",
     "OptimizerSettings",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Tuple
 
+from imagenet_trainer.config.scoring import EvaluateSettings
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.flags import integer, numbers, option
 
@@ -19,8 +20,21 @@ def _prefixes(text: str) -> Tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class ContestSettings:
-    """What `compare` takes beside the flags of the trainings."""
+class TimingSettings:
+    """How long networks are timed."""
+
+    rounds: int = option(100, "calls that are timed of each network and device", integer(1))
+    largest_batch: int = option(
+        64, "pictures a second are measured at batches of 1, 2, 4 and so on up to this", integer(1)
+    )
+    measure_again: bool = option(
+        False, "time all networks anew, such as when the machine was busy; trains nothing anew"
+    )
+
+
+@dataclass(frozen=True)
+class SubjectSettings:
+    """What is compared, and where the report goes."""
 
     networks: str = option(
         "",
@@ -43,15 +57,18 @@ class ContestSettings:
     )
     output: str = option("comparison", "folder of the runs and the report", metavar="FOLDER")
     title: str = option("", "of the report; by default what is compared", metavar="TEXT")
-    rounds: int = option(100, "calls that are timed of each network and device", integer(1))
-    largest_batch: int = option(
-        64, "pictures a second are measured at batches of 1, 2, 4 and so on up to this", integer(1)
-    )
-    measure_again: bool = option(
-        False, "time all networks anew, such as when the machine was busy; trains nothing anew"
-    )
+
+
+@dataclass(frozen=True)
+class ContestSettings(TimingSettings, SubjectSettings):
+    """What `compare` takes beside the flags of the trainings."""
 
 
 @dataclass(frozen=True)
 class CompareSettings(FitSettings, ContestSettings):
     """Everything that `compare` takes: its own flags, and those that all trainings get."""
+
+
+@dataclass(frozen=True)
+class MeasureSettings(EvaluateSettings, TimingSettings):
+    """What `compare` tells the process that measures a network."""

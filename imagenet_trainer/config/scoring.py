@@ -151,7 +151,9 @@ class ExportSettings(PreparationSettings):
         metavar="LIST",
     )
     output: str = option(
-        "", "PREFIX of the files; by default FOLDER/export/NAME of the run", metavar="PREFIX"
+        "",
+        "PREFIX of the files, or a folder; by default FOLDER/export/NAME of the run",
+        metavar="PREFIX",
     )
     preprocessing: bool = option(
         False,

@@ -36,11 +36,6 @@ class Entrant:
     words: Tuple[str, ...] = ()  # fit's command line; none for a run that is finished
     settings: Optional[FitSettings] = None  # what these words mean
 
-    @property
-    def kept(self) -> Path:
-        """Where the comparison keeps what it knows of it."""
-        return self.run.measured_path
-
     def settings_as_json(self) -> Any:
         """The settings as they come back from a JSON file."""
         return json.loads(json.dumps(asdict(self.settings))) if self.settings else None
@@ -97,15 +92,11 @@ def check(found: Sequence[Entrant]) -> Dict[str, str]:
 
 
 def _check_network(one: Entrant, classes: int) -> None:
-    settings = one.settings
-    assert settings is not None
-    if settings.pretrained:
-        return  # fit knows whose network that is
+    from imagenet_trainer.starting import start_of
+
+    assert one.settings is not None
     try:
-        symbols.get_symbol(
-            settings.network, classes, settings.image_shape, settings.num_layers,
-            settings.activation,
-        )  # fmt: skip
+        start_of(one.settings).symbol(classes)
     except InputError as error:
         raise InputError(f"{one.name}: {error}") from None
 

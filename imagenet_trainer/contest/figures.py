@@ -1,6 +1,7 @@
 """The plots of a comparison: numbers in, SVG files out. Lines differ in dashes and marks too."""
 
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING, Callable, List, Sequence, Tuple
 
 from imagenet_trainer.contest.judging import Entry, epoch_times, front
@@ -40,6 +41,9 @@ def draw_curves(entries: Sequence[Entry]) -> bytes:
                         [factor * getattr(epoch, f"{side}_{what}") for epoch in one.epochs],
                         label=one.name, **_style(place),
                     )  # fmt: skip
+                if what == "loss":
+                    _scale_losses(axes, [getattr(epoch, f"{side}_loss") for one in entries
+                                         for epoch in one.epochs])  # fmt: skip
                 axes.set_title(f"{title} {what.replace('rank1', 'rank-1')}, {unit}")
                 axes.grid(True)
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -47,6 +51,22 @@ def draw_curves(entries: Sequence[Entry]) -> bytes:
             axes.set_xlabel("epoch")
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        return svg(figure)
+
+
+def draw_times(entries: Sequence[Entry]) -> bytes:
+    """Validation rank-1 over the seconds of training that it took, a line a network."""
+    with figure_of(11, 4.4 + 0.2 * (len(entries) // 4)) as figure:
+        axes = figure.subplots()
+        for place, one in enumerate(entries):
+            ends = list(accumulate(epoch.seconds for epoch in one.epochs))
+            axes.plot(ends, [100 * epoch.val_rank1 for epoch in one.epochs], label=one.name,
+                      **_style(place))  # fmt: skip
+        axes.set_title("validation rank-1, %")
+        axes.set_xlabel("seconds of training")
+        axes.set_xlim(left=0)
+        axes.grid(True)
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)
         return svg(figure)
 
 
@@ -90,19 +110,26 @@ def _draw_front(axes: "Axes", entries: Sequence[Entry], costs: List[float]) -> N
     axes.grid(True)
 
 
-def _scale(axes: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic x axis with plain numbers, where there is something positive to show."""
+def _scale_losses(axes: "Axes", values: Sequence[float]) -> None:
+    """A logarithmic y axis where one bad epoch would press all others onto the ground."""
+    known = sorted(value for value in values if math.isfinite(value))
+    if known and known[0] > 0 and known[-1] > 20 * known[len(known) // 2]:
+        _scale(axes, known, "y")
+
+
+def _scale(axes: "Axes", values: Sequence[float], which: str = "x") -> None:
+    """A logarithmic axis with plain numbers, where there is something positive to show."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     shown = [value for value in values if value > 0]  # not nan
     if not shown:
         return
-    axes.set_xscale("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = min(shown) / 1.3, max(shown) * 1.3
-    axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(ticks(low, high)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))
+    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axis.set_major_locator(FixedLocator(ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))
 
 
 def ticks(low: float, high: float) -> List[float]:

@@ -78,7 +78,8 @@ class Entry:
     classes: Tuple[ClassErrors, ...]
     right: np.ndarray = field(repr=False)  # bool (validation pictures,): recognised at rank 1
     wall_seconds: Optional[float] = None  # of the training's processes
-    peak_bytes: Optional[int] = None  # of the training
+    peak_bytes: Optional[int] = None  # of the training, on the CPU's side
+    gpu_peak_bytes: Optional[int] = None  # of the training, on its fullest GPU
 
 
 class Times(NamedTuple):
@@ -181,7 +182,7 @@ def advice(entries: Sequence[Entry]) -> List[Advice]:
                 f"{fast.timings[place].median:.2f} ms, rank-1 {100 * fast.rank1:.1f} %",
             )
         )  # fmt: skip
-    small = min(entries, key=lambda one: one.parameters)
+    small = min(entries, key=lambda one: (one.parameters, -one.rank1))
     found.append(
         Advice(
             "smallest", small.name,

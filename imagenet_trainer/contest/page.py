@@ -55,6 +55,7 @@ def _pictures(entries: Sequence[Entry]) -> Dict[str, bytes]:
         found["fronts"] = figures.draw_fronts(entries)
     if any(one.epochs for one in entries):
         found["curves"] = figures.draw_curves(entries)
+        found["times"] = figures.draw_times(entries)
     series = figures.learning_curves(entries)
     if series:
         found["learning-curve"] = figures.draw_learning_curves(series)
@@ -77,13 +78,19 @@ _TOLD = {
         "A line that still rises says that more pictures would help. With the same number of "
         "epochs, a smaller share had fewer updates."
     ),
+    "Accuracy over the time of training": (
+        "What each network had reached after so many seconds of updates. Where the learning rate "
+        "does not depend on the length of the training, this says who wins in a smaller budget of "
+        "time; times are those of this machine with what else it did."
+    ),
     "Accuracy": (
         "The judged epoch is the one with the highest validation rank-1. p: how likely chance "
         "alone makes so large a difference to the most accurate one."
     ),
     "Size": (
         "Learned parameters; multiply-adds of convolutions and dense layers, forward. Memory is "
-        "the most that the training's processes held, on the CPU's side."
+        "the most that the training's processes held on the CPU's side; on GPUs the most that was "
+        "in use on the fullest one, by whatever process (NVML; nothing without nvidia-ml-py)."
     ),
     "Training": (
         "Seconds of updates; the first epoch also prepares the network. Over-fitting begins after "
@@ -101,6 +108,7 @@ _TOLD = {
 }
 _ALT = {
     "fronts": "Validation rank-1 over time a picture, parameters and seconds of training",
+    "times": "Validation rank-1 over seconds of training",
     "curves": "Loss and rank-1 of training and validation by epoch",
     "learning-curve": "Validation rank-1 and loss over the number of training pictures",
 }
@@ -121,6 +129,8 @@ def _parts(contest: Contest, pictures: Mapping[str, bytes]) -> Iterator[Part]:
     yield "Accuracy over its cost", "fronts", []
     if "learning-curve" in pictures:
         yield "Accuracy over the number of training pictures", "learning-curve", []
+    if "times" in pictures:
+        yield "Accuracy over the time of training", "times", []
     yield "Accuracy", "", [("", tables.scores(entries))]
     yield "Speed of answers", "", [("", tables.speeds(entries))]
     yield "Size", "", [("", tables.sizes(entries))]

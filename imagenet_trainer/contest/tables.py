@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from html import escape
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.contest.judging import (
     Advice,
@@ -50,18 +50,21 @@ def scores(entries: Sequence[Entry]) -> Grid:
 
 
 def sizes(entries: Sequence[Entry]) -> Grid:
-    """Parameters, multiply-adds, files, memory."""
-    rows = [
+    """Parameters, multiply-adds, files, memory; that of GPUs where one was watched."""
+    head: Tuple[str, ...] = (
+        "network", "input", "parameters", "multiply-adds a picture", "parameter file",
+        "peak memory of training",
+    )  # fmt: skip
+    rows: List[Tuple[str, ...]] = [
         (one.name, " x ".join(map(str, one.image_shape)), f"{one.parameters:,}",
          f"{one.multiply_adds / 1e6:,.1f} M", f"{one.file_bytes / 1e6:.2f} MB",
-         "" if one.peak_bytes is None else f"{one.peak_bytes / 1e6:,.0f} MB")
+         _megabytes(one.peak_bytes))
         for one in entries
     ]  # fmt: skip
-    return Grid(
-        ("network", "input", "parameters", "multiply-adds a picture", "parameter file",
-         "peak memory of training"),
-        rows,
-    )  # fmt: skip
+    if any(one.gpu_peak_bytes for one in entries):
+        head += ("of its GPU",)
+        rows = [(*row, _megabytes(one.gpu_peak_bytes)) for row, one in zip(rows, entries)]
+    return Grid(head, rows)
 
 
 def training(entries: Sequence[Entry]) -> Grid:
@@ -171,6 +174,7 @@ def as_row(one: Entry) -> Dict[str, Any]:
         "overfitting_after_epoch": over.epoch if over else None,
         "parameters": one.parameters, "multiply_adds": one.multiply_adds,
         "file_bytes": one.file_bytes, "peak_bytes": one.peak_bytes,
+        "gpu_peak_bytes": one.gpu_peak_bytes,
         "first_epoch_seconds": times.first, "later_epoch_seconds": times.later,
         "epochs_seconds": times.total, "wall_seconds": one.wall_seconds,
     }  # fmt: skip
@@ -225,6 +229,10 @@ def _known(value: Any) -> Any:
 
 def _percent(share: Optional[float]) -> str:
     return "" if share is None or math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _megabytes(count: Optional[int]) -> str:
+    return "" if count is None else f"{count / 1e6:,.0f} MB"
 
 
 def _number(value: float) -> str:
