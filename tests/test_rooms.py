@@ -325,7 +325,6 @@ LIBRARIES = {
     "engines.torch_optimizers engines.torch_step engines.torch_workers launch.torchrun",
     "tqdm": "bar data.telling explore logs",
     "scipy": "class_order data.devkit data.mixup intervals numbers",
-    "nvidia": "data.dali",
     "subprocess": "contest.child launch.main launch.member launch.supervise mxnet_import video "
     "when_done",
     "pynvml": "",
