@@ -29,7 +29,7 @@ from imagenet_trainer.metrics import Scores
 from imagenet_trainer.optimisation import fixes_the_length, scaling_in_words, schedule_of
 from imagenet_trainer.run import Run
 from imagenet_trainer.schedule import Schedule
-from imagenet_trainer.starting import Start, devices_of, open_training_engine, start_of
+from imagenet_trainer.starting import Start, devices_of, open_training_engine, size_notes, start_of
 from imagenet_trainer.transfer import freeze_notes
 
 # Flags that a resumed run may change and that all workers must have alike: these say when they
@@ -226,6 +226,7 @@ def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
     """What the flags mean for this run that a user may not expect."""
     settings = start.settings
     notes = start.source.notes(settings, symbol) if start.source else []
+    notes += size_notes(start)
     notes += freeze_notes(settings, symbol)
     if settings.keep:
         notes.append(

@@ -6,7 +6,7 @@ them mean the same network by the same flags, with --pretrained too.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from imagenet_trainer.engines import (
 )
 from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.flags import default_of
 from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.optimisation import training_of
 from imagenet_trainer.residual import branch_ends
@@ -76,6 +77,17 @@ def start_of(settings: FitSettings) -> Start:
     source = Source(settings, run) if settings.pretrained else None
     settings = completed(settings)
     return Start(source.adopted(settings) if source else settings, run, network, source)
+
+
+def size_notes(start: Start) -> List[str]:
+    """A word to who leaves --image-shape away for a network that was published for another size."""
+    usual, own = default_of(FitSettings, "image_shape"), start.network.image_shape
+    if start.source or start.settings.image_shape != usual or own == usual:
+        return []
+    return [
+        f"{start.name}: was published for pictures of {own[1]} x {own[2]} and is trained on "
+        f"{usual[1]} x {usual[2]} here; --image-shape {','.join(map(str, own))} is its own size"
+    ]
 
 
 def run_for(settings: FitSettings) -> Run:

@@ -199,8 +199,8 @@ IMPORTS = {
     "presenting": "class_order config confusion confusion_figure data.sets errors files meaning "
     "reporting run scorer taxonomy video",
     "agreement": "engines interrupts",
-    "starting": "config data.augment engines engines.workers errors initializers optimisation "
-    "residual run symbols transfer",
+    "starting": "config data.augment engines engines.workers errors flags initializers "
+    "optimisation residual run symbols transfer",
     "session": "averaged checkpoint config data.augment data.order data.sets engines "
     "engines.choice engines.compression engines.workers errors flags growing_gif metrics "
     "mxnet_import optimisation run schedule starting transfer",

@@ -10,7 +10,7 @@ from imagenet_trainer.benchmarks import bottleneck
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.sets import open_training_set
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.starting import start_of
+from imagenet_trainer.starting import size_notes, start_of
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +90,20 @@ def test_one_thing_instead_of_training(more, told, capsys):
     assert fit.main(more) == 2
     line = capsys.readouterr().err
     assert told in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "more", "size"),
+    [
+        ("inception-v3", {}, "3,299,299"),
+        ("one-stage-cnn", {}, "3,64,64"),
+        ("gluoncv/cifar_resnet20_v1", {}, "3,32,32"),
+        ("inception-v3", {"image_shape": (3, 75, 75)}, None),
+        ("resnet", {}, None),
+    ],
+)
+def test_a_size_that_a_network_was_not_published_for_is_said(network, more, size):
+    found = size_notes(start_of(FitSettings(network=network, **more)))
+    assert [f"--image-shape {size} is its own size" in note for note in found] == [True] * bool(
+        size
+    )
