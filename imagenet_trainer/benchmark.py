@@ -51,6 +51,13 @@ def measure(settings: config.BenchmarkSettings) -> None:
         from imagenet_trainer.benchmarks import gpu
 
         gpu.run(settings.tiny)
+    elif settings.kind == "parity":
+        from imagenet_trainer.engines.choice import check_torch
+
+        check_torch()
+        from imagenet_trainer.benchmarks import parity
+
+        parity.run(settings.network)
     else:
         from imagenet_trainer.benchmarks import picture
 

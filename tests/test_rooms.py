@@ -248,8 +248,8 @@ IMPORTS = {
     "explore": "data.channels data.sources data.telling errors explore_page files flags machine "
     "survey",
     "benchmark": "benchmarks.bottleneck benchmarks.checkpoint benchmarks.evaluation benchmarks.gpu "
-    "benchmarks.loader benchmarks.pack benchmarks.picture benchmarks.reading benchmarks.train "
-    "config engines.choice errors flags",
+    "benchmarks.loader benchmarks.pack benchmarks.parity benchmarks.picture benchmarks.reading "
+    "benchmarks.train config engines.choice errors flags",
     "tools.explore": "explore",
     "tools.im2rec": "data.im2rec",
     "tools.imagenet": "data.imagenet",
@@ -272,6 +272,8 @@ IMPORTS = {
     "benchmarks.reading": "*",
     "benchmarks.storage": "*",
     "benchmarks.train": "*",
+    "benchmarks.kinks": "*",
+    "benchmarks.parity": "*",
     "export": "checkpoint config data.augment data.sets engines.deploy errors files flags library "
     "metrics onnx_file params run scoring",
     "onnx_file": "errors files",

@@ -1,7 +1,7 @@
 """Flags of measurements."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.flags import (
@@ -9,6 +9,11 @@ from imagenet_trainer.flags import (
     number,
     option,
 )
+
+
+def _names(text: str) -> Tuple[str, ...]:
+    """Words between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class BenchmarkSettings:
             "numbers",
             "evaluate",
             "gpu",
+            "parity",
         ),
         positional="one",
     )
@@ -41,6 +47,9 @@ class BenchmarkSettings:
     rounds: int = option(5, "counted rounds; medians are printed", integer(1))
     threads: int = option(2, "threads of loader and pack", integer(1, 256))
     tiny: bool = option(False, "gpu: rehearse on the CPU; the numbers mean nothing")
+    network: Tuple[str, ...] = option(
+        (), "parity: only these networks, by default all", _names, metavar="NAME,NAME"
+    )
     keep: str = option(
         "", "picture: leave the example PNG and GIF in this folder", metavar="FOLDER"
     )
