@@ -158,12 +158,13 @@ def test_other_flags_or_pictures_are_trained_for(done, packed, tmp_path):
 
 
 def test_finished_runs(done, packed, tmp_path, capsys, here):
-    output, _, _ = done
+    output = tmp_path / "finished"
+    shutil.copytree(done[0], output)
     prefixes = ",".join(str(output / name / "model") for name in NAMES)
-    words = ["--runs", prefixes, "--output", str(tmp_path), *QUICK]
+    words = ["--runs", prefixes, "--output", str(tmp_path / "out"), *QUICK]
     assert compare.main(words) == 0
     assert ": training" not in capsys.readouterr().out
-    for one, other in zip(rows_of(tmp_path), rows_of(output)):
+    for one, other in zip(rows_of(tmp_path / "out"), rows_of(output)):
         assert {**one, "flags": ""} == {**other, "flags": ""}
     words[1], kept = str(output / "resnet-8" / "model"), output / "resnet-8" / "compare.json"
     before = json.loads(kept.read_text())
@@ -173,7 +174,7 @@ def test_finished_runs(done, packed, tmp_path, capsys, here):
     after = json.loads(kept.read_text())
     assert after["training"] == before["training"]
     assert after["measured"]["timings"] != before["measured"]["timings"]
-    assert "60 of 3 classes" in (tmp_path / "compare.md").read_text()
+    assert "60 of 3 classes" in (tmp_path / "out" / "compare.md").read_text()
 
 
 def test_memory_of_gpus_comes_from_the_history(done, tmp_path):
