@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -58,6 +59,75 @@ def test_a_batch_that_is_too_large_says_which_would_fit(small, fit_words, tmp_pa
     assert error.endswith("(measured: 16 fit)")
 
 
-def test_mxnet_is_not_measured(fit_words, capsys):
-    assert fit.main([*fit_words, "--engine", "mxnet", "--find-batch"]) == 2
-    assert "--find-batch: measures PyTorch's memory" in capsys.readouterr().err
+def test_mxnet_is_not_measured_on_gpus(fit_words, capsys):
+    assert fit.main([*fit_words, "--engine", "mxnet", "--gpus", "0", "--find-batch"]) == 2
+    assert "--find-batch: of GPUs it measures PyTorch's memory" in capsys.readouterr().err
+
+
+def memory(monkeypatch, free, base=100, each=10):
+    """Free bytes; what a process holds, and each picture takes."""
+    held = {"peak": base}
+    monkeypatch.setattr(batch, "free_memory", lambda: free)
+    monkeypatch.setattr(batch, "resident_memory", lambda: base)
+    monkeypatch.setattr(batch, "peak_memory", lambda: held["peak"])
+    tried = []
+
+    def attempt(start, size):
+        tried.append(size)
+        held["peak"] = base + each * size
+        return True
+
+    monkeypatch.setattr(batch, "attempt", attempt)
+    return tried
+
+
+@pytest.mark.parametrize("engine", ["mxnet", "torch"])
+def test_a_cpu_is_not_filled(monkeypatch, engine, fit_words, capsys):
+    tried = memory(monkeypatch, free=10_000_000_000, each=10_000_000)
+    assert fit.main([*fit_words, "--engine", engine, "--find-batch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # 9 GB, a tenth being left to others, hold 900 pictures: never more were tried.
+    assert max(tried) <= 900 and "  1024  is too many: would take 10.2 GB of 9.0" in lines
+    assert lines[-1].startswith(f"--batch-size {max(tried)}: ") and max(tried) > 840
+
+
+def test_processes_share_the_memory(monkeypatch, fit_words, capsys):
+    tried = memory(monkeypatch, free=10_000_000_000, each=10_000_000)
+    words = [*fit_words, "--engine", "torch", "--cpus", "2", "--find-batch"]
+    assert fit.main(words) == 0
+    assert 420 < max(tried) <= 450
+    assert f"--batch-size {2 * max(tried)}: " in capsys.readouterr().out
+
+
+def test_contexts_of_one_process_share_a_batch(monkeypatch, fit_words):
+    tried = memory(monkeypatch, free=3000)
+    words = [*fit_words, "--engine", "mxnet", "--cpus", "3", "--find-batch"]
+    assert fit.main(words) == 0
+    assert all(size % 24 == 0 for size in tried)
+
+
+def test_a_system_that_does_not_say_what_is_free(monkeypatch, fit_words, capsys):
+    memory(monkeypatch, free=0)
+    assert fit.main([*fit_words, "--engine", "torch", "--find-batch"]) == 2
+    assert "--find-batch: this system does not say how much memory is free" in (
+        capsys.readouterr().err
+    )
+
+
+def test_what_is_foreseen_is_what_is_needed():
+    """With the memory of this process: what a hundred pictures take follows from 16 and 32."""
+    images = 400_000  # bytes of one
+
+    def tried(foresight, size):
+        foresight.begin()
+        block = np.ones(size * images, np.uint8)
+        foresight.end(size)
+        del block
+
+    foresight = batch.Foresight(1)
+    for size in (16, 32):
+        tried(foresight, size)
+    needed = foresight.needed(200)
+    tried(foresight, 200)
+    assert needed == pytest.approx(foresight.needed(200), rel=0.1)
+    assert foresight.needed(400) > foresight.needed(200) + 150 * images

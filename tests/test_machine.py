@@ -34,3 +34,13 @@ def test_free_memory_of_a_container(monkeypatch):
 def test_nobody_says(monkeypatch):
     files_of(monkeypatch, {})
     assert machine.free_memory() == 0
+
+
+def test_the_peak_of_this_process(monkeypatch):
+    status = "Name:\tpython\nVmHWM:\t    4000 kB\nVmRSS:\t    3000 kB\n"
+    files_of(monkeypatch, {"/proc/self/status": status})
+    assert machine.peak_memory() == 4000 << 10
+    assert machine.resident_memory() == 3000 << 10
+    machine.forget_peak()  # where that cannot be it is no error
+    files_of(monkeypatch, {})
+    assert machine.peak_memory() == machine.resident_memory() == 0

@@ -121,7 +121,7 @@ IMPORTS = {
     "engines.mxnet_engine": "engines engines.average engines.compression engines.loss_scale "
     "engines.max_norm engines.mxnet_monitor engines.mxnet_workers engines.optimizers "
     "engines.precision engines.stages engines.targets engines.workers errors mxnet_import",
-    "engines.mxnet_monitor": "mxnet_import",
+    "engines.mxnet_monitor": "engines.workers mxnet_import",
     "engines.mxnet_workers": "engines.async_updates errors mxnet_import",
     "engines.optimizers": "engines mxnet_import",
     "engines.precision": "errors machine mxnet_import",

@@ -79,6 +79,19 @@ def test_moving_statistics_are_the_mean_of_what_the_workers_saw(trained):
             assert np.abs(halves[0][name] - halves[1][name]).max() > 1e-4
 
 
+def test_the_monitor_tells_of_the_whole_batch(trained):
+    engine, _ = torch_worker.opened(monitor=1)
+    torch_worker.train(engine, 0, 2)
+    wanted = engine.read_statistics()[1][1]
+    for rank in (0, 1):
+        with np.load(trained / f"told-{rank}.npz") as told:
+            seen = {name[5:]: told[name] for name in told.files if name.startswith("seen:")}
+        assert len(seen) == len(wanted) and {"data", "conv_weight", "fc_bias_grad"} <= seen.keys()
+        # In the same order; some have no name of their own but a number of MXNet's.
+        for (name, value), theirs in zip(seen.items(), wanted.values()):
+            assert value == pytest.approx(theirs, rel=1e-4), name
+
+
 def test_one_worker_s_infinite_loss_stops_all(trained):
     for rank in (0, 1):
         with np.load(trained / f"told-{rank}.npz") as told:

@@ -23,9 +23,9 @@ from imagenet_trainer.errors import InputError, run_command
 RATES = (0.02, 0.02, 0.02, 0.005, 0.005, 0.005)
 
 
-def opened(batch_norm=False):
+def opened(batch_norm=False, monitor=0):
     devices = Devices(engine="torch")
-    how = Training(Optimizer("sgd", 0.9, 1e-3), average_decay=0.9)
+    how = Training(Optimizer("sgd", 0.9, 1e-3), average_decay=0.9, monitor=monitor)
     symbol, workers = network(batch_norm), join_workers(devices)
     shape = (BATCH, SIDE, SIDE, 3)
     engine = open_engine(symbol, devices, shape, MEAN, STD, how, workers)
@@ -73,6 +73,9 @@ def all_in_one(folder):
     normed, _ = opened(batch_norm=True)
     train(normed, 0, 1)
     save(normed, folder / "normed.npz")
+    watched, _ = opened(monitor=1)
+    train(watched, 0, 2)
+    told = {f"seen:{n}": v for n, v in watched.read_statistics()[1][1].items()}
     images, labels = batches()[0]
     labels = labels[: BATCH // 2].copy()
     arg, aux = engine.get_params()
@@ -84,8 +87,7 @@ def all_in_one(folder):
         engine.train_batch(images[: BATCH // 2], labels, 0.01)
     except NonFiniteLossError as error:
         stopped = error.update == 6
-    told = {"counts": counts, "stopped": stopped}
-    np.savez(folder / f"told-{engine.rank}.npz", **told)
+    np.savez(folder / f"told-{engine.rank}.npz", counts=counts, stopped=stopped, **told)
     workers.part()
 
 

@@ -30,7 +30,7 @@ BATCH, SIDE = 12, 16
 
 def network():
     x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=8, name="conv")
-    x = mx.sym.Activation(x, act_type="relu")
+    x = mx.sym.Activation(x, act_type="relu", name="relu")
     x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=3, name="fc")
     return mx.sym.SoftmaxOutput(x, name="softmax")
 
@@ -46,9 +46,10 @@ def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
         cpus=int(cpus), kv_store=kv_store, compression_threshold=threshold and float(threshold)
     )
     workers = join_workers(devices)
+    monitor = 0 if kv_store == "dist_async" else 2  # its workers tell each of its own part
     engine = open_engine(
         symbol, devices, (BATCH, SIDE, SIDE, 3), (120.0,) * 3, (60.0,) * 3,
-        Training(Optimizer("sgd", 0.9, 1e-3)), workers,
+        Training(Optimizer("sgd", 0.9, 1e-3), monitor=monitor), workers,
     )  # fmt: skip
     random = np.random.default_rng(0)
     shapes = parameter_shapes(symbol, settings.image_shape)[0]
@@ -67,8 +68,11 @@ def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
             losses.append(engine.read_counts())
     arg, _ = engine.get_params()
     state = {f"state/{name}": value for name, value in engine.get_state().items()}
+    last = dict(engine.read_statistics()[-1][1]) if monitor else {}
+    names = ("data", "conv_output", "fc_output", "softmax_output", "fc_weight", "fc_bias_grad")
+    seen = {f"seen/{name}": last[name] for name in names if monitor}
     if engine.rank == 0:
-        np.savez(after, counts=np.array(losses), **arg, **state)
+        np.savez(after, counts=np.array(losses), **arg, **state, **seen)
     workers.part()
 
 

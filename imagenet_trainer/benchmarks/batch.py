@@ -2,8 +2,9 @@
 
 import gc
 import math
+import sys
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, Dict
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from imagenet_trainer.data.sets import classes_without_data
 from imagenet_trainer.engines import DeviceMemoryError
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.machine import forget_peak, free_memory, peak_memory, resident_memory
 from imagenet_trainer.session import Session
 from imagenet_trainer.starting import Start, devices_of, start_of
 
 _MOST = 1 << 16
+_SHARE = 0.9  # of what is free: other programs live too
 
 
 def largest(fits: Callable[[int], bool], start: int, step: int, most: int = _MOST) -> int:
@@ -39,6 +42,56 @@ def largest(fits: Callable[[int], bool], start: int, step: int, most: int = _MOS
     return good
 
 
+class Foresight:
+    """Whether a batch would fit into the memory of CPUs, foreseen from smaller ones.
+
+    A GPU refuses what it has no room for; a machine swaps until nothing moves, or kills. So no
+    batch is tried of which those before say that it would take more than is free. Memory grows
+    with pictures in a straight line.
+
+    Parameters
+    ----------
+    processes
+        that share the memory, each with a batch of this size.
+
+    Raises InputError where the system does not say what is free.
+
+    """
+
+    def __init__(self, processes: int) -> None:
+        free = free_memory()
+        if not free:
+            raise InputError(
+                "--find-batch: this system does not say how much memory is free, and without that "
+                "a CPU's is found by filling it; try batches by hand"
+            )
+        self._base = resident_memory()
+        self.limit = _SHARE * (self._base + free / processes)
+        self._peaks: Dict[int, int] = {}  # bytes by pictures
+
+    def begin(self) -> None:
+        """Before a batch is tried."""
+        forget_peak()
+
+    def end(self, batch: int) -> None:
+        """After it."""
+        self._peaks[batch] = peak_memory()
+
+    def needed(self, batch: int) -> float:
+        """Bytes that a process needs for a batch; 0 before anything is known."""
+        if not self._peaks:
+            return 0.0
+        sizes = sorted(self._peaks)
+        last = sizes[-1]
+        # As steep as between the last two, and no less than from nothing: what small batches take
+        # may hide in memory that was freed before.
+        each = max(0.0, self._peaks[last] - self._base) / last
+        if len(sizes) > 1:
+            rise = self._peaks[last] - self._peaks[sizes[-2]]
+            each = max(each, rise / (last - sizes[-2]))
+        return self._peaks[last] + each * (batch - last)
+
+
 def attempt(start: Start, batch: int) -> bool:
     """Whether two updates with so many pictures fit; the second has the optimizer's state too."""
     start = replace(start, settings=replace(start.settings, batch_size=batch))
@@ -60,28 +113,51 @@ def attempt(start: Start, batch: int) -> bool:
 
 
 def _free() -> None:
-    import torch
-
-    torch.compiler.reset()
+    torch = sys.modules.get("torch")  # which MXNet does without
+    if torch:
+        torch.compiler.reset()
     gc.collect()
-    if torch.cuda.is_available():
+    if torch and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _tried(start: Start, processes: int, tell: Callable[[int, str], None]) -> Callable[[int], bool]:
+    """What says whether so many pictures fit each process, after a word."""
+    foresight = None if start.settings.gpus else Foresight(processes)
+
+    def fits(size: int) -> bool:
+        if foresight:
+            needed = foresight.needed(size)
+            if needed > foresight.limit:
+                tell(size, f"is too many: would take {needed / 1e9:.1f} GB of "
+                     f"{foresight.limit / 1e9:.1f}")  # fmt: skip
+                return False
+            foresight.begin()
+        answer = attempt(start, size)
+        if foresight:
+            foresight.end(size)
+        tell(size, "fits" if answer else "is too many")
+        return answer
+
+    return fits
 
 
 def largest_below(settings: FitSettings, batch: int) -> int:
     """The largest batch that fits, when this one does not."""
     start = start_of(settings)
     _free()
-    return largest(lambda size: attempt(start, size), batch // 2, _step(settings), batch - 1)
+    step = _step(settings)
+    first = batch // 2 if settings.gpus else step  # see Foresight
+    return largest(_tried(start, 1, lambda size, word: None), first, step, batch - 1)
 
 
-def _step(settings: FitSettings) -> int:
-    """What batches are multiples of: 8, and the parts of --accumulate."""
-    return math.lcm(8, settings.accumulate)
+def _step(settings: FitSettings, parts: int = 1) -> int:
+    """What batches are multiples of: 8, and the parts of --accumulate on each device."""
+    return math.lcm(8, settings.accumulate * parts)
 
 
 def told_with_measure(session: Session, error: DeviceMemoryError) -> str:
-    """The error's line with the batch that fits, measured by halving where one process trains."""
+    """The error's line with the batch that fits, measured where one process trains."""
     if session.engine.world_size > 1:
         return str(error)
     # The memory is needed for the measurement; frames of a traceback hold on to it.
@@ -93,20 +169,23 @@ def told_with_measure(session: Session, error: DeviceMemoryError) -> str:
 
 def tell_largest(settings: FitSettings) -> int:
     """`fit --find-batch`: print what fits, from the least that does to the most."""
-    if choose_engine(devices_of(settings)).engine != "torch":
-        raise InputError("--find-batch: measures PyTorch's memory; use it with --engine torch")
-    devices = len(settings.gpus) or settings.cpus
-    # Each trains its part in a process of its own: the first one's memory stands for all.
-    settings = replace(settings, gpus=settings.gpus[:1], cpus=1)
-    start = start_of(settings)
+    engine, devices = choose_engine(devices_of(settings)).engine, len(settings.gpus)
+    if engine == "mxnet" and devices:
+        raise InputError(
+            "--find-batch: of GPUs it measures PyTorch's memory; use it with --engine torch"
+        )
+    devices, processes = devices or settings.cpus, 1
+    if engine == "torch":
+        # Each trains its part in a process of its own: the first one's memory stands for all.
+        processes = devices
+        settings = replace(settings, gpus=settings.gpus[:1], cpus=1)
+    start, step = start_of(settings), _step(settings, devices // processes)
+    first = max(step, settings.batch_size // processes) if settings.gpus else step
 
-    def fits(size: int) -> bool:
-        answer = attempt(start, size)
-        print(f"{size * devices:6}  {'fits' if answer else 'is too many'}", flush=True)
-        return answer
+    def tell(size: int, word: str) -> None:
+        print(f"{size * processes:6}  {word}", flush=True)
 
-    step = _step(settings)
-    most = largest(fits, max(step, settings.batch_size // devices), step)
-    each = f", {most} on each of {devices} devices" if devices > 1 else ""
-    print(f"--batch-size {most * devices}: the largest that fits, to a sixteenth{each}")
+    most = largest(_tried(start, processes, tell), first, step)
+    each = f", {most} on each of {processes} devices" if processes > 1 else ""
+    print(f"--batch-size {most * processes}: the largest that fits, to a sixteenth{each}")
     return 0

@@ -26,12 +26,13 @@ from imagenet_trainer.initializers import initial_parameters
 from imagenet_trainer.mxnet_import import mx
 
 CLASSES = 10
-BATCH = 16
 # The first that a network takes: small ResNets take up to 28 pixels, Inception v3 75 and more. Few
 # places, so that the first layers' gradients are not sums that mostly cancel; more than one at the
 # end, for the last BatchNorm.
-_SIDES = (40, 28, 64, 80)
-_CERTAIN, _TRIES = 5.0, 10
+_SIDES = (40, 28, 64, 107)
+_PICTURES = {107: 4}  # a pooling of many large planes always has two pixels that are equal
+_BATCH = 16  # of the others
+_CERTAIN, _TRIES = 8.0, 40
 _CPU = torch.device("cpu")
 # A gradient that float64 finds smaller than this share of the largest is nought: that of a bias in
 # front of a BatchNorm, say, which takes it away again.
@@ -62,7 +63,7 @@ class Found:
 
 
 def subject(
-    name: str, side: Optional[int] = None, batch: int = BATCH, learned: bool = True
+    name: str, side: Optional[int] = None, batch: Optional[int] = None, learned: bool = True
 ) -> Subject:
     """A network of the registry on pictures of noise, with parameters where it has derivatives.
 
@@ -71,9 +72,9 @@ def subject(
     name
         as `symbols.find` takes it.
     side
-        pixels each way; by default the first of 40, 28, 64 and 80 that the network takes.
+        pixels each way; by default the first of 40, 28, 64 and 107 that the network takes.
     batch
-        pictures.
+        pictures; by default 16, of 107 pixels 4.
     learned
         False for the network's first parameters as they are, kinks and all.
 
@@ -81,6 +82,7 @@ def subject(
 
     """
     symbol, shape = _graph(name, (side,) if side else _SIDES)
+    batch = batch or _PICTURES.get(shape[1], _BATCH)
     shapes = parameter_shapes(symbol, shape)
     arg, aux = initial_parameters(*shapes, symbols.find(name).initializer, 0)
     if not learned:
@@ -129,7 +131,7 @@ def _batch(shape: Tuple[int, int, int], batch: int, seed: int) -> Tuple[np.ndarr
 
 
 def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
-    """First parameters, but gammas in [0.5, 1.5), betas in [-1, 2), biases in [-0.1, 0.1).
+    """First parameters, but gammas in [0.5, 1.5), betas in [-0.75, 2.25), biases in [-0.1, 0.1).
 
     With gammas of one and betas of nought a BatchNorm is scaled and the next one takes the scale
     away: such gammas have gradients of nought, where nothing can be compared. And every unit is on
@@ -143,7 +145,7 @@ def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
         if name.endswith("gamma"):
             made[name] = 1 + fresh / 2
         elif name.endswith("beta"):
-            made[name] = 0.5 + 1.5 * fresh
+            made[name] = 0.75 + 1.5 * fresh
         else:
             made[name] = fresh / 10 if name.endswith("bias") else value
     return made
@@ -236,7 +238,8 @@ def apart(ours: Found, theirs: Found, exact: Found) -> Apart:
         nought = sizes[name] < _NOUGHT * largest
         gradients[name] = float(far / (_NOUGHT_SCALE * largest if nought else sizes[name]))
     # Means of what has none, behind a BatchNorm whose beta is nought, are nought but for rounding.
-    least = 1e-6 * max(map(np.linalg.norm, exact.statistics.values()), default=0.0)
+    largest_kept = max((float(np.linalg.norm(v)) for v in exact.statistics.values()), default=0.0)
+    least = 1e-6 * largest_kept
     moved = [_far(v, theirs.statistics[name], least) for name, v in ours.statistics.items()]
     return Apart(_far(ours.output, theirs.output), gradients, max(moved, default=0.0))
 
@@ -280,7 +283,7 @@ def run(names: Sequence[str] = ()) -> None:
     chosen = [symbols.find(name).name for name in names] or all_networks()
     print(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, MXNet "
-        f"{mx.__version__}, PyTorch {torch.__version__}; {BATCH} pictures, relative to tensors"
+        f"{mx.__version__}, PyTorch {torch.__version__}"
     )
     print(_HEAD, flush=True)
     for name in chosen:

@@ -219,7 +219,7 @@ class RunSettings:
     )
     find_batch: bool = option(
         False,
-        "measure how large a batch the device's memory holds, train nothing (--engine torch)",
+        "measure how large a batch the memory holds, train nothing (GPUs: --engine torch)",
         free=True,
     )
     monitor: int = option(

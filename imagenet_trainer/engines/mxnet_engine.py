@@ -145,7 +145,7 @@ class MXNetEngine(Staged):
             names = self._module._exec_group.param_names
             self._average = MovingAverage(training.average_decay, names)
         if training.monitor:
-            self._monitor = TensorMonitor(self._module, training.monitor)
+            self._monitor = TensorMonitor(self._module, training.monitor, self._workers)
 
     def _bound_module(self) -> "mx.mod.Module":
         module = mx.mod.Module(

@@ -3,6 +3,7 @@
 import math
 from typing import Any, Dict, List, Tuple
 
+from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.mxnet_import import mx
 
 # Outputs of backward operators are told as gradients of parameters; that of the labels is never
@@ -12,15 +13,17 @@ Statistics = Tuple[int, Dict[str, float]]  # updates made, root mean square by t
 
 
 class TensorMonitor:
-    """Looks at the tensors of every so many updates of a module, on all of its devices.
+    """Looks at the tensors of every so many updates of a module, on all devices of all workers.
 
-    Values are root mean squares over the whole batch: of the outputs of all layers in the order in
+    Values are root mean squares over the whole batch (of workers that are not in step: over each
+    one's part): of the outputs of all layers in the order in
     which they are computed, then of the data, the parameters before the update and, as
     NAME_grad, the gradients of the mean loss. Not finite where a number of the tensor is not.
     """
 
-    def __init__(self, module: "mx.mod.Module", every: int) -> None:
+    def __init__(self, module: "mx.mod.Module", every: int, workers: Workers) -> None:
         self._module = module
+        self._workers = workers if workers.in_step else ALONE
         self._monitor = mx.mon.Monitor(every, _root_mean_square, _PATTERN)
         self._seen: List[Statistics] = []
         module.install_monitor(self._monitor)
@@ -38,7 +41,7 @@ class TensorMonitor:
         if devices:
             # Each device has its part of the batch, and all of the parameters.
             values = {name: _over_devices(parts) for name, parts in devices.items()}
-            self._seen.append((update + 1, values))
+            self._seen.append((update + 1, whole_of(values, self._workers)))
 
     def end_update(self, update: int) -> None:
         """After the update: every device has the gradient summed over the batch."""

@@ -41,7 +41,7 @@ from imagenet_trainer.engines.torch_graph import (
 from imagenet_trainer.engines.torch_optimizers import Average, Update
 from imagenet_trainer.engines.torch_step import Head, Monitor, Step, root_mean_square
 from imagenet_trainer.engines.torch_workers import TorchWorkers
-from imagenet_trainer.engines.workers import ALONE, Workers
+from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.errors import InputError
 
 
@@ -259,7 +259,7 @@ class TorchEngine(Staged):
         for name, value in arg.items():
             if value.grad is not None:
                 seen[f"{name}_grad"] = root_mean_square(value.grad) * scale
-        self._seen.append((self._updates + 1, seen))
+        self._seen.append((self._updates + 1, whole_of(seen, self._workers or ALONE)))
 
     def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
         """What --monitor saw since the last call: updates made, root mean squares by tensor."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from typing import Any, Dict, Iterator, List, Protocol, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence
 
 import numpy as np
 
@@ -104,6 +104,17 @@ def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:
     if len(all_) == 1:
         return all_[0]
     return {name: np.mean([one[name] for one in all_], axis=0) for name in here[0]}
+
+
+def whole_of(parts: Mapping[str, float], workers: Workers) -> Dict[str, float]:
+    """Root mean squares of a batch, by name, of those of every worker's part of it.
+
+    Parts are equally large; what all workers hold alike, such as parameters, stays as it is.
+    """
+    if workers.world_size == 1:
+        return dict(parts)
+    squares = workers.sum(np.square(np.array(list(parts.values()), np.float64)))
+    return dict(zip(parts, np.sqrt(squares / workers.world_size).tolist()))
 
 
 def check_equal(value: Any, workers: Workers, otherwise: str) -> None:
