@@ -131,7 +131,7 @@ def _batch(shape: Tuple[int, int, int], batch: int, seed: int) -> Tuple[np.ndarr
 
 
 def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
-    """First parameters, but gammas in [0.5, 1.5), betas in [-0.75, 2.25), biases in [-0.1, 0.1).
+    """First parameters, but gammas in [0.5, 1.5), betas in [-1, 2), biases in [-0.1, 0.1).
 
     With gammas of one and betas of nought a BatchNorm is scaled and the next one takes the scale
     away: such gammas have gradients of nought, where nothing can be compared. And every unit is on
@@ -145,7 +145,7 @@ def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
         if name.endswith("gamma"):
             made[name] = 1 + fresh / 2
         elif name.endswith("beta"):
-            made[name] = 0.75 + 1.5 * fresh
+            made[name] = 0.5 + 1.5 * fresh
         else:
             made[name] = fresh / 10 if name.endswith("bias") else value
     return made
