@@ -239,9 +239,15 @@ def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
             "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
             "can have; a continued run begins with fresh momentum, and no two runs are the same"
         )
-    engine, why = choose_engine(devices_of(settings))
+    devices = devices_of(settings)
+    engine, why = choose_engine(devices)
     if engine == "torch":
         notes.append(f"engine: PyTorch ({why})")
+        if devices.is_compiled:
+            notes.append(
+                "the first update takes a minute or more: torch.compile makes kernels for this "
+                "network (--compile off begins at once, and is slower)"
+            )
     if settings.gc_type != "none":
         here = len(settings.gpus) or settings.cpus
         notes.append(in_words(here * workers.world_size))

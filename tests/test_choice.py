@@ -53,5 +53,9 @@ def test_a_worker_of_torchrun_is_pytorch_s(machine, monkeypatch):
     machine()
     for name in TORCHRUN:
         monkeypatch.setenv(name, "1")
-    assert choose_engine(Devices()).engine == "torch"
+    assert choose_engine(Devices()) == ("torch", "torchrun started this worker")
     assert choose_engine(Devices(engine="mxnet")).engine == "mxnet"
+    machine(H100, cuda=True)
+    for name in TORCHRUN:
+        monkeypatch.setenv(name, "1")
+    assert choose_engine(Devices((0,))).why.startswith("MXNet cannot: GPU 0 (NVIDIA H100")

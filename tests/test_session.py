@@ -85,6 +85,15 @@ def test_saved_and_opened_again(opened):
     assert "continuing" in again.notes[-1] and "after epoch 1, update 7" in again.notes[-1]
 
 
+def test_a_compiler_is_announced(opened):
+    # It is silent for a minute or more; nothing is compiled before the first update.
+    pytest.importorskip("torch")
+    notes = opened(engine="torch", compile="on").notes
+    assert "engine: PyTorch (--engine torch)" in notes
+    assert any(note.startswith("the first update takes a minute") for note in notes)
+    assert not any("first update" in note for note in opened(engine="torch").notes)
+
+
 def test_parameters_of_another_program_are_not_lost_before_the_first_checkpoint(opened, tmp_path):
     # A run that continues from them and ends without a checkpoint of its own starts there again.
     arg, aux = opened().engine.get_params()

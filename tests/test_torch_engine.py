@@ -312,15 +312,21 @@ def test_the_monitor_shows_where_a_loss_went_wrong_and_changes_no_number():
     assert next(n for n, value in values.items() if not np.isfinite(value)) == "fc_output"
 
 
-def test_a_full_memory_is_told_with_the_way_out(monkeypatch):
-    engine = open_one("torch", network())
-
-    def full(*inputs):
-        raise RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB")
-
-    monkeypatch.setattr(engine, "_step", full)
+def test_a_full_memory_is_told_with_the_way_out_and_nothing_else(capsys):
+    # A matrix of 256 TiB, more than there are addresses.
+    x = mx.sym.Flatten(mx.sym.Variable("data"))
+    mean = mx.sym.mean(x, keepdims=True)
+    rows, columns = (mx.sym.broadcast_axis(mean, axis=axis, size=1 << 23) for axis in (0, 1))
+    matrix = mx.sym.broadcast_add(rows, columns)
+    x = mx.sym.FullyConnected(x, num_hidden=10, name="fc")
+    x = mx.sym.broadcast_add(x, mx.sym.mean(matrix, keepdims=True))
+    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    images, labels = batches()[0]
     with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 pictures at a time"):
-        engine.train_batch(*batches()[0], 0.01)
+        engine.train_batch(images, labels, 0.01)
+    with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 pictures at a time"):
+        engine.predict(images)
+    assert capsys.readouterr().err == ""  # torch.fx prints where in its code something was raised
 
 
 def test_what_torch_cannot_do():

@@ -11,6 +11,7 @@ from test_torch_engine import assert_near, everything, open_one  # noqa: E402
 from tiny_engine import assert_same, batches, first_parameters, network, train  # noqa: E402
 
 from imagenet_trainer.engines import NonFiniteLossError  # noqa: E402
+from imagenet_trainer.mxnet_import import mx  # noqa: E402
 
 
 def on_gpu(symbol, rule="sgd", **more):
@@ -26,6 +27,18 @@ def test_training_is_mxnet_s(rule, fused):
     ours = train(on_gpu(symbol, rule, devices={"compile": fused}), batches(), rate=0.003)
     assert_near(everything(ours), everything(mxnet), 1e-4)
     assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-4)
+
+
+@pytest.mark.parametrize("fused", ["on", "off"])
+def test_fixed_gammas(fused):
+    # PyTorch's BatchNorm has no gradient on GPUs for a beta without a gamma.
+    x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
+    x = mx.sym.BatchNorm(x, fix_gamma=True, use_global_stats=True, name="bn")
+    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=10, name="fc")
+    symbol = mx.sym.SoftmaxOutput(x, name="softmax")
+    mxnet = train(open_one("mxnet", symbol), batches(), rate=0.003)
+    ours = train(on_gpu(symbol, devices={"compile": fused}), batches(), rate=0.003)
+    assert_near(everything(ours), everything(mxnet), 1e-4)
 
 
 @pytest.mark.parametrize("more", [{"accumulate": 2}, {"average_decay": 0.9}], ids=str)

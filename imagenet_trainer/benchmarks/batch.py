@@ -2,6 +2,7 @@
 
 import gc
 import math
+import os
 import sys
 from dataclasses import replace
 from typing import Callable, Dict
@@ -174,6 +175,8 @@ def tell_largest(settings: FitSettings) -> int:
         raise InputError(
             "--find-batch: of GPUs it measures PyTorch's memory; use it with --engine torch"
         )
+    # Before PyTorch is imported, which warns of every allocation that fails; some are meant to.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     devices, processes = devices or settings.cpus, 1
     if engine == "torch":
         # Each trains its part in a process of its own: the first one's memory stands for all.

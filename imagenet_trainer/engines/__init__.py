@@ -30,6 +30,11 @@ class Devices:
     engine: str = "auto"  # auto, mxnet, torch
     compile: str = "auto"  # torch.compile: on, off, auto (where it helps: on GPUs)
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether PyTorch's engine trains with what torch.compile makes of the network."""
+        return self.compile == "on" or (self.compile == "auto" and bool(self.gpus))
+
 
 @dataclass(frozen=True)
 class Optimizer:

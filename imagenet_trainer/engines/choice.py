@@ -32,9 +32,9 @@ def choose_engine(devices: Devices) -> Choice:
         return Choice("torch", "--engine torch")
     if devices.engine == "mxnet":
         return Choice("mxnet", "--engine mxnet")
-    if is_torch_worker() and has_torch():
-        return Choice("torch", "torchrun started this worker")
     reason = mxnet_cannot(devices.gpus)
+    if is_torch_worker() and has_torch() and not reason:
+        return Choice("torch", "torchrun started this worker")
     if reason is None:
         what = "these GPUs" if devices.gpus else "CPUs"
         return Choice("mxnet", f"it is the first choice and drives {what}")

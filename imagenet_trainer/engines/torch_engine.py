@@ -5,6 +5,7 @@ their gradients while backward runs.
 """
 
 import contextlib
+import warnings
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -104,10 +105,11 @@ class TorchEngine(Staged):
         self._seen: List[Tuple[int, Dict[str, float]]] = []  # by --monitor
         self._scale = LossScale() if self._autocast == torch.float16 else None
         is_cuda = self._device.type == "cuda"
-        self._is_compiled = devices.compile == "on" or (devices.compile == "auto" and is_cuda)
+        self._is_compiled = devices.is_compiled
         if is_cuda:
             # float32 means it; what computes in fewer bits is asked for with --dtype.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
             torch.backends.cudnn.benchmark = True
         if training:
             self._open_training(training, symbol, (height, width))
@@ -126,6 +128,8 @@ class TorchEngine(Staged):
         moves = any(value.requires_grad for value in step.parameters())
         if self.world_size > 1 and moves:
             on_gpu = [self._device] if self._device.type == "cuda" else None
+            # Of 1 x 1 kernels in channels_last: two ways to write the strides of the same memory.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             step = DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True)
             self._no_sync = step.no_sync
         # Captured as CUDA graphs where nothing between forward and backward needs the host; the
@@ -300,7 +304,7 @@ class TorchEngine(Staged):
     def _answer(self, i: int, network: Network, images: np.ndarray) -> torch.Tensor:
         there = self._feeds[i].take({"images": images})["images"]
         with torch.autocast(there.device.type, self._autocast, self._autocast is not None):
-            return network.answering(self._heads[i](there))[0]
+            return network.answering.forward(self._heads[i](there))[0]  # see Step
 
     # --- parameters and state --------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ def batch_norm(
     The variance is that of the batch (divided by n), which MXNet's moving variance is made of;
     PyTorch's own running variance divides by n - 1.
     """
-    made, mean_, inverse = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, eps)
+    scale = _scale(gamma, beta)
+    made, mean_, inverse = torch.native_batch_norm(x, scale, beta, None, None, True, 0.0, eps)
     return made, mean_.detach(), (inverse.detach().square().reciprocal() - eps)
 
 
@@ -25,7 +26,12 @@ def batch_norm_known(
     x: Tensor, gamma: Optional[Tensor], beta: Tensor, mean_: Tensor, variance: Tensor, *, eps: float
 ) -> Tensor:
     """Normalised by the moving mean and variance."""
-    return F.batch_norm(x, mean_, variance, gamma, beta, False, 0.0, eps)
+    return F.batch_norm(x, mean_, variance, _scale(gamma, beta), beta, False, 0.0, eps)
+
+
+def _scale(gamma: Optional[Tensor], beta: Tensor) -> Tensor:
+    """Ones for a gamma that the symbol fixes: on GPUs backward needs both or neither."""
+    return torch.ones_like(beta) if gamma is None else gamma
 
 
 def dropout(x: Tensor, *, p: float, axes: Tuple[int, ...]) -> Tensor:

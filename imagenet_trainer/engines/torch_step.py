@@ -53,7 +53,8 @@ class Step(nn.Module):
         """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,)."""
         with torch.autocast(images.device.type, self._autocast, self._autocast is not None):
             target = self._target(label, other, share)
-            outputs, loss, moments = self.network(self.head(images), target)
+            # Not `self.network(...)`: that prints a page of its code for whatever is raised in it.
+            outputs, loss, moments = self.network.forward(self.head(images), target)
         with torch.no_grad():
             counts = self._count(outputs[0].reshape(len(label), -1), label, other, share)
             flat = [moment.float().flatten() for moment in moments]
