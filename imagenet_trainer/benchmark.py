@@ -50,7 +50,7 @@ def measure(settings: config.BenchmarkSettings) -> None:
         check_torch()
         from imagenet_trainer.benchmarks import gpu
 
-        gpu.run(settings.tiny)
+        gpu.run(settings.tiny, settings.network, settings.batches)
     elif settings.kind == "parity":
         from imagenet_trainer.engines.choice import check_torch
 

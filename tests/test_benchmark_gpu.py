@@ -71,6 +71,24 @@ def test_decoding_on_the_gpu_has_a_line_of_its_own(monkeypatch):
     assert line == "\n  --decode gpu: DALI is not installed"
 
 
+def test_networks_without_a_twin_are_refused(capsys):
+    assert benchmark.main(["gpu", "--network", "resnet50,vgg-16"]) == 2
+    wanted = "--network vgg-16: gpu measures resnet50, resnet18, squeezenet1.0"
+    assert wanted in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        benchmark.main(["gpu", "--batches", "64,x"])
+    assert "--batches: '64,x': not a number" in capsys.readouterr().err
+
+
+def test_a_part_of_the_table(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(gpu, "row", lambda ours, theirs, batch, *more: asked.append((ours, batch)))
+    monkeypatch.setattr(gpu, "parity", lambda name, scale: name)
+    words = ["gpu", "--tiny", "--network", "squeezenet1.0,resnet18", "--batches", "2,3"]
+    assert benchmark.main(words) == 0
+    assert asked == [(n, batch) for n in ("squeezenet1.0", "resnet18") for batch in (2, 3)]
+
+
 @pytest.mark.slow
 def test_the_rehearsal_goes_through_all_of_it(capsys):
     assert benchmark.main(["gpu", "--tiny"]) == 0

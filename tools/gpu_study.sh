@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The torch engine on a GPU: sets up what is missing, proves it, measures it, prints one table.
 # Usage, from the checkout's root:  tools/gpu_study.sh [OUTPUT]        by default docs/gpu_study.txt
+#   STUDY    flags of `benchmark gpu`, for a part of the table where a GPU is lent for minutes:
+#            '--network resnet50 --batches 256', with an OUTPUT of its own
 #   PYTHON   an interpreter that has PyTorch for this GPU already; by default python3
 #   WHEELS   a folder of wheels (mxnet 1.9.1, numpy 1.26 and what setup.cfg asks for), for machines
 #            without a network
@@ -39,6 +41,7 @@ mkdir -p "$(dirname "$output")"
     nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader || true
     "$run" -m imagenet_trainer.doctor
     "$run" -m pytest -q tests/test_torch_gpu.py tests/test_dali.py
-    "$run" -m imagenet_trainer.benchmark gpu
+    # shellcheck disable=SC2086  # flags are words
+    "$run" -m imagenet_trainer.benchmark gpu ${STUDY:-}
 } 2>&1 | tee "$output.part"
 mv "$output.part" "$output"

@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -63,27 +63,41 @@ FULL = Scale("cuda", 224, 1000, (256, 512, 1024), 30, 3, 16384, "bfloat16", 8192
 TINY = Scale("cpu", 64, 10, (4,), 1, 1, 64, "float32", 256, 1 << 20)
 
 
-def run(tiny: bool = False) -> None:
-    """Measure and print; InputError without a GPU, unless it is the rehearsal."""
+def run(tiny: bool = False, names: Sequence[str] = (), batches: Sequence[int] = ()) -> None:
+    """Measure and print, of all networks and batches or of these.
+
+    Raises InputError without a GPU, unless it is the rehearsal, and for networks that have no twin.
+    """
+    networks = _with_twins(names) or (_NETWORKS[-1:] if tiny else _NETWORKS)
     if not tiny and not torch.cuda.is_available():
         raise InputError("gpu: PyTorch finds no GPU here; --tiny rehearses on the CPU")
     scale = TINY if tiny else FULL
+    scale = replace(scale, batches=tuple(batches) or scale.batches)
     print(machine(scale))
     bounds = measured_bounds(scale)
     print(
         f"matrix product, {scale.dtype}: {bounds.flops / 1e12:.2f} TFLOP/s; copy: "
         f"{bounds.copy / 1e9:.1f} GB/s read and written"
     )
-    for ours, _ in _NETWORKS[-1:] if tiny else _NETWORKS:
+    for ours, _ in networks:
         print(parity(ours, scale), flush=True)
     print(f"{'network':14}{'batch':>6}{'ours':>10}{'plain':>10}{'ratio':>7}{'bound':>9}"
           f"{'share':>7}{'GiB':>6}{'shards':>9}{'of it':>7}{'wait':>6}")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         rec = pack_photographs(folder, scale.images)
-        for ours, theirs in _NETWORKS[-1:] if tiny else _NETWORKS:
+        for ours, theirs in networks:
             for batch in scale.batches:
                 print(row(ours, theirs, batch, scale, bounds, folder, rec), flush=True)
     print(f"plain: {plain.network('resnet18')[1]}")
+
+
+def _with_twins(names: Sequence[str]) -> Tuple[Tuple[str, str], ...]:
+    """Those that torchvision has too, as `_NETWORKS`."""
+    known = dict(_NETWORKS)
+    for name in names:
+        if name not in known:
+            raise InputError(f"--network {name}: gpu measures {', '.join(known)}")
+    return tuple((name, known[name]) for name in names)
 
 
 def machine(scale: Scale) -> str:

@@ -16,6 +16,11 @@ def _names(text: str) -> Tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def _sizes(text: str) -> Tuple[int, ...]:
+    """Whole numbers between commas."""
+    return tuple(integer(1)(word) for word in _names(text))
+
+
 @dataclass(frozen=True)
 class BenchmarkSettings:
     """Everything that `benchmark` takes."""
@@ -48,7 +53,10 @@ class BenchmarkSettings:
     threads: int = option(2, "threads of loader and pack", integer(1, 256))
     tiny: bool = option(False, "gpu: rehearse on the CPU; the numbers mean nothing")
     network: Tuple[str, ...] = option(
-        (), "parity: only these networks, by default all", _names, metavar="NAME,NAME"
+        (), "parity and gpu: only these networks, by default all", _names, metavar="NAME,NAME"
+    )
+    batches: Tuple[int, ...] = option(
+        (), "gpu: only these batches, by default 256,512,1024", _sizes, metavar="N,N"
     )
     keep: str = option(
         "", "picture: leave the example PNG and GIF in this folder", metavar="FOLDER"
