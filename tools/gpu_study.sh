@@ -35,13 +35,18 @@ fi
 run=$environment/bin/python
 
 mkdir -p "$(dirname "$output")"
+status=0
 {
+    # A test that fails is told and ends in this script's exit code; the table is measured all the same.
+    failed=0
     date -u +%Y-%m-%d
     git rev-parse --short HEAD 2>/dev/null || echo "no commit: a copy of the checkout"
     nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader || true
     "$run" -m imagenet_trainer.doctor
-    "$run" -m pytest -q tests/test_torch_gpu.py tests/test_dali.py
+    "$run" -m pytest -q tests/test_torch_gpu.py tests/test_dali.py || failed=$?
     # shellcheck disable=SC2086  # flags are words
-    "$run" -m imagenet_trainer.benchmark gpu ${STUDY:-}
-} 2>&1 | tee "$output.part"
+    "$run" -m imagenet_trainer.benchmark gpu ${STUDY:-} || failed=$?
+    exit $failed
+} 2>&1 | tee "$output.part" || status=$?
 mv "$output.part" "$output"
+exit $status
