@@ -281,9 +281,10 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
     assert_same(everything(half), everything(resumed))
 
 
-def test_the_monitor_sees_what_that_of_mxnet_does():
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_monitor_sees_what_that_of_mxnet_does(parts):
     seen = []
-    for engine in both(network(), monitor=2):
+    for engine in both(network(), monitor=2, accumulate=parts):
         train(engine, batches()[:3])
         seen.append(engine.read_statistics())
         assert engine.read_statistics() == []
