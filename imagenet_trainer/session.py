@@ -19,7 +19,7 @@ from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.sets import PictureSet, open_training_set, open_validation_set
 from imagenet_trainer.engines import Engine, check_parameters, join_workers
-from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.choice import choose_engine, torch_version
 from imagenet_trainer.engines.compression import in_words
 from imagenet_trainer.engines.workers import Workers, check_equal, together
 from imagenet_trainer.errors import InputError, NonFiniteError
@@ -315,20 +315,24 @@ def _configuration(
 
     from imagenet_trainer.mxnet_import import mx
 
+    engine = choose_engine(devices_of(settings)).engine
+    versions = {
+        "imagenet_trainer": __version__,
+        "python": platform.python_version(),
+        "mxnet": mx.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+    if engine == "torch":
+        versions["torch"] = torch_version()
     return {
         "settings": asdict(settings),
         "data": {"train": train.fingerprint, "val": val.fingerprint, "train_images": len(train)},
         "command": sys.argv,
-        "versions": {
-            "imagenet_trainer": __version__,
-            "python": platform.python_version(),
-            "mxnet": mx.__version__,
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-        },
+        "versions": versions,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "workers": workers,
-        "engine": choose_engine(devices_of(settings)).engine,
+        "engine": engine,
         "decode": settings.decode,
     }
 
@@ -363,10 +367,16 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
             f"--data-train {config['settings']['data_train']}: is not what {run.folder} was "
             f"trained on so far; {way_out}"
         )
+    # PyTorch's is there where it trained; those that are in both can differ.
+    changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]
+    then, now = (
+        {**each, "versions": {name: each["versions"][name] for name in changed}}
+        for each in (before, config)
+    )
     return [
-        f"{what} was {before[what]} and is {config[what]}: the run goes on, but not to the last bit"
+        f"{what} was {then[what]} and is {now[what]}: the run goes on, but not to the last bit"
         for what in ("omp_num_threads", "versions", "workers", "engine", "decode")
-        if before[what] != config[what]
+        if then[what] != now[what]
     ]
 
 

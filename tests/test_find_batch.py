@@ -46,6 +46,15 @@ def test_find_batch_prints_what_fits(small, fit_words, capsys):
     assert lines[-1] == "--batch-size 16: the largest that fits, to a sixteenth"
 
 
+@pytest.mark.parametrize("engine", ["mxnet", "torch"])
+def test_batches_are_mixed_as_in_the_training(engine, fit_words, monkeypatch, capsys):
+    largest = batch.largest
+    monkeypatch.setattr(batch, "largest", lambda *words: largest(*words, most=8))
+    words = [*fit_words, "--engine", engine, "--find-batch", "--mixup", "0.2"]
+    assert fit.main(words) == 0
+    assert capsys.readouterr().out.startswith("     8  fits")
+
+
 def test_several_devices_hold_a_part_each(small, fit_words, capsys):
     assert fit.main([*fit_words, "--engine", "torch", "--cpus", "2", "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -130,6 +130,22 @@ def test_what_may_change_is_noted(opened, settings):
     assert not any("decode was" in note for note in opened().notes)
 
 
+def test_another_version_of_pytorch_is_noted_where_it_trains(opened):
+    pytest.importorskip("torch")
+    session = opened(engine="torch")
+    session.run.save(session.checkpoint(session.progress), None)
+    run = session.run
+    config = run.read_json(run.config_path)
+    before = {**config, "versions": {**config["versions"], "torch": "1.0"}}
+    run.write_json(run.config_path, before)
+    note = opened(engine="torch").notes[0]
+    assert note.startswith("versions was {'torch': '1.0'} and is {'torch': '")
+    assert run.read_json(run.config_path) == config
+    run.write_json(run.config_path, before)
+    assert not any(note.startswith("versions") for note in opened(engine="mxnet").notes)
+    assert "torch" not in run.read_json(run.config_path)["versions"]
+
+
 @pytest.mark.parametrize("content", [{}, {"name": "another program's"}, {"settings": {}}])
 def test_settings_of_another_program(opened, settings, content):
     run = Run(settings.model_prefix)

@@ -281,9 +281,10 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
     assert_same(everything(half), everything(resumed))
 
 
-def test_the_monitor_sees_what_that_of_mxnet_does():
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_monitor_sees_what_that_of_mxnet_does(parts):
     seen = []
-    for engine in both(network(), monitor=2):
+    for engine in both(network(), monitor=2, accumulate=parts):
         train(engine, batches()[:3])
         seen.append(engine.read_statistics())
         assert engine.read_statistics() == []
@@ -349,9 +350,20 @@ def test_what_torch_cannot_do():
 @pytest.mark.slow
 def test_a_compiled_step_trains_the_same():
     symbol = network(batch_norm=True, dropout=0.0)
-    plain = train(open_one("torch", symbol), batches())
-    fused = train(open_one("torch", symbol, devices={"compile": "on"}), batches())
+    plain, fused = open_one("torch", symbol), open_one("torch", symbol, devices={"compile": "on"})
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    for place, (images, labels) in enumerate(batches()):
+        for engine in (plain, fused):
+            engine.train_batch(images, labels, 0.01 / (1 + place))
+            if place == 2:  # as between two epochs
+                engine.predict(images[:3])
+                engine.set_params(*engine.get_params())
     assert_near(everything(fused), everything(plain), 1e-5)
+    # Compiled once, in one piece, whatever changes from update to update.
+    counted = torch._dynamo.utils.counters
+    assert counted["stats"]["unique_graphs"] == counted["frames"]["total"] == 1
+    assert not counted["graph_break"]
 
 
 def test_an_overflow_of_float16_skips_the_update_and_halves_the_scale(monkeypatch):

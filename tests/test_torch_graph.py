@@ -1,6 +1,7 @@
 """MXNet's operators on PyTorch, one by one against MXNet."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -156,13 +157,28 @@ def test_a_maximum_met_twice_gives_its_gradient_to_the_same_place():
     compare(S.Pooling(S.relu(X - 1.0), kernel=(1, 1), global_pool=True, pool_type="max"))
 
 
-def test_a_window_outside_the_picture_is_refused():
-    symbol = S.Pooling(
-        X, kernel=(2, 2), stride=(2, 2), pad=(1, 1), pooling_convention="full", name="pool9"
-    )
+@pytest.mark.parametrize(
+    "symbol, why",
+    [
+        (S.Pooling(X, kernel=(2, 2), stride=(2, 2), pad=(1, 1), pooling_convention="full",
+                   name="it"), "Pooling: its last window lies outside the picture"),
+        (S.Pooling(X, kernel=(3, 2), pad=(2, 0), name="it"),
+         "Pooling: its pad is wider than half of its kernel"),
+        (S.SoftmaxActivation(X, name="it"),
+         "SoftmaxActivation: mode instance of more than two axes is not there"),
+        (S.contrib.BilinearResize2D(X, height=1, width=4, align_corners=False, name="it"),
+         "_contrib_BilinearResize2D: planes of one row or column are not there"),
+        (S.Pad(S.expand_dims(X, axis=4), mode="reflect", name="it",
+               pad_width=(0, 0, 0, 0, 0, 0, 0, 0, 1, 1)),
+         "Pad: PyTorch refuses it: .*Padding size should be less than .*"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_pytorch_computes_otherwise_is_refused_in_one_line(symbol, why):
     network, _ = graph_of(S.FullyConnected(symbol, num_hidden=2), (1, 1, 5, 5))
-    with pytest.raises(InputError, match="pool9: Pooling: its last window lies outside"):
+    with pytest.raises(InputError) as caught:
         torch_graph.check_shapes(network, (1, 1, 5, 5))
+    assert re.fullmatch(f"it: {why}; use --engine mxnet", str(caught.value))
 
 
 @pytest.mark.parametrize("fix_gamma", [False, True])
@@ -239,6 +255,19 @@ def test_operator(symbol):
     compare(symbol)
 
 
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        S.maximum(X, S.ones(SHAPE) * X), S.minimum(X, S.BlockGrad(X)),
+        S.broadcast_maximum(S.BlockGrad(X), X), S.broadcast_minimum(S.zeros((1, 8, 1, 1)), X * 0.0),
+        S.max(S.Concat(X, X, X, dim=2), axis=(1, 2)), S.max(X * 0.0, axis=1, keepdims=True),
+    ],
+    ids=lambda symbol: symbol.name,
+)  # fmt: skip
+def test_of_equals_the_same_ones_have_the_gradient(symbol):
+    compare(symbol)
+
+
 @pytest.mark.parametrize("symbol", [S.log(X), S.sqrt(X), S.rsqrt(X), X**0.5, 2.0 / X])
 def test_operators_of_positive_numbers(symbol):
     compare(symbol, positive=True)
@@ -279,25 +308,23 @@ def test_softmax_output(how):
     compare(symbol, (6, 4), label, is_train=False)
 
 
+@pytest.mark.parametrize("smooth", [0.0, 0.1])
 @pytest.mark.parametrize("normalization", ["null", "batch", "valid"])
-def test_softmax_output_at_every_place(normalization):
+def test_softmax_output_at_every_place(normalization, smooth):
     label = np.random.RandomState(0).randint(0, 8, (3, 9 * 7)).astype(np.float32)
     symbol = S.SoftmaxOutput(
         S.Reshape(S.Convolution(X, kernel=(1, 1), num_filter=8), shape=(0, 0, -1)),
-        name="softmax", multi_output=True, normalization=normalization,
+        name="softmax", multi_output=True, normalization=normalization, smooth_alpha=smooth,
     )  # fmt: skip
     compare(symbol, label=label)
 
 
-def test_shares_of_classes_are_the_mean_of_their_losses():
-    symbol = S.SoftmaxOutput(X, name="softmax", smooth_alpha=0.1)
-    network, _ = graph_of(symbol, (2, 4))
-    x = torch.tensor([[0.1, 0.9, -1.0, 2.0], [1.0, 0.0, 0.5, -2.0]], requires_grad=True)
-    one, two = torch.tensor([0, 3]), torch.tensor([1, 2])
-    shares = 0.3 * torch.eye(4)[one] + 0.7 * torch.eye(4)[two]
-    mixed = network.training(x, shares)[1]
-    wanted = 0.3 * network.training(x, one)[1] + 0.7 * network.training(x, two)[1]
-    assert mixed.item() == pytest.approx(wanted.item(), rel=1e-6)
+@pytest.mark.parametrize("how", softmaxes(), ids=str)
+def test_softmax_output_of_shares(how):
+    # What mixup and label smoothing hand over. MXNet smooths, ignores and divides only classes.
+    shares = np.random.RandomState(0).dirichlet(np.ones(4), 6).astype(np.float32)
+    label = S.Variable("softmax_label", shape=(6, 4))
+    compare(S.SoftmaxOutput(X, label, name="softmax", **how), (6, 4), shares)
 
 
 def test_dropout_keeps_the_mean_and_drops_whole_planes_if_asked():
@@ -320,6 +347,12 @@ def test_what_is_not_there_is_named():
         graph_of(S.Correlation(X, X, name="corr7"), SHAPE)
     with pytest.raises(InputError, match="act1: LeakyReLU: act_type rrelu is not there"):
         graph_of(S.LeakyReLU(X, act_type="rrelu", name="act1"), SHAPE)
+    with pytest.raises(InputError, match="sure: softmax: use_length True is not there"):
+        graph_of(S.softmax(X, S.Variable("length"), use_length=True, name="sure"), (2, 5))
+    with pytest.raises(InputError, match="half: Cast: dtype float16 is not there"):
+        graph_of(S.Cast(X, dtype="float16", name="half"), SHAPE)
+    with pytest.raises(InputError, match="old: operator Pooling_v1 is not there"):
+        graph_of(S.Pooling_v1(X, kernel=(2, 2), name="old"), SHAPE)
     text = json.loads(S.Flatten(X, name="flat").tojson())
     text["nodes"][1]["attrs"] = {"order": "F"}
     with pytest.raises(InputError, match="flat: Flatten: attribute order is not there"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.sets import classes_without_data
-from imagenet_trainer.engines import DeviceMemoryError
+from imagenet_trainer.engines import DeviceMemoryError, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.machine import forget_peak, free_memory, peak_memory, resident_memory
@@ -100,10 +100,11 @@ def attempt(start: Start, batch: int) -> bool:
     symbol = start.symbol(classes_without_data(start.settings))
     images = np.zeros((batch, height, width, 3), np.uint8)
     labels = np.zeros(batch, np.int64)
+    mix = Mix(labels, np.ones(batch, np.float32)) if start.settings.mixup else None
     try:
         engine = start.opened(symbol)
         for _ in range(2):
-            engine.train_batch(images, labels, 0.0)
+            engine.train_batch(images, labels, 0.0, mix)
         engine.read_counts()
         return True
     except DeviceMemoryError:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from importlib import metadata
 from typing import NamedTuple, Optional, Tuple
 
 from imagenet_trainer.engines import Devices
@@ -62,3 +63,11 @@ def mxnet_cannot(gpus: Tuple[int, ...]) -> Optional[str]:
 def has_torch() -> bool:
     """Whether PyTorch is installed; it is not imported for the answer."""
     return importlib.util.find_spec("torch") is not None
+
+
+def torch_version() -> str:
+    """PyTorch's version; it is not imported for the answer."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "without a version"  # such as one that lies in a folder of sys.path

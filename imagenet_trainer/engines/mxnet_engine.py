@@ -202,7 +202,7 @@ class MXNetEngine(Staged):
             self._module.backward()
             self.end_stage("compute")
         if self._monitor:
-            self._monitor.end_forward(self._updates)
+            self._monitor.end_forward(self._updates, images)
         hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
         hits = np.array([len(labels), *hits])
         if self.in_step:

@@ -3,6 +3,8 @@
 import math
 from typing import Any, Dict, List, Tuple
 
+import numpy as np
+
 from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.mxnet_import import mx
 
@@ -33,14 +35,16 @@ class TensorMonitor:
         self._monitor.step = update  # MXNet counts the updates of this process
         self._monitor.tic()
 
-    def end_forward(self, update: int) -> None:
-        """After it: keep what was seen if this update is one to look at."""
+    def end_forward(self, update: int, images: np.ndarray) -> None:
+        """After it: keep what was seen if this update is one to look at; `images` are its data."""
         devices: Dict[str, List[float]] = {}
         for _, name, text in self._monitor.toc():
             devices.setdefault(name, []).append(float(text))
         if devices:
             # Each device has its part of the batch, and all of the parameters.
             values = {name: _over_devices(parts) for name, parts in devices.items()}
+            # Of a batch that is computed in parts MXNet holds the last one's.
+            values["data"] = math.sqrt(np.square(images, dtype=np.float32).mean(dtype=np.float64))
             self._seen.append((update + 1, whole_of(values, self._workers)))
 
     def end_update(self, update: int) -> None:

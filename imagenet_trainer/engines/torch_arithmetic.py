@@ -34,6 +34,16 @@ def added(*parts: Tensor) -> Tensor:
     return total
 
 
+def greater(x: Tensor, y: Tensor) -> Tensor:
+    """The greater of both; of two equal ones the first has the gradient, as in MXNet."""
+    return torch.where((x >= y) | x.isnan(), x, y)
+
+
+def lesser(x: Tensor, y: Tensor) -> Tensor:
+    """The lesser of both; of two equal ones the first has the gradient, as in MXNet."""
+    return torch.where((x <= y) | x.isnan(), x, y)
+
+
 for _names, _compute in {
     "identity _copy": same,
     "BlockGrad stop_gradient": cut_off,
@@ -56,8 +66,8 @@ for _names, _compute in {
     "elemwise_sub _minus _Minus broadcast_sub broadcast_minus": torch.sub,
     "elemwise_mul _mul _Mul broadcast_mul": torch.mul,
     "elemwise_div _div _Div broadcast_div": torch.div,
-    "_maximum _Maximum broadcast_maximum": torch.maximum,
-    "_minimum _Minimum broadcast_minimum": torch.minimum,
+    "_maximum _Maximum broadcast_maximum": greater,
+    "_minimum _Minimum broadcast_minimum": lesser,
     "_power _Power broadcast_power": torch.pow,
 }.items():
     operator(_names)(_compute)
@@ -148,8 +158,12 @@ def total(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
 
 @operator("max max_axis", axis=None, keepdims=False, exclude=False)
 def maximum(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
-    """The greatest over some axes."""
-    return _at_least_1d(x.amax(_axes(x, axis, exclude), keepdims))
+    """The greatest over some axes; each of several equal ones has the whole gradient."""
+    axes = _axes(x, axis, exclude)
+    top = x.amax(axes, keepdims)
+    # PyTorch shares the gradient out among equals, MXNet does not.
+    equals = (x == x.amax(axes, True)).sum(axes, keepdims)
+    return _at_least_1d(top + (equals - 1) * (top - top.detach()))
 
 
 def _constant(names: str, value: float) -> None:
@@ -268,7 +282,11 @@ def pad(x: Tensor, *, mode: str, pad_width: Tuple[int, ...], constant_value: flo
     return F.pad(x, widths, mode={"edge": "replicate", "reflect": "reflect"}[mode])
 
 
-@operator("Cast cast", dtype="float32")
+# Other kinds of floats would need parameters of the same kind.
+@operator(
+    "Cast cast", "", {"dtype": ("float32", "uint8", "int8", "int32", "int64", "bool")},
+    dtype="float32",
+)  # fmt: skip
 def cast(x: Tensor, *, dtype: str) -> Tensor:
     """Numbers of another kind."""
     return x.to(getattr(torch, dtype))

@@ -307,17 +307,23 @@ def _value(word: str) -> Any:
 
 class _Check(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
+        where = n.meta.get("symbol", n)
         try:
             return super().run_node(n)
         except UnsupportedError as error:
-            raise InputError(f"{n.meta.get('symbol', n)}: {error}; use --engine mxnet") from error
+            raise InputError(f"{where}: {error}; use --engine mxnet") from error
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            why = str(error).split("\n")[0]
+            raise InputError(f"{where}: PyTorch refuses it: {why}; use --engine mxnet") from error
 
 
 def check_shapes(network: Network, data_shape: Tuple[int, ...]) -> None:
     """InputError naming the node that PyTorch cannot compute for pictures of this size."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         device = next(iter(network.arg.values())).device
-        _Check(network.answering).run(torch.empty(data_shape, device=device))
+        check = _Check(network.answering)
+        check.extra_traceback = False  # which would add lines to the message
+        check.run(torch.empty(data_shape, device=device))
 
 
 def to_tensor(value: np.ndarray, like: torch.Tensor) -> None:

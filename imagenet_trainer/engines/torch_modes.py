@@ -75,26 +75,25 @@ def softmax_loss(
     if not multi_output:
         x = x.flatten(0, -2) if preserve_shape else x.flatten(1)
     logs = x.log_softmax(1)
+    if label.shape == logs.shape:
+        # To shares MXNet applies grad_scale, and nothing else of what follows.
+        return -(logs * label).sum() * grad_scale
+    label = label.reshape(logs.shape[:1] + logs.shape[2:])
+    counted = label != ignore_label
     classes = x.shape[1]
-    if label.dim() == logs.dim() and label.shape == logs.shape:
-        shares, counted = label, None
-        true = (logs * shares).sum(1)
-    else:
-        label = label.reshape(logs.shape[:1] + logs.shape[2:])
-        counted = label != ignore_label
-        index = label.long().clamp(0, classes - 1)
-        true = logs.gather(1, index.unsqueeze(1)).squeeze(1)
+    index = label.long().clamp(0, classes - 1)
+    true = logs.gather(1, index.unsqueeze(1)).squeeze(1)
     loss = -true
-    if smooth_alpha:
+    if smooth_alpha and not multi_output:  # which MXNet does not smooth
         rest = smooth_alpha / (classes - 1)
         loss = -((1 - smooth_alpha - rest) * true + rest * logs.sum(1))
-    if use_ignore and counted is not None:
+    if use_ignore:
         loss = loss * counted
     scale: Any = grad_scale
     if normalization == "batch":
         scale = scale / x.shape[0]
     elif normalization == "valid":
-        scale = scale / (counted.sum().clamp(min=1) if counted is not None else x.shape[0])
+        scale = scale / counted.sum().clamp(min=1)
     if multi_output and normalization != "valid":
         scale = scale / logs[0, 0].numel()
     return loss.sum() * scale

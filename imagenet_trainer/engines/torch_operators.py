@@ -88,7 +88,7 @@ def fully_connected(
 
 
 @operator(
-    "Pooling Pooling_v1", "cudnn_off", {**_PLANES, "pooling_convention": ("valid", "full")},
+    "Pooling", "cudnn_off", {**_PLANES, "pooling_convention": ("valid", "full")},
     kernel=(), stride=(), pad=(), pool_type="max", global_pool=False, pooling_convention="valid",
     count_include_pad=True,
 )  # fmt: skip
@@ -100,6 +100,8 @@ def pooling(  # type: ignore[no-untyped-def]
     if global_pool:
         kernel, stride, pad, pooling_convention = tuple(x.shape[2:]), (), (), "valid"
     stride, pad = stride or (1,) * dims, pad or (0,) * dims
+    if any(2 * p > k for k, p in zip(kernel, pad)):
+        raise UnsupportedError("its pad is wider than half of its kernel")
     full = pooling_convention == "full"
     if full:
         for size, k, s, p in zip(x.shape[2:], kernel, stride, pad):
@@ -138,6 +140,9 @@ def bilinear_resize(  # type: ignore[no-untyped-def]
 ) -> Tensor:
     """Planes of another height and width."""
     size = tuple(like.shape[2:]) if mode == "like" and like is not None else (height, width)
+    if not align_corners and 1 in size and size != tuple(x.shape[2:]):
+        # MXNet takes the first pixel for it, PyTorch one of the middle.
+        raise UnsupportedError("planes of one row or column are not there")
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
@@ -223,13 +228,16 @@ def clip(x: Tensor, *, a_min: float, a_max: float) -> Tensor:
     return x.clamp(a_min, a_max)
 
 
-@operator("softmax", "dtype use_length", {"temperature": (None, 1.0)}, axis=-1)
+_PLAIN_SOFTMAX = {"temperature": (None, 1.0), "use_length": (False,), "dtype": (None, "float32")}
+
+
+@operator("softmax", "", _PLAIN_SOFTMAX, axis=-1)
 def softmax(x: Tensor, *, axis: int) -> Tensor:
     """Probabilities along an axis."""
     return x.softmax(axis)
 
 
-@operator("log_softmax", "dtype use_length", {"temperature": (None, 1.0)}, axis=-1)
+@operator("log_softmax", "", _PLAIN_SOFTMAX, axis=-1)
 def log_softmax(x: Tensor, *, axis: int) -> Tensor:
     """Their logarithms."""
     return x.log_softmax(axis)
@@ -237,5 +245,8 @@ def log_softmax(x: Tensor, *, axis: int) -> Tensor:
 
 @operator("SoftmaxActivation", mode="instance")
 def softmax_activation(x: Tensor, *, mode: str) -> Tensor:
-    """Probabilities of a whole picture, or of the channels at a place."""
-    return x.softmax(1) if mode == "channel" else x.flatten(1).softmax(1).reshape(x.shape)
+    """Probabilities of each row (n, classes), or of the channels at a place."""
+    if mode == "instance" and x.dim() > 2:
+        # Said to be of a whole picture; MXNet's own CPU side takes the last axis (measured).
+        raise UnsupportedError("mode instance of more than two axes is not there")
+    return x.softmax(1)
