@@ -93,7 +93,8 @@ def test_who_ends_without_having_done_its_work_is_missed(three):
     hearts, told, anyone = three
     for heart in hearts:
         heart.begin()
-    assert not anyone.wait(2 * PATIENCE * TICK)
+    while hearts[1]._patience["next"] != PATIENCE:  # until it has heard of the third
+        assert not anyone.wait(TICK)
     hearts[2]._end()  # as at the end of the interpreter, after an error
     assert anyone.wait(60)
     assert told == {1: "worker 2 of 3 has given no sign for 0.8 s"}
