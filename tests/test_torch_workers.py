@@ -40,7 +40,10 @@ START = (
 
 def two_workers(folder, mode, restarts=0):
     path = f"{ROOT}:{ROOT / 'tests'}"
-    return run("-c", START, restarts, folder, mode, env={"PYTHONPATH": path}, check=None)
+    env = {"PYTHONPATH": path, "TMPDIR": str(folder)}
+    result = run("-c", START, restarts, folder, mode, env=env, check=None)
+    assert not [*folder.glob("torch*/"), *folder.glob("tmp*/")]
+    return result
 
 
 @pytest.fixture(scope="module")

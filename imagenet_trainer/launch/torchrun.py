@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from typing import List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError, LostWorkerError
@@ -72,7 +73,9 @@ def _once(count: int, words: Sequence[str]) -> Tuple[int, int]:
         # What it would say of a failed worker is said here, shorter.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        torchrun.run(torchrun.parse_args(command_line(count, words)[1:]))
+        with tempfile.TemporaryDirectory(prefix="torchrun-") as logs:  # or it leaves one of its own
+            options = ["--log-dir", logs, *command_line(count, words)[1:]]
+            torchrun.run(torchrun.parse_args(options))
     except ChildFailedError as failed:
         return first_failure({r: (f.exitcode, f.timestamp) for r, f in failed.failures.items()})
     return 0, 0
