@@ -212,8 +212,8 @@ IMPORTS = {
     "starting",
     "launch": "",
     "launch.addresses": "errors",
-    "launch.main": "config config.launching errors flags launch.addresses launch.plan "
-    "launch.supervise launch.torchrun recipes",
+    "launch.main": "config config.launching engines.choice errors flags launch.addresses "
+    "launch.plan launch.supervise launch.torchrun recipes",
     "launch.torchrun": "errors launch.supervise machine",
     "processes": "config engines.choice errors launch.torchrun starting",
     "launch.member": "errors launch.addresses launch.plan machine",

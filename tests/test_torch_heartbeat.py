@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from imagenet_trainer.engines.torch_heartbeat import Heartbeat  # noqa: E402
 
-PATIENCE, TICK = 40, 0.02
+PATIENCE, BEGINNING, TICK = 40, 60, 0.02
 
 
 @pytest.fixture
@@ -30,19 +30,19 @@ def three():
             told[rank] = why
             anyone.set()
 
-        return Heartbeat(store, rank, 3, "test", lost, PATIENCE, TICK)
+        return Heartbeat(store, rank, 3, lost, PATIENCE, BEGINNING, TICK)
 
     hearts = [opened(rank) for rank in range(3)]
     yield hearts, told, anyone
     for heart in hearts:
-        heart._ended.set()
+        heart._end()
 
 
 def test_who_never_begins_is_missed_by_the_one_before(three):
     (first, second, _), told, anyone = three
     first.begin(), second.begin()
     assert anyone.wait(60)
-    assert told == {1: "worker 2 of 3 has given no sign for 0.8 s"}
+    assert told == {1: "worker 2 of 3 has given no sign for 1.2 s"}
 
 
 def test_who_leaves_is_not_missed(three):
@@ -74,7 +74,27 @@ def test_a_store_that_is_gone_is_told(three):
         def set(self, key, value):
             raise RuntimeError("Connection reset by peer")
 
-    hearts[0]._store = Gone()
     hearts[0].begin()
+    hearts[0]._store = Gone()
     assert anyone.wait(60)
     assert told == {0: "the first worker's machine has given no sign for 0.8 s"}
+
+
+def test_who_stops_at_once_is_missed_by_the_one_before(three):
+    hearts, told, anyone = three
+    hearts[0]._beat = hearts[0]._watch = lambda: None  # stopped as soon as it had begun
+    for heart in hearts:
+        heart.begin()
+    assert anyone.wait(60)
+    assert told == {2: "worker 0 of 3 has given no sign for 0.8 s"}
+
+
+def test_who_ends_without_having_done_its_work_is_missed(three):
+    hearts, told, anyone = three
+    for heart in hearts:
+        heart.begin()
+    while hearts[1]._patience["next"] != PATIENCE:  # until it has heard of the third
+        assert not anyone.wait(TICK)
+    hearts[2]._end()  # as at the end of the interpreter, after an error
+    assert anyone.wait(60)
+    assert told == {1: "worker 2 of 3 has given no sign for 0.8 s"}

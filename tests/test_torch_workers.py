@@ -1,6 +1,8 @@
 """Two processes of torchrun's against one, with gloo."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -9,10 +11,25 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
 import torch_worker
 from conftest import ROOT, run
+from tiny_engine import BATCH, MEAN, SIDE, STD, batches, network
 
+from imagenet_trainer.engines import (
+    Devices,
+    Optimizer,
+    Training,
+    choice,
+    open_engine,
+    torch_devices,
+    torch_engine,
+    torch_workers,
+)
+from imagenet_trainer.engines.torch_workers import TorchWorkers
 from imagenet_trainer.engines.workers import gathered
+from imagenet_trainer.errors import InputError, LostWorkerError
+from imagenet_trainer.launch import torchrun
 from imagenet_trainer.launch.main import main as launch
 
 START = (
@@ -23,7 +40,10 @@ START = (
 
 def two_workers(folder, mode, restarts=0):
     path = f"{ROOT}:{ROOT / 'tests'}"
-    return run("-c", START, restarts, folder, mode, env={"PYTHONPATH": path}, check=None)
+    env = {"PYTHONPATH": path, "TMPDIR": str(folder)}
+    result = run("-c", START, restarts, folder, mode, env=env, check=None)
+    assert not [*folder.glob("torch*/"), *folder.glob("tmp*/")]
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +112,13 @@ def test_the_monitor_tells_of_the_whole_batch(trained):
             assert value == pytest.approx(theirs, rel=1e-4), name
 
 
+def test_a_sum_leaves_alone_what_was_added(trained):
+    for rank in (0, 1):
+        with np.load(trained / f"told-{rank}.npz") as told:
+            np.testing.assert_array_equal(told["mine"], [1, 5])
+            np.testing.assert_array_equal(told["sum"], [2, 10])
+
+
 def test_one_worker_s_infinite_loss_stops_all(trained):
     for rank in (0, 1):
         with np.load(trained / f"told-{rank}.npz") as told:
@@ -133,6 +160,190 @@ def test_a_mistake_is_not_tried_again(tmp_path):
     assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr
 
 
+def test_one_worker_s_mistake_ends_those_that_open_their_engine(tmp_path):
+    result = two_workers(tmp_path, "refused alone", restarts=3)
+    assert result.returncode == 2
+    assert "fit: error: --data-train x.rec: is not there" in result.stderr
+    assert "fit: error: another worker cannot begin; its own line says why" in result.stderr
+    assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr
+
+
+def test_an_engine_talks_to_others_in_its_first_update_only(monkeypatch):
+    class Joined(Exception):
+        pass
+
+    def join(*args, **more):
+        raise Joined
+
+    monkeypatch.setattr(torch_engine, "DistributedDataParallel", join)
+    workers = TorchWorkers.__new__(TorchWorkers)
+    workers.rank, workers.world_size = 0, 2
+    how, shape = Training(Optimizer("sgd", 0.9, 1e-3)), (BATCH, SIDE, SIDE, 3)
+    engine = open_engine(network(), Devices(engine="torch"), shape, MEAN, STD, how, workers)
+    images, labels = batches()[0]
+    with pytest.raises(Joined):
+        engine.train_batch(images[: BATCH // 2], labels[: BATCH // 2], 0.1)
+
+
+def test_workers_of_a_killed_launcher_are_told_to_end(tmp_path):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", START, "0", str(tmp_path), "orphaned"],
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    with launcher.stdout:
+        assert launcher.stdout.readline() == b"ready\n"
+        launcher.kill()
+        assert launcher.stdout.read() == b""  # until both have ended
+    launcher.wait()
+    for rank in (0, 1):
+        assert (tmp_path / f"ended-{rank}.txt").read_text() == "SIGTERM"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ({0: (75, 7), 1: (2, 7)}, (2, 1)),
+        ({0: (75, 7), 1: (2, 8)}, (2, 1)),
+        ({0: (-6, 7), 1: (2, 7)}, (2, 1)),
+        ({0: (75, 7), 1: (-9, 7)}, (137, 1)),
+        ({0: (-15, 7), 1: (1, 7)}, (1, 1)),
+        ({1: (-9, 7), 0: (-15, 8)}, (137, 1)),
+        ({0: (75, 7), 1: (-9, 37)}, (75, 0)),  # it was silent, and torchrun killed it
+        ({0: (1, 8), 1: (3, 7)}, (3, 1)),
+        ({0: (75, 8), 1: (75, 7)}, (75, 1)),
+        ({0: (-15, 7), 1: (143, 7)}, (143, 1)),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worker_that_failed(found, wanted):
+    assert torchrun.first_failure(found) == wanted
+
+
+@pytest.fixture
+def lost_one(monkeypatch):
+    """A worker; how often it has slept, and what happens in its sleep."""
+    sleeps, happens = [], {}
+    worker = TorchWorkers.__new__(TorchWorkers)
+    worker.rank, worker.world_size, worker._is_lost = 0, 2, False
+    worker._before_signal = signal.getsignal(signal.SIGTERM)
+
+    def sleep(seconds):
+        sleeps.append(seconds)
+        happens.get(len(sleeps), lambda: None)()
+
+    monkeypatch.setattr(torch_workers.time, "sleep", sleep)
+    yield worker, sleeps, happens
+    signal.signal(signal.SIGTERM, worker._before_signal)
+
+
+def lose(worker):
+    with pytest.raises(LostWorkerError) as told, worker.told():
+        raise RuntimeError(
+            "[/build/pair.cc:553] Connection closed by peer [1.2.3.4]:5. This is typically luck"
+        )
+    return str(told.value)
+
+
+def test_who_lost_another_waits_until_torchrun_has_seen_that(lost_one):
+    worker, sleeps, happens = lost_one
+    happens[3] = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Interrupts tell of one
+    here = f"worker 0 of 2 ({os.uname().nodename}) lost another one: Connection closed by peer "
+    assert lose(worker) == (
+        f"{here}[1.2.3.4]:5; the same command continues from the last checkpoint"
+    )
+    assert len(sleeps) == 3
+    lose(worker)
+    assert len(sleeps) == 3  # it has waited
+
+
+def test_who_lost_another_ends_at_last_without_torchrun(lost_one):
+    worker, sleeps, _ = lost_one
+    lose(worker)
+    assert sum(sleeps) == pytest.approx(10)
+
+
+def test_what_is_no_broken_connection_stays_what_it_is(lost_one):
+    worker, sleeps, _ = lost_one
+    with pytest.raises(RuntimeError, match="shapes"), worker.told():
+        raise RuntimeError("shapes differ")
+    assert not sleeps
+
+
+def test_gpus_are_added_up_by_nccl_and_what_hosts_say_by_gloo(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        torch_workers.dist, "init_process_group", lambda *a, **k: asked.append((a, k["device_id"]))
+    )
+    gpu = torch.device("cuda", 3)
+    torch_workers._join(gpu)
+    assert asked == [(("cpu:gloo,cuda:nccl",), gpu)]
+
+
+def test_restarts_by_torchrun_need_a_store_of_their_own(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(InputError, match=r"--max-restarts 3: .*TORCH_DISABLE_SHARE_RDZV_TCP_STORE"):
+        TorchWorkers(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("workers", "place"), [("1", "0"), ("3", "0"), (None, "2")])
+def test_a_worker_for_each_gpu(monkeypatch, workers, place):
+    monkeypatch.setattr(torch_devices, "devices_of", lambda devices: [torch.device("cpu")] * 2)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert torch_devices.device_here(Devices((0, 1))) == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", place)
+    if workers:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", workers)
+    said = f"--gpus 0,1: {workers or 3} workers on this machine .* --nproc-per-node 2"
+    with pytest.raises(InputError, match=said):
+        torch_devices.device_here(Devices((0, 1)))
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """What the attempts of torchrun do, as a test sets it; signals and variables as they were."""
+    for name in ("OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL", *choice.TORCHRUN, "LOCAL_RANK"):
+        monkeypatch.setenv(name, "1")
+    before = signal.getsignal(signal.SIGHUP)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield lambda do: monkeypatch.setattr(torchrun, "_once", do)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("handler", "kept"), [(signal.SIG_IGN, True), (signal.SIG_DFL, False)])
+def test_what_nohup_keeps_off_is_kept_off(attempts, handler, kept):
+    signal.signal(signal.SIGHUP, handler)
+    seen = []
+
+    def once(count, words):
+        seen.append(signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return 0, 0
+
+    attempts(once)
+    assert torchrun.start(2, ["x"]) == 0
+    assert seen == [kept]
+
+
+def test_a_signal_between_two_attempts_ends_quietly(attempts):
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    def once(count, words):
+        raise SignalException("Process 1 got signal: 15", signal.SIGTERM)
+
+    attempts(once)
+    assert torchrun.start(2, ["x"], restarts=3) == 143
+
+
+def test_the_launcher_says_where_pytorch_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(choice, "has_torch", lambda: False)
+    assert launch(["--engine", "torch", "-n", "2", "python", "-m", "x"]) == 2
+    assert "--engine torch: PyTorch is not installed" in capsys.readouterr().err
+
+
 def test_the_launcher_starts_torchrun(capsys):
     words = ["--engine", "torch", "-n", "4", "--dry-run", "python", "-m", "imagenet_trainer.fit"]
     assert launch(words) == 0
@@ -141,7 +352,7 @@ def test_the_launcher_starts_torchrun(capsys):
         sys.executable, "-m", "imagenet_trainer.fit",
     ]  # fmt: skip
     assert launch(["--engine", "torch", "--launcher", "mpi", "-n", "2", "python"]) == 2
-    assert "run on each of them `torchrun --nnodes" in capsys.readouterr().err
+    assert "`TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes" in capsys.readouterr().err
 
 
 def test_workers_are_gathered_in_order():

@@ -17,7 +17,7 @@ from imagenet_trainer.engines import (
     join_workers,
     open_engine,
 )
-from imagenet_trainer.engines.workers import share
+from imagenet_trainer.engines.workers import share, together
 from imagenet_trainer.errors import InputError, run_command
 
 RATES = (0.02, 0.02, 0.02, 0.005, 0.005, 0.005)
@@ -87,6 +87,8 @@ def all_in_one(folder):
         engine.train_batch(images[: BATCH // 2], labels, 0.01)
     except NonFiniteLossError as error:
         stopped = error.update == 6
+    mine = np.array([1.0, 5.0])
+    told.update(mine=mine, sum=workers.sum(mine))
     np.savez(folder / f"told-{engine.rank}.npz", counts=counts, stopped=stopped, **told)
     workers.part()
 
@@ -130,6 +132,41 @@ def refused(folder):
     sys.exit(run_command("fit", body))
 
 
+def refused_alone(folder):
+    """The second worker finds its mistake while the first one opens its engine."""
+
+    def body():
+        devices, symbol = Devices(engine="torch"), network()
+        workers = join_workers(devices)
+        with together(workers):
+            if workers.rank == 1:
+                raise InputError("--data-train x.rec: is not there")
+            how, shape = Training(Optimizer("sgd", 0.9, 1e-3)), (BATCH, SIDE, SIDE, 3)
+            open_engine(symbol, devices, shape, MEAN, STD, how, workers)
+
+    sys.exit(run_command("fit", body))
+
+
+def orphaned(folder):
+    """Both wait until they are told to end; the last of the two to say so lets the test go on."""
+    workers = join_workers(Devices(engine="torch"))
+    ended = folder / f"ended-{workers.rank}.txt"
+
+    def end(number, frame):
+        ended.write_text(signal.Signals(number).name)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    workers.sum(np.zeros(1))
+    if workers.rank == 0:
+        print("ready", flush=True)
+    while True:
+        signal.pause()
+
+
 if __name__ == "__main__":
-    modes = {"all": all_in_one, "killed": killed_once, "stopped": stopped, "refused": refused}
+    modes = {
+        "all": all_in_one, "killed": killed_once, "stopped": stopped, "refused": refused,
+        "refused alone": refused_alone, "orphaned": orphaned,
+    }  # fmt: skip
     modes[sys.argv[2]](Path(sys.argv[1]))

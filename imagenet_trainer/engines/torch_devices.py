@@ -37,10 +37,11 @@ def device_here(devices: Devices) -> torch.device:
     """The one that this process trains on: of torchrun's processes on a machine each its own."""
     found = devices_of(devices)
     place = int(os.environ.get("LOCAL_RANK", "0"))
-    if devices.gpus and place >= len(found):
+    workers = int(os.environ.get("LOCAL_WORLD_SIZE", len(found)))
+    if devices.gpus and (place >= len(found) or workers != len(found)):
         raise InputError(
-            f"--gpus {','.join(map(str, devices.gpus))}: is short of one for worker {place} of "
-            "this machine; start as many workers as there are GPUs"
+            f"--gpus {','.join(map(str, devices.gpus))}: {max(workers, place + 1)} workers on this "
+            f"machine do not make one for each; start them with --nproc-per-node {len(found)}"
         )
     device = found[place % len(found)]
     if device.type == "cuda":

@@ -6,6 +6,7 @@ their gradients while backward runs.
 
 import contextlib
 import warnings
+from functools import cached_property
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -123,21 +124,40 @@ class TorchEngine(Staged):
         self._average: Optional[Average] = None
         if training.average_decay:
             self._average = Average(training.average_decay, self._network)
-        step: Any = Step(self._heads[0], self._network, training, classes, self._autocast)
-        self._no_sync: Any = contextlib.nullcontext
-        moves = any(value.requires_grad for value in step.parameters())
-        if self.world_size > 1 and moves:
-            on_gpu = [self._device] if self._device.type == "cuda" else None
-            # Of 1 x 1 kernels in channels_last: two ways to write the strides of the same memory.
-            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-            step = DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True)
-            self._no_sync = step.no_sync
-        # Captured as CUDA graphs where nothing between forward and backward needs the host; the
-        # memory that they share cannot hold gradients that are still added to.
+        self._alone = Step(self._heads[0], self._network, training, classes, self._autocast)
+
+    @cached_property
+    def _shared(self) -> Any:
+        """What computes a part of an update, and adds gradients up over the workers.
+
+        Made at the first update, for it talks to the others: until then each may still refuse.
+        """
+        moves = any(value.requires_grad for value in self._alone.parameters())
+        if self.world_size == 1 or not moves:
+            return self._alone
+        on_gpu = [self._device] if self._device.type == "cuda" else None
+        # Of 1 x 1 kernels in channels_last: two ways to write the strides of the same memory.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        return DistributedDataParallel(self._alone, device_ids=on_gpu, gradient_as_bucket_view=True)
+
+    @cached_property
+    def _step(self) -> Any:
+        """The same compiled, if it is to be.
+
+        Captured as CUDA graphs where nothing between forward and backward needs the host; the
+        memory that they share cannot hold gradients that are still added to.
+        """
+        if not self._is_compiled:
+            return self._shared
         captured = self._device.type == "cuda" and self.world_size == 1 and self._parts == 1
-        if self._is_compiled:
-            step = torch.compile(step, mode="reduce-overhead" if captured else "default")
-        self._step = step
+        return torch.compile(self._shared, mode="reduce-overhead" if captured else "default")
+
+    def _adding_up(self, part: int) -> Any:
+        """Gradients of several parts travel once, with the last one."""
+        is_last = part + 1 == self._parts
+        return contextlib.nullcontext() if is_last or self._shared is self._alone else (
+            self._shared.no_sync()
+        )  # fmt: skip
 
     # --- training ------------------------------------------------------------------------------
 
@@ -204,7 +224,7 @@ class TorchEngine(Staged):
         self._seed_network(part)
         if self._is_compiled:
             torch.compiler.cudagraph_mark_step_begin()
-        with self._no_sync() if part + 1 < self._parts else contextlib.nullcontext():
+        with self._adding_up(part):
             loss, counts, moments = self._step(*inputs)
             result = _Result(counts, moments, self._workers)
             if loss.requires_grad:

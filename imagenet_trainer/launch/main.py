@@ -220,18 +220,21 @@ def check_flags(command: Sequence[str]) -> None:
 
 def launch_torch(settings: LaunchSettings, command: Sequence[str]) -> int:
     """The same by torchrun, which watches and restarts its workers itself."""
+    from imagenet_trainer.engines.choice import check_torch
     from imagenet_trainer.launch import torchrun
 
     if settings.hostfile or settings.launcher not in ("auto", "local"):
         raise InputError(
             "--engine torch: starts workers on this machine; for several run on each of them "
-            "`torchrun --nnodes MACHINES --nproc-per-node GPUS --rdzv-backend c10d "
-            "--rdzv-endpoint FIRST:29400 --max-restarts 3 -m imagenet_trainer.fit ...`"
+            "`TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes MACHINES "
+            "--nproc-per-node GPUS --rdzv-backend c10d --rdzv-endpoint FIRST:29400 "
+            "--max-restarts 3 -m imagenet_trainer.fit ...`"
         )
     words = plan.command_of(command)
     if settings.dry_run:
         print(shlex.join(torchrun.command_line(settings.num_workers, words)))
         return 0
+    check_torch()
     return torchrun.start(settings.num_workers, words, settings.max_restarts)
 
 

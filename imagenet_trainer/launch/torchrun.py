@@ -2,12 +2,16 @@
 
 import logging
 import os
+import signal
 import sys
-from typing import List, Sequence, Tuple
+import tempfile
+from typing import List, Mapping, Sequence, Tuple
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.launch.supervise import SIGNALLED
 from imagenet_trainer.machine import processors
+
+_ELASTIC = "torch.distributed.elastic"
 
 
 def command_line(count: int, words: Sequence[str]) -> List[str]:
@@ -25,10 +29,22 @@ def start(count: int, words: Sequence[str], restarts: int = 0) -> int:
     """
     # torchrun's own choice is one thread; these share the processors.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // count)))
+    # A store that is gone is told in one line; PyTorch would warn of it with the stack of its C++.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(name, None)
-    # What it would say of a failed worker is said below, shorter.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # As nohup wants it; torchrun handles the signal whatever it was. The workers inherit this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    try:
+        return _attempts(count, words, restarts)
+    except SignalException as signalled:
+        return 128 + int(signalled.sigval)
+
+
+def _attempts(count: int, words: Sequence[str], restarts: int) -> int:
     for attempt in range(restarts + 1):
         code, rank = _once(count, words)
         # Nothing that another attempt would change: done, a mistake, or the user's wish.
@@ -51,15 +67,30 @@ def start(count: int, words: Sequence[str], restarts: int = 0) -> int:
 def _once(count: int, words: Sequence[str]) -> Tuple[int, int]:
     """Exit code of an attempt, and the worker that failed first."""
     from torch.distributed import run as torchrun
-    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    for name in [n for n in logging.root.manager.loggerDict if n.startswith(_ELASTIC)]:
+        # What it would say of a failed worker is said here, shorter.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        torchrun.run(torchrun.parse_args(command_line(count, words)[1:]))
-    except SignalException as signalled:
-        return 128 + int(signalled.sigval), 0
+        with tempfile.TemporaryDirectory(prefix="torchrun-") as logs:  # or it leaves one of its own
+            options = ["--log-dir", logs, *command_line(count, words)[1:]]
+            torchrun.run(torchrun.parse_args(options))
     except ChildFailedError as failed:
-        rank, failure = failed.get_first_failure()
-        code = failure.exitcode
-        return (code if code > 0 else 128 - code), rank
+        return first_failure({r: (f.exitcode, f.timestamp) for r, f in failed.failures.items()})
     return 0, 0
+
+
+def first_failure(found: Mapping[int, Tuple[int, int]]) -> Tuple[int, int]:
+    """Exit code, and the worker, that an attempt ended with: of exit codes and seconds by worker.
+
+    A mistake is the reason before anything else. torchrun's clock tells whole seconds: of those
+    that it found in the same one, who lost another or was ended by torchrun comes last.
+    """
+    no_reason = (LostWorkerError.exit_code, -signal.SIGTERM)
+    rank = min(
+        found,
+        key=lambda r: (found[r][0] != InputError.exit_code, found[r][1], found[r][0] in no_reason),
+    )
+    code = found[rank][0]
+    return (code if code > 0 else 128 - code), rank
