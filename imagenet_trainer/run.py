@@ -307,6 +307,8 @@ class Run:
     def read_symbol(self) -> str:
         """The network's JSON."""
         if not self.symbol_path.exists():
+            if self.meant():
+                raise InputError(f"--model-prefix {self.prefix}: {self.meant()}")
             raise InputError(
                 f"{self.symbol_path}: is not there; train first with "
                 "python -m imagenet_trainer.fit, or name a run with --model-prefix"

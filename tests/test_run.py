@@ -468,6 +468,8 @@ def test_a_prefix_that_is_a_folder_or_a_file(tmp_path):
         assert Run(prefix).meant() == f"is a folder; name the run in it too: {made.prefix}"
         with pytest.raises(InputError, match=r"^--model-prefix .*/a/?: is a folder; name the run"):
             Run(prefix).open_for_training()
+        with pytest.raises(InputError, match=r"is a folder; name the run in it too: .*a/model$"):
+            Run(prefix).read_symbol()
     for name in ("model-0001.params", "model-last.npz", "model.params"):
         meant = Run(str(tmp_path / "a" / name)).meant()
         assert meant == f"is a file's name; give its PREFIX: {made.prefix}"
