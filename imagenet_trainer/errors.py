@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 
 class InputError(Exception):
@@ -81,11 +81,12 @@ def _give_back_interrupts() -> None:
 def _written(body: Callable[[], Optional[int]]) -> int:
     """The body's exit code, once all that it printed has been taken; OSError where it is not."""
     try:
-        code: Any = body()
-    except SystemExit as end:  # --help, a refused flag
-        code = end.code
+        code = body() or 0
+    except SystemExit:  # --help, a refused flag
+        sys.stdout.flush()
+        raise
     sys.stdout.flush()
-    return code or 0
+    return code
 
 
 def _open_output() -> None:
