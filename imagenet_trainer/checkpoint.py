@@ -19,7 +19,7 @@ import numpy as np
 
 from imagenet_trainer import params
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import read_bytes, refusal, remedy, sync_folder
+from imagenet_trainer.files import as_text, read_bytes, refusal, remedy, sync_folder
 from imagenet_trainer.metrics import Scores
 
 Arrays = Dict[str, np.ndarray]
@@ -174,7 +174,7 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
 
 def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
-    classes = tuple((name, words) for name, words in about["classes"])
+    classes = tuple((as_text(name), as_text(words)) for name, words in about["classes"])
     return Checkpoint(
         arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
     )

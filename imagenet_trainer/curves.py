@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
     if not rows:
         raise ValueError("no epoch to draw")
     columns = _numbers(rows)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # boxes in a run's name
         figure = Figure(figsize=(12, 4), dpi=110, layout="constrained")
         figure.suptitle(_headline(columns, title), x=0.01, ha="left", fontsize=11)
         loss, rank, rate = figure.subplots(1, 3)

@@ -1,13 +1,13 @@
 """What is installed, which devices there are, which engine runs and why."""
 
-import argparse
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from imagenet_trainer import __version__
+from imagenet_trainer import __version__, flags
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.machine import processors
 
@@ -72,16 +72,20 @@ def installed(package: str) -> Optional[str]:
         return None
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What `doctor` takes."""
+
+    measure: bool = flags.option(
+        False,
+        "then train ResNet-18 for a few seconds with each engine on this CPU, and recommend",
+    )
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "doctor", description="Print what is installed, which devices there are, what to install."
-    )
-    parser.add_argument(
-        "--measure", action="store_true",
-        help="then train ResNet-18 for a few seconds with each engine on this CPU, and recommend",
-    )  # fmt: skip
-    wanted = parser.parse_args(argv)
+    about = "Print what is installed, which devices there are, what to install."
+    wanted = flags.parse(Settings, argv, "doctor", about)
 
     def body() -> int:
         code = examine()

@@ -1,7 +1,11 @@
 """How a mistake is told: one line that names the thing and the way out, and exit code 2."""
 
+import contextlib
+import io
 import os
+import signal
 import sys
+import threading
 from typing import Callable, Optional
 
 
@@ -36,28 +40,68 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     quietly.
     """
     code = InputError.exit_code
+    _give_back_interrupts()
+    _open_output()
     try:
-        return body() or 0
+        return _written(body)
     except InputError as error:
         message, code = str(error), error.exit_code
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit; give it somewhere to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
     except OSError as error:
-        message = f"{error.filename or 'input/output'}: {error.strerror or error}"
+        message = f"{error.filename or 'standard output'}: {error.strerror or error}"
+        if error.filename is None:
+            _discard_output()
     except (MemoryError, RuntimeError) as error:  # MXNet's and PyTorch's errors are RuntimeErrors
         reason = _full_memory(error)
-        if reason is None:
+        if reason is None and "2^31 elements" not in str(error):
             raise
         parts = ", or with the same one in parts: --accumulate 2" if name == "fit" else ""
-        message = f"the memory is full ({reason}); run with a smaller --batch-size{parts}"
+        what = f"the memory is full ({reason})"
+        if reason is None:
+            what = "an array of this network would have 2^31 numbers, more than MXNet can hold"
+        message = f"{what}; run with a smaller --batch-size{parts}"
     except KeyboardInterrupt:
         message = "interrupted; run the same command again to continue"
         print(f"{name}: {message}", file=sys.stderr)
         return 130
     print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _give_back_interrupts() -> None:
+    """Ctrl-C raises KeyboardInterrupt from here on; see the package's `__init__`."""
+    at_main = threading.current_thread() is threading.main_thread()
+    if at_main and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _written(body: Callable[[], Optional[int]]) -> int:
+    """The body's exit code, once all that it printed has been taken; OSError where it is not."""
+    try:
+        code = body() or 0
+    except SystemExit:  # --help, a refused flag
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _open_output() -> None:
+    """Standard output and error that take any text, also where the shell closed them (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding lacks is shown by escapes, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _full_memory(error: BaseException) -> Optional[str]:

@@ -1,6 +1,7 @@
 """The style of all plots: matplotlib figures without the global state of pyplot."""
 
 import io
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator
 
@@ -36,7 +37,9 @@ def figure_of(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**STYLE, "figure.dpi": dpi}):
+    with matplotlib.rc_context({**STYLE, "figure.dpi": dpi}), warnings.catch_warnings():
+        # Names in alphabets that the font lacks show as boxes; pages have them in full.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield Figure(figsize=(width, height), layout="constrained" if constrained else None)
 
 

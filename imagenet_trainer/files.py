@@ -32,6 +32,7 @@ _REMEDIES = {
     errno.EPERM: "allow this user to write there",
     errno.EFBIG: "allow larger files (ulimit -f)",
     errno.EDQUOT: "make room, your quota is used up",
+    errno.EISDIR: "name a file",
     errno.EIO: "look after the disk (see dmesg)",
 }
 
@@ -49,9 +50,10 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
         raise InputError(f"{os.fspath(path)!r}: names no file; give a file's name")
     # The process number lets two commands write the same picture without mixing their bytes.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    encoding = None if "b" in mode else "utf-8"
+    # Names of files may hold bytes that are not UTF-8; they are written as they are.
+    text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
     try:
-        with open(temporary, mode, encoding=encoding) as file:
+        with open(temporary, mode, **text) as file:  # type: ignore[call-overload]
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,6 +84,19 @@ def make_folder(path: AnyPath) -> Path:
     except OSError as error:
         raise refusal(folder, error, "choose another place") from error
     return folder
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a part of a path begins with a dot: nobody's class, nobody's picture.
+
+    Such as .ipynb_checkpoints/1.jpg of notebooks and ._1.jpg of Macs.
+    """
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def as_text(name: str) -> str:
+    r"""A file's name as text for any file and figure: bytes that are not UTF-8 become `\xe4`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -62,7 +62,10 @@ def integer(low: int, high: float = math.inf) -> Parser:
     """A whole number in [low, high]."""
 
     def parse_integer(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
         if not low <= value <= high:
             raise ValueError(f"must be {_range(low, high, False)}")
         return value
@@ -87,7 +90,10 @@ def integers(low: int, count: Optional[int] = None) -> Parser:
     """Whole numbers with commas between them; nothing gives an empty tuple."""
 
     def parse_integers(text: str) -> Tuple[int, ...]:
-        values = tuple(integer(low)(part) for part in text.split(",")) if text.strip() else ()
+        parts = text.split(",") if text.strip() else []
+        if not all(re.fullmatch(r"\s*[+-]?\d+\s*", part) for part in parts):
+            raise ValueError("must be whole numbers with commas between them")
+        values = tuple(integer(low)(part) for part in parts)
         if count is not None and len(values) != count:
             raise ValueError(f"must be {count} whole numbers with commas between them")
         return values
@@ -182,7 +188,7 @@ def command(text: str) -> Tuple[str, ...]:
 def _range(low: float, high: float, above: bool) -> str:
     if high == math.inf:
         return f"above {low:g}" if above else f"{low:g} or more"
-    return f"{'above' if above else 'from'} {low:g} to {high:g}"
+    return f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
 
 
 # --- options -----------------------------------------------------------------------------------
@@ -251,6 +257,22 @@ def flag_of(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
+# What other trainers call a flag, where the spelling does not lead to ours.
+_ELSEWHERE = {
+    "--arch": "--network",
+    "-a": "--network",
+    "--model": "--network",
+    "-b": "--batch-size",
+    "--learning-rate": "--lr",
+    "--weight-decay": "--wd",
+    "--workers": "--data-nthreads",
+    "-j": "--data-nthreads",
+    "--amp": "--dtype",
+    "--output-dir": "--model-prefix",
+    "--log-interval": "--disp-batches",
+}
+
+
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = message.replace("argument --", "--", 1).replace("argument ", "", 1)
@@ -306,10 +328,12 @@ def parser_of(
         if field.default in (None, "", ()):
             words["help"] += "%(default).0s"  # keeps "(default: None)" away
         if isinstance(field.default, bool) and about["parse"] is None:
+            words["help"] += "%(default).0s"
             parser.add_argument(*names, action="store_true", **words)
             continue
         if about["parse"] is switch:
             words.update(nargs="?", const=True)  # the bare flag switches on
+            words["help"] += f" (default: {int(bool(field.default))})%(default).0s"
         if about["bare"]:
             words.update(nargs="?", const=about["parse"](about["bare"]))
         words["type"] = _argument_type(about["parse"] or type(field.default))
@@ -403,7 +427,12 @@ def _read(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Seq
     arguments, unknown = parser.parse_known_args(argv)
     for word in unknown:
         flags = [name for action in parser._actions for name in action.option_strings]
-        near = difflib.get_close_matches(word.split("=")[0], flags, 1, 0.6)
+        if not word.startswith("-"):
+            parser.error(f"{word}: belongs to no flag")
+        name = word.split("=")[0]
+        near = difflib.get_close_matches(name, flags, 1, 0.6)
+        if _ELSEWHERE.get(name) in flags:
+            near = [_ELSEWHERE[name]]
         hint = f"; did you mean {near[0]}?" if near else ""
         parser.error(f"{word}: no such flag{hint}")
     values = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Type
 from imagenet_trainer.checkpoint import Progress
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.events import TAKING_BACK, EventLog
-from imagenet_trainer.files import atomic_write
+from imagenet_trainer.files import as_text, atomic_write
 from imagenet_trainer.interrupts import name_of
 from imagenet_trainer.logs import RunLog
 from imagenet_trainer.metrics import Scores
@@ -247,7 +247,7 @@ class Watch:
         began = time.perf_counter()
         try:
             self._session.run.refuse_other_folder()
-            picture = curves.draw(self._session.history, self._session.run.folder.name)
+            picture = curves.draw(self._session.history, as_text(self._session.run.folder.name))
             self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(picture)

@@ -12,7 +12,7 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.confusion_figure import Sides, draw_figure, note_in
 from imagenet_trainer.data.sets import Classes
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import atomic_write
+from imagenet_trainer.files import as_text, atomic_write
 from imagenet_trainer.meaning import short_names, told
 from imagenet_trainer.run import Run
 from imagenet_trainer.scorer import Scored, Scorer
@@ -20,7 +20,12 @@ from imagenet_trainer.taxonomy import Taxonomy, taxonomy_of
 
 
 def refuse_early(settings: EvaluateSettings, classes: Classes) -> None:
-    """InputError for pictures that cannot be drawn here, before anything is scored."""
+    """InputError for what cannot be counted or drawn of these classes, before any is scored."""
+    if max(settings.top_k, default=0) > len(classes):
+        raise InputError(
+            f"--top-k {max(settings.top_k)}: there are {len(classes)} classes, so every picture's "
+            f"is among them; take {len(classes) - 1} or less"
+        )
     if settings.video:
         video.check_ffmpeg(settings.video)
     if settings.order == "wordnet" and taxonomy_of([one for one, _ in classes]) is None:
@@ -67,7 +72,7 @@ def _draw(
     matrix = one.answers.confusion()
     k = int(matrix.sum()) // max(len(one.answers), 1)
     title = (
-        f"{run.folder.resolve().name}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
+        f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
         f"{matrix.sum():,} top-{k} predictions of {len(one.answers):,} pictures"
     )
     rank1, rank5 = (one.numbers[rank] for rank in ("rank1", "rank5"))

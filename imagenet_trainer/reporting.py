@@ -5,7 +5,7 @@ from typing import List, Tuple
 
 from imagenet_trainer import report
 from imagenet_trainer.data.thumbnails import thumbnails
-from imagenet_trainer.files import atomic_write
+from imagenet_trainer.files import as_text, atomic_write
 from imagenet_trainer.scorer import Scored, Scorer
 
 
@@ -16,7 +16,7 @@ def write_report(scorer: Scorer, one: Scored) -> Path:
     """
     run, pictures = scorer.run, scorer.pictures
     found = report.Report(
-        f"{run.folder.resolve().name}, epoch {one.epoch}{one.name and ' on ' + one.name}",
+        f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}",
         _facts(scorer, one),
         one.classes,
         one.answers,

@@ -14,6 +14,7 @@ from imagenet_trainer.files import atomic_write, make_folder, read_bytes
 from imagenet_trainer.metrics import Scores
 
 RUNS = "runs"
+_SYMBOL = "-symbol.json"
 # Parts of config.json and evaluation.json that are objects.
 _SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
 
@@ -35,7 +36,7 @@ class Run:
     @property
     def symbol_path(self) -> Path:
         """The pure network, as MXNet writes it."""
-        return self.folder / f"{self.name}-symbol.json"
+        return self.folder / f"{self.name}{_SYMBOL}"
 
     @property
     def config_path(self) -> Path:
@@ -128,6 +129,9 @@ class Run:
 
     def open_for_training(self) -> None:
         """Create the folder and keep other trainers out until this process ends."""
+        meant = "" if self.epochs() else self.meant()
+        if meant:
+            raise InputError(f"--model-prefix {self.prefix}: {meant}")
         make_folder(self.folder)
         if not os.access(self.folder, os.W_OK):
             raise InputError(
@@ -150,6 +154,17 @@ class Run:
                 f"{self.folder}: holds the run {others[0]}; a folder holds one run, so choose "
                 f"another --model-prefix, such as {self.folder / self.name / 'model'}"
             )
+
+    def meant(self) -> str:
+        """What is wrong with a prefix that names a folder or a file, and the way out; or ""."""
+        named = re.fullmatch(r"(.+?)(-\d{4,}|-last)?\.(params|npz)", self.prefix)
+        if named:
+            return f"is a file's name; give its PREFIX: {named[1]}"
+        folder = Path(self.prefix)
+        if not folder.is_dir():
+            return ""
+        found = sorted(path.name[: -len(_SYMBOL)] for path in folder.glob(f"*{_SYMBOL}"))
+        return f"is a folder; name the run in it too: {folder / (found or ['model'])[0]}"
 
     def _others(self) -> List[str]:
         """Names of other runs of ours in this folder: they would share history and settings."""
@@ -292,6 +307,8 @@ class Run:
     def read_symbol(self) -> str:
         """The network's JSON."""
         if not self.symbol_path.exists():
+            if self.meant():
+                raise InputError(f"--model-prefix {self.prefix}: {self.meant()}")
             raise InputError(
                 f"{self.symbol_path}: is not there; train first with "
                 "python -m imagenet_trainer.fit, or name a run with --model-prefix"

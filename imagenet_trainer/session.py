@@ -164,6 +164,11 @@ def _opened(start: Start) -> Session:
         if settings.load_epoch is not None:
             run.forget_last_beyond(progress)
     notes += _notes(start, symbol, workers)
+    if not train.has_manifest and settings.num_classes is None:
+        notes.append(
+            f"{train.path} has no manifest that names its classes: it is taken for "
+            f"ImageNet's {len(train.classes)}; --num-classes says how many there are"
+        )
     history = [row for row in run.read_history() if int(row["epoch"]) <= progress.epoch]
     preprocessing = Preprocessing(
         settings.image_shape, settings.rgb_mean, settings.rgb_std, settings.val_resize

@@ -1,3 +1,8 @@
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from imagenet_trainer.errors import InputError, run_command
@@ -71,3 +76,77 @@ def test_other_errors_of_the_engine_are_not_hidden():
 
     with pytest.raises(RuntimeError, match="shapes"):
         run_command("fit", body)
+
+
+def test_an_array_that_is_too_large_for_mxnet_is_one_line(capsys):
+    error = RuntimeError("Size of tensor you are trying to allocate is larger than 2^31 elements.")
+    assert run_command("fit", raising(error)) == 2
+    assert "2^31 numbers, more than MXNet can hold; run with a smaller" in capsys.readouterr().err
+
+
+def in_a_process(code, *words, **keywords):
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, **keywords
+    )
+
+
+PRINTS = """
+import sys
+from imagenet_trainer.errors import run_command
+sys.exit(run_command("x", lambda: print("K\\xe4tzchen \\u65e5 \\udce4")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [("utf-8", "Kätzchen 日 \\udce4"), ("ascii", "K\\xe4tzchen \\u65e5 \\udce4")],
+)
+def test_any_name_can_be_printed(encoding, told):
+    done = in_a_process(PRINTS, encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stdout, done.stderr) == (0, told + "\n", "")
+
+
+def test_output_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "x: error: standard output: No space left on device\n"
+
+
+def test_a_reader_that_went_away_ends_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", PRINTS], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_output_and_errors_may_be_closed():
+    code = PRINTS.replace("import sys\n", "import sys\nsys.stdout = sys.stderr = None\n", 1)
+    code = code.replace("lambda: print", "lambda: sys.stderr.isatty() or print")
+    assert in_a_process(code).returncode == 0
+
+
+KILLS = """
+import os, signal, sys
+sys.argv[0] = sys.argv.pop(1)
+import imagenet_trainer
+if sys.argv[1] == "late":
+    from imagenet_trainer.errors import run_command
+    sys.exit(run_command("fit", lambda: os.kill(os.getpid(), signal.SIGINT)))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("program", ["-m", "/usr/bin/imagenet-fit", "tools/im2rec.py"])
+def test_ctrl_c_while_a_command_imports_shows_no_traceback(program):
+    done = in_a_process(KILLS, program, "early")
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    done = in_a_process(KILLS, program, "late")
+    assert done.returncode == 130 and "run the same command again" in done.stderr
+
+
+def test_ctrl_c_stays_that_of_a_program_that_imports_the_package():
+    assert "KeyboardInterrupt" in in_a_process(KILLS, "mine.py", "early").stderr

@@ -699,3 +699,18 @@ def test_a_comparison_with_the_best(prefix, capsys):
     best = best_epoch(Run(prefix))
     assert evaluate.main(["--model-prefix", prefix, "--compare", "1", "best"]) == 0
     assert f"{prefix} epoch {best}: " in capsys.readouterr().out.splitlines()[1]
+
+
+def test_more_ranks_than_classes(prefix, capsys):
+    told = refusal(capsys, "--model-prefix", prefix, "--top-k", 2, "--top-k", "2,99")
+    assert "--top-k 99: there are 3 classes, so every picture's is among them; take 2 or" in told
+
+
+def test_a_folder_or_a_file_in_the_place_of_a_prefix(prefix, capsys):
+    folder = str(Run(prefix).folder)
+    assert f"is a folder; name the run in it too: {prefix}" in refusal(
+        capsys, "--model-prefix", folder
+    )
+    assert f"is a file's name; give its PREFIX: {prefix}" in refusal(
+        capsys, "--model-prefix", f"{prefix}-0001.params"
+    )

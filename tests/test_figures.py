@@ -1,8 +1,10 @@
 import io
+import warnings
 import xml.etree.ElementTree as ElementTree
 
 from PIL import Image
 
+from imagenet_trainer import curves
 from imagenet_trainer.figures import figure_of, png, svg
 
 
@@ -29,3 +31,13 @@ def test_the_state_of_pyplot_is_untouched():
     before = dict(matplotlib.rcParams)
     some_figure(constrained=False)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_letters_that_the_font_lacks_are_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with figure_of(2, 1) as figure:
+            figure.suptitle("日本語")
+            png(figure)
+            svg(figure)
+        curves.draw([{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}], "日本語")

@@ -22,7 +22,7 @@ def refused(capsys, *words):
     [
         (["--batch-sise", "3"], ["--batch-sise", "did you mean --batch-size"]),
         (["--batch-size", "0"], ["--batch-size", "'0'", "1 or more"]),
-        (["--batch-size", "many"], ["--batch-size", "'many'", "not a number"]),
+        (["--batch-size", "many"], ["--batch-size", "'many'", "must be a whole number"]),
         (["--gpus", "0,a"], ["--gpus", "'0,a'"]),
         (["--image-shape", "1,28,28"], ["--image-shape", "RGB"]),
         (["--image-shape", "28,28"], ["--image-shape", "3 whole numbers"]),
@@ -68,8 +68,8 @@ def test_epochs(text, numbers):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("3-1", "must have the first epoch first: 1-3"), ("x", "not a number"),
-        ("-1", "not a number"), ("1,,2", "not a number"), ("1-9999999999", "must be from 0 to"),
+        ("3-1", "must have the first epoch first: 1-3"), ("x", "a whole number"),
+        ("-1", "a whole number"), ("1,,2", "a whole number"), ("1-9999999999", "must be from 0 to"),
     ],
 )  # fmt: skip
 def test_wrong_epochs(text, told, capsys):
@@ -119,3 +119,20 @@ def test_a_mistake_from_python_is_an_input_error(values, told):
     with pytest.raises(InputError) as caught:
         flags.settings_of(config.FitSettings, values)
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch-size", "1.5"], "'1.5': must be a whole number"),
+        (["3"], "3: belongs to no flag"),
+        (["-b", "3"], "-b: no such flag; did you mean --batch-size?"),
+        (["--weight-decay=3"], "--weight-decay=3: no such flag; did you mean --wd?"),
+        (["--image-shape", "3x2x2"], "'3x2x2': must be whole numbers with commas between them"),
+        (["--train-fraction", "2"], "'2': must be above 0, at most 1"),
+    ],
+)
+def test_what_users_of_other_trainers_write(words, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        flags.parse(config.FitSettings, words, "fit", "")
+    assert told in capsys.readouterr().err

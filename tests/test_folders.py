@@ -6,6 +6,7 @@ import pytest
 
 from imagenet_trainer.data.folders import Tree
 from imagenet_trainer.data.im2rec import main
+from imagenet_trainer.data.labelled import find_pictures
 from imagenet_trainer.errors import InputError
 
 NAMES = ["b/x/1.jpg", "b/0.jpg", "b.c/2.jpg", "a/0.JPG", "a/1.png", "a/notes.txt", "c/d/e/9.jpg"]
@@ -115,3 +116,17 @@ def test_what_is_no_file_is_told(tmp_path):
     ]
     with pytest.raises(InputError, match=r"a link that leads nowhere|not a file"):
         Tree(str(tmp_path), [".jpg"]).class_folders()
+
+
+@pytest.mark.parametrize("packed", ["folder", "tar"])
+def test_what_is_hidden_is_no_class_and_no_picture(tmp_path, packed):
+    names = ["a/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", ".cache/1.jpg", "b/1.jpg"]
+    for name in names:
+        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / name).write_bytes(b"")
+    root = tmp_path / "all"
+    if packed == "tar":
+        root = tmp_path / "all.tar"
+        write_tar(root, dict.fromkeys(names, b""))
+    assert Tree(str(root), [".jpg"]).class_folders() == [("a", ["1.jpg"]), ("b", ["1.jpg"])]
+    assert find_pictures(str(root), [".jpg"]) == ["a/1.jpg", "b/1.jpg"]

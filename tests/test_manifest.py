@@ -154,3 +154,10 @@ def test_other_classes_are_an_error(folders, message):
         take_classes(folders, name_classes(["ant", "bee", "cat"]), "val.lst", "train.json")
     assert message in str(caught.value)
     assert "--classes-from none" in str(caught.value)
+
+
+def test_folders_that_are_not_utf_8_are_classes_with_names():
+    # As os.listdir gives the name of a folder of an old archive.
+    (named,) = name_classes(["K\udce4tzchen"])
+    assert named == ClassName("K\\xe4tzchen", "K\\xe4tzchen")
+    assert take_classes(["K\udce4tzchen"], [named], "a.lst", "b.json") == (named,)

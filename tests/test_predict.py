@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 import shutil
 
@@ -295,3 +296,17 @@ def test_latency(prefix, pictures, capsys):
 )
 def test_flags_that_would_do_nothing(capsys, words, told):
     assert told in refusal(capsys, "cat.jpg", *words)
+
+
+def test_names_that_are_not_utf_8_and_hidden_files(prefix, pictures, tmp_path):
+    folder = tmp_path / "odd"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in (b"l\xe4tin.png", b"._latin.png", b".ipynb_checkpoints/1.png"):
+        shutil.copy(pictures[0], os.path.join(os.fsencode(folder), name))
+    table = tmp_path / "answers.csv"
+    assert predict.main(["--model-prefix", prefix, "--csv", str(table), str(folder)]) == 0
+    rows = table.read_bytes().splitlines()
+    assert len(rows) == 2 and rows[1].startswith(os.fsencode(folder) + b"/l\xe4tin.png,")
+    file = tmp_path / "submission.csv"
+    assert predict.main(["--model-prefix", prefix, "--submission", str(file), str(folder)]) == 0
+    assert file.read_bytes().splitlines()[1].startswith(b"l\xe4tin,")

@@ -456,3 +456,21 @@ def test_history_on_a_full_disk(model, monkeypatch):
         assert "history.csv: No space left" in message(model.write_history, [{"epoch": 2}])
     assert [row["epoch"] for row in model.read_history()] == ["1"]
     assert os.listdir(model.folder) == ["history.csv"]
+
+
+def test_a_prefix_that_is_a_folder_or_a_file(tmp_path):
+    made = Run(str(tmp_path / "a" / "model"))
+    made.open_for_training()
+    made.save(checkpoint(1, 1), 1)
+    made.symbol_path.write_text("{}")
+    made.close()
+    for prefix in (f"{tmp_path}/a", f"{tmp_path}/a/"):
+        assert Run(prefix).meant() == f"is a folder; name the run in it too: {made.prefix}"
+        with pytest.raises(InputError, match=r"^--model-prefix .*/a/?: is a folder; name the run"):
+            Run(prefix).open_for_training()
+        with pytest.raises(InputError, match=r"is a folder; name the run in it too: .*a/model$"):
+            Run(prefix).read_symbol()
+    for name in ("model-0001.params", "model-last.npz", "model.params"):
+        meant = Run(str(tmp_path / "a" / name)).meant()
+        assert meant == f"is a file's name; give its PREFIX: {made.prefix}"
+    assert made.meant() == Run(str(tmp_path / "b" / "model")).meant() == ""

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -259,3 +260,16 @@ def test_what_workers_do_together_has_to_be_alike(opened, monkeypatch, changed, 
     opened(**changed)
     flags, others = compared[0], compared[len(compared) // 2]
     assert (flags != others) is has_to_be_alike
+
+
+def test_a_shard_without_manifest_is_said_to_be_taken_for_imagenet(packed, opened, tmp_path):
+    for name in ("train.rec", "train.idx", "val.rec", "val.idx"):
+        shutil.copy(packed / name, tmp_path)
+    places = {"data_train": str(tmp_path / "train.rec"), "data_val": str(tmp_path / "val.rec")}
+
+    def told(**flags):
+        notes = opened(**places, model_prefix=str(tmp_path / "a" / "model"), **flags).notes
+        return [line for line in notes if "no manifest" in line]
+
+    assert "ImageNet's 1000; --num-classes says how many" in told()[0]
+    assert not told(num_classes=1000)

@@ -61,7 +61,7 @@ def test_flags_that_agree(packed):
 def test_flags_that_disagree(packed):
     rec = str(packed / "train.rec")
     text = refused(data_train=rec, num_classes=4)
-    assert "3 classes, not 4" in text and "--num-classes" in text
+    assert "--num-classes 4" in text and "has 3 classes; leave the flag away" in text
     text = refused(data_train=rec, num_examples=61)
     assert "--num-examples 61" in text and "holds 60" in text and "leave the flag away" in text
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from conftest import payloads_of, write_records
 
@@ -57,11 +59,20 @@ def test_shards_that_are_not_there(tmp_path, monkeypatch):
         find_shards("x*.rec", "--data-val")
     with pytest.raises(InputError, match=r"--data-val ',': names no shard; run first"):
         find_shards(",", "--data-val")
-    with pytest.raises(InputError, match=r"--data-val .*: is no file; run first"):
-        find_shards(str(tmp_path), "--data-val")
+    os.mkdir("cats")
+    with pytest.raises(InputError, match=r"--data-val cats: is a folder; .* data/cats cats;"):
+        find_shards("cats", "--data-val")
     write_records(tmp_path / "val-00000-of-00002.rec", payloads_of(1))
     with pytest.raises(InputError, match=r"--data-val val.rec: .* not one whole set"):
         find_shards("val.rec", "--data-val")
+    write_records(tmp_path / "cats" / "all.rec", payloads_of(1))
+    with pytest.raises(InputError, match=r"cats: is a folder; name the .* cats/all.rec"):
+        find_shards("cats", "--data-val")
+    with pytest.raises(InputError, match=r"cats/all: no such shard; did you mean cats/all.rec\?"):
+        find_shards("cats/all", "--data-val")
+    with pytest.raises(InputError, match=r"^cats/all.lst: is no shard by its first bytes; name a"):
+        (tmp_path / "cats" / "all.lst").write_text("0\t1.0\ta.jpg\n")
+        Shards(["cats/all.lst"])
     (tmp_path / "new.json.partial").touch()
     with pytest.raises(InputError, match=r"--data-val new.rec: its packing has not finished"):
         find_shards("new.rec", "--data-val")

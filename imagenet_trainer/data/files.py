@@ -15,7 +15,7 @@ import numpy as np
 from imagenet_trainer.data.pictures import decode, read_file
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import refusal
+from imagenet_trainer.files import is_hidden, refusal
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 """Files of a folder that are taken for pictures, in small and capital letters."""
@@ -73,8 +73,9 @@ def find_pictures(words: Sequence[str]) -> List[Found]:
 def _below(folder: str) -> List[str]:
     paths: List[str] = []
     for place, folders, names in os.walk(folder):
-        folders.sort()
-        paths += (os.path.join(place, n) for n in sorted(names) if n.lower().endswith(ENDINGS))
+        folders[:] = sorted(one for one in folders if not is_hidden(one))
+        pictures = (one for one in sorted(names) if one.lower().endswith(ENDINGS))
+        paths += (os.path.join(place, one) for one in pictures if not is_hidden(one))
     return paths
 
 

@@ -5,7 +5,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tupl
 
 from imagenet_trainer.data.tars import TarPictures
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import refusal
+from imagenet_trainer.files import is_hidden, refusal
 
 Reject = Callable[[str, str], None]  # path, reason
 Listing = Iterator[Tuple[str, List[str], List[str]]]
@@ -40,8 +40,9 @@ def walk(
     """(folder, names of pictures, names of folders), sorted, each folder before those in it.
 
     `folder` is the one to begin with, below the root; `above` are device and inode number of those
-    around it. `reject` is called where a link leads back to one of them, to itself or nowhere, and
-    for what has a picture's name and is no file; by default it raises InputError.
+    around it. What is hidden is passed over. `reject` is called where a link leads back to one of
+    them, to itself or nowhere, and for what has a picture's name and is no file; by default it
+    raises InputError.
     """
     place = os.path.join(root, folder)
     here = os.stat(place)
@@ -68,6 +69,8 @@ def _sort_out(
     """Names of the pictures and of the folders in a folder."""
     pictures, folders = [], []
     for entry in entries:
+        if is_hidden(entry.name):
+            continue
         try:
             if entry.is_dir():
                 folders.append(entry.name)
@@ -89,7 +92,7 @@ def _walk_tar(root: str, extensions: Sequence[str]) -> Listing:
     pictures: Dict[str, List[str]] = {"": []}
     inside: Dict[str, Set[str]] = {}
     with TarPictures(root) as tar:
-        names = [name for name in tar.names() if _ends(name, extensions)]
+        names = [name for name in tar.names() if _ends(name, extensions) and not is_hidden(name)]
     for name in names:
         folder, picture = os.path.split(name)
         pictures.setdefault(folder, []).append(picture)

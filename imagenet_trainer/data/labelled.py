@@ -11,6 +11,7 @@ from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 from imagenet_trainer.data.folders import check_name, check_root, walk
 from imagenet_trainer.data.tars import TarPictures
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.files import is_hidden
 
 Classes = Dict[str, List[str]]
 ClassOf = Callable[[str], str]  # a picture's path to its class
@@ -25,7 +26,11 @@ def find_pictures(root: str, extensions: Sequence[str]) -> List[str]:
     if os.path.isfile(root):
         with TarPictures(root) as tar:
             names = tar.names()
-        paths = [one for one in names if os.path.splitext(one)[1].lower() in extensions]
+        paths = [
+            one
+            for one in names
+            if os.path.splitext(one)[1].lower() in extensions and not is_hidden(one)
+        ]
         paths.sort(key=_folder_order)
     else:
         check_root(root)

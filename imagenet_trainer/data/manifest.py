@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from imagenet_trainer.data.lists import PictureList
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.files import AnyPath, atomic_write, refusal
+from imagenet_trainer.files import AnyPath, as_text, atomic_write, refusal
 
 FORMAT = 1
 _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
@@ -133,7 +133,10 @@ def load_manifest(path: AnyPath) -> Manifest:
         raise InputError(f"{name}: not a manifest of format {FORMAT}; pack again")
     try:
         manifest = Manifest(
-            classes=tuple(ClassName(str(c["id"]), str(c["name"])) for c in data["classes"]),
+            classes=tuple(
+                ClassName(as_text(str(one["id"])), as_text(str(one["name"])))
+                for one in data["classes"]
+            ),
             counts=tuple(int(c["pictures"]) for c in data["classes"]),
             shards=tuple(Shard(**shard) for shard in data["shards"]),
             rejected=tuple(Rejected(**one) for one in data["rejected"]),
@@ -242,8 +245,12 @@ def name_classes(folders: Sequence[Optional[str]]) -> Tuple[ClassName, ...]:
         ClassName(f"class_{number}", f"class_{number}")
         if folder is None
         else ClassName(folder, synsets.get(os.path.basename(folder), folder))
-        for number, folder in enumerate(folders)
+        for number, folder in enumerate(map(_class_text, folders))
     )
+
+
+def _class_text(folder: Optional[str]) -> Optional[str]:
+    return None if folder is None else as_text(folder)
 
 
 def take_classes(
@@ -254,7 +261,7 @@ def take_classes(
     A class may be missing here; it then has no pictures. Raises InputError with the first
     difference. `ours` and `theirs` name the two in it.
     """
-    for number, folder in enumerate(folders):
+    for number, folder in enumerate(map(_class_text, folders)):
         if number >= len(reference):
             difference = f"{theirs} has {len(reference)} classes"
         elif folder in (None, reference[number].id) or reference[number].id == f"class_{number}":

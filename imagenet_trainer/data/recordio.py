@@ -200,6 +200,9 @@ class RecordFile:
             advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER" if gone else ""
             raise refusal(path, error, advice) from error
         try:
+            is_named_so = self.path.endswith(".rec")  # then its first record may be damaged
+            if not is_named_so and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
+                raise InputError(f"{self.path}: is no shard by its first bytes; name a .rec file")
             if not os.path.exists(index):
                 way = _rebuild(index)
                 if os.path.splitext(index)[0] != os.path.splitext(os.fspath(self.path))[0]:

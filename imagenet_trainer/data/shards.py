@@ -141,8 +141,7 @@ def _parts(path: str, flag: str) -> List[str]:
             "command again"
         )
     if not matches:
-        kind = "is no file" if os.path.exists(path) else "no such shard"
-        raise InputError(f"{flag} {path}: {kind}; {_first(path)}")
+        raise InputError(f"{flag} {path}: {_not_a_shard(path)}")
     totals = {int(match[2]) for match in matches}
     numbers = sorted(int(match[1]) for match in matches)
     if len(totals) != 1 or numbers != list(range(totals.pop())):
@@ -151,6 +150,19 @@ def _parts(path: str, flag: str) -> List[str]:
             "name those that are meant, with commas between them"
         )
     return sorted(match[0] for match in matches)
+
+
+def _not_a_shard(path: str) -> str:
+    """What is wrong with a name without a shard, and the way out."""
+    inside = sorted(glob.glob(os.path.join(glob.escape(path), "*.rec")))
+    if inside:
+        return f"is a folder; name the shard in it, such as {inside[0]}"
+    if os.path.isdir(path):
+        name = os.path.join("data", os.path.basename(os.path.abspath(path)))
+        return f"is a folder; {_first(name).replace('FOLDER', path)}"
+    if not path.endswith(".rec") and glob.glob(glob.escape(path) + "*.rec"):
+        return f"no such shard; did you mean {path}.rec?"
+    return f"no such shard; {_first(path)}"
 
 
 def _first(path: str) -> str:

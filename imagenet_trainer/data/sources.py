@@ -21,6 +21,7 @@ from imagenet_trainer.data.reading import Folder, Tar, open_root
 from imagenet_trainer.data.recordio import RecordError, unpack
 from imagenet_trainer.data.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.files import is_hidden
 
 NO_CLASS = -1
 # Of a record, read first: most headers are shorter, and a disk reads no less at a time.
@@ -125,7 +126,7 @@ def _below(root: str) -> Files:
 def _in_tar(path: str) -> Files:
     """All files of a tar but hidden ones, as `_below` has them of the folder unpacked from it."""
     tar = Tar(path)
-    names = [one for one in tar.names() if not any(part[0] == "." for part in one.split("/"))]
+    names = [one for one in tar.names() if not is_hidden(one)]
     if not names:
         raise InputError(f"{path}: the tar holds no files")
     names.sort(key=lambda name: (os.path.dirname(name).split("/"), name))
@@ -148,7 +149,7 @@ def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple
             found = sorted(
                 (entry.name, os.path.isdir(entry.path))
                 for entry in entries
-                if not entry.name.startswith(".")
+                if not is_hidden(entry.name)
             )
     except OSError as error:
         raise InputError(f"{here}: {error.strerror}; allow reading it, or move it away") from error
