@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 
 from imagenet_trainer.errors import InputError, run_command
 
@@ -132,6 +133,7 @@ def test_output_and_errors_may_be_closed():
 KILLS = """
 import os, signal, sys
 sys.argv[0] = sys.argv.pop(1)
+sys.orig_argv = ["python", *sys.argv.pop(1).split(), "-m", "later"]
 import imagenet_trainer
 if sys.argv[1] == "late":
     from imagenet_trainer.errors import run_command
@@ -140,13 +142,21 @@ os.kill(os.getpid(), signal.SIGINT)
 """
 
 
-@pytest.mark.parametrize("program", ["-m", "/usr/bin/imagenet-fit", "tools/im2rec.py"])
-def test_ctrl_c_while_a_command_imports_shows_no_traceback(program):
-    done = in_a_process(KILLS, program, "early")
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        ("-m", "-m imagenet_trainer.fit"),
+        ("/usr/bin/imagenet-fit", "/usr/bin/imagenet-fit"),
+        (str(ROOT / "tools" / "im2rec.py"), "tools/im2rec.py"),
+    ],
+)
+def test_ctrl_c_while_a_command_imports_shows_no_traceback(program, words):
+    done = in_a_process(KILLS, program, words, "early")
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
-    done = in_a_process(KILLS, program, "late")
+    done = in_a_process(KILLS, program, words, "late")
     assert done.returncode == 130 and "run the same command again" in done.stderr
 
 
-def test_ctrl_c_stays_that_of_a_program_that_imports_the_package():
-    assert "KeyboardInterrupt" in in_a_process(KILLS, "mine.py", "early").stderr
+@pytest.mark.parametrize("program", ["imagenet.py", "imagenet-mine.py", "-m"])
+def test_ctrl_c_stays_that_of_a_program_that_imports_the_package(program):
+    assert "KeyboardInterrupt" in in_a_process(KILLS, program, "-m mine", "early").stderr

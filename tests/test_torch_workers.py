@@ -328,6 +328,21 @@ def test_what_nohup_keeps_off_is_kept_off(attempts, handler, kept):
     assert seen == [kept]
 
 
+@pytest.mark.parametrize("program", [["-m", "imagenet_trainer.fit"], ["python", "fit.py"]])
+def test_flags_of_the_program_are_its_own(attempts, monkeypatch, program):
+    # --monitor is the beginning of two of torchrun's.
+    from torch.distributed import run
+
+    seen = []
+    monkeypatch.setattr(run, "run", seen.append)
+    assert torchrun.start(2, [*program, "--monitor", "1", "--max-restarts", "9"]) == 0
+    (parsed,) = seen
+    there = ["-m"] * parsed.module + [parsed.training_script, *parsed.training_script_args]
+    assert there == [*program, "--monitor", "1", "--max-restarts", "9"]
+    assert parsed.no_python != parsed.module
+    assert parsed.max_restarts == 0 and parsed.nproc_per_node == "2"
+
+
 def test_a_signal_between_two_attempts_ends_quietly(attempts):
     from torch.distributed.elastic.multiprocessing.api import SignalException
 

@@ -16,8 +16,12 @@ _ELASTIC = "torch.distributed.elastic"
 
 def command_line(count: int, words: Sequence[str]) -> List[str]:
     """What a shell would be given: torchrun, its options, the program."""
+    return ["torchrun", *_options(count, words), *words]
+
+
+def _options(count: int, words: Sequence[str]) -> List[str]:
     options = ["--standalone", "--nproc-per-node", str(count), "--max-restarts", "0"]
-    return ["torchrun", *options, *(words if words[0] == "-m" else ["--no-python", *words])]
+    return options if words[0] == "-m" else [*options, "--no-python"]
 
 
 def start(count: int, words: Sequence[str], restarts: int = 0) -> int:
@@ -74,8 +78,13 @@ def _once(count: int, words: Sequence[str]) -> Tuple[int, int]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="torchrun-") as logs:  # or it leaves one of its own
-            options = ["--log-dir", logs, *command_line(count, words)[1:]]
-            torchrun.run(torchrun.parse_args(options))
+            program = 2 if words[0] == "-m" else 1  # words; its flags are what follows
+            options = ["--log-dir", logs, *_options(count, words), *words[:program]]
+            # Flags are kept from argparse, which before Python 3.12 refuses those that are the
+            # beginning of several of torchrun's, such as --monitor, whoever they are for.
+            parsed = torchrun.parse_args(options)
+            parsed.training_script_args = list(words[program:])
+            torchrun.run(parsed)
     except ChildFailedError as failed:
         return first_failure({r: (f.exitcode, f.timestamp) for r, f in failed.failures.items()})
     return 0, 0
