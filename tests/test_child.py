@@ -54,7 +54,7 @@ def test_a_crash_is_told(module):
 
 
 SAVING = """
-import pathlib, signal, sys
+import pathlib, signal, sys, time
 def save(*_):
     print('saved', flush=True)
     sys.exit(7)
@@ -62,7 +62,7 @@ signal.signal(signal.SIGTERM, save)
 print('ready', flush=True)
 pathlib.Path(__file__).with_name('ready').touch()
 while True:
-    signal.pause()
+    time.sleep(0.01)  # signal.pause() would miss a signal that comes just before it
 """
 
 

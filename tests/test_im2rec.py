@@ -247,14 +247,16 @@ def test_a_folder_that_cannot_be_made(there, fails):
 
 # Packing that waits after ten pictures, until a signal ends it.
 WAITING = """
-    import signal, sys
+    import signal, sys, time
     from imagenet_trainer.data import im2rec
 
     class Waiting(im2rec.Progress):
         def __call__(self, done, total, rejected):
             if done == 10:
                 print("ten", flush=True)
-                sys.stdin.read()
+                # Not in one call, which a signal that comes just before it would not end.
+                while True:
+                    time.sleep(0.01)
 
     im2rec.Progress = Waiting
     # Whatever started the tests may have it ignored, as a shell does with what follows an `&`.
@@ -272,14 +274,12 @@ def test_a_stopped_pack_goes_on(there, capsys, number):
     words = ["data/train", "pics/train", "--resize", "30"]
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(WAITING), *words],
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout.readline() == "ten\n"
     process.send_signal(number)
-    process.wait()  # before communicate(), which would end its waiting by closing its stdin
     _, error = process.communicate()
     assert process.returncode == 130
     assert error == "im2rec: interrupted; run the same command again to continue\n"

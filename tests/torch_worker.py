@@ -161,7 +161,7 @@ def orphaned(folder):
     if workers.rank == 0:
         print("ready", flush=True)
     while True:
-        signal.pause()
+        time.sleep(0.01)  # signal.pause() would miss a signal that comes just before it
 
 
 if __name__ == "__main__":
