@@ -124,9 +124,12 @@ def test_compressed_two_workers_are_two_devices_to_the_last_bit(packed, tmp_path
     with np.load(both) as workers, np.load(last) as devices:
         assert "state/kept:1:conv_weight" in workers.files
         assert sorted(workers.files) == sorted(devices.files)
-        for name in set(workers.files) - {"counts"}:
+        # What is counted and looked at, unlike what is trained, is added up in another order.
+        told = {name for name in workers.files if name == "counts" or name.startswith("seen/")}
+        for name in set(workers.files) - told:
             np.testing.assert_array_equal(workers[name], devices[name], name)
-        np.testing.assert_allclose(workers["counts"], devices["counts"], rtol=1e-6)
+        for name in told:
+            np.testing.assert_allclose(workers[name], devices[name], rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Optional, Tuple
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.flags import (
     integer,
+    integers,
     number,
     option,
 )
@@ -14,11 +15,6 @@ from imagenet_trainer.flags import (
 def _names(text: str) -> Tuple[str, ...]:
     """Words between commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _sizes(text: str) -> Tuple[int, ...]:
-    """Whole numbers between commas."""
-    return tuple(integer(1)(word) for word in _names(text))
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class BenchmarkSettings:
         (), "parity and gpu: only these networks, by default all", _names, metavar="NAME,NAME"
     )
     batches: Tuple[int, ...] = option(
-        (), "gpu: only these batches, by default 256,512,1024", _sizes, metavar="N,N"
+        (), "gpu: only these batches, by default 256,512,1024", integers(1), metavar="N,N"
     )
     keep: str = option(
         "", "picture: leave the example PNG and GIF in this folder", metavar="FOLDER"
