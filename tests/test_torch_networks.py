@@ -24,10 +24,7 @@ MEAN, STD = (123, 117, 104), (58, 57, 57)
 
 
 def check_parity(of):
-    """The same function in float64, and in float32 the same to 1e-4.
-
-    Or, where float32 costs an engine alone more than half of that, to twice what it costs.
-    """
+    """The same function in float64, and in float32 the same to 1e-4."""
     exact, exact_mxnet = parity.by_torch(of, "float64"), parity.by_mxnet(of, "float64")
     same = parity.apart(exact, exact_mxnet, exact)
     assert max(same.output, same.worst[0]) < 1e-9, same.worst
@@ -40,14 +37,12 @@ def check_parity(of):
     between = parity.apart(ours, theirs, exact)
     assert between.output < 1e-4
     assert between.statistics < 1e-4
-    own = max(parity.apart(found, exact, exact).worst[0] for found in (ours, theirs))
-    assert between.worst[0] < max(1e-4, 2 * own), (between.worst, own)
-    return between.worst[0]
+    assert between.worst[0] < 1e-4, between.worst
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_small_networks_agree(name):
-    assert check_parity(parity.subject(name)) < 1e-4
+    check_parity(parity.subject(name))
 
 
 @pytest.mark.slow
