@@ -151,18 +151,10 @@ def test_a_worker_that_is_silent_ends_all_within_a_minute(tmp_path):
     assert took < 60  # 20 until it is missed, 30 that torchrun waits for it
 
 
-def test_a_mistake_is_not_tried_again(tmp_path):
+def test_one_worker_s_mistake_ends_all_and_is_not_tried_again(tmp_path):
     result = two_workers(tmp_path, "refused", restarts=3)
     assert result.returncode == 2
     assert (tmp_path / "attempts.txt").read_text() == "x"
-    # Both workers say it, and their lines may run into each other.
-    assert "fit: error: --data-train x.rec: is not there" in result.stderr
-    assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr
-
-
-def test_one_worker_s_mistake_ends_those_that_open_their_engine(tmp_path):
-    result = two_workers(tmp_path, "refused alone", restarts=3)
-    assert result.returncode == 2
     assert "fit: error: --data-train x.rec: is not there" in result.stderr
     assert "fit: error: another worker cannot begin; its own line says why" in result.stderr
     assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr

@@ -119,25 +119,17 @@ def stopped(folder):
 
 
 def refused(folder):
-    """A mistake that shows late, told as the commands tell it; the file counts the attempts."""
+    """The second worker finds its mistake while the first one opens its engine.
 
-    def body():
-        _, workers = opened()
-        if workers.rank == 0:
-            with open(folder / "attempts.txt", "a") as file:
-                file.write("x")
-        workers.sum(np.zeros(1))
-        raise InputError("--data-train x.rec: is not there")
-
-    sys.exit(run_command("fit", body))
-
-
-def refused_alone(folder):
-    """The second worker finds its mistake while the first one opens its engine."""
+    It is told as the commands tell it; the file counts the attempts.
+    """
 
     def body():
         devices, symbol = Devices(engine="torch"), network()
         workers = join_workers(devices)
+        if workers.rank == 0:
+            with open(folder / "attempts.txt", "a") as file:
+                file.write("x")
         with together(workers):
             if workers.rank == 1:
                 raise InputError("--data-train x.rec: is not there")
@@ -167,6 +159,6 @@ def orphaned(folder):
 if __name__ == "__main__":
     modes = {
         "all": all_in_one, "killed": killed_once, "stopped": stopped, "refused": refused,
-        "refused alone": refused_alone, "orphaned": orphaned,
+        "orphaned": orphaned,
     }  # fmt: skip
     modes[sys.argv[2]](Path(sys.argv[1]))
