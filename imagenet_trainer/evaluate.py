@@ -77,9 +77,8 @@ def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ..
     from imagenet_trainer.keeping import best_epoch
 
     found = run.epochs()
-    if not found and run.meant():
-        raise InputError(f"--model-prefix {run.prefix}: {run.meant()}")
     if not found:
+        run.refuse_misnamed()
         raise InputError(
             f"{run.prefix}: no finished epoch in {run.folder}; train it first with "
             "python -m imagenet_trainer.fit, or name a run with --model-prefix"

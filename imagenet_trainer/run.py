@@ -129,9 +129,8 @@ class Run:
 
     def open_for_training(self) -> None:
         """Create the folder and keep other trainers out until this process ends."""
-        meant = "" if self.epochs() else self.meant()
-        if meant:
-            raise InputError(f"--model-prefix {self.prefix}: {meant}")
+        if not self.epochs():
+            self.refuse_misnamed()
         make_folder(self.folder)
         if not os.access(self.folder, os.W_OK):
             raise InputError(
@@ -154,6 +153,12 @@ class Run:
                 f"{self.folder}: holds the run {others[0]}; a folder holds one run, so choose "
                 f"another --model-prefix, such as {self.folder / self.name / 'model'}"
             )
+
+    def refuse_misnamed(self) -> None:
+        """InputError where the prefix names a folder or a file, with the one that is meant."""
+        meant = self.meant()
+        if meant:
+            raise InputError(f"--model-prefix {self.prefix}: {meant}")
 
     def meant(self) -> str:
         """What is wrong with a prefix that names a folder or a file, and the way out; or ""."""
@@ -307,8 +312,7 @@ class Run:
     def read_symbol(self) -> str:
         """The network's JSON."""
         if not self.symbol_path.exists():
-            if self.meant():
-                raise InputError(f"--model-prefix {self.prefix}: {self.meant()}")
+            self.refuse_misnamed()
             raise InputError(
                 f"{self.symbol_path}: is not there; train first with "
                 "python -m imagenet_trainer.fit, or name a run with --model-prefix"

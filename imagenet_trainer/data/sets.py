@@ -111,11 +111,12 @@ def open_set(flag: str, value: str, index: str, num_classes: Optional[int]) -> P
         )
     if any(manifest.classes != known[0].classes for manifest in known):
         raise InputError(f"{flag} {value}: its shards have different classes; pack them together")
-    if num_classes not in (None, len(named)) and flag == "--data-train":
-        raise InputError(
-            f"--num-classes {num_classes}: {paths[0]} has {len(named)} classes; leave the flag away"
-        )
     if num_classes not in (None, len(named)):
+        if flag == "--data-train":
+            raise InputError(
+                f"--num-classes {num_classes}: {paths[0]} has {len(named)} classes; "
+                "leave the flag away"
+            )
         raise InputError(
             f"{paths[0]}: has {len(named)} classes, not {num_classes}; "
             "pack the same classes as for training; leave --num-classes away if it was given"
