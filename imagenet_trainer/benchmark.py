@@ -8,7 +8,8 @@ flags of a training behind it, says where its time goes and what to change.
 import sys
 from typing import Optional, Sequence
 
-from imagenet_trainer import config, flags
+from imagenet_trainer import config
+from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError, run_command
 
 
@@ -27,7 +28,7 @@ def measure(settings: config.BenchmarkSettings) -> None:
 
         pack.run(settings.images or 2000, settings.rounds, settings.threads)
     elif settings.kind == "reading":
-        from imagenet_trainer.benchmarks import reading
+        from imagenet_trainer.benchmarks import storage_reading as reading
 
         reading.run(settings.images or 8000, settings.rounds, settings.threads)
     elif settings.kind == "numbers":
@@ -48,7 +49,7 @@ def measure(settings: config.BenchmarkSettings) -> None:
         from imagenet_trainer.engines.choice import check_torch
 
         check_torch()
-        from imagenet_trainer.benchmarks import gpu
+        from imagenet_trainer.benchmarks import torch_engine as gpu
 
         gpu.run(settings.tiny, settings.network, settings.batches)
     elif settings.kind == "parity":
@@ -59,7 +60,7 @@ def measure(settings: config.BenchmarkSettings) -> None:
 
         parity.run(settings.network)
     else:
-        from imagenet_trainer.benchmarks import picture
+        from imagenet_trainer.benchmarks import drawing as picture
 
         picture.run(settings.keep or None)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from imagenet_trainer import __version__, flags
+from imagenet_trainer import __version__
+from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.machine import processors
+from imagenet_trainer.system.machine import processors
 
 _PACKAGES = (
     "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
@@ -25,7 +26,7 @@ def examine() -> int:
     for package in _PACKAGES:
         print(f"  {package:24}{installed(package) or 'not installed'}")
     try:
-        from imagenet_trainer import mxnet_import
+        from imagenet_trainer.system import mxnet_import
     except InputError as error:
         print(f"engine: none\nto do: {error}")
         return 1
@@ -90,7 +91,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     def body() -> int:
         code = examine()
         if code == 0 and wanted.measure:
-            from imagenet_trainer.benchmarks.engines_here import measure
+            from imagenet_trainer.benchmarks.engine_speed import measure
 
             measure()
         return code

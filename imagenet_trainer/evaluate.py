@@ -9,13 +9,14 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from imagenet_trainer import config, flags
+from imagenet_trainer import config
+from imagenet_trainer.config import flags, values
+from imagenet_trainer.config.python_api import callable_module
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
-    from imagenet_trainer.run import Run
-    from imagenet_trainer.scorer import Scored
+    from imagenet_trainer.eval.evaluator import Scored
+    from imagenet_trainer.runs.run import Run
 
 
 def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
@@ -23,10 +24,10 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
     An epoch that was scored before, with the same parameters and pictures, is not scored again.
     """
-    from imagenet_trainer.numbers import table
-    from imagenet_trainer.presenting import present, refuse_early
-    from imagenet_trainer.run import Run, newest_run
-    from imagenet_trainer.scorer import Scorer
+    from imagenet_trainer.eval.evaluator import Scorer
+    from imagenet_trainer.eval.outputs import present, refuse_early
+    from imagenet_trainer.metrics.evaluation import table
+    from imagenet_trainer.runs.run import Run, newest_run
 
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     scorer = Scorer(settings, run, chosen_epochs(run, settings.epochs), tell)
@@ -43,9 +44,9 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
 def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
     """Score two checkpoints on the same pictures; say which one is better, and where."""
-    from imagenet_trainer.comparison import compared, opponents, paths_of, told
-    from imagenet_trainer.run import Run, newest_run
-    from imagenet_trainer.scorer import Scorer, own_pictures
+    from imagenet_trainer.eval.evaluator import Scorer, own_pictures
+    from imagenet_trainer.eval.paired import compared, opponents, paths_of, told
+    from imagenet_trainer.runs.run import Run, newest_run
 
     def default() -> "Run":
         return Run(settings.model_prefix) if settings.model_prefix else newest_run()
@@ -74,7 +75,7 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
 
 def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ...]:
     """The epochs to score: all of `asked`, every one of ours for (), the newest for None."""
-    from imagenet_trainer.keeping import best_epoch
+    from imagenet_trainer.runs.retention import best_epoch
 
     found = run.epochs()
     if not found:
@@ -83,7 +84,7 @@ def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ..
             f"{run.prefix}: no finished epoch in {run.folder}; train it first with "
             "python -m imagenet_trainer.fit, or name a run with --model-prefix"
         )
-    if asked == (flags.BEST,):
+    if asked == (values.BEST,):
         asked = (best_epoch(run),)
     for epoch in asked or ():
         if epoch not in found:
@@ -96,7 +97,7 @@ def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ..
 
 def line(one: "Scored", top_k: Sequence[int] = ()) -> str:
     """What is printed of an epoch."""
-    from imagenet_trainer.numbers import rank_names
+    from imagenet_trainer.metrics.evaluation import rank_names
 
     numbers = one.numbers
     ranks = rank_names(top_k)

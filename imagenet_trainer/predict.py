@@ -6,13 +6,14 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from imagenet_trainer import config, flags
+from imagenet_trainer import config
+from imagenet_trainer.config import flags
+from imagenet_trainer.config.python_api import callable_module
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.library import callable_module
 
 if TYPE_CHECKING:
-    from imagenet_trainer.data.files import Found
-    from imagenet_trainer.naming import Named, Namer
+    from imagenet_trainer.data.image_files import Found
+    from imagenet_trainer.eval.classify import Named, Namer
 
 Best = List[Tuple[str, str, float]]  # id, name, probability of classes, best first
 
@@ -32,9 +33,9 @@ def open_namer(
     """The network, and the files that it is asked about; it takes no larger batches than files,
     or than `at_once`.
     """
-    from imagenet_trainer.data.files import find_pictures
-    from imagenet_trainer.naming import Namer
-    from imagenet_trainer.run import Run, newest_run
+    from imagenet_trainer.data.image_files import find_pictures
+    from imagenet_trainer.eval.classify import Namer
+    from imagenet_trainer.runs.run import Run, newest_run
 
     found = find_pictures(settings.pictures)
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
@@ -43,7 +44,7 @@ def open_namer(
 
 def best_of(one: "Named", namer: "Namer", top_k: int) -> Best:
     """Its most probable classes."""
-    from imagenet_trainer.metrics import top_classes
+    from imagenet_trainer.metrics.counts import top_classes
 
     labels = top_classes(one.probabilities[None], top_k)[0]
     return [(*namer.classes[label], float(one.probabilities[label])) for label in labels]
@@ -51,7 +52,7 @@ def best_of(one: "Named", namer: "Namer", top_k: int) -> Best:
 
 def show(settings: config.PredictSettings) -> None:
     """Print a paragraph for each picture, or write the files asked for."""
-    from imagenet_trainer.bar import progress
+    from imagenet_trainer.system.progress_bar import progress
 
     namer, found = open_namer(settings)
     damaged: List[InputError] = []
@@ -86,8 +87,8 @@ def opened_files(
     stack: contextlib.ExitStack,
 ) -> Iterator[Any]:
     """What takes the answers; the files are there when the stack is closed."""
-    from imagenet_trainer.files import atomic_write
-    from imagenet_trainer.submission import Submission, Table, check_ids
+    from imagenet_trainer.eval.submission import Submission, Table, check_ids
+    from imagenet_trainer.system.files import atomic_write
 
     if settings.csv:
         file = stack.enter_context(atomic_write(settings.csv, "w"))
@@ -118,7 +119,7 @@ def paragraph(path: str, best: Best) -> Iterator[str]:
 
 def time_answers(settings: config.PredictSettings) -> None:
     """Print how long answers take, alone and in batches."""
-    from imagenet_trainer.latency import of_network, table
+    from imagenet_trainer.eval.latency import of_network, table
 
     single, found = open_namer(replace(settings, batch_size=1))
     many, _ = open_namer(settings, settings.batch_size)

@@ -32,7 +32,7 @@ class Network:
     family: str  # the module of this package that builds it
     num_layers: Optional[int]  # None where the family has no depths
     image_shape: Tuple[int, int, int]  # channels, height, width that it was published for
-    initializer: Mapping[str, Any]  # as imagenet_trainer.initializers takes it
+    initializer: Mapping[str, Any]  # as imagenet_trainer.train.initializers takes it
     build_options: Mapping[str, Any]  # what its name says to the family's get_symbol
     takes_activation: bool
 

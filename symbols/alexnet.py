@@ -11,7 +11,7 @@ leaves, from 63 pixels on.
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import check_size, classifier, convolution, dense, max_pool, relu
 
 

@@ -10,7 +10,7 @@ import json
 from typing import Any, Dict, List
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 
 # What may stand at the end instead of the SoftmaxOutput that training needs.
 _ENDS = ("SoftmaxOutput", "Softmax", "softmax", "SoftmaxActivation", "log_softmax")

@@ -10,7 +10,7 @@ Computes what GluonCV's and Gluon's networks of these names do. Different from t
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-Initializer = Mapping[str, Any]  # as imagenet_trainer.initializers takes it
+Initializer = Mapping[str, Any]  # as imagenet_trainer.train.initializers takes it
 
 # He et al. 2015 (arXiv:1502.01852, section 2.2): a variance of 2 / fan-in. MXNet's own ImageNet
 # scripts start nearly every network from it.

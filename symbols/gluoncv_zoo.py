@@ -21,7 +21,7 @@ from typing import Any, Dict, Iterator, Tuple
 import numpy as np
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 
 # What Gluon writes onto its variables for its own trainer; MXNet's Module would obey some of it.
 _GLUON_ONLY = ("__shape__", "__dtype__", "__lr_mult__", "__wd_mult__", "__init__",

@@ -11,7 +11,7 @@ The last pooling is global, so that other sizes fit too, from 33 pixels on.
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

@@ -10,7 +10,7 @@ epsilon 1e-5. The last pooling is global, so that other sizes fit too, from 39 p
 
 from typing import Any, Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

@@ -14,7 +14,7 @@ Different from both: no auxiliary classifier, and BatchNorms learn their gamma, 
 
 from typing import Any, Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

@@ -15,7 +15,7 @@ Layers have the names of that checkpoint. Different from the paper:
 
 from typing import Any, Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

@@ -7,7 +7,7 @@ which its parameters begin with.
 from typing import Tuple, Union
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 
 Size = Union[int, Tuple[int, int]]  # one number for both, or (height, width)
 

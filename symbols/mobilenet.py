@@ -16,7 +16,7 @@ Both compute what Gluon's networks do. As there and not as in the papers:
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import batch_norm, classifier, convolution, mean_of_planes, relu
 
 # v1, table 1: channels and stride of each depthwise separable convolution.

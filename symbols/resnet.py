@@ -18,7 +18,7 @@ import functools
 from typing import List, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols import layers
 from symbols.layers import convolution
 

@@ -21,7 +21,7 @@ and no pooling.
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import batch_norm, classifier, convolution, max_pool, mean_of_planes, relu
 
 # Depth: units in each stage. From 50 on with bottlenecks.

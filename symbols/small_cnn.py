@@ -13,7 +13,7 @@ first two end in one logit, the sigmoid's (`layers.sigmoid_classifier`).
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

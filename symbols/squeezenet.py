@@ -18,7 +18,7 @@ Different from the paper:
 from typing import Any, Dict, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 
 # conv1 as (filters, kernel); a fire module as (filters of its squeeze, of each of its expands).
 POOL = "3 x 3, stride 2"

@@ -10,7 +10,7 @@ every convolution; the first dense layer takes what the pictures' size leaves, f
 
 from typing import Tuple
 
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 from symbols.layers import (
     batch_norm,
     check_size,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from imagenet_trainer.data.record_writer import RecordWriter
-from imagenet_trainer.data.recordio import pack_header
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
 
 # The networks of the tests are tiny: with two threads that wait for each other after every operator
 # they take up to ten times longer on a busy machine. Read when MXNet is imported.
@@ -106,7 +106,7 @@ def one_line_failure(main, name, capsys):
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory) -> Path:
     """train.rec (60 pictures, 3 classes) and val.rec (15), packed by the real tool."""
-    from imagenet_trainer.data import im2rec
+    from imagenet_trainer.packing import im2rec
 
     folder = tmp_path_factory.mktemp("packed")
     for name, per_class, seed in (("train", 20, 0), ("val", 5, 500)):

@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT, one_line_error, run
 
 COMMANDS = ("fit", "compare", "evaluate", "predict", "export", "published", "doctor", "benchmark",
-            "demo_pictures")  # fmt: skip
+            "assets.demo_images")  # fmt: skip
 IM2REC = [str(ROOT / "tools" / "im2rec.py")]
 WORDS = {"im2rec": IM2REC, **{name: ["-m", f"imagenet_trainer.{name}"] for name in COMMANDS}}
 # What takes longer to import than a user waits for --help.
@@ -15,7 +15,7 @@ HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm
 @pytest.mark.parametrize("name", sorted(WORDS))
 def test_help_answers_without_the_libraries(name):
     result = run("-X", "importtime", *WORDS[name], "--help")
-    assert result.stdout.startswith(f"usage: {name} ")
+    assert result.stdout.startswith(f"usage: {name.rpartition('.')[2]} ")
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported.intersection(HEAVY)
@@ -24,7 +24,7 @@ def test_help_answers_without_the_libraries(name):
 @pytest.mark.parametrize("name", sorted(WORDS))
 def test_a_misspelt_flag_is_one_line(name):
     words = {"predict": ["cat.jpg"], "im2rec": ["data/train", "pictures"], "benchmark": ["loader"],
-             "demo_pictures": ["pictures"]}.get(name, [])  # fmt: skip
+             "assets.demo_images": ["pictures"]}.get(name, [])  # fmt: skip
     result = run(*WORDS[name], *words, "--no-such-flag", check=2)
     assert "Traceback" not in result.stderr
     assert "--no-such-flag" in result.stderr.splitlines()[-1]
@@ -53,7 +53,7 @@ def test_a_picture_but_no_network(tmp_path):
     one_line_error(result, "predict: error: runs/: ", "run python -m imagenet_trainer.fit first")
 
 
-@pytest.mark.parametrize("name", ["predict", "benchmark", "demo_pictures", "im2rec"])
+@pytest.mark.parametrize("name", ["predict", "benchmark", "assets.demo_images", "im2rec"])
 def test_words_that_are_missing(name):
     result = run(*WORDS[name], check=2)
     assert "required" in result.stderr and "Traceback" not in result.stderr

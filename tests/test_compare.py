@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 from conftest import words_of_fit
 
-from imagenet_trainer import compare, config, fit, flags, params
-from imagenet_trainer.answers import load
-from imagenet_trainer.contest import child, measuring
-from imagenet_trainer.contest.entrants import Entrant, check, entrants
-from imagenet_trainer.contest.entries import entry_of, kept_of
+from imagenet_trainer import compare, config, fit
+from imagenet_trainer.comparison import child_process as child
+from imagenet_trainer.comparison import contest
+from imagenet_trainer.comparison import measure as measuring
+from imagenet_trainer.comparison.candidates import Entrant, check, entrants
+from imagenet_trainer.comparison.results import entry_of, kept_of
+from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.run import Run
+from imagenet_trainer.metrics.predictions import load
+from imagenet_trainer.runs import params
+from imagenet_trainer.runs.run import Run
 
 QUICK = ["--rounds", "3", "--largest-batch", "2"]
 NAMES = ("resnet-8", "one-stage-cnn")
@@ -30,7 +34,7 @@ def common(packed):
 
 
 COMMANDS = {
-    "imagenet_trainer.fit": fit.main, "imagenet_trainer.contest.measuring": measuring.main,
+    "imagenet_trainer.fit": fit.main, "imagenet_trainer.comparison.measure": measuring.main,
 }  # fmt: skip
 
 
@@ -149,7 +153,7 @@ def test_other_flags_or_pictures_are_trained_for(done, packed, tmp_path):
         words = ["--networks", str(file), "--output", str(output), *QUICK, *common(packed), *more]
         settings = flags.read(config.CompareSettings, words)
         found = entrants(settings, flags.others(config.ContestSettings, words))
-        return compare.is_trained(found[0], check(found))
+        return contest.is_trained(found[0], check(found))
 
     assert is_trained()
     assert not is_trained("--num-epochs", "3")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.data import augment
-from imagenet_trainer.data.conversion import Conversion
-from imagenet_trainer.data.lists import read_list
-from imagenet_trainer.data.pack import Pack
-from imagenet_trainer.data.packing import write_pack
-from imagenet_trainer.data.pictures import kind_of
-from imagenet_trainer.data.recordio import RecordFile
-from imagenet_trainer.data.verify import verify
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.data.images.decode import kind_of
+from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.verify import verify
+from imagenet_trainer.packing.write import write_pack
+from imagenet_trainer.system.mxnet_import import mx
 
 PILLOW = "pillow==12.3.0"
 FILES = 1056

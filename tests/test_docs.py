@@ -7,11 +7,12 @@ import shlex
 import pytest
 from conftest import ROOT
 
-from imagenet_trainer import config, flags
+from imagenet_trainer import config
+from imagenet_trainer.config import flags
 from imagenet_trainer.config.comparing import CompareSettings
 from imagenet_trainer.config.launching import LaunchSettings
-from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.augment_sheet import SheetSettings
+from imagenet_trainer.explore.augmentation import SheetSettings
+from imagenet_trainer.packing import im2rec
 
 DOCS = ROOT / "docs"
 PAGES = {

@@ -1,6 +1,6 @@
 import pytest
 from conftest import run
-from test_mxnet_import import H100, V100, build_with, fake_nvidia_smi, show
+from helpers.fake_gpus import H100, V100, build_with, fake_nvidia_smi, show
 
 from imagenet_trainer import __version__, doctor
 

@@ -12,18 +12,21 @@ from PIL import Image
 from sklearn import metrics as sk
 
 import symbols
-from imagenet_trainer import answering, confusion, evaluate, fit, scorer
-from imagenet_trainer.answers import load as load_answers
-from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
-from imagenet_trainer.data import im2rec
-from imagenet_trainer.data.record_writer import RecordWriter
-from imagenet_trainer.data.recordio import pack_header
+from imagenet_trainer import evaluate, fit
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import parameter_shapes
-from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.keeping import best_epoch
-from imagenet_trainer.mxnet_import import mx
-from imagenet_trainer.run import Run
-from imagenet_trainer.scorer import Scorer
+from imagenet_trainer.eval import evaluator as scorer
+from imagenet_trainer.eval import inference as answering
+from imagenet_trainer.eval.evaluator import Scorer
+from imagenet_trainer.metrics.predictions import load as load_answers
+from imagenet_trainer.packing import im2rec
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
+from imagenet_trainer.runs.retention import best_epoch
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.train.initializers import initial_parameters
+from imagenet_trainer.viz import confusion
 
 SIDE = 16
 MEAN, STD = (120.0, 110.0, 100.0), (50.0, 60.0, 70.0)

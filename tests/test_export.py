@@ -6,20 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import one_line_failure
-from test_networks import CHEAPEST, classes_of, first_parameters, smallest_shape
+from helpers.networks import CHEAPEST, classes_of, first_parameters, smallest_shape
 
 import symbols
-from imagenet_trainer import export, onnx_file
-from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer import export
+from imagenet_trainer.convert import forms, onnx_file
+from imagenet_trainer.convert.graph import Predictor, normalise, without_label, write_onnx
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
-from imagenet_trainer.engines.deploy import Predictor, normalise, without_label, write_onnx
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.metrics import Scores
-from imagenet_trainer.mxnet_import import mx
-from imagenet_trainer.run import Run
-from imagenet_trainer.scoring import open_network
+from imagenet_trainer.eval.network import open_network
+from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.train.initializers import initial_parameters
 
 SHAPE = (3, 20, 20)
 CLASSES = (("circle", "circle"), ("cross", "cross"), ("square", "square"))
@@ -53,7 +54,7 @@ def run(tmp_path_factory, packed):
 
 @pytest.fixture
 def pictures(packed):
-    return export.some_pictures(open_set("--x", str(packed / "val.rec"), "", 3), HOW, 10)
+    return forms.some_pictures(open_set("--x", str(packed / "val.rec"), "", 3), HOW, 10)
 
 
 @pytest.fixture

@@ -1,39 +1,28 @@
-import csv
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, one_line_error, run
+from conftest import one_line_error, run
+from helpers.fit_runs import (
+    assert_same,
+    begin,
+    history,
+    parameters,
+    wait_for,
+    words,  # noqa: F401
+    words_of,
+)
 
-from imagenet_trainer import fit, params
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer import fit
+from imagenet_trainer.runs import params
+from imagenet_trainer.system.mxnet_import import mx
 
 
 def train(words, *more):
     return fit.main([*words, *map(str, more)])
-
-
-def parameters(prefix, epoch):
-    return params.read(f"{prefix}-{epoch:04d}.params")
-
-
-def assert_same(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], name)
-
-
-def history(prefix):
-    """Rows without the columns that are times and loads."""
-    with open(prefix.parent / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    measured = ("images_per_second", "seconds", "wait_share", "cpu_percent", "memory_mb")
-    return [{k: v for k, v in row.items() if k not in measured} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +31,6 @@ def straight(packed, tmp_path_factory):
     prefix = tmp_path_factory.mktemp("straight") / "model"
     assert train(words_of(packed), "--model-prefix", prefix) == 0
     return prefix
-
-
-def words_of(packed):
-    return [
-        "--network", "resnet", "--num-layers", "8", "--image-shape", "3,16,16",
-        "--data-train", str(packed / "train.rec"), "--data-val", str(packed / "val.rec"),
-        "--batch-size", "8", "--num-epochs", "2", "--lr", "0.05",
-        "--random-resized-crop", "0", "--random-crop", "1", "--disp-batches", "1",
-    ]  # fmt: skip
-
-
-@pytest.fixture
-def words(packed):
-    return words_of(packed)
 
 
 # --- what a run leaves ---------------------------------------------------------------------------
@@ -119,19 +94,6 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(words, straight, 
 
 
 # --- interrupted, and run again ------------------------------------------------------------------
-
-
-def begin(words, *more):
-    """The command in a process of its own, its log readable line by line."""
-    command = [sys.executable, "-m", "imagenet_trainer.fit", *words, *map(str, more)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(process, pattern):
-    for line in process.stderr:
-        if re.search(pattern, line):
-            return
-    raise AssertionError(f"{pattern} never came")
 
 
 @pytest.mark.parametrize(

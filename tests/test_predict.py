@@ -10,16 +10,17 @@ from conftest import CLASSES, draw_shape, one_line_error, run
 
 import symbols
 from imagenet_trainer import predict
-from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.config import PredictSettings
-from imagenet_trainer.data.manifest import known_synsets
-from imagenet_trainer.data.record_writer import RecordWriter
-from imagenet_trainer.data.recordio import pack_header
+from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
-from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.run import Run
-from imagenet_trainer.scoring import answers, open_network
+from imagenet_trainer.eval.network import open_network
+from imagenet_trainer.eval.validation import answers
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train.initializers import initial_parameters
 
 SIDE, PICTURES = 16, 20
 NAMES = tuple(known_synsets().items())

@@ -3,11 +3,13 @@ import pytest
 from conftest import ROOT, one_line_error, run
 
 import symbols
-from imagenet_trainer import config, params, published
+from imagenet_trainer import config, published
+from imagenet_trainer.convert import published as catalogue
 from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.predict import predict
-from imagenet_trainer.run import Run
+from imagenet_trainer.runs import params
+from imagenet_trainer.runs.run import Run
 
 PICTURE = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
 
@@ -76,12 +78,12 @@ def test_a_file_of_another_network_is_refused(models):
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg-16", "vgg", "imagenet1k-vgg16"])
 def test_names_of_one_file(name):
-    assert published.find(name) == ("imagenet1k-vgg16", published.CHECKPOINTS["imagenet1k-vgg16"])
+    assert catalogue.find(name) == ("imagenet1k-vgg16", catalogue.CHECKPOINTS["imagenet1k-vgg16"])
 
 
 @pytest.mark.parametrize("name", published.CHECKPOINTS)
 def test_every_checkpoint_is_of_a_network_at_a_size_that_it_takes(models, name):
-    checkpoint = published.CHECKPOINTS[name]
+    checkpoint = catalogue.CHECKPOINTS[name]
     symbols.get_symbol(checkpoint.network, 1000, (3, checkpoint.size, checkpoint.size))
     with pytest.raises(InputError) as refused:
         published.load(name)

@@ -13,7 +13,7 @@ say() {
 }
 
 run=demo/runs/resnet-20/model
-say python -m imagenet_trainer.demo_pictures demo/pictures
+say python -m imagenet_trainer.assets.demo_images demo/pictures
 for set in train val; do
     [ -f demo/data/$set.lst ] || say python tools/im2rec.py --list --recursive demo/data/$set demo/pictures/$set
     say python tools/im2rec.py demo/data/$set demo/pictures/$set --encoding .png --num-thread 2

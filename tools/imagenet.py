@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from imagenet_trainer.data.imagenet import main
+from imagenet_trainer.packing.ilsvrc.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,16 +16,16 @@ import numpy as np
 from imagenet_trainer.benchmarks.advice import Measured, advise
 from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
-from imagenet_trainer.data.loader import Batch, Loader, training_batches
+from imagenet_trainer.data.loader import Batch, Loader, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.sets import PictureSet, open_training_set
 from imagenet_trainer.engines import Engine, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.machine import has_bfloat16, keep_freed_memory, processors
-from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.starting import Start, devices_of, start_of
+from imagenet_trainer.system.machine import has_bfloat16, keep_freed_memory, processors
+from imagenet_trainer.train.engine import devices_of
+from imagenet_trainer.train.setup import Start, start_of
 
 # Images, labels, rate and mix: the arguments of train_batch.
 _Update = Tuple[np.ndarray, np.ndarray, float, Optional[Mix]]

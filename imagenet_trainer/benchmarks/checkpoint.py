@@ -15,12 +15,13 @@ from typing import List, Tuple
 import numpy as np
 
 import symbols
-from imagenet_trainer.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, default_classes
-from imagenet_trainer.run import Run
-from imagenet_trainer.session import check_finite
-from imagenet_trainer.starting import first_parameters, open_training_engine
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train.engine import open_training_engine
+from imagenet_trainer.train.session import check_finite
+from imagenet_trainer.train.setup import first_parameters
 
 _NETWORKS = ("squeezenet1.0", "resnet-18", "resnet-50")
 _MINUTE = 60.0

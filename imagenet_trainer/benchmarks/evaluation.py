@@ -13,16 +13,16 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 import symbols
-from imagenet_trainer.answering import Source, answer_set
-from imagenet_trainer.answers import Answers, Collector
 from imagenet_trainer.benchmarks.train import pack_photographs
-from imagenet_trainer.confusion import draw, write_png
+from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_set
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices, Engine, open_engine, parameter_shapes
-from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.numbers import class_rows, class_table, estimates
-from imagenet_trainer.scoring import loader_threads
+from imagenet_trainer.eval.inference import Source, answer_set
+from imagenet_trainer.metrics.evaluation import class_rows, class_table, estimates
+from imagenet_trainer.metrics.predictions import Answers, Collector
+from imagenet_trainer.train.initializers import initial_parameters
+from imagenet_trainer.viz.confusion import draw, write_png
 
 _BATCH, _LAYERS, _SIDE = 16, 50, 224
 _IMAGES = 50_000  # of ImageNet's validation set

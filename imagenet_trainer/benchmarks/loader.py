@@ -19,15 +19,15 @@ from typing import Callable, Dict, List, Optional, Tuple
 import cv2
 import numpy as np
 
-from imagenet_trainer.benchmarks.pictures import make_photographs
+from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import Loader, training_batches
 from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.data.record_writer import RecordWriter
-from imagenet_trainer.data.recordio import pack_header
-from imagenet_trainer.data.shards import Shards
-from imagenet_trainer.machine import keep_freed_memory, processors
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.system.machine import keep_freed_memory, processors
 
 _BATCH, _SIDE = 64, 224
 _REC = "photographs.rec"
@@ -148,7 +148,7 @@ def _load(shards: Shards, threads: int, epoch: int) -> int:
 
 
 def _image_record_iter(rec: str, threads: int) -> Callable[[], int]:
-    from imagenet_trainer.mxnet_import import mx
+    from imagenet_trainer.system.mxnet_import import mx
 
     settings = AugmentSettings()
     iterator = mx.io.ImageRecordIter(

@@ -19,18 +19,18 @@ from typing import Dict, List, Sequence, Tuple
 import cv2
 import numpy as np
 
-from imagenet_trainer.benchmarks.pictures import make_photographs
-from imagenet_trainer.data.conversion import Conversion, convert
-from imagenet_trainer.data.lists import make_lists
-from imagenet_trainer.data.pictures import decode, read_file
-from imagenet_trainer.data.recordio import RecordFile
-from imagenet_trainer.machine import keep_freed_memory
+from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.data.images.decode import decode, read_file
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.packing.conversion import Conversion, convert
+from imagenet_trainer.packing.lists import make_lists
+from imagenet_trainer.system.machine import keep_freed_memory
 
 _OURS, _MXNET, _ALONE = "tools/im2rec.py", "MXNet's im2rec.py", "ours, 1 thread"
-_OUR_SCRIPT = "import sys; from imagenet_trainer.data.im2rec import main; sys.exit(main())"
+_OUR_SCRIPT = "import sys; from imagenet_trainer.packing.im2rec import main; sys.exit(main())"
 # Through our door to MXNet, as its tool cannot import it beside today's NumPy.
 _MXNET_SCRIPT = (
-    "import os, runpy; from imagenet_trainer.mxnet_import import mx; "
+    "import os, runpy; from imagenet_trainer.system.mxnet_import import mx; "
     "tool = os.path.join(os.path.dirname(mx.__file__), 'tools', 'im2rec.py'); "
     "runpy.run_path(tool, run_name='__main__')"
 )

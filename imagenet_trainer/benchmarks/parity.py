@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 import symbols
-from imagenet_trainer.benchmarks.kinks import certainty, move_away
+from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
 from imagenet_trainer.engines import Arrays, parameter_shapes
-from imagenet_trainer.engines.torch_graph import Network, load_graph, to_tensor
+from imagenet_trainer.engines.pytorch.graph import Network, load_graph, to_tensor
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.initializers import initial_parameters
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.train.initializers import initial_parameters
 
 CLASSES = 10
 # The first that a network takes: small ResNets take up to 28 pixels, Inception v3 75 and more. Few

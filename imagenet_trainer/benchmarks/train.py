@@ -12,84 +12,18 @@ import tempfile
 import time
 from typing import Dict, List, Tuple
 
-import numpy as np
-
 import symbols
-from imagenet_trainer.benchmarks.pictures import make_photographs
-from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import training_batches
-from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
-from imagenet_trainer.decoding import decoded, decodes_on_gpu
-from imagenet_trainer.engines import Mix, join_workers
+from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.data.sets import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
-from imagenet_trainer.logs import RunLog
-from imagenet_trainer.machine import has_bfloat16
-from imagenet_trainer.metrics import Scores
-from imagenet_trainer.scoring import loader_threads
-from imagenet_trainer.starting import devices_of, start_of
+from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.train.previews.throughput import INTERVALS
 
-INTERVALS = 5  # of --disp-batches updates each
 _BATCH = 16
 _RESNET = "resnet-18"
 _NETWORKS = (_RESNET, "squeezenet1.0")
 _MXNET = "MXNet with its defaults"
 _Kind = Tuple[str, str, str]  # network, dtype, engine
-
-
-def synthetic(settings: FitSettings) -> int:
-    """`fit --benchmark 1`: train on one batch that is in memory; leaves no files."""
-    start = start_of(settings)
-    settings, classes = start.settings, settings.num_classes or IMAGENET_CLASSES
-    workers = join_workers(devices_of(settings))
-    engine = start.opened(start.symbol(classes), workers)
-    random = np.random.default_rng(settings.seed)
-    _, height, width = settings.image_shape
-    images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
-    labels = random.integers(0, classes, engine.batch_size)
-    half = np.full(len(labels), 0.5, np.float32)
-    mix = Mix(labels[::-1].copy(), half) if settings.mixup else None
-    with RunLog(None, engine.rank, settings.top_k, settings.loss) as log:
-        for interval in range(INTERVALS):
-            began = time.perf_counter()
-            for _ in range(settings.disp_batches):
-                engine.train_batch(images, labels, settings.lr, mix)
-            first = interval * settings.disp_batches
-            scores = Scores(*engine.read_counts())
-            seconds = time.perf_counter() - began
-            log.batches(0, first, first + settings.disp_batches, scores, seconds, 0.0)
-    workers.part()
-    return 0
-
-
-def read_only(settings: FitSettings) -> int:
-    """`fit --test-io 1`: read and augment without training; leaves no files."""
-    settings = start_of(settings).settings
-    train = open_training_set(settings)
-    order = Order(
-        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
-    )
-    transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    threads, _ = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    updates = INTERVALS * settings.disp_batches
-    with (
-        RunLog(None, 0) as log,
-        training_batches(
-            train.shards, order, transform, len(train.classes), 0, updates, threads=threads,
-            encoded=decodes_on_gpu(settings),
-        ) as batches,
-    ):  # fmt: skip
-        stream = decoded(batches, settings, train.shards, threads, log.say)
-        began, images = time.perf_counter(), 0
-        for batch in stream:
-            images += len(batch.labels)
-            if (batch.update + 1) % settings.disp_batches == 0:
-                speed = images / (time.perf_counter() - began)
-                first = batch.update + 1 - settings.disp_batches
-                log.say(f"Batch [{first}-{batch.update + 1}]\tSpeed: {speed:.2f} samples/sec")
-                began, images = time.perf_counter(), 0
-    return 0
 
 
 # --- against MXNet's defaults ------------------------------------------------------------------
@@ -148,7 +82,7 @@ def _median_ratio(ours: List[float], theirs: List[float]) -> float:
 
 def pack_photographs(folder: str, count: int) -> str:
     """Pack photographs of 500 x 375, resized to 256, without manifest; return the .rec."""
-    from imagenet_trainer.data import im2rec
+    from imagenet_trainer.packing import im2rec
 
     prefix, pictures = os.path.join(folder, "train"), os.path.join(folder, "pictures")
     make_photographs(os.path.join(pictures, "photographs"), count)
@@ -211,7 +145,7 @@ def _environment() -> Dict[str, str]:
 
 def plain(symbol_path: str, rec: str) -> None:
     """Two epochs as an MXNet tutorial trains; prints the images per second of the second."""
-    from imagenet_trainer.mxnet_import import mx
+    from imagenet_trainer.system.mxnet_import import mx
 
     batches = mx.io.ImageRecordIter(
         path_imgrec=rec, path_imgidx=rec[:-3] + "idx", data_shape=(3, 224, 224), batch_size=_BATCH,

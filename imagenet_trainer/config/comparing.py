@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Tuple
 
+from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.scoring import EvaluateSettings
 from imagenet_trainer.config.training import FitSettings
-from imagenet_trainer.flags import integer, numbers, option
+from imagenet_trainer.config.values import integer, numbers
 
 
 def _fractions(text: str) -> Tuple[float, ...]:

@@ -3,14 +3,8 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from imagenet_trainer.flags import (
-    image_shape,
-    integer,
-    number,
-    numbers,
-    option,
-    switch,
-)
+from imagenet_trainer.config.flags import option
+from imagenet_trainer.config.values import image_shape, integer, number, numbers, switch
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Tuple
 
-from imagenet_trainer.flags import integer, number, option
+from imagenet_trainer.config.flags import option
+from imagenet_trainer.config.values import integer, number
 
 LAUNCHERS = ("auto", "local", "ssh", "mpi", "slurm", "sge", "yarn")
 

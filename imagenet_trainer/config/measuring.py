@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import FitSettings
-from imagenet_trainer.flags import (
-    integer,
-    integers,
-    number,
-    option,
-)
+from imagenet_trainer.config.values import integer, integers, number
 
 
 def _names(text: str) -> Tuple[str, ...]:

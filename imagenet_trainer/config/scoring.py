@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import DeviceSettings
-from imagenet_trainer.flags import (
+from imagenet_trainer.config.values import (
     epoch_number,
     epochs,
     image_shape,
@@ -12,7 +13,6 @@ from imagenet_trainer.flags import (
     integers,
     number,
     numbers,
-    option,
     switch,
     words,
 )

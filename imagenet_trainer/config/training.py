@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
+from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
-from imagenet_trainer.flags import (
+from imagenet_trainer.config.values import (
     checkpoint,
     command,
     integer,
     integers,
     number,
     numbers,
-    option,
     pattern,
     switch,
 )

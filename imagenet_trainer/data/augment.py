@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
-from imagenet_trainer.data import counter
-from imagenet_trainer.data.steps import (
+from imagenet_trainer.data import philox as counter
+from imagenet_trainer.data.transforms import (
     Size,
     Steps,
     Window,
@@ -312,11 +312,3 @@ def _at_least(size: Size, crop: Size) -> Steps:
     if size[0] >= crop[0] and size[1] >= crop[1]:
         return unchanged(size)
     return short_side_steps(size, max(crop))
-
-
-if __name__ == "__main__":
-    import sys
-
-    from imagenet_trainer.data.augment_sheet import main
-
-    sys.exit(main())

@@ -12,8 +12,8 @@ import numpy as np
 
 from imagenet_trainer.data.encoded import Encoded, as_bitmap
 from imagenet_trainer.data.loader import PACK_AGAIN, Batch
-from imagenet_trainer.data.shards import Shards
-from imagenet_trainer.data.steps import Size
+from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.data.transforms import Size
 from imagenet_trainer.errors import InputError
 
 Tell = Callable[[str], object]

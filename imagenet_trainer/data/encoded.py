@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
-from imagenet_trainer.data.steps import Size, Steps, size_of
+from imagenet_trainer.data.transforms import Size, Steps, size_of
 
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
 _ADOBE, _SCAN = 0xEE, 0xDA

@@ -19,9 +19,9 @@ from imagenet_trainer.data.augment import Transform, decode
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.shards import Shards
+from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.machine import keep_freed_memory
+from imagenet_trainer.system.machine import keep_freed_memory, processors
 
 # Few enough that threads end a batch together, enough that the lock costs nothing; even, so that
 # pairs are mixed by the thread that made them.
@@ -389,3 +389,16 @@ def _end(work: _Work, threads: List[threading.Thread]) -> None:
     if threading.current_thread() not in threads:
         for thread in threads:
             thread.join()
+
+
+def loader_threads(asked: int, gpus: bool) -> Tuple[int, int]:
+    """Number and niceness of the decoding threads.
+
+    MXNet's OpenMP threads wait for each other after every operator, so beside CPU training one
+    thread of the lowest priority decodes; with GPUs all processors but one do.
+    """
+    if gpus:
+        # torchrun says how many workers of this machine share its processors.
+        share = processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return asked or max(1, min(16, share - 1)), 0
+    return asked or 1, 19

@@ -13,7 +13,7 @@ from typing import Tuple
 import cv2
 import numpy as np
 
-from imagenet_trainer.data import counter
+from imagenet_trainer.data import philox as counter
 
 # Far behind the blocks that augmentation draws from.
 _BLOCK = 1 << 16

@@ -11,7 +11,7 @@ from typing import Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data import counter
+from imagenet_trainer.data import philox as counter
 from imagenet_trainer.errors import InputError
 
 # A window's pictures come from this many places of the shards: enough that neighbours in a shard

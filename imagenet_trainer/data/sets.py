@@ -7,9 +7,9 @@ from typing import Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.config import DataSettings, FitSettings
-from imagenet_trainer.data.manifest import known_synsets, manifest_path, read_manifest
 from imagenet_trainer.data.order import chosen
-from imagenet_trainer.data.shards import Shards, find_shards
+from imagenet_trainer.data.records.manifest import known_synsets, manifest_path, read_manifest
+from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 
 IMAGENET_CLASSES = 1000

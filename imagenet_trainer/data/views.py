@@ -6,7 +6,7 @@ from typing import Sequence
 import numpy as np
 
 from imagenet_trainer.data.augment import EvalTransform
-from imagenet_trainer.data.steps import short_side_to
+from imagenet_trainer.data.transforms import short_side_to
 
 
 @dataclass(frozen=True)

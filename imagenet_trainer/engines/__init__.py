@@ -192,11 +192,11 @@ def join_workers(devices: Devices) -> Workers:
     from imagenet_trainer.engines.choice import choose_engine
 
     if choose_engine(devices).engine == "torch":
-        from imagenet_trainer.engines.torch_workers import join_torchrun
+        from imagenet_trainer.engines.pytorch.workers import join_torchrun
 
         return join_torchrun(devices)
     if devices.kv_store.startswith("dist"):
-        from imagenet_trainer.engines.mxnet_workers import join
+        from imagenet_trainer.engines.mxnet.workers import join
 
         return join(devices.kv_store)
     if os.environ.get("DMLC_ROLE") == "worker" and os.environ.get("DMLC_NUM_WORKER", "1") != "1":
@@ -223,17 +223,17 @@ def open_engine(
     from imagenet_trainer.engines.choice import choose_engine
 
     if choose_engine(devices).engine == "torch":
-        from imagenet_trainer.engines.torch_engine import TorchEngine
+        from imagenet_trainer.engines.pytorch.engine import TorchEngine
 
         return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
-    from imagenet_trainer.engines.mxnet_engine import MXNetEngine
+    from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 
     return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)
 
 
 def load_symbol(text: str, path: str) -> Any:
     """An MXNet symbol from its JSON; InputError naming the file when it is none."""
-    from imagenet_trainer.mxnet_import import mx
+    from imagenet_trainer.system.mxnet_import import mx
 
     try:
         return mx.sym.load_json(text)

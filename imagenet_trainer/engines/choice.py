@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import check_gpus
+from imagenet_trainer.system.mxnet_import import check_gpus
 
 _INSTALL = "in the checkout run: pip install -e '.[torch]'"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 
 _LOG = logging.getLogger("imagenet_trainer")
 _FIRST, _LARGEST, _SMALLEST = 2.0**16, 2.0**24, 1.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from imagenet_trainer.engines import Training
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx
 
 LABEL, MIX_LABEL, MIX_SHARE = "softmax_label", "mix_label", "mix_share"
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.

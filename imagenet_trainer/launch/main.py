@@ -10,8 +10,7 @@ import sys
 from types import FrameType
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from imagenet_trainer import flags, recipes
-from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config import FitSettings, flags, recipes
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.launch import plan

@@ -17,7 +17,7 @@ from typing import IO, Any, Dict, List, Optional, Sequence
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.launch.addresses import address_of, address_towards, interface_of
 from imagenet_trainer.launch.plan import WORKER, Member
-from imagenet_trainer.machine import processors
+from imagenet_trainer.system.machine import processors
 
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 _SERVING = ("-m", "imagenet_trainer.launch.serving")

@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any, Optional, Sequence
 
-from imagenet_trainer.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 
 _CONTROLLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -60,8 +60,8 @@ class Server:
     def _with_python(self) -> Any:
         """Import MXNet after all, for updates that servers make: dist_async."""
         role, os.environ["DMLC_ROLE"] = os.environ["DMLC_ROLE"], "worker"  # or it would serve
-        from imagenet_trainer.engines.async_updates import AsyncUpdates
-        from imagenet_trainer.mxnet_import import mx
+        from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates
+        from imagenet_trainer.system.mxnet_import import mx
 
         os.environ["DMLC_ROLE"] = role
         updates = AsyncUpdates()

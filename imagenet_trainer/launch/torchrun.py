@@ -9,7 +9,7 @@ from typing import List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.launch.supervise import SIGNALLED
-from imagenet_trainer.machine import processors
+from imagenet_trainer.system.machine import processors
 
 _ELASTIC = "torch.distributed.elastic"
 

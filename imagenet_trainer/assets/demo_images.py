@@ -1,0 +1,96 @@
+"""The shipped Fashion-MNIST pictures as folders of PNG files, a folder a class.
+
+    python -m imagenet_trainer.assets.demo_images demo/pictures
+
+writes 3,000 grey pictures of 28 x 28 pixels below demo/pictures/train and 1,000 others below
+demo/pictures/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). Pictures that are there already
+are left alone.
+"""
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Optional, Sequence
+
+from imagenet_trainer.config.flags import option, parse
+from imagenet_trainer.errors import InputError, run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SHIPPED = Path(__file__).parent / "fashion_mnist_small.npz"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Everything that `demo_pictures` takes."""
+
+    folder: str = option("", "where train/ and val/ are written", positional="one")
+
+
+def write_pictures(folder: "os.PathLike[str]") -> Dict[str, int]:
+    """Write FOLDER/train/CLASS/NNNN.png and FOLDER/val/CLASS/NNNN.png; return how many of each.
+
+    Each of the two appears whole or not at all. Raises InputError when one is there that holds
+    anything else, OSError when it cannot be written.
+    """
+    import numpy as np
+
+    written = {}
+    with np.load(_SHIPPED, allow_pickle=False) as shipped:
+        names = [folder_name(name) for name in shipped["class_names"]]
+        for part in ("train", "val"):
+            labels = shipped[f"{part}_labels"]
+            files = [f"{names[label]}/{place:04d}.png" for place, label in enumerate(labels)]
+            pictures = dict(zip(files, shipped[f"{part}_images"]))
+            _write_part(Path(folder) / part, pictures)
+            written[part] = len(pictures)
+    return written
+
+
+def folder_name(class_name: str) -> str:
+    """A class's name as that of a folder: `T-shirt/top` is `t-shirt-top`."""
+    return re.sub(r"[^a-z0-9]+", "-", class_name.lower()).strip("-")
+
+
+def _write_part(target: Path, pictures: Dict[str, "np.ndarray"]) -> None:
+    from PIL import Image
+
+    if target.exists():
+        found = {path.relative_to(target).as_posix() for path in target.glob("*/*")}
+        if found != set(pictures):
+            raise InputError(
+                f"{target}: is there already and holds other files than the demo's; "
+                "remove it or choose another folder"
+            )
+        return
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    for name, pixels in pictures.items():
+        path = unfinished / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    os.replace(unfinished, target)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The command line; returns the exit code."""
+    settings = parse(
+        DemoSettings,
+        argv,
+        "demo_images",
+        "Write the shipped Fashion-MNIST pictures as PNG files.",
+    )
+
+    def body() -> None:
+        for part, count in write_pictures(Path(settings.folder)).items():
+            print(f"{count:,} pictures in {os.path.join(settings.folder, part)}")
+
+    return run_command("demo_images", body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""`doctor --measure`: which engine and which numbers train fastest on this CPU."""
+
+import gc
+import time
+from typing import Callable, Dict, List, Tuple
+
+import numpy as np
+
+import symbols
+from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.train.initializers import initial_parameters
+
+Kind = Tuple[str, str]  # engine, dtype
+DEFAULT: Kind = ("mxnet", "float32")  # what fit takes by itself
+_NAMES = {"mxnet": "MXNet", "torch": "PyTorch"}
+_WORTH = 1.05  # of the default's speed: less is noise
+
+
+def kinds_here() -> List[Kind]:
+    """What can be measured: PyTorch where it is installed, bfloat16 where the CPU has it."""
+    dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
+    return [(engine, d) for engine in ("mxnet", "torch") if engine == "mxnet" or has_torch()
+            for d in dtypes]  # fmt: skip
+
+
+def updates_per_second(
+    network: str,
+    kind: Kind,
+    image_shape: Tuple[int, int, int] = (3, 224, 224),
+    classes: int = 1000,
+    batch: int = 16,
+    seconds: float = 5.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Updates of one network on one batch in memory, for so long and at least one."""
+    engine_name, dtype = kind
+    symbol = symbols.get_symbol(network, classes, image_shape)
+    _, height, width = image_shape
+    engine = open_engine(
+        symbol, Devices(engine=engine_name, dtype=dtype), (batch, height, width, 3),
+        (123.68, 116.779, 103.939), (58.393, 57.12, 57.375),
+        Training(Optimizer("sgd", 0.9, 1e-4)),
+    )  # fmt: skip
+    start = symbols.find(network).initializer
+    engine.set_params(*initial_parameters(*parameter_shapes(symbol, image_shape), start, 0))
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (batch, height, width, 3), np.uint8)
+    labels = random.integers(0, classes, batch)
+    engine.train_batch(images, labels, 1e-3)  # allocates, and tries algorithms
+    engine.read_counts()
+    began, updates = clock(), 0
+    while updates == 0 or clock() - began < seconds:
+        engine.train_batch(images, labels, 1e-3)
+        updates += 1
+    engine.read_counts()  # waits for the last one
+    return updates / (clock() - began)
+
+
+def told(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
+    """A table, and one sentence that says what to take."""
+    lines = [f"{network}, batch {batch}, on this CPU:"]
+    for (engine, dtype), speed in speeds.items():
+        lines.append(
+            f"  {_NAMES[engine]:8} {dtype:9}{speed:8.2f} updates/s{speed * batch:9.1f} images/s"
+        )
+    best = max(speeds, key=lambda kind: speeds[kind])
+    gain = speeds[best] / speeds[DEFAULT]
+    if gain < _WORTH:
+        return [*lines, "recommended: what fit takes by itself, MXNet in float32; nothing else is "
+                f"{100 * (_WORTH - 1):.0f} % faster"]  # fmt: skip
+    words = [f"--engine {best[0]}"] * (best[0] != DEFAULT[0]) + [f"--dtype {best[1]}"] * (
+        best[1] != DEFAULT[1]
+    )
+    return [*lines, f"recommended: {' '.join(words)}, {gain:.2f} times MXNet in float32"]
+
+
+def measure(network: str = "resnet-18", batch: int = 16) -> None:
+    """Print the table; a few seconds for each line."""
+    speeds = {}
+    for kind in kinds_here():
+        speeds[kind] = updates_per_second(network, kind, batch=batch)
+        gc.collect()
+    print("\n".join(told(speeds, network, batch)))

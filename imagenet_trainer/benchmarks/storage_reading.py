@@ -1,0 +1,169 @@
+"""Reading at scale: a set as large as ImageNet is opened and ordered, and a disk is read.
+
+Opening and ordering are measured on eight shards of 1,281,167 records of 48 bytes. The disk is
+measured on records as large as ImageNet's pictures are as they come, after the system was told to
+forget them, in the orders that training reads in. Nothing is decoded.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from imagenet_trainer.benchmarks.storage_bounds import print_table
+from imagenet_trainer.data.order import Order, permutation
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.shards import Shards
+
+_IMAGENET, _SHARDS = 1_281_167, 8
+_SMALL = 48  # bytes of payload
+_PICTURE = 110_000  # bytes: 140 GB / 1,281,167, ImageNet as it comes
+_BATCH, _AHEAD = 256, 4
+_WINDOW = 2048
+
+
+def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> None:
+    """Print times, memory and reading rates, each with its aim where it has one."""
+    with tempfile.TemporaryDirectory() as folder:
+        _opening(_write_small(folder), rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"\n{images:,} records of {_PICTURE / 1e3:.0f} kB in {os.path.dirname(folder)}")
+        _disk(_write_large(folder, images), rounds, threads)
+    print()
+    print_table(140e9, _IMAGENET)
+
+
+# --- opening and ordering ----------------------------------------------------------------------
+
+
+def _write_small(folder: str) -> List[str]:
+    """Shards of whole records; made by NumPy, as writing a million one by one takes seconds."""
+    record = np.dtype([("magic", "<u4"), ("length", "<u4"), ("payload", "u1", _SMALL)])
+    paths = []
+    for shard in range(_SHARDS):
+        keys = range(_IMAGENET * shard // _SHARDS, _IMAGENET * (shard + 1) // _SHARDS)
+        records = np.zeros(len(keys), record)
+        records["magic"], records["length"] = 0xCED7230A, _SMALL
+        path = os.path.join(folder, f"train-{shard:05d}-of-{_SHARDS:05d}.rec")
+        records.tofile(path)
+        with open(path[:-3] + "idx", "w") as file:
+            file.writelines(f"{key}\t{record.itemsize * n}\n" for n, key in enumerate(keys))
+        paths.append(path)
+    return paths
+
+
+def _opening(paths: List[str], rounds: int) -> None:
+    before = _resident()
+    seconds = []
+    for turn in range(rounds):
+        begin = time.perf_counter()
+        with Shards(paths) as shards:
+            seconds.append(time.perf_counter() - begin)
+            count = len(shards)
+            if turn == 0:
+                added = _resident() - before
+    print(f"{count:,} records in {_SHARDS} shards")
+    print(f"opened in            {statistics.median(seconds):6.3f} s   (aim: under 2 s)")
+    print(f"memory added         {added:6.0f} MB  (aim: under 300 MB)")
+    for window in (0, 8192):
+        seconds = []
+        for turn in range(rounds):
+            begin = time.perf_counter()
+            permutation(0, turn, count, window)
+            seconds.append(time.perf_counter() - begin)
+        name = f"order, window {window}" if window else "order of an epoch"
+        print(f"{name:<20} {statistics.median(seconds):6.3f} s   (aim: under 0.2 s)")
+
+
+def _resident() -> float:
+    """Resident megabytes of this process; nan where the system does not say."""
+    if not os.path.exists("/proc/self/statm"):
+        return float("nan")
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+# --- reading a disk ----------------------------------------------------------------------------
+
+
+def _write_large(folder: str, images: int) -> str:
+    path = os.path.join(folder, "train.rec")
+    random = np.random.default_rng(0)
+    with RecordWriter(path, path[:-3] + "idx") as writer:
+        for key in range(images):
+            writer.write(key, random.bytes(_PICTURE))
+        writer.flush()
+        writer.sync()
+    return path
+
+
+def _disk(path: str, rounds: int, threads: int) -> None:
+    """Images per second of an epoch in each order; rounds take turns, medians are printed."""
+    with Shards([path]) as shards:
+        orders = {
+            "random, as it comes": (0, False),
+            "random, read ahead": (0, True),
+            f"--shuffle-window {_WINDOW}": (_WINDOW, True),
+            "from first to last, ahead": (None, True),
+        }
+        rates: Dict[str, List[float]] = {name: [] for name in orders}
+        for turn in range(rounds):
+            for name, (window, ahead) in orders.items():
+                _forget(path)
+                rates[name].append(_epoch(shards, window, ahead, turn, threads))
+    print(f"{f'{threads} threads, batch {_BATCH}':<28}{'images/s':>10}{'MB/s':>8}")
+    for name, values in rates.items():
+        _print_rate(name, statistics.median(values))
+    rate, cost = _in_memory(path, threads)
+    _print_rate("random, from memory", rate)
+    print(f"asking for what is in memory already costs {cost:.1f} us a picture")
+
+
+def _print_rate(name: str, rate: float) -> None:
+    print(f"{name:<28}{rate:>10,.0f}{rate * _PICTURE / 1e6:>8,.0f}")
+
+
+def _in_memory(path: str, threads: int) -> Tuple[float, float]:
+    """Images per second once the pages are in memory, and microseconds to ask for one then."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 24):
+            pass
+    with Shards([path]) as shards:
+        rate = _epoch(shards, 0, False, 0, threads)
+        pictures = permutation(0, 0, len(shards))
+        begin = time.perf_counter()
+        for first in range(0, len(pictures), _BATCH):
+            shards.will_need(pictures[first : first + _BATCH])
+        return rate, 1e6 * (time.perf_counter() - begin) / len(pictures)
+
+
+def _forget(path: str) -> None:
+    """Have the system drop the file from its page cache; no more than advice on some systems."""
+    if hasattr(os, "posix_fadvise"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _epoch(shards: Shards, window: Optional[int], ahead: bool, epoch: int, threads: int) -> float:
+    """Images per second of reading an epoch's whole batches; a window of None: unshuffled."""
+    images = len(shards)
+    updates = images // _BATCH
+    order = Order(epoch, images, _BATCH, window or 0)
+    reads = order.reads(0, updates, _AHEAD)
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        for update in range(updates):
+            pictures = order.batch(update)[0]
+            wanted = next(reads)
+            if window is None:
+                pictures = np.arange(update * _BATCH, (update + 1) * _BATCH)
+                wanted = (pictures + _AHEAD * _BATCH)[pictures + _AHEAD * _BATCH < images]
+            if ahead:
+                shards.will_need(wanted)
+            for _ in pool.map(shards.read, pictures.tolist()):
+                pass
+    return updates * _BATCH / (time.perf_counter() - begin)

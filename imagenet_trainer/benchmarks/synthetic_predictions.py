@@ -1,0 +1,49 @@
+"""Answers of a network that does not exist, to measure and to show drawing and reports with.
+
+They are made up and say so wherever they are shown. They have the size of ImageNet's validation
+set, 50,000 pictures of 1,000 classes, and errors of the kind that real networks make: classes
+near each other in WordNet's tree are taken for each other.
+"""
+
+import numpy as np
+
+from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.metrics.predictions import Answers, Collector
+from imagenet_trainer.metrics.taxonomy import taxonomy_of
+
+PER_CLASS = 50
+
+
+def made_up_answers(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> Answers:
+    """Answers of an epoch, the pictures sorted by class.
+
+    `skill` runs from 0 (some favourite classes are named whatever the picture) to 1 (rank-1
+    accuracy near 70 %). The same pictures are hard in every epoch. One picture in 500 has the
+    wrong label: the network sees its second nearest class.
+    """
+    classes = known_synsets()
+    taxonomy = taxonomy_of(list(classes))
+    assert taxonomy is not None
+    count = len(classes)
+    always = np.random.default_rng(seed)  # what all epochs share
+    near = -0.45 * taxonomy.distances.astype(np.float32) + 0.6 * always.gumbel(size=(count, count))
+    near = (near + near.T) / 2
+    favour = 1.2 * always.normal(size=count)
+    clear = always.normal(3.4, 1.1, count)  # how much each class stands out
+    growth = np.float32(skill**0.5)
+    collector = Collector(np.arange(count * per_class), count)
+    for label in range(count):
+        random = np.random.default_rng([seed, label])
+        hard = random.gumbel(size=(per_class, count)).astype(np.float32)
+        labels = np.full(per_class, label)
+        logits = 1.6 * growth * near[label] + (1.2 - growth) * favour + 1.1 * hard
+        seen = labels.copy()
+        seen[random.random(per_class) < 1 / 500] = np.argsort(near[label])[-3]
+        logits[np.arange(per_class), seen] = (
+            logits.max(axis=1) - 2.5 + growth * (clear[label] + 1.5 * random.normal(size=per_class))
+        )
+        odds = np.exp(1.7 * (logits - logits.max(axis=1, keepdims=True)))
+        probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+        places = label * per_class + np.arange(per_class)
+        collector.add(places, probabilities, labels)
+    return collector.whole()

@@ -1,0 +1,240 @@
+"""Picture files: read, recognised by their first bytes, measured by their header, decoded.
+
+OpenCV decodes JPEG and PNG, so that their pixels are those of MXNet's im2rec.py. Pillow decodes the
+other kinds, of which OpenCV reads some only in some of its versions. Whatever is wrong with a
+picture is a ValueError that says it.
+"""
+
+import io
+import os
+import stat
+import warnings
+from typing import Any, Tuple, Union
+
+import cv2
+import numpy as np
+
+from imagenet_trainer.data.records.recordio import MAX_LENGTH
+
+Data = Union[bytes, memoryview]
+
+MAX_PIXELS = 178_956_970  # as RGB they fill 512 MiB; Pillow refuses pictures from here on as well
+MAX_PICTURE = MAX_LENGTH - (1 << 16)  # bytes; leaves room for thousands of labels in a record
+_DAMAGED = "damaged or cut short"
+_UNKNOWN = "not a picture that can be decoded"
+
+_BEGINNINGS = (
+    (b"\xff\xd8", "JPEG"),
+    (b"\x89PNG", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  ", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
+)
+# Markers that begin a frame and with it say the size; the others of 0xC0 to 0xCF are tables.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
+_BITS_PER_SAMPLE = 258  # tag of TIFF
+_SCAN, _END = 0xDA, 0xD9
+
+# OpenCV's flags for JPEGs decoded at 1/2, 1/4, 1/8 of their size, by `color` 0 and 1.
+_REDUCED = {
+    8: (cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
+    4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
+    2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
+}
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a picture file; ValueError says why there are none."""
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for its writer, for ever if there is none.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise ValueError("a folder" if stat.S_ISDIR(about.st_mode) else "not a file")
+            check_length(about.st_size)
+            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                return file.readall()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+
+
+def check_length(length: int) -> None:
+    """Raise ValueError for a file of more bytes than a record can have."""
+    if length > MAX_PICTURE:
+        raise ValueError(f"{length} bytes, more than fit into a record")
+
+
+def kind_of(data: Data) -> str:
+    """JPEG, PNG, GIF, BMP, TIFF, JPEG2000, WEBP, PPM, told by the first bytes; "" for others."""
+    head = bytes(data[:12])
+    for beginning, kind in _BEGINNINGS:
+        if head.startswith(beginning):
+            return kind
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return "WEBP"
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return "PPM"
+    return ""
+
+
+def jpeg_size(data: Data) -> Tuple[int, int]:
+    """Width and height in a JPEG's header; (0, 0) where there is none."""
+    view = bytes(data)
+    at = 2
+    while True:
+        at = view.find(b"\xff", at)
+        while view[at : at + 2] == b"\xff\xff":
+            at += 1
+        if at < 0 or at + 9 > len(view):
+            return 0, 0
+        marker = view[at + 1]
+        if marker in _FRAMES:
+            high, wide = view[at + 5 : at + 7], view[at + 7 : at + 9]
+            return int.from_bytes(wide, "big"), int.from_bytes(high, "big")
+        if marker in (_SCAN, _END):
+            return 0, 0
+        length = int.from_bytes(view[at + 2 : at + 4], "big")
+        at += 2 if marker in _WITHOUT_LENGTH or not marker else 2 + length
+
+
+def png_size(data: Data) -> Tuple[int, int]:
+    """Width and height in a PNG's header; (0, 0) where there is none."""
+    if len(data) < 24:
+        return 0, 0
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def decode(
+    data: Data, color: int = 1, max_pixels: int = MAX_PIXELS, short_side: int = 0
+) -> np.ndarray:
+    """The pixels of a picture; of an animation, its first.
+
+    Parameters
+    ----------
+    data
+        a whole file. Its EXIF orientation is ignored.
+    color
+        1: BGR (height, width, 3), what is transparent shows the colours stored for it;
+        0: grey (height, width); -1: as it is stored, grey, BGR or with alpha BGRA.
+    max_pixels
+        width x height of the header must not be more, so that a file of a kilobyte cannot ask
+        for gigabytes.
+    short_side
+        if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its short side
+        keeps that many pixels.
+
+    Returns
+    -------
+    uint8; uint16 only for a PNG of 16 bits with `color` -1.
+
+    Raises
+    ------
+    ValueError
+        not a whole picture, of an unknown kind, or too large.
+
+    """
+    kind = kind_of(data)
+    if kind not in ("JPEG", "PNG"):
+        return _by_pillow(data, kind, color, max_pixels)
+    size = jpeg_size(data) if kind == "JPEG" else png_size(data)
+    check_size(size, max_pixels)
+    # IMREAD_UNCHANGED, which is -1, ignores the orientation by itself.
+    flags = color if color < 0 else color | cv2.IMREAD_IGNORE_ORIENTATION
+    if kind == "JPEG" and short_side and color >= 0:
+        for scale, by_color in _REDUCED.items():
+            if min(size) // scale >= short_side:
+                flags = by_color[color] | cv2.IMREAD_IGNORE_ORIENTATION
+                break
+    return _by_opencv(data, flags)
+
+
+def prove(data: Data) -> None:
+    """Raise ValueError unless OpenCV can decode a picture, as our loader and MXNet do.
+
+    Of a JPEG, which is most of the time, all data are read but only every eighth pixel made: that
+    finds the same damage in half the time.
+    """
+    if kind_of(data) == "JPEG":
+        _by_opencv(data, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
+    else:
+        _by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def check_size(size: Tuple[int, int], max_pixels: int) -> None:
+    """Raise ValueError for a width and height of more pixels than allowed."""
+    if size[0] * size[1] > max_pixels:
+        raise ValueError(f"{size[0]} x {size[1]} pixels, more than --max-pixels {max_pixels}")
+
+
+def _by_opencv(data: Data, flags: int) -> np.ndarray:
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise ValueError(_DAMAGED if kind_of(data) else _UNKNOWN)
+    return picture
+
+
+def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray:
+    if not data:
+        raise ValueError("the file is empty")
+    if not kind:
+        raise ValueError(_UNKNOWN)
+    from PIL import Image, ImageFile
+
+    # Other libraries switch it on for the whole process, and half a picture would be taken.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    # The size is checked here, by --max-pixels; Pillow's own limit would be another one.
+    Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        picture = Image.open(io.BytesIO(data), formats=[kind])
+    except Exception as error:
+        raise ValueError(_DAMAGED) from error
+    check_size(picture.size, max_pixels)
+    # Pillow's decoders meet damaged files with whatever error comes first: KeyError, struct.error,
+    # OverflowError; all of them mean the same.
+    try:
+        picture.load()
+    except Exception as error:
+        raise ValueError(_DAMAGED) from error
+    return _eight_bits(picture, color)
+
+
+def _eight_bits(picture: Any, color: int) -> np.ndarray:
+    """A loaded picture of Pillow's as `decode` gives it."""
+    mode = picture.mode
+    if mode.startswith("I;16") or (mode == "I" and picture.format == "PPM"):
+        # A TIFF says how many bits it uses, often 12. The upper 8 stay, as with OpenCV.
+        bits = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        grey = (np.asarray(picture) >> (bits - 8)).astype(np.uint8)
+    elif mode in ("1", "L"):
+        grey = np.asarray(picture.convert("L"))
+    elif mode in ("RGB", "RGBX", "RGBA", "RGBa", "LA", "La", "P", "PA", "CMYK", "YCbCr"):
+        return _in_color(picture, color)
+    else:
+        raise ValueError(f"pixels of Pillow's kind {mode}, which are no 8-bit colours")
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) if color == 1 else grey
+
+
+def _in_color(picture: Any, color: int) -> np.ndarray:
+    if picture.mode in ("La", "RGBa"):  # colours multiplied by alpha
+        picture = picture.convert(picture.mode.upper())
+    alpha = picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+    if alpha:
+        # Straight to RGB, Pillow warns of palettes with several transparent colours.
+        picture = picture.convert("RGBA")
+        if color < 0:
+            return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGBA2BGRA)
+    pixels = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if color == 0 else pixels

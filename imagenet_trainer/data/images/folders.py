@@ -1,0 +1,180 @@
+"""The pictures in a folder or a tar, and the classes that their folders make."""
+
+import os
+from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+
+from imagenet_trainer.data.images.tars import TarPictures
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import is_hidden, refusal
+
+Reject = Callable[[str, str], None]  # path, reason
+Listing = Iterator[Tuple[str, List[str], List[str]]]
+
+_LAYOUT = "a folder for each class, such as {0}/cat/1.jpg and {0}/dog/2.jpg, and --recursive"
+
+
+def refuse(path: str, reason: str) -> None:
+    """Raise InputError."""
+    raise InputError(f"{path!r}: {reason}")
+
+
+def check_root(root: str) -> None:
+    """Raise InputError unless this is a folder that can be read."""
+    if not os.path.exists(root):
+        raise InputError(f"root {root}: no such folder")
+    if not os.path.isdir(root):
+        raise InputError(f"root {root}: not a folder; give the folder that holds the pictures")
+    try:
+        os.listdir(root)
+    except OSError as error:
+        raise refusal(root, error) from error
+
+
+def walk(
+    root: str,
+    folder: str,
+    extensions: Sequence[str],
+    above: Set[Tuple[int, int]],
+    reject: Reject = refuse,
+) -> Listing:
+    """(folder, names of pictures, names of folders), sorted, each folder before those in it.
+
+    `folder` is the one to begin with, below the root; `above` are device and inode number of those
+    around it. What is hidden is passed over. `reject` is called where a link leads back to one of
+    them, to itself or nowhere, and for what has a picture's name and is no file; by default it
+    raises InputError.
+    """
+    place = os.path.join(root, folder)
+    here = os.stat(place)
+    identity = (here.st_dev, here.st_ino)
+    if identity in above:
+        reject(place, "a link to a folder around it; remove it")
+        return
+    try:
+        with os.scandir(place) as entries:
+            pictures, folders = _sort_out(entries, extensions, reject)
+    except OSError as error:
+        raise refusal(place, error, "allow reading it, or move it away") from error
+    pictures.sort()
+    folders.sort()
+    yield folder, pictures, folders
+    for name in folders:
+        inner = os.path.join(folder, name)
+        yield from walk(root, inner, extensions, above | {identity}, reject)
+
+
+def _sort_out(
+    entries: Iterable["os.DirEntry[str]"], extensions: Sequence[str], reject: Reject
+) -> Tuple[List[str], List[str]]:
+    """Names of the pictures and of the folders in a folder."""
+    pictures, folders = [], []
+    for entry in entries:
+        if is_hidden(entry.name):
+            continue
+        try:
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif not _ends(entry.name, extensions):
+                continue
+            elif entry.is_file():
+                pictures.append(entry.name)
+            else:
+                leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)
+                reason = "a link that leads nowhere" if leads_nowhere else "not a file"
+                reject(entry.path, f"{reason}; remove it")
+        except OSError as error:  # a link to itself
+            reject(entry.path, f"{error.strerror}; remove it")
+    return pictures, folders
+
+
+def _walk_tar(root: str, extensions: Sequence[str]) -> Listing:
+    """The same for a tar."""
+    pictures: Dict[str, List[str]] = {"": []}
+    inside: Dict[str, Set[str]] = {}
+    with TarPictures(root) as tar:
+        names = [name for name in tar.names() if _ends(name, extensions) and not is_hidden(name)]
+    for name in names:
+        folder, picture = os.path.split(name)
+        pictures.setdefault(folder, []).append(picture)
+        while folder:
+            around, below = os.path.split(folder)
+            inside.setdefault(around, set()).add(below)
+            folder = around
+    for folder in sorted(pictures, key=lambda path: path.split("/")):
+        yield folder, sorted(pictures[folder]), sorted(inside.get(folder, ()))
+
+
+def _ends(name: str, extensions: Sequence[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in extensions
+
+
+def check_name(root: str, path: str, reject: Reject = refuse) -> bool:
+    """Whether the line of a list can hold a path; `reject` is called with the reason if not."""
+    if any(character in path for character in "\t\n\r") or path != path.strip():
+        reject(
+            os.path.join(root, path),
+            "a list cannot hold a name with a tab, a line break or blanks at its ends; rename it",
+        )
+        return False
+    return True
+
+
+class Tree:
+    """A folder or a tar of pictures; `reject` hears of what cannot be listed."""
+
+    def __init__(self, root: str, extensions: Sequence[str], reject: Reject = refuse):
+        self._root, self._extensions, self._reject = root, extensions, reject
+        if not os.path.isfile(root):
+            check_root(root)
+
+    def _folders(self) -> Listing:
+        if os.path.isfile(self._root):
+            found = _walk_tar(self._root, self._extensions)
+        else:
+            found = walk(self._root, "", self._extensions, set(), self._reject)
+        for folder, names, folders in found:
+            paths = ((name, os.path.join(folder, name)) for name in names)
+            good = [name for name, path in paths if check_name(self._root, path, self._reject)]
+            yield folder, good, folders
+
+    def class_folders(self) -> List[Tuple[str, List[str]]]:
+        """(folder, its pictures) of every folder with pictures, in the order of their labels."""
+        root = self._root
+        folders = [(at, names) for at, names, _ in self._folders() if names]
+        if not folders:
+            raise self._no_pictures()
+        if folders[0][0] == "":
+            if len(folders) == 1:
+                raise InputError(
+                    f"root {root}: its pictures lie in no class folders; it should have "
+                    f"{_LAYOUT.format(root)}; or give --flat instead, to label them all 0"
+                )
+            raise InputError(
+                f"root {root}: {folders[0][1][0]} and {len(folders[0][1]) - 1} more pictures lie "
+                "beside the class folders and would become class 0; move them away"
+            )
+        return folders
+
+    def one_folder(self, flat: bool) -> List[Tuple[str, List[str]]]:
+        """The pictures right in the root, as one class; not `flat`, an error says what is meant."""
+        root = self._root
+        _, names, folders = next(self._folders())
+        if names and flat:
+            return [("", names)]
+        if names:
+            raise InputError(
+                f"root {root}: its {len(names)} pictures lie in no class folders and would all get "
+                f"label 0; it should have {_LAYOUT.format(root)}; give --flat to mean it"
+            )
+        if folders:
+            raise InputError(
+                f"root {root}: has no pictures but {len(folders)} folders, {folders[0]} first; "
+                "give --recursive to make each of them a class"
+            )
+        raise self._no_pictures()
+
+    def _no_pictures(self) -> InputError:
+        return InputError(
+            f"root {self._root}: no pictures in it (files ending in {' '.join(self._extensions)}); "
+            f"it should have {_LAYOUT.format(self._root)}; --exts names other endings"
+        )

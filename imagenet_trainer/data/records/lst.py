@@ -1,0 +1,113 @@
+"""Carved out of imagenet_trainer/data/lists.py."""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import AnyPath, atomic_write, refusal
+
+
+@dataclass(frozen=True)
+class PictureList:
+    """The lines of a list, in columns.
+
+    Attributes
+    ----------
+    indices
+        the record's key and id, 0 or more, no two the same.
+    labels
+        one or more for each line.
+    paths
+        relative to the folder of the pictures.
+
+    """
+
+    indices: Sequence[int]
+    labels: Sequence[Tuple[float, ...]]
+    paths: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def write_list(name: AnyPath, lines: Iterable[Tuple[int, float, str]]) -> None:
+    """Write (index, label, path) as the lines of a list, whole or not at all."""
+    with atomic_write(name) as file:
+        for index, label, path in lines:
+            file.write(b"%d\t%f\t%s\n" % (index, label, os.fsencode(path)))
+
+
+def read_list(path: AnyPath) -> PictureList:
+    """Read a list.
+
+    Raises InputError with file and line number where a line is not one, where an index comes
+    twice, and where a path is absolute or leads out of the pictures' folder by `..`.
+    """
+    name = os.fspath(path)
+    indices: List[int] = []
+    labels: List[Tuple[float, ...]] = []
+    paths: List[str] = []
+    seen: Set[int] = set()
+    known: Dict[str, Tuple[float, ...]] = {}  # a thousand tuples instead of a million
+    for number, line in _numbered_lines(path):
+        if not line.strip():
+            continue
+        try:
+            index, values, picture = _parse_line(line, known)
+            if index in seen:
+                raise ValueError(f"index {index} comes a second time")
+        except ValueError as error:
+            raise InputError(f"{name}: line {number}: {error}") from None
+        seen.add(index)
+        indices.append(index)
+        labels.append(values)
+        paths.append(picture)
+    if not indices:
+        raise InputError(f"{name}: the list is empty; make it with --list")
+    return PictureList(indices, labels, paths)
+
+
+def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
+    try:
+        # File names may hold bytes that are not UTF-8; this brings them through unharmed.
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            yield from enumerate(file, 1)
+    except OSError as error:
+        raise refusal(path, error) from error
+
+
+def _parse_line(
+    line: str, known: Dict[str, Tuple[float, ...]]
+) -> Tuple[int, Tuple[float, ...], str]:
+    """Index, labels and path of a line; ValueError says what is wrong with it."""
+    first, tab, rest = line.partition("\t")
+    middle, another_tab, path = rest.rpartition("\t")
+    if not tab or not another_tab:
+        raise ValueError("fewer than two tabs, a line is `index<TAB>label<TAB>path`")
+    try:
+        index = int(first)
+    except ValueError:
+        raise ValueError(f"index {first.strip()!r} is not a whole number") from None
+    if not 0 <= index < 1 << 63:
+        raise ValueError(f"index {index} is not from 0 to 2^63 - 1")
+    if middle not in known:
+        known[middle] = tuple(map(_label, middle.split("\t")))
+    path = path.strip()
+    normal = os.path.normpath(path)
+    if not path or normal == ".":
+        raise ValueError("the path is empty")
+    if os.path.isabs(path) or normal.split(os.sep)[0] == "..":
+        raise ValueError(f"{path} lies outside the pictures' folder; paths are relative to it")
+    return index, known[middle], path
+
+
+def _label(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 2.0**128:  # the end of float32, in which it is stored
+        raise ValueError(f"label {text.strip()!r} is not a number")
+    return value

@@ -1,0 +1,371 @@
+r"""RecordIO shards: `.rec` files of records and their `.idx` indexes, as MXNet writes them, read.
+
+A record is `uint32 0xced7230a`, `uint32 (part << 29 | length)`, the payload and zeros up to a
+multiple of 4 bytes. Where the magic number stands 4-byte aligned in a payload, it is left out and
+the record goes on in another part: 0 is a whole record, 1 the first, 2 a middle, 3 the last part.
+A picture's payload is a header `IfQQ` (number of labels, label, id, upper id), the labels as
+float32 if their number is not 0, and the encoded picture. An index has a line `key\toffset` for
+each record. All numbers are little endian.
+
+Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
+"""
+
+import itertools
+import os
+import struct
+import warnings
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from imagenet_trainer.data.records.read_ahead import will_need
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import AnyPath, atomic_write, refusal
+
+MAGIC = struct.pack("<I", 0xCED7230A)
+_PART = struct.Struct("<4sI")
+_HEADER = struct.Struct("<IfQQ")
+_LENGTH_BITS = 29
+MAX_LENGTH = (1 << _LENGTH_BITS) - 1
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+PACK_COMMAND = "python tools/im2rec.py"
+
+
+class RecordError(InputError):
+    """A record that cannot be read; says shard, record number and byte offset."""
+
+    def __init__(self, path: str, record: int, offset: int, reason: str):
+        super().__init__(f"{path}: record {record} at byte {offset}: {reason}")
+        self.path, self.record, self.offset, self.reason = path, record, offset, reason
+
+
+class Record(NamedTuple):
+    """What a payload holds."""
+
+    label: float  # the first one
+    id: int
+    picture: memoryview  # encoded
+    labels: Tuple[float, ...]
+
+
+# --- payloads ----------------------------------------------------------------------------------
+
+
+def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
+    """The bytes in front of an encoded picture.
+
+    A number goes into the header's label field; a sequence becomes that many float32 behind the
+    header, as in MXNet's `recordio.pack`.
+    """
+    if isinstance(label, (int, float, np.number)):
+        return _HEADER.pack(0, label, id, 0)
+    labels = np.asarray(label, "<f4")
+    return _HEADER.pack(labels.size, 0, id, 0) + labels.tobytes()
+
+
+def unpack(payload: Union[bytes, memoryview]) -> Record:
+    """Take a payload apart without copying the picture; ValueError if it is too short."""
+    if len(payload) < _HEADER.size:
+        raise ValueError(f"its payload of {len(payload)} bytes is no picture with a label")
+    count, label, low, high = _HEADER.unpack_from(payload)
+    start = _HEADER.size + 4 * count
+    if start > len(payload):
+        raise ValueError(f"it announces {count} labels but has {len(payload)} bytes")
+    labels = struct.unpack_from(f"<{count}f", payload, _HEADER.size) if count else (label,)
+    return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels)
+
+
+# --- records on disk ---------------------------------------------------------------------------
+
+
+def record_pieces(payload: bytes) -> Iterator[bytes]:
+    """The bytes of a record on disk, in pieces. ValueError from 512 MiB on."""
+    if len(payload) > MAX_LENGTH:
+        raise ValueError(f"a record of {len(payload)} bytes is longer than the format's 512 MiB")
+    start, part = 0, _WHOLE
+    at = payload.find(MAGIC)
+    while at >= 0:
+        if at % 4:
+            at = payload.find(MAGIC, at + 1)
+            continue
+        part = _FIRST if start == 0 else _MIDDLE
+        yield _PART.pack(MAGIC, part << _LENGTH_BITS | at - start)
+        yield payload[start:at]
+        start = at + 4
+        at = payload.find(MAGIC, start)
+    part = _WHOLE if start == 0 else _LAST
+    yield _PART.pack(MAGIC, part << _LENGTH_BITS | len(payload) - start)
+    yield payload[start:] if start else payload
+    yield bytes(-len(payload) % 4)
+
+
+def record_length(payload: bytes) -> int:
+    """Bytes that the record of a payload takes on disk."""
+    return sum(map(len, record_pieces(payload)))
+
+
+def _join(data: memoryview) -> memoryview:
+    """The payload of a record whose bytes on disk are exactly `data`; ValueError otherwise."""
+    parts: List[memoryview] = []
+    position = 0
+    while True:
+        if position + 8 > len(data):
+            raise ValueError("it has no end")
+        magic, word = _PART.unpack_from(data, position)
+        if magic != MAGIC:
+            raise ValueError("the magic number is missing, the shard was overwritten there")
+        part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
+        if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+            raise ValueError("its parts are out of order, the shard was overwritten there")
+        end = position + 8 + length
+        parts.append(data[position + 8 : end])
+        position = end + -length % 4
+        if position > len(data):
+            raise ValueError("it is cut short by the next record or by the end of the shard")
+        if part in (_WHOLE, _LAST):
+            break
+    if position != len(data):
+        raise ValueError("it is shorter than the index says")
+    return parts[0] if len(parts) == 1 else memoryview(MAGIC.join(parts))
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def index_path(rec_path: AnyPath) -> str:
+    """Where the index of a shard lies unless said otherwise: beside it, as `.idx`."""
+    return os.path.splitext(os.fspath(rec_path))[0] + ".idx"
+
+
+def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
+    """Keys and byte offsets of an index, both int64 (records,), in the order of its lines."""
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise refusal(path, error) from error
+    lines = text.count(b"\n") + (not text.endswith(b"\n"))
+    with warnings.catch_warnings():
+        # NumPy announces that text which is no number will be an error; here it is one already.
+        warnings.simplefilter("error")
+        try:
+            numbers = np.fromstring(text, np.int64, sep=" ")
+        except (ValueError, DeprecationWarning):
+            numbers = np.empty(0, np.int64)
+    if text.strip() == b"":
+        raise InputError(f"{name}: the index is empty; {_rebuild(name)}")
+    if len(numbers) != 2 * lines:
+        raise InputError(f"{name}: not an index of `key<TAB>offset` lines; {_rebuild(name)}")
+    return numbers[0::2].copy(), numbers[1::2].copy()
+
+
+def _rebuild(path: str) -> str:
+    rec = os.path.splitext(path)[0] + ".rec"
+    return f"to make it anew from the shard run: {PACK_COMMAND} --rebuild-index {rec}"
+
+
+class RecordFile:
+    """A shard, read at any place from any thread (`os.pread`: no file position is shared).
+
+    Opening reads the index and checks that it belongs to the shard by the first and last record.
+
+    Parameters
+    ----------
+    path
+        the `.rec` file.
+    index
+        its `.idx` file, by default the one beside it.
+    trust_index
+        open the shard even if records are missing or damaged: reading them tells.
+
+    Raises
+    ------
+    InputError
+        a file is missing, empty, or the index does not belong to the shard.
+
+    """
+
+    def __init__(
+        self, path: AnyPath, index: Optional[AnyPath] = None, *, trust_index: bool = False
+    ):
+        self.path = os.fspath(path)
+        self._descriptor = -1
+        index = index_path(path) if index is None else os.fspath(index)
+        try:
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+            self.size = os.fstat(self._descriptor).st_size
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError)
+            advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER" if gone else ""
+            raise refusal(path, error, advice) from error
+        try:
+            is_named_so = self.path.endswith(".rec")  # then its first record may be damaged
+            if not is_named_so and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
+                raise InputError(f"{self.path}: is no shard by its first bytes; name a .rec file")
+            if not os.path.exists(index):
+                way = _rebuild(index)
+                if os.path.splitext(index)[0] != os.path.splitext(os.fspath(self.path))[0]:
+                    way = "it was named apart from its shard; name the file that is there"
+                raise InputError(f"{self.path}: its index {index} is missing; {way}")
+            self.keys, self.offsets = read_index(index)
+            self._check(index, trust_index)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self, index: str, trust_index: bool) -> None:
+        """Find the offsets at which the records end, int64 (records,)."""
+        order = np.argsort(self.offsets, kind="stable")
+        ordered = self.offsets[order]
+        if ordered[0] != 0 or not np.all(np.diff(ordered) >= 8):
+            raise InputError(
+                f"{self.path}: the offsets in {index} are not a shard's from its first record on; "
+                f"{_rebuild(index)}"
+            )
+        ends = np.empty_like(ordered)
+        ends[order] = np.append(ordered[1:], max(self.size, ordered[-1] + 8))
+        self._ends = ends
+        if trust_index:
+            return
+        if ordered[-1] >= self.size:
+            cut = order[max(0, int(np.searchsorted(ordered, self.size)) - 1)]
+            raise self.error(
+                int(cut),
+                f"the shard ends inside it or right behind it, at {self.size} bytes, but has more "
+                f"records in {index}; pack it again, or if the index is another shard's, "
+                f"{_rebuild(index)}",
+            )
+        for record in {int(order[0]), int(order[-1])}:
+            try:
+                self.read(record)
+            except RecordError as error:
+                raise RecordError(
+                    self.path, record, error.offset,
+                    f"{error.reason}; if the index {index} is another shard's, {_rebuild(index)}",
+                ) from error  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def raw(self, record: int) -> memoryview:
+        """The bytes of a record as they are on disk; errors as `read`."""
+        if not 0 <= record < len(self.offsets):
+            raise IndexError(f"record {record} of {len(self.offsets)}")
+        offset, end = int(self.offsets[record]), int(self._ends[record])
+        try:
+            data = memoryview(os.pread(self._descriptor, end - offset, offset))
+        except OSError as error:
+            raise self.error(record, error.strerror or str(error)) from error
+        if len(data) < end - offset:
+            raise self.error(record, "the shard ends inside it")
+        return data
+
+    def read(self, record: int) -> memoryview:
+        """The payload of the record in this line of the index.
+
+        Raises RecordError when the file was cut short or overwritten there.
+        """
+        return self.payload(record, self.raw(record))
+
+    def payload(self, record: int, raw: memoryview) -> memoryview:
+        """The payload in a record's bytes on disk; errors as `read`."""
+        try:
+            return _join(raw)
+        except ValueError as error:
+            raise self.error(record, str(error)) from error
+
+    def will_need(self, records: np.ndarray) -> None:
+        """Have the system read records soon, int64 (n,) in any order; see `read_ahead`."""
+        will_need(self._descriptor, self.offsets[records], self._ends[records])
+
+    def head(self, record: int, most: int) -> Tuple[memoryview, int]:
+        """The first `most` bytes of a payload, and its length; little else is read.
+
+        A record in several parts is read whole. Raises RecordError as `read`.
+        """
+        offset, end = int(self.offsets[record]), int(self._ends[record])
+        data = memoryview(os.pread(self._descriptor, min(8 + most, end - offset), offset))
+        if len(data) >= 8:
+            magic, word = _PART.unpack_from(data)
+            if magic == MAGIC and word >> _LENGTH_BITS == _WHOLE:
+                return data[8 : 8 + (word & MAX_LENGTH)], word & MAX_LENGTH
+        whole = self.read(record)
+        return whole[:most], len(whole)
+
+    def record(self, record: int, raw: Optional[memoryview] = None) -> Record:
+        """The same, taken apart. Raises RecordError also when it is no labelled picture.
+
+        `raw` has the bytes on disk where they are read already.
+        """
+        payload = self.read(record) if raw is None else self.payload(record, raw)
+        try:
+            return unpack(payload)
+        except ValueError as error:
+            raise self.error(record, str(error)) from error
+
+    def error(self, record: int, reason: str) -> RecordError:
+        """The error that says where a record is and what is wrong with it."""
+        return RecordError(self.path, record, int(self.offsets[record]), reason)
+
+    def close(self) -> None:
+        """Close the file; reading is over."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "RecordFile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+# --- shards without an index -------------------------------------------------------------------
+
+
+def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
+    """Offset and id of every record of a shard, without its index.
+
+    Raises RecordError where the chain of records breaks.
+    """
+    name = os.fspath(path)
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        position = 0
+        for number in itertools.count():
+            if position == size:
+                return
+            start, part, parts, head = position, _FIRST, 0, b""
+            while part in (_FIRST, _MIDDLE):
+                # Long enough for the part's and the payload's header, whatever the first part has.
+                data = os.pread(file.fileno(), 8 + _HEADER.size, position)
+                if len(data) < 8 or data[:4] != MAGIC:
+                    raise RecordError(name, number, start, "the magic number is missing there")
+                word = _PART.unpack_from(data)[1]
+                part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
+                head += (MAGIC if parts else b"") + data[8 : 8 + length]
+                if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+                    raise RecordError(name, number, start, "its parts are out of order")
+                parts += 1
+                position += 8 + length + -length % 4
+                if position > size:
+                    raise RecordError(name, number, start, "the shard ends inside it")
+            if len(head) < _HEADER.size:
+                raise RecordError(name, number, start, "it is no picture with a label")
+            yield start, _HEADER.unpack_from(head)[2]
+
+
+def rebuild_index(path: AnyPath, index: Optional[AnyPath] = None) -> int:
+    """Write a shard's index anew, with the records' ids as keys; return how many there are.
+
+    Raises RecordError where the shard is damaged; the index that was there stays then.
+    """
+    records = 0
+    with atomic_write(index_path(path) if index is None else index) as file:
+        for offset, id in scan(path):
+            file.write(b"%d\t%d\n" % (id, offset))
+            records += 1
+        if not records:
+            raise InputError(f"{os.fspath(path)}: the shard is empty; pack it again")
+    return records

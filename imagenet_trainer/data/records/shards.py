@@ -1,0 +1,174 @@
+"""Several shards as one sequence of records, and the shards that a flag names."""
+
+import bisect
+import glob
+import itertools
+import os
+import re
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.records.recordio import PACK_COMMAND, Record, RecordError, RecordFile
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import AnyPath
+
+
+class Shards:
+    """Several shards as one sequence of records 0..N-1, in the order in which they are given.
+
+    Parameters
+    ----------
+    paths
+        `.rec` files.
+    indexes
+        their `.idx` files; none of them, or as many as shards.
+
+    """
+
+    def __init__(self, paths: Sequence[AnyPath], indexes: Sequence[AnyPath] = ()):
+        if indexes and len(indexes) != len(paths):
+            raise InputError(
+                f"{len(indexes)} indexes are given for {len(paths)} shards; give one for each, or "
+                "none where they lie beside the shards as .idx"
+            )
+        self.files: List[RecordFile] = []
+        try:
+            for path, index in itertools.zip_longest(paths, indexes):
+                self.files.append(RecordFile(path, index))
+        except BaseException:
+            self.close()
+            raise
+        self._starts = list(itertools.accumulate(map(len, self.files), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @property
+    def keys(self) -> np.ndarray:
+        """Keys of all records, int64 (records,)."""
+        return np.concatenate([file.keys for file in self.files])
+
+    def _find(self, record: int) -> Tuple[RecordFile, int]:
+        if not 0 <= record < self._starts[-1]:
+            raise IndexError(f"record {record} of {self._starts[-1]}")
+        shard = bisect.bisect_right(self._starts, record) - 1
+        return self.files[shard], record - self._starts[shard]
+
+    def locate(self, record: int) -> Tuple[str, int]:
+        """Path of the shard that holds a record, and the record's number there."""
+        file, number = self._find(record)
+        return file.path, number
+
+    def read(self, record: int) -> memoryview:
+        """Payload of a record; errors as `RecordFile.read`."""
+        file, number = self._find(record)
+        return file.read(number)
+
+    def head(self, record: int, most: int) -> Tuple[memoryview, int]:
+        """The first `most` bytes of a record's payload, and how long it is; see `RecordFile`."""
+        file, number = self._find(record)
+        return file.head(number, most)
+
+    def record(self, record: int) -> Record:
+        """Label, id and encoded picture of a record; errors as `RecordFile.record`."""
+        file, number = self._find(record)
+        return file.record(number)
+
+    def will_need(self, records: np.ndarray) -> None:
+        """Have the system read records soon, int64 (n,) in any order; see `read_ahead`."""
+        shards = np.searchsorted(self._starts, records, side="right") - 1
+        for shard in np.unique(shards).tolist():
+            self.files[shard].will_need(records[shards == shard] - self._starts[shard])
+
+    def error(self, record: int, reason: str) -> RecordError:
+        """The error that says where a record is and what is wrong with it."""
+        file, number = self._find(record)
+        return file.error(number, reason)
+
+    def close(self) -> None:
+        """Close all shards."""
+        for file in self.files:
+            file.close()
+
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def find_shards(value: str, flag: str) -> List[str]:
+    """The shards that a flag names, in order.
+
+    Parameters
+    ----------
+    value
+        paths or glob patterns with commas between them. `data/train.rec` that is not there stands
+        for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`.
+    flag
+        where it comes from, for the error.
+
+    Raises
+    ------
+    InputError
+        naming the flag and what to run first, when nothing is there or a part is missing.
+
+    """
+    found: List[str] = []
+    for word in filter(None, (word.strip() for word in value.split(","))):
+        if os.path.isfile(word):
+            found.append(word)
+        elif glob.has_magic(word):
+            matches = sorted(filter(os.path.isfile, glob.glob(word)))
+            if not matches:
+                raise InputError(f"{flag} {word}: no file matches; {_first(word)}")
+            found += matches
+        else:
+            found += _parts(word, flag)
+    if not found:
+        raise InputError(f"{flag} {value!r}: names no shard; {_first('data/train.rec')}")
+    return found
+
+
+def _parts(path: str, flag: str) -> List[str]:
+    stem, extension = os.path.splitext(path)
+    pattern = re.compile(re.escape(stem) + r"-(\d+)-of-(\d+)" + re.escape(extension))
+    matches = [m for m in map(pattern.fullmatch, glob.glob(glob.escape(stem) + "-*")) if m]
+    if os.path.exists(stem + ".json.partial"):
+        raise InputError(
+            f"{flag} {path}: its packing has not finished; run the same {PACK_COMMAND} "
+            "command again"
+        )
+    if not matches:
+        raise InputError(f"{flag} {path}: {_not_a_shard(path)}")
+    totals = {int(match[2]) for match in matches}
+    numbers = sorted(int(match[1]) for match in matches)
+    if len(totals) != 1 or numbers != list(range(totals.pop())):
+        raise InputError(
+            f"{flag} {path}: the shards {stem}-*{extension} are not one whole set; "
+            "name those that are meant, with commas between them"
+        )
+    return sorted(match[0] for match in matches)
+
+
+def _not_a_shard(path: str) -> str:
+    """What is wrong with a name without a shard, and the way out."""
+    inside = sorted(glob.glob(os.path.join(glob.escape(path), "*.rec")))
+    if inside:
+        return f"is a folder; name the shard in it, such as {inside[0]}"
+    if os.path.isdir(path):
+        name = os.path.join("data", os.path.basename(os.path.abspath(path)))
+        return f"is a folder; {_first(name).replace('FOLDER', path)}"
+    if not path.endswith(".rec") and glob.glob(glob.escape(path) + "*.rec"):
+        return f"no such shard; did you mean {path}.rec?"
+    return f"no such shard; {_first(path)}"
+
+
+def _first(path: str) -> str:
+    prefix = os.path.splitext(path)[0]
+    prefix = "PREFIX" if glob.has_magic(prefix) else prefix
+    return (
+        f"run first: {PACK_COMMAND} --list --recursive {prefix} FOLDER; "
+        f"{PACK_COMMAND} {prefix} FOLDER"
+    )

@@ -1,0 +1,439 @@
+"""Executes a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
+
+import logging
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.engines import Arrays, Devices, Mix, NonFiniteLossError, Training, seed_of
+from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
+from imagenet_trainer.engines.mxnet.average import MovingAverage
+from imagenet_trainer.engines.mxnet.compression import TwoBit
+from imagenet_trainer.engines.mxnet.max_norm import max_norms, shorten
+from imagenet_trainer.engines.mxnet.monitor import TensorMonitor
+from imagenet_trainer.engines.mxnet.precision import in_16_bits
+from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
+from imagenet_trainer.engines.optimizers import (
+    frozen,
+    init_optimizer,
+    optimizer_state,
+    set_optimizer_state,
+)
+from imagenet_trainer.engines.stages import Staged
+from imagenet_trainer.engines.targets import (
+    LABEL,
+    MIX_LABEL,
+    MIX_SHARE,
+    Targets,
+    frozen_in,
+    number_of_classes,
+)
+from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.mxnet_import import check_gpus, mx
+
+
+def normalised(
+    symbol: "mx.sym.Symbol", mean: Sequence[float], std: Sequence[float]
+) -> "mx.sym.Symbol":
+    """Put a head in front of a network: uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w).
+
+    Batches travel as bytes and become (value - mean) / std on the device.
+    """
+    pixels = mx.sym.Variable("data")
+    planes = mx.sym.transpose(mx.sym.Cast(pixels, dtype="float32"), axes=(0, 3, 1, 2))
+    if any(mean) or any(deviation != 1 for deviation in std):
+        planes = mx.sym.image.normalize(planes, mean=tuple(mean), std=tuple(std))
+    return symbol(data=planes)
+
+
+class MXNetEngine(Staged):
+    """One symbol on some devices: trains it, asks it, gives and takes its parameters.
+
+    Parameters
+    ----------
+    symbol
+        network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
+    devices
+        where it runs. In bfloat16 (CPUs that have instructions for it) and float16 (GPUs)
+        parameters, statistics and optimizer state stay float32; with float16 the loss is scaled.
+    batch_shape
+        (n, h, w, 3): the batch over all devices of all workers, split evenly over the workers and
+        over the devices of each.
+    mean, std
+        of red, green and blue, on the scale 0-255.
+    training
+        how parameters move; None for an engine that only predicts.
+    workers
+        the group that this process trains with; its kvstore adds the gradients up.
+
+    Raises InputError for devices that are not there or a batch that they cannot share.
+
+    """
+
+    def __init__(
+        self,
+        symbol: "mx.sym.Symbol",
+        devices: Devices,
+        batch_shape: Tuple[int, int, int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        training: Optional[Training] = None,
+        workers: Workers = ALONE,
+    ) -> None:
+        contexts = _contexts(devices.gpus, devices.cpus)
+        _check_kvstore(devices)
+        self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
+        self.in_step = workers.in_step
+        self._async = workers if isinstance(workers, AsyncWorkers) else None
+        if self._async and devices.dtype == "float16":
+            raise InputError("--dtype float16: needs workers in step; use --kv-store dist_sync")
+        self._accumulate = training.accumulate if training else 1
+        _check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
+        batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
+        self.batch_size = batch_shape[0]
+        self._seed = training.seed if training else 0
+        self._updates = 0
+        self._optimizer = training.optimizer if training else None
+        self._frozen = frozen(self._optimizer) if self._optimizer else []
+        self._counts = np.zeros(4)
+        self._max_norms = max_norms(symbol)
+        self._scale = LossScale() if training and devices.dtype == "float16" else None
+        _, height, width, _ = batch_shape
+        self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
+        self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
+        if self._frozen:
+            symbol = frozen_in(symbol, self._frozen)
+        self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
+        if devices.dtype != "float32":
+            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
+        self._symbol = self._targets.in_front_of(self._symbol)
+        self._contexts = contexts
+        self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
+        self._has_answered = False  # since it was bound
+        self._module = self._bound_module()
+        self._average: Optional[MovingAverage] = None
+        self._monitor: Optional[TensorMonitor] = None
+        self._compression: Optional[TwoBit] = None
+        if training:
+            self._open_training(training, devices)
+
+    def _open_training(self, training: Training, devices: Devices) -> None:
+        kvstore = getattr(self._workers, "kvstore", None)
+        if kvstore is None and len(self._contexts) > 1:
+            kvstore = mx.kv.create(devices.kv_store)  # one device alone has nothing to add up
+        # The kvstore wants values to start from; set_params brings the real ones.
+        self._module.init_params(_nought)
+        # In step an update is made of all gradients, otherwise of one worker's.
+        batch = self.batch_size * (self.world_size if self.in_step else 1)
+        first_key = self._async.keys if self._async else 0
+        threshold = devices.compression_threshold
+        if threshold is not None:
+            self._compression = TwoBit(threshold, self._module, kvstore, self._workers)
+            kvstore = None  # the module finds sums where it looks for gradients
+        init_optimizer(self._module, kvstore, training.optimizer, batch)
+        if self._async:
+            self._async.hand_over(self._module, first_key)
+        if training.average_decay:
+            names = self._module._exec_group.param_names
+            self._average = MovingAverage(training.average_decay, names)
+        if training.monitor:
+            self._monitor = TensorMonitor(self._module, training.monitor, self._workers)
+
+    def _bound_module(self) -> "mx.mod.Module":
+        module = mx.mod.Module(
+            self._symbol,
+            label_names=self._inputs,
+            context=self._contexts,
+            fixed_param_names=self._frozen,
+            logger=logging.getLogger("mxnet"),
+        )
+        module.bind(
+            data_shapes=[mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
+            label_shapes=[
+                mx.io.DataDesc(name, self._batch_shape[:1], layout="N") for name in self._inputs
+            ],
+            for_training=self._optimizer is not None,
+            grad_req="write" if self._accumulate == 1 else "add",
+        )
+        return module
+
+    # --- training ------------------------------------------------------------------------------
+
+    def train_batch(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        learning_rate: float,
+        mix: Optional[Mix] = None,
+    ) -> None:
+        """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,), part by part.
+
+        Raises NonFiniteLossError before the update when the loss is infinite or not a number. The
+        loss is counted between forward and backward and read while backward runs, so a GPU never
+        waits for the answer. All workers raise it if one has such a loss.
+        """
+        if self._monitor:
+            self._monitor.begin(self._updates)
+        inputs = {LABEL: labels}
+        if mix is not None:
+            inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        if self._scale:
+            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
+        counts: List[mx.nd.NDArray] = []
+        self.end_stage("")
+        for part in range(self._accumulate):
+            self._seed_network(part)
+            batch = self._part(part, images, inputs)
+            self.end_stage("copy")
+            self._module.forward(batch, is_train=True)
+            self.end_stage("compute")
+            counts += self._count()
+            self.end_stage("metric")
+            if part == 0 and self._accumulate > 1:
+                self._clear_gradients()
+            self._module.backward()
+            self.end_stage("compute")
+        if self._monitor:
+            self._monitor.end_forward(self._updates, images)
+        hits = np.sum([part.asnumpy() for part in counts], axis=0, dtype=np.float64)
+        hits = np.array([len(labels), *hits])
+        if self.in_step:
+            hits = self._workers.sum(hits)
+        if not np.isfinite(hits[3]):
+            raise NonFiniteLossError(self._updates)
+        self.end_stage("metric")
+        self._module._optimizer.lr = learning_rate
+        if self._async:
+            self._async.set_rate(learning_rate)
+        self._update()
+        self.end_stage("update")
+        if self._monitor:
+            self._monitor.end_update(self._updates)
+        self._updates += 1
+        self._counts += hits
+
+    def wait(self) -> None:
+        """Wait for all work under way on the devices."""
+        _settle()
+
+    def _update(self) -> None:
+        """Move the parameters by their gradients, unless these overflow."""
+        scale = self._scale.value if self._scale else 1.0
+        if not self._may_update():
+            return
+        if self._compression:
+            self._compression.add_up(scale)
+        self._module.update()
+        shorten(self._executors(), self._max_norms)
+        if self._average:
+            self._average.update(self._executors())
+
+    def _may_update(self) -> bool:
+        """Whether the gradients are finite for all workers, where a scaled loss may spoil them.
+
+        Prepares the update, or says that it is skipped. Raises NonFiniteLossError where it is not
+        the scale that spoils them.
+        """
+        if self._scale is None:
+            return True
+        overflowed = bool(self._workers.sum(np.array([not all_finite(self._module)]))[0])
+        batch = self.batch_size * self.world_size
+        self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
+        return self._scale.lets_pass(overflowed, self._updates, self.rank)
+
+    def _seed_network(self, part: int) -> None:
+        mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
+
+    def _part(
+        self, part: int, images: np.ndarray, inputs: Mapping[str, np.ndarray]
+    ) -> "mx.io.DataBatch":
+        """One part of a batch; nd.array copies it, so the loader may reuse its buffers."""
+        size = self._batch_shape[0]
+        here = slice(part * size, (part + 1) * size)
+        return mx.io.DataBatch(
+            [mx.nd.array(images[here], dtype=np.uint8)],
+            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._inputs],
+        )
+
+    def _clear_gradients(self) -> None:
+        """Nought, where parts are added up."""
+        for gradients in self._module._exec_group.grad_arrays:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient[:] = 0
+
+    def _count(self) -> List["mx.nd.NDArray"]:
+        """(rank-1 hits, rank-5 hits, summed loss) on each device, not waited for."""
+        outputs = self._module.get_outputs(merge_multi_context=False)[0]
+        return [
+            self._targets.count(output, executor.arg_dict)
+            for output, executor in zip(outputs, self._executors())
+        ]
+
+    def read_counts(self) -> Tuple[int, int, int, float]:
+        """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
+        counts = self._counts if self.in_step else self._workers.sum(self._counts)
+        images, rank1, rank5, loss = counts
+        self._counts = np.zeros(4)
+        return int(images), int(rank1), int(rank5), float(loss)
+
+    def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
+        """Add float64 (k,) of all workers, element by element; without others the values."""
+        return self._workers.sum(values)
+
+    def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
+        """What --monitor saw since the last call: updates made, root mean squares by tensor."""
+        return self._monitor.read() if self._monitor else []
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
+        count, size = len(images), self._batch_shape[0]
+        inputs = {name: np.zeros(size, np.float32) for name in self._inputs}
+        _settle()
+        self._has_answered = True
+        answers = []
+        for first in range(0, count, size):
+            some = images[first : first + size]
+            if len(some) < size:
+                # The rest is computed and cut off: rebinding would cost far more.
+                padding = np.zeros((size - len(some), *images.shape[1:]), np.uint8)
+                some = np.concatenate([some, padding])
+            self._module.forward(self._part(0, some, inputs), is_train=False)
+            answers.append(self._module.get_outputs()[0].asnumpy())
+        return np.concatenate(answers)[:count]
+
+    # --- parameters and state --------------------------------------------------------------------
+
+    def get_params(self) -> Tuple[Arrays, Arrays]:
+        """Arguments and auxiliary states by MXNet's names; of all devices the average."""
+        _settle()
+        if self._async:
+            self._async.read(self._module)
+            self._module._params_dirty = True
+        arg, aux = (_to_numpy(arrays) for arrays in self._module.get_params())
+        # The parameters are the same for all workers, the statistics are not.
+        return arg, average_of([aux], self._workers)
+
+    def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
+        """Set them on every device; names and shapes must be the network's.
+
+        What compression keeps back is shared evenly by all devices.
+        """
+        _settle()
+        if self._compression:
+            self._compression.share()
+        if self._optimizer is None and self._has_answered:
+            # On the CPU a network bound for prediction keeps convolutions fused with BatchNorm,
+            # computed from the parameters of its first batch; only binding anew forgets them.
+            self._module, self._has_answered = self._bound_module(), False
+        self._module.set_params(_to_mxnet(arg), _to_mxnet(aux), force_init=True)
+        if self._async:
+            self._async.write(self._module)
+
+    def get_state(self) -> Arrays:
+        """What, beside the parameters, the next update depends on.
+
+        `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
+        been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
+        which get_params averages, devices counted over all workers, those of rank 0 first; the
+        moving averages, see Training; in float16 `loss_scale`; with compressed gradients what is
+        kept of them, see TwoBit.
+        """
+        _settle()
+        state: Arrays = {"updates": np.array(self._updates, np.int64)}
+        if self._optimizer:
+            state.update(optimizer_state(self._module, self._optimizer))
+        here = [_to_numpy(executor.aux_dict) for executor in self._executors()]
+        everywhere = of_all_devices(here, self._workers)
+        if len(everywhere) > 1:
+            for device, statistics in enumerate(everywhere):
+                for name, value in statistics.items():
+                    state[f"statistics:{device}:{name}"] = value
+        if self._scale:
+            state.update(self._scale.state())
+        if self._compression:
+            state.update(self._compression.state())
+        return {**state, **(self._average.state(self._workers) if self._average else {})}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from what get_state gave, after set_params.
+
+        Statistics of another number of devices are left out: then all start from the average.
+        """
+        assert self._optimizer
+        self._updates = int(state["updates"])
+        if self._scale:
+            self._scale.set_state(state)
+        made = self._updates - (self._scale.skipped if self._scale else 0)
+        set_optimizer_state(self._module, self._optimizer, state, made)
+        self._set_statistics(state)
+        if self._compression:
+            self._compression.set_state(state)
+        if self._average:
+            self._average.set_state(state, self._executors(), self._workers)
+
+    def _set_statistics(self, state: Mapping[str, np.ndarray]) -> None:
+        devices = {key.split(":")[1] for key in state if key.startswith("statistics:")}
+        executors = self._executors()
+        if len(devices) != len(executors) * self.world_size:
+            return
+        for device, executor in enumerate(executors, self.rank * len(executors)):
+            for name, value in executor.aux_dict.items():
+                value[:] = state[f"statistics:{device}:{name}"]
+
+    def _executors(self) -> List["mx.executor.Executor"]:
+        return self._module._exec_group.execs
+
+
+def _settle() -> None:
+    """Wait for everything under way.
+
+    BatchNorm writes its moving statistics during backward, and MXNet lets readers of them go
+    ahead before that (measured).
+    """
+    mx.nd.waitall()
+
+
+def _nought(name: str, array: "mx.nd.NDArray") -> None:
+    """An initializer that, unlike MXNet's own, takes whatever name a parameter has."""
+    array[:] = 0
+
+
+def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
+    if not gpus:
+        return [mx.cpu(number) for number in range(cpus)]
+    reason = check_gpus(tuple(gpus))
+    if reason:
+        raise InputError(reason)
+    return [mx.gpu(number) for number in gpus]
+
+
+def _check_kvstore(devices: Devices) -> None:
+    gpus, kv_store = devices.gpus, devices.kv_store
+    if kv_store == "nccl" and not gpus:
+        raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
+    if devices.compression_threshold is not None and kv_store == "dist_async":
+        raise InputError(
+            "--gc-type 2bit: compresses sums of gradients, and with --kv-store dist_async there "
+            "are none; use dist_sync, or leave it away"
+        )
+
+
+def _check_shares(batch: int, parts: int, devices: int, workers: int) -> None:
+    shares = parts * devices * workers
+    if batch % shares:
+        many = f"{devices} devices" if devices > 1 else "one device"
+        each = f" of {workers} workers" if workers > 1 else ""
+        how = f"over {many}{each}" if parts == 1 else f"into --accumulate {parts} parts on {many}"
+        raise InputError(
+            f"--batch-size {batch} cannot be split evenly {how}; use a multiple of {shares}"
+        )
+
+
+def _to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:
+    return {name: value.asnumpy() for name, value in arrays.items()}
+
+
+def _to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
+    return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}

@@ -1,0 +1,115 @@
+"""What the device computes in an update: bytes in; loss, counts and moments out."""
+
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from imagenet_trainer.engines import Training
+from imagenet_trainer.engines.pytorch.graph import Network
+
+# Keeps the logarithm of an underflown probability finite without hiding a NaN.
+_TINY = 1.2e-38
+
+
+class Head(nn.Module):
+    """Uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w), normalised; in memory it stays NHWC."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        super().__init__()
+        # No buffers, which DistributedDataParallel would send round before every forward.
+        self.mean, self.std = (
+            torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+            for value in (mean, std)
+        )
+        self._is_plain = not any(mean) and all(deviation == 1 for deviation in std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """No byte moves: channels_last is what NHWC is called when its axes are named NCHW."""
+        planes = images.permute(0, 3, 1, 2).to(torch.float32)
+        return planes if self._is_plain else (planes - self.mean) / self.std
+
+
+class Step(nn.Module):
+    """Forward in training: (loss, counts, moments).
+
+    The loss is a sum over the batch, to be differentiated. Counts, float32 (3,): rank-1 hits,
+    rank-5 hits, summed cross-entropy with the targets. Moments, float32 (k,): every BatchNorm's
+    mean and variance of the batch, one after the other.
+    """
+
+    def __init__(
+        self, head: Head, network: Network, training: Training, classes: int,
+        autocast: Optional[torch.dtype],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.head, self.network = head, network.training
+        self._smoothing, self._mixup = training.label_smoothing, training.mixup
+        self._classes, self._autocast = classes, autocast
+
+    def forward(
+        self, images: Tensor, label: Tensor, other: Tensor, share: Tensor
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,)."""
+        with torch.autocast(images.device.type, self._autocast, self._autocast is not None):
+            target = self._target(label, other, share)
+            # Not `self.network(...)`: that prints a page of its code for whatever is raised in it.
+            outputs, loss, moments = self.network.forward(self.head(images), target)
+        with torch.no_grad():
+            counts = self._count(outputs[0].reshape(len(label), -1), label, other, share)
+            flat = [moment.float().flatten() for moment in moments]
+            return loss, counts, torch.cat(flat) if flat else counts.new_empty(0)
+
+    def _target(self, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        """The label, or a distribution (n, classes) where it is smoothed or mixed."""
+        if not (self._smoothing or self._mixup):
+            return label
+        one_hot = nn.functional.one_hot
+        target = one_hot(label, self._classes).float()
+        if self._mixup:
+            part = share.unsqueeze(1)
+            target = part * target + (1 - part) * one_hot(other, self._classes).float()
+        return (1 - self._smoothing) * target + self._smoothing / self._classes
+
+    def _count(self, output: Tensor, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        loss = _cross_entropy(output, label)
+        if self._mixup:
+            # Not 0 * log(0), nor the last bits of a number that no picture is to.
+            loss = share * loss + (1 - share) * _cross_entropy(output, other)
+            label = torch.where(share >= 0.5, label, other)
+        if self._smoothing:
+            uniform = -(output + _TINY).log().mean(1)
+            loss = (1 - self._smoothing) * loss + self._smoothing * uniform
+        true = output.gather(1, label.unsqueeze(1))
+        classes = torch.arange(output.shape[1], device=output.device)
+        # Of equal probabilities the lower class index comes first, as in metrics.ranks.
+        ahead = (output > true) | ((output == true) & (classes < label.unsqueeze(1)))
+        rank = ahead.sum(1)
+        return torch.stack([(rank < 1).sum().float(), (rank < 5).sum().float(), loss.sum()])
+
+
+def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
+    return -(output.gather(1, label.unsqueeze(1)).squeeze(1) + _TINY).log()
+
+
+class Monitor(fx.Interpreter):
+    """Runs a network once more; `seen` are the root mean squares of what its layers put out."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.seen: Dict[str, float] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One node, computed and looked at."""
+        value = super().run_node(n)
+        output = value[0] if isinstance(value, tuple) else value
+        # What is no operator of the symbol, such as the loss, has no name in it.
+        if isinstance(output, Tensor) and "symbol" in n.meta:
+            name = n.meta["symbol"].rpartition(":")[0]
+            self.seen[f"{name}_output"] = root_mean_square(output)
+        return value
+
+
+def root_mean_square(tensor: Tensor) -> float:
+    """Of all its elements, whatever their type; waits for the device."""
+    return (tensor.detach().float().norm() / max(tensor.numel(), 1) ** 0.5).item()

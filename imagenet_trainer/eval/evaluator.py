@@ -1,0 +1,172 @@
+"""Scores epochs of a run on one set of pictures: what `evaluate` does between flags and files."""
+
+import contextlib
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+
+from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.loader import loader_threads
+from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
+from imagenet_trainer.data.views import ViewTransform
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.inference import Source, answer_set, share_of_batch
+from imagenet_trainer.eval.network import Tell, load_trained, open_network, set_checkpoint, views_of
+from imagenet_trainer.eval.results import Results, Shown
+from imagenet_trainer.metrics.predictions import TOP, Answers, PredictionsFile
+from imagenet_trainer.runs.checkpoint import Checkpoint
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.machine import free_memory
+from imagenet_trainer.system.progress_bar import progress
+
+
+class Scored(NamedTuple):
+    """One epoch's answers and numbers."""
+
+    epoch: int
+    answers: Answers
+    numbers: Dict[str, Any]  # as evaluation.json holds them
+    name: str  # of the set; '' for the run's own pictures
+    classes: Classes
+
+
+class Scorer:
+    """The epochs of a run, one set of pictures, one way of showing them.
+
+    Parameters
+    ----------
+    settings, run, epochs
+        what `evaluate` was told.
+    tell
+        is given a line for everything that the user should know.
+
+    Raises InputError for what does not fit: see `open_network`, `open_pictures`.
+
+    """
+
+    def __init__(
+        self, settings: EvaluateSettings, run: Run, epochs: Sequence[int], tell: Tell
+    ) -> None:
+        self.settings, self.run, self.epochs, self._tell = settings, run, epochs, tell
+        views = views_of(settings)
+        devices = Devices(settings.gpus, settings.cpus, engine=settings.engine)
+        batch, engine_batch = share_of_batch(
+            settings.batch_size, views, len(settings.gpus) or settings.cpus
+        )
+        self._engine, self._symbol, checkpoint = open_network(
+            run, epochs[0], devices, engine_batch, settings, tell
+        )
+        self._held = epochs[0]  # whose parameters the engine has
+        how = checkpoint.preprocessing
+        assert how is not None
+        self.pictures, own = open_pictures(settings, run, checkpoint)
+        self.shown = Shown(self.pictures, how, views)
+        self.results = Results(run, self.shown, run.preprocessing(epochs[0]), own)
+        transform = ViewTransform(how.image_shape, how.val_resize, views)
+        if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
+            tell(
+                "--crops 10: pictures are resized to the crop's own size, so square ones have the "
+                "same crop in all corners; --val-resize makes room"
+            )
+        threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
+        self._source = Source(self.pictures, transform, batch, threads, nice)
+
+    def scored(self) -> Iterator[Scored]:
+        """Each epoch, computed or found; the next checkpoint is read while one is computed.
+
+        All files of an epoch are written before it comes.
+        """
+        top_k, predictions = self.settings.top_k, self.settings.save_predictions
+        keys = {epoch: self.shown.key(self.run.params_path(epoch)) for epoch in self.epochs}
+        most = max((TOP, *top_k))
+        found = {
+            epoch: self.results.known(epoch, keys[epoch], most, predictions)
+            for epoch in self.epochs
+        }
+        to_score = [epoch for epoch in self.epochs if found[epoch] is None]
+        self._keep_pictures(len(to_score))
+        with ThreadPoolExecutor(1) as reader:
+            coming: Dict[int, Future] = {}
+            for epoch in self.epochs:
+                answers = found.pop(epoch)
+                if answers is None:
+                    if epoch != self._held:
+                        one = coming.get(epoch) or reader.submit(self._read, epoch)
+                        set_checkpoint(self._engine, self._symbol, self.run, one.result())
+                        self._held = epoch
+                    following = to_score[to_score.index(epoch) + 1 :][:1]
+                    coming = {next_: reader.submit(self._read, next_) for next_ in following}
+                    answers = self._score(epoch, keys[epoch], most)
+                    answers.save(self.run.answers_path(epoch, self.results.name))
+                numbers = self.results.record(epoch, answers, top_k)
+                yield Scored(epoch, answers, numbers, self.results.name, self.pictures.classes)
+
+    def _read(self, epoch: int) -> Checkpoint:
+        checkpoint = load_trained(self.run, epoch, self.settings)
+        if checkpoint.preprocessing != self.shown.preprocessing:
+            raise InputError(
+                f"{self.run.params_path(epoch)}: its pictures are prepared otherwise than epoch "
+                f"{self.epochs[0]}'s; score it in a call of its own"
+            )
+        return checkpoint
+
+    def _score(self, epoch: int, key: str, top_k: int) -> Answers:
+        images, classes = len(self.pictures), len(self.pictures.classes)
+        with contextlib.ExitStack() as stack:
+            advance = stack.enter_context(progress(f"epoch {epoch}", images))
+            file = None
+            if self.settings.save_predictions:
+                path = self.run.predictions_path(epoch, self.results.name)
+                file = stack.enter_context(PredictionsFile(path, images, classes))
+            answers = answer_set(self._engine, self._source, top_k, key, file, advance)
+            if file is not None:
+                file.finish(answers)
+        return answers
+
+    def _keep_pictures(self, epochs: int) -> None:
+        """Keep the decoded pictures in memory if several epochs need them and they fit."""
+        share = self.settings.cache_memory
+        if epochs < 2 or not share:
+            return
+        room, size = share * free_memory(), self._source.size
+        if size <= room:
+            self._source.keep = True
+            self._tell(f"decoding once for {epochs} epochs: {_told(size)} of memory")
+        else:
+            self._tell(
+                f"decoding for every epoch: the pictures take {_told(size)}, and --cache-memory "
+                f"{share:g} of the free memory is {_told(room)}"
+            )
+
+
+def _told(size: float) -> str:
+    """`2 MiB`, `7.0 GiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{math.ceil(size / 2**20)} MiB"
+
+
+def own_pictures(run: Run) -> Tuple[str, str]:
+    """--data-val and --data-val-idx that a run was trained with, or the defaults."""
+    before = run.read_json(run.config_path).get("settings", {})
+    found = before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
+    if not all(isinstance(value, str) for value in found):
+        raise InputError(f"{run.config_path}: is not a file of this program; remove it")
+    return found
+
+
+def open_pictures(
+    settings: EvaluateSettings, run: Run, checkpoint: Checkpoint
+) -> Tuple[PictureSet, Optional[bool]]:
+    """The validation pictures of the run, or others with the same classes.
+
+    And whether they are the run's own; None where it does not say which these are.
+    """
+    path, index = own_pictures(run)
+    if settings.data_val:
+        path, index = settings.data_val, settings.data_val_idx
+    pictures = open_set("--data-val", path, settings.data_val_idx or index, len(checkpoint.classes))
+    if pictures.has_manifest:
+        check_same_classes(pictures, checkpoint.classes, run.prefix)
+    known = run.read_json(run.config_path).get("data", {}).get("val")
+    own = None if known is None else not settings.data_val or pictures.fingerprint == known
+    return pictures, own

@@ -1,0 +1,82 @@
+"""How long one answer takes: time from a file to its classes, alone and in batches."""
+
+import time
+from typing import Any, Callable, List, NamedTuple, Sequence
+
+import numpy as np
+
+from imagenet_trainer.data.image_files import read_picture
+from imagenet_trainer.eval.classify import Namer
+
+ROUNDS, WARM_UP = 100, 10
+"""Calls that are timed, and calls before them that are not."""
+
+
+class Latency(NamedTuple):
+    """Milliseconds of a call that answers `batch` pictures."""
+
+    name: str
+    batch: int
+    median: float
+    high: float  # the 99th percentile
+    rounds: int
+
+
+def measure(
+    name: str,
+    batch: int,
+    call: Callable[[int], Any],
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Time `call(round)`; what it returns must be there when it returns."""
+    for number in range(min(WARM_UP, rounds)):
+        call(number)
+    times = np.empty(rounds)
+    for number in range(rounds):
+        began = clock()
+        call(number)
+        times[number] = clock() - began
+    # The time that 99 of 100 calls keep, itself one that was measured.
+    high = np.sort(times)[int(np.ceil(0.99 * rounds)) - 1]
+    return Latency(name, batch, 1000 * float(np.median(times)), 1000 * float(high), rounds)
+
+
+def of_network(
+    single: Namer, many: Namer, paths: Sequence[str], rounds: int = ROUNDS
+) -> List[Latency]:
+    """Latencies of reading and decoding files, of the network with one picture, of both, and of
+    the network with a batch.
+
+    Takes a network for one picture at a time and one for a batch; the files take turns.
+    """
+
+    def decode(number: int) -> np.ndarray:
+        views = np.empty((1, *single.transform.size, 3), np.uint8)
+        picture = read_picture(paths[number % len(paths)])
+        single.transform.apply(picture, None, 0, views[0])
+        return views
+
+    one = decode(0)
+    batch = np.repeat(one, many.batch, axis=0)
+    return [
+        measure("reading and decoding", 1, decode, rounds),
+        measure("network", 1, lambda number: single.ask(one), rounds),
+        measure("file to classes", 1, lambda number: single.ask(decode(number)), rounds),
+        measure("network", many.batch, lambda number: many.ask(batch), rounds),
+    ]
+
+
+def table(device: str, found: Sequence[Latency]) -> str:
+    """The latencies for people, a line each."""
+    lines: List[str] = [
+        f"{device}; {found[0].rounds} calls each, milliseconds",
+        f"{'':<26}{'batch':>6}{'median':>10}{'99th %':>10}{'a picture':>11}{'pictures/s':>12}",
+    ]
+    for one in found:
+        each = one.median / one.batch
+        lines.append(
+            f"{one.name:<26}{one.batch:>6}{one.median:>10.2f}{one.high:>10.2f}{each:>11.2f}"
+            f"{1000 / each:>12.1f}"
+        )
+    return "\n".join(lines)

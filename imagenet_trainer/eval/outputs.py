@@ -1,0 +1,104 @@
+"""What `evaluate` draws and writes for people once epochs are scored: pictures, films, a report."""
+
+import hashlib
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+
+import numpy as np
+
+from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.sets import Classes
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.evaluator import Scored, Scorer
+from imagenet_trainer.metrics.semantic import short_names, told
+from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import as_text, atomic_write
+from imagenet_trainer.viz import confusion, video
+from imagenet_trainer.viz.class_order import class_order
+from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
+
+
+def refuse_early(settings: EvaluateSettings, classes: Classes) -> None:
+    """InputError for what cannot be counted or drawn of these classes, before any is scored."""
+    if max(settings.top_k, default=0) > len(classes):
+        raise InputError(
+            f"--top-k {max(settings.top_k)}: there are {len(classes)} classes, so every picture's "
+            f"is among them; take {len(classes) - 1} or less"
+        )
+    if settings.video:
+        video.check_ffmpeg(settings.video)
+    if settings.order == "wordnet" and taxonomy_of([one for one, _ in classes]) is None:
+        stranger = next(one for one, _ in classes if taxonomy_of([one]) is None)
+        raise InputError(
+            f"--order wordnet: class {stranger} is none of ImageNet's 1,000 WordNet ids; take "
+            "imagenet or cluster"
+        )
+
+
+def present(settings: EvaluateSettings, scorer: Scorer, scored: Sequence[Scored]) -> Iterator[str]:
+    """Draw and write what the flags ask for; a line for each thing that the user should know."""
+    run, last = scorer.run, scored[-1]
+    taxonomy = taxonomy_of([one for one, _ in last.classes])
+    names = short_names(last.classes)
+    yield from told(last.numbers, dict(zip((one for one, _ in last.classes), names)))
+    for one in scored:
+        path = _draw(run, one, settings.order, names, taxonomy)
+    yield f"drawn: {path}"
+    order = class_order(settings.order, last.answers.confusion(), taxonomy)
+    frames = [
+        confusion.Frame(one.epoch, _ordered(one, order), one.numbers["rank1"]) for one in scored
+    ] if settings.gif or settings.video else []  # fmt: skip
+    film = _with_order(run.gif_path(last.name), settings.order)
+    if settings.gif:
+        confusion.draw_gif(film, frames)
+        yield f"drawn: {film}"
+    if settings.video:
+        film = film.with_suffix(f".{settings.video}")
+        video.draw_video(film, frames, settings.video)
+        yield f"drawn: {film}"
+    if settings.report:
+        from imagenet_trainer.eval.report import write_report
+
+        yield f"written: {write_report(scorer, last)}"
+
+
+def _draw(
+    run: Run, one: Scored, order: str, names: Sequence[str], taxonomy: Optional[Taxonomy]
+) -> Path:
+    """The figure of an epoch, and in another order than the usual its bare pixels."""
+    bare = _with_order(run.confusion_path(one.epoch, ".png", one.name), order)
+    path = bare.with_suffix(".figure.png")
+    matrix = one.answers.confusion()
+    k = int(matrix.sum()) // max(len(one.answers), 1)
+    title = (
+        f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
+        f"{matrix.sum():,} top-{k} predictions of {len(one.answers):,} pictures"
+    )
+    rank1, rank5 = (one.numbers[rank] for rank in ("rank1", "rank5"))
+    subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
+    note = _digest(matrix, [order, title, subtitle, *names])
+    if bare.exists() and note_in(path) == note:
+        return path  # drawn before
+    sides = Sides(names, class_order(order, matrix, taxonomy), taxonomy)
+    if order != "imagenet":
+        confusion.write_png(bare, confusion.draw(_ordered(one, sides.order)))
+    with atomic_write(path) as file:
+        file.write(draw_figure(matrix, sides, title, subtitle, note))
+    return path
+
+
+def _digest(matrix: np.ndarray, words: Sequence[str]) -> str:
+    """Changes when anything does that is drawn."""
+    drawn = hashlib.sha256(matrix.tobytes())
+    drawn.update(repr(words).encode())
+    return drawn.hexdigest()
+
+
+def _ordered(one: Scored, order: np.ndarray) -> np.ndarray:
+    return one.answers.confusion()[np.ix_(order, order)]
+
+
+def _with_order(path: Path, order: str) -> Path:
+    """confusion-0012.png, or in another order confusion-0012.wordnet.png."""
+    return path if order == "imagenet" else path.with_suffix(f".{order}{path.suffix}")

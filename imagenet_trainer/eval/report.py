@@ -1,0 +1,43 @@
+"""Gathers what a report tells of from a run's files and writes the page."""
+
+from pathlib import Path
+from typing import List, Tuple
+
+from imagenet_trainer.eval.evaluator import Scored, Scorer
+from imagenet_trainer.system.files import as_text, atomic_write
+from imagenet_trainer.viz import report
+from imagenet_trainer.viz.thumbnails import thumbnails
+
+
+def write_report(scorer: Scorer, one: Scored) -> Path:
+    """Write report.html, or report-NAME.html of a set with a name, into the run's folder.
+
+    Returns its path. Raises InputError when it cannot be written.
+    """
+    run, pictures = scorer.run, scorer.pictures
+    found = report.Report(
+        f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}",
+        _facts(scorer, one),
+        one.classes,
+        one.answers,
+        one.numbers,
+        [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
+        lambda places: thumbnails(pictures.shards, one.answers.keys, places),
+    )
+    path = run.folder / f"report{one.name and '-' + one.name}.html"
+    with atomic_write(path, "w") as file:
+        file.write(report.page(found))
+    return path
+
+
+def _facts(scorer: Scorer, one: Scored) -> List[Tuple[str, str]]:
+    run, how = scorer.run, scorer.shown.preprocessing
+    trained = run.read_json(run.config_path).get("settings", {})
+    words = (trained.get(name) for name in ("network", "num_layers"))
+    facts = [
+        ("network", " ".join(str(word) for word in words if word)),
+        ("parameters", str(run.params_path(one.epoch))),
+        ("pictures", scorer.pictures.path),
+        ("input", f"{how.image_shape[2]} × {how.image_shape[1]} pixels"),
+    ]
+    return [(name, value) for name, value in facts if value]

@@ -1,0 +1,50 @@
+"""Carved out of imagenet_trainer/scoring.py."""
+
+from typing import Iterator, Optional, Protocol, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.augment import EvalTransform
+from imagenet_trainer.data.loader import evaluation_batches
+from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.inference import check_finite
+from imagenet_trainer.runs.checkpoint import Preprocessing
+
+
+class Answering(Protocol):
+    """What is asked of an engine for its answers."""
+
+    batch_size: int
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (n, classes) of uint8 (n, h, w, 3)."""
+
+
+def answers(
+    engine: Answering,
+    pictures: PictureSet,
+    preprocessing: Preprocessing,
+    threads: int,
+    nice: int,
+    part: Optional[range] = None,
+) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
+
+    `part` is a stretch of the pictures, for a worker that shares them with others. Raises
+    InputError if the pictures that came are not as many as the index says, NonFiniteError if an
+    answer is infinite or undefined.
+    """
+    transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
+    wanted, scored = len(pictures if part is None else part), 0
+    with evaluation_batches(
+        pictures.shards, transform, len(pictures.classes), engine.batch_size, threads,
+        nice=nice, part=part,
+    ) as batches:  # fmt: skip
+        for batch in batches:
+            probabilities = engine.predict(batch.images)
+            check_finite(probabilities)
+            yield probabilities, batch.labels
+            scored += len(batch.labels)
+    if scored != wanted:
+        raise InputError(f"{pictures.path}: {scored} pictures scored, the index has {wanted}")

@@ -1,0 +1,219 @@
+"""A checkpoint, and the pair of files that it is on disk.
+
+NAME.params holds the parameters in MXNet's format, NAME.npz everything else that the next update
+depends on. The .npz is put in place last and holds the SHA-256 of its .params; a pair that does not
+agree is no checkpoint. Nothing is ever unpickled.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.runs import params
+from imagenet_trainer.system.files import as_text, read_bytes, refusal, remedy, sync_folder
+
+Arrays = Dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes this network's input; evaluation must do the same."""
+
+    image_shape: Tuple[int, ...]  # channels, height, width
+    rgb_mean: Tuple[float, ...]
+    rgb_std: Tuple[float, ...]
+    val_resize: int  # short side in pixels; 0: by the rule of --val-resize
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, and what the epoch under way has counted."""
+
+    epoch: int = 0  # finished epochs
+    update: int = 0  # updates made
+    scores: Scores = field(default_factory=Scores)  # of the epoch under way
+    seconds: float = 0.0  # likewise
+    wait_seconds: float = 0.0  # of these, waiting for data
+    rate_scale: float = 1.0  # what rollbacks have left of the learning rate
+    rollbacks: int = 0  # how often numbers that were not finite took the run back
+
+    @property
+    def age(self) -> Tuple[int, int, int]:
+        """Orders the checkpoints of a run as they were made: a rollback goes to fewer updates."""
+        return self.rollbacks, self.update, self.epoch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Parameters, and all that is needed to go on from them or to use them."""
+
+    arg: Arrays
+    aux: Arrays
+    progress: Progress
+    state: Arrays = field(default_factory=dict)  # the engine's; empty: parameters only
+    preprocessing: Optional[Preprocessing] = None  # None: not ours, nobody knows
+    classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
+    validation: Optional[Scores] = None  # None: inside an epoch, or not known
+
+
+class Pair(NamedTuple):
+    """Where a checkpoint is kept. InputError from every method for files that are no checkpoint."""
+
+    params: Path
+    state: Path
+
+    def exists(self) -> bool:
+        """Whether both files are there, or were about to be when a crash came."""
+        return (_new(self.state).exists() or self.state.exists()) and self.params.exists()
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Write both; they are complete on the disk before the first takes its name.
+
+        A crash between the two renames is mended by `read`.
+        """
+        data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
+        packed = _packed(checkpoint, hashlib.sha256(data).hexdigest())
+        params_new, state_new = _new(self.params), _new(self.state)
+        try:
+            for path, content in ((params_new, data), (state_new, packed.getbuffer())):
+                with open(path, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(params_new, self.params)
+            os.replace(state_new, self.state)
+            sync_folder(self.params.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                if params_new.exists():  # after the first rename `read` needs the second file
+                    for path in (params_new, state_new):
+                        path.unlink(missing_ok=True)
+            kept = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
+            raise refusal(
+                self.params, error, f"{kept}{remedy(error)} and run the same command again"
+            ) from error
+
+    def read(self, epoch: int) -> Checkpoint:
+        """Read both; parameters without our .npz beside them are those of `epoch` finished ones."""
+        data = read_bytes(self.params)
+        arg, aux = params.split(params.loads(data, self.params), self.params)
+        digest = hashlib.sha256(data).hexdigest()
+        for candidate in (self.state, _new(self.state)):
+            about, state = _read_state(candidate) if candidate.exists() else (None, {})
+            if about and about["params_sha256"] == digest:
+                if candidate != self.state:
+                    os.replace(candidate, self.state)  # the second rename that a crash prevented
+                return _unpacked(arg, aux, about, state)
+        if self.state.exists():
+            raise InputError(
+                f"{self.params}: is not what {self.state.name} was written with; "
+                "remove both and continue from an older epoch with --load-epoch"
+            )
+        return Checkpoint(arg, aux, Progress(epoch=epoch))
+
+    def preprocessing(self) -> Optional[Preprocessing]:
+        """Without reading the rest; None where nobody knows."""
+        if not self.state.exists():
+            return None
+        try:
+            return _preprocessing(_about(self.state))
+        except Exception as error:  # zipfile, zlib, NumPy and JSON have each their own for damage
+            raise InputError(
+                f"{self.state}: is damaged ({error}); remove it and its .params"
+            ) from error
+
+    def validation(self) -> Optional[Scores]:
+        """What it scored, without reading the rest; None if it does not tell."""
+        try:
+            return _scores(_about(self.state))
+        except Exception:  # zipfile, zlib and NumPy have each their own for damage
+            return None
+
+    def remove(self) -> None:
+        """Remove both, the parameters first: without the .npz they look like another program's."""
+        self.params.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """All arrays of an .npz; ValueError when it is damaged, no .npz, or holds pickles."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # zipfile, zlib and NumPy have each their own for damage
+        raise ValueError(str(error)) from error
+
+
+# --- what the .npz holds -----------------------------------------------------------------------
+
+
+def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
+    assert checkpoint.preprocessing is not None
+    about = {
+        "params_sha256": digest,
+        "progress": asdict(checkpoint.progress),
+        "preprocessing": asdict(checkpoint.preprocessing),
+        "classes": checkpoint.classes,
+        "validation": checkpoint.validation and asdict(checkpoint.validation),
+    }
+    arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
+    packed = io.BytesIO()
+    np.savez(packed, about=np.array(json.dumps(about)), **arrays)
+    return packed
+
+
+def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
+    progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
+    classes = tuple((as_text(name), as_text(words)) for name, words in about["classes"])
+    return Checkpoint(
+        arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
+    )
+
+
+def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
+    """The description and the engine's state in an .npz; (None, {}) of a half-written .new."""
+    try:
+        arrays = read_arrays(path)
+        about = json.loads(str(arrays["about"]))
+        about["params_sha256"]
+        state = {key[6:]: value for key, value in arrays.items() if key.startswith("state/")}
+        return about, state
+    except (ValueError, KeyError, TypeError) as error:
+        if path.suffix == ".new":
+            return None, {}
+        raise InputError(
+            f"{path}: is damaged ({error}); remove it and its .params and continue from an older "
+            "epoch with --load-epoch"
+        ) from error
+
+
+def _about(path: Path) -> Dict[str, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return json.loads(str(file["about"]))
+
+
+def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
+    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
+
+
+def _scores(about: Dict[str, Any]) -> Optional[Scores]:
+    validation = about.get("validation")
+    return Scores(**validation) if validation else None
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _new(path: Path) -> Path:
+    return path.with_name(path.name + ".new")

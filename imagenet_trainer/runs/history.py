@@ -1,0 +1,46 @@
+"""history.csv: a row for each epoch of a run."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import atomic_write, read_bytes
+
+# Columns that every history.csv has; later versions added some, and may add more.
+_FIRST_COLUMNS = (
+    "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1", "val_rank5",
+    "learning_rate", "images_per_second", "seconds", "wait_share",
+)  # fmt: skip
+COLUMNS = (
+    *_FIRST_COLUMNS,
+    "cpu_percent", "memory_mb", "gpu_percent", "gpu_memory_mb", "gpu_celsius", "gpu_watts",
+)  # fmt: skip
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write all rows anew; an absent value is an empty cell."""
+    with atomic_write(path, "w") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read(path: Path) -> List[Dict[str, str]]:
+    """The rows, values as text; [] if there are none.
+
+    A file of an older version has fewer columns; the missing ones stay empty. InputError for one
+    that is damaged or another program's.
+    """
+    if not path.exists():
+        return []
+    text = read_bytes(path).decode("utf-8", "replace")
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error:
+        rows = [{}]
+    if all(set(_FIRST_COLUMNS) <= set(row) <= set(COLUMNS)
+           and row["epoch"].isdigit() for row in rows):  # fmt: skip
+        return rows
+    raise InputError(f"{path}: is damaged or another program's; move it away to begin anew")

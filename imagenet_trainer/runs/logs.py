@@ -1,0 +1,154 @@
+"""What a run says: log lines that parsers of MXNet's logs read, and a bar on a terminal."""
+
+import contextlib
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, List, Optional, Type
+
+from imagenet_trainer.metrics.counts import Scores
+
+_LOGGER = "imagenet_trainer"
+
+
+class RunLog:
+    """Lines `TIME Node[rank] message` on standard error and in log.txt, beside a progress bar.
+
+    Only rank 0 writes the file and draws the bar.
+    """
+
+    def __init__(self, path: Optional[Path], rank: int, top_k: int = 0, loss: str = "") -> None:
+        self._names = ["accuracy"]
+        if top_k:
+            self._names.append(f"top_k_accuracy_{top_k}")
+        if loss:
+            self._names.append("cross-entropy")
+        self._bar: Any = None
+        self._logger = logging.getLogger(_LOGGER)
+        self._logger.setLevel(logging.INFO)
+        self._propagate, self._logger.propagate = self._logger.propagate, False
+        pattern = logging.Formatter(f"%(asctime)-15s Node[{rank}] %(message)s")
+        self._handlers: List[logging.Handler] = [_BesideTheBar()]
+        if path is not None and rank == 0:
+            self._handlers.append(_File(path, encoding="utf-8", delay=True))
+        for handler in self._handlers:
+            handler.setFormatter(pattern)
+            self._logger.addHandler(handler)
+        self._show_bar = rank == 0 and sys.stderr.isatty()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.close_bar()
+        self._logger.propagate = self._propagate
+        for handler in self._handlers:
+            self._logger.removeHandler(handler)
+            with contextlib.suppress(OSError):  # a full disk; see _File
+                handler.close()
+
+    def say(self, message: str) -> None:
+        """One line."""
+        self._logger.info(message)
+
+    # --- the bar -------------------------------------------------------------------------------
+
+    def open_bar(self, epoch: int, batches: int, done: int) -> None:
+        """Show how far an epoch is, on a terminal."""
+        if self._show_bar:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=batches, initial=done, desc=f"Epoch[{epoch}]", unit="batch", leave=False
+            )
+
+    def advance_bar(self) -> None:
+        """One batch more."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def close_bar(self) -> None:
+        """Take it away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    # --- lines of the old scripts --------------------------------------------------------------
+
+    def batches(
+        self,
+        epoch: int,
+        first: int,
+        last: int,
+        scores: Scores,
+        seconds: float,
+        wait: float,
+        left: Optional[float] = None,
+    ) -> None:
+        r"""`Epoch[3] Batch [20-40]\tSpeed: 812.40 samples/sec\taccuracy=0.412000`, data wait, left.
+
+        `left` are the seconds until the run's end, None where nobody knows.
+        """
+        values = "\t".join(f"{name}={value:f}" for name, value in self._values(scores))
+        speed = scores.images / max(seconds, 1e-9)
+        self.say(
+            f"Epoch[{epoch}] Batch [{first}-{last}]\tSpeed: {speed:.2f} samples/sec\t{values}"
+            f"\tdata-wait={100 * wait / max(seconds, 1e-9):.1f}%"
+            + ("" if left is None else f"\tleft={duration(left)}")
+        )
+
+    def trained(self, epoch: int, scores: Scores, seconds: float) -> None:
+        """`Epoch[3] Train-accuracy=0.431` and its like, `Epoch[3] Time cost=52.113`."""
+        for name, value in self._values(scores):
+            self.say(f"Epoch[{epoch}] Train-{name}={value:f}")
+        self.say(f"Epoch[{epoch}] Time cost={seconds:.3f}")
+
+    def validated(self, epoch: int, scores: Scores) -> None:
+        """`Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy."""
+        for name, value in (
+            ("accuracy", scores.rank1_accuracy),
+            ("top_k_accuracy_5", scores.rank5_accuracy),
+            ("cross-entropy", scores.mean_loss),
+        ):
+            self.say(f"Epoch[{epoch}] Validation-{name}={value:f}")
+
+    def _values(self, scores: Scores) -> List[Any]:
+        values = (scores.rank1_accuracy, scores.rank5_accuracy, scores.mean_loss)
+        names = ("accuracy", "top_k_accuracy_5", "cross-entropy")
+        return [pair for pair in zip(names, values) if pair[0] in self._names]
+
+
+def duration(seconds: float) -> str:
+    """`0:52:07`, with days in front where there are any: `2d03:14:07`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return (f"{days}d{hours:02d}" if days else f"{hours}") + f":{minutes:02d}:{rest:02d}"
+
+
+class _File(logging.FileHandler):
+    """log.txt; a full disk costs its lines, which are on standard error too, and not the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing, where `logging` would print a traceback."""
+
+
+class _BesideTheBar(logging.Handler):
+    """Standard error, above the bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        # A reader that went away (`2>&1 | head`) must not end a training of days.
+        with contextlib.suppress(OSError):
+            if sys.stderr.isatty():
+                from tqdm import tqdm
+
+                tqdm.write(line, file=sys.stderr)
+            else:
+                print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""The GIF of the confusion matrix that grows while a network is trained.
+
+The matrix of every epoch is kept beside the checkpoints, as `confusion-0003.fit.npz`; the GIF is
+drawn anew from those up to the epoch that has just ended. So a run that was interrupted, or went
+back to an earlier epoch, ends with the GIF of a straight one.
+"""
+
+from typing import Callable, Iterator
+
+import numpy as np
+
+from imagenet_trainer.metrics.counts import confusion_top, top_classes, top_k_confusion
+from imagenet_trainer.runs.checkpoint import read_arrays
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.viz.confusion import Frame, draw_gif
+
+
+class GrowingGif:
+    """Counts an epoch's validation, batch by batch, and draws all epochs so far.
+
+    `counts` is the matrix of the validation under way, int64 (classes, classes).
+    """
+
+    def __init__(self, run: Run, classes: int) -> None:
+        self._run = run
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    def begin(self) -> None:
+        """Forget what was counted."""
+        self.counts[:] = 0
+
+    def count(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Add a batch: float32 (n, classes) and int64 (n,)."""
+        classes = len(self.counts)
+        top = top_classes(probabilities, confusion_top(classes))
+        self.counts += top_k_confusion(labels, top, classes)
+
+    def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Add up what several workers counted; `over_workers` sums float64 (k,)."""
+        total = over_workers(self.counts.ravel().astype(np.float64))
+        self.counts[:] = total.reshape(self.counts.shape)
+
+    def draw(self, epoch: int, rank1: float) -> None:
+        """Keep what was counted as that epoch's and draw all up to it; errors as `atomic_write`."""
+        self._run.refuse_other_folder()
+        with atomic_write(self._run.confusion_path(epoch, ".fit.npz")) as file:
+            small = self.counts.astype(np.min_scalar_type(self.counts.max(initial=0)))
+            np.savez_compressed(file, matrix=small, rank1=np.float64(rank1))
+        draw_gif(self._run.growing_gif_path, self._frames(epoch))
+
+    def _frames(self, last: int) -> Iterator[Frame]:
+        for epoch in range(1, last + 1):
+            path = self._run.confusion_path(epoch, ".fit.npz")
+            if not path.exists():
+                continue  # trained without the GIF
+            try:
+                kept = read_arrays(path)
+                frame = Frame(epoch, kept["matrix"], float(kept["rank1"]))
+            except (ValueError, KeyError):
+                continue  # damaged: a picture is not worth a training of days
+            if frame.matrix.shape == self.counts.shape:
+                yield frame

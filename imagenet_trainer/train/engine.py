@@ -1,0 +1,58 @@
+"""Carved out of imagenet_trainer/starting.py, imagenet_trainer/optimisation.py."""
+
+from typing import Any, Mapping, Optional
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.engines import Devices, Engine, Optimizer, Training, join_workers, open_engine
+from imagenet_trainer.engines.workers import Workers
+from imagenet_trainer.train.transfer import rate_factors
+
+
+def devices_of(settings: FitSettings) -> Devices:
+    """Where these settings train."""
+    return Devices(
+        settings.gpus,
+        settings.cpus,
+        settings.dtype,
+        settings.kv_store,
+        settings.gc_threshold if settings.gc_type == "2bit" else None,
+        settings.engine,
+        settings.compile,
+    )
+
+
+def open_training_engine(
+    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
+) -> Engine:
+    """The engine that these settings describe, with the workers that were joined for it."""
+    _, height, width = settings.image_shape
+    devices = devices_of(settings)
+    return open_engine(
+        symbol,
+        devices,
+        (settings.batch_size, height, width, 3),
+        settings.rgb_mean,
+        settings.rgb_std,
+        training_of(settings, rate_factors(settings, symbol)),
+        workers or join_workers(devices),
+    )
+
+
+def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Training:
+    """What the engine is told beside symbol, devices and shapes."""
+    return Training(
+        Optimizer(
+            settings.optimizer,
+            settings.mom,
+            settings.wd,
+            clip_gradient=settings.clip_gradient,
+            decay_gammas=not settings.no_bias_decay,
+            rate_factors=rate_factors,
+        ),
+        seed=settings.seed,
+        monitor=settings.monitor,
+        label_smoothing=settings.label_smoothing,
+        mixup=settings.mixup > 0,
+        accumulate=settings.accumulate,
+        average_decay=settings.ema,
+    )

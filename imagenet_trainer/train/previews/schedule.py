@@ -1,0 +1,87 @@
+"""`fit --show-schedule`: the learning rates of a run, printed and drawn, without training."""
+
+from typing import List, NamedTuple, Sequence
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.order import share_of, updates_before
+from imagenet_trainer.data.sets import open_training_set
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.train.schedule import Schedule
+from imagenet_trainer.train.schedule_flags import schedule_of
+from imagenet_trainer.train.setup import start_of
+
+# Enough for every step of a curve on a screen.
+_POINTS = 2000
+
+
+class Row(NamedTuple):
+    """An epoch of the table, counted from 0 as in log lines."""
+
+    epoch: int
+    first_update: int
+    first_rate: float
+    last_rate: float
+
+
+def show(settings: FitSettings) -> int:
+    """Print the table, draw the picture into the run's folder."""
+    from imagenet_trainer.viz.lr_figures import draw_schedule
+
+    start = start_of(settings)
+    images = _images(settings)
+    if settings.batch_size > images:
+        raise InputError(
+            f"--batch-size {settings.batch_size}: there are only {images} pictures; take fewer"
+        )
+    schedule = schedule_of(settings, images)
+    for line in table(schedule, images, settings.batch_size, settings.num_epochs):
+        print(line)
+    total = updates_before(settings.num_epochs, images, settings.batch_size)
+    shown = sorted({total * point // _POINTS for point in range(_POINTS)} | {total - 1})
+    picture = draw_schedule(
+        [(update + 0.5) * settings.batch_size / images for update in shown],
+        [schedule.rate(update) for update in shown],
+        f"{start.name}: learning rate",
+    )
+    make_folder(start.run.folder)
+    path = start.run.rates_path("schedule.png")
+    with atomic_write(path) as file:
+        file.write(picture)
+    print(f"\nDrawn to {path}")
+    return 0
+
+
+def rows(schedule: Schedule, images: int, batch: int, epochs: int) -> List[Row]:
+    """The first and the last rate of every epoch."""
+    begins = [updates_before(epoch, images, batch) for epoch in range(epochs + 1)]
+    return [
+        Row(epoch, first, schedule.rate(first), schedule.rate(behind - 1))
+        for epoch, (first, behind) in enumerate(zip(begins, begins[1:]))
+    ]
+
+
+def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[str]:
+    """Lines for people."""
+    every = rows(schedule, images, batch, epochs)
+    lines = [
+        f"{images} pictures in batches of {batch}: {updates_before(epochs, images, batch)} updates",
+        "",
+        f"{'epoch':>5} {'first update':>13} {'its rate':>12} {'last rate':>12}",
+    ]
+    lines += [
+        f"{row.epoch:>5} {row.first_update:>13} {row.first_rate:>12.6g} {row.last_rate:>12.6g}"
+        for row in every
+    ]
+    return lines
+
+
+def _images(settings: FitSettings) -> int:
+    if settings.num_examples is not None:
+        return share_of(settings.train_fraction, settings.num_examples)
+    try:
+        train = open_training_set(settings)
+    except InputError as error:
+        raise InputError(f"{error}; or say how many pictures with --num-examples") from None
+    train.shards.close()
+    return len(train)

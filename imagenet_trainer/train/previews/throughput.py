@@ -1,0 +1,73 @@
+"""Carved out of imagenet_trainer/benchmarks/train.py."""
+
+import time
+
+import numpy as np
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.augment import TrainTransform
+from imagenet_trainer.data.loader import loader_threads, training_batches
+from imagenet_trainer.data.order import Order
+from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
+from imagenet_trainer.engines import Mix, join_workers
+from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.runs.logs import RunLog
+from imagenet_trainer.train.engine import devices_of
+from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
+from imagenet_trainer.train.setup import start_of
+
+INTERVALS = 5  # of --disp-batches updates each
+
+
+def synthetic(settings: FitSettings) -> int:
+    """`fit --benchmark 1`: train on one batch that is in memory; leaves no files."""
+    start = start_of(settings)
+    settings, classes = start.settings, settings.num_classes or IMAGENET_CLASSES
+    workers = join_workers(devices_of(settings))
+    engine = start.opened(start.symbol(classes), workers)
+    random = np.random.default_rng(settings.seed)
+    _, height, width = settings.image_shape
+    images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
+    labels = random.integers(0, classes, engine.batch_size)
+    half = np.full(len(labels), 0.5, np.float32)
+    mix = Mix(labels[::-1].copy(), half) if settings.mixup else None
+    with RunLog(None, engine.rank, settings.top_k, settings.loss) as log:
+        for interval in range(INTERVALS):
+            began = time.perf_counter()
+            for _ in range(settings.disp_batches):
+                engine.train_batch(images, labels, settings.lr, mix)
+            first = interval * settings.disp_batches
+            scores = Scores(*engine.read_counts())
+            seconds = time.perf_counter() - began
+            log.batches(0, first, first + settings.disp_batches, scores, seconds, 0.0)
+    workers.part()
+    return 0
+
+
+def read_only(settings: FitSettings) -> int:
+    """`fit --test-io 1`: read and augment without training; leaves no files."""
+    settings = start_of(settings).settings
+    train = open_training_set(settings)
+    order = Order(
+        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
+    )
+    transform = TrainTransform(settings, settings.image_shape, settings.seed)
+    threads, _ = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    updates = INTERVALS * settings.disp_batches
+    with (
+        RunLog(None, 0) as log,
+        training_batches(
+            train.shards, order, transform, len(train.classes), 0, updates, threads=threads,
+            encoded=decodes_on_gpu(settings),
+        ) as batches,
+    ):  # fmt: skip
+        stream = decoded(batches, settings, train.shards, threads, log.say)
+        began, images = time.perf_counter(), 0
+        for batch in stream:
+            images += len(batch.labels)
+            if (batch.update + 1) % settings.disp_batches == 0:
+                speed = images / (time.perf_counter() - began)
+                first = batch.update + 1 - settings.disp_batches
+                log.say(f"Batch [{first}-{batch.update + 1}]\tSpeed: {speed:.2f} samples/sec")
+                began, images = time.perf_counter(), 0
+    return 0

@@ -1,0 +1,54 @@
+"""Which pictures a report shows: answers in, places of pictures out."""
+
+from typing import List, NamedTuple, Sequence
+
+import numpy as np
+
+from imagenet_trainer.metrics.predictions import Answers
+from imagenet_trainer.metrics.semantic import Pair
+
+SURE = 0.5
+"""The least probability of another class with which a picture is shown as a label error."""
+
+
+class PairExamples(NamedTuple):
+    """Places of pictures of a that were taken for b, and the other way round."""
+
+    there: List[int]
+    back: List[int]
+
+
+def worst_pictures(answers: Answers, count: int) -> np.ndarray:
+    """Places of the rank-1 errors with the highest loss, highest first: int64 (<= count,)."""
+    wrong = np.flatnonzero(answers.rank > 0)
+    order = np.argsort(answers.true[wrong], kind="stable")  # the loss falls with it
+    return wrong[order[:count]]
+
+
+def label_suspects(answers: Answers, count: int) -> np.ndarray:
+    """Places of misclassified pictures that look like label errors: int64 (<= count,).
+
+    By the rule of confident learning (Northcutt, Jiang and Chuang 2021, "Confident learning:
+    estimating uncertainty in dataset labels"): the first class is another than the label, and its
+    probability is at least the mean probability that the network gives that class on the pictures
+    labelled with it; and here it is at least SURE too, for a network that is sure of nothing knows
+    no label errors. Ordered by the probability of the first class less that of the label.
+    """
+    first, sure = answers.top[:, 0], answers.probabilities[:, 0]
+    images = np.bincount(answers.labels, minlength=answers.classes)
+    mass = np.bincount(answers.labels, answers.true, minlength=answers.classes)
+    usual = np.where(images > 0, mass / np.maximum(images, 1), np.inf)
+    found = np.flatnonzero((answers.rank > 0) & (sure >= np.maximum(usual[first], SURE)))
+    margin = sure[found] - answers.true[found]
+    return found[np.argsort(-margin, kind="stable")[:count]]
+
+
+def pair_examples(answers: Answers, pairs: Sequence[Pair], count: int) -> List[PairExamples]:
+    """For each pair and direction, places of so many pictures, the surest errors first."""
+
+    def surest(label: int, predicted: int) -> List[int]:
+        found = np.flatnonzero((answers.labels == label) & (answers.top[:, 0] == predicted))
+        order = np.argsort(-answers.probabilities[found, 0], kind="stable")
+        return found[order[:count]].tolist()
+
+    return [PairExamples(surest(pair.a, pair.b), surest(pair.b, pair.a)) for pair in pairs]

@@ -1,0 +1,88 @@
+"""The plots of a report: arrays in, SVG files out. Lines differ in dashes, not in colour alone."""
+
+from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
+
+import numpy as np
+
+from imagenet_trainer.viz.style import FAINT, figure_of, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Blue and vermilion of Okabe and Ito 2008, which all kinds of colour vision tell apart.
+_BLUE, _VERMILION = "#0072b2", "#d55e00"
+_LINES = (("train", _BLUE, "--", "o"), ("val", _VERMILION, "-", "s"))
+
+
+def draw_curves(history: Sequence[Mapping[str, str]]) -> bytes:
+    """Loss, rank-1, rank-5 and learning rate by epoch, from the rows of history.csv."""
+    epochs = [int(row["epoch"]) for row in history]
+    with figure_of(11, 6) as figure:
+        loss, rank1, rank5, rate = figure.subplots(2, 2).ravel()
+        for axes, name, title in (
+            (loss, "loss", "loss, nats"),
+            (rank1, "rank1", "rank-1, %"),
+            (rank5, "rank5", "rank-5, %"),
+        ):
+            for prefix, colour, dashes, marker in _LINES:
+                values = _column(history, f"{prefix}_{name}") * (1 if name == "loss" else 100)
+                label = {"train": "training, augmented", "val": "validation"}[prefix]
+                _line(
+                    axes, epochs, values, colour=colour, dashes=dashes, marker=marker, label=label
+                )
+            axes.set_title(title)
+        loss.legend(frameon=False, fontsize=9)
+        _line(rate, epochs, _column(history, "learning_rate"), colour="#1f2933", dashes="-",
+              marker=".", label="")  # fmt: skip
+        rate.set_title("learning rate")
+        rate.set_ylim(bottom=0)
+        for axes in (rank5, rate):
+            axes.set_xlabel("epoch")
+        return svg(figure)
+
+
+def _line(
+    axes: "Axes",
+    epochs: List[int],
+    values: np.ndarray,
+    *,
+    colour: str,
+    dashes: str,
+    marker: str,
+    label: str,
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    # Markers of many epochs would hide the line.
+    axes.plot(
+        epochs, values, color=colour, linestyle=dashes, marker=marker, markersize=4,
+        markevery=max(1, len(epochs) // 25), linewidth=1.6, label=label,
+    )  # fmt: skip
+    axes.grid(True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _column(history: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
+    """A column as float64, nan for empty cells."""
+    return np.array([float(row[name]) if row[name] else np.nan for row in history])
+
+
+def draw_calibration(bins: Dict[str, np.ndarray]) -> bytes:
+    """The reliability diagram of `numbers.calibration`: accuracy and pictures by confidence."""
+    images, count = bins["images"], len(bins["images"])
+    edges = np.linspace(0, 100, count + 1)
+    there = images > 0
+    with figure_of(6.4, 5) as figure:
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        top.plot([0, 100], [0, 100], color=FAINT, linewidth=1.2, label="calibrated", zorder=1)
+        top.bar(edges[:-1][there], 100 * bins["accuracy"][there], 100 / count, align="edge",
+                color=_BLUE, edgecolor="white", linewidth=0.6, label="accuracy")  # fmt: skip
+        top.plot(100 * bins["confidence"][there], 100 * bins["confidence"][there], "_",
+                 color=_VERMILION, markersize=13, markeredgewidth=2,
+                 label="mean probability")  # fmt: skip
+        top.set(title="accuracy, %", ylim=(0, 100), xlim=(0, 100))
+        top.legend(frameon=False, fontsize=9, loc="upper left")
+        below.bar(edges[:-1], images, 100 / count, align="edge", color="#7b8794",
+                  edgecolor="white", linewidth=0.6)  # fmt: skip
+        below.set(title="pictures", xlabel="probability of the first class, %")
+        return svg(figure)

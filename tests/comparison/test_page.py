@@ -1,0 +1,173 @@
+"""Tables, plots and pages of a comparison, from entries made by hand."""
+
+import csv
+import io
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers.results import entry, epochs_of
+
+from imagenet_trainer.comparison import figures, tables
+from imagenet_trainer.comparison.page import Contest, write
+
+EVIL = '<script>alert("|$x$")</script>'
+
+
+class Page(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.sources = [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def entries():
+    over = epochs_of([3, 2, 1], [3, 2, 2.5])
+    return [
+        entry("resnet-8", 9, median=2, epochs=over),
+        entry(EVIL, 7, parameters=70, flags="--lr 0.1", peak_bytes=None, wall_seconds=None),
+        entry("net-0.1", 5, series="net", train_images=6, epochs=()),
+        entry("net-1", 8, series="net", train_images=60),
+    ]
+
+
+def contest_of(entries, **more):
+    words = {"title": f"Comparison {EVIL}", "facts": [("pictures", EVIL)], "failed": {},
+             "waiting": [], **more}  # fmt: skip
+    return Contest(entries=entries, **words)
+
+
+def test_all_files_of_a_report(entries, tmp_path):
+    failed = {"vgg-16": f"--lr 1: {EVIL}"}
+    path = write(contest_of(entries, failed=failed, waiting=["late"]), str(tmp_path / "out"))
+    assert sorted(one.name for one in path.parent.iterdir()) == [
+        "classes.csv", "compare.csv", "compare.html", "compare.md", "curves.svg", "epochs.csv",
+        "fronts.svg", "learning-curve.svg", "times.svg",
+    ]  # fmt: skip
+    page = Page(path.read_text())
+    assert "script" not in page.tags and EVIL in page.text
+    assert page.sources and all(one.startswith("data:image/svg+xml;") for one in page.sources)
+    assert page.tags.count("img") == 4
+    for words in ("not trained yet", "left out", "vgg-16", "after epoch 2: validation +0.500"):
+        assert words in page.text
+    markdown = (path.parent / "compare.md").read_text()
+    assert EVIL not in markdown and "\\<script\\>" in markdown
+    for name in ("fronts", "curves", "learning-curve", "times"):
+        assert f"]({name}.svg)" in markdown
+        assert ElementTree.parse(path.parent / f"{name}.svg").getroot().tag.endswith("}svg")
+    again = write(contest_of(entries, failed=failed, waiting=["late"]), str(tmp_path / "again"))
+    for one in path.parent.iterdir():
+        assert (again.parent / one.name).read_bytes() == one.read_bytes()
+
+
+def test_a_report_when_all_failed(tmp_path):
+    path = write(contest_of([], failed={"a": "no such file"}), str(tmp_path))
+    assert "no such file" in Page(path.read_text()).text
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["compare.html", "compare.md"]
+
+
+def test_tables_of_markdown_have_their_columns(entries):
+    grids = [
+        tables.scores(entries), tables.sizes(entries), tables.training(entries),
+        tables.speeds(entries), *(grid for _, grid in tables.class_errors(entries)),
+        *(grid for _, grid in tables.epochs(entries)),
+    ]  # fmt: skip
+    for grid in grids:
+        assert all(len(row) == len(grid.head) for row in grid.rows)
+        for line in tables.markdown(grid).splitlines():
+            assert line.replace("\\|", "").count("|") == len(grid.head) + 1
+
+
+def test_memory_of_gpus_where_one_was_watched(entries):
+    assert "of its GPU" not in tables.sizes(entries).head
+    grid = tables.sizes([entry("a", gpu_peak_bytes=3_000_000_000), entry("b")])
+    assert grid.head[-2:] == ("peak memory of training", "of its GPU")
+    assert [row[-2:] for row in grid.rows] == [("250 MB", "3,000 MB"), ("250 MB", "")]
+
+
+def test_the_worst_class_comes_first(entries):
+    (name, grid), *_ = tables.class_errors(entries[1:])
+    assert name == EVIL
+    assert grid.rows == [("cat", "10", "3", "0"), ("dog", "0", "0", "2")]
+
+
+def test_csv_files(entries):
+    rows = list(csv.DictReader(io.StringIO(tables.compare_csv(entries))))
+    assert [row["network"] for row in rows] == ["resnet-8", EVIL, "net-0.1", "net-1"]
+    first, second, third, _ = rows
+    assert float(first["rank1"]) == 0.9 and first["overfitting_after_epoch"] == "2"
+    assert float(first["cpu_median_ms"]) == 2 and float(first["cpu_99th_ms"]) == 4
+    assert float(first["cpu_images_per_second"]) == 1500 and first["cpu_best_batch"] == "2"
+    assert first["false_negatives"] == "1" and first["peak_bytes"] == "250000000"
+    assert second["peak_bytes"] == second["wall_seconds"] == second["overfitting_after_epoch"] == ""
+    assert third["epochs"] == "0" and third["first_epoch_seconds"] == ""
+    rows = list(csv.DictReader(io.StringIO(tables.epochs_csv(entries))))
+    assert [row["epoch"] for row in rows if row["network"] == "resnet-8"] == ["1", "2", "3"]
+    assert rows[2]["val_loss"] == "2.5"
+    rows = list(csv.DictReader(io.StringIO(tables.classes_csv(entries))))
+    assert rows[0] == {"network": "resnet-8", "class": "cat", "images": "10",
+                       "false_negatives": "1", "false_positives": "0"}  # fmt: skip
+
+
+def test_learning_curves_are_of_networks_with_several_numbers_of_pictures(entries):
+    ((name, members),) = figures.learning_curves(entries[::-1])
+    assert name == "net" and [one.train_images for one in members] == [6, 60]
+    assert figures.learning_curves(entries[:3]) == []
+
+
+def test_more_networks_than_colours():
+    many = [entry(f"net-{number}", number % 10 + 1, median=number + 1) for number in range(20)]
+    assert b"</svg>" in figures.draw_fronts(many) and b"</svg>" in figures.draw_curves(many)
+
+
+@pytest.mark.parametrize(("worst", "scale"), [(2.9, "linear"), (80.0, "log"), (np.nan, "linear")])
+def test_one_bad_epoch_does_not_hide_the_others(monkeypatch, worst, scale):
+    drawn = []
+    monkeypatch.setattr(figures, "svg", lambda figure: drawn.extend(figure.axes))
+    figures.draw_curves([entry("a", epochs=epochs_of([2, 1, 1], [worst, 1.2, 1]))])
+    assert [axes.get_yscale() for axes in drawn] == ["linear", scale, "linear", "linear"]
+
+
+def test_seconds_of_training_add_up(monkeypatch, entries):
+    drawn = []
+    monkeypatch.setattr(figures, "svg", lambda figure: drawn.extend(figure.axes))
+    figures.draw_times(entries)
+    lines = drawn[0].get_lines()
+    assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3], [1, 2], [], [1, 2]]
+    assert list(lines[0].get_ydata()) == [50] * 3
+
+
+def test_ticks_are_round_and_few():
+    for low, high in ((0.5, 900), (20, 60), (36, 46), (7e6, 5.5e7), (1, 1.2)):
+        found = figures.ticks(low, high)
+        assert all(low <= tick <= high for tick in found) and 1 <= len(found) <= 8
+    assert figures.ticks(1, 1000) == [1, 10, 100, 1000]
+    assert [figures.short(value) for value in (0.5, 20, 3000, 1.5e6)] == [
+        "0.5", "20", "3 k", "1.5 M",
+    ]  # fmt: skip
+
+
+def test_letters_of_plots_are_plain(entries, monkeypatch):
+    """No mathematics in the numbers of an axis, which is not typeset here."""
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    drawn = [
+        figures.draw_fronts(entries), figures.draw_curves(entries), figures.draw_times(entries),
+        figures.draw_learning_curves(figures.learning_curves(entries)),
+    ]  # fmt: skip
+    for data in drawn:
+        text = " ".join(ElementTree.fromstring(data).itertext())
+        assert "resnet-8" in text or "net" in text
+        assert "mathdefault" not in text

@@ -1,0 +1,139 @@
+import pytest
+
+from imagenet_trainer import config
+from imagenet_trainer.config import flags
+from imagenet_trainer.errors import InputError
+
+
+def parse(*words, kind=config.FitSettings):
+    return flags.parse(kind, list(words), "fit", "Train.")
+
+
+def refused(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        parse(*words)
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("fit: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch-sise", "3"], ["--batch-sise", "did you mean --batch-size"]),
+        (["--batch-size", "0"], ["--batch-size", "'0'", "1 or more"]),
+        (["--batch-size", "many"], ["--batch-size", "'many'", "must be a whole number"]),
+        (["--gpus", "0,a"], ["--gpus", "'0,a'"]),
+        (["--image-shape", "1,28,28"], ["--image-shape", "RGB"]),
+        (["--image-shape", "28,28"], ["--image-shape", "3 whole numbers"]),
+        (["--rgb-std", "0,1,1"], ["--rgb-std", "above 0"]),
+        (["--optimizer", "sdg"], ["--optimizer", "'sdg'", "sgd"]),
+        (["--lr", "-1"], ["--lr", "above 0"]),
+        (["--lr", "nan"], ["--lr", "a finite number"]),
+        (["--lr", "inf"], ["--lr", "a finite number"]),
+        (["--lr-step-epochs", "3,inf"], ["--lr-step-epochs", "a finite number"]),
+        (["--random-mirror", "yes"], ["--random-mirror", "0 or 1"]),
+        (["--top-k", "3"], ["--top-k", "3", "5"]),
+        (["--batch-size"], ["--batch-size", "expected one argument"]),
+        (["--batch", "3"], ["--batch: no such flag"]),
+    ],
+)
+def test_a_mistake_is_one_line(capsys, words, told):
+    line = refused(capsys, *words)
+    for word in told:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("words", "on"), [([], False), (["0"], False), (["1"], True), (["--lr", "1"], True)]
+)
+def test_a_switch_with_and_without_its_number(words, on):
+    flag = "--use-imagenet-data-augmentation"
+    settings = parse(*([flag] if words else []), *words)
+    assert settings.use_imagenet_data_augmentation is on
+
+
+def test_no_steps():
+    assert parse("--lr-step-epochs", "").lr_step_epochs == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("7", (7,)), ("1-3", (1, 2, 3)), ("9,1-2,2", (1, 2, 9)), ("all", ())],
+)
+def test_epochs(text, numbers):
+    assert parse("--epochs", text, kind=config.EvaluateSettings).epochs == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("3-1", "must have the first epoch first: 1-3"), ("x", "a whole number"),
+        ("-1", "a whole number"), ("1,,2", "a whole number"), ("1-9999999999", "must be from 0 to"),
+    ],
+)  # fmt: skip
+def test_wrong_epochs(text, told, capsys):
+    with pytest.raises(SystemExit):
+        parse("--epochs", text, kind=config.EvaluateSettings)
+    assert told in capsys.readouterr().err
+
+
+def test_help_tells_defaults(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: 123.68,116.779,103.939)" in text and "None" not in text
+
+
+# --- from Python -------------------------------------------------------------------------------
+
+
+def test_values_from_python_are_those_of_a_command_line():
+    values = {
+        "network": "resnet", "image_shape": (3, 28, 28), "lr": 0.05, "gpus": [0, 2],
+        "random_mirror": False, "lr_step_epochs": (2,), "num_layers": None, "seed": 7,
+    }  # fmt: skip
+    assert flags.settings_of(config.FitSettings, values) == parse(
+        *"--network resnet --image-shape 3,28,28 --lr 0.05 --gpus 0,2 --random-mirror 0".split(),
+        *"--lr-step-epochs 2 --seed 7".split(),
+    )
+    assert flags.settings_of(config.EvaluateSettings, {"gif": True, "epochs": "all"}) == parse(
+        "--gif", "--epochs", "all", kind=config.EvaluateSettings
+    )
+    assert not flags.settings_of(config.EvaluateSettings, {"gif": False}).gif
+    pictures = ["-odd.jpg", "cat.jpg"]
+    found = flags.settings_of(config.PredictSettings, {"pictures": pictures, "top_k": 2})
+    assert found.pictures == tuple(pictures) and found.top_k == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"batch_sise": 3}, "--batch-sise=3: no such flag; did you mean --batch-size"),
+        ({"batch_size": 0}, "--batch-size: '0': must be 1 or more"),
+        ({"lr": -1}, "--lr: '-1': must be above 0"),
+        ({"optimizer": "sdg"}, "--optimizer: invalid choice: 'sdg'"),
+    ],
+)
+def test_a_mistake_from_python_is_an_input_error(values, told):
+    with pytest.raises(InputError) as caught:
+        flags.settings_of(config.FitSettings, values)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch-size", "1.5"], "'1.5': must be a whole number"),
+        (["3"], "3: belongs to no flag"),
+        (["-b", "3"], "-b: no such flag; did you mean --batch-size?"),
+        (["--weight-decay=3"], "--weight-decay=3: no such flag; did you mean --wd?"),
+        (["--image-shape", "3x2x2"], "'3x2x2': must be whole numbers with commas between them"),
+        (["--train-fraction", "2"], "'2': must be above 0, at most 1"),
+    ],
+)
+def test_what_users_of_other_trainers_write(words, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        flags.parse(config.FitSettings, words, "fit", "")
+    assert told in capsys.readouterr().err

@@ -1,0 +1,97 @@
+import math
+
+import pytest
+from conftest import ROOT
+
+import symbols
+from imagenet_trainer import config, fit
+from imagenet_trainer.config import flags, recipes
+from imagenet_trainer.config.recipes import RECIPES
+from imagenet_trainer.data.order import updates_before
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.schedule_flags import schedule_of
+
+IMAGES = {"cifar10": 50_000}
+
+
+def settings_of(*words):
+    return flags.parse(config.FitSettings, recipes.expanded(words), "fit", "Train.")
+
+
+def rate_at(settings, epoch, images):
+    """Of the first update of an epoch."""
+    update = updates_before(epoch, images, settings.batch_size)
+    return schedule_of(settings, images).rate(update)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_training_that_can_begin(name):
+    settings = settings_of("--recipe", name)
+    network = symbols.find(settings.network, settings.num_layers)
+    classes = 10 if name.endswith("cifar10") else 1000
+    symbols.get_symbol(
+        settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
+    )
+    assert name.startswith((network.family, network.name))
+    images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
+    schedule = schedule_of(settings, images)
+    total = updates_before(settings.num_epochs, images, settings.batch_size)
+    assert schedule.rate(total - 1) < schedule.base / 5  # it ends with a small rate
+    assert 1e-5 <= settings.wd <= 1e-3 and settings.recipe == name
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("squeezenet", {0: 0.01, 49: 0.01, 50: 1e-3, 65: 1e-4, 75: 1e-5, 79: 1e-5}),
+        ("squeezenet1.1", {0: 0.01, 50: 1e-3, 65: 1e-4, 75: 1e-5}),
+        ("resnet18-30", {0: 0.1, 1: 0.094, 2: 0.08836, 29: 0.1 * 0.94**29}),
+        ("resnet50-90", {0: 0.1, 29: 0.1, 30: 0.01, 60: 1e-3, 80: 1e-4}),
+        ("resnet50-120", {5: 0.4, 62.5: 0.2, 119: 0.1 * (math.pi / 115) ** 2}),
+        ("resnet50-8k", {5: 3.2, 30: 0.32, 60: 0.032, 80: 0.0032}),
+        ("resnet20-cifar10", {0: 0.05, 199: 0.05, 200: 0.005, 250: 0.0005}),
+    ],
+)  # fmt: skip
+def test_rates_are_the_stated_ones(name, wanted):
+    settings = settings_of("--recipe", name)
+    images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
+    for epoch, rate in wanted.items():
+        found = rate_at(settings, int(epoch), images)
+        assert found == pytest.approx(rate, rel=0.02 if epoch in (62.5, 119) else 1e-9)
+
+
+def test_squeezenets_other_numbers():
+    settings = settings_of("--recipe", "squeezenet")
+    assert (settings.num_epochs, settings.wd, settings.network) == (80, 2e-4, "squeezenet1.0")
+
+
+def test_flags_that_are_given_hold():
+    settings = settings_of("--lr", "0.02", "--recipe", "resnet50-mixup", "--no-bias-decay", "0")
+    assert settings.lr == 0.02 and settings.no_bias_decay is False
+    assert settings.mixup == 0.2 and settings.num_layers == 50
+    assert settings_of("--recipe=squeezenet").wd == 2e-4
+
+
+def test_every_recipe_says_what_it_costs_and_where_that_is_from():
+    for recipe in RECIPES.values():
+        assert all((recipe.about, recipe.paper, recipe.hardware, recipe.hours, recipe.score))
+        assert "arXiv" in recipe.paper
+
+
+def test_names():
+    with pytest.raises(InputError, match=r"--recipe resnet5O-90: .*did you mean resnet50-90\?"):
+        recipes.expanded(["--recipe", "resnet5O-90"])
+    assert recipes.expanded(["--lr", "1"]) == ["--lr", "1"]
+
+
+def test_the_command_lists_them(capsys):
+    assert fit.main(["--recipe", "list"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"\n{name}\n" in f"\n{told}" for name in RECIPES)
+    assert fit.main(["--recipe", "squezenet"]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "did you mean squeezenet?" in line and "resnet18-30" in line
+
+
+def test_the_page_is_what_the_module_prints():
+    assert (ROOT / "docs" / "recipes.md").read_text() == recipes.markdown()

@@ -1,0 +1,132 @@
+import io
+import os
+import tarfile
+
+import pytest
+
+from imagenet_trainer.data.images.folders import Tree
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.ilsvrc.labelled import find_pictures
+from imagenet_trainer.packing.im2rec import main
+
+NAMES = ["b/x/1.jpg", "b/0.jpg", "b.c/2.jpg", "a/0.JPG", "a/1.png", "a/notes.txt", "c/d/e/9.jpg"]
+
+
+def picture(number):
+    import cv2
+    import numpy as np
+
+    pixels = np.random.default_rng(number).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", pixels)[1].tobytes()
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            tar.addfile(about, io.BytesIO(data))
+
+
+@pytest.fixture
+def both(tmp_path):
+    """The same pictures in a folder, in a tar, and in a tar of a tar for each class."""
+    files = {name: picture(number) for number, name in enumerate(NAMES)}
+    for name, data in files.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    write_tar(tmp_path / "plain.tar", {f"./{name}": files[name] for name in reversed(NAMES)})
+    inner = {}
+    for top in ("b.c", "b", "a", "c"):
+        inside = {n[len(top) + 1 :]: d for n, d in files.items() if n.startswith(top + "/")}
+        write_tar(tmp_path / "inner.tar", inside)
+        inner[f"{top}.tar"] = (tmp_path / "inner.tar").read_bytes()
+    write_tar(tmp_path / "nested.tar", inner)
+    return tmp_path
+
+
+def test_a_tar_has_the_classes_of_the_folder(both):
+    found = [
+        Tree(str(both / root), [".jpg", ".png"]).class_folders()
+        for root in ("folder", "plain.tar", "nested.tar")
+    ]
+    assert found[0] == found[1] == found[2]
+    assert [folder for folder, _ in found[0]] == ["a", "b", "b/x", "b.c", "c/d/e"]
+    assert found[0][0] == ("a", ["0.JPG", "1.png"])
+
+
+def test_a_tar_makes_the_pack_of_the_folder(both, monkeypatch, capsys):
+    monkeypatch.chdir(both)
+    packs = []
+    for root in ("folder", "plain.tar", "nested.tar"):
+        assert main(["--list", "--recursive", f"{root}.d/x", root]) == 0
+        assert main([f"{root}.d/x", root, "--shards", "2"]) == 0
+        folder = both / f"{root}.d"
+        packs.append({one.name: one.read_bytes() for one in folder.iterdir()})
+        told = packs[-1].pop("x.json").decode()
+        assert f'"root": "{root}"' in told and told.count('"id"') == 5
+        shard = folder / "x-00001-of-00002.rec"
+        whole = shard.read_bytes()
+        shard.write_bytes(whole[:100])
+        assert main(["--repair", f"{root}.d/x"]) == 0
+        assert shard.read_bytes() == whole
+    assert packs[0] == packs[1] == packs[2]
+
+
+def test_a_list_that_is_not_of_the_tar(both, monkeypatch, capsys):
+    monkeypatch.chdir(both)
+    assert main(["--list", "--recursive", "x", "plain.tar"]) == 0
+    write_tar(both / "plain.tar", {"a/0.JPG": picture(0)})
+    assert main(["x", "plain.tar"]) == 2
+    assert "is not in plain.tar (5 of 6 are missing); make the list" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_tar(both):
+    write_tar(both / "flat.tar", {"1.jpg": b"", "2.jpg": b""})
+    with pytest.raises(InputError, match=r"no class folders.*--flat"):
+        Tree(str(both / "flat.tar"), [".jpg"]).class_folders()
+    assert Tree(str(both / "flat.tar"), [".jpg"]).one_folder(True) == [("", ["1.jpg", "2.jpg"])]
+    with pytest.raises(InputError, match=r"no pictures but 4 folders, a first; give --recursive"):
+        Tree(str(both / "plain.tar"), [".jpg"]).one_folder(False)
+    write_tar(both / "tab.tar", {"a/1\t2.jpg": b"", "a/3.jpg": b""})
+    told = []
+    tree = Tree(str(both / "tab.tar"), [".jpg"], lambda *reason: told.append(reason))
+    assert tree.class_folders() == [("a", ["3.jpg"])]
+    assert "cannot hold a name with a tab" in told[0][1]
+    (both / "no.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(InputError, match=r"no\.tar: not a tar"):
+        Tree(str(both / "no.tar"), [".jpg"]).class_folders()
+
+
+def test_what_is_no_file_is_told(tmp_path):
+    (tmp_path / "cat").mkdir()
+    for name in ("1.jpg", "notes.txt"):
+        (tmp_path / "cat" / name).touch()
+    os.mkfifo(tmp_path / "cat" / "pipe.jpg")
+    os.mkfifo(tmp_path / "cat" / "pipe")
+    (tmp_path / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "cat" / "link.jpg").symlink_to("1.jpg")
+    told = []
+    tree = Tree(str(tmp_path), [".jpg"], lambda *reason: told.append(reason))
+    assert tree.class_folders() == [("cat", ["1.jpg", "link.jpg"])]
+    assert sorted(told) == [
+        (f"{tmp_path}/cat/gone.jpg", "a link that leads nowhere; remove it"),
+        (f"{tmp_path}/cat/pipe.jpg", "not a file; remove it"),
+    ]
+    with pytest.raises(InputError, match=r"a link that leads nowhere|not a file"):
+        Tree(str(tmp_path), [".jpg"]).class_folders()
+
+
+@pytest.mark.parametrize("packed", ["folder", "tar"])
+def test_what_is_hidden_is_no_class_and_no_picture(tmp_path, packed):
+    names = ["a/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", ".cache/1.jpg", "b/1.jpg"]
+    for name in names:
+        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / name).write_bytes(b"")
+    root = tmp_path / "all"
+    if packed == "tar":
+        root = tmp_path / "all.tar"
+        write_tar(root, dict.fromkeys(names, b""))
+    assert Tree(str(root), [".jpg"]).class_folders() == [("a", ["1.jpg"]), ("b", ["1.jpg"])]
+    assert find_pictures(str(root), [".jpg"]) == ["a/1.jpg", "b/1.jpg"]

@@ -1,0 +1,44 @@
+import zlib
+
+import pytest
+from conftest import payloads_of, write_records
+
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.errors import InputError
+
+
+def test_writing_goes_on_behind_what_is_kept(tmp_path):
+    records = payloads_of(6)
+    whole = write_records(tmp_path / "whole.rec", records)
+    path = write_records(tmp_path / "a.rec", records[:3])
+    lengths = (path.stat().st_size, path.with_suffix(".idx").stat().st_size)
+    for torn in (path, path.with_suffix(".idx")):
+        with open(torn, "ab") as file:
+            file.write(b"half a record")
+    with RecordWriter(path, path.with_suffix(".idx"), lengths) as writer:
+        for key in (3, 4, 5):
+            writer.write(key, records[key])
+    assert path.read_bytes() == whole.read_bytes()
+    assert path.with_suffix(".idx").read_bytes() == whole.with_suffix(".idx").read_bytes()
+    with RecordWriter(tmp_path / "b.rec", tmp_path / "b.idx") as straight:
+        for key, record in enumerate(records):
+            straight.write(key, record)
+    assert writer.sha256.digest() == straight.sha256.digest()
+
+
+def test_digests_are_of_the_bytes_on_the_disk(tmp_path):
+    path = tmp_path / "a.rec"
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        for key, payload in enumerate(payloads_of(4)):
+            writer.write(key, payload)
+    file = RecordFile(path)
+    assert writer.checksums.tolist() == [zlib.crc32(file.raw(record)) for record in range(4)]
+    assert (writer.rec_bytes, writer.closed) == (path.stat().st_size, True)
+
+
+def test_less_than_was_to_be_kept(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(3))
+    lengths = (path.stat().st_size + 1, path.with_suffix(".idx").stat().st_size)
+    with pytest.raises(InputError, match=rf"a\.rec: shorter than {lengths[0]} bytes"):
+        RecordWriter(path, path.with_suffix(".idx"), lengths)

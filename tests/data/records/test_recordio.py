@@ -1,0 +1,225 @@
+import itertools
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conftest import payloads_of, write_records
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imagenet_trainer.data.records.recordio import (
+    MAGIC,
+    RecordError,
+    RecordFile,
+    pack_header,
+    read_index,
+    rebuild_index,
+    scan,
+    unpack,
+)
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.mxnet_import import mx
+
+# Payloads that are full of the magic number, aligned or not.
+payloads = st.lists(
+    st.sampled_from([MAGIC, MAGIC[:2], b"\0", b"x", MAGIC[::-1]]) | st.binary(max_size=9),
+    max_size=12,
+).map(b"".join)
+# tmp_path is shared between examples: every example writes its files anew.
+examples = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+# --- agreement with MXNet ----------------------------------------------------------------------
+
+
+@examples
+@given(st.lists(payloads, min_size=1, max_size=5))
+def test_writes_the_bytes_that_mxnet_writes(tmp_path, records):
+    ours = write_records(tmp_path / "ours.rec", records)
+    theirs = tmp_path / "theirs.rec"
+    writer = mx.recordio.MXIndexedRecordIO(str(theirs.with_suffix(".idx")), str(theirs), "w")
+    for key, record in enumerate(records):
+        writer.write_idx(key, record)
+    writer.close()
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert ours.with_suffix(".idx").read_bytes() == theirs.with_suffix(".idx").read_bytes()
+
+
+@examples
+@given(st.lists(payloads, min_size=1, max_size=5))
+def test_round_trip(tmp_path, records):
+    with RecordFile(write_records(tmp_path / "a.rec", records)) as file:
+        assert [bytes(file.read(n)) for n in range(len(file))] == records
+
+
+def test_mxnet_reads_what_we_write(tmp_path):
+    records = [pack_header(2.0, 7) + MAGIC * 3, pack_header([1.0, 2.5], 9) + b"picture"]
+    path = write_records(tmp_path / "a.rec", records, keys=[7, 9])
+    reader = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "r")
+    header, picture = mx.recordio.unpack(reader.read_idx(7))
+    assert (header.label, header.id, picture) == (2.0, 7, MAGIC * 3)
+    header, picture = mx.recordio.unpack(reader.read_idx(9))
+    assert (header.label.tolist(), header.id, picture) == ([1.0, 2.5], 9, b"picture")
+
+
+@pytest.mark.parametrize("label", [3.0, [4.0], [1.0, -2.0, 0.5]])
+def test_headers_are_those_of_mxnet(label):
+    theirs = mx.recordio.pack(mx.recordio.IRHeader(0, label, 5, 0), b"data")
+    assert pack_header(label, 5) + b"data" == theirs
+    record = unpack(theirs)
+    assert record.labels == (tuple(label) if isinstance(label, list) else (label,))
+    assert (record.label, record.id, record.picture) == (record.labels[0], 5, b"data")
+
+
+def test_upper_half_of_an_id():
+    assert unpack(struct.pack("<IfQQ", 0, 0.0, 3, 1)).id == 2**64 + 3
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 23, struct.pack("<IfQQ", 2, 0, 0, 0) + b"1234"])
+def test_a_payload_that_is_too_short(payload, tmp_path):
+    with pytest.raises(ValueError, match=r"its payload|it announces"):
+        unpack(payload)
+    file = RecordFile(write_records(tmp_path / "a.rec", [payloads_of(1)[0], payload]))
+    with pytest.raises(RecordError, match=r"a\.rec: record 1 at byte 52: it"):
+        file.record(1)
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def test_no_copy_of_a_whole_record(tmp_path):
+    file = RecordFile(write_records(tmp_path / "a.rec", payloads_of(2)))
+    picture = file.record(1).picture
+    assert np.shares_memory(np.frombuffer(picture, np.uint8), np.frombuffer(picture.obj, np.uint8))
+
+
+def test_many_threads_read_at_once(tmp_path):
+    records = [bytes([n % 251]) * (n % 977) + MAGIC * (n % 3) for n in range(300)]
+    file = RecordFile(write_records(tmp_path / "a.rec", records))
+    order = np.random.default_rng(0).integers(0, 300, 6000).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(bytes(got) == records[n] for n, got in zip(order, pool.map(file.read, order)))
+
+
+def test_an_index_in_another_order_and_with_other_keys(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(4), keys=[40, 10, 30, 20])
+    index = path.with_suffix(".idx")
+    index.write_text("".join(reversed(index.read_text().splitlines(keepends=True))))
+    file = RecordFile(path)
+    assert file.keys.tolist() == [20, 30, 10, 40]
+    assert [file.record(n).id for n in range(4)] == [3, 2, 1, 0]
+
+
+def test_an_index_elsewhere(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(3))
+    path.with_suffix(".idx").rename(tmp_path / "other")
+    assert len(RecordFile(path, tmp_path / "other")) == 3
+
+
+# --- damage ------------------------------------------------------------------------------------
+
+
+def test_a_shard_cut_short_names_the_record(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(5))
+    whole, offsets = path.read_bytes(), read_index(path.with_suffix(".idx"))[1]
+    for length in (len(whole) - 1, len(whole) - 40):
+        path.write_bytes(whole[:length])
+        with pytest.raises(RecordError, match=rf"a\.rec: record 4 at byte {offsets[4]}: .*end"):
+            RecordFile(path)
+    path.write_bytes(whole[: offsets[2] + 3])
+    with pytest.raises(RecordError, match=rf"a\.rec: record 2 at byte {offsets[2]}: .*ends"):
+        RecordFile(path)
+    path.write_bytes(b"")
+    with pytest.raises(RecordError, match=r"a\.rec: record 0 at byte 0: .*"):
+        RecordFile(path)
+
+
+def test_a_shard_cut_short_while_it_is_read(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(5))
+    file = RecordFile(path)
+    with open(path, "r+b") as raw:
+        raw.truncate(int(file.offsets[3]) + 10)
+    assert file.record(2).id == 2
+    with pytest.raises(RecordError, match=rf"record 3 at byte {file.offsets[3]}: the shard ends"):
+        file.read(3)
+
+
+def test_an_overwritten_record(tmp_path):
+    path = write_records(tmp_path / "a.rec", [*payloads_of(2), b"ab" + MAGIC * 4, *payloads_of(2)])
+    file = RecordFile(path)
+    start, whole = int(file.offsets[2]), path.read_bytes()
+    for at, value in (
+        (0, b"\0"),  # magic
+        (4, b"\xff"),  # longer
+        (4, b"\0"),  # shorter
+        (7, b"\x60"),  # a last part comes first
+    ):
+        path.write_bytes(whole[: start + at] + value + whole[start + at + 1 :])
+        with pytest.raises(RecordError, match=f"record 2 at byte {start}: ") as caught:
+            file.read(2)
+        assert (caught.value.record, caught.value.offset) == (2, start)
+        assert file.record(3).id == 0
+
+
+def test_the_index_of_another_shard(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(5))
+    other = write_records(tmp_path / "b.rec", payloads_of(5, start=1))
+    with pytest.raises(InputError, match=r"--rebuild-index") as caught:
+        RecordFile(path, other.with_suffix(".idx"))
+    assert "b.idx" in str(caught.value)
+    longer = write_records(tmp_path / "c.rec", payloads_of(6))
+    with pytest.raises(InputError, match=r"c\.idx.*--rebuild-index"):
+        RecordFile(path, longer.with_suffix(".idx"))
+    shorter = write_records(tmp_path / "d.rec", payloads_of(4))
+    with pytest.raises(InputError, match=r"d\.idx.*--rebuild-index"):
+        RecordFile(path, shorter.with_suffix(".idx"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "0\t0\nx\ty\n", "0\t0\n1\n", "0\n", "0\t0\t1\n", "0\t8\n", "0\t-8\n"]
+)
+def test_an_index_that_is_none(tmp_path, text):
+    path = write_records(tmp_path / "a.rec", payloads_of(2))
+    path.with_suffix(".idx").write_text(text)
+    with pytest.raises(InputError, match=r"a\.idx.*--rebuild-index .*a\.rec"):
+        RecordFile(path)
+
+
+def test_missing_files(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(2))
+    path.with_suffix(".idx").unlink()
+    with pytest.raises(InputError, match=r"a\.idx is missing; .*--rebuild-index .*a\.rec"):
+        RecordFile(path)
+    with pytest.raises(InputError, match=r"other\.idx is missing; it was named apart"):
+        RecordFile(path, tmp_path / "other.idx")
+    with pytest.raises(InputError, match=r"b\.rec: No such file.*run first"):
+        RecordFile(tmp_path / "b.rec")
+
+
+# --- indexes -----------------------------------------------------------------------------------
+
+
+def test_an_index_is_rebuilt(tmp_path):
+    records = [pack_header([1.0] * n, 10 * n) + MAGIC * n + b"x" * n for n in range(6)]
+    records.append(pack_header(0.0, int.from_bytes(MAGIC * 2, "little")) + b"split in its header")
+    path = write_records(tmp_path / "a.rec", records, [unpack(record).id for record in records])
+    index = path.with_suffix(".idx")
+    before = index.read_bytes()
+    index.unlink()
+    assert rebuild_index(path) == 7
+    assert index.read_bytes() == before
+
+
+def test_rebuilding_stops_at_damage_and_keeps_the_index(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(4))
+    index, offset = path.with_suffix(".idx"), RecordFile(path).offsets[2]
+    before, data = index.read_bytes(), path.read_bytes()
+    for damaged in (data[:offset] + b"0" + data[offset + 1 :], data[: offset + 30]):
+        path.write_bytes(damaged)
+        with pytest.raises(RecordError, match=f"record 2 at byte {offset}: "):
+            rebuild_index(path)
+        assert index.read_bytes() == before
+    assert [id for _, id in itertools.islice(scan(path), 2)] == [0, 1]

@@ -1,0 +1,78 @@
+import os
+
+import pytest
+from conftest import payloads_of, write_records
+
+from imagenet_trainer.data.records.shards import Shards, find_shards
+from imagenet_trainer.errors import InputError
+
+
+def test_numbers_outside_the_shard(tmp_path):
+    shards = Shards([write_records(tmp_path / "a.rec", payloads_of(3))])
+    for record in (-1, 3):
+        with pytest.raises(IndexError):
+            shards.read(record)
+        with pytest.raises(IndexError):
+            shards.files[0].read(record)
+
+
+def test_several_shards_are_one_sequence(tmp_path):
+    paths = [
+        write_records(
+            tmp_path / f"{n}.rec", payloads_of(count, start), keys=range(start, start + count)
+        )
+        for n, (start, count) in enumerate([(0, 3), (3, 1), (4, 5)])
+    ]
+    with Shards(paths) as shards:
+        assert len(shards) == 9
+        assert [shards.record(n).id for n in range(9)] == list(range(9))
+        assert shards.keys.tolist() == list(range(9))
+        assert shards.locate(3) == (str(paths[1]), 0)
+        assert shards.locate(8) == (str(paths[2]), 4)
+        assert "2.rec: record 4 at byte" in str(shards.error(8, "why"))
+    indexes = [path.with_suffix(".idx") for path in paths]
+    assert len(Shards(paths, indexes)) == 9
+    with pytest.raises(InputError, match="2 indexes are given for 3 shards"):
+        Shards(paths, indexes[:2])
+
+
+def test_shards_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("train.rec", "a.rec", "b.rec", "c[1].rec"):
+        write_records(tmp_path / name, payloads_of(1))
+    for number in range(3):
+        write_records(tmp_path / f"val-0000{number}-of-00003.rec", payloads_of(1))
+    assert find_shards("train.rec", "--data-train") == ["train.rec"]
+    assert find_shards("b.rec, a.rec", "--data-train") == ["b.rec", "a.rec"]
+    assert find_shards("[ab].rec", "--data-train") == ["a.rec", "b.rec"]
+    assert find_shards("c[1].rec", "--data-train") == ["c[1].rec"]
+    parts = [f"val-0000{number}-of-00003.rec" for number in range(3)]
+    assert find_shards("val.rec", "--data-val") == parts
+    assert find_shards("val-*.rec", "--data-val") == parts
+
+
+def test_shards_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"--data-train data/train.rec: no such shard; run first"):
+        find_shards("data/train.rec", "--data-train")
+    with pytest.raises(InputError, match=r"--data-val x\*.rec: no file matches; run first"):
+        find_shards("x*.rec", "--data-val")
+    with pytest.raises(InputError, match=r"--data-val ',': names no shard; run first"):
+        find_shards(",", "--data-val")
+    os.mkdir("cats")
+    with pytest.raises(InputError, match=r"--data-val cats: is a folder; .* data/cats cats;"):
+        find_shards("cats", "--data-val")
+    write_records(tmp_path / "val-00000-of-00002.rec", payloads_of(1))
+    with pytest.raises(InputError, match=r"--data-val val.rec: .* not one whole set"):
+        find_shards("val.rec", "--data-val")
+    write_records(tmp_path / "cats" / "all.rec", payloads_of(1))
+    with pytest.raises(InputError, match=r"cats: is a folder; name the .* cats/all.rec"):
+        find_shards("cats", "--data-val")
+    with pytest.raises(InputError, match=r"cats/all: no such shard; did you mean cats/all.rec\?"):
+        find_shards("cats/all", "--data-val")
+    with pytest.raises(InputError, match=r"^cats/all.lst: is no shard by its first bytes; name a"):
+        (tmp_path / "cats" / "all.lst").write_text("0\t1.0\ta.jpg\n")
+        Shards(["cats/all.lst"])
+    (tmp_path / "new.json.partial").touch()
+    with pytest.raises(InputError, match=r"--data-val new.rec: its packing has not finished"):
+        find_shards("new.rec", "--data-val")

@@ -1,0 +1,329 @@
+import gc
+import hashlib
+import itertools
+import os
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from helpers.loading import CLASSES, COUNT, encoded, loader_threads, payload, write
+
+from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.data.augment import EvalTransform, TrainTransform
+from imagenet_trainer.data.loader import evaluation_batches, training_batches
+from imagenet_trainer.data.order import Order, permutation, updates_before
+from imagenet_trainer.data.records.recordio import RecordError, pack_header
+from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.errors import InputError
+
+SETTINGS = AugmentSettings(brightness=0.3, pca_noise=0.1, max_random_h=10)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    first = write(folder / "a.rec", map(payload, range(30)))
+    second = write(folder / "b.rec", map(payload, range(30, COUNT)))
+    with Shards([first, second]) as opened:
+        yield opened
+
+
+def training(shards, first=0, last=20, batch=8, settings=SETTINGS, **words):
+    transform = TrainTransform(settings, (3, 24, 20), 3)
+    return training_batches(
+        shards, Order(3, len(shards), batch), transform, CLASSES, first, last, **words
+    )
+
+
+def content(batch):
+    return batch.update, batch.images.copy(), batch.labels.copy(), batch.indices.copy()
+
+
+def digests(loader):
+    """A hash of every batch, by update."""
+    with loader:
+        return {
+            update: hashlib.sha256(b"".join(map(np.ndarray.tobytes, arrays))).hexdigest()
+            for update, *arrays in map(content, loader)
+        }
+
+
+# --- what is in the batches --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stream(shards):
+    """The training batches made in the plainest way: no threads, one picture after another."""
+    order, transform = Order(3, COUNT, 8), TrainTransform(SETTINGS, (3, 24, 20), 3)
+    result = {}
+    for update in range(20):
+        indices, epochs = order.batch(update)
+        images = np.empty((8, 24, 20, 3), np.uint8)
+        for i, (index, epoch) in enumerate(zip(indices, epochs)):
+            picture = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
+            drawn = transform.draw(np.array([index]), np.array([epoch]))
+            transform.apply(np.ascontiguousarray(picture[:, :, ::-1]), drawn, 0, images[i])
+        arrays = images, indices % CLASSES, indices
+        digest = hashlib.sha256(b"".join(map(np.ndarray.tobytes, arrays))).hexdigest()
+        result[update] = digest
+    return result
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_stream_does_not_depend_on_threads(shards, stream, threads):
+    assert digests(training(shards, threads=threads, prefetch=3)) == stream
+
+
+@pytest.mark.parametrize("prefetch", [1, 10])
+def test_the_stream_does_not_depend_on_prefetching(shards, stream, prefetch):
+    assert digests(training(shards, threads=3, prefetch=prefetch)) == stream
+
+
+@pytest.mark.parametrize("first", [1, 6, 7, 19])
+def test_the_stream_can_begin_anywhere(shards, stream, first):
+    expected = {update: digest for update, digest in stream.items() if update >= first}
+    assert digests(training(shards, first, threads=2)) == expected
+
+
+def test_four_workers_make_the_stream_of_one(shards, stream):
+    workers = [
+        [content(batch) for batch in training(shards, threads=2, rank=rank, world=4)]
+        for rank in range(4)
+    ]
+    for parts in zip(*workers):
+        update = parts[0][0]
+        arrays = [np.concatenate([part[place] for part in parts]) for place in (1, 2, 3)]
+        digest = hashlib.sha256(b"".join(map(np.ndarray.tobytes, arrays))).hexdigest()
+        assert digest == stream[update]
+
+
+def test_every_picture_comes_once_an_epoch(shards):
+    updates = updates_before(3, COUNT, 8) + 1  # 53 is no multiple of 8
+    with training(shards, 0, updates, threads=2) as loader:
+        indices = np.concatenate([batch.indices.copy() for batch in loader])
+    for epoch in range(3):
+        visited = indices[epoch * COUNT : (epoch + 1) * COUNT]
+        assert np.array_equal(visited, permutation(3, epoch, COUNT))
+
+
+def test_batches_are_uint8_rgb_with_whole_labels(shards):
+    with training(shards) as loader:
+        batch = next(loader)
+        assert (batch.images.dtype, batch.images.shape) == (np.uint8, (8, 24, 20, 3))
+        assert (batch.labels.dtype, batch.indices.dtype) == (np.int64, np.int64)
+        assert np.array_equal(batch.labels, batch.indices % CLASSES)
+        assert batch.wait >= 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 53, 100])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_evaluation_shows_every_picture_once_in_order(shards, batch_size, threads):
+    transform = EvalTransform((3, 18, 18))
+    with evaluation_batches(shards, transform, CLASSES, batch_size, threads) as loader:
+        batches = [content(batch) for batch in loader]
+    updates, images, labels, indices = zip(*batches)
+    assert updates == tuple(range(-(-COUNT // batch_size)))
+    assert [len(part) for part in images[:-1]] == [batch_size] * (len(images) - 1)
+    assert np.array_equal(np.concatenate(indices), np.arange(COUNT))
+    assert np.array_equal(np.concatenate(labels), np.arange(COUNT) % CLASSES)
+    expected = np.empty((18, 18, 3), np.uint8)
+    for index, image in enumerate(np.concatenate(images)):
+        picture = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
+        transform.apply(picture[:, :, ::-1], None, 0, expected)
+        assert np.array_equal(image, expected)
+
+
+def test_an_empty_stretch_ends_at_once(shards):
+    assert digests(training(shards, 5, 5)) == {}
+
+
+def test_buffers_are_reused(shards):
+    with training(shards, 0, 60, threads=2, prefetch=2) as loader:
+        addresses = [batch.images.ctypes.data for batch in loader]
+    assert len(addresses) == 60
+    assert len(set(addresses)) == 3
+    assert addresses[:30] == addresses[30:]
+
+
+def test_a_batch_stays_until_the_next_is_asked_for(shards, stream):
+    with training(shards, threads=4, prefetch=1) as loader:
+        batch = next(loader)
+        before = batch.images.copy()
+        deadline = threading.Event()
+        deadline.wait(0.2)  # long enough to overwrite it, if they did
+        assert np.array_equal(batch.images, before)
+
+
+# --- reading ahead -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(shards, monkeypatch):
+    """What the disk was asked for, a list of lists."""
+    calls = []
+    monkeypatch.setattr(shards, "will_need", lambda records: calls.append(records.tolist()))
+    return calls
+
+
+def flat(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_disk_is_asked_for_coming_batches(shards, asked, threads):
+    order = Order(3, COUNT, 8)
+    with training(shards, 2, 9, threads=threads, prefetch=2) as loader:
+        assert sum(1 for _ in loader) == 7
+    coming = [sorted(order.batch(update)[0].tolist()) for update in range(2, 11)]
+    if threads == 1:  # several may call in any order
+        assert flat(asked) == sorted(flat(coming[:3])) + flat(coming[3:])
+    assert sorted(flat(asked)) == sorted(flat(coming))
+
+
+def test_a_window_is_asked_for_before_it_begins(shards, asked):
+    words = {"threads": 1, "prefetch": 1}
+    order, transform = Order(3, COUNT, 8, 16), TrainTransform(SETTINGS, (3, 24, 20), 3)
+    with training_batches(shards, order, transform, CLASSES, 0, 6, **words) as loader:
+        assert sum(1 for _ in loader) == 6
+    # The windows that begin by position 6 * 8 + 16: four of the first epoch, two of the second.
+    epochs = [permutation(3, epoch, COUNT, 16) for epoch in (0, 1)]
+    windows = [epochs[0][first : first + 16] for first in (0, 16, 32, 48)] + [epochs[1][:16]]
+    assert flat(asked)[:32] == sorted(windows[0].tolist() + windows[1].tolist())
+    assert flat(asked)[32:48] == sorted(windows[2].tolist())
+    assert sorted(flat(asked)) == sorted(np.concatenate(windows).tolist())
+
+
+def test_evaluation_asks_too(shards, asked):
+    with evaluation_batches(shards, EvalTransform((3, 8, 8)), CLASSES, 10, prefetch=2) as loader:
+        assert sum(1 for _ in loader) == 6
+    assert flat(asked) == list(range(20, COUNT))
+
+
+@pytest.mark.parametrize("window", [5, 16, 40])
+def test_windows_keep_the_stream_for_any_threads_and_resume(shards, window):
+    def stream(first, threads):
+        order, transform = Order(3, COUNT, 8, window), TrainTransform(SETTINGS, (3, 24, 20), 3)
+        return digests(
+            training_batches(shards, order, transform, CLASSES, first, 20, threads=threads)
+        )
+
+    whole = stream(0, 1)
+    assert stream(0, 3) == whole
+    assert stream(11, 2) == {update: whole[update] for update in range(11, 20)}
+
+
+# --- threads end -------------------------------------------------------------------------------
+
+
+def test_threads_end_with_the_last_batch(shards):
+    loader = training(shards, threads=3)
+    assert len(loader_threads()) == 3
+    assert sum(1 for _ in loader) == 20
+    assert loader_threads() == []
+    with pytest.raises(StopIteration):
+        next(loader)
+
+
+def test_threads_end_when_the_consumer_leaves(shards):
+    with training(shards, 0, 10**9, threads=3) as loader:
+        for batch in loader:
+            if batch.update == 2:
+                break
+        assert len(loader_threads()) == 3
+    assert loader_threads() == []
+    with pytest.raises(StopIteration):
+        next(loader)
+
+
+def test_threads_end_when_the_consumer_fails(shards):
+    with pytest.raises(ZeroDivisionError), training(shards, 0, 10**9, threads=3) as loader:
+        next(loader)
+        raise ZeroDivisionError
+    assert loader_threads() == []
+
+
+def test_threads_end_when_the_loader_is_forgotten(shards):
+    loader = training(shards, 0, 10**9, threads=3)
+    next(loader)
+    del loader
+    gc.collect()
+    assert loader_threads() == []
+
+
+def test_closing_twice_and_before_the_first_batch_is_harmless(shards):
+    loader = training(shards, threads=3)
+    loader.close()
+    loader.close()
+    assert loader_threads() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have their own niceness on Linux only")
+def test_threads_are_nice_when_asked(shards):
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    with training(shards, 0, 10**9, threads=2, nice=5) as loader:
+        next(loader)
+        next(loader)
+        busy = {os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in loader_threads()}
+        assert min(here + 5, 19) in busy
+        assert os.getpriority(os.PRIO_PROCESS, threading.main_thread().native_id) == here
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+NAN, HALF = float("nan"), 2.5
+
+
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        (pack_header(1.0, 5) + b"no picture", "not a picture .*; pack the set again"),
+        (pack_header(1.0, 5), "not a picture .*; pack the set again"),
+        (payload(5, label=CLASSES), "its label 7 is no class of 0 to 6; correct --num-classes"),
+        (payload(5, label=-1), "its label -1 is no class"),
+        (payload(5, label=HALF), "its label 2.5 is no class"),
+        (payload(5, label=NAN), "its label nan is no class"),
+        (pack_header([1.0, 2.0], 5) + encoded(5), "it has 2 labels where a classifier takes one"),
+        (b"short", "its payload of 5 bytes"),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_bad_record_reaches_the_consumer(tmp_path, bad, words, threads):
+    good = write(tmp_path / "good.rec", map(payload, range(5)))
+    path = write(tmp_path / "bad.rec", [payload(0), bad, payload(2)])
+    with Shards([good, path]) as shards:
+        offset = int(shards.files[1].offsets[1])
+        expected = rf"bad\.rec: record 1 at byte {offset}: .*{words}"
+        with pytest.raises(RecordError, match=expected) as caught:
+            for _ in training(shards, 0, 100, batch=4, threads=threads):
+                pass
+        assert len(str(caught.value).splitlines()) == 1
+        assert loader_threads() == []
+        with (
+            pytest.raises(RecordError, match=expected),
+            evaluation_batches(shards, EvalTransform((3, 8, 8)), CLASSES, 3, threads) as loader,
+        ):
+            list(loader)
+
+
+def test_one_label_in_a_list_is_a_label(tmp_path):
+    path = write(tmp_path / "listed.rec", [pack_header([4.0], n) + encoded(n) for n in range(3)])
+    with Shards([path]) as shards, training(shards, 0, 1, batch=3) as loader:
+        assert next(loader).labels.tolist() == [4, 4, 4]
+
+
+def test_a_shard_that_is_overwritten_meanwhile_is_told(tmp_path):
+    path = write(tmp_path / "worn.rec", map(payload, range(20)))
+    with Shards([path]) as shards:
+        with open(path, "r+b") as file:
+            file.seek(int(shards.files[0].offsets[11]))
+            file.write(b"\0" * 8)
+        with pytest.raises(RecordError, match=r"record 11 .*magic number"):
+            for _ in training(shards, 0, 100, threads=2):
+                pass
+
+
+def test_workers_that_cannot_share_a_batch_are_refused(shards):
+    with pytest.raises(InputError, match=r"--batch-size 8: .* 3 workers"):
+        training(shards, rank=0, world=3)

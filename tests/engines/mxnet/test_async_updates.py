@@ -1,0 +1,51 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.mxnet_engine import batches, engine_of, network, train
+
+from imagenet_trainer.engines.mxnet import async_updates
+from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates, described
+from imagenet_trainer.system.mxnet_import import mx
+
+__all__ = ["batches"]  # a fixture
+
+
+def command(word, value=None):
+    return json.dumps([word, value])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam", "lbsgd"])
+def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
+    engine = engine_of(network(), 1, optimizer)
+    names = engine._module._exec_group.param_names
+    server = AsyncUpdates()
+    server.command(command(async_updates.BEGIN))
+    told = described(engine._module._optimizer, dict(enumerate(names, 3)))
+    server.command(command(async_updates.OPTIMIZER, told))
+    server.command(command(async_updates.ASSIGN))
+    held = {name: mx.nd.zeros(v.shape) for name, v in engine.get_params()[0].items()}
+    for key, name in enumerate(names, 3):
+        server.update(key, mx.nd.array(engine.get_params()[0][name]), held[name])
+    server.command(command(async_updates.TRAIN))
+    server.command(command(async_updates.RATE, 0.01))
+    for _ in range(3):
+        train(engine, batches[:1])
+        for key, name in enumerate(names, 3):
+            gradient = engine._module._exec_group.grad_arrays[key - 3][0]
+            server.update(key, gradient.copy(), held[name])
+    for name, value in engine.get_params()[0].items():
+        np.testing.assert_array_equal(held[name].asnumpy(), value, name)
+
+
+def test_totals_grow():
+    server, held = AsyncUpdates(), mx.nd.zeros(2, dtype="float64")
+    for pushed in ([1, 1 / 3], [2, 1e-17]):
+        server.update(0, mx.nd.array(pushed, dtype="float64"), held)
+    assert held.asnumpy().tolist() == [3, 1 / 3 + 1e-17]
+
+
+@pytest.mark.parametrize("text", [command("reboot"), "cos\nsystem\n(S'reboot'\ntR.", ""])
+def test_anything_else_is_an_error(text):
+    with pytest.raises(ValueError):
+        AsyncUpdates().command(text)

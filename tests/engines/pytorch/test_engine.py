@@ -1,0 +1,370 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from helpers.tiny_engine import (
+    BATCH,
+    CLASSES,
+    MEAN,
+    SIDE,
+    STD,
+    assert_same,
+    batches,
+    first_parameters,
+    network,
+    train,
+)
+from helpers.torch_engine import assert_near, everything, open_one
+
+from imagenet_trainer.engines import (
+    Devices,
+    Mix,
+    NonFiniteLossError,
+    open_engine,
+)
+from imagenet_trainer.engines.pytorch import devices as torch_devices
+from imagenet_trainer.engines.pytorch import engine as torch_engine
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics import counts as metrics
+from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.mxnet_import import mx
+
+RULES = ["sgd", "nag", "adam", "lbsgd"]
+
+
+def both(symbol, *words, **more):
+    return (open_one(engine, symbol, *words, **more) for engine in ("mxnet", "torch"))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_engines_train_the_same(rule, batch_norm):
+    if rule == "adam" and batch_norm:
+        # A bias in front of a BatchNorm has no gradient but rounding, and adam takes whole steps.
+        return
+    mxnet, ours = both(network(batch_norm), rule)
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.003)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
+    images = batches()[0][0]
+    np.testing.assert_allclose(ours.predict(images), mxnet.predict(images), atol=1e-5)
+
+
+OPTIONS = [
+    {"momentum": 0.0}, {"label_smoothing": 0.1}, {"accumulate": 2}, {"average_decay": 0.9},
+    {"options": {"clip_gradient": 0.02}}, {"options": {"decay_gammas": False}},
+    {"options": {"rate_factors": {"fc_weight": 0.5, "conv_weight": 0.0, "conv_bias": 0.0}}},
+    {"options": {"rate_factors": {"bn_gamma": 0.0, "bn_beta": 0.0}}},
+    {"rule": "adam", "options": {"clip_gradient": 0.02, "rate_factors": {"conv_bias": 0.0}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", OPTIONS, ids=str)
+def test_options_mean_the_same(more):
+    mxnet, ours = both(network(batch_norm=True), **more)
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.003)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mixtures_mean_the_same(smoothing):
+    random = np.random.RandomState(5)
+    mixes = [
+        Mix(random.randint(0, CLASSES, BATCH), random.rand(BATCH).astype(np.float32))
+        for _ in range(6)
+    ]
+    mxnet, ours = both(network(), mixup=True, label_smoothing=smoothing)
+    for engine in (mxnet, ours):
+        train(engine, batches(), mixes=mixes)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+    assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
+
+
+def test_multipliers_of_the_symbol_are_obeyed():
+    weight = mx.sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
+    bias = mx.sym.Variable("fc_bias", wd_mult=2.0)
+    x = mx.sym.Flatten(mx.sym.Variable("data"))
+    x = mx.sym.FullyConnected(x, weight, bias, num_hidden=CLASSES, name="fc")
+    mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.1)
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+
+
+def test_rows_are_kept_as_short_as_the_symbol_says():
+    weight = mx.sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
+    x = mx.sym.FullyConnected(
+        mx.sym.Flatten(mx.sym.Variable("data")), weight, num_hidden=CLASSES, name="fc"
+    )
+    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    assert np.linalg.norm(engine.get_params()[0]["fc_weight"], axis=1).min() > 0.4
+    before = engine.get_params()[0]["fc_weight"]
+    engine.train_batch(*batches()[0], 0.0)
+    after = engine.get_params()[0]["fc_weight"]
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 0.4, rtol=1e-5)
+    shortened = before * 0.4 / np.linalg.norm(before, axis=1, keepdims=True)
+    np.testing.assert_allclose(after, shortened, rtol=1e-5)
+
+
+def test_a_fixed_gamma_is_left_as_mxnet_leaves_it():
+    x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
+    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
+    for engine in (mxnet, ours):
+        train(engine, batches(), rate=0.1)
+    assert mxnet.get_params()[0]["bn_data_gamma"][0] != 1
+    assert_near(everything(ours), everything(mxnet), 1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("first, second", [("mxnet", "torch"), ("torch", "mxnet")])
+def test_a_run_goes_on_with_the_other_engine(first, second, rule):
+    # The rate changes in between, which torch.optim's momentum would feel.
+    symbol = network(batch_norm=rule != "adam")
+    begun = train(open_one(first, symbol, rule, average_decay=0.9), batches()[:3], rate=0.003)
+    resumed = open_one(second, symbol, rule, average_decay=0.9)
+    resumed.set_params(*begun.get_params())
+    resumed.set_state(begun.get_state())
+    for engine in (begun, resumed):
+        train(engine, batches()[3:], rate=0.001)
+    assert_near(everything(resumed), everything(begun), 1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_going_on_from_a_state_is_exact(rule):
+    symbol = network(batch_norm=True, dropout=0.5)
+    straight = train(open_one("torch", symbol, rule, average_decay=0.9), batches()[:3])
+    params, state = straight.get_params(), straight.get_state()
+    train(straight, batches()[3:])
+    resumed = open_one("torch", symbol, rule, average_decay=0.9)
+    resumed.set_params(*params)
+    resumed.set_state(state)
+    torch.rand(7)  # nothing depends on what was drawn before
+    train(resumed, batches()[3:])
+    assert_same(everything(straight), everything(resumed))
+
+
+def test_fifty_updates_stay_within_a_thousandth():
+    symbol = network(batch_norm=True)
+    mxnet, ours = both(symbol)
+    data = batches(50)
+    for engine in (mxnet, ours):
+        train(engine, data, rate=0.01)
+    start = first_parameters(symbol)[0]
+    for name, value in mxnet.get_params()[0].items():
+        moved = np.linalg.norm(value - start[name])
+        assert np.linalg.norm(ours.get_params()[0][name] - value) < 1e-3 * max(moved, 0.1), name
+
+
+def test_counts_are_those_of_metrics():
+    engine = open_one("torch", network())
+    images, labels = batches()[0]
+    wanted = metrics.score(engine.predict(images), labels)
+    engine.train_batch(images, labels, 0.01)
+    count, rank1, rank5, loss = engine.read_counts()
+    assert (count, rank1, rank5) == (BATCH, wanted.rank1, wanted.rank5)
+    assert loss == pytest.approx(wanted.loss, rel=1e-5)
+    assert engine.read_counts() == (0, 0, 0, 0.0)
+
+
+def test_ties_are_counted_as_metrics_does():
+    symbol = network()
+    engine = open_one("torch", symbol)
+    arg, aux = first_parameters(symbol)
+    engine.set_params({name: np.zeros_like(value) for name, value in arg.items()}, aux)
+    engine.train_batch(batches()[0][0], np.arange(BATCH), 0.01)
+    assert engine.read_counts()[1:3] == (1, 5)
+
+
+def test_a_short_batch_is_predicted_as_in_a_long_one():
+    engine = open_engine(
+        network(batch_norm=True), Devices(engine="torch"), (BATCH, SIDE, SIDE, 3), MEAN, STD
+    )
+    engine.set_params(*first_parameters(network(batch_norm=True)))
+    images = batches()[0][0]
+    whole = engine.predict(images)
+    assert whole.shape == (BATCH, CLASSES) and whole.dtype == np.float32
+    np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
+
+
+def test_images_of_another_library_come_by_dlpack():
+    symbol = network()
+    ours, theirs = open_one("torch", symbol), open_one("torch", symbol)
+    for images, labels in batches(3):
+        ours.train_batch(torch.from_numpy(images), labels, 0.01)
+        theirs.train_batch(images, labels, 0.01)
+    assert_same(everything(ours), everything(theirs))
+
+
+def test_a_batch_goes_in_without_a_copy():
+    # NHWC bytes are channels_last planes; float32 is the first thing that is written.
+    images = torch.from_numpy(batches()[0][0])
+    head = torch_engine.Head(MEAN, STD, torch.device("cpu"))
+    assert images.permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)
+    made = head(images)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    wanted = ((batches()[0][0].astype(np.float64) - MEAN) / STD).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(made.numpy(), wanted, atol=1e-5)
+
+
+def test_arrays_that_may_not_be_written_are_taken():
+    images, labels = batches()[0]
+    images.setflags(write=False)
+    open_one("torch", network()).train_batch(images, labels.astype(np.int32), 0.01)
+
+
+def test_mirror_images_are_views_and_are_answered():
+    # What --flip, --crops 10 and --bgr give: NumPy's views with negative strides.
+    images = batches()[0][0]
+    engine = open_one("torch", network())
+    mirrored = images[:, :, ::-1, ::-1]
+    np.testing.assert_array_equal(engine.predict(mirrored), engine.predict(mirrored.copy()))
+    assert np.abs(engine.predict(mirrored) - engine.predict(images)).max() > 1e-3
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update():
+    symbol = network(batch_norm=True)
+    engine = train(open_one("torch", symbol), batches()[:2])
+    arg, aux = engine.get_params()
+    arg["fc_bias"][3] = np.nan
+    engine.set_params(arg, aux)
+    before = everything(engine)
+    with pytest.raises(NonFiniteLossError) as caught:
+        engine.train_batch(*batches()[2], 0.01)
+    assert caught.value.update == 2
+    assert_same(everything(engine), before)
+    # And it can go on, with better parameters.
+    engine.set_params(*first_parameters(symbol))
+    train(engine, batches()[2:3])
+    assert engine.get_state()["updates"] == 3
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
+def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
+    symbol, how = network(batch_norm=True), {"devices": {"dtype": "bfloat16"}}
+    full = train(open_one("torch", symbol), batches()).get_params()[0]
+    half = train(open_one("torch", symbol, **how), batches()[:3])
+    params, state = half.get_params(), half.get_state()
+    assert all(value.dtype == np.float32 for value in params[0].values())
+    train(half, batches()[3:])
+    for name, value in half.get_params()[0].items():
+        assert np.abs(value - full[name]).max() < 0.05 * np.abs(full[name]).max() + 0.01
+    assert any((value != full[name]).any() for name, value in half.get_params()[0].items())
+    resumed = open_one("torch", symbol, **how)
+    resumed.set_params(*params)
+    resumed.set_state(state)
+    train(resumed, batches()[3:])
+    assert_same(everything(half), everything(resumed))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_monitor_sees_what_that_of_mxnet_does(parts):
+    seen = []
+    for engine in both(network(), monitor=2, accumulate=parts):
+        train(engine, batches()[:3])
+        seen.append(engine.read_statistics())
+        assert engine.read_statistics() == []
+    for (update, ours), (theirs_of, theirs) in zip(*reversed(seen)):
+        assert update == theirs_of
+        # MXNet's head is part of its symbol, and it tells BatchNorm's moments too.
+        assert ours.keys() <= theirs.keys()
+        assert {"fc_output", "softmax_output", "data", "fc_bias", "fc_bias_grad"} <= ours.keys()
+        for name, value in ours.items():
+            assert value == pytest.approx(theirs[name], rel=2e-3, abs=1e-7), name
+    assert [update for update, _ in seen[1]] == [1, 3]
+
+
+def test_the_monitor_shows_where_a_loss_went_wrong_and_changes_no_number():
+    straight, watched = open_one("torch", network()), open_one("torch", network(), monitor=1)
+    for engine in (straight, watched):
+        train(engine, batches()[:2])
+    assert_same(everything(straight), everything(watched))
+    watched.read_statistics()
+    arg, aux = watched.get_params()
+    watched.set_params({**arg, "fc_bias": np.full_like(arg["fc_bias"], np.nan)}, aux)
+    with pytest.raises(NonFiniteLossError):
+        train(watched, batches()[:1])
+    ((update, values),) = watched.read_statistics()
+    assert update == 3
+    assert next(n for n, value in values.items() if not np.isfinite(value)) == "fc_output"
+
+
+def test_a_full_memory_is_told_with_the_way_out_and_nothing_else(capsys):
+    # A matrix of 256 TiB, more than there are addresses.
+    x = mx.sym.Flatten(mx.sym.Variable("data"))
+    mean = mx.sym.mean(x, keepdims=True)
+    rows, columns = (mx.sym.broadcast_axis(mean, axis=axis, size=1 << 23) for axis in (0, 1))
+    matrix = mx.sym.broadcast_add(rows, columns)
+    x = mx.sym.FullyConnected(x, num_hidden=10, name="fc")
+    x = mx.sym.broadcast_add(x, mx.sym.mean(matrix, keepdims=True))
+    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    images, labels = batches()[0]
+    with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 pictures at a time"):
+        engine.train_batch(images, labels, 0.01)
+    with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 pictures at a time"):
+        engine.predict(images)
+    assert capsys.readouterr().err == ""  # torch.fx prints where in its code something was raised
+
+
+def test_what_torch_cannot_do():
+    symbol = network()
+    with pytest.raises(InputError, match="--gc-type 2bit"):
+        open_one("torch", symbol, devices={"compression_threshold": 0.5})
+    with pytest.raises(InputError, match="--kv-store dist_sync"):
+        open_one("torch", symbol, devices={"kv_store": "dist_sync"})
+    with pytest.raises(InputError, match=r"--batch-size 8 cannot be split evenly .* in 3"):
+        open_one("torch", symbol, accumulate=3)
+    with pytest.raises(InputError, match="--dtype float16: is for GPUs"):
+        open_one("torch", symbol, devices={"dtype": "float16"})
+    with pytest.raises(InputError, match="nothing to train for"):
+        open_one("torch", mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3))
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="--gpus 0: PyTorch"):
+            open_one("torch", symbol, devices={"gpus": (0,)})
+
+
+@pytest.mark.slow
+def test_a_compiled_step_trains_the_same():
+    symbol = network(batch_norm=True, dropout=0.0)
+    plain, fused = open_one("torch", symbol), open_one("torch", symbol, devices={"compile": "on"})
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    for place, (images, labels) in enumerate(batches()):
+        for engine in (plain, fused):
+            engine.train_batch(images, labels, 0.01 / (1 + place))
+            if place == 2:  # as between two epochs
+                engine.predict(images[:3])
+                engine.set_params(*engine.get_params())
+    assert_near(everything(fused), everything(plain), 1e-5)
+    # Compiled once, in one piece, whatever changes from update to update.
+    counted = torch._dynamo.utils.counters
+    assert counted["stats"]["unique_graphs"] == counted["frames"]["total"] == 1
+    assert not counted["graph_break"]
+
+
+def test_an_overflow_of_float16_skips_the_update_and_halves_the_scale(monkeypatch):
+    # The CPU has no float16; what follows from its overflows has nothing to do with the device.
+    engine = train(open_one("torch", network(batch_norm=True)), batches()[:1])
+    engine._scale = torch_engine.LossScale()
+    before, gradients = everything(engine), torch._foreach_norm
+    monkeypatch.setattr(
+        torch, "_foreach_norm", lambda them: [torch.full((), torch.inf) for _ in them]
+    )
+    train(engine, batches()[1:2])
+    after = everything(engine)
+    assert after.pop("loss_scale").tolist() == [32768, 0, 1] and after.pop("updates") == 2
+    before.pop("loss_scale"), before.pop("updates")
+    assert_same(before, after)
+    monkeypatch.setattr(torch, "_foreach_norm", gradients)
+    scaled = train(engine, batches()[2:3])
+    plain = open_one("torch", network(batch_norm=True))
+    plain.set_params(*[{n: before[n] for n in part} for part in plain.get_params()])
+    plain.set_state({**before, "updates": 2})
+    train(plain, batches()[2:3])
+    held = everything(scaled)
+    held.pop("loss_scale")
+    assert_near(held, everything(plain), 1e-6)

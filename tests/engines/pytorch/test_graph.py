@@ -1,0 +1,368 @@
+"""MXNet's operators on PyTorch, one by one against MXNet."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from imagenet_trainer.engines.pytorch import graph as torch_graph
+from imagenet_trainer.engines.pytorch.arithmetic import new_shape
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.mxnet_import import mx
+
+S = mx.sym
+CPU = torch.device("cpu")
+SHAPE = (3, 8, 9, 7)
+
+
+def graph_of(symbol, shape):
+    arguments, _, auxiliary = symbol.infer_shape(data=shape)
+    named = dict(zip(symbol.list_arguments(), arguments))
+    labels = {name: named.pop(name) for name in list(named) if name.endswith("label")}
+    named.pop("data")
+    aux = dict(zip(symbol.list_auxiliary_states(), auxiliary))
+    return torch_graph.load_graph(symbol.tojson(), named, aux, CPU), labels
+
+
+def values_for(network, random):
+    for value in network.arg.values():
+        torch_graph.to_tensor(random.randn(*value.shape), value)
+    for value in network.aux.values():
+        torch_graph.to_tensor(random.rand(*value.shape) + 0.5, value)
+
+
+def close(ours, theirs, what, tolerance=1e-4):
+    """Relative to the tensor's size as a whole: single elements may be sums that cancel."""
+    assert ours.shape == theirs.shape, what
+    size = np.linalg.norm(theirs)
+    assert np.linalg.norm(ours - theirs) <= tolerance * size + 1e-7, (
+        f"{what}: {np.linalg.norm(ours - theirs) / max(size, 1e-30):.2e}"
+    )
+
+
+def compare(symbol, shape=SHAPE, label=None, seed=0, is_train=True, positive=False):
+    """Outputs, gradients of everything, and BatchNorm's moving statistics, on both sides."""
+    random = np.random.RandomState(seed)
+    network, labels = graph_of(symbol, shape)
+    values_for(network, random)
+    data = random.randn(*shape).astype(np.float32)
+    if positive:
+        data = np.abs(data) + 0.1
+    bound = symbol.simple_bind(mx.cpu(), data=shape, grad_req="write")
+    for name, value in network.arg.items():
+        bound.arg_dict[name][:] = torch_graph.to_numpy(value)
+    for name, value in network.aux.items():
+        bound.aux_dict[name][:] = torch_graph.to_numpy(value)
+    bound.arg_dict["data"][:] = data
+    for name, wanted in labels.items():
+        bound.arg_dict[name][:] = label.reshape(wanted)
+    theirs = [output.asnumpy() for output in bound.forward(is_train=is_train)]
+    images = torch.from_numpy(data)
+    if images.dim() == 4:
+        images = images.contiguous(memory_format=torch.channels_last)
+    images.requires_grad_(True)
+    if not is_train:
+        with torch.no_grad():
+            for a, b in zip(network.answering(images), theirs):
+                close(a.numpy(), b, "output")
+        return
+    target = None if label is None else torch.from_numpy(label)
+    outputs, loss, moments = network.training(images, target)
+    for a, b in zip(outputs, theirs):
+        close(a.detach().numpy(), b, "output")
+    heads = [random.randn(*output.shape).astype(np.float32) for output in theirs]
+    bound.backward([mx.nd.array(head) for head in heads])
+    if loss is None:
+        loss = sum((a * torch.from_numpy(b)).sum() for a, b in zip(outputs, heads))
+    wanted = {n: v for n, v in network.arg.items() if v.requires_grad}
+    found = torch.autograd.grad(loss, [images, *wanted.values()], allow_unused=True)
+    for name, gradient in zip(["data", *wanted], found):
+        their = bound.grad_dict[name].asnumpy()
+        our = np.zeros_like(their) if gradient is None else gradient.numpy()
+        close(our, their, f"gradient of {name}")
+    mx.nd.waitall()
+    for statistic, (mean, variance) in zip(network.statistics, zip(moments[::2], moments[1::2])):
+        for name, new in ((statistic.mean, mean), (statistic.variance, variance)):
+            kept = statistic.momentum
+            moving = kept * network.aux[name] + (1 - kept) * new
+            close(moving.numpy(), bound.aux_dict[name].asnumpy(), name)
+
+
+X = S.Variable("data")
+
+
+def convolutions():
+    random = np.random.RandomState(7)
+    for _ in range(8):
+        kernel = tuple(int(k) for k in random.randint(1, 4, 2))
+        yield {
+            "kernel": kernel, "num_filter": int(random.choice([4, 8, 12])),
+            "stride": tuple(int(s) for s in random.randint(1, 3, 2)),
+            "pad": tuple(int(p) for p in random.randint(0, 3, 2)),
+            "dilate": tuple(int(d) for d in random.randint(1, 3, 2)),
+            "num_group": int(random.choice([1, 2, 4])), "no_bias": bool(random.randint(2)),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", convolutions(), ids=str)
+def test_convolution(how):
+    compare(S.Convolution(X, name="conv", **how))
+
+
+def test_convolutions_of_one_and_three_dimensions():
+    compare(S.Convolution(X, kernel=(3,), num_filter=4, pad=(1,)), (2, 3, 8))
+    compare(S.Convolution(X, kernel=(3, 2, 1), num_filter=4), (2, 3, 5, 6, 4))
+
+
+@pytest.mark.parametrize("group, adj", [(1, (0, 0)), (2, (1, 0))])
+def test_deconvolution(group, adj):
+    compare(
+        S.Deconvolution(
+            X, kernel=(3, 4), stride=(2, 2), pad=(1, 1), adj=adj, num_filter=4, num_group=group
+        )
+    )
+
+
+def poolings():
+    random = np.random.RandomState(3)
+    for kind in ("max", "avg", "sum"):
+        for convention in ("valid", "full"):
+            for _ in range(5):
+                kernel = tuple(int(k) for k in random.randint(2, 4, 2))
+                # Strides as wide as a kernel with pads could put a window outside the picture.
+                yield {
+                    "pool_type": kind, "pooling_convention": convention, "kernel": kernel,
+                    "stride": tuple(int(random.randint(1, k)) for k in kernel),
+                    "pad": tuple(int(random.randint(0, k // 2 + 1)) for k in kernel),
+                    "count_include_pad": bool(random.randint(2)),
+                }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", poolings(), ids=str)
+def test_pooling(how):
+    compare(S.Pooling(X, **how))
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_global_pooling(kind):
+    compare(S.Pooling(X, kernel=(1, 1), global_pool=True, pool_type=kind, pad=(2, 2)))
+
+
+def test_a_maximum_met_twice_gives_its_gradient_to_the_same_place():
+    # After a relu most windows hold several noughts.
+    compare(S.Pooling(S.relu(X - 1.0), kernel=(3, 3), stride=(2, 2), pool_type="max"))
+    compare(S.Pooling(S.relu(X - 1.0), kernel=(1, 1), global_pool=True, pool_type="max"))
+
+
+@pytest.mark.parametrize(
+    "symbol, why",
+    [
+        (S.Pooling(X, kernel=(2, 2), stride=(2, 2), pad=(1, 1), pooling_convention="full",
+                   name="it"), "Pooling: its last window lies outside the picture"),
+        (S.Pooling(X, kernel=(3, 2), pad=(2, 0), name="it"),
+         "Pooling: its pad is wider than half of its kernel"),
+        (S.SoftmaxActivation(X, name="it"),
+         "SoftmaxActivation: mode instance of more than two axes is not there"),
+        (S.contrib.BilinearResize2D(X, height=1, width=4, align_corners=False, name="it"),
+         "_contrib_BilinearResize2D: planes of one row or column are not there"),
+        (S.Pad(S.expand_dims(X, axis=4), mode="reflect", name="it",
+               pad_width=(0, 0, 0, 0, 0, 0, 0, 0, 1, 1)),
+         "Pad: PyTorch refuses it: .*Padding size should be less than .*"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_pytorch_computes_otherwise_is_refused_in_one_line(symbol, why):
+    network, _ = graph_of(S.FullyConnected(symbol, num_hidden=2), (1, 1, 5, 5))
+    with pytest.raises(InputError) as caught:
+        torch_graph.check_shapes(network, (1, 1, 5, 5))
+    assert re.fullmatch(f"it: {why}; use --engine mxnet", str(caught.value))
+
+
+@pytest.mark.parametrize("fix_gamma", [False, True])
+@pytest.mark.parametrize("use_global_stats", [False, True])
+def test_batch_norm(fix_gamma, use_global_stats):
+    for momentum, eps in ((0.9, 2e-5), (0.5, 1e-3)):
+        symbol = S.BatchNorm(
+            X, fix_gamma=fix_gamma, use_global_stats=use_global_stats, eps=eps, momentum=momentum,
+            name="bn",
+        )  # fmt: skip
+        compare(symbol)
+        compare(symbol, is_train=False)
+    compare(S.BatchNorm(X, fix_gamma=fix_gamma, name="bn"), (6, 5))
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        *(S.Activation(X, act_type=kind)
+          for kind in ("relu", "sigmoid", "tanh", "softrelu", "softsign")),
+        S.LeakyReLU(X), S.LeakyReLU(X, act_type="elu", slope=0.7),
+        S.LeakyReLU(X, act_type="prelu", name="p"),
+        S.LeakyReLU(X, act_type="gelu"), S.clip(X, a_min=-0.3, a_max=0.6), S.hard_sigmoid(X),
+        S.relu(X), S.sigmoid(X), S.tanh(X), S.exp(X), S.square(X), S.abs(X), S.negative(X),
+        S.identity(X), S.erf(X), S.softsign(X), S.BlockGrad(X) + X,
+        X + 1.5, X - 1.5, 1.5 - X, X * 1.5, X / 1.5, X**2, S.maximum(X, 0.2), S.minimum(X, 0.2),
+        X + S.Variable("b", shape=SHAPE), X - S.Variable("b", shape=SHAPE),
+        X * S.Variable("b", shape=SHAPE), X / S.Variable("b", shape=SHAPE),
+        S.maximum(X, S.Variable("b", shape=SHAPE)), S.minimum(X, S.Variable("b", shape=SHAPE)),
+        *(getattr(S, f"broadcast_{kind}")(X, S.Variable("b", shape=(1, 8, 1, 1)))
+          for kind in ("add", "sub", "mul", "div", "maximum", "minimum")),
+        S.add_n(X, X * 2.0, S.square(X)), S.ones_like(X) + X, S.zeros_like(X) + X,
+        S.mean(X, axis=(2, 3)), S.mean(X, axis=1, keepdims=True), S.sum(X, axis=1),
+        S.mean(X, axis=1, exclude=True), S.max(X, axis=(2, 3)), S.sum(X),
+        S.softmax(X, axis=1), S.log_softmax(X, axis=1), S.SoftmaxActivation(X, mode="channel"),
+        S.FullyConnected(X, num_hidden=5), S.FullyConnected(X, num_hidden=5, no_bias=True),
+        S.FullyConnected(X, num_hidden=5, flatten=False),
+        S.LRN(X, nsize=5, alpha=1e-2, beta=0.75, knorm=2.0), S.L2Normalization(X),
+        S.L2Normalization(X, mode="channel"), S.LayerNorm(X, name="ln"),
+        S.LayerNorm(X, axis=1, name="ln"),
+        S.GroupNorm(X, S.Variable("g", shape=(4,)), S.Variable("b", shape=(4,)), num_groups=4),
+        S.broadcast_add(X, S.ones((1, 8, 1, 1))) * S.ones(SHAPE) + S.zeros(SHAPE),
+        S.UpSampling(X, scale=3, sample_type="nearest", num_args=1),
+        S.contrib.AdaptiveAvgPooling2D(X, output_size=1),
+        S.contrib.AdaptiveAvgPooling2D(X, output_size=(3, 2)),
+        *(S.contrib.BilinearResize2D(X, height=h, width=w, align_corners=a)
+          for h, w, a in ((12, 11, True), (12, 11, False), (5, 4, False))),
+        S.contrib.BilinearResize2D(
+            X, S.Pooling(X, kernel=(2, 2), stride=(2, 2), pool_type="max"), mode="like"
+        ),
+        S.Concat(X, S.square(X), dim=1), S.Concat(X, X, dim=3), S.stack(X, S.square(X), axis=1),
+        sum(list(S.split(X, num_outputs=4, axis=1)), X.slice_axis(axis=1, begin=0, end=2)),
+        S.split(X, num_outputs=3, axis=0, squeeze_axis=True)[1],
+        S.slice(X, begin=(0, 0, 1, 1), end=(None, None, None, None)),
+        S.slice(X, begin=(0, 1), end=(2, 7), step=(1, 2)),
+        S.slice(X, begin=(None, 7), end=(None, 2), step=(1, -2)),
+        S.slice_axis(X, axis=1, begin=2, end=-1), S.slice_axis(X, axis=-1, begin=1, end=None),
+        S.slice_like(X, S.slice_axis(X, axis=2, begin=0, end=4), axes=(2,)),
+        S.broadcast_like(S.mean(X, axis=(2, 3), keepdims=True), X),
+        S.broadcast_axis(S.mean(X, axis=(2, 3), keepdims=True), axis=(2, 3), size=(4, 5)),
+        S.SwapAxis(X, dim1=1, dim2=3), S.transpose(X), S.transpose(X, axes=(0, 2, 3, 1)),
+        S.expand_dims(X, axis=1), S.squeeze(S.mean(X, axis=2, keepdims=True)),
+        S.squeeze(S.mean(X, axis=2, keepdims=True), axis=2),
+        S.Pad(X, mode="constant", pad_width=(0, 0, 0, 0, 1, 2, 0, 3), constant_value=0.5),
+        S.Pad(X, mode="edge", pad_width=(0, 0, 0, 0, 1, 2, 0, 3)),
+        S.Pad(X, mode="reflect", pad_width=(0, 0, 0, 0, 1, 2, 0, 3)),
+        S.Cast(X, dtype="float32"), S.Flatten(X), S.Dropout(X, p=0.0),
+        S.Reshape(S.SwapAxis(S.Reshape(X, shape=(0, -4, 2, -1, -2)), dim1=1, dim2=2),
+                  shape=(0, -3, -2)),
+    ],
+    ids=lambda symbol: symbol.name,
+)  # fmt: skip
+def test_operator(symbol):
+    compare(symbol)
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        S.maximum(X, S.ones(SHAPE) * X), S.minimum(X, S.BlockGrad(X)),
+        S.broadcast_maximum(S.BlockGrad(X), X), S.broadcast_minimum(S.zeros((1, 8, 1, 1)), X * 0.0),
+        S.max(S.Concat(X, X, X, dim=2), axis=(1, 2)), S.max(X * 0.0, axis=1, keepdims=True),
+    ],
+    ids=lambda symbol: symbol.name,
+)  # fmt: skip
+def test_of_equals_the_same_ones_have_the_gradient(symbol):
+    compare(symbol)
+
+
+@pytest.mark.parametrize("symbol", [S.log(X), S.sqrt(X), S.rsqrt(X), X**0.5, 2.0 / X])
+def test_operators_of_positive_numbers(symbol):
+    compare(symbol, positive=True)
+
+
+CODES = [
+    (0, -1), (-1, 0), (0, 0, -1), (-2,), (0, -2), (-3, -2), (-3, -3), (0, -3, 0), (0, 0, -3),
+    (-4, 2, 3, -2), (-4, -1, 2, -2), (0, -4, 2, -1, -2), (0, 2, -1, 1, 1), (24, 10), (0, 4, 10),
+]  # fmt: skip
+FROM_THE_RIGHT = [(-1, 0), (-1, 5, 0), (-2, 0), (-2, -3), (-1, 0, 0), (24, 5, 0)]
+
+
+@pytest.mark.parametrize(
+    "codes, reverse", [(c, False) for c in CODES] + [(c, True) for c in FROM_THE_RIGHT]
+)
+def test_reshape_codes(codes, reverse):
+    compare(S.Reshape(X, shape=codes, reverse=reverse), (6, 4, 5, 2))
+    shape = (6, 4, 5, 2)
+    found = np.zeros(shape).reshape(new_shape(shape, codes, reverse)).shape
+    assert found == S.Reshape(X, shape=codes, reverse=reverse).infer_shape(data=shape)[1][0]
+
+
+def softmaxes():
+    for smooth in (0.0, 0.1):
+        for ignore in (False, True):
+            for normalization in ("null", "batch", "valid"):
+                yield {
+                    "smooth_alpha": smooth, "use_ignore": ignore, "ignore_label": 2,
+                    "normalization": normalization, "grad_scale": 0.7,
+                }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", softmaxes(), ids=str)
+def test_softmax_output(how):
+    label = np.array([0, 2, 4, 2, 1, 3], np.float32)
+    symbol = S.SoftmaxOutput(S.FullyConnected(X, num_hidden=5), name="softmax", **how)
+    compare(symbol, (6, 4), label)
+    compare(symbol, (6, 4), label, is_train=False)
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.1])
+@pytest.mark.parametrize("normalization", ["null", "batch", "valid"])
+def test_softmax_output_at_every_place(normalization, smooth):
+    label = np.random.RandomState(0).randint(0, 8, (3, 9 * 7)).astype(np.float32)
+    symbol = S.SoftmaxOutput(
+        S.Reshape(S.Convolution(X, kernel=(1, 1), num_filter=8), shape=(0, 0, -1)),
+        name="softmax", multi_output=True, normalization=normalization, smooth_alpha=smooth,
+    )  # fmt: skip
+    compare(symbol, label=label)
+
+
+@pytest.mark.parametrize("how", softmaxes(), ids=str)
+def test_softmax_output_of_shares(how):
+    # What mixup and label smoothing hand over. MXNet smooths, ignores and divides only classes.
+    shares = np.random.RandomState(0).dirichlet(np.ones(4), 6).astype(np.float32)
+    label = S.Variable("softmax_label", shape=(6, 4))
+    compare(S.SoftmaxOutput(X, label, name="softmax", **how), (6, 4), shares)
+
+
+def test_dropout_keeps_the_mean_and_drops_whole_planes_if_asked():
+    torch.manual_seed(0)
+    data = torch.ones(64, 32, 4, 4)
+    for axes in ((), (2, 3)):
+        network, _ = graph_of(S.Dropout(X, p=0.25, axes=axes), tuple(data.shape))
+        dropped = network.training(data, None)[0][0]
+        kept = dropped != 0
+        assert dropped[kept].unique().tolist() == [pytest.approx(1 / 0.75)]
+        assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
+        assert bool((kept.all((2, 3)) | (~kept).all((2, 3))).all()) == bool(axes)
+        assert torch.equal(network.answering(data)[0], data)
+    always, _ = graph_of(S.Dropout(X, p=0.25, mode="always"), tuple(data.shape))
+    assert (always.answering(data)[0] == 0).any()
+
+
+def test_what_is_not_there_is_named():
+    with pytest.raises(InputError, match="corr7: operator Correlation is not there"):
+        graph_of(S.Correlation(X, X, name="corr7"), SHAPE)
+    with pytest.raises(InputError, match="act1: LeakyReLU: act_type rrelu is not there"):
+        graph_of(S.LeakyReLU(X, act_type="rrelu", name="act1"), SHAPE)
+    with pytest.raises(InputError, match="sure: softmax: use_length True is not there"):
+        graph_of(S.softmax(X, S.Variable("length"), use_length=True, name="sure"), (2, 5))
+    with pytest.raises(InputError, match="half: Cast: dtype float16 is not there"):
+        graph_of(S.Cast(X, dtype="float16", name="half"), SHAPE)
+    with pytest.raises(InputError, match="old: operator Pooling_v1 is not there"):
+        graph_of(S.Pooling_v1(X, kernel=(2, 2), name="old"), SHAPE)
+    text = json.loads(S.Flatten(X, name="flat").tojson())
+    text["nodes"][1]["attrs"] = {"order": "F"}
+    with pytest.raises(InputError, match="flat: Flatten: attribute order is not there"):
+        torch_graph.load_graph(json.dumps(text), {}, {}, CPU)
+    with pytest.raises(InputError, match="more: this network has an input"):
+        torch_graph.load_graph((X + S.Variable("more")).tojson(), {}, {}, CPU)
+
+
+def test_names_that_are_no_python_names():
+    symbol = S.FullyConnected(X, num_hidden=2, name="stage1.fc/a-b")
+    network, _ = graph_of(symbol, (2, 3))
+    assert list(network.arg) == ["stage1.fc/a-b_weight", "stage1.fc/a-b_bias"]
+    compare(symbol, (2, 3))

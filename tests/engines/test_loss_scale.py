@@ -1,0 +1,164 @@
+import logging
+
+import numpy as np
+import pytest
+from helpers.mxnet_engine import (  # noqa: F401
+    BATCH,
+    MEAN,
+    SIDE,
+    STD,
+    batches,
+    engine_of,
+    first_parameters,
+    half,
+    network,
+    train,
+)
+
+from imagenet_trainer.engines import Devices, NonFiniteLossError, open_engine
+from imagenet_trainer.engines.loss_scale import LossScale, all_finite, scalable
+from imagenet_trainer.engines.mxnet import engine as mxnet_engine
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.mxnet_import import mixed_precision, mx
+
+__all__ = ["batches"]  # a fixture
+
+
+def assert_same(ours, theirs):
+    for one, other in zip(ours, theirs):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], name)
+
+
+# --- the scale ------------------------------------------------------------------------------------
+
+
+def test_it_halves_at_an_overflow_and_doubles_after_2000_calm_updates():
+    scale, values = LossScale(), []
+    for overflowed in (False, True, True, *[False] * 1999):
+        scale.follow(overflowed)
+        values.append(scale.value)
+    assert values[:3] == [2.0**16, 2.0**15, 2.0**14] and set(values[3:]) == {2.0**14}
+    scale.follow(False)
+    assert scale.value == 2.0**15 and scale.skipped == 2
+
+
+def test_it_stays_between_1_and_2_to_the_24th():
+    scale = LossScale()
+    for _ in range(20):
+        scale.follow(True)
+    assert scale.value == 1 and scale.is_smallest
+    for _ in range(30 * 2000):
+        scale.follow(False)
+    assert scale.value == 2.0**24
+
+
+def test_it_goes_on_from_its_state():
+    straight, resumed = LossScale(), LossScale()
+    for overflowed in (True, *[False] * 1500):
+        straight.follow(overflowed)
+    resumed.set_state(straight.state())
+    for _ in range(500):
+        straight.follow(False)
+        resumed.follow(False)
+    assert straight.value == resumed.value == 2.0**16
+    assert (straight.state()["loss_scale"] == resumed.state()["loss_scale"]).all()
+    resumed.set_state({})
+    assert resumed.value == 2.0**16 and resumed.skipped == 0
+
+
+# --- in the engine --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbsgd"])
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_scaling_changes_no_bit(batches, half, optimizer, cpus):
+    # Powers of two: the update is the same to the last bit, unless something over- or underflows.
+    symbol = network(batch_norm=True)
+    plain = train(engine_of(symbol, cpus, optimizer), batches)
+    scaled = train(half(symbol, cpus, optimizer), batches)
+    assert scaled.get_state()["loss_scale"][0] == 2.0**16
+    assert_same(plain.get_params(), scaled.get_params())
+    assert plain.read_counts() == scaled.read_counts()
+
+
+def test_an_overflow_skips_the_update_and_is_told(batches, half, caplog):
+    engine = half(network())
+    engine.set_state({"updates": np.array(0), "loss_scale": np.array([2.0**127, 0, 0])})
+    before = engine.get_params()
+    with caplog.at_level(logging.INFO, "imagenet_trainer"):
+        train(engine, batches[:1])
+    assert_same(before, engine.get_params())
+    assert "Update 0 skipped" in caplog.text and "1 skipped so far" in caplog.text
+    state = engine.get_state()
+    assert int(state["updates"]) == 1 and state["loss_scale"].tolist() == [2.0**126, 0, 1]
+    assert engine.read_counts()[0] == BATCH  # its pictures were seen
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_with_skipped_updates_resumes_exactly(batches, half, optimizer, monkeypatch):
+    symbol = network(batch_norm=True)
+    straight = half(symbol, 1, optimizer)
+    with monkeypatch.context() as patch:
+        patch.setattr(mxnet_engine, "all_finite", lambda module: False)
+        train(straight, batches[:1])
+    train(straight, batches[1:3])
+    assert straight.get_state()["loss_scale"].tolist() == [2.0**15, 2, 1]
+    params, state = straight.get_params(), straight.get_state()
+    train(straight, batches[3:])
+    resumed = half(symbol, 1, optimizer)
+    resumed.set_params(*params)
+    resumed.set_state(state)
+    train(resumed, batches[3:])
+    assert_same(straight.get_params(), resumed.get_params())
+    for name, value in straight.get_state().items():
+        np.testing.assert_array_equal(value, resumed.get_state()[name], name)
+
+
+def test_gradients_that_are_infinite_without_a_scale_stop(batches, half):
+    # Probabilities are uniform, so the loss is finite; 3e38 times pixels is not.
+    x = mx.sym.Flatten(mx.sym.Variable("data"))
+    x = mx.sym.FullyConnected(x, num_hidden=10, name="fc", no_bias=True)
+    x = mx.sym.broadcast_mul(x, mx.sym.Variable("s_weight", shape=(1, 1)))
+    symbol = mx.sym.SoftmaxOutput(x, name="softmax")
+    engine = half(symbol)
+    arg, _ = first_parameters(symbol)
+    arg["s_weight"][:] = 3e38
+    arg["fc_weight"][:] = 0
+    engine.set_params(arg, {})
+    engine.set_state({"updates": np.array(5), "loss_scale": np.array([1.0, 0, 0])})
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(engine, batches[:1])
+    assert caught.value.update == 5
+
+
+def test_gradients_of_all_devices_are_looked_at(batches, half):
+    engine = train(half(network(), cpus=2), batches[:1])
+    assert all_finite(engine._module)
+    engine._module._exec_group.grad_arrays[-1][1][0] = np.inf
+    assert not all_finite(engine._module)
+
+
+def test_the_casts_leave_parameters_and_probabilities_in_float32():
+    symbol = mxnet_engine.normalised(scalable(network(batch_norm=True)), MEAN, STD)
+    converted = mixed_precision().convert_symbol(symbol, target_dtype="float16")
+    inner = converted.get_internals()
+    for name in (*converted.list_arguments(), *converted.list_auxiliary_states()):
+        if name != "data":
+            inner[name]._set_attr(__dtype__="0")
+    arguments, outputs, auxiliary = converted.infer_type(data=np.uint8)
+    assert {np.dtype(kind) for kind in (*arguments[1:], *auxiliary)} == {np.dtype(np.float32)}
+    assert outputs == [np.float32]
+    _, kinds, _ = inner.infer_type(data=np.uint8)
+    by_name = dict(zip(inner.list_outputs(), kinds))
+    assert by_name["conv_output"] == by_name["fc_output"] == np.float16
+
+
+def test_where_float16_cannot_be():
+    with pytest.raises(InputError, match="--dtype float16: MXNet has no float16 matrix product"):
+        engine_of(network(), dtype="float16")
+    regression = mx.sym.LinearRegressionOutput(mx.sym.Flatten(mx.sym.Variable("data")))
+    with pytest.raises(InputError, match="--dtype float16: is for networks that end in a softmax"):
+        scalable(regression)
+    with pytest.raises(InputError, match="--dtype float16"):
+        open_engine(network(), Devices(dtype="float16"), (BATCH, SIDE, SIDE, 3), MEAN, STD)

@@ -1,0 +1,139 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.tiny_engine import (
+    BATCH,
+    CLASSES,
+    assert_close,
+    batches,
+    engine_of,
+    first_parameters,
+    logits,
+    network,
+    tensors_of,
+    train,
+)
+
+from imagenet_trainer.engines import Mix
+from imagenet_trainer.engines.targets import frozen_in
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics import counts as metrics
+from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.mxnet_import import mx
+
+torch = pytest.importorskip("torch")
+
+
+def a_mix(seed=0):
+    random = np.random.RandomState(seed)
+    shares = random.rand(BATCH).astype(np.float32)
+    shares[:3] = 0.5, 1.0, 0.0
+    return Mix(random.randint(0, CLASSES, BATCH), shares)
+
+
+def soft_targets(labels, mix):
+    one_hot = np.eye(CLASSES, dtype=np.float32)
+    if mix is None:
+        return one_hot[labels]
+    share = mix.shares[:, None]
+    return share * one_hot[labels] + (1 - share) * one_hot[mix.labels]
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("mixup", [False, True])
+def test_the_loss_and_its_gradient_are_pytorchs(smoothing, mixup, cpus):
+    symbol, rate = network(), 0.5
+    images, labels = batches(1)[0]
+    mix = a_mix() if mixup else None
+    engine = engine_of(symbol, cpus, momentum=0, decay=0, label_smoothing=smoothing, mixup=mixup)
+    engine.train_batch(images, labels, rate, mix)
+    tensors = tensors_of(symbol)
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+    loss = criterion(logits(tensors, images), torch.tensor(soft_targets(labels, mix)))
+    loss.backward()
+    count, _, _, summed = engine.read_counts()
+    assert count == BATCH and summed / BATCH == pytest.approx(loss.item(), rel=1e-5)
+    for value in tensors.values():
+        value.data -= rate * value.grad
+    assert_close(engine, tensors)
+
+
+def test_a_hit_is_one_of_the_label_with_the_larger_share():
+    engine = engine_of(network(), mixup=True, label_smoothing=0.1)
+    images, labels = batches(1)[0]
+    mix = a_mix()
+    larger = np.where(mix.shares >= 0.5, labels, mix.labels)
+    wanted = metrics.score(engine.predict(images), larger)
+    engine.train_batch(images, labels, 0.01, mix)
+    assert engine.read_counts()[1:3] == (wanted.rank1, wanted.rank5)
+
+
+def test_a_mix_of_a_picture_with_itself_changes_nothing():
+    symbol = network(batch_norm=True)
+    plain, mixed = engine_of(symbol), engine_of(symbol, mixup=True)
+    for images, labels in batches(2):
+        plain.train_batch(images, labels, 0.01)
+        mixed.train_batch(images, labels, 0.01, Mix(labels, np.ones(BATCH, np.float32)))
+    for name, value in plain.get_params()[0].items():
+        np.testing.assert_allclose(value, mixed.get_params()[0][name], atol=1e-6)
+    assert plain.read_counts()[:3] == mixed.read_counts()[:3]
+
+
+def test_a_certain_answer_costs_nothing_for_what_it_is_not():
+    # Logarithms of underflown probabilities are finite, and a share of nought of them is nought.
+    symbol = network()
+    engine = engine_of(symbol, mixup=True, label_smoothing=0.1)
+    arg, aux = first_parameters(symbol)
+    arg["fc_bias"] = np.where(np.arange(CLASSES) == 3, 1e4, 0).astype(np.float32)
+    engine.set_params(arg, aux)
+    images, _ = batches(1)[0]
+    threes = np.full(BATCH, 3)
+    engine.train_batch(images, threes, 0.0, Mix(threes * 0, np.ones(BATCH, np.float32)))
+    loss = engine.read_counts()[3]
+    assert loss == pytest.approx(BATCH * 0.1 * 0.9 * -np.log(1.2e-38), rel=0.01)
+
+
+def test_the_network_that_was_given_stays_pure():
+    symbol = network(batch_norm=True)
+    text = symbol.tojson()
+    options = {"rate_factors": {"bn_gamma": 0.0, "bn_beta": 0.0}}
+    engine_of(symbol, mixup=True, label_smoothing=0.1, options=options)
+    assert symbol.tojson() == text
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"mixup": True}])
+def test_targets_for_an_output_that_is_no_softmax(options):
+    x = mx.sym.FullyConnected(mx.sym.Flatten(mx.sym.Variable("data")), num_hidden=2, name="fc")
+    symbol = mx.sym.LogisticRegressionOutput(x, mx.sym.Variable("softmax_label"), name="softmax")
+    with pytest.raises(InputError, match=r"--(label-smoothing|mixup): is for networks that end"):
+        engine_of(symbol, **options)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
+def test_targets_in_bfloat16_stay_float32():
+    from helpers.tiny_engine import MEAN, SIDE, STD
+
+    from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine
+
+    symbol = network()
+    losses = []
+    for dtype in ("float32", "bfloat16"):
+        how = Training(Optimizer("sgd", 0.9, 0.0), mixup=True, label_smoothing=0.1)
+        shape = (BATCH, SIDE, SIDE, 3)
+        engine = open_engine(symbol, Devices(dtype=dtype), shape, MEAN, STD, how)
+        engine.set_params(*first_parameters(symbol))
+        train(engine, batches(3), mixes=[a_mix(n) for n in range(3)])
+        losses.append(engine.read_counts()[3])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_only_batchnorms_that_are_wholly_frozen_keep_their_statistics():
+    x = mx.sym.Variable("data")
+    for name, fixed in (("all", False), ("beta", False), ("fixed", True), ("none", False)):
+        x = mx.sym.BatchNorm(x, fix_gamma=fixed, name=name)
+    frozen = ["all_gamma", "all_beta", "beta_beta", "fixed_beta"]
+    nodes = json.loads(frozen_in(x, frozen).tojson())["nodes"]
+    kept = {n["name"] for n in nodes if n.get("attrs", {}).get("use_global_stats") == "True"}
+    assert kept == {"all", "fixed"}

@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pytest
+
+from imagenet_trainer.engines import Devices, open_engine
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.foreign import adapted
+from imagenet_trainer.system.mxnet_import import mx
+
+SIDE, CLASSES = 8, 4
+SHAPE = (3, SIDE, SIDE)
+
+
+def features(name="data"):
+    x = mx.sym.Convolution(mx.sym.Variable(name), kernel=(3, 3), num_filter=4, name="conv")
+    return mx.sym.Flatten(mx.sym.Activation(x, act_type="relu"))
+
+
+def logits(name="data"):
+    return mx.sym.FullyConnected(features(name), num_hidden=CLASSES, name="fc")
+
+
+def fully_convolutional():
+    x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=CLASSES, name="conv")
+    return mx.sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type="avg")
+
+
+NETWORKS = {
+    "SoftmaxOutput": lambda: mx.sym.SoftmaxOutput(logits(), name="softmax"),
+    "other label": lambda: mx.sym.SoftmaxOutput(logits(), mx.sym.Variable("truth"), name="prob"),
+    "old Softmax": lambda: mx.sym.Softmax(logits(), name="softmax"),
+    "softmax": lambda: mx.sym.softmax(logits(), name="prob"),
+    "temperature": lambda: mx.sym.softmax(logits(), temperature=2.5),
+    "log_softmax": lambda: mx.sym.log_softmax(logits()),
+    "SoftmaxActivation": lambda: mx.sym.SoftmaxActivation(logits()),
+    "logits": logits,
+    "other input": lambda: logits("input_0"),
+    "softmax of another input": lambda: mx.sym.softmax(logits("picture")),
+    "pooled": fully_convolutional,
+    "flattened": lambda: mx.sym.Flatten(fully_convolutional()),
+    "with features": lambda: mx.sym.Group([features(), mx.sym.softmax(logits())]),
+}
+
+
+def parameters(seed=0):
+    random = np.random.RandomState(seed)
+    shapes = {"conv_weight": (4, 3, 3, 3), "conv_bias": (4,), "fc_weight": (CLASSES, 144),
+              "fc_bias": (CLASSES,)}  # fmt: skip
+    return {name: random.randn(*shape).astype(np.float32) * 0.05 for name, shape in shapes.items()}
+
+
+def by_hand(name, arg, images):
+    """Probabilities by NumPy alone, from uint8 (n, SIDE, SIDE, 3)."""
+    planes = images.astype(np.float64) / 10
+    patches = np.lib.stride_tricks.sliding_window_view(planes, (3, 3), axis=(1, 2))
+    found = np.einsum("nhwcyx,fcyx->nfhw", patches, arg["conv_weight"].astype(np.float64))
+    found += arg["conv_bias"][:, None, None]
+    if name in ("pooled", "flattened"):
+        found = found.mean(axis=(2, 3))
+    else:
+        found = np.maximum(found, 0).reshape(len(images), -1)
+        found = found @ arg["fc_weight"].T + arg["fc_bias"]
+    found = found / (2.5 if name == "temperature" else 1)
+    found = np.exp(found - found.max(axis=1, keepdims=True))
+    return found / found.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_probabilities_by_hand(name):
+    arg = parameters()
+    if name in ("pooled", "flattened"):
+        arg = {key: value for key, value in arg.items() if key.startswith("conv")}
+    symbol = mx.sym.load_json(NETWORKS[name]().tojson())
+    found = adapted(symbol, arg.keys(), SHAPE, "x-symbol.json")
+    assert found.classes == CLASSES
+    engine = open_engine(found.symbol, Devices(), (3, SIDE, SIDE, 3), (0, 0, 0), (10, 10, 10))
+    engine.set_params(arg, {})
+    images = np.random.RandomState(1).randint(0, 256, (3, SIDE, SIDE, 3)).astype(np.uint8)
+    np.testing.assert_allclose(engine.predict(images), by_hand(name, arg, images), rtol=1e-4)
+
+
+def test_our_own_form_stays_as_it_is():
+    symbol = NETWORKS["SoftmaxOutput"]()
+    found = adapted(symbol, parameters().keys(), SHAPE, "x")
+    assert found.symbol is symbol and found.notes == []
+
+
+def test_what_was_done_is_told():
+    arg = parameters().keys()
+    assert (
+        "ends in FullyConnected: a softmax is put on it"
+        in adapted(logits(), arg, SHAPE, "x").notes[0]
+    )
+    assert (
+        "'picture' takes the pictures"
+        in adapted(mx.sym.softmax(logits("picture")), arg, SHAPE, "x").notes[0]
+    )
+
+
+def test_a_symbol_of_mxnets_first_years():
+    # As MXNet 0.5 wrote them: "param" and "attr" instead of "attrs".
+    text = json.loads(NETWORKS["SoftmaxOutput"]().tojson())
+    for node in text["nodes"]:
+        node["param"] = node.pop("attrs", {})
+        node["backward_source_id"] = -1
+    text["attrs"] = {"mxnet_version": ["int", 500]}
+    symbol = mx.sym.load_json(json.dumps({k: text[k] for k in ("nodes", "arg_nodes", "heads")}))
+    assert adapted(symbol, parameters().keys(), SHAPE, "x").classes == CLASSES
+
+
+REFUSED = {
+    "two softmaxes": (lambda: mx.sym.Group([mx.sym.softmax(logits())] * 2), "has 2 outputs"),
+    "two features": (lambda: mx.sym.Group([features(), logits()]), "none of them a softmax"),
+    "sigmoid": (lambda: mx.sym.sigmoid(logits()), "ends in sigmoid"),
+    "regression": (lambda: mx.sym.LinearRegressionOutput(logits()), "ends in LinearRegression"),
+    "segmentation": (
+        lambda: mx.sym.SoftmaxOutput(
+            mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=4, name="conv"),
+            multi_output=True,
+        ),
+        "answers (1, 4, 6, 6) to one picture of --image-shape 3,8,8",
+    ),
+    "one class": (
+        lambda: mx.sym.FullyConnected(features(), num_hidden=1, name="fc"), "answers (1, 1)",
+    ),
+    "a second input": (
+        lambda: mx.sym.broadcast_add(logits(), mx.sym.Variable("offset")), "needs offset beside",
+    ),
+    "two unknown inputs": (
+        lambda: mx.sym.broadcast_add(logits("a"), mx.sym.Variable("b")), "inputs a, b takes",
+    ),
+    "pooling beyond the picture": (
+        lambda: mx.sym.softmax(mx.sym.Flatten(
+            mx.sym.Pooling(mx.sym.Variable("data"), kernel=(9, 9), pool_type="avg"))),
+        "does not take pictures of --image-shape 3,8,8",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_no_classifier_of_pictures(name):
+    make, told = REFUSED[name]
+    with pytest.raises(InputError) as error:
+        adapted(make(), parameters().keys(), SHAPE, "x-symbol.json")
+    assert str(error.value).startswith("x-symbol.json: ") and told in str(error.value)
+    assert "\n" not in str(error.value)

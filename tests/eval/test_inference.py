@@ -1,0 +1,165 @@
+import cv2
+import numpy as np
+import pytest
+from conftest import draw_shape
+
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.data.views import CENTRE, Views, ViewTransform
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval import inference as answering
+from imagenet_trainer.eval.inference import Source, answer_set, averaged, share_of_batch
+
+N, SIDE, CLASSES = 23, 12, 7
+
+
+class Linear:
+    """Probabilities from the picture's pixels; counts how it is asked."""
+
+    def __init__(self, batch_size=4):
+        self.batch_size, self.asked = batch_size, []
+        rng = np.random.default_rng(0)
+        self.weights = rng.normal(size=(SIDE * SIDE * 3, CLASSES)) / 3000
+
+    def predict(self, images):
+        assert len(images) <= self.batch_size and images.shape[1:] == (SIDE, SIDE, 3)
+        self.asked.append(len(images))
+        logits = images.reshape(len(images), -1).astype(np.float64) @ self.weights
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Two shards of 23 pictures 20 pixels high, keys that are not their places."""
+    folder, paths = tmp_path_factory.mktemp("shards"), []
+    for shard, numbers in enumerate((range(11), range(11, N))):
+        paths.append(str(folder / f"val-{shard}.rec"))
+        with RecordWriter(paths[-1], paths[-1][:-3] + "idx") as writer:
+            for number in numbers:
+                data = cv2.imencode(".png", draw_shape("cross", number, 20)[..., ::-1])[1]
+                header = pack_header(number * number % CLASSES, number)
+                writer.write(500 - 7 * number, header + data.tobytes())
+    return open_set("--data-val", ",".join(paths), "", CLASSES)
+
+
+def source_of(packed, views=CENTRE, batch=4, threads=1, keep=False):
+    return Source(packed, ViewTransform((3, SIDE, SIDE), 16, views), batch, threads, keep=keep)
+
+
+@pytest.fixture(scope="module")
+def wanted(packed):
+    return answer_set(Linear(N), source_of(packed, batch=N), 5)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 22, 23, 64])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_picture_once_whatever_the_batch(packed, wanted, batch, threads):
+    found = answer_set(Linear(batch), source_of(packed, batch=batch, threads=threads), 5)
+    for name in ("keys", "labels", "top", "probabilities", "true", "rank"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    np.testing.assert_array_equal(found.keys, 500 - 7 * np.arange(N))
+    np.testing.assert_array_equal(found.labels, np.arange(N) ** 2 % CLASSES)
+
+
+def test_several_passes_decode_once(packed, wanted, monkeypatch):
+    source, passes, real = source_of(packed, keep=True), [], answering.evaluation_batches
+
+    def counted(*words, **more):
+        passes.append(1)
+        return real(*words, **more)
+
+    monkeypatch.setattr(answering, "evaluation_batches", counted)
+    for _ in range(3):
+        found = answer_set(Linear(), source, 5)
+        np.testing.assert_array_equal(found.probabilities, wanted.probabilities)
+        np.testing.assert_array_equal(found.labels, wanted.labels)
+    assert len(passes) == 1 and source.size == N * SIDE * SIDE * 3
+    again = source_of(packed)
+    for _ in range(2):
+        answer_set(Linear(), again, 5)
+    assert len(passes) == 3
+
+
+def test_a_pass_that_was_left_early_is_not_kept(packed):
+    source = source_of(packed, keep=True)
+    for _ in source:
+        break
+    assert sum(len(labels) for _, _, labels in source) == N
+    assert sum(len(labels) for _, _, labels in source) == N
+
+
+@pytest.mark.parametrize("views", [Views(flip=True), Views(10), Views(10, bgr=True)])
+@pytest.mark.parametrize("batch", [2, 3, 5, 64])
+def test_views_are_averaged(packed, views, batch):
+    engine = Linear(batch)
+    for places, images, _ in source_of(packed, views, batch=6):
+        found = averaged(engine, images, views)
+        crops = images.reshape(len(places), views.places, SIDE, SIDE, 3)
+        both = np.concatenate([crops, crops[:, :, :, ::-1]], axis=1)
+        big = Linear(1000)
+        by_hand = [big.predict(one).astype(np.float64).mean(axis=0) for one in both]
+        np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+        assert found.dtype == np.float32
+    assert sum(engine.asked) == N * 2 * views.places
+
+
+def test_all_probabilities_go_to_the_sink_in_order(packed):
+    class Kept:
+        def __init__(self):
+            self.parts = []
+
+        def add(self, *part):
+            self.parts.append(part)
+
+    sink, told = Kept(), []
+    answers = answer_set(Linear(), source_of(packed), 5, "key", sink, told.append)
+    places, p, labels = (np.concatenate(parts) for parts in zip(*sink.parts))
+    np.testing.assert_array_equal(places, np.arange(N))
+    np.testing.assert_array_equal(labels, answers.labels)
+    np.testing.assert_array_equal(p[np.arange(N), labels], answers.true)
+    assert sum(told) == N and answers.key == "key"
+
+
+def test_pictures_that_did_not_come(packed):
+    class Short(Source):
+        def __iter__(self):
+            yield from list(super().__iter__())[:-1]
+
+    class Twice(Source):
+        def __iter__(self):
+            parts = [tuple(array.copy() for array in part) for part in super().__iter__()]
+            yield from [*parts, parts[0]]
+
+    for kind, count in ((Short, 20), (Twice, 27)):
+        source = kind(packed, ViewTransform((3, SIDE, SIDE), 16), 4)
+        with pytest.raises(InputError, match=f"{count} pictures scored, the index has 23"):
+            answer_set(Linear(), source, 5)
+
+
+def test_answers_that_are_not_finite(packed):
+    class Broken(Linear):
+        def predict(self, images):
+            return np.full((len(images), CLASSES), np.nan, np.float32)
+
+    with pytest.raises(InputError, match="answers are not finite"):
+        answer_set(Broken(), source_of(packed), 5)
+
+
+def test_an_error_of_the_device_ends_it(packed):
+    class Lost(Linear):
+        def predict(self, images):
+            raise RuntimeError("the device is gone")
+
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        answer_set(Lost(), source_of(packed), 5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "views", "devices", "wanted"),
+    [(64, Views(), 1, (64, 64)), (64, Views(), 3, (64, 64)), (64, Views(10), 1, (12, 60)),
+     (64, Views(10), 4, (12, 60)), (64, Views(10), 8, (16, 80)), (2, Views(10), 2, (2, 10))],
+)  # fmt: skip
+def test_shares_of_a_batch(batch, views, devices, wanted):
+    assert share_of_batch(batch, views, devices) == wanted

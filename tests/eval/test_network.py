@@ -1,0 +1,86 @@
+import contextlib
+
+import cv2
+import numpy as np
+import pytest
+from conftest import draw_shape
+
+from imagenet_trainer.data.loader import evaluation_batches, loader_threads
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval import validation
+from imagenet_trainer.eval.network import load_trained, open_network
+from imagenet_trainer.eval.validation import answers
+from imagenet_trainer.runs.checkpoint import Preprocessing
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.machine import processors
+
+HOW = Preprocessing((3, 20, 20), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0)
+
+
+class MeanGreen:
+    """Answers with two numbers of each picture."""
+
+    batch_size = 4
+
+    def predict(self, images):
+        return np.stack([images[..., 1].mean(axis=(1, 2)), images[:, 0, 0, 0]], axis=1)
+
+
+@pytest.fixture
+def shard(tmp_path):
+    """Ten pictures with labels 0 to 9."""
+    pictures = [draw_shape("cross", number) for number in range(10)]
+    with RecordWriter(tmp_path / "val.rec", tmp_path / "val.idx") as writer:
+        for number, picture in enumerate(pictures):
+            data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+            writer.write(number, pack_header(number, number) + data)
+    return open_set("--data-val", str(tmp_path / "val.rec"), "", 10), pictures
+
+
+def test_every_picture_is_answered_once_in_the_order_of_the_shard(shard):
+    packed, pictures = shard
+    parts = [(p.copy(), labels.copy()) for p, labels in answers(MeanGreen(), packed, HOW, 2, 0)]
+    assert [len(labels) for _, labels in parts] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in parts]), np.arange(10))
+    wanted = MeanGreen().predict(np.array(pictures))
+    np.testing.assert_array_equal(np.concatenate([p for p, _ in parts]), wanted)
+
+
+def test_a_picture_that_did_not_come_is_an_error(shard, monkeypatch):
+    @contextlib.contextmanager
+    def one_batch_less(*words, **more):
+        with evaluation_batches(*words, **more) as batches:
+            yield (batch for batch in batches if len(batch.labels) == 4)
+
+    monkeypatch.setattr(validation, "evaluation_batches", one_batch_less)
+    with pytest.raises(InputError, match=r"val.rec: 8 pictures scored, the index has 10"):
+        list(answers(MeanGreen(), shard[0], HOW, 1, 0))
+
+
+def test_answers_that_are_not_finite_are_not_scored(shard):
+    class Broken(MeanGreen):
+        def predict(self, images):
+            return np.full((len(images), 2), np.nan)
+
+    with pytest.raises(InputError, match="answers are not finite"):
+        list(answers(Broken(), shard[0], HOW, 1, 0))
+
+
+def test_threads_beside_the_network():
+    assert loader_threads(0, gpus=False) == (1, 19)
+    assert loader_threads(5, gpus=False) == (5, 19)
+    assert loader_threads(0, gpus=True) == (max(1, min(16, processors() - 1)), 0)
+    assert loader_threads(5, gpus=True) == (5, 0)
+
+
+def test_a_run_that_has_nothing_to_answer_with(tmp_path):
+    model = Run(str(tmp_path / "model"))
+    with pytest.raises(InputError, match=r"model-symbol.json: is not there; train first"):
+        open_network(model, None, Devices(), 4)
+    model.write_symbol('{"nodes": []}')
+    with pytest.raises(InputError, match=r"model-0002.params: no such checkpoint"):
+        load_trained(model, 2)

@@ -1,0 +1,50 @@
+import cv2
+import numpy as np
+import pytest
+
+from imagenet_trainer.explore.channels import channels, histogram
+
+
+def png(pixels):
+    return cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
+
+
+def noise(seed, height=20, width=30):
+    random = np.random.default_rng(seed)
+    return random.integers(0, [100, 200, 256], (height, width, 3)).astype(np.uint8)
+
+
+def test_a_histogram_counts_every_pixel_in_rgb_order():
+    pixels = noise(0)
+    shares = histogram(png(pixels))
+    assert shares.shape == (3, 256)
+    for channel in range(3):
+        expected = np.bincount(pixels[..., channel].ravel(), minlength=256) / 600
+        assert np.allclose(shares[channel], expected)
+    assert shares[0, 100:].sum() == 0 < shares[2, 100:].sum()
+
+
+def test_mean_and_deviation_are_those_of_all_pixels():
+    pictures = [noise(seed) for seed in range(5)]
+    found = channels(np.mean([histogram(png(picture)) for picture in pictures], axis=0))
+    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures]).astype(float)
+    assert np.allclose(found.mean, pixels.mean(axis=0))
+    assert np.allclose(found.std, pixels.std(axis=0))
+
+
+def test_pictures_weigh_the_same_whatever_their_size():
+    black, white = np.zeros((2, 2, 3), np.uint8), np.full((50, 70, 3), 255, np.uint8)
+    found = channels((histogram(png(black)) + histogram(png(white))) / 2)
+    assert np.allclose(found.mean, 127.5)
+    assert np.allclose(found.std, 127.5)
+
+
+def test_one_colour_has_no_deviation():
+    found = channels(histogram(png(np.full((3, 4, 3), 77, np.uint8))))
+    assert found.mean == (77, 77, 77)
+    assert found.std == (0, 0, 0)
+
+
+def test_no_picture():
+    with pytest.raises(ValueError, match="not a picture"):
+        histogram(b"nothing")

@@ -1,0 +1,180 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas
+import pytest
+from conftest import one_line_error, run
+from PIL import Image
+
+from imagenet_trainer.explore.command import flag_line, main
+from imagenet_trainer.explore.page import class_counts, contact_sheet, quantile_rows
+from imagenet_trainer.explore.sources import open_source
+from imagenet_trainer.explore.survey import survey
+
+FILES = {"index.html", "table.csv", "sizes.png", "cloud.png", "classes.png", "colours.png",
+         "extremes.png"}  # fmt: skip
+
+
+def write(path, width, height, colour=(200, 100, 50), **words):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), colour).save(path, **words)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    for number in range(12):
+        write(root / "cats" / f"{number:02d}.png", 20 + number, 20)
+    for number in range(3):
+        write(root / "dogs <b>" / f"{number}.jpg", 30, 25)
+    write(root / "dogs <b>" / "panorama.png", 300, 10)
+    write(root / "dogs <b>" / "tower.png", 10, 90)
+    (root / "dogs <b>" / "notes <i>.txt").write_text("no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def explored(tree, tmp_path_factory):
+    output = tmp_path_factory.mktemp("explored") / "new"
+    result = run("tools/explore.py", tree, "--output", output, "--sample", 0)
+    assert result.stderr == ""
+    return output, result.stdout
+
+
+def test_files(explored):
+    output, _ = explored
+    assert {path.name for path in output.iterdir()} == FILES
+
+
+def test_what_is_printed(explored, tree):
+    output, said = explored
+    lines = said.splitlines()
+    assert lines[0].startswith(f"{tree}: 17 pictures of 2 classes, 0.0 MB")
+    assert re.fullmatch(r"width +10 +10 +27 +300 +300", lines[2])
+    assert re.fullmatch(r"height +10 +10 +20 +90 +90", lines[3])
+    assert lines[6] == "mean and deviation of 17 pictures:"
+    assert lines[7].startswith("--rgb-mean 200.") and "--rgb-std 1.000," in lines[7]
+    assert lines[8] == "odd: dogs <b>/notes <i>.txt: not a picture"
+    assert lines[9] == f"{output}/index.html shows the rest"
+
+
+def test_the_table(explored):
+    table = pandas.read_csv(explored[0] / "table.csv").set_index("picture")
+    assert len(table) == 18
+    panorama = table.loc["dogs <b>/panorama.png"]
+    assert (panorama.width, panorama.height, panorama.aspect) == (300, 10, 30)
+    assert (panorama.label, panorama["class"], panorama.format) == (1, "dogs <b>", "PNG")
+    odd = table.loc["dogs <b>/notes <i>.txt"]
+    assert odd.problem == "not a picture" and np.isnan(odd.width) and np.isnan(odd.aspect)
+    assert table.problem.notna().sum() == 1
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_stands_alone_and_names_cannot_change_it(explored):
+    page = Page((explored[0] / "index.html").read_text())
+    assert len(page.sources) == 5
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "i" not in page.tags and "script" not in page.tags and "link" not in page.tags
+    for words in ("dogs <b>/notes <i>.txt", "not a picture", "dogs <b>", "cats", "17"):
+        assert words in page.words
+
+
+def test_extremes(tree):
+    source = open_source(str(tree))
+    sheet = dict(contact_sheet(source, survey(source, 1, lambda _: None)))
+    captions = {title: [one.caption.split("\n")[1] for one in row] for title, row in sheet.items()}
+    assert captions["Most skewed"][:2] == ["panorama.png", "tower.png"]
+    assert captions["Smallest"][:2] == ["00.png", "01.png"]
+    assert captions["Largest"][0] == "panorama.png"
+    assert {len(row) for row in sheet.values()} == {10}
+    first = sheet["Most skewed"][0].pixels
+    assert first.shape == (10, 300, 3) and (first == (200, 100, 50)).all()
+
+
+def test_pictures_of_one_size_have_no_extremes(tmp_path):
+    for number in range(3):
+        write(tmp_path / f"{number}.png", 9, 9)
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:45])
+    source = open_source(str(tmp_path))
+    ((title, row),) = contact_sheet(source, survey(source, 1, lambda _: None))
+    assert title == "All have one size; the first"
+    assert [one.pixels is None for one in row] == [True, False, False]
+
+
+def test_every_colour_mode_has_a_thumbnail(tmp_path):
+    ramp = np.tile(np.arange(0, 256, 2, np.uint8), (40, 1))
+    grey = Image.fromarray(ramp)
+    deep = Image.fromarray(ramp.astype(np.uint16) * 256)
+    for name, picture in {
+        "grey.png": grey, "deep.png": deep, "alpha.png": grey.convert("LA"),
+        "cmyk.jpg": grey.convert("CMYK"), "palette.gif": grey.convert("P"),
+        "bits.png": grey.convert("1"),
+    }.items():  # fmt: skip
+        picture.save(tmp_path / name)
+    source = open_source(str(tmp_path))
+    found = survey(source, 1, lambda _: None)
+    ((_, row),) = contact_sheet(source, found)
+    for name, one in zip(found.names, row):
+        assert one.pixels is not None and one.pixels.shape == (40, 128, 3), name
+        assert one.pixels[:, -20:].mean() > one.pixels[:, :20].mean() + 150, name
+
+
+def test_numbers(tree):
+    found = survey(open_source(str(tree)), 1, lambda _: None)
+    assert class_counts(found).tolist() == [12, 5]
+    rows = dict(quantile_rows(found))
+    assert rows["width"] == ["10", "10", "27", "300", "300"]
+    assert rows["width / height"][-1] == "30.000"
+
+
+def test_list_and_shards(packed, tmp_path, capsys):
+    words = [str(packed / "train.lst"), "--root", str(packed / "pictures" / "train")]
+    flags = {}
+    for name, source in {"list": words, "shards": [str(packed / "train.rec")]}.items():
+        assert main([*source, "--output", str(tmp_path / name), "--sample", "0"]) == 0
+        said = capsys.readouterr().out
+        assert "60 pictures of 3 classes" in said
+        flags[name] = re.search("--rgb-mean .*", said).group()
+    assert flags["list"] == flags["shards"]
+
+
+def test_a_deviation_of_nought_becomes_one():
+    from imagenet_trainer.explore.channels import Channels
+
+    line = flag_line(Channels((1.0, 2.5, 3.25), (0.0, 60.1234, 1.5), np.zeros((3, 256))))
+    assert line == "--rgb-mean 1.000,2.500,3.250 --rgb-std 1.000,60.123,1.500"
+
+
+def test_the_flags_are_those_of_fit():
+    from imagenet_trainer.config import FitSettings
+    from imagenet_trainer.config.flags import parse
+    from imagenet_trainer.explore.channels import Channels
+
+    line = flag_line(Channels((1.0, 2.5, 3.25), (9.0, 8.0, 7.0), np.zeros((3, 256))))
+    settings = parse(FitSettings, line.split(), "fit", "")
+    assert settings.rgb_mean == (1, 2.5, 3.25) and settings.rgb_std == (9, 8, 7)
+
+
+def test_nothing_but_odd_files(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    result = run("tools/explore.py", tmp_path, "--output", tmp_path / "out", check=2)
+    one_line_error(result, "none of its 1 files is a picture", "a.jpg: the file is empty")
+
+
+def test_mistakes_are_told(tmp_path):
+    one_line_error(run("tools/explore.py", "nowhere", check=2), "nowhere: no folder")
+    one_line_error(run("tools/explore.py", "x.lst", check=2), "give --root too")

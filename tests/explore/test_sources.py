@@ -1,0 +1,205 @@
+import io
+import os
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.explore.sources import open_source
+from imagenet_trainer.packing import im2rec
+
+
+def picture(width=8, height=6, kind="PNG", **words):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (9, 8, 7)).save(file, kind, **words)
+    return file.getvalue()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two classes of three pictures, widths 10 to 15, in odd order."""
+    root = tmp_path / "pictures"
+    names = ["cat/c.png", "cat/a.png", "dog/x/d.png", "dog/x/a.png", "cat/b.png"]
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(picture(width=10 + number))
+    return root
+
+
+def widths(source):
+    return {source.name(n): source.look(n).header.width for n in range(len(source))}
+
+
+def test_a_tree(tree):
+    source = open_source(str(tree))
+    names = [source.name(n) for n in range(5)]
+    assert names == ["cat/a.png", "cat/b.png", "cat/c.png", "dog/x/a.png", "dog/x/d.png"]
+    assert [one.id for one in source.classes] == ["cat", "dog/x"]
+    assert [source.look(n).label for n in range(5)] == [0, 0, 0, 1, 1]
+    assert widths(source)["dog/x/d.png"] == 12
+    assert source.read(1) == (tree / "cat/b.png").read_bytes()
+    assert source.look(1).size == len(source.read(1))
+
+
+def test_folder_list_and_shards_are_alike(tree, tmp_path):
+    prefix = str(tmp_path / "data" / "train")
+    assert im2rec.main(["--list", "--recursive", prefix, str(tree)]) == 0
+    assert im2rec.main([prefix, str(tree), "--pass-through"]) == 0
+    folder = open_source(str(tree))
+    listed = open_source(f"{prefix}.lst", str(tree))
+    packed = open_source(f"{prefix}.rec")
+    assert widths(listed) == widths(folder)
+    assert sorted(packed.name(n) for n in range(5)) == [f"train.rec:{n}" for n in range(5)]
+    for n in range(5):
+        assert packed.look(n) == listed.look(n)  # shards and list are in one order
+        assert packed.read(n) == listed.read(n)
+    assert folder.classes == listed.classes == packed.classes
+
+
+def test_a_tar_is_as_the_folder(tree, tmp_path):
+    (tree / "cat/empty.png").touch()
+    (tree / "cat.x").mkdir()  # sorts before cat/, but behind cat
+    (tree / "cat.x/1.png").write_bytes(picture(3))
+    prefix = str(tmp_path / "data" / "train")
+    assert im2rec.main(["--list", "--recursive", prefix, str(tree)]) == 0
+    (tree / ".hidden").mkdir()
+    (tree / ".hidden/x.png").touch()
+    path = str(tmp_path / "pictures.tar")
+    with tarfile.open(path, "w") as tar:
+        tar.add(tree, ".")
+    sources = {
+        open_source(str(tree)): open_source(path),
+        open_source(f"{prefix}.lst", str(tree)): open_source(f"{prefix}.lst", path),
+    }
+    for folder, tar in sources.items():
+        assert folder.classes == tar.classes and len(folder) == len(tar) == 7
+        for n in range(7):
+            assert folder.name(n) == tar.name(n)
+            if "empty" in folder.name(n):
+                with pytest.raises(ValueError, match="empty"):
+                    tar.look(n)
+            else:
+                assert folder.look(n) == tar.look(n) and folder.read(n) == tar.read(n)
+
+
+def test_only_headers_of_a_tar_are_read(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "cat/a.png")
+    source = open_source(str(tmp_path / "x.tar"))
+    read = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *words: read.append(words[1]) or pread(*words))
+    assert source.look(0).size == (tmp_path / "a.png").stat().st_size > 400_000
+    assert sum(read) < 20_000
+
+
+def test_what_is_no_picture_has_a_reason(tree):
+    (tree / "cat/empty.png").touch()
+    (tree / "cat/notes.txt").write_text("no picture")
+    (tree / "cat/gone.png").symlink_to("nowhere")
+    os.mkfifo(tree / "cat/pipe.png")
+    (tree / "cat/circle").symlink_to("circle")
+    source = open_source(str(tree))
+    names = {source.name(n): n for n in range(len(source))}
+    for name, reason in [
+        ("empty.png", "empty"), ("notes.txt", "not a picture"), ("gone.png", "No such file"),
+        ("pipe.png", "not a file"), ("circle", "symbolic link"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=reason):
+            source.look(names[f"cat/{name}"])
+    with pytest.raises(ValueError, match="No such file"):
+        source.read(names["cat/gone.png"])
+
+
+def test_links_in_a_circle_end(tree):
+    (tree / "cat/up").symlink_to(tree)
+    (tree / ".hidden").mkdir()
+    (tree / ".hidden/x.png").touch()
+    assert len(open_source(str(tree))) == 5
+
+
+def test_headers_longer_than_what_is_read_first(tmp_path):
+    # A colour profile of 100 kB stands before the size.
+    data = [picture(40 + n, 30, "JPEG", icc_profile=bytes(100_000 * n)) for n in range(2)]
+    path = tmp_path / "a.rec"
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        writer.write(0, pack_header(3.0, 0) + data[0])
+        writer.write(1, pack_header([1.0, 2.0], 1) + data[1])
+    source = open_source(str(path))
+    assert [source.look(n).header.width for n in range(2)] == [40, 41]
+    assert [source.look(n).size for n in range(2)] == [len(one) for one in data]
+    assert [source.look(n).label for n in range(2)] == [3, -1]  # two labels are no class
+    assert source.classes == ()
+
+
+def test_a_record_in_parts(tmp_path):
+    magic = b"\x0a\x23\xd7\xce"
+    inner = picture(9, 9)
+    data = inner + bytes(-len(inner) % 4) + magic + bytes(40_000)
+    path = tmp_path / "a.rec"
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        writer.write(0, pack_header(0.0, 0) + data)
+    source = open_source(str(path))
+    assert source.look(0).size == len(data)
+    assert source.read(0) == data
+
+
+def test_damaged_records_have_a_reason(tmp_path):
+    path = tmp_path / "a.rec"
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        for key in range(4):
+            writer.write(key, pack_header(0.0, key) + (picture() if key != 2 else b"nothing"))
+    source = open_source(str(path))
+    with open(path, "r+b") as file:
+        file.seek(int(source.shards.files[0].offsets[1]))
+        file.write(bytes(8))
+    for number, reason in ((1, "magic number"), (2, "not a picture")):
+        with pytest.raises(ValueError, match=reason):
+            source.look(number)
+    assert source.look(3).header.width == 8
+
+
+def test_only_the_beginning_of_a_record_is_read(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    path = tmp_path / "a.rec"
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        writer.write(0, pack_header(0.0, 0) + file.getvalue())
+    source = open_source(str(path))
+    read = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *words: read.append(words[1]) or pread(*words))
+    assert source.look(0).size == len(file.getvalue()) > 400_000
+    assert sum(read) < 20_000
+
+
+@pytest.mark.parametrize(
+    "value, root, words",
+    [
+        ("nothing", "", "nothing: no folder; give a folder or tar, a list x.lst, or shards x.rec"),
+        ("nothing.tar", "", "nothing.tar: No such file"),
+        ("nothing.rec", "", "source nothing.rec: no such shard"),
+        ("x.lst", "", "x.lst: give --root too"),
+        (".", "pictures", "--root pictures: goes with a list"),
+    ],
+)
+def test_what_is_not_there_is_told(tmp_path, monkeypatch, value, root, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=words):
+        open_source(value, root)
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(InputError, match="the folder holds no files"):
+        open_source(str(tmp_path))
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(".hidden/x"))
+    with pytest.raises(InputError, match="the tar holds no files"):
+        open_source(str(tmp_path / "x.tar"))

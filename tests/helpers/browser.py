@@ -1,0 +1,149 @@
+"""Headless Chromium for tests, driven through chromedriver by the WebDriver protocol alone.
+
+https://www.w3.org/TR/webdriver2/ is JSON over HTTP, so the standard library is enough.
+`python tests/helpers/browser.py PAGE.html PICTURE.png SELECTOR [HEIGHT [SCRIPT]]` takes a picture
+of a page from an element on, after a script; the documentation's are made so.
+"""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+MISSING = next(
+    (f"{name} is not installed" for name in ("chromium", "chromedriver") if not shutil.which(name)),
+    "",
+)
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage",
+)  # fmt: skip
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name of a reference
+
+
+class Browser:
+    """A window of a fresh Chromium; `with Browser(folder) as browser`.
+
+    `folder` is empty and becomes its profile.
+    """
+
+    def __init__(self, folder, width=1200, height=900):
+        self._driver = subprocess.Popen(
+            [shutil.which("chromedriver"), "--port=0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            options = {
+                "binary": shutil.which("chromium"),
+                "args": [*_FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"],
+            }
+            always = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            self._session = ""
+            self._port = self._port_of_driver()
+            made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": always}})
+            self._session = f"/session/{made['sessionId']}"
+        except BaseException:
+            self._driver.kill()
+            self._driver.wait()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        try:
+            self._call("DELETE", "")
+        finally:
+            self._driver.terminate()
+            self._driver.wait()
+
+    def open(self, path):
+        """Show a file, as file://."""
+        self._call("POST", "/url", {"url": path.resolve().as_uri()})
+
+    def script(self, text, *words):
+        """Run JavaScript in the page; what it returns."""
+        return self._call("POST", "/execute/sync", {"script": text, "args": list(words)})
+
+    def find(self, selector):
+        """A reference to the first element that a CSS selector finds."""
+        using = {"using": "css selector", "value": selector}
+        return self._call("POST", "/element", using)[_ELEMENT]
+
+    def click(self, selector):
+        """Press the mouse on it, as a user does."""
+        self._call("POST", f"/element/{self.find(selector)}/click", {})
+
+    def type(self, selector, text):
+        """Type into it; special keys are those of the protocol, such as \\ue015 for arrow down."""
+        self._call("POST", f"/element/{self.find(selector)}/value", {"text": text})
+
+    def pointer(self, selector, *steps):
+        """Move the mouse through (x, y) from an element's corner; "down" and "up" press it."""
+        left, top = self.script(
+            "const e = document.querySelector(arguments[0]); e.scrollIntoView();"
+            "const b = e.getBoundingClientRect(); return [b.left, b.top]", selector,
+        )  # fmt: skip
+        actions = []
+        for step in steps:
+            if step in ("down", "up"):
+                actions.append({"type": f"pointer{step.capitalize()}", "button": 0})
+            else:
+                x, y = round(left + step[0]), round(top + step[1])
+                actions.append({"type": "pointerMove", "duration": 0, "x": x, "y": y})
+        mouse = {"type": "pointer", "id": "mouse", "actions": actions}
+        self._call("POST", "/actions", {"actions": [mouse]})
+
+    def screenshot(self):
+        """What is seen, as a PNG file."""
+        return base64.b64decode(self._call("GET", "/screenshot"))
+
+    def complaints(self):
+        """Errors and warnings of the page since the last call."""
+        found = self._call("POST", "/se/log", {"type": "browser"})
+        return [one["message"] for one in found if one["level"] in ("SEVERE", "WARNING")]
+
+    def _port_of_driver(self):
+        """The free port that the driver chose; it says so once it listens."""
+        said = []
+        for line in self._driver.stdout:
+            said.append(line)
+            found = re.search(r"started successfully on port (\d+)", line)
+            if found:
+                # What it says later nobody reads, and must not fill the pipe.
+                threading.Thread(target=self._driver.stdout.read, daemon=True).start()
+                return int(found[1])
+        raise AssertionError("chromedriver ended: " + "".join(said))
+
+    def _call(self, method, path, content=None):
+        data = None if content is None else json.dumps(content).encode()
+        url = f"http://127.0.0.1:{self._port}{self._session}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        request.get_method = lambda: method
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
+
+
+def main(page, picture, selector="body", height="900", script=""):
+    with tempfile.TemporaryDirectory() as folder, Browser(folder, 1200, int(height)) as browser:
+        browser.open(Path(page))
+        browser.script(f"document.querySelector(arguments[0]).scrollIntoView(); {script}", selector)
+        Path(picture).write_bytes(browser.screenshot())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

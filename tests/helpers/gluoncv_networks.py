@@ -1,0 +1,44 @@
+"""GluonCV's classification networks."""
+
+import importlib.util
+
+import pytest
+
+import symbols
+from symbols import gluoncv_zoo
+
+CLASSES = 6
+
+
+# Not of GluonCV's list: quantized ones cannot be trained.
+QUANTIZED = ("mobilenet1.0_int8", "resnet50_v1_int8")
+
+
+# How the names of the others begin, or what is in them.
+OTHER_WORK = (
+    "ssd_", "rcnn", "yolo", "fcn_", "psp_", "deeplab", "icnet", "danet", "fastscnn", "_pose",
+    "pose_", "center_net", "siamrpn", "monodepth", "kinetics", "ucf101", "hmdb51", "sthsth",
+    "_custom",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gluoncv():
+    if importlib.util.find_spec("gluoncv") is None:
+        pytest.skip("GluonCV is not installed")
+    return gluoncv_zoo.import_gluoncv()
+
+
+def classification_names():
+    """Of GluonCV's 332 names those of networks that classify pictures."""
+    return [
+        name
+        for name in gluoncv_zoo.names()
+        if name not in QUANTIZED
+        and not any(word in name for word in OTHER_WORK)
+        and not (name.startswith("hrnet") and name.endswith("_s"))
+    ]
+
+
+def symbol_of(name, image_shape):
+    return symbols.get_symbol(f"gluoncv/{name}", CLASSES, image_shape)

@@ -1,0 +1,42 @@
+"""A shard of drawn images, and no thread left when a test ends."""
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+
+COUNT, CLASSES = 53, 7
+
+
+def encoded(number):
+    random = np.random.default_rng(number)
+    height, width = random.integers(20, 60, 2)
+    picture = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def write(path, payloads):
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        for key, payload in enumerate(payloads):
+            writer.write(key, payload)
+    return path
+
+
+def payload(number, label=None):
+    return pack_header(float(number % CLASSES if label is None else label), number) + encoded(
+        number
+    )
+
+
+def loader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("loader-")]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays():
+    yield
+    assert loader_threads() == []

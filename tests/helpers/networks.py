@@ -1,0 +1,78 @@
+"""Every registered network at its smallest image size."""
+
+import functools
+import json
+import math
+
+import numpy as np
+
+import symbols
+from imagenet_trainer.system.mxnet_import import mx
+
+# The least pixels each way, by family; of those that take any, a size that keeps several pixels.
+SMALLEST = {
+    "resnet": 33,
+    "resnet_v1": 33,
+    "densenet": 29,
+    "inception_bn": 39,
+    "inception_v3": 75,
+    "inception_resnet_v2": 75,
+    "googlenet": 33,
+    "mobilenet": 33,
+    "squeezenet": 29,
+    "vgg": 32,
+    "alexnet": 63,
+    "small_cnn": 64,
+}
+
+
+CHEAPEST = (
+    "resnet-20", "resnet-18", "resnet-v1-18", "resnet-v1b-18", "resnext-50", "densenet-121",
+    "inception-bn", "inception-v3", "inception-resnet-v2", "googlenet", "mobilenet0.25",
+    "mobilenetv2-0.25", "squeezenet1.0", "squeezenet1.1", "vgg-bn-11", "alexnet",
+    "one-stage-cnn", "six-stage-cnn", "cifar-cnn",
+)  # fmt: skip
+
+
+def all_names():
+    """Every network once, by the name that its runs have."""
+    return list(dict.fromkeys(symbols.find(name).name for name in symbols.names()))
+
+
+def classes_of(name):
+    return {"one-stage-cnn": 2, "six-stage-cnn": 2, "cifar-cnn": 10}.get(name, 6)
+
+
+def smallest_shape(name):
+    network = symbols.find(name)
+    small_only = network.family == "resnet" and network.num_layers % 6 == 2 and (
+        network.num_layers not in (50, 101, 152, 200, 269)
+    )  # fmt: skip
+    size = 12 if small_only else SMALLEST[network.family]
+    return (3, size, size)
+
+
+@functools.lru_cache(maxsize=2)
+def smallest(name):
+    """Its symbol for the smallest pictures, without dropout: the same twice."""
+    symbol = symbols.get_symbol(name, classes_of(name), smallest_shape(name))
+    graph = json.loads(symbol.tojson())
+    for node in graph["nodes"]:
+        if node["op"] == "Dropout":
+            node["attrs"]["p"] = "0"
+    return mx.sym.load_json(json.dumps(graph))
+
+
+def first_parameters(shapes, aux_shapes):
+    """He et al.'s variance, quickly."""
+    random = np.random.default_rng(0)
+    arg = {}
+    for name, shape in shapes.items():
+        value = np.full(shape, name.endswith("gamma"), np.float32)
+        if name.endswith("weight"):
+            value = random.standard_normal(shape, np.float32)
+            value *= np.float32(math.sqrt(2 / math.prod(shape[1:])))
+        arg[name] = value
+    return arg, {
+        name: np.full(s, name.endswith("var"), np.float32) for name, s in aux_shapes.items()
+    }

@@ -1,0 +1,54 @@
+"""Reports of drawn numbers."""
+
+import cv2
+import numpy as np
+
+from imagenet_trainer.metrics import evaluation as numbers
+from imagenet_trainer.metrics.predictions import Collector
+from imagenet_trainer.viz.report import Report
+from imagenet_trainer.viz.thumbnails import data_uri
+
+PICTURE = data_uri(memoryview(cv2.imencode(".png", np.zeros((40, 60, 3)))[1].tobytes()))
+
+
+EVIL = '<script>alert("class")</script> & more'
+
+
+HISTORY = [
+    {
+        "epoch": str(epoch), "train_loss": "1.5", "train_rank1": "0.4", "train_rank5": "0.8",
+        "val_loss": "1.25", "val_rank1": str(epoch / 10), "val_rank5": "", "learning_rate": "0.1",
+        "images_per_second": "9", "seconds": "1", "wait_share": "0",
+    }
+    for epoch in (1, 2)
+]  # fmt: skip
+
+
+def answers_of(classes, per_class=6, seed=0, skill=2.0):
+    """Answers with some structure, the keys not in the order of the pictures."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class)
+    logits = rng.normal(size=(len(labels), classes))
+    logits[np.arange(len(labels)), labels] += skill
+    odds = np.exp(2 * logits)
+    collector = Collector(1000 - np.arange(len(labels)), classes)
+    collector.add(
+        np.arange(len(labels)), (odds / odds.sum(1, keepdims=True)).astype(np.float32), labels
+    )
+    return collector.whole("key")
+
+
+def report_of(classes, **more):
+    answers = more.pop("answers", None) or answers_of(len(classes))
+    found = {
+        "title": "a run, epoch 2", "facts": [("network", "resnet 18")], "classes": classes,
+        "answers": answers, "history": HISTORY,
+        "numbers": numbers.as_json(numbers.estimates(answers), answers),
+        "thumbnails": lambda places: dict.fromkeys(places, PICTURE),
+        **more,
+    }  # fmt: skip
+    return Report(**found)
+
+
+def own(count):
+    return [(f"c{n}", f"class {n}, also {n}") for n in range(count)]

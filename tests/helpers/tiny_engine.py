@@ -1,0 +1,89 @@
+"""A network of two layers in MXNet and, with the same parameters, in PyTorch."""
+
+import numpy as np
+
+from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.system.mxnet_import import mx
+
+BATCH, SIDE, CLASSES = 8, 12, 10
+MEAN, STD = (120.0, 110.0, 100.0), (58.0, 57.0, 56.0)
+EPS = 1e-3
+
+
+def network(batch_norm=False, dropout=0.0):
+    x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=8, name="conv")
+    if batch_norm:
+        x = mx.sym.BatchNorm(x, fix_gamma=False, eps=EPS, name="bn")
+    x = mx.sym.Activation(x, act_type="relu")
+    if dropout:
+        x = mx.sym.Dropout(x, p=dropout)
+    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    return mx.sym.SoftmaxOutput(x, name="softmax")
+
+
+def logits(tensors, images, training=True):
+    """What `network` computes, in PyTorch; moving statistics where not `training`."""
+    import torch
+
+    pixels = (torch.tensor(images.astype(np.float32)) - torch.tensor(MEAN)) / torch.tensor(STD)
+    x = pixels.permute(0, 3, 1, 2)
+    x = torch.nn.functional.conv2d(x, tensors["conv_weight"], tensors["conv_bias"])
+    if "bn_gamma" in tensors:
+        mean, var = (tensors[f"bn_moving_{name}"].clone() for name in ("mean", "var"))
+        x = torch.nn.functional.batch_norm(
+            x, mean, var, tensors["bn_gamma"], tensors["bn_beta"], training, eps=EPS
+        )
+    x = torch.relu(x).flatten(1)
+    return torch.nn.functional.linear(x, tensors["fc_weight"], tensors["fc_bias"])
+
+
+def first_parameters(symbol, seed=1):
+    random = np.random.RandomState(seed)
+    arg, aux = parameter_shapes(symbol, (3, SIDE, SIDE))
+    values = {name: random.randn(*s) * 0.05 + name.endswith("gamma") for name, s in arg.items()}
+    return (
+        {name: value.astype(np.float32) for name, value in values.items()},
+        {name: np.full(s, name.endswith("var"), np.float32) for name, s in aux.items()},
+    )
+
+
+def tensors_of(symbol):
+    """The first parameters as leaves of PyTorch, moving statistics without gradient."""
+    import torch
+
+    arg, aux = first_parameters(symbol)
+    leaves = {name: torch.tensor(value, requires_grad=True) for name, value in arg.items()}
+    return {**leaves, **{name: torch.tensor(value) for name, value in aux.items()}}
+
+
+def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, decay=1e-3, options=None, **training):
+    """An engine with first parameters; `options` go to the Optimizer, the others to Training."""
+    how = Training(Optimizer(optimizer, momentum, decay, **(options or {})), **training)
+    engine = open_engine(symbol, Devices(cpus=cpus), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
+    engine.set_params(*first_parameters(symbol))
+    return engine
+
+
+def batches(count=6):
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (count, BATCH, SIDE, SIDE, 3)).astype(np.uint8)
+    return list(zip(images, random.randint(0, CLASSES, (count, BATCH))))
+
+
+def train(engine, batches, rate=0.01, mixes=None):
+    for number, (images, labels) in enumerate(batches):
+        engine.train_batch(images, labels, rate, mixes[number] if mixes else None)
+    return engine
+
+
+def assert_close(engine, tensors, atol=1e-6):
+    for name, value in engine.get_params()[0].items():
+        np.testing.assert_allclose(value, tensors[name].detach().numpy(), atol=atol, err_msg=name)
+
+
+def assert_same(ours, theirs):
+    """Two (arg, aux) or two states, to the last bit."""
+    for one, other in zip(ours, theirs) if isinstance(ours, tuple) else [(ours, theirs)]:
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], name)

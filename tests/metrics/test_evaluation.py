@@ -1,0 +1,196 @@
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+
+from imagenet_trainer.metrics import evaluation as numbers
+from imagenet_trainer.metrics.predictions import Answers, Collector
+
+
+def answers_of(probabilities, labels, k=5):
+    collector = Collector(np.arange(len(labels)), probabilities.shape[1], k)
+    collector.add(np.arange(len(labels)), probabilities, labels)
+    return collector.whole()
+
+
+def known(n=6, classes=3):
+    """Answers of which everything is known: six pictures of three classes."""
+    probabilities = np.array(
+        [
+            [0.8, 0.1, 0.1],  # right
+            [0.4, 0.5, 0.1],  # 0 taken for 1
+            [0.1, 0.9, 0.0],  # right
+            [0.2, 0.6, 0.2],  # right
+            [0.5, 0.0, 0.5],  # a tie: 2 taken for 0, which is the lower class
+            [0.1, 0.6, 0.3],  # 2 taken for 1
+        ],
+        np.float32,
+    )
+    return answers_of(probabilities, np.array([0, 0, 1, 1, 2, 2]))
+
+
+@pytest.fixture(scope="module")
+def random_said():
+    """Probabilities without ties, of 700 pictures and 12 classes, right about half of the time."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 12, 700)
+    logits = rng.normal(0, 1.5, (700, 12))
+    logits[np.arange(700), labels] += 2
+    p = np.exp(logits)
+    return (p / p.sum(axis=1, keepdims=True)).astype(np.float32), labels
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+def test_numbers_by_hand():
+    found = numbers.estimates(known(), (2,))
+    value = {name: one.value for name, one in found.items()}
+    assert list(value) == [
+        "rank1", "rank2", "rank5", "loss", "macro_recall", "macro_precision", "macro_rank5",
+        "calibration_error",
+    ]  # fmt: skip
+    assert value["rank1"] == 3 / 6 and value["rank2"] == 1 and value["rank5"] == 1
+    assert value["macro_recall"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    # Predicted: class 0 twice (one right), class 1 four times (two right), class 2 never.
+    assert value["macro_precision"] == pytest.approx((1 / 2 + 2 / 4 + 0) / 3)
+    assert value["macro_rank5"] == 1
+    true = np.float32([0.8, 0.4, 0.9, 0.6, 0.5, 0.3]).astype(float)
+    assert value["loss"] == pytest.approx(-np.log(true).mean())
+    # Bins of 1/15: .5 and .5 in (.467, .533], .6 and .6 in (.533, .6] or the next, .8 and .9 alone.
+    gaps = [abs(0 - 1.0), abs(1 - 1.2), abs(1 - 0.8), abs(1 - 0.9)]
+    assert value["calibration_error"] == pytest.approx(sum(gaps) / 6, abs=1e-6)
+    for one in found.values():
+        assert one.low <= one.value <= one.high
+
+
+def test_the_table_of_classes_by_hand():
+    counted = numbers.class_table(known())
+    assert counted.images.tolist() == [2, 2, 2]
+    assert counted.predicted.tolist() == [2, 4, 0]
+    assert counted.hits.tolist() == [1, 2, 0] and counted.top5_hits.tolist() == [2, 2, 2]
+    assert counted.recall()[:, 0].tolist() == [0.5, 1, 0]
+    precision = counted.precision()
+    assert precision[:2, 0].tolist() == [0.5, 0.5] and np.isnan(precision[2]).all()
+    # Wilson of 1 of 2.
+    assert counted.recall()[0, 1:] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    rows = numbers.class_rows(counted, [("n01", "a, b"), ("n02", "c"), ("n03", "d")])
+    assert rows[0][:6] == (0, "n01", "a, b", 2, 2, "0.500000")
+    assert rows[2][8:11] == ("", "", "")
+    assert len(rows[0]) == len(numbers.CLASS_COLUMNS)
+
+
+def test_what_is_kept_and_told():
+    found = numbers.as_json(numbers.estimates(known()), known())
+    assert found["images"] == 6 and found["rank1_count"] == 3 and found["rank5_count"] == 6
+    assert found["intervals"].keys() < found.keys()
+    lines = numbers.table(found).splitlines()
+    assert lines[0].split() == ["95", "%", "interval"]
+    assert lines[1].split() == ["rank-1", "50.00", "%", "18.76", "to", "81.24", "%"]
+    assert lines[3].startswith("loss ") and "%" not in lines[3]
+
+
+def test_of_no_pictures_nothing_is_known():
+    nothing = Answers(*(np.zeros(s, d) for s, d in [(0, int), (0, int), ((0, 3), int),
+                      ((0, 3), np.float32), (0, np.float32), (0, int)]), 3)  # fmt: skip
+    found = numbers.as_json(numbers.estimates(nothing), nothing)
+    assert found["rank1"] is None and found["loss"] is None and found["images"] == 0
+    assert "rank-1" in numbers.table(found)
+
+
+def test_classes_without_pictures_are_left_out_of_means():
+    said = known()
+    wider = answers_of(
+        np.pad(np.float32([[0.8, 0.2], [0.7, 0.3]]), ((0, 0), (0, 4))), np.array([0, 1])
+    )
+    value = {name: one.value for name, one in numbers.estimates(wider).items()}
+    assert value["macro_recall"] == 0.5 and value["macro_precision"] == pytest.approx(0.25)
+    assert np.isnan(numbers.class_table(wider).recall()[2:]).all() and len(said) == 6
+
+
+def test_the_same_again_and_another_seed():
+    said = known()
+    assert numbers.estimates(said) == numbers.estimates(said)
+    assert numbers.estimates(said) != numbers.estimates(said, seed=1)
+
+
+# --- scikit-learn ---------------------------------------------------------------------------------
+
+
+def test_numbers_are_scikit_learns(random_said):
+    p, labels = random_said
+    found = numbers.estimates(answers_of(p, labels), (3,))
+    best = p.argmax(axis=1)
+    value = {name: one.value for name, one in found.items()}
+    for k in (1, 3, 5):
+        wanted = sk.top_k_accuracy_score(labels, p, k=k, labels=np.arange(12))
+        assert value[f"rank{k}"] == pytest.approx(wanted)
+    wanted = sk.log_loss(labels, p.astype(np.float64) / p.sum(axis=1, keepdims=True, dtype=float))
+    assert value["loss"] == pytest.approx(wanted, rel=1e-6)
+    assert value["macro_recall"] == pytest.approx(sk.balanced_accuracy_score(labels, best))
+    assert value["macro_precision"] == pytest.approx(
+        sk.precision_score(labels, best, average="macro")
+    )
+    # Accuracy and mean probability of the bins that are not empty.
+    hits, confidence = best == labels, p.max(axis=1)
+    accuracy, mean = calibration_curve(hits, confidence, n_bins=numbers.BINS)
+    diagram = numbers.calibration(answers_of(p, labels))
+    there = diagram["images"] > 0
+    np.testing.assert_allclose(diagram["accuracy"][there], accuracy)
+    np.testing.assert_allclose(diagram["confidence"][there], mean, rtol=1e-6)
+    wanted = (np.abs(accuracy - mean) * diagram["images"][there]).sum() / 700
+    assert value["calibration_error"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_classes_are_scikit_learns(random_said):
+    p, labels = random_said
+    answers = answers_of(p, labels)
+    best = p.argmax(axis=1)
+    counted = numbers.class_table(answers)
+    np.testing.assert_array_equal(answers.confusion(1), sk.confusion_matrix(labels, best))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        precision, recall, _, support = sk.precision_recall_fscore_support(labels, best)
+    np.testing.assert_allclose(counted.recall()[:, 0], recall)
+    np.testing.assert_allclose(counted.precision()[:, 0], precision)
+    np.testing.assert_array_equal(counted.images, support)
+    in_five = (np.argsort(-p, axis=1)[:, :5] == labels[:, None]).any(axis=1)
+    wanted = [in_five[labels == label].mean() for label in range(12)]
+    np.testing.assert_allclose(counted.top5_recall()[:, 0], wanted)
+
+
+# --- intervals hold what they promise -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sureness", [1.0, 0.97])
+def test_the_interval_of_the_calibration_error_covers_it(sureness):
+    # Two classes; the more probable one is right with `sureness` times its probability, so the
+    # true error is (1 - sureness) times the mean probability, the same in every bin's sign.
+    rng = np.random.default_rng(6)
+    truth = (1 - sureness) * (0.5 + 0.5 * 3 / 5)
+    inside, above = 0, 0
+    for _ in range(40):
+        confidence = 0.5 + 0.5 * rng.beta(3, 2, 1000)
+        right = rng.random(1000) < sureness * confidence
+        p = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+        one = numbers.estimates(answers_of(p, np.where(right, 0, 1)))["calibration_error"]
+        inside += one.low <= truth <= one.high
+        above += one.value > truth
+    assert inside >= 37
+    assert above >= 25  # why the percentiles alone would not do
+
+
+def test_intervals_of_means_cover_them():
+    # 90 of 100 in one class, 50 of 100 in the other: the mean recall is .7.
+    rng = np.random.default_rng(7)
+    inside = 0
+    for _ in range(60):
+        labels = np.repeat([0, 1], 100)
+        right = rng.random(200) < np.where(labels == 0, 0.9, 0.5)
+        p = np.full((200, 2), 0.3, np.float32)
+        p[np.arange(200), np.where(right, labels, 1 - labels)] = 0.7
+        one = numbers.estimates(answers_of(p, labels))["macro_recall"]
+        inside += one.low <= 0.7 <= one.high
+    assert inside >= 53

@@ -1,0 +1,51 @@
+import cv2
+import numpy as np
+import pytest
+
+from imagenet_trainer.data.records.manifest import read_manifest
+from imagenet_trainer.packing.im2rec import main
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = random.integers(0, 256, (200, 300, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "pics" / name / f"{number}.jpg"), pixels)
+    (tmp_path / "pics" / "bee" / "7.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("layout", [[], ["--shards", "3"], ["--shard-size", "1M"]])
+def test_it_says_what_packing_then_does(there, capsys, layout):
+    assert main(["--list", "--recursive", "--dry-run", "data/x", "pics"]) == 0
+    assert "class 1: bee, 20 pictures\ndata/x.lst: 40 pictures\n" in capsys.readouterr().out
+    assert not (there / "data").exists()
+    assert main(["--list", "--recursive", "data/x", "pics"]) == 0
+    capsys.readouterr()
+    words = ["data/x", "pics", *layout]
+    assert main([*words, "--dry-run"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [path.name for path in (there / "data").iterdir()] == ["x.lst"]
+    assert main(words) == 1
+    manifest = read_manifest("data/x.rec")
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    count = len(manifest.shards)
+    shards = f"{count} shard{'' if count == 1 else 's'}"
+    assert told == [
+        f"data/x.rec: would have 39 pictures in {shards}, {size:,.1f} MB",
+        "rejected: bee/7.jpg: the file is empty",
+        "data/x.rec: 1 of 40 pictures rejected",
+    ]
+    capsys.readouterr()
+    assert main([*words, "--dry-run"]) == 1
+    assert capsys.readouterr().out.splitlines()[0].endswith(" MB; it is up to date")
+
+
+def test_it_says_that_packing_would_stop(there, capsys):
+    assert main(["--list", "--recursive", "data/x", "pics"]) == 0
+    assert main(["data/x", "pics", "--dry-run", "--max-rejected", "0"]) == 1
+    assert "packing would stop, as --max-rejected allows 0" in capsys.readouterr().out

@@ -1,0 +1,163 @@
+import errno
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.packing.im2rec import main
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """Twelve pictures of three classes, packed into data/train-*-of-00004.rec."""
+    random = np.random.default_rng(0)
+    for name in ("ant", "bee", "cat"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "pics" / name / f"{number}.jpg"), pixels)
+    monkeypatch.chdir(tmp_path)
+    assert main(["--list", "--recursive", "data/train", "pics"]) == 0
+    assert main(["data/train", "pics", "--shards", "4"]) == 0
+    return tmp_path
+
+
+def files():
+    return {path.name: path.read_bytes() for path in Path("data").iterdir()}
+
+
+def damage(number):
+    path = f"data/train-{number:05d}-of-00004.rec"
+    offset = int(RecordFile(path).offsets[1])
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(b"\0")
+    return path, offset
+
+
+def test_packed_into_shards(there, capsys):
+    assert sorted(files())[0] == "train-00000-of-00004.idx" and len(files()) == 10
+    capsys.readouterr()
+    assert main(["data/train", "pics", "--shards", "4"]) == 0
+    assert capsys.readouterr().out == "data/train.rec: up to date, 12 pictures\n"
+    assert main(["data/train", "pics", "--shard-size", "1M"]) == 0
+    assert "12 pictures of 3 classes in 1 shard, " in capsys.readouterr().out
+    assert Path("data/train-00000-of-00001.rec").exists() and len(files()) == 4
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--shards", "13"], "--shards 13: data/train.lst has 12 pictures"),
+        (["--shards", "2", "--shard-size", "1G"], "the one follows from the other"),
+    ],
+)
+def test_layouts_that_are_wrong(there, capsys, words, reason):
+    assert main(["data/train", "pics", *words]) == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["1K", "x", "-1G", "G", "nan", "infG"])
+def test_sizes_that_are_wrong(there, capsys, size):
+    with pytest.raises(SystemExit) as caught:
+        main(["data/train", "pics", f"--shard-size={size}"])
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and "--shard-size" in error and error.count("\n") == 1
+
+
+def test_verify_over_shards(there, capsys):
+    capsys.readouterr()
+    assert main(["--verify", "data/train"]) == 0
+    assert capsys.readouterr().out == "data/train: 4 shards: whole\n"
+    assert main(["--verify", "data/train-00002-of-00004.rec"]) == 0
+    assert capsys.readouterr().out == "data/train-00002-of-00004.rec: whole\n"
+    damaged = [damage(number) for number in (1, 3)]
+    assert main(["--verify", "data/train", "--num-thread", "3"]) == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [path, f"record 1 at byte {offset}"] for path, offset in damaged
+    ]
+    assert last.startswith("im2rec: error: 2 of data/train: 4 shards: not whole, see above (2")
+    assert last.endswith("--repair data/train")
+    assert main(["--verify", "data/gone"]) == 2
+    assert "--verify data/gone.rec: no such shard" in capsys.readouterr().err
+
+
+def test_verify_several_packs(there, capsys):
+    for name in ("val", "other.tar"):
+        Path(f"data/{name}.lst").write_text("0\t0\tant/0.jpg\n")
+        assert main([f"data/{name}", "pics", "--classes-from", "none"]) == 0
+    Path("data/other.tar").touch()
+    capsys.readouterr()
+    # What the packing's command line has behind PREFIX is no pack.
+    for root in ("pics", "data/other.tar"):
+        assert main(["data/train", root, "--verify"]) == 0
+        assert capsys.readouterr().out == "data/train: 4 shards: whole\n"
+    assert main(["--verify", "data/train", "data/val"]) == 0
+    assert capsys.readouterr().out == "data/train: 4 shards: whole\ndata/val.rec: whole\n"
+    Path("data/val.idx").unlink()
+    damage(1)
+    assert main(["--verify", "data/train", "data/val"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].split(";")[0::2] == [
+        "im2rec: error: data/train-00001-of-00004.rec: not whole, see above (1 in all)",
+        " data/val.rec: not whole, see above (1 in all)",
+    ]
+    assert main(["--verify", "data/train", "data/gone"]) == 2
+    assert "--verify data/gone.rec: no such shard" in capsys.readouterr().err
+
+
+def test_repair_of_one_pack_at_a_time(there, capsys):
+    damage(1)
+    assert main(["--repair", "data/train", "data/val"]) == 2
+    assert capsys.readouterr().err == (
+        "im2rec: error: root data/val: no such folder or tar; --repair takes one PREFIX at a time\n"
+    )
+    assert main(["--repair", "data/train", "pics", "more"]) == 2
+    assert "takes one PREFIX, and ROOT if it has moved" in capsys.readouterr().err
+
+
+def test_repair(there, capsys):
+    before = files()
+    path = damage(2)[0]
+    capsys.readouterr()
+    assert main(["--repair", "data/train"]) == 0
+    assert capsys.readouterr().out == f"{path}: repaired, 3 pictures\n"
+    assert files() == before
+    assert main(["--repair", "data/train"]) == 0
+    assert capsys.readouterr().out == "data/train: 4 shards: whole\n"
+    Path("pics").rename("moved")
+    damage(2)
+    assert main(["--repair", "data/train"]) == 2
+    assert "put the file back" in capsys.readouterr().err
+    assert main(["--repair", "data/train", "moved"]) == 0
+    assert files() == before
+    Path("data/train.json").unlink()
+    damage(2)
+    assert main(["--repair", "data/train"]) == 2
+    assert "data/train.json: No such file" in capsys.readouterr().err
+
+
+def test_a_repair_that_the_disk_refuses(there, capsys, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    before = files()
+    path = damage(2)[0]
+    damaged = Path(path).read_bytes()
+    monkeypatch.setattr(os, "replace", refused)
+    assert main(["--repair", "data/train"]) == 2
+    assert capsys.readouterr().err.endswith(
+        f"{path}: Permission denied; allow this user to write there, then run it again\n"
+    )
+    assert sorted(files()) == sorted(before) and Path(path).read_bytes() == damaged
+
+
+def test_indexes_of_all_shards(there, capsys):
+    before = files()
+    for path in Path("data").glob("*.idx"):
+        path.unlink()
+    assert main(["--rebuild-index", "data/train"]) == 0
+    assert files() == before

@@ -1,0 +1,267 @@
+"""Packs of several shards: their order, their layouts, and kills at any moment."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.manifest import folders_of_classes, name_classes, read_manifest
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.shards import Shards, find_shards
+from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.write import finished, write_pack
+
+LINES = 23
+
+
+def quiet(*_):
+    pass
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """23 small pictures of 3 classes; numbers 4 and 9 are damaged."""
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(LINES):
+        name = f"class{number % 3}/{number}.png"
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, (8 + number, 16, 3), dtype=np.uint8)
+        path.write_bytes(b"" if number in (4, 9) else cv2.imencode(".png", pixels)[1].tobytes())
+        lines.append(f"{100 - number}\t{number % 3}\t{name}\n")
+    (tmp_path / "train.lst").write_text("".join(lines))
+    return tmp_path / "train"
+
+
+def pack_of(prefix, shards=0, shard_bytes=0):
+    pictures = read_list(f"{prefix}.lst")
+    classes = name_classes(folders_of_classes([pictures]))
+    conversion = Conversion(encoding=".png", quality=1)
+    root = str(prefix.parent / "root")
+    return Pack(str(prefix), root, pictures, classes, conversion, shards, shard_bytes)
+
+
+def run(pack, threads=2, progress=quiet, say=quiet):
+    return write_pack(pack, threads, 2, progress, say)
+
+
+def files(prefix):
+    paths = prefix.parent.glob(f"{prefix.name}*")
+    return {path.name: path.read_bytes() for path in sorted(paths) if path.suffix != ".lst"}
+
+
+def clear(prefix):
+    for path in prefix.parent.glob(f"{prefix.name}*"):
+        if path.suffix != ".lst":
+            path.unlink()
+
+
+def records(paths):
+    with Shards(paths) as shards:
+        return [(key, bytes(shards.read(n))) for n, key in enumerate(shards.keys.tolist())]
+
+
+@pytest.mark.parametrize("layout", [{"shards": 4}, {"shards": 1}, {"shard_bytes": 4000}])
+def test_one_order_over_all_shards(prefix, layout):
+    run(pack_of(prefix))
+    whole = records([f"{prefix}.rec"])
+    assert [key for key, _ in whole] == [100 - n for n in range(LINES) if n not in (4, 9)]
+    manifest = run(pack_of(prefix, **layout))
+    # The pack before is gone: --data-train train.rec now means the shards.
+    paths = find_shards(f"{prefix}.rec", "--data-train")
+    assert [os.path.basename(path) for path in paths] == [one.file for one in manifest.shards]
+    assert paths[0].endswith(f"train-00000-of-{len(paths):05d}.rec")
+    assert len(paths) == layout.get("shards", len(paths))
+    assert records(paths) == whole
+    pictures = open_set("--data-train", f"{prefix}.rec", "", None)
+    assert (len(pictures), pictures.has_manifest) == (21, True)
+    assert [one.path for one in manifest.rejected] == ["class1/4.png", "class0/9.png"]
+    assert manifest.counts == (7, 7, 7)
+    assert [one.records for one in manifest.shards] == [len(RecordFile(path)) for path in paths]
+
+
+def test_shards_have_the_same_number_of_lines(prefix):
+    manifest = run(pack_of(prefix, shards=4))
+    # Lines 0-4, 5-10, 11-16, 17-22, of which 4 and 9 are damaged.
+    assert [one.records for one in manifest.shards] == [4, 5, 6, 6]
+
+
+def test_shards_keep_below_their_size(prefix):
+    pack = pack_of(prefix, shard_bytes=4000)
+    manifest = run(pack)
+    sizes = [one.bytes for one in manifest.shards]
+    assert len(sizes) > 3 and max(sizes) <= 4000
+    for number, size in enumerate(sizes[:-1]):
+        following = RecordFile(f"{pack.stem(number + 1, len(sizes))}.rec")
+        first = [*following.offsets.tolist(), following.size][1]
+        assert size + first > 4000
+    # A record that is larger than a shard may be gets one of its own.
+    assert [one.records for one in run(pack_of(prefix, shard_bytes=1)).shards] == [1] * 21
+
+
+@pytest.mark.parametrize("layout", [{"shards": 5}, {"shard_bytes": 5000}])
+def test_the_bytes_do_not_depend_on_the_threads(prefix, layout):
+    packs = []
+    for threads in (1, 2, 5):
+        run(pack_of(prefix, **layout), threads)
+        packs.append(files(prefix))
+        clear(prefix)
+    assert packs[0] == packs[1] == packs[2]
+
+
+def test_a_finished_pack_is_known(prefix):
+    pack = pack_of(prefix, shards=3)
+    assert finished(pack) is None
+    manifest = run(pack)
+    assert finished(pack) == manifest == read_manifest(f"{prefix}.rec")
+    assert finished(pack_of(prefix, shards=4)) is None
+    assert finished(pack_of(prefix)) is None
+    os.truncate(f"{prefix}-00001-of-00003.rec", 100)
+    assert finished(pack) is None
+
+
+def test_another_layout_replaces_the_one_before(prefix):
+    run(pack_of(prefix, shards=3))
+    run(pack_of(prefix, shards=2))
+    assert sorted(files(prefix)) == [
+        "train-00000-of-00002.idx", "train-00000-of-00002.rec",
+        "train-00001-of-00002.idx", "train-00001-of-00002.rec", "train.json",
+    ]  # fmt: skip
+    run(pack_of(prefix))
+    assert sorted(files(prefix)) == ["train.idx", "train.json", "train.rec"]
+
+
+def test_what_an_interrupted_layout_left_is_removed(prefix):
+    def stop(done, *_):
+        if done == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pack_of(prefix, shards=5), progress=stop)
+    assert len(files(prefix)) > 5
+    told = []
+    run(pack_of(prefix), say=told.append)
+    assert told == ["begins anew: the list or a flag is not that of the unfinished pack"]
+    assert sorted(files(prefix)) == ["train.idx", "train.json", "train.rec"]
+
+
+@pytest.mark.parametrize("stranger", ["train.rec", "train-00001-of-00009.rec"])
+def test_shards_of_nobody_are_not_mixed_in(prefix, stranger):
+    (prefix.parent / stranger).touch()
+    (prefix.parent / "train-2-of-us.rec").touch()
+    with pytest.raises(InputError, match=f"{stranger}: is not of this pack, .*move it away"):
+        run(pack_of(prefix, shards=3))
+    (prefix.parent / stranger).unlink()
+    run(pack_of(prefix, shards=3))
+
+
+def test_a_shard_without_a_picture(prefix):
+    with pytest.raises(InputError, match=r"shard 4 of 23 .* last class1/4\.png: .* fewer --shards"):
+        run(pack_of(prefix, shards=LINES))
+
+
+@pytest.mark.parametrize("number", [1, 5, 11, 17, LINES])
+@pytest.mark.parametrize("layout", [{"shards": 4}, {"shard_bytes": 4000}])
+def test_an_interrupted_pack_goes_on(prefix, layout, number):
+    pack = pack_of(prefix, **layout)
+    run(pack)
+    whole = files(prefix)
+    clear(prefix)
+
+    def stop(done, *_):
+        if done == number:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pack, progress=stop)
+    with pytest.raises(InputError, match=r"its packing has not finished"):
+        find_shards(f"{prefix}.rec", "--data-train")
+    done = []
+    run(pack, threads=1, progress=lambda at, *_: done.append(at))
+    assert done == list(range(number + 1, LINES + 1))
+    assert files(prefix) == whole
+
+
+# Dies as by SIGKILL at the n-th time that a file is brought to the disk, named or removed.
+KILLED = """
+    import os, signal, sys
+    sys.path[:0] = {here!r}
+    import pathlib, test_packing_shards as test
+    from imagenet_trainer.packing import write as packing
+
+    packing._SECONDS_BETWEEN_MARKS = 0
+    prefix = pathlib.Path(sys.argv[1])
+    pack = test.pack_of(prefix, **{layout!r})
+    left = [0]
+
+    def deadly(function):
+        def call(*words):
+            for after in (False, True):
+                left[0] -= 1
+                if left[0] == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if not after:
+                    result = function(*words)
+            return result
+        return call
+
+    for name in ("fsync", "replace", "unlink"):
+        setattr(os, name, deadly(getattr(os, name)))
+    for moment in range(1, 10_000, {step}):
+        child = os.fork()
+        if child == 0:
+            left[0] = moment
+            test.run(pack, threads=1)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if status == 0:
+            break
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        if {again}:
+            test.run(pack, threads=1)
+            test.compare(prefix)
+            test.clear(prefix)
+            before = prefix.with_name("before.json")
+            if before.exists():
+                test.run(test.pack_of(prefix, shards=2))
+    print(moment)
+"""
+
+
+def compare(prefix):
+    """Stop unless the pack is the one that was packed in one go."""
+    here = {path.name: path.read_bytes() for path in prefix.with_name("whole").iterdir()}
+    assert files(prefix) == here, sorted(files(prefix))
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["each-alone", "one-after-the-other"])
+@pytest.mark.parametrize("layout", [{"shards": 3}, {"shard_bytes": 6000}, {}])
+@pytest.mark.parametrize("before", [False, True], ids=["new", "over-another"])
+def test_a_pack_killed_at_any_moment_goes_on(prefix, layout, again, before):
+    run(pack_of(prefix, **layout))
+    prefix.with_name("whole").mkdir()
+    for name, data in files(prefix).items():
+        (prefix.with_name("whole") / name).write_bytes(data)
+    clear(prefix)
+    if before:
+        prefix.with_name("before.json").touch()
+        run(pack_of(prefix, shards=2))
+    script = KILLED.format(
+        here=[os.path.dirname(__file__), str(ROOT / "tests")], layout=layout, again=again, step=7
+    )
+    command = [sys.executable, "-c", textwrap.dedent(script), str(prefix)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 7  # at least once it was killed
+    run(pack_of(prefix, **layout))
+    compare(prefix)

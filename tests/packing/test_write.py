@@ -1,0 +1,401 @@
+import errno
+import gc
+import os
+import runpy
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagenet_trainer.data.images.decode import decode
+from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.manifest import (
+    folders_of_classes,
+    name_classes,
+    read_manifest,
+    write_manifest,
+)
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing import write as packing
+from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.lists import make_lists
+from imagenet_trainer.packing.parallel import in_order
+from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.verify import verify as verify_all
+from imagenet_trainer.packing.write import finished, write_pack
+from imagenet_trainer.system.mxnet_import import mx
+
+PHOTOS = Path(packing.__file__).parent.parent / "assets" / "photos"
+
+
+def quiet(*_):
+    pass
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """The shipped photographs, listed in a shuffled order."""
+    make_lists(
+        str(tmp_path / "train"), str(PHOTOS), recursive=True, flat=False, extensions=[".jpg"]
+    )
+    return tmp_path / "train"
+
+
+def pack_of(prefix, root=PHOTOS, **conversion):
+    pictures = read_list(f"{prefix}.lst")
+    classes = name_classes(folders_of_classes([pictures]))
+    return Pack(str(prefix), str(root), pictures, classes, Conversion(**conversion))
+
+
+def run(pack, threads=2, most_rejected=0, progress=quiet, say=quiet):
+    return write_pack(pack, threads, most_rejected, progress, say)
+
+
+def verify(rec, threads, progress):
+    """The damage of one shard."""
+    return verify_all([rec], threads, progress).get(rec, [])
+
+
+def files(prefix):
+    """What a pack consists of: name and bytes of everything but the list."""
+    paths = sorted(prefix.parent.glob(f"{prefix.name}.*"))
+    return {path.suffix: path.read_bytes() for path in paths if path.suffix != ".lst"}
+
+
+def mxnets_pack(prefix, monkeypatch, *words, root=PHOTOS):
+    tool = Path(mx.__file__).parent / "tools" / "im2rec.py"
+    monkeypatch.setattr(sys, "argv", ["im2rec", *words, str(prefix), str(root)])
+    runpy.run_path(str(tool), run_name="__main__")
+    gc.collect()  # the tool leaves its files open
+    return [path.read_bytes() for path in map(prefix.with_suffix, (".rec", ".idx"))]
+
+
+# --- agreement with MXNet ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "conversion, words",
+    [
+        ({}, []),
+        ({"resize": 64}, ["--resize", "64"]),
+        ({"resize": 300, "quality": 80}, ["--resize", "300", "--quality", "80"]),
+        ({"center_crop": True}, ["--center-crop"]),
+        ({"center_crop": True, "resize": 50}, ["--center-crop", "--resize", "50"]),
+        ({"color": 0, "resize": 64}, ["--color", "0", "--resize", "64"]),
+        ({"color": -1, "resize": 64}, ["--color", "-1", "--resize", "64"]),
+        ({"pass_through": True}, ["--pass-through"]),
+        (
+            {"encoding": ".png", "quality": 1, "resize": 32},
+            ["--encoding", ".png", "--quality", "1", "--resize", "32"],
+        ),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, dict) else "",
+)
+def test_the_pack_is_that_of_mxnet(prefix, monkeypatch, conversion, words):
+    theirs = mxnets_pack(prefix, monkeypatch, *words)
+    run(pack_of(prefix, **conversion))
+    ours = [path.read_bytes() for path in map(prefix.with_suffix, (".rec", ".idx"))]
+    assert ours == theirs
+
+
+def test_several_labels(tmp_path, monkeypatch):
+    name = "n02123045/chelsea.jpg"
+    (tmp_path / "x.lst").write_text(f"5\t1\t2.5\t-3\t{name}\n6\t4\t{name}\n")
+    for pack_label in (False, True):
+        theirs = mxnets_pack(tmp_path / "x", monkeypatch, *["--pack-label"][: int(pack_label)])
+        manifest = run(pack_of(tmp_path / "x", pack_label=pack_label))
+        assert [files(tmp_path / "x")[kind] for kind in (".rec", ".idx")] == theirs
+        assert (manifest.classes, manifest.counts, manifest.records) == ((), (), 2)
+    assert RecordFile(tmp_path / "x.rec").record(0).labels == (1.0, 2.5, -3.0)
+
+
+def test_image_record_iter_yields_the_pixels(prefix):
+    run(pack_of(prefix, resize=64, center_crop=True, encoding=".png", quality=1))
+    pictures = mx.io.ImageRecordIter(
+        path_imgrec=f"{prefix}.rec", data_shape=(3, 64, 64), batch_size=11, preprocess_threads=1
+    )
+    batch = next(pictures)
+    file = RecordFile(f"{prefix}.rec")
+    assert batch.label[0].asnumpy().tolist() == [file.record(n).label for n in range(11)]
+    for record, data in enumerate(batch.data[0].asnumpy()):  # (3, 64, 64) RGB
+        ours = decode(file.record(record).picture)[:, :, ::-1]
+        np.testing.assert_array_equal(data.transpose(1, 2, 0), ours)
+
+
+# --- what is in a pack -------------------------------------------------------------------------
+
+
+def test_the_bytes_do_not_depend_on_the_threads(prefix):
+    packs = []
+    for threads in (1, 2, 5):
+        run(pack_of(prefix, resize=64), threads)
+        packs.append(files(prefix))
+        assert sorted(packs[-1]) == [".idx", ".json", ".rec"]
+        (prefix.with_suffix(".json")).unlink()
+    assert packs[0] == packs[1] == packs[2]
+
+
+def test_the_manifest_says_what_is_there(prefix):
+    manifest = run(pack_of(prefix, resize=64))
+    assert manifest == read_manifest(f"{prefix}.rec")
+    assert [one.id for one in manifest.classes] == sorted(os.listdir(PHOTOS))
+    assert manifest.classes[0].name == "tabby, tabby cat"
+    assert manifest.counts == (1, 1, 1, 1, 2, 1, 2, 1, 1)
+    assert (manifest.records, manifest.rejected) == (11, ())
+    assert manifest.settings["resize"] == 64
+    file = RecordFile(f"{prefix}.rec")
+    assert file.keys.tolist() == list(read_list(f"{prefix}.lst").indices)
+    assert [file.record(n).id for n in range(11)] == file.keys.tolist()
+    assert verify(f"{prefix}.rec", 2, quiet) == []
+
+
+def test_orientation_is_ignored(tmp_path):
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    assert cv2.imread(str(tmp_path / "a.jpg")).shape == (32, 16, 3)
+    (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
+    for color, shape in ((1, (16, 32, 3)), (0, (16, 32)), (-1, (16, 32, 3))):
+        run(pack_of(tmp_path / "x", tmp_path, color=color))
+        assert decode(RecordFile(tmp_path / "x.rec").record(0).picture, -1).shape == shape
+    run(pack_of(tmp_path / "x", tmp_path, pass_through=True))
+    record = RecordFile(tmp_path / "x.rec").record(0)
+    assert decode(record.picture).shape == (16, 32, 3)
+    assert record.picture == (tmp_path / "a.jpg").read_bytes()
+
+
+# --- damaged pictures --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ruined(tmp_path):
+    """A list of good and bad files, with the bad ones' reasons."""
+    photo = (PHOTOS / "n02123045" / "chelsea.jpg").read_bytes()
+    png = cv2.imencode(".png", cv2.imread(str(PHOTOS / "n02123045" / "chelsea.jpg")))[1].tobytes()
+    narrow = cv2.imencode(".png", np.zeros((1, 9000, 3), np.uint8))[1].tobytes()
+    contents = {
+        "good.jpg": (photo, ""),
+        "cut.jpg": (photo[: len(photo) // 2], "damaged or cut short"),
+        "header.jpg": (photo[:3], "damaged or cut short"),
+        "cut.png": (png[: len(png) // 2], "damaged or cut short"),
+        "text.jpg": (b"<html>not found</html>", "not a picture that can be decoded"),
+        "empty.jpg": (b"", "the file is empty"),
+        "narrow.png": (narrow, "9000 x 1 pixels are too narrow to resize"),
+        "good.png": (png, ""),
+    }
+    for name, (data, _) in contents.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder.jpg").mkdir()
+    reasons = {name: reason for name, (_, reason) in contents.items()}
+    reasons["folder.jpg"] = "a folder"
+    lines = [f"{10 * n}\t{n % 2}\t{name}\n" for n, name in enumerate(reasons)]
+    (tmp_path / "x.lst").write_text("".join(lines))
+    return tmp_path / "x", {name: reason for name, reason in reasons.items() if reason}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_damaged_pictures_go_to_the_manifest(ruined, threads):
+    prefix, reasons = ruined
+    manifest = run(pack_of(prefix, prefix.parent, resize=32), threads, most_rejected=7)
+    assert {one.path: one.reason for one in manifest.rejected} == reasons
+    assert (manifest.records, manifest.counts) == (2, (1, 1))
+    assert RecordFile(f"{prefix}.rec").keys.tolist() == [0, 70]
+    assert verify(f"{prefix}.rec", 2, quiet) == []
+
+
+def test_pass_through_proves_decodability(ruined):
+    prefix, reasons = ruined
+    manifest = run(pack_of(prefix, prefix.parent, pass_through=True), most_rejected=6)
+    assert {one.path for one in manifest.rejected} == set(reasons) - {"narrow.png"}
+    assert RecordFile(f"{prefix}.rec").record(0).picture == (
+        (prefix.parent / "good.jpg").read_bytes()
+    )
+
+
+def test_a_ruined_set_is_stopped_and_can_go_on(ruined):
+    prefix, _ = ruined
+    pack = pack_of(prefix, prefix.parent, resize=32)
+    with pytest.raises(InputError, match=r"3 of the first 4 pictures .*cut\.jpg: damaged or cut"):
+        run(pack, most_rejected=2)
+    assert not prefix.with_suffix(".rec").exists()
+    (prefix.parent / "cut.png").write_bytes((prefix.parent / "good.png").read_bytes())
+    told = []
+    manifest = run(pack, most_rejected=6, say=told.append)
+    assert told == ["continues after picture 3 of 9"]
+    # What stopped it was mended and is packed; what was rejected before it stays rejected.
+    assert "cut.png" not in {one.path for one in manifest.rejected}
+    assert "cut.jpg" in {one.path for one in manifest.rejected}
+
+
+def test_nothing_but_damage_is_no_pack(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
+    with pytest.raises(
+        InputError, match=r"not one picture of the list .* last a\.jpg: the file is"
+    ):
+        run(pack_of(tmp_path / "x", tmp_path), most_rejected=1)
+    assert not (tmp_path / "x.json").exists()
+
+
+# --- interruptions -----------------------------------------------------------------------------
+
+
+def interrupt_at(number, error):
+    def progress(done, *_):
+        if done == number:
+            raise error
+
+    return progress
+
+
+@pytest.mark.parametrize("number", [1, 5, 11])
+def test_an_interrupted_pack_goes_on(prefix, number):
+    pack = pack_of(prefix, resize=64)
+    run(pack)
+    whole = files(prefix)
+    for kind in whole:
+        prefix.with_suffix(kind).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(pack, progress=interrupt_at(number, KeyboardInterrupt()))
+    assert finished(pack) is None
+    done = []
+    run(pack, threads=1, progress=lambda at, *_: done.append(at))
+    assert done == list(range(number + 1, 12))
+    assert files(prefix) == whole
+
+
+@pytest.mark.parametrize("kind", ["rec", "idx", "json"])
+def test_torn_tails_do_no_harm(prefix, kind):
+    pack = pack_of(prefix, resize=64)
+    run(pack)
+    whole = files(prefix)
+    with pytest.raises(KeyboardInterrupt):
+        run(pack, progress=interrupt_at(5, KeyboardInterrupt()))
+    partial = Path(f"{prefix}.{kind}.partial")
+    with open(partial, "ab") as file:
+        file.write(b'{"done": 9, "rec": 1')
+    run(pack)
+    assert files(prefix) == whole
+    # A file shorter than its mark: nothing can be kept.
+    with pytest.raises(KeyboardInterrupt):
+        run(pack, progress=interrupt_at(5, KeyboardInterrupt()))
+    partial.write_bytes(partial.read_bytes()[:-3])
+    run(pack)
+    assert files(prefix) == whole
+
+
+# Packing that marks all the time, and never gets to its last pictures.
+ENDLESS = """
+    import sys
+    from imagenet_trainer.packing import im2rec, write as packing
+
+    class Endless(im2rec.Progress):
+        def __call__(self, done, total, rejected):
+            if done == total - 5:
+                sys.stdin.read()
+
+    im2rec.Progress = Endless
+    packing._SECONDS_BETWEEN_MARKS = 0
+    sys.exit(im2rec.main())
+"""
+
+
+def test_a_killed_pack_goes_on(prefix, tmp_path):
+    pictures = read_list(f"{prefix}.lst")
+    lines = [f"{n}\t{pictures.labels[n % 11][0]:f}\t{pictures.paths[n % 11]}\n" for n in range(150)]
+    prefix.with_suffix(".lst").write_text("".join(lines))
+    command = [sys.executable, "-c", textwrap.dedent(ENDLESS), prefix, PHOTOS, "--resize", "200"]
+    partial, journal = Path(f"{prefix}.rec.partial"), Path(f"{prefix}.json.partial")
+    for size in (200_000, 1_000_000):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        while not (
+            journal.exists() and b'"rec"' in journal.read_bytes() and partial.stat().st_size > size
+        ):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        process.stdin.close()
+    assert not prefix.with_suffix(".rec").exists()
+    told = []
+    run(pack_of(prefix, resize=200), say=told.append)
+    assert told[0].startswith("continues after picture ")
+    resumed = files(prefix)
+    for kind in resumed:
+        prefix.with_suffix(kind).unlink()
+    run(pack_of(prefix, resize=200))
+    assert files(prefix) == resumed
+
+
+def test_another_list_or_flag_begins_anew(prefix):
+    with pytest.raises(KeyboardInterrupt):
+        run(pack_of(prefix, resize=64), progress=interrupt_at(5, KeyboardInterrupt()))
+    told = []
+    run(pack_of(prefix, resize=32), say=told.append)
+    assert told == ["begins anew: the list or a flag is not that of the unfinished pack"]
+    assert RecordFile(f"{prefix}.rec").size < 64 * 64 * 3 * 11
+    assert verify(f"{prefix}.rec", 1, quiet) == []
+
+
+def test_a_finished_pack_is_known(prefix):
+    pack = pack_of(prefix, resize=64)
+    assert finished(pack) is None
+    manifest = run(pack)
+    assert finished(pack) == manifest
+    assert finished(pack_of(prefix, resize=32)) is None
+    assert finished(Pack(*(*vars(pack).values(),)[:3], pack.classes[::-1], pack.conversion)) is None
+    write_manifest(f"{prefix}.json", manifest)
+    prefix.with_suffix(".idx").rename(f"{prefix}.away")
+    assert finished(pack) is None
+    Path(f"{prefix}.away").rename(prefix.with_suffix(".idx"))
+    assert finished(pack) == manifest
+    with open(f"{prefix}.lst", "a") as file:
+        file.write("99\t0\tn02123045/chelsea.jpg\n")
+    assert finished(pack_of(prefix, resize=64)) is None
+
+
+def test_two_at_a_time_are_refused(prefix):
+    pack = pack_of(prefix, resize=64)
+
+    def progress(done, *_):
+        if done == 3:
+            with pytest.raises(InputError, match=r"another process is packing here"):
+                run(pack)
+
+    run(pack, progress=progress)
+    assert verify(f"{prefix}.rec", 1, quiet) == []
+
+
+def test_a_full_disk_loses_nothing(prefix, monkeypatch):
+    pack = pack_of(prefix, resize=64)
+    run(pack)
+    whole = files(prefix)
+    prefix.with_suffix(".json").unlink()
+    sync = packing.RecordWriter.sync
+
+    def full(writer):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(packing.RecordWriter, "sync", full)
+    with pytest.raises(InputError, match=r"train\.rec: No space left on device; .*run the same"):
+        run(pack)
+    monkeypatch.setattr(packing.RecordWriter, "sync", sync)
+    run(pack)
+    assert files(prefix) == whole
+
+
+def test_memory_stays_bounded():
+    started = []
+    results = in_order(lambda n: started.append(n) or n, iter(range(1000)), 2)
+    assert [next(results) for _ in range(10)] == list(range(10))
+    assert len(started) <= 10 + 24
+    results.close()
+    assert len(started) <= 10 + 24

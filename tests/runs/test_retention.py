@@ -1,0 +1,149 @@
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from imagenet_trainer import evaluate, fit, predict
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.runs import retention as keeping
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.retention import best_of, superfluous
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train import loop
+
+
+def scores(rank1, loss=50.0):
+    return Scores(100, rank1, 100, loss)
+
+
+def save(run, epoch, validation):
+    how = Preprocessing((3, 8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0)
+    arrays = {"w": np.full((2, 2), epoch, np.float32)}
+    state = {"updates": np.array(epoch)}
+    run.save(Checkpoint(arrays, {}, Progress(epoch), state, how, (), validation), epoch)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return Run(str(tmp_path / "model"))
+
+
+# --- which ones ----------------------------------------------------------------------------------
+
+
+def test_the_best_is_the_highest_rank1_then_the_lowest_loss_then_the_earliest():
+    assert best_of({}) is None and best_of({3: None}) is None
+    assert best_of({1: scores(40), 2: scores(60), 3: scores(50), 4: None}) == 2
+    assert best_of({1: scores(60, 50.0), 2: scores(60, 49.0), 3: scores(60, 49.0)}) == 2
+    # Sets of different sizes: shares count, not pictures.
+    assert best_of({1: scores(60), 2: replace(scores(100), images=1000)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "gone"), [(1, [1, 3, 4]), (2, [1, 3]), (3, [1]), (4, [1]), (5, []), (9, [])]
+)
+def test_the_newest_and_the_best_stay(keep, gone):
+    found = {1: scores(10), 2: scores(60), 3: scores(50), 4: scores(40), 5: scores(30)}
+    assert superfluous(found, keep) == gone
+
+
+def test_one_that_might_be_the_best_stays():
+    assert superfluous({1: None, 2: scores(10), 3: scores(20), 4: scores(15)}, 1) == [2]
+
+
+# --- on the disk ---------------------------------------------------------------------------------
+
+
+def test_removed_from_the_disk(model):
+    for epoch, rank1 in enumerate((10, 60, 50, 40), start=1):
+        save(model, epoch, scores(rank1))
+    assert keeping.best_epoch(model) == 2
+    assert keeping.prune(model, 1) == [1, 3]
+    assert sorted(os.listdir(model.folder)) == [
+        "model-0002.npz", "model-0002.params", "model-0004.npz", "model-0004.params",
+    ]  # fmt: skip
+    assert keeping.prune(model, 1) == []
+    assert keeping.is_best_so_far(model, scores(61)) and not keeping.is_best_so_far(
+        model, scores(60)
+    )
+
+
+def test_parameters_of_another_program_are_never_removed(model):
+    for epoch in (1, 2, 3):
+        save(model, epoch, scores(epoch))
+    model.state_path(1).unlink()
+    assert keeping.prune(model, 1) == [2]
+    assert model.epochs() == [1, 3]
+
+
+def test_what_a_crash_left_of_a_removal_goes_with_the_next(model):
+    for epoch in (1, 2, 3):
+        save(model, epoch, scores(epoch))
+    model.params_path(1).unlink()  # the crash came here
+    assert keeping.prune(model, 1) == [2]
+    assert sorted(os.listdir(model.folder)) == ["model-0003.npz", "model-0003.params"]
+
+
+def test_a_damaged_checkpoint_is_not_removed(model):
+    for epoch in (1, 2, 3):
+        save(model, epoch, scores(epoch))
+    model.state_path(1).write_bytes(b"damaged")
+    assert keeping.prune(model, 1) == [2]
+
+
+def test_no_scores_no_best(model):
+    save(model, 1, None)
+    with pytest.raises(InputError, match="none of its checkpoints knows its validation scores"):
+        keeping.best_epoch(model)
+
+
+# --- in a training -------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_the_newest_and_the_best(fit_words, tmp_path, capsys, monkeypatch):
+    prefix = tmp_path / "model"
+    rank1 = iter((30, 70, 50, 40, 60, 20))
+    monkeypatch.setattr(loop, "validate", lambda *_: scores(next(rank1)))
+    words = [*fit_words, "--model-prefix", str(prefix), "--save-period", "3", "--keep", "1"]
+    seen = []
+    real = keeping.prune
+
+    def prune(run, keep):
+        assert run.load(max(run.epochs())).validation  # whole before older ones go
+        gone = real(run, keep)
+        seen.append((gone, run.epochs()))
+        return gone
+
+    monkeypatch.setattr(keeping, "prune", prune)
+    assert fit.main([*words, "--num-epochs", "6"]) == 0
+    # 1 and 2 are the best so far, 3 and 6 are due.
+    assert seen == [([], [1]), ([1], [2]), ([], [2, 3]), ([3], [2, 6])]
+    said = capsys.readouterr().err
+    assert f'Removed "{prefix}-0003.params" (--keep 1)' in said and "evaluate" in said
+    monkeypatch.undo()
+    assert list(evaluate.evaluate(evaluate_settings(prefix, "best"))) == [2]
+    assert list(evaluate.evaluate(evaluate_settings(prefix, "all"))) == [2, 6]
+
+
+def evaluate_settings(prefix, epochs):
+    from imagenet_trainer import config
+    from imagenet_trainer.config import flags
+
+    words = ["--model-prefix", str(prefix), "--epochs", epochs]
+    return flags.parse(config.EvaluateSettings, words, "evaluate", "")
+
+
+def test_predict_names_the_best(fit_words, packed, tmp_path, capsys):
+    prefix = str(tmp_path / "model")
+    assert fit.main([*fit_words, "--model-prefix", prefix]) == 0
+    run = Run(prefix)
+    best = keeping.best_epoch(run)
+    picture = str(next((packed / "pictures").rglob("*.png")))
+    answers = []
+    for epoch in ("best", str(best), str(3 - best)):
+        capsys.readouterr()
+        assert predict.main(["--model-prefix", prefix, "--epoch", epoch, picture]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] != answers[2]

@@ -1,0 +1,477 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.runs import params
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
+from imagenet_trainer.runs.history import COLUMNS
+from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.system import files
+
+HOW = Preprocessing((3, 8, 8), (1.5, 2.5, 3.5), (1.0, 2.0, 3.0), 9)
+CLASSES = (("n01440764", "tench, Tinca tinca"), ("n01443537", "goldfish"))
+
+
+def checkpoint(epoch, update, seed=0, **progress):
+    random = np.random.default_rng(seed)
+    return Checkpoint(
+        {"w": random.standard_normal((3, 4)).astype(np.float32)},
+        {"mean": random.standard_normal(3).astype(np.float32)},
+        Progress(epoch, update, **progress),
+        {"updates": np.array(update), "momentum:w": random.standard_normal((3, 4))},
+        HOW,
+        CLASSES,
+    )
+
+
+def assert_equal(ours, theirs):
+    for kind in ("arg", "aux", "state"):
+        mine, other = getattr(ours, kind), getattr(theirs, kind)
+        assert mine.keys() == other.keys()
+        for name, value in mine.items():
+            np.testing.assert_array_equal(value, other[name])
+            assert value.dtype == other[name].dtype
+    assert (ours.progress, ours.preprocessing, ours.classes) == (
+        theirs.progress, theirs.preprocessing, theirs.classes
+    )  # fmt: skip
+
+
+def message(call, *arguments):
+    """The error of a call: one line."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def model(tmp_path):
+    return Run(str(tmp_path / "model"))
+
+
+class Crash(BaseException):
+    """What no handler of errors sees: the process is gone."""
+
+
+def crash_at(monkeypatch, number, error=Crash):
+    """Let the number-th renaming fail, and all after it."""
+    calls, real = [], os.replace
+
+    def replace_or_crash(*paths):
+        calls.append(paths)
+        if len(calls) >= number:
+            raise error(5, "Input/output error")
+        real(*paths)
+
+    monkeypatch.setattr(os, "replace", replace_or_crash)
+
+
+# --- saved and loaded -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epoch", [3, None])
+def test_a_checkpoint_comes_back_as_it_was(model, epoch):
+    scores = Scores(40, 11, 23, 31.25)
+    saved = checkpoint(3, 77, scores=scores, seconds=12.5, wait_seconds=0.1 + 0.2)
+    model.save(saved, epoch)
+    assert_equal(model.load(epoch), saved)
+    assert_equal(Run(model.prefix).newest(), saved)
+
+
+def test_parameters_are_mxnets_own_format(model):
+    saved = checkpoint(1, 7)
+    model.save(saved, 1)
+    arrays = params.read(model.params_path(1))
+    assert set(arrays) == {"arg:w", "aux:mean"}
+    np.testing.assert_array_equal(arrays["arg:w"], saved.arg["w"])
+
+
+def test_a_state_without_momentum(model):
+    saved = replace(checkpoint(1, 7), state={"updates": np.array(7)})
+    model.save(saved, 1)
+    assert_equal(model.load(1), saved)
+
+
+def test_names_of_epochs(model, tmp_path):
+    for name in ("model-0002", "model-0010", "model-12345", "model-last", "other-0001", "model-7"):
+        (tmp_path / f"{name}.params").touch()
+    (tmp_path / "model-0003.params.new").touch()
+    assert model.epochs() == [2, 10, 12345]
+    assert model.params_path(7).name == "model-0007.params"
+    assert Run(str(tmp_path / "nowhere" / "model")).epochs() == []
+
+
+def test_the_newest_has_most_updates(model):
+    assert model.newest() is None
+    model.save(checkpoint(1, 7), 1)
+    model.save(checkpoint(1, 9), None)
+    assert model.newest().progress.update == 9
+    model.save(checkpoint(2, 14), 2)
+    assert model.newest().progress.update == 14
+    # An epoch that made no update is newer all the same.
+    model.save(checkpoint(3, 14), None)
+    assert model.newest().progress.epoch == 3
+
+
+def test_a_checkpoint_that_is_not_there(model):
+    assert "there is none" in message(model.load, 4)
+    model.save(checkpoint(1, 7), 1)
+    assert "model-0004.params: no such checkpoint; there is epoch 1 in" in message(model.load, 4)
+    model.save(checkpoint(2, 14), 2)
+    assert "epochs 1 to 2" in message(model.load, 4)
+    model.save(checkpoint(7, 49), 7)
+    assert "epochs 1, 2, 7" in message(model.load, 4)
+
+
+# --- crashes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epoch", [1, None])
+def test_a_crash_before_the_first_renaming_leaves_the_old_pair(model, monkeypatch, epoch):
+    old = checkpoint(1, 7)
+    model.save(old, epoch)
+    with monkeypatch.context() as patch:
+        crash_at(patch, 1)
+        with pytest.raises(Crash):
+            model.save(checkpoint(1, 9, seed=1), epoch)
+    assert_equal(model.load(epoch), old)
+    assert_equal(model.newest(), old)
+
+
+@pytest.mark.parametrize("epoch", [1, None])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_crash_between_the_renamings_is_mended(model, monkeypatch, epoch, there):
+    new = checkpoint(1, 9, seed=1)
+    if there:
+        model.save(checkpoint(1, 7), epoch)
+    with monkeypatch.context() as patch:
+        crash_at(patch, 2)
+        with pytest.raises(Crash):
+            model.save(new, epoch)
+    assert_equal(Run(model.prefix).newest(), new)
+    assert_equal(model.load(epoch), new)
+    names = {model.params_path(epoch).name, model.state_path(epoch).name}
+    assert set(os.listdir(model.folder)) == names
+
+
+def test_a_second_renaming_that_is_refused_is_mended(model, monkeypatch):
+    model.save(checkpoint(1, 7), None)
+    new = checkpoint(1, 9, seed=1)
+    with monkeypatch.context() as patch:
+        crash_at(patch, 2, OSError)
+        assert "Input/output error" in message(model.save, new, None)
+    assert_equal(model.newest(), new)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_full_disk_leaves_the_older_checkpoint_whole(model, monkeypatch, at):
+    old = checkpoint(1, 7)
+    model.save(old, None)
+    before = sorted(os.listdir(model.folder))
+    calls, real = [], os.fsync
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == at:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        text = message(model.save, checkpoint(1, 9, seed=1), None)
+    assert "model-last.params: No space left on device" in text and "run the same command" in text
+    assert sorted(os.listdir(model.folder)) == before
+    assert_equal(model.load(None), old)
+
+
+def test_both_files_are_on_the_disk_before_the_first_gets_its_name(model, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda _: done.append("fsync"))
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), real(*paths)))
+    model.save(checkpoint(1, 7), 1)
+    assert done == ["fsync", "fsync", "replace", "replace", "fsync"]
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize("suffix", [".params", ".npz"])
+def test_files_cut_short(model, suffix, share):
+    model.save(checkpoint(1, 7), 1)
+    path = model.folder / f"model-0001{suffix}"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    for call in (lambda: model.load(1), model.newest):
+        text = message(call)
+        assert path.name in text and "damaged" in text
+        assert "earlier checkpoint" in text or "--load-epoch" in text
+
+
+@pytest.mark.parametrize("suffix", [".params", ".npz"])
+def test_any_wrong_byte_is_told_or_harmless(model, suffix):
+    saved = checkpoint(1, 7)
+    model.save(saved, 1)
+    path = model.folder / f"model-0001{suffix}"
+    data = path.read_bytes()
+    told = 0
+    for place in range(0, len(data), 5):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x49]) + data[place + 1 :])
+        try:
+            loaded = model.load(1)
+        except InputError as error:
+            told += 1
+            assert "model-0001." in str(error)
+        else:  # a byte of the archive that says nothing, such as a date
+            assert suffix == ".npz"
+            assert_equal(loaded, saved)
+    assert told > 0.8 * len(range(0, len(data), 5))
+
+
+def test_a_pair_of_two_checkpoints(model):
+    model.save(checkpoint(1, 7), 1)
+    other = Run(str(model.folder / "other"))
+    other.save(checkpoint(1, 7, seed=1), 1)
+    os.replace(other.params_path(1), model.params_path(1))
+    text = message(model.load, 1)
+    assert "model-0001.params: is not what model-0001.npz was written with" in text
+    assert "--load-epoch" in text
+
+
+@pytest.mark.parametrize("key", ["about", "state/momentum:w", "unknown"])
+def test_pickles_are_refused(model, key):
+    model.save(checkpoint(1, 7), 1)
+    path = model.state_path(1)
+    arrays = read_arrays(path)
+    ran = []
+
+    class Bomb:
+        def __reduce__(self):
+            return ran.append, (1,)
+
+    arrays[key] = np.array([Bomb()], object)
+    np.savez(path, **arrays)
+    assert "model-0001.npz: is damaged" in message(model.load, 1)
+    assert not ran
+
+
+def test_an_npz_of_something_else(model):
+    model.save(checkpoint(1, 7), 1)
+    for arrays in ({"x": np.ones(3)}, {"about": np.array("[1]")}, {"about": np.array("{}")}):
+        np.savez(model.state_path(1), **arrays)
+        assert "model-0001.npz: is damaged" in message(model.load, 1)
+
+
+def test_parameters_that_are_no_checkpoint(model):
+    model.params_path(1).write_bytes(params.dumps({"w": np.ones(3, np.float32)}))
+    assert "model-0001.params: not a checkpoint" in message(model.load, 1)
+
+
+# --- checkpoints of other programs ----------------------------------------------------------------
+
+
+def write_foreign(model, epoch):
+    arrays = params.join(checkpoint(0, 0).arg, {})
+    model.params_path(epoch).write_bytes(params.dumps(arrays))
+
+
+def test_parameters_of_another_program(model):
+    write_foreign(model, 5)
+    loaded = model.load(5)
+    assert loaded.progress == Progress(epoch=5)
+    assert loaded.state == {} and loaded.preprocessing is None and loaded.classes == ()
+    np.testing.assert_array_equal(loaded.arg["w"], checkpoint(0, 0).arg["w"])
+
+
+def test_nothing_is_begun_over_parameters_of_another_program(model):
+    write_foreign(model, 5)
+    assert model.own_checkpoints() == []
+    # Also when a run that was to continue from them ended before its first checkpoint.
+    for _ in range(2):
+        text = message(model.newest)
+        assert "--load-epoch 5" in text and "--model-prefix" in text
+        model.write_json(model.config_path, {"settings": {"load_epoch": 5}})
+    model.save(checkpoint(6, 42), None)
+    assert model.newest().progress.epoch == 6
+
+
+# --- --load-epoch ---------------------------------------------------------------------------------
+
+
+def test_going_back_makes_an_epoch_the_newest(model):
+    model.save(checkpoint(1, 7), 1)
+    model.save(checkpoint(1, 9), None)
+    gone_back = model.go_back_to(1).progress
+    assert gone_back.update == 7
+    assert model.newest().progress.update == 9  # nothing is lost until the run has begun
+    model.forget_last_beyond(gone_back)
+    assert model.newest().progress.update == 7
+    assert sorted(os.listdir(model.folder)) == ["model-0001.npz", "model-0001.params"]
+
+
+def test_going_back_mixes_no_epochs_and_loses_nothing(model):
+    for epoch in (1, 2, 3):
+        model.save(checkpoint(epoch, 7 * epoch), epoch)
+    model.save(checkpoint(3, 25), None)
+    text = message(model.go_back_to, 1)
+    assert "--load-epoch 1" in text and "epochs 2 to 3" in text and "move" in text
+    assert "no such checkpoint" in message(model.go_back_to, 4)
+    assert model.newest().progress.update == 25
+
+
+# --- finding a run --------------------------------------------------------------------------------
+
+
+def test_the_newest_run_is_the_one_whose_parameters_changed_last(tmp_path):
+    for seconds, name in ((300, "a"), (500, "b-c"), (400, "d")):
+        one = Run(str(tmp_path / name / "my-model"))
+        one.folder.mkdir()
+        one.save(checkpoint(1, 7), 1)
+        os.utime(one.params_path(1), (seconds, seconds))
+    newest = newest_run(str(tmp_path))
+    assert newest.prefix == str(tmp_path / "b-c" / "my-model")
+    os.utime(tmp_path / "d" / "my-model-0001.params", (600, 600))
+    assert newest_run(str(tmp_path)).folder.name == "d"
+
+
+def test_no_run_at_all(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    text = message(newest_run, str(tmp_path))
+    assert "imagenet_trainer.fit first" in text and "--model-prefix" in text
+    monkeypatch.chdir(tmp_path)
+    assert message(newest_run).startswith("runs/: ")
+
+
+# --- the other files ------------------------------------------------------------------------------
+
+
+def test_history_comes_back(model):
+    assert model.read_history() == []
+    rows = [
+        {name: 0.1 + number for number, name in enumerate(COLUMNS)} | {"epoch": 1},
+        {"epoch": 2, "train_loss": 1 / 3},
+    ]
+    model.write_history(rows)
+    assert model.history_path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    read = model.read_history()
+    assert [row["epoch"] for row in read] == ["1", "2"]
+    assert float(read[1]["train_loss"]) == 1 / 3 and read[1]["seconds"] == ""
+    model.write_history(read)
+    assert model.read_history() == read
+
+
+def test_a_history_of_an_older_version_goes_on(model):
+    old = COLUMNS[:11]
+    assert old[-1] == "wait_share" and len(COLUMNS) > 11
+    model.history_path.write_text(",".join(old) + "\n" + ",".join(["1", *["0.5"] * 10]) + "\n")
+    rows = model.read_history()
+    model.write_history([*rows, {"epoch": 2, "cpu_percent": 190.0}])
+    first, second = model.read_history()
+    assert first["val_rank1"] == "0.5" and first["cpu_percent"] == ""
+    assert second["epoch"] == "2" and second["cpu_percent"] == "190.0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xff\xfe\x00rubbish,\n1",
+        b"epoch,loss\n1,0.5\n",
+        b"%s\nx,1\n",
+        b"%s\n,\n",
+        b"%s\n" + b"1" * 200_000,
+    ],
+)
+def test_a_history_that_is_damaged_or_of_another_program(model, text):
+    header = ",".join(COLUMNS).encode()
+    model.history_path.write_bytes(text.replace(b"%s", header))
+    told = message(model.read_history)
+    assert "history.csv: is damaged" in told and "move it away" in told
+
+
+def test_json_comes_back(model):
+    assert model.read_json(model.config_path) == {}
+    model.write_json(model.config_path, {"settings": {"lr": 0.1}, "list": [1, 2]})
+    assert model.read_json(model.config_path) == {"settings": {"lr": 0.1}, "list": [1, 2]}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1', "[1, 2]", "3"])
+def test_json_that_is_damaged(model, text):
+    model.config_path.write_text(text)
+    assert "config.json: is " in message(model.read_json, model.config_path)
+
+
+def test_no_symbol(model):
+    text = message(model.read_symbol)
+    assert "model-symbol.json" in text and "imagenet_trainer.fit" in text
+    model.write_symbol('{"nodes": []}')
+    assert model.read_symbol() == '{"nodes": []}'
+
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+def test_one_trainer_at_a_time(tmp_path):
+    first, second = (Run(str(tmp_path / "new" / "deep" / "model")) for _ in range(2))
+    first.open_for_training()
+    assert "another process is training" in message(second.open_for_training)
+    first.close()
+    second.open_for_training()
+    second.close()
+    second.close()
+
+
+def test_a_dead_trainer_keeps_nobody_out(tmp_path):
+    program = (
+        "import os, sys; from imagenet_trainer.runs.run import Run;"
+        "Run(sys.argv[1]).open_for_training(); os._exit(9)"
+    )
+    prefix = str(tmp_path / "model")
+    assert subprocess.run([sys.executable, "-c", program, prefix], check=False).returncode == 9
+    mine = Run(prefix)
+    mine.open_for_training()
+    mine.close()
+
+
+def test_a_read_only_folder(model, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    text = message(model.open_for_training)
+    assert "is read-only" in text and "--model-prefix" in text
+
+
+def test_history_on_a_full_disk(model, monkeypatch):
+    model.write_history([{"epoch": 1}])
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        assert "history.csv: No space left" in message(model.write_history, [{"epoch": 2}])
+    assert [row["epoch"] for row in model.read_history()] == ["1"]
+    assert os.listdir(model.folder) == ["history.csv"]
+
+
+def test_a_prefix_that_is_a_folder_or_a_file(tmp_path):
+    made = Run(str(tmp_path / "a" / "model"))
+    made.open_for_training()
+    made.save(checkpoint(1, 1), 1)
+    made.symbol_path.write_text("{}")
+    made.close()
+    for prefix in (f"{tmp_path}/a", f"{tmp_path}/a/"):
+        assert Run(prefix).meant() == f"is a folder; name the run in it too: {made.prefix}"
+        with pytest.raises(InputError, match=r"^--model-prefix .*/a/?: is a folder; name the run"):
+            Run(prefix).open_for_training()
+        with pytest.raises(InputError, match=r"is a folder; name the run in it too: .*a/model$"):
+            Run(prefix).read_symbol()
+    for name in ("model-0001.params", "model-last.npz", "model.params"):
+        meant = Run(str(tmp_path / "a" / name)).meant()
+        assert meant == f"is a file's name; give its PREFIX: {made.prefix}"
+    assert made.meant() == Run(str(tmp_path / "b" / "model")).meant() == ""

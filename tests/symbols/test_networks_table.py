@@ -1,0 +1,85 @@
+"""The multiply-adds in docs/networks.md are those that `fit --summary` counts."""
+
+import pytest
+from conftest import ROOT
+
+import symbols
+from symbols.summary import summarise
+
+WIDTHS = ("", "0.75", "0.5", "0.25")
+# What each row of the table holds, by its first cells: networks, classes, height of the pictures.
+ROWS = {
+    ("squeezenet1.0 (`squeezenet`)", ""): (["squeezenet1.0"], 1000, 224),
+    ("squeezenet1.1", ""): (["squeezenet1.1"], 1000, 224),
+    ("resnet (v2)", "18"): (["resnet-18"], 1000, 224),
+    **{("", str(depth)): ([f"resnet-{depth}"], 1000, 224) for depth in (34, 101, 152, 200, 269)},
+    ("", "**50**"): (["resnet-50"], 1000, 224),
+    ("", "20, 32, 44, 56, 110: 6n+2 below 164"): (
+        [f"resnet-{depth}" for depth in (20, 32, 44, 56, 110)], 10, 28,
+    ),
+    ("", "164 and on, to 1001: 9n+2"): (["resnet-164", "resnet-1001"], 10, 28),
+    **{
+        (name, "18, 34, **50**, 101, 152"): (
+            [f"{name}-{depth}" for depth in (18, 34, 50, 101, 152)], 1000, 224,
+        )
+        for name in ("resnet-v1", "resnet-v1b")
+    },
+    ("resnext (32x4d)", "**50**, 101"): (["resnext-50", "resnext-101"], 1000, 224),
+    ("resnext-64x4d", "50, **101**"): (["resnext-64x4d-50", "resnext-64x4d-101"], 1000, 224),
+    ("densenet", "**121**, 161, 169, 201"): (
+        [f"densenet-{depth}" for depth in (121, 161, 169, 201)], 1000, 224,
+    ),
+    ("inception-bn", ""): (["inception-bn"], 1000, 224),
+    **{
+        (name, ""): ([name], 1000, 299)
+        for name in ("inception-v3", "inception-7", "inception-resnet-v2")
+    },
+    ("googlenet", ""): (["googlenet"], 1000, 224),
+    ("mobilenet, mobilenet0.75, 0.5, 0.25", ""): (
+        [f"mobilenet{width}" for width in WIDTHS], 1000, 224,
+    ),
+    ("mobilenetv2, mobilenetv2-0.75, -0.5, -0.25", ""): (
+        [f"mobilenetv2{width and '-' + width}" for width in WIDTHS], 1000, 224,
+    ),
+    **{
+        (name, "11, 13, **16**, 19"): ([f"{name}-{d}" for d in (11, 13, 16, 19)], 1000, 224)
+        for name in ("vgg", "vgg-bn")
+    },
+    ("alexnet", ""): (["alexnet"], 1000, 224),
+    ("one-stage-cnn", ""): (["one-stage-cnn"], 2, 64),
+    ("six-stage-cnn", ""): (["six-stage-cnn"], 2, 64),
+    ("cifar-cnn", ""): (["cifar-cnn"], 10, 32),
+}  # fmt: skip
+QUICK = ("squeezenet1.1", "resnet-18", "mobilenet", "alexnet", "one-stage-cnn", "cifar-cnn")
+TITLE = "multiply-adds, G"
+
+
+def table():
+    """Its title and its rows as lists of cells."""
+    lines = (ROOT / "docs" / "networks.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    first = next(i for i, row in enumerate(rows) if row[0] == "name")
+    last = next(i for i, row in enumerate(rows) if row[0] == "cifar-cnn")
+    return rows[first], rows[first + 2 : last + 1]
+
+
+def multiply_adds(networks, classes, side):
+    """The cell of a row."""
+    shape = (3, side, side)
+    found = (summarise(symbols.get_symbol(one, classes, shape), shape) for one in networks)
+    return " · ".join(f"{one.multiply_adds / 1e9:.3g}" for one in found)
+
+
+def test_every_row_is_known():
+    assert sorted(tuple(row[:2]) for row in table()[1]) == sorted(ROWS)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [key if key_[0][0] in QUICK else pytest.param(key, marks=pytest.mark.slow)
+     for key, key_ in ROWS.items()],
+)  # fmt: skip
+def test_multiply_adds_of_the_table(key):
+    title, rows = table()
+    (row,) = (row for row in rows if tuple(row[:2]) == key)
+    assert row[title.index(TITLE)] == multiply_adds(*ROWS[key])

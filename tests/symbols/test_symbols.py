@@ -1,0 +1,393 @@
+import functools
+import importlib
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import symbols
+from imagenet_trainer.data.augment import EvalTransform, decode
+from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.train.initializers import initial_parameters
+from symbols.families import FAMILIES
+
+nn = mx.gluon.nn
+zoo = mx.gluon.model_zoo.vision
+FACTS = json.loads((Path(__file__).parent / "facts" / "resnet_v2_parameters.json").read_text())
+
+
+def shapes_of(symbol, image_shape, batch=1):
+    """Shapes of the learned arguments, of the auxiliary states and of the output."""
+    arg, out, aux = symbol.infer_shape(data=(batch, *image_shape))
+    shapes = dict(zip(symbol.list_arguments(), arg))
+    assert shapes.pop("data") == (batch, *image_shape)
+    assert shapes.pop("softmax_label") == (batch,)
+    return shapes, dict(zip(symbol.list_auxiliary_states(), aux)), out
+
+
+def random_parameters(shapes, aux_shapes, seed=0):
+    """Parameters that leave no layer without effect, in sizes that keep a deep network finite."""
+    random = np.random.default_rng(seed)
+    arg, aux = initial_parameters(shapes, aux_shapes, symbols.HE_NORMAL, seed)
+    for name, value in {**arg, **aux}.items():
+        if name.endswith(("gamma", "moving_var")):
+            value[...] = random.uniform(0.5, 1.5, value.shape)
+        elif not name.endswith("weight"):
+            value[...] = random.uniform(-0.2, 0.2, value.shape)
+    return arg, aux
+
+
+def as_nd(arrays):
+    return {name: mx.nd.array(array) for name, array in arrays.items()}
+
+
+def pictures(batch, image_shape, seed=1):
+    return np.random.default_rng(seed).uniform(0, 2, (batch, *image_shape)).astype(np.float32)
+
+
+def executor_of(symbol, image_shape, batch=2, grad_req="null"):
+    """The bound symbol with random parameters and pictures, and the parameters."""
+    shapes, aux_shapes, _ = shapes_of(symbol, image_shape, batch)
+    arg, aux = random_parameters(shapes, aux_shapes)
+    executor = symbol.simple_bind(mx.cpu(), data=(batch, *image_shape), grad_req=grad_req)
+    executor.copy_params_from(as_nd(arg), as_nd(aux))
+    executor.arg_dict["data"][:] = pictures(batch, image_shape)
+    executor.arg_dict["softmax_label"][:] = np.arange(batch)
+    return executor, arg, aux
+
+
+# --- ResNet-v2 and SqueezeNet; what all networks share is in test_networks.py -------------------
+
+
+@pytest.mark.parametrize("depth", FACTS)
+def test_resnet_is_that_of_the_published_checkpoints(depth):
+    facts = FACTS[depth]
+    symbol = symbols.get_symbol("resnet", 1000, num_layers=int(depth))
+    shapes, aux_shapes, _ = shapes_of(symbol, (3, 224, 224))
+    assert {name: list(shape) for name, shape in shapes.items()} == facts["arguments"]
+    assert {name: list(shape) for name, shape in aux_shapes.items()} == facts["auxiliary"]
+    assert list(shapes) == list(facts["arguments"])
+    learnable = sum(map(math.prod, shapes.values()))
+    assert learnable == facts["learnable"]
+    assert learnable + sum(map(math.prod, aux_shapes.values())) == facts["with_statistics"]
+
+
+# The papers' own counts, in millions: 2015, table 6, for 20 to 110 layers, and 2016, table 4, for
+# 164 and 1001.
+@pytest.mark.parametrize(
+    "name, classes, image_shape, count, within",
+    [
+        ("resnet20", 10, (3, 28, 28), 0.27e6, 0.01e6),
+        ("resnet32", 10, (3, 28, 28), 0.46e6, 0.01e6),
+        ("resnet44", 10, (3, 28, 28), 0.66e6, 0.01e6),
+        ("resnet56", 10, (3, 28, 28), 0.85e6, 0.01e6),
+        ("resnet110", 10, (3, 28, 28), 1.7e6, 0.05e6),
+        ("resnet164", 10, (3, 28, 28), 1.7e6, 0.05e6),
+        ("resnet1001", 10, (3, 28, 28), 10.2e6, 0.2e6),
+    ],
+)
+def test_parameter_count(name, classes, image_shape, count, within):
+    shapes, _, _ = shapes_of(symbols.get_symbol(name, classes, image_shape), image_shape)
+    assert abs(sum(map(math.prod, shapes.values())) - count) <= within
+
+
+@pytest.mark.parametrize(
+    "name, image_shape, activation",
+    [
+        ("squeezenet1.0", (3, 29, 29), "relu"),
+        ("squeezenet1.0", (3, 40, 29), "elu"),
+        ("squeezenet1.1", (3, 25, 25), "elu"),
+        ("resnet18", (3, 32, 32), "relu"),
+        ("resnet50", (3, 33, 33), "relu"),
+        ("resnet8", (3, 28, 28), "relu"),
+        ("resnet20", (1, 28, 20), "relu"),
+        ("resnet164", (3, 8, 8), "relu"),
+    ],
+)
+def test_gradient_reaches_every_parameter(name, image_shape, activation):
+    symbol = symbols.get_symbol(name, 10, image_shape, activation=activation)
+    executor, arg, _ = executor_of(symbol, image_shape, batch=4, grad_req="write")
+    executor.forward(is_train=True)
+    executor.backward()
+    for parameter in arg:
+        gradient = executor.grad_dict[parameter].asnumpy()
+        assert np.isfinite(gradient).all(), parameter
+        # The gamma that stands for a fixed scale must stay as it is; all others learn.
+        assert gradient.any() == (parameter != "bn_data_gamma"), parameter
+
+
+# --- forward, against Gluon's model zoo -----------------------------------------------------------
+
+
+class AlwaysProjecting(zoo.ResNetV2):
+    """Gluon's ResNet-v2 with a projection in the first unit of every stage.
+
+    Gluon leaves it away where the number of channels stays (stage 1 without bottlenecks); MXNet's
+    published checkpoints, and ours, always have it. The units are Gluon's own.
+    """
+
+    def _make_layer(self, block, layers, channels, stride, stage_index, in_channels=0):
+        stage = nn.HybridSequential(prefix=f"stage{stage_index}_")
+        with stage.name_scope():
+            stage.add(block(channels, stride, True, in_channels=in_channels, prefix=""))
+            for _ in range(layers - 1):
+                stage.add(block(channels, 1, False, in_channels=channels, prefix=""))
+        return stage
+
+
+def copy_into(net, arg, aux):
+    """Fill a Gluon network with our parameters, in order; names' ends and shapes must agree."""
+    arg, aux = list(arg.items()), list(aux.items())
+    for name, parameter in net.collect_params().items():
+        end = name.rsplit("_", 1)[1]
+        source, value = (aux if "running" in name else arg).pop(0)
+        assert source.endswith(end), (source, name)
+        assert value.shape == parameter.shape, (source, name)
+        parameter.set_data(mx.nd.array(value))
+    assert not arg and not aux
+
+
+BASIC, BOTTLENECK = zoo.BasicBlockV2, zoo.BottleneckV2
+RESNETS = {
+    # network and height: Gluon's block, units, filters, small first convolution
+    ("resnet18", 64): (BASIC, [2, 2, 2, 2], [64, 64, 128, 256, 512], False),
+    ("resnet50", 64): (BOTTLENECK, [3, 4, 6, 3], [64, 256, 512, 1024, 2048], False),
+    ("resnet18", 32): (BASIC, [2, 2, 2, 2], [64, 64, 128, 256, 512], True),
+    ("resnet20", 28): (BASIC, [3, 3, 3], [16, 16, 32, 64], True),
+    ("resnet164", 8): (BOTTLENECK, [18, 18, 18], [16, 64, 128, 256], True),
+}
+
+
+@pytest.mark.parametrize("name, height", RESNETS)
+def test_resnet_computes_what_gluons_does(name, height, monkeypatch):
+    *structure, thumbnail = RESNETS[name, height]
+    image_shape = (3, height, height + 4)
+    # Gluon's zoo has no choice of eps; everything else is as it builds it.
+    monkeypatch.setattr(nn, "BatchNorm", functools.partial(nn.BatchNorm, epsilon=2e-5))
+    net = AlwaysProjecting(*structure, classes=11, thumbnail=thumbnail)
+    assert_same_as_gluon(symbols.get_symbol(name, 11, image_shape), net, image_shape, "fc1_output")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_squeezenet_computes_what_gluons_does(version):
+    # Gluon's last pooling is over 13 x 13, which is all there is at 224 pixels.
+    image_shape = (3, 224, 224)
+    symbol = symbols.get_symbol(f"squeezenet{version}", 11, image_shape)
+    net = zoo.SqueezeNet(version, classes=11)
+    assert_same_as_gluon(symbol, net, image_shape, "flatten10_output")
+
+
+def assert_same_as_gluon(symbol, net, image_shape, logits_name):
+    """The same pictures and parameters give the same logits and probabilities to 1e-5."""
+    both = mx.sym.Group([symbol.get_internals()[logits_name], symbol])
+    executor, arg, aux = executor_of(both, image_shape, batch=2)
+    net.initialize()
+    data = mx.nd.array(pictures(2, image_shape))
+    net(data)  # gives the parameters their shapes
+    copy_into(net, arg, aux)
+    logits, probabilities = (output.asnumpy() for output in executor.forward(is_train=False))
+    expected = net(data)
+    scale = np.abs(expected.asnumpy()).max()
+    np.testing.assert_allclose(logits / scale, expected.asnumpy() / scale, atol=1e-5)
+    assert np.ptp(logits, axis=0).max() > 1e-3 * scale  # the pictures do make a difference
+    np.testing.assert_allclose(probabilities, mx.nd.softmax(expected).asnumpy(), atol=1e-5)
+
+
+def test_batch_norms_have_the_constants_of_the_published_checkpoints():
+    nodes = json.loads(symbols.get_symbol("resnet50", 10).tojson())["nodes"]
+    norms = {node["name"]: node["attrs"] for node in nodes if node["op"] == "BatchNorm"}
+    assert len(norms) == 1 + 1 + 3 * (3 + 4 + 6 + 3) + 1
+    for name, constants in norms.items():
+        assert float(constants["eps"]) == 2e-5 and float(constants["momentum"]) == 0.9
+        assert (constants["fix_gamma"] == "True") == (name == "bn_data")
+
+
+def test_moving_statistics_follow_the_batch():
+    symbol = symbols.get_symbol("resnet8", 10, (3, 28, 28))
+    executor, _, aux = executor_of(symbol, (3, 28, 28), batch=4, grad_req="write")
+    executor.forward(is_train=True)
+    executor.backward()  # moves the statistics, but reading them does not wait for it
+    mx.nd.waitall()
+    batch = pictures(4, (3, 28, 28)).astype(np.float64)
+    for end, statistic in (("mean", batch.mean((0, 2, 3))), ("var", batch.var((0, 2, 3)))):
+        expected = 0.9 * aux[f"bn_data_moving_{end}"] + 0.1 * statistic
+        moved = executor.aux_dict[f"bn_data_moving_{end}"].asnumpy()
+        np.testing.assert_allclose(moved, expected, rtol=1e-3)
+
+
+def test_published_scaling_of_raw_pixels():
+    """bn_data ignores its gamma: another one gives the same output."""
+    executor, _, _ = executor_of(symbols.get_symbol("resnet8", 10, (3, 28, 28)), (3, 28, 28))
+    before = executor.forward(is_train=False)[0].asnumpy()
+    executor.arg_dict["bn_data_gamma"][:] = 7
+    np.testing.assert_array_equal(executor.forward(is_train=False)[0].asnumpy(), before)
+
+
+def test_elu_is_the_papers():
+    symbol = symbols.get_symbol("squeezenet1.1", 10, (3, 25, 25), activation="elu")
+    inner = symbol.get_internals()
+    ends = mx.sym.Group([inner["conv1_output"], inner["conv1_elu_output"]])
+    shapes = dict(zip(ends.list_arguments(), ends.infer_shape(data=(2, 3, 25, 25))[0]))
+    values = as_nd({name: np.random.default_rng(0).normal(size=s) for name, s in shapes.items()})
+    x, y = (output.asnumpy() for output in ends.bind(mx.cpu(), values).forward())
+    assert (x < 0).any()
+    np.testing.assert_allclose(y, np.where(x > 0, x, np.expm1(np.minimum(x, 0))), atol=1e-6)
+
+
+def test_dropout_is_one_half_before_the_last_convolution():
+    symbol = symbols.get_symbol("squeezenet1.0", 10, (3, 64, 64))
+    inner = symbol.get_internals()
+    ends = mx.sym.Group([inner["fire9_concat_output"], inner["drop9_output"]])
+    executor = ends.simple_bind(mx.cpu(), data=(2, 3, 64, 64), grad_req="write")
+    for array in executor.arg_dict.values():
+        array[:] = 0.01
+    mx.random.seed(0)
+    before, after = (output.asnumpy() for output in executor.forward(is_train=True))
+    assert (before > 0).all()
+    assert (after == 0).mean() == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_allclose(after[after > 0], 2 * before[after > 0], rtol=1e-6)
+
+
+# --- names and mistakes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "network, num_layers, name",
+    [
+        ("resnet", None, "resnet-50"),
+        ("resnet", 18, "resnet-18"),
+        ("resnet18", None, "resnet-18"),
+        ("resnet-18", None, "resnet-18"),
+        ("resnet18", 18, "resnet-18"),
+        ("resnet1001", None, "resnet-1001"),
+        ("squeezenet", None, "squeezenet1.0"),
+        ("squeezenet1.1", None, "squeezenet1.1"),
+        ("resnet-v1", None, "resnet-v1-50"),
+        ("resnet-v1b", 18, "resnet-v1b-18"),
+        ("resnet50_v1", None, "resnet-v1-50"),
+        ("resnet-50-v1b", None, "resnet-v1b-50"),
+        ("resnext", 101, "resnext-101"),
+        ("resnext50_32x4d", None, "resnext-50"),
+        ("resnext-101-64x4d", None, "resnext-64x4d-101"),
+        ("densenet201", None, "densenet-201"),
+        ("inceptionv3", None, "inception-v3"),
+        ("inception-7", None, "inception-7"),
+        ("mobilenet1.0", None, "mobilenet"),
+        ("mobilenetv2_0.5", None, "mobilenetv2-0.5"),
+        ("vgg", 19, "vgg-19"),
+        ("vgg16_bn", None, "vgg-bn-16"),
+        ("gluoncv/resnet18_v1b", None, "gluoncv-resnet18_v1b"),
+    ],
+)
+def test_find(network, num_layers, name):
+    found = symbols.find(network, num_layers)
+    assert found.name == name
+    assert symbols.find(found.name) == found
+    assert found.image_shape == (3, 299, 299) if "inception" in name else (3, 224, 224)
+
+
+def test_every_listed_name_is_found():
+    for name in symbols.names():
+        assert symbols.find(name).name == symbols.find(symbols.find(name).name).name
+
+
+@pytest.mark.parametrize(
+    "network, num_layers, message",
+    [
+        ("resnet5", None, "--network resnet5: no such network; did you mean resnet50?"),
+        ("resnet51", None, "did you mean resnet50?"),
+        ("ResNet50", None, "did you mean resnet50?"),
+        ("sqeezenet1.1", None, "did you mean squeezenet1.1?"),
+        ("transformer", None, "--network transformer: no such network; there are resnet, "),
+        ("squeezenet18", None, "--network squeezenet18: no such network"),
+        ("resnet0", None, "--network resnet0: no such network"),
+        ("", None, "no such network"),
+        ("resnet50", 18, "--num-layers 18: --network resnet50 says 50"),
+        ("resnet", 5, "--num-layers 5: resnet has 18, 34, 50"),
+        ("resnet", 0, "--num-layers 0: resnet has 18, 34, 50"),
+        ("squeezenet", 18, "--num-layers 18: squeezenet has one depth"),
+        ("densenet", 100, "--num-layers 100: densenet has 121, 161, 169, 201"),
+        ("resnet20_v1", None, "--network resnet20_v1: no such network; did you mean resnet"),
+        ("mobilenet0.3", None, "did you mean mobilenet0."),
+        ("gluoncv/vgg16", 16, "--num-layers 16: gluoncv/vgg16 says its depth"),
+    ],
+)
+def test_wrong_names_are_refused(network, num_layers, message):
+    with pytest.raises(InputError) as refused:
+        symbols.find(network, num_layers)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "network, num_layers, image_shape, activation, message",
+    [
+        ("resnet", 18, (3, 28, 28), "relu", "--num-layers 18: for pictures up to 28 pixels"),
+        ("resnet", 20, (3, 29, 29), "relu", "--num-layers 20: for pictures 29 pixels high"),
+        ("resnet", 20, (3, 224, 224), "relu", "18, 34, 50, 101, 152, 200, 269"),
+        ("resnet", 50, (3, 224, 224), "elu", "--activation elu: resnet-50 has relu only"),
+        ("squeezenet", None, (3, 224, 224), "gelu", "--activation gelu: SqueezeNet has relu and"),
+        ("squeezenet1.0", None, (3, 28, 224), "relu", "--image-shape 3,28,224: SqueezeNet 1.0"),
+        ("squeezenet1.1", None, (3, 224, 24), "relu", "needs 25 pixels or more each way"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(network, num_layers, image_shape, activation, message):
+    with pytest.raises(InputError) as refused:
+        symbols.get_symbol(network, 10, image_shape, num_layers, activation)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_misspelt_option_is_an_error():
+    with pytest.raises(TypeError):
+        symbols.get_symbol("resnet", 10, num_layer=18)
+
+
+def test_every_depth_of_the_registry_can_be_built_at_some_size():
+    family = FAMILIES["resnet"]
+    resnet = importlib.import_module("symbols.resnet")
+    for depth in family.depths + family.more_depths:
+        fits = []
+        for height in (28, 224):
+            try:
+                fits.append(resnet._stages(depth, height))
+            except InputError:
+                continue
+        assert fits, depth
+    assert set(resnet.UNITS) <= set(family.depths)
+
+
+def test_names_are_known_without_mxnet():
+    code = "import sys, symbols; symbols.find('resnet18'); print('mxnet' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"), [("squeezenet1.0", "relu"), ("squeezenet1.1", "elu")]
+)
+def test_squeezenet_starts_at_its_published_rate(name, activation):
+    # No BatchNorm and pictures of +-128: with He's initialiser the third update's loss is nan.
+    folder = ROOT / "imagenet_trainer" / "assets" / "photos"
+    shape, files = (3, 224, 224), sorted(folder.glob("*/*.jpg"))[:4]
+    transform, images = EvalTransform(shape), np.empty((4, 224, 224, 3), np.uint8)
+    for place, file in enumerate(files):
+        transform.apply(decode(file.read_bytes()), None, place, images[place])
+    symbol = symbols.get_symbol(name, 1000, shape, activation=activation)
+    how = Training(Optimizer("sgd", 0.9, 2e-4))
+    engine = open_engine(
+        symbol, Devices(), images.shape, (123.68, 116.779, 103.939), (1, 1, 1), how
+    )
+    shapes = parameter_shapes(symbol, shape)
+    engine.set_params(*initial_parameters(*shapes, symbols.find(name).initializer, 0))
+    losses = []
+    for _ in range(4):
+        engine.train_batch(images, np.arange(4), 0.01)
+        losses.append(engine.read_counts()[3] / 4)
+    assert losses[0] == pytest.approx(math.log(1000), abs=0.2)
+    assert losses == sorted(losses, reverse=True)

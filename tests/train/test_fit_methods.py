@@ -1,0 +1,133 @@
+"""Training with every method of optimisation: interrupted anywhere, it ends in the same bits."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import one_line_error, run
+from helpers.fit_runs import assert_same, history, parameters, words_of
+
+from imagenet_trainer import fit
+from imagenet_trainer.engines.mxnet.engine import MXNetEngine
+from imagenet_trainer.system.mxnet_import import mx
+
+
+class Killed(BaseException):
+    """Nobody catches it, so nothing is saved for it: a power cut."""
+
+
+def train(words, *more):
+    return fit.main([*words, *map(str, more)])
+
+
+def train_with_cuts(words, prefix, cuts, monkeypatch):
+    """Train, cut off before each of some updates; every update before it has a checkpoint."""
+    straight = MXNetEngine.train_batch
+    to_come = sorted(cuts)
+
+    def cut(engine, *batch):
+        if to_come and engine._updates == to_come[0]:
+            to_come.pop(0)
+            raise Killed
+        straight(engine, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MXNetEngine, "train_batch", cut)
+        for _ in cuts:
+            with pytest.raises(Killed):
+                train(words, "--model-prefix", prefix, "--checkpoint-minutes", 1e-9)
+    assert not to_come
+    assert train(words, "--model-prefix", prefix, "--checkpoint-minutes", 1e-9) == 0
+
+
+ALL = "--ema 0.8 --accumulate 2 --mixup 0.4 --label-smoothing 0.1 --clip-gradient 0.05".split()
+MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5".split()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [*ALL, *MORE, "--optimizer", "lbsgd", "--lr-schedule", "cosine", "--lr", "0.01"],
+        [*ALL, *MORE, "--optimizer", "nag", "--lr-step-every", "0.3", "--cpus", "2",
+         "--gc-type", "2bit", "--gc-threshold", "0.05"],
+        # Dropout, which is drawn anew in every part.
+        [*ALL, "--network", "squeezenet1.1", "--image-shape", "3,32,32", "--lr", "0.001",
+         "--optimizer", "adam", "--lr-schedule", "poly", "--lr-final", "1e-5"],
+    ],
+    ids=["lbsgd-cosine", "nag-two-devices-2bit", "adam-dropout-poly"],
+)  # fmt: skip
+def test_cut_off_inside_an_epoch_and_run_again(packed, tmp_path, more, monkeypatch):
+    words = [*words_of(packed), "--disp-batches", "50", *more]
+    if "squeezenet1.1" in more:
+        where = words.index("--num-layers")
+        del words[where : where + 2]
+    assert train(words, "--model-prefix", tmp_path / "a" / "model") == 0
+    train_with_cuts(words, tmp_path / "b" / "model", [3, 11], monkeypatch)
+    for epoch in (1, 2):
+        ours, theirs = (tmp_path / x / "model" for x in "ab")
+        assert_same(parameters(ours, epoch), parameters(theirs, epoch))
+        states = [dict(np.load(f"{prefix}-{epoch:04d}.npz")) for prefix in (ours, theirs)]
+        # Times apart, which stand in `about`.
+        assert_same(*({k: v for k, v in state.items() if k != "about"} for state in states))
+    assert history(ours) == history(theirs)
+
+
+def test_the_checkpoint_of_an_average_is_what_was_scored(packed, tmp_path):
+    from imagenet_trainer import evaluate
+
+    prefix = tmp_path / "model"
+    words = [*words_of(packed), "--ema", "0.9", "--model-prefix", str(prefix)]
+    assert train(words, "--num-epochs", 3) == 0
+    _, arg, _ = mx.model.load_checkpoint(str(prefix), 3)
+    assert evaluate.main(["--model-prefix", str(prefix), "--epochs", "3"]) == 0
+    scored = json.loads((tmp_path / "evaluation.json").read_text())["epochs"]["3"]
+    row = history(prefix)[-1]
+    assert (float(row["val_rank1"]), float(row["val_rank5"])) == (scored["rank1"], scored["rank5"])
+    trained = np.load(f"{prefix}-0003.npz")["state/trained:arg:fc1_weight"]
+    assert (trained != arg["fc1_weight"].asnumpy()).any()
+
+
+def test_the_symbol_of_a_run_stays_pure(packed, tmp_path):
+    plain, mixed = tmp_path / "a" / "model", tmp_path / "b" / "model"
+    assert train(words_of(packed), "--model-prefix", plain, "--num-epochs", 1) == 0
+    more = ["--mixup", 0.2, "--label-smoothing", 0.1, "--accumulate", 2]
+    assert train(words_of(packed), "--model-prefix", mixed, "--num-epochs", 1, *more) == 0
+    texts = [(prefix.parent / "model-symbol.json").read_text() for prefix in (plain, mixed)]
+    assert texts[0] == texts[1]
+
+
+def test_config_json_holds_what_came_of_a_recipe(packed, tmp_path):
+    prefix = tmp_path / "model"
+    words = [*words_of(packed), "--recipe", "resnet50-8k", "--model-prefix", str(prefix)]
+    assert train(words, "--num-epochs", 1) == 0
+    settings = json.loads((tmp_path / "config.json").read_text())["settings"]
+    assert settings["recipe"] == "resnet50-8k" and settings["lr_scale_batch"] == 256
+    assert settings["num_layers"] == 8 and settings["zero_last_gamma"] is True
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--batch-size", "9", "--mixup", "0.2"], "--batch-size 9: --mixup mixes pairs"),
+        (["--accumulate", "3"], "--batch-size 8 cannot be split evenly into --accumulate 3"),
+        (["--label-smoothing", "1"], "--label-smoothing: '1': must be from 0 to 0.999"),
+        (["--ema", "1"], "--ema: '1': must be"),
+        (["--lr-schedule", "exponential"], "--lr-schedule"),
+        (["--recipe", "resnet50"], "--recipe resnet50: no such recipe; did you mean resnet"),
+    ],
+)
+def test_refused_in_one_line(packed, tmp_path, more, told, capsys):
+    try:
+        code = train(words_of(packed), "--model-prefix", tmp_path / "model", *more)
+    except SystemExit as end:
+        code = end.code
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert code == 2 and len(lines) == 1 and told in lines[0]
+    assert not list(tmp_path.rglob("*.params"))
+
+
+def test_the_command_itself_lists_recipes_fast(tmp_path):
+    result = run("-X", "importtime", "-m", "imagenet_trainer.fit", "--recipe", "list", cwd=tmp_path)
+    assert "squeezenet" in result.stdout and "mxnet" not in result.stderr
+    result = run("-m", "imagenet_trainer.fit", "--recipe", "x", cwd=tmp_path, check=None)
+    one_line_error(result, "--recipe x: no such recipe", "resnet18-30")

@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import pytest
+from helpers.fake_gpus import (
+    H100,
+    V100,
+    machine,  # noqa: F401
+)
+
+from imagenet_trainer import fit
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.train import gpu_decoding as decoding
+from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
+
+ON_GPU = FitSettings(gpus=(0,), engine="torch", decode="gpu")
+
+
+@pytest.fixture(autouse=True)
+def dali(monkeypatch):
+    monkeypatch.setattr(decoding, "has_dali", lambda: True)
+
+
+def test_processors_decode_unless_told_otherwise():
+    assert not decodes_on_gpu(FitSettings(gpus=(0,)))
+    batches = [1, 2]
+    assert list(decoded(batches, FitSettings(), None, 1, print)) == batches
+
+
+def test_gpus_decode_for_pytorch(machine):
+    machine(H100)
+    assert decodes_on_gpu(ON_GPU)
+    assert decodes_on_gpu(replace(ON_GPU, engine="auto"))  # MXNet cannot drive it
+
+
+@pytest.mark.parametrize("local, gpu", [(None, 3), ("1", 5)])
+def test_each_process_decodes_on_its_gpu(monkeypatch, machine, local, gpu):
+    machine(H100)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local:
+        monkeypatch.setenv("LOCAL_RANK", local)
+    stream = decoded([], replace(ON_GPU, gpus=(3, 5)), None, 7, print)
+    assert (stream._gpu, stream._threads) == (gpu, 7)
+
+
+def refused(settings):
+    with pytest.raises(InputError) as error:
+        decodes_on_gpu(settings)
+    return str(error.value)
+
+
+def test_what_cannot_be_is_told_in_a_line(monkeypatch, machine):
+    assert refused(replace(ON_GPU, gpus=())) == (
+        "--decode gpu: this training has no GPU; add --gpus, or take --decode cpu"
+    )
+    machine(V100, cuda=True)
+    assert refused(replace(ON_GPU, engine="auto")) == (
+        "--decode gpu: is for --engine torch, and MXNet trains here (it is the first choice and "
+        "drives these GPUs); add --engine torch, or take --decode cpu"
+    )
+    monkeypatch.setattr(decoding, "has_dali", lambda: False)
+    assert "DALI is not installed; in the checkout run: pip install" in refused(ON_GPU)
+
+
+def test_fit_refuses_before_it_reads_anything(capsys):
+    assert fit.main(["--decode", "gpu", "--data-train", "not-there.rec"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert fit.main(["--decode", "gpu", "--gpus", "0", "--engine", "mxnet"]) == 2
+    assert "--decode gpu: is for --engine torch" in capsys.readouterr().err
+
+
+def test_dali_is_looked_for_and_not_imported(monkeypatch):
+    monkeypatch.undo()
+    found = {"nvidia": None}
+
+    def find(name):
+        if name not in found and "." in name and "nvidia" not in found:
+            raise ModuleNotFoundError(name)
+        return found.get(name)
+
+    monkeypatch.setattr(decoding.importlib.util, "find_spec", find)
+    assert not decoding.has_dali()
+    found["nvidia.dali"] = object()
+    assert decoding.has_dali()
+    found.clear()
+    assert not decoding.has_dali()

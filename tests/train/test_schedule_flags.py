@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.order import updates_before
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.engine import training_of
+from imagenet_trainer.train.schedule_flags import fixes_the_length, scaling_in_words, schedule_of
+
+IMAGES = 1_281_167
+SETTINGS = FitSettings(batch_size=256, lr=0.1, num_epochs=90)
+
+
+def rates(epochs, images=IMAGES, **changed):
+    """At the first updates of some epochs."""
+    settings = replace(SETTINGS, **changed)
+    schedule = schedule_of(settings, images)
+    return [schedule.rate(updates_before(e, images, settings.batch_size)) for e in epochs]
+
+
+def test_the_defaults_are_the_old_scripts():
+    assert rates([0, 29, 30, 59, 60, 89]) == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3])
+
+
+def test_a_factor_at_the_end_of_every_epoch():
+    found = rates(range(30), lr_factor=0.94, lr_step_every=1.0)
+    assert found == pytest.approx([0.1 * 0.94**epoch for epoch in range(30)])
+    halves = rates([0, 1, 2, 3], lr_factor=0.5, lr_step_every=2.0)
+    assert halves == pytest.approx([0.1, 0.1, 0.05, 0.05])
+
+
+def test_linear_scaling_with_the_batch():
+    for batch, factor in ((256, 1), (1024, 4), (8192, 32), (64, 0.25)):
+        found = rates([0, 45], batch_size=batch, lr_scale_batch=256, lr_final=0.02)
+        assert found == pytest.approx([0.1 * factor, 0.02 * factor])
+    assert rates([0], batch_size=1024) == [0.1]
+
+
+def test_scaling_is_said():
+    assert scaling_in_words(SETTINGS) == []
+    (line,) = scaling_in_words(replace(SETTINGS, batch_size=1024, lr_scale_batch=256))
+    assert line == "learning rate 0.4: --lr 0.1 is for batches of 256, these are of 1024"
+
+
+@pytest.mark.parametrize("kind", ["poly", "cosine"])
+def test_curves_end_with_the_last_epoch(kind):
+    settings = replace(SETTINGS, lr_schedule=kind, warmup_epochs=5.0, lr_final=0.001)
+    schedule = schedule_of(settings, IMAGES)
+    end = updates_before(90, IMAGES, 256)
+    assert schedule.rate(updates_before(5, IMAGES, 256)) == 0.1
+    assert 0.001 < schedule.rate(end - 1) < 0.001001 and schedule.rate(end) == 0.001
+    assert fixes_the_length(settings)
+
+
+def test_with_steps_a_longer_run_is_the_same_run():
+    assert not fixes_the_length(SETTINGS)
+    assert schedule_of(SETTINGS, IMAGES) == schedule_of(replace(SETTINGS, num_epochs=120), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"lr_final": 0.2}, "--lr-final 0.2: is above --lr 0.1"),
+        ({"lr_schedule": "cosine", "warmup_epochs": 90.0}, "--warmup-epochs 90: leaves nothing"),
+        ({"lr_schedule": "poly", "lr_step_every": 1.0}, "--lr-step-every 1: is for --lr-schedule"),
+    ],
+)
+def test_flags_that_do_not_go_together(changed, told):
+    with pytest.raises(InputError, match=told):
+        rates([0], **changed)
+
+
+def test_what_the_engine_is_told():
+    plain = training_of(SETTINGS, {})
+    assert (plain.mixup, plain.accumulate, plain.average_decay) == (False, 1, 0.0)
+    assert plain.optimizer.decay_gammas and plain.optimizer.clip_gradient is None
+    told = training_of(
+        replace(SETTINGS, optimizer="lbsgd", clip_gradient=0.5, no_bias_decay=True, mixup=0.2,
+                label_smoothing=0.1, accumulate=4, ema=0.999, seed=3), {"fc_weight": 0.1}
+    )  # fmt: skip
+    assert told.optimizer.rate_factors == {"fc_weight": 0.1}
+    assert (told.optimizer.name, told.optimizer.clip_gradient) == ("lbsgd", 0.5)
+    assert not told.optimizer.decay_gammas and told.mixup and told.label_smoothing == 0.1
+    assert (told.accumulate, told.average_decay, told.seed) == (4, 0.999, 3)

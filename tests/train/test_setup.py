@@ -1,0 +1,109 @@
+"""All that trains, or asks what a training would be, means the same network by the same flags."""
+
+import csv
+
+import pytest
+from conftest import words_of_fit
+
+from imagenet_trainer import fit
+from imagenet_trainer.benchmarks import bottleneck
+from imagenet_trainer.config import FitSettings, flags
+from imagenet_trainer.data.sets import open_training_set
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.setup import size_notes, start_of
+
+
+@pytest.fixture(scope="module")
+def trained(packed, tmp_path_factory):
+    """A run of ResNet-8 on 16 pixels, one epoch."""
+    prefix = tmp_path_factory.mktemp("trained") / "model"
+    words = [*words_of_fit(packed), "--num-epochs", "1", "--tensorboard", "0", "--batch-size", "6"]
+    assert fit.main([*words, "--model-prefix", str(prefix)]) == 0
+    return prefix
+
+
+@pytest.fixture
+def words(packed, trained, tmp_path, monkeypatch):
+    """Flags of a fine-tuning that names neither network nor size of pictures."""
+    monkeypatch.chdir(tmp_path)
+    return [
+        "--pretrained", f"{trained},1", "--data-train", str(packed / "train.rec"),
+        "--data-val", str(packed / "val.rec"), "--batch-size", "6", "--random-resized-crop", "0",
+    ]  # fmt: skip
+
+
+def test_the_summary_is_of_the_pretrained_network(words, trained, capsys):
+    assert fit.main([*words, "--summary"]) == 0
+    told = capsys.readouterr().out
+    assert f"the network of {trained}: 3 classes, pictures of 3 x 16 x 16" in told
+    assert "77,654 learned" in told  # as of --network resnet --num-layers 8
+
+
+def test_the_schedule_goes_to_the_folder_of_the_run(words, tmp_path, capsys):
+    assert fit.main([*words, "--show-schedule", "--num-epochs", "2"]) == 0
+    (picture,) = tmp_path.rglob("schedule.png")
+    assert start_of_words(words).run.folder.resolve() == picture.parent
+    assert picture.parent.name.endswith("-tuned")
+
+
+def start_of_words(words):
+    return start_of(flags.parse(FitSettings, words, "fit", ""))
+
+
+def test_the_range_test_begins_with_what_was_learned(words, tmp_path):
+    assert fit.main([*words, "--find-lr", "3", "--freeze", "(?!fc1)"]) == 0
+    (table,) = tmp_path.rglob("lr-range.csv")
+    with open(table, newline="") as file:
+        found = float(next(csv.DictReader(file))["loss"])
+    # A training says the same of its first update.
+    prefix = tmp_path / "tuned" / "model"
+    more = ["--freeze", "(?!fc1)", "--num-epochs", "1", "--disp-batches", "1", "--loss", "ce"]
+    assert fit.main([*words, *more, "--lr", "1e-5", "--model-prefix", str(prefix)]) == 0
+    lines = (prefix.parent / "log.txt").read_text().splitlines()
+    first = next(line for line in lines if "Batch [0-1]" in line)
+    assert float(first.split("cross-entropy=")[1].split()[0]) == pytest.approx(found, abs=1e-5)
+
+
+def test_the_bottleneck_is_measured_on_the_pretrained_network(words, monkeypatch):
+    for name in ("_ROUNDS", "_LEAST", "_AHEAD", "_WARM"):
+        monkeypatch.setattr(bottleneck, name, 1)
+    start = start_of_words(words)
+    found = bottleneck.measure(start, open_training_set(start.settings), 0.02)
+    assert found.crop_side == 16
+
+
+def test_first_values_of_branches_are_not_those_of_a_pretrained_network(words):
+    with pytest.raises(InputError, match="--zero-last-gamma and --pretrained: what was learned"):
+        start_of_words([*words, "--zero-last-gamma", "1"])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--summary", "--find-lr", "5"], "--find-lr and --summary: each is done instead of"),
+        (["--show-schedule", "--test-io", "1"], "--show-schedule and --test-io: each is done"),
+        (["--find-batch", "--benchmark", "1"], "--find-batch and --benchmark: each is done"),
+        (["--recipe", "list", "--summary"], "--recipe list and --summary: each is done"),
+    ],
+)
+def test_one_thing_instead_of_training(more, told, capsys):
+    assert fit.main(more) == 2
+    line = capsys.readouterr().err
+    assert told in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "more", "size"),
+    [
+        ("inception-v3", {}, "3,299,299"),
+        ("one-stage-cnn", {}, "3,64,64"),
+        ("gluoncv/cifar_resnet20_v1", {}, "3,32,32"),
+        ("inception-v3", {"image_shape": (3, 75, 75)}, None),
+        ("resnet", {}, None),
+    ],
+)
+def test_a_size_that_a_network_was_not_published_for_is_said(network, more, size):
+    found = size_notes(start_of(FitSettings(network=network, **more)))
+    assert [f"--image-shape {size} is its own size" in note for note in found] == [True] * bool(
+        size
+    )

@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+import xarray
+from datashader.transfer_functions import shade
+from PIL import Image
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.viz import confusion
+
+CAPTION = (slice(0, 48), slice(500, 1000))  # rows, columns that text may cover
+
+
+def matrix_of(classes, cells):
+    matrix = np.zeros((classes, classes), np.int64)
+    for (true, predicted), count in cells.items():
+        matrix[true, predicted] = count
+    return matrix
+
+
+def some_matrix(classes=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.poisson(0.5, (classes, classes)) + np.diag(rng.integers(5, 30, classes))
+
+
+def pixels(picture):
+    return np.array(picture.convert("RGB"))
+
+
+def frames_of(path):
+    with Image.open(path) as gif:
+        found = []
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            found.append((pixels(gif), gif.info["duration"]))
+        return found, gif
+
+
+@pytest.mark.parametrize("classes", [1000, 10, 7, 3])
+def test_one_count_lights_its_cell_and_nothing_else(classes):
+    true, predicted = 1, classes - 1
+    picture = confusion.draw(matrix_of(classes, {(true, predicted): 1}))
+    assert (picture.size, picture.mode) == ((1000, 1000), "RGB")
+    expected = np.zeros((1000, 1000), bool)
+    for y in range(1000):
+        for x in np.flatnonzero(np.arange(1000) * classes // 1000 == predicted):
+            expected[y, x] = y * classes // 1000 == true
+    lit = pixels(picture)
+    assert np.array_equal(lit.any(axis=2), expected)
+    assert (lit[expected] == [0, 255, 0]).all()
+
+
+def test_rows_run_down_and_columns_to_the_right():
+    lit = pixels(confusion.draw(matrix_of(1000, {(3, 7): 1})))
+    assert np.argwhere(lit.any(axis=2)).tolist() == [[3, 7]]
+
+
+@pytest.mark.parametrize("classes", [7, 999, 300])
+def test_sides_of_blocks_differ_by_at_most_a_pixel(classes):
+    picture = confusion.draw(np.eye(classes, dtype=np.int64))
+    widths = pixels(picture).any(axis=2).sum(axis=1)  # of the one block in each row of pixels
+    assert widths.min() >= 1 and widths.max() - widths.min() <= 1
+
+
+@pytest.mark.parametrize("classes", [25, 20, 11])
+def test_more_classes_than_pixels_are_added_up(classes):
+    rng = np.random.default_rng(classes)
+    matrix = rng.integers(0, 3, (classes, classes))
+    edges = [pixel * classes // 10 for pixel in range(11)]
+    expected = np.array(
+        [
+            [matrix[top:bottom, left:right].sum() for left, right in zip(edges, edges[1:])]
+            for top, bottom in zip(edges, edges[1:])
+        ]
+    )
+    assert np.array_equal(
+        pixels(confusion.draw(matrix, side=10)), pixels(confusion.draw(expected, side=10))
+    )
+
+
+def test_nothing_counted_is_black():
+    assert not pixels(confusion.draw(np.zeros((10, 10), np.int64))).any()
+
+
+def test_more_counts_are_brighter_from_dark_to_bright_green():
+    counts = np.array([0, 1, 2, 5, 5, 40, 1000])
+    matrix = np.zeros((7, 7), np.int64)
+    matrix[0] = counts
+    colours = pixels(confusion.draw(matrix))[0, np.arange(7) * 1000 // 7 + 70]
+    green = colours[:, 1].astype(int)
+    assert not colours[:, [0, 2]].any()
+    assert green[0] == 0 and green[1] == 0x3C and green[-1] == 255
+    assert green[3] == green[4]
+    assert (np.diff(green[[0, 1, 2, 4, 5, 6]]) > 10).all()
+
+
+def test_one_picture_is_equalised_as_datashader_does_it():
+    matrix = some_matrix(100)
+    data = xarray.DataArray(np.where(matrix > 0, matrix, np.nan), dims=("y", "x"))
+    reference = shade(data, cmap=confusion.DARK_TO_BRIGHT, how="eq_hist").to_pil(origin="upper")
+    ours = pixels(confusion.draw(matrix, side=100)).astype(int)
+    assert np.abs(ours - pixels(reference)).max() <= 1  # rounding of the level
+
+
+def test_png_holds_the_picture(tmp_path):
+    picture = confusion.draw(some_matrix())
+    confusion.write_png(tmp_path / "confusion-0001.png", picture)
+    with Image.open(tmp_path / "confusion-0001.png") as found:
+        assert found.format == "PNG"
+        assert np.array_equal(pixels(found), pixels(picture))
+    assert [path.name for path in tmp_path.iterdir()] == ["confusion-0001.png"]
+
+
+def test_gif_has_a_frame_an_epoch_with_its_number_on_it(tmp_path):
+    matrix = some_matrix()
+    confusion.draw_gif(
+        tmp_path / "a.gif", [(1, matrix), (2, matrix), (3, matrix, 0.5)], last_seconds=2
+    )
+    found, gif = frames_of(tmp_path / "a.gif")
+    assert (gif.format, gif.size, gif.n_frames, gif.info["loop"]) == ("GIF", (1000, 1000), 3, 0)
+    assert [duration for _, duration in found] == [400, 400, 2000]
+    captions = [picture[CAPTION] for picture, _ in found]
+    for one, other in [(0, 1), (1, 2), (0, 2)]:
+        assert not np.array_equal(captions[one], captions[other])
+    for picture, _ in found:  # the rest is the data alone
+        picture[CAPTION] = 0
+    expected = pixels(confusion.draw(matrix))
+    expected[CAPTION] = 0
+    assert all(np.array_equal(picture, expected) for picture, _ in found)
+
+
+def test_the_caption_is_bright_on_black_and_small(tmp_path):
+    full = np.full((1000, 1000), 7)
+    confusion.draw_gif(tmp_path / "a.gif", [(120, full, 0.7654)])
+    [(picture, _)], _ = frames_of(tmp_path / "a.gif")
+    covered = np.argwhere(picture[..., 1] < 255)
+    assert (covered.min(axis=0) >= [0, 500]).all() and covered[:, 0].max() < 45
+    top, left = covered.min(axis=0)
+    caption = picture[top:45, left:, 1]
+    assert (caption[:5] == 0).all()
+    assert 0.1 < (caption > 200).mean() < 0.4  # letters
+
+
+def test_a_count_has_the_same_colour_in_all_frames(tmp_path):
+    # Alone, 2 would be the brightest of the first and the darkest of the second.
+    early = matrix_of(1000, {(500, 1): 1, (500, 2): 2})
+    late = matrix_of(1000, {(500, 1): 2, (500, 2): 9, (600, 3): 30})
+    confusion.draw_gif(tmp_path / "a.gif", [(1, early), (2, late)])
+    [(first, _), (second, _)], _ = frames_of(tmp_path / "a.gif")
+    assert first[500, 2].tolist() == second[500, 1].tolist()
+    order = [first[500, 1, 1], second[500, 1, 1], second[500, 2, 1], second[600, 3, 1]]
+    assert order == sorted(set(order)) and order[0] == 0x3C and order[-1] == 255
+
+
+def test_gif_bytes_are_repeated_and_frames_may_come_one_by_one(tmp_path):
+    matrices = [some_matrix(10, seed) for seed in range(3)]
+    confusion.draw_gif(tmp_path / "a.gif", list(enumerate(matrices)))
+    confusion.draw_gif(
+        tmp_path / "b.gif", (confusion.Frame(epoch, m) for epoch, m in enumerate(matrices))
+    )
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+
+
+def test_a_gif_of_nothing_counted(tmp_path):
+    confusion.draw_gif(tmp_path / "a.gif", [(0, np.zeros((10, 10), np.int64))])
+    [(picture, _)], _ = frames_of(tmp_path / "a.gif")
+    picture[CAPTION] = 0
+    assert not picture.any()
+
+
+def test_what_cannot_be_drawn_or_written_is_said(tmp_path):
+    with pytest.raises(ValueError, match="at least one frame"):
+        confusion.draw_gif(tmp_path / "a.gif", [])
+    with pytest.raises(InputError, match=r"missing/a\.gif"):
+        confusion.draw_gif(tmp_path / "missing" / "a.gif", [(1, some_matrix())])
+    with pytest.raises(InputError, match=r"missing/a\.png"):
+        confusion.write_png(tmp_path / "missing" / "a.png", confusion.draw(some_matrix()))
+
+
+def test_counts_are_those_that_datashader_aggregates():
+    # `evaluate` counts with NumPy, which starts at once; datashader compiles for seconds first.
+    import datashader
+    import pandas
+
+    from imagenet_trainer.metrics.counts import top_k_confusion
+
+    rng = np.random.default_rng(3)
+    labels, top = rng.integers(0, 50, 2000), rng.integers(0, 50, (2000, 5))
+    points = pandas.DataFrame({"predicted": top.ravel() + 0.5, "true": np.repeat(labels, 5) + 0.5})
+    canvas = datashader.Canvas(50, 50, (0, 50), (0, 50))
+    counted = canvas.points(points, "predicted", "true", datashader.count())
+    assert np.array_equal(counted.values, top_k_confusion(labels, top, 50))

@@ -1,0 +1,154 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.metrics.taxonomy import taxonomy_of
+from imagenet_trainer.viz import confusion
+from imagenet_trainer.viz import confusion_figure as figures
+from imagenet_trainer.viz.class_order import class_order
+from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
+
+PLACE = (slice(figures._TOP, figures._TOP + 1000), slice(figures._LEFT, figures._LEFT + 1000))
+
+
+def some(classes, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.poisson(0.4, (classes, classes)) + np.diag(rng.integers(5, 30, classes))
+
+
+def pixels(png):
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def ink(picture):
+    """Where something else than white is."""
+    return (picture != 255).any(axis=2)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The names of the texts that were drawn, and where: {text: [pixels left, top, right, end]}."""
+
+    def draw(classes, order="imagenet", taxonomy=None, names=None):
+        boxes = []
+
+        def keep(figure, picture, note):
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.text import Text
+
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            for text in figure.findobj(Text):
+                if text.get_text() and text.get_visible():
+                    boxes.append((text.get_text(), text.get_window_extent(canvas.renderer)))
+            return b""
+
+        matrix = some(classes)
+        sides = Sides(names or [f"class {n}" for n in range(classes)],
+                      class_order(order, matrix, taxonomy), taxonomy)  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figures, "_with_pixels", keep)
+            draw_figure(matrix, sides, "title of it", "below it")
+        return boxes
+
+    return draw
+
+
+@pytest.mark.parametrize("order", ["imagenet", "cluster"])
+@pytest.mark.parametrize("classes", [2, 10, 300])
+def test_the_matrix_is_in_it_pixel_for_pixel(classes, order):
+    matrix = some(classes)
+    sides = Sides([f"class {n}" for n in range(classes)], class_order(order, matrix, None))
+    picture = pixels(draw_figure(matrix, sides, "a title", "more"))
+    ordered = matrix[np.ix_(sides.order, sides.order)]
+    assert np.array_equal(picture[PLACE], np.array(confusion.draw(ordered)))
+    around = ink(picture)
+    around[PLACE] = False
+    assert around[: figures._TOP].any() and around[:, -figures._RIGHT :].any()  # title, legend
+    assert around[:, : figures._LEFT].any() and around[-figures._BOTTOM :].any()  # names
+    # Nothing touches the edge, where it would be cut off.
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert (edge == 255).all()
+
+
+WHOLE = taxonomy_of(list(known_synsets()))
+
+
+@pytest.mark.parametrize(
+    ("classes", "order", "taxonomy"),
+    [(10, "imagenet", None), (100, "imagenet", None), (400, "imagenet", None),
+     (1000, "imagenet", WHOLE), (1000, "wordnet", WHOLE), (1000, "cluster", WHOLE)],
+)  # fmt: skip
+def test_no_text_covers_another(drawn, classes, order, taxonomy):
+    boxes = drawn(classes, order, taxonomy)
+    assert len(boxes) > 20
+    for number, (one, box) in enumerate(boxes):
+        for other, another in boxes[number + 1 :]:
+            wide = min(box.x1, another.x1) - max(box.x0, another.x0)
+            high = min(box.y1, another.y1) - max(box.y0, another.y0)
+            assert wide <= 1.5 or high <= 1.5, (one, other)
+
+
+def test_classes_are_named_where_there_is_room(drawn):
+    names = [f"animal number {n}" for n in range(9)] + ["a name of far more than thirty letters"]
+    found = [text for text, _ in drawn(10, names=names)]
+    assert found.count("animal number 3") == 2
+    assert any(text.startswith("a name of far") and text.endswith("…") for text in found)
+
+
+def test_groups_are_named_from_wordnet(drawn):
+    found = [text for text, _ in drawn(1000, "wordnet", WHOLE)]
+    for group in ("fish", "birds", "reptiles", "dogs", "other mammals", "vehicles", "tools",
+                  "clothing", "food", "people", "animals", "objects"):  # fmt: skip
+        assert found.count(group) == 2, group
+    assert "true class" in found and "predicted class" in found and "title of it" in found
+
+
+def test_letters_of_names_are_no_formulas():
+    sides = Sides(["$x^2$", r"\frac{1}{2}$"], np.arange(2))
+    draw_figure(np.eye(2, dtype=int), sides, "$a_b$", "100 %")
+
+
+def test_the_legend_says_which_colour_is_which_count():
+    matrix = np.zeros((4, 4), int)
+    matrix[0] = [1, 2, 3, 1000]
+    ticks = figures._legend_ticks(confusion.Scale.of(matrix), 500)
+    assert [count for count, _ in ticks] == [1, 2, 3, 1000]
+    assert ticks[0][1] == 0 and ticks[-1][1] == 1
+    # The bar has, at a count's height, the colour of its cell.
+    picture = pixels(draw_figure(matrix, Sides(list("abcd"), np.arange(4)), "", ""))
+    left, bottom = figures._LEFT + 1000 + 28 + 9, figures._TOP + 1000 - 250
+    for count, level in ticks[1:3]:
+        place = int(np.argwhere(matrix[0] == count)[0, 0]) * 250 + 125
+        green = int(picture[figures._TOP + 125, figures._LEFT + place, 1])
+        assert abs(int(picture[bottom - round(500 * level), left, 1]) - green) <= 3
+
+
+def test_nothing_counted_can_be_drawn():
+    picture = pixels(draw_figure(np.zeros((3, 3), int), Sides(list("abc"), np.arange(3)), "", ""))
+    assert not picture[PLACE].any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_names_are_spread_and_stay_near_their_places(seed):
+    rng = np.random.default_rng(seed)
+    places = np.sort(rng.uniform(0, 1000, 30))
+    found = np.array(figures._spread(places.tolist(), 13, 1000))
+    assert (np.diff(found) >= 13 - 1e-9).all() and found[0] >= 6.5 and found[-1] <= 993.5
+    apart = [100.0, 200.0, 300.0]
+    assert figures._spread(apart, 13, 1000) == apart
+    assert figures._spread([500.0, 500.0], 13, 1000) == [493.5, 506.5]
+
+
+def test_the_note_is_in_the_file(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(draw_figure(np.eye(2, dtype=int), Sides("ab", np.arange(2)), "", "", "key 1"))
+    assert note_in(path) == "key 1"
+    assert note_in(tmp_path / "none.png") == ""
+    path.write_bytes(path.read_bytes()[:200])
+    (tmp_path / "no.png").write_bytes(b"none")
+    assert note_in(tmp_path / "no.png") == ""

@@ -1,0 +1,99 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from helpers.reports import EVIL, answers_of, own, report_of
+
+from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.viz.report import page
+
+
+class Outline(HTMLParser):
+    """Headings, pictures without words for them, and whether all elements end."""
+
+    VOID = ("meta", "img", "br", "input", "link")
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.headings, self.wordless, self.text = [], [], 0, ""
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "img" and not dict(attributes).get("alt"):
+            self.wordless += 1
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 120])
+def test_it_is_whole_for_any_number_of_classes(count):
+    outline = Outline(page(report_of(own(count))))
+    assert outline.headings == [
+        "a run, epoch 2", "About", "Training", "Confusion matrix", "Classes",
+        "Most confused pairs", "Worst pictures by loss", "Possible label errors", "Calibration",
+    ]  # fmt: skip
+    assert outline.wordless == 0
+
+
+def test_nothing_is_fetched():
+    html = page(report_of(own(5)))
+    html = re.sub(r"data:image/[\w+]+;base64,[\w+/=]+", "", html)
+    assert not re.findall(r"(?:src|href)=\"(?!\")[^\"]+", html)
+    assert not re.findall(r"@import|url\(|fetch\(|XMLHttpRequest|https?:", html)
+
+
+def test_imagenets_classes_have_meaning():
+    classes = list(known_synsets().items())[:50]
+    outline = Outline(page(report_of(classes)))
+    assert "How wrong the errors are" in outline.headings
+    assert "animal or object" in outline.text and "amphibians" in outline.text
+
+
+def test_numbers_of_classes_by_hand():
+    report = report_of(own(4))
+    html = page(report).partition("id='classes'")[2]
+    answers = report.answers
+    row = re.search(r'<tr><td data-value="2">2</td>.*?</tr>', html, re.S)[0]
+    hits = int(((answers.labels == 2) & (answers.rank == 0)).sum())
+    values = [float(value) for value in re.findall(r'data-value="([\d.]+)"', row)]
+    assert values[:2] == [2, 6] and values[2] == pytest.approx(hits / 6)
+    assert "class 2, also 2 <small>c2</small>" in row
+
+
+def test_text_from_outside_is_escaped_everywhere():
+    classes = [(EVIL, EVIL), ("b", "b"), ("c", EVIL + "2")]
+    html = page(report_of(classes, title=EVIL, facts=[(EVIL, EVIL)]))
+    assert html.count("<script") == 2  # the data and ours
+    assert "alert(" in html and "<script>alert" not in html
+    Outline(html)
+
+
+def test_pictures_that_cannot_be_shown_say_so():
+    outline = Outline(page(report_of(own(3), thumbnails=lambda places: {})))
+    assert "no picture" in outline.text
+    assert "key 1000" in outline.text or "key 99" in outline.text
+
+
+def test_a_network_that_is_always_right():
+    outline = Outline(page(report_of(own(3), answers=answers_of(3, skill=50))))
+    assert "No picture was taken for another class." in outline.text
+    assert "Every picture was recognised." in outline.text and "There is none." in outline.text
+
+
+def test_without_history_there_are_no_curves():
+    outline = Outline(page(report_of(own(3), history=[])))
+    assert "Training" not in outline.headings
+
+
+def test_the_same_answers_give_the_same_page():
+    assert page(report_of(own(4))) == page(report_of(own(4)))

@@ -1,0 +1,43 @@
+import io
+import warnings
+import xml.etree.ElementTree as ElementTree
+
+from PIL import Image
+
+from imagenet_trainer.viz import curves
+from imagenet_trainer.viz.style import figure_of, png, svg
+
+
+def some_figure(**more):
+    with figure_of(2, 1, dpi=50, **more) as figure:
+        axes = figure.subplots()
+        axes.plot([1, 2], label="a $name$ <&>")
+        axes.legend()
+        return png(figure), svg(figure)
+
+
+def test_figures_have_their_size_and_repeat():
+    first, again = some_figure(), some_figure()
+    assert first == again
+    with Image.open(io.BytesIO(first[0])) as picture:
+        assert picture.size == (100, 50)
+    root = ElementTree.fromstring(first[1])
+    assert root.attrib["width"] == "144pt" and root.attrib["height"] == "72pt"
+
+
+def test_the_state_of_pyplot_is_untouched():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    some_figure(constrained=False)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_letters_that_the_font_lacks_are_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with figure_of(2, 1) as figure:
+            figure.suptitle("日本語")
+            png(figure)
+            svg(figure)
+        curves.draw([{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}], "日本語")

@@ -1,0 +1,73 @@
+import base64
+
+import cv2
+import numpy as np
+import pytest
+from conftest import draw_shape, write_records
+
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.viz.thumbnails import data_uri, small, thumbnails
+
+
+def encoded(picture):
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def pixels(uri):
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/jpeg;base64"
+    return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two shards of pictures of one colour each, the keys descending; record 3 is damaged."""
+    paths = []
+    for shard in range(2):
+        payloads = []
+        for number in range(3 * shard, 3 * shard + 3):
+            picture = np.full((90, 160, 3), 40 * number, np.uint8)
+            data = b"no picture" if number == 3 else encoded(picture)
+            payloads.append(pack_header(0.0, number) + data)
+        keys = [50 - number for number in range(3 * shard, 3 * shard + 3)]
+        paths.append(write_records(tmp_path / f"{shard}.rec", payloads, keys))
+    with Shards(paths) as found:
+        yield found
+
+
+def test_pictures_come_by_their_keys(shards):
+    assert shards.keys.tolist() == [50, 49, 48, 47, 46, 45]
+    found = thumbnails(shards, np.array([45, 50, 99, 47, 46]), [0, 1, 2, 3, 4])
+    # 99 is not there, and the record of 47 holds no picture.
+    assert sorted(found) == [0, 1, 4]
+    for place, value in ((0, 200), (1, 0), (4, 160)):
+        picture = pixels(found[place])
+        assert picture.shape == (81, 144, 3) and abs(picture.mean() - value) < 3
+
+
+def test_shards_that_share_keys_go_by_place(tmp_path):
+    paths = []
+    for shard in range(2):
+        grey = [np.full((9, 9, 3), 100 * shard + 20 * n, np.uint8) for n in range(2)]
+        payloads = [pack_header(0.0, n) + encoded(picture) for n, picture in enumerate(grey)]
+        paths.append(write_records(tmp_path / f"{shard}.rec", payloads))
+    with Shards(paths) as shards:
+        found = thumbnails(shards, shards.keys, range(4))
+        values = [round(float(pixels(found[n]).mean())) for n in range(4)]
+    assert np.abs(np.array(values) - [0, 20, 100, 120]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((288, 144), (144, 72)), ((100, 144), (100, 144)), ((28, 28), (140, 140)),
+     ((2000, 3), (144, 1)), ((1, 1), (144, 144)), ((80, 90), (80, 90))],
+)  # fmt: skip
+def test_they_fit_and_tiny_ones_grow(size, wanted):
+    assert small(np.zeros((*size, 3), np.uint8)).shape[:2] == wanted
+
+
+def test_a_shape_stays_a_shape():
+    shape = draw_shape("square", 0, 40)
+    shown = pixels(data_uri(memoryview(encoded(shape)))).astype(int)
+    assert np.abs(shown[1::3, 1::3] - shape).mean() < 12
