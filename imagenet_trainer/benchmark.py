@@ -60,9 +60,9 @@ def measure(settings: config.BenchmarkSettings) -> None:
 
         parity.run(settings.network)
     else:
-        from imagenet_trainer.benchmarks import drawing as picture
+        from imagenet_trainer.benchmarks import drawing as image
 
-        picture.run(settings.keep or None)
+        image.run(settings.keep or None)
 
 
 def _bottleneck(words: Sequence[str]) -> int:

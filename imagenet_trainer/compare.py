@@ -1,6 +1,6 @@
 """Compare networks: python -m imagenet_trainer.compare --networks resnet-18,mobilenet,densenet121
 
-Trains each on the same pictures with the same flags, or takes finished runs; measures what each
+Trains each on the same images with the same flags, or takes finished runs; measures what each
 costs and what it gets wrong; leaves one report to decide from. Run again, the same command
 continues where it was.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
     words = list(sys.argv[1:] if argv is None else argv)
-    about = "Train networks on the same pictures, or take finished runs, and compare them."
+    about = "Train networks on the same images, or take finished runs, and compare them."
 
     def body() -> int:
         settings = flags.parse(config.CompareSettings, recipes.expanded(words), "compare", about)

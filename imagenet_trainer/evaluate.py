@@ -1,7 +1,7 @@
 """Score trained networks: python -m imagenet_trainer.evaluate --epochs all --gif
 
-Every number that is published of a classifier, with its 95 % interval, each picture counted
-once; the top-5 confusion matrix as counts, as a picture for each epoch, and as a GIF over the
+Every number that is published of a classifier, with its 95 % interval, each image counted
+once; the top-5 confusion matrix as counts, as an image for each epoch, and as a GIF over the
 epochs; two networks compared.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     """Score the epochs asked for; return the numbers of each, as written to evaluation.json.
 
-    An epoch that was scored before, with the same parameters and pictures, is not scored again.
+    An epoch that was scored before, with the same parameters and images, is not scored again.
     """
     from imagenet_trainer.eval.evaluator import Scorer
     from imagenet_trainer.eval.outputs import present, refuse_early
@@ -31,7 +31,7 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     scorer = Scorer(settings, run, chosen_epochs(run, settings.epochs), tell)
-    refuse_early(settings, scorer.pictures.classes)
+    refuse_early(settings, scorer.dataset.classes)
     scored = []
     for one in scorer.scored():
         print(line(one, settings.top_k), flush=True)
@@ -43,8 +43,8 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
 
 def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
-    """Score two checkpoints on the same pictures; say which one is better, and where."""
-    from imagenet_trainer.eval.evaluator import Scorer, own_pictures
+    """Score two checkpoints on the same images; say which one is better, and where."""
+    from imagenet_trainer.eval.evaluator import Scorer, own_images
     from imagenet_trainer.eval.paired import compared, opponents, paths_of, told
     from imagenet_trainer.runs.run import Run, newest_run
 
@@ -58,7 +58,7 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
             raise InputError(f"--{name}: --compare {reason}; leave one of both away")
     (first, _), (second, _) = sides = opponents(settings.compare, default)
     if not settings.data_val and first.prefix != second.prefix:
-        path, index = own_pictures(first)  # both are asked about the first one's pictures
+        path, index = own_images(first)  # both are asked about the first one's images
         settings = replace(settings, data_val=path, data_val_idx=settings.data_val_idx or index)
     # All are looked for before the first is scored.
     chosen = [chosen_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
@@ -104,7 +104,7 @@ def line(one: "Scored", top_k: Sequence[int] = ()) -> str:
     shares = "  ".join(f"rank-{key[4:]} {100 * numbers[key]:.2f} %" for key in ranks)
     return (
         f"epoch {one.epoch}{one.name and ' ' + one.name}: {shares}  loss {numbers['loss']:.4f}"
-        f"  ({numbers['images']} pictures)"
+        f"  ({numbers['images']} images)"
     )
 
 
@@ -116,7 +116,7 @@ def tell(text: str) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
     settings = flags.parse(
-        config.EvaluateSettings, argv, "evaluate", "Score trained networks on validation pictures."
+        config.EvaluateSettings, argv, "evaluate", "Score trained networks on validation images."
     )
 
     def body() -> None:

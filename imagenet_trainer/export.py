@@ -1,6 +1,6 @@
 """A trained network for use elsewhere: python -m imagenet_trainer.export --to onnx,mxnet,int8
 
-ONNX, compared with onnxruntime on real pictures; a MXNet pair without label input; the same in
+ONNX, compared with onnxruntime on real images; a MXNet pair without label input; the same in
 8-bit integers with the accuracy before and after; and a card that says what they are.
 """
 
@@ -17,7 +17,7 @@ from imagenet_trainer.convert.card import describe
 from imagenet_trainer.convert.forms import (
     hashed,
     open_calibration,
-    open_pictures,
+    open_images,
     to_int8,
     to_onnx,
     write_pair,
@@ -40,7 +40,7 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
         onnx_file.needed()
     elif settings.preprocessing:
         raise InputError(
-            f"--preprocessing 1: only ONNX files prepare pictures; give --to "
+            f"--preprocessing 1: only ONNX files prepare images; give --to "
             f"{','.join(('onnx', *settings.to))}, or leave it away"
         )
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
@@ -49,7 +49,7 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
     arg, aux = own_parameters(symbol, run, checkpoint)
     # What is not there is told before anything is written.
     if {"onnx", "int8"} & set(settings.to):
-        open_pictures(settings.data_val, "data_val", run, checkpoint).shards.close()
+        open_images(settings.data_val, "data_val", run, checkpoint).shards.close()
     if "int8" in settings.to:
         open_calibration(settings, run, checkpoint).shards.close()
     checkpoint = replace(checkpoint, arg=arg, aux=aux)
@@ -84,7 +84,7 @@ def prefix_of(output: str, run: "Run") -> str:
 # --- the forms ---------------------------------------------------------------------------------
 
 
-# --- pictures ----------------------------------------------------------------------------------
+# --- images ----------------------------------------------------------------------------------
 
 
 # --- the card ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
-    about = "Train a network on packed pictures; run again to continue."
+    about = "Train a network on packed images; run again to continue."
 
     def body() -> int:
         words = recipes.expanded(sys.argv[1:] if argv is None else argv)

@@ -1,4 +1,4 @@
-"""Name what pictures show: python -m imagenet_trainer.predict cat.jpg photos/ 'more/*.png'"""
+"""Name what images show: python -m imagenet_trainer.predict cat.jpg photos/ 'more/*.png'"""
 
 import contextlib
 import os
@@ -19,9 +19,9 @@ Best = List[Tuple[str, str, float]]  # id, name, probability of classes, best fi
 
 
 def predict(settings: config.PredictSettings) -> List[Best]:
-    """The most probable classes of each picture, best first.
+    """The most probable classes of each image, best first.
 
-    Raises InputError naming the first file that is not a picture.
+    Raises InputError naming the first file that is not an image.
     """
     namer, found = open_namer(settings)
     return [best_of(one, namer, settings.top_k) for one in namer.names(found)]
@@ -33,11 +33,11 @@ def open_namer(
     """The network, and the files that it is asked about; it takes no larger batches than files,
     or than `at_once`.
     """
-    from imagenet_trainer.data.image_files import find_pictures
+    from imagenet_trainer.data.image_files import find_images
     from imagenet_trainer.eval.classify import Namer
     from imagenet_trainer.runs.run import Run, newest_run
 
-    found = find_pictures(settings.pictures)
+    found = find_images(settings.pictures)
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
     return Namer(settings, run, at_once or len(found), tell), found
 
@@ -51,7 +51,7 @@ def best_of(one: "Named", namer: "Namer", top_k: int) -> Best:
 
 
 def show(settings: config.PredictSettings) -> None:
-    """Print a paragraph for each picture, or write the files asked for."""
+    """Print a paragraph for each image, or write the files asked for."""
     from imagenet_trainer.system.progress_bar import progress
 
     namer, found = open_namer(settings)
@@ -64,7 +64,7 @@ def show(settings: config.PredictSettings) -> None:
     with contextlib.ExitStack() as stack:
         writers = list(opened_files(settings, namer, found, stack))
         advance = stack.enter_context(progress("predict", len(found)) if writers else _no_bar())
-        # Every picture needs its row in a submission.
+        # Every image needs its row in a submission.
         for one in namer.names(found, None if settings.submission else skip):
             for writer in writers:
                 writer.add(one)
@@ -72,12 +72,12 @@ def show(settings: config.PredictSettings) -> None:
                 print("\n".join(paragraph(one.path, best_of(one, namer, settings.top_k))))
             advance(1)
         if len(damaged) == len(found):
-            raise InputError(f"none of the {len(found)} files is a picture")
+            raise InputError(f"none of the {len(found)} files is an image")
     for path in filter(None, (settings.csv, settings.submission)):
         count = len(found) - len(damaged)
-        print(f"written: {path} ({count} picture{'' if count == 1 else 's'})")
+        print(f"written: {path} ({count} image{'' if count == 1 else 's'})")
     if damaged:
-        tell(f"{len(damaged)} of {len(found)} files are damaged or no pictures and were skipped")
+        tell(f"{len(damaged)} of {len(found)} files are damaged or no images and were skipped")
 
 
 def opened_files(
@@ -109,7 +109,7 @@ def _no_bar() -> Iterator[Any]:
 
 
 def paragraph(path: str, best: Best) -> Iterator[str]:
-    """What is printed of a picture."""
+    """What is printed of an image."""
     yield path
     for name, words, probability in best:
         # Folder names of no known meaning stand for themselves, once.
@@ -155,7 +155,7 @@ def check(settings: config.PredictSettings) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
     settings = flags.parse(
-        config.PredictSettings, argv, "predict", "Print the most probable classes of pictures."
+        config.PredictSettings, argv, "predict", "Print the most probable classes of images."
     )
 
     def body() -> None:
@@ -166,7 +166,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def call(values: Mapping[str, Any]) -> List[List[Tuple[str, str, float]]]:
-    """From Python: `predict(pictures=["cat.jpg"])` returns (id, name, probability) of each."""
+    """From Python: `predict(images=["cat.jpg"])` returns (id, name, probability) of each."""
     return predict(flags.settings_of(config.PredictSettings, values))
 
 

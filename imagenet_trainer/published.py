@@ -1,7 +1,7 @@
 """Parameters that others published: python -m imagenet_trainer.published --name resnet-50
 
 MXNet's own checkpoints and those of GluonCV's model zoo become a run of this program: symbol,
-parameters, and how pictures are prepared for them. `evaluate`, `predict` and `fit --load-epoch 0`
+parameters, and how images are prepared for them. `evaluate`, `predict` and `fit --load-epoch 0`
 work on it as on any other. Files are looked for in one folder and never fetched.
 """
 

@@ -92,7 +92,7 @@ def get_symbol(
     """The graph from `data`, float32 (batch, *image_shape), to `softmax`, (batch, num_classes).
 
     It ends in a SoftmaxOutput named `softmax`, whose labels `softmax_label` are (batch,). Raises
-    InputError as `find`, for an option that the family lacks, and for pictures that are too small
+    InputError as `find`, for an option that the family lacks, and for images that are too small
     for the network or of a size at which it has another depth.
     """
     found = find(network, num_layers)

@@ -5,7 +5,7 @@ arXiv:1404.5997, 2014: the network of Alex Krizhevsky, Ilya Sutskever, Geoffrey 
 "ImageNet Classification with Deep Convolutional Neural Networks", 2012, without its halves.
 
 Computes what Gluon's and GluonCV's network does; torchvision's has the same layers. Different from
-the papers: no local response normalisation; the first dense layer takes what the pictures' size
+the papers: no local response normalisation; the first dense layer takes what the images' size
 leaves, from 63 pixels on.
 """
 

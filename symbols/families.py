@@ -11,7 +11,7 @@ HE_NORMAL: Initializer = {
     "name": "xavier", "rnd_type": "gaussian", "factor_type": "in", "magnitude": 2,
 }  # fmt: skip
 # Of SqueezeNet's published training (Caffe): a variance of 1 / fan-in, and a small last layer. With
-# twice the variance and no BatchNorm, pictures of +-128 make the first losses 80 and the next nan.
+# twice the variance and no BatchNorm, images of +-128 make the first losses 80 and the next nan.
 SQUEEZENET: Initializer = {
     "name": "xavier", "rnd_type": "uniform", "factor_type": "in", "magnitude": 3,
     "except": {"conv10_weight": {"name": "normal", "sigma": 0.01}},
@@ -49,7 +49,7 @@ FAMILIES: Dict[str, Family] = {
         default_depth=50,
         depths=(18, 34, 50, 101, 152, 200, 269, 20, 32, 44, 56, 110, 164),
         more_depths=(*range(8, 164, 6), *range(164, 1002, 9)),
-        depths_in_words="18, 34, 50, 101, 152, 200 and 269, and for pictures up to 28 pixels high "
+        depths_in_words="18, 34, 50, 101, 152, 200 and 269, and for images up to 28 pixels high "
         "6n+2 below 164 (20, 32, 44, 56, 110) or 9n+2 from there to 1001",
     ),
     "resnet-v1": replace(_RESNET_V1, build_options={"variant": "v1"}),
@@ -101,7 +101,7 @@ ALIASES = {
 
 # GluonCV's networks are not listed here: `gluoncv/NAME` is its own name for one.
 GLUONCV, GLUONCV_RUN = "gluoncv/", "gluoncv-"  # the second names a run's folder
-# Picture sizes that GluonCV's networks were published for, by how their names begin; else 224.
+# Image sizes that GluonCV's networks were published for, by how their names begin; else 224.
 GLUONCV_SIZES = {
     "cifar_": 32, "inceptionv3": 299, "xception": 299, "nasnet": 331, "resnest101": 256,
     "resnest200": 320, "resnest269": 416,

@@ -35,7 +35,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], name: str) -> mx.
     """(batch, *image_shape) to (batch, num_classes) of GluonCV's network `name`.
 
     Raises InputError when GluonCV is not installed or knows no such network, when the network is
-    not one for classification, and for pictures of a size that it does not take.
+    not one for classification, and for images of a size that it does not take.
     """
     count = "num_classes" if name.startswith("hrnet") else "classes"
     with _fresh_names():
@@ -72,7 +72,7 @@ def import_gluoncv() -> ModuleType:
     if "gluoncv" in sys.modules:
         return sys.modules["gluoncv"]
     try:
-        with _hidden("torch"), _whole_pictures(), warnings.catch_warnings():
+        with _hidden("torch"), _whole_images(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module("gluoncv")
     except ImportError as error:
@@ -82,8 +82,8 @@ def import_gluoncv() -> ModuleType:
 
 
 @contextlib.contextmanager
-def _whole_pictures() -> Iterator[None]:
-    """Keep Pillow's refusal of truncated pictures, which GluonCV switches off for the process."""
+def _whole_images() -> Iterator[None]:
+    """Keep Pillow's refusal of truncated images, which GluonCV switches off for the process."""
     from PIL import ImageFile
 
     kept = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -166,7 +166,7 @@ def _checked(
     except mx.base.MXNetError as error:
         raise InputError(
             f"--image-shape {','.join(map(str, image_shape))}: gluoncv/{name} does not take "
-            "pictures of this size"
+            "images of this size"
         ) from error
     if shape != (1, num_classes):
         raise _of_another_kind(name)
@@ -175,7 +175,7 @@ def _checked(
 
 def _of_another_kind(name: str) -> InputError:
     return InputError(
-        f"--network gluoncv/{name}: is not a network that classifies pictures into any number of "
+        f"--network gluoncv/{name}: is not a network that classifies images into any number of "
         "classes, or GluonCV cannot make a symbol of it; choose another"
     )
 

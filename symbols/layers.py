@@ -84,7 +84,7 @@ def scaled(x: mx.sym.Symbol, scalar: float, name: str) -> mx.sym.Symbol:
 
 
 def check_size(image_shape: Tuple[int, ...], least: int, network: str) -> None:
-    """InputError for pictures of which nothing would be left before the last layer."""
+    """InputError for images of which nothing would be left before the last layer."""
     if min(image_shape[1:]) < least:
         raise InputError(
             f"--image-shape {','.join(map(str, image_shape))}: {network} needs {least} pixels or "

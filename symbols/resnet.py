@@ -1,8 +1,8 @@
-"""ResNet-v2, 18 to 269 layers for ImageNet and 8 to 1,001 for small pictures.
+"""ResNet-v2, 18 to 269 layers for ImageNet and 8 to 1,001 for small images.
 
 Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun: "Identity Mappings in Deep Residual Networks",
 arXiv:1603.05027, 2016 (units with the activation in front), on the layout of "Deep Residual
-Learning for Image Recognition", arXiv:1512.03385, 2015 (table 1; section 4.2 for small pictures).
+Learning for Image Recognition", arXiv:1512.03385, 2015 (table 1; section 4.2 for small images).
 
 Layers have the names of MXNet's published checkpoints, which therefore load. As in these, and not
 or not always as in the papers:
@@ -11,7 +11,7 @@ or not always as in the papers:
 - the first unit of every stage has a projection on its shortcut (`sc`), also where the number of
   channels stays; it starts from the activated input;
 - stride 2 is in the 3x3 convolution of a bottleneck, not in its first 1x1 one;
-- pictures of 29 to 32 pixels take the ImageNet depths behind a 3x3 first convolution.
+- images of 29 to 32 pixels take the ImageNet depths behind a 3x3 first convolution.
 """
 
 import functools
@@ -25,7 +25,7 @@ from symbols.layers import convolution
 # With the constants of the published checkpoints.
 batch_norm = functools.partial(layers.batch_norm, eps=2e-5)
 
-# Depth: units in each stage, for pictures higher than 28 pixels. From 50 on with bottlenecks.
+# Depth: units in each stage, for images higher than 28 pixels. From 50 on with bottlenecks.
 UNITS = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -96,7 +96,7 @@ def _stages(num_layers: int, height: int) -> Tuple[List[int], List[int], bool]:
     if height > 28:
         if num_layers not in UNITS:
             raise InputError(
-                f"--num-layers {num_layers}: for pictures {height} pixels high there are "
+                f"--num-layers {num_layers}: for images {height} pixels high there are "
                 f"{', '.join(map(str, UNITS))}; the small networks take up to 28"
             )
         if num_layers < 50:
@@ -107,6 +107,6 @@ def _stages(num_layers: int, height: int) -> Tuple[List[int], List[int], bool]:
     if 8 <= num_layers < 164 and num_layers % 6 == 2:
         return [num_layers // 6] * 3, [16, 16, 32, 64], False
     raise InputError(
-        f"--num-layers {num_layers}: for pictures up to 28 pixels high there are 6n+2 below 164 "
+        f"--num-layers {num_layers}: for images up to 28 pixels high there are 6n+2 below 164 "
         f"(20, 32, 44, 56, 110) and 9n+2 from there on (164); these are {height}"
     )

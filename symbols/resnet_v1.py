@@ -15,7 +15,7 @@ Transformations for Deep Neural Networks", arXiv:1611.05431, 2017 (table 1; figu
   groups of 4 channels in the first stage.
 
 Different from the papers: shortcuts are projected where the number of channels changes, and in
-ResNeXt in the first unit of every stage; pictures up to 32 pixels high get a 3x3 first convolution
+ResNeXt in the first unit of every stage; images up to 32 pixels high get a 3x3 first convolution
 and no pooling.
 """
 

@@ -2,10 +2,10 @@
 
 They are those of widely used Keras courses, which have no paper; what is known of them is their
 layers and their counts of parameters, and both are kept:
-- `one-stage-cnn`, two classes of 64-pixel pictures: 4,195,457 parameters;
-- `six-stage-cnn`, two classes of 64-pixel pictures: 6,305,401 parameters, which six convolutions
+- `one-stage-cnn`, two classes of 64-pixel images: 4,195,457 parameters;
+- `six-stage-cnn`, two classes of 64-pixel images: 6,305,401 parameters, which six convolutions
   with a pooling behind each, down to one pixel, and one output give;
-- `cifar-cnn`, ten classes of 32-pixel pictures: about two million (2,261,834 learned here).
+- `cifar-cnn`, ten classes of 32-pixel images: about two million (2,261,834 learned here).
 
 Convolutions are 3x3, keep the size, have a bias and a relu; poolings are 2x2. With two classes the
 first two end in one logit, the sigmoid's (`layers.sigmoid_classifier`).

@@ -22,7 +22,7 @@ _FLOAT32 = 4  # bytes
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator, for one picture."""
+    """One operator, for one image."""
 
     name: str
     operator: str  # MXNet's name of it
@@ -43,12 +43,12 @@ class Summary:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one picture on its way forward; backward takes twice as many."""
+        """Of one image on its way forward; backward takes twice as many."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def activation_bytes(self) -> int:
-        """Of one picture in float32: all outputs, as training keeps them for the way back.
+        """Of one image in float32: all outputs, as training keeps them for the way back.
 
         What MXNet allocates for them is less where it computes in place, and more by its gradients
         and work spaces.
@@ -57,7 +57,7 @@ class Summary:
 
     @property
     def largest_activation_bytes(self) -> int:
-        """Of one picture in float32: the most that one layer puts out."""
+        """Of one image in float32: the most that one layer puts out."""
         return max((layer.activation_bytes for layer in self.layers), default=0)
 
 
@@ -127,9 +127,9 @@ def table(summary: Summary, batch_size: int = 1) -> str:
         f"{summary.statistics:,} statistics; "
         f"{_FLOAT32 * (summary.learned + summary.fixed + summary.statistics) / 1e6:.1f} MB in "
         "float32",
-        f"multiply-adds: {summary.multiply_adds / 1e9:.3f} G a picture forward, about "
+        f"multiply-adds: {summary.multiply_adds / 1e9:.3f} G an image forward, about "
         f"{3 * summary.multiply_adds / 1e9:.2f} G to train on it",
-        f"activations: {activations / 1e6:.1f} MB a picture in float32 that training keeps, "
+        f"activations: {activations / 1e6:.1f} MB an image in float32 that training keeps, "
         f"{activations * batch_size / 1e9:.2f} GB for a batch of {batch_size}",
     ]
     return "\n".join(lines)

@@ -5,7 +5,7 @@ Recognition", arXiv:1409.1556, 2014 (table 1: A, B, D, E).
 
 Computes what Gluon's and GluonCV's networks do. Layers have the names of MXNet's published
 checkpoints (vgg16, vgg19). Different from the paper: BatchNorm, where its name says so, is behind
-every convolution; the first dense layer takes what the pictures' size leaves, from 32 pixels on.
+every convolution; the first dense layer takes what the images' size leaves, from 32 pixels on.
 """
 
 from typing import Tuple

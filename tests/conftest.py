@@ -29,26 +29,26 @@ CLASSES = ("circle", "cross", "square")
 def draw_shape(kind: str, seed: int, side: int = 20) -> np.ndarray:
     """A coloured shape on a noisy ground, uint8 (side, side, 3): easy to tell, never the same."""
     random = np.random.default_rng(seed)
-    picture = random.integers(0, 90, (side, side, 3), np.uint8)
+    image = random.integers(0, 90, (side, side, 3), np.uint8)
     colour = tuple(int(value) for value in random.integers(150, 255, 3))
     centre = tuple(int(value) for value in random.integers(side // 2 - 2, side // 2 + 3, 2))
     size = int(random.integers(side // 4, side // 3 + 1))
     if kind == "circle":
-        cv2.circle(picture, centre, size, colour, -1)
+        cv2.circle(image, centre, size, colour, -1)
     elif kind == "cross":
-        cv2.drawMarker(picture, centre, colour, cv2.MARKER_CROSS, 2 * size, 2)
+        cv2.drawMarker(image, centre, colour, cv2.MARKER_CROSS, 2 * size, 2)
     else:
         low, high = (centre[0] - size, centre[1] - size), (centre[0] + size, centre[1] + size)
-        cv2.rectangle(picture, low, high, colour, 2)
-    return picture
+        cv2.rectangle(image, low, high, colour, 2)
+    return image
 
 
-def write_pictures(folder: Path, per_class: int, seed: int = 0) -> None:
+def write_images(folder: Path, per_class: int, seed: int = 0) -> None:
     for number, kind in enumerate(CLASSES):
         (folder / kind).mkdir(parents=True)
         for index in range(per_class):
-            picture = draw_shape(kind, seed + 1000 * number + index)
-            cv2.imwrite(str(folder / kind / f"{index:03d}.png"), picture)
+            image = draw_shape(kind, seed + 1000 * number + index)
+            cv2.imwrite(str(folder / kind / f"{index:03d}.png"), image)
 
 
 def write_records(path, payloads, keys=None):
@@ -105,16 +105,16 @@ def one_line_failure(main, name, capsys):
 
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory) -> Path:
-    """train.rec (60 pictures, 3 classes) and val.rec (15), packed by the real tool."""
+    """train.rec (60 images, 3 classes) and val.rec (15), packed by the real tool."""
     from imagenet_trainer.packing import im2rec
 
     folder = tmp_path_factory.mktemp("packed")
     for name, per_class, seed in (("train", 20, 0), ("val", 5, 500)):
-        pictures = folder / "pictures" / name
-        write_pictures(pictures, per_class, seed)
+        images = folder / "pictures" / name
+        write_images(images, per_class, seed)
         prefix = str(folder / name)
-        assert im2rec.main(["--list", "--recursive", prefix, str(pictures)]) == 0
-        assert im2rec.main([prefix, str(pictures), "--encoding", ".png"]) == 0
+        assert im2rec.main(["--list", "--recursive", prefix, str(images)]) == 0
+        assert im2rec.main([prefix, str(images), "--encoding", ".png"]) == 0
     return folder
 
 

@@ -47,9 +47,9 @@ def test_with_nothing_there_each_says_what_to_run_first(tmp_path, name, words, t
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_a_picture_but_no_network(tmp_path):
-    picture = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
-    result = run(*WORDS["predict"], picture, cwd=tmp_path, check=None)
+def test_a_image_but_no_network(tmp_path):
+    image = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
+    result = run(*WORDS["predict"], image, cwd=tmp_path, check=None)
     one_line_error(result, "predict: error: runs/: ", "run python -m imagenet_trainer.fit first")
 
 

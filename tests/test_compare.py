@@ -146,7 +146,7 @@ def test_run_again_nothing_is_trained_or_measured_anew(done, packed, here, capsy
     assert (output / "compare.csv").read_text() == before
 
 
-def test_other_flags_or_pictures_are_trained_for(done, packed, tmp_path):
+def test_other_flags_or_images_are_trained_for(done, packed, tmp_path):
     output, file, _ = done
 
     def is_trained(*more):
@@ -238,7 +238,7 @@ def test_refused_before_anything_is_trained(packed, tmp_path, capsys):
     words = ["--networks", "resnet-8,resnet5", "--output", str(output), *common(packed)]
     assert compare.main(words) == 2
     assert "compare: error: --networks resnet5: no such network" in capsys.readouterr().err
-    words[1] = "resnet-8,vgg-11"  # too small pictures for the second
+    words[1] = "resnet-8,vgg-11"  # too small images for the second
     assert compare.main(words) == 2
     assert "compare: error: vgg-11: " in capsys.readouterr().err
     words[1:2] = ["resnet-8", "--pretrained", "nowhere/model,3"]

@@ -1,4 +1,4 @@
-"""Every file of Pillow's own test pictures: packed and then decoded, or listed as rejected."""
+"""Every file of Pillow's own test images: packed and then decoded, or listed as rejected."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A folder with the pictures, and the list of all of them."""
+    """A folder with the images, and the list of all of them."""
     folder = tmp_path_factory.mktemp("corpus")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-binary", ":all:"]
     run = subprocess.run(
@@ -65,9 +65,9 @@ def test_every_file_is_packed_or_rejected(corpus, conversion):
         packed = {names[key] for key in shard.keys.tolist()}
         assert packed | set(rejected) == set(names) and not packed & set(rejected)
         for record in range(len(shard)):
-            picture = bytes(shard.record(record).picture)
-            ours = augment.decode(picture)
-            theirs = mx.image.imdecode(picture).asnumpy()
+            image = bytes(shard.record(record).image)
+            ours = augment.decode(image)
+            theirs = mx.image.imdecode(image).asnumpy()
             np.testing.assert_array_equal(ours, theirs)
             kinds.add(kind_of((root / names[shard.keys[record]]).read_bytes()))
     everything = {"JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000"}

@@ -44,7 +44,7 @@ def anchors(page):
 
 
 def links(page):
-    """(path, anchor) of every link and picture that does not leave the project."""
+    """(path, anchor) of every link and image that does not leave the project."""
     for target in re.findall(r"\]\(<?([^)\s>]+)>?\)", words_of(page)):
         if not re.match(r"[a-z]+:", target):
             path, _, anchor = target.partition("#")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from conftest import CLASSES, draw_shape, run, write_pictures
+from conftest import CLASSES, draw_shape, run, write_images
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -41,7 +41,7 @@ def trained(packed, tmp_path_factory):
         "--data-train", str(packed / "train.rec"), "--data-val", str(packed / "val.rec"),
         "--batch-size", "10", "--num-epochs", "2", "--lr", "0.05", "--random-resized-crop", "0",
         "--rgb-mean", ",".join(map(str, MEAN)), "--rgb-std", ",".join(map(str, STD)),
-        # Pictures are 20 pixels high and wide: the crop is all that happens to them.
+        # Images are 20 pixels high and wide: the crop is all that happens to them.
         "--val-resize", "20", "--model-prefix", str(folder / "model"),
     ]  # fmt: skip
     assert fit.main(words) == 0
@@ -87,8 +87,8 @@ def probabilities_by_mxnet_alone(prefix, epoch, rec, top=2, left=2, turn=1):
     reader = mx.recordio.MXIndexedRecordIO(rec[:-3] + "idx", rec, "r")
     planes, labels = [], []
     for key in reader.keys:
-        header, picture = mx.recordio.unpack_img(reader.read_idx(key), cv2.IMREAD_COLOR)
-        crop = picture[top : top + SIDE, left : left + SIDE, ::-1].astype(np.float64)  # RGB
+        header, image = mx.recordio.unpack_img(reader.read_idx(key), cv2.IMREAD_COLOR)
+        crop = image[top : top + SIDE, left : left + SIDE, ::-1].astype(np.float64)  # RGB
         crop = crop[:, ::turn]  # mirrored for -1
         planes.append(((crop - MEAN) / STD).transpose(2, 0, 1))
         labels.append(int(header.label))
@@ -121,7 +121,7 @@ def test_numbers_are_those_of_mxnet_and_numpy_alone(prefix, packed, scored):
         rank1 = 100 * numbers["rank1"]
         assert lines[epoch - 1] == (
             f"epoch {epoch}: rank-1 {rank1:.2f} %  rank-5 100.00 %  loss {numbers['loss']:.4f}"
-            "  (15 pictures)"
+            "  (15 images)"
         )
 
 
@@ -141,8 +141,8 @@ def seven(tmp_path_factory):
     folder = tmp_path_factory.mktemp("seven")
     with RecordWriter(folder / "val.rec", folder / "val.idx") as writer:
         for number in range(23):
-            picture = draw_shape(CLASSES[number % 3], number, SIDE)
-            data = cv2.imencode(".png", picture)[1].tobytes()
+            image = draw_shape(CLASSES[number % 3], number, SIDE)
+            data = cv2.imencode(".png", image)[1].tobytes()
             writer.write(number, pack_header(number * number % 7, number) + data)
     symbol = symbols.get_symbol("resnet", 7, (3, SIDE, SIDE), 8)
     arg, aux = initial_parameters(*parameter_shapes(symbol, (3, SIDE, SIDE)), "xavier", 3)
@@ -160,14 +160,14 @@ def seven_prefix(seven, tmp_path):
     return str(tmp_path / "seven" / "model")
 
 
-def test_a_picture_adds_its_first_five_classes(seven_prefix, seven, scored):
+def test_a_image_adds_its_first_five_classes(seven_prefix, seven, scored):
     # No config.json here: the shard has to be named.
     _, found = scored(seven_prefix, "--data-val", seven / "val.rec")
     matrix, numbers = matrix_of(seven_prefix, 1), found["1"]
     assert numbers["images"] == 23 and matrix.shape == (7, 7) and matrix.sum() == 5 * 23
     labels = np.arange(23) ** 2 % 7
     np.testing.assert_array_equal(matrix.sum(axis=1), 5 * np.bincount(labels, minlength=7))
-    # Pictures whose class is among the five are those on the diagonal.
+    # Images whose class is among the five are those on the diagonal.
     assert matrix.trace() == numbers["rank5_count"] >= numbers["rank1_count"]
 
 
@@ -213,16 +213,16 @@ def test_epochs_that_are_not_there(prefix, capsys):
     assert not Run(prefix).evaluation_path.exists()
 
 
-def test_pictures_and_gif(prefix, scored):
+def test_images_and_gif(prefix, scored):
     lines, _ = scored(prefix, "--epochs", "all", "--gif")
     assert lines[-1] == f"drawn: {Run(prefix).gif_path()}"
     with Image.open(Run(prefix).gif_path()) as gif:
         assert gif.n_frames == 2 and gif.size == (1000, 1000)
     for epoch in (1, 2):
-        with Image.open(Run(prefix).confusion_path(epoch, ".png")) as picture:
-            assert picture.size == (1000, 1000)
+        with Image.open(Run(prefix).confusion_path(epoch, ".png")) as image:
+            assert image.size == (1000, 1000)
             # Green alone, brightest where the counts are highest.
-            red, green, blue = np.moveaxis(np.asarray(picture), 2, 0)
+            red, green, blue = np.moveaxis(np.asarray(image), 2, 0)
         assert not red.any() and not blue.any()
         matrix = matrix_of(prefix, epoch)
         centres = np.array([166, 500, 833])
@@ -265,11 +265,11 @@ def test_other_parameters_are_scored_anew(prefix, scored, counted):
     assert scored(prefix, "--epochs", "1")[1]["1"]["loss"] == after["2"]["loss"]
 
 
-def test_other_pictures_are_scored_anew(prefix, packed, scored, counted):
+def test_other_images_are_scored_anew(prefix, packed, scored, counted):
     scored(prefix)
     _, first = scored(prefix, "--epochs", "all")
     lines, found = scored(prefix, "--data-val", packed / "train.rec")
-    assert lines[0].startswith("epoch 2 train: ") and "(60 pictures)" in lines[0]
+    assert lines[0].startswith("epoch 2 train: ") and "(60 images)" in lines[0]
     # They have names of their own, and leave the others alone.
     assert found == first and counted == [2, 1, 2]
     model = Run(prefix)
@@ -280,7 +280,7 @@ def test_other_pictures_are_scored_anew(prefix, packed, scored, counted):
         assert path.exists()
     again, _ = scored(prefix, "--data-val", packed / "train.rec")
     assert again == lines and counted == [2, 1, 2]
-    # The run's own pictures under their own name are the run's own.
+    # The run's own images under their own name are the run's own.
     scored(prefix, "--data-val", packed / "val.rec")
     assert counted == [2, 1, 2]
 
@@ -346,21 +346,21 @@ def test_the_newest_run_is_found(prefix, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "some" / "confusion-0002.png").exists()
 
 
-def test_pictures_of_other_classes(prefix, tmp_path, capsys):
-    pictures, pack = tmp_path / "pictures", str(tmp_path / "other")
-    write_pictures(pictures, 2)
-    (pictures / "cross").rename(pictures / "disc")
-    assert im2rec.main(["--list", "--recursive", pack, str(pictures)]) == 0
-    assert im2rec.main([pack, str(pictures), "--encoding", ".png"]) == 0
+def test_images_of_other_classes(prefix, tmp_path, capsys):
+    images, pack = tmp_path / "pictures", str(tmp_path / "other")
+    write_images(images, 2)
+    (images / "cross").rename(images / "disc")
+    assert im2rec.main(["--list", "--recursive", pack, str(images)]) == 0
+    assert im2rec.main([pack, str(images), "--encoding", ".png"]) == 0
     words = ["--model-prefix", prefix, "--data-val", f"{pack}.rec"]
     capsys.readouterr()
     assert "class 1 is disc where" in refusal(capsys, *words)
-    (pictures / "extra").mkdir()
-    shutil.copy(pictures / "disc" / "000.png", pictures / "extra")
+    (images / "extra").mkdir()
+    shutil.copy(images / "disc" / "000.png", images / "extra")
     for path in tmp_path.glob("other.*"):
         path.unlink()
-    assert im2rec.main(["--list", "--recursive", pack, str(pictures)]) == 0
-    assert im2rec.main([pack, str(pictures), "--encoding", ".png"]) == 0
+    assert im2rec.main(["--list", "--recursive", pack, str(images)]) == 0
+    assert im2rec.main([pack, str(images), "--encoding", ".png"]) == 0
     capsys.readouterr()
     assert "other.rec: has 4 classes, not 3" in refusal(capsys, *words)
 
@@ -429,7 +429,7 @@ def test_settings_that_are_not_ours(prefix, capsys, text):
     assert "config.json: is not a file of this program; remove it" in line
 
 
-def test_pictures_and_report_from_the_command_line(prefix, scored):
+def test_images_and_report_from_the_command_line(prefix, scored):
     lines, found = scored(prefix, "--epochs", "all", "--gif", "--order", "cluster", "--report")
     folder = Run(prefix).folder
     assert lines[-1] == f"written: {folder / 'report.html'}"
@@ -550,7 +550,7 @@ def test_epochs_that_were_prepared_otherwise_do_not_mix(prefix, capsys):
     assert evaluate.main(["--model-prefix", prefix, "--epochs", "all", "--cache-memory", "0"]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
-    assert "model-0002.params: its pictures are prepared otherwise than epoch 1's" in line
+    assert "model-0002.params: its images are prepared otherwise than epoch 1's" in line
 
 
 def test_ten_crops_are_mirrored_already(prefix, capsys):
@@ -564,14 +564,14 @@ def test_ten_crops_without_room(prefix, capsys):
     assert "the same crop in all corners; --val-resize makes room" in capsys.readouterr().err
 
 
-def test_pictures_of_the_same_file_name_do_not_mix(prefix, packed, tmp_path, scored):
+def test_images_of_the_same_file_name_do_not_mix(prefix, packed, tmp_path, scored):
     scored(prefix, "--data-val", packed / "train.rec")
-    pictures, pack = str(tmp_path / "pictures"), str(tmp_path / "train")
-    write_pictures(tmp_path / "pictures", 1)
-    assert im2rec.main(["--list", "--recursive", pack, pictures]) == 0
-    assert im2rec.main([pack, pictures, "--encoding", ".png"]) == 0
+    images, pack = str(tmp_path / "pictures"), str(tmp_path / "train")
+    write_images(tmp_path / "pictures", 1)
+    assert im2rec.main(["--list", "--recursive", pack, images]) == 0
+    assert im2rec.main([pack, images, "--encoding", ".png"]) == 0
     other, _ = scored(prefix, "--data-val", tmp_path / "train.rec")
-    name = re.match(r"epoch 2 (train-[0-9a-f]{6}): .*\(3 pictures\)", other[0])[1]
+    name = re.match(r"epoch 2 (train-[0-9a-f]{6}): .*\(3 images\)", other[0])[1]
     sets = json.loads(Run(prefix).evaluation_path.read_text())["sets"]
     assert {key: one["epochs"]["2"]["images"] for key, one in sets.items()} == {
         "train": 60,
@@ -583,7 +583,7 @@ def test_pictures_of_the_same_file_name_do_not_mix(prefix, packed, tmp_path, sco
 # --- several epochs decode once -------------------------------------------------------------------
 
 
-def test_pictures_are_decoded_once_or_it_is_said(prefix, capsys, monkeypatch):
+def test_images_are_decoded_once_or_it_is_said(prefix, capsys, monkeypatch):
     passes, real = [], answering.evaluation_batches
 
     def counted_batches(*words, **more):
@@ -638,8 +638,8 @@ def test_a_network_of_another_program(prefix, foreign, packed, scored, capsys):
     assert evaluate.main(words) == 0
     told = capsys.readouterr()
     assert "ends in FullyConnected: a softmax is put on it" in told.err
-    assert "'picture' takes the pictures" in told.err
-    assert "pictures are prepared with --image-shape 3,16,16 --rgb-mean 120,110,100" in told.err
+    assert "'image' takes the images" in told.err
+    assert "images are prepared with --image-shape 3,16,16 --rgb-mean 120,110,100" in told.err
     found = json.loads(Run(foreign).evaluation_path.read_text())["epochs"]["0"]
     assert found["rank1_count"] == wanted["2"]["rank1_count"]
     assert found["loss"] == pytest.approx(wanted["2"]["loss"], rel=1e-4)
@@ -679,7 +679,7 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     assert lines[0].startswith(f"{prefix} epoch 1: ") and lines[1].startswith(f"{other} epoch 2: ")
     (kept,) = Run(prefix).folder.glob("comparison-0001-*again_model-0002.json")
     assert json.loads(kept.read_text())["b"]["prefix"] == other
-    # They were the run's own pictures for both.
+    # They were the run's own images for both.
     assert "sets" not in json.loads(Run(other).evaluation_path.read_text())
 
 
@@ -706,7 +706,7 @@ def test_a_comparison_with_the_best(prefix, capsys):
 
 def test_more_ranks_than_classes(prefix, capsys):
     told = refusal(capsys, "--model-prefix", prefix, "--top-k", 2, "--top-k", "2,99")
-    assert "--top-k 99: there are 3 classes, so every picture's is among them; take 2 or" in told
+    assert "--top-k 99: there are 3 classes, so every image's is among them; take 2 or" in told
 
 
 def test_a_folder_or_a_file_in_the_place_of_a_prefix(prefix, capsys):

@@ -53,14 +53,14 @@ def run(tmp_path_factory, packed):
 
 
 @pytest.fixture
-def pictures(packed):
-    return forms.some_pictures(open_set("--x", str(packed / "val.rec"), "", 3), HOW, 10)
+def images(packed):
+    return forms.some_images(open_set("--x", str(packed / "val.rec"), "", 3), HOW, 10)
 
 
 @pytest.fixture
-def answers(run, pictures):
+def answers(run, images):
     """What the engine answers."""
-    return open_network(run, 1, Devices(), len(pictures))[0].predict(pictures)
+    return open_network(run, 1, Devices(), len(images))[0].predict(images)
 
 
 def made(run, tmp_path, *words):
@@ -81,9 +81,9 @@ def ask(path, batch):
 # --- ONNX --------------------------------------------------------------------------------------
 
 
-def test_onnx_answers_as_the_engine_does(run, tmp_path, pictures, answers, capsys):
+def test_onnx_answers_as_the_engine_does(run, tmp_path, images, answers, capsys):
     card = made(run, tmp_path, "--to", "onnx")
-    planes = normalise(pictures, HOW.rgb_mean, HOW.rgb_std)
+    planes = normalise(images, HOW.rgb_mean, HOW.rgb_std)
     given, found, about = ask(tmp_path / "net-0001.onnx", planes)
     assert (given.name, given.type, given.shape) == ("data", "tensor(float)", ["batch", *SHAPE])
     assert np.ptp(answers) > 0.1
@@ -96,9 +96,9 @@ def test_onnx_answers_as_the_engine_does(run, tmp_path, pictures, answers, capsy
     assert "opset 13" in capsys.readouterr().out
 
 
-def test_onnx_with_preprocessing_takes_bytes(run, tmp_path, pictures, answers):
+def test_onnx_with_preprocessing_takes_bytes(run, tmp_path, images, answers):
     card = made(run, tmp_path, "--to", "onnx", "--preprocessing", "1", "--check-pictures", "3")
-    given, found, _ = ask(tmp_path / "net-0001.onnx", pictures)
+    given, found, _ = ask(tmp_path / "net-0001.onnx", images)
     assert (given.name, given.type, given.shape) == (
         "pictures",
         "tensor(uint8)",
@@ -143,33 +143,33 @@ def test_networks_of_every_family_become_onnx(name, tmp_path):
 # --- MXNet -------------------------------------------------------------------------------------
 
 
-def loaded(tmp_path, name, pictures):
+def loaded(tmp_path, name, images):
     """The answers of a pair as any MXNet program gets them."""
     symbol, arg, aux = mx.model.load_checkpoint(str(tmp_path / name), 1)
     module = mx.mod.Module(symbol, label_names=None)
-    module.bind([("data", (len(pictures), *SHAPE))], for_training=False)
+    module.bind([("data", (len(images), *SHAPE))], for_training=False)
     module.set_params(arg, aux)
-    planes = normalise(pictures, HOW.rgb_mean, HOW.rgb_std)
+    planes = normalise(images, HOW.rgb_mean, HOW.rgb_std)
     module.forward(mx.io.DataBatch([mx.nd.array(planes)]), is_train=False)
     return module.get_outputs()[0].asnumpy()
 
 
-def test_the_mxnet_pair_needs_no_label(run, tmp_path, pictures, answers):
+def test_the_mxnet_pair_needs_no_label(run, tmp_path, images, answers):
     card = made(run, tmp_path, "--to", "mxnet")
     symbol = mx.sym.load(str(tmp_path / "net-deploy-symbol.json"))
     assert "softmax_label" not in symbol.list_arguments()
     assert symbol.list_outputs() == ["softmax_output"]
-    np.testing.assert_allclose(loaded(tmp_path, "net-deploy", pictures), answers, atol=1e-6)
+    np.testing.assert_allclose(loaded(tmp_path, "net-deploy", images), answers, atol=1e-6)
     for name, digest in card["files"].items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
     assert len(card["files"]) == 2
 
 
-def test_int8_is_told_with_its_scores(run, tmp_path, pictures, answers, capsys):
+def test_int8_is_told_with_its_scores(run, tmp_path, images, answers, capsys):
     card = made(run, tmp_path, "--to", "int8", "--calibration", "naive", "--batch-size", "8")
     nodes = json.loads((tmp_path / "net-int8-symbol.json").read_text())["nodes"]
     assert sum(node.get("attrs", {}).get("quantized") == "true" for node in nodes) > 5
-    found = loaded(tmp_path, "net-int8", pictures)
+    found = loaded(tmp_path, "net-int8", images)
     assert not np.array_equal(found, answers)
     np.testing.assert_allclose(found, answers, atol=0.1)
     scores = card["int8"]
@@ -261,7 +261,7 @@ def write_foreign(prefix):
     return ask_mxnet
 
 
-def test_a_network_of_another_program_is_exported(tmp_path, packed, pictures, capsys):
+def test_a_network_of_another_program_is_exported(tmp_path, packed, images, capsys):
     ask_mxnet = write_foreign(tmp_path / "model")
     words = ["--model-prefix", tmp_path / "model", "--output", tmp_path / "net",
              "--data-val", packed / "val.rec"]  # fmt: skip
@@ -272,9 +272,9 @@ def test_a_network_of_another_program_is_exported(tmp_path, packed, pictures, ca
     words += ["--bgr", "--to", "onnx,mxnet,int8", "--calibration", "naive"]
     words += ["--data-train", str(packed / "train.rec"), "--preprocessing", "1"]
     assert export.main(words) == 0
-    wanted = ask_mxnet(normalise(pictures[..., ::-1], HOW.rgb_mean[::-1], HOW.rgb_std[::-1]))
+    wanted = ask_mxnet(normalise(images[..., ::-1], HOW.rgb_mean[::-1], HOW.rgb_std[::-1]))
     assert np.ptp(wanted) > 0.1
-    given, found, about = ask(tmp_path / "net-0007.onnx", pictures)
+    given, found, about = ask(tmp_path / "net-0007.onnx", images)
     assert (
         given.name == "pictures" and json.loads(about.custom_metadata_map["preprocessing"])["bgr"]
     )

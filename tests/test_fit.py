@@ -63,7 +63,7 @@ def test_log_lines_are_those_that_parsers_read(straight):
         r"\tSpeed: ([.\d]+) samples/sec\taccuracy=([.\d]+)"
     )
     found = re.findall(batch, text)
-    # 60 pictures in batches of 8: the tail of the first epoch opens the second.
+    # 60 images in batches of 8: the tail of the first epoch opens the second.
     assert [(int(e), int(a), int(b)) for e, a, b, _, _ in found] == [
         (epoch, first, first + 1) for epoch, many in ((0, 7), (1, 8)) for first in range(many)
     ]
@@ -73,7 +73,7 @@ def test_history_counts_what_was_trained(straight):
     rows = history(straight)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(0 <= float(row["val_rank1"]) <= float(row["val_rank5"]) <= 1 for row in rows)
-    # Shares of the 56 and 64 pictures that the two epochs' updates saw.
+    # Shares of the 56 and 64 images that the two epochs' updates saw.
     for row, images in zip(rows, (56, 64)):
         hits = float(row["train_rank1"]) * images
         assert hits == pytest.approx(round(hits))
@@ -162,11 +162,11 @@ def test_a_shuffle_window_resumes_inside_an_epoch(words, straight, tmp_path):
     assert any((value != whole[name]).any() for name, value in windowed.items())
 
 
-def test_a_share_of_the_pictures_resumes_inside_an_epoch(words, tmp_path, capsys):
+def test_a_share_of_the_images_resumes_inside_an_epoch(words, tmp_path, capsys):
     words = [*words, "--train-fraction", "0.4"]
     assert train(words, "--model-prefix", tmp_path / "a" / "model") == 0
     told = capsys.readouterr().err
-    assert "24 training pictures" in told and "Epoch[0] Batch [2-3]" in told
+    assert "24 training images" in told and "Epoch[0] Batch [2-3]" in told
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert config["data"]["train_images"] == 24
     process = begin(words, "--model-prefix", tmp_path / "b" / "model", "--checkpoint-minutes", 1e-9)
@@ -260,7 +260,7 @@ def test_flags_may_still_change_while_nothing_is_trained(words, tmp_path, capsys
     assert train(words, "--model-prefix", prefix, "--num-epochs", "1") == 0
 
 
-def test_other_pictures_for_a_run_that_is_there(words, straight, packed, capsys):
+def test_other_images_for_a_run_that_is_there(words, straight, packed, capsys):
     other = ["--data-train", packed / "val.rec"]
     assert "not what" in refusal(capsys, words, "--model-prefix", straight, *other)
 

@@ -22,7 +22,7 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters
 
-SIDE, PICTURES = 16, 20
+SIDE, IMAGES = 16, 20
 NAMES = tuple(known_synsets().items())
 
 
@@ -43,18 +43,18 @@ def prefix(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """Files of several sizes, more than a batch of them."""
     folder, paths = tmp_path_factory.mktemp("pictures"), []
-    for number in range(PICTURES):
-        picture = draw_shape(CLASSES[number % 3], number, 20 + number)[: 30 - number // 2]
+    for number in range(IMAGES):
+        image = draw_shape(CLASSES[number % 3], number, 20 + number)[: 30 - number // 2]
         paths.append(str(folder / f"{number:02d}.png"))
-        cv2.imwrite(paths[-1], picture)
+        cv2.imwrite(paths[-1], image)
     return paths
 
 
-def predicted(prefix, pictures, **more):
-    return predict.predict(PredictSettings(pictures=tuple(pictures), model_prefix=prefix, **more))
+def predicted(prefix, images, **more):
+    return predict.predict(PredictSettings(images=tuple(images), model_prefix=prefix, **more))
 
 
 def refusal(capsys, *words):
@@ -65,17 +65,17 @@ def refusal(capsys, *words):
     return lines[0]
 
 
-def test_lines_of_the_command(prefix, pictures, capsys):
-    assert predict.main([*pictures[:2], "--model-prefix", prefix]) == 0
+def test_lines_of_the_command(prefix, images, capsys):
+    assert predict.main([*images[:2], "--model-prefix", prefix]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [lines[0], lines[6]] == pictures[:2] and len(lines) == 12
+    assert [lines[0], lines[6]] == images[:2] and len(lines) == 12
     for line in lines[1:6] + lines[7:]:
         # Like `  n02123045 tabby, tabby cat  0.41`.
         found = re.fullmatch(r"  (n\d{8}) (\S.*\S)  ([01]\.\d\d)", line)
         assert found and (found[1], found[2]) in NAMES
     wanted = [
         f"  {name} {words}  {probability:.2f}"
-        for name, words, probability in predicted(prefix, pictures[:1])[0]
+        for name, words, probability in predicted(prefix, images[:1])[0]
     ]
     assert lines[1:6] == wanted
 
@@ -87,20 +87,20 @@ def test_a_folder_name_of_no_known_meaning_stands_once():
     ]  # fmt: skip
 
 
-def test_the_best_come_first(prefix, pictures):
-    whole = predicted(prefix, pictures[:1], top_k=1000)[0]
+def test_the_best_come_first(prefix, images):
+    whole = predicted(prefix, images[:1], top_k=1000)[0]
     probabilities = [probability for _, _, probability in whole]
     assert probabilities == sorted(probabilities, reverse=True)
     assert sum(probabilities) == pytest.approx(1, abs=1e-4)
     assert {(name, words) for name, words, _ in whole} == set(NAMES)
-    assert predicted(prefix, pictures[:1], top_k=3)[0] == whole[:3]
-    assert len(predicted(prefix, pictures[:1], top_k=2000)[0]) == 1000
+    assert predicted(prefix, images[:1], top_k=3)[0] == whole[:3]
+    assert len(predicted(prefix, images[:1], top_k=2000)[0]) == 1000
 
 
-def test_probabilities_are_those_of_evaluation(prefix, pictures, tmp_path):
+def test_probabilities_are_those_of_evaluation(prefix, images, tmp_path):
     # The same files, packed as they are.
     with RecordWriter(tmp_path / "val.rec", tmp_path / "val.idx") as writer:
-        for number, path in enumerate(pictures):
+        for number, path in enumerate(images):
             with open(path, "rb") as file:
                 writer.write(number, pack_header(number, number) + file.read())
     packed = open_set("--data-val", str(tmp_path / "val.rec"), "", 1000)
@@ -109,72 +109,72 @@ def test_probabilities_are_those_of_evaluation(prefix, pictures, tmp_path):
     wanted = np.concatenate([probabilities for probabilities, _ in parts])
     places = {name: place for place, (name, _) in enumerate(NAMES)}
     found = np.empty_like(wanted)
-    for row, classes in zip(found, predicted(prefix, pictures, top_k=1000)):
+    for row, classes in zip(found, predicted(prefix, images, top_k=1000)):
         for name, _, probability in classes:
             row[places[name]] = probability
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-8)
 
 
-def test_a_picture_is_the_same_alone_and_among_others(prefix, pictures):
-    assert PredictSettings().batch_size < PICTURES
-    together = predicted(prefix, pictures)
-    for place in (0, PICTURES - 1):
-        alone = predicted(prefix, [pictures[place]])[0]
+def test_a_image_is_the_same_alone_and_among_others(prefix, images):
+    assert PredictSettings().batch_size < IMAGES
+    together = predicted(prefix, images)
+    for place in (0, IMAGES - 1):
+        alone = predicted(prefix, [images[place]])[0]
         assert [name for name, _, _ in alone] == [name for name, _, _ in together[place]]
         np.testing.assert_allclose(
             [p for _, _, p in alone], [p for _, _, p in together[place]], rtol=1e-4
         )
 
 
-@pytest.mark.parametrize("count", [1, 3, PICTURES])
-def test_devices_share_any_number_of_pictures(prefix, pictures, count):
-    one, two = (predicted(prefix, pictures[:count], cpus=cpus) for cpus in (1, 3))
+@pytest.mark.parametrize("count", [1, 3, IMAGES])
+def test_devices_share_any_number_of_images(prefix, images, count):
+    one, two = (predicted(prefix, images[:count], cpus=cpus) for cpus in (1, 3))
     assert [[name for name, _, _ in row] for row in two] == [
         [name for name, _, _ in row] for row in one
     ]
 
 
-def test_grey_pictures_and_pictures_with_transparency(prefix, tmp_path):
+def test_grey_images_and_images_with_transparency(prefix, tmp_path):
     grey = draw_shape("circle", 0)[:, :, :1]
     files = {
         "grey.png": grey,
         "colour.png": np.repeat(grey, 3, axis=2),
         "clear.png": np.concatenate([np.repeat(grey, 3, axis=2), grey], axis=2),
     }
-    for name, picture in files.items():
-        cv2.imwrite(str(tmp_path / name), picture)
+    for name, image in files.items():
+        cv2.imwrite(str(tmp_path / name), image)
     found = predicted(prefix, [str(tmp_path / name) for name in files])
     assert found[0] == found[1] == found[2]
 
 
-def test_the_newest_run_is_found(prefix, pictures, monkeypatch, capsys):
+def test_the_newest_run_is_found(prefix, images, monkeypatch, capsys):
     monkeypatch.chdir(Run(prefix).folder.parents[1])
-    assert predict.main([pictures[0]]) == 0
-    assert capsys.readouterr().out.startswith(pictures[0])
+    assert predict.main([images[0]]) == 0
+    assert capsys.readouterr().out.startswith(images[0])
 
 
 # --- what it refuses ------------------------------------------------------------------------------
 
 
-def test_files_that_are_no_pictures(prefix, pictures, tmp_path, capsys):
-    words = ["--model-prefix", prefix, pictures[0]]
+def test_files_that_are_no_images(prefix, images, tmp_path, capsys):
+    words = ["--model-prefix", prefix, images[0]]
     line = refusal(capsys, *words, tmp_path / "nowhere.jpg")
     assert "nowhere.jpg: No such file" in line
     assert str(tmp_path) in refusal(capsys, *words, tmp_path)
     for data in (b"", b"these are words", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)):
         (tmp_path / "notes.jpg").write_bytes(data)
         line = refusal(capsys, *words, tmp_path / "notes.jpg")
-        told = "not a picture" if data == b"these are words" else "damaged or cut short"
+        told = "not an image" if data == b"these are words" else "damaged or cut short"
         assert f"notes.jpg: {told if data else 'the file is empty'}" in line and "JPEG, PNG" in line
 
 
-def test_runs_and_epochs_that_are_not_there(prefix, pictures, tmp_path, monkeypatch, capsys):
-    line = refusal(capsys, pictures[0], "--model-prefix", prefix, "--epoch", 7)
+def test_runs_and_epochs_that_are_not_there(prefix, images, tmp_path, monkeypatch, capsys):
+    line = refusal(capsys, images[0], "--model-prefix", prefix, "--epoch", 7)
     assert "model-0007.params: no such checkpoint; there is epoch 3 in" in line
-    line = refusal(capsys, pictures[0], "--model-prefix", tmp_path / "model")
+    line = refusal(capsys, images[0], "--model-prefix", tmp_path / "model")
     assert "imagenet_trainer.fit" in line
     monkeypatch.chdir(tmp_path)
-    assert "runs/: no trained network" in refusal(capsys, pictures[0])
+    assert "runs/: no trained network" in refusal(capsys, images[0])
 
 
 def test_the_command_says_it_in_one_line(tmp_path):
@@ -185,21 +185,21 @@ def test_the_command_says_it_in_one_line(tmp_path):
 # --- many files -----------------------------------------------------------------------------------
 
 
-def test_folders_and_patterns(prefix, pictures, capsys):
-    folder = pictures[0].rpartition("/")[0]
-    wanted = predicted(prefix, pictures)
+def test_folders_and_patterns(prefix, images, capsys):
+    folder = images[0].rpartition("/")[0]
+    wanted = predicted(prefix, images)
     assert predicted(prefix, [folder]) == wanted
     found = predicted(prefix, [f"{folder}/0*.png", f"{folder}/1*.png"], batch_size=7)
     assert [best[0][0] for best in found] == [best[0][0] for best in wanted]
 
 
 @pytest.fixture
-def mixed(pictures, tmp_path):
-    """A folder of three pictures and two damaged ones."""
+def mixed(images, tmp_path):
+    """A folder of three images and two damaged ones."""
     folder = tmp_path / "mixed"
     folder.mkdir()
     for number in range(3):
-        shutil.copy(pictures[number], folder / f"{number}.png")
+        shutil.copy(images[number], folder / f"{number}.png")
     data = (folder / "1.png").read_bytes()
     (folder / "10.png").write_bytes(data[: len(data) // 3])
     (folder / "11.jpg").write_bytes(b"words")
@@ -211,10 +211,10 @@ def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path,
     words = ["--model-prefix", prefix, "--csv", table, "--top-k", 2, "--data-nthreads", 3]
     assert predict.main([str(word) for word in [mixed, *words]]) == 0
     told = capsys.readouterr()
-    assert told.out == f"written: {table} (3 pictures)\n"
+    assert told.out == f"written: {table} (3 images)\n"
     lines = told.err.splitlines()
-    assert "10.png: damaged or cut short" in lines[0] and "11.jpg: not a picture" in lines[1]
-    assert lines[2] == ("predict: 2 of 5 files are damaged or no pictures and were skipped")
+    assert "10.png: damaged or cut short" in lines[0] and "11.jpg: not an image" in lines[1]
+    assert lines[2] == ("predict: 2 of 5 files are damaged or no images and were skipped")
     rows = list(csv.reader(table.read_text().splitlines()))
     assert rows[0] == ["file", "id1", "name1", "probability1", "id2", "name2", "probability2"]
     assert [row[0] for row in rows[1:]] == [str(mixed / f"{number}.png") for number in range(3)]
@@ -227,7 +227,7 @@ def test_a_damaged_file_that_was_named_is_an_error(prefix, mixed, tmp_path, caps
     table = tmp_path / "answers.csv"
     line = refusal(capsys, mixed / "0.png", mixed / "11.jpg", "--model-prefix", prefix,
                    "--csv", table)  # fmt: skip
-    assert "11.jpg: not a picture" in line and not table.exists()
+    assert "11.jpg: not an image" in line and not table.exists()
 
 
 def test_a_folder_of_nothing_but_damage(prefix, mixed, tmp_path, capsys):
@@ -236,11 +236,11 @@ def test_a_folder_of_nothing_but_damage(prefix, mixed, tmp_path, capsys):
     table = tmp_path / "answers.csv"
     words = [str(mixed), "--model-prefix", prefix, "--csv", str(table)]
     assert predict.main(words) == 2
-    assert "none of the 2 files is a picture" in capsys.readouterr().err
+    assert "none of the 2 files is an image" in capsys.readouterr().err
     assert not table.exists()
 
 
-def test_a_submission_needs_every_picture(prefix, mixed, tmp_path, capsys):
+def test_a_submission_needs_every_image(prefix, mixed, tmp_path, capsys):
     out = tmp_path / "submission.csv"
     words = ["--model-prefix", prefix, "--submission", out]
     assert "10.png: damaged or cut short" in refusal(capsys, mixed, *words)
@@ -259,10 +259,10 @@ def test_urls_are_refused(prefix, capsys):
     assert "https://example.org/cat.jpg: is a URL; download" in line
 
 
-def test_a_picture_and_its_mirror_image(prefix, tmp_path, capsys):
-    picture = draw_shape("cross", 3, 18)  # the size that nothing is resized to
+def test_a_image_and_its_mirror_image(prefix, tmp_path, capsys):
+    image = draw_shape("cross", 3, 18)  # the size that nothing is resized to
     for name, turn in (("a", 1), ("b", -1)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), picture[:, ::turn])
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image[:, ::turn])
     both = predicted(prefix, [str(tmp_path / "a.png"), str(tmp_path / "b.png")], top_k=1000)
     first, second = ({name: p for name, _, p in best} for best in both)
     words = [str(tmp_path / "a.png"), "--model-prefix", prefix, "--flip", "--crops", "10"]
@@ -272,9 +272,9 @@ def test_a_picture_and_its_mirror_image(prefix, tmp_path, capsys):
         assert p == pytest.approx((first[name] + second[name]) / 2, rel=1e-3, abs=1e-7)
 
 
-def test_latency(prefix, pictures, capsys):
+def test_latency(prefix, images, capsys):
     words = ["--model-prefix", prefix, "--latency", "--latency-rounds", "3", "--batch-size", "4"]
-    assert predict.main([*pictures[:2], *words]) == 0
+    assert predict.main([*images[:2], *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "CPU, 16 x 16 pixels; 3 calls each, milliseconds"
     names = [
@@ -299,11 +299,11 @@ def test_flags_that_would_do_nothing(capsys, words, told):
     assert told in refusal(capsys, "cat.jpg", *words)
 
 
-def test_names_that_are_not_utf_8_and_hidden_files(prefix, pictures, tmp_path):
+def test_names_that_are_not_utf_8_and_hidden_files(prefix, images, tmp_path):
     folder = tmp_path / "odd"
     (folder / ".ipynb_checkpoints").mkdir(parents=True)
     for name in (b"l\xe4tin.png", b"._latin.png", b".ipynb_checkpoints/1.png"):
-        shutil.copy(pictures[0], os.path.join(os.fsencode(folder), name))
+        shutil.copy(images[0], os.path.join(os.fsencode(folder), name))
     table = tmp_path / "answers.csv"
     assert predict.main(["--model-prefix", prefix, "--csv", str(table), str(folder)]) == 0
     rows = table.read_bytes().splitlines()

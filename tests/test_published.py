@@ -11,7 +11,7 @@ from imagenet_trainer.predict import predict
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
 
-PICTURE = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
+IMAGE = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_published_file_becomes_a_run(models, tmp_path, file):
     how = checkpoint.preprocessing
     assert how.image_shape == (3, 227, 227) and how.rgb_mean == (123, 117, 104)
     assert checkpoint.classes[281] == ("n02123045", "tabby, tabby cat")
-    (answers,) = predict(config.PredictSettings(pictures=(str(PICTURE),), model_prefix=prefix))
+    (answers,) = predict(config.PredictSettings(images=(str(IMAGE),), model_prefix=prefix))
     assert len(answers) == 5 and sum(answer[2] for answer in answers) <= 1.001
     with pytest.raises(InputError, match="holds checkpoints already"):
         published.export(settings)

@@ -18,7 +18,7 @@ def test_the_notebook_is_kept_with_what_it_shows():
     assert "image/png" in text and all(cell.outputs for cell in cells[1:])
 
 
-def test_the_notebook_goes_from_pictures_to_a_confusion_matrix(tmp_path, monkeypatch):
+def test_the_notebook_goes_from_images_to_a_confusion_matrix(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(ROOT / "docs" / "tutorial.ipynb", as_version=4)
     NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on 4,000 small pictures: pack, train, evaluate, predict. Under five minutes on two
+# The main job on 4,000 small images: pack, train, evaluate, predict. Under five minutes on two
 # cores. Run again, it reuses what is there; `rm -r demo` starts it afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."

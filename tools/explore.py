@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Look at a set of pictures before training on it; `--help` says how, docs/explore.md in full."""
+"""Look at a set of images before training on it; `--help` says how, docs/explore.md in full."""
 
 import sys
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Pictures and class names that come with the package; LICENSES.md says from where."""
+"""Images and class names that come with the package; LICENSES.md says from where."""

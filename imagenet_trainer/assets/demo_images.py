@@ -1,9 +1,9 @@
-"""The shipped Fashion-MNIST pictures as folders of PNG files, a folder a class.
+"""The shipped Fashion-MNIST images as folders of PNG files, a folder a class.
 
-    python -m imagenet_trainer.assets.demo_images demo/pictures
+    python -m imagenet_trainer.assets.demo_images demo/images
 
-writes 3,000 grey pictures of 28 x 28 pixels below demo/pictures/train and 1,000 others below
-demo/pictures/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). Pictures that are there already
+writes 3,000 grey images of 28 x 28 pixels below demo/images/train and 1,000 others below
+demo/images/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). Images that are there already
 are left alone.
 """
 
@@ -26,12 +26,12 @@ _SHIPPED = Path(__file__).parent / "fashion_mnist_small.npz"
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Everything that `demo_pictures` takes."""
+    """Everything that `demo_images` takes."""
 
     folder: str = option("", "where train/ and val/ are written", positional="one")
 
 
-def write_pictures(folder: "os.PathLike[str]") -> Dict[str, int]:
+def write_images(folder: "os.PathLike[str]") -> Dict[str, int]:
     """Write FOLDER/train/CLASS/NNNN.png and FOLDER/val/CLASS/NNNN.png; return how many of each.
 
     Each of the two appears whole or not at all. Raises InputError when one is there that holds
@@ -45,9 +45,9 @@ def write_pictures(folder: "os.PathLike[str]") -> Dict[str, int]:
         for part in ("train", "val"):
             labels = shipped[f"{part}_labels"]
             files = [f"{names[label]}/{place:04d}.png" for place, label in enumerate(labels)]
-            pictures = dict(zip(files, shipped[f"{part}_images"]))
-            _write_part(Path(folder) / part, pictures)
-            written[part] = len(pictures)
+            images = dict(zip(files, shipped[f"{part}_images"]))
+            _write_part(Path(folder) / part, images)
+            written[part] = len(images)
     return written
 
 
@@ -56,12 +56,12 @@ def folder_name(class_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", class_name.lower()).strip("-")
 
 
-def _write_part(target: Path, pictures: Dict[str, "np.ndarray"]) -> None:
+def _write_part(target: Path, images: Dict[str, "np.ndarray"]) -> None:
     from PIL import Image
 
     if target.exists():
         found = {path.relative_to(target).as_posix() for path in target.glob("*/*")}
-        if found != set(pictures):
+        if found != set(images):
             raise InputError(
                 f"{target}: is there already and holds other files than the demo's; "
                 "remove it or choose another folder"
@@ -69,7 +69,7 @@ def _write_part(target: Path, pictures: Dict[str, "np.ndarray"]) -> None:
         return
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-    for name, pixels in pictures.items():
+    for name, pixels in images.items():
         path = unfinished / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
@@ -82,12 +82,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         DemoSettings,
         argv,
         "demo_images",
-        "Write the shipped Fashion-MNIST pictures as PNG files.",
+        "Write the shipped Fashion-MNIST images as PNG files.",
     )
 
     def body() -> None:
-        for part, count in write_pictures(Path(settings.folder)).items():
-            print(f"{count:,} pictures in {os.path.join(settings.folder, part)}")
+        for part, count in write_images(Path(settings.folder)).items():
+            print(f"{count:,} images in {os.path.join(settings.folder, part)}")
 
     return run_command("demo_images", body)
 

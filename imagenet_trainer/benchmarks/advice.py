@@ -9,9 +9,9 @@ _GOOD = 0.95
 _WAITS = 0.03  # share of waiting for data from which it is worth a word
 _SHARE = {"copy": 0.10, "metric": 0.05, "update": 0.15}  # of an update, likewise
 _FIXED = 0.2  # share of an update that does not depend on the batch, likewise
-_LARGE = 1.3  # pictures whose short side is so many times what a crop needs cost decoding
+_LARGE = 1.3  # images whose short side is so many times what a crop needs cost decoding
 _PACKED = 256 / 224  # what im2rec.py's usual --resize leaves around a crop
-_SMALL = 64  # crops up to so many pixels are cut from pictures of any size
+_SMALL = 64  # crops up to so many pixels are cut from images of any size
 _NOISE = 1.1
 
 
@@ -26,11 +26,11 @@ class Measured:
     batch_size: int
     dtype: str
     faster_dtypes: str  # values of --dtype that these devices have instructions for, in words
-    # Pictures: seconds each, in one thread with nothing beside it.
+    # Images: seconds each, in one thread with nothing beside it.
     read: float
     decode: float
     augment: float
-    short_side: float  # of packed pictures, the median, in pixels
+    short_side: float  # of packed images, the median, in pixels
     crop_side: int  # of the network's input, in pixels
     # An update: seconds of its stages, each waiting for the one before.
     copy: float
@@ -168,8 +168,8 @@ def _data_advice(m: Measured) -> List[str]:
     if largest == "augmenting":
         advice.append(
             f"Augmenting is {m.augment / whole:.0%} of the work: leave out what the recipe does "
-            "not need (rotation, shear and zoom warp every picture, colours every pixel), or "
-            "pack larger pictures nearer to the crop's size."
+            "not need (rotation, shear and zoom warp every image, colours every pixel), or "
+            "pack larger images nearer to the crop's size."
         )
     if not advice:
         advice.append(
@@ -203,7 +203,7 @@ def _contention_advice(m: Measured) -> List[str]:
 
 
 def _packed_side(m: Measured) -> float:
-    """Short side in pixels beyond which a picture has more than a crop needs."""
+    """Short side in pixels beyond which an image has more than a crop needs."""
     return m.crop_side * _PACKED if m.crop_side > _SMALL else math.inf
 
 
@@ -211,7 +211,7 @@ def _pack_smaller(m: Measured) -> str:
     needed, whole = _packed_side(m), m.read + m.decode + m.augment
     return (
         f"Pack at {needed:.0f} pixels (python tools/im2rec.py ... --resize {needed:.0f}): decoding "
-        f"is {m.decode / whole:.0%} of the work on pictures whose short side is {m.short_side:.0f} "
+        f"is {m.decode / whole:.0%} of the work on images whose short side is {m.short_side:.0f} "
         f"pixels; smaller ones take about {(needed / m.short_side) ** 2:.0%} of the time."
     )
 

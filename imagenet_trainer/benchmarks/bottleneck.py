@@ -1,6 +1,6 @@
 """Where the time of a training goes: each of its stages alone, then all together.
 
-Read, decode and augment are measured picture by picture in one thread; copy, compute, metric and
+Read, decode and augment are measured image by image in one thread; copy, compute, metric and
 update on one batch that stays in memory, each waiting for the one before; then all decoding threads
 without the network, the network without data, and both. The learning rate is nought, so nothing is
 trained; the stages cost the same.
@@ -19,7 +19,7 @@ from imagenet_trainer.data.augment import TrainTransform, decode
 from imagenet_trainer.data.loader import Batch, Loader, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import PictureSet, open_training_set
+from imagenet_trainer.data.sets import Dataset, open_training_set
 from imagenet_trainer.engines import Engine, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
@@ -53,7 +53,7 @@ def run(settings: BottleneckSettings) -> None:
         print(f"- {sentence}")
 
 
-def measure(start: Start, train: PictureSet, seconds: float) -> Measured:
+def measure(start: Start, train: Dataset, seconds: float) -> Measured:
     """All numbers; each thing is measured for so many seconds, all take about seven times that."""
     settings = start.settings
     threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
@@ -69,7 +69,7 @@ def measure(start: Start, train: PictureSet, seconds: float) -> Measured:
             nice=nice, mixup=mixup,
         )  # fmt: skip
 
-    pictures, short_side = _pictures(train, order, transform, seconds)
+    images, short_side = _images(train, order, transform, seconds)
     with loader() as batches:
         held = _update_of(next(batches))
     engine = start.opened(start.symbol(len(train.classes)))
@@ -100,7 +100,7 @@ def measure(start: Start, train: PictureSet, seconds: float) -> Measured:
         together_rate=median(together),
         wait_share=median(waited),
         can_decode=bool(settings.gpus) and choose_engine(devices_of(settings)).engine == "torch",
-        **pictures,
+        **images,
         **stages,
     )
 
@@ -112,7 +112,7 @@ def table(m: Measured, network: str, shard: str) -> str:
         f"{network} on {where} in {m.dtype}, batch {m.batch_size}; {shard}; decoding threads: "
         f"{m.threads}; processors: {m.processors}",
         "",
-        f"{'alone':<32}{'ms a picture':>14}{'images/s':>12}",
+        f"{'alone':<32}{'ms an image':>14}{'images/s':>12}",
     ]
     for name in ("read", "decode", "augment"):
         seconds = getattr(m, name)
@@ -128,10 +128,10 @@ def table(m: Measured, network: str, shard: str) -> str:
     return "\n".join(lines)
 
 
-def _pictures(
-    train: PictureSet, order: Order, transform: TrainTransform, seconds: float
+def _images(
+    train: Dataset, order: Order, transform: TrainTransform, seconds: float
 ) -> Tuple[Dict[str, float], float]:
-    """Seconds a picture of reading, decoding and augmenting; the median short side."""
+    """Seconds an image of reading, decoding and augmenting; the median short side."""
     keep_freed_memory()
     spent = {"read": 0.0, "decode": 0.0, "augment": 0.0}
     out = np.empty((*transform.size, 3), np.uint8)
@@ -144,16 +144,16 @@ def _pictures(
         spent["augment"] += time.thread_time() - began
         for i, index in enumerate(indices.tolist()):
             began = time.perf_counter()
-            encoded = bytes(train.shards.record(index).picture)  # a view until it is copied
+            encoded = bytes(train.shards.record(index).image)  # a view until it is copied
             spent["read"] += time.perf_counter() - began
             # These wait for nothing, so what counts is processor time.
             began = time.thread_time()
-            picture = decode(encoded)
+            image = decode(encoded)
             decoded = time.thread_time()
-            transform.apply(picture, drawn, i, out)
+            transform.apply(image, drawn, i, out)
             spent["decode"] += decoded - began
             spent["augment"] += time.thread_time() - decoded
-            sides.append(min(picture.shape[:2]))
+            sides.append(min(image.shape[:2]))
         update += 1
     return {name: value / len(sides) for name, value in spent.items()}, statistics.median(sides)
 

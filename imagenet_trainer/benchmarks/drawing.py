@@ -1,6 +1,6 @@
-"""How long the pictures and the report of a network of 1,000 classes take.
+"""How long the images and the report of a network of 1,000 classes take.
 
-The answers are made up (`made_up`): 50,000 pictures, five predictions each, thirty epochs.
+The answers are made up (`made_up`): 50,000 images, five predictions each, thirty epochs.
 """
 
 import functools
@@ -32,13 +32,13 @@ Row = Tuple[str, float, Optional[Path]]  # what, seconds, the file
 
 
 def run(keep: Optional[str] = None) -> None:
-    """Print the table; with `keep`, leave pictures, film and report in that folder."""
+    """Print the table; with `keep`, leave images, film and report in that folder."""
     epochs = [made_up_answers(epoch / _EPOCHS) for epoch in range(1, _EPOCHS + 1)]
     last = epochs[-1]
     with tempfile.TemporaryDirectory() as temporary:
         folder = files.make_folder(keep or temporary)
-        rows = [*_pictures(last, folder), *_films(epochs, folder), *_report(last, folder)]
-        print(f"made-up answers: {len(last):,} pictures, {last.classes:,} classes")
+        rows = [*_images(last, folder), *_films(epochs, folder), *_report(last, folder)]
+        print(f"made-up answers: {len(last):,} images, {last.classes:,} classes")
         for name, seconds, file in rows:
             size = f"{os.path.getsize(file) / 1e6:8.2f} MB" if file else ""
             print(f"{name:<42}{seconds:8.2f} s{size}")
@@ -50,7 +50,7 @@ def run(keep: Optional[str] = None) -> None:
         print(f"kept in {folder}")
 
 
-def _pictures(answers: Answers, folder: Path) -> Iterable[Row]:
+def _images(answers: Answers, folder: Path) -> Iterable[Row]:
     classes = list(known_synsets().items())
     matrix, taxonomy = answers.confusion(), taxonomy_of([one for one, _ in classes])
     yield (
@@ -61,7 +61,7 @@ def _pictures(answers: Answers, folder: Path) -> Iterable[Row]:
     bare = folder / "confusion-made-up.png"
     yield from _repeated("PNG", lambda: confusion.write_png(bare, confusion.draw(matrix)), bare)
     rank1, rank5 = ((answers.rank < k).mean() for k in (1, 5))
-    title = f"made-up answers: {matrix.sum():,} top-5 predictions of {len(answers):,} pictures"
+    title = f"made-up answers: {matrix.sum():,} top-5 predictions of {len(answers):,} images"
     subtitle = f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
     for order in ORDERS:
         seconds = _seconds(functools.partial(class_order, order, matrix, taxonomy))
@@ -102,12 +102,12 @@ def _report(answers: Answers, folder: Path) -> Iterable[Row]:
     )
     photos = [
         path.read_bytes() for path in sorted(_PHOTOS.rglob("*.jpg"))
-    ]  # one of these stands for each picture
+    ]  # one of these stands for each image
 
     def thumbnails(places: Iterable[int]) -> Dict[int, str]:
         return {place: data_uri(memoryview(photos[place % len(photos)])) for place in places}
 
-    facts = [("network", "none: the answers are made up, the photographs stand for any picture")]
+    facts = [("network", "none: the answers are made up, the photographs stand for any image")]
     classes = list(known_synsets().items())
     path = folder / "report-made-up.html"
 

@@ -1,8 +1,8 @@
 """Evaluation: from 50,000 answers to all numbers, and a whole evaluation against its bare forward.
 
 `numbers` needs no network: the probabilities are made up. `forward` packs photographs, and asks
-ResNet-50 about them on the CPU: once the same batch over and over, once the pictures of the shard
-with everything that `evaluate` does, and once more with the pictures in memory.
+ResNet-50 about them on the CPU: once the same batch over and over, once the images of the shard
+with everything that `evaluate` does, and once more with the images in memory.
 """
 
 import statistics
@@ -47,7 +47,7 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
         class_rows(class_table(answers), [("", "")] * IMAGENET_CLASSES)
         began = _note(seconds, "table of classes", began)
         _keep(answers, matrix)
-        _note(seconds, "files and picture", began)
+        _note(seconds, "files and image", began)
     print(f"{images:,} answers of {IMAGENET_CLASSES:,} classes, median of {rounds}")
     for name, times in seconds.items():
         print(f"{name:<28}{statistics.median(times):8.2f} s")
@@ -80,10 +80,10 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
     engine = _engine(layers, side)
     speeds: Dict[str, List[float]] = {"forward alone": [], "evaluate": [], "from memory": []}
     with tempfile.TemporaryDirectory() as folder:
-        pictures = open_set("--data-val", pack_photographs(folder, images), "", IMAGENET_CLASSES)
+        dataset = open_set("--data-val", pack_photographs(folder, images), "", IMAGENET_CLASSES)
         threads, nice = loader_threads(0, False)
         transform = ViewTransform((3, side, side))
-        kept = Source(pictures, transform, _BATCH, threads, nice, keep=True)
+        kept = Source(dataset, transform, _BATCH, threads, nice, keep=True)
         (batch, *_) = [views.copy() for _, views, _ in kept][:1]  # also fills the memory
         engine.predict(batch)
         for turn in range(rounds):
@@ -93,7 +93,7 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
             speeds["forward alone"].append(images / (time.perf_counter() - began))
             for name in ("evaluate", "from memory"):
                 began = time.perf_counter()
-                source = Source(pictures, transform, _BATCH, threads, nice)
+                source = Source(dataset, transform, _BATCH, threads, nice)
                 answers = answer_set(engine, source if name == "evaluate" else kept, 5)
                 answers.confusion()
                 speeds[name].append(images / (time.perf_counter() - began))

@@ -2,7 +2,7 @@
 
 All three read the same shard of photographs, taking turns, each in a process of its own: the loader
 changes how its process keeps memory, which would help the others too. Starting is not timed. The
-loader also reads these pictures as im2rec.py packs them with --resize 256.
+loader also reads these images as im2rec.py packs them with --resize 256.
 """
 
 import json
@@ -116,11 +116,9 @@ def compete(kind: str, folder: str, threads: str) -> None:
             work = partial(_load, shards, count, 1)
         else:
             keep_freed_memory()  # as the loader does: what it is measured by has the same
-            pictures = [
-                np.frombuffer(shards.record(i).picture, np.uint8) for i in range(len(shards))
-            ]
-            _decode(pictures, count)
-            work = partial(_decode, pictures, count)
+            images = [np.frombuffer(shards.record(i).image, np.uint8) for i in range(len(shards))]
+            _decode(images, count)
+            work = partial(_decode, images, count)
         print(json.dumps(_rates(work)))
 
 
@@ -180,8 +178,8 @@ def _image_record_iter(rec: str, threads: int) -> Callable[[], int]:
 
 def _decode(encoded: List[np.ndarray], threads: int) -> int:
     def work(part: List[np.ndarray]) -> None:
-        for picture in part:
-            cv2.imdecode(picture, cv2.IMREAD_COLOR)
+        for image in part:
+            cv2.imdecode(image, cv2.IMREAD_COLOR)
 
     workers = [threading.Thread(target=work, args=(encoded[i::threads],)) for i in range(threads)]
     for worker in workers:

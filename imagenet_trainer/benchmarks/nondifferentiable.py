@@ -3,10 +3,10 @@
 A unit that is nought but for rounding is on in one program and off in the other, two equal pixels
 of a max pooling are told apart by their last bits, and from there on gradients differ by far more
 than rounding: not because one program is wrong, but because there is no derivative to compare. Of
-a million units some lie so near to their kink whatever the pictures are. So the biases (of
+a million units some lie so near to their kink whatever the images are. So the biases (of
 BatchNorm or convolution) in front of every rectifier are moved a little, channel by channel, to
 where the nearest unit is as far from its kink as can be; everything else stays. Poolings have no
-such handle: `certainty` measures them, and other pictures are taken where it is too small.
+such handle: `certainty` measures them, and other images are taken where it is too small.
 """
 
 import math
@@ -192,11 +192,11 @@ def _distances(node: fx.Node, value: Tensor, exact: Tensor, off: Tensor) -> Iter
     for kink in _kinks(node):
         yield ((value - kink) / off).abs().min().item()
     if _is_max_pool(node):
-        for picture, exact_picture in zip(value / off, exact):
-            gaps, exact_gaps = (_gaps(planes, node.kwargs) for planes in (picture, exact_picture))
+        for image, exact_image in zip(value / off, exact):
+            gaps, exact_gaps = (_gaps(planes, node.kwargs) for planes in (image, exact_image))
             # Two that are equal in float64 are one: noughts behind a rectifier, or what an earlier
             # pooling took into two windows. They have the same gradients behind them.
-            gaps = gaps[exact_gaps > 1e-9 * exact_picture.abs().max()]
+            gaps = gaps[exact_gaps > 1e-9 * exact_image.abs().max()]
             yield gaps.min().item() if gaps.numel() else math.inf
 
 

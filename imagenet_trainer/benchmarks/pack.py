@@ -1,7 +1,7 @@
 """Packing photographs against MXNet's own im2rec.py.
 
 Both run as whole processes, taking turns, on the same list. Their start is measured by packing a
-list of one picture, so that the rates with and without it can be told. What a second thread gains
+list of one image, so that the rates with and without it can be told. What a second thread gains
 is measured on a longer list besides: the start is one thread's work, and its share of a pack falls
 with the length.
 """
@@ -37,11 +37,11 @@ _MXNET_SCRIPT = (
 # Flags, what they are to reach against MXNet's tool, and that one's disadvantage or ours.
 _WAYS: Tuple[Tuple[Tuple[str, ...], float, str], ...] = (
     (("--resize", "256"), 1.8, ""),
-    (("--pass-through",), 1.3, "; ours proves that every picture can be decoded, theirs does not"),
+    (("--pass-through",), 1.3, "; ours proves that every image can be decoded, theirs does not"),
 )
 _AIM_SCALING = 1.85
 _LONGER = 4
-_BOUND_PICTURES = 500
+_BOUND_IMAGES = 500
 
 Seconds = Dict[str, List[float]]
 
@@ -49,25 +49,25 @@ Seconds = Dict[str, List[float]]
 def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
     """Print the rates, their ratios, and whether the packed pixels are the same."""
     with tempfile.TemporaryDirectory() as folder:
-        pictures = os.path.join(folder, "pictures")
-        make_photographs(pictures, count)
-        size = sum(entry.stat().st_size for entry in os.scandir(pictures)) / count / 1e3
+        images = os.path.join(folder, "pictures")
+        make_photographs(images, count)
+        size = sum(entry.stat().st_size for entry in os.scandir(images)) / count / 1e3
         print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each")
         for number, (flags, aim, remark) in enumerate(_WAYS):
             print(f"\n{' '.join(flags)} --num-thread {threads}, whole processes{remark}")
             place = os.path.join(folder, str(number))
             os.mkdir(place)
             tools = _tools(flags, threads)
-            prefixes = {name: _listed(place, name, pictures) for name in tools}
-            start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, pictures, 3)
-            whole = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, pictures, rounds)
+            prefixes = {name: _listed(place, name, images) for name in tools}
+            start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, images, 3)
+            whole = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
             _print_rates(count, rounds, start, whole, threads, aim)
             ours = {name: prefixes[name] + "long" for name in (_OURS, _ALONE)}
-            _print_scaling(count, _measure(tools, ours, pictures, rounds), threads)
+            _print_scaling(count, _measure(tools, ours, images, rounds), threads)
             print(f"conversion alone, in memory, {threads} threads against 1: ", end="")
-            print(f"{_bound(flags, pictures, threads, rounds):.2f} times, which no packing exceeds")
+            print(f"{_bound(flags, images, threads, rounds):.2f} times, which no packing exceeds")
             same = _same_pixels(prefixes[_OURS] + "all.rec", prefixes[_MXNET] + "all.rec")
-            print(f"pictures whose decoded pixels are identical: {same} of {count}")
+            print(f"images whose decoded pixels are identical: {same} of {count}")
             shutil.rmtree(place)
 
 
@@ -81,10 +81,10 @@ def _tools(flags: Sequence[str], threads: int) -> Dict[str, List[str]]:
     }
 
 
-def _listed(folder: str, name: str, pictures: str) -> str:
+def _listed(folder: str, name: str, images: str) -> str:
     """Write the lists `all`, `one` and `long` into a new folder; return it with a slash."""
     place = os.path.join(tempfile.mkdtemp(dir=folder), "")
-    make_lists(place + "all", pictures, recursive=False, flat=True, extensions=[".jpg"])
+    make_lists(place + "all", images, recursive=False, flat=True, extensions=[".jpg"])
     with open(place + "all.lst") as file:
         lines = [line.split("\t", 1)[1] for line in file]
     for name, some in (("one", lines[:1]), ("long", lines * _LONGER)):
@@ -94,7 +94,7 @@ def _listed(folder: str, name: str, pictures: str) -> str:
 
 
 def _measure(
-    tools: Dict[str, List[str]], prefixes: Dict[str, str], pictures: str, rounds: int
+    tools: Dict[str, List[str]], prefixes: Dict[str, str], images: str, rounds: int
 ) -> Seconds:
     """Seconds of every round, after one that warms up."""
     seconds: Seconds = {name: [] for name in prefixes}
@@ -107,7 +107,7 @@ def _measure(
             shutil.copy(prefix + ".lst", target + ".lst")
             begin = time.perf_counter()
             subprocess.run(
-                [*tools[name], target, pictures],
+                [*tools[name], target, images],
                 check=True,
                 env=environment,
                 stdout=subprocess.DEVNULL,
@@ -144,13 +144,13 @@ def _print_rates(
 
 def _print_scaling(count: int, seconds: Seconds, threads: int) -> None:
     ratio = statistics.median(seconds[_ALONE]) / statistics.median(seconds[_OURS])
-    print(f"of {_LONGER * count:,} pictures, {threads} threads against 1: {ratio:.2f} times")
+    print(f"of {_LONGER * count:,} images, {threads} threads against 1: {ratio:.2f} times")
 
 
-def _bound(flags: Sequence[str], pictures: str, threads: int, rounds: int) -> float:
+def _bound(flags: Sequence[str], images: str, threads: int, rounds: int) -> float:
     """How much faster this machine converts with several threads that share nothing."""
     conversion = Conversion(pass_through="--pass-through" in flags, resize=256)
-    files = sorted(entry.path for entry in os.scandir(pictures))[:_BOUND_PICTURES]
+    files = sorted(entry.path for entry in os.scandir(images))[:_BOUND_IMAGES]
     data = [read_file(path) for path in files]
     cv2.setNumThreads(0)
     keep_freed_memory()
@@ -174,9 +174,7 @@ def _same_pixels(ours: str, theirs: str) -> int:
     with RecordFile(ours) as one, RecordFile(theirs) as other:
         places = {key: place for place, key in enumerate(other.keys.tolist())}
         return sum(
-            np.array_equal(
-                decode(one.record(place).picture), decode(other.record(places[key]).picture)
-            )
+            np.array_equal(decode(one.record(place).image), decode(other.record(places[key]).image))
             for place, key in enumerate(one.keys.tolist())
             if key in places
         )

@@ -1,6 +1,6 @@
 """Do MXNet and PyTorch compute the same? Outputs, gradients and statistics of every network.
 
-Both get the same parameters, pictures and labels. In float64 nothing but the last of sixteen
+Both get the same parameters, images and labels. In float64 nothing but the last of sixteen
 digits may differ: that is the proof that both compute the same function. In float32 rounding is
 seen, which depends on where one looks. So parameters are like those of a network that learns
 (first parameters have gradients that are nought but for BatchNorm's epsilon), the batch is large
@@ -30,7 +30,7 @@ CLASSES = 10
 # places, so that the first layers' gradients are not sums that mostly cancel; more than one at the
 # end, for the last BatchNorm.
 _SIDES = (40, 28, 64, 107)
-_PICTURES = {107: 4}  # a pooling of many large planes always has two pixels that are equal
+_IMAGES = {107: 4}  # a pooling of many large planes always has two pixels that are equal
 _BATCH = 16  # of the others
 _CERTAIN, _TRIES = 8.0, 40
 _CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ class Found:
 def subject(
     name: str, side: Optional[int] = None, batch: Optional[int] = None, learned: bool = True
 ) -> Subject:
-    """A network of the registry on pictures of noise, with parameters where it has derivatives.
+    """A network of the registry on images of noise, with parameters where it has derivatives.
 
     Parameters
     ----------
@@ -74,15 +74,15 @@ def subject(
     side
         pixels each way; by default the first of 40, 28, 64 and 107 that the network takes.
     batch
-        pictures; by default 16, of 107 pixels 4.
+        images; by default 16, of 107 pixels 4.
     learned
         False for the network's first parameters as they are, kinks and all.
 
-    Raises InputError for a name that is none or pictures that the network does not take.
+    Raises InputError for a name that is none or images that the network does not take.
 
     """
     symbol, shape = _graph(name, (side,) if side else _SIDES)
-    batch = batch or _PICTURES.get(shape[1], _BATCH)
+    batch = batch or _IMAGES.get(shape[1], _BATCH)
     shapes = parameter_shapes(symbol, shape)
     arg, aux = initial_parameters(*shapes, symbols.find(name).initializer, 0)
     if not learned:
@@ -135,7 +135,7 @@ def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
 
     With gammas of one and betas of nought a BatchNorm is scaled and the next one takes the scale
     away: such gammas have gradients of nought, where nothing can be compared. And every unit is on
-    for one half of all pictures, which makes rounding grow by a tenth from layer to layer: three
+    for one half of all images, which makes rounding grow by a tenth from layer to layer: three
     hundred layers of that are too many for float32. Most units of a network that has learned are
     on for more or for less. The draw is one of which float32 is sure in all networks; with others
     one or two of the 58 cost either engine alone 1e-4 and more.

@@ -11,7 +11,7 @@ from imagenet_trainer.system.files import AnyPath, make_folder
 
 # Together they give JPEGs of 500 x 375 the size of ImageNet's: 70 kB in the mean.
 _QUALITY = 92
-_NOISE = 6.6  # standard deviation in luminance, of 255; enlarged pictures have none left
+_NOISE = 6.6  # standard deviation in luminance, of 255; enlarged images have none left
 
 
 def make_photographs(
@@ -25,7 +25,7 @@ def make_photographs(
     target = make_folder(folder)
     photographs = _shipped()
     random = np.random.Generator(np.random.PCG64(seed))
-    # Pieces of one field of noise: drawing it anew for every picture would take most of the time.
+    # Pieces of one field of noise: drawing it anew for every image would take most of the time.
     noise = random.normal(0, _NOISE, (2 * height, 2 * width)).astype(np.float32)
     for number in range(count):
         photograph = photographs[random.integers(len(photographs))]
@@ -40,8 +40,8 @@ def make_photographs(
         enlarged = cv2.resize(piece, (width, height), interpolation=cv2.INTER_CUBIC)
         top, left = random.integers(height + 1), random.integers(width + 1)
         grain = noise[top : top + height, left : left + width, None]
-        picture = np.clip(enlarged + grain, 0, 255).astype(np.uint8)
-        done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        image = np.clip(enlarged + grain, 0, 255).astype(np.uint8)
+        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         assert done
         with open(os.path.join(target, f"{number:05d}.jpg"), "wb") as file:
             file.write(data.tobytes())

@@ -1,6 +1,6 @@
-"""How many pictures a second a kind of storage gives: a calculation, no measurement.
+"""How many images a second a kind of storage gives: a calculation, no measurement.
 
-A stretch of b pictures of s bytes costs an access and its transfer, so the rate is
+A stretch of b images of s bytes costs an access and its transfer, so the rate is
 
     b / (access + b s / throughput)
 
@@ -38,14 +38,14 @@ STORAGES = (
 
 
 def rate(access: float, throughput: float, size: float, stretch: float = 1) -> float:
-    """Pictures of `size` bytes per second in stretches of so many neighbours."""
+    """Images of `size` bytes per second in stretches of so many neighbours."""
     return stretch / (access + stretch * size / throughput)
 
 
 def print_table(total: float, images: int, windows: Sequence[int] = (2048, 8192)) -> None:
     """Print images per second of every storage for a set of `total` bytes."""
     size = total / images
-    print(f"calculated: {total / 1e9:.0f} GB in {images:,} pictures, images/s")
+    print(f"calculated: {total / 1e9:.0f} GB in {images:,} images, images/s")
     names = ["one by one", "read ahead", *(f"window {window}" for window in windows)]
     print(f"{'':<20}" + "".join(f"{name:>14}" for name in (*names, "in sequence")))
     for one in STORAGES:

@@ -1,7 +1,7 @@
 """Reading at scale: a set as large as ImageNet is opened and ordered, and a disk is read.
 
 Opening and ordering are measured on eight shards of 1,281,167 records of 48 bytes. The disk is
-measured on records as large as ImageNet's pictures are as they come, after the system was told to
+measured on records as large as ImageNet's images are as they come, after the system was told to
 forget them, in the orders that training reads in. Nothing is decoded.
 """
 
@@ -21,7 +21,7 @@ from imagenet_trainer.data.records.shards import Shards
 
 _IMAGENET, _SHARDS = 1_281_167, 8
 _SMALL = 48  # bytes of payload
-_PICTURE = 110_000  # bytes: 140 GB / 1,281,167, ImageNet as it comes
+_IMAGE = 110_000  # bytes: 140 GB / 1,281,167, ImageNet as it comes
 _BATCH, _AHEAD = 256, 4
 _WINDOW = 2048
 
@@ -31,7 +31,7 @@ def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _opening(_write_small(folder), rounds)
     with tempfile.TemporaryDirectory() as folder:
-        print(f"\n{images:,} records of {_PICTURE / 1e3:.0f} kB in {os.path.dirname(folder)}")
+        print(f"\n{images:,} records of {_IMAGE / 1e3:.0f} kB in {os.path.dirname(folder)}")
         _disk(_write_large(folder, images), rounds, threads)
     print()
     print_table(140e9, _IMAGENET)
@@ -95,7 +95,7 @@ def _write_large(folder: str, images: int) -> str:
     random = np.random.default_rng(0)
     with RecordWriter(path, path[:-3] + "idx") as writer:
         for key in range(images):
-            writer.write(key, random.bytes(_PICTURE))
+            writer.write(key, random.bytes(_IMAGE))
         writer.flush()
         writer.sync()
     return path
@@ -120,11 +120,11 @@ def _disk(path: str, rounds: int, threads: int) -> None:
         _print_rate(name, statistics.median(values))
     rate, cost = _in_memory(path, threads)
     _print_rate("random, from memory", rate)
-    print(f"asking for what is in memory already costs {cost:.1f} us a picture")
+    print(f"asking for what is in memory already costs {cost:.1f} us an image")
 
 
 def _print_rate(name: str, rate: float) -> None:
-    print(f"{name:<28}{rate:>10,.0f}{rate * _PICTURE / 1e6:>8,.0f}")
+    print(f"{name:<28}{rate:>10,.0f}{rate * _IMAGE / 1e6:>8,.0f}")
 
 
 def _in_memory(path: str, threads: int) -> Tuple[float, float]:
@@ -134,11 +134,11 @@ def _in_memory(path: str, threads: int) -> Tuple[float, float]:
             pass
     with Shards([path]) as shards:
         rate = _epoch(shards, 0, False, 0, threads)
-        pictures = permutation(0, 0, len(shards))
+        indices = permutation(0, 0, len(shards))
         begin = time.perf_counter()
-        for first in range(0, len(pictures), _BATCH):
-            shards.will_need(pictures[first : first + _BATCH])
-        return rate, 1e6 * (time.perf_counter() - begin) / len(pictures)
+        for first in range(0, len(indices), _BATCH):
+            shards.will_need(indices[first : first + _BATCH])
+        return rate, 1e6 * (time.perf_counter() - begin) / len(indices)
 
 
 def _forget(path: str) -> None:
@@ -157,13 +157,13 @@ def _epoch(shards: Shards, window: Optional[int], ahead: bool, epoch: int, threa
     begin = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         for update in range(updates):
-            pictures = order.batch(update)[0]
+            indices = order.batch(update)[0]
             wanted = next(reads)
             if window is None:
-                pictures = np.arange(update * _BATCH, (update + 1) * _BATCH)
-                wanted = (pictures + _AHEAD * _BATCH)[pictures + _AHEAD * _BATCH < images]
+                indices = np.arange(update * _BATCH, (update + 1) * _BATCH)
+                wanted = (indices + _AHEAD * _BATCH)[indices + _AHEAD * _BATCH < images]
             if ahead:
                 shards.will_need(wanted)
-            for _ in pool.map(shards.read, pictures.tolist()):
+            for _ in pool.map(shards.read, indices.tolist()):
                 pass
     return updates * _BATCH / (time.perf_counter() - begin)

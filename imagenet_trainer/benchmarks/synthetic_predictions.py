@@ -1,7 +1,7 @@
 """Answers of a network that does not exist, to measure and to show drawing and reports with.
 
 They are made up and say so wherever they are shown. They have the size of ImageNet's validation
-set, 50,000 pictures of 1,000 classes, and errors of the kind that real networks make: classes
+set, 50,000 images of 1,000 classes, and errors of the kind that real networks make: classes
 near each other in WordNet's tree are taken for each other.
 """
 
@@ -15,10 +15,10 @@ PER_CLASS = 50
 
 
 def made_up_answers(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> Answers:
-    """Answers of an epoch, the pictures sorted by class.
+    """Answers of an epoch, the images sorted by class.
 
-    `skill` runs from 0 (some favourite classes are named whatever the picture) to 1 (rank-1
-    accuracy near 70 %). The same pictures are hard in every epoch. One picture in 500 has the
+    `skill` runs from 0 (some favourite classes are named whatever the image) to 1 (rank-1
+    accuracy near 70 %). The same images are hard in every epoch. One image in 500 has the
     wrong label: the network sees its second nearest class.
     """
     classes = known_synsets()

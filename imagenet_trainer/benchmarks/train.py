@@ -84,11 +84,11 @@ def pack_photographs(folder: str, count: int) -> str:
     """Pack photographs of 500 x 375, resized to 256, without manifest; return the .rec."""
     from imagenet_trainer.packing import im2rec
 
-    prefix, pictures = os.path.join(folder, "train"), os.path.join(folder, "pictures")
-    make_photographs(os.path.join(pictures, "photographs"), count)
+    prefix, images = os.path.join(folder, "train"), os.path.join(folder, "pictures")
+    make_photographs(os.path.join(images, "photographs"), count)
     with contextlib.redirect_stdout(io.StringIO()):
-        im2rec.main(["--list", "--recursive", prefix, pictures])
-        im2rec.main(["--resize", "256", prefix, pictures])
+        im2rec.main(["--list", "--recursive", prefix, images])
+        im2rec.main(["--resize", "256", prefix, images])
     os.remove(f"{prefix}.json")  # one class is no job for a network; labels of 1000 are
     return f"{prefix}.rec"
 

@@ -32,18 +32,18 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast answers come on one device. Milliseconds of one picture."""
+    """How fast answers come on one device. Milliseconds of one image."""
 
     device: str
     median: float  # of the network
     high: float  # the 99th percentile
-    whole_median: float  # from the encoded picture to probabilities
+    whole_median: float  # from the encoded image to probabilities
     whole_high: float
     batches: Tuple[Batch, ...]
 
     @property
     def best(self) -> Batch:
-        """The batch with most pictures a second."""
+        """The batch with most images a second."""
         return max(self.batches, key=lambda batch: batch.images_per_second)
 
 
@@ -52,8 +52,8 @@ class ClassErrors(NamedTuple):
 
     name: str
     images: int
-    missed: int  # false negatives: pictures of it that were taken for something else
-    wrongly: int  # false positives: other pictures that were taken for it
+    missed: int  # false negatives: images of it that were taken for something else
+    wrongly: int  # false positives: other images that were taken for it
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Entry:
     file_bytes: int
     timings: Tuple[Timing, ...]
     classes: Tuple[ClassErrors, ...]
-    right: np.ndarray = field(repr=False)  # bool (validation pictures,): recognised at rank 1
+    right: np.ndarray = field(repr=False)  # bool (validation images,): recognised at rank 1
     wall_seconds: Optional[float] = None  # of the training's processes
     peak_bytes: Optional[int] = None  # of the training, on the CPU's side
     gpu_peak_bytes: Optional[int] = None  # of the training, on its fullest GPU
@@ -148,7 +148,7 @@ def most_accurate(entries: Sequence[Entry]) -> Entry:
 
 
 def chance(one: Entry, other: Entry) -> float:
-    """McNemar's exact p of two networks that answered the same pictures."""
+    """McNemar's exact p of two networks that answered the same images."""
     only_one = np.array((one.right & ~other.right).sum())
     only_other = np.array((other.right & ~one.right).sum())
     return float(mcnemar(only_one, only_other))
@@ -178,7 +178,7 @@ def advice(entries: Sequence[Entry]) -> List[Advice]:
         fast = min(entries, key=lambda one: one.timings[place].median)
         found.append(
             Advice(
-                f"fastest, one picture on {timing.device}", fast.name,
+                f"fastest, one image on {timing.device}", fast.name,
                 f"{fast.timings[place].median:.2f} ms, rank-1 {100 * fast.rank1:.1f} %",
             )
         )  # fmt: skip

@@ -29,7 +29,7 @@ class Entrant:
     """One network of a comparison, and its run."""
 
     name: str  # in the report; that of its folder
-    series: str  # the same for trainings that differ in their share of the pictures alone
+    series: str  # the same for trainings that differ in their share of the images alone
     run: Run
     own_flags: str  # those of its line in the file
     words: Tuple[str, ...] = ()  # fit's command line; none for a run that is finished
@@ -65,10 +65,10 @@ def entrants(settings: CompareSettings, words: Sequence[str]) -> List[Entrant]:
 
 
 def check(found: Sequence[Entrant]) -> Dict[str, str]:
-    """Fingerprints of the pictures that all train and are validated on, as config.json has them.
+    """Fingerprints of the images that all train and are validated on, as config.json has them.
 
     Raises InputError where there are none, where trainings do not have the same, and for a network
-    that cannot be built for its pictures: better now than after the trainings before it.
+    that cannot be built for its images: better now than after the trainings before it.
     """
     first = found[0].settings
     assert first is not None
@@ -79,7 +79,7 @@ def check(found: Sequence[Entrant]) -> Dict[str, str]:
             if ours != theirs:
                 raise InputError(
                     f"{one.name}: {flag_of(name)} {ours or 'none'}: {found[0].name} has "
-                    f"{theirs or 'none'}; networks are compared on the same pictures"
+                    f"{theirs or 'none'}; networks are compared on the same images"
                 )
     train = open_training_set(first)
     val = open_validation_set(first, train.classes, train.path)

@@ -25,7 +25,7 @@ class Standing:
 
     entries: "List[Entry]" = field(default_factory=list)
     failed: Dict[str, str] = field(default_factory=dict)  # name: why it is left out
-    pictures: str = ""  # what all are asked about, in words
+    images: str = ""  # what all are asked about, in words
     report: str = ""  # the page
 
 
@@ -42,15 +42,15 @@ def compare(
     from imagenet_trainer.system.files import make_folder
 
     found = entrants(settings, words)
-    pictures = check(found) if settings.networks else {}
+    images = check(found) if settings.networks else {}
     make_folder(settings.output)
-    shown = validation_pictures(settings, found, words)
-    standing = Standing(pictures=shown[0])
+    shown = validation_images(settings, found, words)
+    standing = Standing(images=shown[0])
     fingerprint = ""
     for place, entrant in enumerate(found, start=1):
         title = f"[{place}/{len(found)}] {entrant.name}"
         try:
-            if entrant.words and not is_trained(entrant, pictures):
+            if entrant.words and not is_trained(entrant, images):
                 print(f"{title}: training", flush=True)
                 train(entrant, interrupts)
             if interrupts:
@@ -68,7 +68,7 @@ def compare(
             standing.failed[entrant.name] = str(error)
             tell(f"{entrant.name} is left out: {error}")
         else:
-            standing.pictures, fingerprint = result.pictures, result.fingerprint
+            standing.images, fingerprint = result.images, result.fingerprint
             standing.entries.append(result.entry)
             print(f"{title}: {line(result.entry)}", flush=True)
         standing.report = report(settings, words, standing, found[place:])
@@ -81,8 +81,8 @@ def compare(
     return standing
 
 
-def is_trained(entrant: "Entrant", pictures: Mapping[str, str]) -> bool:
-    """Whether these very settings and pictures have been trained to the last epoch, so that fit
+def is_trained(entrant: "Entrant", images: Mapping[str, str]) -> bool:
+    """Whether these very settings and images have been trained to the last epoch, so that fit
     need not be asked.
     """
     from imagenet_trainer.comparison.results import kept_of
@@ -92,7 +92,7 @@ def is_trained(entrant: "Entrant", pictures: Mapping[str, str]) -> bool:
     data = run.read_json(run.config_path).get("data", {})
     return (
         kept_of(run).get("training", {}).get("settings") == entrant.settings_as_json()
-        and {name: data.get(name) for name in pictures} == pictures
+        and {name: data.get(name) for name in images} == images
         and run.epochs()[-1:] == [entrant.settings.num_epochs]
         and run.own_checkpoints()[:1] == [entrant.settings.num_epochs]
     )
@@ -121,17 +121,17 @@ def train(entrant: "Entrant", interrupts: "Interrupts") -> None:
 def measure(
     entrant: "Entrant",
     settings: config.CompareSettings,
-    pictures: Tuple[str, str],
+    images: Tuple[str, str],
     interrupts: "Interrupts",
 ) -> None:
     """Score and time it, or find what was measured before; InputError if that failed.
 
-    `pictures` are --data-val and --data-val-idx for all.
+    `images` are --data-val and --data-val-idx for all.
     """
     from imagenet_trainer.comparison import child_process as child
 
     told = {name: getattr(settings, name) for name in _OF_MEASURING}
-    told.update(model_prefix=entrant.run.prefix, data_val=pictures[0], data_val_idx=pictures[1])
+    told.update(model_prefix=entrant.run.prefix, data_val=images[0], data_val_idx=images[1])
     told["batch_size"] = min(64, settings.batch_size)
     words = flags.words_of(config.MeasureSettings, told)
     ended = child.run("imagenet_trainer.comparison.measure", words, interrupts)
@@ -139,18 +139,18 @@ def measure(
         raise InputError(ended.error)
 
 
-def validation_pictures(
+def validation_images(
     settings: config.CompareSettings, found: "Sequence[Entrant]", words: Sequence[str]
 ) -> Tuple[str, str]:
     """--data-val and --data-val-idx that all are asked about: the flag's, or the first run's."""
-    from imagenet_trainer.eval.evaluator import own_pictures
+    from imagenet_trainer.eval.evaluator import own_images
 
     first = found[0]
     if first.settings is not None:
         return first.settings.data_val, first.settings.data_val_idx
     if flags.is_given("data_val", words):
         return settings.data_val, settings.data_val_idx
-    return own_pictures(first.run)
+    return own_images(first.run)
 
 
 def line(entry: "Entry") -> str:
@@ -158,7 +158,7 @@ def line(entry: "Entry") -> str:
     timing = entry.timings[0]
     return (
         f"rank-1 {100 * entry.rank1:.1f} % after epoch {entry.judged}, {timing.median:.2f} ms a "
-        f"picture, {entry.parameters:,} parameters"
+        f"image, {entry.parameters:,} parameters"
     )
 
 
@@ -172,9 +172,9 @@ def report(
     from imagenet_trainer.comparison.page import Contest, write
 
     names = [one.name for one in standing.entries]
-    facts = [("validation pictures", standing.pictures)]
+    facts = [("validation images", standing.images)]
     if settings.networks:
-        facts.insert(0, ("training pictures", settings.data_train))
+        facts.insert(0, ("training images", settings.data_train))
         facts.append(("flags of all trainings", shlex.join(words) or "none"))
     own = [f"{one.name}: {one.flags}" for one in standing.entries if one.flags]
     facts += [("flags of its own", text) for text in own]

@@ -71,7 +71,7 @@ def draw_times(entries: Sequence[Entry]) -> bytes:
 
 
 _COSTS: Tuple[Tuple[str, Callable[[Entry], float]], ...] = (
-    ("ms for one picture, median", lambda one: one.timings[0].median),
+    ("ms for one image, median", lambda one: one.timings[0].median),
     ("parameters", lambda one: float(one.parameters)),
     ("seconds of training", lambda one: epoch_times(one.epochs).total or math.nan),
 )  # fmt: skip
@@ -152,7 +152,7 @@ def short(value: float) -> str:
 
 
 def learning_curves(entries: Sequence[Entry]) -> List[Tuple[str, List[Entry]]]:
-    """Networks that were trained on several numbers of pictures, each with its entries by them."""
+    """Networks that were trained on several numbers of images, each with its entries by them."""
     series: dict = {}
     for one in entries:
         series.setdefault(one.series, []).append(one)
@@ -164,7 +164,7 @@ def learning_curves(entries: Sequence[Entry]) -> List[Tuple[str, List[Entry]]]:
 
 
 def draw_learning_curves(series: Sequence[Tuple[str, Sequence[Entry]]]) -> bytes:
-    """Accuracy and loss over the number of training pictures, with the intervals of accuracy."""
+    """Accuracy and loss over the number of training images, with the intervals of accuracy."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     with figure_of(11, 4.4) as figure:
@@ -186,7 +186,7 @@ def draw_learning_curves(series: Sequence[Tuple[str, Sequence[Entry]]]) -> bytes
             axes.set_xticks(counts)
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set_xlabel("training pictures")
+            axes.set_xlabel("training images")
             axes.grid(True)
         rank.legend(frameon=False)
         return svg(figure)

@@ -19,7 +19,7 @@ from imagenet_trainer.comparison.analysis import Batch, Timing
 from imagenet_trainer.comparison.results import keep, kept_of
 from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
-from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.data.sets import Dataset
 from imagenet_trainer.engines import DeviceMemoryError, Devices, open_engine
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.eval.evaluator import Scored, Scorer
@@ -33,7 +33,7 @@ from imagenet_trainer.system.mxnet_import import nvidia_gpus
 from symbols.summary import summarise
 
 _VERSION = 1  # of what is kept; another one is measured again
-_SHOWN = 16  # pictures that take turns while one at a time is timed
+_SHOWN = 16  # images that take turns while one at a time is timed
 # A batch size is timed for so long, and at least so often; doubling ends when two sizes in turn
 # were no faster, or a call takes this long.
 _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
@@ -71,7 +71,7 @@ def measure(settings: MeasureSettings) -> None:
     assert settings.model_prefix is not None
     run = Run(settings.model_prefix)
     epoch = judged_epoch(run)
-    scored, pictures, how = _score(settings, run, epoch)
+    scored, dataset, how = _score(settings, run, epoch)
     devices = devices_at_hand(settings)
     parts = [
         _VERSION, sha256(run.params_path(epoch)), how, settings.rounds, settings.largest_batch,
@@ -80,7 +80,7 @@ def measure(settings: MeasureSettings) -> None:
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
     measured = kept_of(run).get("measured", {})
     if measured.get("key") != key or settings.measure_again:
-        measured = {"key": key, **costs(settings, run, epoch, pictures, devices)}
+        measured = {"key": key, **costs(settings, run, epoch, dataset, devices)}
     numbers = scored.numbers
     about = {
         "epoch": epoch,
@@ -92,32 +92,32 @@ def measure(settings: MeasureSettings) -> None:
             "interval": numbers["intervals"]["rank1"],
         },
         "classes": [one if one == words else f"{one} {words}" for one, words in scored.classes],
-        "pictures": f"{pictures.path}: {len(pictures):,} of {len(pictures.classes)} classes",
-        "fingerprint": pictures.fingerprint,
+        "pictures": f"{dataset.path}: {len(dataset):,} of {len(dataset.classes)} classes",
+        "fingerprint": dataset.fingerprint,
     }
     keep(run, measured=measured, scored=about)
 
 
 def _score(
     settings: MeasureSettings, run: Run, epoch: int
-) -> Tuple[Scored, PictureSet, Preprocessing]:
-    """The answers to all pictures, as `evaluate` gives and keeps them."""
+) -> Tuple[Scored, Dataset, Preprocessing]:
+    """The answers to all images, as `evaluate` gives and keeps them."""
     scorer = Scorer(replace(settings, epochs=(epoch,)), run, (epoch,), tell)
     (scored,) = scorer.scored()
-    return scored, scorer.pictures, scorer.shown.preprocessing
+    return scored, scorer.dataset, scorer.shown.preprocessing
 
 
 def costs(
     settings: MeasureSettings,
     run: Run,
     epoch: int,
-    pictures: PictureSet,
+    dataset: Dataset,
     devices: Sequence[Tuple[str, Devices]],
 ) -> Dict[str, Any]:
     """What a network's answers cost: parameters, multiply-adds, time on each device."""
     timings = []
     for name, one in devices:
-        timings.append(timing(settings, run, epoch, pictures, name, one))
+        timings.append(timing(settings, run, epoch, dataset, name, one))
         gc.collect()  # an engine's memory, before the next one's
     _, symbol, checkpoint = open_network(run, epoch, Devices(), 1)
     assert checkpoint.preprocessing is not None
@@ -130,7 +130,7 @@ def costs(
 
 
 def timing(
-    settings: MeasureSettings, run: Run, epoch: int, pictures: PictureSet, name: str,
+    settings: MeasureSettings, run: Run, epoch: int, dataset: Dataset, name: str,
     devices: Devices,
 ) -> Timing:  # fmt: skip
     """How fast answers come on a device."""
@@ -138,8 +138,8 @@ def timing(
     how = checkpoint.preprocessing
     assert how is not None
     transform = EvalTransform(how.image_shape, how.val_resize)
-    count = min(_SHOWN, len(pictures))
-    encoded = [bytes(pictures.shards.record(number).picture) for number in range(count)]
+    count = min(_SHOWN, len(dataset))
+    encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
 
     def view(number: int) -> np.ndarray:
         out = np.empty((1, *transform.size, 3), np.uint8)
@@ -165,7 +165,7 @@ def throughput(
     largest: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Batch]:
-    """Pictures a second with batches of 1, 2, 4 ... up to `largest`, by the median call.
+    """Images a second with batches of 1, 2, 4 ... up to `largest`, by the median call.
 
     `call_of` makes what answers a batch of that size. It ends before `largest` when two sizes in
     turn were no faster than a smaller one, when memory is full, or a call takes too long.

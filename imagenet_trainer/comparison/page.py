@@ -18,7 +18,7 @@ class Contest:
     """What a report tells of."""
 
     title: str
-    facts: Sequence[Tuple[str, str]]  # such as ("validation pictures", "data/val.rec")
+    facts: Sequence[Tuple[str, str]]  # such as ("validation images", "data/val.rec")
     entries: Sequence[Entry]
     failed: Mapping[str, str]  # networks that are left out, and why
     waiting: Sequence[str]  # those that have not been trained yet
@@ -30,16 +30,16 @@ def write(contest: Contest, folder: str) -> Path:
     InputError where the folder cannot be written.
     """
     into = make_folder(folder)
-    pictures = _pictures(contest.entries)
+    images = _images(contest.entries)
     content: Dict[str, str] = {
-        "compare.html": page(contest, pictures),
-        "compare.md": markdown(contest, pictures),
+        "compare.html": page(contest, images),
+        "compare.md": markdown(contest, images),
     }
     if contest.entries:
         content["compare.csv"] = tables.compare_csv(contest.entries)
         content["epochs.csv"] = tables.epochs_csv(contest.entries)
         content["classes.csv"] = tables.classes_csv(contest.entries)
-    for name, data in pictures.items():
+    for name, data in images.items():
         with atomic_write(into / f"{name}.svg") as file:
             file.write(data)
     for name, text in content.items():
@@ -48,7 +48,7 @@ def write(contest: Contest, folder: str) -> Path:
     return into / "compare.html"
 
 
-def _pictures(entries: Sequence[Entry]) -> Dict[str, bytes]:
+def _images(entries: Sequence[Entry]) -> Dict[str, bytes]:
     """Plots by name; those that have something to show."""
     found = {}
     if entries:
@@ -66,16 +66,16 @@ def _pictures(entries: Sequence[Entry]) -> Dict[str, bytes]:
 
 _TOLD = {
     "Which one to take": (
-        "By the validation pictures, each network with its best epoch. Not measurably worse: of "
-        "the pictures that only one of the two recognises, chance alone would give either of them "
+        "By the validation images, each network with its best epoch. Not measurably worse: of "
+        "the images that only one of the two recognises, chance alone would give either of them "
         f"as many more often than {100 * SURE:.0f} times in 100 (McNemar's exact test)."
     ),
     "Accuracy over its cost": (
         "Left and up is better. Filled marks are on the Pareto front: no other network is both "
         "cheaper and more accurate. Bars are 95 % intervals; costs are in logarithmic measure."
     ),
-    "Accuracy over the number of training pictures": (
-        "A line that still rises says that more pictures would help. With the same number of "
+    "Accuracy over the number of training images": (
+        "A line that still rises says that more images would help. With the same number of "
         "epochs, a smaller share had fewer updates."
     ),
     "Accuracy over the time of training": (
@@ -98,26 +98,26 @@ _TOLD = {
         "training loss fell on."
     ),
     "Speed of answers": (
-        "The network alone, and from the encoded picture to probabilities; float32. Pictures a "
+        "The network alone, and from the encoded image to probabilities; float32. Images a "
         "second: the fastest of the batches 1, 2, 4 and so on."
     ),
     "Wrong answers by class": (
-        "False negatives: pictures of the class that were taken for another. False positives: "
-        "pictures of others that were taken for it."
+        "False negatives: images of the class that were taken for another. False positives: "
+        "images of others that were taken for it."
     ),
 }
 _ALT = {
-    "fronts": "Validation rank-1 over time a picture, parameters and seconds of training",
+    "fronts": "Validation rank-1 over time an image, parameters and seconds of training",
     "times": "Validation rank-1 over seconds of training",
     "curves": "Loss and rank-1 of training and validation by epoch",
-    "learning-curve": "Validation rank-1 and loss over the number of training pictures",
+    "learning-curve": "Validation rank-1 and loss over the number of training images",
 }
 
 # Title, plot or "", tables with captions of their own.
 Part = Tuple[str, str, Sequence[Tuple[str, tables.Grid]]]
 
 
-def _parts(contest: Contest, pictures: Mapping[str, bytes]) -> Iterator[Part]:
+def _parts(contest: Contest, images: Mapping[str, bytes]) -> Iterator[Part]:
     """The sections that a report has, in their order."""
     entries = contest.entries
     if contest.failed:
@@ -127,21 +127,21 @@ def _parts(contest: Contest, pictures: Mapping[str, bytes]) -> Iterator[Part]:
         return
     yield "Which one to take", "", [("", tables.recommendations(advice(entries)))]
     yield "Accuracy over its cost", "fronts", []
-    if "learning-curve" in pictures:
-        yield "Accuracy over the number of training pictures", "learning-curve", []
-    if "times" in pictures:
+    if "learning-curve" in images:
+        yield "Accuracy over the number of training images", "learning-curve", []
+    if "times" in images:
         yield "Accuracy over the time of training", "times", []
     yield "Accuracy", "", [("", tables.scores(entries))]
     yield "Speed of answers", "", [("", tables.speeds(entries))]
     yield "Size", "", [("", tables.sizes(entries))]
-    if "curves" in pictures:
+    if "curves" in images:
         yield "Training", "curves", [("", tables.training(entries))]
     yield "Wrong answers by class", "", list(tables.class_errors(entries))
-    if "curves" in pictures:
+    if "curves" in images:
         yield "Epochs", "", list(tables.epochs(entries))
 
 
-def page(contest: Contest, pictures: Mapping[str, bytes]) -> str:
+def page(contest: Contest, images: Mapping[str, bytes]) -> str:
     """The page; all text from outside is escaped, and it needs nothing beside itself."""
     entries = contest.entries
     tiles = [(str(len(entries)), "networks compared", "")]
@@ -156,12 +156,12 @@ def page(contest: Contest, pictures: Mapping[str, bytes]) -> str:
         f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in contest.facts
     )
     parts = [tile_row(tiles), section("About", f'<dl class="facts">{facts}</dl>')]
-    for title, plot, grids in _parts(contest, pictures):
+    for title, plot, grids in _parts(contest, images):
         words = f"<p>{escape(_TOLD[title])}</p>" if title in _TOLD else ""
         if plot:
             words += (
                 f'<img class="plot" alt="{escape(_ALT[plot])}" '
-                f'src="{data_uri(pictures[plot], "image/svg+xml")}">'
+                f'src="{data_uri(images[plot], "image/svg+xml")}">'
             )
         parts.append(section(title, words + "".join(_html(*one) for one in grids)))
     return document(contest.title, "\n".join(parts), asset("compare.css"))
@@ -174,13 +174,13 @@ def _html(caption: str, grid: tables.Grid) -> str:
     return f"<details><summary>{escape(caption)}</summary>{table}</details>"
 
 
-def markdown(contest: Contest, pictures: Mapping[str, bytes]) -> str:
+def markdown(contest: Contest, images: Mapping[str, bytes]) -> str:
     """The same in GitHub's Markdown; plots are SVG files beside it."""
     lines = [f"# {tables.plain(contest.title)}", ""]
     lines += [f"- {tables.plain(name)}: {tables.plain(value)}" for name, value in contest.facts]
     if contest.waiting:
         lines.append(f"- not trained yet: {tables.plain(', '.join(contest.waiting))}")
-    for title, plot, grids in _parts(contest, pictures):
+    for title, plot, grids in _parts(contest, images):
         lines += ["", f"## {title}", ""]
         if title in _TOLD:
             lines += [_TOLD[title], ""]

@@ -11,10 +11,10 @@ from imagenet_trainer.runs.run import Run
 
 
 class Known(NamedTuple):
-    """An entry, and which pictures its network was asked about."""
+    """An entry, and which images its network was asked about."""
 
     entry: Entry
-    pictures: str  # in words
+    images: str  # in words
     fingerprint: str
 
 

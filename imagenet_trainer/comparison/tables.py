@@ -43,7 +43,7 @@ def scores(entries: Sequence[Entry]) -> Grid:
             p,
         ))  # fmt: skip
     return Grid(
-        ("network", "training pictures", "judged epoch", "rank-1", "95 % interval", "loss",
+        ("network", "training images", "judged epoch", "rank-1", "95 % interval", "loss",
          f"p against {best.name}"),
         rows,
     )  # fmt: skip
@@ -52,7 +52,7 @@ def scores(entries: Sequence[Entry]) -> Grid:
 def sizes(entries: Sequence[Entry]) -> Grid:
     """Parameters, multiply-adds, files, memory; that of GPUs where one was watched."""
     head: Tuple[str, ...] = (
-        "network", "input", "parameters", "multiply-adds a picture", "parameter file",
+        "network", "input", "parameters", "multiply-adds an image", "parameter file",
         "peak memory of training",
     )  # fmt: skip
     rows: List[Tuple[str, ...]] = [
@@ -87,7 +87,7 @@ def training(entries: Sequence[Entry]) -> Grid:
 
 
 def speeds(entries: Sequence[Entry]) -> Grid:
-    """Time of one picture, and pictures a second in batches, on every device."""
+    """Time of one image, and images a second in batches, on every device."""
     rows = [
         (one.name, timing.device, f"{timing.median:.2f}", f"{timing.high:.2f}",
          f"{timing.whole_median:.2f}", f"{timing.whole_high:.2f}",
@@ -96,8 +96,8 @@ def speeds(entries: Sequence[Entry]) -> Grid:
         for timing in one.timings
     ]  # fmt: skip
     return Grid(
-        ("network", "device", "one picture, median ms", "99th %", "with decoding, median ms",
-         "99th %", "pictures/s, best batch", "that batch"),
+        ("network", "device", "one image, median ms", "99th %", "with decoding, median ms",
+         "99th %", "images/s, best batch", "that batch"),
         rows,
         (0, 1),
     )  # fmt: skip

@@ -26,7 +26,7 @@ class TimingSettings:
 
     rounds: int = option(100, "calls that are timed of each network and device", integer(1))
     largest_batch: int = option(
-        64, "pictures a second are measured at batches of 1, 2, 4 and so on up to this", integer(1)
+        64, "images a second are measured at batches of 1, 2, 4 and so on up to this", integer(1)
     )
     measure_again: bool = option(
         False, "time all networks anew, such as when the machine was busy; trains nothing anew"
@@ -51,7 +51,7 @@ class SubjectSettings:
     )
     fractions: Tuple[float, ...] = option(
         (),
-        "train each network on these shares of the training pictures, such as 0.1,0.3,1, and "
+        "train each network on these shares of the training images, such as 0.1,0.3,1, and "
         "draw its accuracy over their number",
         _fractions,
         metavar="F",

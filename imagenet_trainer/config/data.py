@@ -1,4 +1,4 @@
-"""Flags of pictures: which ones, and how they become the network's input."""
+"""Flags of images: which ones, and how they become the network's input."""
 
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -9,7 +9,7 @@ from imagenet_trainer.config.values import image_shape, integer, number, numbers
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which packed pictures, and how they become the network's input."""
+    """Which packed images, and how they become the network's input."""
 
     data_val: str = option(
         "data/val.rec",
@@ -34,14 +34,14 @@ class DataSettings:
     )
     val_resize: int = option(
         0,
-        "short side in pixels to which validation pictures are resized before the centre crop; "
+        "short side in pixels to which validation images are resized before the centre crop; "
         "0: the crop's side times 256/224, or the crop's side itself up to 64 pixels",
         integer(0),
     )
     data_nthreads: int = option(
         0,
         "decoding threads; 0: one beside CPU training, otherwise processors minus one, at most 16. "
-        "The pictures do not depend on it",
+        "The images do not depend on it",
         integer(0, 256),
         free=True,
     )
@@ -65,20 +65,20 @@ class TrainingDataSettings(DataSettings):
     )
     shuffle_window: int = option(
         0,
-        "for slow disks: mix only so many pictures with each other, which are read in long "
+        "for slow disks: mix only so many images with each other, which are read in long "
         "stretches one window ahead and must fit twice into memory; 0: mix the whole set",
         integer(0),
     )
     decode: str = option(
         "cpu",
-        "who decodes and augments training pictures; gpu: the GPUs that train, by NVIDIA DALI "
+        "who decodes and augments training images; gpu: the GPUs that train, by NVIDIA DALI "
         "(--engine torch). Order and augmentation are the same, pixels differ by rounding",
         choices=("cpu", "gpu"),
         free=True,
     )
     train_fraction: float = option(
         1.0,
-        "train on so large a share of the training pictures, drawn by --seed; those of a smaller "
+        "train on so large a share of the training images, drawn by --seed; those of a smaller "
         "share are among those of a larger one",
         number(0, 1, above=True),
     )
@@ -90,19 +90,19 @@ class TrainingDataSettings(DataSettings):
     )
     num_examples: Optional[int] = option(
         None,
-        "training pictures of the shard, before --train-fraction; checked against its index",
+        "training images of the shard, before --train-fraction; checked against its index",
         integer(1),
         free=True,
     )
     benchmark: bool = option(
         False,
-        "1: train on synthetic pictures that are in memory already",
+        "1: train on synthetic images that are in memory already",
         switch,
         free=True,
     )
     test_io: bool = option(
         False,
-        "1: read and augment the pictures without training",
+        "1: read and augment the images without training",
         switch,
         free=True,
     )
@@ -110,13 +110,13 @@ class TrainingDataSettings(DataSettings):
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """What happens to a training picture. The defaults are ImageNet's usual ones."""
+    """What happens to a training image. The defaults are ImageNet's usual ones."""
 
     random_resized_crop: bool = option(
         True, "1: crop a random area of random aspect and resize it (Szegedy et al. 2014)", switch
     )
     min_random_area: float = option(
-        0.08, "smallest crop, as a share of the picture's area", number(0, 1, above=True)
+        0.08, "smallest crop, as a share of the image's area", number(0, 1, above=True)
     )
     max_random_area: float = option(1.0, "largest crop, likewise", number(0, 1, above=True))
     min_random_aspect_ratio: float = option(
@@ -130,13 +130,13 @@ class AugmentSettings:
         "1: without --random-resized-crop, crop at a random place instead of the centre",
         switch,
     )
-    random_mirror: bool = option(True, "1: mirror half of the pictures left to right", switch)
+    random_mirror: bool = option(True, "1: mirror half of the images left to right", switch)
     pad_size: int = option(0, "pixels added on every side before a random crop", integer(0))
     fill_value: int = option(127, "their value, and that of a warp's corners", integer(0, 255))
     max_random_rotate_angle: float = option(0.0, "largest rotation, in degrees", number(0, 360))
     max_random_shear_ratio: float = option(0.0, "largest shear, as dx / dy", number(0))
     min_random_scale: float = option(
-        1.0, "smallest zoom; below 1 the picture gets smaller", number(0, above=True)
+        1.0, "smallest zoom; below 1 the image gets smaller", number(0, above=True)
     )
     max_random_scale: float = option(1.0, "largest zoom", number(0, above=True))
     max_random_h: float = option(0.0, "largest change of hue, in degrees", number(0, 180))

@@ -5,7 +5,7 @@ field's name with dashes:
 
     @dataclass(frozen=True)
     class Settings:
-        batch_size: int = option(128, "pictures in an update", integer(1))
+        batch_size: int = option(128, "images in an update", integer(1))
 
     settings = parse(Settings, argv, "fit", "Train a network.")
     settings.batch_size  # an int, checked

@@ -37,7 +37,7 @@ class BenchmarkSettings:
     )
     images: Optional[int] = option(
         None,
-        "pictures; by default 1000, 2000 for pack, 160 for train and evaluate, 8000 for reading, "
+        "images; by default 1000, 2000 for pack, 160 for train and evaluate, 8000 for reading, "
         "50000 for numbers",
         integer(64, 100_000),
     )

@@ -28,7 +28,7 @@ class ScheduleSettings:
     )
     lr_scale_batch: int = option(
         0,
-        "--lr is meant for batches of so many pictures (alone: 256): rates are multiplied by "
+        "--lr is meant for batches of so many images (alone: 256): rates are multiplied by "
         "--batch-size over it (Goyal et al. 2017); 0: they are used as they are",
         integer(0),
         bare="256",
@@ -44,7 +44,7 @@ class ScheduleSettings:
     find_lr: int = option(
         0,
         "learning-rate range test (Smith 2015): train so many updates (alone: 100) at rising rates "
-        "on the pictures and draw the loss to lr-range.png of the run; keeps no parameters",
+        "on the images and draw the loss to lr-range.png of the run; keeps no parameters",
         integer(0),
         free=True,
         bare="100",

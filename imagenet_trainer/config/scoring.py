@@ -20,7 +20,7 @@ from imagenet_trainer.config.values import (
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """How pictures are prepared for a network; by default as its checkpoint says."""
+    """How images are prepared for a network; by default as its checkpoint says."""
 
     image_shape: Optional[Tuple[int, ...]] = option(
         None, "another input than the checkpoint's, such as 3,288,288", image_shape
@@ -41,12 +41,12 @@ class PreparationSettings:
 
 @dataclass(frozen=True)
 class ViewSettings(PreparationSettings):
-    """What a network is shown of a picture."""
+    """What a network is shown of an image."""
 
     crops: int = option(
         1, "10: corners and centre, also mirrored; the answers are averaged", choices=(1, 10)
     )
-    flip: bool = option(False, "average the answers to the picture and its mirror image")
+    flip: bool = option(False, "average the answers to the image and its mirror image")
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,23 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
     data_val: str = option("", "another shard than the one the run was validated on", metavar="REC")
     data_val_idx: str = option("", "its index, if it is not beside it as .idx", metavar="IDX")
     top_k: Tuple[int, ...] = option(
-        (), "also the share of pictures whose class is among the first K, e.g. 3 or 3,10",
+        (), "also the share of images whose class is among the first K, e.g. 3 or 3,10",
         integers(1), metavar="K",
     )  # fmt: skip
     save_predictions: bool = option(
         False, "also write the probabilities of all classes, predictions-EPOCH.npz"
     )
-    batch_size: int = option(64, "pictures at a time; the numbers do not depend on it", integer(1))
+    batch_size: int = option(64, "images at a time; the numbers do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as fit chooses", integer(0, 256))
     cache_memory: float = option(
         0.5,
-        "share of the free memory that decoded pictures may take, which then are decoded once for "
+        "share of the free memory that decoded images may take, which then are decoded once for "
         "several epochs; 0: decode for every epoch",
         number(0, 1),
     )
     order: str = option(
         "imagenet",
-        "of the classes in pictures: by label; by WordNet's groups; so that classes that are "
+        "of the classes in images: by label; by WordNet's groups; so that classes that are "
         "confused are neighbours",
         choices=("imagenet", "wordnet", "cluster"),
     )
@@ -91,7 +91,7 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "", "also draw it as a video, which ffmpeg encodes", choices=("", "mp4", "webm")
     )
     report: bool = option(
-        False, "also write report.html: curves, matrix, classes and pictures of the last epoch"
+        False, "also write report.html: curves, matrix, classes and images of the last epoch"
     )
 
 
@@ -100,7 +100,7 @@ class PredictSettings(ViewSettings, DeviceSettings):
     """Everything that `predict` takes."""
 
     pictures: Tuple[str, ...] = option(
-        (), "picture files, folders, or patterns in quotes", positional="many"
+        (), "image files, folders, or patterns in quotes", positional="many"
     )
     model_prefix: Optional[str] = option(
         None, "the run's PREFIX as given to fit; by default the newest below runs/", str
@@ -108,13 +108,13 @@ class PredictSettings(ViewSettings, DeviceSettings):
     epoch: Optional[int] = option(
         None, "its number, or best; by default the newest", epoch_number, metavar="N"
     )
-    top_k: int = option(5, "classes told for each picture", integer(1))
-    batch_size: int = option(16, "pictures at a time; answers do not depend on it", integer(1))
+    top_k: int = option(5, "classes told for each image", integer(1))
+    batch_size: int = option(16, "images at a time; answers do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as fit chooses", integer(0, 256))
     csv: str = option(
         "", "write the most probable classes into this table instead of printing", metavar="FILE"
     )
-    submission: str = option("", "write a file for Kaggle, a row a picture", metavar="FILE")
+    submission: str = option("", "write a file for Kaggle, a row an image", metavar="FILE")
     submission_kind: str = option(
         "label",
         "label: id,label with the class; probability: id,label with the probability of one class; "
@@ -128,7 +128,7 @@ class PredictSettings(ViewSettings, DeviceSettings):
         0.0, "keep probabilities of a submission between this and 1 - this", number(0, 0.5)
     )
     latency: bool = option(
-        False, "print how long an answer takes, for one picture and for --batch-size"
+        False, "print how long an answer takes, for one image and for --batch-size"
     )
     latency_rounds: int = option(100, "calls that are timed", integer(1))
 
@@ -157,7 +157,7 @@ class ExportSettings(PreparationSettings):
     )
     preprocessing: bool = option(
         False,
-        "1: the ONNX file takes uint8 pictures (batch, height, width, 3) in RGB and normalises "
+        "1: the ONNX file takes uint8 images (batch, height, width, 3) in RGB and normalises "
         "them itself",
         switch,
     )
@@ -171,10 +171,10 @@ class ExportSettings(PreparationSettings):
         "", "shard to check onnx and score int8 with; by default the run's", metavar="REC"
     )
     check_pictures: int = option(
-        32, "pictures for which the ONNX file must answer as MXNet does", integer(1)
+        32, "images for which the ONNX file must answer as MXNet does", integer(1)
     )
     calibration_pictures: int = option(
-        512, "pictures from which int8 takes the ranges of all layers", integer(1)
+        512, "images from which int8 takes the ranges of all layers", integer(1)
     )
     calibration: str = option(
         "entropy",
@@ -182,7 +182,7 @@ class ExportSettings(PreparationSettings):
         "faster",
         choices=("entropy", "naive"),
     )
-    batch_size: int = option(32, "pictures at a time", integer(1))
+    batch_size: int = option(32, "images at a time", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: one", integer(0, 256))
 
 

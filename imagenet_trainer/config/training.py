@@ -105,7 +105,7 @@ class OptimizerSettings:
     mom: float = option(0.9, "momentum of sgd, nag and lbsgd", number(0, 1))
     wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
     batch_size: int = option(
-        128, "pictures in an update, over all devices of all workers", integer(1)
+        128, "images in an update, over all devices of all workers", integer(1)
     )
     initializer: str = option(
         "default",
@@ -142,7 +142,7 @@ class RunSettings:
 
     num_epochs: int = option(
         80,
-        "passes over the training pictures",
+        "passes over the training images",
         integer(1),
         free=True,
     )
@@ -202,17 +202,17 @@ class RunSettings:
         free=True,
     )
     top_k: int = option(
-        0, "5: also log top_k_accuracy_5 of the training pictures", choices=(0, 5), free=True
+        0, "5: also log top_k_accuracy_5 of the training images", choices=(0, 5), free=True
     )
     loss: str = option(
         "",
-        "also log this loss of the training pictures",
+        "also log this loss of the training images",
         choices=("", "ce"),
         free=True,
     )
     confusion_gif: bool = option(
         False,
-        "1: after each epoch, draw the confusion matrix of the validation pictures of all epochs "
+        "1: after each epoch, draw the confusion matrix of the validation images of all epochs "
         "so far as confusion.fit.gif",
         switch,
         free=True,

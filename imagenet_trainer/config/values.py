@@ -94,7 +94,7 @@ def image_shape(text: str) -> Tuple[int, ...]:
     """`3,height,width` in MXNet's order."""
     shape = integers(1, 3)(text)
     if shape[0] != 3:
-        raise ValueError("must be 3,height,width: pictures are read as RGB")
+        raise ValueError("must be 3,height,width: images are read as RGB")
     return shape
 
 

@@ -47,7 +47,7 @@ def describe(run: "Run", epoch: int, checkpoint: "Checkpoint", bgr: bool = False
 
 
 def short_side(how: "Preprocessing") -> int:
-    """Pixels to which a picture's short side is resized."""
+    """Pixels to which an image's short side is resized."""
     from imagenet_trainer.data.augment import EvalTransform
 
     return EvalTransform(how.image_shape, how.val_resize).short_side

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imagenet_trainer.convert.graph import Model
-    from imagenet_trainer.data.sets import PictureSet
+    from imagenet_trainer.data.sets import Dataset
     from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
     from imagenet_trainer.runs.run import Run
 
@@ -64,8 +64,8 @@ def to_onnx(
         graph = onnx_file.with_preprocessing(
             graph, how.image_shape, how.rgb_mean, how.rgb_std, settings.bgr
         )
-    pictures = open_pictures(settings.data_val, "data_val", run, checkpoint)
-    images = some_pictures(pictures, how, settings.check_pictures)
+    dataset = open_images(settings.data_val, "data_val", run, checkpoint)
+    images = some_images(dataset, how, settings.check_pictures)
     _, height, width = how.image_shape
     shape = (len(images), height, width, 3)
     colours = (how.rgb_mean, how.rgb_std, settings.bgr)
@@ -75,8 +75,8 @@ def to_onnx(
     apart = float(abs(theirs - engine.predict(images)).max())
     if not apart <= MOST_APART:
         raise InputError(
-            f"{path}: onnxruntime's probabilities differ from MXNet's by {apart:.2g} on pictures "
-            f"of {pictures.path}, more than {MOST_APART:g}; it was not written"
+            f"{path}: onnxruntime's probabilities differ from MXNet's by {apart:.2g} on images "
+            f"of {dataset.path}, more than {MOST_APART:g}; it was not written"
         )
     about = {
         "classes": [list(one) for one in checkpoint.classes],
@@ -85,11 +85,11 @@ def to_onnx(
     onnx_file.write(graph, path, about)
     print(
         f"{path}: opset {onnx_file.OPSET}, {os.path.getsize(path) / 1e6:.1f} MB; on "
-        f"{len(images)} pictures its probabilities differ from MXNet's by at most {apart:.1e}"
+        f"{len(images)} images its probabilities differ from MXNet's by at most {apart:.1e}"
     )
     return {
         "opset": onnx_file.OPSET,
-        "input": onnx_file.PICTURES if settings.preprocessing else onnx_file.PLANES,
+        "input": onnx_file.IMAGES if settings.preprocessing else onnx_file.PLANES,
         "output": onnx_file.PROBABILITIES,
         "largest_difference": apart,
         "checked_pictures": len(images),
@@ -105,19 +105,19 @@ def to_int8(
     how = checkpoint.preprocessing
     assert how is not None
     calibration = open_calibration(settings, run, checkpoint)
-    images = some_pictures(calibration, how, settings.calibration_pictures)
+    images = some_images(calibration, how, settings.calibration_pictures)
     planes = normalise(images, how.rgb_mean, how.rgb_std, settings.bgr)
     small = quantised(model, planes, min(settings.batch_size, len(planes)), settings.calibration)
-    pictures = open_pictures(settings.data_val, "data_val", run, checkpoint)
+    dataset = open_images(settings.data_val, "data_val", run, checkpoint)
     print(
-        f"int8: calibrated ({settings.calibration}) on {len(images)} pictures of "
-        f"{calibration.path}; scored on {len(pictures)} of {pictures.path}, batch "
+        f"int8: calibrated ({settings.calibration}) on {len(images)} images of "
+        f"{calibration.path}; scored on {len(dataset)} of {dataset.path}, batch "
         f"{settings.batch_size}"
     )
     print(f"{'':<9}{'rank-1':>9}{'rank-5':>9}{'loss':>9}{'MB':>8}{'images/s':>10}")
     found: Dict[str, Any] = {}
     for name, one in (("float32", model), ("int8", small)):
-        found[name] = numbers = scored(settings, checkpoint, one, pictures)
+        found[name] = numbers = scored(settings, checkpoint, one, dataset)
         print(
             f"{name:<9}{numbers['rank1']:>9.2%}{numbers['rank5']:>9.2%}{numbers['loss']:>9.4f}"
             f"{numbers['bytes'] / 1e6:>8.1f}{numbers['images_per_second']:>10.0f}",
@@ -131,7 +131,7 @@ def scored(
     settings: config.ExportSettings,
     checkpoint: "Checkpoint",
     model: "Model",
-    pictures: "PictureSet",
+    dataset: "Dataset",
 ) -> Dict[str, Any]:
     """Rank-1, rank-5, loss, bytes of parameters and speed of a network without label."""
     from imagenet_trainer.convert.graph import Predictor
@@ -142,11 +142,11 @@ def scored(
     how = checkpoint.preprocessing
     assert how is not None
     _, height, width = how.image_shape
-    shape = (min(settings.batch_size, len(pictures)), height, width, 3)
+    shape = (min(settings.batch_size, len(dataset)), height, width, 3)
     engine = Predictor(model, shape, how.rgb_mean, how.rgb_std, settings.bgr)
     threads, nice = loader_threads(settings.data_nthreads, False)
     total = Scores()
-    for probabilities, labels in answers(engine, pictures, how, threads, nice):
+    for probabilities, labels in answers(engine, dataset, how, threads, nice):
         total += score(probabilities, labels)
     return {
         "rank1": total.rank1_accuracy,
@@ -158,41 +158,41 @@ def scored(
     }
 
 
-def open_pictures(value: str, name: str, run: "Run", checkpoint: "Checkpoint") -> "PictureSet":
+def open_images(value: str, name: str, run: "Run", checkpoint: "Checkpoint") -> "Dataset":
     """The shards of a flag, or without it those that the run used."""
     from imagenet_trainer.data.sets import check_same_classes, open_set
 
     used = run.read_json(run.config_path).get("settings", {})
     path = value or used.get(name, f"data/{name[5:]}.rec")
     index = "" if value else used.get(f"{name}_idx", "")
-    pictures = open_set(flags.flag_of(name), path, index, len(checkpoint.classes))
-    if pictures.has_manifest:
-        check_same_classes(pictures, checkpoint.classes, run.prefix)
-    return pictures
+    dataset = open_set(flags.flag_of(name), path, index, len(checkpoint.classes))
+    if dataset.has_manifest:
+        check_same_classes(dataset, checkpoint.classes, run.prefix)
+    return dataset
 
 
 def open_calibration(
     settings: config.ExportSettings, run: "Run", checkpoint: "Checkpoint"
-) -> "PictureSet":
+) -> "Dataset":
     """The training shard, which the score does not come from; the other where it is not there."""
     if settings.data_train:
-        return open_pictures(settings.data_train, "data_train", run, checkpoint)
+        return open_images(settings.data_train, "data_train", run, checkpoint)
     try:
-        return open_pictures("", "data_train", run, checkpoint)
+        return open_images("", "data_train", run, checkpoint)
     except InputError:
-        return open_pictures(settings.data_val, "data_val", run, checkpoint)
+        return open_images(settings.data_val, "data_val", run, checkpoint)
 
 
-def some_pictures(pictures: "PictureSet", how: "Preprocessing", count: int) -> "np.ndarray":
-    """So many pictures, evenly from the whole set, as evaluation takes them: uint8 (n, h, w, 3)."""
+def some_images(dataset: "Dataset", how: "Preprocessing", count: int) -> "np.ndarray":
+    """So many images, evenly from the whole set, as evaluation takes them: uint8 (n, h, w, 3)."""
     import numpy as np
 
     from imagenet_trainer.data.augment import EvalTransform, decode
 
     transform = EvalTransform(how.image_shape, how.val_resize)
-    count = min(count, len(pictures))
+    count = min(count, len(dataset))
     images = np.empty((count, *transform.size, 3), np.uint8)
-    for place, number in enumerate(np.linspace(0, len(pictures) - 1, count).astype(int)):
-        record = pictures.shards.record(int(number))
-        transform.apply(decode(record.picture), None, place, images[place])
+    for place, number in enumerate(np.linspace(0, len(dataset) - 1, count).astype(int)):
+        record = dataset.shards.record(int(number))
+        transform.apply(decode(record.image), None, place, images[place])
     return images

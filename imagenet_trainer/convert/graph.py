@@ -148,10 +148,10 @@ def quantised(model: Model, planes: np.ndarray, batch: int, mode: str) -> Model:
 
     """
     symbol, arg, aux = model
-    pictures = mx.io.NDArrayIter(planes, batch_size=batch, data_name="data")
+    images = mx.io.NDArrayIter(planes, batch_size=batch, data_name="data")
     made, arguments, auxiliary = mx.contrib.quantization.quantize_model_mkldnn(
         symbol, _to_mxnet(arg), _to_mxnet(aux), data_names=("data",), label_names=None,
-        ctx=mx.cpu(), calib_mode=mode, calib_data=pictures, num_calib_examples=len(planes),
+        ctx=mx.cpu(), calib_mode=mode, calib_data=images, num_calib_examples=len(planes),
         quantized_dtype="auto", logger=None,
     )  # fmt: skip
     return made, _to_numpy(arguments), _to_numpy(auxiliary)

@@ -1,4 +1,4 @@
-"""ONNX files for people: pictures in, class probabilities out; compared with onnxruntime.
+"""ONNX files for people: images in, class probabilities out; compared with onnxruntime.
 
 MXNet's exporter writes the graph. Here it is tidied, given its preprocessing, and proved.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
-PICTURES, PLANES, PROBABILITIES = "pictures", "data", "probabilities"
+IMAGES, PLANES, PROBABILITIES = "pictures", "data", "probabilities"
 OPSET, _IR = 13, 8  # operators and file format that every runtime since 2021 reads
 _QUIET = 3  # onnxruntime's severity of errors
 
@@ -72,7 +72,7 @@ def with_preprocessing(
     std: Sequence[float],
     bgr: bool = False,
 ) -> Any:
-    """The same behind a head: uint8 (batch, h, w, 3) RGB `pictures` instead of `data`, of which
+    """The same behind a head: uint8 (batch, h, w, 3) RGB `images` instead of `data`, of which
     the network gets blue first with `bgr`.
     """
     from onnx import TensorProto, helper, numpy_helper
@@ -84,7 +84,7 @@ def with_preprocessing(
         array = np.array(values, np.float32).reshape(1, 3, 1, 1)
         graph.initializer.append(numpy_helper.from_array(array, name))
     head = [
-        helper.make_node("Cast", [PICTURES], ["as_float"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [IMAGES], ["as_float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["as_float"], ["planes"], perm=(0, 3, 1, 2)),
         helper.make_node("Sub", ["planes", "rgb_mean"], ["centred"]),
         helper.make_node("Div", ["centred", "rgb_std"], ["scaled" if bgr else PLANES]),
@@ -97,7 +97,7 @@ def with_preprocessing(
     graph.node.extend([*head, *body])
     shape: List[Any] = ["batch", height, width, 3]
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(PICTURES, TensorProto.UINT8, shape))
+    graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, shape))
     return model
 
 

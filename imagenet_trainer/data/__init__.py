@@ -1,1 +1,1 @@
-"""Everything that knows a shard, a picture, an order or an augmentation."""
+"""Everything that knows a shard, an image, an order or an augmentation."""

@@ -1,9 +1,9 @@
-"""What happens to a picture on its way to the network.
+"""What happens to an image on its way to the network.
 
-A training picture's fate is drawn for a whole batch at once, from the counter-based generator,
-and applied picture by picture: one geometric operation (crop and resize, or one affine warp),
+A training image's fate is drawn for a whole batch at once, from the counter-based generator,
+and applied image by image: one geometric operation (crop and resize, or one affine warp),
 a mirror, one 3 x 4 colour matrix. Evaluation resizes the short side and takes the centre.
-Pictures are uint8 RGB (height, width, 3) throughout.
+Images are uint8 RGB (height, width, 3) throughout.
 
     python -m imagenet_trainer.data.augment FOLDER --show --max-random-rotate-angle 20
 """
@@ -59,15 +59,15 @@ _FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_
 
 
 def decode(data: Any) -> np.ndarray:
-    """An encoded picture (bytes or another buffer) as uint8 RGB (height, width, 3).
+    """An encoded image (bytes or another buffer) as uint8 RGB (height, width, 3).
 
-    Raises ValueError when it is no picture.
+    Raises ValueError when it is no image.
     """
     encoded = np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(encoded, _FLAGS) if encoded.size else None
-    if picture is None:
-        raise ValueError("not a picture that OpenCV can decode")
-    return picture if _DECODES_RGB else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+    image = cv2.imdecode(encoded, _FLAGS) if encoded.size else None
+    if image is None:
+        raise ValueError("not an image that OpenCV can decode")
+    return image if _DECODES_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 class Transform(Protocol):
@@ -76,31 +76,31 @@ class Transform(Protocol):
     size: Size
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Any:
-        """What will happen to each of a batch's pictures, (n,) and (n,) whole numbers."""
+        """What will happen to each of a batch's images, (n,) and (n,) whole numbers."""
 
     def steps(self, size: Size, drawn: Any, i: int) -> Steps:
-        """That for picture i of a drawn batch, if this is its height and width."""
+        """That for image i of a drawn batch, if this is its height and width."""
 
-    def apply(self, picture: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
-        """Make picture i of a drawn batch, uint8 (*size, 3) RGB, in `out`."""
+    def apply(self, image: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
+        """Make image i of a drawn batch, uint8 (*size, 3) RGB, in `out`."""
 
 
 class Drawn(NamedTuple):
-    """The fate of a batch of n pictures. Lists, because single numbers are read from them."""
+    """The fate of a batch of n images. Lists, because single numbers are read from them."""
 
     mirror: List[bool]
     left: List[float]  # where in the room that is left, from 0 to below 1
     top: List[float]
-    widths: List[List[float]]  # (n, tries), times the square root of the picture's area
+    widths: List[List[float]]  # (n, tries), times the square root of the image's area
     heights: List[List[float]]
-    warps: Optional[np.ndarray]  # float64 (n, 2, 2), output to picture; None: no warp
+    warps: Optional[np.ndarray]  # float64 (n, 2, 2), output to image; None: no warp
     colours: Optional[np.ndarray]  # float64 (n, 3, 4); None: colours stay
 
 
 class TrainTransform:
-    """Random geometry and colour of a training picture.
+    """Random geometry and colour of a training image.
 
-    `draw` is a pure function of (seed, epoch, image); `apply` of that and the picture.
+    `draw` is a pure function of (seed, epoch, image); `apply` of that and the image.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class TrainTransform:
         )
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Drawn:
-        """The fate of pictures (n,) in epochs (n,), whole numbers both."""
+        """The fate of images (n,) in epochs (n,), whole numbers both."""
         settings = self.settings
         draws = counter.uniform(self.seed, epochs, images, _DRAWS)
         area = _between(settings.min_random_area, settings.max_random_area, draws[:, _AREA])
@@ -152,7 +152,7 @@ class TrainTransform:
         )
 
     def steps(self, size: Size, drawn: Drawn, i: int) -> Steps:
-        """What happens to picture i of a drawn batch, if this is its height and width."""
+        """What happens to image i of a drawn batch, if this is its height and width."""
         settings, warps, colours = self.settings, drawn.warps, drawn.colours
         if settings.random_resized_crop:
             first, window = unchanged(size), self._area_window(size, drawn, i)
@@ -169,12 +169,12 @@ class TrainTransform:
             fill=settings.fill_value,
         )
 
-    def apply(self, picture: np.ndarray, drawn: Drawn, i: int, out: np.ndarray) -> None:
-        """Write picture i of a drawn batch, uint8 (height, width, 3) RGB, to `out`."""
-        carry_out(self.steps(size_of(picture), drawn, i), picture, out)
+    def apply(self, image: np.ndarray, drawn: Drawn, i: int, out: np.ndarray) -> None:
+        """Write image i of a drawn batch, uint8 (height, width, 3) RGB, to `out`."""
+        carry_out(self.steps(size_of(image), drawn, i), image, out)
 
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
-        """Inverses of zoom x rotation x shear: output offsets to picture offsets, (n, 2, 2)."""
+        """Inverses of zoom x rotation x shear: output offsets to image offsets, (n, 2, 2)."""
         settings = self.settings
         largest = math.radians(settings.max_random_rotate_angle)
         angle = _between(-largest, largest, draws[:, _ANGLE])
@@ -202,7 +202,7 @@ class TrainTransform:
         return (width - wide) // 2 - pad, (height - high) // 2 - pad, wide, high
 
     def _exact_window(self, size: Size, drawn: Drawn, i: int) -> Window:
-        """A crop of exactly the target's size, centred or anywhere in the padded picture."""
+        """A crop of exactly the target's size, centred or anywhere in the padded image."""
         high, wide = self.size
         room_x, room_y = size[1] - wide, size[0] - high
         if not self.settings.random_crop:
@@ -240,15 +240,15 @@ class EvalTransform:
         """Nothing is random here."""
 
     def steps(self, size: Size, drawn: None, i: int) -> Steps:
-        """What happens to any picture of this height and width."""
+        """What happens to any image of this height and width."""
         resize = short_side_steps(size, self.short_side)
         high, wide = self.size
         top, left = (resize.size[0] - high) // 2, (resize.size[1] - wide) // 2
         return resize._replace(window=(left, top, wide, high))
 
-    def apply(self, picture: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
-        """Write the centre crop of the resized picture, uint8 (height, width, 3) RGB, to `out`."""
-        carry_out(self.steps(size_of(picture), drawn, i), picture, out)
+    def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
+        """Write the centre crop of the resized image, uint8 (height, width, 3) RGB, to `out`."""
+        carry_out(self.steps(size_of(image), drawn, i), image, out)
 
 
 def effective(settings: S) -> S:
@@ -266,9 +266,9 @@ def effective(settings: S) -> S:
 
 
 def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[np.ndarray]:
-    """What is done to the colours (red, green, blue, 1) of n pictures, float64 (n, 3, 4).
+    """What is done to the colours (red, green, blue, 1) of n images, float64 (n, 3, 4).
 
-    In this order: brightness scales, contrast stretches about mid-grey (the picture's own mean
+    In this order: brightness scales, contrast stretches about mid-grey (the image's own mean
     would need another pass), saturation moves away from the grey of equal luma, hue turns about
     the axis of greys in YIQ, lightness, channel shift and PCA lighting add. None where all flags
     are nought.
@@ -308,7 +308,7 @@ def _between(low: float, high: float, draws: np.ndarray) -> np.ndarray:
 
 
 def _at_least(size: Size, crop: Size) -> Steps:
-    """A picture of this size, enlarged if the crop does not fit into it."""
+    """An image of this size, enlarged if the crop does not fit into it."""
     if size[0] >= crop[0] and size[1] >= crop[1]:
         return unchanged(size)
     return short_side_steps(size, max(crop))

@@ -1,6 +1,6 @@
 """Encoded batches decoded and transformed on a GPU, by NVIDIA DALI.
 
-DALI decides nothing: which pictures come, in which order, and what happens to each is in the batch
+DALI decides nothing: which images come, in which order, and what happens to each is in the batch
 already. nvJPEG decodes JPEGs; what it cannot decode, or not as OpenCV does, comes as bitmaps.
 """
 
@@ -20,7 +20,7 @@ Tell = Callable[[str], object]
 
 
 class Decoded:
-    """The batches of a loader that leaves pictures encoded, with their pixels.
+    """The batches of a loader that leaves images encoded, with their pixels.
 
     While one batch is trained on, the next one is decoded. `Batch.images` is uint8
     (n, height, width, 3) RGB: an array, or on a GPU what DLPack takes; `Batch.wait` is the time
@@ -31,18 +31,18 @@ class Decoded:
     batches
         of `training_batches(..., encoded=True)`.
     shards
-        where their pictures come from, for the error that names one.
+        where their images come from, for the error that names one.
     gpu
         the number of the one that decodes; None: the CPU does, for tests and to compare.
     threads
-        of DALI, which prepare pictures for the GPU.
+        of DALI, which prepare images for the GPU.
     tell
-        is given a line where DALI refused a picture and OpenCV decoded its batch.
+        is given a line where DALI refused an image and OpenCV decoded its batch.
 
     Raises
     ------
     RecordError
-        from `next`: of the loader; or a picture cannot be decoded by OpenCV either.
+        from `next`: of the loader; or an image cannot be decoded by OpenCV either.
     InputError
         DALI cannot work here.
 
@@ -99,7 +99,7 @@ class Decoded:
             self._pipeline = None  # after an error it is worth nothing
             bitmaps = [self._decoded_here(batch, i) for i in range(len(batch.labels))]
             self._tell(f"update {batch.update}: OpenCV decoded it, because of DALI: {_told(error)}")
-            self._send(replace(batch.images, pictures=bitmaps))
+            self._send(replace(batch.images, images=bitmaps))
             assert self._pipeline is not None
             try:
                 return self._pipeline.take()
@@ -108,7 +108,7 @@ class Decoded:
 
     def _decoded_here(self, batch: Batch, i: int) -> np.ndarray:
         try:
-            return as_bitmap(batch.images.pictures[i])[0]
+            return as_bitmap(batch.images.images[i])[0]
         except ValueError as error:
             index = int(batch.indices[i])
             raise self._shards.error(index, f"{error}; {PACK_AGAIN}") from error
@@ -134,7 +134,7 @@ def _kind_of(encoded: Encoded) -> _Kind:
 
 
 class _Pipeline:
-    """DALI's operators for the steps of a picture, in their order."""
+    """DALI's operators for the steps of an image, in their order."""
 
     def __init__(self, kind: _Kind, gpu: Optional[int], threads: int):
         from nvidia.dali import Pipeline
@@ -204,7 +204,7 @@ class _Pipeline:
         self._pipeline.schedule_run()
 
     def take(self) -> Any:
-        """Wait for it; RuntimeError where DALI cannot decode one of its pictures."""
+        """Wait for it; RuntimeError where DALI cannot decode one of its images."""
         (images,) = self._pipeline.share_outputs()
         self._pipeline.release_outputs()
         images = images.as_tensor()
@@ -212,12 +212,12 @@ class _Pipeline:
 
 
 def inputs_of(encoded: Encoded) -> Dict[str, Any]:
-    """What the operators are fed with: for each of n pictures a row, or a list of arrays."""
+    """What the operators are fed with: for each of n images a row, or a list of arrays."""
     steps = encoded.steps
     kind = _kind_of(encoded)
     averaged = [step.size if step.averages else step.cut_size for step in steps]
     fed: Dict[str, Any] = {
-        "pictures": encoded.pictures,
+        "pictures": encoded.images,
         "size": np.array([step.size for step in steps], np.float32),
         "averaged": np.array(averaged, np.float32),
         "mirror": np.array([step.mirror for step in steps], np.int32),

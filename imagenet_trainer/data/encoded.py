@@ -1,4 +1,4 @@
-"""A batch whose pictures are still encoded, with what will happen to each: for a GPU to decode.
+"""A batch whose images are still encoded, with what will happen to each: for a GPU to decode.
 
 Order, augmentation and mixing are drawn as for any other batch; only who decodes is another.
 """
@@ -21,33 +21,33 @@ _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 @dataclass
 class Encoded:
-    """The pictures of a batch of n before they are decoded."""
+    """The images of a batch of n before they are decoded."""
 
-    pictures: List[np.ndarray]  # uint8 (bytes,): JPEGs that a GPU decodes, all others as BMP
+    images: List[np.ndarray]  # uint8 (bytes,): JPEGs that a GPU decodes, all others as BMP
     steps: List[Steps]
     size: Size  # of what becomes of them
     shares: Optional[np.ndarray] = None  # float32 (n,), with mixup
 
     def put(self, i: int, data: Any, transform: Transform, drawn: Any) -> None:
-        """Set picture i to an encoded one; ValueError where it is none that OpenCV decodes."""
+        """Set image i to an encoded one; ValueError where it is none that OpenCV decodes."""
         size = plain_jpeg_size(data)
         if size is None:
-            self.pictures[i], size = as_bitmap(data)
+            self.images[i], size = as_bitmap(data)
         else:
-            self.pictures[i] = np.frombuffer(data, np.uint8)
+            self.images[i] = np.frombuffer(data, np.uint8)
         self.steps[i] = transform.steps(size, drawn, i)
 
 
 def as_bitmap(data: Any) -> Tuple[np.ndarray, Size]:
-    """A picture decoded here, and the pixels as a file that every decoder reads without loss.
+    """An image decoded here, and the pixels as a file that every decoder reads without loss.
 
-    Raises ValueError when it is no picture.
+    Raises ValueError when it is no image.
     """
-    picture = decode(data)
-    done, bitmap = cv2.imencode(".bmp", picture[:, :, ::-1])
+    image = decode(data)
+    done, bitmap = cv2.imencode(".bmp", image[:, :, ::-1])
     if not done:
         raise ValueError("too large to be handed to the GPU as a bitmap")
-    return bitmap.reshape(-1), size_of(picture)
+    return bitmap.reshape(-1), size_of(image)
 
 
 def plain_jpeg_size(data: Any) -> Optional[Size]:

@@ -1,4 +1,4 @@
-"""Picture files that a user names, decoded by threads in the order in which they are named."""
+"""Image files that a user names, decoded by threads in the order in which they are named."""
 
 import glob
 import itertools
@@ -18,9 +18,9 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import is_hidden, refusal
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-"""Files of a folder that are taken for pictures, in small and capital letters."""
+"""Files of a folder that are taken for images, in small and capital letters."""
 
-_ERRORS = 2  # OpenCV's level that keeps its warnings of damaged pictures away
+_ERRORS = 2  # OpenCV's level that keeps its warnings of damaged images away
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Decoded:
     size: Tuple[int, int]
 
 
-def find_pictures(words: Sequence[str]) -> List[Found]:
+def find_images(words: Sequence[str]) -> List[Found]:
     """The files that a user's words name: files, folders with all below them, patterns.
 
     Folders and patterns are sorted. Raises InputError for a URL, a file that is not there, a
-    folder without pictures or a pattern that nothing matches.
+    folder without images or a pattern that nothing matches.
     """
     found: List[Found] = []
     for word in words:
         if re.match(r"[A-Za-z][\w+.-]*://", word):
-            raise InputError(f"{word}: is a URL; download the picture and name the file")
+            raise InputError(f"{word}: is a URL; download the image and name the file")
         if os.path.isdir(word):
             files = _below(word)
             if not files:
-                raise InputError(f"{word}: has no pictures in it ({' '.join(ENDINGS)})")
+                raise InputError(f"{word}: has no images in it ({' '.join(ENDINGS)})")
             found += (Found(path, False) for path in files)
         elif glob.has_magic(word) and not os.path.exists(word):
             paths = sorted(glob.glob(word, recursive=True))
@@ -74,20 +74,20 @@ def _below(folder: str) -> List[str]:
     paths: List[str] = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(one for one in folders if not is_hidden(one))
-        pictures = (one for one in sorted(names) if one.lower().endswith(ENDINGS))
-        paths += (os.path.join(place, one) for one in pictures if not is_hidden(one))
+        images = (one for one in sorted(names) if one.lower().endswith(ENDINGS))
+        paths += (os.path.join(place, one) for one in images if not is_hidden(one))
     return paths
 
 
-def read_picture(path: str) -> np.ndarray:
-    """Decode a picture file of any kind that packing takes, uint8 (height, width, 3) RGB.
+def read_image(path: str) -> np.ndarray:
+    """Decode an image file of any kind that packing takes, uint8 (height, width, 3) RGB.
 
     InputError when it cannot be read, is none, or is not whole.
     """
     try:
         return cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB)
     except ValueError as error:
-        raise InputError(f"{path}: {error}; name JPEG, PNG or other picture files") from error
+        raise InputError(f"{path}: {error}; name JPEG, PNG or other image files") from error
 
 
 def decoded_files(
@@ -103,12 +103,12 @@ def decoded_files(
 
     def show(path: str) -> Union[Decoded, InputError]:
         try:
-            picture = read_picture(path)
+            image = read_image(path)
         except InputError as error:
             return error
         views = np.empty((*transform.size, 3), np.uint8)
-        transform.apply(picture, None, 0, views)
-        return Decoded(path, views, (picture.shape[0], picture.shape[1]))
+        transform.apply(image, None, 0, views)
+        return Decoded(path, views, (image.shape[0], image.shape[1]))
 
     coming = iter(found)
     waiting: Deque[Future] = deque()

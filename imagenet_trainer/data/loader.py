@@ -1,4 +1,4 @@
-"""Batches: threads read, decode and transform pictures into a ring of reused buffers.
+"""Batches: threads read, decode and transform images into a ring of reused buffers.
 
 What is in a batch is settled by `order` and `augment`; threads only decide how soon it is there.
 """
@@ -26,21 +26,21 @@ from imagenet_trainer.system.machine import keep_freed_memory, processors
 # Few enough that threads end a batch together, enough that the lock costs nothing; even, so that
 # pairs are mixed by the thread that made them.
 _CHUNK = 4
-PACK_AGAIN = "pack the set again with tools/im2rec.py, which leaves such pictures out"
+PACK_AGAIN = "pack the set again with tools/im2rec.py, which leaves such images out"
 
 # Read ahead for every chunk, once a worker is behind: at the beginning of a run, a whole window.
 _ASKED = 8 * _CHUNK
-# OpenCV's level that keeps its warnings of damaged pictures away: our error says more.
+# OpenCV's level that keeps its warnings of damaged images away: our error says more.
 _ERRORS = 2
 
-# Of each batch to come: update, pictures int64 (n,), their epochs int64 (n,), and the pictures
+# Of each batch to come: update, images int64 (n,), their epochs int64 (n,), and the images
 # int64 (m,) to ask the disk for when the batch is begun.
 Plan = Iterator[Tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclass
 class Batch:
-    """Pictures with their labels. The arrays are valid until the next batch is asked for."""
+    """Images with their labels. The arrays are valid until the next batch is asked for."""
 
     images: Any  # uint8 (n, height, width, 3), RGB; Encoded where the loader does not decode
     labels: np.ndarray  # int64 (n,)
@@ -97,7 +97,7 @@ class Loader:
         return Batch(slot.images, slot.labels, slot.update, slot.indices, wait, mix)
 
     def close(self) -> None:
-        """End all threads; each finishes at most the picture that it is at."""
+        """End all threads; each finishes at most the image that it is at."""
         self._end()
 
     def __enter__(self) -> "Loader":
@@ -127,16 +127,16 @@ def training_batches(
     Parameters
     ----------
     shards, order, transform
-        where pictures come from, which go where, and what happens to them.
+        where images come from, which go where, and what happens to them.
     num_classes
         labels must be whole numbers below it.
     first_update, last_update
         which updates of the order, the last one not included.
     rank, world
-        this worker and how many there are; each batch has order.batch_size / world pictures.
+        this worker and how many there are; each batch has order.batch_size / world images.
     threads, prefetch
         how many threads make batches, and how many batches they may be ahead; the disk is asked
-        for pictures as many batches earlier still. Neither changes any picture.
+        for images as many batches earlier still. Neither changes any image.
     nice
         is added to the threads' niceness where the system has one for each thread (Linux).
     mixup
@@ -147,14 +147,14 @@ def training_batches(
     Raises
     ------
     InputError
-        the workers cannot share the batch evenly, or a share has an odd number of pictures where
+        the workers cannot share the batch evenly, or a share has an odd number of images where
         they are mixed in pairs; from `next`, see Loader.
 
     """
     share = order.share(world)
     if mixup and share % 2:
         raise InputError(
-            f"--batch-size {order.batch_size}: --mixup mixes pairs, and of the {share} pictures "
+            f"--batch-size {order.batch_size}: --mixup mixes pairs, and of the {share} images "
             f"of a worker one is left over; take a multiple of {2 * world}"
         )
     updates = range(first_update, last_update)
@@ -174,9 +174,9 @@ def evaluation_batches(
     nice: int = 0,
     part: Optional[range] = None,
 ) -> Loader:
-    """Every picture once, in the order of the shards; the last batch may be shorter.
+    """Every image once, in the order of the shards; the last batch may be shorter.
 
-    `Batch.update` is the batch's number, `part` a stretch of the pictures instead of all; other
+    `Batch.update` is the batch's number, `part` a stretch of the images instead of all; other
     parameters and errors as `training_batches`.
     """
     indices = np.arange(len(shards)) if part is None else np.arange(part.start, part.stop)
@@ -219,26 +219,26 @@ class _Slot:
         return self._images[:count]
 
     def put(self, i: int, data: Any) -> None:
-        """Make picture i of an encoded one; ValueError where it is none."""
+        """Make image i of an encoded one; ValueError where it is none."""
         self._transform.apply(decode(data), self.drawn, i, self.images[i])
 
     def mix(self, mixup: Mixup, first: int, last: int) -> None:
-        """Mix the pictures of a stretch, which is whole pairs."""
+        """Mix the images of a stretch, which is whole pairs."""
         if self.shares is not None:
             mixup.mix(self.images[first:last], self.shares[first:last])
 
 
 class _EncodedSlot(_Slot):
-    """One whose pictures stay as they are, with what will happen to them."""
+    """One whose images stay as they are, with what will happen to them."""
 
     def _make_room(self, count: int) -> None:
         pass
 
     def _opened(self, count: int) -> Encoded:
         # New lists, for whoever decodes may be some batches behind.
-        pictures: List[Any] = [None] * count
+        images: List[Any] = [None] * count
         steps: List[Any] = [None] * count
-        return Encoded(pictures, steps, self._transform.size, self.shares)
+        return Encoded(images, steps, self._transform.size, self.shares)
 
     def put(self, i: int, data: Any) -> None:
         self.images.put(i, data, self._transform, self.drawn)
@@ -270,7 +270,7 @@ class _Work:
         self._free = [make(batch_size, transform) for _ in range(prefetch + 1)]
         self._begun: Deque[_Slot] = deque()  # in the order of the plan
         self._taken: Optional[_Slot] = None
-        self._wanted: Deque[np.ndarray] = deque()  # pictures to ask the disk for
+        self._wanted: Deque[np.ndarray] = deque()  # images to ask the disk for
         self._error: Optional[BaseException] = None
         self._planned = False  # the plan has no more batches
         self._stopped = False
@@ -332,7 +332,7 @@ class _Work:
                 self._changed.notify_all()
 
     def _claim(self) -> Optional[Tuple[_Slot, int, int]]:
-        """A few pictures that nobody makes yet; None when there is no more work."""
+        """A few images that nobody makes yet; None when there is no more work."""
         while not self._stopped:
             if self._begun and self._begun[-1].claimed < len(self._begun[-1].indices):
                 slot = self._begun[-1]
@@ -363,7 +363,7 @@ class _Work:
         self._begun.append(slot)
 
     def _make(self, slot: _Slot, i: int) -> None:
-        """Put picture i of a batch and its label into their places."""
+        """Put image i of a batch and its label into their places."""
         index = int(slot.indices[i])
         record = self._shards.record(index)
         if len(record.labels) != 1:
@@ -378,7 +378,7 @@ class _Work:
             )  # fmt: skip
         slot.labels[i] = int(record.label)
         try:
-            slot.put(i, record.picture)
+            slot.put(i, record.image)
         except ValueError as error:
             raise self._shards.error(index, f"{error}; {PACK_AGAIN}") from error
 

@@ -1,10 +1,10 @@
-"""Mixup: pictures of a batch mixed in pairs, by shares that are pure functions of their places.
+"""Mixup: images of a batch mixed in pairs, by shares that are pure functions of their places.
 
 Zhang, Cisse, Dauphin and Lopez-Paz 2017, "mixup: Beyond Empirical Risk Minimization",
-arXiv:1710.09412: share * picture + (1 - share) * partner, the share from Beta(alpha, alpha), and
+arXiv:1710.09412: share * image + (1 - share) * partner, the share from Beta(alpha, alpha), and
 the same for the labels. There a batch is mixed with a shuffled copy of itself by one share; here
-every picture has its own, and its partner is its neighbour: position i of the global batch goes
-with i XOR 1. So a worker whose part is even needs no picture of another one, two pictures are
+every image has its own, and its partner is its neighbour: position i of the global batch goes
+with i XOR 1. So a worker whose part is even needs no image of another one, two images are
 mixed as soon as both are there, and as the batch is shuffled already the pairs are random.
 """
 
@@ -20,12 +20,12 @@ _BLOCK = 1 << 16
 
 
 class Mixup:
-    """How pictures are mixed.
+    """How images are mixed.
 
     Parameters
     ----------
     alpha
-        above 0. Small ones mix most pictures hardly; 1 makes all shares alike.
+        above 0. Small ones mix most images hardly; 1 makes all shares alike.
     seed
         of the run.
 
@@ -35,7 +35,7 @@ class Mixup:
         self.alpha, self.seed = alpha, seed
 
     def shares(self, images: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-        """How much of themselves pictures (n,) in epochs (n,) keep: float32 (n,) in [0, 1]."""
+        """How much of themselves images (n,) in epochs (n,) keep: float32 (n,) in [0, 1]."""
         from scipy.special import betaincinv
 
         drawn = counter.uniform(self.seed, epochs, images, 1, first_block=_BLOCK)[:, 0]

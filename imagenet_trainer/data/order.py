@@ -1,8 +1,8 @@
-"""Which picture goes where: pure functions of (seed, epoch, update).
+"""Which image goes where: pure functions of (seed, epoch, update).
 
 The permutations of all epochs, laid end to end, make one endless sequence. Update u of a run
 takes positions [uB, (u + 1)B) of it, B being the batch over all workers. So every epoch visits
-every picture exactly once, and a tail shorter than B opens the first batch of the next epoch.
+every image exactly once, and a tail shorter than B opens the first batch of the next epoch.
 
 A permutation mixes the whole set, or (for slow disks) only windows of it: see `permutation`.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from imagenet_trainer.data import philox as counter
 from imagenet_trainer.errors import InputError
 
-# A window's pictures come from this many places of the shards: enough that neighbours in a shard
+# A window's images come from this many places of the shards: enough that neighbours in a shard
 # (of one class, where it was packed unshuffled) are a small part of it, few enough that each
 # place is one long read.
 BLOCKS_IN_WINDOW = 64
@@ -27,14 +27,14 @@ def updates_before(epoch: int, images: int, batch: int) -> int:
 
 
 def share_of(fraction: float, images: int) -> int:
-    """How many pictures a share in (0, 1] of a set is: at least one."""
+    """How many images a share in (0, 1] of a set is: at least one."""
     return max(1, round(fraction * images))
 
 
 def chosen(seed: int, fraction: float, images: int) -> Optional[np.ndarray]:
-    """The pictures of a share of the set, ascending: int64 (share_of(fraction, images),).
+    """The images of a share of the set, ascending: int64 (share_of(fraction, images),).
 
-    Each picture has a draw of its own, and those with the lowest are taken; so 10 % of a set are
+    Each image has a draw of its own, and those with the lowest are taken; so 10 % of a set are
     among its 30 %, whatever their order. None for the whole set.
     """
     if fraction == 1:
@@ -48,8 +48,8 @@ def permutation(seed: int, epoch: int, images: int, window: int = 0) -> np.ndarr
 
     With a `window` of 1 to images - 1, the set is cut into blocks of window / BLOCKS_IN_WINDOW
     neighbours (rounded up), the blocks are laid end to end in random order, and this sequence is
-    cut into windows whose pictures are shuffled among themselves. So places [kW, (k + 1)W) of the
-    epoch hold the pictures of at most BLOCKS_IN_WINDOW + 2 stretches of the shards.
+    cut into windows whose images are shuffled among themselves. So places [kW, (k + 1)W) of the
+    epoch hold the images of at most BLOCKS_IN_WINDOW + 2 stretches of the shards.
 
     All random choices are raw 64-bit words of Philox, the part of NumPy's generators that stays
     the same from version to version; `Generator.permutation` may change.
@@ -93,9 +93,9 @@ class Order:
     seed, images, batch
         of the run, the set, and all workers together.
     window
-        pictures that are mixed with each other, 0 for the whole set; see `permutation`.
+        images that are mixed with each other, 0 for the whole set; see `permutation`.
     among
-        int64 (images,), ascending: these pictures of the shards instead of the first ones.
+        int64 (images,), ascending: these images of the shards instead of the first ones.
 
     """
 
@@ -109,8 +109,8 @@ class Order:
     ):
         if batch > images:
             raise InputError(
-                f"--batch-size {batch}: the set has only {images} pictures; "
-                f"take --batch-size {images} or less, or pack more pictures"
+                f"--batch-size {batch}: the set has only {images} images; "
+                f"take --batch-size {images} or less, or pack more images"
             )
         self.seed = seed
         self.images = images
@@ -120,7 +120,7 @@ class Order:
         self._permutations: Dict[int, np.ndarray] = {}
 
     def share(self, world: int) -> int:
-        """How many pictures of each batch one of `world` workers takes; InputError if uneven."""
+        """How many images of each batch one of `world` workers takes; InputError if uneven."""
         if self.batch_size % world:
             raise InputError(
                 f"--batch-size {self.batch_size}: cannot be shared evenly by {world} workers; "
@@ -131,7 +131,7 @@ class Order:
     def batch(self, update: int, rank: int = 0, world: int = 1) -> Tuple[np.ndarray, np.ndarray]:
         """One worker's part of the global batch of an update.
 
-        Returns the pictures and the epoch that each belongs to, int64 (batch / world,) both; the
+        Returns the images and the epoch that each belongs to, int64 (batch / world,) both; the
         parts of ranks 0..world-1 one after another are the batch of one worker alone. Raises
         InputError when the workers cannot share the batch evenly.
         """
@@ -142,16 +142,16 @@ class Order:
     def reads(
         self, first_update: int, last_update: int, ahead: int, rank: int = 0, world: int = 1
     ) -> Iterator[np.ndarray]:
-        """For each update of a stretch, the pictures to ask the disk for when it is begun.
+        """For each update of a stretch, the images to ask the disk for when it is begun.
 
-        A worker's own pictures only, sorted by their places in the shards. With a window they
+        A worker's own images only, sorted by their places in the shards. With a window they
         are those of a whole window, about a window before it is needed and at least `ahead`
         batches; without one, those of the batch that comes `ahead` batches later. The first
         array also holds everything from the stretch's beginning up to there.
 
         Returns
         -------
-        arrays int64 (pictures,), many of them empty if there is a window.
+        arrays int64 (images,), many of them empty if there is a window.
 
         """
         share, batch = self.share(world), self.batch_size
@@ -176,13 +176,13 @@ class Order:
         return epoch * self.images + min(-(-place // self.window) * self.window, self.images)
 
     def _at(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Pictures and epochs at ascending positions of the endless sequence."""
+        """Images and epochs at ascending positions of the endless sequence."""
         epochs, places = np.divmod(positions, self.images)
-        pictures = np.empty_like(places)
+        indices = np.empty_like(places)
         for epoch in range(epochs[0], epochs[-1] + 1) if len(epochs) else ():
             here = epochs == epoch
-            pictures[here] = self._permutation(epoch)[places[here]]
-        return pictures, epochs
+            indices[here] = self._permutation(epoch)[places[here]]
+        return indices, epochs
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch not in self._permutations:

@@ -33,7 +33,7 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
 def uniform(
     seed: int, epochs: np.ndarray, images: np.ndarray, draws: int, first_block: int = 0
 ) -> np.ndarray:
-    """Independent numbers of every picture in every epoch, uniform in [0, 1).
+    """Independent numbers of every image in every epoch, uniform in [0, 1).
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def uniform(
     epochs, images
         whole numbers (n,), or one for all; epochs below 2^32.
     draws
-        how many for each picture. The first ones do not depend on how many are asked for.
+        how many for each image. The first ones do not depend on how many are asked for.
     first_block
         uses of their own begin at different blocks of four draws, below 2^32.
 

@@ -1,4 +1,4 @@
-"""Opening packed pictures: shards, their manifest, and whether flags and sets agree."""
+"""Opening packed images: shards, their manifest, and whether flags and sets agree."""
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -17,32 +17,32 @@ Classes = Tuple[Tuple[str, str], ...]  # (id, name) in the order of the labels
 
 
 @dataclass(frozen=True)
-class PictureSet:
-    """Packed pictures with their classes; `fingerprint` changes when the packed pictures do."""
+class Dataset:
+    """Packed images with their classes; `fingerprint` changes when the packed images do."""
 
     path: str
     shards: Shards
     classes: Classes
     fingerprint: str
     has_manifest: bool
-    chosen: Optional[np.ndarray] = None  # int64 (n,), ascending: only these of the shards' pictures
+    chosen: Optional[np.ndarray] = None  # int64 (n,), ascending: only these of the shards' images
 
     def __len__(self) -> int:
         return len(self.shards) if self.chosen is None else len(self.chosen)
 
 
-def open_training_set(settings: FitSettings) -> PictureSet:
-    """The training pictures, or a share; InputError where a flag disagrees with what is packed."""
-    pictures = open_set(
+def open_training_set(settings: FitSettings) -> Dataset:
+    """The training images, or a share; InputError where a flag disagrees with what is packed."""
+    images = open_set(
         "--data-train", settings.data_train, settings.data_train_idx, settings.num_classes
     )
-    if settings.num_examples not in (None, len(pictures)):
+    if settings.num_examples not in (None, len(images)):
         raise InputError(
-            f"--num-examples {settings.num_examples}: {pictures.path} holds {len(pictures)} "
-            "pictures; leave the flag away"
+            f"--num-examples {settings.num_examples}: {images.path} holds {len(images)} "
+            "images; leave the flag away"
         )
-    some = chosen(settings.seed, settings.train_fraction, len(pictures))
-    return replace(pictures, chosen=some)
+    some = chosen(settings.seed, settings.train_fraction, len(images))
+    return replace(images, chosen=some)
 
 
 def classes_without_data(settings: FitSettings) -> int:
@@ -53,32 +53,32 @@ def classes_without_data(settings: FitSettings) -> int:
         find_shards(settings.data_train, "--data-train")
     except InputError:
         return IMAGENET_CLASSES
-    pictures = open_training_set(settings)
-    pictures.shards.close()
-    return len(pictures.classes)
+    images = open_training_set(settings)
+    images.shards.close()
+    return len(images.classes)
 
 
-def open_validation_set(settings: DataSettings, classes: Classes, trained_on: str) -> PictureSet:
-    """The validation pictures; InputError unless their classes are those trained on."""
-    pictures = open_set("--data-val", settings.data_val, settings.data_val_idx, len(classes))
-    if pictures.has_manifest:
-        check_same_classes(pictures, classes, trained_on)
-    return pictures
+def open_validation_set(settings: DataSettings, classes: Classes, trained_on: str) -> Dataset:
+    """The validation images; InputError unless their classes are those trained on."""
+    images = open_set("--data-val", settings.data_val, settings.data_val_idx, len(classes))
+    if images.has_manifest:
+        check_same_classes(images, classes, trained_on)
+    return images
 
 
-def check_same_classes(pictures: PictureSet, classes: Classes, trained_on: str) -> None:
+def check_same_classes(images: Dataset, classes: Classes, trained_on: str) -> None:
     """InputError naming the first class in which a set differs from the one trained on."""
     if classes == default_classes(len(classes)) and len(classes) != IMAGENET_CLASSES:
         return  # trained on a shard without manifest, whose classes have no names
-    for label, (ours, theirs) in enumerate(zip(pictures.classes, classes)):
+    for label, (ours, theirs) in enumerate(zip(images.classes, classes)):
         if ours[0] != theirs[0]:
             raise InputError(
-                f"{pictures.path}: class {label} is {ours[0]} where {trained_on} has {theirs[0]}; "
+                f"{images.path}: class {label} is {ours[0]} where {trained_on} has {theirs[0]}; "
                 "pack it again with the same class folders"
             )
 
 
-def open_set(flag: str, value: str, index: str, num_classes: Optional[int]) -> PictureSet:
+def open_set(flag: str, value: str, index: str, num_classes: Optional[int]) -> Dataset:
     """The shards that a flag names, with their manifest if there is one.
 
     Without a manifest (MXNet's own shards) there are `num_classes` classes, or 1000, which then
@@ -97,18 +97,16 @@ def open_set(flag: str, value: str, index: str, num_classes: Optional[int]) -> P
             missing = next(path for path, manifest in manifests.items() if manifest is None)
             raise InputError(f"{flag} {value}: {missing} is missing; pack that shard again")
         classes = default_classes(num_classes or IMAGENET_CLASSES)
-        return PictureSet(value, shards, classes, _fingerprint(shards), False)
+        return Dataset(value, shards, classes, _fingerprint(shards), False)
     records = sum(manifest.records for manifest in known)
     if records != len(shards):
         raise InputError(
-            f"{paths[0]}: the index has {len(shards)} pictures, the manifest {records}; "
+            f"{paths[0]}: the index has {len(shards)} images, the manifest {records}; "
             "they are not of one pack: pack again, or name all its shards"
         )
     named = tuple((one.id, one.name) for one in known[0].classes)
     if not named:
-        raise InputError(
-            f"{paths[0]}: its labels are no classes; pack pictures with one class each"
-        )
+        raise InputError(f"{paths[0]}: its labels are no classes; pack images with one class each")
     if any(manifest.classes != known[0].classes for manifest in known):
         raise InputError(f"{flag} {value}: its shards have different classes; pack them together")
     if num_classes not in (None, len(named)):
@@ -123,7 +121,7 @@ def open_set(flag: str, value: str, index: str, num_classes: Optional[int]) -> P
         )
     prints = [manifest.fingerprint for manifest in known]
     fingerprint = prints[0] if len(prints) == 1 else sha256(" ".join(prints).encode()).hexdigest()
-    return PictureSet(value, shards, named, fingerprint, True)
+    return Dataset(value, shards, named, fingerprint, True)
 
 
 def default_classes(count: int) -> Classes:

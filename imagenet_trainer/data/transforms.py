@@ -1,6 +1,6 @@
-"""What happens to one picture, as numbers, and how OpenCV does it.
+"""What happens to one image, as numbers, and how OpenCV does it.
 
-A transform says the steps from the picture's size alone, before it is decoded. So whoever decodes
+A transform says the steps from the image's size alone, before it is decoded. So whoever decodes
 it can take them: OpenCV here, or the GPU (`dali`).
 """
 
@@ -12,21 +12,21 @@ import numpy as np
 Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
 Size = Tuple[int, int]  # height, width
 
-# A longer strip keeps only its middle before its short side is enlarged: a picture of 1 x 5000
+# A longer strip keeps only its middle before its short side is enlarged: an image of 1 x 5000
 # would need a gigabyte.
 _LONGEST_STRIP = 16
 
 
 class Steps(NamedTuple):
-    """What happens to a picture, in this order; windows may lie partly outside of it."""
+    """What happens to an image, in this order; windows may lie partly outside of it."""
 
-    cut: Window  # of the picture
+    cut: Window  # of the image
     size: Size  # what was cut is resized to it
     window: Window  # of that, the second cut; where `warp` is given it is not used
     warp: Optional[np.ndarray] = None  # float64 (2, 3), pixels of the result to pixels of that
     mirror: bool = False  # left to right
     colours: Optional[np.ndarray] = None  # float64 (3, 4), of red, green, blue, 1
-    fill: int = 0  # what is outside of the picture
+    fill: int = 0  # what is outside of the image
 
     @property
     def cut_size(self) -> Size:
@@ -39,9 +39,9 @@ class Steps(NamedTuple):
         return self.cut[3] >= 2 * self.size[0] and self.cut[2] >= 2 * self.size[1]
 
 
-def carry_out(steps: Steps, picture: np.ndarray, out: np.ndarray) -> None:
-    """Make of a picture what the steps say, uint8 RGB (height, width, 3), in `out`."""
-    part = _cut(picture, steps.cut, steps.fill)
+def carry_out(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
+    """Make of an image what the steps say, uint8 RGB (height, width, 3), in `out`."""
+    part = _cut(image, steps.cut, steps.fill)
     if steps.warp is not None:
         _warp(_resized(part, steps), steps, out)
     elif steps.window == whole(steps.size):
@@ -54,23 +54,23 @@ def carry_out(steps: Steps, picture: np.ndarray, out: np.ndarray) -> None:
         cv2.transform(out, steps.colours, dst=out)
 
 
-def size_of(picture: np.ndarray) -> Size:
-    """Height and width of a picture."""
-    return picture.shape[0], picture.shape[1]
+def size_of(image: np.ndarray) -> Size:
+    """Height and width of an image."""
+    return image.shape[0], image.shape[1]
 
 
 def whole(size: Size) -> Window:
-    """The window of all of a picture."""
+    """The window of all of an image."""
     return 0, 0, size[1], size[0]
 
 
 def unchanged(size: Size) -> Steps:
-    """The picture as it is."""
+    """The image as it is."""
     return Steps(whole(size), size, whole(size))
 
 
 def short_side_steps(size: Size, side: int) -> Steps:
-    """The short side of a picture of this size to `side` pixels, the long side rounded down."""
+    """The short side of an image of this size to `side` pixels, the long side rounded down."""
     height, width = size
     short = min(height, width)
     left = top = 0
@@ -82,17 +82,17 @@ def short_side_steps(size: Size, side: int) -> Steps:
     return Steps((left, top, width, height), resized, whole(resized))
 
 
-def short_side_to(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture with its short side resized to `side` pixels, the long side rounded down."""
-    steps = short_side_steps(size_of(picture), side)
-    return _resized(_cut(picture, steps.cut, 0), steps)
+def short_side_to(image: np.ndarray, side: int) -> np.ndarray:
+    """The image with its short side resized to `side` pixels, the long side rounded down."""
+    steps = short_side_steps(size_of(image), side)
+    return _resized(_cut(image, steps.cut, 0), steps)
 
 
 def warp_of(window: Window, size: Size, linear: np.ndarray) -> np.ndarray:
     """The matrix (2, 3) that resizes a window to `size` and warps it about its centre.
 
-    `linear` (2, 2) takes offsets from the window's centre in the result to offsets in the picture,
-    both in the picture's pixels. The picture goes on outside the window.
+    `linear` (2, 2) takes offsets from the window's centre in the result to offsets in the image,
+    both in the image's pixels. The image goes on outside the window.
     """
     left, top, wide, high = window
     height, width = size
@@ -103,10 +103,10 @@ def warp_of(window: Window, size: Size, linear: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _cut(picture: np.ndarray, window: Window, fill: int) -> np.ndarray:
-    """The part of a picture in a window, a view of it where the window lies inside."""
+def _cut(image: np.ndarray, window: Window, fill: int) -> np.ndarray:
+    """The part of an image in a window, a view of it where the window lies inside."""
     left, top, wide, high = window
-    part = picture[max(0, top) : max(0, top + high), max(0, left) : max(0, left + wide)]
+    part = image[max(0, top) : max(0, top + high), max(0, left) : max(0, left + wide)]
     if part.shape[:2] == (high, wide):
         return part
     result = np.full((high, wide, 3), fill, np.uint8)
@@ -132,10 +132,10 @@ def _resize(part: np.ndarray, steps: Steps, out: np.ndarray) -> None:
     cv2.resize(part, (out.shape[1], out.shape[0]), dst=out, interpolation=method)
 
 
-def _warp(picture: np.ndarray, steps: Steps, out: np.ndarray) -> None:
+def _warp(image: np.ndarray, steps: Steps, out: np.ndarray) -> None:
     """The warp, bilinear, in one operation."""
     cv2.warpAffine(
-        picture,
+        image,
         steps.warp,
         (out.shape[1], out.shape[0]),
         dst=out,

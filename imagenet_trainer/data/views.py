@@ -1,4 +1,4 @@
-"""The views of a picture that a network is asked for, and whose answers are averaged."""
+"""The views of an image that a network is asked for, and whose answers are averaged."""
 
 from dataclasses import dataclass
 from typing import Sequence
@@ -11,7 +11,7 @@ from imagenet_trainer.data.transforms import short_side_to
 
 @dataclass(frozen=True)
 class Views:
-    """Which crops of a picture a network sees.
+    """Which crops of an image a network sees.
 
     Ten crops are the four corners and the centre, each also mirrored left to right; the
     probabilities of all are averaged (Krizhevsky, Sutskever and Hinton 2012, section 4.1).
@@ -23,7 +23,7 @@ class Views:
 
     @property
     def places(self) -> int:
-        """Crops that are cut out of a picture."""
+        """Crops that are cut out of an image."""
         return 5 if self.crops == 10 else 1
 
     @property
@@ -39,7 +39,7 @@ CENTRE = Views()
 class ViewTransform(EvalTransform):
     """Evaluation's resize, then the places of `Views` one below the other.
 
-    `size` is (places x height, width), so a picture's views are one picture for a loader; the
+    `size` is (places x height, width), so an image's views are one image for a loader; the
     first `height` rows are the centre crop. Parameters and errors as `EvalTransform`.
     """
 
@@ -48,15 +48,15 @@ class ViewTransform(EvalTransform):
         self.crop, self.views = self.size, views
         self.size = (views.places * self.crop[0], self.crop[1])
 
-    def apply(self, picture: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
-        """Write the views of the picture, uint8 (height, width, 3) RGB, to `out` (*size, 3)."""
-        picture = short_side_to(picture, self.short_side)
+    def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
+        """Write the views of the image, uint8 (height, width, 3) RGB, to `out` (*size, 3)."""
+        image = short_side_to(image, self.short_side)
         if self.views.bgr:
-            picture = picture[..., ::-1]
+            image = image[..., ::-1]
         high, wide = self.crop
-        bottom, right = picture.shape[0] - high, picture.shape[1] - wide
+        bottom, right = image.shape[0] - high, image.shape[1] - wide
         corners = ((0, 0), (0, right), (bottom, 0), (bottom, right))
         places = ((bottom // 2, right // 2), *corners)[: self.views.places]
         for number, (top, left) in enumerate(places):
-            crop = picture[top : top + high, left : left + wide]
+            crop = image[top : top + high, left : left + wide]
             out[number * high : (number + 1) * high] = crop

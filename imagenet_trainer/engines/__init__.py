@@ -113,7 +113,7 @@ class DeviceMemoryError(InputError):
 
     def __init__(self, batch: int, device: str) -> None:
         super().__init__(
-            f"--batch-size: {batch} pictures at a time are too many for the memory of {device}; "
+            f"--batch-size: {batch} images at a time are too many for the memory of {device}; "
             "--find-batch measures how many fit, --accumulate computes a batch in parts, and more "
             "--gpus share it"
         )
@@ -260,7 +260,7 @@ def check_parameters(
             if tuple(found[name].shape) != tuple(shape):
                 raise InputError(
                     f"{path}: {name} is {tuple(found[name].shape)} where this network has {shape}: "
-                    "it is of another network, number of classes or picture size"
+                    "it is of another network, number of classes or image size"
                 )
         for name in found:
             if name not in wanted:

@@ -20,7 +20,7 @@ _TINY = 1.2e-38
 
 
 class Targets:
-    """The targets of a training: its inputs beside the pictures, the head, the loss.
+    """The targets of a training: its inputs beside the images, the head, the loss.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Targets:
         if self._mixup:
             other = inputs[MIX_LABEL].reshape((-1, 1))
             share = inputs[MIX_SHARE].reshape((-1, 1))
-            # Not 0 * log(0), nor the last bits of a number that no picture is to.
+            # Not 0 * log(0), nor the last bits of a number that no image is to.
             loss = share * loss + (1 - share) * self._loss(output, other)
             label = mx.nd.where(share >= 0.5, label, other)
         if self._smoothing:

@@ -1,4 +1,4 @@
-"""A network's probabilities for picture files, however many they are."""
+"""A network's probabilities for image files, however many they are."""
 
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -32,17 +32,17 @@ class Namer:
         which views, devices and batch.
     run
         the network; `settings.epoch` or its newest.
-    pictures
+    images
         how many there will be at most; a batch is not larger.
     tell
         is given a line for everything that the user should know.
 
     """
 
-    def __init__(self, settings: PredictSettings, run: Run, pictures: int, tell: Tell):
+    def __init__(self, settings: PredictSettings, run: Run, images: int, tell: Tell):
         views = views_of(settings)
         devices = len(settings.gpus) or settings.cpus
-        least = -(-min(settings.batch_size, max(1, pictures)) // devices) * devices
+        least = -(-min(settings.batch_size, max(1, images)) // devices) * devices
         self.batch, engine_batch = share_of_batch(least * views.places, views, devices)
         where = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         self.engine: Engine

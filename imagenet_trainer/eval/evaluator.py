@@ -1,4 +1,4 @@
-"""Scores epochs of a run on one set of pictures: what `evaluate` does between flags and files."""
+"""Scores epochs of a run on one set of images: what `evaluate` does between flags and files."""
 
 import contextlib
 import math
@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.loader import loader_threads
-from imagenet_trainer.data.sets import Classes, PictureSet, check_same_classes, open_set
+from imagenet_trainer.data.sets import Classes, Dataset, check_same_classes, open_set
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
@@ -27,12 +27,12 @@ class Scored(NamedTuple):
     epoch: int
     answers: Answers
     numbers: Dict[str, Any]  # as evaluation.json holds them
-    name: str  # of the set; '' for the run's own pictures
+    name: str  # of the set; '' for the run's own images
     classes: Classes
 
 
 class Scorer:
-    """The epochs of a run, one set of pictures, one way of showing them.
+    """The epochs of a run, one set of images, one way of showing them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Scorer:
     tell
         is given a line for everything that the user should know.
 
-    Raises InputError for what does not fit: see `open_network`, `open_pictures`.
+    Raises InputError for what does not fit: see `open_network`, `open_images`.
 
     """
 
@@ -60,17 +60,17 @@ class Scorer:
         self._held = epochs[0]  # whose parameters the engine has
         how = checkpoint.preprocessing
         assert how is not None
-        self.pictures, own = open_pictures(settings, run, checkpoint)
-        self.shown = Shown(self.pictures, how, views)
+        self.dataset, own = open_images(settings, run, checkpoint)
+        self.shown = Shown(self.dataset, how, views)
         self.results = Results(run, self.shown, run.preprocessing(epochs[0]), own)
         transform = ViewTransform(how.image_shape, how.val_resize, views)
         if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
             tell(
-                "--crops 10: pictures are resized to the crop's own size, so square ones have the "
+                "--crops 10: images are resized to the crop's own size, so square ones have the "
                 "same crop in all corners; --val-resize makes room"
             )
         threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
-        self._source = Source(self.pictures, transform, batch, threads, nice)
+        self._source = Source(self.dataset, transform, batch, threads, nice)
 
     def scored(self) -> Iterator[Scored]:
         """Each epoch, computed or found; the next checkpoint is read while one is computed.
@@ -85,7 +85,7 @@ class Scorer:
             for epoch in self.epochs
         }
         to_score = [epoch for epoch in self.epochs if found[epoch] is None]
-        self._keep_pictures(len(to_score))
+        self._keep_images(len(to_score))
         with ThreadPoolExecutor(1) as reader:
             coming: Dict[int, Future] = {}
             for epoch in self.epochs:
@@ -100,19 +100,19 @@ class Scorer:
                     answers = self._score(epoch, keys[epoch], most)
                     answers.save(self.run.answers_path(epoch, self.results.name))
                 numbers = self.results.record(epoch, answers, top_k)
-                yield Scored(epoch, answers, numbers, self.results.name, self.pictures.classes)
+                yield Scored(epoch, answers, numbers, self.results.name, self.dataset.classes)
 
     def _read(self, epoch: int) -> Checkpoint:
         checkpoint = load_trained(self.run, epoch, self.settings)
         if checkpoint.preprocessing != self.shown.preprocessing:
             raise InputError(
-                f"{self.run.params_path(epoch)}: its pictures are prepared otherwise than epoch "
+                f"{self.run.params_path(epoch)}: its images are prepared otherwise than epoch "
                 f"{self.epochs[0]}'s; score it in a call of its own"
             )
         return checkpoint
 
     def _score(self, epoch: int, key: str, top_k: int) -> Answers:
-        images, classes = len(self.pictures), len(self.pictures.classes)
+        images, classes = len(self.dataset), len(self.dataset.classes)
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(progress(f"epoch {epoch}", images))
             file = None
@@ -124,8 +124,8 @@ class Scorer:
                 file.finish(answers)
         return answers
 
-    def _keep_pictures(self, epochs: int) -> None:
-        """Keep the decoded pictures in memory if several epochs need them and they fit."""
+    def _keep_images(self, epochs: int) -> None:
+        """Keep the decoded images in memory if several epochs need them and they fit."""
         share = self.settings.cache_memory
         if epochs < 2 or not share:
             return
@@ -135,7 +135,7 @@ class Scorer:
             self._tell(f"decoding once for {epochs} epochs: {_told(size)} of memory")
         else:
             self._tell(
-                f"decoding for every epoch: the pictures take {_told(size)}, and --cache-memory "
+                f"decoding for every epoch: the images take {_told(size)}, and --cache-memory "
                 f"{share:g} of the free memory is {_told(room)}"
             )
 
@@ -145,7 +145,7 @@ def _told(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{math.ceil(size / 2**20)} MiB"
 
 
-def own_pictures(run: Run) -> Tuple[str, str]:
+def own_images(run: Run) -> Tuple[str, str]:
     """--data-val and --data-val-idx that a run was trained with, or the defaults."""
     before = run.read_json(run.config_path).get("settings", {})
     found = before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
@@ -154,19 +154,19 @@ def own_pictures(run: Run) -> Tuple[str, str]:
     return found
 
 
-def open_pictures(
+def open_images(
     settings: EvaluateSettings, run: Run, checkpoint: Checkpoint
-) -> Tuple[PictureSet, Optional[bool]]:
-    """The validation pictures of the run, or others with the same classes.
+) -> Tuple[Dataset, Optional[bool]]:
+    """The validation images of the run, or others with the same classes.
 
     And whether they are the run's own; None where it does not say which these are.
     """
-    path, index = own_pictures(run)
+    path, index = own_images(run)
     if settings.data_val:
         path, index = settings.data_val, settings.data_val_idx
-    pictures = open_set("--data-val", path, settings.data_val_idx or index, len(checkpoint.classes))
-    if pictures.has_manifest:
-        check_same_classes(pictures, checkpoint.classes, run.prefix)
+    dataset = open_set("--data-val", path, settings.data_val_idx or index, len(checkpoint.classes))
+    if dataset.has_manifest:
+        check_same_classes(dataset, checkpoint.classes, run.prefix)
     known = run.read_json(run.config_path).get("data", {}).get("val")
-    own = None if known is None else not settings.data_val or pictures.fingerprint == known
-    return pictures, own
+    own = None if known is None else not settings.data_val or dataset.fingerprint == known
+    return dataset, own

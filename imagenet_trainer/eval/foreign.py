@@ -12,7 +12,7 @@ from imagenet_trainer.errors import InputError
 
 # Operators that turn logits into probabilities; their first input is the logits.
 _SOFTMAX = ("SoftmaxOutput", "Softmax", "softmax", "log_softmax", "SoftmaxActivation")
-# What ends a network that is no classifier of one class a picture, or whose logits are hidden.
+# What ends a network that is no classifier of one class an image, or whose logits are hidden.
 _NOT_LOGITS = (
     "Activation", "sigmoid", "tanh", "LogisticRegressionOutput", "LinearRegressionOutput",
     "MAERegressionOutput", "SVMOutput", "MakeLoss", "make_loss", "BlockGrad", "softmin",
@@ -38,13 +38,13 @@ def adapted(
         with one output, or several of which one is a softmax: SoftmaxOutput, softmax,
         log_softmax, or logits (n, classes), on which a softmax is put.
     parameters
-        names in its checkpoint; the argument that is none of them is the picture.
+        names in its checkpoint; the argument that is none of them is the image.
     image_shape
         3, height, width.
     path
         what errors call the network.
 
-    Raises InputError for networks that are no classifiers of pictures.
+    Raises InputError for networks that are no classifiers of images.
 
     """
     head, op = _head(symbol, path)
@@ -62,7 +62,7 @@ def adapted(
     else:
         logits = head
         notes.append(f"{path} ends in {op}: a softmax is put on it")
-    name = _picture(logits, parameters, path)
+    name = _image(logits, parameters, path)
     shape = _shape(logits, name, image_shape, path)
     if op == "SoftmaxOutput" and name == "data" and symbol.list_outputs() == ["softmax_output"]:
         return Adapted(symbol, shape[1], notes)
@@ -71,7 +71,7 @@ def adapted(
     if len(shape) == 4:
         logits = mx.sym.Flatten(logits)
     if name != "data":
-        notes.append(f"{path}: its input {name!r} takes the pictures")
+        notes.append(f"{path}: its input {name!r} takes the images")
         logits = logits(**{name: mx.sym.Variable("data")})
     label = mx.sym.Variable("softmax_label")
     return Adapted(mx.sym.SoftmaxOutput(logits, label, name="softmax"), shape[1], notes)
@@ -97,8 +97,8 @@ def _attribute(head: Any, name: str) -> str:
     return head.list_attr().get(name, "")
 
 
-def _picture(logits: Any, parameters: AbstractSet[str], path: str) -> str:
-    """The argument that takes the picture."""
+def _image(logits: Any, parameters: AbstractSet[str], path: str) -> str:
+    """The argument that takes the image."""
     free = [name for name in logits.list_arguments() if name not in parameters]
     if len(free) == 1:
         return free[0]
@@ -107,17 +107,17 @@ def _picture(logits: Any, parameters: AbstractSet[str], path: str) -> str:
     if "data" in free:
         others = ", ".join(name for name in free if name != "data")
         raise InputError(
-            f"{path}: needs {others} beside the picture, which its .params does not hold; copy "
+            f"{path}: needs {others} beside the image, which its .params does not hold; copy "
             "the whole checkpoint again, or save the network without these inputs"
         )
     raise InputError(
-        f"{path}: which of its inputs {', '.join(free)} takes the picture cannot be told; name "
+        f"{path}: which of its inputs {', '.join(free)} takes the image cannot be told; name "
         "that one data"
     )
 
 
 def _shape(logits: Any, name: str, image_shape: Sequence[int], path: str) -> Tuple[int, ...]:
-    """Shape of the answers to one picture: (1, classes) or (1, classes, 1, 1)."""
+    """Shape of the answers to one image: (1, classes) or (1, classes, 1, 1)."""
     from imagenet_trainer.system.mxnet_import import mx
 
     size = ",".join(map(str, image_shape))
@@ -125,13 +125,13 @@ def _shape(logits: Any, name: str, image_shape: Sequence[int], path: str) -> Tup
         _, outputs, _ = logits.infer_shape(**{name: (1, *image_shape)})
     except mx.base.MXNetError as error:
         raise InputError(
-            f"{path}: does not take pictures of --image-shape {size}; give the one that it was "
+            f"{path}: does not take images of --image-shape {size}; give the one that it was "
             "trained with"
         ) from error
     shape = tuple(outputs[0]) if outputs and outputs[0] else ()
     if len(shape) not in (2, 4) or shape[1] < 2 or any(side != 1 for side in shape[2:]):
         raise InputError(
-            f"{path}: answers {shape} to one picture of --image-shape {size}, not a number for "
+            f"{path}: answers {shape} to one image of --image-shape {size}, not a number for "
             "each class; give the size that it was trained with, or a classifier"
         )
     return shape

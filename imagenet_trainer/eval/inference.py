@@ -1,7 +1,7 @@
-"""Asks a network about every picture of a set, and keeps devices, decoding and counting busy.
+"""Asks a network about every image of a set, and keeps devices, decoding and counting busy.
 
 Threads of the loader decode the next batches while the devices compute one, and another thread
-counts the one before. For several checkpoints the decoded pictures are kept in memory, if they
+counts the one before. For several checkpoints the decoded images are kept in memory, if they
 fit, so they are read and decoded once.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Callable, Deque, Iterator, Optional, Protocol, Tuple
 import numpy as np
 
 from imagenet_trainer.data.loader import evaluation_batches
-from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.data.sets import Dataset
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
@@ -25,14 +25,14 @@ _UNCOUNTED = 2  # batches of answers that may wait to be counted
 
 
 class Source:
-    """The views of all pictures in shard order, as often as they are asked for.
+    """The views of all images in shard order, as often as they are asked for.
 
     Parameters
     ----------
-    pictures, transform
+    images, transform
         which, and what is shown of them.
     batch
-        pictures at a time.
+        images at a time.
     threads, nice
         of the loader.
     keep
@@ -42,14 +42,14 @@ class Source:
 
     def __init__(
         self,
-        pictures: PictureSet,
+        dataset: Dataset,
         transform: ViewTransform,
         batch: int,
         threads: int = 1,
         nice: int = 0,
         keep: bool = False,
     ):
-        self.pictures, self.transform, self.batch = pictures, transform, batch
+        self.dataset, self.transform, self.batch = dataset, transform, batch
         self._threads, self._nice, self.keep = threads, nice, keep
         self._kept: Optional[Tuple[np.ndarray, np.ndarray]] = None
 
@@ -57,7 +57,7 @@ class Source:
     def size(self) -> int:
         """Bytes of all decoded views."""
         high, wide = self.transform.size
-        return len(self.pictures) * high * wide * 3
+        return len(self.dataset) * high * wide * 3
 
     def __iter__(self) -> Iterator[Views_of_batch]:
         if self._kept is None:
@@ -69,12 +69,12 @@ class Source:
             yield np.arange(len(labels))[part], images[part], labels[part]
 
     def _decoded(self) -> Iterator[Views_of_batch]:
-        count = len(self.pictures)
+        count = len(self.dataset)
         # Pages that are not written yet take no memory.
         images = np.empty((count if self.keep else 0, *self.transform.size, 3), np.uint8)
         all_labels, seen = np.empty(count, np.int64), 0
         with evaluation_batches(
-            self.pictures.shards, self.transform, len(self.pictures.classes), self.batch,
+            self.dataset.shards, self.transform, len(self.dataset.classes), self.batch,
             self._threads, nice=self._nice,
         ) as batches:  # fmt: skip
             for batch in batches:
@@ -102,28 +102,28 @@ def answer_set(
     sink: Optional[Sink] = None,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Answers:
-    """Ask about every picture once.
+    """Ask about every image once.
 
     Parameters
     ----------
     engine
         with its parameters set.
     source
-        the pictures.
+        the images.
     top_k
-        classes that are kept of each picture, at least 5.
+        classes that are kept of each image, at least 5.
     key
         of the answers.
     sink
         also gets all probabilities, batch by batch in shard order.
     advance
-        is told how many pictures more have been answered.
+        is told how many images more have been answered.
 
-    Raises InputError where answers are not finite, or a picture did not come exactly once.
+    Raises InputError where answers are not finite, or an image did not come exactly once.
 
     """
-    pictures, views = source.pictures, source.transform.views
-    collector = Collector(pictures.shards.keys, len(pictures.classes), top_k)
+    dataset, views = source.dataset, source.transform.views
+    collector = Collector(dataset.shards.keys, len(dataset.classes), top_k)
 
     def count(places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
         check_finite(probabilities)
@@ -145,13 +145,13 @@ def answer_set(
     try:
         return collector.whole(key)
     except ValueError as error:
-        raise InputError(f"{pictures.path}: {error}") from error
+        raise InputError(f"{dataset.path}: {error}") from error
 
 
 def averaged(engine: Engine, images: np.ndarray, views: Views) -> np.ndarray:
     """Probabilities float32 (n, classes) of uint8 (n, places x height, width, 3).
 
-    The mean over the views of each picture.
+    The mean over the views of each image.
     """
     count, high, wide, _ = images.shape
     crops = images.reshape(count * views.places, high // views.places, wide, 3)
@@ -179,14 +179,14 @@ def check_finite(probabilities: np.ndarray) -> None:
 
 
 def share_of_batch(batch_size: int, views: Views, devices: int) -> Tuple[int, int]:
-    """Pictures at a time, and views that an engine takes at a time.
+    """Images at a time, and views that an engine takes at a time.
 
-    A batch of `batch_size` views holds whole pictures where there are several places, and what
+    A batch of `batch_size` views holds whole images where there are several places, and what
     the devices can share; with one place it is what the user asked for.
     """
     if views.places == 1:
         return batch_size, batch_size
-    pictures = max(1, batch_size // views.places)
-    while pictures * views.places % devices:
-        pictures += 1
-    return pictures, pictures * views.places
+    dataset = max(1, batch_size // views.places)
+    while dataset * views.places % devices:
+        dataset += 1
+    return dataset, dataset * views.places

@@ -5,7 +5,7 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 
 import numpy as np
 
-from imagenet_trainer.data.image_files import read_picture
+from imagenet_trainer.data.image_files import read_image
 from imagenet_trainer.eval.classify import Namer
 
 ROUNDS, WARM_UP = 100, 10
@@ -13,7 +13,7 @@ ROUNDS, WARM_UP = 100, 10
 
 
 class Latency(NamedTuple):
-    """Milliseconds of a call that answers `batch` pictures."""
+    """Milliseconds of a call that answers `batch` images."""
 
     name: str
     batch: int
@@ -45,16 +45,16 @@ def measure(
 def of_network(
     single: Namer, many: Namer, paths: Sequence[str], rounds: int = ROUNDS
 ) -> List[Latency]:
-    """Latencies of reading and decoding files, of the network with one picture, of both, and of
+    """Latencies of reading and decoding files, of the network with one image, of both, and of
     the network with a batch.
 
-    Takes a network for one picture at a time and one for a batch; the files take turns.
+    Takes a network for one image at a time and one for a batch; the files take turns.
     """
 
     def decode(number: int) -> np.ndarray:
         views = np.empty((1, *single.transform.size, 3), np.uint8)
-        picture = read_picture(paths[number % len(paths)])
-        single.transform.apply(picture, None, 0, views[0])
+        image = read_image(paths[number % len(paths)])
+        single.transform.apply(image, None, 0, views[0])
         return views
 
     one = decode(0)
@@ -71,7 +71,7 @@ def table(device: str, found: Sequence[Latency]) -> str:
     """The latencies for people, a line each."""
     lines: List[str] = [
         f"{device}; {found[0].rounds} calls each, milliseconds",
-        f"{'':<26}{'batch':>6}{'median':>10}{'99th %':>10}{'a picture':>11}{'pictures/s':>12}",
+        f"{'':<26}{'batch':>6}{'median':>10}{'99th %':>10}{'an image':>11}{'images/s':>12}",
     ]
     for one in found:
         each = one.median / one.batch

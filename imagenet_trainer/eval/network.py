@@ -1,4 +1,4 @@
-"""An engine's answers to a whole set of pictures, each counted exactly once."""
+"""An engine's answers to a whole set of images, each counted exactly once."""
 
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
@@ -57,7 +57,7 @@ def open_network(
     assert how is not None
     _, height, width = how.image_shape
     shape = (batch_size, height, width, 3)
-    turn = -1 if wanted.bgr else 1  # pictures come in the network's order of colours
+    turn = -1 if wanted.bgr else 1  # images come in the network's order of colours
     engine = open_engine(symbol, devices, shape, how.rgb_mean[::turn], how.rgb_std[::turn])
     set_checkpoint(engine, symbol, run, checkpoint)
     return engine, symbol, checkpoint
@@ -100,7 +100,7 @@ def newest_epoch(run: Run) -> int:
 
 
 def views_of(settings: ViewSettings) -> Views:
-    """What a network is shown of a picture; InputError for flags that say it twice."""
+    """What a network is shown of an image; InputError for flags that say it twice."""
     if settings.flip and settings.crops == 10:
         raise InputError(
             "--flip: --crops 10 shows the mirror image of every crop already; leave --flip away"
@@ -116,7 +116,7 @@ def load_trained(
 ) -> Checkpoint:
     """A checkpoint with its preprocessing, or with what is wanted instead of it.
 
-    InputError for one that lacks its .npz if `wanted` does not say how pictures are prepared.
+    InputError for one that lacks its .npz if `wanted` does not say how images are prepared.
     """
     checkpoint = run.load(epoch)
     named = ((field.name, getattr(wanted, field.name, None)) for field in fields(Preprocessing))
@@ -125,12 +125,12 @@ def load_trained(
     if checkpoint.preprocessing is None:
         if "rgb_mean" not in flags:
             raise InputError(
-                f"{path}: has no .npz beside it, which says how pictures are prepared for it; say "
+                f"{path}: has no .npz beside it, which says how images are prepared for it; say "
                 "it with --rgb-mean, --rgb-std, --bgr and --image-shape, or train on from it with "
                 "--load-epoch"
             )
         how = Preprocessing(**{**_USUAL, **flags})
-        tell(f"{path}: pictures are prepared with {_words(asdict(how))}")
+        tell(f"{path}: images are prepared with {_words(asdict(how))}")
         return replace(checkpoint, preprocessing=how)
     how = replace(checkpoint.preprocessing, **flags)
     if how != checkpoint.preprocessing:

@@ -1,4 +1,4 @@
-"""What `evaluate` draws and writes for people once epochs are scored: pictures, films, a report."""
+"""What `evaluate` draws and writes for people once epochs are scored: images, films, a report."""
 
 import hashlib
 from pathlib import Path
@@ -23,7 +23,7 @@ def refuse_early(settings: EvaluateSettings, classes: Classes) -> None:
     """InputError for what cannot be counted or drawn of these classes, before any is scored."""
     if max(settings.top_k, default=0) > len(classes):
         raise InputError(
-            f"--top-k {max(settings.top_k)}: there are {len(classes)} classes, so every picture's "
+            f"--top-k {max(settings.top_k)}: there are {len(classes)} classes, so every image's "
             f"is among them; take {len(classes) - 1} or less"
         )
     if settings.video:
@@ -73,7 +73,7 @@ def _draw(
     k = int(matrix.sum()) // max(len(one.answers), 1)
     title = (
         f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
-        f"{matrix.sum():,} top-{k} predictions of {len(one.answers):,} pictures"
+        f"{matrix.sum():,} top-{k} predictions of {len(one.answers):,} images"
     )
     rank1, rank5 = (one.numbers[rank] for rank in ("rank1", "rank5"))
     subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"

@@ -1,4 +1,4 @@
-"""Two networks on the same pictures: is one better, how sure is that, and in which classes."""
+"""Two networks on the same images: is one better, how sure is that, and in which classes."""
 
 import re
 from pathlib import Path
@@ -42,12 +42,12 @@ def _is_epoch(word: str) -> bool:
 
 
 def compared(first: Side, second: Side) -> Dict[str, Any]:
-    """What comparison-....json holds. InputError unless both answered the same pictures."""
+    """What comparison-....json holds. InputError unless both answered the same images."""
     (run_a, a), (run_b, b) = first, second
     one, other = a.answers, b.answers
     if not (np.array_equal(one.keys, other.keys) and np.array_equal(one.labels, other.labels)):
         raise InputError(
-            f"--compare: {run_a.prefix} and {run_b.prefix} answered different pictures; name some "
+            f"--compare: {run_a.prefix} and {run_b.prefix} answered different images; name some "
             "for both with --data-val"
         )
     right_a, right_b = one.rank < 1, other.rank < 1
@@ -75,7 +75,7 @@ def compared(first: Side, second: Side) -> Dict[str, Any]:
 def class_changes(
     one: Answers, other: Answers, classes: Sequence[Tuple[str, str]]
 ) -> List[Dict[str, Any]]:
-    """Each class with pictures: right answers of both, and McNemar's p; the most gained first."""
+    """Each class with images: right answers of both, and McNemar's p; the most gained first."""
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(one.labels[chosen], minlength=one.classes)

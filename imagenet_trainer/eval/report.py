@@ -14,7 +14,7 @@ def write_report(scorer: Scorer, one: Scored) -> Path:
 
     Returns its path. Raises InputError when it cannot be written.
     """
-    run, pictures = scorer.run, scorer.pictures
+    run, dataset = scorer.run, scorer.dataset
     found = report.Report(
         f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}",
         _facts(scorer, one),
@@ -22,7 +22,7 @@ def write_report(scorer: Scorer, one: Scored) -> Path:
         one.answers,
         one.numbers,
         [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
-        lambda places: thumbnails(pictures.shards, one.answers.keys, places),
+        lambda places: thumbnails(dataset.shards, one.answers.keys, places),
     )
     path = run.folder / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:
@@ -37,7 +37,7 @@ def _facts(scorer: Scorer, one: Scored) -> List[Tuple[str, str]]:
     facts = [
         ("network", " ".join(str(word) for word in words if word)),
         ("parameters", str(run.params_path(one.epoch))),
-        ("pictures", scorer.pictures.path),
+        ("images", scorer.dataset.path),
         ("input", f"{how.image_shape[2]} × {how.image_shape[1]} pixels"),
     ]
     return [(name, value) for name, value in facts if value]

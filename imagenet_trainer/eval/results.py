@@ -1,7 +1,7 @@
 """What evaluations leave in a run's folder, and when it need not be computed again.
 
-evaluation.json holds the numbers: those of the run's own validation pictures under `epochs`, and
-those of other pictures, sizes or crops under `sets`, each with a name that is also in the names
+evaluation.json holds the numbers: those of the run's own validation images under `epochs`, and
+those of other images, sizes or crops under `sets`, each with a name that is also in the names
 of its files (answers-0012-train-10crop.npz).
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
-from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.data.sets import Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics import predictions as kept
@@ -35,31 +35,31 @@ from imagenet_trainer.system.files import atomic_write, sha256
 
 @dataclass(frozen=True)
 class Shown:
-    """What a network was shown: pictures, their preprocessing, their views."""
+    """What a network was shown: images, their preprocessing, their views."""
 
-    pictures: PictureSet
+    dataset: Dataset
     preprocessing: Preprocessing
     views: Views
 
     def about(self) -> Dict[str, Any]:
         """For evaluation.json."""
         return {
-            "pictures": self.pictures.path,
-            "fingerprint": self.pictures.fingerprint,
+            "pictures": self.dataset.path,
+            "fingerprint": self.dataset.fingerprint,
             "preprocessing": {k: _plain(v) for k, v in asdict(self.preprocessing).items()},
             "views": asdict(self.views),
         }
 
     def key(self, params_path: Path) -> str:
-        """Changes when the parameters, the preprocessing, the views or the pictures do."""
-        parts = [sha256(params_path), repr(self.preprocessing), self.pictures.fingerprint]
+        """Changes when the parameters, the preprocessing, the views or the images do."""
+        parts = [sha256(params_path), repr(self.preprocessing), self.dataset.fingerprint]
         if self.views != Views():
             parts.append(repr(self.views))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 class Results:
-    """The results of one run on one set of pictures.
+    """The results of one run on one set of images.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Results:
     trained_with
         preprocessing of the checkpoint; None where nobody knows.
     own
-        whether the pictures are the run's own validation pictures; None where the run does not
+        whether the images are the run's own validation images; None where the run does not
         say which these are: then those that are scored first.
 
     """
@@ -88,7 +88,7 @@ class Results:
         bgr = trained_with is None and first["views"]["bgr"]
         if trained_with is None:
             trained_with = _prepared(first)
-        name = describe(self.shown, Shown(self.shown.pictures, trained_with, Views(bgr=bgr)), own)
+        name = describe(self.shown, Shown(self.shown.dataset, trained_with, Views(bgr=bgr)), own)
         there = record.get("sets", {}).get(name)
         if there and not same(there.get("about", {}), about):
             # Two shards of the same name, or another mean: their results must not mix.
@@ -109,7 +109,7 @@ class Results:
         return found
 
     def record(self, epoch: int, answers: Answers, top_k: Sequence[int]) -> Dict[str, Any]:
-        """Write counts, their picture, the table of classes and the numbers, and return these.
+        """Write counts, their image, the table of classes and the numbers, and return these.
 
         What an earlier evaluation left is not made again, unless something of it is missing,
         damaged, or counted by another version's rules.
@@ -122,7 +122,7 @@ class Results:
         if not wanted <= found.keys():
             before = (int(name[4:]) for name in found if re.fullmatch(r"rank\d+", name))
             found = as_json(estimates(answers, [*top_k, *before]), answers)
-            found.update(meaning_of(answers, [one for one, _ in self.shown.pictures.classes]))
+            found.update(meaning_of(answers, [one for one, _ in self.shown.dataset.classes]))
             found["key"] = answers.key
         if not whole:
             self._write(epoch, answers)
@@ -152,7 +152,7 @@ class Results:
         with atomic_write(run.classes_path(epoch, name), "w") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CLASS_COLUMNS)
-            writer.writerows(class_rows(class_table(answers), self.shown.pictures.classes))
+            writer.writerows(class_rows(class_table(answers), self.shown.dataset.classes))
         # The counts come last: they say that the others are theirs.
         with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
             np.savez_compressed(file, matrix=matrix, key=np.array(answers.key))
@@ -195,10 +195,10 @@ class Results:
 def describe(shown: Shown, usual: Shown, own: bool) -> str:
     """A name for what a network is shown, from what is not as usual: '' if all is.
 
-    `own`: the pictures are the run's own.
+    `own`: the images are the run's own.
     """
     how, trained, views = shown.preprocessing, usual.preprocessing, shown.views
-    parts = [] if own else [_stem(shown.pictures.path)]
+    parts = [] if own else [_stem(shown.dataset.path)]
     if how.image_shape != trained.image_shape:
         parts.append(f"{how.image_shape[1]}x{how.image_shape[2]}")
     if how.val_resize != trained.val_resize:

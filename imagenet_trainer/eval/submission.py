@@ -4,7 +4,7 @@
 - probability: `id,label` with the probability of one class, as "Dogs vs. Cats Redux" (1 = dog).
 - probabilities: `id` and a column for each class, as "Dog Breed Identification".
 - imagenet: `ImageId,PredictionString`, five times WordNet id and box, as "ImageNet Object
-  Localization Challenge"; the box is the whole picture, since a classifier knows no other.
+  Localization Challenge"; the box is the whole image, since a classifier knows no other.
 """
 
 import csv
@@ -45,7 +45,7 @@ class Table:
 
 
 class Submission:
-    """Rows of `--submission`, one for each picture, sorted by id.
+    """Rows of `--submission`, one for each image, sorted by id.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Submission:
         self._rows: Dict[str, List[str]] = {}
 
     def add(self, one: Named) -> None:
-        """Take in one picture."""
+        """Take in one image."""
         self._rows[id_of(one.path)] = self._cells(one)
 
     def _cells(self, one: Named) -> List[str]:
@@ -113,17 +113,17 @@ class Submission:
 
 
 def id_of(path: str) -> str:
-    """A picture's id: the name of the file without its ending."""
+    """An image's id: the name of the file without its ending."""
     return Path(path).stem
 
 
 def check_ids(paths: Iterable[str]) -> None:
-    """InputError unless each picture has an id of its own."""
+    """InputError unless each image has an id of its own."""
     seen: Set[str] = set()
     for path in paths:
         if id_of(path) in seen:
             raise InputError(
-                f"{path}: there is another picture with the id {id_of(path)}; each needs its own "
+                f"{path}: there is another image with the id {id_of(path)}; each needs its own "
                 "row, so name one of them, or rename it"
             )
         seen.add(id_of(path))

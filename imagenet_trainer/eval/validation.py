@@ -6,7 +6,7 @@ import numpy as np
 
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.loader import evaluation_batches
-from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.data.sets import Dataset
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.inference import check_finite
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -23,7 +23,7 @@ class Answering(Protocol):
 
 def answers(
     engine: Answering,
-    pictures: PictureSet,
+    dataset: Dataset,
     preprocessing: Preprocessing,
     threads: int,
     nice: int,
@@ -31,14 +31,14 @@ def answers(
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
 
-    `part` is a stretch of the pictures, for a worker that shares them with others. Raises
-    InputError if the pictures that came are not as many as the index says, NonFiniteError if an
+    `part` is a stretch of the images, for a worker that shares them with others. Raises
+    InputError if the images that came are not as many as the index says, NonFiniteError if an
     answer is infinite or undefined.
     """
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
-    wanted, scored = len(pictures if part is None else part), 0
+    wanted, scored = len(dataset if part is None else part), 0
     with evaluation_batches(
-        pictures.shards, transform, len(pictures.classes), engine.batch_size, threads,
+        dataset.shards, transform, len(dataset.classes), engine.batch_size, threads,
         nice=nice, part=part,
     ) as batches:  # fmt: skip
         for batch in batches:
@@ -47,4 +47,4 @@ def answers(
             yield probabilities, batch.labels
             scored += len(batch.labels)
     if scored != wanted:
-        raise InputError(f"{pictures.path}: {scored} pictures scored, the index has {wanted}")
+        raise InputError(f"{dataset.path}: {scored} images scored, the index has {wanted}")

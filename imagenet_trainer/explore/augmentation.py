@@ -1,6 +1,6 @@
-"""A look at what training does to pictures: python -m imagenet_trainer.data.augment FOLDER --show
+"""A look at what training does to images: python -m imagenet_trainer.data.augment FOLDER --show
 
-A row a picture: as evaluation takes it, then as it comes in each epoch with this seed.
+A row an image: as evaluation takes it, then as it comes in each epoch with this seed.
 """
 
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from imagenet_trainer.explore.sources import Source
 
-_GAP = 4  # pixels between pictures
+_GAP = 4  # pixels between images
 _TEXT = 14  # height of letters in pixels
 _LINE = _TEXT + 6
 _WHITE, _BLACK, _BLUE = (255, 255, 255), (0, 0, 0), (0, 90, 181)
@@ -25,15 +25,13 @@ _WHITE, _BLACK, _BLUE = (255, 255, 255), (0, 0, 0), (0, 90, 181)
 
 @dataclass(frozen=True)
 class SheetSettings(AugmentSettings):
-    """Everything that the command takes: fit's flags of augmentation, and which pictures."""
+    """Everything that the command takes: fit's flags of augmentation, and which images."""
 
-    source: str = option(
-        "", "a folder of pictures, a list x.lst, or shards x.rec", positional="one"
-    )
+    source: str = option("", "a folder of images, a list x.lst, or shards x.rec", positional="one")
     root: str = option("", "the folder that a list's paths begin in", metavar="FOLDER")
     show: bool = option(False, "draw the contact sheet")
     output: str = option("augmented.png", "where to", metavar="PNG")
-    pictures: int = option(6, "rows: pictures, evenly from the whole set", integer(1, 100))
+    pictures: int = option(6, "rows: images, evenly from the whole set", integer(1, 100))
     epochs: int = option(8, "columns: epochs, from the first on", integer(1, 100))
     image_shape: Tuple[int, ...] = option(
         (3, 224, 224), "the network's input, channels,height,width in pixels", image_shape
@@ -51,7 +49,7 @@ def show(settings: SheetSettings) -> int:
     from imagenet_trainer.system.files import atomic_write
 
     if not settings.show:
-        raise InputError("--show: give it, to draw the sheet of pictures")
+        raise InputError("--show: give it, to draw the sheet of images")
     train = TrainTransform(settings, settings.image_shape, settings.seed)
     evaluation = EvalTransform(settings.image_shape, settings.val_resize)
     source = open_source(settings.source, settings.root)
@@ -59,27 +57,27 @@ def show(settings: SheetSettings) -> int:
     rows = []
     for number in _chosen(source, settings.pictures):
         try:
-            picture = decode(source.read(number))
+            image = decode(source.read(number))
         except ValueError as error:
             raise InputError(f"{source.name(number)}: {error}; move it away") from error
         row = [np.empty((*train.size, 3), np.uint8) for _ in range(1 + len(epochs))]
-        evaluation.apply(picture, None, 0, row[0])
+        evaluation.apply(image, None, 0, row[0])
         drawn = train.draw(np.full(len(epochs), number), epochs)
         for epoch, out in zip(epochs, row[1:]):
-            train.apply(picture, drawn, epoch, out)
+            train.apply(image, drawn, epoch, out)
         rows.append(row)
     sheet = draw_sheet(rows, changed_flags(settings))
     with atomic_write(settings.output) as file:
         sheet.save(file, "PNG")
     print(
-        f"{settings.output}: {len(rows)} pictures of {settings.source}, as evaluation takes them "
+        f"{settings.output}: {len(rows)} images of {settings.source}, as evaluation takes them "
         f"and as they come in {len(epochs)} epochs"
     )
     return 0
 
 
 def _chosen(source: "Source", count: int) -> List[int]:
-    """Numbers of so many pictures, evenly from the first to the last."""
+    """Numbers of so many images, evenly from the first to the last."""
     count = min(count, len(source))
     return [place * (len(source) - 1) // max(1, count - 1) for place in range(count)]
 
@@ -96,7 +94,7 @@ def changed_flags(settings: AugmentSettings) -> str:
 
 
 def draw_sheet(rows: Sequence[Sequence["np.ndarray"]], title: str) -> "PIL.Image.Image":
-    """Rows of pictures uint8 (height, width, 3), all of one size, below a title."""
+    """Rows of images uint8 (height, width, 3), all of one size, below a title."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = rows[0][0].shape[:2]
@@ -116,8 +114,8 @@ def draw_sheet(rows: Sequence[Sequence["np.ndarray"]], title: str) -> "PIL.Image
         head = f"epoch {column - 1}" if column else "evaluation"
         pen.text((left, top - _LINE), head, _BLACK if column else _BLUE, font)
     for number, row in enumerate(rows):
-        for left, picture in zip(lefts, row):
-            sheet.paste(Image.fromarray(picture), (left, top + number * (height + _GAP)))
+        for left, image in zip(lefts, row):
+            sheet.paste(Image.fromarray(image), (left, top + number * (height + _GAP)))
     return sheet
 
 
@@ -136,6 +134,6 @@ def _wrapped(text: str, width: int, font: Any) -> List[str]:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
     settings = parse(
-        SheetSettings, argv, "augment", "Draw what training does to pictures, with fit's flags."
+        SheetSettings, argv, "augment", "Draw what training does to images, with fit's flags."
     )
     return run_command("augment", lambda: show(settings))

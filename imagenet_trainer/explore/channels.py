@@ -11,14 +11,14 @@ _LEVELS = np.arange(256.0)
 
 
 def histogram(data: Union[bytes, memoryview]) -> np.ndarray:
-    """Shares of a picture's pixels at each level, float64 (3, 256) in RGB order, rows sum to 1.
+    """Shares of an image's pixels at each level, float64 (3, 256) in RGB order, rows sum to 1.
 
-    The picture is decoded as the loader does it. ValueError where it cannot be.
+    The image is decoded as the loader does it. ValueError where it cannot be.
     """
-    picture = decode(data)
+    image = decode(data)
     # Counted in float32, which is exact up to 16 million pixels a level.
-    counts = [cv2.calcHist((picture,), (channel,), None, (256,), (0, 256)) for channel in range(3)]
-    return np.concatenate(counts, axis=1).T.astype(np.float64) / picture[..., 0].size
+    counts = [cv2.calcHist((image,), (channel,), None, (256,), (0, 256)) for channel in range(3)]
+    return np.concatenate(counts, axis=1).T.astype(np.float64) / image[..., 0].size
 
 
 class Channels(NamedTuple):
@@ -30,9 +30,9 @@ class Channels(NamedTuple):
 
 
 def channels(histogram_: np.ndarray) -> Channels:
-    """Mean and deviation of pixels from the mean histogram of pictures, float64 (3, 256).
+    """Mean and deviation of pixels from the mean histogram of images, float64 (3, 256).
 
-    Every picture has the same weight whatever its size, since training crops all to one size.
+    Every image has the same weight whatever its size, since training crops all to one size.
     The deviation is that of single pixels about the mean of the set.
     """
     mean = histogram_ @ _LEVELS

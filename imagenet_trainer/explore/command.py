@@ -1,4 +1,4 @@
-"""A look at a set of pictures: tables, plots, odd files, and the mean colour for training.
+"""A look at a set of images: tables, plots, odd files, and the mean colour for training.
 
     python tools/explore.py FOLDER | LIST.lst --root FOLDER | SHARDS.rec
 
@@ -27,13 +27,13 @@ class ExploreSettings:
     """Everything that `tools/explore.py` takes."""
 
     source: str = option(
-        "", "a folder or tar of pictures, a list x.lst, or shards x.rec (a pattern in quotes, or "
+        "", "a folder or tar of images, a list x.lst, or shards x.rec (a pattern in quotes, or "
         "several with commas)", positional="one",
     )  # fmt: skip
     root: str = option("", "the folder or tar that a list's paths begin in", metavar="PATH")
     output: str = option("explored", "folder for the page, the table and the plots", metavar="DIR")
     sample: int = option(
-        4000, "pictures that are decoded for the mean colour; 0: all of them", integer(0)
+        4000, "images that are decoded for the mean colour; 0: all of them", integer(0)
     )
     seed: int = option(0, "of that sample", integer(0))
     threads: int = option(0, "reading and decoding threads; 0: one a processor", integer(0, 256))
@@ -64,7 +64,7 @@ def explore(settings: ExploreSettings) -> int:
         found = survey(source, threads, bar.update)
     if not found.good.any():
         raise InputError(
-            f"{settings.source}: none of its {len(source):,} files is a picture, first "
+            f"{settings.source}: none of its {len(source):,} files is an image, first "
             f"{printable(found.names[0])}: {found.problems[0]}"
         )
     wanted = min(settings.sample or len(source), len(source))
@@ -74,7 +74,7 @@ def explore(settings: ExploreSettings) -> int:
         )
     good = int(found.good.sum())
     print(
-        f"{settings.source}: {_count(good, 'picture')} of {_count(_classes(found), 'class')}, "
+        f"{settings.source}: {_count(good, 'image')} of {_count(_classes(found), 'class')}, "
         f"{found.sizes.sum() / 1e6:,.1f} MB"
     )
     print(f"{'':<14}{'min':>10}{'1 %':>10}{'median':>10}{'99 %':>10}{'max':>10}")
@@ -82,7 +82,7 @@ def explore(settings: ExploreSettings) -> int:
         print(f"{name:<14}" + "".join(f"{value:>10}" for value in values))
     line = "" if colours is None else flag_line(colours)
     if line:
-        print(f"mean and deviation of {_count(decoded, 'picture')}:\n{line}")
+        print(f"mean and deviation of {_count(decoded, 'image')}:\n{line}")
     page = write_page(str(folder), settings.source, source, found, colours, line, decoded)
     _print_problems(found)
     print(f"{page} shows the rest")
@@ -114,7 +114,7 @@ class _Bar:
         from tqdm import tqdm
 
         quiet = not sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=what, unit=" pictures", leave=False, disable=quiet)
+        self._bar = tqdm(total=total, desc=what, unit=" images", leave=False, disable=quiet)
         self.update: Callable[[int], None] = self._bar.update  # type: ignore[assignment]
 
     def __enter__(self) -> "_Bar":
@@ -127,7 +127,7 @@ class _Bar:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
     settings = parse(
-        ExploreSettings, argv, _NAME, "Sizes, classes, colours and odd files of a set of pictures."
+        ExploreSettings, argv, _NAME, "Sizes, classes, colours and odd files of a set of images."
     )
     return run_command(_NAME, lambda: explore(settings))
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from imagenet_trainer.explore.channels import Channels
 
 _RGB = ("#d62828", "#2b9348", "#1d6fd1")
-_CLOUD = 10_000  # pictures from which points would hide each other
+_CLOUD = 10_000  # images from which points would hide each other
 _NAMED_CLASSES = 40  # bars that can be read below each other
 _ASPECTS = ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
 
 
 class Thumbnail(NamedTuple):
-    """A picture of the contact sheet; pixels uint8 (height, width, 3), None if undecodable."""
+    """An image of the contact sheet; pixels uint8 (height, width, 3), None if undecodable."""
 
     pixels: Optional[np.ndarray]
     caption: str
@@ -45,7 +45,7 @@ Ticks = List[Tuple[float, str]]
 
 
 def _histogram(axes: "Axes", values: np.ndarray, title: str, unit: str, ticks: Ticks) -> None:
-    """Pictures by the logarithm of a value, which shows small and large ones alike."""
+    """Images by the logarithm of a value, which shows small and large ones alike."""
     from matplotlib.ticker import MaxNLocator
 
     low, high = values.min(), values.max()
@@ -63,7 +63,7 @@ def _histogram(axes: "Axes", values: np.ndarray, title: str, unit: str, ticks: T
         f"median {_short(middle)}", (middle, 1.0), (4, -2), color=_ORANGE, ha="left", va="top",
         xycoords=axes.get_xaxis_transform(), textcoords="offset points",
     )  # fmt: skip
-    axes.set(title=title, xlabel=unit, ylabel="pictures")
+    axes.set(title=title, xlabel=unit, ylabel="images")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.1)  # room for that word
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -115,7 +115,7 @@ def _short(value: float) -> str:
 
 
 def draw_cloud(widths: np.ndarray, heights: np.ndarray) -> bytes:
-    """Every picture as a point, width by height, as PNG; many of them by datashader."""
+    """Every image as a point, width by height, as PNG; many of them by datashader."""
     x, y = np.log2(widths), np.log2(heights)
     both = np.concatenate([widths, heights])
     low, high = np.log2(both.min()) - 0.5, np.log2(both.max()) + 0.5
@@ -136,7 +136,7 @@ def draw_cloud(widths: np.ndarray, heights: np.ndarray) -> bytes:
         axes.set_yticks(axes.get_xticks(), [name for _, name in ticks])
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         darker = ", darker where there are more" if len(x) >= _CLOUD else ""
-        axes.set_title(f"{len(x):,} pictures{darker}", pad=20)
+        axes.set_title(f"{len(x):,} images{darker}", pad=20)
         axes.set(xlabel="width, pixels", ylabel="height, pixels")
         axes.grid()
         axes.text(
@@ -179,20 +179,20 @@ def _shaded(x: np.ndarray, y: np.ndarray, span: Tuple[float, float], side: int =
     # NumPy counts in a moment what datashader's canvas has numba compile for half a minute for.
     counts = np.histogram2d(y, x, bins=side, range=(span, span))[0]
     grid = xarray.DataArray(counts.astype(np.uint32), dims=("height", "width"))
-    picture = shade(grid, cmap=["#a9cfe4", _BLUE, "#0b2545"], how="log")
-    return np.asarray(picture.to_pil(origin="upper"))
+    image = shade(grid, cmap=["#a9cfe4", _BLUE, "#0b2545"], how="log")
+    return np.asarray(image.to_pil(origin="upper"))
 
 
 # --- classes, colours --------------------------------------------------------------------------
 
 
 def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
-    """Pictures of each class, int64 (classes,), as PNG: named bars, or a curve of many classes."""
+    """Images of each class, int64 (classes,), as PNG: named bars, or a curve of many classes."""
     if len(counts) <= _NAMED_CLASSES:
         with figure_of(10, 1.2 + 0.26 * len(counts)) as figure:
             axes = figure.subplots()
             _bars(axes, [_cut(name, 44) for name in names], counts)
-            axes.set(title="pictures of each class")
+            axes.set(title="images of each class")
             return png(figure)
     order = np.argsort(-counts, kind="stable")
     with figure_of(10, 4.2) as figure:
@@ -202,11 +202,11 @@ def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
         middle = np.median(counts[counts > 0])  # empty classes are told apart
         axes.axhline(middle, color=_ORANGE, linewidth=1.5)
         axes.set(xlim=(0, len(counts) - 1), ylim=(0, ranked[0] * 1.08))
-        axes.set(title="pictures of each class, largest first", ylabel="pictures")
+        axes.set(title="images of each class, largest first", ylabel="images")
         axes.yaxis.set_major_formatter("{x:,.0f}")
         empty = int((counts == 0).sum())
         without = f", {empty:,} empty" if empty else ""
-        axes.set(xlabel=f"{len(counts):,} classes{without}, median {middle:,.0f} pictures")
+        axes.set(xlabel=f"{len(counts):,} classes{without}, median {middle:,.0f} images")
         axes.grid(axis="y")
         ends = [(0, order[0], "left"), (len(counts) - 1, order[-1], "right")]
         for place, label, side in ends:
@@ -272,24 +272,24 @@ def _cut(text: str, most: int) -> str:
 
 
 def draw_sheet(rows: Sequence[Tuple[str, Sequence[Thumbnail]]]) -> bytes:
-    """Pictures with captions in titled rows of five, as PNG."""
+    """Images with captions in titled rows of five, as PNG."""
     columns = 5
-    lines = [-(-len(pictures) // columns) for _, pictures in rows]
+    lines = [-(-len(images) // columns) for _, images in rows]
     with figure_of(11, 2.45 * sum(lines) + 0.35 * len(rows)) as figure:
         ratios = [line + 0.15 for line in lines]
         parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=ratios)
-        for part, (title, pictures), line in zip(parts.ravel(), rows, lines):
+        for part, (title, images), line in zip(parts.ravel(), rows, lines):
             part.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
             for axes in part.subplots(line, columns).ravel():
                 axes.axis("off")
-            for axes, one in zip(part.axes, pictures):
+            for axes, one in zip(part.axes, images):
                 _thumbnail(axes, one)
         return png(figure)
 
 
 def _thumbnail(axes: "Axes", one: Thumbnail) -> None:
     axes.axis("on")
-    axes.set(xticks=[], yticks=[], anchor="N")  # captions on one line, pictures hang from them
+    axes.set(xticks=[], yticks=[], anchor="N")  # captions on one line, images hang from them
     axes.spines[:].set(visible=True)
     if one.pixels is None:
         axes.text(0.5, 0.5, "cannot be\ndecoded", ha="center", va="center", color="#8895a3")

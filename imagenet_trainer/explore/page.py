@@ -15,8 +15,8 @@ from imagenet_trainer.explore.survey import Survey, printable
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.viz.html import data_uri, document, section, tile_row
 
-_EXTREMES = 10  # pictures of each kind on the contact sheet
-_SIDE = 320  # pixels of its pictures at most
+_EXTREMES = 10  # images of each kind on the contact sheet
+_SIDE = 320  # pixels of its images at most
 _MOST_ROWS = 200  # of a table on the page; table.csv has them all
 _QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 
@@ -32,14 +32,14 @@ def write_page(
 ) -> str:
     """Write table.csv, the plots and index.html into a folder; return the page's path.
 
-    `flags` is the line for fit, `decoded` how many pictures the colours are of. Raises InputError
+    `flags` is the line for fit, `decoded` how many images the colours are of. Raises InputError
     when the folder cannot be written.
     """
     write_table(os.path.join(folder, "table.csv"), found)
     good = found.good
     widths, heights = found.widths[good], found.heights[good]
     kinds = Counter(kind for kind in found.kinds if kind).most_common()
-    pictures = {
+    images = {
         "sizes": figures.draw_sizes(widths, heights, found.sizes[good]),
         "cloud": figures.draw_cloud(widths, heights),
         "colours": figures.draw_colours(colours, kinds),
@@ -48,13 +48,13 @@ def write_page(
     counts = class_counts(found)
     if len(counts):
         names = [one.name.split(",")[0] for one in found.classes]
-        pictures["classes"] = figures.draw_classes(counts, names)
-    for name, data in pictures.items():
+        images["classes"] = figures.draw_classes(counts, names)
+    for name, data in images.items():
         with atomic_write(os.path.join(folder, f"{name}.png")) as file:
             file.write(data)
     path = os.path.join(folder, "index.html")
     with atomic_write(path, "w") as file:
-        file.write(_page(title, found, counts, pictures, flags, decoded))
+        file.write(_page(title, found, counts, images, flags, decoded))
     return path
 
 
@@ -62,7 +62,7 @@ def write_page(
 
 
 def class_counts(found: Survey) -> np.ndarray:
-    """Pictures of each class, int64 (classes,); empty where pictures have no class."""
+    """Images of each class, int64 (classes,); empty where images have no class."""
     labels = found.labels[found.labels >= 0]
     return np.bincount(labels, minlength=len(found.classes)) if len(labels) else labels
 
@@ -84,7 +84,7 @@ def quantile_rows(found: Survey) -> List[Tuple[str, List[str]]]:
 
 
 def write_table(path: str, found: Survey) -> None:
-    """A row a picture: place, label, class, size, format, and what is odd about it."""
+    """A row an image: place, label, class, size, format, and what is odd about it."""
     import pandas
 
     good = found.good
@@ -113,7 +113,7 @@ def write_table(path: str, found: Survey) -> None:
 
 
 def contact_sheet(source: Source, found: Survey) -> List[Tuple[str, List[figures.Thumbnail]]]:
-    """The ten most skewed, smallest and largest pictures."""
+    """The ten most skewed, smallest and largest images."""
     rows = np.flatnonzero(found.good)
     widths, heights = found.widths[rows], found.heights[rows]
     area = widths * heights
@@ -142,7 +142,7 @@ def _thumbnail(source: Source, found: Survey, number: int) -> figures.Thumbnail:
 
 
 def _small(source: Source, number: int) -> Optional[np.ndarray]:
-    """A picture that fits into the sheet, uint8 (height, width, 3); None if it is damaged."""
+    """An image that fits into the sheet, uint8 (height, width, 3); None if it is damaged."""
     from PIL import Image
 
     try:
@@ -150,9 +150,9 @@ def _small(source: Source, number: int) -> Optional[np.ndarray]:
             file.draft("RGB", (_SIDE, _SIDE))  # large JPEGs are decoded small
             # 16 bits would be cut off at 255.
             deep = file.mode.startswith("I")
-            picture = file.point(lambda value: value / 256).convert("L") if deep else file
-            picture.thumbnail((_SIDE, _SIDE))
-            return np.asarray(picture.convert("RGB"))
+            image = file.point(lambda value: value / 256).convert("L") if deep else file
+            image.thumbnail((_SIDE, _SIDE))
+            return np.asarray(image.convert("RGB"))
     except Exception:  # Pillow's readers of odd formats raise whatever they meet
         return None
 
@@ -164,12 +164,12 @@ def _page(
     title: str,
     found: Survey,
     counts: np.ndarray,
-    pictures: Dict[str, bytes],
+    images: Dict[str, bytes],
     flags: str,
     decoded: int,
 ) -> str:
     good, odd = int(found.good.sum()), len(found.problems)
-    tiles = [(f"{good:,}", "pictures", "")]
+    tiles = [(f"{good:,}", "images", "")]
     if len(counts):
         tiles.append((f"{np.count_nonzero(counts):,}", "classes", ""))
     tiles.append((_bytes(int(found.sizes.sum())), "together", ""))
@@ -178,23 +178,23 @@ def _page(
     sizes = _table(("", "least", "1 %", "median", "99 %", "greatest"), [
         (name, *values) for name, values in quantile_rows(found)
     ])  # fmt: skip
-    parts.append(section("Sizes", sizes + _image("sizes", pictures)))
-    parts.append(section("Width and height", _image("cloud", pictures)))
+    parts.append(section("Sizes", sizes + _image("sizes", images)))
+    parts.append(section("Width and height", _image("cloud", images)))
     if len(counts):
-        parts.append(section("Classes", _balance(counts) + _image("classes", pictures)
+        parts.append(section("Classes", _balance(counts) + _image("classes", images)
                               + _class_table(found, counts)))  # fmt: skip
     line = f"<pre>{escape(flags)}</pre>" if flags else ""
-    of = f"<p>Of {decoded:,} decoded pictures, each with the same weight.</p>" if flags else ""
-    parts.append(section("Colours", line + of + _image("colours", pictures)))
-    parts.append(section("Extremes", _image("extremes", pictures)))
+    of = f"<p>Of {decoded:,} decoded images, each with the same weight.</p>" if flags else ""
+    parts.append(section("Colours", line + of + _image("colours", images)))
+    parts.append(section("Extremes", _image("extremes", images)))
     if odd:
         rows = [(printable(found.names[n]), found.problems[n]) for n in sorted(found.problems)]
         parts.append(section("Odd files", _table(("file", "reason"), rows, "words")))
     return document(printable(title), "\n".join(parts))
 
 
-def _image(name: str, pictures: Dict[str, bytes]) -> str:
-    return f'<img alt="{name}" src="{data_uri(pictures[name], "image/png")}">'
+def _image(name: str, images: Dict[str, bytes]) -> str:
+    return f'<img alt="{name}" src="{data_uri(images[name], "image/png")}">'
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
@@ -215,7 +215,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numb
 def _balance(counts: np.ndarray) -> str:
     there = counts[counts > 0]
     words = (
-        f"From {there.min():,} to {there.max():,} pictures a class, median "
+        f"From {there.min():,} to {there.max():,} images a class, median "
         f"{np.median(there):,.0f}: the largest class has {there.max() / there.min():,.1f} times as "
         "many as the smallest."
     )
@@ -234,7 +234,7 @@ def _class_table(found: Survey, counts: np.ndarray) -> str:
          f"{count / counts.sum():.2%}")
         for label, (one, count) in enumerate(zip(found.classes, counts.tolist()))
     ]  # fmt: skip
-    return _table(("class", "label", "pictures", "share"), rows)
+    return _table(("class", "label", "images", "share"), rows)
 
 
 def _bytes(number: int) -> str:

@@ -1,7 +1,7 @@
-"""Pictures wherever they are (a folder tree, a tar, a list, packed shards) as one sequence 0..N-1.
+"""Images wherever they are (a folder tree, a tar, a list, packed shards) as one sequence 0..N-1.
 
-For tools that look at pictures before or after packing. Where a picture cannot be looked at, the
-methods raise ValueError with the reason; nothing about a single picture raises anything else.
+For tools that look at images before or after packing. Where an image cannot be looked at, the
+methods raise ValueError with the reason; nothing about a single image raises anything else.
 """
 
 import os
@@ -29,7 +29,7 @@ _FIRST_BYTES = 16 << 10
 
 
 class Look(NamedTuple):
-    """What is known of a picture without decoding it; `size` in bytes, label -1 for none."""
+    """What is known of an image without decoding it; `size` in bytes, label -1 for none."""
 
     label: int
     size: int
@@ -37,25 +37,25 @@ class Look(NamedTuple):
 
 
 class Source(Protocol):
-    """A sequence of pictures with classes; its methods may be called from any thread."""
+    """A sequence of images with classes; its methods may be called from any thread."""
 
     classes: Tuple[ClassName, ...]
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """How many images."""
 
     def name(self, number: int) -> str:
-        """Path or place of a picture."""
+        """Path or place of an image."""
 
     def look(self, number: int) -> Look:
         """Label, bytes and header; ValueError with the reason if there are none."""
 
     def read(self, number: int) -> bytes:
-        """The encoded picture; ValueError with the reason if it cannot be read."""
+        """The encoded image; ValueError with the reason if it cannot be read."""
 
 
 def open_source(value: str, root: str = "") -> Source:
-    """Pictures of a folder, a tar, a list `x.lst` of files below or in `root`, or shards `x.rec`.
+    """Images of a folder, a tar, a list `x.lst` of files below or in `root`, or shards `x.rec`.
 
     Raises InputError naming what is not there or cannot be read.
     """
@@ -76,7 +76,7 @@ def open_source(value: str, root: str = "") -> Source:
 
 
 class Files:
-    """Picture files below a folder, or in a tar."""
+    """Image files below a folder, or in a tar."""
 
     def __init__(
         self,
@@ -166,18 +166,18 @@ def _listed(path: str, root: str) -> Files:
         raise InputError(f"{path}: give --root too, the folder or tar that its paths begin in")
     if not os.path.isfile(root):
         check_root(root)
-    pictures = read_list(path)
-    labels = [class_of(each) for each in pictures.labels]
-    classes = name_classes(folders_of_classes([pictures]))
+    images = read_list(path)
+    labels = [class_of(each) for each in images.labels]
+    classes = name_classes(folders_of_classes([images]))
     known = [NO_CLASS if label is None else label for label in labels]
-    return Files(open_root(root), pictures.paths, known, classes or _numbered(known))
+    return Files(open_root(root), images.paths, known, classes or _numbered(known))
 
 
 # --- shards ------------------------------------------------------------------------------------
 
 
 class Packed:
-    """Pictures in shards. Labels are in the records: they are known once a picture is looked at."""
+    """Images in shards. Labels are in the records: they are known once an image is looked at."""
 
     def __init__(self, value: str):
         paths = find_shards(value, "source")
@@ -199,21 +199,21 @@ class Packed:
             data, length = self.shards.head(number, _FIRST_BYTES)
             try:
                 record = unpack(data)
-                header = read_header(record.picture)
+                header = read_header(record.image)
             except ValueError:  # a longer header, with a preview or a colour profile
                 data = self.shards.read(number)
                 record = unpack(data)
-                header = read_header(record.picture)
+                header = read_header(record.image)
         except (RecordError, OSError) as error:
             raise ValueError(_reason(error)) from error
         label = class_of(record.labels)
-        size = length - (len(data) - len(record.picture))
+        size = length - (len(data) - len(record.image))
         return Look(NO_CLASS if label is None else label, size, header)
 
     def read(self, number: int) -> bytes:
         """See Source."""
         try:
-            return bytes(self.shards.record(number).picture)
+            return bytes(self.shards.record(number).image)
         except RecordError as error:
             raise ValueError(_reason(error)) from error
 

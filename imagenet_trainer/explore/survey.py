@@ -1,4 +1,4 @@
-"""What a set of pictures is made of: every header in columns, and the colours of a sample."""
+"""What a set of images is made of: every header in columns, and the colours of a sample."""
 
 import sys
 import warnings
@@ -15,24 +15,24 @@ from imagenet_trainer.data.sets import default_classes
 from imagenet_trainer.explore.channels import Channels, channels, histogram
 from imagenet_trainer.explore.sources import Source
 
-_CHUNK = 64  # pictures that a thread takes at a time
+_CHUNK = 64  # images that a thread takes at a time
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the headers say, in columns; row i is picture i of the source.
+    """What the headers say, in columns; row i is image i of the source.
 
     Attributes
     ----------
     names
         paths, or shards and records.
     labels, widths, heights, sizes
-        int64 (pictures,); labels -1 where there is none, sizes in bytes, all 0 for a problem.
+        int64 (images,); labels -1 where there is none, sizes in bytes, all 0 for a problem.
     kinds
         "JPEG RGB": format and colour mode, "" for a problem.
     problems
-        reasons by row, for what is no picture.
+        reasons by row, for what is no image.
     classes
         names of the labels.
 
@@ -49,13 +49,13 @@ class Survey:
 
     @property
     def good(self) -> np.ndarray:
-        """Rows that are pictures, bool (pictures,)."""
+        """Rows that are images, bool (images,)."""
         return self.widths > 0
 
 
 def survey(source: Source, threads: int, progress: Callable[[int], None]) -> Survey:
     """Read every header; `progress` is called with how many more are done."""
-    # Large pictures are what this tool is to find.
+    # Large images are what this tool is to find.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     rows: List[np.ndarray] = [np.empty((0, 4), np.int64)]
     kinds: List[str] = []
@@ -79,7 +79,7 @@ def survey(source: Source, threads: int, progress: Callable[[int], None]) -> Sur
 
 
 def _look(source: Source, number: int) -> Tuple[Tuple[int, int, int, int], str, str]:
-    """((label, width, height, bytes), kind, problem) of a picture."""
+    """((label, width, height, bytes), kind, problem) of an image."""
     try:
         label, size, header = source.look(number)
     except ValueError as error:
@@ -95,11 +95,11 @@ def measure_channels(
     threads: int,
     progress: Callable[[int], None],
 ) -> Tuple[Optional[Channels], int]:
-    """Colours of a random sample (0: of all), and how many pictures that were.
+    """Colours of a random sample (0: of all), and how many images that were.
 
-    Pictures that cannot be decoded are added to the survey's problems. None if there is no other.
+    Images that cannot be decoded are added to the survey's problems. None if there is no other.
     """
-    cv2.setNumThreads(0)  # a thread a picture is enough
+    cv2.setNumThreads(0)  # a thread an image is enough
     numbers = np.flatnonzero(found.good)
     if 0 < sample < len(numbers):
         # Sorted, so that shards are read forwards; raw words are the same for every NumPy.
@@ -134,7 +134,7 @@ def _in_chunks(function: Callable[[range], T], count: int, threads: int) -> Iter
     try:
         yield from pool.map(function, parts)
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for a million pictures
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for a million images
 
 
 def printable(text: str) -> str:

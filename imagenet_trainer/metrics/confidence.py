@@ -1,6 +1,6 @@
-"""How sure a number is: 95 % intervals, and the test of two networks on the same pictures.
+"""How sure a number is: 95 % intervals, and the test of two networks on the same images.
 
-Proportions have Wilson's score interval, everything else the percentile bootstrap over pictures.
+Proportions have Wilson's score interval, everything else the percentile bootstrap over images.
 """
 
 from typing import Tuple
@@ -65,7 +65,7 @@ def percentiles(resamples: np.ndarray) -> Tuple[float, float]:
 def mcnemar(only_first: np.ndarray, only_second: np.ndarray) -> np.ndarray:
     """Exact two-sided p of McNemar's test, float64 of the arrays' shape.
 
-    Takes how many pictures only the first, and only the second network has right. Under the
+    Takes how many images only the first, and only the second network has right. Under the
     hypothesis that both are equally good, these are tosses of a fair coin (Q. McNemar 1947).
     """
     least, both = np.minimum(only_first, only_second), np.add(only_first, only_second)
@@ -73,10 +73,10 @@ def mcnemar(only_first: np.ndarray, only_second: np.ndarray) -> np.ndarray:
 
 
 def paired_difference(only_first: int, only_second: int, images: int) -> Tuple[float, float]:
-    """Interval of the second network's share of right pictures minus the first's.
+    """Interval of the second network's share of right images minus the first's.
 
     A. Agresti and Y. Min 2005, "Simple improved confidence intervals for comparing matched
-    proportions": Wald's interval after half a picture is added to each of the four cells.
+    proportions": Wald's interval after half an image is added to each of the four cells.
     """
     first, second, all_images = only_first + 0.5, only_second + 0.5, images + 2
     difference = (second - first) / all_images

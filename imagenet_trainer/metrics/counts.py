@@ -73,7 +73,7 @@ def ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     true = _of_label(probabilities, labels)[:, None]  # n, 1
     ahead = np.count_nonzero(probabilities > true, axis=1)
     level = probabilities == true
-    # Hardly any picture has a class level with the true one, and then only a few.
+    # Hardly any image has a class level with the true one, and then only a few.
     for image in np.flatnonzero(np.count_nonzero(level, axis=1) > 1):
         ahead[image] += np.count_nonzero(level[image, : labels[image]])
     return ahead.astype(np.int64)
@@ -116,7 +116,7 @@ def loss_of(true: np.ndarray) -> np.ndarray:
 
 
 def confusion_top(classes: int) -> int:
-    """How many predictions of a picture the confusion matrix counts: five, or the first alone where
+    """How many predictions of an image the confusion matrix counts: five, or the first alone where
     five would be all classes and every cell of a row the same.
     """
     return 5 if classes > 5 else 1

@@ -4,10 +4,10 @@ Rules, where there are several in use:
 
 - Two equally probable classes are ordered by their index, the lower first.
 - The precision of a class that is never predicted is nought in the macro average (scikit-learn's
-  default) and unknown in the table of classes. Macro averages are over the classes with pictures.
+  default) and unknown in the table of classes. Macro averages are over the classes with images.
 - Expected calibration error (Guo, Pleiss, Sun and Weinberger 2017): 15 bins of equal width
   (0, 1/15], ... on the probability of the first class; the distance between accuracy and mean
-  probability in a bin, weighted with its share of the pictures.
+  probability in a bin, weighted with its share of the images.
 """
 
 from dataclasses import dataclass
@@ -43,15 +43,15 @@ class ClassTable:
     top5_hits: np.ndarray  # that show it and have it among the first five
 
     def recall(self) -> np.ndarray:
-        """Share, low, high: float64 (classes, 3), nan without pictures."""
+        """Share, low, high: float64 (classes, 3), nan without images."""
         return _shares(self.hits, self.images)
 
     def precision(self) -> np.ndarray:
-        """Likewise, of the pictures for which the class was predicted."""
+        """Likewise, of the images for which the class was predicted."""
         return _shares(self.hits, self.predicted)
 
     def top5_recall(self) -> np.ndarray:
-        """Likewise, of the pictures of the class: those that have it among the first five."""
+        """Likewise, of the images of the class: those that have it among the first five."""
         return _shares(self.top5_hits, self.images)
 
 
@@ -73,9 +73,9 @@ def class_table(answers: Answers) -> ClassTable:
 def estimates(answers: Answers, top_k: Sequence[int] = (), seed: int = 0) -> Dict[str, Estimate]:
     """All numbers of a network by name, in the order in which they are told.
 
-    `rank1`, `rank5` and `rankK` for each K of `top_k`: shares of the pictures whose true class is
+    `rank1`, `rank5` and `rankK` for each K of `top_k`: shares of the images whose true class is
     among the first; `loss`: mean cross-entropy in nats; `macro_recall`, `macro_precision`,
-    `macro_rank5`: means over the classes; `calibration_error`. Of no pictures all are nan.
+    `macro_rank5`: means over the classes; `calibration_error`. Of no images all are nan.
     """
     images = len(answers)
     found: Dict[str, Estimate] = {}
@@ -105,7 +105,7 @@ def rank_names(top_k: Sequence[int]) -> List[str]:
 def calibration(answers: Answers, bins: int = BINS) -> Dict[str, np.ndarray]:
     """The reliability diagram: `images` int64, `accuracy`, `confidence` float64, each (bins,).
 
-    nan in bins without pictures.
+    nan in bins without images.
     """
     place = _bin(answers.probabilities[:, 0], bins)
     images = np.bincount(place, minlength=bins)
@@ -128,13 +128,13 @@ def as_json(found: Dict[str, Estimate], answers: Answers) -> Dict[str, Any]:
     return numbers
 
 
-# --- sums over pictures ------------------------------------------------------------------------
+# --- sums over images ------------------------------------------------------------------------
 
 
 def _columns(answers: Answers) -> csr_matrix:
-    """What is added up over the pictures, sparse (images, 4 classes + bins + 1).
+    """What is added up over the images, sparse (images, 4 classes + bins + 1).
 
-    For each class: its pictures, its hits, its hits among five, its predictions; for each bin:
+    For each class: its images, its hits, its hits among five, its predictions; for each bin:
     hits minus probabilities; the loss.
     """
     labels, first = answers.labels, answers.top[:, 0]

@@ -1,8 +1,8 @@
-"""What a network said of each picture of a set: the one thing that all its numbers come from.
+"""What a network said of each image of a set: the one thing that all its numbers come from.
 
 Rank-1 and rank-5, loss, recall of classes, calibration, the confusion matrix, the comparison of
 two networks and the pages for people are functions of an `Answers`; it is kept beside the
-checkpoint, so nothing has to be computed twice. 4 MB for ImageNet's 50,000 validation pictures.
+checkpoint, so nothing has to be computed twice. 4 MB for ImageNet's 50,000 validation images.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from imagenet_trainer.metrics.counts import confusion_top, ranks, top_classes, t
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 TOP = 5
-"""Predicted classes that a picture adds to the confusion matrix, and that are kept at least."""
+"""Predicted classes that an image adds to the confusion matrix, and that are kept at least."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers to n pictures, in the order of the shards, each picture once.
+    """Answers to n images, in the order of the shards, each image once.
 
     Classes of the same probability are ordered by their index, the lower first, in `top` and
     `rank` alike.
     """
 
-    keys: np.ndarray  # int64 (n,): the pictures' keys in the .idx
+    keys: np.ndarray  # int64 (n,): the images' keys in the .idx
     labels: np.ndarray  # int64 (n,): true classes
     top: np.ndarray  # int64 (n, k): the k most probable classes, best first
     probabilities: np.ndarray  # float32 (n, k): theirs
     true: np.ndarray  # float32 (n,): probability of the true class
     rank: np.ndarray  # int64 (n,): place of the true class among all, 0 being the first
     classes: int  # of the network
-    key: str = ""  # changes when the parameters, the preprocessing or the pictures do
+    key: str = ""  # changes when the parameters, the preprocessing or the images do
 
     def __post_init__(self) -> None:
         images, k = self.top.shape
@@ -52,7 +52,7 @@ class Answers:
     def confusion(self, k: int = 0) -> np.ndarray:
         """Counts of (true class, predicted class), int64 (classes, classes).
 
-        Each picture adds its k most probable classes, by default as `confusion_top` says; k = 1
+        Each image adds its k most probable classes, by default as `confusion_top` says; k = 1
         gives the usual matrix.
         """
         k = k or confusion_top(self.classes)
@@ -88,7 +88,7 @@ class PredictionsFile:
     def add(self, places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Take in a batch; batches come in the order of the shards."""
         if len(places) and places[0] != self._next:
-            raise ValueError(f"picture {places[0]} came where {self._next} was due")
+            raise ValueError(f"image {places[0]} came where {self._next} was due")
         self._next += len(places)
         self._rows.write(np.ascontiguousarray(probabilities, "<f4").tobytes())
 
@@ -141,16 +141,16 @@ def load(path: AnyPath, key: Optional[str] = None) -> Optional[Answers]:
 
 
 class Collector:
-    """Gathers the answers to n pictures, batch by batch, in whatever order the batches come.
+    """Gathers the answers to n images, batch by batch, in whatever order the batches come.
 
     Parameters
     ----------
     keys
-        int64 (n,), the keys of all pictures in the order of the shards.
+        int64 (n,), the keys of all images in the order of the shards.
     classes
         of the network.
     k
-        how many of each picture's most probable classes are kept; at least 5, at most all.
+        how many of each image's most probable classes are kept; at least 5, at most all.
 
     """
 
@@ -180,9 +180,9 @@ class Collector:
         return int(self._answered.sum())
 
     def whole(self, key: str = "") -> Answers:
-        """All answers; ValueError unless every picture was answered exactly once."""
+        """All answers; ValueError unless every image was answered exactly once."""
         if (self._answered != 1).any():
-            raise ValueError(f"{self.seen} pictures scored, the index has {len(self.keys)}")
+            raise ValueError(f"{self.seen} images scored, the index has {len(self.keys)}")
         return Answers(
             self.keys, self._labels, self._top, self._probabilities, self._true, self._rank,
             self.classes, key,

@@ -92,14 +92,14 @@ def meaning(
     Takes true classes int64 (n,), rank-1 classes int64 (n,), and the top-k confusion matrix int64
     (classes, classes). A share of nothing is None.
 
-    - `levels`: share of the pictures whose rank-1 class is in the same domain, kind, group as the
+    - `levels`: share of the images whose rank-1 class is in the same domain, kind, group as the
       true one, or is it (`class`, which is rank-1 accuracy).
     - `errors`, `errors_in_group`: rank-1 errors, and the share of them that stay in the group.
     - `error_distance`: mean edges of WordNet's tree between true and predicted class over rank-1
       errors; `chance_distance`: over all pairs of two different classes.
     - `clusters`: shares of the matrix's mass by true and predicted domain, `within` and `between`
       added up, and the same without the diagonal as `within_off_diagonal`.
-    - `groups`: for each group its classes, pictures, rank-1 accuracy, share that stays in it.
+    - `groups`: for each group its classes, images, rank-1 accuracy, share that stays in it.
     """
     wrong = labels != predicted
     distances = taxonomy.distances
@@ -145,10 +145,10 @@ def _between(counts: np.ndarray, domain: np.ndarray) -> np.ndarray:
 def _by_group(
     labels: np.ndarray, right: np.ndarray, same_group: np.ndarray, taxonomy: Taxonomy
 ) -> List[Dict[str, Any]]:
-    of_picture = taxonomy.group[labels]
+    of_image = taxonomy.group[labels]
     found = []
     for number, group in enumerate(GROUPS):
-        classes, here = int((taxonomy.group == number).sum()), of_picture == number
+        classes, here = int((taxonomy.group == number).sum()), of_image == number
         if classes:
             found.append(
                 {

@@ -1,4 +1,4 @@
-"""What the packing commands tell people: progress, file names, numbers of pictures."""
+"""What the packing commands tell people: progress, file names, numbers of images."""
 
 import sys
 import threading
@@ -9,9 +9,9 @@ SECONDS_BETWEEN_LINES = 10.0
 MOST_LINES = 20
 
 
-def pictures_told(count: int) -> str:
-    """`1 picture`, `1,281,167 pictures`."""
-    return "1 picture" if count == 1 else f"{count:,} pictures"
+def images_told(count: int) -> str:
+    """`1 image`, `1,281,167 images`."""
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def classes_told(count: int) -> str:
@@ -34,7 +34,7 @@ def _visible(character: str) -> str:
 class Progress:
     """A bar on a terminal, a line every ten seconds elsewhere; may be called from any thread.
 
-    Both tell how many pictures a second, the time left, and how many were rejected.
+    Both tell how many images a second, the time left, and how many were rejected.
     """
 
     def __init__(self, name: str, bad: str = "rejected"):
@@ -44,7 +44,7 @@ class Progress:
         self._lock = threading.Lock()
 
     def __call__(self, done: int, total: int, rejected: int) -> None:
-        """Tell that `done` of `total` pictures are done, `rejected` of them rejected."""
+        """Tell that `done` of `total` images are done, `rejected` of them rejected."""
         with self._lock:
             if self._first is None:
                 self._began = self._told = time.monotonic()
@@ -58,8 +58,8 @@ class Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            # Old pictures of an interrupted pack are no part of the rate.
-            self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit=" pictures")
+            # Old images of an interrupted pack are no part of the rate.
+            self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit=" images")
         if rejected:
             self._bar.set_postfix_str(f"{rejected:,} {self._bad}", refresh=False)
         self._bar.update(done - self._bar.n)
@@ -72,7 +72,7 @@ class Progress:
         rate = (done - self._first) / (now - self._began)
         left = time_told((total - done) / rate)
         print(
-            f"{self._name}: {done:,} of {total:,}, {rate:,.0f} pictures/s, {left} left, "
+            f"{self._name}: {done:,} of {total:,}, {rate:,.0f} images/s, {left} left, "
             f"{rejected:,} {self._bad}",
             flush=True,
         )

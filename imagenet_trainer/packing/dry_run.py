@@ -11,7 +11,7 @@ from imagenet_trainer.packing.plan import Pack
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Records, their bytes on disk, the shards that hold them, and pictures left out."""
+    """Records, their bytes on disk, the shards that hold them, and images left out."""
 
     records: int
     bytes: int
@@ -20,15 +20,15 @@ class Rehearsal:
 
 
 def rehearse(pack: Pack, threads: int, progress: Progress) -> Rehearsal:
-    """Convert every picture of a pack as packing does; `progress` is called as there."""
+    """Convert every image of a pack as packing does; `progress` is called as there."""
     rejected = []
     records = size = here = 0
     shards = 1
-    total = len(pack.pictures)
+    total = len(pack.images)
     results = in_order(pack.converter(), range(total), threads)
     for line, (payload, reason) in enumerate(results):
         if reason:
-            rejected.append(Rejected(pack.pictures.paths[line], reason))
+            rejected.append(Rejected(pack.images.paths[line], reason))
         else:
             length = record_length(payload)
             if here and pack.is_full(shards - 1, here + length, line):

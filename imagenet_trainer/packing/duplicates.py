@@ -1,9 +1,9 @@
-"""Pictures that are packed more than once, in one set or in several.
+"""Images that are packed more than once, in one set or in several.
 
-The same bytes are found by a digest of the encoded pictures. Pictures that only look the same
-(another size, another compression) are found by their difference hash: of the picture in grey on
+The same bytes are found by a digest of the encoded images. Images that only look the same
+(another size, another compression) are found by their difference hash: of the image in grey on
 9 x 8 pixels, 64 bits say where it gets brighter to the right (N. Krawetz, "Kind of Like That",
-2013). Flat surfaces have hashes that many pictures share; these are not compared.
+2013). Flat surfaces have hashes that many images share; these are not compared.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from imagenet_trainer.packing.parallel import Progress, in_order
 
 _BITS = 64
 _SIDE = 64  # pixels are enough for a hash, and faster decoded
-# With fewer ones or zeros a hash says no more than that the picture is flat or a plain gradient.
+# With fewer ones or zeros a hash says no more than that the image is flat or a plain gradient.
 _LEAST_BITS = 8
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture is packed."""
+    """Where an image is packed."""
 
     set: str
     shard: str
@@ -46,14 +46,14 @@ class Duplicates:
 def find_duplicates(
     sets: Mapping[str, Sequence[str]], near: Optional[int], threads: int, progress: Progress
 ) -> Duplicates:
-    """Duplicates within and between sets of packed pictures.
+    """Duplicates within and between sets of packed images.
 
     Parameters
     ----------
     sets
         shards by the name of the set.
     near
-        pictures whose hashes differ in so many of 64 bits, 0 or more, look alike; None does not
+        images whose hashes differ in so many of 64 bits, 0 or more, look alike; None does not
         look for them.
     threads, progress
         as for packing; the last number is 0.
@@ -76,8 +76,8 @@ def find_duplicates(
                 found = shards.record(record)
                 shard, number = shards.locate(record)
                 place = Place(name, shard, number, found.id, found.label)
-                digest = hashlib.blake2b(found.picture, digest_size=16).digest()
-                return place, digest, 0 if near is None else difference_hash(found.picture)
+                digest = hashlib.blake2b(found.image, digest_size=16).digest()
+                return place, digest, 0 if near is None else difference_hash(found.image)
 
             for place, digest, number in in_order(look, range(len(shards)), threads):
                 places.append(place)
@@ -94,10 +94,10 @@ def find_duplicates(
     return Duplicates(*(tuple(tuple(places[n] for n in g) for g in gs) for gs in (same, alike)))
 
 
-def difference_hash(picture: memoryview) -> int:
-    """64 bits of an encoded picture; 0, which is not compared, for one that cannot be decoded."""
+def difference_hash(image: memoryview) -> int:
+    """64 bits of an encoded image; 0, which is not compared, for one that cannot be decoded."""
     try:
-        grey = decode(picture, 0, short_side=_SIDE)
+        grey = decode(image, 0, short_side=_SIDE)
     except ValueError:
         return 0
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The command line that packs pictures: `python tools/im2rec.py`. Flags as in MXNet's tool.
+"""The command line that packs images: `python tools/im2rec.py`. Flags as in MXNet's tool.
 
 Numbers and OpenCV are imported where they are used, so that --help answers at once.
 """
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 from imagenet_trainer.config.flags import flag_of, option, parse
 from imagenet_trainer.config.values import endings, integer, number
 from imagenet_trainer.data.images.folders import check_root
-from imagenet_trainer.data.records.lst import PictureList, read_list
+from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.data.records.manifest import ClassName, Rejected, classes_of_pack
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.packing.console import (
     MOST_LINES,
     Progress,
     classes_told,
-    pictures_told,
+    images_told,
     printable,
 )
 from imagenet_trainer.packing.im2rec_checks import COMMAND, CheckSettings, PacksSettings, check
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 _NAME = "im2rec"
 _DESCRIPTION = (
-    "Pack pictures for training. First `--list --recursive PREFIX ROOT` writes PREFIX.lst, then "
+    "Pack images for training. First `--list --recursive PREFIX ROOT` writes PREFIX.lst, then "
     "`PREFIX ROOT` packs it into PREFIX.rec, PREFIX.idx and the manifest PREFIX.json. Exit codes: "
-    "0 done, 1 done but damaged pictures were left out, 2 not done, 130 interrupted."
+    "0 done, 1 done but damaged images were left out, 2 not done, 130 interrupted."
 )
 _INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos")  # by MXNet's number
 _SMALLEST_SHARD = 1 << 20
@@ -80,8 +80,8 @@ class ListSettings:
     recursive: bool = option(
         False, "make each folder below ROOT a class; labels follow the sorted folder names"
     )
-    flat: bool = option(False, "label all pictures right in ROOT 0")
-    exts: str = option(".jpeg,.jpg,.png", "endings of picture files", endings, metavar="EXT")
+    flat: bool = option(False, "label all images right in ROOT 0")
+    exts: str = option(".jpeg,.jpg,.png", "endings of image files", endings, metavar="EXT")
     chunks: int = option(
         1, "parts PREFIX_0, PREFIX_1 ... that the list is cut into; give it when packing too",
         integer(1),
@@ -99,11 +99,9 @@ class ListSettings:
 class PackSettings:
     """Flags for packing."""
 
-    resize: int = option(
-        0, "short side in pixels to which pictures are resized; 0: none", integer(0)
-    )
+    resize: int = option(0, "short side in pixels to which images are resized; 0: none", integer(0))
     interp: str = option(
-        "linear", "how pictures are resized: nearest, linear, cubic, area, lanczos, or 0 to 4 as "
+        "linear", "how images are resized: nearest, linear, cubic, area, lanczos, or 0 to 4 as "
         "in MXNet", _interpolation, metavar="NAME",
     )  # fmt: skip
     fast_decode: bool = option(
@@ -113,7 +111,7 @@ class PackSettings:
     center_crop: bool = option(False, "cut out the square in the middle, before resizing")
     pass_through: bool = option(False, "pack the files as they are, once they prove decodable")
     quality: int = option(95, "of JPEG 1-100, or compression of PNG 1-9", integer(1, 100))
-    encoding: str = option(".jpg", "how pictures are encoded", choices=(".jpg", ".png"))
+    encoding: str = option(".jpg", "how images are encoded", choices=(".jpg", ".png"))
     color: int = option(
         1, "1: colour; 0: grey; -1: as the file is, with transparency", choices=(-1, 0, 1)
     )
@@ -123,25 +121,25 @@ class PackSettings:
     )
     shards: int = option(
         0, "pack into so many shards, PREFIX-00000-of-00008.rec and so on, with the same number of "
-        "pictures each; 0: one file PREFIX.rec", integer(0, 99_999),
+        "images each; 0: one file PREFIX.rec", integer(0, 99_999),
     )  # fmt: skip
     shard_size: int = option(
         0, "pack into shards of at most so many bytes, as 512M or 1G", _bytes, metavar="SIZE"
     )
     dry_run: bool = option(
-        False, "write nothing, but read and convert every picture and say what would be packed and "
+        False, "write nothing, but read and convert every image and say what would be packed and "
         "what rejected; with --list, what would be listed",
     )  # fmt: skip
     max_pixels: int = option(
-        178_956_970, "pictures of more pixels, by their header, are rejected before they are "
+        178_956_970, "images of more pixels, by their header, are rejected before they are "
         "decoded", integer(1, 1 << 30),
     )  # fmt: skip
     max_rejected: str = option(
-        "0.1%", "damaged pictures that may be left out, a number or a share of the list",
+        "0.1%", "damaged images that may be left out, a number or a share of the list",
         _share_or_count,
     )  # fmt: skip
     classes_from: str = option(
-        "", "manifest whose classes these pictures must have; by default the train.json beside "
+        "", "manifest whose classes these images must have; by default the train.json beside "
         "PREFIX, if there is one; none: any classes", metavar="JSON",
     )  # fmt: skip
 
@@ -151,11 +149,11 @@ class Settings(CheckSettings, PackSettings, ListSettings):
     """Everything that `tools/im2rec.py` takes."""
 
     prefix: str = option("", "data/train for data/train.lst, .rec, .idx, .json", positional="one")
-    root: str = option("", "folder or tar that holds the pictures", positional="one")
+    root: str = option("", "folder or tar that holds the images", positional="one")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the command line; the exit code is 0, 1 (some pictures rejected), 2 or 130."""
+    """Run the command line; the exit code is 0, 1 (some images rejected), 2 or 130."""
     words = _join_extensions(sys.argv[1:] if argv is None else argv)
     checks = {flag_of(field.name) for field in fields(CheckSettings)}
     if checks.intersection(words) and not {"--help", "-h"}.intersection(words):
@@ -202,13 +200,13 @@ def _list(settings: Settings) -> int:
     )
     for label, (folder, count) in enumerate(classes):
         if label < MOST_LINES or label == len(classes) - 1:
-            print(f"class {label}: {printable(folder)}, {pictures_told(count)}")
+            print(f"class {label}: {printable(folder)}, {images_told(count)}")
         elif label == MOST_LINES:
             print("...")
     for path, reason in rejected[:MOST_LINES]:
         print(f"rejected: {printable(path)}: {reason}")
     for path, count in files:
-        print(f"{path}: {pictures_told(count)}")
+        print(f"{path}: {images_told(count)}")
     if rejected:
         print(f"{prefix}.lst: {len(rejected):,} not in the list, see above")
     return 1 if rejected else 0
@@ -247,8 +245,8 @@ def _pack(settings: Settings) -> int:
     lists = [read_list(name + ".lst") for name in names]
     classes = classes_of_pack(prefix, lists, settings.classes_from)
     rejected = 0
-    for name, pictures in zip(names, lists):
-        rejected += _pack_one(name, pictures, classes, settings)
+    for name, images in zip(names, lists):
+        rejected += _pack_one(name, images, classes, settings)
     return 1 if rejected else 0
 
 
@@ -267,9 +265,9 @@ def _no_list(name: str, prefix: str, settings: Settings) -> InputError:
 
 
 def _pack_one(
-    prefix: str, pictures: PictureList, classes: Tuple[ClassName, ...], settings: Settings
+    prefix: str, images: ImageList, classes: Tuple[ClassName, ...], settings: Settings
 ) -> int:
-    """Pack a list, or only say what would be; the number of rejected pictures."""
+    """Pack a list, or only say what would be; the number of rejected images."""
     silence_opencv()
     from imagenet_trainer.packing.conversion import Conversion
     from imagenet_trainer.packing.plan import Pack
@@ -279,19 +277,17 @@ def _pack_one(
         **{field.name: getattr(settings, field.name) for field in fields(Conversion)}
     )
     layout = (settings.shards, settings.shard_size)
-    pack = Pack(prefix, settings.root, pictures, classes, conversion, *layout)
+    pack = Pack(prefix, settings.root, images, classes, conversion, *layout)
     listed = f"; {prefix}.json lists them"
     rec = prefix + ".rec"
-    if settings.shards > len(pictures):
-        raise InputError(
-            f"--shards {settings.shards}: {prefix}.lst has {pictures_told(len(pictures))}"
-        )
-    check_files(prefix + ".lst", settings.root, pictures)
+    if settings.shards > len(images):
+        raise InputError(f"--shards {settings.shards}: {prefix}.lst has {images_told(len(images))}")
+    check_files(prefix + ".lst", settings.root, images)
     manifest = finished(pack)
     if settings.dry_run:
         return _rehearse(pack, settings, manifest is not None)
     if manifest is not None:
-        print(f"{rec}: up to date, {pictures_told(manifest.records)}")
+        print(f"{rec}: up to date, {images_told(manifest.records)}")
         return _tell_rejected(prefix, manifest.records, manifest.rejected, listed)
     start = time.monotonic()
     _interrupt_on_sigterm()
@@ -299,7 +295,7 @@ def _pack_one(
         manifest = write_pack(
             pack,
             settings.num_thread or processors(),
-            _most_rejected(settings.max_rejected, len(pictures)),
+            _most_rejected(settings.max_rejected, len(images)),
             progress,
             lambda sentence: print(f"{rec}: {sentence}", flush=True),
         )
@@ -309,7 +305,7 @@ def _pack_one(
     count = len(manifest.shards)
     sharded = settings.shards or settings.shard_size
     shards = f" in {count} shard{'' if count == 1 else 's'}" if sharded else ""
-    packed = f"{pictures_told(manifest.records)}{of_classes}{shards}"
+    packed = f"{images_told(manifest.records)}{of_classes}{shards}"
     print(f"{rec}: {packed}, {size:,.1f} MB, {seconds:.1f} s")
     return _tell_rejected(prefix, manifest.records, manifest.rejected, listed)
 
@@ -322,10 +318,10 @@ def _rehearse(pack: "Pack", settings: Settings, is_finished: bool) -> int:
         told = rehearse(pack, settings.num_thread or processors(), progress)
     shards = f"{told.shards} shard{'' if told.shards == 1 else 's'}"
     size = f"{told.bytes / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
-    print(f"{rec}: would have {pictures_told(told.records)} in {shards}, {size}")
-    most = _most_rejected(settings.max_rejected, len(pack.pictures))
+    print(f"{rec}: would have {images_told(told.records)} in {shards}, {size}")
+    most = _most_rejected(settings.max_rejected, len(pack.images))
     if len(told.rejected) > most:
-        print(f"{rec}: packing would stop, as --max-rejected allows {most:,} rejected pictures")
+        print(f"{rec}: packing would stop, as --max-rejected allows {most:,} rejected images")
     return _tell_rejected(pack.prefix, told.records, told.rejected, "")
 
 
@@ -334,12 +330,12 @@ def _tell_rejected(prefix: str, records: int, rejected: Sequence[Rejected], list
         print(f"rejected: {printable(one.path)}: {one.reason}")
     if rejected:
         total = records + len(rejected)
-        print(f"{prefix}.rec: {len(rejected):,} of {total:,} pictures rejected{listed}")
+        print(f"{prefix}.rec: {len(rejected):,} of {total:,} images rejected{listed}")
     return len(rejected)
 
 
 def _most_rejected(allowed: str, total: int) -> int:
-    """How many pictures may be rejected; of a share that is not nothing, one at least."""
+    """How many images may be rejected; of a share that is not nothing, one at least."""
     if not allowed.endswith("%"):
         return int(allowed)
     share = float(allowed[:-1]) / 100

@@ -13,7 +13,7 @@ from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import integer
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.console import MOST_LINES, Progress, pictures_told, printable
+from imagenet_trainer.packing.console import MOST_LINES, Progress, images_told, printable
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors, silence_opencv
 
@@ -32,16 +32,16 @@ class CheckSettings:
         "manifest",
     )  # fmt: skip
     repair: bool = option(
-        False, "verify, and build damaged shards again from the pictures in ROOT, by default those "
+        False, "verify, and build damaged shards again from the images in ROOT, by default those "
         "that were packed",
     )  # fmt: skip
     rebuild_index: bool = option(False, "write the .idx of the shard PREFIX anew")
     duplicates: bool = option(
-        False, "tell which pictures are packed more than once in PREFIX and other prefixes; also "
+        False, "tell which images are packed more than once in PREFIX and other prefixes; also "
         "in PREFIX.duplicates.json",
     )  # fmt: skip
     near_duplicates: Optional[int] = option(
-        None, "the same, and pictures that look alike: whose difference hashes differ in at most N "
+        None, "the same, and images that look alike: whose difference hashes differ in at most N "
         "of 64 bits, as 2", integer(0, 16),
     )  # fmt: skip
 
@@ -71,8 +71,8 @@ def check(settings: PacksSettings) -> int:
 def _packs(paths: Sequence[str]) -> List[str]:
     """PREFIX and further ones; a ROOT among them, left from the packing's command line, is none."""
     first, *others = paths
-    pictures = [os.path.isdir(one) or one.lower().endswith(".tar") for one in others]
-    return [first, *(one for one, is_root in zip(others, pictures) if not is_root)]
+    images = [os.path.isdir(one) or one.lower().endswith(".tar") for one in others]
+    return [first, *(one for one, is_root in zip(others, images) if not is_root)]
 
 
 def _rebuild_index(name: str) -> None:
@@ -88,7 +88,7 @@ def _rebuild_index(name: str) -> None:
 def _verify(settings: PacksSettings, packs: Sequence[str]) -> None:
     from imagenet_trainer.packing.verify import shards_of, verify
 
-    root = _moved_pictures(settings.paths) if settings.repair else ""
+    root = _moved_images(settings.paths) if settings.repair else ""
     flag = "--repair" if settings.repair else "--verify"
     shards_by_pack = {name: shards_of(name, flag) for name in packs}
     threads = settings.num_thread or processors()
@@ -109,7 +109,7 @@ def _verify(settings: PacksSettings, packs: Sequence[str]) -> None:
         raise InputError("; ".join(ruined))
 
 
-def _moved_pictures(paths: Sequence[str]) -> str:
+def _moved_images(paths: Sequence[str]) -> str:
     """ROOT of `--repair PREFIX ROOT`; "" where it is not given."""
     if len(paths) > 2:
         raise InputError(f"--repair {' '.join(paths)}: takes one PREFIX, and ROOT if it has moved")
@@ -122,7 +122,7 @@ def _moved_pictures(paths: Sequence[str]) -> str:
 def _not_whole(name: str, told: str, damage: Dict[str, List[str]], known: bool) -> str:
     lines = sum(map(len, damage.values()))
     which = next(iter(damage)) if len(damage) == 1 else f"{len(damage)} of {told}"
-    way_out = f"to build it again from the pictures run: {COMMAND} --repair {name}"
+    way_out = f"to build it again from the images run: {COMMAND} --repair {name}"
     return f"{which}: not whole, see above ({lines:,} in all); " + (
         way_out if known else "copy it again, or pack it again"
     )
@@ -146,7 +146,7 @@ def _repair(root: str, shards: List[str], threads: int) -> None:
         with Progress(shard) as progress:
             repair(pack, shard, threads, progress)
         with RecordFile(shard) as file:
-            print(f"{shard}: repaired, {pictures_told(len(file))}")
+            print(f"{shard}: repaired, {images_told(len(file))}")
 
 
 # --- duplicates --------------------------------------------------------------------------------
@@ -180,13 +180,13 @@ def _find_duplicates(settings: PacksSettings) -> int:
 
 
 def _names(prefix: str) -> Dict[int, str]:
-    """Paths of pictures by their index, where the list is there."""
+    """Paths of images by their index, where the list is there."""
     from imagenet_trainer.data.records.lst import read_list
 
     if not os.path.exists(prefix + ".lst"):
         return {}
-    pictures = read_list(prefix + ".lst")
-    return dict(zip(pictures.indices, pictures.paths))
+    images = read_list(prefix + ".lst")
+    return dict(zip(images.indices, images.paths))
 
 
 def _entry(place: "Place", names: Dict[str, Dict[int, str]]) -> Dict:
@@ -208,6 +208,6 @@ def _tell_groups(
     between = sum(len({one.set for one in group}) > 1 for group in groups)
     labelled = sum(len({one.label for one in group}) > 1 for group in groups)
     print(
-        f"{kind}: {count} of {pictures_told(sum(map(len, groups)))}, {between:,} of them in "
+        f"{kind}: {count} of {images_told(sum(map(len, groups)))}, {between:,} of them in "
         f"several sets, {labelled:,} with different labels"
     )

@@ -1,6 +1,6 @@
 """The journal of an unfinished pack, PREFIX.json.partial, from which packing goes on.
 
-Its first line is the pack's identity. Then follows a line for every rejected picture, every mark
+Its first line is the pack's identity. Then follows a line for every rejected image, every mark
 (lines of the list that are done, and the bytes of the growing shard's two files then; written after
 those have reached the disk), every shard that is complete, and, once all are, one that says that
 the files are taking their names. A torn last line is as if it were not there.
@@ -73,7 +73,7 @@ class Journal:
                     self.obsolete = [str(path) for path in entry["obsolete"]]
                 else:
                     self._recall_mark(entry)
-                    # Packing may have stopped at the picture that was rejected last.
+                    # Packing may have stopped at the image that was rejected last.
                     self.rejected = {n: why for n, why in rejected.items() if n < self.done}
                 end = position
         if end:
@@ -95,7 +95,7 @@ class Journal:
         self._append(self.identity)
 
     def reject(self, line: int, reason: str) -> None:
-        """Note a picture that is left out."""
+        """Note an image that is left out."""
         self.rejected[line] = reason
         self._append({"line": line, "reason": reason})
 

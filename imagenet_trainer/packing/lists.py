@@ -1,4 +1,4 @@
-r"""Picture lists: `.lst` files, made from a folder and read back.
+r"""Image lists: `.lst` files, made from a folder and read back.
 
 A line is `index \t label [\t label ...] \t relative/path`, as MXNet's im2rec.py writes it.
 """
@@ -8,9 +8,9 @@ import random
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 from imagenet_trainer.data.images.folders import Reject, Tree, refuse
-from imagenet_trainer.data.images.tars import TarPictures
+from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.lst import (
-    PictureList,
+    ImageList,
     write_list,
 )
 from imagenet_trainer.errors import InputError
@@ -33,7 +33,7 @@ def make_lists(
     reject: Reject = refuse,
     write: bool = True,
 ) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
-    """Write PREFIX.lst from a folder or a tar of pictures, or its parts.
+    """Write PREFIX.lst from a folder or a tar of images, or its parts.
 
     With several chunks they are PREFIX_0.lst, PREFIX_1.lst ...; with a `train_ratio` below 1 each
     is split into _train, _val and (with a `test_ratio`) _test. The shuffle is Python's own, so
@@ -46,12 +46,12 @@ def make_lists(
     Returns
     -------
     files, classes
-        (path, lines) of the lists written; (folder, pictures) of the labels 0, 1, ...
+        (path, lines) of the lists written; (folder, images) of the labels 0, 1, ...
 
     Raises
     ------
     InputError
-        the folder is not there, has no pictures, or is not laid out as said; the pictures do not
+        the folder is not there, has no images, or is not laid out as said; the images do not
         fill the chunks.
 
     """
@@ -85,7 +85,7 @@ def _parts(
     filled = -(-len(lines) // size)
     if filled < chunks:
         raise InputError(
-            f"--chunks {chunks}: {len(lines)} pictures fill only {filled}; give {filled}"
+            f"--chunks {chunks}: {len(lines)} images fill only {filled}; give {filled}"
         )
     train, test = int(size * train_ratio), int(size * test_ratio)
     for number in range(chunks):
@@ -104,28 +104,28 @@ def _parts(
 # --- reading lists -----------------------------------------------------------------------------
 
 
-def check_files(source: str, root: str, pictures: PictureList) -> None:
-    """Raise InputError for the first picture of a list that is not in a folder or a tar.
+def check_files(source: str, root: str, images: ImageList) -> None:
+    """Raise InputError for the first image of a list that is not in a folder or a tar.
 
     Looks every folder up once instead of every file. Links are not followed.
     """
-    missing = _not_in_tar(root, pictures) if os.path.isfile(root) else _not_there(root, pictures)
+    missing = _not_in_tar(root, images) if os.path.isfile(root) else _not_there(root, images)
     if missing:
-        more = f" ({len(missing)} of {len(pictures)} are missing)" if len(missing) > 1 else ""
+        more = f" ({len(missing)} of {len(images)} are missing)" if len(missing) > 1 else ""
         raise InputError(
-            f"{source}: {pictures.paths[min(missing)]} is not in {root}{more}; make the list anew "
+            f"{source}: {images.paths[min(missing)]} is not in {root}{more}; make the list anew "
             "with --list, or give the folder that it was made from"
         )
 
 
-def _not_in_tar(root: str, pictures: PictureList) -> List[int]:
-    with TarPictures(root) as tar:
-        return [number for number, path in enumerate(pictures.paths) if path not in tar]
+def _not_in_tar(root: str, images: ImageList) -> List[int]:
+    with TarImages(root) as tar:
+        return [number for number, path in enumerate(images.paths) if path not in tar]
 
 
-def _not_there(root: str, pictures: PictureList) -> List[int]:
+def _not_there(root: str, images: ImageList) -> List[int]:
     folders: Dict[str, List[int]] = {}
-    for number, path in enumerate(pictures.paths):
+    for number, path in enumerate(images.paths):
         folders.setdefault(os.path.dirname(path), []).append(number)
     missing = []
     for folder, numbers in folders.items():
@@ -133,5 +133,5 @@ def _not_there(root: str, pictures: PictureList) -> List[int]:
             names = set(os.listdir(os.path.join(root, folder)))
         except (OSError, ValueError):  # ValueError: a zero byte in the name
             names = set()
-        missing += [n for n in numbers if os.path.basename(pictures.paths[n]) not in names]
+        missing += [n for n in numbers if os.path.basename(images.paths[n]) not in names]
     return missing

@@ -1,4 +1,4 @@
-"""One function over many pictures by threads, results in order."""
+"""One function over many images by threads, results in order."""
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +19,7 @@ def in_order(
     function: Callable[[T], R], items: Iterable[T], threads: int
 ) -> Generator[R, None, None]:
     """`map` over threads, results in order, with so many a thread waiting; 1 is the caller's."""
-    cv2.setNumThreads(0)  # a thread a picture is enough
+    cv2.setNumThreads(0)  # a thread an image is enough
     keep_freed_memory()
     if threads == 1:
         yield from map(function, items)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Tuple
 
 from imagenet_trainer.data.images.source import open_root
-from imagenet_trainer.data.records.lst import PictureList
+from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.packing.conversion import Conversion, convert
@@ -26,7 +26,7 @@ class Pack:
 
     prefix: str
     root: str
-    pictures: PictureList
+    images: ImageList
     classes: Tuple[ClassName, ...]
     conversion: Conversion
     shards: int = 0
@@ -50,14 +50,14 @@ class Pack:
     def is_full(self, shard: int, size: int, line: int) -> bool:
         """Whether the record of a line, which would bring a shard to this size, has to wait."""
         if self.shards:
-            return line >= (shard + 1) * len(self.pictures) // self.shards
+            return line >= (shard + 1) * len(self.images) // self.shards
         return 0 < self.shard_bytes < size
 
-    def payload(self, line: int, picture: bytes) -> bytes:
-        """The record of a line: its header and the encoded picture."""
-        labels = self.pictures.labels[line]
+    def payload(self, line: int, image: bytes) -> bytes:
+        """The record of a line: its header and the encoded image."""
+        labels = self.images.labels[line]
         several = self.conversion.pack_label and len(labels) > 1
-        return pack_header(labels if several else labels[0], self.pictures.indices[line]) + picture
+        return pack_header(labels if several else labels[0], self.images.indices[line]) + image
 
     def converter(self) -> Callable[[int], Tuple[bytes, str]]:
         """A function from a line to its record, or the reason why there is none; for threads."""
@@ -65,7 +65,7 @@ class Pack:
 
         def converted(line: int) -> Tuple[bytes, str]:
             try:
-                data = files.read(self.pictures.paths[line])
+                data = files.read(self.images.paths[line])
                 return self.payload(line, convert(data, self.conversion)), ""
             except ValueError as error:
                 return b"", str(error)

@@ -1,4 +1,4 @@
-"""Damaged shards built again from the pictures."""
+"""Damaged shards built again from the images."""
 
 import contextlib
 import os
@@ -19,11 +19,11 @@ from imagenet_trainer.system.files import refusal, remedy, sha256
 def open_pack(prefix: str, root: str) -> Pack:
     """What was packed as PREFIX, from its manifest and its list.
 
-    `root` has the pictures; "" stands for where they were. Raises InputError where the manifest or
+    `root` has the images; "" stands for where they were. Raises InputError where the manifest or
     the list is missing, or the list is another one than was packed.
     """
     manifest = load_manifest(prefix + ".json")
-    pictures = read_list(prefix + ".lst")
+    images = read_list(prefix + ".lst")
     if sha256(prefix + ".lst") != manifest.list_sha256:
         raise InputError(
             f"{prefix}.lst: not the list that was packed, by its SHA-256; put that one back, or "
@@ -37,15 +37,15 @@ def open_pack(prefix: str, root: str) -> Pack:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{prefix}.json: does not say {error}; pack the list anew") from None
     return Pack(
-        prefix, root or manifest.root, pictures, manifest.classes, conversion, *layout
+        prefix, root or manifest.root, images, manifest.classes, conversion, *layout
     )  # fmt: skip
 
 
 def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
-    """Build one shard and its index again, byte for byte, from the pictures of its records.
+    """Build one shard and its index again, byte for byte, from the images of its records.
 
     The damaged one stays until the new one is proven by the manifest's SHA-256. Raises InputError
-    naming the picture when one is gone or not the one that was packed.
+    naming the image when one is gone or not the one that was packed.
     """
     manifest = load_manifest(pack.prefix + ".json")
     names = [one.file for one in manifest.shards]
@@ -59,10 +59,10 @@ def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
             for done, (payload, reason) in enumerate(results):
                 if reason:
                     raise InputError(
-                        f"{pack.root}: {pack.pictures.paths[lines[done]]}: {reason}; it was packed "
+                        f"{pack.root}: {pack.images.paths[lines[done]]}: {reason}; it was packed "
                         f"into {shard}; put the file back, or pack the list anew"
                     )
-                writer.write(pack.pictures.indices[lines[done]], payload)
+                writer.write(pack.images.indices[lines[done]], payload)
                 progress(done + 1, len(lines), 0)
             writer.flush()
             writer.sync()
@@ -82,7 +82,7 @@ def _lines(pack: Pack, manifest: Manifest, number: int) -> List[int]:
     """The lines of the list that are in a shard."""
     left_out = deque(one.path for one in manifest.rejected)
     packed = []
-    for line, path in enumerate(pack.pictures.paths):
+    for line, path in enumerate(pack.images.paths):
         if left_out and left_out[0] == path:
             left_out.popleft()
         else:
@@ -97,10 +97,10 @@ def _changed(
     pack: Pack, lines: Sequence[int], shard: str, told: Shard, writer: RecordWriter
 ) -> InputError:
     pairs = zip(lines, told.checksums(), writer.checksums)
-    changed = [pack.pictures.paths[line] for line, then, now in pairs if then != now]
+    changed = [pack.images.paths[line] for line, then, now in pairs if then != now]
     which = f" (first {changed[0]})" if changed else ""
     return InputError(
-        f"{shard}: cannot be repaired, {len(changed):,} of its {len(lines):,} pictures are not "
+        f"{shard}: cannot be repaired, {len(changed):,} of its {len(lines):,} images are not "
         f"those that were packed{which}, or this OpenCV encodes them otherwise; put them back, or "
         f"remove {pack.prefix}.json and pack the list anew"
     )

@@ -34,7 +34,7 @@ def shards_of(name: str, flag: str) -> List[str]:
 def verify(paths: Sequence[str], threads: int, progress: Progress) -> Dict[str, List[str]]:
     """What is wrong with each damaged shard, a line for each damage; {} proves that all are whole.
 
-    Every record must have a header and a picture that can be decoded, and its bytes must be those
+    Every record must have a header and an image that can be decoded, and its bytes must be those
     of the manifest where there is one; so must length, SHA-256 and the ids in the index. Shards are
     read side by side, each once from its beginning to its end.
     """
@@ -120,11 +120,11 @@ def _verify_shard(
 
 
 def _prove_record(shard: RecordFile, record: int, raw: memoryview) -> None:
-    """Raise RecordError unless a record is a picture with the id that the index gives it."""
+    """Raise RecordError unless a record is an image with the id that the index gives it."""
     found = shard.record(record, raw)
     if found.id != shard.keys[record]:
         raise shard.error(record, f"its id is {found.id}, the index says {shard.keys[record]}")
     try:
-        prove(found.picture)
+        prove(found.image)
     except ValueError as error:
         raise shard.error(record, str(error)) from error

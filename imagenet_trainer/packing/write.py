@@ -1,4 +1,4 @@
-"""Pictures into shards: converted by threads, written in the list's order, resumable.
+"""Images into shards: converted by threads, written in the list's order, resumable.
 
 While a pack grows, `.rec.partial` and `.idx.partial` hold its records and the journal
 PREFIX.json.partial says how far it has come; packing goes on from its last mark. The files take
@@ -75,16 +75,16 @@ def write_pack(
     pack, threads
         what to pack; the bytes do not depend on the threads.
     most_rejected
-        pictures that may be left out because they are damaged; one more is an InputError.
+        images that may be left out because they are damaged; one more is an InputError.
     progress
-        called with (lines done, lines, rejected) after every picture.
+        called with (lines done, lines, rejected) after every image.
     say
         called with a sentence when the pack is not begun from nothing.
 
     Raises
     ------
     InputError
-        too many damaged pictures, a full disk, a folder that cannot be written, another process
+        too many damaged images, a full disk, a folder that cannot be written, another process
         at work on the same prefix. What is packed stays for the next time.
 
     """
@@ -95,7 +95,7 @@ def write_pack(
             if journal.obsolete is None:
                 obsolete = _obsolete(pack)
                 if journal.done:
-                    say(f"continues after picture {journal.done:,} of {len(pack.pictures):,}")
+                    say(f"continues after image {journal.done:,} of {len(pack.images):,}")
                 elif journal.stale:
                     say("begins anew: the list or a flag is not that of the unfinished pack")
                 _write_records(pack, threads, most_rejected, progress, journal)
@@ -131,7 +131,7 @@ def _there(pack: Pack, journal: Journal) -> bool:
 def _write_records(
     pack: Pack, threads: int, most_rejected: int, progress: Progress, journal: Journal
 ) -> None:
-    total = len(pack.pictures)
+    total = len(pack.images)
     if journal.done == total and journal.shards and not journal.lengths[0]:
         return
     results = in_order(pack.converter(), range(journal.done, total), threads)
@@ -163,7 +163,7 @@ class _Growth:
     """The shard that grows; `done` lines of the list are in it and in those before it.
 
     Marks are made by a thread of their own: a disk takes longer to confirm what it was given than
-    the pictures in it took, and packing goes on meanwhile.
+    the images in it took, and packing goes on meanwhile.
     """
 
     def __init__(self, pack: Pack, journal: Journal):
@@ -187,7 +187,7 @@ class _Growth:
         ):
             self._complete()
             self._open((0, 0))
-        self._writer.write(pack.pictures.indices[line], payload)
+        self._writer.write(pack.images.indices[line], payload)
 
     def _complete(self) -> None:
         self._settle()
@@ -196,8 +196,8 @@ class _Growth:
             which = f"shard {number} of {self._pack.shards}" if self._pack.shards else "the list"
             line, reason = next(reversed(self._journal.rejected.items()))
             raise InputError(
-                f"{self._pack.prefix}.rec: not one picture of {which} could be packed, last "
-                f"{self._pack.pictures.paths[line]}: {reason}"
+                f"{self._pack.prefix}.rec: not one image of {which} could be packed, last "
+                f"{self._pack.images.paths[line]}: {reason}"
                 + ("; give fewer --shards" if self._pack.shards else "")
             )
         writer.flush()
@@ -256,8 +256,8 @@ class _Growth:
 def _too_many(pack: Pack, rejected: Dict[int, str], done: int, most: int) -> InputError:
     line, reason = next(iter(rejected.items()))
     return InputError(
-        f"{pack.prefix}.rec: {len(rejected)} of the first {done:,} pictures cannot be packed "
-        f"(--max-rejected allows {most}), first {pack.pictures.paths[line]}: {reason}; mend them, "
+        f"{pack.prefix}.rec: {len(rejected)} of the first {done:,} images cannot be packed "
+        f"(--max-rejected allows {most}), first {pack.images.paths[line]}: {reason}; mend them, "
         "take them off the list, or allow more and run again to continue"
     )
 
@@ -329,10 +329,10 @@ def _take_names(pack: Pack, journal: Journal, manifest: Manifest) -> None:
 def _describe(pack: Pack, journal: Journal) -> Manifest:
     """The manifest of what was written."""
     rejected = tuple(
-        Rejected(pack.pictures.paths[line], reason) for line, reason in journal.rejected.items()
+        Rejected(pack.images.paths[line], reason) for line, reason in journal.rejected.items()
     )
     counts = [0] * len(pack.classes)
-    for line, labels in enumerate(pack.pictures.labels):
+    for line, labels in enumerate(pack.images.labels):
         number = class_of(labels) if pack.classes else None
         if number is not None and line not in journal.rejected:
             counts[number] += 1

@@ -27,7 +27,7 @@ Arrays = Dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes this network's input; evaluation must do the same."""
+    """How an image becomes this network's input; evaluation must do the same."""
 
     image_shape: Tuple[int, ...]  # channels, height, width
     rgb_mean: Tuple[float, ...]

@@ -1,6 +1,6 @@
 """Which checkpoints stay: with --keep N the newest N numbered ones, and always the best one.
 
-The best epoch is the one with the highest rank-1 accuracy on the validation pictures, of equal ones
+The best epoch is the one with the highest rank-1 accuracy on the validation images, of equal ones
 that with the lowest loss, then the earliest. Every checkpoint holds its own scores, so nothing else
 has to be asked. `--epochs best` of evaluate and `--epoch best` of predict mean the same one.
 """

@@ -87,18 +87,18 @@ class Run:
         return self.folder / f"comparison-{epoch:04d}-{other}.json"
 
     def confusion_path(self, epoch: int, suffix: str, name: str = "") -> Path:
-        """The matrix of one epoch: picture (.png) or counts (.npz).
+        """The matrix of one epoch: image (.png) or counts (.npz).
 
-        `name` is that of the set of pictures, as in evaluation.json; none for the run's own.
+        `name` is that of the set of images, as in evaluation.json; none for the run's own.
         """
         return self.folder / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
 
     def answers_path(self, epoch: int, name: str = "") -> Path:
-        """What the network of one epoch said of each picture of the set of that name."""
+        """What the network of one epoch said of each image of the set of that name."""
         return self.folder / f"answers-{epoch:04d}{name and '-' + name}.npz"
 
     def predictions_path(self, epoch: int, name: str = "") -> Path:
-        """The probabilities of all classes for each picture."""
+        """The probabilities of all classes for each image."""
         return self.folder / f"predictions-{epoch:04d}{name and '-' + name}.npz"
 
     def classes_path(self, epoch: int, name: str = "") -> Path:

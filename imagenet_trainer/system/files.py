@@ -48,7 +48,7 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
     target = Path(path)
     if not target.name:
         raise InputError(f"{os.fspath(path)!r}: names no file; give a file's name")
-    # The process number lets two commands write the same picture without mixing their bytes.
+    # The process number lets two commands write the same image without mixing their bytes.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     # Names of files may hold bytes that are not UTF-8; they are written as they are.
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -87,7 +87,7 @@ def make_folder(path: AnyPath) -> Path:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of a path begins with a dot: nobody's class, nobody's picture.
+    """Whether a part of a path begins with a dot: nobody's class, nobody's image.
 
     Such as .ipynb_checkpoints/1.jpg of notebooks and ._1.jpg of Macs.
     """

@@ -71,9 +71,9 @@ def has_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep the memory of a decoded picture for the next one.
+    """Have glibc keep the memory of a decoded image for the next one.
 
-    By itself it gives half a megabyte back to the system after every picture and has it cleared,
+    By itself it gives half a megabyte back to the system after every image and has it cleared,
     page by page, for the next: a fifth of the time of decoding (measured).
     """
     with contextlib.suppress(OSError, AttributeError):
@@ -83,5 +83,5 @@ def keep_freed_memory() -> None:
 
 
 def silence_opencv() -> None:
-    """Keep OpenCV from writing lines of its own about damaged pictures; before its import."""
+    """Keep OpenCV from writing lines of its own about damaged images; before its import."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")

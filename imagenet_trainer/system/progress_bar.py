@@ -1,4 +1,4 @@
-"""A bar over pictures on a terminal."""
+"""A bar over images on a terminal."""
 
 import contextlib
 import sys

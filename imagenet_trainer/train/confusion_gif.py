@@ -58,6 +58,6 @@ class GrowingGif:
                 kept = read_arrays(path)
                 frame = Frame(epoch, kept["matrix"], float(kept["rank1"]))
             except (ValueError, KeyError):
-                continue  # damaged: a picture is not worth a training of days
+                continue  # damaged: an image is not worth a training of days
             if frame.matrix.shape == self.counts.shape:
                 yield frame

@@ -23,7 +23,7 @@ class Pace:
             self._stretches.append((updates, seconds))
 
     def between(self, seconds: float) -> None:
-        """Validation, checkpoint and pictures of one epoch took so long."""
+        """Validation, checkpoint and images of one epoch took so long."""
         self._between.append(seconds)
 
     def left(self, updates: int, epochs: int) -> Optional[float]:

@@ -1,4 +1,4 @@
-"""Who decodes a training's pictures: the loader's threads, or the GPUs that train (--decode)."""
+"""Who decodes a training's images: the loader's threads, or the GPUs that train (--decode)."""
 
 import importlib.util
 import os

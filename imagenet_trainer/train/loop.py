@@ -123,7 +123,7 @@ class Interval:
 
 
 def validate(session: "Session", stopping: "Agreement") -> "Scores":
-    """Rank-1, rank-5 and loss of the validation pictures; short of some after a signal.
+    """Rank-1, rank-5 and loss of the validation images; short of some after a signal.
 
     Each worker scores a stretch of them, and the counts are added up.
     """

@@ -247,11 +247,11 @@ class Watch:
         began = time.perf_counter()
         try:
             self._session.run.refuse_other_folder()
-            picture = curves.draw(self._session.history, as_text(self._session.run.folder.name))
+            image = curves.draw(self._session.history, as_text(self._session.run.folder.name))
             self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
-                file.write(picture)
-        except Exception as error:  # a picture is worth no training
+                file.write(image)
+        except Exception as error:  # an image is worth no training
             self._draws = False
             self.log.say(f"The learning curves are not drawn any more: {_one_line(error)}")
         self._is_drawn = True

@@ -12,7 +12,7 @@ import numpy as np
 from imagenet_trainer import __version__
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import flag_of
-from imagenet_trainer.data.sets import PictureSet
+from imagenet_trainer.data.sets import Dataset
 from imagenet_trainer.engines.choice import choose_engine, torch_version
 from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError
@@ -42,7 +42,7 @@ def _check_equal(
     }
     check_equal(flags, workers, "has other flags than worker 0; start all with one command")
     check_equal(
-        config["data"], workers, "has other pictures than worker 0; copy them, or share one folder"
+        config["data"], workers, "has other images than worker 0; copy them, or share one folder"
     )
     check_equal(
         begin.hexdigest(),
@@ -53,7 +53,7 @@ def _check_equal(
 
 
 def _configuration(
-    settings: FitSettings, train: PictureSet, val: PictureSet, workers: int
+    settings: FitSettings, train: Dataset, val: Dataset, workers: int
 ) -> Dict[str, Any]:
     import cv2
 

@@ -8,7 +8,7 @@ from imagenet_trainer.train.schedule import Schedule, steps_of, updates_in
 
 
 def schedule_of(settings: FitSettings, images: int) -> Schedule:
-    """The learning rates of a run over so many training pictures.
+    """The learning rates of a run over so many training images.
 
     Raises InputError where the flags leave a falling schedule no way to go.
     """

@@ -10,7 +10,7 @@ import numpy as np
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.data.sets import PictureSet, open_training_set, open_validation_set
+from imagenet_trainer.data.sets import Dataset, open_training_set, open_validation_set
 from imagenet_trainer.engines import Engine, check_parameters, join_workers
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.mxnet.compression import in_words
@@ -40,8 +40,8 @@ class Session:
     settings: FitSettings
     run: Run
     workers: Workers
-    train: PictureSet
-    val: PictureSet
+    train: Dataset
+    val: Dataset
     engine: Engine
     order: Order
     transform: TrainTransform
@@ -177,7 +177,7 @@ def _opened(start: Start) -> Session:
 # --- where to begin ----------------------------------------------------------------------------
 
 
-def _beginning(start: Start, train: PictureSet, symbol: Any) -> Checkpoint:
+def _beginning(start: Start, train: Dataset, symbol: Any) -> Checkpoint:
     """What the run goes on from: a checkpoint that fits its network and classes, or a fresh one."""
     settings, run = start.settings, start.run
     checkpoint = _checkpoint_of(run, settings)
@@ -255,13 +255,13 @@ def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
 
 def _welcome(run: Run, network: str, progress: Progress, images: int) -> List[str]:
     if not progress.update:
-        return [f"{network}: {images} training pictures, files in {run.folder}/"]
+        return [f"{network}: {images} training images, files in {run.folder}/"]
     return [
         f"{network}: continuing {run.prefix} after epoch {progress.epoch}, update {progress.update}"
     ]
 
 
-def _check_classes(checkpoint: Checkpoint, train: PictureSet) -> None:
+def _check_classes(checkpoint: Checkpoint, train: Dataset) -> None:
     if checkpoint.classes and checkpoint.classes != train.classes:
         raise InputError(
             f"{train.path}: its classes are not those that the run was trained on; "

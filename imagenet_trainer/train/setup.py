@@ -82,7 +82,7 @@ def size_notes(start: Start) -> List[str]:
     if start.source or start.settings.image_shape != usual or own == usual:
         return []
     return [
-        f"{start.name}: was published for pictures of {own[1]} x {own[2]} and is trained on "
+        f"{start.name}: was published for images of {own[1]} x {own[2]} and is trained on "
         f"{usual[1]} x {usual[2]} here; --image-shape {','.join(map(str, own))} is its own size"
     ]
 

@@ -91,7 +91,7 @@ def _taken(arrays: Arrays, shapes: Shapes, where: str) -> Arrays:
         if arrays[name].shape != tuple(shape):
             raise InputError(
                 f"{where}: {name} is {arrays[name].shape} where this network has {tuple(shape)}: "
-                "it is of another network or picture size (--network, --num-layers, --image-shape)"
+                "it is of another network or image size (--network, --num-layers, --image-shape)"
             )
     return {name: arrays[name] for name in shapes}
 
@@ -102,7 +102,7 @@ def _shapes(symbol: Any, image_shape: Tuple[int, ...], where: str) -> Tuple[Shap
     except (RuntimeError, TypeError) as error:  # MXNet's, and what it leaves open
         raise InputError(
             f"--image-shape {_words(image_shape)}: the network of {where} does not take such "
-            "pictures; give the size that it was trained on"
+            "images; give the size that it was trained on"
         ) from error
 
 
@@ -137,7 +137,7 @@ class Source:
         return self._read
 
     def adopted(self, settings: FitSettings) -> FitSettings:
-        """The settings with pictures prepared as for the pretrained network, if that is known.
+        """The settings with images prepared as for the pretrained network, if that is known.
 
         Flags that were given another value than their default are obeyed.
         """
@@ -206,7 +206,7 @@ class Source:
         )  # fmt: skip
 
     def notes(self, settings: FitSettings, symbol: Any) -> List[str]:
-        """What is new, what is kept, and how pictures are prepared."""
+        """What is new, what is kept, and how images are prepared."""
         from symbols.classifier import classifier_of
 
         if self.continues:
@@ -217,7 +217,7 @@ class Source:
         prepared = "; ".join(f"{flag_of(n)} {_words(getattr(settings, n))}" for n in _PREPARED)
         return [
             f"{self._name}: {len(kept) - len(new)} parameters are kept, new are {', '.join(new)}",
-            f"{self._name}: pictures are prepared "
+            f"{self._name}: images are prepared "
             + ("as for it" if ours else "as the flags say, it does not tell how it was trained")
             + f": {prepared}",
         ]

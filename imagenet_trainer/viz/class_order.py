@@ -41,7 +41,7 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
     """An order in which confusions lie near the diagonal, int64 (classes,).
 
     Agglomerative clustering with average linkage; the distance of two classes falls with the
-    share of their pictures that each takes for the other. Leaves are in the optimal order of
+    share of their images that each takes for the other. Leaves are in the optimal order of
     Bar-Joseph, Gifford and Jaakkola 2001, with class 0 in the first half; equal distances are
     merged in the order of the labels, so the same matrix gives the same order.
     """

@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix, and its GIF over the epochs: arrays in, pictures out.
+"""The image of a confusion matrix, and its GIF over the epochs: arrays in, images out.
 
 A row is a true class, a column a predicted one; row 0 is at the top, column 0 at the left, with
 no axes and no margin, so 1,000 classes at 1000 x 1000 are one cell a pixel. Brightness is
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import PIL.Image
 
 SIDE = 1000
-# Green alone changes from dark to bright: then a picture's green channel is at the same time its
+# Green alone changes from dark to bright: then an image's green channel is at the same time its
 # index into a palette of 256 colours, and the GIF loses nothing.
 DARK_TO_BRIGHT = ["#003c00", "#00ff00"]
 """Colours of the least and of the greatest count."""
 
-SECONDS, LAST_SECONDS = 0.4, 3.0  # that a picture of an epoch stands, and that of the last
+SECONDS, LAST_SECONDS = 0.4, 3.0  # that an image of an epoch stands, and that of the last
 _TEXT_HEIGHT = 28  # pixels
 
 
@@ -46,7 +46,7 @@ def draw(matrix: np.ndarray, side: int = SIDE) -> "PIL.Image.Image":
 
 
 class Film:
-    """Pictures of `Frame`s (or tuples like them), one an epoch, with epoch and accuracy on it.
+    """Images of `Frame`s (or tuples like them), one an epoch, with epoch and accuracy on it.
 
     A count has the same colour in all of them: the scale is equalised over all together. The
     matrices are read one at a time and kept packed, some 0.1 MB for 1,000 classes. Raises
@@ -63,14 +63,14 @@ class Film:
             found.append(_counts_of(grid))
             self._grids.append((zlib.compress(grid.tobytes(), 1), grid.dtype))
         if not self._grids:
-            raise ValueError("moving pictures need at least one frame")
+            raise ValueError("moving images need at least one frame")
         self._scale = Scale(counts=found)
 
     def __len__(self) -> int:
         return len(self._grids)
 
     def __iter__(self) -> Iterator["PIL.Image.Image"]:
-        """Each picture, side x side pixels with a palette of 256 greens."""
+        """Each image, side x side pixels with a palette of 256 greens."""
         for (packed, dtype), caption in zip(self._grids, self._captions):
             grid = np.frombuffer(zlib.decompress(packed), dtype).reshape(self.side, self.side)
             yield _frame(grid, self._scale, caption)
@@ -83,23 +83,23 @@ def draw_gif(
     seconds: float = SECONDS,
     last_seconds: float = LAST_SECONDS,
 ) -> None:
-    """Write a `Film` as an endless GIF whose last picture is held.
+    """Write a `Film` as an endless GIF whose last image is held.
 
     Raises ValueError without frames, InputError when the file cannot be written.
     """
     film = Film(frames, side)
-    pictures = iter(film)
+    images = iter(film)
     durations = [round(1000 * seconds)] * (len(film) - 1) + [round(1000 * last_seconds)]
     with atomic_write(path) as file:
         # Pillow's optimisation makes unchanged pixels transparent, which compresses this worse.
-        next(pictures).save(
-            file, "GIF", save_all=True, append_images=pictures, duration=durations, loop=0,
+        next(images).save(
+            file, "GIF", save_all=True, append_images=images, duration=durations, loop=0,
             optimize=False,
         )  # fmt: skip
 
 
 def write_png(path: AnyPath, image: "PIL.Image.Image") -> None:
-    """Write a picture as PNG, whole or not at all. Raises InputError when it cannot be written."""
+    """Write an image as PNG, whole or not at all. Raises InputError when it cannot be written."""
     with atomic_write(path) as file:
         image.save(file, "PNG")
 
@@ -109,7 +109,7 @@ class Scale:
 
     The level of a count is the share of the cells with at most that count, stretched so that
     the least count has 0 and the greatest 1: histogram equalisation as in
-    `datashader.transfer_functions.eq_hist`, which knows one picture only. Takes what `_counts_of`
+    `datashader.transfer_functions.eq_hist`, which knows one image only. Takes what `_counts_of`
     found in each grid.
     """
 
@@ -159,26 +159,26 @@ def _shade(grid: np.ndarray, scale: Scale) -> "PIL.Image.Image":
     import xarray
     from datashader.transfer_functions import shade
 
-    # `shade` gives a picture's own least and greatest level the ends of the colour map. One more
+    # `shade` gives an image's own least and greatest level the ends of the colour map. One more
     # row that has both keeps the colours of all frames the same; `span` would too, but has numba
     # compile for a second.
     ends = np.linspace(0, 1, grid.shape[1])
     levels = xarray.DataArray(np.vstack([scale(grid), ends]), dims=("true", "predicted"))
-    picture = shade(levels, cmap=DARK_TO_BRIGHT, how="linear")[:-1]
-    return picture.to_pil(origin="upper").convert("RGB")
+    image = shade(levels, cmap=DARK_TO_BRIGHT, how="linear")[:-1]
+    return image.to_pil(origin="upper").convert("RGB")
 
 
 def _frame(grid: np.ndarray, scale: Scale, caption: str) -> "PIL.Image.Image":
-    """A picture with a palette of 256 greens, text in its upper right corner."""
-    picture = _shade(grid, scale).getchannel("G")
+    """An image with a palette of 256 greens, text in its upper right corner."""
+    image = _shade(grid, scale).getchannel("G")
     letters = _write(caption)
     margin = _TEXT_HEIGHT // 4
     ground = (letters.width + 2 * margin, letters.height + 2 * margin)
-    left = picture.width - ground[0]
-    picture.paste(0, (left, 0, left + ground[0], ground[1]))
-    picture.paste(letters, (left + margin, margin))
-    picture.putpalette([part for green in range(256) for part in (0, green, 0)])
-    return picture
+    left = image.width - ground[0]
+    image.paste(0, (left, 0, left + ground[0], ground[1]))
+    image.paste(letters, (left + margin, margin))
+    image.putpalette([part for green in range(256) for part in (0, green, 0)])
+    return image
 
 
 def _write(text: str) -> "PIL.Image.Image":

@@ -1,6 +1,6 @@
 """A confusion matrix with its axes: classes or their groups named, a legend, a title.
 
-The matrix itself is the picture that `confusion` draws, pixel for pixel, in one of the orders of
+The matrix itself is the image that `confusion` draws, pixel for pixel, in one of the orders of
 `class_order`; this module draws what stands around it.
 """
 
@@ -76,8 +76,8 @@ def note_in(path: AnyPath) -> str:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            return str(picture.info.get(_NOTE, ""))
+        with Image.open(path) as image:
+            return str(image.info.get(_NOTE, ""))
     except (OSError, ValueError, SyntaxError):  # as Pillow says that it is not there, or damaged
         return ""
 
@@ -90,7 +90,7 @@ def _place(figure: "Figure", left: float, bottom: float, width: float, height: f
     )
 
 
-def _with_pixels(figure: "Figure", picture: Any, note: str) -> bytes:
+def _with_pixels(figure: "Figure", image: Any, note: str) -> bytes:
     """The drawn figure with the matrix put in untouched, as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
@@ -99,7 +99,7 @@ def _with_pixels(figure: "Figure", picture: Any, note: str) -> bytes:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     whole = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    whole.paste(picture, (_LEFT, _TOP))
+    whole.paste(image, (_LEFT, _TOP))
     buffer = io.BytesIO()
     about = PngInfo()
     about.add_text(_NOTE, note)

@@ -1,4 +1,4 @@
-"""The learning curves of a run as one picture: rows of history.csv in, PNG out."""
+"""The learning curves of a run as one image: rows of history.csv in, PNG out."""
 
 import io
 import math
@@ -58,7 +58,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
                                ("train_rank5", _TRAIN, ":", "training, rank-5"),
                                ("val_rank1", _VALIDATION, "-", "validation, rank-1"),
                                ("val_rank5", _VALIDATION, ":", "validation, rank-5")])  # fmt: skip
-        rank.set_title("pictures right")
+        rank.set_title("images right")
         rank.set_ylim(0, 1.02)
         rank.yaxis.set_major_formatter(PercentFormatter(1.0))
         _lines(rate, columns, [("learning_rate", _RATE, "-", "")])

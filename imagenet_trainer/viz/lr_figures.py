@@ -19,7 +19,7 @@ def draw_schedule(epochs: Sequence[float], rates: Sequence[float], title: str) -
             axes.grid(True)
         above = [rate for rate in rates if rate > 0]
         if above:
-            # The very end of a curve that falls to nought would take up all of the picture.
+            # The very end of a curve that falls to nought would take up all of the image.
             logarithmic.set_ylim(max(min(above), max(above) * 1e-6) / 1.5, max(above) * 1.5)
         _in_plain_numbers(logarithmic.yaxis)
         plain.set_ylim(bottom=0)

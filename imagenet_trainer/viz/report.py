@@ -1,6 +1,6 @@
 """One page about a trained network: arrays in, HTML out.
 
-Tables, plots and pictures are in the HTML as it stands; the script beside it (assets/report.js)
+Tables, plots and images are in the HTML as it stands; the script beside it (assets/report.js)
 draws the confusion matrix, sorts and filters. All text that comes from outside is escaped.
 """
 
@@ -17,12 +17,12 @@ from imagenet_trainer.metrics.semantic import confused_pairs, meaning, short_nam
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy, taxonomy_of
 from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.html import asset, data_uri, document, section, tile_row
-from imagenet_trainer.viz.report_examples import SURE, label_suspects, pair_examples, worst_pictures
+from imagenet_trainer.viz.report_examples import SURE, label_suspects, pair_examples, worst_images
 from imagenet_trainer.viz.report_matrix import matrix_data
 from imagenet_trainer.viz.report_tables import Column, number, percent, percent_with, table
 
-_EXAMPLES = 3  # pictures for each pair and direction
-_PICTURES = 24  # of the worst, and of those that look like label errors
+_EXAMPLES = 3  # images for each pair and direction
+_IMAGES = 24  # of the worst, and of those that look like label errors
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Report:
     answers: Answers
     numbers: Mapping[str, Any]  # as evaluation.json holds them, with their intervals
     history: Sequence[Mapping[str, str]]  # rows of history.csv; none for a foreign checkpoint
-    thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of pictures by place
+    thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of images by place
 
 
 def page(report: Report) -> str:
@@ -53,8 +53,8 @@ class _Page:
         self.rank1, self.top = self.answers.confusion(1), self.answers.confusion(TOP)
         self.pairs = confused_pairs(self.rank1)
         self.examples = pair_examples(self.answers, self.pairs, _EXAMPLES)
-        self.worst = worst_pictures(self.answers, _PICTURES).tolist()
-        self.suspects = label_suspects(self.answers, _PICTURES).tolist()
+        self.worst = worst_images(self.answers, _IMAGES).tolist()
+        self.suspects = label_suspects(self.answers, _IMAGES).tolist()
         wanted = {*self.worst, *self.suspects}
         wanted.update(place for pair in self.examples for place in (*pair.there, *pair.back))
         self.thumbnails = report.thumbnails(wanted)
@@ -73,7 +73,7 @@ class _Page:
             section("Classes", self._classes(), "classes"),
             self._meaning(),
             section("Most confused pairs", self._pairs(), "pairs"),
-            section("Worst pictures by loss", self._worst(), "worst"),
+            section("Worst images by loss", self._worst(), "worst"),
             section("Possible label errors", self._suspects(), "suspects"),
             section("Calibration", self._calibration(), "calibration"),
         ]
@@ -83,7 +83,7 @@ class _Page:
     def _headline(self) -> str:
         numbers = self.report.numbers
         tiles = [
-            (f"{len(self.answers):,}", "pictures", ""),
+            (f"{len(self.answers):,}", "images", ""),
             (f"{len(self.names):,}", "classes", ""),
         ]
         titles = {"rank1": "rank-1", "rank5": "rank-5", "loss": "loss",
@@ -113,7 +113,7 @@ class _Page:
             [number(int(row[0])), *(number(float(v), 4) if v else "" for v in row[1:])]
             for row in rows
         ]
-        told = f"{words}; the last: {last['val_rank1']} of the validation pictures at rank 1"
+        told = f"{words}; the last: {last['val_rank1']} of the validation images at rank 1"
         return section(
             "Training",
             _plot(figures.draw_curves(history), told)
@@ -133,7 +133,7 @@ class _Page:
         columns = [Column("label"), Column("class", words=True)]
         if self.taxonomy:
             columns.append(Column("group", words=True))
-        columns += [Column(title) for title in ("pictures", "recall", "precision", "rank-5")]
+        columns += [Column(title) for title in ("images", "recall", "precision", "rank-5")]
         columns += [Column("most often taken for", words=True), Column("times")]
         rows = []
         for label, (one, name) in enumerate(self.report.classes):
@@ -146,8 +146,8 @@ class _Page:
             row += [escape(self.names[taken[label]]) if often else "", number(often)]
             rows.append(row)
         return (
-            "<p>Recall: share of a class's pictures that were recognised; precision: share of the "
-            "pictures taken for a class that show it; rank-5: share that has it among five. A "
+            "<p>Recall: share of a class's images that were recognised; precision: share of the "
+            "images taken for a class that show it; rank-5: share that has it among five. A "
             "click on a heading sorts.</p>"
             + table("Classes", columns, rows, searched=len(rows) > 10)
         )
@@ -173,7 +173,7 @@ class _Page:
              percent(row["rank1"]), percent(row["in_group"])]
             for row in found["groups"]
         ]  # fmt: skip
-        text = f"<p>{found['errors']:,} pictures were not recognised."
+        text = f"<p>{found['errors']:,} images were not recognised."
         if found["errors"]:
             text += (
                 f" {_percent(found['errors_in_group'])} of these errors stay in the group of the "
@@ -194,18 +194,18 @@ class _Page:
             + "</div></div><h3>Groups</h3>"
             + table(
                 "Groups",
-                [Column("group", words=True), *map(Column, ("classes", "pictures", "rank-1",
+                [Column("group", words=True), *map(Column, ("classes", "images", "rank-1",
                                                             "taken for the same group"))],
                 groups,
             ),
             "meaning",
         )  # fmt: skip
 
-    # --- pictures ------------------------------------------------------------------------------
+    # --- images ------------------------------------------------------------------------------
 
     def _pairs(self) -> str:
         if not self.pairs:
-            return "<p>No picture was taken for another class.</p>"
+            return "<p>No image was taken for another class.</p>"
         parts = ["<p>By rank-1 errors in both directions together.</p>"]
         for place, (pair, shown) in enumerate(zip(self.pairs, self.examples), start=1):
             a, b = (escape(self.names[label]) for label in (pair.a, pair.b))
@@ -229,7 +229,7 @@ class _Page:
 
     def _worst(self) -> str:
         if not self.worst:
-            return "<p>Every picture was recognised.</p>"
+            return "<p>Every image was recognised.</p>"
         losses = loss_of(self.answers.true)
         figures_ = [
             self._figure(place, f"{self._mistake(place)}, loss {losses[place]:.2f}")
@@ -239,9 +239,9 @@ class _Page:
 
     def _suspects(self) -> str:
         rule = (
-            "Misclassified pictures for which the network gives another class a probability of at "
+            "Misclassified images for which the network gives another class a probability of at "
             f"least {100 * SURE:.0f}\u00a0% that is also no lower than the mean it gives that "
-            "class on its own pictures (the rule of confident learning, Northcutt, Jiang and "
+            "class on its own images (the rule of confident learning, Northcutt, Jiang and "
             "Chuang 2021). Many are errors of the network; look before you correct a label."
         )
         if not self.suspects:
@@ -261,24 +261,24 @@ class _Page:
         return _percent(self.answers.probabilities[place, 0])
 
     def _figure(self, place: int, caption: str) -> str:
-        """A picture with its caption (HTML), or a box that says that it cannot be shown."""
+        """An image with its caption (HTML), or a box that says that it cannot be shown."""
         label, first = int(self.answers.labels[place]), int(self.answers.top[place, 0])
         key = int(self.answers.keys[place])
-        words = f"picture {key}: {self.names[label]}, taken for {self.names[first]}"
+        words = f"image {key}: {self.names[label]}, taken for {self.names[first]}"
         uri = self.thumbnails.get(place)
         shown = (
             f'<img src="{uri}" alt="{escape(words)}" loading="lazy">'
             if uri
-            else '<span class="missing">no picture</span>'
+            else '<span class="missing">no image</span>'
         )
         return f"<figure>{shown}<figcaption>{caption}<small>key {key}</small></figcaption></figure>"
 
     def _calibration(self) -> str:
-        words = "Accuracy of the pictures by the probability of their first class"
+        words = "Accuracy of the images by the probability of their first class"
         plot = _plot(figures.draw_calibration(calibration(self.answers)), words)
         return plot + (
             "<p>Where a bar stays below the mark in it, the network is too sure of itself. The "
-            "calibration error is the mean distance between both, weighted with the pictures.</p>"
+            "calibration error is the mean distance between both, weighted with the images.</p>"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a report shows: answers in, places of pictures out."""
+"""Which images a report shows: answers in, places of images out."""
 
 from typing import List, NamedTuple, Sequence
 
@@ -8,17 +8,17 @@ from imagenet_trainer.metrics.predictions import Answers
 from imagenet_trainer.metrics.semantic import Pair
 
 SURE = 0.5
-"""The least probability of another class with which a picture is shown as a label error."""
+"""The least probability of another class with which an image is shown as a label error."""
 
 
 class PairExamples(NamedTuple):
-    """Places of pictures of a that were taken for b, and the other way round."""
+    """Places of images of a that were taken for b, and the other way round."""
 
     there: List[int]
     back: List[int]
 
 
-def worst_pictures(answers: Answers, count: int) -> np.ndarray:
+def worst_images(answers: Answers, count: int) -> np.ndarray:
     """Places of the rank-1 errors with the highest loss, highest first: int64 (<= count,)."""
     wrong = np.flatnonzero(answers.rank > 0)
     order = np.argsort(answers.true[wrong], kind="stable")  # the loss falls with it
@@ -26,11 +26,11 @@ def worst_pictures(answers: Answers, count: int) -> np.ndarray:
 
 
 def label_suspects(answers: Answers, count: int) -> np.ndarray:
-    """Places of misclassified pictures that look like label errors: int64 (<= count,).
+    """Places of misclassified images that look like label errors: int64 (<= count,).
 
     By the rule of confident learning (Northcutt, Jiang and Chuang 2021, "Confident learning:
     estimating uncertainty in dataset labels"): the first class is another than the label, and its
-    probability is at least the mean probability that the network gives that class on the pictures
+    probability is at least the mean probability that the network gives that class on the images
     labelled with it; and here it is at least SURE too, for a network that is sure of nothing knows
     no label errors. Ordered by the probability of the first class less that of the label.
     """
@@ -44,7 +44,7 @@ def label_suspects(answers: Answers, count: int) -> np.ndarray:
 
 
 def pair_examples(answers: Answers, pairs: Sequence[Pair], count: int) -> List[PairExamples]:
-    """For each pair and direction, places of so many pictures, the surest errors first."""
+    """For each pair and direction, places of so many images, the surest errors first."""
 
     def surest(label: int, predicted: int) -> List[int]:
         found = np.flatnonzero((answers.labels == label) & (answers.top[:, 0] == predicted))

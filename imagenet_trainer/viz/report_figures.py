@@ -68,7 +68,7 @@ def _column(history: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
 
 
 def draw_calibration(bins: Dict[str, np.ndarray]) -> bytes:
-    """The reliability diagram of `numbers.calibration`: accuracy and pictures by confidence."""
+    """The reliability diagram of `numbers.calibration`: accuracy and images by confidence."""
     images, count = bins["images"], len(bins["images"])
     edges = np.linspace(0, 100, count + 1)
     there = images > 0
@@ -84,5 +84,5 @@ def draw_calibration(bins: Dict[str, np.ndarray]) -> bytes:
         top.legend(frameon=False, fontsize=9, loc="upper left")
         below.bar(edges[:-1], images, 100 / count, align="edge", color="#7b8794",
                   edgecolor="white", linewidth=0.6)  # fmt: skip
-        below.set(title="pictures", xlabel="probability of the first class, %")
+        below.set(title="images", xlabel="probability of the first class, %")
         return svg(figure)

@@ -27,7 +27,7 @@ def matrix_data(
     """All that the matrix on the page needs, as plain values for JSON.
 
     Takes matrices with their titles, counts int64 (classes, classes) by label, rows true; (id,
-    name) and a short name of each class; the pictures of each, int64 (classes,).
+    name) and a short name of each class; the images of each, int64 (classes,).
     """
     return {
         "ids": [one for one, _ in classes],

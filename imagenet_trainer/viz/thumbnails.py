@@ -1,4 +1,4 @@
-"""Small JPEGs of pictures in shards, for pages."""
+"""Small JPEGs of images in shards, for pages."""
 
 import base64
 from typing import Dict, Iterable, Optional
@@ -12,13 +12,13 @@ from imagenet_trainer.errors import InputError
 
 SIDE = 144  # pixels, the longer side at most
 _QUALITY = 80
-_SMALL = 72  # pictures smaller than this are shown larger, pixel by pixel
+_SMALL = 72  # images smaller than this are shown larger, pixel by pixel
 
 
 def thumbnails(shards: Shards, keys: np.ndarray, places: Iterable[int]) -> Dict[int, str]:
-    """Data URIs of pictures by their place among `keys`, int64 (n,), the keys in the .idx.
+    """Data URIs of images by their place among `keys`, int64 (n,), the keys in the .idx.
 
-    A picture that is not there or cannot be decoded is left out.
+    An image that is not there or cannot be decoded is left out.
     """
     ours = shards.keys
     order = np.argsort(ours, kind="stable")
@@ -37,25 +37,25 @@ def thumbnails(shards: Shards, keys: np.ndarray, places: Iterable[int]) -> Dict[
 
 def _uri(shards: Shards, record: int) -> Optional[str]:
     try:
-        return data_uri(shards.record(record).picture)
+        return data_uri(shards.record(record).image)
     except (InputError, ValueError):
         return None
 
 
 def data_uri(encoded: memoryview) -> str:
-    """An encoded picture as a small JPEG in a data URI; errors as `pictures.decode`."""
-    picture = small(decode(encoded, 1))
-    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    """An encoded image as a small JPEG in a data URI; errors as `images.decode`."""
+    image = small(decode(encoded, 1))
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         raise ValueError("cannot be encoded as JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
-def small(picture: np.ndarray) -> np.ndarray:
+def small(image: np.ndarray) -> np.ndarray:
     """Fit uint8 (height, width, 3) into SIDE x SIDE; tiny ones grow by a whole factor."""
-    longer = max(picture.shape[:2])
+    longer = max(image.shape[:2])
     if longer > SIDE:
-        size = tuple(max(1, round(side * SIDE / longer)) for side in picture.shape[1::-1])
-        return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        size = tuple(max(1, round(side * SIDE / longer)) for side in image.shape[1::-1])
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     factor = SIDE // longer if longer < _SMALL else 1
-    return np.repeat(np.repeat(picture, factor, 0), factor, 1)
+    return np.repeat(np.repeat(image, factor, 0), factor, 1)

@@ -21,7 +21,7 @@ _ENCODERS = {
     "webm": ("-c:v", "libvpx-vp9", "-crf", "32", "-b:v", "0", "-cpu-used", "4", "-row-mt", "1",
              "-pix_fmt", "yuv420p"),
 }  # fmt: skip
-_RATE = 5  # pictures a second that the file holds; an epoch's stands for several
+_RATE = 5  # images a second that the file holds; an epoch's stands for several
 
 
 def check_ffmpeg(kind: str) -> str:
@@ -67,9 +67,9 @@ def _encode(words: List[str], film: Film, kind: str) -> None:
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         try:
-            for number, picture in enumerate(film, start=1):
+            for number, image in enumerate(film, start=1):
                 seconds = LAST_SECONDS if number == len(film) else SECONDS
-                process.stdin.write(_bytes_of(picture) * round(seconds * _RATE))
+                process.stdin.write(_bytes_of(image) * round(seconds * _RATE))
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why
@@ -79,5 +79,5 @@ def _encode(words: List[str], film: Film, kind: str) -> None:
         raise InputError(f"--video {kind}: ffmpeg failed: {last}; take --gif")
 
 
-def _bytes_of(picture: "PIL.Image.Image") -> bytes:
-    return picture.convert("RGB").tobytes()
+def _bytes_of(image: "PIL.Image.Image") -> bytes:
+    return image.convert("RGB").tobytes()

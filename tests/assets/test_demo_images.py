@@ -30,7 +30,7 @@ def shipped():
 
 
 @pytest.mark.parametrize("part, count", [("train", 3000), ("val", 1000)])
-def test_every_picture_lies_in_the_folder_of_its_class(folder, shipped, part, count):
+def test_every_image_lies_in_the_folder_of_its_class(folder, shipped, part, count):
     paths = sorted((folder / part).glob("*/*.png"), key=lambda path: path.name)
     assert [path.stem for path in paths] == [f"{place:04d}" for place in range(count)]
     assert [path.parent.name for path in paths] == [NAMES[i] for i in shipped[f"{part}_labels"]]
@@ -48,8 +48,8 @@ def test_what_is_there_is_left_alone(folder, capsys):
     assert main([str(folder)]) == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     train, val = capsys.readouterr().out.splitlines()
-    assert train == f"3,000 pictures in {folder / 'train'}"
-    assert val == f"1,000 pictures in {folder / 'val'}"
+    assert train == f"3,000 images in {folder / 'train'}"
+    assert val == f"1,000 images in {folder / 'val'}"
 
 
 def test_a_killed_run_is_begun_again(tmp_path, monkeypatch):
@@ -57,11 +57,11 @@ def test_a_killed_run_is_begun_again(tmp_path, monkeypatch):
 
     save, saved = Image.Image.save, []
 
-    def killed(picture, path):
+    def killed(image, path):
         saved.append(path)
         if len(saved) > 20:
             raise KeyboardInterrupt
-        save(picture, path)
+        save(image, path)
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", killed)

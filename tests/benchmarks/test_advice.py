@@ -4,7 +4,7 @@ import pytest
 
 from imagenet_trainer.benchmarks.advice import Measured, advise
 
-# A CPU training that has nothing to gain: 16 pictures in 0.64 s, 25 images/s.
+# A CPU training that has nothing to gain: 16 images in 0.64 s, 25 images/s.
 CPU = Measured(
     processors=2, threads=1, gpus=0, batch_size=16, dtype="bfloat16", faster_dtypes="bfloat16",
     read=0.00005, decode=0.0007, augment=0.00025, short_side=256.0, crop_side=224,
@@ -79,13 +79,13 @@ def test_not_enough_processors_for_the_threads_that_it_takes():
     assert "needs more of them for each GPU" in advice and "decoding most" in advice
 
 
-def test_pictures_that_are_larger_than_they_need_be():
+def test_images_that_are_larger_than_they_need_be():
     advice = advise(replace(SLOW_DATA, short_side=512.0))
     (told,) = [words for words in advice if "Pack at" in words]
     assert "Pack at 256 pixels (python tools/im2rec.py ... --resize 256)" in told
     assert "short side is 512" in told and "about 25% of the time" in told
     assert not any("Pack at" in words for words in advise(SLOW_DATA))
-    # Small networks take their crops from pictures of any size.
+    # Small networks take their crops from images of any size.
     small = replace(SLOW_DATA, crop_side=28, short_side=64.0)
     assert not any("Pack at" in words for words in advise(small))
 

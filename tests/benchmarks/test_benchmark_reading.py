@@ -24,7 +24,7 @@ def test_small_shards_are_whole_ones(monkeypatch, tmp_path):
 
 
 def test_storage_rates():
-    # A disk that takes 10 ms for an access and 1 ms for a picture.
+    # A disk that takes 10 ms for an access and 1 ms for an image.
     assert storage.rate(10e-3, 100e6, 1e5) == pytest.approx(1 / 11e-3)
     assert storage.rate(10e-3, 100e6, 1e5, 90) == pytest.approx(900)
     # With ever longer stretches only the throughput counts.

@@ -24,7 +24,7 @@ def settings(packed, monkeypatch):
 def test_each_stage_is_measured(settings):
     found = bottleneck.measure(start_of(settings), open_training_set(settings), 0.05)
     assert (found.batch_size, found.threads, found.gpus, found.crop_side) == (8, 1, 0, 16)
-    assert found.short_side == 20  # of all pictures in the set
+    assert found.short_side == 20  # of all images in the set
     for seconds in (found.read, found.decode, found.augment, *found.stages.values()):
         assert 0 < seconds < 1
     assert found.half_batch > 0 and 0 <= found.wait_share <= 1

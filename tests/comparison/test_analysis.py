@@ -77,7 +77,7 @@ def test_advice():
     found = {one.wish: one.name for one in advice([poor, near, best])}
     assert found == {
         "most accurate": "large",
-        "fastest, one picture on CPU": "small",
+        "fastest, one image on CPU": "small",
         "smallest": "medium",
         "least training": "medium",
         "fastest that is not measurably worse than the most accurate": "medium",
@@ -101,8 +101,8 @@ def test_every_device_has_its_fastest():
         entry("b", timings=(timing(2), timing(4, "GPU"))),
     ]
     found = {one.wish: one.name for one in advice(two)}
-    assert found["fastest, one picture on CPU"] == "a"
-    assert found["fastest, one picture on GPU"] == "b"
+    assert found["fastest, one image on CPU"] == "a"
+    assert found["fastest, one image on GPU"] == "b"
 
 
 def test_the_best_batch():

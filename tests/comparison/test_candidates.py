@@ -93,7 +93,7 @@ def test_mistakes_in_a_file(tmp_path, line, told):
     assert told in refused("--networks", str(file))
 
 
-def test_all_have_the_same_pictures(packed, tmp_path):
+def test_all_have_the_same_images(packed, tmp_path):
     file = tmp_path / "list.txt"
     file.write_text("resnet-18\nmobilenet --data-val other.rec\n")
     common = ["--data-train", str(packed / "train.rec"), "--data-val", str(packed / "val.rec")]

@@ -120,7 +120,7 @@ def test_csv_files(entries):
                        "false_negatives": "1", "false_positives": "0"}  # fmt: skip
 
 
-def test_learning_curves_are_of_networks_with_several_numbers_of_pictures(entries):
+def test_learning_curves_are_of_networks_with_several_numbers_of_images(entries):
     ((name, members),) = figures.learning_curves(entries[::-1])
     assert name == "net" and [one.train_images for one in members] == [6, 60]
     assert figures.learning_curves(entries[:3]) == []

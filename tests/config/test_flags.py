@@ -102,9 +102,9 @@ def test_values_from_python_are_those_of_a_command_line():
         "--gif", "--epochs", "all", kind=config.EvaluateSettings
     )
     assert not flags.settings_of(config.EvaluateSettings, {"gif": False}).gif
-    pictures = ["-odd.jpg", "cat.jpg"]
-    found = flags.settings_of(config.PredictSettings, {"pictures": pictures, "top_k": 2})
-    assert found.pictures == tuple(pictures) and found.top_k == 2
+    images = ["-odd.jpg", "cat.jpg"]
+    found = flags.settings_of(config.PredictSettings, {"pictures": images, "top_k": 2})
+    assert found.images == tuple(images) and found.top_k == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def test_a_command_is_a_function_and_stays_one_however_it_is_imported(command):
     assert callable(command)
     again = importlib.import_module(command.__name__)
     assert again is command and callable(again.main)
-    with pytest.raises(InputError, match=r"--no-such=1: no such flag|required: pictures"):
+    with pytest.raises(InputError, match=r"--no-such=1: no such flag|required: images"):
         command(no_such=1)
 
 

@@ -25,22 +25,22 @@ def photograph(height, width, seed=0):
 
 
 def grid(height, width, source):
-    """Where the centres of a resized picture's pixels lie in the source: (height, width) x, y."""
+    """Where the centres of a resized image's pixels lie in the source: (height, width) x, y."""
     x = (np.arange(width) + 0.5) * source[1] / width - 0.5
     y = (np.arange(height) + 0.5) * source[0] / height - 0.5
     return np.meshgrid(x, y)
 
 
-def bilinear(picture, places, fill=None):
-    """The picture at places x, y by bilinear interpolation; its edge, or `fill`, goes on."""
+def bilinear(image, places, fill=None):
+    """The image at places x, y by bilinear interpolation; its edge, or `fill`, goes on."""
     x, y = places
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
     u, v = (x - left)[..., None], (y - top)[..., None]
 
     def at(row, column):
-        rows, columns = picture.shape[:2]
+        rows, columns = image.shape[:2]
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        value = picture[row.clip(0, rows - 1), column.clip(0, columns - 1)].astype(float)
+        value = image[row.clip(0, rows - 1), column.clip(0, columns - 1)].astype(float)
         return value if fill is None else np.where(inside[..., None], value, fill)
 
     upper = (1 - u) * at(top, left) + u * at(top, left + 1)
@@ -49,18 +49,18 @@ def bilinear(picture, places, fill=None):
 
 
 def coordinates(height, width):
-    """A picture (up to 256 pixels) whose red is x and green is y: results tell their place."""
+    """An image (up to 256 pixels) whose red is x and green is y: results tell their place."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x, y, np.full_like(x, 200)], axis=2).astype(np.uint8)
 
 
-def transformed(transform, picture, images, epoch=0):
-    """The picture with the fates of these images, (n, height, width, 3)."""
+def transformed(transform, image, images, epoch=0):
+    """The image with the fates of these images, (n, height, width, 3)."""
     images = np.atleast_1d(images)
     drawn = transform.draw(images, np.full(len(images), epoch))
     out = np.empty((len(images), *transform.size, 3), np.uint8)
     for i in range(len(images)):
-        transform.apply(picture, drawn, i, out[i])
+        transform.apply(image, drawn, i, out[i])
     return out
 
 
@@ -136,49 +136,49 @@ def test_a_strip_gives_the_largest_centre_crop_of_allowed_aspect(height, width, 
 
 @pytest.mark.parametrize("side", [60, 100, 150])
 def test_a_resized_crop_is_bilinear(side):
-    picture = photograph(100, 100)
-    result = transformed(TrainTransform(WHOLE, (3, side, side), 0), picture, 4)[0]
-    assert close(result, bilinear(picture, grid(side, side, picture.shape)), 1)
+    image = photograph(100, 100)
+    result = transformed(TrainTransform(WHOLE, (3, side, side), 0), image, 4)[0]
+    assert close(result, bilinear(image, grid(side, side, image.shape)), 1)
 
 
 def test_a_crop_of_a_half_or_less_is_an_average():
-    picture = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
-    result = transformed(TrainTransform(WHOLE, (3, 30, 30), 0), picture, 4)[0]
-    assert close(result, picture.reshape(30, 4, 30, 4, 3).mean(axis=(1, 3)), 1)
+    image = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+    result = transformed(TrainTransform(WHOLE, (3, 30, 30), 0), image, 4)[0]
+    assert close(result, image.reshape(30, 4, 30, 4, 3).mean(axis=(1, 3)), 1)
 
 
 def test_a_crop_is_what_its_place_says():
     settings = AugmentSettings(random_mirror=False)
-    picture = photograph(240, 250)
-    results = transformed(TrainTransform(settings, (3, 60, 60), 0), picture, np.arange(40))
+    image = photograph(240, 250)
+    results = transformed(TrainTransform(settings, (3, 60, 60), 0), image, np.arange(40))
     for result, crop in zip(results, crops(settings, 40)):
         left, top, width, height = crop
         if width < 120 or height < 120:  # otherwise an average
             x, y = grid(60, 60, (height, width))
             # The crop is known to about a pixel, and neighbours here differ by some 30.
-            assert np.abs(result - bilinear(picture, (x + left, y + top))).mean() < 8
+            assert np.abs(result - bilinear(image, (x + left, y + top))).mean() < 8
 
 
-def test_pictures_do_not_depend_on_their_company():
+def test_images_do_not_depend_on_their_company():
     transform = TrainTransform(AugmentSettings(brightness=0.3), (3, 32, 32), 5)
-    picture = photograph(50, 60)
-    together = transformed(transform, picture, np.arange(20), epoch=3)
+    image = photograph(50, 60)
+    together = transformed(transform, image, np.arange(20), epoch=3)
     for image in (0, 7, 19):
-        assert np.array_equal(transformed(transform, picture, image, epoch=3)[0], together[image])
-    assert not np.array_equal(transformed(transform, picture, 7, epoch=4)[0], together[7])
+        assert np.array_equal(transformed(transform, image, image, epoch=3)[0], together[image])
+    assert not np.array_equal(transformed(transform, image, 7, epoch=4)[0], together[7])
     other = TrainTransform(transform.settings, (3, 32, 32), 6)
-    assert not np.array_equal(transformed(other, picture, 7, epoch=3)[0], together[7])
+    assert not np.array_equal(transformed(other, image, 7, epoch=3)[0], together[7])
 
 
-def test_half_of_the_pictures_are_mirrored():
-    images, picture = np.arange(2000), photograph(40, 40)
-    plain = transformed(TrainTransform(WHOLE, (3, 40, 40), 0), picture, images)
+def test_half_of_the_images_are_mirrored():
+    images, image = np.arange(2000), photograph(40, 40)
+    plain = transformed(TrainTransform(WHOLE, (3, 40, 40), 0), image, images)
     settings = dataclasses.replace(WHOLE, random_mirror=True)
-    results = transformed(TrainTransform(settings, (3, 40, 40), 0), picture, images)
-    mirrored = [np.array_equal(result, picture[:, ::-1]) for result in results]
-    kept = [np.array_equal(result, picture) for result in results]
+    results = transformed(TrainTransform(settings, (3, 40, 40), 0), image, images)
+    mirrored = [np.array_equal(result, image[:, ::-1]) for result in results]
+    kept = [np.array_equal(result, image) for result in results]
     assert sum(mirrored) + sum(kept) == 2000
-    assert np.array_equal(plain[0], picture)
+    assert np.array_equal(plain[0], image)
     assert 900 < sum(mirrored) < 1100
 
 
@@ -187,24 +187,24 @@ def test_half_of_the_pictures_are_mirrored():
 
 @pytest.mark.parametrize("height, width", [(40, 50), (28, 28), (41, 29)])
 def test_without_random_crops_the_centre_is_taken(height, width):
-    picture = photograph(height, width)
+    image = photograph(height, width)
     settings = dataclasses.replace(PLAIN, pad_size=4)
-    result = transformed(TrainTransform(settings, (3, 28, 28), 0), picture, 3)[0]
+    result = transformed(TrainTransform(settings, (3, 28, 28), 0), image, 3)[0]
     top, left = (height - 28) // 2, (width - 28) // 2
-    assert np.array_equal(result, picture[top : top + 28, left : left + 28])
+    assert np.array_equal(result, image[top : top + 28, left : left + 28])
 
 
 @pytest.mark.parametrize("pad", [0, 4])
-def test_random_crops_are_cut_anywhere_from_the_padded_picture(pad):
+def test_random_crops_are_cut_anywhere_from_the_padded_image(pad):
     settings = dataclasses.replace(PLAIN, random_crop=True, pad_size=pad, fill_value=33)
-    picture = np.random.default_rng(0).integers(0, 256, (22, 24, 3), dtype=np.uint8)
-    padded = np.pad(picture, ((pad, pad), (pad, pad), (0, 0)), constant_values=33)
+    image = np.random.default_rng(0).integers(0, 256, (22, 24, 3), dtype=np.uint8)
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), constant_values=33)
     places = {
         padded[top : top + 20, left : left + 20].tobytes(): (top, left)
         for top in range(padded.shape[0] - 19)
         for left in range(padded.shape[1] - 19)
     }
-    results = transformed(TrainTransform(settings, (3, 20, 20), 0), picture, np.arange(1500))
+    results = transformed(TrainTransform(settings, (3, 20, 20), 0), image, np.arange(1500))
     counts = dict.fromkeys(places.values(), 0)
     for result in results:
         counts[places[result.tobytes()]] += 1
@@ -214,18 +214,18 @@ def test_random_crops_are_cut_anywhere_from_the_padded_picture(pad):
     assert max(counts.values()) < expected + 4 * deviation
 
 
-def test_a_picture_smaller_than_the_crop_is_enlarged():
-    picture = photograph(20, 30)
-    result = transformed(TrainTransform(PLAIN, (3, 40, 40), 0), picture, 0)[0]
-    enlarged = bilinear(picture, grid(40, 60, picture.shape))
+def test_a_image_smaller_than_the_crop_is_enlarged():
+    image = photograph(20, 30)
+    result = transformed(TrainTransform(PLAIN, (3, 40, 40), 0), image, 0)[0]
+    enlarged = bilinear(image, grid(40, 60, image.shape))
     assert close(result, enlarged[:, 10:50], 1)
 
 
 def test_padding_also_surrounds_a_resized_crop():
     settings = dataclasses.replace(WHOLE, pad_size=10, fill_value=99)
-    picture = photograph(40, 40)
-    result = transformed(TrainTransform(settings, (3, 60, 60), 0), picture, 0)[0]
-    assert np.array_equal(result[10:50, 10:50], picture)
+    image = photograph(40, 40)
+    result = transformed(TrainTransform(settings, (3, 60, 60), 0), image, 0)[0]
+    assert np.array_equal(result[10:50, 10:50], image)
     result[10:50, 10:50] = 99
     assert (result == 99).all()
 
@@ -270,13 +270,13 @@ def test_a_warp_is_zoom_rotation_and_shear_about_the_centre():
 
 def test_a_warp_is_bilinear_and_filled_around():
     settings = dataclasses.replace(WARPS, fill_value=77)
-    picture = photograph(200, 200)
+    image = photograph(200, 200)
     for image in range(10):
         matrix = fitted_warp(TrainTransform(WARPS, (3, 120, 120), 0), image)
-        result = transformed(TrainTransform(settings, (3, 120, 120), 0), picture, image)[0]
+        result = transformed(TrainTransform(settings, (3, 120, 120), 0), image, image)[0]
         y, x = np.mgrid[:120, :120]
         places = np.tensordot(matrix, np.stack([x, y, np.ones_like(x)]), 1)
-        expected = bilinear(picture, places, fill=77)
+        expected = bilinear(image, places, fill=77)
         assert np.abs(result - expected).mean() < 1.5
         beyond = (places < -2).any(axis=0) | (places > 201).any(axis=0)
         assert (result[beyond] == 77).all()
@@ -287,18 +287,18 @@ def test_zoom_alone_is_a_crop_and_resize(resized):
     zoomed = dataclasses.replace(
         WHOLE, random_resized_crop=resized, min_random_scale=2, max_random_scale=2
     )
-    picture = photograph(80, 80)
-    result = transformed(TrainTransform(zoomed, (3, 80, 80), 0), picture, 0)[0]
-    expected = bilinear(picture, grid(160, 160, picture.shape))[40:120, 40:120]
+    image = photograph(80, 80)
+    result = transformed(TrainTransform(zoomed, (3, 80, 80), 0), image, 0)[0]
+    expected = bilinear(image, grid(160, 160, image.shape))[40:120, 40:120]
     assert close(result, expected, 2)
 
 
 def test_a_warped_crop_is_mirrored_like_any():
     images = np.arange(40)
-    picture = photograph(150, 150)
-    plain = transformed(TrainTransform(WARPS, (3, 120, 120), 0), picture, images)
+    image = photograph(150, 150)
+    plain = transformed(TrainTransform(WARPS, (3, 120, 120), 0), image, images)
     settings = dataclasses.replace(WARPS, random_mirror=True)
-    results = transformed(TrainTransform(settings, (3, 120, 120), 0), picture, images)
+    results = transformed(TrainTransform(settings, (3, 120, 120), 0), image, images)
     mirrored = [np.array_equal(one, other[:, ::-1]) for one, other in zip(results, plain)]
     kept = [np.array_equal(one, other) for one, other in zip(results, plain)]
     assert sum(mirrored) + sum(kept) == 40
@@ -311,11 +311,11 @@ YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 
 
 
 def matrices(count=400, **flags):
-    """What is done to (red, green, blue, 1), by what happens to pictures of mid colours."""
+    """What is done to (red, green, blue, 1), by what happens to images of mid colours."""
     settings = dataclasses.replace(PLAIN, **flags)
-    picture = np.random.default_rng(0).integers(90, 166, (24, 24, 3), dtype=np.uint8)
-    results = transformed(TrainTransform(settings, (3, 24, 24), 0), picture, np.arange(count))
-    places = np.concatenate([picture.reshape(-1, 3), np.ones((24 * 24, 1))], axis=1)
+    image = np.random.default_rng(0).integers(90, 166, (24, 24, 3), dtype=np.uint8)
+    results = transformed(TrainTransform(settings, (3, 24, 24), 0), image, np.arange(count))
+    places = np.concatenate([image.reshape(-1, 3), np.ones((24 * 24, 1))], axis=1)
     found = np.linalg.pinv(places) @ results.reshape(count, -1, 3).astype(float)
     return found.transpose(0, 2, 1)
 
@@ -404,15 +404,15 @@ def test_all_colour_flags_together_are_the_single_ones_in_turn():
         transform = TrainTransform(dataclasses.replace(PLAIN, **chosen), (3, 64, 64), 3)
         return transform, transform.draw(np.arange(20), np.zeros(20, int))
 
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     transform, together = drawn(**dict(flags))
     steps = [drawn(**{name: value})[1].colours for name, value in flags]
-    out = np.empty_like(picture)
+    out = np.empty_like(image)
     for i in range(20):
-        expected = picture.astype(float)
+        expected = image.astype(float)
         for step in steps:
             expected = expected @ step[i, :, :3].T + step[i, :, 3]
-        transform.apply(picture, together, i, out)
+        transform.apply(image, together, i, out)
         assert close(out, np.clip(expected, 0, 255), 1.1)
 
 
@@ -446,19 +446,19 @@ def test_imagenet_augmentation_fills_in_what_is_not_given():
 
 @pytest.mark.parametrize("height, width", [(50, 70), (70, 50), (60, 60), (32, 40), (20, 33)])
 def test_evaluation_resizes_the_short_side_and_takes_the_centre(height, width):
-    picture = photograph(height, width)
-    result = transformed(EvalTransform((3, 28, 28), 32), picture, 0)[0]
+    image = photograph(height, width)
+    result = transformed(EvalTransform((3, 28, 28), 32), image, 0)[0]
     short = min(height, width)
     size = (height * 32 // short, width * 32 // short)
-    resized = bilinear(picture, grid(*size, picture.shape))
+    resized = bilinear(image, grid(*size, image.shape))
     top, left = (size[0] - 28) // 2, (size[1] - 28) // 2
     assert close(result, resized[top : top + 28, left : left + 28], 1)
 
 
 def test_evaluation_averages_where_it_shrinks_by_two_or_more():
-    picture = np.random.default_rng(0).integers(0, 256, (96, 120, 3), dtype=np.uint8)
-    result = transformed(EvalTransform((3, 28, 28), 32), picture, 0)[0]
-    resized = picture.reshape(32, 3, 40, 3, 3).mean(axis=(1, 3))
+    image = np.random.default_rng(0).integers(0, 256, (96, 120, 3), dtype=np.uint8)
+    result = transformed(EvalTransform((3, 28, 28), 32), image, 0)[0]
+    resized = image.reshape(32, 3, 40, 3, 3).mean(axis=(1, 3))
     assert close(result, resized[2:30, 6:34], 1)
 
 
@@ -485,7 +485,7 @@ def test_a_crop_that_does_not_fit_is_refused():
     "mode, kind", [("RGB", "PNG"), ("L", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGB", "JPEG"),
                    ("L", "JPEG")]
 )  # fmt: skip
-def test_pictures_are_decoded_to_rgb(mode, kind):
+def test_images_are_decoded_to_rgb(mode, kind):
     image = Image.fromarray(photograph(30, 41)).convert(mode)
     file = io.BytesIO()
     image.save(file, kind, quality=95)
@@ -503,7 +503,7 @@ def test_older_opencv_decodes_to_the_same(monkeypatch):
     assert np.array_equal(decode(encoded), newest)
 
 
-def test_cmyk_pictures_are_decoded_as_opencv_does():
+def test_cmyk_images_are_decoded_as_opencv_does():
     file = io.BytesIO()
     Image.fromarray(photograph(30, 41)).convert("CMYK").save(file, "JPEG", quality=95)
     encoded = np.frombuffer(file.getvalue(), np.uint8)
@@ -518,7 +518,7 @@ def test_the_camera_s_rotation_is_ignored():
     assert decode(file.getvalue()).shape == (20, 50, 3)
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0"])
-def test_what_is_no_picture_is_a_value_error(data):
-    with pytest.raises(ValueError, match="not a picture"):
+@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8\xff\xe0"])
+def test_what_is_no_image_is_a_value_error(data):
+    with pytest.raises(ValueError, match="not an image"):
         decode(data)

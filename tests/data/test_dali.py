@@ -55,19 +55,19 @@ def as_array(images):
 
 
 def others():
-    """Pictures that nvJPEG does not decode, or not as OpenCV does."""
-    picture = Image.open(PHOTOS[0])
+    """Images that nvJPEG does not decode, or not as OpenCV does."""
+    image = Image.open(PHOTOS[0])
     for kind, mode in (("PNG", "RGB"), ("JPEG", "CMYK"), ("BMP", "L")):
         file = io.BytesIO()
-        picture.convert(mode).save(file, kind)
+        image.convert(mode).save(file, kind)
         yield file.getvalue()
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    pictures = [path.read_bytes() for path in PHOTOS] + list(others())
+    images = [path.read_bytes() for path in PHOTOS] + list(others())
     path = tmp_path_factory.mktemp("shards") / "a.rec"
-    records = (pack_header(float(i % 5), i) + data for i, data in enumerate(pictures))
+    records = (pack_header(float(i % 5), i) + data for i, data in enumerate(images))
     with Shards([write(path, records)]) as opened:
         yield opened
 
@@ -98,7 +98,7 @@ def by_dali(shards, settings, device=None, **words):
 
 COLOURS = AugmentSettings(use_imagenet_data_augmentation=True, max_random_h=20)
 WARPS = AugmentSettings(max_random_rotate_angle=20, max_random_shear_ratio=0.1)
-# Largest difference of a pixel, mean difference of a picture; of 255.
+# Largest difference of a pixel, mean difference of an image; of 255.
 TOLERANCES = {
     "crops": (AugmentSettings(max_random_aspect_ratio=1.5), SIDE, 1, 0.3),
     "colours": (COLOURS, SIDE, 4, 0.5),
@@ -132,7 +132,7 @@ def test_pixels_are_opencv_s_but_for_rounding(shards, device, name):
 
 
 @needs_dali
-def test_pictures_are_mixed_after_decoding(shards, device):
+def test_images_are_mixed_after_decoding(shards, device):
     mixup, settings = Mixup(1.0, 3), AugmentSettings()
     ours = by_opencv(shards, settings, mixup=mixup)
     theirs = by_dali(shards, settings, device, mixup=mixup)
@@ -182,12 +182,12 @@ def until_error(shards, settings, device=None):
 
 
 @needs_dali
-def test_a_damaged_picture_names_its_record(shards, tmp_path):
+def test_a_damaged_image_names_its_record(shards, tmp_path):
     photo = PHOTOS[0].read_bytes()
     with spoilt(shards, tmp_path, photo[:200] + photo[-400:])[0] as damaged:
         last = len(damaged) - 1
-        with pytest.raises(ValueError, match="not a picture"):
-            decode(damaged.record(last).picture)
+        with pytest.raises(ValueError, match="not an image"):
+            decode(damaged.record(last).image)
         with pytest.raises(RecordError, match=rf"record {last} .*pack the set again"):
             until_error(damaged, AugmentSettings())
 
@@ -316,12 +316,12 @@ def test_an_encoded_batch_says_all_that_makes_its_pixels(shards):
             assert update == batch.update
             assert np.array_equal(labels, batch.labels) and np.array_equal(indices, batch.indices)
             out = np.empty_like(images[0])
-            for i, (data, steps) in enumerate(zip(batch.images.pictures, batch.images.steps)):
+            for i, (data, steps) in enumerate(zip(batch.images.images, batch.images.steps)):
                 carry_out(steps, decode(data), out)
                 assert np.array_equal(out, images[i])
 
 
-def test_shares_of_mixed_pictures_come_with_an_encoded_batch(shards):
+def test_shares_of_mixed_images_come_with_an_encoded_batch(shards):
     mixup = Mixup(1.0, 3)
     with batches_of(shards, AugmentSettings(), mixup=mixup) as loader:
         for batch in loader:
@@ -331,5 +331,5 @@ def test_shares_of_mixed_pictures_come_with_an_encoded_batch(shards):
 def test_an_undecodable_record_stops_an_encoded_loader(shards, tmp_path):
     with spoilt(shards, tmp_path, PHOTOS[0].read_bytes()[:2000])[0] as damaged:
         with batches_of(damaged, AugmentSettings()) as loader:
-            with pytest.raises(RecordError, match=r"not a picture.*pack the set again"):
+            with pytest.raises(RecordError, match=r"not an image.*pack the set again"):
                 list(loader)

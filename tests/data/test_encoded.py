@@ -92,7 +92,7 @@ def test_a_bitmap_holds_the_pixels_of_our_decoding():
         bitmap, size = as_bitmap(data)
         assert np.array_equal(decode(bitmap), decode(data))
         assert decode(data).shape[:2] == size
-    with pytest.raises(ValueError, match="not a picture"):
+    with pytest.raises(ValueError, match="not an image"):
         as_bitmap(PHOTO[:3000])
 
 
@@ -103,8 +103,8 @@ def test_a_batch_keeps_jpegs_as_they_are_and_decodes_the_others():
     png = saved(kind="PNG")
     batch.put(0, memoryview(PHOTO), transform, drawn)
     batch.put(1, png, transform, drawn)
-    assert batch.pictures[0].tobytes() == PHOTO
-    assert np.array_equal(cv2.imdecode(batch.pictures[1], cv2.IMREAD_COLOR), RGB[..., ::-1])
+    assert batch.images[0].tobytes() == PHOTO
+    assert np.array_equal(cv2.imdecode(batch.images[1], cv2.IMREAD_COLOR), RGB[..., ::-1])
     assert batch.steps == [transform.steps(SIZE, drawn, 0), transform.steps((20, 30), drawn, 1)]
-    with pytest.raises(ValueError, match="not a picture"):
-        batch.put(1, b"no picture", transform, drawn)
+    with pytest.raises(ValueError, match="not an image"):
+        batch.put(1, b"no image", transform, drawn)

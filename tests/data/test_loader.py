@@ -55,16 +55,16 @@ def digests(loader):
 
 @pytest.fixture(scope="module")
 def stream(shards):
-    """The training batches made in the plainest way: no threads, one picture after another."""
+    """The training batches made in the plainest way: no threads, one image after another."""
     order, transform = Order(3, COUNT, 8), TrainTransform(SETTINGS, (3, 24, 20), 3)
     result = {}
     for update in range(20):
         indices, epochs = order.batch(update)
         images = np.empty((8, 24, 20, 3), np.uint8)
         for i, (index, epoch) in enumerate(zip(indices, epochs)):
-            picture = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
             drawn = transform.draw(np.array([index]), np.array([epoch]))
-            transform.apply(np.ascontiguousarray(picture[:, :, ::-1]), drawn, 0, images[i])
+            transform.apply(np.ascontiguousarray(image[:, :, ::-1]), drawn, 0, images[i])
         arrays = images, indices % CLASSES, indices
         digest = hashlib.sha256(b"".join(map(np.ndarray.tobytes, arrays))).hexdigest()
         result[update] = digest
@@ -99,7 +99,7 @@ def test_four_workers_make_the_stream_of_one(shards, stream):
         assert digest == stream[update]
 
 
-def test_every_picture_comes_once_an_epoch(shards):
+def test_every_image_comes_once_an_epoch(shards):
     updates = updates_before(3, COUNT, 8) + 1  # 53 is no multiple of 8
     with training(shards, 0, updates, threads=2) as loader:
         indices = np.concatenate([batch.indices.copy() for batch in loader])
@@ -119,7 +119,7 @@ def test_batches_are_uint8_rgb_with_whole_labels(shards):
 
 @pytest.mark.parametrize("batch_size", [1, 8, 53, 100])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_evaluation_shows_every_picture_once_in_order(shards, batch_size, threads):
+def test_evaluation_shows_every_image_once_in_order(shards, batch_size, threads):
     transform = EvalTransform((3, 18, 18))
     with evaluation_batches(shards, transform, CLASSES, batch_size, threads) as loader:
         batches = [content(batch) for batch in loader]
@@ -130,8 +130,8 @@ def test_evaluation_shows_every_picture_once_in_order(shards, batch_size, thread
     assert np.array_equal(np.concatenate(labels), np.arange(COUNT) % CLASSES)
     expected = np.empty((18, 18, 3), np.uint8)
     for index, image in enumerate(np.concatenate(images)):
-        picture = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
-        transform.apply(picture[:, :, ::-1], None, 0, expected)
+        image = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
+        transform.apply(image[:, :, ::-1], None, 0, expected)
         assert np.array_equal(image, expected)
 
 
@@ -278,8 +278,8 @@ NAN, HALF = float("nan"), 2.5
 @pytest.mark.parametrize(
     "bad, words",
     [
-        (pack_header(1.0, 5) + b"no picture", "not a picture .*; pack the set again"),
-        (pack_header(1.0, 5), "not a picture .*; pack the set again"),
+        (pack_header(1.0, 5) + b"no image", "not an image .*; pack the set again"),
+        (pack_header(1.0, 5), "not an image .*; pack the set again"),
         (payload(5, label=CLASSES), "its label 7 is no class of 0 to 6; correct --num-classes"),
         (payload(5, label=-1), "its label -1 is no class"),
         (payload(5, label=HALF), "its label 2.5 is no class"),

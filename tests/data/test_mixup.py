@@ -20,7 +20,7 @@ def test_shares_are_of_the_beta_distribution(alpha):
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).statistic < limit
 
 
-def test_a_share_depends_on_seed_epoch_and_picture_alone():
+def test_a_share_depends_on_seed_epoch_and_image_alone():
     images, epochs = np.arange(1000), np.arange(1000) % 3
     whole = Mixup(0.4, 5).shares(images, epochs)
     some = np.array([917, 3, 500])
@@ -82,7 +82,7 @@ def test_a_batch_is_the_plain_one_mixed(batches_of):
     for number, ((images, labels, indices, none), (found, same, _, mix)) in enumerate(
         zip(plain, mixed)
     ):
-        # Updates 4 and 5 of ten pictures are of the first epoch of sixty, then comes the second.
+        # Updates 4 and 5 of ten images are of the first epoch of sixty, then comes the second.
         epochs = np.full(10, (4 + number) // 6)
         shares = Mixup(0.4, 3).shares(indices, epochs)
         assert none is None
@@ -111,6 +111,6 @@ def test_threads_and_workers_change_nothing(batches_of):
 def test_what_cannot_be_paired(batches_of):
     with pytest.raises(InputError, match=r"--batch-size 9: --mixup mixes pairs.*multiple of 2"):
         batches_of(Mixup(0.4, 3), batch=9)
-    with pytest.raises(InputError, match=r"of the 5 pictures of a worker.*multiple of 4"):
+    with pytest.raises(InputError, match=r"of the 5 images of a worker.*multiple of 4"):
         batches_of(Mixup(0.4, 3), batch=10, world=2)
     batches_of(None, batch=9)

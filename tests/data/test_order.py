@@ -28,21 +28,21 @@ def test_a_permutation_is_the_stable_sort_of_raw_words():
 
 def test_permutations_are_random():
     orders = np.stack([permutation(0, epoch, 10) for epoch in range(5000)])
-    # How often each picture is in each place: 500 times each, give or take.
+    # How often each image is in each place: 500 times each, give or take.
     counts = np.stack([np.bincount(place, minlength=10) for place in orders.T])
     assert ((counts - 500) ** 2 / 500).sum() < 126  # 0.1 % of 81 degrees of freedom
     assert (permutation(1, 0, 10) != orders[0]).any()
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 5))
-def test_every_picture_is_visited_once_an_epoch(images, batch, seed):
+def test_every_image_is_visited_once_an_epoch(images, batch, seed):
     batch = min(images, batch)
     order = Order(seed, images, batch)
     updates = updates_before(4, images, batch)
     parts = [order.batch(update) for update in range(updates + 1)]
-    pictures, epochs = (np.concatenate(part) for part in zip(*parts))
+    images, epochs = (np.concatenate(part) for part in zip(*parts))
     for epoch in range(4):
-        assert np.array_equal(pictures[epochs == epoch], permutation(seed, epoch, images))
+        assert np.array_equal(images[epochs == epoch], permutation(seed, epoch, images))
     assert (np.diff(epochs) >= 0).all()
 
 
@@ -89,7 +89,7 @@ def test_permutations_of_windows_are_pinned():
 
 
 @given(st.integers(1, 300), st.integers(0, 320), st.integers(0, 5))
-def test_windows_show_every_picture_once(images, window, epoch):
+def test_windows_show_every_image_once(images, window, epoch):
     order = permutation(7, epoch, images, window)
     assert np.array_equal(np.sort(order), np.arange(images))
     assert np.array_equal(order, permutation(7, epoch, images, window))
@@ -115,7 +115,7 @@ def test_a_window_reads_few_stretches(images, window):
 
 
 def test_windows_are_mixed():
-    # The place of each picture within its window, and the windows' contents, are as good as
+    # The place of each image within its window, and the windows' contents, are as good as
     # independent of the shards' order and of other epochs.
     images, window = 64_000, 640
     orders = [permutation(2, epoch, images, window) for epoch in (0, 1)]
@@ -185,14 +185,14 @@ def test_windows_are_read_whole_and_in_the_order_of_the_shards():
     for read in filter(len, reads[1:]):
         assert np.array_equal(read, np.unique(read))
         assert (np.diff(read) > 1).sum() <= BLOCKS_IN_WINDOW + 1
-    # A window is asked for a window before its first picture is used, and not much earlier.
+    # A window is asked for a window before its first image is used, and not much earlier.
     update = next(u for u, read in enumerate(reads) if u and len(read))
     begin = sizes[0] - window  # of the positions: the second window is used from here
     assert begin - batch < update * batch <= begin
 
 
 def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(InputError, match=r"--batch-size 11: .* 10 pictures; .* 10 or less"):
+    with pytest.raises(InputError, match=r"--batch-size 11: .* 10 images; .* 10 or less"):
         Order(0, 10, 11)
 
 
@@ -216,17 +216,17 @@ def test_shares_of_a_set():
     assert share_of(0.001, 50) == 1
     # They decide what a learning curve is made of; they may never change.
     assert chosen(0, 0.2, 30).tolist() == [3, 8, 11, 13, 15, 19]
-    # Each picture is as likely as any other: 1,000 of 10,000 in each tenth, deviation 30.
+    # Each image is as likely as any other: 1,000 of 10,000 in each tenth, deviation 30.
     tenths = np.bincount(chosen(7, 0.1, 100_000) // 10_000, minlength=10)
     assert (abs(tenths - 1000) < 150).all()
     assert (chosen(1, 0.1, 1000) != chosen(2, 0.1, 1000)).any()
 
 
 @pytest.mark.parametrize("window", [0, 4])
-def test_an_order_of_some_pictures(window):
+def test_an_order_of_some_images(window):
     some = np.array([3, 4, 9, 20, 21, 22, 40, 41, 60])
     plain, among = Order(5, 9, 4, window), Order(5, 9, 4, window, some)
     for update in range(6):
-        (places, epochs), (pictures, same) = plain.batch(update), among.batch(update)
-        assert np.array_equal(pictures, some[places]) and np.array_equal(epochs, same)
+        (places, epochs), (images, same) = plain.batch(update), among.batch(update)
+        assert np.array_equal(images, some[places]) and np.array_equal(epochs, same)
     assert np.array_equal(next(among.reads(0, 2, 1)), np.sort(some[next(plain.reads(0, 2, 1))]))

@@ -36,7 +36,7 @@ def test_uniform_is_pinned():
     ]  # fmt: skip
 
 
-def test_a_picture_has_its_numbers_in_any_company():
+def test_a_image_has_its_numbers_in_any_company():
     images = np.array([3, 900, 17, 4, 2**40])
     epochs = np.array([1, 1, 1, 2, 2])
     together = uniform(9, epochs, images, 11)
@@ -45,7 +45,7 @@ def test_a_picture_has_its_numbers_in_any_company():
     assert np.array_equal(uniform(9, epochs, images, 3), together[:, :3])
 
 
-def test_seed_epoch_and_picture_all_matter():
+def test_seed_epoch_and_image_all_matter():
     seen = {
         tuple(uniform(seed, epoch, image, 4)[0])
         for seed in (0, 1, 2**32, 2**63 - 1)

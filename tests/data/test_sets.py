@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_pictures
+from conftest import write_images
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.records.record_writer import RecordWriter
@@ -46,11 +46,11 @@ def copy(packed, tmp_path):
 
 
 def test_a_packed_set(packed):
-    pictures = open_training_set(FitSettings(data_train=str(packed / "train.rec")))
-    assert len(pictures) == 60 and pictures.has_manifest
-    assert pictures.classes == (("circle", "circle"), ("cross", "cross"), ("square", "square"))
+    images = open_training_set(FitSettings(data_train=str(packed / "train.rec")))
+    assert len(images) == 60 and images.has_manifest
+    assert images.classes == (("circle", "circle"), ("cross", "cross"), ("square", "square"))
     val = FitSettings(data_val=str(packed / "val.rec"))
-    assert len(open_validation_set(val, pictures.classes, pictures.path)) == 15
+    assert len(open_validation_set(val, images.classes, images.path)) == 15
 
 
 def test_flags_that_agree(packed):
@@ -66,7 +66,7 @@ def test_flags_that_disagree(packed):
     assert "--num-examples 61" in text and "holds 60" in text and "leave the flag away" in text
 
 
-def test_the_fingerprint_changes_with_the_pictures(packed, tmp_path):
+def test_the_fingerprint_changes_with_the_images(packed, tmp_path):
     train, val = (open_set("--data", str(packed / f"{n}.rec"), "", None) for n in ("train", "val"))
     assert train.fingerprint != val.fingerprint
     again = open_set("--data", str(packed / "train.rec"), "", None)
@@ -75,7 +75,7 @@ def test_the_fingerprint_changes_with_the_pictures(packed, tmp_path):
     shards = [write_shard(tmp_path / f"{name}.rec", 5) for name in "ab"]
     with RecordWriter(tmp_path / "c.rec", tmp_path / "c.idx") as writer:
         for number in range(5):
-            writer.write(number, pack_header(0, number) + b"other picture")
+            writer.write(number, pack_header(0, number) + b"other image")
     a, b, c = (open_set("--data", x, "", 3) for x in [*shards, str(tmp_path / "c.rec")])
     assert a.fingerprint == b.fingerprint != c.fingerprint
 
@@ -84,14 +84,14 @@ def test_the_fingerprint_changes_with_the_pictures(packed, tmp_path):
 
 
 def test_a_shard_of_mxnets_has_imagenets_classes(tmp_path):
-    pictures = open_set("--data-train", write_shard(tmp_path / "train.rec", 6), "", None)
-    assert len(pictures.classes) == 1000 and not pictures.has_manifest
-    assert pictures.classes[281] == ("n02123045", "tabby, tabby cat")
+    images = open_set("--data-train", write_shard(tmp_path / "train.rec", 6), "", None)
+    assert len(images.classes) == 1000 and not images.has_manifest
+    assert images.classes[281] == ("n02123045", "tabby, tabby cat")
 
 
 def test_a_shard_of_mxnets_with_another_number_of_classes(tmp_path):
-    pictures = open_set("--data-train", write_shard(tmp_path / "train.rec", 6), "", 3)
-    assert [name for name, _ in pictures.classes] == ["class_0", "class_1", "class_2"]
+    images = open_set("--data-train", write_shard(tmp_path / "train.rec", 6), "", 3)
+    assert [name for name, _ in images.classes] == ["class_0", "class_1", "class_2"]
 
 
 def test_a_shard_of_mxnets_validates_any_classes(packed, tmp_path):
@@ -111,7 +111,7 @@ def test_a_set_validates_what_was_trained_on_a_shard_of_mxnets(packed, tmp_path)
 
 
 def pack(folder, classes, name):
-    write_pictures(folder / "pictures", 2)
+    write_images(folder / "pictures", 2)
     for old, new in zip(("circle", "cross", "square"), classes):
         (folder / "pictures" / old).rename(folder / "pictures" / new)
     words = [str(folder / name), str(folder / "pictures")]
@@ -145,10 +145,10 @@ def test_names_of_the_same_ids_may_differ(packed):
 def test_several_shards_are_one_set(tmp_path):
     one, two = write_shard(tmp_path / "a.rec", 4), write_shard(tmp_path / "b.rec", 3, 4)
     for value in (f"{one},{two}", str(tmp_path / "*.rec")):
-        pictures = open_set("--data-train", value, "", 3)
-        assert len(pictures) == 7
-        assert [pictures.shards.record(i).id for i in range(7)] == list(range(7))
-    assert open_set("--data-train", f"{two},{one}", "", 3).fingerprint != pictures.fingerprint
+        images = open_set("--data-train", value, "", 3)
+        assert len(images) == 7
+        assert [images.shards.record(i).id for i in range(7)] == list(range(7))
+    assert open_set("--data-train", f"{two},{one}", "", 3).fingerprint != images.fingerprint
 
 
 def test_indexes_of_several_shards(tmp_path):
@@ -163,9 +163,9 @@ def test_indexes_of_several_shards(tmp_path):
 
 
 def test_packed_chunks_are_one_set(packed, tmp_path):
-    pictures, prefix = str(packed / "pictures" / "train"), str(tmp_path / "train")
-    assert im2rec.main(["--list", "--recursive", "--chunks", "2", prefix, pictures]) == 0
-    assert im2rec.main(["--chunks", "2", prefix, pictures, "--encoding", ".png"]) == 0
+    images, prefix = str(packed / "pictures" / "train"), str(tmp_path / "train")
+    assert im2rec.main(["--list", "--recursive", "--chunks", "2", prefix, images]) == 0
+    assert im2rec.main(["--chunks", "2", prefix, images, "--encoding", ".png"]) == 0
     both = open_set("--data-train", f"{prefix}_0.rec,{prefix}_1.rec", "", None)
     assert len(both) == 60 and both.has_manifest and len(both.classes) == 3
     one = open_set("--data-train", f"{prefix}_0.rec", "", None)
@@ -201,7 +201,7 @@ def test_another_shard_under_the_manifest(copy):
     for suffix in (".rec", ".idx"):
         shutil.copy(copy / f"val{suffix}", copy / f"train{suffix}")
     text = refused(data_train=str(copy / "train.rec"))
-    assert "the index has 15 pictures, the manifest 60" in text and "pack again" in text
+    assert "the index has 15 images, the manifest 60" in text and "pack again" in text
 
 
 def test_the_index_of_another_shard(copy):
@@ -228,24 +228,24 @@ def test_a_damaged_manifest(copy):
 
 
 def test_labels_that_are_no_classes(packed, tmp_path):
-    pictures = packed / "pictures" / "val"
+    images = packed / "pictures" / "val"
     lines = [
-        f"{number}\t{number % 3}.5\t{path.relative_to(pictures)}"
-        for number, path in enumerate(sorted(pictures.glob("*/*.png")))
+        f"{number}\t{number % 3}.5\t{path.relative_to(images)}"
+        for number, path in enumerate(sorted(images.glob("*/*.png")))
     ]
     (tmp_path / "train.lst").write_text("\n".join(lines) + "\n")
-    assert im2rec.main([str(tmp_path / "train"), str(pictures), "--encoding", ".png"]) == 0
+    assert im2rec.main([str(tmp_path / "train"), str(images), "--encoding", ".png"]) == 0
     text = refused(data_train=str(tmp_path / "train.rec"))
     assert "labels are no classes" in text and "pack" in text
 
 
-def test_pictures_come_as_they_were_packed(packed):
-    pictures = open_set("--data-val", str(packed / "val.rec"), "", None)
-    labels = [pictures.shards.record(i).label for i in range(len(pictures))]
+def test_images_come_as_they_were_packed(packed):
+    images = open_set("--data-val", str(packed / "val.rec"), "", None)
+    labels = [images.shards.record(i).label for i in range(len(images))]
     assert np.bincount(np.array(labels, int)).tolist() == [5, 5, 5]
 
 
-def test_a_share_of_the_training_pictures(packed):
+def test_a_share_of_the_training_images(packed):
     path = str(packed / "train.rec")
     tenth, third = (
         open_training_set(FitSettings(data_train=path, num_examples=60, train_fraction=share))

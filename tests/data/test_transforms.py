@@ -13,22 +13,22 @@ from imagenet_trainer.data.transforms import (
     whole,
 )
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def made(steps, size, picture=PICTURE):
+def made(steps, size, image=IMAGE):
     out = np.empty((*size, 3), np.uint8)
-    carry_out(steps, picture, out)
+    carry_out(steps, image, out)
     return out
 
 
-def test_a_picture_that_nothing_happens_to_stays():
-    assert np.array_equal(made(unchanged((40, 60)), (40, 60)), PICTURE)
+def test_a_image_that_nothing_happens_to_stays():
+    assert np.array_equal(made(unchanged((40, 60)), (40, 60)), IMAGE)
 
 
 def test_cut_resize_cut_and_mirror_in_this_order():
     steps = Steps((10, 5, 30, 20), (30, 45), (4, 3, 8, 9), mirror=True)
-    resized = cv2.resize(PICTURE[5:25, 10:40], (45, 30), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(IMAGE[5:25, 10:40], (45, 30), interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(made(steps, (9, 8)), resized[3:12, 4:12][:, ::-1])
 
 
@@ -38,20 +38,20 @@ def test_areas_are_averaged_where_both_sides_halve(sides):
     steps = Steps(whole((40, 60)), size, whole(size))
     assert steps.averages == averages
     method = cv2.INTER_AREA if averages else cv2.INTER_LINEAR
-    assert np.array_equal(made(steps, size), cv2.resize(PICTURE, size[::-1], interpolation=method))
+    assert np.array_equal(made(steps, size), cv2.resize(IMAGE, size[::-1], interpolation=method))
 
 
 def test_what_lies_outside_is_filled_in_both_cuts():
     cut = made(Steps((-2, -3, 64, 46), (46, 64), whole((46, 64)), fill=9), (46, 64))
     window = made(Steps(whole((40, 60)), (40, 60), (-2, -3, 64, 46), fill=9), (46, 64))
     assert np.array_equal(cut, window)
-    assert np.array_equal(cut[3:43, 2:62], PICTURE)
+    assert np.array_equal(cut[3:43, 2:62], IMAGE)
     assert (cut[:3] == 9).all() and (cut[:, 62:] == 9).all()
 
 
 def test_colours_are_one_matrix_rounded_and_kept_in_bytes():
     colours = np.array([[0, 0, 1.5, 0], [0, 1, 0, -30.25], [1, 0, 0, 0.5]])
-    expected = PICTURE.astype(np.float64) @ colours[:, :3].T + colours[:, 3]
+    expected = IMAGE.astype(np.float64) @ colours[:, :3].T + colours[:, 3]
     got = made(unchanged((40, 60))._replace(colours=colours), (40, 60))
     assert np.abs(got - expected.clip(0, 255)).max() <= 0.5
 
@@ -60,7 +60,7 @@ def test_a_warp_keeps_the_centre_of_its_window():
     matrix = warp_of((10, 6, 20, 14), (28, 40), np.array([[0.0, -1.0], [1.0, 0.0]]))
     centre = matrix @ (19.5, 13.5, 1)
     assert centre == pytest.approx((10 + 9.5, 6 + 6.5))
-    right = matrix @ (20.5, 13.5, 1) - centre  # half a pixel of the picture, downwards
+    right = matrix @ (20.5, 13.5, 1) - centre  # half a pixel of the image, downwards
     assert right == pytest.approx((0, 0.5))
 
 
@@ -68,8 +68,8 @@ def test_a_warp_keeps_the_centre_of_its_window():
 def test_steps_say_sizes_before_anything_is_decoded(size):
     steps = short_side_steps(size, 32)
     assert min(steps.size) == 32 and max(steps.size) <= 16 * 32
-    picture = np.zeros((*size, 3), np.uint8)
-    assert made(steps, steps.size, picture).shape[:2] == steps.size
+    image = np.zeros((*size, 3), np.uint8)
+    assert made(steps, steps.size, image).shape[:2] == steps.size
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_transform_does_what_its_steps_say(settings):
     drawn = transform.draw(np.arange(4), np.zeros(4, np.int64))
     for i in range(4):
         out = np.empty((48, 52, 3), np.uint8)
-        transform.apply(PICTURE, drawn, i, out)
+        transform.apply(IMAGE, drawn, i, out)
         steps = transform.steps((40, 60), drawn, i)
         assert np.array_equal(made(steps, (48, 52)), out)
         assert (steps.warp is None) == (settings.max_random_rotate_angle == 0
@@ -97,7 +97,7 @@ def test_a_transform_does_what_its_steps_say(settings):
 def test_evaluation_says_its_steps_too():
     transform = EvalTransform((3, 28, 28), 32)
     out = np.empty((28, 28, 3), np.uint8)
-    transform.apply(PICTURE, None, 0, out)
-    resized = cv2.resize(PICTURE, (48, 32), interpolation=cv2.INTER_LINEAR)
+    transform.apply(IMAGE, None, 0, out)
+    resized = cv2.resize(IMAGE, (48, 32), interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(out, resized[2:30, 10:38])
     assert transform.steps((40, 60), None, 0).window == (10, 2, 28, 28)

@@ -92,7 +92,7 @@ def test_an_overflow_skips_the_update_and_is_told(batches, half, caplog):
     assert "Update 0 skipped" in caplog.text and "1 skipped so far" in caplog.text
     state = engine.get_state()
     assert int(state["updates"]) == 1 and state["loss_scale"].tolist() == [2.0**126, 0, 1]
-    assert engine.read_counts()[0] == BATCH  # its pictures were seen
+    assert engine.read_counts()[0] == BATCH  # its images were seen
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

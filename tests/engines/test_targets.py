@@ -70,7 +70,7 @@ def test_a_hit_is_one_of_the_label_with_the_larger_share():
     assert engine.read_counts()[1:3] == (wanted.rank1, wanted.rank5)
 
 
-def test_a_mix_of_a_picture_with_itself_changes_nothing():
+def test_a_mix_of_a_image_with_itself_changes_nothing():
     symbol = network(batch_norm=True)
     plain, mixed = engine_of(symbol), engine_of(symbol, mixup=True)
     for images, labels in batches(2):

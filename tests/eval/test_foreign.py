@@ -93,7 +93,7 @@ def test_what_was_done_is_told():
         in adapted(logits(), arg, SHAPE, "x").notes[0]
     )
     assert (
-        "'picture' takes the pictures"
+        "'image' takes the images"
         in adapted(mx.sym.softmax(logits("picture")), arg, SHAPE, "x").notes[0]
     )
 
@@ -119,7 +119,7 @@ REFUSED = {
             mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=4, name="conv"),
             multi_output=True,
         ),
-        "answers (1, 4, 6, 6) to one picture of --image-shape 3,8,8",
+        "answers (1, 4, 6, 6) to one image of --image-shape 3,8,8",
     ),
     "one class": (
         lambda: mx.sym.FullyConnected(features(), num_hidden=1, name="fc"), "answers (1, 1)",
@@ -130,16 +130,16 @@ REFUSED = {
     "two unknown inputs": (
         lambda: mx.sym.broadcast_add(logits("a"), mx.sym.Variable("b")), "inputs a, b takes",
     ),
-    "pooling beyond the picture": (
+    "pooling beyond the image": (
         lambda: mx.sym.softmax(mx.sym.Flatten(
             mx.sym.Pooling(mx.sym.Variable("data"), kernel=(9, 9), pool_type="avg"))),
-        "does not take pictures of --image-shape 3,8,8",
+        "does not take images of --image-shape 3,8,8",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_no_classifier_of_pictures(name):
+def test_no_classifier_of_images(name):
     make, told = REFUSED[name]
     with pytest.raises(InputError) as error:
         adapted(make(), parameters().keys(), SHAPE, "x-symbol.json")

@@ -15,7 +15,7 @@ N, SIDE, CLASSES = 23, 12, 7
 
 
 class Linear:
-    """Probabilities from the picture's pixels; counts how it is asked."""
+    """Probabilities from the image's pixels; counts how it is asked."""
 
     def __init__(self, batch_size=4):
         self.batch_size, self.asked = batch_size, []
@@ -32,7 +32,7 @@ class Linear:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    """Two shards of 23 pictures 20 pixels high, keys that are not their places."""
+    """Two shards of 23 images 20 pixels high, keys that are not their places."""
     folder, paths = tmp_path_factory.mktemp("shards"), []
     for shard, numbers in enumerate((range(11), range(11, N))):
         paths.append(str(folder / f"val-{shard}.rec"))
@@ -55,7 +55,7 @@ def wanted(packed):
 
 @pytest.mark.parametrize("batch", [1, 4, 22, 23, 64])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_each_picture_once_whatever_the_batch(packed, wanted, batch, threads):
+def test_each_image_once_whatever_the_batch(packed, wanted, batch, threads):
     found = answer_set(Linear(batch), source_of(packed, batch=batch, threads=threads), 5)
     for name in ("keys", "labels", "top", "probabilities", "true", "rank"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
@@ -122,7 +122,7 @@ def test_all_probabilities_go_to_the_sink_in_order(packed):
     assert sum(told) == N and answers.key == "key"
 
 
-def test_pictures_that_did_not_come(packed):
+def test_images_that_did_not_come(packed):
     class Short(Source):
         def __iter__(self):
             yield from list(super().__iter__())[:-1]
@@ -134,7 +134,7 @@ def test_pictures_that_did_not_come(packed):
 
     for kind, count in ((Short, 20), (Twice, 27)):
         source = kind(packed, ViewTransform((3, SIDE, SIDE), 16), 4)
-        with pytest.raises(InputError, match=f"{count} pictures scored, the index has 23"):
+        with pytest.raises(InputError, match=f"{count} images scored, the index has 23"):
             answer_set(Linear(), source, 5)
 
 

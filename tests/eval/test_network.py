@@ -22,7 +22,7 @@ HOW = Preprocessing((3, 20, 20), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0)
 
 
 class MeanGreen:
-    """Answers with two numbers of each picture."""
+    """Answers with two numbers of each image."""
 
     batch_size = 4
 
@@ -32,32 +32,32 @@ class MeanGreen:
 
 @pytest.fixture
 def shard(tmp_path):
-    """Ten pictures with labels 0 to 9."""
-    pictures = [draw_shape("cross", number) for number in range(10)]
+    """Ten images with labels 0 to 9."""
+    images = [draw_shape("cross", number) for number in range(10)]
     with RecordWriter(tmp_path / "val.rec", tmp_path / "val.idx") as writer:
-        for number, picture in enumerate(pictures):
-            data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+        for number, image in enumerate(images):
+            data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
             writer.write(number, pack_header(number, number) + data)
-    return open_set("--data-val", str(tmp_path / "val.rec"), "", 10), pictures
+    return open_set("--data-val", str(tmp_path / "val.rec"), "", 10), images
 
 
-def test_every_picture_is_answered_once_in_the_order_of_the_shard(shard):
-    packed, pictures = shard
+def test_every_image_is_answered_once_in_the_order_of_the_shard(shard):
+    packed, images = shard
     parts = [(p.copy(), labels.copy()) for p, labels in answers(MeanGreen(), packed, HOW, 2, 0)]
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in parts]), np.arange(10))
-    wanted = MeanGreen().predict(np.array(pictures))
+    wanted = MeanGreen().predict(np.array(images))
     np.testing.assert_array_equal(np.concatenate([p for p, _ in parts]), wanted)
 
 
-def test_a_picture_that_did_not_come_is_an_error(shard, monkeypatch):
+def test_a_image_that_did_not_come_is_an_error(shard, monkeypatch):
     @contextlib.contextmanager
     def one_batch_less(*words, **more):
         with evaluation_batches(*words, **more) as batches:
             yield (batch for batch in batches if len(batch.labels) == 4)
 
     monkeypatch.setattr(validation, "evaluation_batches", one_batch_less)
-    with pytest.raises(InputError, match=r"val.rec: 8 pictures scored, the index has 10"):
+    with pytest.raises(InputError, match=r"val.rec: 8 images scored, the index has 10"):
         list(answers(MeanGreen(), shard[0], HOW, 1, 0))
 
 

@@ -25,36 +25,36 @@ KNOWN = (("n01440764", "tench"), ("n02099601", "golden retriever"), ("n03930630"
 
 
 @pytest.fixture
-def pictures(packed):
+def images(packed):
     found = open_set("--data-val", str(packed / "val.rec"), "", 3)
     yield found
     found.shards.close()
 
 
-def answers_of(pictures, seed):
+def answers_of(images, seed):
     rng = np.random.default_rng(seed)
-    labels = np.array([int(pictures.shards.record(n).label) for n in range(len(pictures))])
+    labels = np.array([int(images.shards.record(n).label) for n in range(len(images))])
     odds = rng.random((len(labels), 3)).astype(np.float32)
-    collector = Collector(pictures.shards.keys, 3)
+    collector = Collector(images.shards.keys, 3)
     collector.add(np.arange(len(labels)), odds / odds.sum(axis=1, keepdims=True), labels)
     return collector.whole(f"key {seed}")
 
 
-def scored_of(pictures, epoch, seed=None, name="", classes=None):
-    answers = answers_of(pictures, epoch if seed is None else seed)
-    classes = classes or pictures.classes
+def scored_of(images, epoch, seed=None, name="", classes=None):
+    answers = answers_of(images, epoch if seed is None else seed)
+    classes = classes or images.classes
     found = numbers.as_json(numbers.estimates(answers), answers)
     found.update(meaning_of(answers, [one for one, _ in classes]))
     return Scored(epoch, answers, found, name, classes)
 
 
 @pytest.fixture
-def scorer(tmp_path, pictures):
+def scorer(tmp_path, images):
     how = Preprocessing((3, 16, 16), (0.0,) * 3, (1.0,) * 3, 0)
     run = Run(str(tmp_path / "some-run" / "model"))
     run.folder.mkdir()
     shown = SimpleNamespace(preprocessing=how)
-    return SimpleNamespace(run=run, pictures=pictures, shown=shown)
+    return SimpleNamespace(run=run, images=images, shown=shown)
 
 
 def settings_of(**more):
@@ -65,8 +65,8 @@ def names(scorer):
     return sorted(path.name for path in scorer.run.folder.iterdir())
 
 
-def test_figures_of_every_epoch(scorer, pictures):
-    scored = [scored_of(pictures, epoch) for epoch in (1, 2)]
+def test_figures_of_every_epoch(scorer, images):
+    scored = [scored_of(images, epoch) for epoch in (1, 2)]
     confusion.write_png(scorer.run.confusion_path(1, ".png"), confusion.draw(np.eye(3, dtype=int)))
     lines = list(present(settings_of(), scorer, scored))
     figures = ["confusion-0001.figure.png", "confusion-0002.figure.png"]
@@ -75,8 +75,8 @@ def test_figures_of_every_epoch(scorer, pictures):
     assert any(line.startswith("confused: ") for line in lines[:-1])
 
 
-def test_a_figure_is_drawn_again_only_for_other_answers(scorer, pictures):
-    one = scored_of(pictures, 1)
+def test_a_figure_is_drawn_again_only_for_other_answers(scorer, images):
+    one = scored_of(images, 1)
     confusion.write_png(scorer.run.confusion_path(1, ".png"), confusion.draw(np.eye(3, dtype=int)))
     list(present(settings_of(), scorer, [one]))
     path = scorer.run.folder / "confusion-0001.figure.png"
@@ -84,7 +84,7 @@ def test_a_figure_is_drawn_again_only_for_other_answers(scorer, pictures):
     os.utime(path, (long_ago, long_ago))
     list(present(settings_of(), scorer, [one]))
     assert path.stat().st_mtime == long_ago
-    other = scored_of(pictures, 1, seed=7)
+    other = scored_of(images, 1, seed=7)
     list(present(settings_of(), scorer, [other]))
     assert path.stat().st_mtime > long_ago
     # Also where an older version drew other counts of the same answers.
@@ -94,21 +94,21 @@ def test_a_figure_is_drawn_again_only_for_other_answers(scorer, pictures):
     assert path.read_bytes() != drawn
 
 
-def test_another_order_has_files_of_its_own(scorer, pictures):
-    scored = [scored_of(pictures, epoch, classes=KNOWN) for epoch in (1, 2)]
+def test_another_order_has_files_of_its_own(scorer, images):
+    scored = [scored_of(images, epoch, classes=KNOWN) for epoch in (1, 2)]
     list(present(settings_of(order="wordnet", gif=True), scorer, scored))
     assert names(scorer) == [
         "confusion-0001.wordnet.figure.png", "confusion-0001.wordnet.png",
         "confusion-0002.wordnet.figure.png", "confusion-0002.wordnet.png", "confusion.wordnet.gif",
     ]  # fmt: skip
-    with Image.open(scorer.run.folder / "confusion-0002.wordnet.png") as picture:
-        ours = np.array(picture)
+    with Image.open(scorer.run.folder / "confusion-0002.wordnet.png") as image:
+        ours = np.array(image)
     # WordNet's groups have fish, dogs, vehicles in this order, which is that of the labels.
     assert np.array_equal(ours, np.array(confusion.draw(scored[1].answers.confusion())))
 
 
-def test_cluster_order_is_that_of_the_last_epoch_in_the_film(scorer, pictures):
-    scored = [scored_of(pictures, epoch) for epoch in (1, 2)]
+def test_cluster_order_is_that_of_the_last_epoch_in_the_film(scorer, images):
+    scored = [scored_of(images, epoch) for epoch in (1, 2)]
     list(present(settings_of(order="cluster", gif=True), scorer, scored))
     with Image.open(scorer.run.folder / "confusion.cluster.gif") as gif:
         assert gif.n_frames == 2
@@ -116,25 +116,25 @@ def test_cluster_order_is_that_of_the_last_epoch_in_the_film(scorer, pictures):
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
-def test_a_video(scorer, pictures):
-    lines = list(present(settings_of(video="mp4"), scorer, [scored_of(pictures, 1)]))
+def test_a_video(scorer, images):
+    lines = list(present(settings_of(video="mp4"), scorer, [scored_of(images, 1)]))
     assert lines[-1] == f"drawn: {scorer.run.folder / 'confusion.mp4'}"
     assert (scorer.run.folder / "confusion.mp4").stat().st_size > 1000
 
 
-def test_the_report_has_pictures_from_the_shard(scorer, pictures):
-    lines = list(present(settings_of(report=True), scorer, [scored_of(pictures, 3)]))
+def test_the_report_has_images_from_the_shard(scorer, images):
+    lines = list(present(settings_of(report=True), scorer, [scored_of(images, 3)]))
     path = scorer.run.folder / "report.html"
     assert lines[-1] == f"written: {path}"
     html = path.read_text(encoding="utf-8")
     assert "<title>some-run, epoch 3</title>" in html and "val.rec" in html
-    wrong = int((scored_of(pictures, 3).answers.rank > 0).sum())
+    wrong = int((scored_of(images, 3).answers.rank > 0).sum())
     assert wrong and html.count("data:image/jpeg;base64,") >= wrong
-    assert "no picture" not in html
+    assert "no image" not in html
 
 
-def test_other_pictures_have_a_report_of_their_own(scorer, pictures):
-    list(present(settings_of(report=True), scorer, [scored_of(pictures, 3, name="train")]))
+def test_other_images_have_a_report_of_their_own(scorer, images):
+    list(present(settings_of(report=True), scorer, [scored_of(images, 3, name="train")]))
     assert "report-train.html" in names(scorer)
     assert "confusion-0003-train.figure.png" in names(scorer)
 
@@ -145,11 +145,11 @@ def test_the_flags_offer_what_there_is():
     assert fields["video"]["choices"] == ("", *KINDS)
 
 
-def test_what_cannot_be_drawn_is_refused_before_scoring(monkeypatch, pictures):
+def test_what_cannot_be_drawn_is_refused_before_scoring(monkeypatch, images):
     refuse_early(settings_of(order="wordnet"), KNOWN)
-    refuse_early(settings_of(order="cluster"), pictures.classes)
+    refuse_early(settings_of(order="cluster"), images.classes)
     with pytest.raises(InputError, match="--order wordnet: class circle is none of ImageNet's"):
-        refuse_early(settings_of(order="wordnet"), (KNOWN[0], *pictures.classes))
+        refuse_early(settings_of(order="wordnet"), (KNOWN[0], *images.classes))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match="--video webm: needs ffmpeg"):
         refuse_early(settings_of(video="webm"), KNOWN)

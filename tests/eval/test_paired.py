@@ -34,7 +34,7 @@ def test_worked_out_by_hand():
     assert result["difference"] == pytest.approx(19 / 36)
     assert result["interval"][0] < 19 / 36 < result["interval"][1]
     assert result["mcnemar_p"] == pytest.approx(stats.binomtest(2, 23).pvalue)
-    first, same, lost = result["classes"]  # the fourth has no pictures
+    first, same, lost = result["classes"]  # the fourth has no images
     assert first == {
         "class": 0, "id": "n1", "name": "one", "pictures": 30, "right_a": 10, "right_b": 30,
         "p": pytest.approx(2 * 0.5**20), "sure": True,
@@ -70,9 +70,9 @@ def test_many_classes_are_told_shortly():
 
 
 @pytest.mark.parametrize("other", [{"labels": [0, 1, 1]}, {"keys": np.array([0, 1, 5])}])
-def test_different_pictures(other):
+def test_different_images(other):
     words = {"labels": [0, 1, 2], "right": [1, 1, 0]}
-    with pytest.raises(InputError, match="answered different pictures; name some for both"):
+    with pytest.raises(InputError, match="answered different images; name some for both"):
         compared(side("a/m", 1, **words), side("b/m", 1, **{**words, **other}))
 
 

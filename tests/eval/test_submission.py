@@ -16,8 +16,8 @@ def named(path, *p, size=(30, 40)):
     return Named(path, np.array(p, np.float32), size)
 
 
-def written(submission, *pictures):
-    for one in pictures:
+def written(submission, *images):
+    for one in images:
         submission.add(one)
     file = io.StringIO()
     submission.write(file)
@@ -38,14 +38,14 @@ def test_names_that_are_no_numbers_sort_as_words():
 
 
 def test_the_probability_of_dogs_clipped():
-    pictures = [named("1.jpg", 0.0, 1.0), named("2.jpg", 1.0, 0.0), named("3.jpg", 0.75, 0.25)]
-    assert written(Submission("probability", TWO), *pictures) == (
+    images = [named("1.jpg", 0.0, 1.0), named("2.jpg", 1.0, 0.0), named("3.jpg", 0.75, 0.25)]
+    assert written(Submission("probability", TWO), *images) == (
         "id,label\n1,1.000000\n2,0.000000\n3,0.250000\n"
     )
-    assert written(Submission("probability", TWO, clip=0.02), *pictures) == (
+    assert written(Submission("probability", TWO, clip=0.02), *images) == (
         "id,label\n1,0.980000\n2,0.020000\n3,0.250000\n"
     )
-    assert written(Submission("probability", TWO, "cat"), *pictures).splitlines()[3] == "3,0.750000"
+    assert written(Submission("probability", TWO, "cat"), *images).splitlines()[3] == "3,0.750000"
 
 
 def test_a_column_for_each_class():
@@ -78,9 +78,9 @@ def test_what_does_not_fit(words, told):
         Submission(*words)
 
 
-def test_two_pictures_of_one_id():
+def test_two_images_of_one_id():
     check_ids(["a/1.jpg", "a/10.jpg", "b/2.png"])
-    with pytest.raises(InputError, match=r"b/1.png: there is another picture with the id 1"):
+    with pytest.raises(InputError, match=r"b/1.png: there is another image with the id 1"):
         check_ids(["a/1.jpg", "a/10.jpg", "b/1.png"])
 
 

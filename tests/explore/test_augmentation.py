@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import one_line_failure, write_pictures
+from conftest import one_line_failure, write_images
 from PIL import Image
 
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
@@ -11,37 +11,37 @@ WORDS = ["--show", "--image-shape", "3,32,40", "--seed", "5"]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
-    write_pictures(folder, 2)
+    write_images(folder, 2)
     return folder
 
 
 def cells(path, columns):
-    """The pictures of a sheet of 32 x 40 pixels each: (rows, columns, 32, 40, 3)."""
+    """The images of a sheet of 32 x 40 pixels each: (rows, columns, 32, 40, 3)."""
     sheet = np.asarray(Image.open(path))
     rows = [sheet[top : top + 32] for top in range(len(sheet) - 36, 0, -36)]
     lefts = [4, *(12 + 44 * column for column in range(1, columns))]
     return np.array([[row[:, left : left + 40] for left in lefts] for row in rows[::-1]])
 
 
-def test_the_sheet_shows_what_training_gets(tmp_path, pictures, capsys):
+def test_the_sheet_shows_what_training_gets(tmp_path, images, capsys):
     path = tmp_path / "sheet.png"
     words = ["--max-random-rotate-angle", "30", "--max-random-channel-shift", "40"]
-    assert main([str(pictures), *WORDS, *words, "--pictures", "3", "--epochs", "4",
+    assert main([str(images), *WORDS, *words, "--pictures", "3", "--epochs", "4",
                  "--output", str(path)]) == 0  # fmt: skip
-    assert "3 pictures of" in capsys.readouterr().out
+    assert "3 images of" in capsys.readouterr().out
     settings = SheetSettings(max_random_rotate_angle=30, max_random_channel_shift=40)
     train = TrainTransform(settings, (3, 32, 40), 5)
-    source = open_source(str(pictures))
+    source = open_source(str(images))
     chosen = (0, 2, 5)  # of six, evenly
     found = cells(path, 5)[-3:]
     for number, row in zip(chosen, found):
-        picture, out = decode(source.read(number)), np.empty((32, 40, 3), np.uint8)
-        EvalTransform((3, 32, 40)).apply(picture, None, 0, out)
+        image, out = decode(source.read(number)), np.empty((32, 40, 3), np.uint8)
+        EvalTransform((3, 32, 40)).apply(image, None, 0, out)
         assert np.array_equal(row[0], out)
         for epoch in range(4):
-            train.apply(picture, train.draw(np.array([number]), np.array([epoch])), 0, out)
+            train.apply(image, train.draw(np.array([number]), np.array([epoch])), 0, out)
             assert np.array_equal(row[1 + epoch], out)
 
 
@@ -51,10 +51,10 @@ def test_the_title_names_the_flags_that_were_given():
     assert changed_flags(settings) == "--random-mirror 0 --max-random-h 10"
 
 
-def test_mistakes_are_one_line(tmp_path, pictures, capsys):
+def test_mistakes_are_one_line(tmp_path, images, capsys):
     fails = one_line_failure(main, "augment", capsys)
-    assert "--show: give it" in fails(str(pictures))
+    assert "--show: give it" in fails(str(images))
     assert "no folder" in fails(str(tmp_path / "nowhere"), "--show")
     (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "odd.jpg").write_bytes(b"no picture")
-    assert "odd.jpg: not a picture" in fails(str(tmp_path), "--show")
+    (tmp_path / "cat" / "odd.jpg").write_bytes(b"no image")
+    assert "odd.jpg: not an image" in fails(str(tmp_path), "--show")

@@ -25,14 +25,14 @@ def test_a_histogram_counts_every_pixel_in_rgb_order():
 
 
 def test_mean_and_deviation_are_those_of_all_pixels():
-    pictures = [noise(seed) for seed in range(5)]
-    found = channels(np.mean([histogram(png(picture)) for picture in pictures], axis=0))
-    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures]).astype(float)
+    images = [noise(seed) for seed in range(5)]
+    found = channels(np.mean([histogram(png(image)) for image in images], axis=0))
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images]).astype(float)
     assert np.allclose(found.mean, pixels.mean(axis=0))
     assert np.allclose(found.std, pixels.std(axis=0))
 
 
-def test_pictures_weigh_the_same_whatever_their_size():
+def test_images_weigh_the_same_whatever_their_size():
     black, white = np.zeros((2, 2, 3), np.uint8), np.full((50, 70, 3), 255, np.uint8)
     found = channels((histogram(png(black)) + histogram(png(white))) / 2)
     assert np.allclose(found.mean, 127.5)
@@ -45,6 +45,6 @@ def test_one_colour_has_no_deviation():
     assert found.std == (0, 0, 0)
 
 
-def test_no_picture():
-    with pytest.raises(ValueError, match="not a picture"):
+def test_no_image():
+    with pytest.raises(ValueError, match="not an image"):
         histogram(b"nothing")

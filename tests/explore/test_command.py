@@ -30,7 +30,7 @@ def tree(tmp_path_factory):
         write(root / "dogs <b>" / f"{number}.jpg", 30, 25)
     write(root / "dogs <b>" / "panorama.png", 300, 10)
     write(root / "dogs <b>" / "tower.png", 10, 90)
-    (root / "dogs <b>" / "notes <i>.txt").write_text("no picture")
+    (root / "dogs <b>" / "notes <i>.txt").write_text("no image")
     return root
 
 
@@ -50,12 +50,12 @@ def test_files(explored):
 def test_what_is_printed(explored, tree):
     output, said = explored
     lines = said.splitlines()
-    assert lines[0].startswith(f"{tree}: 17 pictures of 2 classes, 0.0 MB")
+    assert lines[0].startswith(f"{tree}: 17 images of 2 classes, 0.0 MB")
     assert re.fullmatch(r"width +10 +10 +27 +300 +300", lines[2])
     assert re.fullmatch(r"height +10 +10 +20 +90 +90", lines[3])
-    assert lines[6] == "mean and deviation of 17 pictures:"
+    assert lines[6] == "mean and deviation of 17 images:"
     assert lines[7].startswith("--rgb-mean 200.") and "--rgb-std 1.000," in lines[7]
-    assert lines[8] == "odd: dogs <b>/notes <i>.txt: not a picture"
+    assert lines[8] == "odd: dogs <b>/notes <i>.txt: not an image"
     assert lines[9] == f"{output}/index.html shows the rest"
 
 
@@ -66,7 +66,7 @@ def test_the_table(explored):
     assert (panorama.width, panorama.height, panorama.aspect) == (300, 10, 30)
     assert (panorama.label, panorama["class"], panorama.format) == (1, "dogs <b>", "PNG")
     odd = table.loc["dogs <b>/notes <i>.txt"]
-    assert odd.problem == "not a picture" and np.isnan(odd.width) and np.isnan(odd.aspect)
+    assert odd.problem == "not an image" and np.isnan(odd.width) and np.isnan(odd.aspect)
     assert table.problem.notna().sum() == 1
 
 
@@ -89,7 +89,7 @@ def test_the_page_stands_alone_and_names_cannot_change_it(explored):
     assert len(page.sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "i" not in page.tags and "script" not in page.tags and "link" not in page.tags
-    for words in ("dogs <b>/notes <i>.txt", "not a picture", "dogs <b>", "cats", "17"):
+    for words in ("dogs <b>/notes <i>.txt", "not an image", "dogs <b>", "cats", "17"):
         assert words in page.words
 
 
@@ -105,7 +105,7 @@ def test_extremes(tree):
     assert first.shape == (10, 300, 3) and (first == (200, 100, 50)).all()
 
 
-def test_pictures_of_one_size_have_no_extremes(tmp_path):
+def test_images_of_one_size_have_no_extremes(tmp_path):
     for number in range(3):
         write(tmp_path / f"{number}.png", 9, 9)
     (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:45])
@@ -119,12 +119,12 @@ def test_every_colour_mode_has_a_thumbnail(tmp_path):
     ramp = np.tile(np.arange(0, 256, 2, np.uint8), (40, 1))
     grey = Image.fromarray(ramp)
     deep = Image.fromarray(ramp.astype(np.uint16) * 256)
-    for name, picture in {
+    for name, image in {
         "grey.png": grey, "deep.png": deep, "alpha.png": grey.convert("LA"),
         "cmyk.jpg": grey.convert("CMYK"), "palette.gif": grey.convert("P"),
         "bits.png": grey.convert("1"),
     }.items():  # fmt: skip
-        picture.save(tmp_path / name)
+        image.save(tmp_path / name)
     source = open_source(str(tmp_path))
     found = survey(source, 1, lambda _: None)
     ((_, row),) = contact_sheet(source, found)
@@ -147,7 +147,7 @@ def test_list_and_shards(packed, tmp_path, capsys):
     for name, source in {"list": words, "shards": [str(packed / "train.rec")]}.items():
         assert main([*source, "--output", str(tmp_path / name), "--sample", "0"]) == 0
         said = capsys.readouterr().out
-        assert "60 pictures of 3 classes" in said
+        assert "60 images of 3 classes" in said
         flags[name] = re.search("--rgb-mean .*", said).group()
     assert flags["list"] == flags["shards"]
 
@@ -172,7 +172,7 @@ def test_the_flags_are_those_of_fit():
 def test_nothing_but_odd_files(tmp_path):
     (tmp_path / "a.jpg").touch()
     result = run("tools/explore.py", tmp_path, "--output", tmp_path / "out", check=2)
-    one_line_error(result, "none of its 1 files is a picture", "a.jpg: the file is empty")
+    one_line_error(result, "none of its 1 files is an image", "a.jpg: the file is empty")
 
 
 def test_mistakes_are_told(tmp_path):

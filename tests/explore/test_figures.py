@@ -11,9 +11,9 @@ BLUE = (42, 111, 151)
 
 
 def pixels(data):
-    picture = Image.open(io.BytesIO(data))
-    assert picture.format == "PNG"
-    return np.asarray(picture.convert("RGB")).astype(int)
+    image = Image.open(io.BytesIO(data))
+    assert image.format == "PNG"
+    return np.asarray(image.convert("RGB")).astype(int)
 
 
 def blue(data):
@@ -25,14 +25,14 @@ def blue(data):
 def test_sizes(count):
     random = np.random.default_rng(0)
     widths, heights = random.integers(1, 3000, (2, count))
-    picture = figures.draw_sizes(widths, heights, random.integers(1, 10**7, count))
-    assert blue(picture) > 1000
-    assert pixels(picture).shape == (704, 1100, 3)
+    image = figures.draw_sizes(widths, heights, random.integers(1, 10**7, count))
+    assert blue(image) > 1000
+    assert pixels(image).shape == (704, 1100, 3)
 
 
 def test_extreme_sizes():
-    picture = figures.draw_sizes(np.array([1, 60_000]), np.array([60_000, 1]), np.array([1, 10**9]))
-    assert blue(picture) > 1000
+    image = figures.draw_sizes(np.array([1, 60_000]), np.array([60_000, 1]), np.array([1, 10**9]))
+    assert blue(image) > 1000
 
 
 @pytest.mark.parametrize("skew", [1, 1.5, 4, 20, 300, 60_000])
@@ -49,15 +49,15 @@ def test_empty_classes_are_left_out_of_the_median(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "png", lambda figure: drawn.append(figure.axes[0].get_xlabel()))
     figures.draw_classes(np.array([10] * 30 + [0] * 40), ["x"] * 70)
-    assert drawn == ["70 classes, 40 empty, median 10 pictures"]
+    assert drawn == ["70 classes, 40 empty, median 10 images"]
 
 
 def test_a_large_cloud_is_where_its_points_are():
-    # 30,000 wide pictures: below the diagonal, which ends in the upper right corner.
+    # 30,000 wide images: below the diagonal, which ends in the upper right corner.
     random = np.random.default_rng(0)
     widths = random.integers(800, 1600, 30_000)
     widths[0], heights = 64, random.integers(100, 300, 30_000)
-    heights[0] = 1600  # one tall picture
+    heights[0] = 1600  # one tall image
     for part in (slice(None), slice(0, 9000)):  # by datashader, and as points
         image = pixels(figures.draw_cloud(widths[part], heights[part]))
         saturated = image.max(axis=2) - image.min(axis=2) > 40
@@ -75,8 +75,8 @@ def test_a_cloud_of_one_size():
 @pytest.mark.parametrize("classes", [1, 10, 40, 41, 1000])
 def test_classes(classes):
     counts = np.arange(classes) * 3 + 1
-    picture = figures.draw_classes(counts, [f"class {n}" for n in range(classes)])
-    assert blue(picture) > 1000
+    image = figures.draw_classes(counts, [f"class {n}" for n in range(classes)])
+    assert blue(image) > 1000
 
 
 def test_names_are_taken_literally():
@@ -91,7 +91,7 @@ def test_colours(known):
     assert blue(figures.draw_colours(channels(shares) if known else None, kinds)) > 1000
 
 
-def test_the_sheet_shows_its_pictures():
+def test_the_sheet_shows_its_images():
     red = np.full((20, 30, 3), (250, 5, 5), np.uint8)
     rows = [
         ("Some", [figures.Thumbnail(red, "30 × 20\nred.png")] * 3),
@@ -100,7 +100,7 @@ def test_the_sheet_shows_its_pictures():
     image = pixels(figures.draw_sheet(rows))
     found = np.abs(image - (250, 5, 5)).max(axis=2) < 5
     columns = found.any(axis=0).astype(int)
-    assert (np.diff(columns) == 1).sum() == 3  # three red pictures side by side
+    assert (np.diff(columns) == 1).sum() == 3  # three red images side by side
     assert not found[image.shape[0] // 2 :].any()
 
 

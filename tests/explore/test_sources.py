@@ -13,7 +13,7 @@ from imagenet_trainer.explore.sources import open_source
 from imagenet_trainer.packing import im2rec
 
 
-def picture(width=8, height=6, kind="PNG", **words):
+def image(width=8, height=6, kind="PNG", **words):
     file = io.BytesIO()
     Image.new("RGB", (width, height), (9, 8, 7)).save(file, kind, **words)
     return file.getvalue()
@@ -21,12 +21,12 @@ def picture(width=8, height=6, kind="PNG", **words):
 
 @pytest.fixture
 def tree(tmp_path):
-    """Two classes of three pictures, widths 10 to 15, in odd order."""
+    """Two classes of three images, widths 10 to 15, in odd order."""
     root = tmp_path / "pictures"
     names = ["cat/c.png", "cat/a.png", "dog/x/d.png", "dog/x/a.png", "cat/b.png"]
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(picture(width=10 + number))
+        (root / name).write_bytes(image(width=10 + number))
     return root
 
 
@@ -63,7 +63,7 @@ def test_folder_list_and_shards_are_alike(tree, tmp_path):
 def test_a_tar_is_as_the_folder(tree, tmp_path):
     (tree / "cat/empty.png").touch()
     (tree / "cat.x").mkdir()  # sorts before cat/, but behind cat
-    (tree / "cat.x/1.png").write_bytes(picture(3))
+    (tree / "cat.x/1.png").write_bytes(image(3))
     prefix = str(tmp_path / "data" / "train")
     assert im2rec.main(["--list", "--recursive", prefix, str(tree)]) == 0
     (tree / ".hidden").mkdir()
@@ -99,16 +99,16 @@ def test_only_headers_of_a_tar_are_read(tmp_path, monkeypatch):
     assert sum(read) < 20_000
 
 
-def test_what_is_no_picture_has_a_reason(tree):
+def test_what_is_no_image_has_a_reason(tree):
     (tree / "cat/empty.png").touch()
-    (tree / "cat/notes.txt").write_text("no picture")
+    (tree / "cat/notes.txt").write_text("no image")
     (tree / "cat/gone.png").symlink_to("nowhere")
     os.mkfifo(tree / "cat/pipe.png")
     (tree / "cat/circle").symlink_to("circle")
     source = open_source(str(tree))
     names = {source.name(n): n for n in range(len(source))}
     for name, reason in [
-        ("empty.png", "empty"), ("notes.txt", "not a picture"), ("gone.png", "No such file"),
+        ("empty.png", "empty"), ("notes.txt", "not an image"), ("gone.png", "No such file"),
         ("pipe.png", "not a file"), ("circle", "symbolic link"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=reason):
@@ -126,7 +126,7 @@ def test_links_in_a_circle_end(tree):
 
 def test_headers_longer_than_what_is_read_first(tmp_path):
     # A colour profile of 100 kB stands before the size.
-    data = [picture(40 + n, 30, "JPEG", icc_profile=bytes(100_000 * n)) for n in range(2)]
+    data = [image(40 + n, 30, "JPEG", icc_profile=bytes(100_000 * n)) for n in range(2)]
     path = tmp_path / "a.rec"
     with RecordWriter(path, path.with_suffix(".idx")) as writer:
         writer.write(0, pack_header(3.0, 0) + data[0])
@@ -140,7 +140,7 @@ def test_headers_longer_than_what_is_read_first(tmp_path):
 
 def test_a_record_in_parts(tmp_path):
     magic = b"\x0a\x23\xd7\xce"
-    inner = picture(9, 9)
+    inner = image(9, 9)
     data = inner + bytes(-len(inner) % 4) + magic + bytes(40_000)
     path = tmp_path / "a.rec"
     with RecordWriter(path, path.with_suffix(".idx")) as writer:
@@ -154,12 +154,12 @@ def test_damaged_records_have_a_reason(tmp_path):
     path = tmp_path / "a.rec"
     with RecordWriter(path, path.with_suffix(".idx")) as writer:
         for key in range(4):
-            writer.write(key, pack_header(0.0, key) + (picture() if key != 2 else b"nothing"))
+            writer.write(key, pack_header(0.0, key) + (image() if key != 2 else b"nothing"))
     source = open_source(str(path))
     with open(path, "r+b") as file:
         file.seek(int(source.shards.files[0].offsets[1]))
         file.write(bytes(8))
-    for number, reason in ((1, "magic number"), (2, "not a picture")):
+    for number, reason in ((1, "magic number"), (2, "not an image")):
         with pytest.raises(ValueError, match=reason):
             source.look(number)
     assert source.look(3).header.width == 8
@@ -187,7 +187,7 @@ def test_only_the_beginning_of_a_record_is_read(tmp_path, monkeypatch):
         ("nothing.tar", "", "nothing.tar: No such file"),
         ("nothing.rec", "", "source nothing.rec: no such shard"),
         ("x.lst", "", "x.lst: give --root too"),
-        (".", "pictures", "--root pictures: goes with a list"),
+        (".", "pictures", "--root images: goes with a list"),
     ],
 )
 def test_what_is_not_there_is_told(tmp_path, monkeypatch, value, root, words):

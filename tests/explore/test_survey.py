@@ -59,14 +59,14 @@ def test_odd_files_are_listed(tree):
     write(tree / "even/as.jpg", 4, 4, kind="GIF", mode="P")
     found = look(open_source(str(tree)))
     odd = {found.names[n]: reason for n, reason in found.problems.items()}
-    assert odd == {"odd/000.txt": "not a picture", "even/zero.jpg": "the file is empty"}
+    assert odd == {"odd/000.txt": "not an image", "even/zero.jpg": "the file is empty"}
     assert found.good.sum() == 201
     assert found.kinds[found.names.index("even/as.jpg")] == "GIF P"
     for number in found.problems:
         assert not found.good[number] and found.labels[number] == -1 and found.kinds[number] == ""
 
 
-def test_all_pictures_are_measured_exactly(tree):
+def test_all_images_are_measured_exactly(tree):
     source = open_source(str(tree))
     found = look(source)
     colours, count = measure_channels(source, found, 0, 0, 2, lambda _: None)
@@ -86,11 +86,11 @@ def test_a_sample_is_the_seeds(tree):
 
     assert mean(30, 0) == mean(30, 0) != mean(30, 1)
     assert mean(1000, 0) == mean(200, 5)
-    # The level of 150 of 200 pictures is known to some units.
+    # The level of 150 of 200 images is known to some units.
     assert mean(150, 0)[0] == pytest.approx(99.5, abs=8)
 
 
-def test_pictures_that_cannot_be_decoded_are_found_by_the_sample(tree):
+def test_images_that_cannot_be_decoded_are_found_by_the_sample(tree):
     write(tree / "odd/drawing.pcx", 6, 6)  # OpenCV, with which training decodes, cannot read it
     source = open_source(str(tree))
     found = look(source)
@@ -102,7 +102,7 @@ def test_pictures_that_cannot_be_decoded_are_found_by_the_sample(tree):
 
 
 def test_names_on_one_line():
-    assert printable("a/ß picture.png") == "a/ß picture.png"
+    assert printable("a/ß image.png") == "a/ß image.png"
     assert printable("a\tb\nc") == "a\\tb\\nc"
     assert printable(b"\xff.png".decode("utf-8", "surrogateescape")) == "\\xff.png"
 

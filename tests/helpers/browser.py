@@ -1,7 +1,7 @@
 """Headless Chromium for tests, driven through chromedriver by the WebDriver protocol alone.
 
 https://www.w3.org/TR/webdriver2/ is JSON over HTTP, so the standard library is enough.
-`python tests/helpers/browser.py PAGE.html PICTURE.png SELECTOR [HEIGHT [SCRIPT]]` takes a picture
+`python tests/helpers/browser.py PAGE.html IMAGE.png SELECTOR [HEIGHT [SCRIPT]]` takes an image
 of a page from an element on, after a script; the documentation's are made so.
 """
 
@@ -138,11 +138,11 @@ class Browser:
             raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
 
 
-def main(page, picture, selector="body", height="900", script=""):
+def main(page, image, selector="body", height="900", script=""):
     with tempfile.TemporaryDirectory() as folder, Browser(folder, 1200, int(height)) as browser:
         browser.open(Path(page))
         browser.script(f"document.querySelector(arguments[0]).scrollIntoView(); {script}", selector)
-        Path(picture).write_bytes(browser.screenshot())
+        Path(image).write_bytes(browser.screenshot())
 
 
 if __name__ == "__main__":

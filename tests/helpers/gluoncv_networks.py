@@ -30,7 +30,7 @@ def gluoncv():
 
 
 def classification_names():
-    """Of GluonCV's 332 names those of networks that classify pictures."""
+    """Of GluonCV's 332 names those of networks that classify images."""
     return [
         name
         for name in gluoncv_zoo.names()

@@ -15,8 +15,8 @@ COUNT, CLASSES = 53, 7
 def encoded(number):
     random = np.random.default_rng(number)
     height, width = random.integers(20, 60, 2)
-    picture = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return cv2.imencode(".png", picture)[1].tobytes()
+    image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def write(path, payloads):

@@ -1,6 +1,6 @@
-"""A miniature ILSVRC2012 in all forms in which it is handed out; the pictures are noise.
+"""A miniature ILSVRC2012 in all forms in which it is handed out; the images are noise.
 
-Its ten classes are those of the ten first validation pictures, so that labels and numbers are
+Its ten classes are those of the ten first validation images, so that labels and numbers are
 the true ones. `python tests/helpers/miniature.py FOLDER` makes the three files of image-net.org.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-# Of the pictures ILSVRC2012_val_00000001.JPEG and following: ILSVRC2012_ID and WordNet id.
+# Of the images ILSVRC2012_val_00000001.JPEG and following: ILSVRC2012_ID and WordNet id.
 FIRST = (
     (490, "n01751748"), (361, "n09193705"), (171, "n02105855"), (822, "n04263257"),
     (297, "n03125729"), (482, "n01735189"), (13, "n02346627"), (704, "n02776631"),
@@ -23,7 +23,7 @@ CLASSES = sorted(wnid for _, wnid in FIRST)
 TRAIN_PER_CLASS, VAL_PER_CLASS = 6, 2
 
 
-def picture(seed):
+def image(seed):
     """A JPEG file, 48 x 36 pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (36, 48, 3), dtype=np.uint8)
     return cv2.imencode(".jpg", pixels)[1].tobytes()
@@ -32,21 +32,21 @@ def picture(seed):
 def train_files():
     """Contents by path: n01735189/n01735189_10.JPEG ..."""
     return {
-        f"{wnid}/{wnid}_{10 + number}.JPEG": picture(100 * place + number)
+        f"{wnid}/{wnid}_{10 + number}.JPEG": image(100 * place + number)
         for place, wnid in enumerate(CLASSES)
         for number in range(TRAIN_PER_CLASS)
     }
 
 
 def val_truth():
-    """(ILSVRC2012_ID, WordNet id) of the validation pictures 1, 2, ..."""
+    """(ILSVRC2012_ID, WordNet id) of the validation images 1, 2, ..."""
     return [*FIRST, *reversed(FIRST)]
 
 
 def val_files():
     """Contents by name: ILSVRC2012_val_00000001.JPEG ..."""
     return {
-        f"ILSVRC2012_val_{number:08d}.JPEG": picture(9000 + number)
+        f"ILSVRC2012_val_{number:08d}.JPEG": image(9000 + number)
         for number in range(1, len(val_truth()) + 1)
     }
 
@@ -121,13 +121,13 @@ def write_sorted(folder):
 
 
 def write_kaggle(folder):
-    """As Kaggle has it: CLS-LOC folders, LOC_val_solution.csv, test pictures without labels."""
+    """As Kaggle has it: CLS-LOC folders, LOC_val_solution.csv, test images without labels."""
     inside = "ILSVRC/Data/CLS-LOC"
     write_files(folder, {f"{inside}/train/{name}": data for name, data in train_files().items()})
     write_files(folder, {f"{inside}/val/{name}": data for name, data in val_files().items()})
     for number in range(1, 4):
         name = f"{inside}/test/ILSVRC2012_test_{number:08d}.JPEG"
-        write_files(folder, {name: picture(9500 + number)})
+        write_files(folder, {name: image(9500 + number)})
     with open(Path(folder) / "LOC_val_solution.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("ImageId", "PredictionString"))

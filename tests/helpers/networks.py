@@ -54,7 +54,7 @@ def smallest_shape(name):
 
 @functools.lru_cache(maxsize=2)
 def smallest(name):
-    """Its symbol for the smallest pictures, without dropout: the same twice."""
+    """Its symbol for the smallest images, without dropout: the same twice."""
     symbol = symbols.get_symbol(name, classes_of(name), smallest_shape(name))
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:

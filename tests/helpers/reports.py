@@ -8,7 +8,7 @@ from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.viz.report import Report
 from imagenet_trainer.viz.thumbnails import data_uri
 
-PICTURE = data_uri(memoryview(cv2.imencode(".png", np.zeros((40, 60, 3)))[1].tobytes()))
+IMAGE = data_uri(memoryview(cv2.imencode(".png", np.zeros((40, 60, 3)))[1].tobytes()))
 
 
 EVIL = '<script>alert("class")</script> & more'
@@ -25,7 +25,7 @@ HISTORY = [
 
 
 def answers_of(classes, per_class=6, seed=0, skill=2.0):
-    """Answers with some structure, the keys not in the order of the pictures."""
+    """Answers with some structure, the keys not in the order of the images."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class)
     logits = rng.normal(size=(len(labels), classes))
@@ -44,7 +44,7 @@ def report_of(classes, **more):
         "title": "a run, epoch 2", "facts": [("network", "resnet 18")], "classes": classes,
         "answers": answers, "history": HISTORY,
         "numbers": numbers.as_json(numbers.estimates(answers), answers),
-        "thumbnails": lambda places: dict.fromkeys(places, PICTURE),
+        "thumbnails": lambda places: dict.fromkeys(places, IMAGE),
         **more,
     }  # fmt: skip
     return Report(**found)

@@ -38,8 +38,8 @@ def network():
 def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
     """Updates first to last - 1; parameters and state go from one file to the other."""
     settings = FitSettings(image_shape=(3, SIDE, SIDE), random_resized_crop=False)
-    pictures = open_set("--data-train", rec, "", 3)
-    order = Order(0, len(pictures), BATCH)
+    images = open_set("--data-train", rec, "", 3)
+    order = Order(0, len(images), BATCH)
     transform = TrainTransform(settings, settings.image_shape, 0)
     symbol = network()
     devices = Devices(
@@ -60,7 +60,7 @@ def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
         engine.set_state({name[6:]: v for name, v in held.items() if name.startswith("state/")})
     losses = []
     with training_batches(
-        pictures.shards, order, transform, 3, int(first), int(last),
+        images.shards, order, transform, 3, int(first), int(last),
         engine.rank, engine.world_size,
     ) as batches:  # fmt: skip
         for batch in batches:

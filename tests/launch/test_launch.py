@@ -91,7 +91,7 @@ def straight(packed, tmp_path_factory):
 
 
 def test_two_workers_do_what_one_does_and_their_number_may_change(packed, tmp_path):
-    # The order of pictures shows in the parameters: another one would end elsewhere.
+    # The order of images shows in the parameters: another one would end elsewhere.
     rec, files = str(packed / "train.rec"), [str(tmp_path / f"{n}.npz") for n in range(4)]
     train_shard.train("device", rec, 0, 18, "", str(tmp_path / "one.npz"))
     train_shard.train("device", rec, 0, 6, "", str(tmp_path / "third.npz"))

@@ -61,7 +61,7 @@ def test_mcnemar_is_a_binomial_test():
 
 
 def test_difference_worked_out_by_hand():
-    # 100 pictures, 5 that only the first has right, 15 that only the second has.
+    # 100 images, 5 that only the first has right, 15 that only the second has.
     low, high = intervals.paired_difference(5, 15, 100)
     difference, variance = 10 / 102, 5.5 + 15.5 - 10**2 / 102
     assert low == pytest.approx(difference - 1.959964 * math.sqrt(variance) / 102, abs=1e-6)

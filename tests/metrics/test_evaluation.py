@@ -16,7 +16,7 @@ def answers_of(probabilities, labels, k=5):
 
 
 def known(n=6, classes=3):
-    """Answers of which everything is known: six pictures of three classes."""
+    """Answers of which everything is known: six images of three classes."""
     probabilities = np.array(
         [
             [0.8, 0.1, 0.1],  # right
@@ -33,7 +33,7 @@ def known(n=6, classes=3):
 
 @pytest.fixture(scope="module")
 def random_said():
-    """Probabilities without ties, of 700 pictures and 12 classes, right about half of the time."""
+    """Probabilities without ties, of 700 images and 12 classes, right about half of the time."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 12, 700)
     logits = rng.normal(0, 1.5, (700, 12))
@@ -92,7 +92,7 @@ def test_what_is_kept_and_told():
     assert lines[3].startswith("loss ") and "%" not in lines[3]
 
 
-def test_of_no_pictures_nothing_is_known():
+def test_of_no_images_nothing_is_known():
     nothing = Answers(*(np.zeros(s, d) for s, d in [(0, int), (0, int), ((0, 3), int),
                       ((0, 3), np.float32), (0, np.float32), (0, int)]), 3)  # fmt: skip
     found = numbers.as_json(numbers.estimates(nothing), nothing)
@@ -100,7 +100,7 @@ def test_of_no_pictures_nothing_is_known():
     assert "rank-1" in numbers.table(found)
 
 
-def test_classes_without_pictures_are_left_out_of_means():
+def test_classes_without_images_are_left_out_of_means():
     said = known()
     wider = answers_of(
         np.pad(np.float32([[0.8, 0.2], [0.7, 0.3]]), ((0, 0), (0, 4))), np.array([0, 1])

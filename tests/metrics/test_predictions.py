@@ -61,8 +61,8 @@ def test_at_least_five_at_most_all_are_kept(said, k, kept):
 
 
 @pytest.mark.parametrize("parts", [[range(36)], [range(37), [4]], [range(36), [4]]])
-def test_every_picture_exactly_once(said, parts):
-    with pytest.raises(ValueError, match=r"(36|37|38) pictures scored, the index has 37"):
+def test_every_image_exactly_once(said, parts):
+    with pytest.raises(ValueError, match=r"(36|37|38) images scored, the index has 37"):
         collected(said, [np.array(part) for part in parts])
 
 
@@ -155,13 +155,13 @@ def test_predictions_appear_whole_or_not_at_all(said, tmp_path):
     with pytest.raises(ValueError, match="unfinished"), \
          PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5), probabilities[:5], labels[:5])
-    with pytest.raises(ValueError, match="picture 5 came where 0"), \
+    with pytest.raises(ValueError, match="image 5 came where 0"), \
          PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5, 9), probabilities[5:9], labels[5:9])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("classes, k", [(2, 1), (5, 1), (6, 5), (1000, 5)])
-def test_a_matrix_never_counts_all_classes_of_every_picture(classes, k):
-    # Its picture would be one green square: every cell of a row the same.
+def test_a_matrix_never_counts_all_classes_of_every_image(classes, k):
+    # Its image would be one green square: every cell of a row the same.
     assert metrics.confusion_top(classes) == k

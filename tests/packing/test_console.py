@@ -3,12 +3,12 @@ import sys
 import pytest
 
 from imagenet_trainer.packing import console as telling
-from imagenet_trainer.packing.console import Progress, pictures_told, printable, time_told
+from imagenet_trainer.packing.console import Progress, images_told, printable, time_told
 
 
 def test_numbers():
-    assert [pictures_told(n) for n in (0, 1, 1281167)] == [
-        "0 pictures", "1 picture", "1,281,167 pictures",
+    assert [images_told(n) for n in (0, 1, 1281167)] == [
+        "0 images", "1 image", "1,281,167 images",
     ]  # fmt: skip
     assert [time_told(s) for s in (0.4, 59.6, 754, 11100)] == ["0:00", "1:00", "12:34", "3:05:00"]
 
@@ -36,7 +36,7 @@ def test_lines_with_rate_and_time_left(monkeypatch, capsys):
             progress(done, 1500, done // 400)
             now[0] += 0.025
     assert capsys.readouterr().out.splitlines() == [
-        "data/x: 901 of 1,500, 40 pictures/s, 0:15 left, 2 rejected"
+        "data/x: 901 of 1,500, 40 images/s, 0:15 left, 2 rejected"
     ]
 
 

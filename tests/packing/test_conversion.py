@@ -70,7 +70,7 @@ def test_fast_decoding_stays_within_its_tolerance(side):
     assert np.mean(means) < 1.5
 
 
-def test_fast_decoding_leaves_small_pictures_alone():
+def test_fast_decoding_leaves_small_images_alone():
     decoded = cv2.imdecode(np.frombuffer(PHOTOS[0], np.uint8), cv2.IMREAD_COLOR)
     side = min(decoded.shape[:2]) // 4 + 1
     fast, whole = (

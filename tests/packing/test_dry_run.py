@@ -22,7 +22,7 @@ def there(tmp_path, monkeypatch):
 @pytest.mark.parametrize("layout", [[], ["--shards", "3"], ["--shard-size", "1M"]])
 def test_it_says_what_packing_then_does(there, capsys, layout):
     assert main(["--list", "--recursive", "--dry-run", "data/x", "pics"]) == 0
-    assert "class 1: bee, 20 pictures\ndata/x.lst: 40 pictures\n" in capsys.readouterr().out
+    assert "class 1: bee, 20 images\ndata/x.lst: 40 images\n" in capsys.readouterr().out
     assert not (there / "data").exists()
     assert main(["--list", "--recursive", "data/x", "pics"]) == 0
     capsys.readouterr()
@@ -36,9 +36,9 @@ def test_it_says_what_packing_then_does(there, capsys, layout):
     count = len(manifest.shards)
     shards = f"{count} shard{'' if count == 1 else 's'}"
     assert told == [
-        f"data/x.rec: would have 39 pictures in {shards}, {size:,.1f} MB",
+        f"data/x.rec: would have 39 images in {shards}, {size:,.1f} MB",
         "rejected: bee/7.jpg: the file is empty",
-        "data/x.rec: 1 of 40 pictures rejected",
+        "data/x.rec: 1 of 40 images rejected",
     ]
     capsys.readouterr()
     assert main([*words, "--dry-run"]) == 1

@@ -25,9 +25,9 @@ def encode(pixels, quality=95):
 
 @pytest.fixture
 def there(tmp_path, monkeypatch):
-    """Training and validation sets with copies of some pictures, packed."""
+    """Training and validation sets with copies of some images, packed."""
     monkeypatch.chdir(tmp_path)
-    pictures = {
+    images = {
         "train/ant/0.jpg": encode(photograph(0)),
         "train/ant/1.jpg": encode(photograph(1)),
         "train/ant/copy of 1.jpg": encode(photograph(1)),
@@ -39,7 +39,7 @@ def there(tmp_path, monkeypatch):
         "val/ant/4.jpg": encode(photograph(4)),
         "val/bee/small 3.jpg": encode(cv2.resize(photograph(3), (100, 75)), 70),
     }
-    for name, data in pictures.items():
+    for name, data in images.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(data)
     for name, shards in (("train", "3"), ("val", "1")):
@@ -59,7 +59,7 @@ def test_copies_within_and_between_sets(there, capsys):
         ),
     ]  # fmt: skip
     assert lines[2:] == [
-        "same bytes: 2 groups of 4 pictures, 1 of them in several sets, 1 with different labels",
+        "same bytes: 2 groups of 4 images, 1 of them in several sets, 1 with different labels",
         "data/train.duplicates.json: all of them",
     ]
     told = json.loads(Path("data/train.duplicates.json").read_text())
@@ -78,10 +78,10 @@ def order(prefix):
 def test_a_set_without_copies(there, capsys):
     capsys.readouterr()
     assert main(["--duplicates", "data/val.rec"]) == 0
-    assert capsys.readouterr().out.startswith("same bytes: 0 groups of 0 pictures")
+    assert capsys.readouterr().out.startswith("same bytes: 0 groups of 0 images")
 
 
-def test_pictures_that_look_alike(there, capsys):
+def test_images_that_look_alike(there, capsys):
     capsys.readouterr()
     Path("data/val.lst").unlink()
     assert main(["--near-duplicates", "4", "data/train", "data/val", "--num-thread", "3"]) == 1
@@ -90,10 +90,10 @@ def test_pictures_that_look_alike(there, capsys):
     (group,) = told["look_alike"]
     assert group[0]["path"] == "bee/3.jpg" and group[1]["set"] == "data/val"
     assert lines[0] == f"look alike: data/train: bee/3.jpg = data/val: index {group[1]['id']}"
-    assert lines[1].startswith("look alike: 1 group of 2 pictures, 1 of them in several sets")
+    assert lines[1].startswith("look alike: 1 group of 2 images, 1 of them in several sets")
 
 
-def test_hashes_of_changed_pictures_stay_near():
+def test_hashes_of_changed_images_stay_near():
     hashes = np.array(
         [
             difference_hash(memoryview(data))
@@ -107,7 +107,7 @@ def test_hashes_of_changed_pictures_stay_near():
     )
     pairs = near_pairs(hashes, 6)
     assert set(pairs) <= {(2 * n, 2 * n + 1) for n in range(40)} and len(pairs) >= 36
-    assert difference_hash(memoryview(b"no picture")) == 0
+    assert difference_hash(memoryview(b"no image")) == 0
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 5, 16])

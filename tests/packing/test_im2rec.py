@@ -25,7 +25,7 @@ def draw(path, seed=0):
 
 @pytest.fixture
 def there(tmp_path, monkeypatch):
-    """A folder with 3 classes of 4 pictures in pics/train and 2 in pics/val."""
+    """A folder with 3 classes of 4 images in pics/train and 2 in pics/val."""
     for split, count in (("train", 4), ("val", 2)):
         for name in ("ant", "bee", "cat"):
             for number in range(count):
@@ -47,16 +47,16 @@ def make_train():
 # --- what it does ------------------------------------------------------------------------------
 
 
-def test_from_pictures_to_a_pack(there, capsys):
+def test_from_images_to_a_pack(there, capsys):
     make_train()
     told = capsys.readouterr().out
-    assert "class 1: bee, 4 pictures\n" in told
-    assert "data/train.lst: 12 pictures\n" in told
-    assert "data/train.rec: 12 pictures of 3 classes, " in told
+    assert "class 1: bee, 4 images\n" in told
+    assert "data/train.lst: 12 images\n" in told
+    assert "data/train.rec: 12 images of 3 classes, " in told
     assert len(RecordFile("data/train.rec")) == 12
     before = Path("data/train.rec").stat()
     assert main(["data/train", "pics/train", "--num-thread", "1"]) == 0
-    assert capsys.readouterr().out == "data/train.rec: up to date, 12 pictures\n"
+    assert capsys.readouterr().out == "data/train.rec: up to date, 12 images\n"
     assert Path("data/train.rec").stat() == before
     assert main(["data/train", "pics/train", "--quality", "50"]) == 0
     assert Path("data/train.rec").stat().st_size < before.st_size
@@ -65,7 +65,7 @@ def test_from_pictures_to_a_pack(there, capsys):
 def test_the_thin_file_runs_from_anywhere(there):
     command = [sys.executable, TOOL, "--list", "--recursive", "x/train", "pics/train"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.endswith(
-        "x/train.lst: 12 pictures\n"
+        "x/train.lst: 12 images\n"
     )
 
 
@@ -105,9 +105,9 @@ def test_endings_as_words(there, capsys):
     draw(there / "pics/train/ant/9.png")
     words = ["--list", "--recursive", "data/x", "pics/train"]
     assert main([*words, "--exts", ".png", ".JPG"]) == 0
-    assert "data/x.lst: 13 pictures" in capsys.readouterr().out
+    assert "data/x.lst: 13 images" in capsys.readouterr().out
     assert main(["--exts", ".png", *words]) == 0
-    assert "data/x.lst: 1 picture\n" in capsys.readouterr().out
+    assert "data/x.lst: 1 image\n" in capsys.readouterr().out
 
 
 def test_a_flat_folder_that_is_meant(there):
@@ -116,17 +116,17 @@ def test_a_flat_folder_that_is_meant(there):
     assert read_manifest("data/ants.rec").counts == (4,)
 
 
-# --- damaged pictures --------------------------------------------------------------------------
+# --- damaged images --------------------------------------------------------------------------
 
 
-def test_exit_codes_of_damaged_pictures(there, capsys, fails):
+def test_exit_codes_of_damaged_images(there, capsys, fails):
     Path("pics/train/bee/1.jpg").write_bytes(b"")
     assert main(["--list", "--recursive", "data/train", "pics/train"]) == 0
     for _ in range(2):  # packing, and finding it up to date
         assert main(["data/train", "pics/train"]) == 1
         told = capsys.readouterr().out.splitlines()
         assert told[-2] == "rejected: bee/1.jpg: the file is empty"
-        assert told[-1] == "data/train.rec: 1 of 12 pictures rejected; data/train.json lists them"
+        assert told[-1] == "data/train.rec: 1 of 12 images rejected; data/train.json lists them"
     assert read_manifest("data/train.rec").counts == (4, 3, 4)
     Path("data/train.json").unlink()
     told = fails("data/train", "pics/train", "--max-rejected", "0")
@@ -189,7 +189,7 @@ def test_roots_that_are_not_there(there, fails):
     assert "root nowhere: no such folder" in fails("data/train", "nowhere")
     assert "root nowhere: no such folder" in fails("--list", "--recursive", "data/x", "nowhere")
     (there / "empty").mkdir()
-    assert "root empty: no pictures in it" in fails("--list", "--recursive", "data/x", "empty")
+    assert "root empty: no images in it" in fails("--list", "--recursive", "data/x", "empty")
     assert "give --recursive" in fails("--list", "data/x", "pics/train")
     assert "--flat" in fails("--list", "data/x", "pics/train/ant")
     assert "leave one away" in fails("--list", "--flat", "--recursive", "data/x", "pics/train")
@@ -245,7 +245,7 @@ def test_a_folder_that_cannot_be_made(there, fails):
 # --- stopping and checking ---------------------------------------------------------------------
 
 
-# Packing that waits after ten pictures, until a signal ends it.
+# Packing that waits after ten images, until a signal ends it.
 WAITING = """
     import signal, sys, time
     from imagenet_trainer.packing import im2rec
@@ -284,7 +284,7 @@ def test_a_stopped_pack_goes_on(there, capsys, number):
     assert process.returncode == 130
     assert error == "im2rec: interrupted; run the same command again to continue\n"
     assert main(words) == 0
-    assert "continues after picture 10 of 30" in capsys.readouterr().out
+    assert "continues after image 10 of 30" in capsys.readouterr().out
     assert RecordFile("data/train.rec").keys.tolist() == list(range(30))
 
 

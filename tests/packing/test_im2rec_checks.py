@@ -12,7 +12,7 @@ from imagenet_trainer.packing.im2rec import main
 
 @pytest.fixture
 def there(tmp_path, monkeypatch):
-    """Twelve pictures of three classes, packed into data/train-*-of-00004.rec."""
+    """Twelve images of three classes, packed into data/train-*-of-00004.rec."""
     random = np.random.default_rng(0)
     for name in ("ant", "bee", "cat"):
         (tmp_path / "pics" / name).mkdir(parents=True)
@@ -42,16 +42,16 @@ def test_packed_into_shards(there, capsys):
     assert sorted(files())[0] == "train-00000-of-00004.idx" and len(files()) == 10
     capsys.readouterr()
     assert main(["data/train", "pics", "--shards", "4"]) == 0
-    assert capsys.readouterr().out == "data/train.rec: up to date, 12 pictures\n"
+    assert capsys.readouterr().out == "data/train.rec: up to date, 12 images\n"
     assert main(["data/train", "pics", "--shard-size", "1M"]) == 0
-    assert "12 pictures of 3 classes in 1 shard, " in capsys.readouterr().out
+    assert "12 images of 3 classes in 1 shard, " in capsys.readouterr().out
     assert Path("data/train-00000-of-00001.rec").exists() and len(files()) == 4
 
 
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["--shards", "13"], "--shards 13: data/train.lst has 12 pictures"),
+        (["--shards", "13"], "--shards 13: data/train.lst has 12 images"),
         (["--shards", "2", "--shard-size", "1G"], "the one follows from the other"),
     ],
 )
@@ -124,7 +124,7 @@ def test_repair(there, capsys):
     path = damage(2)[0]
     capsys.readouterr()
     assert main(["--repair", "data/train"]) == 0
-    assert capsys.readouterr().out == f"{path}: repaired, 3 pictures\n"
+    assert capsys.readouterr().out == f"{path}: repaired, 3 images\n"
     assert files() == before
     assert main(["--repair", "data/train"]) == 0
     assert capsys.readouterr().out == "data/train: 4 shards: whole\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_trainer.data.records.lst import PictureList, read_list
+from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.lists import check_files, make_lists
 from imagenet_trainer.system.mxnet_import import mx
@@ -15,7 +15,7 @@ ENDINGS = [".jpeg", ".jpg", ".png"]
 
 @pytest.fixture
 def root(tmp_path):
-    """Three classes, one of them nested, with files that are no pictures between them."""
+    """Three classes, one of them nested, with files that are no images between them."""
     root = tmp_path / "root"
     for folder, count in (("b", 7), ("a", 5), ("a/inner", 4), ("c", 3)):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -65,8 +65,8 @@ def test_another_seed_is_another_order(root, tmp_path):
     assert sorted(orders[0]) == sorted(orders[2])
 
 
-def test_chunks_that_the_pictures_do_not_fill(root, tmp_path):
-    with pytest.raises(InputError, match="--chunks 12: 19 pictures fill only 10; give 10"):
+def test_chunks_that_the_images_do_not_fill(root, tmp_path):
+    with pytest.raises(InputError, match="--chunks 12: 19 images fill only 10; give 10"):
         make(tmp_path / "x", root, chunks=12)
     assert not list(tmp_path.glob("*.lst"))
     make(tmp_path / "x", root, chunks=10)
@@ -75,11 +75,11 @@ def test_chunks_that_the_pictures_do_not_fill(root, tmp_path):
 
 def test_a_list_read_back(root, tmp_path):
     make(tmp_path / "x", root, shuffle=False)
-    pictures = read_list(tmp_path / "x.lst")
-    assert list(pictures.indices) == list(range(19))
-    assert pictures.labels == [(0.0,)] * 5 + [(1.0,)] * 4 + [(2.0,)] * 7 + [(3.0,)] * 3
-    assert pictures.paths[5] == "a/inner/0.jpg"
-    check_files("x.lst", str(root), pictures)
+    images = read_list(tmp_path / "x.lst")
+    assert list(images.indices) == list(range(19))
+    assert images.labels == [(0.0,)] * 5 + [(1.0,)] * 4 + [(2.0,)] * 7 + [(3.0,)] * 3
+    assert images.paths[5] == "a/inner/0.jpg"
+    check_files("x.lst", str(root), images)
 
 
 def test_names_that_are_not_utf8(tmp_path):
@@ -88,9 +88,9 @@ def test_names_that_are_not_utf8(tmp_path):
     with open(name, "wb"):
         pass
     make(tmp_path / "x", tmp_path / "root")
-    pictures = read_list(tmp_path / "x.lst")
-    assert os.fsencode(pictures.paths[0]) == b"a/caf\xe9.jpg"
-    check_files("x.lst", str(tmp_path / "root"), pictures)
+    images = read_list(tmp_path / "x.lst")
+    assert os.fsencode(images.paths[0]) == b"a/caf\xe9.jpg"
+    check_files("x.lst", str(tmp_path / "root"), images)
 
 
 def test_a_flat_folder_has_to_be_meant(tmp_path):
@@ -102,17 +102,17 @@ def test_a_flat_folder_has_to_be_meant(tmp_path):
             make(tmp_path / "x", root, recursive=recursive)
     assert not (tmp_path / "x.lst").exists()
     make(tmp_path / "x", root, recursive=False, flat=True)
-    assert read_list(tmp_path / "x.lst") == PictureList([0], [(0.0,)], ["1.jpg"])
+    assert read_list(tmp_path / "x.lst") == ImageList([0], [(0.0,)], ["1.jpg"])
 
 
 def test_folders_that_are_not_laid_out(root, tmp_path):
-    with pytest.raises(InputError, match=r"no pictures but 4 folders, a first; give --recursive"):
+    with pytest.raises(InputError, match=r"no images but 4 folders, a first; give --recursive"):
         make(tmp_path / "x", root, recursive=False)
     (root / "stray.jpg").touch()
-    with pytest.raises(InputError, match=r"stray\.jpg and 0 more pictures lie beside the class"):
+    with pytest.raises(InputError, match=r"stray\.jpg and 0 more images lie beside the class"):
         make(tmp_path / "x", root)
     for recursive in (False, True):
-        with pytest.raises(InputError, match=r"root .*empty: no pictures in it .*\.jpeg \.jpg"):
+        with pytest.raises(InputError, match=r"root .*empty: no images in it .*\.jpeg \.jpg"):
             make(tmp_path / "x", root / "empty", recursive=recursive)
     with pytest.raises(InputError, match=r"root .*nowhere: no such folder"):
         make(tmp_path / "x", root / "nowhere")
@@ -197,7 +197,7 @@ def test_a_bad_line_is_named(tmp_path, line, reason):
 
 def test_lines_as_people_and_other_systems_write_them(tmp_path):
     (tmp_path / "x.lst").write_bytes(b"3 \t 1 \t a b.jpg\r\n\r\n4\t1\t2.5\tc/../d.jpg")
-    expected = PictureList([3, 4], [(1.0,), (1.0, 2.5)], ["a b.jpg", "c/../d.jpg"])
+    expected = ImageList([3, 4], [(1.0,), (1.0, 2.5)], ["a b.jpg", "c/../d.jpg"])
     assert read_list(tmp_path / "x.lst") == expected
 
 
@@ -214,6 +214,6 @@ def test_a_list_that_is_none(tmp_path):
 
 def test_files_that_are_not_there(root):
     paths = ["a/0.jpg", "b/gone.jpg", "nowhere/0.jpg", "zero\0/0.jpg"]
-    pictures = PictureList(range(4), [(0.0,)] * 4, paths)
+    images = ImageList(range(4), [(0.0,)] * 4, paths)
     with pytest.raises(InputError, match=r"x\.lst: b/gone\.jpg is not in .*\(3 of 4 are missing\)"):
-        check_files("x.lst", str(root), pictures)
+        check_files("x.lst", str(root), images)

@@ -29,7 +29,7 @@ def quiet(*_):
 
 @pytest.fixture
 def prefix(tmp_path):
-    """23 small pictures of 3 classes; numbers 4 and 9 are damaged."""
+    """23 small images of 3 classes; numbers 4 and 9 are damaged."""
     random = np.random.default_rng(0)
     lines = []
     for number in range(LINES):
@@ -44,11 +44,11 @@ def prefix(tmp_path):
 
 
 def pack_of(prefix, shards=0, shard_bytes=0):
-    pictures = read_list(f"{prefix}.lst")
-    classes = name_classes(folders_of_classes([pictures]))
+    images = read_list(f"{prefix}.lst")
+    classes = name_classes(folders_of_classes([images]))
     conversion = Conversion(encoding=".png", quality=1)
     root = str(prefix.parent / "root")
-    return Pack(str(prefix), root, pictures, classes, conversion, shards, shard_bytes)
+    return Pack(str(prefix), root, images, classes, conversion, shards, shard_bytes)
 
 
 def run(pack, threads=2, progress=quiet, say=quiet):
@@ -83,8 +83,8 @@ def test_one_order_over_all_shards(prefix, layout):
     assert paths[0].endswith(f"train-00000-of-{len(paths):05d}.rec")
     assert len(paths) == layout.get("shards", len(paths))
     assert records(paths) == whole
-    pictures = open_set("--data-train", f"{prefix}.rec", "", None)
-    assert (len(pictures), pictures.has_manifest) == (21, True)
+    images = open_set("--data-train", f"{prefix}.rec", "", None)
+    assert (len(images), images.has_manifest) == (21, True)
     assert [one.path for one in manifest.rejected] == ["class1/4.png", "class0/9.png"]
     assert manifest.counts == (7, 7, 7)
     assert [one.records for one in manifest.shards] == [len(RecordFile(path)) for path in paths]
@@ -165,7 +165,7 @@ def test_shards_of_nobody_are_not_mixed_in(prefix, stranger):
     run(pack_of(prefix, shards=3))
 
 
-def test_a_shard_without_a_picture(prefix):
+def test_a_shard_without_a_image(prefix):
     with pytest.raises(InputError, match=r"shard 4 of 23 .* last class1/4\.png: .* fewer --shards"):
         run(pack_of(prefix, shards=LINES))
 

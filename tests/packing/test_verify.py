@@ -21,7 +21,7 @@ def quiet(*_):
 
 @pytest.fixture
 def prefix(tmp_path):
-    """Twelve pictures in three shards; number 2 is damaged and in none."""
+    """Twelve images in three shards; number 2 is damaged and in none."""
     random = np.random.default_rng(0)
     (tmp_path / "root").mkdir()
     lines = []
@@ -31,9 +31,9 @@ def prefix(tmp_path):
         (tmp_path / "root" / f"{number}.jpg").write_bytes(data)
         lines.append(f"{number + 50}\t0\t{number}.jpg\n")
     (tmp_path / "x.lst").write_text("".join(lines))
-    pictures = read_list(tmp_path / "x.lst")
+    images = read_list(tmp_path / "x.lst")
     root, classes = str(tmp_path / "root"), ()
-    pack = Pack(str(tmp_path / "x"), root, pictures, classes, Conversion(resize=16), 3)
+    pack = Pack(str(tmp_path / "x"), root, images, classes, Conversion(resize=16), 3)
     write_pack(pack, 2, 1, quiet, quiet)
     return tmp_path / "x"
 
@@ -83,15 +83,15 @@ def test_every_damaged_record_is_named(prefix, threads):
         offsets = RecordFile(path).offsets.tolist()
         places[number] = offsets
         if number == 0:
-            overwrite(path, offsets[1] + 8 + 24, b"\0\0\0\0")  # the picture's first bytes
+            overwrite(path, offsets[1] + 8 + 24, b"\0\0\0\0")  # the image's first bytes
             overwrite(path, offsets[2], b"\0")  # the magic number
         elif number == 2:
             overwrite(path, offsets[0] + 12, b"\0\0\x40\x40")  # the label
             overwrite(path, offsets[3] + 16, b"\x09")  # the id
-            overwrite(path, offsets[1] + 300, b"\x55\x55")  # in the picture, which still decodes
+            overwrite(path, offsets[1] + 300, b"\x55\x55")  # in the image, which still decodes
     told = damage(prefix, threads)
     assert told == [
-        f"record 1 at byte {places[0][1]}: not a picture that can be decoded",
+        f"record 1 at byte {places[0][1]}: not an image that can be decoded",
         f"record 2 at byte {places[0][2]}: the magic number is missing, the shard was "
         "overwritten there",
         f"record 0 at byte {places[2][0]}: its bytes have changed since it was packed",
@@ -166,7 +166,7 @@ def test_repaired_shards_have_the_same_bytes(prefix):
     assert verify(shards(prefix), 2, quiet) == {}
 
 
-def test_pictures_that_have_moved(prefix):
+def test_images_that_have_moved(prefix):
     before = break_all(prefix)
     moved = prefix.parent / "moved"
     (prefix.parent / "root").rename(moved)
@@ -177,15 +177,13 @@ def test_pictures_that_have_moved(prefix):
     assert Path(shards(prefix)[0]).read_bytes() == before[name]
 
 
-def test_pictures_that_have_changed(prefix):
+def test_images_that_have_changed(prefix):
     root = prefix.parent / "root"
     (root / "5.jpg").write_bytes((root / "6.jpg").read_bytes())
     path = shards(prefix)[1]
     overwrite(path, 100, b"damage")
     damaged = Path(path).read_bytes()
-    with pytest.raises(
-        InputError, match=r"1 of its 4 pictures are not .*\(first 5\.jpg\).*x\.json"
-    ):
+    with pytest.raises(InputError, match=r"1 of its 4 images are not .*\(first 5\.jpg\).*x\.json"):
         repair(open_pack(str(prefix), ""), path, 2, quiet)
     assert Path(path).read_bytes() == damaged  # it stays for those who can save something
     assert not list(prefix.parent.glob("*.repair"))
@@ -201,7 +199,7 @@ def test_lists_and_manifests_that_do_not_fit(prefix):
         open_pack(str(prefix), "")
 
 
-def test_an_index_can_be_had_without_the_pictures(prefix):
+def test_an_index_can_be_had_without_the_images(prefix):
     index = Path(shards(prefix)[0][:-3] + "idx")
     before = index.read_bytes()
     index.write_text("nonsense")

@@ -49,9 +49,9 @@ def prefix(tmp_path):
 
 
 def pack_of(prefix, root=PHOTOS, **conversion):
-    pictures = read_list(f"{prefix}.lst")
-    classes = name_classes(folders_of_classes([pictures]))
-    return Pack(str(prefix), str(root), pictures, classes, Conversion(**conversion))
+    images = read_list(f"{prefix}.lst")
+    classes = name_classes(folders_of_classes([images]))
+    return Pack(str(prefix), str(root), images, classes, Conversion(**conversion))
 
 
 def run(pack, threads=2, most_rejected=0, progress=quiet, say=quiet):
@@ -118,14 +118,14 @@ def test_several_labels(tmp_path, monkeypatch):
 
 def test_image_record_iter_yields_the_pixels(prefix):
     run(pack_of(prefix, resize=64, center_crop=True, encoding=".png", quality=1))
-    pictures = mx.io.ImageRecordIter(
+    images = mx.io.ImageRecordIter(
         path_imgrec=f"{prefix}.rec", data_shape=(3, 64, 64), batch_size=11, preprocess_threads=1
     )
-    batch = next(pictures)
+    batch = next(images)
     file = RecordFile(f"{prefix}.rec")
     assert batch.label[0].asnumpy().tolist() == [file.record(n).label for n in range(11)]
     for record, data in enumerate(batch.data[0].asnumpy()):  # (3, 64, 64) RGB
-        ours = decode(file.record(record).picture)[:, :, ::-1]
+        ours = decode(file.record(record).image)[:, :, ::-1]
         np.testing.assert_array_equal(data.transpose(1, 2, 0), ours)
 
 
@@ -165,14 +165,14 @@ def test_orientation_is_ignored(tmp_path):
     (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
     for color, shape in ((1, (16, 32, 3)), (0, (16, 32)), (-1, (16, 32, 3))):
         run(pack_of(tmp_path / "x", tmp_path, color=color))
-        assert decode(RecordFile(tmp_path / "x.rec").record(0).picture, -1).shape == shape
+        assert decode(RecordFile(tmp_path / "x.rec").record(0).image, -1).shape == shape
     run(pack_of(tmp_path / "x", tmp_path, pass_through=True))
     record = RecordFile(tmp_path / "x.rec").record(0)
-    assert decode(record.picture).shape == (16, 32, 3)
-    assert record.picture == (tmp_path / "a.jpg").read_bytes()
+    assert decode(record.image).shape == (16, 32, 3)
+    assert record.image == (tmp_path / "a.jpg").read_bytes()
 
 
-# --- damaged pictures --------------------------------------------------------------------------
+# --- damaged images --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def ruined(tmp_path):
         "cut.jpg": (photo[: len(photo) // 2], "damaged or cut short"),
         "header.jpg": (photo[:3], "damaged or cut short"),
         "cut.png": (png[: len(png) // 2], "damaged or cut short"),
-        "text.jpg": (b"<html>not found</html>", "not a picture that can be decoded"),
+        "text.jpg": (b"<html>not found</html>", "not an image that can be decoded"),
         "empty.jpg": (b"", "the file is empty"),
         "narrow.png": (narrow, "9000 x 1 pixels are too narrow to resize"),
         "good.png": (png, ""),
@@ -202,7 +202,7 @@ def ruined(tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_damaged_pictures_go_to_the_manifest(ruined, threads):
+def test_damaged_images_go_to_the_manifest(ruined, threads):
     prefix, reasons = ruined
     manifest = run(pack_of(prefix, prefix.parent, resize=32), threads, most_rejected=7)
     assert {one.path: one.reason for one in manifest.rejected} == reasons
@@ -215,7 +215,7 @@ def test_pass_through_proves_decodability(ruined):
     prefix, reasons = ruined
     manifest = run(pack_of(prefix, prefix.parent, pass_through=True), most_rejected=6)
     assert {one.path for one in manifest.rejected} == set(reasons) - {"narrow.png"}
-    assert RecordFile(f"{prefix}.rec").record(0).picture == (
+    assert RecordFile(f"{prefix}.rec").record(0).image == (
         (prefix.parent / "good.jpg").read_bytes()
     )
 
@@ -223,13 +223,13 @@ def test_pass_through_proves_decodability(ruined):
 def test_a_ruined_set_is_stopped_and_can_go_on(ruined):
     prefix, _ = ruined
     pack = pack_of(prefix, prefix.parent, resize=32)
-    with pytest.raises(InputError, match=r"3 of the first 4 pictures .*cut\.jpg: damaged or cut"):
+    with pytest.raises(InputError, match=r"3 of the first 4 images .*cut\.jpg: damaged or cut"):
         run(pack, most_rejected=2)
     assert not prefix.with_suffix(".rec").exists()
     (prefix.parent / "cut.png").write_bytes((prefix.parent / "good.png").read_bytes())
     told = []
     manifest = run(pack, most_rejected=6, say=told.append)
-    assert told == ["continues after picture 3 of 9"]
+    assert told == ["continues after image 3 of 9"]
     # What stopped it was mended and is packed; what was rejected before it stays rejected.
     assert "cut.png" not in {one.path for one in manifest.rejected}
     assert "cut.jpg" in {one.path for one in manifest.rejected}
@@ -238,9 +238,7 @@ def test_a_ruined_set_is_stopped_and_can_go_on(ruined):
 def test_nothing_but_damage_is_no_pack(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
-    with pytest.raises(
-        InputError, match=r"not one picture of the list .* last a\.jpg: the file is"
-    ):
+    with pytest.raises(InputError, match=r"not one image of the list .* last a\.jpg: the file is"):
         run(pack_of(tmp_path / "x", tmp_path), most_rejected=1)
     assert not (tmp_path / "x.json").exists()
 
@@ -292,7 +290,7 @@ def test_torn_tails_do_no_harm(prefix, kind):
     assert files(prefix) == whole
 
 
-# Packing that marks all the time, and never gets to its last pictures.
+# Packing that marks all the time, and never gets to its last images.
 ENDLESS = """
     import sys
     from imagenet_trainer.packing import im2rec, write as packing
@@ -309,8 +307,8 @@ ENDLESS = """
 
 
 def test_a_killed_pack_goes_on(prefix, tmp_path):
-    pictures = read_list(f"{prefix}.lst")
-    lines = [f"{n}\t{pictures.labels[n % 11][0]:f}\t{pictures.paths[n % 11]}\n" for n in range(150)]
+    images = read_list(f"{prefix}.lst")
+    lines = [f"{n}\t{images.labels[n % 11][0]:f}\t{images.paths[n % 11]}\n" for n in range(150)]
     prefix.with_suffix(".lst").write_text("".join(lines))
     command = [sys.executable, "-c", textwrap.dedent(ENDLESS), prefix, PHOTOS, "--resize", "200"]
     partial, journal = Path(f"{prefix}.rec.partial"), Path(f"{prefix}.json.partial")
@@ -327,7 +325,7 @@ def test_a_killed_pack_goes_on(prefix, tmp_path):
     assert not prefix.with_suffix(".rec").exists()
     told = []
     run(pack_of(prefix, resize=200), say=told.append)
-    assert told[0].startswith("continues after picture ")
+    assert told[0].startswith("continues after image ")
     resumed = files(prefix)
     for kind in resumed:
         prefix.with_suffix(kind).unlink()

@@ -72,7 +72,7 @@ def test_more_metrics_of_training(path):
     ]
 
 
-def test_no_pictures_and_no_time(path):
+def test_no_images_and_no_time(path):
     # An epoch that a batch of the one before has used up.
     with RunLog(path, 0) as log:
         log.batches(1, 0, 0, Scores(), 0.0, 0.0)

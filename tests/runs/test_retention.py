@@ -37,7 +37,7 @@ def test_the_best_is_the_highest_rank1_then_the_lowest_loss_then_the_earliest():
     assert best_of({}) is None and best_of({3: None}) is None
     assert best_of({1: scores(40), 2: scores(60), 3: scores(50), 4: None}) == 2
     assert best_of({1: scores(60, 50.0), 2: scores(60, 49.0), 3: scores(60, 49.0)}) == 2
-    # Sets of different sizes: shares count, not pictures.
+    # Sets of different sizes: shares count, not images.
     assert best_of({1: scores(60), 2: replace(scores(100), images=1000)}) == 1
 
 
@@ -140,10 +140,10 @@ def test_predict_names_the_best(fit_words, packed, tmp_path, capsys):
     assert fit.main([*fit_words, "--model-prefix", prefix]) == 0
     run = Run(prefix)
     best = keeping.best_epoch(run)
-    picture = str(next((packed / "pictures").rglob("*.png")))
+    image = str(next((packed / "pictures").rglob("*.png")))
     answers = []
     for epoch in ("best", str(best), str(3 - best)):
         capsys.readouterr()
-        assert predict.main(["--model-prefix", prefix, "--epoch", epoch, picture]) == 0
+        assert predict.main(["--model-prefix", prefix, "--epoch", epoch, image]) == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1] != answers[2]

@@ -64,7 +64,7 @@ def test_the_symbol_computes_what_the_gluon_network_does(gluoncv, name, size):
     found, wanted = logits.asnumpy(), net(data).asnumpy()
     scale = np.abs(wanted).max()
     np.testing.assert_allclose(found / scale, wanted / scale, atol=1e-5)
-    assert np.ptp(found, axis=0).max() > 1e-4 * scale  # the pictures do make a difference
+    assert np.ptp(found, axis=0).max() > 1e-4 * scale  # the images do make a difference
     np.testing.assert_allclose(probabilities.asnumpy(), mx.nd.softmax(logits).asnumpy(), atol=1e-6)
 
 
@@ -106,10 +106,10 @@ def test_gluons_own_decay_of_biases_is_not_in_it(gluoncv):
     "name, image_shape, message",
     [
         ("resnet18_v1z", (3, 64, 64), "no such network; did you mean gluoncv/resnet18_v1"),
-        ("ssd_512_resnet50_v1_voc", (3, 64, 64), "is not a network that classifies pictures"),
-        ("yolo3_darknet53_voc", (3, 64, 64), "is not a network that classifies pictures"),
-        ("simple_pose_resnet18_v1b", (3, 64, 64), "is not a network that classifies pictures"),
-        ("mobilenet1.0_int8", (3, 224, 224), "is not a network that classifies pictures"),
+        ("ssd_512_resnet50_v1_voc", (3, 64, 64), "is not a network that classifies images"),
+        ("yolo3_darknet53_voc", (3, 64, 64), "is not a network that classifies images"),
+        ("simple_pose_resnet18_v1b", (3, 64, 64), "is not a network that classifies images"),
+        ("mobilenet1.0_int8", (3, 224, 224), "is not a network that classifies images"),
         ("densenet121", (3, 64, 64), "--image-shape 3,64,64: gluoncv/densenet121 does not take"),
     ],
 )
@@ -212,7 +212,7 @@ def test_every_other_network_is_refused(gluoncv):
             symbol_of(name, (3, 224, 224))
 
 
-def test_pillow_refuses_truncated_pictures_as_before():
+def test_pillow_refuses_truncated_images_as_before():
     code = (
         "from PIL import ImageFile; from symbols.gluoncv_zoo import import_gluoncv; "
         "import_gluoncv(); print(ImageFile.LOAD_TRUNCATED_IMAGES)"

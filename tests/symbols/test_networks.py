@@ -1,4 +1,4 @@
-"""One test for all networks of the registry, each at the smallest pictures that it takes.
+"""One test for all networks of the registry, each at the smallest images that it takes.
 
 The cheapest network of every family is in the normal run; `-m slow` takes all of them.
 """
@@ -261,7 +261,7 @@ def test_a_misspelt_option_is_refused(name):
 
 
 @pytest.mark.parametrize("name", [n for n in CHEAPEST if symbols.find(n).family in LIMITED])
-def test_pictures_that_are_too_small_are_refused(name):
+def test_images_that_are_too_small_are_refused(name):
     _, height, width = smallest_shape(name)
     for shape in ((3, height - 1, width), (3, height, width - 1)):
         with pytest.raises(InputError) as refused:

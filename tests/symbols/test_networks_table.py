@@ -7,7 +7,7 @@ import symbols
 from symbols.summary import summarise
 
 WIDTHS = ("", "0.75", "0.5", "0.25")
-# What each row of the table holds, by its first cells: networks, classes, height of the pictures.
+# What each row of the table holds, by its first cells: networks, classes, height of the images.
 ROWS = {
     ("squeezenet1.0 (`squeezenet`)", ""): (["squeezenet1.0"], 1000, 224),
     ("squeezenet1.1", ""): (["squeezenet1.1"], 1000, 224),

@@ -1,7 +1,7 @@
 """Our networks compute what Gluon's and GluonCV's of the same parameters do.
 
 Parameters are copied in order: both name a layer's the same way at the end, and have the same
-shapes, or the test fails. Pictures are as small as the layers allow.
+shapes, or the test fails. Images are as small as the layers allow.
 """
 
 import importlib.util
@@ -64,7 +64,7 @@ def with_global_pooling(block):
 
 
 def compare(name, net, image_shape):
-    """The same pictures and parameters give the same logits, to 1e-5 of the largest."""
+    """The same images and parameters give the same logits, to 1e-5 of the largest."""
     symbol = symbols.get_symbol(name, CLASSES, image_shape)
     logits = symbol.get_internals()[
         [output for output in symbol.get_internals().list_outputs() if "softmax" not in output][-1]
@@ -75,8 +75,8 @@ def compare(name, net, image_shape):
     executor.copy_params_from(
         *({k: mx.nd.array(v) for k, v in part.items()} for part in (arg, aux))
     )
-    pictures = np.random.default_rng(1).uniform(0, 2, (2, *image_shape)).astype(np.float32)
-    data = mx.nd.array(pictures)
+    images = np.random.default_rng(1).uniform(0, 2, (2, *image_shape)).astype(np.float32)
+    data = mx.nd.array(images)
     executor.arg_dict["data"][:] = data
     net.initialize()
     net(data)  # gives the parameters their shapes
@@ -85,7 +85,7 @@ def compare(name, net, image_shape):
     expected = net(data).asnumpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found / scale, expected / scale, atol=1e-5)
-    assert np.ptp(found, axis=0).max() > 1e-3 * scale  # the pictures do make a difference
+    assert np.ptp(found, axis=0).max() > 1e-3 * scale  # the images do make a difference
     np.testing.assert_allclose(
         probabilities, mx.nd.softmax(mx.nd.array(found)).asnumpy(), atol=1e-6
     )
@@ -139,7 +139,7 @@ def test_as_gluon(name, theirs, size):
     ("resnet18-v1", "BasicBlockV1", (2, 2, 2, 2)),
     slow("resnet50-v1", "BottleneckV1", (3, 4, 6, 3)),
 ])  # fmt: skip
-def test_small_pictures_as_gluon(name, block, units):
+def test_small_images_as_gluon(name, block, units):
     channels = [64, 64, 128, 256, 512] if "18" in name else [64, 256, 512, 1024, 2048]
     net = gluon.ResNetV1(getattr(gluon, block), units, channels, classes=CLASSES, thumbnail=True)
     compare(name, net, (3, 32, 28))

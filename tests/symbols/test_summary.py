@@ -121,7 +121,7 @@ def test_the_table():
     ]  # fmt: skip
     assert lines[1].split() == ["fc", "FullyConnected", "1000", "2,001,000", "2,000,000", "0.004"]
     assert "2,001,000 learned" in lines[3] and "8.0 MB" in lines[3]
-    assert "0.002 G a picture" in lines[4]
+    assert "0.002 G an image" in lines[4]
 
 
 def test_nothing_to_sum_up():
@@ -143,7 +143,7 @@ def test_the_command(tmp_path, packed, capsys, monkeypatch):
         return capsys.readouterr().out.splitlines()
 
     lines = told()
-    assert lines[0] == "squeezenet1.1: 1000 classes, pictures of 3 x 224 x 224"
+    assert lines[0] == "squeezenet1.1: 1000 classes, images of 3 x 224 x 224"
     assert any(line.startswith("parameters: 1,235,496 learned") for line in lines)
     assert told("--data-train", packed / "train.rec")[0].startswith("squeezenet1.1: 3 classes")
     assert told("--num-classes", 7)[0].startswith("squeezenet1.1: 7 classes")

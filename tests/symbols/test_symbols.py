@@ -48,17 +48,17 @@ def as_nd(arrays):
     return {name: mx.nd.array(array) for name, array in arrays.items()}
 
 
-def pictures(batch, image_shape, seed=1):
+def images(batch, image_shape, seed=1):
     return np.random.default_rng(seed).uniform(0, 2, (batch, *image_shape)).astype(np.float32)
 
 
 def executor_of(symbol, image_shape, batch=2, grad_req="null"):
-    """The bound symbol with random parameters and pictures, and the parameters."""
+    """The bound symbol with random parameters and images, and the parameters."""
     shapes, aux_shapes, _ = shapes_of(symbol, image_shape, batch)
     arg, aux = random_parameters(shapes, aux_shapes)
     executor = symbol.simple_bind(mx.cpu(), data=(batch, *image_shape), grad_req=grad_req)
     executor.copy_params_from(as_nd(arg), as_nd(aux))
-    executor.arg_dict["data"][:] = pictures(batch, image_shape)
+    executor.arg_dict["data"][:] = images(batch, image_shape)
     executor.arg_dict["softmax_label"][:] = np.arange(batch)
     return executor, arg, aux
 
@@ -185,18 +185,18 @@ def test_squeezenet_computes_what_gluons_does(version):
 
 
 def assert_same_as_gluon(symbol, net, image_shape, logits_name):
-    """The same pictures and parameters give the same logits and probabilities to 1e-5."""
+    """The same images and parameters give the same logits and probabilities to 1e-5."""
     both = mx.sym.Group([symbol.get_internals()[logits_name], symbol])
     executor, arg, aux = executor_of(both, image_shape, batch=2)
     net.initialize()
-    data = mx.nd.array(pictures(2, image_shape))
+    data = mx.nd.array(images(2, image_shape))
     net(data)  # gives the parameters their shapes
     copy_into(net, arg, aux)
     logits, probabilities = (output.asnumpy() for output in executor.forward(is_train=False))
     expected = net(data)
     scale = np.abs(expected.asnumpy()).max()
     np.testing.assert_allclose(logits / scale, expected.asnumpy() / scale, atol=1e-5)
-    assert np.ptp(logits, axis=0).max() > 1e-3 * scale  # the pictures do make a difference
+    assert np.ptp(logits, axis=0).max() > 1e-3 * scale  # the images do make a difference
     np.testing.assert_allclose(probabilities, mx.nd.softmax(expected).asnumpy(), atol=1e-5)
 
 
@@ -215,7 +215,7 @@ def test_moving_statistics_follow_the_batch():
     executor.forward(is_train=True)
     executor.backward()  # moves the statistics, but reading them does not wait for it
     mx.nd.waitall()
-    batch = pictures(4, (3, 28, 28)).astype(np.float64)
+    batch = images(4, (3, 28, 28)).astype(np.float64)
     for end, statistic in (("mean", batch.mean((0, 2, 3))), ("var", batch.var((0, 2, 3)))):
         expected = 0.9 * aux[f"bn_data_moving_{end}"] + 0.1 * statistic
         moved = executor.aux_dict[f"bn_data_moving_{end}"].asnumpy()
@@ -328,8 +328,8 @@ def test_wrong_names_are_refused(network, num_layers, message):
 @pytest.mark.parametrize(
     "network, num_layers, image_shape, activation, message",
     [
-        ("resnet", 18, (3, 28, 28), "relu", "--num-layers 18: for pictures up to 28 pixels"),
-        ("resnet", 20, (3, 29, 29), "relu", "--num-layers 20: for pictures 29 pixels high"),
+        ("resnet", 18, (3, 28, 28), "relu", "--num-layers 18: for images up to 28 pixels"),
+        ("resnet", 20, (3, 29, 29), "relu", "--num-layers 20: for images 29 pixels high"),
         ("resnet", 20, (3, 224, 224), "relu", "18, 34, 50, 101, 152, 200, 269"),
         ("resnet", 50, (3, 224, 224), "elu", "--activation elu: resnet-50 has relu only"),
         ("squeezenet", None, (3, 224, 224), "gelu", "--activation gelu: SqueezeNet has relu and"),
@@ -372,7 +372,7 @@ def test_names_are_known_without_mxnet():
     ("name", "activation"), [("squeezenet1.0", "relu"), ("squeezenet1.1", "elu")]
 )
 def test_squeezenet_starts_at_its_published_rate(name, activation):
-    # No BatchNorm and pictures of +-128: with He's initialiser the third update's loss is nan.
+    # No BatchNorm and images of +-128: with He's initialiser the third update's loss is nan.
     folder = ROOT / "imagenet_trainer" / "assets" / "photos"
     shape, files = (3, 224, 224), sorted(folder.glob("*/*.jpg"))[:4]
     transform, images = EvalTransform(shape), np.empty((4, 224, 224, 3), np.uint8)

@@ -60,7 +60,7 @@ def test_a_resumed_training_ends_with_the_same_gif(words, tmp_path):
     with Image.open(straight.growing_gif_path) as gif:
         assert gif.n_frames == 3
     kept = read_arrays(straight.confusion_path(2, ".fit.npz"))
-    # 15 pictures, five of each class; of three classes the first prediction counts alone.
+    # 15 images, five of each class; of three classes the first prediction counts alone.
     history = straight.read_history()
     assert (kept["matrix"].sum(axis=1) == 5).all()
     assert np.trace(kept["matrix"]) == round(15 * float(history[1]["val_rank1"]))

@@ -23,7 +23,7 @@ from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import recovery as survival
 from imagenet_trainer.train import session
 
-# fit_words train two epochs of 60 pictures in batches of 8: updates 0 to 6 and 7 to 14.
+# fit_words train two epochs of 60 images in batches of 8: updates 0 to 6 and 7 to 14.
 EPOCH_1, END = 7, 15
 OFTEN = ("--checkpoint-minutes", "1e-9")  # a checkpoint after every update
 

@@ -114,7 +114,7 @@ def test_a_rate_lies_between_the_final_one_and_the_base(kind, update, warmup):
 
 
 @given(st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 10**7), st.integers(1, 10**5))
-def test_whole_epochs_begin_where_the_order_of_pictures_says(epochs, images, batch):
+def test_whole_epochs_begin_where_the_order_of_images_says(epochs, images, batch):
     expected = tuple(order.updates_before(epoch, images, batch) for epoch in epochs)
     assert steps_of(epochs, images, batch) == expected
     assert steps_of([float(epoch) for epoch in epochs], images, batch) == expected

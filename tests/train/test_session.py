@@ -44,7 +44,7 @@ def opened(settings):
 
 def test_rates_follow_the_flags(opened):
     session = opened()
-    # 60 pictures in batches of 8: 7.5 updates an epoch, the tail opens the next one.
+    # 60 images in batches of 8: 7.5 updates an epoch, the tail opens the next one.
     assert [session.first_update(epoch) for epoch in range(5)] == [0, 7, 15, 22, 30]
     wanted = Schedule(base=0.4, factor=0.1, steps=(15, 22), warmup=3)
     for update in (0, 2, 8, 14, 15, 16, 22, 23, 29):

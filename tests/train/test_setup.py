@@ -24,7 +24,7 @@ def trained(packed, tmp_path_factory):
 
 @pytest.fixture
 def words(packed, trained, tmp_path, monkeypatch):
-    """Flags of a fine-tuning that names neither network nor size of pictures."""
+    """Flags of a fine-tuning that names neither network nor size of images."""
     monkeypatch.chdir(tmp_path)
     return [
         "--pretrained", f"{trained},1", "--data-train", str(packed / "train.rec"),
@@ -35,15 +35,15 @@ def words(packed, trained, tmp_path, monkeypatch):
 def test_the_summary_is_of_the_pretrained_network(words, trained, capsys):
     assert fit.main([*words, "--summary"]) == 0
     told = capsys.readouterr().out
-    assert f"the network of {trained}: 3 classes, pictures of 3 x 16 x 16" in told
+    assert f"the network of {trained}: 3 classes, images of 3 x 16 x 16" in told
     assert "77,654 learned" in told  # as of --network resnet --num-layers 8
 
 
 def test_the_schedule_goes_to_the_folder_of_the_run(words, tmp_path, capsys):
     assert fit.main([*words, "--show-schedule", "--num-epochs", "2"]) == 0
-    (picture,) = tmp_path.rglob("schedule.png")
-    assert start_of_words(words).run.folder.resolve() == picture.parent
-    assert picture.parent.name.endswith("-tuned")
+    (image,) = tmp_path.rglob("schedule.png")
+    assert start_of_words(words).run.folder.resolve() == image.parent
+    assert image.parent.name.endswith("-tuned")
 
 
 def start_of_words(words):

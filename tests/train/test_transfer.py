@@ -28,7 +28,7 @@ PULLOVER, COAT = 2, 4
 
 
 def write_fashion(path, part, classes, per_class):
-    """Fashion-MNIST pictures of some classes as a shard; labels count in the order given."""
+    """Fashion-MNIST images of some classes as a shard; labels count in the order given."""
     with np.load(SHIPPED) as shipped:
         labels, images = shipped[f"{part}_labels"], shipped[f"{part}_images"]
     payloads = [
@@ -71,7 +71,7 @@ def rank1(prefix):
 
 
 def test_features_of_eight_classes_help_with_the_two_others(fashion, tmp_path):
-    # 15 updates on 80 pictures. Five seeds gave 65 to 75 % with what the eight classes taught and
+    # 15 updates on 80 images. Five seeds gave 65 to 75 % with what the eight classes taught and
     # 50 to 56 % from scratch; the closest pair was 13 points apart.
     gained = []
     for seed in range(3):
@@ -131,7 +131,7 @@ def test_from_a_run_of_ours(settings, opened, fashion):
     session = opened(settings)
     old = Run(f"{fashion}/eight/model").load(3)
     assert_begins_with(session, {**old.arg, **old.aux}, ["fc1_weight", "fc1_bias"])
-    # Pictures are prepared as there, the network is that one.
+    # Images are prepared as there, the network is that one.
     assert session.preprocessing == old.preprocessing
     assert session.preprocessing.image_shape == (3, 28, 28)
     notes = "\n".join(session.notes)
@@ -271,7 +271,7 @@ def test_a_smaller_rate_for_what_was_learned_before(settings, opened):
     )
     for name, change in whole.items():
         if "moving" in name or name == "bn_data_gamma":
-            continue  # statistics follow the pictures, and that gamma is fixed, not the rate
+            continue  # statistics follow the images, and that gamma is fixed, not the rate
         factor = 1.0 if name.startswith("fc1") else 0.125
         np.testing.assert_allclose(small[name], factor * change, rtol=2e-3, atol=2e-7)
 
@@ -353,7 +353,7 @@ def test_parameters_of_another_shape_are_named(settings, opened, published):
         opened(replace(settings, pretrained=(prefix, 0), image_shape=(3, 28, 28)))
 
 
-def test_pictures_that_the_network_cannot_take(settings, opened, tmp_path):
+def test_images_that_the_network_cannot_take(settings, opened, tmp_path):
     net = mx.gluon.model_zoo.vision.squeezenet1_1(classes=10, prefix="net_")
     net.initialize()
     net.hybridize()

@@ -22,8 +22,8 @@ def some_matrix(classes=40, seed=0):
     return rng.poisson(0.5, (classes, classes)) + np.diag(rng.integers(5, 30, classes))
 
 
-def pixels(picture):
-    return np.array(picture.convert("RGB"))
+def pixels(image):
+    return np.array(image.convert("RGB"))
 
 
 def frames_of(path):
@@ -38,13 +38,13 @@ def frames_of(path):
 @pytest.mark.parametrize("classes", [1000, 10, 7, 3])
 def test_one_count_lights_its_cell_and_nothing_else(classes):
     true, predicted = 1, classes - 1
-    picture = confusion.draw(matrix_of(classes, {(true, predicted): 1}))
-    assert (picture.size, picture.mode) == ((1000, 1000), "RGB")
+    image = confusion.draw(matrix_of(classes, {(true, predicted): 1}))
+    assert (image.size, image.mode) == ((1000, 1000), "RGB")
     expected = np.zeros((1000, 1000), bool)
     for y in range(1000):
         for x in np.flatnonzero(np.arange(1000) * classes // 1000 == predicted):
             expected[y, x] = y * classes // 1000 == true
-    lit = pixels(picture)
+    lit = pixels(image)
     assert np.array_equal(lit.any(axis=2), expected)
     assert (lit[expected] == [0, 255, 0]).all()
 
@@ -56,8 +56,8 @@ def test_rows_run_down_and_columns_to_the_right():
 
 @pytest.mark.parametrize("classes", [7, 999, 300])
 def test_sides_of_blocks_differ_by_at_most_a_pixel(classes):
-    picture = confusion.draw(np.eye(classes, dtype=np.int64))
-    widths = pixels(picture).any(axis=2).sum(axis=1)  # of the one block in each row of pixels
+    image = confusion.draw(np.eye(classes, dtype=np.int64))
+    widths = pixels(image).any(axis=2).sum(axis=1)  # of the one block in each row of pixels
     assert widths.min() >= 1 and widths.max() - widths.min() <= 1
 
 
@@ -93,7 +93,7 @@ def test_more_counts_are_brighter_from_dark_to_bright_green():
     assert (np.diff(green[[0, 1, 2, 4, 5, 6]]) > 10).all()
 
 
-def test_one_picture_is_equalised_as_datashader_does_it():
+def test_one_image_is_equalised_as_datashader_does_it():
     matrix = some_matrix(100)
     data = xarray.DataArray(np.where(matrix > 0, matrix, np.nan), dims=("y", "x"))
     reference = shade(data, cmap=confusion.DARK_TO_BRIGHT, how="eq_hist").to_pil(origin="upper")
@@ -101,12 +101,12 @@ def test_one_picture_is_equalised_as_datashader_does_it():
     assert np.abs(ours - pixels(reference)).max() <= 1  # rounding of the level
 
 
-def test_png_holds_the_picture(tmp_path):
-    picture = confusion.draw(some_matrix())
-    confusion.write_png(tmp_path / "confusion-0001.png", picture)
+def test_png_holds_the_image(tmp_path):
+    image = confusion.draw(some_matrix())
+    confusion.write_png(tmp_path / "confusion-0001.png", image)
     with Image.open(tmp_path / "confusion-0001.png") as found:
         assert found.format == "PNG"
-        assert np.array_equal(pixels(found), pixels(picture))
+        assert np.array_equal(pixels(found), pixels(image))
     assert [path.name for path in tmp_path.iterdir()] == ["confusion-0001.png"]
 
 
@@ -118,24 +118,24 @@ def test_gif_has_a_frame_an_epoch_with_its_number_on_it(tmp_path):
     found, gif = frames_of(tmp_path / "a.gif")
     assert (gif.format, gif.size, gif.n_frames, gif.info["loop"]) == ("GIF", (1000, 1000), 3, 0)
     assert [duration for _, duration in found] == [400, 400, 2000]
-    captions = [picture[CAPTION] for picture, _ in found]
+    captions = [image[CAPTION] for image, _ in found]
     for one, other in [(0, 1), (1, 2), (0, 2)]:
         assert not np.array_equal(captions[one], captions[other])
-    for picture, _ in found:  # the rest is the data alone
-        picture[CAPTION] = 0
+    for image, _ in found:  # the rest is the data alone
+        image[CAPTION] = 0
     expected = pixels(confusion.draw(matrix))
     expected[CAPTION] = 0
-    assert all(np.array_equal(picture, expected) for picture, _ in found)
+    assert all(np.array_equal(image, expected) for image, _ in found)
 
 
 def test_the_caption_is_bright_on_black_and_small(tmp_path):
     full = np.full((1000, 1000), 7)
     confusion.draw_gif(tmp_path / "a.gif", [(120, full, 0.7654)])
-    [(picture, _)], _ = frames_of(tmp_path / "a.gif")
-    covered = np.argwhere(picture[..., 1] < 255)
+    [(image, _)], _ = frames_of(tmp_path / "a.gif")
+    covered = np.argwhere(image[..., 1] < 255)
     assert (covered.min(axis=0) >= [0, 500]).all() and covered[:, 0].max() < 45
     top, left = covered.min(axis=0)
-    caption = picture[top:45, left:, 1]
+    caption = image[top:45, left:, 1]
     assert (caption[:5] == 0).all()
     assert 0.1 < (caption > 200).mean() < 0.4  # letters
 
@@ -162,9 +162,9 @@ def test_gif_bytes_are_repeated_and_frames_may_come_one_by_one(tmp_path):
 
 def test_a_gif_of_nothing_counted(tmp_path):
     confusion.draw_gif(tmp_path / "a.gif", [(0, np.zeros((10, 10), np.int64))])
-    [(picture, _)], _ = frames_of(tmp_path / "a.gif")
-    picture[CAPTION] = 0
-    assert not picture.any()
+    [(image, _)], _ = frames_of(tmp_path / "a.gif")
+    image[CAPTION] = 0
+    assert not image.any()
 
 
 def test_what_cannot_be_drawn_or_written_is_said(tmp_path):

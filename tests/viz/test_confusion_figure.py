@@ -20,13 +20,13 @@ def some(classes, seed=0):
 
 
 def pixels(png):
-    with Image.open(io.BytesIO(png)) as picture:
-        return np.array(picture.convert("RGB"))
+    with Image.open(io.BytesIO(png)) as image:
+        return np.array(image.convert("RGB"))
 
 
-def ink(picture):
+def ink(image):
     """Where something else than white is."""
-    return (picture != 255).any(axis=2)
+    return (image != 255).any(axis=2)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def drawn():
     def draw(classes, order="imagenet", taxonomy=None, names=None):
         boxes = []
 
-        def keep(figure, picture, note):
+        def keep(figure, image, note):
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.text import Text
 
@@ -63,15 +63,15 @@ def drawn():
 def test_the_matrix_is_in_it_pixel_for_pixel(classes, order):
     matrix = some(classes)
     sides = Sides([f"class {n}" for n in range(classes)], class_order(order, matrix, None))
-    picture = pixels(draw_figure(matrix, sides, "a title", "more"))
+    image = pixels(draw_figure(matrix, sides, "a title", "more"))
     ordered = matrix[np.ix_(sides.order, sides.order)]
-    assert np.array_equal(picture[PLACE], np.array(confusion.draw(ordered)))
-    around = ink(picture)
+    assert np.array_equal(image[PLACE], np.array(confusion.draw(ordered)))
+    around = ink(image)
     around[PLACE] = False
     assert around[: figures._TOP].any() and around[:, -figures._RIGHT :].any()  # title, legend
     assert around[:, : figures._LEFT].any() and around[-figures._BOTTOM :].any()  # names
     # Nothing touches the edge, where it would be cut off.
-    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+    for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
         assert (edge == 255).all()
 
 
@@ -120,17 +120,17 @@ def test_the_legend_says_which_colour_is_which_count():
     assert [count for count, _ in ticks] == [1, 2, 3, 1000]
     assert ticks[0][1] == 0 and ticks[-1][1] == 1
     # The bar has, at a count's height, the colour of its cell.
-    picture = pixels(draw_figure(matrix, Sides(list("abcd"), np.arange(4)), "", ""))
+    image = pixels(draw_figure(matrix, Sides(list("abcd"), np.arange(4)), "", ""))
     left, bottom = figures._LEFT + 1000 + 28 + 9, figures._TOP + 1000 - 250
     for count, level in ticks[1:3]:
         place = int(np.argwhere(matrix[0] == count)[0, 0]) * 250 + 125
-        green = int(picture[figures._TOP + 125, figures._LEFT + place, 1])
-        assert abs(int(picture[bottom - round(500 * level), left, 1]) - green) <= 3
+        green = int(image[figures._TOP + 125, figures._LEFT + place, 1])
+        assert abs(int(image[bottom - round(500 * level), left, 1]) - green) <= 3
 
 
 def test_nothing_counted_can_be_drawn():
-    picture = pixels(draw_figure(np.zeros((3, 3), int), Sides(list("abc"), np.arange(3)), "", ""))
-    assert not picture[PLACE].any()
+    image = pixels(draw_figure(np.zeros((3, 3), int), Sides(list("abc"), np.arange(3)), "", ""))
+    assert not image[PLACE].any()
 
 
 @pytest.mark.parametrize("seed", range(5))

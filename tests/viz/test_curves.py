@@ -19,7 +19,7 @@ def row(epoch, rate=0.1, **more):
 
 
 def pixels(rows):
-    """The picture's three thirds, each RGB (height, width, 3)."""
+    """The image's three thirds, each RGB (height, width, 3)."""
     image = Image.open(io.BytesIO(curves.draw(rows, "resnet-18")))
     assert image.format == "PNG" and image.size == (1320, 440)
     return np.split(np.asarray(image.convert("RGB")), 3, axis=1)

@@ -9,7 +9,7 @@ from imagenet_trainer.viz.report import page
 
 
 class Outline(HTMLParser):
-    """Headings, pictures without words for them, and whether all elements end."""
+    """Headings, images without words for them, and whether all elements end."""
 
     VOID = ("meta", "img", "br", "input", "link")
 
@@ -40,7 +40,7 @@ def test_it_is_whole_for_any_number_of_classes(count):
     outline = Outline(page(report_of(own(count))))
     assert outline.headings == [
         "a run, epoch 2", "About", "Training", "Confusion matrix", "Classes",
-        "Most confused pairs", "Worst pictures by loss", "Possible label errors", "Calibration",
+        "Most confused pairs", "Worst images by loss", "Possible label errors", "Calibration",
     ]  # fmt: skip
     assert outline.wordless == 0
 
@@ -78,16 +78,16 @@ def test_text_from_outside_is_escaped_everywhere():
     Outline(html)
 
 
-def test_pictures_that_cannot_be_shown_say_so():
+def test_images_that_cannot_be_shown_say_so():
     outline = Outline(page(report_of(own(3), thumbnails=lambda places: {})))
-    assert "no picture" in outline.text
+    assert "no image" in outline.text
     assert "key 1000" in outline.text or "key 99" in outline.text
 
 
 def test_a_network_that_is_always_right():
     outline = Outline(page(report_of(own(3), answers=answers_of(3, skill=50))))
-    assert "No picture was taken for another class." in outline.text
-    assert "Every picture was recognised." in outline.text and "There is none." in outline.text
+    assert "No image was taken for another class." in outline.text
+    assert "Every image was recognised." in outline.text and "There is none." in outline.text
 
 
 def test_without_history_there_are_no_curves():

@@ -2,7 +2,7 @@ import numpy as np
 
 from imagenet_trainer.metrics.predictions import Answers
 from imagenet_trainer.metrics.semantic import Pair
-from imagenet_trainer.viz.report_examples import label_suspects, pair_examples, worst_pictures
+from imagenet_trainer.viz.report_examples import label_suspects, pair_examples, worst_images
 
 # label, first class, its probability, the label's probability
 ROWS = [
@@ -23,19 +23,19 @@ def answers():
     )
 
 
-def test_worst_pictures_are_errors_by_loss():
-    assert worst_pictures(answers(), 3).tolist() == [4, 1, 7]
-    assert worst_pictures(answers(), 99).tolist() == [4, 1, 7, 5, 8, 2]
+def test_worst_images_are_errors_by_loss():
+    assert worst_images(answers(), 3).tolist() == [4, 1, 7]
+    assert worst_images(answers(), 99).tolist() == [4, 1, 7, 5, 8, 2]
 
 
 def test_label_suspects_by_hand():
-    # Mean probability of class 0 on its pictures: (0.9 + 0.01 + 0.3) / 3 = 0.403; of class 1:
+    # Mean probability of class 0 on its images: (0.9 + 0.01 + 0.3) / 3 = 0.403; of class 1:
     # (0.7 + 0.001 + 0.2) / 3 = 0.300; of 2: 0.167. So 4, 1, 2, 7, 8 pass; 5 is below one half.
     assert label_suspects(answers(), 99).tolist() == [4, 1, 7, 8, 2]
     assert label_suspects(answers(), 2).tolist() == [4, 1]
 
 
-def test_a_class_whose_own_pictures_are_surer_is_no_suspect():
+def test_a_class_whose_own_images_are_surer_is_no_suspect():
     found = answers()
     sure = found.true.copy()
     sure[[3, 4, 5]] = 0.97  # class 1 is usually certain, which 0.95 is not

@@ -72,23 +72,23 @@ def pixels(window):
         "const b = document.getElementById('matrix-canvas').getBoundingClientRect();"
         "return [b.left, b.top]"
     )
-    with Image.open(io.BytesIO(window.screenshot())) as picture:
-        whole = np.array(picture.convert("RGB"))
+    with Image.open(io.BytesIO(window.screenshot())) as image:
+        whole = np.array(image.convert("RGB"))
     top, left = round(area[1]), round(area[0]) + left
     return whole[top : top + int(side), left : left + int(side)]
 
 
 def test_it_opens_without_a_complaint_and_draws_every_count(shown, answers):
     assert shown.script("return document.title") == "a run, epoch 2"
-    picture = pixels(shown)
-    step = picture.shape[1] / CLASSES
-    rows = int(picture.shape[0] / step) - 1  # as many as the window shows
+    image = pixels(shown)
+    step = image.shape[1] / CLASSES
+    rows = int(image.shape[0] / step) - 1  # as many as the window shows
     middles = ((np.arange(CLASSES) + 0.5) * step).astype(int)
-    lit = picture[middles[:rows, None], middles].any(axis=2)
+    lit = image[middles[:rows, None], middles].any(axis=2)
     assert rows > 60
     assert np.array_equal(lit, answers.confusion()[:rows] > 0)
     # Equalised green: more is brighter.
-    green = picture[middles[:rows, None], middles, 1].astype(int)
+    green = image[middles[:rows, None], middles, 1].astype(int)
     counts = answers.confusion()[:rows]
     means = [green[counts == count].mean() for count in range(1, 5)]
     assert means == sorted(means) and means[0] < 100 and means[-1] > 240
@@ -99,7 +99,7 @@ def test_hovering_names_classes_and_counts(shown, answers):
     for row, column in ((3, 3), (20, 77), (64, 5)):
         assert tip(shown, row, column) == (
             f"true: class {row}\npredicted: class {column}\n"
-            f"{matrix[row, column]}, {25 * matrix[row, column]:.1f} % of 4 pictures"
+            f"{matrix[row, column]}, {25 * matrix[row, column]:.1f} % of 4 images"
         )
 
 
@@ -122,10 +122,10 @@ def test_zoom_counts_anew(shown, answers):
     assert tip(shown, row, column, 10).startswith(
         f"true: class {30 + row}\npredicted: class {10 + column}\n{part[row, column]}, "
     )
-    picture, step = pixels(shown), side / 10
+    image, step = pixels(shown), side / 10
     middles = ((np.arange(10) + 0.2) * step).astype(int)  # beside the numbers in the cells
-    rows = middles < len(picture)  # that the window shows
-    lit = picture[middles[rows, None], middles].any(axis=2)
+    rows = middles < len(image)  # that the window shows
+    lit = image[middles[rows, None], middles].any(axis=2)
     assert rows.sum() > 6 and np.array_equal(lit, part[rows] > 0)
     shown.script("[...document.querySelectorAll('#matrix-controls button')].pop().click()")
     label = shown.script("return document.getElementById('matrix-canvas').ariaLabel")
@@ -133,7 +133,7 @@ def test_zoom_counts_anew(shown, answers):
 
 
 def test_more_classes_than_pixels_are_added_up(shown, answers):
-    """On a small screen a cell of the picture is several of the matrix."""
+    """On a small screen a cell of the image is several of the matrix."""
     shown.script("document.getElementById('matrix-frame').style.width = '150px'")
     # Observers of sizes are told in the frame after this one.
     shown.script("return new Promise(d => requestAnimationFrame(() => requestAnimationFrame(d)))")
@@ -182,8 +182,8 @@ def test_first_predictions_and_other_orders(shown, answers):
     wanted = f"true: {names[true]}\npredicted: {names[predicted]}\n{count}, "
     assert tip(shown, 7, 9).startswith(wanted)
     choose("palette", 1)
-    picture = pixels(shown)
-    assert picture[..., 2].any()  # no longer green alone
+    image = pixels(shown)
+    assert image[..., 2].any()  # no longer green alone
 
 
 def test_tables_are_sorted_and_filtered(shown):

@@ -19,8 +19,8 @@ def some_figure(**more):
 def test_figures_have_their_size_and_repeat():
     first, again = some_figure(), some_figure()
     assert first == again
-    with Image.open(io.BytesIO(first[0])) as picture:
-        assert picture.size == (100, 50)
+    with Image.open(io.BytesIO(first[0])) as image:
+        assert image.size == (100, 50)
     root = ElementTree.fromstring(first[1])
     assert root.attrib["width"] == "144pt" and root.attrib["height"] == "72pt"
 

@@ -10,8 +10,8 @@ from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.viz.thumbnails import data_uri, small, thumbnails
 
 
-def encoded(picture):
-    return cv2.imencode(".png", picture)[1].tobytes()
+def encoded(image):
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def pixels(uri):
@@ -22,13 +22,13 @@ def pixels(uri):
 
 @pytest.fixture
 def shards(tmp_path):
-    """Two shards of pictures of one colour each, the keys descending; record 3 is damaged."""
+    """Two shards of images of one colour each, the keys descending; record 3 is damaged."""
     paths = []
     for shard in range(2):
         payloads = []
         for number in range(3 * shard, 3 * shard + 3):
-            picture = np.full((90, 160, 3), 40 * number, np.uint8)
-            data = b"no picture" if number == 3 else encoded(picture)
+            image = np.full((90, 160, 3), 40 * number, np.uint8)
+            data = b"no image" if number == 3 else encoded(image)
             payloads.append(pack_header(0.0, number) + data)
         keys = [50 - number for number in range(3 * shard, 3 * shard + 3)]
         paths.append(write_records(tmp_path / f"{shard}.rec", payloads, keys))
@@ -36,21 +36,21 @@ def shards(tmp_path):
         yield found
 
 
-def test_pictures_come_by_their_keys(shards):
+def test_images_come_by_their_keys(shards):
     assert shards.keys.tolist() == [50, 49, 48, 47, 46, 45]
     found = thumbnails(shards, np.array([45, 50, 99, 47, 46]), [0, 1, 2, 3, 4])
-    # 99 is not there, and the record of 47 holds no picture.
+    # 99 is not there, and the record of 47 holds no image.
     assert sorted(found) == [0, 1, 4]
     for place, value in ((0, 200), (1, 0), (4, 160)):
-        picture = pixels(found[place])
-        assert picture.shape == (81, 144, 3) and abs(picture.mean() - value) < 3
+        image = pixels(found[place])
+        assert image.shape == (81, 144, 3) and abs(image.mean() - value) < 3
 
 
 def test_shards_that_share_keys_go_by_place(tmp_path):
     paths = []
     for shard in range(2):
         grey = [np.full((9, 9, 3), 100 * shard + 20 * n, np.uint8) for n in range(2)]
-        payloads = [pack_header(0.0, n) + encoded(picture) for n, picture in enumerate(grey)]
+        payloads = [pack_header(0.0, n) + encoded(image) for n, image in enumerate(grey)]
         paths.append(write_records(tmp_path / f"{shard}.rec", payloads))
     with Shards(paths) as shards:
         found = thumbnails(shards, shards.keys, range(4))

@@ -12,7 +12,7 @@ FRAMES = [(epoch, np.diag([epoch, 1, 5]) + epoch % 2, epoch / 10) for epoch in r
 
 
 def decoded(path):
-    """Pictures of a video, uint8 (n, 1000, 1000, 3)."""
+    """Images of a video, uint8 (n, 1000, 1000, 3)."""
     words = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     data = subprocess.run(words, capture_output=True, check=True).stdout
     return np.frombuffer(data, np.uint8).reshape(-1, 1000, 1000, 3)
@@ -20,13 +20,13 @@ def decoded(path):
 
 @needs_ffmpeg
 @pytest.mark.parametrize("kind", video.KINDS)
-def test_a_video_shows_the_pictures_of_the_gif(tmp_path, kind):
+def test_a_video_shows_the_images_of_the_gif(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
     video.draw_video(path, FRAMES, kind)
     shown = decoded(path)
-    # 5 pictures a second: 0.4 s for each epoch and 3 s for the last.
+    # 5 images a second: 0.4 s for each epoch and 3 s for the last.
     assert len(shown) == 3 * 2 + 15
-    film = [np.array(picture.convert("RGB")) for picture in confusion.Film(FRAMES)]
+    film = [np.array(image.convert("RGB")) for image in confusion.Film(FRAMES)]
     for number, wanted in zip((0, 2, 4, 20), film):
         assert np.abs(shown[number].astype(int) - wanted).mean() < 3
     assert [one.name for one in tmp_path.iterdir()] == [path.name]

@@ -1,1 +1,1 @@
-"""Room pictures."""
+"""Room images."""

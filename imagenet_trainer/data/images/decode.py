@@ -1,8 +1,8 @@
-"""Picture files: read, recognised by their first bytes, measured by their header, decoded.
+"""Image files: read, recognised by their first bytes, measured by their header, decoded.
 
 OpenCV decodes JPEG and PNG, so that their pixels are those of MXNet's im2rec.py. Pillow decodes the
 other kinds, of which OpenCV reads some only in some of its versions. Whatever is wrong with a
-picture is a ValueError that says it.
+image is a ValueError that says it.
 """
 
 import io
@@ -18,10 +18,10 @@ from imagenet_trainer.data.records.recordio import MAX_LENGTH
 
 Data = Union[bytes, memoryview]
 
-MAX_PIXELS = 178_956_970  # as RGB they fill 512 MiB; Pillow refuses pictures from here on as well
-MAX_PICTURE = MAX_LENGTH - (1 << 16)  # bytes; leaves room for thousands of labels in a record
+MAX_PIXELS = 178_956_970  # as RGB they fill 512 MiB; Pillow refuses images from here on as well
+MAX_IMAGE = MAX_LENGTH - (1 << 16)  # bytes; leaves room for thousands of labels in a record
 _DAMAGED = "damaged or cut short"
-_UNKNOWN = "not a picture that can be decoded"
+_UNKNOWN = "not an image that can be decoded"
 
 _BEGINNINGS = (
     (b"\xff\xd8", "JPEG"),
@@ -50,7 +50,7 @@ _REDUCED = {
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of a picture file; ValueError says why there are none."""
+    """The bytes of an image file; ValueError says why there are none."""
     try:
         # Without O_NONBLOCK, opening a pipe waits for its writer, for ever if there is none.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -69,7 +69,7 @@ def read_file(path: str) -> bytes:
 
 def check_length(length: int) -> None:
     """Raise ValueError for a file of more bytes than a record can have."""
-    if length > MAX_PICTURE:
+    if length > MAX_IMAGE:
         raise ValueError(f"{length} bytes, more than fit into a record")
 
 
@@ -116,7 +116,7 @@ def png_size(data: Data) -> Tuple[int, int]:
 def decode(
     data: Data, color: int = 1, max_pixels: int = MAX_PIXELS, short_side: int = 0
 ) -> np.ndarray:
-    """The pixels of a picture; of an animation, its first.
+    """The pixels of an image; of an animation, its first.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def decode(
     Raises
     ------
     ValueError
-        not a whole picture, of an unknown kind, or too large.
+        not a whole image, of an unknown kind, or too large.
 
     """
     kind = kind_of(data)
@@ -158,7 +158,7 @@ def decode(
 
 
 def prove(data: Data) -> None:
-    """Raise ValueError unless OpenCV can decode a picture, as our loader and MXNet do.
+    """Raise ValueError unless OpenCV can decode an image, as our loader and MXNet do.
 
     Of a JPEG, which is most of the time, all data are read but only every eighth pixel made: that
     finds the same damage in half the time.
@@ -177,12 +177,12 @@ def check_size(size: Tuple[int, int], max_pixels: int) -> None:
 
 def _by_opencv(data: Data, flags: int) -> np.ndarray:
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
-        picture = None
-    if picture is None:
+        image = None
+    if image is None:
         raise ValueError(_DAMAGED if kind_of(data) else _UNKNOWN)
-    return picture
+    return image
 
 
 def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray:
@@ -192,49 +192,49 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
         raise ValueError(_UNKNOWN)
     from PIL import Image, ImageFile
 
-    # Other libraries switch it on for the whole process, and half a picture would be taken.
+    # Other libraries switch it on for the whole process, and half an image would be taken.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     # The size is checked here, by --max-pixels; Pillow's own limit would be another one.
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
     try:
-        picture = Image.open(io.BytesIO(data), formats=[kind])
+        image = Image.open(io.BytesIO(data), formats=[kind])
     except Exception as error:
         raise ValueError(_DAMAGED) from error
-    check_size(picture.size, max_pixels)
+    check_size(image.size, max_pixels)
     # Pillow's decoders meet damaged files with whatever error comes first: KeyError, struct.error,
     # OverflowError; all of them mean the same.
     try:
-        picture.load()
+        image.load()
     except Exception as error:
         raise ValueError(_DAMAGED) from error
-    return _eight_bits(picture, color)
+    return _eight_bits(image, color)
 
 
-def _eight_bits(picture: Any, color: int) -> np.ndarray:
-    """A loaded picture of Pillow's as `decode` gives it."""
-    mode = picture.mode
-    if mode.startswith("I;16") or (mode == "I" and picture.format == "PPM"):
+def _eight_bits(image: Any, color: int) -> np.ndarray:
+    """A loaded image of Pillow's as `decode` gives it."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
         # A TIFF says how many bits it uses, often 12. The upper 8 stay, as with OpenCV.
-        bits = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
-        grey = (np.asarray(picture) >> (bits - 8)).astype(np.uint8)
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
     elif mode in ("1", "L"):
-        grey = np.asarray(picture.convert("L"))
+        grey = np.asarray(image.convert("L"))
     elif mode in ("RGB", "RGBX", "RGBA", "RGBa", "LA", "La", "P", "PA", "CMYK", "YCbCr"):
-        return _in_color(picture, color)
+        return _in_color(image, color)
     else:
         raise ValueError(f"pixels of Pillow's kind {mode}, which are no 8-bit colours")
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) if color == 1 else grey
 
 
-def _in_color(picture: Any, color: int) -> np.ndarray:
-    if picture.mode in ("La", "RGBa"):  # colours multiplied by alpha
-        picture = picture.convert(picture.mode.upper())
-    alpha = picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
+def _in_color(image: Any, color: int) -> np.ndarray:
+    if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
+        image = image.convert(image.mode.upper())
+    alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if alpha:
         # Straight to RGB, Pillow warns of palettes with several transparent colours.
-        picture = picture.convert("RGBA")
+        image = image.convert("RGBA")
         if color < 0:
-            return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGBA2BGRA)
-    pixels = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
+            return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGBA2BGRA)
+    pixels = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if color == 0 else pixels

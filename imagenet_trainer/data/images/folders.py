@@ -1,9 +1,9 @@
-"""The pictures in a folder or a tar, and the classes that their folders make."""
+"""The images in a folder or a tar, and the classes that their folders make."""
 
 import os
 from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
-from imagenet_trainer.data.images.tars import TarPictures
+from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import is_hidden, refusal
 
@@ -23,7 +23,7 @@ def check_root(root: str) -> None:
     if not os.path.exists(root):
         raise InputError(f"root {root}: no such folder")
     if not os.path.isdir(root):
-        raise InputError(f"root {root}: not a folder; give the folder that holds the pictures")
+        raise InputError(f"root {root}: not a folder; give the folder that holds the images")
     try:
         os.listdir(root)
     except OSError as error:
@@ -37,11 +37,11 @@ def walk(
     above: Set[Tuple[int, int]],
     reject: Reject = refuse,
 ) -> Listing:
-    """(folder, names of pictures, names of folders), sorted, each folder before those in it.
+    """(folder, names of images, names of folders), sorted, each folder before those in it.
 
     `folder` is the one to begin with, below the root; `above` are device and inode number of those
     around it. What is hidden is passed over. `reject` is called where a link leads back to one of
-    them, to itself or nowhere, and for what has a picture's name and is no file; by default it
+    them, to itself or nowhere, and for what has an image's name and is no file; by default it
     raises InputError.
     """
     place = os.path.join(root, folder)
@@ -52,12 +52,12 @@ def walk(
         return
     try:
         with os.scandir(place) as entries:
-            pictures, folders = _sort_out(entries, extensions, reject)
+            images, folders = _sort_out(entries, extensions, reject)
     except OSError as error:
         raise refusal(place, error, "allow reading it, or move it away") from error
-    pictures.sort()
+    images.sort()
     folders.sort()
-    yield folder, pictures, folders
+    yield folder, images, folders
     for name in folders:
         inner = os.path.join(folder, name)
         yield from walk(root, inner, extensions, above | {identity}, reject)
@@ -66,8 +66,8 @@ def walk(
 def _sort_out(
     entries: Iterable["os.DirEntry[str]"], extensions: Sequence[str], reject: Reject
 ) -> Tuple[List[str], List[str]]:
-    """Names of the pictures and of the folders in a folder."""
-    pictures, folders = [], []
+    """Names of the images and of the folders in a folder."""
+    images, folders = [], []
     for entry in entries:
         if is_hidden(entry.name):
             continue
@@ -77,31 +77,31 @@ def _sort_out(
             elif not _ends(entry.name, extensions):
                 continue
             elif entry.is_file():
-                pictures.append(entry.name)
+                images.append(entry.name)
             else:
                 leads_nowhere = entry.is_symlink() and not os.path.exists(entry.path)
                 reason = "a link that leads nowhere" if leads_nowhere else "not a file"
                 reject(entry.path, f"{reason}; remove it")
         except OSError as error:  # a link to itself
             reject(entry.path, f"{error.strerror}; remove it")
-    return pictures, folders
+    return images, folders
 
 
 def _walk_tar(root: str, extensions: Sequence[str]) -> Listing:
     """The same for a tar."""
-    pictures: Dict[str, List[str]] = {"": []}
+    images: Dict[str, List[str]] = {"": []}
     inside: Dict[str, Set[str]] = {}
-    with TarPictures(root) as tar:
+    with TarImages(root) as tar:
         names = [name for name in tar.names() if _ends(name, extensions) and not is_hidden(name)]
     for name in names:
-        folder, picture = os.path.split(name)
-        pictures.setdefault(folder, []).append(picture)
+        folder, image = os.path.split(name)
+        images.setdefault(folder, []).append(image)
         while folder:
             around, below = os.path.split(folder)
             inside.setdefault(around, set()).add(below)
             folder = around
-    for folder in sorted(pictures, key=lambda path: path.split("/")):
-        yield folder, sorted(pictures[folder]), sorted(inside.get(folder, ()))
+    for folder in sorted(images, key=lambda path: path.split("/")):
+        yield folder, sorted(images[folder]), sorted(inside.get(folder, ()))
 
 
 def _ends(name: str, extensions: Sequence[str]) -> bool:
@@ -120,7 +120,7 @@ def check_name(root: str, path: str, reject: Reject = refuse) -> bool:
 
 
 class Tree:
-    """A folder or a tar of pictures; `reject` hears of what cannot be listed."""
+    """A folder or a tar of images; `reject` hears of what cannot be listed."""
 
     def __init__(self, root: str, extensions: Sequence[str], reject: Reject = refuse):
         self._root, self._extensions, self._reject = root, extensions, reject
@@ -138,43 +138,43 @@ class Tree:
             yield folder, good, folders
 
     def class_folders(self) -> List[Tuple[str, List[str]]]:
-        """(folder, its pictures) of every folder with pictures, in the order of their labels."""
+        """(folder, its images) of every folder with images, in the order of their labels."""
         root = self._root
         folders = [(at, names) for at, names, _ in self._folders() if names]
         if not folders:
-            raise self._no_pictures()
+            raise self._no_images()
         if folders[0][0] == "":
             if len(folders) == 1:
                 raise InputError(
-                    f"root {root}: its pictures lie in no class folders; it should have "
+                    f"root {root}: its images lie in no class folders; it should have "
                     f"{_LAYOUT.format(root)}; or give --flat instead, to label them all 0"
                 )
             raise InputError(
-                f"root {root}: {folders[0][1][0]} and {len(folders[0][1]) - 1} more pictures lie "
+                f"root {root}: {folders[0][1][0]} and {len(folders[0][1]) - 1} more images lie "
                 "beside the class folders and would become class 0; move them away"
             )
         return folders
 
     def one_folder(self, flat: bool) -> List[Tuple[str, List[str]]]:
-        """The pictures right in the root, as one class; not `flat`, an error says what is meant."""
+        """The images right in the root, as one class; not `flat`, an error says what is meant."""
         root = self._root
         _, names, folders = next(self._folders())
         if names and flat:
             return [("", names)]
         if names:
             raise InputError(
-                f"root {root}: its {len(names)} pictures lie in no class folders and would all get "
+                f"root {root}: its {len(names)} images lie in no class folders and would all get "
                 f"label 0; it should have {_LAYOUT.format(root)}; give --flat to mean it"
             )
         if folders:
             raise InputError(
-                f"root {root}: has no pictures but {len(folders)} folders, {folders[0]} first; "
+                f"root {root}: has no images but {len(folders)} folders, {folders[0]} first; "
                 "give --recursive to make each of them a class"
             )
-        raise self._no_pictures()
+        raise self._no_images()
 
-    def _no_pictures(self) -> InputError:
+    def _no_images(self) -> InputError:
         return InputError(
-            f"root {self._root}: no pictures in it (files ending in {' '.join(self._extensions)}); "
+            f"root {self._root}: no images in it (files ending in {' '.join(self._extensions)}); "
             f"it should have {_LAYOUT.format(self._root)}; --exts names other endings"
         )

@@ -1,4 +1,4 @@
-"""What a picture's header says, without decoding the picture."""
+"""What an image's header says, without decoding the image."""
 
 import io
 from typing import IO, NamedTuple, Union
@@ -18,20 +18,20 @@ class Header(NamedTuple):
 
 
 def read_header(file: Union[IO[bytes], bytes, memoryview]) -> Header:
-    """Read a picture's header from an open file, or from its first bytes.
+    """Read an image's header from an open file, or from its first bytes.
 
     Pillow opens lazily: it reads the header and leaves the pixels. ValueError says why there is
-    no header; that includes pictures of more than twice Pillow's MAX_IMAGE_PIXELS, which are
+    no header; that includes images of more than twice Pillow's MAX_IMAGE_PIXELS, which are
     called decompression bombs.
     """
     from PIL import Image, UnidentifiedImageError
 
     source = io.BytesIO(file) if isinstance(file, (bytes, memoryview)) else file
     try:
-        with Image.open(source) as picture:
-            width, height = picture.size
-            return Header(width, height, picture.mode, picture.format or "unknown")
+        with Image.open(source) as image:
+            width, height = image.size
+            return Header(width, height, image.mode, image.format or "unknown")
     except UnidentifiedImageError:
-        raise ValueError("not a picture") from None
+        raise ValueError("not an image") from None
     except Exception as error:  # Pillow's readers of odd formats raise whatever they meet
         raise ValueError(str(error) or type(error).__name__) from error

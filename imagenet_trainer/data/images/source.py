@@ -1,11 +1,11 @@
-"""Picture files by name, from a folder or a tar, for any number of threads."""
+"""Image files by name, from a folder or a tar, for any number of threads."""
 
 import os
 import stat
 from typing import BinaryIO, List, Union
 
 from imagenet_trainer.data.images.decode import check_length, read_file
-from imagenet_trainer.data.images.tars import TarPictures
+from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
 
 
@@ -42,7 +42,7 @@ class Tar:
     """Files in a tar, or in a tar of tars."""
 
     def __init__(self, root: str):
-        self._tar = TarPictures(root)
+        self._tar = TarImages(root)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; ValueError says why there are none."""
@@ -74,5 +74,5 @@ class Tar:
 
 
 def open_root(root: str) -> Union[Folder, Tar]:
-    """The pictures of a folder or a tar; InputError where it is a file but no tar."""
+    """The images of a folder or a tar; InputError where it is a file but no tar."""
     return Tar(root) if os.path.isfile(root) else Folder(root)

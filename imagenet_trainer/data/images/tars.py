@@ -1,7 +1,7 @@
-"""Pictures inside tar archives, read where they lie: nothing is unpacked.
+"""Images inside tar archives, read where they lie: nothing is unpacked.
 
 A tar inside a tar (ILSVRC2012_img_train.tar holds n01440764.tar and 999 more) is a folder named
-as that file without `.tar`, so its pictures are called n01440764/n01440764_10026.JPEG.
+as that file without `.tar`, so its images are called n01440764/n01440764_10026.JPEG.
 """
 
 import bisect
@@ -29,7 +29,7 @@ _MOST_LINKS = 40  # that lead to each other, as in Linux
 Place = Tuple[int, int]  # byte offset in the outer tar, bytes
 
 
-class TarPictures:
+class TarImages:
     """The files in a tar, or in a tar of tars, by name.
 
     Opening reads the headers only. Reading is safe from several threads at once, and in a
@@ -89,7 +89,7 @@ class TarPictures:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> "TarPictures":
+    def __enter__(self) -> "TarImages":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ from imagenet_trainer.system.files import AnyPath, atomic_write, refusal
 
 
 @dataclass(frozen=True)
-class PictureList:
+class ImageList:
     """The lines of a list, in columns.
 
     Attributes
@@ -20,7 +20,7 @@ class PictureList:
     labels
         one or more for each line.
     paths
-        relative to the folder of the pictures.
+        relative to the folder of the images.
 
     """
 
@@ -39,11 +39,11 @@ def write_list(name: AnyPath, lines: Iterable[Tuple[int, float, str]]) -> None:
             file.write(b"%d\t%f\t%s\n" % (index, label, os.fsencode(path)))
 
 
-def read_list(path: AnyPath) -> PictureList:
+def read_list(path: AnyPath) -> ImageList:
     """Read a list.
 
     Raises InputError with file and line number where a line is not one, where an index comes
-    twice, and where a path is absolute or leads out of the pictures' folder by `..`.
+    twice, and where a path is absolute or leads out of the images' folder by `..`.
     """
     name = os.fspath(path)
     indices: List[int] = []
@@ -55,7 +55,7 @@ def read_list(path: AnyPath) -> PictureList:
         if not line.strip():
             continue
         try:
-            index, values, picture = _parse_line(line, known)
+            index, values, image = _parse_line(line, known)
             if index in seen:
                 raise ValueError(f"index {index} comes a second time")
         except ValueError as error:
@@ -63,10 +63,10 @@ def read_list(path: AnyPath) -> PictureList:
         seen.add(index)
         indices.append(index)
         labels.append(values)
-        paths.append(picture)
+        paths.append(image)
     if not indices:
         raise InputError(f"{name}: the list is empty; make it with --list")
-    return PictureList(indices, labels, paths)
+    return ImageList(indices, labels, paths)
 
 
 def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
@@ -99,7 +99,7 @@ def _parse_line(
     if not path or normal == ".":
         raise ValueError("the path is empty")
     if os.path.isabs(path) or normal.split(os.sep)[0] == "..":
-        raise ValueError(f"{path} lies outside the pictures' folder; paths are relative to it")
+        raise ValueError(f"{path} lies outside the images' folder; paths are relative to it")
     return index, known[middle], path
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from imagenet_trainer.data.records.lst import PictureList
+from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusal
 
@@ -51,7 +51,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A picture of the list that is in no shard, and why."""
+    """An image of the list that is in no shard, and why."""
 
     path: str
     reason: str
@@ -64,12 +64,12 @@ class Manifest:
     Attributes
     ----------
     classes, counts
-        in the order of the labels 0, 1, ...; packed pictures of each. Both are empty where the
-        labels are no classes (several for a picture, or fractions).
+        in the order of the labels 0, 1, ...; packed images of each. Both are empty where the
+        labels are no classes (several for an image, or fractions).
     shards, rejected
-        the files, and the pictures that were left out.
+        the files, and the images that were left out.
     root, list_sha256, settings
-        where the pictures were, the SHA-256 of the list, the flags that decide over the bytes.
+        where the images were, the SHA-256 of the list, the flags that decide over the bytes.
 
     """
 
@@ -88,7 +88,7 @@ class Manifest:
 
     @property
     def records(self) -> int:
-        """Packed pictures."""
+        """Packed images."""
         return sum(shard.records for shard in self.shards)
 
     @property
@@ -206,14 +206,14 @@ def read_classes(path: AnyPath) -> List[str]:
 
 
 def class_of(labels: Sequence[float]) -> Optional[int]:
-    """The class that a picture's labels stand for, or None."""
+    """The class that an image's labels stand for, or None."""
     label = labels[0]
     if len(labels) == 1 and label == int(label) and 0 <= label <= _MOST_CLASSES:
         return int(label)
     return None
 
 
-def folders_of_classes(lists: Sequence[PictureList]) -> List[Optional[str]]:
+def folders_of_classes(lists: Sequence[ImageList]) -> List[Optional[str]]:
     """The folder of every class in the lists together, None where it cannot be told.
 
     Folders name the classes when every class has one folder and every folder one class; what all
@@ -221,8 +221,8 @@ def folders_of_classes(lists: Sequence[PictureList]) -> List[Optional[str]]:
     classes.
     """
     found_in: Dict[int, Set[str]] = {}
-    for pictures in lists:
-        for labels, path in zip(pictures.labels, pictures.paths):
+    for images in lists:
+        for labels, path in zip(images.labels, images.paths):
             number = class_of(labels)
             if number is None:
                 return []
@@ -258,7 +258,7 @@ def take_classes(
 ) -> Tuple[ClassName, ...]:
     """The reference's classes, after checking that ours are the same at the same places.
 
-    A class may be missing here; it then has no pictures. Raises InputError with the first
+    A class may be missing here; it then has no images. Raises InputError with the first
     difference. `ours` and `theirs` name the two in it.
     """
     for number, folder in enumerate(map(_class_text, folders)):
@@ -270,13 +270,13 @@ def take_classes(
             difference = f"{reference[number].id} in {theirs}"
         raise InputError(
             f"{ours}: class {number} is {folder or 'without a name'}, but {difference}; pack "
-            "pictures of the same classes, or give --classes-from none to keep these"
+            "images of the same classes, or give --classes-from none to keep these"
         )
     return tuple(reference)
 
 
 def classes_of_pack(
-    prefix: str, lists: Sequence[PictureList], classes_from: str
+    prefix: str, lists: Sequence[ImageList], classes_from: str
 ) -> Tuple[ClassName, ...]:
     """The classes of lists that become one pack, as the pack calls them that they must agree with.
 
@@ -307,7 +307,7 @@ def classes_of_pack(
 
 
 def _training_manifest(prefix: str) -> str:
-    """The manifest of the training pictures that belong to this prefix; "" without one."""
+    """The manifest of the training images that belong to this prefix; "" without one."""
     folder, name = os.path.split(prefix)
     if re.match(r"train(_|$)", name) or name.endswith("_train"):
         return ""

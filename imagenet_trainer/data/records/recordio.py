@@ -3,8 +3,8 @@ r"""RecordIO shards: `.rec` files of records and their `.idx` indexes, as MXNet 
 A record is `uint32 0xced7230a`, `uint32 (part << 29 | length)`, the payload and zeros up to a
 multiple of 4 bytes. Where the magic number stands 4-byte aligned in a payload, it is left out and
 the record goes on in another part: 0 is a whole record, 1 the first, 2 a middle, 3 the last part.
-A picture's payload is a header `IfQQ` (number of labels, label, id, upper id), the labels as
-float32 if their number is not 0, and the encoded picture. An index has a line `key\toffset` for
+An image's payload is a header `IfQQ` (number of labels, label, id, upper id), the labels as
+float32 if their number is not 0, and the encoded image. An index has a line `key\toffset` for
 each record. All numbers are little endian.
 
 Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
@@ -44,7 +44,7 @@ class Record(NamedTuple):
 
     label: float  # the first one
     id: int
-    picture: memoryview  # encoded
+    image: memoryview  # encoded
     labels: Tuple[float, ...]
 
 
@@ -52,7 +52,7 @@ class Record(NamedTuple):
 
 
 def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
-    """The bytes in front of an encoded picture.
+    """The bytes in front of an encoded image.
 
     A number goes into the header's label field; a sequence becomes that many float32 behind the
     header, as in MXNet's `recordio.pack`.
@@ -64,9 +64,9 @@ def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
 
 
 def unpack(payload: Union[bytes, memoryview]) -> Record:
-    """Take a payload apart without copying the picture; ValueError if it is too short."""
+    """Take a payload apart without copying the image; ValueError if it is too short."""
     if len(payload) < _HEADER.size:
-        raise ValueError(f"its payload of {len(payload)} bytes is no picture with a label")
+        raise ValueError(f"its payload of {len(payload)} bytes is no image with a label")
     count, label, low, high = _HEADER.unpack_from(payload)
     start = _HEADER.size + 4 * count
     if start > len(payload):
@@ -294,7 +294,7 @@ class RecordFile:
         return whole[:most], len(whole)
 
     def record(self, record: int, raw: Optional[memoryview] = None) -> Record:
-        """The same, taken apart. Raises RecordError also when it is no labelled picture.
+        """The same, taken apart. Raises RecordError also when it is no labelled image.
 
         `raw` has the bytes on disk where they are read already.
         """
@@ -352,7 +352,7 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
                 if position > size:
                     raise RecordError(name, number, start, "the shard ends inside it")
             if len(head) < _HEADER.size:
-                raise RecordError(name, number, start, "it is no picture with a label")
+                raise RecordError(name, number, start, "it is no image with a label")
             yield start, _HEADER.unpack_from(head)[2]
 
 

@@ -71,7 +71,7 @@ class Shards:
         return file.head(number, most)
 
     def record(self, record: int) -> Record:
-        """Label, id and encoded picture of a record; errors as `RecordFile.record`."""
+        """Label, id and encoded image of a record; errors as `RecordFile.record`."""
         file, number = self._find(record)
         return file.record(number)
 

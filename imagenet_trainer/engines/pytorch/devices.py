@@ -75,7 +75,7 @@ def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
 
 @contextmanager
 def memory_told(batch: int, device: torch.device) -> Iterator[None]:
-    """DeviceMemoryError where PyTorch runs out of memory on so many pictures."""
+    """DeviceMemoryError where PyTorch runs out of memory on so many images."""
     try:
         yield
     except RuntimeError as error:

@@ -318,7 +318,7 @@ class _Check(fx.Interpreter):
 
 
 def check_shapes(network: Network, data_shape: Tuple[int, ...]) -> None:
-    """InputError naming the node that PyTorch cannot compute for pictures of this size."""
+    """InputError naming the node that PyTorch cannot compute for images of this size."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         device = next(iter(network.arg.values())).device
         check = _Check(network.answering)

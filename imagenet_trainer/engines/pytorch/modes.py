@@ -69,7 +69,7 @@ def softmax_loss(
     """The number whose gradient is what MXNet's SoftmaxOutput gives back: p - y, summed.
 
     x: the last layer's answers (n, classes), or with `multi_output` (n, classes, ...).
-    label: the classes (n,) or (n, ...), or their shares of each picture (n, classes).
+    label: the classes (n,) or (n, ...), or their shares of each image (n, classes).
     """
     x = _precise(x)
     if not multi_output:

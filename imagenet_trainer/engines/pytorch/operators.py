@@ -108,7 +108,7 @@ def pooling(  # type: ignore[no-untyped-def]
             last = math.ceil((size + 2 * p - k) / s) * s
             if last >= size + p:
                 # PyTorch leaves such a window out, MXNet fills it with the lowest number.
-                raise UnsupportedError("its last window lies outside the picture")
+                raise UnsupportedError("its last window lies outside the image")
     if pool_type == "max":
         maximum = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
         return maximum(x, kernel, stride, pad, ceil_mode=full)
@@ -247,6 +247,6 @@ def log_softmax(x: Tensor, *, axis: int) -> Tensor:
 def softmax_activation(x: Tensor, *, mode: str) -> Tensor:
     """Probabilities of each row (n, classes), or of the channels at a place."""
     if mode == "instance" and x.dim() > 2:
-        # Said to be of a whole picture; MXNet's own CPU side takes the last axis (measured).
+        # Said to be of a whole image; MXNet's own CPU side takes the last axis (measured).
         raise UnsupportedError("mode instance of more than two axes is not there")
     return x.softmax(1)

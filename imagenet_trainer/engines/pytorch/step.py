@@ -74,7 +74,7 @@ class Step(nn.Module):
     def _count(self, output: Tensor, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
         loss = _cross_entropy(output, label)
         if self._mixup:
-            # Not 0 * log(0), nor the last bits of a number that no picture is to.
+            # Not 0 * log(0), nor the last bits of a number that no image is to.
             loss = share * loss + (1 - share) * _cross_entropy(output, other)
             label = torch.where(share >= 0.5, label, other)
         if self._smoothing:

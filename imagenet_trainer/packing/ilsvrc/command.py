@@ -1,4 +1,4 @@
-"""The command line that makes lists: `python tools/imagenet.py`, from ILSVRC2012 or any pictures.
+"""The command line that makes lists: `python tools/imagenet.py`, from ILSVRC2012 or any images.
 
 What takes time to load is imported where it is used, so that --help answers at once.
 """
@@ -17,18 +17,18 @@ from imagenet_trainer.config.values import endings, integer, number
 from imagenet_trainer.data.records.lst import write_list
 from imagenet_trainer.data.records.manifest import known_synsets, read_classes, write_classes
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.packing.console import classes_told, pictures_told
+from imagenet_trainer.packing.console import classes_told, images_told
 from imagenet_trainer.packing.ilsvrc import layout as ilsvrc
 from imagenet_trainer.packing.ilsvrc import splits
 from imagenet_trainer.packing.ilsvrc.devkit import read_blacklist
 from imagenet_trainer.packing.ilsvrc.labelled import Classes, size, stem, take_out
-from imagenet_trainer.packing.ilsvrc.overlap import shared_pictures
+from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 from imagenet_trainer.system.files import make_folder
 
 _NAME = "imagenet"
 _DESCRIPTION = (
     "Make train.lst, val.lst and test.lst from ILSVRC2012 as image-net.org or Kaggle hands it out, "
-    "or from any folders of pictures. Tars are read without unpacking them. Exit codes: 0 done, "
+    "or from any folders of images. Tars are read without unpacking them. Exit codes: 0 done, "
     "1 done with warnings, 2 not done, 130 interrupted."
 )
 
@@ -53,28 +53,28 @@ class Settings:
     out: str = option("", "folder for the lists, such as data", positional="one")
     root: str = option("", "folder in which the data set lies", positional="one")
     train: str = option(
-        "", "training pictures, a folder or a tar, where they have no usual name in root; "
+        "", "training images, a folder or a tar, where they have no usual name in root; "
         "none: make no training list", metavar="PATH",
     )  # fmt: skip
-    val: str = option("", "validation pictures, likewise", metavar="PATH")
+    val: str = option("", "validation images, likewise", metavar="PATH")
     val_labels: str = option(
-        "", "classes of validation pictures that lie in no class folders: the devkit (.tar.gz or "
+        "", "classes of validation images that lie in no class folders: the devkit (.tar.gz or "
         "folder), its ground truth beside its meta.mat, or LOC_val_solution.csv", metavar="PATH",
     )  # fmt: skip
     blacklist: str = option(
-        "", "file with numbers of validation pictures to leave out, one a line", metavar="FILE"
+        "", "file with numbers of validation images to leave out, one a line", metavar="FILE"
     )
     label_pattern: str = option(
         "", r"regular expression whose group is the class in a path, e.g. '^(\w+)\.' for "
         "cat.123.jpg; by default folders are classes", _pattern, metavar="REGEX",
     )  # fmt: skip
-    exts: str = option(".jpeg,.jpg,.png", "endings of picture files", endings, metavar="EXT")
+    exts: str = option(".jpeg,.jpg,.png", "endings of image files", endings, metavar="EXT")
     test_per_class: int = option(
-        50, "pictures a class that are taken out of training as test.lst; 0: no test.lst",
+        50, "images a class that are taken out of training as test.lst; 0: no test.lst",
         integer(0),
     )  # fmt: skip
     val_per_class: int = option(
-        0, "pictures a class that are taken out of training as val.lst, where there are no others",
+        0, "images a class that are taken out of training as val.lst, where there are no others",
         integer(0),
     )  # fmt: skip
     val_ratio: float = option(0.0, "the same as a share of each class", number(0, 0.9))
@@ -83,10 +83,10 @@ class Settings:
         metavar="LIST",
     )  # fmt: skip
     per_class: int = option(
-        0, "training pictures a class that are kept; 0: all. test.lst and val.lst stay the same",
+        0, "training images a class that are kept; 0: all. test.lst and val.lst stay the same",
         integer(0),
     )  # fmt: skip
-    seed: int = option(100, "of every choice of pictures and of the order of lines", integer(0))
+    seed: int = option(100, "of every choice of images and of the order of lines", integer(0))
     no_shuffle: bool = option(False, "keep the order of the folders, or of a tar")
     dry_run: bool = option(False, "check everything, say what would be written, write nothing")
 
@@ -103,8 +103,8 @@ def _make(settings: Settings) -> int:
     naming = splits.Naming(settings.exts.split(","), settings.label_pattern)
     train = _training(parts.train, naming) if parts.train else {}
     val = _validation(parts.val, naming, parts.labels) if parts.val else {}
-    test, test_pictures = _other_test(parts.test, naming, train or val)
-    warnings = [*_warnings(train, val, test_pictures), *_overlaps(parts, train, val, test)]
+    test, test_images = _other_test(parts.test, naming, train or val)
+    warnings = [*_warnings(train, val, test_images), *_overlaps(parts, train, val, test)]
     classes = _classes(settings, train or val)
     if train and not settings.classes:
         _check_validation_classes(parts, train, val)
@@ -133,15 +133,15 @@ def _check_flags(settings: Settings, parts: ilsvrc.Parts) -> None:
     if settings.val_per_class and settings.val_ratio:
         raise InputError("--val-per-class --val-ratio: two ways to say one thing; leave one away")
     if split and not parts.train:
-        raise InputError(f"{flag}: there is no training set to take pictures out of; give --train")
+        raise InputError(f"{flag}: there is no training set to take images out of; give --train")
     if split and parts.val:
         raise InputError(
-            f"{flag}: there are validation pictures in {parts.val}; leave the flag away, or give "
+            f"{flag}: there are validation images in {parts.val}; leave the flag away, or give "
             "--val none"
         )
     if not split and not parts.val and settings.val != ilsvrc.NONE:
         raise InputError(
-            f"root {settings.root}: no validation pictures found; give --val with their place, or "
+            f"root {settings.root}: no validation images found; give --val with their place, or "
             "--val-per-class 50 to take them out of training, or --val none"
         )
 
@@ -152,7 +152,7 @@ def _check_flags(settings: Settings, parts: ilsvrc.Parts) -> None:
 def _training(root: str, naming: splits.Naming) -> Classes:
     print(f"train: {_printable(root)}", flush=True)
     found = splits.read_train(root, naming)
-    print(f"train: {_pictures_of(found)}", flush=True)
+    print(f"train: {_images_of(found)}", flush=True)
     return found
 
 
@@ -160,36 +160,36 @@ def _validation(root: str, naming: splits.Naming, labels: Sequence[str]) -> Clas
     print(f"val: {_printable(root)}", flush=True)
     found = splits.read_val(root, naming, labels)
     source = f", labels from {' and '.join(labels)}" if labels else ""
-    print(f"val: {_pictures_of(found)}{_printable(source)}", flush=True)
+    print(f"val: {_images_of(found)}{_printable(source)}", flush=True)
     return found
 
 
 def _other_test(root: str, naming: splits.Naming, known: Classes) -> Tuple[Classes, Optional[int]]:
-    """The test pictures that came with the set: by class where they have one, or how many."""
+    """The test images that came with the set: by class where they have one, or how many."""
     found, unlabelled = splits.read_test(root, naming, known)
     if found:
-        print(f"test: {_printable(root)}: {_pictures_of(found)}; none are taken out of training")
+        print(f"test: {_printable(root)}: {_images_of(found)}; none are taken out of training")
     elif unlabelled:
-        print(f"test: {_printable(root)}: {unlabelled:,} pictures, not listed: they have no labels")
+        print(f"test: {_printable(root)}: {unlabelled:,} images, not listed: they have no labels")
     return found, unlabelled
 
 
-def _warnings(train: Classes, val: Classes, test_pictures: Optional[int]) -> List[str]:
+def _warnings(train: Classes, val: Classes, test_images: Optional[int]) -> List[str]:
     found = [*ilsvrc.about_classes(list(train or val)), *ilsvrc.about_names(train)]
     found += ilsvrc.about_numbers(train, val)
-    if ilsvrc.is_whole(list(train)) and test_pictures not in (None, ilsvrc.TEST_PICTURES):
-        found.append(f"test: {test_pictures:,} pictures, but ILSVRC2012 has 100,000")
+    if ilsvrc.is_whole(list(train)) and test_images not in (None, ilsvrc.TEST_IMAGES):
+        found.append(f"test: {test_images:,} images, but ILSVRC2012 has 100,000")
     return found
 
 
 def _overlaps(parts: ilsvrc.Parts, train: Classes, val: Classes, test: Classes) -> Iterator[str]:
-    """A warning for each two sets that share pictures."""
+    """A warning for each two sets that share images."""
     sets = {"train": (parts.train, train), "val": (parts.val, val), "test": (parts.test, test)}
     for one, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        shared = shared_pictures(*sets[one], *sets[other])
+        shared = shared_images(*sets[one], *sets[other])
         if shared:
             yield (
-                f"{one}: has pictures of {other}, the same bytes under the same names "
+                f"{one}: has images of {other}, the same bytes under the same names "
                 f"({len(shared):,} in all): {ilsvrc.some(shared)}; move them out of one of the two"
             )
 
@@ -211,7 +211,7 @@ def _classes(settings: Settings, found: Classes) -> List[str]:
             near = difflib.get_close_matches(name, found, 1)
             hint = "; leave it away" if len(wanted) > 1 else ", and no file of this name"
             hint = f"; did you mean {near[0]}?" if near else hint
-            raise InputError(f"--classes {settings.classes}: no pictures of class {name}{hint}")
+            raise InputError(f"--classes {settings.classes}: no images of class {name}{hint}")
     if not wanted:
         raise InputError(f"--classes {settings.classes}: names no class; leave it away to keep all")
     kept = [name for name in found if name in set(wanted)]
@@ -241,7 +241,7 @@ def _check_validation_classes(parts: ilsvrc.Parts, train: Classes, val: Classes)
     if foreign:
         raise InputError(
             f"{parts.val}: class {foreign[0]} ({len(foreign):,} in all) is none of the "
-            f"{len(train):,} of {parts.train}; add its pictures there, or choose by --classes"
+            f"{len(train):,} of {parts.train}; add its images there, or choose by --classes"
         )
 
 
@@ -253,10 +253,10 @@ def _without_blacklist(settings: Settings, val: Classes) -> Classes:
     left_out = size(val) - size(kept)
     if not left_out:
         raise InputError(
-            f"--blacklist {settings.blacklist}: none of its pictures is in the validation set, "
+            f"--blacklist {settings.blacklist}: none of its images is in the validation set, "
             "which should have names such as ILSVRC2012_val_00000001.JPEG; leave the flag away"
         )
-    print(f"val: {left_out:,} pictures left out, as {settings.blacklist} says")
+    print(f"val: {left_out:,} images left out, as {settings.blacklist} says")
     return kept
 
 
@@ -289,7 +289,7 @@ def _take(train: Classes, flag: str, number: int, settings: Settings) -> Tuple[C
     for name, paths in train.items():
         if len(paths) <= number:
             raise InputError(
-                f"{flag} {number}: class {name} has {len(paths):,} training pictures left, and "
+                f"{flag} {number}: class {name} has {len(paths):,} training images left, and "
                 "some must stay; give a smaller number"
             )
     return take_out(train, lambda _: number, settings.seed)
@@ -319,24 +319,24 @@ def _write(
             if name != "train" and roots[name] == roots["train"]
             else ""
         )
-        print(f"{path}: {_would(settings)}{_pictures_of(sets[name])}{origin}")
+        print(f"{path}: {_would(settings)}{_images_of(sets[name])}{origin}")
     path = os.path.join(settings.out, "classes.txt")
     if not settings.dry_run:
         write_classes(path, classes)
     print(f"{path}: {_would(settings)}{classes_told(len(classes))}")
     others = (os.path.join(settings.out, f"{name}.lst") for name in ("train", "val", "test"))
     return [
-        f"{path}: from an earlier time, it may share pictures with the lists made now; remove it"
+        f"{path}: from an earlier time, it may share images with the lists made now; remove it"
         for path in others
         if os.path.exists(path) and stem(path) not in sets
     ]
 
 
 def _lines(
-    settings: Settings, pictures: Classes, classes: Sequence[str]
+    settings: Settings, images: Classes, classes: Sequence[str]
 ) -> List[Tuple[int, float, str]]:
     label = {name: float(number) for number, name in enumerate(classes)}
-    pairs = [(label[name], path) for name, paths in pictures.items() for path in paths]
+    pairs = [(label[name], path) for name, paths in images.items() for path in paths]
     lines = [(index, *pair) for index, pair in enumerate(pairs)]
     if not settings.no_shuffle:
         random.Random(settings.seed).shuffle(lines)
@@ -355,13 +355,13 @@ def _tell_next(settings: Settings, roots: Dict[str, str], sets: Dict[str, Classe
             print(_printable(shlex.join(["python", "tools/im2rec.py", prefix, root])))
 
 
-def _pictures_of(pictures: Classes) -> str:
-    counts = sorted(map(len, pictures.values()))
+def _images_of(images: Classes) -> str:
+    counts = sorted(map(len, images.values()))
     if counts[0] == counts[-1]:
         each = f"{counts[0]:,}"
     else:
         each = f"{counts[0]:,} to {counts[-1]:,}"
-    return f"{pictures_told(sum(counts))} of {classes_told(len(counts))}, {each} in each"
+    return f"{images_told(sum(counts))} of {classes_told(len(counts))}, {each} in each"
 
 
 def _printable(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Which class each validation picture of ILSVRC2012 has: the devkit, Kaggle's CSV, the blacklist.
+"""Which class each validation image of ILSVRC2012 has: the devkit, Kaggle's CSV, the blacklist.
 
 The devkit counts its classes from 1 in an order of its own (ILSVRC2012_ID 1 is n02119789), not in
 the sorted order of the WordNet ids in which networks count them. Labels therefore leave this
-module as WordNet ids only, and the ten first pictures, whose classes are known, tell numbers that
+module as WordNet ids only, and the ten first images, whose classes are known, tell numbers that
 somebody has read in the other order.
 """
 
@@ -22,7 +22,7 @@ from imagenet_trainer.system.files import AnyPath, refusal
 Labels = Dict[str, str]  # file name without ending -> WordNet id
 
 # (ILSVRC2012_ID, WordNet id) of ILSVRC2012_val_00000001, ILSVRC2012_val_00000002, ...
-_FIRST_PICTURES = (
+_FIRST_IMAGES = (
     (490, "n01751748"), (361, "n09193705"), (171, "n02105855"), (822, "n04263257"),
     (297, "n03125729"), (482, "n01735189"), (13, "n02346627"), (704, "n02776631"),
     (599, "n03794056"), (164, "n02328150"),
@@ -34,12 +34,12 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def validation_name(number: int) -> str:
-    """The name of ILSVRC2012's validation picture 1, 2, ..., 50000, without its ending."""
+    """The name of ILSVRC2012's validation image 1, 2, ..., 50000, without its ending."""
     return f"ILSVRC2012_val_{number:08d}"
 
 
 def read_labels(path: str) -> Labels:
-    """The classes of the validation pictures.
+    """The classes of the validation images.
 
     From LOC_val_solution.csv, or from the devkit: its folder, ILSVRC2012_devkit_t12.tar.gz, or
     its ground truth with meta.mat beside it. Raises InputError where they cannot be read, or
@@ -51,10 +51,10 @@ def read_labels(path: str) -> Labels:
 
 
 def check_numbering(source: str, labels: Labels) -> None:
-    """Raise InputError where one of ILSVRC2012's first ten pictures has a wrong class."""
+    """Raise InputError where one of ILSVRC2012's first ten images has a wrong class."""
     synsets = known_synsets()
     order = list(synsets)
-    for number, (devkit_number, right) in enumerate(_FIRST_PICTURES, 1):
+    for number, (devkit_number, right) in enumerate(_FIRST_IMAGES, 1):
         found = labels.get(validation_name(number), right)
         if found == right:
             continue
@@ -72,7 +72,7 @@ def check_numbering(source: str, labels: Labels) -> None:
 
 
 def read_blacklist(path: str) -> Set[str]:
-    """Names of validation pictures to leave out, from a file with a number a line.
+    """Names of validation images to leave out, from a file with a number a line.
 
     That is how ILSVRC2014_clsloc_validation_blacklist.txt is written. Raises InputError with
     file and line.
@@ -189,7 +189,7 @@ def _solution(path: str) -> Labels:
         wnid = classes.pop() if len(classes) == 1 else ""
         if not _WORDNET_ID.fullmatch(wnid) or row[0] in labels:
             raise InputError(
-                f"{path}: line {number}: not a picture with its WordNet id, or one that came "
+                f"{path}: line {number}: not an image with its WordNet id, or one that came "
                 "before; give LOC_val_solution.csv as Kaggle hands it out"
             )
         labels[row[0]] = wnid

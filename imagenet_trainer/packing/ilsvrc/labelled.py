@@ -1,4 +1,4 @@
-"""Pictures grouped by class: by their folders, by their names or by a table; and sets cut out.
+"""Images grouped by class: by their folders, by their names or by a table; and sets cut out.
 
 A set is a dictionary from class to paths below a root, which is a folder or a tar.
 """
@@ -9,22 +9,22 @@ import re
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.data.images.folders import check_name, check_root, walk
-from imagenet_trainer.data.images.tars import TarPictures
+from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import is_hidden
 
 Classes = Dict[str, List[str]]
-ClassOf = Callable[[str], str]  # a picture's path to its class
+ClassOf = Callable[[str], str]  # an image's path to its class
 
 
-def find_pictures(root: str, extensions: Sequence[str]) -> List[str]:
-    """Paths of the pictures in a folder or a tar, relative to it, in the order of their folders.
+def find_images(root: str, extensions: Sequence[str]) -> List[str]:
+    """Paths of the images in a folder or a tar, relative to it, in the order of their folders.
 
     Raises InputError when there are none, when the root cannot be read, and for a name that a
     list cannot hold.
     """
     if os.path.isfile(root):
-        with TarPictures(root) as tar:
+        with TarImages(root) as tar:
             names = tar.names()
         paths = [
             one
@@ -38,7 +38,7 @@ def find_pictures(root: str, extensions: Sequence[str]) -> List[str]:
         paths = [os.path.join(folder, name) for folder, names, _ in folders for name in names]
     if not paths:
         raise InputError(
-            f"{root}: no pictures in it (files ending in {' '.join(extensions)}); --exts names "
+            f"{root}: no images in it (files ending in {' '.join(extensions)}); --exts names "
             "other endings"
         )
     for path in paths:
@@ -47,15 +47,15 @@ def find_pictures(root: str, extensions: Sequence[str]) -> List[str]:
 
 
 def _folder_order(path: str) -> str:
-    """Sorts as a walk does: the pictures of a folder before its folders, `a/x` before `a-b`."""
+    """Sorts as a walk does: the images of a folder before its folders, `a/x` before `a-b`."""
     folder, name = os.path.split(path)
     return f"{folder}/".replace("/", "\1") + f"\0{name}" if folder else f"\0{name}"
 
 
 def group(source: str, paths: Sequence[str], class_of: ClassOf, advice: str) -> Classes:
-    """Pictures by class, classes in the order of their labels 0, 1, ...
+    """Images by class, classes in the order of their labels 0, 1, ...
 
-    `class_of` gives "" for a picture without class; an InputError then names the first one and
+    `class_of` gives "" for an image without class; an InputError then names the first one and
     ends with the advice.
     """
     found: Classes = {}
@@ -100,16 +100,16 @@ def stem(path: str) -> str:
 # --- sets cut out of others --------------------------------------------------------------------
 
 
-def take_out(pictures: Classes, count: Callable[[int], int], seed: int) -> Tuple[Classes, Classes]:
-    """(taken, left): so many pictures of each class, chosen by a seed.
+def take_out(images: Classes, count: Callable[[int], int], seed: int) -> Tuple[Classes, Classes]:
+    """(taken, left): so many images of each class, chosen by a seed.
 
-    Every picture draws a number from the seed and its own path, and the lowest are taken. So
+    Every image draws a number from the seed and its own path, and the lowest are taken. So
     the choice is the same in a folder and in a tar, with all classes and with some, and 25
     taken are among the 50 taken.
 
     Parameters
     ----------
-    pictures
+    images
         by class.
     count
         how many to take, given how many there are.
@@ -118,7 +118,7 @@ def take_out(pictures: Classes, count: Callable[[int], int], seed: int) -> Tuple
 
     """
     taken, left = {}, {}
-    for name, paths in pictures.items():
+    for name, paths in images.items():
         number = count(len(paths))
         chosen = set(sorted(paths, key=lambda path: _draw(seed, path))[:number])
         taken[name] = [path for path in paths if path in chosen]
@@ -130,6 +130,6 @@ def _draw(seed: int, path: str) -> bytes:
     return hashlib.sha256(b"%d/%s" % (seed, os.fsencode(path))).digest()
 
 
-def size(pictures: Classes) -> int:
-    """How many pictures there are in all classes."""
-    return sum(map(len, pictures.values()))
+def size(images: Classes) -> int:
+    """How many images there are in all classes."""
+    return sum(map(len, images.values()))

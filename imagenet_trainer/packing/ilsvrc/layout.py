@@ -9,14 +9,14 @@ from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.ilsvrc.labelled import Classes, size, stem
 
-TRAIN_PICTURES = 1_281_167
-VAL_PICTURES = 50_000
-TEST_PICTURES = 100_000
+TRAIN_IMAGES = 1_281_167
+VAL_IMAGES = 50_000
+TEST_IMAGES = 100_000
 _TRAIN_A_CLASS = range(732, 1301)
 _VAL_A_CLASS = 50
 
 NONE = "none"  # as a flag's value: leave this part out
-_PICTURE_PLACES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
+_IMAGE_PLACES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
 _LABEL_PLACES = ("", "ILSVRC", "data")
 _TRAIN = ("train", "ILSVRC2012_img_train", "ILSVRC2012_img_train.tar", "train.tar")
 _VAL = ("val", "validation", "ILSVRC2012_img_val", "ILSVRC2012_img_val.tar", "val.tar")
@@ -30,7 +30,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Parts:
-    """Folders or tars of pictures, and files with validation labels; "" for what there is not."""
+    """Folders or tars of images, and files with validation labels; "" for what there is not."""
 
     train: str
     val: str
@@ -54,17 +54,15 @@ def find_parts(root: str, train: str, val: str, labels: str) -> Parts:
             raise InputError(f"{flag} {path}: no such folder or file")
     found = (_find(root, _DEVKIT, _LABEL_PLACES), _find(root, _SOLUTION, _LABEL_PLACES))
     parts = Parts(
-        train="" if train == NONE else train or _find(root, _TRAIN, _PICTURE_PLACES),
-        val="" if val == NONE else val or _find(root, _VAL, _PICTURE_PLACES),
-        test=_find(root, _TEST, _PICTURE_PLACES),
+        train="" if train == NONE else train or _find(root, _TRAIN, _IMAGE_PLACES),
+        val="" if val == NONE else val or _find(root, _VAL, _IMAGE_PLACES),
+        test=_find(root, _TEST, _IMAGE_PLACES),
         labels=(labels,) if labels else tuple(filter(None, found)),
     )
     if parts.train or parts.val:
         return parts
     if train == NONE:
-        raise InputError(
-            "--train none: no validation pictures found either; give --val their place"
-        )
+        raise InputError("--train none: no validation images found either; give --val their place")
     return replace(parts, train=root, test="")  # a folder `test` in it is a class
 
 
@@ -77,11 +75,11 @@ def _find(root: str, names: Sequence[str], places: Sequence[str]) -> str:
 
 
 def check_apart(train: str, val: str) -> None:
-    """Raise InputError when one of two roots lies in the other: pictures would be in both sets."""
+    """Raise InputError when one of two roots lies in the other: images would be in both sets."""
     ours, theirs = os.path.realpath(train), os.path.realpath(val)
     if train and val and os.path.commonpath([ours, theirs]) in (ours, theirs):
         raise InputError(
-            f"--train {train} --val {val}: one lies in the other, so the sets share pictures; "
+            f"--train {train} --val {val}: one lies in the other, so the sets share images; "
             "give two places, or --val none with --val-per-class"
         )
 
@@ -108,27 +106,25 @@ def about_classes(classes: Sequence[str]) -> Iterator[str]:
 
 
 def about_numbers(train: Classes, val: Classes) -> Iterator[str]:
-    """Warnings where a whole ILSVRC2012 has other numbers of pictures than it was made with."""
-    for name, pictures, total, usual in (
-        ("train", train, TRAIN_PICTURES, _TRAIN_A_CLASS),
-        ("val", val, VAL_PICTURES, range(_VAL_A_CLASS, _VAL_A_CLASS + 1)),
+    """Warnings where a whole ILSVRC2012 has other numbers of images than it was made with."""
+    for name, images, total, usual in (
+        ("train", train, TRAIN_IMAGES, _TRAIN_A_CLASS),
+        ("val", val, VAL_IMAGES, range(_VAL_A_CLASS, _VAL_A_CLASS + 1)),
     ):
-        if not is_whole(list(pictures)):
+        if not is_whole(list(images)):
             continue
-        odd = [
-            f"{one} {len(paths):,}" for one, paths in pictures.items() if len(paths) not in usual
-        ]
-        if not odd and size(pictures) == total:
+        odd = [f"{one} {len(paths):,}" for one, paths in images.items() if len(paths) not in usual]
+        if not odd and size(images) == total:
             continue
         yield (
-            f"{name}: {size(pictures):,} pictures, but ILSVRC2012 has {total:,}"
+            f"{name}: {size(images):,} images, but ILSVRC2012 has {total:,}"
             + (f"; unusual classes: {some(odd)}" if odd else "")
             + "; compare the download with the checksums of image-net.org"
         )
 
 
 def about_names(train: Classes) -> Iterator[str]:
-    """Warnings where names of training pictures say that they belong somewhere else."""
+    """Warnings where names of training images say that they belong somewhere else."""
     strangers: List[str] = []
     validation: List[str] = []
     for name, paths in train.items():
@@ -141,14 +137,14 @@ def about_names(train: Classes) -> Iterator[str]:
     if strangers:
         yield f"train: named as another class than their folder: {some(strangers)}"
     if validation:
-        yield f"train: validation pictures among training's: {some(validation)}; move them away"
+        yield f"train: validation images among training's: {some(validation)}; move them away"
 
 
 def about_balance(train: Classes, val: Classes) -> Iterator[str]:
-    """A warning where a class of training has no validation pictures."""
+    """A warning where a class of training has no validation images."""
     without = [name for name in train if val and not val.get(name)]
     if without:
-        yield f"val: no pictures of {some(without)}"
+        yield f"val: no images of {some(without)}"
 
 
 def some(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures that were handed out in two sets: the same file, under the same name in the same class.
+"""Images that were handed out in two sets: the same file, under the same name in the same class.
 
 Only files of one name are compared, and only those of one length read; so what ILSVRC2012 hands
 out, where no name comes twice, costs nothing. Copies under other names are found in packed sets,
@@ -11,10 +11,10 @@ from typing import List
 from imagenet_trainer.packing.ilsvrc.labelled import Classes
 
 
-def shared_pictures(root: str, pictures: Classes, other_root: str, others: Classes) -> List[str]:
-    """Paths of the pictures, below a folder or in a tar, that the other set has too."""
+def shared_images(root: str, images: Classes, other_root: str, others: Classes) -> List[str]:
+    """Paths of the images, below a folder or in a tar, that the other set has too."""
     pairs = []
-    for name, paths in pictures.items():
+    for name, paths in images.items():
         named = {os.path.basename(path): path for path in others.get(name, ())}
         pairs += [(path, named.get(os.path.basename(path))) for path in paths]
     wanted = [(path, other) for path, other in pairs if other is not None]

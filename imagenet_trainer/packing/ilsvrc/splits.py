@@ -1,4 +1,4 @@
-"""Training, validation and test pictures as they were handed out, by class.
+"""Training, validation and test images as they were handed out, by class.
 
 Nothing is said and nothing written here: what is wrong is an InputError, and what may be wrong is
 left to `ilsvrc` and `overlap` to warn of.
@@ -16,7 +16,7 @@ from imagenet_trainer.packing.ilsvrc.labelled import (
     by_folder,
     by_pattern,
     by_table,
-    find_pictures,
+    find_images,
     group,
     stem,
 )
@@ -30,7 +30,7 @@ _NO_FOLDER = (
 
 @dataclass(frozen=True)
 class Naming:
-    """What a picture file's name ends in, and how its path tells the class.
+    """What an image file's name ends in, and how its path tells the class.
 
     `pattern` is a regular expression with one group; "": the folder is the class.
     """
@@ -43,22 +43,22 @@ class Naming:
         return by_pattern(self.pattern) if self.pattern else by_folder(paths)
 
     def group(self, root: str, paths: Sequence[str]) -> Classes:
-        """Pictures by class; InputError for one without."""
+        """Images by class; InputError for one without."""
         advice = _NO_MATCH if self.pattern else _NO_FOLDER
         return group(root, paths, self.class_of(paths), advice)
 
 
 def read_train(root: str, naming: Naming) -> Classes:
-    """Training pictures in a folder or a tar."""
-    return naming.group(root, find_pictures(root, naming.extensions))
+    """Training images in a folder or a tar."""
+    return naming.group(root, find_images(root, naming.extensions))
 
 
 def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
-    """Validation pictures, their classes from folders, from the files `sources`, or both.
+    """Validation images, their classes from folders, from the files `sources`, or both.
 
     InputError where neither tells the classes, and where the two disagree.
     """
-    paths = find_pictures(root, naming.extensions)
+    paths = find_images(root, naming.extensions)
     labels = _labels(sources)
     folders = {os.path.dirname(path) for path in paths}
     if naming.pattern:
@@ -69,20 +69,20 @@ def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
         return found
     if not labels:
         raise InputError(
-            f"{root}: its {len(paths):,} pictures lie in no class folders and would all get one "
+            f"{root}: its {len(paths):,} images lie in no class folders and would all get one "
             "label; give --val-labels with ILSVRC2012_devkit_t12.tar.gz or LOC_val_solution.csv"
         )
-    advice = f"no label in {' or '.join(sources)}; give the labels of these pictures"
+    advice = f"no label in {' or '.join(sources)}; give the labels of these images"
     return group(root, paths, by_table(labels), advice)
 
 
 def read_test(root: str, naming: Naming, known: Classes) -> Tuple[Classes, Optional[int]]:
-    """Test pictures by class, and None; or none and how many there are, where they have no class.
+    """Test images by class, and None; or none and how many there are, where they have no class.
 
     ILSVRC2012's have no labels, and a set without any is not listed.
     """
     try:
-        paths = find_pictures(root, naming.extensions) if root else []
+        paths = find_images(root, naming.extensions) if root else []
     except InputError:
         return {}, None  # nothing is made of it
     class_of = naming.class_of(paths)
@@ -105,7 +105,7 @@ def _labels(sources: Sequence[str]) -> Labels:
 
 
 def _check_folders(root: str, found: Classes, labels: Labels, sources: Sequence[str]) -> None:
-    """Raise InputError where a validation picture lies in another folder than its label says."""
+    """Raise InputError where a validation image lies in another folder than its label says."""
     folders = {stem(path): name for name, paths in found.items() for path in paths}
     check_numbering(root, folders)
     wrong = [name for name, one in folders.items() if labels.get(name, one) != one]
@@ -113,5 +113,5 @@ def _check_folders(root: str, found: Classes, labels: Labels, sources: Sequence[
         raise InputError(
             f"{root}: {wrong[0]} lies in {folders[wrong[0]]}, but its class is {labels[wrong[0]]} "
             f"in {sources[0]} ({len(wrong):,} of {len(folders):,} differ); sort the folder anew, "
-            "or give the unsorted pictures"
+            "or give the unsorted images"
         )

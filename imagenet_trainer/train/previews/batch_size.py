@@ -49,7 +49,7 @@ class Foresight:
 
     A GPU refuses what it has no room for; a machine swaps until nothing moves, or kills. So no
     batch is tried of which those before say that it would take more than is free. Memory grows
-    with pictures in a straight line.
+    with images in a straight line.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Foresight:
             )
         self._base = resident_memory()
         self.limit = _SHARE * (self._base + free / processes)
-        self._peaks: Dict[int, int] = {}  # bytes by pictures
+        self._peaks: Dict[int, int] = {}  # bytes by images
 
     def begin(self) -> None:
         """Before a batch is tried."""
@@ -95,7 +95,7 @@ class Foresight:
 
 
 def attempt(start: Start, batch: int) -> bool:
-    """Whether two updates with so many pictures fit; the second has the optimizer's state too."""
+    """Whether two updates with so many images fit; the second has the optimizer's state too."""
     start = replace(start, settings=replace(start.settings, batch_size=batch))
     _, height, width = start.settings.image_shape
     symbol = start.symbol(classes_without_data(start.settings))
@@ -125,7 +125,7 @@ def _free() -> None:
 
 
 def _tried(start: Start, processes: int, tell: Callable[[int, str], None]) -> Callable[[int], bool]:
-    """What says whether so many pictures fit each process, after a word."""
+    """What says whether so many images fit each process, after a word."""
     foresight = None if start.settings.gpus else Foresight(processes)
 
     def fits(size: int) -> bool:

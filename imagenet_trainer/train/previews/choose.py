@@ -64,6 +64,6 @@ def print_summary(settings: config.FitSettings) -> int:
     start = start_of(settings)
     classes, image_shape = classes_without_data(settings), start.settings.image_shape
     symbol = start.symbol(classes)
-    print(f"{start.name}: {classes} classes, pictures of {' x '.join(map(str, image_shape))}\n")
+    print(f"{start.name}: {classes} classes, images of {' x '.join(map(str, image_shape))}\n")
     print(table(summarise(symbol, image_shape), settings.batch_size))
     return 0

@@ -15,7 +15,7 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import PictureSet, open_training_set
+from imagenet_trainer.data.sets import Dataset, open_training_set
 from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError, join_workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder
@@ -57,18 +57,18 @@ def find(settings: FitSettings) -> int:
     if engine.rank:
         return 0
     best = suggestion(points)
-    picture, as_table = run.rates_path("lr-range.png"), run.rates_path("lr-range.csv")
+    image, as_table = run.rates_path("lr-range.png"), run.rates_path("lr-range.csv")
     make_folder(run.folder)
     with atomic_write(as_table, "w") as file:
         file.write("learning_rate,loss,smoothed_loss\n")
         file.writelines(f"{p.rate:.9g},{p.loss:.9g},{p.smoothed:.9g}\n" for p in points)
-    with atomic_write(picture) as file:
+    with atomic_write(image) as file:
         file.write(drawn(points, best, f"{start.name}: learning-rate range test"))
     print(
         f"{len(points)} updates at rates from {points[0].rate:.3g} to {points[-1].rate:.3g}, "
         f"loss from {points[0].loss:.4g} to {points[-1].loss:.4g}"
     )
-    print(f"Drawn to {picture}, as a table in {as_table}")
+    print(f"Drawn to {image}, as a table in {as_table}")
     if best is None:
         print("The loss did not fall: try more updates or another --find-lr-range")
     else:
@@ -76,7 +76,7 @@ def find(settings: FitSettings) -> int:
     return 0
 
 
-def measure(settings: FitSettings, engine: Engine, train: PictureSet) -> List[Point]:
+def measure(settings: FitSettings, engine: Engine, train: Dataset) -> List[Point]:
     """Train at rising rates on the run's own batches, until the loss explodes or the end."""
     order = Order(
         settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen

@@ -25,21 +25,21 @@ class Row(NamedTuple):
 
 
 def show(settings: FitSettings) -> int:
-    """Print the table, draw the picture into the run's folder."""
+    """Print the table, draw the image into the run's folder."""
     from imagenet_trainer.viz.lr_figures import draw_schedule
 
     start = start_of(settings)
     images = _images(settings)
     if settings.batch_size > images:
         raise InputError(
-            f"--batch-size {settings.batch_size}: there are only {images} pictures; take fewer"
+            f"--batch-size {settings.batch_size}: there are only {images} images; take fewer"
         )
     schedule = schedule_of(settings, images)
     for line in table(schedule, images, settings.batch_size, settings.num_epochs):
         print(line)
     total = updates_before(settings.num_epochs, images, settings.batch_size)
     shown = sorted({total * point // _POINTS for point in range(_POINTS)} | {total - 1})
-    picture = draw_schedule(
+    image = draw_schedule(
         [(update + 0.5) * settings.batch_size / images for update in shown],
         [schedule.rate(update) for update in shown],
         f"{start.name}: learning rate",
@@ -47,7 +47,7 @@ def show(settings: FitSettings) -> int:
     make_folder(start.run.folder)
     path = start.run.rates_path("schedule.png")
     with atomic_write(path) as file:
-        file.write(picture)
+        file.write(image)
     print(f"\nDrawn to {path}")
     return 0
 
@@ -65,7 +65,7 @@ def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[
     """Lines for people."""
     every = rows(schedule, images, batch, epochs)
     lines = [
-        f"{images} pictures in batches of {batch}: {updates_before(epochs, images, batch)} updates",
+        f"{images} images in batches of {batch}: {updates_before(epochs, images, batch)} updates",
         "",
         f"{'epoch':>5} {'first update':>13} {'its rate':>12} {'last rate':>12}",
     ]
@@ -82,6 +82,6 @@ def _images(settings: FitSettings) -> int:
     try:
         train = open_training_set(settings)
     except InputError as error:
-        raise InputError(f"{error}; or say how many pictures with --num-examples") from None
+        raise InputError(f"{error}; or say how many images with --num-examples") from None
     train.shards.close()
     return len(train)

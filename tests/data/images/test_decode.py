@@ -1,4 +1,4 @@
-"""Odd pictures: each is decoded right or refused with a reason."""
+"""Odd images: each is decoded right or refused with a reason."""
 
 import io
 import os
@@ -30,9 +30,9 @@ def photo():
     return Image.open(io.BytesIO(file.read_bytes())).convert("RGB").resize((60, 40))
 
 
-def saved(picture, kind, **how):
+def saved(image, kind, **how):
     file = io.BytesIO()
-    picture.save(file, kind, **how)
+    image.save(file, kind, **how)
     return file.getvalue()
 
 
@@ -85,7 +85,7 @@ def test_ycck(photo):
     data = ycck(saved(photo.convert("CMYK"), "JPEG", quality=95))
     wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert abs(rgb(data).astype(int) - wanted).mean() < 2
-    assert abs(rgb(data).astype(int) - np.asarray(photo)).mean() > 10  # it is another picture
+    assert abs(rgb(data).astype(int) - np.asarray(photo)).mean() > 10  # it is another image
 
 
 def test_palettes(photo):
@@ -116,13 +116,13 @@ def test_sixteen_bits_lose_the_lower_eight(photo):
 
 def test_transparency_shows_the_colours_stored_below(photo):
     alpha = Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) * 4, (40, 1)))
-    picture = photo.copy()
-    picture.putalpha(alpha)
+    image = photo.copy()
+    image.putalpha(alpha)
     for kind, how in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
-        data = saved(picture, kind, **how)
+        data = saved(image, kind, **how)
         np.testing.assert_array_equal(rgb(data), np.asarray(photo))
         stored = cv2.cvtColor(decode(data, -1), cv2.COLOR_BGRA2RGBA)
-        np.testing.assert_array_equal(stored, np.asarray(picture))
+        np.testing.assert_array_equal(stored, np.asarray(image))
     grey = photo.convert("L")
     grey.putalpha(alpha)
     np.testing.assert_array_equal(decode(saved(grey, "PNG"), 0), np.asarray(grey)[:, :, 0])
@@ -134,7 +134,7 @@ def test_transparency_shows_the_colours_stored_below(photo):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_picture(photo, kind):
+def test_of_an_animation_the_first_image(photo, kind):
     how = {"lossless": True} if kind == "WEBP" else {}
     first = photo.quantize(32).convert("RGB") if kind == "GIF" else photo
     others = [first.transpose(Image.Transpose.ROTATE_180)] * 3
@@ -206,9 +206,9 @@ def test_what_is_cut_short(photo, kind):
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"<html>", b"P7\n1 1", b"%!PS-Adobe", bytes(500)])
-def test_what_is_no_picture(data):
+def test_what_is_no_image(data):
     for work in (decode, lambda data: convert(data, Conversion(pass_through=True))):
-        with pytest.raises(ValueError, match=r"empty|not a picture that can be decoded"):
+        with pytest.raises(ValueError, match=r"empty|not an image that can be decoded"):
             work(data)
 
 

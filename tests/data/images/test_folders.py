@@ -6,13 +6,13 @@ import pytest
 
 from imagenet_trainer.data.images.folders import Tree
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.ilsvrc.labelled import find_pictures
+from imagenet_trainer.packing.ilsvrc.labelled import find_images
 from imagenet_trainer.packing.im2rec import main
 
 NAMES = ["b/x/1.jpg", "b/0.jpg", "b.c/2.jpg", "a/0.JPG", "a/1.png", "a/notes.txt", "c/d/e/9.jpg"]
 
 
-def picture(number):
+def image(number):
     import cv2
     import numpy as np
 
@@ -30,8 +30,8 @@ def write_tar(path, files):
 
 @pytest.fixture
 def both(tmp_path):
-    """The same pictures in a folder, in a tar, and in a tar of a tar for each class."""
-    files = {name: picture(number) for number, name in enumerate(NAMES)}
+    """The same images in a folder, in a tar, and in a tar of a tar for each class."""
+    files = {name: image(number) for number, name in enumerate(NAMES)}
     for name, data in files.items():
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def test_a_tar_makes_the_pack_of_the_folder(both, monkeypatch, capsys):
 def test_a_list_that_is_not_of_the_tar(both, monkeypatch, capsys):
     monkeypatch.chdir(both)
     assert main(["--list", "--recursive", "x", "plain.tar"]) == 0
-    write_tar(both / "plain.tar", {"a/0.JPG": picture(0)})
+    write_tar(both / "plain.tar", {"a/0.JPG": image(0)})
     assert main(["x", "plain.tar"]) == 2
     assert "is not in plain.tar (5 of 6 are missing); make the list" in capsys.readouterr().err
 
@@ -87,7 +87,7 @@ def test_what_is_wrong_with_a_tar(both):
     with pytest.raises(InputError, match=r"no class folders.*--flat"):
         Tree(str(both / "flat.tar"), [".jpg"]).class_folders()
     assert Tree(str(both / "flat.tar"), [".jpg"]).one_folder(True) == [("", ["1.jpg", "2.jpg"])]
-    with pytest.raises(InputError, match=r"no pictures but 4 folders, a first; give --recursive"):
+    with pytest.raises(InputError, match=r"no images but 4 folders, a first; give --recursive"):
         Tree(str(both / "plain.tar"), [".jpg"]).one_folder(False)
     write_tar(both / "tab.tar", {"a/1\t2.jpg": b"", "a/3.jpg": b""})
     told = []
@@ -119,7 +119,7 @@ def test_what_is_no_file_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("packed", ["folder", "tar"])
-def test_what_is_hidden_is_no_class_and_no_picture(tmp_path, packed):
+def test_what_is_hidden_is_no_class_and_no_image(tmp_path, packed):
     names = ["a/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", ".cache/1.jpg", "b/1.jpg"]
     for name in names:
         (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -129,4 +129,4 @@ def test_what_is_hidden_is_no_class_and_no_picture(tmp_path, packed):
         root = tmp_path / "all.tar"
         write_tar(root, dict.fromkeys(names, b""))
     assert Tree(str(root), [".jpg"]).class_folders() == [("a", ["1.jpg"]), ("b", ["1.jpg"])]
-    assert find_pictures(str(root), [".jpg"]) == ["a/1.jpg", "b/1.jpg"]
+    assert find_images(str(root), [".jpg"]) == ["a/1.jpg", "b/1.jpg"]

@@ -34,7 +34,7 @@ def test_a_part_is_enough():
     assert read_header(file.getvalue()[:1000]) == Header(400, 300, "RGB", "JPEG")
 
 
-def test_large_pictures_are_not_decoded(monkeypatch):
+def test_large_images_are_not_decoded(monkeypatch):
     data = encoded("1", "PNG", (20_000, 5000))
     monkeypatch.setattr(Image.Image, "load", None)
     # Pillow's own limit, which packing lifts for the whole process.
@@ -50,7 +50,7 @@ def test_bombs_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM" * 20]
+    "data", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM" * 20]
 )
 def test_no_header(data):
     with pytest.raises(ValueError):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from imagenet_trainer.data.images.tars import TarPictures
+from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
 
 
@@ -42,7 +42,7 @@ def tar_file(tmp_path):
 
 
 def contents(path):
-    with TarPictures(path) as tar:
+    with TarImages(path) as tar:
         return {name: tar.read(name) for name in tar.names()}
 
 
@@ -68,7 +68,7 @@ def test_a_tar_of_tars(tar_file, form):
     expected["readme.txt"] = b"hello"
     found = contents(path)
     assert found == expected and list(found) == sorted(expected)
-    with TarPictures(path) as tar:
+    with TarImages(path) as tar:
         assert len(tar) == 4
         assert "n01440764/n01440764_1.JPEG" in tar and "n01440764.tar" not in tar
         offset, size = tar.locate("n01443537/n01443537_2.JPEG")
@@ -99,7 +99,7 @@ def test_what_the_system_tar_writes(tmp_path):
 def test_threads_read_at_once(tar_file):
     random = np.random.default_rng(1)
     files = {f"{number:03d}.jpg": random.bytes(3000) for number in range(100)}
-    with TarPictures(tar_file(tar_of(files.items()))) as tar:
+    with TarImages(tar_file(tar_of(files.items()))) as tar:
         names = list(files) * 20
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(tar.read, names)) == [files[name] for name in names]
@@ -136,7 +136,7 @@ def test_only_headers_are_read(tar_file, monkeypatch):
     read = []
     original = tars._read
     monkeypatch.setattr(tars, "_read", lambda *words: read.append(words[2]) or original(*words))
-    with TarPictures(path) as tar:
+    with TarImages(path) as tar:
         assert sum(read) < 20_000
         assert tar.read("a/2.jpg") == b"2"
 
@@ -146,7 +146,7 @@ def test_only_headers_are_read(tar_file, monkeypatch):
 
 def refusal_of(path):
     with pytest.raises(InputError) as caught:
-        TarPictures(path)
+        TarImages(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and "\n" not in message
     return message
@@ -198,7 +198,7 @@ def test_names_that_lead_out(tar_file):
 
 
 def test_a_name_that_is_not_there(tar_file):
-    with TarPictures(tar_file(tar_of([("a.jpg", b"")]))) as tar:
+    with TarImages(tar_file(tar_of([("a.jpg", b"")]))) as tar:
         for name in ("", "a", "a.jpg/", "b.jpg"):
             assert name not in tar
             with pytest.raises(InputError, match="is not in it; make the list anew"):
@@ -207,7 +207,7 @@ def test_a_name_that_is_not_there(tar_file):
 
 def test_a_tar_that_shrinks(tar_file):
     path = tar_file(tar_of([("a.jpg", b"x" * 5000)]))
-    with TarPictures(path) as tar:
+    with TarImages(path) as tar:
         with open(path, "r+b") as file:
             file.truncate(3000)
         with pytest.raises(InputError, match="cut short while it was read"):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from imagenet_trainer.data.records.lst import PictureList
+from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import (
     ClassName,
     Manifest,
@@ -31,8 +31,8 @@ MANIFEST = Manifest(
 )
 
 
-def pictures(*lines):
-    return PictureList(
+def images(*lines):
+    return ImageList(
         range(len(lines)),
         [tuple(map(float, labels)) for *labels, _ in lines],
         [p for *_, p in lines],
@@ -97,7 +97,7 @@ def test_imagenets_classes():
 
 def test_folders_name_the_classes():
     lines = [(1, "train/n02123045/1.jpg"), (0, "train/ant/1.jpg"), (1, "./train/n02123045/2.jpg")]
-    folders = folders_of_classes([pictures(*lines)])
+    folders = folders_of_classes([images(*lines)])
     assert folders == ["ant", "n02123045"]
     assert name_classes(folders) == (
         ClassName("ant", "ant"),
@@ -106,15 +106,15 @@ def test_folders_name_the_classes():
 
 
 def test_chunks_name_the_classes_together():
-    chunks = [pictures((2, "c/1.jpg")), pictures((0, "a/1.jpg"), (2, "c/2.jpg"))]
+    chunks = [images((2, "c/1.jpg")), images((0, "a/1.jpg"), (2, "c/2.jpg"))]
     assert folders_of_classes(chunks) == ["a", None, "c"]
     assert name_classes([None, "c"])[0] == ClassName("class_0", "class_0")
 
 
 def test_nested_folders():
     lines = [(0, "x/1.jpg"), (1, "x/y/1.jpg"), (2, "z/1.jpg")]
-    assert folders_of_classes([pictures(*lines)]) == ["x", "x/y", "z"]
-    assert folders_of_classes([pictures((0, "all/only/1.jpg"))]) == ["only"]
+    assert folders_of_classes([images(*lines)]) == ["x", "x/y", "z"]
+    assert folders_of_classes([images((0, "all/only/1.jpg"))]) == ["only"]
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_nested_folders():
     ],
 )
 def test_folders_that_name_no_classes(lines):
-    assert folders_of_classes([pictures(*lines)]) == [None, None]
+    assert folders_of_classes([images(*lines)]) == [None, None]
 
 
 @pytest.mark.parametrize("labels", [(0.5,), (-1,), (1e9,), (1, 2)])
 def test_labels_that_are_no_classes(labels):
-    assert folders_of_classes([pictures((0, "a/1.jpg"), (*labels, "b/1.jpg"))]) == []
+    assert folders_of_classes([images((0, "a/1.jpg"), (*labels, "b/1.jpg"))]) == []
     assert name_classes([]) == ()
 
 

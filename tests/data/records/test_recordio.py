@@ -59,10 +59,10 @@ def test_mxnet_reads_what_we_write(tmp_path):
     records = [pack_header(2.0, 7) + MAGIC * 3, pack_header([1.0, 2.5], 9) + b"picture"]
     path = write_records(tmp_path / "a.rec", records, keys=[7, 9])
     reader = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "r")
-    header, picture = mx.recordio.unpack(reader.read_idx(7))
-    assert (header.label, header.id, picture) == (2.0, 7, MAGIC * 3)
-    header, picture = mx.recordio.unpack(reader.read_idx(9))
-    assert (header.label.tolist(), header.id, picture) == ([1.0, 2.5], 9, b"picture")
+    header, image = mx.recordio.unpack(reader.read_idx(7))
+    assert (header.label, header.id, image) == (2.0, 7, MAGIC * 3)
+    header, image = mx.recordio.unpack(reader.read_idx(9))
+    assert (header.label.tolist(), header.id, image) == ([1.0, 2.5], 9, b"picture")
 
 
 @pytest.mark.parametrize("label", [3.0, [4.0], [1.0, -2.0, 0.5]])
@@ -71,7 +71,7 @@ def test_headers_are_those_of_mxnet(label):
     assert pack_header(label, 5) + b"data" == theirs
     record = unpack(theirs)
     assert record.labels == (tuple(label) if isinstance(label, list) else (label,))
-    assert (record.label, record.id, record.picture) == (record.labels[0], 5, b"data")
+    assert (record.label, record.id, record.image) == (record.labels[0], 5, b"data")
 
 
 def test_upper_half_of_an_id():
@@ -92,8 +92,8 @@ def test_a_payload_that_is_too_short(payload, tmp_path):
 
 def test_no_copy_of_a_whole_record(tmp_path):
     file = RecordFile(write_records(tmp_path / "a.rec", payloads_of(2)))
-    picture = file.record(1).picture
-    assert np.shares_memory(np.frombuffer(picture, np.uint8), np.frombuffer(picture.obj, np.uint8))
+    image = file.record(1).image
+    assert np.shares_memory(np.frombuffer(image, np.uint8), np.frombuffer(image.obj, np.uint8))
 
 
 def test_many_threads_read_at_once(tmp_path):

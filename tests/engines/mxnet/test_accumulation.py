@@ -40,7 +40,7 @@ def test_parts_make_the_update_of_the_whole(parts, cpus, optimizer):
     assert ours[:3] == theirs[:3] and ours[3] == pytest.approx(theirs[3], rel=1e-5)
 
 
-def test_soft_targets_are_split_with_their_pictures():
+def test_soft_targets_are_split_with_their_images():
     mixes = [
         Mix(labels[::-1].copy(), np.linspace(0, 1, BATCH, dtype=np.float32))
         for _, labels in batches(3)

@@ -132,7 +132,7 @@ def poolings():
         for convention in ("valid", "full"):
             for _ in range(5):
                 kernel = tuple(int(k) for k in random.randint(2, 4, 2))
-                # Strides as wide as a kernel with pads could put a window outside the picture.
+                # Strides as wide as a kernel with pads could put a window outside the image.
                 yield {
                     "pool_type": kind, "pooling_convention": convention, "kernel": kernel,
                     "stride": tuple(int(random.randint(1, k)) for k in kernel),
@@ -161,7 +161,7 @@ def test_a_maximum_met_twice_gives_its_gradient_to_the_same_place():
     "symbol, why",
     [
         (S.Pooling(X, kernel=(2, 2), stride=(2, 2), pad=(1, 1), pooling_convention="full",
-                   name="it"), "Pooling: its last window lies outside the picture"),
+                   name="it"), "Pooling: its last window lies outside the image"),
         (S.Pooling(X, kernel=(3, 2), pad=(2, 0), name="it"),
          "Pooling: its pad is wider than half of its kernel"),
         (S.SoftmaxActivation(X, name="it"),

@@ -41,7 +41,7 @@ def make(root, *words, code=0):
     assert main(["data", root, "--test-per-class", "1", *words]) == code
 
 
-# --- a test set that came with the pictures ------------------------------------------------------
+# --- a test set that came with the images ------------------------------------------------------
 
 
 def pets(*places):
@@ -52,15 +52,15 @@ def pets(*places):
             path.write_text(f"not looked at, but each is another one: {path}")
 
 
-def test_a_test_set_in_class_folders_is_listed_and_training_keeps_its_pictures(here, capsys):
+def test_a_test_set_in_class_folders_is_listed_and_training_keeps_its_images(here, capsys):
     pets("train/cat", "train/dog", "val/cat", "val/dog", "test/cat", "test/dog")
     make("pets")
     assert sorted(rows("test")) == [(c, f"{n}/{i}.jpg") for c, n in enumerate(("cat", "dog"))
                                     for i in range(3)]  # fmt: skip
     assert len(rows("train")) == 6
     said = capsys.readouterr().out
-    assert "test: pets/test: 6 pictures of 2 classes, 3 in each; none are taken out of" in said
-    assert "data/test.lst: 6 pictures of 2 classes, 3 in each\n" in said
+    assert "test: pets/test: 6 images of 2 classes, 3 in each; none are taken out of" in said
+    assert "data/test.lst: 6 images of 2 classes, 3 in each\n" in said
     assert "python tools/im2rec.py data/test pets/test\n" in said
 
 
@@ -68,7 +68,7 @@ def test_a_test_set_without_classes_is_counted_only(here, capsys):
     pets("train/cat", "train/dog", "val/cat", "val/dog", "test")
     make("pets")
     assert len(rows("train")) == 4 and len(rows("test")) == 2
-    assert "test: pets/test: 3 pictures, not listed: they have no labels" in capsys.readouterr().out
+    assert "test: pets/test: 3 images, not listed: they have no labels" in capsys.readouterr().out
 
 
 def test_a_class_may_be_called_test(here):
@@ -105,14 +105,14 @@ def test_what_it_says(here, capsys):
     assert told.err == ""
     assert told.out.splitlines() == [
         "train: set/ILSVRC2012_img_train.tar",
-        "train: 60 pictures of 10 classes, 6 in each",
+        "train: 60 images of 10 classes, 6 in each",
         "val: set/ILSVRC2012_img_val.tar",
-        "val: 20 pictures of 10 classes, 2 in each, labels from set/ILSVRC2012_devkit_t12.tar.gz",
+        "val: 20 images of 10 classes, 2 in each, labels from set/ILSVRC2012_devkit_t12.tar.gz",
         "classes: 10, 10 of them among ILSVRC2012's 1,000, from 0 n01735189 garter snake, grass "
         "snake to 9 n09193705 alp",
-        "data/train.lst: 50 pictures of 10 classes, 5 in each",
-        "data/val.lst: 20 pictures of 10 classes, 2 in each",
-        "data/test.lst: 10 pictures of 10 classes, 1 in each, out of training by seed 100",
+        "data/train.lst: 50 images of 10 classes, 5 in each",
+        "data/val.lst: 20 images of 10 classes, 2 in each",
+        "data/test.lst: 10 images of 10 classes, 1 in each, out of training by seed 100",
         "data/classes.txt: 10 classes",
         "Pack them with",
         "python tools/im2rec.py data/train set/ILSVRC2012_img_train.tar",
@@ -124,7 +124,7 @@ def test_what_it_says(here, capsys):
 def test_dry_run(here, capsys):
     miniature.write_kaggle("set")
     make("set", "--dry-run")
-    assert "data/train.lst: would have 50 pictures" in capsys.readouterr().out
+    assert "data/train.lst: would have 50 images" in capsys.readouterr().out
     assert not Path("data").exists()
 
 
@@ -203,7 +203,7 @@ def test_blacklist(here, capsys):
     miniature.write_downloads("set")
     Path("bad.txt").write_text("3\n17\n")
     make("set", "--blacklist", "bad.txt")
-    assert "val: 2 pictures left out, as bad.txt says" in capsys.readouterr().out
+    assert "val: 2 images left out, as bad.txt says" in capsys.readouterr().out
     left = {path for _, path in rows("val")}
     assert set(VAL_CLASS) - left == {f"ILSVRC2012_val_{n:08d}.JPEG" for n in (3, 17)}
 
@@ -215,7 +215,7 @@ def test_validation_alone(here):
     assert sorted(path.name for path in Path("data").iterdir()) == ["classes.txt", "val.lst"]
 
 
-# --- other pictures ----------------------------------------------------------------------------
+# --- other images ----------------------------------------------------------------------------
 
 
 def test_cats_and_dogs_in_one_folder(here):
@@ -254,7 +254,7 @@ def test_flat_validation_without_labels(here, fails):
     miniature.write_kaggle("set")
     Path("set/LOC_val_solution.csv").unlink()
     message = fails("data", "set", "--test-per-class", "1")
-    assert "its 20 pictures lie in no class folders and would all get one label" in message
+    assert "its 20 images lie in no class folders and would all get one label" in message
     assert "--val-labels" in message and not Path("data").exists()
 
 
@@ -316,7 +316,7 @@ def test_labels_that_are_missing(here, fails):
     )
 
 
-def test_pictures_beside_the_class_folders(here, fails):
+def test_images_beside_the_class_folders(here, fails):
     miniature.write_flat("set")
     Path("set/train/cat.jpg").touch()
     assert fails("data", "set").startswith("set/train: cat.jpg: in no class folder; ")
@@ -324,28 +324,28 @@ def test_pictures_beside_the_class_folders(here, fails):
     assert message.startswith("set/train: cat.jpg: --label-pattern does not match")
 
 
-def test_too_few_pictures_for_a_test_set(here, fails):
+def test_too_few_images_for_a_test_set(here, fails):
     miniature.write_flat("set")
     message = fails("data", "set")
-    assert message.startswith("--test-per-class 50: class n01735189 has 6 training pictures left")
+    assert message.startswith("--test-per-class 50: class n01735189 has 6 training images left")
     message = fails("data", "set/train", "--test-per-class", "3", "--val-per-class", "3")
-    assert message.startswith("--val-per-class 3: class n01735189 has 3 training pictures left")
+    assert message.startswith("--val-per-class 3: class n01735189 has 3 training images left")
 
 
-def test_no_validation_pictures(here, fails):
+def test_no_validation_images(here, fails):
     miniature.write_flat("set")
-    assert "no validation pictures found; give --val" in fails("data", "set/train")
+    assert "no validation images found; give --val" in fails("data", "set/train")
     assert "leave the flag away" in fails("data", "set", "--val-ratio", ".1")
     assert "leave one away" in fails("data", "set", "--val-ratio", ".1", "--val-per-class", "1")
     message = fails("data", "set", "--train", "none", "--val-per-class", "1")
-    assert "no training set to take pictures out of" in message
+    assert "no training set to take images out of" in message
     assert "one lies in the other" in fails("data", "set", "--train", "set")
 
 
 def test_wrong_classes(here, fails):
     miniature.write_flat("set")
     message = fails("data", "set", "--classes", "n02105856")
-    assert message.endswith("no pictures of class n02105856; did you mean n02105855?")
+    assert message.endswith("no images of class n02105856; did you mean n02105855?")
     assert message.startswith("--classes n02105856: ")
     Path("empty.txt").touch()
     assert "empty.txt: the file is empty" in fails("data", "set", "--classes", "empty.txt")
@@ -356,10 +356,10 @@ def test_wrong_classes(here, fails):
     assert "--classes ,: names no class" in fails("data", "set", "--classes", ",")
 
 
-def test_a_blacklist_of_other_pictures(here, fails):
+def test_a_blacklist_of_other_images(here, fails):
     miniature.write_flat("set")
     Path("bad.txt").write_text("49999\n")
-    assert "none of its pictures is in the validation set" in fails(
+    assert "none of its images is in the validation set" in fails(
         "data", "set", "--blacklist", "bad.txt"
     )
     assert fails("data", "set", "--blacklist", "gone.txt") == "--blacklist gone.txt: no such file"
@@ -371,7 +371,7 @@ def test_lists_of_an_earlier_time_are_told(here, capsys):
     capsys.readouterr()
     assert main(["data", "set", "--test-per-class", "0"]) == 1
     assert capsys.readouterr().err == (
-        "imagenet: warning: data/test.lst: from an earlier time, it may share pictures with the "
+        "imagenet: warning: data/test.lst: from an earlier time, it may share images with the "
         "lists made now; remove it\n"
     )
 
@@ -386,11 +386,11 @@ def test_warnings_do_not_stop_it(here, capsys):
     assert len(warnings) == 3
     assert warnings[0].endswith("than their folder: n01735189/n01751748_1.JPEG")
     assert "--per-class 6: 9 classes have fewer left, n01751748 5" in warnings[1]
-    assert warnings[2] == "imagenet: warning: val: no pictures of n01735189"
+    assert warnings[2] == "imagenet: warning: val: no images of n01735189"
     assert len(rows("train")) == 51
 
 
-def test_pictures_that_are_in_two_sets(here, capsys):
+def test_images_that_are_in_two_sets(here, capsys):
     pets("train/cat", "train/dog", "val/cat", "val/dog", "test/cat", "test/dog")
     for split, name in (("val", "0.jpg"), ("val", "new.jpg"), ("test", "2.jpg")):
         Path(f"pets/{split}/cat/{name}").write_bytes(Path("pets/train/cat/0.jpg").read_bytes())
@@ -398,7 +398,7 @@ def test_pictures_that_are_in_two_sets(here, capsys):
     Path("pets/test/dog/1.jpg").symlink_to(Path("pets/val/dog/1.jpg").absolute())
     make("pets", code=1)
     assert capsys.readouterr().err.splitlines() == [
-        f"imagenet: warning: {one}: has pictures of {other}, the same bytes under the same names "
+        f"imagenet: warning: {one}: has images of {other}, the same bytes under the same names "
         f"(1 in all): {path}; move them out of one of the two"
         for one, other, path in (("val", "train", "cat/0.jpg"), ("test", "val", "dog/1.jpg"))
     ]

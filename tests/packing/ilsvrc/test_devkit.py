@@ -43,11 +43,11 @@ def test_the_devkit_in_every_form(here, tmp_path):
 
 
 def test_numbers_go_through_meta_mat_and_not_through_the_sorted_order(here):
-    """Exchange two numbers in meta.mat: the labels of pictures 11 to 20 follow it."""
+    """Exchange two numbers in meta.mat: the labels of images 11 to 20 follow it."""
     exchanged = dict(miniature.FIRST)
     exchanged[490], exchanged[361] = exchanged[361], exchanged[490]
     (here / "meta.mat").write_bytes(miniature.meta_mat(exchanged.items()))
-    # Picture 1 is known, so that meta.mat is caught; without it the labels are as it says.
+    # Image 1 is known, so that meta.mat is caught; without it the labels are as it says.
     assert "ILSVRC2012_val_00000001 has class n09193705, but shows n01751748" in refusal_of(
         read_labels, here
     )
@@ -87,7 +87,7 @@ def test_devkit_numbers_read_as_sorted_places(shift):
     assert "shows n01751748 sea snake: the devkit's number 490 was taken" in message
 
 
-def test_other_wrong_labels_and_other_pictures():
+def test_other_wrong_labels_and_other_images():
     check_numbering("val", TRUTH)
     check_numbering("val", {"cat.1": "n01751748", "ILSVRC2012_val_00000011": "n01440764"})
     wrong = dict(TRUTH, ILSVRC2012_val_00000010="n01440764")
@@ -153,10 +153,10 @@ def test_ground_truths_that_are_wrong(here, text, reason):
     [
         ("", "the file is empty"),
         ("ImageId,PredictionString\n", "the file is empty"),
-        ("a,n01440764 1 2 3 4 n01443537 1 2 3 4\n", "line 1: not a picture with its WordNet id"),
-        ("ImageId,PredictionString\na,65\n", "line 2: not a picture"),
-        ("a,n01440764\na,n01440764\n", "line 2: not a picture with its WordNet id, or one that"),
-        ("a\n", "line 1: not a picture"),
+        ("a,n01440764 1 2 3 4 n01443537 1 2 3 4\n", "line 1: not an image with its WordNet id"),
+        ("ImageId,PredictionString\na,65\n", "line 2: not an image"),
+        ("a,n01440764\na,n01440764\n", "line 2: not an image with its WordNet id, or one that"),
+        ("a\n", "line 1: not an image"),
         ('a,"' + 200_000 * "n", "not a table of commas (field larger than"),
     ],
 )

@@ -9,7 +9,7 @@ from imagenet_trainer.packing.ilsvrc.labelled import (
     by_folder,
     by_pattern,
     by_table,
-    find_pictures,
+    find_images,
     group,
     size,
     take_out,
@@ -38,25 +38,25 @@ def tree(tmp_path):
 # --- finding -----------------------------------------------------------------------------------
 
 
-def test_a_folder_and_its_tar_have_the_same_pictures(tree, tmp_path):
+def test_a_folder_and_its_tar_have_the_same_images(tree, tmp_path):
     expected = ["a/1.jpg", "a/x/1.jpeg", "a-b/1.jpg", "b/10.JPG", "b/2.jpg"]
-    assert find_pictures(str(tree), ENDINGS) == expected
+    assert find_images(str(tree), ENDINGS) == expected
     with tarfile.open(tmp_path / "tree.tar", "w") as tar:
         tar.add(tree, ".")
-    assert find_pictures(str(tmp_path / "tree.tar"), ENDINGS) == expected
+    assert find_images(str(tmp_path / "tree.tar"), ENDINGS) == expected
 
 
-def test_no_pictures(tree, tmp_path):
-    with pytest.raises(InputError, match=r"no pictures in it .files ending in .gif"):
-        find_pictures(str(tree), [".gif"])
+def test_no_images(tree, tmp_path):
+    with pytest.raises(InputError, match=r"no images in it .files ending in .gif"):
+        find_images(str(tree), [".gif"])
     with pytest.raises(InputError, match="no such folder"):
-        find_pictures(str(tmp_path / "gone"), ENDINGS)
+        find_images(str(tmp_path / "gone"), ENDINGS)
 
 
 def test_names_that_a_list_cannot_hold(tree):
     (tree / "b" / "tab\t.jpg").touch()
     with pytest.raises(InputError, match="rename it"):
-        find_pictures(str(tree), ENDINGS)
+        find_images(str(tree), ENDINGS)
 
 
 # --- grouping ----------------------------------------------------------------------------------
@@ -76,12 +76,12 @@ def test_classes_are_those_of_im2rec(tree, tmp_path):
     _, theirs = make_lists(
         str(tmp_path / "x"), str(tree), recursive=True, flat=False, extensions=ENDINGS
     )
-    paths = find_pictures(str(tree), ENDINGS)
+    paths = find_images(str(tree), ENDINGS)
     ours = group("", paths, by_folder(paths), "")
     assert [(name, len(of)) for name, of in ours.items()] == theirs
 
 
-def test_pictures_without_class():
+def test_images_without_class():
     paths = ["a/1.jpg", "1.jpg", "2.jpg"]
     with pytest.raises(InputError, match=r"root: 1.jpg and 1 more: advice"):
         group("root", paths, by_folder(paths), "advice")
@@ -101,14 +101,14 @@ def test_a_pattern_and_a_table():
 # --- cutting out -------------------------------------------------------------------------------
 
 
-def pictures(classes=3, of_each=20):
+def images(classes=3, of_each=20):
     return {f"c{n}": [f"c{n}/{k}.jpg" for k in range(of_each)] for n in range(classes)}
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 30), st.integers(0, 2**40))
 def test_what_is_taken_and_what_is_left_are_the_whole(number, seed):
-    whole = pictures()
+    whole = images()
     taken, left = take_out(whole, lambda _: number, seed)
     for name, paths in whole.items():
         assert len(taken[name]) == min(number, len(paths))
@@ -119,7 +119,7 @@ def test_what_is_taken_and_what_is_left_are_the_whole(number, seed):
 
 
 def test_the_choice_hangs_on_seed_and_path_alone():
-    whole = pictures()
+    whole = images()
     taken, _ = take_out(whole, lambda _: 5, 7)
     assert take_out(whole, lambda _: 5, 7)[0] == taken
     assert take_out(whole, lambda _: 5, 8)[0] != taken
@@ -133,15 +133,15 @@ def test_the_choice_hangs_on_seed_and_path_alone():
 
 
 def test_a_fixed_choice():
-    """A change of the rule would move pictures between sets that people have packed already."""
-    taken, _ = take_out(pictures(1, 8), lambda _: 3, 100)
+    """A change of the rule would move images between sets that people have packed already."""
+    taken, _ = take_out(images(1, 8), lambda _: 3, 100)
     assert taken == {"c0": ["c0/3.jpg", "c0/5.jpg", "c0/7.jpg"]}
 
 
-def test_every_picture_is_as_likely():
-    counts = dict.fromkeys(pictures(1, 10)["c0"], 0)
+def test_every_image_is_as_likely():
+    counts = dict.fromkeys(images(1, 10)["c0"], 0)
     for seed in range(2000):
-        for path in take_out(pictures(1, 10), lambda _: 3, seed)[0]["c0"]:
+        for path in take_out(images(1, 10), lambda _: 3, seed)[0]["c0"]:
             counts[path] += 1
     # 600 expected, standard deviation 20.5
     assert all(510 < count < 690 for count in counts.values())

@@ -72,11 +72,11 @@ def test_what_is_not_there(here):
                   ("pets", "", "", "x")):  # fmt: skip
         with pytest.raises(InputError, match=r"x: no such folder or file"):
             find_parts(*words)
-    with pytest.raises(InputError, match="--train none: no validation pictures"):
+    with pytest.raises(InputError, match="--train none: no validation images"):
         find_parts("pets", "none", "", "")
 
 
-def test_sets_that_share_pictures(here):
+def test_sets_that_share_images(here):
     touch("a/train/1.jpg", "a/val/1.jpg")
     Path("link").symlink_to("a")
     check_apart("a/train", "a/val")
@@ -90,7 +90,7 @@ def test_sets_that_share_pictures(here):
 
 
 def whole(train_in_last=1300, val_in_last=50):
-    """ILSVRC2012's number of pictures: 732 in the first class, 1,300 in most."""
+    """ILSVRC2012's number of images: 732 in the first class, 1,300 in most."""
     counts = [732, *[1300] * 895, *[1124] * 103, 1]
     counts[-1] = 1_281_167 - sum(counts[:-1]) + train_in_last - 1300
     train = {name: [f"{name}/{k}.jpg" for k in range(n)] for name, n in zip(SYNSETS, counts)}
@@ -104,10 +104,10 @@ def test_the_known_numbers():
     assert is_whole(list(train)) and list(about_numbers(train, val)) == []
     short, val = whole(train_in_last=1300 - 732)
     (warning,) = about_numbers(short, val)
-    assert warning.startswith("train: 1,280,435 pictures, but ILSVRC2012 has 1,281,167; ")
+    assert warning.startswith("train: 1,280,435 images, but ILSVRC2012 has 1,281,167; ")
     train, val = whole(val_in_last=49)
     assert list(about_numbers(train, val)) == [
-        "val: 49,999 pictures, but ILSVRC2012 has 50,000; unusual classes: n15075141 49; compare "
+        "val: 49,999 images, but ILSVRC2012 has 50,000; unusual classes: n15075141 49; compare "
         "the download with the checksums of image-net.org"
     ]
 
@@ -117,7 +117,7 @@ def test_classes_of_unusual_size_in_the_right_total():
     val[SYNSETS[3]], val[SYNSETS[7]] = ["x"] * 49, ["x"] * 51
     (warning,) = about_numbers(train, val)
     odd = f"unusual classes: {SYNSETS[3]} 49, {SYNSETS[7]} 51; "
-    assert warning.startswith(f"val: 50,000 pictures, but ILSVRC2012 has 50,000; {odd}")
+    assert warning.startswith(f"val: 50,000 images, but ILSVRC2012 has 50,000; {odd}")
 
 
 def test_other_sets_have_other_numbers():
@@ -135,18 +135,18 @@ def test_classes_that_are_missing_or_foreign():
     assert warning.startswith("no classes of ILSVRC2012: n99999999; ")
 
 
-def test_pictures_in_the_wrong_place():
+def test_images_in_the_wrong_place():
     right = {"n01440764": ["n01440764/n01440764_1.JPEG", "n01440764/other.jpg"]}
     assert list(about_names(right)) == [] == list(about_names({"cat": ["cat/n01440764_1.JPEG"]}))
     wrong = {"n01440764": ["a/n01443537_1.JPEG", "a/ILSVRC2012_val_00000001.JPEG"]}
     strangers, validation = about_names(wrong)
     assert strangers.endswith("named as another class than their folder: a/n01443537_1.JPEG")
-    assert "validation pictures among training's: a/ILSVRC2012_val_00000001.JPEG" in validation
+    assert "validation images among training's: a/ILSVRC2012_val_00000001.JPEG" in validation
 
 
 def test_classes_without_validation():
     train = {"a": ["x"], "b": ["x"]}
     assert list(about_balance(train, {})) == []
-    assert list(about_balance(train, {"a": ["x"], "b": []})) == ["val: no pictures of b"]
+    assert list(about_balance(train, {"a": ["x"], "b": []})) == ["val: no images of b"]
     many = {str(k): ["x"] for k in range(9)}
-    assert list(about_balance(many, {"a": []})) == ["val: no pictures of 0, 1, 2, 3, 4 and 4 more"]
+    assert list(about_balance(many, {"a": []})) == ["val: no images of 0, 1, 2, 3, 4 and 4 more"]

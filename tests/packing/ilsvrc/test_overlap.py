@@ -4,8 +4,8 @@ import pytest
 from helpers import miniature
 
 from imagenet_trainer.packing.ilsvrc import overlap
-from imagenet_trainer.packing.ilsvrc.labelled import by_folder, find_pictures, group
-from imagenet_trainer.packing.ilsvrc.overlap import shared_pictures
+from imagenet_trainer.packing.ilsvrc.labelled import by_folder, find_images, group
+from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 
 FILES = {"cat/1.jpg": b"tabby", "cat/2.jpg": b"manx", "dog/1.jpg": b"poodle"}
 OTHERS = {
@@ -18,7 +18,7 @@ OTHERS = {
 
 
 def classes(root):
-    paths = find_pictures(str(root), [".jpg"])
+    paths = find_images(str(root), [".jpg"])
     return str(root), group(str(root), paths, by_folder(paths), "")
 
 
@@ -32,7 +32,7 @@ def test_the_same_file_under_the_same_name(tmp_path, tars):
         roots = tmp_path / "a", tmp_path / "b"
         for root, files in zip(roots, (FILES, OTHERS)):
             miniature.write_files(root, files)
-    assert shared_pictures(*classes(roots[0]), *classes(roots[1])) == ["cat/1.jpg"]
+    assert shared_images(*classes(roots[0]), *classes(roots[1])) == ["cat/1.jpg"]
 
 
 def test_deeper_folders_and_files_that_are_gone(tmp_path):
@@ -41,11 +41,9 @@ def test_deeper_folders_and_files_that_are_gone(tmp_path):
     ours = {"cat": ["cat/x/1.jpg", "cat/2.jpg"]}
     theirs = {"cat": ["cat/1.jpg", "cat/2.jpg"]}
     Path(tmp_path / "b/cat/2.jpg").unlink()
-    assert shared_pictures(str(tmp_path / "a"), ours, str(tmp_path / "b"), theirs) == [
-        "cat/x/1.jpg"
-    ]
+    assert shared_images(str(tmp_path / "a"), ours, str(tmp_path / "b"), theirs) == ["cat/x/1.jpg"]
 
 
 def test_nothing_is_opened_where_no_name_comes_twice():
-    assert shared_pictures("gone", {"cat": ["cat/1.jpg"]}, "gone", {"cat": ["cat/2.jpg"]}) == []
+    assert shared_images("gone", {"cat": ["cat/1.jpg"]}, "gone", {"cat": ["cat/2.jpg"]}) == []
     assert not hasattr(overlap, "open_root")  # imported, with OpenCV, only where it is needed

@@ -31,7 +31,7 @@ def test_validation_by_labels(tmp_path):
     table.write_text("ILSVRC2012_val_00000001,n01751748\nother,n09193705\n")
     found = read_val(root, FOLDERS, [str(table)])
     assert found == {"n01751748": ["ILSVRC2012_val_00000001.jpg"], "n09193705": ["other.jpg"]}
-    with pytest.raises(InputError, match=r"its 2 pictures lie in no class folders"):
+    with pytest.raises(InputError, match=r"its 2 images lie in no class folders"):
         read_val(root, FOLDERS, [])
     # One folder is no class where there are labels.
     root = write(tmp_path / "inside", "val/ILSVRC2012_val_00000001.jpg", "val/other.jpg")
@@ -40,7 +40,7 @@ def test_validation_by_labels(tmp_path):
     assert set(read_val(root, FOLDERS, [])) == {"val"}
 
 
-def test_test_pictures(tmp_path):
+def test_test_images(tmp_path):
     known = {"cat": ["x"], "dog": ["y"]}
     root = write(tmp_path / "test", "cat/1.jpg")
     assert read_test(root, FOLDERS, known) == ({"cat": ["cat/1.jpg"]}, None)

@@ -28,7 +28,7 @@ def test_the_largest_is_found_to_a_sixteenth(holds, start):
 
 @pytest.fixture
 def small(monkeypatch):
-    """A device whose memory holds 20 pictures."""
+    """A device whose memory holds 20 images."""
     real = torch_engine.TorchEngine._train
 
     def train(self, held, images, rate):
@@ -67,7 +67,7 @@ def test_a_batch_that_is_too_large_says_which_would_fit(small, fit_words, tmp_pa
     words = [*fit_words, "--engine", "torch", "--batch-size", "48"]
     assert fit.main([*words, "--model-prefix", str(tmp_path / "run" / "model")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "--batch-size: 48 pictures at a time are too many for the memory of the CPU" in error
+    assert "--batch-size: 48 images at a time are too many for the memory of the CPU" in error
     assert error.endswith("(measured: 16 fit)")
 
 
@@ -77,7 +77,7 @@ def test_mxnet_is_not_measured_on_gpus(fit_words, capsys):
 
 
 def memory(monkeypatch, free, base=100, each=10):
-    """Free bytes; what a process holds, and each picture takes."""
+    """Free bytes; what a process holds, and each image takes."""
     held = {"peak": base}
     monkeypatch.setattr(batch, "free_memory", lambda: free)
     monkeypatch.setattr(batch, "resident_memory", lambda: base)
@@ -98,7 +98,7 @@ def test_a_cpu_is_not_filled(monkeypatch, engine, fit_words, capsys):
     tried = memory(monkeypatch, free=10_000_000_000, each=10_000_000)
     assert fit.main([*fit_words, "--engine", engine, "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    # 9 GB, a tenth being left to others, hold 900 pictures: never more were tried.
+    # 9 GB, a tenth being left to others, hold 900 images: never more were tried.
     assert max(tried) <= 900 and "  1024  is too many: would take 10.2 GB of 9.0" in lines
     assert lines[-1].startswith(f"--batch-size {max(tried)}: ") and max(tried) > 840
 
@@ -146,7 +146,7 @@ print(before, foresight.needed(200), foresight.needed(400))
 
 @pytest.mark.skipif(not peak_memory(), reason="needs Linux's /proc")
 def test_what_is_foreseen_is_what_is_needed():
-    """What two hundred pictures of two million bytes take follows from 16 and 32."""
+    """What two hundred images of two million bytes take follows from 16 and 32."""
     # In a process of its own: what others have held there is no memory that a batch needs.
     answer = subprocess.run(
         [sys.executable, "-c", FORESEEN], stdout=subprocess.PIPE, text=True, check=True

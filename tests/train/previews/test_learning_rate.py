@@ -43,7 +43,7 @@ def table_of(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_the_test_on_pictures(test_of, tmp_path):
+def test_the_test_on_images(test_of, tmp_path):
     code, told = test_of(40, "--find-lr-range", "1e-4,1000", "--mixup", "0.2", "--ema", "0.9")
     assert code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr-range.csv", "lr-range.png"]

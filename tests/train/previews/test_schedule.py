@@ -7,7 +7,7 @@ from imagenet_trainer.train.schedule import Schedule
 
 
 def test_first_and_last_rates_of_epochs():
-    # 60 pictures in batches of 8: epochs begin with updates 0, 7, 15.
+    # 60 images in batches of 8: epochs begin with updates 0, 7, 15.
     schedule = Schedule(base=1.0, factor=0.1, steps=(7, 14), warmup=2)
     found = rows(schedule, 60, 8, 2)
     assert [(row.epoch, row.first_update) for row in found] == [(0, 0), (1, 7)]
@@ -20,18 +20,18 @@ def test_shown_without_any_data(tmp_path, monkeypatch, capsys):
     words = ["--show-schedule", "--num-examples", "1281167", "--recipe", "squeezenet"]
     assert fit.main(words) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "1281167 pictures in batches of 128: 800729 updates"
+    assert told[0] == "1281167 images in batches of 128: 800729 updates"
     table = [line.split() for line in told[3:83]]
     assert [int(row[0]) for row in table] == list(range(80))
     assert [row[2] for row in table] == ["0.01"] * 50 + ["0.001"] * 15 + ["0.0001"] * 10 + [
         "1e-05"
     ] * 5
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["schedule.png", "squeezenet1.0"]
-    picture = cv2.imread(str(tmp_path / "runs" / "squeezenet1.0" / "schedule.png"))
-    assert picture.shape[1] > 2 * picture.shape[0] > 400
+    image = cv2.imread(str(tmp_path / "runs" / "squeezenet1.0" / "schedule.png"))
+    assert image.shape[1] > 2 * image.shape[0] > 400
     # Two curves in our blue.
-    blue = (abs(picture.astype(int) - (0x97, 0x6F, 0x2A)).sum(axis=2) < 30).any(axis=0)
-    middle = picture.shape[1] // 2
+    blue = (abs(image.astype(int) - (0x97, 0x6F, 0x2A)).sum(axis=2) < 30).any(axis=0)
+    middle = image.shape[1] // 2
     assert blue[:middle].sum() > 200 and blue[middle:].sum() > 200
 
 
@@ -40,7 +40,7 @@ def test_shown_for_the_shards_at_hand(packed, tmp_path, capsys):
     more = ["--model-prefix", str(tmp_path / "model"), "--num-epochs", "3"]
     assert fit.main([*words, *more, "--lr-step-every", "1", "--lr-factor", "0.5"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "60 pictures in batches of 8: 22 updates"
+    assert told[0] == "60 images in batches of 8: 22 updates"
     assert [line.split() for line in told[3:6]] == [
         ["0", "0", "0.1", "0.1"], ["1", "7", "0.05", "0.05"], ["2", "15", "0.025", "0.025"],
     ]  # fmt: skip
@@ -49,8 +49,8 @@ def test_shown_for_the_shards_at_hand(packed, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--data-train", "nowhere.rec"], "or say how many pictures with --num-examples"),
-        (["--num-examples", "100"], "--batch-size 128: there are only 100 pictures"),
+        (["--data-train", "nowhere.rec"], "or say how many images with --num-examples"),
+        (["--num-examples", "100"], "--batch-size 128: there are only 100 images"),
         (["--num-examples", "999", "--lr-final", "3"], "--lr-final 3: is above --lr 0.1"),
     ],
 )
