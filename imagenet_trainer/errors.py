@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 
 class InputError(Exception):
@@ -30,6 +30,27 @@ class LostWorkerError(InputError):
     """Another worker cannot be reached: nothing to mend, the same command may go on."""
 
     exit_code = 75  # EX_TEMPFAIL
+
+
+@contextlib.contextmanager
+def attributed_to(flag: str) -> Iterator[None]:
+    """Prefix an InputError raised in the block with the flag, or the file, that caused it.
+
+    Libraries do not know the command line. They raise InputError with what is wrong and the way
+    out; code that holds the settings says which flag it came from:
+
+        with attributed_to(f"--batch-size {settings.batch_size}"):
+            order = Order(...)
+
+    turns "batch of 20: the set has only 10 images; ..." into "--batch-size 20: batch of 20: the
+    set has only 10 images; ...". The class of the error, its exit code and its traceback stay.
+    Nested blocks put the outer name first. Other exceptions pass through unchanged.
+    """
+    try:
+        yield
+    except InputError as error:
+        error.args = (f"{flag}: {error}",)
+        raise
 
 
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:

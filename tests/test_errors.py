@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import InputError, LostWorkerError, attributed_to, run_command
 
 
 def raising(error):
@@ -160,3 +160,10 @@ def test_ctrl_c_while_a_command_imports_shows_no_traceback(program, words):
 @pytest.mark.parametrize("program", ["imagenet.py", "imagenet-mine.py", "-m"])
 def test_ctrl_c_stays_that_of_a_program_that_imports_the_package(program):
     assert "KeyboardInterrupt" in in_a_process(KILLS, program, "-m mine", "early").stderr
+
+
+def test_attributed_to_prefixes_the_flag_and_keeps_the_class():
+    message = r"^--config a\.json: --kv-store dist: gone$"
+    with pytest.raises(LostWorkerError, match=message), attributed_to("--config a.json"):
+        with attributed_to("--kv-store dist"):
+            raise LostWorkerError("gone")
