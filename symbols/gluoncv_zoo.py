@@ -16,11 +16,10 @@ import json
 import sys
 import warnings
 from types import ModuleType
-from typing import Any, Dict, Iterator, Tuple
-
-import numpy as np
+from typing import Any, Iterator, Tuple
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
 # What Gluon writes onto its variables for its own trainer; MXNet's Module would obey some of it.
@@ -28,7 +27,6 @@ _GLUON_ONLY = ("__shape__", "__dtype__", "__lr_mult__", "__wd_mult__", "__init__
                "__storage_type__")  # fmt: skip
 # With all that it asks for it brings opencv-python, whose files overwrite the headless one's.
 INSTALL = "pip install portalocker; pip install --no-deps 'gluoncv>=0.10.5'"
-Arrays = Dict[str, np.ndarray]
 
 
 def get_symbol(num_classes: int, image_shape: Tuple[int, ...], name: str) -> mx.sym.Symbol:

@@ -19,9 +19,10 @@ import torch
 
 import symbols
 from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
-from imagenet_trainer.engines import Arrays, parameter_shapes
+from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.engines.pytorch.graph import Network, load_graph, to_tensor
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
 

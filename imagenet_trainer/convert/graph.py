@@ -10,8 +10,8 @@ from typing import Any, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Arrays
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
 Model = Tuple[Any, Arrays, Arrays]  # symbol, arguments and auxiliary states by MXNet's names

@@ -9,15 +9,11 @@ from imagenet_trainer.errors import InputError
 from symbols.families import GLUONCV, GLUONCV_RUN
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from imagenet_trainer.runs.checkpoint import Preprocessing
+    from imagenet_trainer.system.arrays import Arrays
 
 
 Colours = Tuple[float, float, float]
-
-
-Arrays = Dict[str, "np.ndarray"]
 
 
 Classes = Tuple[Tuple[str, str], ...]
@@ -123,8 +119,8 @@ class Pretrained:
     """Published parameters, whole."""
 
     network: str  # as --network takes it
-    arg: Arrays
-    aux: Arrays
+    arg: "Arrays"
+    aux: "Arrays"
     preprocessing: "Preprocessing"
     classes: Classes  # (id, name) in the order of the outputs
 
@@ -202,7 +198,7 @@ def _of_gluoncv(name: str) -> Pretrained:
 
 
 def _checked(
-    network: str, arg: Arrays, aux: Arrays, how: Tuple[int, int, Tuple[Colours, Colours]], path: str
+    network: str, arg: "Arrays", aux: "Arrays", how: Tuple[int, int, Tuple[Colours, Colours]], path: str
 ) -> Pretrained:
     import symbols
     from imagenet_trainer.data.records.manifest import known_synsets
@@ -218,7 +214,7 @@ def _checked(
     return Pretrained(network, arg, aux, Preprocessing(shape, mean, std, resize), names)
 
 
-def _number_of_classes(network: str, arg: Arrays, path: str) -> int:
+def _number_of_classes(network: str, arg: "Arrays", path: str) -> int:
     """The length of the last layer: the parameter whose shape follows the number of classes."""
     import symbols
     from imagenet_trainer.engines import parameter_shapes

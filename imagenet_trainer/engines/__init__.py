@@ -13,8 +13,8 @@ import numpy as np
 
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 
-Arrays = Dict[str, np.ndarray]
 Shapes = Dict[str, Tuple[int, ...]]
 
 

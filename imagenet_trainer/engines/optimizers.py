@@ -4,7 +4,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Arrays, Optimizer
+from imagenet_trainer.engines import Optimizer
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
 # What MXNet's optimizers remember for each parameter, in the order of their state tuples.

@@ -7,8 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence
 import numpy as np
 
 from imagenet_trainer.errors import InputError
-
-Arrays = Dict[str, np.ndarray]
+from imagenet_trainer.system.arrays import Arrays
 
 
 class Member(Protocol):

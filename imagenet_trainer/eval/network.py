@@ -8,7 +8,6 @@ from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.sets import default_classes
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import (
-    Arrays,
     Devices,
     Engine,
     check_parameters,
@@ -21,6 +20,7 @@ from imagenet_trainer.eval.foreign import adapted
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.arrays import Arrays
 
 Tell = Callable[[str], object]
 _AS_TRAINED = PreparationSettings()

@@ -20,9 +20,8 @@ import numpy as np
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.files import as_text, read_bytes, refusal, remedy, sync_folder
-
-Arrays = Dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)

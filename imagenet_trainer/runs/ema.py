@@ -5,11 +5,12 @@ average as its parameters, because that is what is scored and what other program
 is trained in its state.
 """
 
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
-Arrays = Dict[str, np.ndarray]
+from imagenet_trainer.system.arrays import Arrays
+
 _AVERAGE, _TRAINED = "average:", "trained:"  # then arg:NAME or aux:NAME
 
 

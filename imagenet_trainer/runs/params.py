@@ -24,9 +24,8 @@ from typing import Any, Dict, List, Mapping, Tuple, Union
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.files import AnyPath, refusal
-
-Arrays = Dict[str, np.ndarray]
 
 _FILE_MAGIC = 0x112
 _V1_MAGIC = 0xF993FAC8

@@ -19,9 +19,9 @@ from typing import Any, Callable, Dict, Mapping, Tuple, Union
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 
 Shape = Tuple[int, ...]
-Arrays = Dict[str, np.ndarray]
 
 
 def initial_parameters(

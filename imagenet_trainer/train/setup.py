@@ -15,13 +15,13 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of
 from imagenet_trainer.data.augment import effective
 from imagenet_trainer.engines import (
-    Arrays,
     Engine,
     parameter_shapes,
 )
 from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.residual import branch_ends

@@ -16,11 +16,12 @@ import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.config.values import BEST
-from imagenet_trainer.engines import Arrays, Shapes, load_symbol, parameter_shapes
+from imagenet_trainer.engines import Shapes, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.initializers import initial_parameters
 
 _PREPARED = ("image_shape", "rgb_mean", "rgb_std", "val_resize")  # of Preprocessing and FitSettings

@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
-from imagenet_trainer.engines import Arrays
 from imagenet_trainer.engines.workers import Workers, of_all_devices
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
 _ARG, _AUX = "average:arg:", "average:aux:"

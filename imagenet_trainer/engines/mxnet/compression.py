@@ -15,7 +15,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines.workers import Arrays, Workers, of_all_devices
+from imagenet_trainer.engines.workers import Workers, of_all_devices
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
 # Gradients that travel together, at least: few messages, and those of the last layers leave while

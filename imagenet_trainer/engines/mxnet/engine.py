@@ -5,7 +5,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Arrays, Devices, Mix, NonFiniteLossError, Training, seed_of
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
 from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
@@ -30,6 +30,7 @@ from imagenet_trainer.engines.targets import (
 )
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import check_gpus, mx
 
 

@@ -14,7 +14,6 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from imagenet_trainer.engines import (
-    Arrays,
     Devices,
     Mix,
     NonFiniteLossError,
@@ -45,6 +44,7 @@ from imagenet_trainer.engines.stages import Staged
 from imagenet_trainer.engines.targets import frozen_in
 from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.arrays import Arrays
 
 
 class TorchEngine(Staged):

@@ -13,8 +13,9 @@ from typing import Dict, List, Mapping, Tuple
 import numpy as np
 import torch
 
-from imagenet_trainer.engines import Arrays, Optimizer
+from imagenet_trainer.engines import Optimizer
 from imagenet_trainer.engines.pytorch.graph import Network, to_numpy, to_tensor
+from imagenet_trainer.system.arrays import Arrays
 
 _STATE_NAMES = {
     "sgd": ("momentum",),
