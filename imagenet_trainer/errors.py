@@ -32,6 +32,20 @@ class LostWorkerError(InputError):
     exit_code = 75  # EX_TEMPFAIL
 
 
+class ArgumentError(InputError):
+    """An argument of a library function cannot be used; the message begins with its name.
+
+    For code that does not know the command line. `run_command` prints the flag instead of the
+    name: `num_layers 51: ...` becomes `--num-layers 51: ...`.
+    """
+
+    def __init__(self, argument: str, value: object, reason: str) -> None:
+        if isinstance(value, (tuple, list)):
+            value = ",".join(map(str, value))
+        super().__init__(f"{argument} {value}".rstrip() + f": {reason}")
+        self.argument = argument
+
+
 @contextlib.contextmanager
 def attributed_to(flag: str) -> Iterator[None]:
     """Prefix an InputError raised in the block with the flag, or the file, that caused it.
@@ -49,7 +63,7 @@ def attributed_to(flag: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.args = (f"{flag}: {error}",)
+        error.args = (f"{flag}: {_with_flag(error)}",)
         raise
 
 
@@ -66,7 +80,7 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     try:
         return _written(body)
     except InputError as error:
-        message, code = str(error), error.exit_code
+        message, code = _with_flag(error), error.exit_code
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit; give it somewhere to flush to.
         _discard_output()
@@ -90,6 +104,14 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
         return 130
     print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _with_flag(error: InputError) -> str:
+    """The message, with the flag in the place of the argument that it begins with."""
+    message = str(error)
+    if isinstance(error, ArgumentError) and message.startswith(error.argument):
+        return f"--{error.argument.replace('_', '-')}{message[len(error.argument) :]}"
+    return message
 
 
 def _give_back_interrupts() -> None:

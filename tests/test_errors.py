@@ -6,7 +6,13 @@ import sys
 import pytest
 from conftest import ROOT
 
-from imagenet_trainer.errors import InputError, LostWorkerError, attributed_to, run_command
+from imagenet_trainer.errors import (
+    ArgumentError,
+    InputError,
+    LostWorkerError,
+    attributed_to,
+    run_command,
+)
 
 
 def raising(error):
@@ -167,3 +173,12 @@ def test_attributed_to_prefixes_the_flag_and_keeps_the_class():
     with pytest.raises(LostWorkerError, match=message), attributed_to("--config a.json"):
         with attributed_to("--kv-store dist"):
             raise LostWorkerError("gone")
+
+
+def test_an_argument_becomes_its_flag_on_the_command_line_only(capsys):
+    error = ArgumentError("image_shape", (3, 8, 8), "too small; use 3,16,16")
+    assert str(error) == "image_shape 3,8,8: too small; use 3,16,16"
+    assert run_command("fit", raising(error)) == 2
+    assert capsys.readouterr().err == "fit: error: --image-shape 3,8,8: too small; use 3,16,16\n"
+    with pytest.raises(ArgumentError, match="^a.json: --image-shape 3,8,8"), attributed_to("a.json"):
+        raise error
