@@ -3,9 +3,7 @@
 import contextlib
 import io
 import os
-import signal
 import sys
-import threading
 from typing import Callable, Iterator, Optional
 
 
@@ -75,7 +73,6 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     quietly.
     """
     code = InputError.exit_code
-    _give_back_interrupts()
     _open_output()
     try:
         return _written(body)
@@ -112,13 +109,6 @@ def _with_flag(error: InputError) -> str:
     if isinstance(error, ArgumentError) and message.startswith(error.argument):
         return f"--{error.argument.replace('_', '-')}{message[len(error.argument) :]}"
     return message
-
-
-def _give_back_interrupts() -> None:
-    """Ctrl-C raises KeyboardInterrupt from here on; see the package's `__init__`."""
-    at_main = threading.current_thread() is threading.main_thread()
-    if at_main and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _written(body: Callable[[], Optional[int]]) -> int:

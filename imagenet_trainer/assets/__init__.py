@@ -1,1 +1,12 @@
-"""Images and class names that come with the package; LICENSES.md says from where."""
+"""Files that come with the package: class names, WordNet's tree, images, style sheets and scripts.
+
+LICENSES.md lists their sources. `path` finds them; the modules beside it write some of them out or
+create them. Every room may import `path`; the modules may import config and below.
+"""
+
+from pathlib import Path
+
+
+def path(name: str) -> Path:
+    """Path of a file or folder of this folder, such as `imagenet_synsets.txt`."""
+    return Path(__file__).parent / name

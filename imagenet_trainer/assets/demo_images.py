@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Optional, Sequence
 
+from imagenet_trainer import assets
 from imagenet_trainer.config.flags import option, parse
 from imagenet_trainer.errors import InputError, run_command
 
 if TYPE_CHECKING:
     import numpy as np
 
-_SHIPPED = Path(__file__).parent / "fashion_mnist_small.npz"
+_SHIPPED = assets.path("fashion_mnist_small.npz")
 
 
 @dataclass(frozen=True)

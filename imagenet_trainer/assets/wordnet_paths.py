@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from imagenet_trainer import assets
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.system.files import atomic_write, refusal
 
-ASSETS = Path(__file__).parent
-CLASSES = ASSETS / "imagenet_synsets.txt"
-TABLE = ASSETS / "wordnet_paths.txt"
+CLASSES = assets.path("imagenet_synsets.txt")
+TABLE = assets.path("wordnet_paths.txt")
 ROOT, PHYSICAL = "n00001740", "n00001930"  # entity, physical entity
 
 

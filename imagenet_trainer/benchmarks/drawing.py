@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
+from imagenet_trainer import assets
 from imagenet_trainer.benchmarks.synthetic_predictions import made_up_answers
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.metrics.predictions import Answers
@@ -26,7 +27,7 @@ from imagenet_trainer.viz.thumbnails import data_uri
 from imagenet_trainer.viz.video import KINDS, draw_video
 
 _EPOCHS = 30
-_PHOTOS = Path(__file__).parents[1] / "assets" / "photos"
+_PHOTOS = assets.path("photos")
 _REPEATS = 5
 Row = Tuple[str, float, Optional[Path]]  # what, seconds, the file
 

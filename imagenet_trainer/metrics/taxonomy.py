@@ -17,7 +17,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-_TABLE = Path(__file__).parents[1] / "assets" / "wordnet_paths.txt"
+from imagenet_trainer import assets
+
+_TABLE = assets.path("wordnet_paths.txt")
 DOMAINS = ("animals", "objects")
 LEVELS = ("domain", "kind", "group", "class")
 

@@ -8,13 +8,14 @@ from html import escape
 from pathlib import Path
 from typing import Any, Iterable, Tuple
 
-_ASSETS = Path(__file__).parents[1] / "assets"
+from imagenet_trainer import assets
+
 
 
 @cache
 def asset(name: str) -> str:
     """The text of a style sheet or script of ours."""
-    return (_ASSETS / name).read_text(encoding="utf-8")
+    return assets.path(name).read_text(encoding="utf-8")
 
 
 def document(title: str, body: str, style: str = "", script: str = "", data: Any = None) -> str:

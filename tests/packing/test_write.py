@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagenet_trainer import assets
 from imagenet_trainer.data.images.decode import decode
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import (
@@ -32,7 +33,7 @@ from imagenet_trainer.packing.verify import verify as verify_all
 from imagenet_trainer.packing.write import finished, write_pack
 from imagenet_trainer.system.mxnet_import import mx
 
-PHOTOS = Path(packing.__file__).parent.parent / "assets" / "photos"
+PHOTOS = assets.path("photos")
 
 
 def quiet(*_):

@@ -10,6 +10,7 @@ import pytest
 from conftest import write_records
 
 import symbols
+from imagenet_trainer import assets
 from imagenet_trainer import config, fit
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.records.recordio import pack_header
@@ -23,7 +24,7 @@ from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.session import open_session
 from imagenet_trainer.train.transfer import default_prefix
 
-SHIPPED = Path(config.__file__).parents[1] / "assets" / "fashion_mnist_small.npz"
+SHIPPED = assets.path("fashion_mnist_small.npz")
 PULLOVER, COAT = 2, 4
 
 

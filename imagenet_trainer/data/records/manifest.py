@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
+from imagenet_trainer import assets
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusal
@@ -18,7 +19,7 @@ from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusa
 FORMAT = 1
 _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
 _LISTS = ("train", "val", "test")  # that classes.txt belongs to
-_SYNSETS = Path(__file__).parents[2] / "assets" / "imagenet_synsets.txt"
+_SYNSETS = assets.path("imagenet_synsets.txt")
 
 
 @dataclass(frozen=True)
