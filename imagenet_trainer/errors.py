@@ -65,6 +65,11 @@ def attributed_to(flag: str) -> Iterator[None]:
         raise
 
 
+def print_message(command: str, text: str) -> None:
+    """Print a line about the work of a command on standard error, where results never go."""
+    print(f"{command}: {text}", file=sys.stderr, flush=True)
+
+
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     """Run the body of a command line; return its exit code (None counts as 0).
 
@@ -96,10 +101,9 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
             what = "an array of this network would have 2^31 numbers, more than MXNet can hold"
         message = f"{what}; run with a smaller --batch-size{parts}"
     except KeyboardInterrupt:
-        message = "interrupted; run the same command again to continue"
-        print(f"{name}: {message}", file=sys.stderr)
+        print_message(name, "interrupted; run the same command again to continue")
         return 130
-    print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
+    print_message(name, f"error: {' '.join(message.split())}")
     return code
 
 

@@ -7,12 +7,15 @@ epochs; two networks compared.
 
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags, values
 from imagenet_trainer.config.python_api import callable_module
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import InputError, print_message, run_command
+
+log = partial(print_message, "evaluate")
 
 if TYPE_CHECKING:
     from imagenet_trainer.eval.evaluator import Scored
@@ -30,7 +33,7 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     from imagenet_trainer.runs.run import Run, newest_run
 
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    scorer = Scorer(settings, run, chosen_epochs(run, settings.epochs), tell)
+    scorer = Scorer(settings, run, chosen_epochs(run, settings.epochs), log)
     refuse_early(settings, scorer.dataset.classes)
     scored = []
     for one in scorer.scored():
@@ -64,7 +67,7 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
     chosen = [chosen_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
     scored = []
     for (run, _), epochs in zip(sides, chosen):
-        (one,) = Scorer(settings, run, epochs, tell).scored()
+        (one,) = Scorer(settings, run, epochs, log).scored()
         print(f"{run.prefix} {line(one, settings.top_k)}", flush=True)
         scored.append(one)
     result = compared((first, scored[0]), (second, scored[1]))
@@ -106,11 +109,6 @@ def line(one: "Scored", top_k: Sequence[int] = ()) -> str:
         f"epoch {one.epoch}{one.name and ' ' + one.name}: {shares}  loss {numbers['loss']:.4f}"
         f"  ({numbers['images']} images)"
     )
-
-
-def tell(text: str) -> None:
-    """What the user should know beside the numbers."""
-    print(f"evaluate: {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 from imagenet_trainer import config
@@ -22,7 +23,9 @@ from imagenet_trainer.convert.forms import (
     to_onnx,
     write_pair,
 )
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import InputError, print_message, run_command
+
+log = partial(print_message, "export")
 
 if TYPE_CHECKING:
     from imagenet_trainer.runs.run import Run
@@ -44,7 +47,7 @@ def export(settings: config.ExportSettings) -> Dict[str, Any]:
             f"{','.join(('onnx', *settings.to))}, or leave it away"
         )
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    symbol, checkpoint = read_network(run, settings.epoch, settings, tell)
+    symbol, checkpoint = read_network(run, settings.epoch, settings, log)
     epoch = checkpoint.progress.epoch
     arg, aux = own_parameters(symbol, run, checkpoint)
     # What is not there is told before anything is written.
@@ -88,11 +91,6 @@ def prefix_of(output: str, run: "Run") -> str:
 
 
 # --- the card ----------------------------------------------------------------------------------
-
-
-def tell(text: str) -> None:
-    """What the user should know beside the files."""
-    print(f"export: {text}", file=sys.stderr, flush=True)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

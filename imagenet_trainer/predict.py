@@ -4,12 +4,15 @@ import contextlib
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import callable_module
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import InputError, print_message, run_command
+
+log = partial(print_message, "predict")
 
 if TYPE_CHECKING:
     from imagenet_trainer.data.image_files import Found
@@ -39,7 +42,7 @@ def open_namer(
 
     found = find_images(settings.pictures)
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    return Namer(settings, run, at_once or len(found), tell), found
+    return Namer(settings, run, at_once or len(found), log), found
 
 
 def best_of(one: "Named", namer: "Namer", top_k: int) -> Best:
@@ -58,7 +61,7 @@ def show(settings: config.PredictSettings) -> None:
     damaged: List[InputError] = []
 
     def skip(error: InputError) -> None:
-        tell(f"skipped: {error}")
+        log(f"skipped: {error}")
         damaged.append(error)
 
     with contextlib.ExitStack() as stack:
@@ -77,7 +80,7 @@ def show(settings: config.PredictSettings) -> None:
         count = len(found) - len(damaged)
         print(f"written: {path} ({count} image{'' if count == 1 else 's'})")
     if damaged:
-        tell(f"{len(damaged)} of {len(found)} files are damaged or no images and were skipped")
+        log(f"{len(damaged)} of {len(found)} files are damaged or no images and were skipped")
 
 
 def opened_files(
@@ -127,11 +130,6 @@ def time_answers(settings: config.PredictSettings) -> None:
     where = "CPU" if not settings.gpus else f"GPU {','.join(map(str, settings.gpus))}"
     times = of_network(single, many, [file.path for file in found], settings.latency_rounds)
     print(table(f"{where}, {wide} x {high} pixels", times))
-
-
-def tell(text: str) -> None:
-    """What the user should know beside the answers."""
-    print(f"predict: {text}", file=sys.stderr, flush=True)
 
 
 def check(settings: config.PredictSettings) -> None:

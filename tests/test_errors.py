@@ -190,5 +190,8 @@ def test_an_argument_becomes_its_flag_on_the_command_line_only(capsys):
     assert str(error) == "image_shape 3,8,8: too small; use 3,16,16"
     assert run_command("fit", raising(error)) == 2
     assert capsys.readouterr().err == "fit: error: --image-shape 3,8,8: too small; use 3,16,16\n"
-    with pytest.raises(ArgumentError, match="^a.json: --image-shape 3,8,8"), attributed_to("a.json"):
+    with (
+        pytest.raises(ArgumentError, match=r"^a\.json: --image-shape 3,8,8"),
+        attributed_to("a.json"),
+    ):
         raise error

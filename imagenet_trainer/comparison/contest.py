@@ -1,13 +1,15 @@
 """Carved out of imagenet_trainer/compare.py."""
 
 import shlex
-import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, print_message
+
+log = partial(print_message, "compare")
 
 if TYPE_CHECKING:
     from imagenet_trainer.comparison.analysis import Entry
@@ -66,7 +68,7 @@ def compare(
                 )
         except InputError as error:
             standing.failed[entrant.name] = str(error)
-            tell(f"{entrant.name} is left out: {error}")
+            log(f"{entrant.name} is left out: {error}")
         else:
             standing.images, fingerprint = result.images, result.fingerprint
             standing.entries.append(result.entry)
@@ -185,11 +187,6 @@ def report(
     return str(write(contest, settings.output))
 
 
-def tell(text: str) -> None:
-    """What the user should know beside the report."""
-    print(f"compare: {text}", file=sys.stderr, flush=True)
-
-
 def hold(settings: config.CompareSettings, words: Sequence[str]) -> Tuple[Standing, int]:
     """The whole comparison, and its exit code: that of a signal, or 1 if a network failed."""
     from imagenet_trainer.comparison.analysis import advice
@@ -198,7 +195,7 @@ def hold(settings: config.CompareSettings, words: Sequence[str]) -> Tuple[Standi
     with Interrupts() as interrupts:
         standing = compare(settings, words, interrupts)
         if interrupts:
-            tell("interrupted; run the same command to continue")
+            log("interrupted; run the same command to continue")
             return standing, interrupts.exit_code
     for one in advice(standing.entries):
         print(f"{one.wish}: {one.name} ({one.reason})")

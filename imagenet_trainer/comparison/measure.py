@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.sets import Dataset
 from imagenet_trainer.engines import DeviceMemoryError, Devices, open_engine
-from imagenet_trainer.errors import run_command
+from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import Scored, Scorer
 from imagenet_trainer.eval.latency import measure as measure_latency
 from imagenet_trainer.eval.network import open_network, set_checkpoint
@@ -31,6 +32,8 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import sha256
 from imagenet_trainer.system.mxnet_import import nvidia_gpus
 from symbols.summary import summarise
+
+log = partial(print_message, "compare")
 
 _VERSION = 1  # of what is kept; another one is measured again
 _SHOWN = 16  # images that take turns while one at a time is timed
@@ -50,11 +53,6 @@ def devices_at_hand(settings: MeasureSettings) -> List[Tuple[str, Devices]]:
         name = gpus[number][0] if number < len(gpus) else f"GPU {number}"
         found.append((name, Devices((number,), engine=settings.engine)))
     return found
-
-
-def tell(text: str) -> None:
-    """What the user should know beside the report."""
-    print(f"compare: {text}", file=sys.stderr, flush=True)
 
 
 def judged_epoch(run: Run) -> int:
@@ -102,7 +100,7 @@ def _score(
     settings: MeasureSettings, run: Run, epoch: int
 ) -> Tuple[Scored, Dataset, Preprocessing]:
     """The answers to all images, as `evaluate` gives and keeps them."""
-    scorer = Scorer(replace(settings, epochs=(epoch,)), run, (epoch,), tell)
+    scorer = Scorer(replace(settings, epochs=(epoch,)), run, (epoch,), log)
     (scored,) = scorer.scored()
     return scored, scorer.dataset, scorer.shown.preprocessing
 

@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from types import FrameType
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import FitSettings, flags, recipes
 from imagenet_trainer.config.launching import LaunchSettings
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import InputError, print_message, run_command
 from imagenet_trainer.launch import plan
 from imagenet_trainer.launch.addresses import (
     LOOPBACK,
@@ -23,17 +24,14 @@ from imagenet_trainer.launch.addresses import (
 )
 from imagenet_trainer.launch.supervise import SIGNALLED, Attempt
 
+log = partial(print_message, "launch")
+
 _DESCRIPTION = (
     "Start the workers, servers and scheduler of a distributed training, on one machine or many; "
     "watch them, and begin again from the last checkpoint when one dies. The command comes last."
 )
 # What the user has to mend: another attempt would end the same.
 _MISTAKE = 2
-
-
-def say(message: str) -> None:
-    """One line of the launcher's own."""
-    print(f"launch: {message}", file=sys.stderr, flush=True)
 
 
 # --- what is started -----------------------------------------------------------------------------
@@ -190,24 +188,24 @@ def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
         while True:
             # A new port each time: the old one may still be closing.
             member = member_of(settings, command, root)
-            say(
+            log(
                 f"{_many(member.workers, 'worker')} and {_many(member.servers, 'server')} by "
                 f"{launcher}, the scheduler at {root}:{member.port}"
             )
-            signals.attempt = Attempt(say, settings.grace)
+            signals.attempt = Attempt(log, settings.grace)
             if signals.number:
                 signals.attempt.stop(signals.number)
             code = signals.attempt.run(jobs_of(settings, launcher, hosts, member))
             if code == 0 or code == _MISTAKE or code in SIGNALLED or signals.number:
                 return code
             if restarts == settings.max_restarts:
-                say(
+                log(
                     f"--max-restarts {restarts}: no more; look for the reason above, then run the "
                     "same command to continue from the last checkpoint"
                 )
                 return code
             restarts += 1
-            say(f"restart {restarts} of {settings.max_restarts}, from the last checkpoint")
+            log(f"restart {restarts} of {settings.max_restarts}, from the last checkpoint")
 
 
 def check_flags(command: Sequence[str]) -> None:

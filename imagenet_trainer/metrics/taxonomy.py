@@ -12,7 +12,6 @@ exactly one. Sets of which a class is no WordNet id of the 1,000 have no taxonom
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np

@@ -5,11 +5,9 @@ import hashlib
 import json
 from functools import cache
 from html import escape
-from pathlib import Path
 from typing import Any, Iterable, Tuple
 
 from imagenet_trainer import assets
-
 
 
 @cache

@@ -176,7 +176,7 @@ def test_no_port_is_used_twice(attempts):
 
 def test_a_launcher_that_does_not_start_is_told_in_one_line(refused, monkeypatch):
     monkeypatch.setattr(launch, "jobs_of", lambda *_: [Job("mpirun", ("/no/mpirun",), None)])
-    monkeypatch.setattr(launch, "say", lambda message: None)
+    monkeypatch.setattr(launch, "log", lambda message: None)
     assert "/no/mpirun: No such file" in refused("python")
 
 

@@ -10,8 +10,7 @@ import pytest
 from conftest import write_records
 
 import symbols
-from imagenet_trainer import assets
-from imagenet_trainer import config, fit
+from imagenet_trainer import assets, fit
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import NonFiniteLossError

@@ -8,7 +8,6 @@ import re
 import struct
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from imagenet_trainer import assets
