@@ -1,0 +1,136 @@
+"""What the layers of setup.cfg do not say: modules at the root, libraries, no pickles, no shell."""
+
+import ast
+import configparser
+import subprocess
+import sys
+from functools import lru_cache
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = "imagenet_trainer"
+COMMANDS = {"fit", "evaluate", "predict", "compare", "export", "published", "benchmark", "doctor"}
+
+# Libraries that only some rooms or modules may open; benchmarks may open all.
+LIBRARIES = {
+    "mxnet": "system.mxnet_import",
+    "gluoncv": "",
+    "cv2": "data explore packing viz.thumbnails system.machine train.run_config",
+    "datashader": "viz explore",
+    "xarray": "viz explore",
+    "matplotlib": "viz explore comparison",
+    "PIL": "assets data viz explore symbols.gluoncv_zoo",
+    "jinja2": "viz",
+    "psutil": "system",
+    "onnx": "convert",
+    "onnxruntime": "convert",
+    "torch": "engines.pytorch launch.torchrun",
+    "tqdm": "system.progress_bar packing.console explore runs.logs",
+    "scipy": "data.mixup metrics packing.ilsvrc viz",
+    "subprocess": "comparison.child_process launch system.mxnet_import train.when_done viz.video",
+    "pynvml": "",
+    "tensorboardX": "runs",
+}
+UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
+
+
+@lru_cache
+def trees():
+    """The syntax tree of every module by its name, without the package's."""
+    found = {}
+    for folder in (PACKAGE, "symbols", "tools"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            parts = parts[:-1] if parts[-1] == "__init__" else parts
+            name = ".".join(parts[1:] if parts[0] == PACKAGE else parts)
+            found[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return found
+
+
+def imported(tree):
+    """Names of the modules that a tree imports anywhere, those for type checkers apart."""
+    typing = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for part in node.body
+        for child in ast.walk(part)
+    }
+    for node in set(ast.walk(tree)) - typing:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are written in full"
+            yield node.module
+
+
+def inside(name, room):
+    return name == room or name.startswith(room + ".")
+
+
+def test_only_commands_and_errors_stand_beside_the_rooms():
+    found = {path.stem for path in (ROOT / PACKAGE).glob("*.py")}
+    assert found == {*COMMANDS, "__init__", "errors"}
+
+
+def test_every_room_is_installed_and_says_what_it_is_for():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    packages = setup["options"]["packages"].split()
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for folder in (PACKAGE, "symbols")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert sorted(packages) == sorted(folders)
+    for package in packages:
+        name = package.partition(".")[2] if package.startswith(PACKAGE) else package
+        assert ast.get_docstring(trees()[name]), package
+
+
+def test_every_room_has_a_layer():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    layers = setup["importlinter:contract:layers"]["layers"].replace("|", " ").split()
+    rooms = {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
+    assert set(layers) == {f"{PACKAGE}.{name}" for name in rooms | COMMANDS | {"errors"}} | {
+        "symbols"
+    }
+
+
+def test_imports_go_one_way():
+    pytest.importorskip("importlinter")
+    words = ["-c", "from importlinter.cli import lint_imports_command as main; main()"]
+    done = subprocess.run(
+        [sys.executable, *words, "--no-cache", "--config", "setup.cfg"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_libraries_are_opened_where_they_belong():
+    for module, tree in trees().items():
+        for library in {name.split(".")[0] for name in imported(tree)} & LIBRARIES.keys():
+            rooms = [*LIBRARIES[library].split(), "benchmarks", "tools"]
+            assert any(inside(module, room) for room in rooms), f"{module} imports {library}"
+
+
+def test_the_registry_of_networks_needs_no_mxnet():
+    assert f"{PACKAGE}.system.mxnet_import" not in set(imported(trees()["symbols"]))
+
+
+def test_nothing_is_unpickled_and_no_shell_is_started():
+    for module, tree in trees().items():
+        for name in imported(tree):
+            assert name.split(".")[0] not in UNPICKLERS, f"{module} imports {name}"
+        for node in ast.walk(tree):
+            where = f"{module}, line {getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell"):
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, where
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in ("load_optimizer_states", "save_optimizer_states"), where
+                owner = getattr(node.value, "id", "")
+                assert (owner, node.attr) not in (("os", "system"), ("os", "popen")), where
+            if isinstance(node, ast.Call):
+                assert getattr(node.func, "id", "") not in ("eval", "exec"), where
