@@ -369,7 +369,7 @@ class MatrixView {
     const count = this.counts.within(...rows, ...columns);
     const images = this.labels.slice(...rows).reduce((sum, label) => sum + this.data.images[label], 0);
     const group = this.data.groups.length && rows[1] - rows[0] === 1 ? ` · ${this.data.groups[this.labels[rows[0]]]}` : "";
-    const share = images ? `, ${(100 * count / images).toFixed(1)} % of ${formatted(images)} ${images === 1 ? "picture" : "pictures"}` : "";
+    const share = images ? `, ${(100 * count / images).toFixed(1)} % of ${formatted(images)} ${images === 1 ? "image" : "images"}` : "";
     return `true: ${names(rows)}${group}\npredicted: ${names(columns)}\n${formatted(count)}${share}`;
   }
 

@@ -1,66 +1,51 @@
-"""Tables that a page's script can sort and filter: cells are HTML, values stand beside them."""
+"""Cells of the report's tables: what a cell shows, and the value by which it is sorted."""
 
 import math
-from typing import Any, NamedTuple, Sequence
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+from imagenet_trainer.viz.html import percent as as_percent
 
 
 class Column(NamedTuple):
-    """A heading (text of ours), and whether its cells are words."""
+    """A heading, and whether its cells are sorted as text."""
 
     title: str
-    words: bool = False
+    is_text: bool = False
 
 
-class Cell(str):
-    """HTML of a cell that is sorted by a number instead of its text."""
+class Cell(NamedTuple):
+    """Text, a smaller text after it, and the number by which it is sorted."""
 
-    value: float
+    text: str
+    small: str = ""
+    value: Optional[float] = None
 
-    def __new__(cls, text: str, value: float) -> "Cell":
-        """The HTML and the number."""
-        cell = super().__new__(cls, text)
-        cell.value = value
-        return cell
+
+class Table(NamedTuple):
+    """Columns, and rows with a cell for each."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+EMPTY = Cell("")
 
 
 def number(value: float, digits: int = 0) -> Cell:
     """A number with separators of thousands."""
-    return Cell(f"{value:,.{digits}f}" if digits else f"{value:,}", value)
+    return Cell(f"{value:,.{digits}f}" if digits else f"{value:,}", value=value)
 
 
-def percent(share: Any) -> str:
-    """A share in percent; nothing for None and nan."""
-    return "" if share is None or math.isnan(share) else Cell(f"{100 * share:.1f}\u00a0%", share)
+def percent(share: Optional[float]) -> Cell:
+    """A share in percent; empty for None and nan."""
+    if share is None or math.isnan(share):
+        return EMPTY
+    return Cell(as_percent(share, 1), value=share)
 
 
-def percent_with(share: float, low: float, high: float) -> str:
-    """A share with its interval, in percent."""
-    if math.isnan(share):
-        return ""
-    return Cell(f"{100 * share:.1f}\u00a0% <small>{100 * low:.0f}–{100 * high:.0f}</small>", share)
-
-
-def table(
-    caption: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], searched: bool = False
-) -> str:
-    """An HTML table that scrolls; `searched` asks the script for a field that filters its rows."""
-    head = "".join(
-        f'<th scope="col"{_kind(column)}><button type="button">{column.title}</button></th>'
-        for column in columns
+def percent_with_interval(estimate: Tuple[float, float, float]) -> Cell:
+    """A share with the bounds of its interval, in percent; empty for nan."""
+    share, low, high = estimate
+    return percent(share)._replace(
+        small="" if math.isnan(share) else f"{100 * low:.0f}–{100 * high:.0f}"
     )
-    body = "\n".join("<tr>" + "".join(map(_cell, columns, row)) + "</tr>" for row in rows)
-    search = ' data-searched="1"' if searched else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}">'
-        f'<table class="sortable"{search}><caption>{caption}</caption><thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(column: Column, text: str) -> str:
-    value = f' data-value="{text.value:.10g}"' if isinstance(text, Cell) else ""
-    return f"<td{_kind(column)}{value}>{text}</td>"
-
-
-def _kind(column: Column) -> str:
-    return ' class="word"' if column.words else ""
