@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from functools import partial
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.system.machine import keep_freed_memory, processors
+from imagenet_trainer.system.machine import keep_freed_memory, processors, resident_memory
 
 _BATCH, _SIDE = 64, 224
 _REC = "photographs.rec"
@@ -52,9 +52,8 @@ def run(count: int = 1000, rounds: int = 5, threads: int = 2) -> None:
             like = min(threads, max(1, processors() - 1))
             rates = _measure(folder, rounds, threads, like)
             _print_rates(rates, rounds, threads, like)
-    if resident:
-        text = " ".join(f"{megabytes:.0f}" for megabytes in resident)
-        print(f"resident memory in MB after epochs 1 to {_EPOCHS}: {text}")
+    text = " ".join(f"{megabytes:.0f}" for megabytes in resident)
+    print(f"resident memory in MB after epochs 1 to {_EPOCHS}: {text}")
 
 
 def _pack(folder: str, count: int) -> str:
@@ -189,18 +188,14 @@ def _decode(encoded: List[np.ndarray], threads: int) -> int:
     return len(encoded)
 
 
-def _memory(shards: Shards, threads: int) -> Optional[List[float]]:
-    """Resident megabytes at the end of each of ten epochs; None where the system does not say."""
-    if not os.path.exists("/proc/self/statm"):
-        return None
+def _memory(shards: Shards, threads: int) -> List[float]:
+    """Resident megabytes at the end of each of ten epochs."""
     resident = []
     ends = {updates_before(epoch + 1, len(shards), _BATCH) for epoch in range(_EPOCHS)}
     with _batches(shards, threads, 0, _EPOCHS) as loader:
         for batch in loader:
             if batch.update + 1 in ends:
-                with open("/proc/self/statm") as file:
-                    pages = int(file.read().split()[1])
-                resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+                resident.append(resident_memory() / 1e6)
     return resident
 
 

@@ -18,6 +18,7 @@ from imagenet_trainer.benchmarks.storage_bounds import print_table
 from imagenet_trainer.data.order import Order, permutation
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.system.machine import resident_memory
 
 _IMAGENET, _SHARDS = 1_281_167, 8
 _SMALL = 48  # bytes of payload
@@ -80,11 +81,8 @@ def _opening(paths: List[str], rounds: int) -> None:
 
 
 def _resident() -> float:
-    """Resident megabytes of this process; nan where the system does not say."""
-    if not os.path.exists("/proc/self/statm"):
-        return float("nan")
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    """Resident megabytes of this process."""
+    return resident_memory() / 1e6
 
 
 # --- reading a disk ----------------------------------------------------------------------------

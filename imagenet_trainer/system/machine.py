@@ -1,14 +1,17 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine, and what it uses."""
 
 import contextlib
 import ctypes
 import os
 
-# From glibc's malloc.h: blocks of more bytes than the first are asked of the system and given back
-# one by one; free bytes at the end of the heap beyond the second are given back.
+import psutil
+
+# From glibc's malloc.h. Blocks above the first threshold are mapped and unmapped one by one; free
+# bytes at the top of the heap above the second are returned to the system.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-_KEPT = 32 << 20
-# Memory limit and use of a container: cgroup's second and first version.
+_THRESHOLD = 32 << 20
+# Memory limit and usage of a container, in cgroup v2 and v1. psutil reads the machine's memory
+# only.
 _CONTAINER = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -24,45 +27,38 @@ def processors() -> int:
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take: the system's, or the container's if they are fewer.
-
-    0 where nobody says.
-    """
-    free = 0
-    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
-        words = [line.split() for line in file]
-        free = next((int(word[1]) << 10 for word in words if word[0] == "MemAvailable:"), 0)
-    for limit, used in _CONTAINER:
-        with contextlib.suppress(OSError, ValueError):  # none, or "max"
-            with open(limit) as one, open(used) as other:
-                free = min(free, max(0, int(one.read()) - int(other.read())))
+    """Bytes that this process can still allocate: of the system, or of its container if less."""
+    free = psutil.virtual_memory().available
+    for limit, usage in _CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            with open(limit) as limit_file, open(usage) as usage_file:
+                free = min(free, max(0, int(limit_file.read()) - int(usage_file.read())))
     return free
 
 
-def forget_peak() -> None:
-    """Have `peak_memory` begin anew (Linux; elsewhere it goes on)."""
+def resident_memory() -> int:
+    """Bytes of memory that this process holds."""
+    return psutil.Process().memory_info().rss
+
+
+def reset_peak_memory() -> None:
+    """Start a new measurement of `peak_memory` (Linux; elsewhere this does nothing)."""
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
 
 
 def peak_memory() -> int:
-    """Most bytes that this process held at once since `forget_peak`; 0 where nobody says."""
-    return _of_process("VmHWM:")
+    """Most bytes that this process held since `reset_peak_memory`; 0 if unknown (not Linux).
 
-
-def resident_memory() -> int:
-    """Bytes that this process holds; 0 where nobody says."""
-    return _of_process("VmRSS:")
-
-
-def _of_process(name: str) -> int:
+    psutil has no peak on Linux, and that of getrusage cannot be reset.
+    """
     with contextlib.suppress(OSError), open("/proc/self/status") as file:
-        return next((int(line.split()[1]) << 10 for line in file if line.startswith(name)), 0)
+        return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), 0)
     return 0
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 numbers by itself (Linux on x86-64)."""
+    """Whether the CPU has instructions for bfloat16 (Linux on x86-64)."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         for line in file:
             if line.startswith("flags"):
@@ -71,17 +67,17 @@ def has_bfloat16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep the memory of a decoded image for the next one.
+    """Make glibc reuse the memory of a decoded image for the next image.
 
-    By itself it gives half a megabyte back to the system after every image and has it cleared,
-    page by page, for the next: a fifth of the time of decoding (measured).
+    By default it returns half a megabyte to the system after every image, and the kernel clears
+    it page by page for the next one: a fifth of the decoding time (measured).
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_MMAP_THRESHOLD, _KEPT)
-        mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(_MMAP_THRESHOLD, _THRESHOLD)
+        mallopt(_TRIM_THRESHOLD, _THRESHOLD)
 
 
 def silence_opencv() -> None:
-    """Keep OpenCV from writing lines of its own about damaged images; before its import."""
+    """Keep OpenCV from printing its own lines about damaged images; call before its import."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")

@@ -1,10 +1,8 @@
-"""How busy processors, memory and GPUs are while a run goes on, sampled by a thread.
+"""Utilisation of processors, memory and GPUs during a run, sampled by a thread.
 
-The process by the system's own counters; NVIDIA GPUs through NVML (package nvidia-ml-py), which
-is needed only where GPUs are used.
+NVIDIA GPUs are sampled through NVML (package nvidia-ml-py), which only GPU runs need.
 """
 
-import contextlib
 import importlib
 import math
 import os
@@ -13,90 +11,92 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from imagenet_trainer.system.machine import resident_memory
+
 PERIOD = 2.0  # seconds between samples
-# Percent of the time in which a kernel ran, bytes in use by all processes, Celsius, watts.
+# Percent of the time with a kernel running, bytes used by all processes, degrees Celsius, watts.
 GpuSample = Tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class GpuLoad:
-    """One GPU over a stretch of time; nan where it does not tell."""
+    """One GPU over an interval; nan for what it does not report."""
 
     samples: int
     percent: float  # mean
-    memory_mb: float  # most, 10^6 bytes
-    celsius: float  # most
+    memory_mb: float  # maximum, 10^6 bytes
+    celsius: float  # maximum
     watts: float  # mean
 
     def __add__(self, other: "GpuLoad") -> "GpuLoad":
-        both = self.samples + other.samples
+        samples = self.samples + other.samples
 
-        def mean(ours: float, theirs: float) -> float:
-            if math.isnan(ours) or math.isnan(theirs):
-                return theirs if math.isnan(ours) else ours
-            return (ours * self.samples + theirs * other.samples) / both
+        def mean(first: float, second: float) -> float:
+            if math.isnan(first) or math.isnan(second):
+                return second if math.isnan(first) else first
+            return (first * self.samples + second * other.samples) / samples
 
         return GpuLoad(
-            both,
+            samples,
             mean(self.percent, other.percent),
-            _most((self.memory_mb, other.memory_mb)),
-            _most((self.celsius, other.celsius)),
+            _max((self.memory_mb, other.memory_mb)),
+            _max((self.celsius, other.celsius)),
             mean(self.watts, other.watts),
         )
 
 
 @dataclass(frozen=True)
 class Load:
-    """A process and its GPUs over a stretch of time; two stretches add up with `+`."""
+    """A process and its GPUs over an interval; `+` joins two intervals."""
 
     seconds: float
     cpu_seconds: float  # of all threads
-    memory_mb: float  # most that was resident, 10^6 bytes; nan where the system does not tell
+    memory_mb: float  # maximum resident, 10^6 bytes
     gpus: Tuple[GpuLoad, ...] = ()
 
     def __add__(self, other: "Load") -> "Load":
         return Load(
             self.seconds + other.seconds,
             self.cpu_seconds + other.cpu_seconds,
-            _most((self.memory_mb, other.memory_mb)),
-            tuple(ours + theirs for ours, theirs in zip(self.gpus, other.gpus)),
+            _max((self.memory_mb, other.memory_mb)),
+            tuple(first + second for first, second in zip(self.gpus, other.gpus)),
         )
 
     @property
     def cpu_percent(self) -> float:
-        """Processor time; 100 is one processor."""
+        """Processor time per time; 100 is one busy processor."""
         return 100 * self.cpu_seconds / max(self.seconds, 1e-9)
 
     def row(self) -> Dict[str, float]:
-        """The columns of history.csv: of several GPUs mean percent, most memory and heat, all
-        watts. Without GPUs, or without NVML, those columns are not in it.
+        """The columns of history.csv. Several GPUs give the mean percentage, the maximum of memory
+        and temperature, and the sum of watts. Without GPUs or NVML those columns are missing.
         """
-        found = {"cpu_percent": self.cpu_percent, "memory_mb": self.memory_mb}
+        row = {"cpu_percent": self.cpu_percent, "memory_mb": self.memory_mb}
         if self.gpus:
-            found["gpu_percent"] = sum(gpu.percent for gpu in self.gpus) / len(self.gpus)
-            found["gpu_memory_mb"] = max(gpu.memory_mb for gpu in self.gpus)
-            found["gpu_celsius"] = max(gpu.celsius for gpu in self.gpus)
-            found["gpu_watts"] = sum(gpu.watts for gpu in self.gpus)
-        return found
+            row["gpu_percent"] = sum(gpu.percent for gpu in self.gpus) / len(self.gpus)
+            row["gpu_memory_mb"] = max(gpu.memory_mb for gpu in self.gpus)
+            row["gpu_celsius"] = max(gpu.celsius for gpu in self.gpus)
+            row["gpu_watts"] = sum(gpu.watts for gpu in self.gpus)
+        return row
 
     def scalars(self, numbers: Sequence[int]) -> Dict[str, float]:
-        """The same for TensorBoard, each GPU by its number."""
-        found = {"machine/cpu_percent": self.cpu_percent, "machine/memory_mb": self.memory_mb}
+        """The same for TensorBoard, one scalar for each GPU number."""
+        scalars = {"machine/cpu_percent": self.cpu_percent, "machine/memory_mb": self.memory_mb}
         for number, gpu in zip(numbers, self.gpus):
             for name in ("percent", "memory_mb", "celsius", "watts"):
-                found[f"gpu{number}/{name}"] = getattr(gpu, name)
-        return found
+                scalars[f"gpu{number}/{name}"] = getattr(gpu, name)
+        return scalars
 
 
 class Sampler:
-    """A context in which a thread samples this process and some GPUs.
+    """A context manager whose thread samples this process and some GPUs.
 
     Parameters
     ----------
     gpus
-        their numbers as --gpus gives them.
+        numbers as in --gpus.
     warn
-        is told, in one line, why GPUs cannot be watched; the process always is.
+        called with one line that says why the GPUs cannot be sampled, if so.
 
     """
 
@@ -107,7 +107,7 @@ class Sampler:
         self._gpus: List[List[GpuSample]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        self._began, self._cpu = time.perf_counter(), time.process_time()
+        self._start, self._cpu = time.perf_counter(), time.process_time()
 
     def __enter__(self) -> "Sampler":
         self.sample()
@@ -123,45 +123,38 @@ class Sampler:
             self.sample()
 
     def sample(self) -> None:
-        """Look once."""
+        """Take one sample."""
         gpus = self._read_gpus() if self._read_gpus else []
-        memory = resident_bytes()
+        memory = float(resident_memory())
         with self._lock:
             self._memory.append(memory)
             self._gpus.append(gpus)
 
     def read(self) -> Load:
-        """What was seen since the last call, or at least the newest sample."""
+        """The load since the last call, from at least the newest sample."""
         now, cpu = time.perf_counter(), time.process_time()
         with self._lock:
             memory, gpus = self._memory, self._gpus
             self._memory, self._gpus = memory[-1:], gpus[-1:]
         load = Load(
-            now - self._began,
+            now - self._start,
             cpu - self._cpu,
-            _most(memory) / 1e6,
-            tuple(_over_time(samples) for samples in zip(*gpus)),
+            _max(memory) / 1e6,
+            tuple(_load_of(samples) for samples in zip(*gpus)),
         )
-        self._began, self._cpu = now, cpu
+        self._start, self._cpu = now, cpu
         return load
-
-
-def resident_bytes() -> float:
-    """Memory that this process holds now; nan where the system does not tell (not Linux)."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/statm") as file:
-        return float(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return math.nan
 
 
 def _gpu_reader(
     gpus: Sequence[int], warn: Callable[[str], None]
 ) -> Optional[Callable[[], List[GpuSample]]]:
-    """What looks once at each of these GPUs; None, after a word, where that cannot be."""
+    """A function that samples each of these GPUs; None, after a warning, if NVML cannot."""
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:
         warn(
-            "GPU utilisation is not recorded: NVML's package is not installed; "
+            "GPU utilisation is not recorded: nvidia-ml-py is not installed; "
             "run: pip install nvidia-ml-py"
         )
         return None
@@ -169,9 +162,9 @@ def _gpu_reader(
         nvml.nvmlInit()
         handles = [_handle(nvml, gpu) for gpu in gpus]
     except (nvml.NVMLError, IndexError) as error:
-        warn(f"GPU utilisation is not recorded: NVML says {error}")
+        warn(f"GPU utilisation is not recorded: NVML reports: {error}")
         return None
-    return lambda: [_look(nvml, handle) for handle in handles]
+    return lambda: [_sample(nvml, handle) for handle in handles]
 
 
 def _handle(nvml: Any, gpu: int) -> Any:
@@ -182,29 +175,29 @@ def _handle(nvml: Any, gpu: int) -> Any:
         return nvml.nvmlDeviceGetHandleByIndex(int(name))
     for index in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(name):  # CUDA allows a beginning
+        if _text(nvml.nvmlDeviceGetUUID(handle)).startswith(name):  # CUDA accepts a prefix
             return handle
     return nvml.nvmlDeviceGetHandleByUUID(name)  # part of a GPU (MIG)
 
 
-def _look(nvml: Any, handle: Any) -> GpuSample:
-    def ask(question: Callable[[], float]) -> float:
+def _sample(nvml: Any, handle: Any) -> GpuSample:
+    def read(query: Callable[[], float]) -> float:
         try:
-            return float(question())
-        except nvml.NVMLError:  # not every GPU answers everything, and one may fall off its bus
+            return float(query())
+        except nvml.NVMLError:  # not every GPU supports every query, and one may fail
             return math.nan
 
     return (
-        ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-        ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used),
-        ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-        ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),  # it tells milliwatts
+        read(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        read(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used),
+        read(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        read(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),  # milliwatts
     )
 
 
-def _over_time(samples: Sequence[GpuSample]) -> GpuLoad:
+def _load_of(samples: Sequence[GpuSample]) -> GpuLoad:
     percent, memory, celsius, watts = zip(*samples)
-    return GpuLoad(len(samples), _mean(percent), _most(memory) / 1e6, _most(celsius), _mean(watts))
+    return GpuLoad(len(samples), _mean(percent), _max(memory) / 1e6, _max(celsius), _mean(watts))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -212,7 +205,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _most(values: Sequence[float]) -> float:
+def _max(values: Sequence[float]) -> float:
     return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 

@@ -14,7 +14,12 @@ from imagenet_trainer.data.sets import classes_without_data
 from imagenet_trainer.engines import DeviceMemoryError, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.machine import forget_peak, free_memory, peak_memory, resident_memory
+from imagenet_trainer.system.machine import (
+    free_memory,
+    peak_memory,
+    reset_peak_memory,
+    resident_memory,
+)
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import Start, start_of
@@ -56,24 +61,24 @@ class Foresight:
     processes
         that share the memory, each with a batch of this size.
 
-    Raises InputError where the system does not say what is free.
+    Raises InputError where the system does not report the peak of a process's memory.
 
     """
 
     def __init__(self, processes: int) -> None:
-        free = free_memory()
-        if not free:
+        if not peak_memory():
             raise InputError(
-                "--find-batch: this system does not say how much memory is free, and without that "
-                "a CPU's is found by filling it; try batches by hand"
+                "--find-batch: on CPUs it needs Linux, which reports the peak of a process's "
+                "memory; try batches by hand"
             )
+        free = free_memory()
         self._base = resident_memory()
         self.limit = _SHARE * (self._base + free / processes)
         self._peaks: Dict[int, int] = {}  # bytes by images
 
     def begin(self) -> None:
         """Before a batch is tried."""
-        forget_peak()
+        reset_peak_memory()
 
     def end(self, batch: int) -> None:
         """After it."""
