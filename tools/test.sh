@@ -13,6 +13,7 @@ say() {
 say ruff check .
 say ruff format --check .
 say mypy
+if command -v lint-imports >/dev/null; then say lint-imports; fi  # for Python 3.10 and later
 # A file of tests a process, on all processors.
 if [ "${1:-}" = --all ]; then
     say pytest -n auto --dist loadfile -m "slow or not slow"

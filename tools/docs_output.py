@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Re-run the commands that docs/ shows with their output: `python tools/docs_output.py [--check]`.
+
+A fenced block that follows a line `<!-- output: SETTING -->` is a transcript: lines that begin with
+`$ ` are commands, what follows each is its output. The commands of a page run in order, in a
+folder prepared as SETTING says:
+
+    plain       empty, but for tools/
+    images      images/ and validation/, the photographs of the package in folders by class
+    train       empty, but for tools/, and the commands take minutes
+    demo        what tools/demo.sh leaves in demo/, which takes minutes
+
+Without --check, outputs that are no longer true are replaced in the pages. Times, speeds and dates
+do not count as differences. A line `...` stands for lines that the page leaves out.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ("plain", "images", "train", "demo")
+BLOCK = re.compile(
+    r"^(?P<indent> *)<!-- output: (?P<setting>\w+) -->\n+ *```\w*\n(?P<text>.*?)\n *```$",
+    re.MULTILINE | re.DOTALL,
+)
+# What differs from run to run or between machines; the shown value stays as it is.
+VOLATILE = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(,\d+)?"  # time stamps
+    r"|\b\d+:\d\d(:\d\d)?\b"  # durations
+    r"|\d[\d,.]*\s?(?:ms|s|min|h|images/s|samples/sec|MB/s|ips)\b"
+    r"|(?<=cost=)[\d.]+"
+    r"|\b\d+ % (?:waiting|of the time)"
+)
+
+
+@dataclass
+class Step:
+    """A command of a transcript and the lines that it is said to print."""
+
+    command: str
+    shown: List[str] = field(default_factory=list)
+    head: List[str] = field(default_factory=list)  # the command as it stands in the page
+
+
+@dataclass
+class Block:
+    """A transcript of a page."""
+
+    setting: str
+    start: int  # of its text, in characters from the start of the page
+    end: int
+    indent: str
+    steps: List[Step]
+
+
+def steps_of(text: str) -> List[Step]:
+    """The commands of a transcript; a backslash at the end continues a command."""
+    steps: List[Step] = []
+    continued = False
+    for line in text.split("\n"):
+        if line.startswith("$ ") or continued:
+            if not continued:
+                steps.append(Step(""))
+            steps[-1].head.append(line)
+            words = line[2:] if not continued else line.strip()
+            continued = words.endswith("\\")
+            steps[-1].command += words.rstrip("\\").rstrip() + " " * continued
+        elif steps:
+            steps[-1].shown.append(line)
+        else:
+            raise ValueError(f"{line!r}: stands in front of the first command")
+    return steps
+
+
+def blocks_of(page: str) -> Iterator[Block]:
+    """The transcripts of a page; ValueError for a setting that does not exist."""
+    for match in BLOCK.finditer(page):
+        if match["setting"] not in SETTINGS:
+            raise ValueError(f"output: {match['setting']}: choose one of {', '.join(SETTINGS)}")
+        indent = match["indent"]
+        lines = [line[len(indent) :] for line in match["text"].split("\n")]
+        steps = steps_of("\n".join(lines))
+        yield Block(match["setting"], *match.span("text"), indent, steps)
+
+
+def execute(command: str, folder: Path) -> List[str]:
+    """The lines that a command prints, standard error included."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, text=True, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.stdout.rstrip("\n").split("\n") if done.stdout.strip() else []
+
+
+def constant(line: str) -> str:
+    """A line without what differs from run to run."""
+    return re.sub(r"\s+", " ", VOLATILE.sub("#", line)).strip()
+
+
+def is_true(shown: Sequence[str], printed: Sequence[str]) -> bool:
+    """Whether a page shows what a command prints; `...` stands for any lines."""
+    ours, theirs = [constant(line) for line in shown if line], [constant(p) for p in printed if p]
+    if "..." not in ours:
+        return ours == theirs
+    first = ours.index("...")
+    last = len(ours) - first - 1
+    head, tail = ours[:first], ours[first + 1 :]
+    return (
+        len(theirs) >= first + last
+        and theirs[:first] == head
+        and (theirs[-last:] == tail if last else True)
+    )
+
+
+def updated(shown: Sequence[str], printed: Sequence[str]) -> List[str]:
+    """What a page is to show: as many lines before and after `...` as it has now."""
+    lines = [line for line in shown if line]
+    blank = [""] * (len(shown) - len("\n".join(shown).rstrip("\n").split("\n")))
+    if "..." in lines and len(printed) >= len(lines):
+        first = lines.index("...")
+        last = len(lines) - first - 1
+        return [*printed[:first], "...", *(printed[-last:] if last else ()), *blank]
+    return [*printed, *blank]
+
+
+def prepare(setting: str, folder: Path) -> None:
+    """Make what the commands of a setting find in their folder."""
+    (folder / "tools").symlink_to(ROOT / "tools")
+    if setting == "images":
+        photographs = sorted((ROOT / "imagenet_trainer" / "assets" / "photos").glob("*/*.jpg"))
+        for name, part in (("images", photographs), ("validation", photographs[::2])):
+            for path in part:
+                place = folder / name / path.parent.name / path.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(path.read_bytes())
+    elif setting == "demo":
+        # The script goes to the folder above it, which is here and not the checkout.
+        (folder / "tools").unlink()
+        (folder / "tools").mkdir()
+        for path in (ROOT / "tools").iterdir():
+            if path.name != "setup.sh":
+                (folder / "tools" / path.name).symlink_to(path)
+        (folder / "tools" / "setup.sh").write_text("true\n")
+        script = (ROOT / "tools" / "demo.sh").read_text(encoding="utf-8")
+        (folder / "tools" / "demo.sh").unlink()
+        (folder / "tools" / "demo.sh").write_text(script)
+        execute("bash tools/demo.sh", folder)
+
+
+def check_page(path: Path, folders: Dict[str, Path], settings: Sequence[str], write: bool) -> int:
+    """Run the transcripts of a page; print, and if asked replace, those that are stale."""
+    page, stale = path.read_text(encoding="utf-8"), 0
+    parts, done = [], 0
+    for block in blocks_of(page):
+        if block.setting not in settings:
+            continue
+        lines = []
+        for step in block.steps:
+            printed = execute(step.command, folders[block.setting])
+            fresh = is_true(step.shown, printed)
+            stale += not fresh
+            if not fresh:
+                print(f"{path.relative_to(ROOT)}: $ {step.command}: the output is stale")
+            lines += [*step.head, *(step.shown if fresh else updated(step.shown, printed))]
+        text = "\n".join(block.indent + line if line else line for line in lines)
+        parts += [page[done : block.start], text]
+        done = block.end
+    replaced = "".join([*parts, page[done:]])
+    if write and replaced != page:
+        path.write_text(replaced, encoding="utf-8")
+    return stale
+
+
+def pages() -> List[Path]:
+    """The pages that may hold transcripts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def check(settings: Sequence[str], only: Sequence[str] = (), write: bool = False) -> int:
+    """How many outputs of the pages are stale."""
+    stale = 0
+    with tempfile.TemporaryDirectory() as scratch:
+
+        @cache
+        def prepared(setting: str) -> Path:
+            folder = Path(scratch) / setting
+            folder.mkdir()
+            prepare(setting, folder)
+            return folder
+
+        for path in pages():
+            if only and path.name not in only:
+                continue
+            needed = {block.setting for block in blocks_of(path.read_text(encoding="utf-8"))}
+            folders = {name: prepared(name) for name in needed & set(settings)}
+            stale += check_page(path, folders, settings, write)
+    return stale
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Update the pages, or with --check say which outputs are stale."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if one is stale")
+    parser.add_argument("--settings", default=",".join(SETTINGS), help="only these, by default all")
+    parser.add_argument("pages", nargs="*", help="names of pages, e.g. demo.md; by default all")
+    options = parser.parse_args(argv)
+    stale = check(options.settings.split(","), options.pages, write=not options.check)
+    return 1 if stale and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
