@@ -167,29 +167,17 @@ def test_readme_says_nothing_of_flags_that_are_not_there():
 # --- modules and changes -----------------------------------------------------------------------
 
 
-def test_the_table_of_rooms_names_every_module():
+def test_the_architecture_names_every_room_and_no_file_that_is_gone():
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     table = text[text.index("| room | subject |") :].split("\n\n")[0]
-    named, folders = set(), set()
-    for cell in re.findall(r"`([^`]+)`", table):
-        folder = ""
-        for word in cell.split():
-            if word.endswith("/"):
-                folders.add(word.removeprefix("imagenet_trainer/"))
-                continue
-            # `data/folders.py tars.py`: what has no folder is in that of the word before it.
-            here, slash, name = word.rpartition("/")
-            folder = here + slash if slash else folder
-            named.add((folder + name).removeprefix("imagenet_trainer/"))
+    named = set(
+        re.findall(r"\w+(?=/|\.py| |`)", " ".join(re.findall(r"^\| (`[^`]+`)", table, re.M)))
+    )
     package = ROOT / "imagenet_trainer"
-    there = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
-    there = {name for name in there if name not in ("__init__.py", "data/__init__.py")}
-    missing = {
-        name for name in there - named if not any(name.startswith(folder) for folder in folders)
-    }
-    assert sorted(missing) == []
-    beside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "symbols").glob("*.py")}
-    assert sorted(n for n in named - there - beside if n.endswith(".py") and "/" in n) == []
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert rooms | {path.stem for path in package.glob("[a-z]*.py")} <= named
+    for path in re.findall(r"`((?:\w+/)+\w+\.py)`", text):
+        assert (package / path).exists() or (ROOT / path).exists(), path
 
 
 def test_changes_stand_under_versions_newest_first():
