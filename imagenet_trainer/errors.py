@@ -45,7 +45,7 @@ class ArgumentError(InputError):
 
 
 @contextlib.contextmanager
-def attributed_to(flag: str) -> Iterator[None]:
+def attributed_to(flag: str, separator: str = ": ") -> Iterator[None]:
     """Prefix an InputError raised in the block with the flag, or the file, that caused it.
 
     Libraries do not know the command line. They raise InputError with what is wrong and the way
@@ -55,13 +55,14 @@ def attributed_to(flag: str) -> Iterator[None]:
             order = Order(...)
 
     turns "batch of 20: the set has only 10 images; ..." into "--batch-size 20: batch of 20: the
-    set has only 10 images; ...". The class of the error, its exit code and its traceback stay.
+    set has only 10 images; ...". Where the message begins with the value of the flag already, a
+    separator of " " joins the two. The class of the error, its exit code and its traceback stay.
     Nested blocks put the outer name first. Other exceptions pass through unchanged.
     """
     try:
         yield
     except InputError as error:
-        error.args = (f"{flag}: {_with_flag(error)}",)
+        error.args = (f"{flag}{separator}{_with_flag(error)}",)
         raise
 
 

@@ -12,7 +12,7 @@ import symbols
 from imagenet_trainer import export
 from imagenet_trainer.convert import forms, onnx_file
 from imagenet_trainer.convert.graph import Predictor, normalise, without_label, write_onnx
-from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import open_network
@@ -54,7 +54,7 @@ def run(tmp_path_factory, packed):
 
 @pytest.fixture
 def images(packed):
-    return forms.some_images(open_set("--x", str(packed / "val.rec"), "", 3), HOW, 10)
+    return forms.some_images(open_dataset(str(packed / "val.rec"), "", 3), HOW, 10)
 
 
 @pytest.fixture

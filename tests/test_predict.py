@@ -11,10 +11,11 @@ from conftest import CLASSES, draw_shape, one_line_error, run
 import symbols
 from imagenet_trainer import predict
 from imagenet_trainer.config import PredictSettings
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.loader import Threads
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
-from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.eval.validation import answers
@@ -103,9 +104,9 @@ def test_probabilities_are_those_of_evaluation(prefix, images, tmp_path):
         for number, path in enumerate(images):
             with open(path, "rb") as file:
                 writer.write(number, pack_header(number, number) + file.read())
-    packed = open_set("--data-val", str(tmp_path / "val.rec"), "", 1000)
+    packed = open_dataset(str(tmp_path / "val.rec"), "", 1000)
     engine, _, checkpoint = open_network(Run(prefix), None, Devices(), 8)
-    parts = list(answers(engine, packed, checkpoint.preprocessing, 1, 0))
+    parts = list(answers(engine, packed, checkpoint.preprocessing, Threads()))
     wanted = np.concatenate([probabilities for probabilities, _ in parts])
     places = {name: place for place, (name, _) in enumerate(NAMES)}
     found = np.empty_like(wanted)

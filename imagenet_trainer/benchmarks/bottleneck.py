@@ -16,14 +16,15 @@ import numpy as np
 from imagenet_trainer.benchmarks.advice import Measured, advise
 from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import Batch, Loader, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import Dataset, open_training_set
 from imagenet_trainer.engines import Engine, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import has_bfloat16, keep_freed_memory, processors
+from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.setup import Start, start_of
 
@@ -56,17 +57,15 @@ def run(settings: BottleneckSettings) -> None:
 def measure(start: Start, train: Dataset, seconds: float) -> Measured:
     """All numbers; each thing is measured for so many seconds, all take about seven times that."""
     settings = start.settings
-    threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    order = Order(
-        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
-    )
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
 
     def loader() -> Loader:
         return training_batches(
-            train.shards, order, transform, len(train.classes), 0, 1 << 40, threads=threads,
-            nice=nice, mixup=mixup,
+            train.shards, order, transform, len(train.classes), range(1 << 40),
+            threads=threads, mixup=mixup,
         )  # fmt: skip
 
     images, short_side = _images(train, order, transform, seconds)
@@ -87,7 +86,7 @@ def measure(start: Start, train: Dataset, seconds: float) -> Measured:
     median = statistics.median
     return Measured(
         processors=processors(),
-        threads=threads,
+        threads=threads.count,
         gpus=len(settings.gpus),
         batch_size=settings.batch_size,
         dtype=settings.dtype,

@@ -16,7 +16,7 @@ import numpy as np
 
 import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.sets import IMAGENET_CLASSES, default_classes
+from imagenet_trainer.data.dataset import IMAGENET_CLASSES, default_classes
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.engine import open_training_engine

@@ -14,8 +14,8 @@ import numpy as np
 
 import symbols
 from imagenet_trainer.benchmarks.train import pack_photographs
+from imagenet_trainer.data.dataset import IMAGENET_CLASSES, open_dataset
 from imagenet_trainer.data.loader import loader_threads
-from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_set
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices, Engine, open_engine, parameter_shapes
 from imagenet_trainer.eval.inference import Source, answer_set
@@ -80,10 +80,10 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
     engine = _engine(layers, side)
     speeds: Dict[str, List[float]] = {"forward alone": [], "evaluate": [], "from memory": []}
     with tempfile.TemporaryDirectory() as folder:
-        dataset = open_set("--data-val", pack_photographs(folder, images), "", IMAGENET_CLASSES)
-        threads, nice = loader_threads(0, False)
+        dataset = open_dataset(pack_photographs(folder, images))
+        threads = loader_threads(0, False)
         transform = ViewTransform((3, side, side))
-        kept = Source(dataset, transform, _BATCH, threads, nice, keep=True)
+        kept = Source(dataset, transform, _BATCH, threads, keep=True)
         (batch, *_) = [views.copy() for _, views, _ in kept][:1]  # also fills the memory
         engine.predict(batch)
         for turn in range(rounds):
@@ -93,7 +93,7 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
             speeds["forward alone"].append(images / (time.perf_counter() - began))
             for name in ("evaluate", "from memory"):
                 began = time.perf_counter()
-                source = Source(dataset, transform, _BATCH, threads, nice)
+                source = Source(dataset, transform, _BATCH, threads)
                 answers = answer_set(engine, source if name == "evaluate" else kept, 5)
                 answers.confusion()
                 speeds[name].append(images / (time.perf_counter() - began))

@@ -22,7 +22,7 @@ import numpy as np
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import Loader, training_batches
+from imagenet_trainer.data.loader import Loader, Threads, training_batches
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
@@ -136,7 +136,9 @@ def _batches(shards: Shards, threads: int, epoch: int, epochs: int = 1) -> Loade
     first, last = (updates_before(e, len(shards), _BATCH) for e in (epoch, epoch + epochs))
     order = Order(0, len(shards), _BATCH)
     transform = TrainTransform(AugmentSettings(), (3, _SIDE, _SIDE), seed=0)
-    return training_batches(shards, order, transform, 1000, first, last, threads=threads)
+    return training_batches(
+        shards, order, transform, 1000, range(first, last), threads=Threads(threads)
+    )
 
 
 def _load(shards: Shards, threads: int, epoch: int) -> int:

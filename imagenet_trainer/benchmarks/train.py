@@ -14,7 +14,7 @@ from typing import Dict, List, Tuple
 
 import symbols
 from imagenet_trainer.benchmarks.photographs import make_photographs
-from imagenet_trainer.data.sets import IMAGENET_CLASSES
+from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.train.previews.throughput import INTERVALS

@@ -10,9 +10,9 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import symbols
 from imagenet_trainer.config import CompareSettings, FitSettings, recipes
 from imagenet_trainer.config.flags import default_of, flag_of, is_given, read
-from imagenet_trainer.data.sets import open_training_set, open_validation_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train.datasets import open_training_set, open_validation_set
 
 # Flags with which fit trains nothing, and those that a comparison decides by itself.
 _OWNED = (

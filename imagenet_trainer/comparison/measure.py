@@ -20,7 +20,7 @@ from imagenet_trainer.comparison.analysis import Batch, Timing
 from imagenet_trainer.comparison.results import keep, kept_of
 from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
-from imagenet_trainer.data.sets import Dataset
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines import DeviceMemoryError, Devices, open_engine
 from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import Scored, Scorer

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imagenet_trainer.convert.graph import Model
-    from imagenet_trainer.data.sets import Dataset
+    from imagenet_trainer.data.dataset import Dataset
     from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
     from imagenet_trainer.runs.run import Run
 
@@ -144,9 +144,9 @@ def scored(
     _, height, width = how.image_shape
     shape = (min(settings.batch_size, len(dataset)), height, width, 3)
     engine = Predictor(model, shape, how.rgb_mean, how.rgb_std, settings.bgr)
-    threads, nice = loader_threads(settings.data_nthreads, False)
+    threads = loader_threads(settings.data_nthreads, False)
     total = Scores()
-    for probabilities, labels in answers(engine, dataset, how, threads, nice):
+    for probabilities, labels in answers(engine, dataset, how, threads):
         total += score(probabilities, labels)
     return {
         "rank1": total.rank1_accuracy,
@@ -160,15 +160,14 @@ def scored(
 
 def open_images(value: str, name: str, run: "Run", checkpoint: "Checkpoint") -> "Dataset":
     """The shards of a flag, or without it those that the run used."""
-    from imagenet_trainer.data.sets import check_same_classes, open_set
+    from imagenet_trainer.data.dataset import open_matching_dataset
+    from imagenet_trainer.errors import attributed_to
 
     used = run.read_json(run.config_path).get("settings", {})
     path = value or used.get(name, f"data/{name[5:]}.rec")
     index = "" if value else used.get(f"{name}_idx", "")
-    dataset = open_set(flags.flag_of(name), path, index, len(checkpoint.classes))
-    if dataset.has_manifest:
-        check_same_classes(dataset, checkpoint.classes, run.prefix)
-    return dataset
+    with attributed_to(flags.flag_of(name), " "):
+        return open_matching_dataset(path, index, checkpoint.classes, run.prefix)
 
 
 def open_calibration(

@@ -198,7 +198,11 @@ def _of_gluoncv(name: str) -> Pretrained:
 
 
 def _checked(
-    network: str, arg: "Arrays", aux: "Arrays", how: Tuple[int, int, Tuple[Colours, Colours]], path: str
+    network: str,
+    arg: "Arrays",
+    aux: "Arrays",
+    how: Tuple[int, int, Tuple[Colours, Colours]],
+    path: str,
 ) -> Pretrained:
     import symbols
     from imagenet_trainer.data.records.manifest import known_synsets

@@ -28,7 +28,7 @@ from imagenet_trainer.data.transforms import (
     warp_of,
     whole,
 )
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 
 S = TypeVar("S", bound=AugmentSettings)
 
@@ -117,9 +117,8 @@ class TrainTransform:
         for name in ("random_area", "random_aspect_ratio", "random_scale"):
             low, high = getattr(settings, f"min_{name}"), getattr(settings, f"max_{name}")
             if low > high:
-                flag = name.replace("_", "-")
-                raise InputError(
-                    f"--min-{flag} {low:g}: is above --max-{flag} {high:g}; exchange them"
+                raise ArgumentError(
+                    f"min_{name}", f"{low:g}", f"is above max_{name} {high:g}; swap the two"
                 )
         self.settings = effective(settings)
         self.size = (image_shape[1], image_shape[2])
@@ -231,9 +230,10 @@ class EvalTransform:
         side = max(self.size)
         self.short_side = val_resize or (side if side <= 64 else round(side * 256 / 224))
         if self.short_side < side:
-            raise InputError(
-                f"--val-resize {val_resize}: is below the side {side} of --image-shape; "
-                f"take {side} or more, or 0"
+            raise ArgumentError(
+                "val_resize",
+                val_resize,
+                f"is below the crop's side {side}; use {side} or more, or 0",
             )
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 import numpy as np
 
 from imagenet_trainer.data.encoded import Encoded, as_bitmap
-from imagenet_trainer.data.loader import PACK_AGAIN, Batch
+from imagenet_trainer.data.loader import Batch
 from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.data.ring import PACK_AGAIN
 from imagenet_trainer.data.transforms import Size
 from imagenet_trainer.errors import InputError
 

@@ -12,13 +12,13 @@ from typing import Dict, Iterator, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.data import philox as counter
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 
 # A window's images come from this many places of the shards: enough that neighbours in a shard
 # (of one class, where it was packed unshuffled) are a small part of it, few enough that each
 # place is one long read.
 BLOCKS_IN_WINDOW = 64
-_CHOICE = 1 << 31  # draws of `chosen` begin at this block; augmentation's and mixup's lie below
+_CHOICE = 1 << 31  # draws of `subset` begin at this block; augmentation's and mixup's lie below
 
 
 def updates_before(epoch: int, images: int, batch: int) -> int:
@@ -31,7 +31,7 @@ def share_of(fraction: float, images: int) -> int:
     return max(1, round(fraction * images))
 
 
-def chosen(seed: int, fraction: float, images: int) -> Optional[np.ndarray]:
+def subset(seed: int, fraction: float, images: int) -> Optional[np.ndarray]:
     """The images of a share of the set, ascending: int64 (share_of(fraction, images),).
 
     Each image has a draw of its own, and those with the lowest are taken; so 10 % of a set are
@@ -90,11 +90,11 @@ class Order:
 
     Parameters
     ----------
-    seed, images, batch
+    seed, images, batch_size
         of the run, the set, and all workers together.
     window
         images that are mixed with each other, 0 for the whole set; see `permutation`.
-    among
+    subset
         int64 (images,), ascending: these images of the shards instead of the first ones.
 
     """
@@ -103,28 +103,30 @@ class Order:
         self,
         seed: int,
         images: int,
-        batch: int,
+        batch_size: int,
         window: int = 0,
-        among: Optional[np.ndarray] = None,
+        subset: Optional[np.ndarray] = None,
     ):
-        if batch > images:
-            raise InputError(
-                f"--batch-size {batch}: the set has only {images} images; "
-                f"take --batch-size {images} or less, or pack more images"
+        if batch_size > images:
+            raise ArgumentError(
+                "batch_size",
+                batch_size,
+                f"the dataset has only {images} images; use {images} or less, or pack more images",
             )
         self.seed = seed
         self.images = images
-        self.batch_size = batch
+        self.batch_size = batch_size
         self.window = window if window < images else 0
-        self._among = among
+        self._subset = subset
         self._permutations: Dict[int, np.ndarray] = {}
 
     def share(self, world: int) -> int:
         """How many images of each batch one of `world` workers takes; InputError if uneven."""
         if self.batch_size % world:
-            raise InputError(
-                f"--batch-size {self.batch_size}: cannot be shared evenly by {world} workers; "
-                f"take a multiple of {world}"
+            raise ArgumentError(
+                "batch_size",
+                self.batch_size,
+                f"cannot be divided evenly among {world} workers; use a multiple of {world}",
             )
         return self.batch_size // world
 
@@ -191,5 +193,5 @@ class Order:
             while len(self._permutations) > 2:
                 del self._permutations[min(self._permutations)]
             order = permutation(self.seed, epoch, self.images, self.window)
-            self._permutations[epoch] = order if self._among is None else self._among[order]
+            self._permutations[epoch] = order if self._subset is None else self._subset[order]
         return self._permutations[epoch]

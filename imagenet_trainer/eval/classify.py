@@ -53,7 +53,7 @@ class Namer:
         assert how is not None
         self.classes, self.image_shape = checkpoint.classes, how.image_shape
         self.transform = ViewTransform(how.image_shape, how.val_resize, views)
-        self.threads, _ = loader_threads(settings.data_nthreads, bool(settings.gpus))
+        self.threads = loader_threads(settings.data_nthreads, bool(settings.gpus)).count
 
     def ask(self, views: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, places x height, width, 3)."""

@@ -6,11 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.dataset import Classes, Dataset, open_matching_dataset
 from imagenet_trainer.data.loader import loader_threads
-from imagenet_trainer.data.sets import Classes, Dataset, check_same_classes, open_set
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import Source, answer_set, share_of_batch
 from imagenet_trainer.eval.network import Tell, load_trained, open_network, set_checkpoint, views_of
 from imagenet_trainer.eval.results import Results, Shown
@@ -69,8 +69,8 @@ class Scorer:
                 "--crops 10: images are resized to the crop's own size, so square ones have the "
                 "same crop in all corners; --val-resize makes room"
             )
-        threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
-        self._source = Source(self.dataset, transform, batch, threads, nice)
+        threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
+        self._source = Source(self.dataset, transform, batch, threads)
 
     def scored(self) -> Iterator[Scored]:
         """Each epoch, computed or found; the next checkpoint is read while one is computed.
@@ -164,9 +164,9 @@ def open_images(
     path, index = own_images(run)
     if settings.data_val:
         path, index = settings.data_val, settings.data_val_idx
-    dataset = open_set("--data-val", path, settings.data_val_idx or index, len(checkpoint.classes))
-    if dataset.has_manifest:
-        check_same_classes(dataset, checkpoint.classes, run.prefix)
+    index = settings.data_val_idx or index
+    with attributed_to("--data-val", " "):
+        dataset = open_matching_dataset(path, index, checkpoint.classes, run.prefix)
     known = run.read_json(run.config_path).get("data", {}).get("val")
     own = None if known is None else not settings.data_val or dataset.fingerprint == known
     return dataset, own

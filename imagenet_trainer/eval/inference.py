@@ -11,8 +11,8 @@ from typing import Any, Callable, Deque, Iterator, Optional, Protocol, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data.loader import evaluation_batches
-from imagenet_trainer.data.sets import Dataset
+from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.loader import ONE_THREAD, Threads, evaluation_batches
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
@@ -33,7 +33,7 @@ class Source:
         which, and what is shown of them.
     batch
         images at a time.
-    threads, nice
+    threads
         of the loader.
     keep
         whether the first pass leaves them in memory for the next ones: `size` bytes.
@@ -45,12 +45,11 @@ class Source:
         dataset: Dataset,
         transform: ViewTransform,
         batch: int,
-        threads: int = 1,
-        nice: int = 0,
+        threads: Threads = ONE_THREAD,
         keep: bool = False,
     ):
         self.dataset, self.transform, self.batch = dataset, transform, batch
-        self._threads, self._nice, self.keep = threads, nice, keep
+        self._threads, self.keep = threads, keep
         self._kept: Optional[Tuple[np.ndarray, np.ndarray]] = None
 
     @property
@@ -75,7 +74,7 @@ class Source:
         all_labels, seen = np.empty(count, np.int64), 0
         with evaluation_batches(
             self.dataset.shards, self.transform, len(self.dataset.classes), self.batch,
-            self._threads, nice=self._nice,
+            self._threads,
         ) as batches:  # fmt: skip
             for batch in batches:
                 if self.keep:

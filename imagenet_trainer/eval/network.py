@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import PreparationSettings, ViewSettings
 from imagenet_trainer.config.values import BEST
-from imagenet_trainer.data.sets import default_classes
+from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import (
     Devices,

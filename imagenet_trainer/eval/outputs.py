@@ -7,7 +7,7 @@ from typing import Iterator, Optional, Sequence
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
-from imagenet_trainer.data.sets import Classes
+from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.evaluator import Scored, Scorer
 from imagenet_trainer.metrics.semantic import short_names, told

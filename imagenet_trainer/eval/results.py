@@ -14,7 +14,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
-from imagenet_trainer.data.sets import Dataset
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics import predictions as kept

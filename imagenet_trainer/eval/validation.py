@@ -5,8 +5,8 @@ from typing import Iterator, Optional, Protocol, Tuple
 import numpy as np
 
 from imagenet_trainer.data.augment import EvalTransform
-from imagenet_trainer.data.loader import evaluation_batches
-from imagenet_trainer.data.sets import Dataset
+from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.loader import Threads, evaluation_batches
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.inference import check_finite
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -25,8 +25,7 @@ def answers(
     engine: Answering,
     dataset: Dataset,
     preprocessing: Preprocessing,
-    threads: int,
-    nice: int,
+    threads: Threads,
     part: Optional[range] = None,
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
@@ -38,8 +37,7 @@ def answers(
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
     wanted, scored = len(dataset if part is None else part), 0
     with evaluation_batches(
-        dataset.shards, transform, len(dataset.classes), engine.batch_size, threads,
-        nice=nice, part=part,
+        dataset.shards, transform, len(dataset.classes), engine.batch_size, threads, part,
     ) as batches:  # fmt: skip
         for batch in batches:
             probabilities = engine.predict(batch.images)

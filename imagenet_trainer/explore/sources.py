@@ -180,7 +180,7 @@ class Packed:
     """Images in shards. Labels are in the records: they are known once an image is looked at."""
 
     def __init__(self, value: str):
-        paths = find_shards(value, "source")
+        paths = find_shards(value)
         self.shards = Shards(paths)
         manifest = read_manifest(paths[0])
         self.classes = () if manifest is None else manifest.classes

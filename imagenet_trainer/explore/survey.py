@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.records.manifest import ClassName
-from imagenet_trainer.data.sets import default_classes
 from imagenet_trainer.explore.channels import Channels, channels, histogram
 from imagenet_trainer.explore.sources import Source
 

@@ -12,7 +12,7 @@ from imagenet_trainer.data.images.decode import prove
 from imagenet_trainer.data.records.manifest import Shard, manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import RecordError, RecordFile
 from imagenet_trainer.data.records.shards import find_shards
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.packing.parallel import Progress, in_order
 
 
@@ -27,7 +27,8 @@ def shards_of(name: str, flag: str) -> List[str]:
     rec = name if name.endswith(".rec") else name + ".rec"
     manifest = read_manifest(rec)
     if manifest is None:
-        return find_shards(rec, flag)
+        with attributed_to(flag, " "):
+            return find_shards(rec)
     return [os.path.join(os.path.dirname(rec), shard.file) for shard in manifest.shards]
 
 

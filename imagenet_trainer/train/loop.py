@@ -37,13 +37,13 @@ def fit(session: "Session", stopping: "Agreement", watch: "Watch") -> None:
 
 def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> None:
     """Train epoch by epoch until the last one, or until a signal comes to one of the workers."""
-    from imagenet_trainer.data.loader import loader_threads, training_batches
+    from imagenet_trainer.data.loader import Worker, loader_threads, training_batches
     from imagenet_trainer.data.mixup import Mixup
     from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 
     settings, engine, progress = session.settings, session.engine, session.progress
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
-    threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     last_update = session.first_update(settings.num_epochs)
     stopping.reach()
     if stopping:  # while everything was opened: nothing has changed since the last checkpoint
@@ -51,10 +51,10 @@ def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> N
         return
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
-        progress.update, last_update, engine.rank, engine.world_size, threads, nice=nice,
-        mixup=mixup, encoded=decodes_on_gpu(settings),
+        range(progress.update, last_update), Worker(engine.rank, engine.world_size), threads,
+        mixup, encoded=decodes_on_gpu(settings),
     ) as batches:  # fmt: skip
-        stream = decoded(batches, settings, session.train.shards, threads, watch.log.say)
+        stream = decoded(batches, settings, session.train.shards, threads.count, watch.log.say)
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, stopping, watch)
             if not stopping:
@@ -137,9 +137,9 @@ def validate(session: "Session", stopping: "Agreement") -> "Scores":
     settings, engine, scores = session.settings, session.engine, Scores()
     if session.film:
         session.film.begin()
-    threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     for probabilities, labels in answers(
-        engine, session.val, session.preprocessing, threads, nice, share(len(session.val), engine)
+        engine, session.val, session.preprocessing, threads, share(len(session.val), engine)
     ):
         scores += score(probabilities, labels)
         if session.film:

@@ -12,7 +12,7 @@ import numpy as np
 from imagenet_trainer import __version__
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import flag_of
-from imagenet_trainer.data.sets import Dataset
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines.choice import choose_engine, torch_version
 from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError

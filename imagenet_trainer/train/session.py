@@ -9,8 +9,8 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.data.sets import Dataset, open_training_set, open_validation_set
 from imagenet_trainer.engines import Engine, check_parameters, join_workers
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.mxnet.compression import in_words
@@ -21,6 +21,7 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.confusion_gif import GrowingGif
+from imagenet_trainer.train.datasets import open_order, open_training_set, open_validation_set
 from imagenet_trainer.train.engine import devices_of, open_training_engine
 from imagenet_trainer.train.run_config import (
     _check_equal,
@@ -132,9 +133,7 @@ def _opened(start: Start) -> Session:
     with together(workers):
         train = open_training_set(settings)
         val = open_validation_set(settings, train.classes, train.path)
-        order = Order(
-            settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
-        )
+        order = open_order(settings, train)
         transform = TrainTransform(settings, settings.image_shape, settings.seed)
         # These two refuse what cannot be, before anything is trained.
         EvalTransform(settings.image_shape, settings.val_resize)

@@ -6,7 +6,7 @@ from conftest import one_line_failure
 from imagenet_trainer import benchmark
 from imagenet_trainer.benchmarks import bottleneck, checkpoint
 from imagenet_trainer.config import BottleneckSettings
-from imagenet_trainer.data.sets import open_training_set
+from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.setup import start_of
 
 

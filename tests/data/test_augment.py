@@ -159,12 +159,13 @@ def test_a_crop_is_what_its_place_says():
             assert np.abs(result - bilinear(image, (x + left, y + top))).mean() < 8
 
 
-def test_images_do_not_depend_on_their_company():
+def test_an_image_does_not_depend_on_its_batch():
     transform = TrainTransform(AugmentSettings(brightness=0.3), (3, 32, 32), 5)
     image = photograph(50, 60)
     together = transformed(transform, image, np.arange(20), epoch=3)
-    for image in (0, 7, 19):
-        assert np.array_equal(transformed(transform, image, image, epoch=3)[0], together[image])
+    for number in (0, 7, 19):
+        alone = transformed(transform, image, number, epoch=3)[0]
+        assert np.array_equal(alone, together[number])
     assert not np.array_equal(transformed(transform, image, 7, epoch=4)[0], together[7])
     other = TrainTransform(transform.settings, (3, 32, 32), 6)
     assert not np.array_equal(transformed(other, image, 7, epoch=3)[0], together[7])
@@ -271,9 +272,9 @@ def test_a_warp_is_zoom_rotation_and_shear_about_the_centre():
 def test_a_warp_is_bilinear_and_filled_around():
     settings = dataclasses.replace(WARPS, fill_value=77)
     image = photograph(200, 200)
-    for image in range(10):
-        matrix = fitted_warp(TrainTransform(WARPS, (3, 120, 120), 0), image)
-        result = transformed(TrainTransform(settings, (3, 120, 120), 0), image, image)[0]
+    for number in range(10):
+        matrix = fitted_warp(TrainTransform(WARPS, (3, 120, 120), 0), number)
+        result = transformed(TrainTransform(settings, (3, 120, 120), 0), image, number)[0]
         y, x = np.mgrid[:120, :120]
         places = np.tensordot(matrix, np.stack([x, y, np.ones_like(x)]), 1)
         expected = bilinear(image, places, fill=77)
@@ -422,9 +423,9 @@ def test_all_colour_flags_together_are_the_single_ones_in_turn():
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"min_random_area": 0.5, "max_random_area": 0.4}, "--min-random-area 0.5.*area 0.4"),
-        ({"min_random_aspect_ratio": 2.0}, "--min-random-aspect-ratio 2.*ratio 1.33333"),
-        ({"min_random_scale": 1.5}, "--min-random-scale 1.5.*scale 1;"),
+        ({"min_random_area": 0.5, "max_random_area": 0.4}, "min_random_area 0.5.*area 0.4"),
+        ({"min_random_aspect_ratio": 2.0}, "min_random_aspect_ratio 2.*ratio 1.33333"),
+        ({"min_random_scale": 1.5}, "min_random_scale 1.5.*scale 1;"),
     ],
 )
 def test_a_minimum_above_its_maximum_is_refused(changes, words):
@@ -474,7 +475,7 @@ def test_evaluation_of_oblong_crops_and_of_strips():
 
 
 def test_a_crop_that_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="--val-resize 200: is below the side 224"):
+    with pytest.raises(InputError, match=r"val_resize 200: .*side 224"):
         EvalTransform((3, 224, 224), 200)
 
 

@@ -14,7 +14,7 @@ from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
 from imagenet_trainer.data.dali import Decoded, corner_matrices, inputs_of
 from imagenet_trainer.data.encoded import Encoded
-from imagenet_trainer.data.loader import training_batches
+from imagenet_trainer.data.loader import Threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.records.recordio import RecordError, pack_header
@@ -76,7 +76,14 @@ def batches_of(shards, settings, first=0, last=3, mixup=None, encoded=True, batc
     transform = TrainTransform(settings, (3, side, side), 3)
     order = Order(3, len(shards), batch)
     return training_batches(
-        shards, order, transform, 5, first, last, threads=2, mixup=mixup, encoded=encoded
+        shards,
+        order,
+        transform,
+        5,
+        range(first, last),
+        threads=Threads(2),
+        mixup=mixup,
+        encoded=encoded,
     )
 
 

@@ -91,7 +91,7 @@ def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):
         begun.append(path)
         return np.zeros((20, 20, 3), np.uint8)
 
-    monkeypatch.setattr(files, "read_picture", read)
+    monkeypatch.setattr(files, "read_image", read)
     found = [Found(str(number), True) for number in range(1000)]
     parts = decoded_files(found, ViewTransform((3, 16, 16), 16), 2, 5)
     for count in range(1, 11):

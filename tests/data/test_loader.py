@@ -12,7 +12,7 @@ from helpers.loading import CLASSES, COUNT, encoded, loader_threads, payload, wr
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
-from imagenet_trainer.data.loader import evaluation_batches, training_batches
+from imagenet_trainer.data.loader import Threads, Worker, evaluation_batches, training_batches
 from imagenet_trainer.data.order import Order, permutation, updates_before
 from imagenet_trainer.data.records.recordio import RecordError, pack_header
 from imagenet_trainer.data.records.shards import Shards
@@ -30,11 +30,14 @@ def shards(tmp_path_factory):
         yield opened
 
 
-def training(shards, first=0, last=20, batch=8, settings=SETTINGS, **words):
-    transform = TrainTransform(settings, (3, 24, 20), 3)
+def training(
+    shards, first=0, last=20, batch=8, settings=SETTINGS, rank=0, world=1, threads=1, **options
+):
+    transform, order = TrainTransform(settings, (3, 24, 20), 3), Order(3, len(shards), batch)
     return training_batches(
-        shards, Order(3, len(shards), batch), transform, CLASSES, first, last, **words
-    )
+        shards, order, transform, CLASSES, range(first, last), Worker(rank, world),
+        Threads(threads, **options),
+    )  # fmt: skip
 
 
 def content(batch):
@@ -121,7 +124,7 @@ def test_batches_are_uint8_rgb_with_whole_labels(shards):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_evaluation_shows_every_image_once_in_order(shards, batch_size, threads):
     transform = EvalTransform((3, 18, 18))
-    with evaluation_batches(shards, transform, CLASSES, batch_size, threads) as loader:
+    with evaluation_batches(shards, transform, CLASSES, batch_size, Threads(threads)) as loader:
         batches = [content(batch) for batch in loader]
     updates, images, labels, indices = zip(*batches)
     assert updates == tuple(range(-(-COUNT // batch_size)))
@@ -130,8 +133,8 @@ def test_evaluation_shows_every_image_once_in_order(shards, batch_size, threads)
     assert np.array_equal(np.concatenate(labels), np.arange(COUNT) % CLASSES)
     expected = np.empty((18, 18, 3), np.uint8)
     for index, image in enumerate(np.concatenate(images)):
-        image = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
-        transform.apply(image[:, :, ::-1], None, 0, expected)
+        packed = cv2.imdecode(np.frombuffer(encoded(index), np.uint8), cv2.IMREAD_COLOR)
+        transform.apply(packed[:, :, ::-1], None, 0, expected)
         assert np.array_equal(image, expected)
 
 
@@ -183,9 +186,10 @@ def test_the_disk_is_asked_for_coming_batches(shards, asked, threads):
 
 
 def test_a_window_is_asked_for_before_it_begins(shards, asked):
-    words = {"threads": 1, "prefetch": 1}
     order, transform = Order(3, COUNT, 8, 16), TrainTransform(SETTINGS, (3, 24, 20), 3)
-    with training_batches(shards, order, transform, CLASSES, 0, 6, **words) as loader:
+    with training_batches(
+        shards, order, transform, CLASSES, range(6), threads=Threads(prefetch=1)
+    ) as loader:
         assert sum(1 for _ in loader) == 6
     # The windows that begin by position 6 * 8 + 16: four of the first epoch, two of the second.
     epochs = [permutation(3, epoch, COUNT, 16) for epoch in (0, 1)]
@@ -196,7 +200,9 @@ def test_a_window_is_asked_for_before_it_begins(shards, asked):
 
 
 def test_evaluation_asks_too(shards, asked):
-    with evaluation_batches(shards, EvalTransform((3, 8, 8)), CLASSES, 10, prefetch=2) as loader:
+    with evaluation_batches(
+        shards, EvalTransform((3, 8, 8)), CLASSES, 10, Threads(prefetch=2)
+    ) as loader:
         assert sum(1 for _ in loader) == 6
     assert flat(asked) == list(range(20, COUNT))
 
@@ -206,7 +212,9 @@ def test_windows_keep_the_stream_for_any_threads_and_resume(shards, window):
     def stream(first, threads):
         order, transform = Order(3, COUNT, 8, window), TrainTransform(SETTINGS, (3, 24, 20), 3)
         return digests(
-            training_batches(shards, order, transform, CLASSES, first, 20, threads=threads)
+            training_batches(
+                shards, order, transform, CLASSES, range(first, 20), threads=Threads(threads)
+            )
         )
 
     whole = stream(0, 1)
@@ -278,14 +286,14 @@ NAN, HALF = float("nan"), 2.5
 @pytest.mark.parametrize(
     "bad, words",
     [
-        (pack_header(1.0, 5) + b"no image", "not an image .*; pack the set again"),
-        (pack_header(1.0, 5), "not an image .*; pack the set again"),
-        (payload(5, label=CLASSES), "its label 7 is no class of 0 to 6; correct --num-classes"),
-        (payload(5, label=-1), "its label -1 is no class"),
-        (payload(5, label=HALF), "its label 2.5 is no class"),
-        (payload(5, label=NAN), "its label nan is no class"),
-        (pack_header([1.0, 2.0], 5) + encoded(5), "it has 2 labels where a classifier takes one"),
-        (b"short", "its payload of 5 bytes"),
+        pytest.param(pack_header(1.0, 5) + b"no image", "pack the set again", id="not an image"),
+        pytest.param(pack_header(1.0, 5), "pack the set again", id="empty"),
+        pytest.param(payload(5, label=CLASSES), "label 7 .* 0 to 6; correct", id="label 7"),
+        pytest.param(payload(5, label=-1), "label -1 ", id="label -1"),
+        pytest.param(payload(5, label=HALF), r"label 2\.5 ", id="label 2.5"),
+        pytest.param(payload(5, label=NAN), "label nan ", id="label nan"),
+        pytest.param(pack_header([1.0, 2.0], 5) + encoded(5), "2 labels", id="2 labels"),
+        pytest.param(b"short", "5 bytes", id="short"),
     ],
 )
 @pytest.mark.parametrize("threads", [1, 3])
@@ -302,7 +310,9 @@ def test_a_bad_record_reaches_the_consumer(tmp_path, bad, words, threads):
         assert loader_threads() == []
         with (
             pytest.raises(RecordError, match=expected),
-            evaluation_batches(shards, EvalTransform((3, 8, 8)), CLASSES, 3, threads) as loader,
+            evaluation_batches(
+                shards, EvalTransform((3, 8, 8)), CLASSES, 3, Threads(threads)
+            ) as loader,
         ):
             list(loader)
 
@@ -325,5 +335,5 @@ def test_a_shard_that_is_overwritten_meanwhile_is_told(tmp_path):
 
 
 def test_workers_that_cannot_share_a_batch_are_refused(shards):
-    with pytest.raises(InputError, match=r"--batch-size 8: .* 3 workers"):
+    with pytest.raises(InputError, match=r"batch_size 8: .* 3 workers"):
         training(shards, rank=0, world=3)

@@ -4,11 +4,11 @@ from scipy import stats
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import training_batches
+from imagenet_trainer.data.loader import Threads, Worker, training_batches
 from imagenet_trainer.data.mixup import Mixup, partners
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import open_training_set
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.datasets import open_training_set
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
@@ -67,7 +67,14 @@ def batches_of(packed):
         order = Order(3, len(train), batch)
         transform = TrainTransform(settings, (3, 16, 16), 3)
         with training_batches(
-            train.shards, order, transform, 3, first, last, rank, world, threads, mixup=mixup
+            train.shards,
+            order,
+            transform,
+            3,
+            range(first, last),
+            Worker(rank, world),
+            Threads(threads),
+            mixup,
         ) as loader:
             return [
                 (b.images.copy(), b.labels.copy(), b.indices.copy(), b.mix) for b in loader
@@ -109,8 +116,8 @@ def test_threads_and_workers_change_nothing(batches_of):
 
 
 def test_what_cannot_be_paired(batches_of):
-    with pytest.raises(InputError, match=r"--batch-size 9: --mixup mixes pairs.*multiple of 2"):
+    with pytest.raises(InputError, match=r"batch_size 9: mixup.*multiple of 2"):
         batches_of(Mixup(0.4, 3), batch=9)
-    with pytest.raises(InputError, match=r"of the 5 images of a worker.*multiple of 4"):
+    with pytest.raises(InputError, match=r"batch_size 10: .* 5 images of a worker.*multiple of 4"):
         batches_of(Mixup(0.4, 3), batch=10, world=2)
     batches_of(None, batch=9)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from imagenet_trainer.data.order import (
     BLOCKS_IN_WINDOW,
     Order,
-    chosen,
     permutation,
     share_of,
+    subset,
     updates_before,
 )
 from imagenet_trainer.errors import InputError
@@ -40,9 +40,9 @@ def test_every_image_is_visited_once_an_epoch(images, batch, seed):
     order = Order(seed, images, batch)
     updates = updates_before(4, images, batch)
     parts = [order.batch(update) for update in range(updates + 1)]
-    images, epochs = (np.concatenate(part) for part in zip(*parts))
+    visited, epochs = (np.concatenate(part) for part in zip(*parts))
     for epoch in range(4):
-        assert np.array_equal(images[epochs == epoch], permutation(seed, epoch, images))
+        assert np.array_equal(visited[epochs == epoch], permutation(seed, epoch, images))
     assert (np.diff(epochs) >= 0).all()
 
 
@@ -192,19 +192,19 @@ def test_windows_are_read_whole_and_in_the_order_of_the_shards():
 
 
 def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(InputError, match=r"--batch-size 11: .* 10 images; .* 10 or less"):
+    with pytest.raises(InputError, match=r"batch_size 11: .* 10 images; .* 10 or less"):
         Order(0, 10, 11)
 
 
 def test_an_uneven_share_is_refused():
-    with pytest.raises(InputError, match=r"--batch-size 10: .* 3 workers; take a multiple of 3"):
+    with pytest.raises(InputError, match=r"batch_size 10: .* 3 workers; .* multiple of 3"):
         Order(0, 10, 10).batch(0, 0, 3)
 
 
 @given(st.integers(1, 300), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 2**63 - 1))
 def test_a_smaller_share_is_part_of_a_larger_one(images, one, other, seed):
     small, large = sorted((one, other))
-    parts = [chosen(seed, share, images) for share in (small, large)]
+    parts = [subset(seed, share, images) for share in (small, large)]
     sets = [np.arange(images) if part is None else part for part in parts]
     assert [len(part) for part in sets] == [share_of(small, images), share_of(large, images)]
     assert all((np.diff(part) > 0).all() for part in sets)
@@ -212,14 +212,14 @@ def test_a_smaller_share_is_part_of_a_larger_one(images, one, other, seed):
 
 
 def test_shares_of_a_set():
-    assert chosen(0, 1.0, 50) is None
+    assert subset(0, 1.0, 50) is None
     assert share_of(0.001, 50) == 1
     # They decide what a learning curve is made of; they may never change.
-    assert chosen(0, 0.2, 30).tolist() == [3, 8, 11, 13, 15, 19]
+    assert subset(0, 0.2, 30).tolist() == [3, 8, 11, 13, 15, 19]
     # Each image is as likely as any other: 1,000 of 10,000 in each tenth, deviation 30.
-    tenths = np.bincount(chosen(7, 0.1, 100_000) // 10_000, minlength=10)
+    tenths = np.bincount(subset(7, 0.1, 100_000) // 10_000, minlength=10)
     assert (abs(tenths - 1000) < 150).all()
-    assert (chosen(1, 0.1, 1000) != chosen(2, 0.1, 1000)).any()
+    assert (subset(1, 0.1, 1000) != subset(2, 0.1, 1000)).any()
 
 
 @pytest.mark.parametrize("window", [0, 4])

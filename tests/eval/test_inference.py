@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from conftest import draw_shape
 
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.loader import Threads
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
-from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.data.views import CENTRE, Views, ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import inference as answering
@@ -41,11 +42,13 @@ def packed(tmp_path_factory):
                 data = cv2.imencode(".png", draw_shape("cross", number, 20)[..., ::-1])[1]
                 header = pack_header(number * number % CLASSES, number)
                 writer.write(500 - 7 * number, header + data.tobytes())
-    return open_set("--data-val", ",".join(paths), "", CLASSES)
+    return open_dataset(",".join(paths), "", CLASSES)
 
 
 def source_of(packed, views=CENTRE, batch=4, threads=1, keep=False):
-    return Source(packed, ViewTransform((3, SIDE, SIDE), 16, views), batch, threads, keep=keep)
+    return Source(
+        packed, ViewTransform((3, SIDE, SIDE), 16, views), batch, Threads(threads), keep=keep
+    )
 
 
 @pytest.fixture(scope="module")

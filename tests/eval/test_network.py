@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from conftest import draw_shape
 
-from imagenet_trainer.data.loader import evaluation_batches, loader_threads
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.loader import Threads, evaluation_batches, loader_threads
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
-from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import validation
@@ -38,12 +38,14 @@ def shard(tmp_path):
         for number, image in enumerate(images):
             data = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
             writer.write(number, pack_header(number, number) + data)
-    return open_set("--data-val", str(tmp_path / "val.rec"), "", 10), images
+    return open_dataset(str(tmp_path / "val.rec"), "", 10), images
 
 
 def test_every_image_is_answered_once_in_the_order_of_the_shard(shard):
     packed, images = shard
-    parts = [(p.copy(), labels.copy()) for p, labels in answers(MeanGreen(), packed, HOW, 2, 0)]
+    parts = [
+        (p.copy(), labels.copy()) for p, labels in answers(MeanGreen(), packed, HOW, Threads(2))
+    ]
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in parts]), np.arange(10))
     wanted = MeanGreen().predict(np.array(images))
@@ -58,7 +60,7 @@ def test_a_image_that_did_not_come_is_an_error(shard, monkeypatch):
 
     monkeypatch.setattr(validation, "evaluation_batches", one_batch_less)
     with pytest.raises(InputError, match=r"val.rec: 8 images scored, the index has 10"):
-        list(answers(MeanGreen(), shard[0], HOW, 1, 0))
+        list(answers(MeanGreen(), shard[0], HOW, Threads()))
 
 
 def test_answers_that_are_not_finite_are_not_scored(shard):
@@ -67,14 +69,14 @@ def test_answers_that_are_not_finite_are_not_scored(shard):
             return np.full((len(images), 2), np.nan)
 
     with pytest.raises(InputError, match="answers are not finite"):
-        list(answers(Broken(), shard[0], HOW, 1, 0))
+        list(answers(Broken(), shard[0], HOW, Threads()))
 
 
 def test_threads_beside_the_network():
-    assert loader_threads(0, gpus=False) == (1, 19)
-    assert loader_threads(5, gpus=False) == (5, 19)
-    assert loader_threads(0, gpus=True) == (max(1, min(16, processors() - 1)), 0)
-    assert loader_threads(5, gpus=True) == (5, 0)
+    assert loader_threads(0, gpus=False) == Threads(1, 19)
+    assert loader_threads(5, gpus=False) == Threads(5, 19)
+    assert loader_threads(0, gpus=True) == Threads(max(1, min(16, processors() - 1)))
+    assert loader_threads(5, gpus=True) == Threads(5)
 
 
 def test_a_run_that_has_nothing_to_answer_with(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from imagenet_trainer.config import EvaluateSettings
-from imagenet_trainer.data.sets import open_set
+from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.evaluator import Scored
 from imagenet_trainer.eval.outputs import present, refuse_early
@@ -26,7 +26,7 @@ KNOWN = (("n01440764", "tench"), ("n02099601", "golden retriever"), ("n03930630"
 
 @pytest.fixture
 def images(packed):
-    found = open_set("--data-val", str(packed / "val.rec"), "", 3)
+    found = open_dataset(str(packed / "val.rec"), "", 3)
     yield found
     found.shards.close()
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import training_batches
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.loader import Worker, training_batches
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.engines import (
     Devices,
     Optimizer,
@@ -38,7 +38,7 @@ def network():
 def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
     """Updates first to last - 1; parameters and state go from one file to the other."""
     settings = FitSettings(image_shape=(3, SIDE, SIDE), random_resized_crop=False)
-    images = open_set("--data-train", rec, "", 3)
+    images = open_dataset(rec, "", 3)
     order = Order(0, len(images), BATCH)
     transform = TrainTransform(settings, settings.image_shape, 0)
     symbol = network()
@@ -60,8 +60,8 @@ def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
         engine.set_state({name[6:]: v for name, v in held.items() if name.startswith("state/")})
     losses = []
     with training_batches(
-        images.shards, order, transform, 3, int(first), int(last),
-        engine.rank, engine.world_size,
+        images.shards, order, transform, 3, range(int(first), int(last)),
+        Worker(engine.rank, engine.world_size),
     ) as batches:  # fmt: skip
         for batch in batches:
             engine.train_batch(batch.images, batch.labels, 0.05)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import folders_of_classes, name_classes, read_manifest
 from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.data.records.shards import Shards, find_shards
-from imagenet_trainer.data.sets import open_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack
@@ -78,12 +78,12 @@ def test_one_order_over_all_shards(prefix, layout):
     assert [key for key, _ in whole] == [100 - n for n in range(LINES) if n not in (4, 9)]
     manifest = run(pack_of(prefix, **layout))
     # The pack before is gone: --data-train train.rec now means the shards.
-    paths = find_shards(f"{prefix}.rec", "--data-train")
+    paths = find_shards(f"{prefix}.rec")
     assert [os.path.basename(path) for path in paths] == [one.file for one in manifest.shards]
     assert paths[0].endswith(f"train-00000-of-{len(paths):05d}.rec")
     assert len(paths) == layout.get("shards", len(paths))
     assert records(paths) == whole
-    images = open_set("--data-train", f"{prefix}.rec", "", None)
+    images = open_dataset(f"{prefix}.rec")
     assert (len(images), images.has_manifest) == (21, True)
     assert [one.path for one in manifest.rejected] == ["class1/4.png", "class0/9.png"]
     assert manifest.counts == (7, 7, 7)
@@ -184,8 +184,8 @@ def test_an_interrupted_pack_goes_on(prefix, layout, number):
 
     with pytest.raises(KeyboardInterrupt):
         run(pack, progress=stop)
-    with pytest.raises(InputError, match=r"its packing has not finished"):
-        find_shards(f"{prefix}.rec", "--data-train")
+    with pytest.raises(InputError, match=r"not finished"):
+        find_shards(f"{prefix}.rec")
     done = []
     run(pack, threads=1, progress=lambda at, *_: done.append(at))
     assert done == list(range(number + 1, LINES + 1))

@@ -8,8 +8,8 @@ from conftest import words_of_fit
 from imagenet_trainer import fit
 from imagenet_trainer.benchmarks import bottleneck
 from imagenet_trainer.config import FitSettings, flags
-from imagenet_trainer.data.sets import open_training_set
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.setup import size_notes, start_of
 
 

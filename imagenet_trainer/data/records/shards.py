@@ -1,4 +1,4 @@
-"""Several shards as one sequence of records, and the shards that a flag names."""
+"""Several shards as one sequence of records, and finding shards by path."""
 
 import bisect
 import glob
@@ -98,74 +98,73 @@ class Shards:
         self.close()
 
 
-def find_shards(value: str, flag: str) -> List[str]:
-    """The shards that a flag names, in order.
+def find_shards(value: str) -> List[str]:
+    """The shards that a path, or several, stand for, in order.
 
     Parameters
     ----------
     value
-        paths or glob patterns with commas between them. `data/train.rec` that is not there stands
-        for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`.
-    flag
-        where it comes from, for the error.
+        paths or glob patterns with commas between them. Where `data/train.rec` does not exist, it
+        stands for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`.
 
     Raises
     ------
     InputError
-        naming the flag and what to run first, when nothing is there or a part is missing.
+        beginning with the path: nothing matches, or a shard of a set is missing. It says what to
+        run first.
 
     """
-    found: List[str] = []
-    for word in filter(None, (word.strip() for word in value.split(","))):
-        if os.path.isfile(word):
-            found.append(word)
-        elif glob.has_magic(word):
-            matches = sorted(filter(os.path.isfile, glob.glob(word)))
+    paths: List[str] = []
+    for path in filter(None, (part.strip() for part in value.split(","))):
+        if os.path.isfile(path):
+            paths.append(path)
+        elif glob.has_magic(path):
+            matches = sorted(filter(os.path.isfile, glob.glob(path)))
             if not matches:
-                raise InputError(f"{flag} {word}: no file matches; {_first(word)}")
-            found += matches
+                raise InputError(f"{path}: no file matches; {_pack_first(path)}")
+            paths += matches
         else:
-            found += _parts(word, flag)
-    if not found:
-        raise InputError(f"{flag} {value!r}: names no shard; {_first('data/train.rec')}")
-    return found
+            paths += _numbered_shards(path)
+    if not paths:
+        raise InputError(f"{value!r}: names no shard; {_pack_first('data/train.rec')}")
+    return paths
 
 
-def _parts(path: str, flag: str) -> List[str]:
+def _numbered_shards(path: str) -> List[str]:
+    """The shards train-00000-of-00008.rec and so on of a path train.rec."""
     stem, extension = os.path.splitext(path)
     pattern = re.compile(re.escape(stem) + r"-(\d+)-of-(\d+)" + re.escape(extension))
     matches = [m for m in map(pattern.fullmatch, glob.glob(glob.escape(stem) + "-*")) if m]
     if os.path.exists(stem + ".json.partial"):
         raise InputError(
-            f"{flag} {path}: its packing has not finished; run the same {PACK_COMMAND} "
-            "command again"
+            f"{path}: packing has not finished; run the same {PACK_COMMAND} command again"
         )
     if not matches:
-        raise InputError(f"{flag} {path}: {_not_a_shard(path)}")
+        raise InputError(f"{path}: {_not_a_shard(path)}")
     totals = {int(match[2]) for match in matches}
     numbers = sorted(int(match[1]) for match in matches)
     if len(totals) != 1 or numbers != list(range(totals.pop())):
         raise InputError(
-            f"{flag} {path}: the shards {stem}-*{extension} are not one whole set; "
-            "name those that are meant, with commas between them"
+            f"{path}: the shards {stem}-*{extension} are not one complete set; "
+            "give the ones to use, with commas between them"
         )
     return sorted(match[0] for match in matches)
 
 
 def _not_a_shard(path: str) -> str:
-    """What is wrong with a name without a shard, and the way out."""
+    """Why a path is not a shard, and the way out."""
     inside = sorted(glob.glob(os.path.join(glob.escape(path), "*.rec")))
     if inside:
-        return f"is a folder; name the shard in it, such as {inside[0]}"
+        return f"is a folder; give a shard in it, such as {inside[0]}"
     if os.path.isdir(path):
         name = os.path.join("data", os.path.basename(os.path.abspath(path)))
-        return f"is a folder; {_first(name).replace('FOLDER', path)}"
+        return f"is a folder; {_pack_first(name).replace('FOLDER', path)}"
     if not path.endswith(".rec") and glob.glob(glob.escape(path) + "*.rec"):
         return f"no such shard; did you mean {path}.rec?"
-    return f"no such shard; {_first(path)}"
+    return f"no such shard; {_pack_first(path)}"
 
 
-def _first(path: str) -> str:
+def _pack_first(path: str) -> str:
     prefix = os.path.splitext(path)[0]
     prefix = "PREFIX" if glob.has_magic(prefix) else prefix
     return (

@@ -10,7 +10,6 @@ from typing import Callable, Dict
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.sets import classes_without_data
 from imagenet_trainer.engines import DeviceMemoryError, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
@@ -20,6 +19,7 @@ from imagenet_trainer.system.machine import (
     reset_peak_memory,
     resident_memory,
 )
+from imagenet_trainer.train.datasets import number_of_classes
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import Start, start_of
@@ -103,7 +103,7 @@ def attempt(start: Start, batch: int) -> bool:
     """Whether two updates with so many images fit; the second has the optimizer's state too."""
     start = replace(start, settings=replace(start.settings, batch_size=batch))
     _, height, width = start.settings.image_shape
-    symbol = start.symbol(classes_without_data(start.settings))
+    symbol = start.symbol(number_of_classes(start.settings))
     images = np.zeros((batch, height, width, 3), np.uint8)
     labels = np.zeros(batch, np.int64)
     mix = Mix(labels, np.ones(batch, np.float32)) if start.settings.mixup else None

@@ -57,12 +57,12 @@ def look(settings: config.FitSettings, argv: Optional[Sequence[str]]) -> Optiona
 
 def print_summary(settings: config.FitSettings) -> int:
     """`--summary`: the network as a table, for the classes of the shard if it is there."""
-    from imagenet_trainer.data.sets import classes_without_data
+    from imagenet_trainer.train.datasets import number_of_classes
     from imagenet_trainer.train.setup import start_of
     from symbols.summary import summarise, table
 
     start = start_of(settings)
-    classes, image_shape = classes_without_data(settings), start.settings.image_shape
+    classes, image_shape = number_of_classes(settings), start.settings.image_shape
     symbol = start.symbol(classes)
     print(f"{start.name}: {classes} classes, images of {' x '.join(map(str, image_shape))}\n")
     print(table(summarise(symbol, image_shape), settings.batch_size))

@@ -12,13 +12,13 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import loader_threads, training_batches
+from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.loader import Worker, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
-from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import Dataset, open_training_set
 from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError, join_workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 from imagenet_trainer.train.setup import start_of
@@ -78,20 +78,18 @@ def find(settings: FitSettings) -> int:
 
 def measure(settings: FitSettings, engine: Engine, train: Dataset) -> List[Point]:
     """Train at rising rates on the run's own batches, until the loss explodes or the end."""
-    order = Order(
-        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
-    )
+    order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    threads, nice = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
     low, high = settings.find_lr_range
     points: List[Point] = []
     average = 0.0
     with training_batches(
-        train.shards, order, transform, len(train.classes), 0, settings.find_lr, engine.rank,
-        engine.world_size, threads, nice=nice, mixup=mixup, encoded=decodes_on_gpu(settings),
+        train.shards, order, transform, len(train.classes), range(settings.find_lr),
+        Worker(engine.rank, engine.world_size), threads, mixup, encoded=decodes_on_gpu(settings),
     ) as batches:  # fmt: skip
-        stream = decoded(batches, settings, train.shards, threads, print)
+        stream = decoded(batches, settings, train.shards, threads.count, print)
         for batch, rate in zip(stream, rates(low, high, settings.find_lr)):
             mix = Mix(*batch.mix) if batch.mix else None
             try:

@@ -4,9 +4,9 @@ from typing import List, NamedTuple, Sequence
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.order import share_of, updates_before
-from imagenet_trainer.data.sets import open_training_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
 from imagenet_trainer.train.setup import start_of

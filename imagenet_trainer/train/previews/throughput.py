@@ -6,12 +6,12 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
+from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.data.loader import loader_threads, training_batches
-from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.sets import IMAGENET_CLASSES, open_training_set
 from imagenet_trainer.engines import Mix, join_workers
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.logs import RunLog
+from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 from imagenet_trainer.train.setup import start_of
@@ -48,20 +48,18 @@ def read_only(settings: FitSettings) -> int:
     """`fit --test-io 1`: read and augment without training; leaves no files."""
     settings = start_of(settings).settings
     train = open_training_set(settings)
-    order = Order(
-        settings.seed, len(train), settings.batch_size, settings.shuffle_window, train.chosen
-    )
+    order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    threads, _ = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     updates = INTERVALS * settings.disp_batches
     with (
         RunLog(None, 0) as log,
         training_batches(
-            train.shards, order, transform, len(train.classes), 0, updates, threads=threads,
+            train.shards, order, transform, len(train.classes), range(updates), threads=threads,
             encoded=decodes_on_gpu(settings),
         ) as batches,
     ):  # fmt: skip
-        stream = decoded(batches, settings, train.shards, threads, log.say)
+        stream = decoded(batches, settings, train.shards, threads.count, log.say)
         began, images = time.perf_counter(), 0
         for batch in stream:
             images += len(batch.labels)

@@ -42,37 +42,41 @@ def test_shards_are_found(tmp_path, monkeypatch):
         write_records(tmp_path / name, payloads_of(1))
     for number in range(3):
         write_records(tmp_path / f"val-0000{number}-of-00003.rec", payloads_of(1))
-    assert find_shards("train.rec", "--data-train") == ["train.rec"]
-    assert find_shards("b.rec, a.rec", "--data-train") == ["b.rec", "a.rec"]
-    assert find_shards("[ab].rec", "--data-train") == ["a.rec", "b.rec"]
-    assert find_shards("c[1].rec", "--data-train") == ["c[1].rec"]
+    assert find_shards("train.rec") == ["train.rec"]
+    assert find_shards("b.rec, a.rec") == ["b.rec", "a.rec"]
+    assert find_shards("[ab].rec") == ["a.rec", "b.rec"]
+    assert find_shards("c[1].rec") == ["c[1].rec"]
     parts = [f"val-0000{number}-of-00003.rec" for number in range(3)]
-    assert find_shards("val.rec", "--data-val") == parts
-    assert find_shards("val-*.rec", "--data-val") == parts
+    assert find_shards("val.rec") == parts
+    assert find_shards("val-*.rec") == parts
 
 
-def test_shards_that_are_not_there(tmp_path, monkeypatch):
+def test_shards_that_do_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"--data-train data/train.rec: no such shard; run first"):
-        find_shards("data/train.rec", "--data-train")
-    with pytest.raises(InputError, match=r"--data-val x\*.rec: no file matches; run first"):
-        find_shards("x*.rec", "--data-val")
-    with pytest.raises(InputError, match=r"--data-val ',': names no shard; run first"):
-        find_shards(",", "--data-val")
-    os.mkdir("cats")
-    with pytest.raises(InputError, match=r"--data-val cats: is a folder; .* data/cats cats;"):
-        find_shards("cats", "--data-val")
+    with pytest.raises(InputError, match=r"^data/train\.rec: .*tools/im2rec\.py .* data/train "):
+        find_shards("data/train.rec")
+    with pytest.raises(InputError, match=r"^x\*\.rec: .*tools/im2rec\.py .* PREFIX "):
+        find_shards("x*.rec")
+    with pytest.raises(InputError, match=r"^',': "):
+        find_shards(",")
     write_records(tmp_path / "val-00000-of-00002.rec", payloads_of(1))
-    with pytest.raises(InputError, match=r"--data-val val.rec: .* not one whole set"):
-        find_shards("val.rec", "--data-val")
-    write_records(tmp_path / "cats" / "all.rec", payloads_of(1))
-    with pytest.raises(InputError, match=r"cats: is a folder; name the .* cats/all.rec"):
-        find_shards("cats", "--data-val")
-    with pytest.raises(InputError, match=r"cats/all: no such shard; did you mean cats/all.rec\?"):
-        find_shards("cats/all", "--data-val")
-    with pytest.raises(InputError, match=r"^cats/all.lst: is no shard by its first bytes; name a"):
-        (tmp_path / "cats" / "all.lst").write_text("0\t1.0\ta.jpg\n")
-        Shards(["cats/all.lst"])
+    with pytest.raises(InputError, match=r"^val\.rec: .* val-\*\.rec "):
+        find_shards("val.rec")
     (tmp_path / "new.json.partial").touch()
-    with pytest.raises(InputError, match=r"--data-val new.rec: its packing has not finished"):
-        find_shards("new.rec", "--data-val")
+    with pytest.raises(InputError, match=r"^new\.rec: .*not finished; run .*tools/im2rec\.py"):
+        find_shards("new.rec")
+
+
+def test_paths_that_are_not_shards(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("cats")
+    with pytest.raises(InputError, match=r"^cats: is a folder; .* data/cats cats;"):
+        find_shards("cats")
+    write_records(tmp_path / "cats" / "all.rec", payloads_of(1))
+    with pytest.raises(InputError, match=r"^cats: is a folder; .* cats/all\.rec"):
+        find_shards("cats")
+    with pytest.raises(InputError, match=r"^cats/all: .* cats/all\.rec\?"):
+        find_shards("cats/all")
+    (tmp_path / "cats" / "all.lst").write_text("0\t1.0\ta.jpg\n")
+    with pytest.raises(InputError, match=r"^cats/all\.lst: "):
+        Shards(["cats/all.lst"])

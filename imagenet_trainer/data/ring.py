@@ -1,0 +1,231 @@
+"""A ring of reused buffers in which several threads make batches, in the order of a plan."""
+
+import contextlib
+import os
+import threading
+from collections import deque
+from typing import Any, Deque, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.augment import Transform, decode
+from imagenet_trainer.data.encoded import Encoded
+from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.records.shards import Shards
+
+# Images that a thread claims at a time. Few enough that threads finish a batch together, enough
+# that the lock costs nothing; even, so that a pair is mixed by the thread that made it.
+_CHUNK = 4
+# Images requested from the disk with each chunk, when a worker is behind: at the start of a run,
+# a whole window is.
+_REQUEST = 8 * _CHUNK
+PACK_AGAIN = "pack the set again with tools/im2rec.py, which rejects such images"
+
+# For each batch to come: update, images int64 (n,), their epochs int64 (n,), and the images
+# int64 (m,) to request from the disk when the batch is begun.
+Plan = Iterator[Tuple[int, np.ndarray, np.ndarray, np.ndarray]]
+
+
+class Slot:
+    """A buffer of the ring, and the batch that is being made in it."""
+
+    def __init__(self, count: int, transform: Transform):
+        self._transform = transform
+        self._labels = np.empty(count, np.int64)
+        self._allocate(count)
+
+    def _allocate(self, count: int) -> None:
+        self._images = np.empty((count, *self._transform.size, 3), np.uint8)
+
+    def begin(
+        self, update: int, indices: np.ndarray, drawn: Any, shares: Optional[np.ndarray]
+    ) -> None:
+        """Begin a batch: its number, its images, and what was drawn for them."""
+        self.update, self.indices, self.drawn, self.shares = update, indices, drawn, shares
+        self.images: Any = self._batch_of(len(indices))
+        self.labels = self._labels[: len(indices)]
+        self.claimed = 0
+        self.left = len(indices)
+
+    def _batch_of(self, count: int) -> Any:
+        return self._images[:count]
+
+    def put(self, i: int, data: Any) -> None:
+        """Make image i of its encoded bytes; ValueError where they are not an image."""
+        self._transform.apply(decode(data), self.drawn, i, self.images[i])
+
+    def mix(self, mixup: Mixup, first: int, last: int) -> None:
+        """Mix images first to last - 1, which are whole pairs."""
+        if self.shares is not None:
+            mixup.mix(self.images[first:last], self.shares[first:last])
+
+
+class _EncodedSlot(Slot):
+    """A slot whose images stay encoded, with what will happen to them."""
+
+    def _allocate(self, count: int) -> None:
+        pass
+
+    def _batch_of(self, count: int) -> Encoded:
+        # New lists, because the consumer that decodes may be some batches behind.
+        images: List[Any] = [None] * count
+        steps: List[Any] = [None] * count
+        return Encoded(images, steps, self._transform.size, self.shares)
+
+    def put(self, i: int, data: Any) -> None:
+        self.images.put(i, data, self._transform, self.drawn)
+
+    def mix(self, mixup: Mixup, first: int, last: int) -> None:
+        """The consumer mixes, after decoding."""
+
+
+class Ring:
+    """The state that the threads share, guarded by one condition, `_changed`.
+
+    Parameters
+    ----------
+    shards, transform, num_classes, mixup, encoded
+        as in `training_batches`.
+    plan
+        the batches, none with more than `batch_size` images.
+    prefetch
+        number of batches that the threads may be ahead.
+
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        transform: Transform,
+        num_classes: int,
+        plan: Plan,
+        batch_size: int,
+        prefetch: int,
+        mixup: Optional[Mixup] = None,
+        encoded: bool = False,
+    ):
+        self._mixup = mixup
+        self._shards, self._transform, self._num_classes = shards, transform, num_classes
+        self._plan = plan
+        self._changed = threading.Condition()
+        slot = _EncodedSlot if encoded else Slot
+        self._free = [slot(batch_size, transform) for _ in range(prefetch + 1)]
+        self._begun: Deque[Slot] = deque()  # in the order of the plan
+        self._taken: Optional[Slot] = None
+        self._wanted: Deque[np.ndarray] = deque()  # images to request from the disk
+        self._error: Optional[BaseException] = None
+        self._planned = False  # the plan has no more batches
+        self._stopped = False
+
+    def take(self) -> Optional[Slot]:
+        """The next finished batch, None after the last; the previous one is reused."""
+        with self._changed:
+            if self._taken is not None:
+                self._free.append(self._taken)
+                self._taken = None
+                self._changed.notify_all()
+            while True:
+                if self._error is not None:
+                    raise self._error
+                if self._stopped or (self._planned and not self._begun):
+                    return None
+                if self._begun and not self._begun[0].left:
+                    self._taken = self._begun.popleft()
+                    return self._taken
+                self._changed.wait()
+
+    def stop(self) -> None:
+        """End `take` and the threads."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def work(self, nice: int = 0) -> None:
+        """Make images until there are no more; the target of each thread."""
+        _add_niceness(nice)
+        try:
+            while True:
+                with self._changed:
+                    claim = self._claim()
+                    wanted = self._wanted.popleft() if self._wanted else None
+                if claim is None:
+                    return
+                # Outside the lock: a busy disk may take a while to accept the request.
+                if wanted is not None:
+                    self._shards.will_need(wanted)
+                slot, first, last = claim
+                for i in range(first, last):
+                    if self._stopped:
+                        return
+                    self._make(slot, i)
+                if self._mixup:  # a chunk is made of whole pairs
+                    slot.mix(self._mixup, first, last)
+                with self._changed:
+                    slot.left -= last - first
+                    if not slot.left:
+                        self._changed.notify_all()
+        except BaseException as error:
+            with self._changed:
+                self._error = self._error or error
+                self._stopped = True
+                self._changed.notify_all()
+
+    def _claim(self) -> Optional[Tuple[Slot, int, int]]:
+        """A chunk that no thread has claimed yet; None when there is no more work."""
+        while not self._stopped:
+            if self._begun and self._begun[-1].claimed < len(self._begun[-1].indices):
+                slot = self._begun[-1]
+                first = slot.claimed
+                slot.claimed = min(first + _CHUNK, len(slot.indices))
+                return slot, first, slot.claimed
+            if self._planned:
+                return None
+            if self._free:
+                self._begin()
+            else:
+                self._changed.wait()
+        return None
+
+    def _begin(self) -> None:
+        """Begin the plan's next batch in a free slot."""
+        step = next(self._plan, None)
+        if step is None:
+            self._planned = True
+            self._changed.notify_all()
+            return
+        update, indices, epochs, wanted = step
+        self._wanted.extend(wanted[i : i + _REQUEST] for i in range(0, len(wanted), _REQUEST))
+        # The slot that was free longest: a ring.
+        slot = self._free.pop(0)
+        shares = self._mixup.shares(indices, epochs) if self._mixup else None
+        slot.begin(update, indices, self._transform.draw(indices, epochs), shares)
+        self._begun.append(slot)
+
+    def _make(self, slot: Slot, i: int) -> None:
+        """Make image i of a batch and set its label."""
+        index = int(slot.indices[i])
+        record = self._shards.record(index)
+        if len(record.labels) != 1:
+            raise self._shards.error(
+                index, f"it has {len(record.labels)} labels where a classifier takes one; "
+                "pack the set again with one label a line",
+            )  # fmt: skip
+        if not (record.label.is_integer() and 0 <= record.label < self._num_classes):
+            raise self._shards.error(
+                index, f"its label {record.label:g} is not a class of 0 to "
+                f"{self._num_classes - 1}; correct the number of classes or pack the set again",
+            )  # fmt: skip
+        slot.labels[i] = int(record.label)
+        try:
+            slot.put(i, record.image)
+        except ValueError as error:
+            raise self._shards.error(index, f"{error}; {PACK_AGAIN}") from error
+
+
+def _add_niceness(nice: int) -> None:
+    """Lower the priority of this thread; only Linux has a niceness for each thread."""
+    if nice:
+        with contextlib.suppress(OSError, AttributeError):
+            thread = threading.get_native_id()
+            now = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, now + nice)

@@ -1,0 +1,69 @@
+"""The datasets of a training and the order of its images, opened by flags."""
+
+from dataclasses import replace
+
+from imagenet_trainer.config import DataSettings, FitSettings
+from imagenet_trainer.data.dataset import (
+    IMAGENET_CLASSES,
+    Classes,
+    Dataset,
+    open_dataset,
+    open_matching_dataset,
+)
+from imagenet_trainer.data.order import Order, subset
+from imagenet_trainer.data.records.shards import find_shards
+from imagenet_trainer.errors import InputError, attributed_to
+
+
+def open_training_set(settings: FitSettings) -> Dataset:
+    """Open the training images, or the share --train-fraction of them.
+
+    Raises InputError where a flag disagrees with the shards.
+    """
+    with attributed_to("--data-train", " "):
+        dataset = open_dataset(settings.data_train, settings.data_train_idx, settings.num_classes)
+    if settings.num_classes not in (None, len(dataset.classes)):
+        raise InputError(
+            f"--num-classes {settings.num_classes}: {dataset.path} has {len(dataset.classes)} "
+            "classes; omit the flag"
+        )
+    if settings.num_examples not in (None, len(dataset)):
+        raise InputError(
+            f"--num-examples {settings.num_examples}: {dataset.path} has {len(dataset)} images; "
+            "omit the flag"
+        )
+    some = subset(settings.seed, settings.train_fraction, len(dataset))
+    return replace(dataset, subset=some)
+
+
+def open_validation_set(settings: DataSettings, classes: Classes, reference: str) -> Dataset:
+    """Open the validation images; InputError unless their classes are those of `reference`."""
+    with attributed_to("--data-val", " "):
+        return open_matching_dataset(settings.data_val, settings.data_val_idx, classes, reference)
+
+
+def number_of_classes(settings: FitSettings) -> int:
+    """Number of classes of a training whose shards may be missing.
+
+    It is --num-classes; without the flag that of the training shards; without these 1000.
+    """
+    if settings.num_classes:
+        return settings.num_classes
+    try:
+        find_shards(settings.data_train)
+    except InputError:
+        return IMAGENET_CLASSES
+    dataset = open_training_set(settings)
+    dataset.shards.close()
+    return len(dataset.classes)
+
+
+def open_order(settings: FitSettings, dataset: Dataset) -> Order:
+    """The order in which a training visits the images of its dataset."""
+    return Order(
+        settings.seed,
+        len(dataset),
+        settings.batch_size,
+        settings.shuffle_window,
+        dataset.subset,
+    )

@@ -1,0 +1,218 @@
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_images
+
+from imagenet_trainer.data.dataset import (
+    check_same_classes,
+    default_classes,
+    open_dataset,
+    open_matching_dataset,
+)
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing import im2rec
+
+
+def refused(*arguments):
+    """The message of `open_dataset`, which is one line."""
+    with pytest.raises(InputError) as caught:
+        open_dataset(*map(str, arguments))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def write_shard(path: Path, count: int, first: int = 0) -> str:
+    """A shard without a manifest, as MXNet's tool leaves it."""
+    with RecordWriter(path, path.with_suffix(".idx")) as writer:
+        for number in range(count):
+            writer.write(first + number, pack_header(number % 3, first + number) + b"image")
+    return str(path)
+
+
+def pack(folder, classes, name):
+    """Pack a few images of three classes with these names."""
+    write_images(folder / "images", 2)
+    for old, new in zip(("circle", "cross", "square"), classes):
+        (folder / "images" / old).rename(folder / "images" / new)
+    words = [str(folder / name), str(folder / "images")]
+    assert im2rec.main(["--list", "--recursive", *words]) == 0
+    assert im2rec.main([*words, "--encoding", ".png", "--classes-from", "none"]) == 0
+    return str(folder / f"{name}.rec")
+
+
+@pytest.fixture
+def copy(packed, tmp_path):
+    """A copy of the packed sets that a test may damage."""
+    for path in packed.glob("*.*"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+# --- with a manifest ------------------------------------------------------------------------------
+
+
+def test_a_packed_dataset(packed):
+    dataset = open_dataset(str(packed / "val.rec"))
+    assert len(dataset) == 15 and dataset.has_manifest
+    assert dataset.classes == (("circle", "circle"), ("cross", "cross"), ("square", "square"))
+    labels = [dataset.shards.record(i).label for i in range(len(dataset))]
+    assert np.bincount(np.array(labels, int)).tolist() == [5, 5, 5]
+
+
+def test_the_fingerprint_changes_with_the_images(packed, tmp_path):
+    train, val = (open_dataset(str(packed / f"{name}.rec")) for name in ("train", "val"))
+    assert train.fingerprint != val.fingerprint
+    again = open_dataset(str(packed / "train.rec"))
+    assert again.fingerprint == train.fingerprint
+    # Without a manifest too, for shards with the same keys.
+    shards = [write_shard(tmp_path / f"{name}.rec", 5) for name in "ab"]
+    with RecordWriter(tmp_path / "c.rec", tmp_path / "c.idx") as writer:
+        for number in range(5):
+            writer.write(number, pack_header(0, number) + b"other image")
+    a, b, c = (open_dataset(path, "", 3) for path in [*shards, str(tmp_path / "c.rec")])
+    assert a.fingerprint == b.fingerprint != c.fingerprint
+
+
+# --- without a manifest ---------------------------------------------------------------------------
+
+
+def test_shards_without_a_manifest_have_imagenets_classes(tmp_path):
+    dataset = open_dataset(write_shard(tmp_path / "train.rec", 6))
+    assert len(dataset.classes) == 1000 and not dataset.has_manifest
+    assert dataset.classes[281] == ("n02123045", "tabby, tabby cat")
+
+
+def test_shards_without_a_manifest_with_another_number_of_classes(tmp_path):
+    dataset = open_dataset(write_shard(tmp_path / "train.rec", 6), "", 3)
+    assert [name for name, _ in dataset.classes] == ["class_0", "class_1", "class_2"]
+
+
+# --- the classes of a reference -------------------------------------------------------------------
+
+
+def test_the_same_classes(packed):
+    dataset = open_dataset(str(packed / "val.rec"))
+    same = open_matching_dataset(str(packed / "train.rec"), "", dataset.classes, "val.rec")
+    assert len(same) == 60
+    # Only the ids must agree.
+    check_same_classes(dataset, tuple((name, "another name") for name, _ in dataset.classes), "x")
+
+
+def test_classes_without_names_match_any(packed, tmp_path):
+    train = open_dataset(str(packed / "train.rec"))
+    shard = write_shard(tmp_path / "val.rec", 6)
+    val = open_matching_dataset(shard, "", train.classes, train.path)
+    assert len(val.classes) == 3 and not val.has_manifest
+    open_matching_dataset(str(packed / "val.rec"), "", default_classes(3), "train.rec")
+
+
+def test_other_classes(packed, tmp_path):
+    classes = open_dataset(str(packed / "train.rec")).classes
+    other = pack(tmp_path, ("circle", "disc", "square"), "val")
+    with pytest.raises(InputError, match=r"val\.rec: class 1 is disc .*train\.rec has cross"):
+        open_matching_dataset(other, "", classes, "train.rec")
+
+
+def test_another_number_of_classes(packed):
+    with pytest.raises(InputError, match=r"val\.rec: has 3 classes .*train\.rec has 4"):
+        open_matching_dataset(str(packed / "val.rec"), "", default_classes(4), "train.rec")
+
+
+# --- several shards -------------------------------------------------------------------------------
+
+
+def test_several_shards_are_one_dataset(tmp_path):
+    one, two = write_shard(tmp_path / "a.rec", 4), write_shard(tmp_path / "b.rec", 3, 4)
+    for value in (f"{one},{two}", str(tmp_path / "*.rec")):
+        dataset = open_dataset(value, "", 3)
+        assert len(dataset) == 7
+        assert [dataset.shards.record(i).id for i in range(7)] == list(range(7))
+    assert open_dataset(f"{two},{one}", "", 3).fingerprint != dataset.fingerprint
+
+
+def test_indexes_of_several_shards(tmp_path):
+    one, two = write_shard(tmp_path / "a.rec", 4), write_shard(tmp_path / "b.rec", 3)
+    moved = [shutil.move(tmp_path / f"{name}.idx", tmp_path / f"{name}.index") for name in "ab"]
+    indexes = ",".join(map(str, moved))
+    assert len(open_dataset(f"{one},{two}", indexes, 3)) == 7
+    text = refused(f"{one},{two}", moved[0])
+    assert text.startswith(one) and "2 shards" in text and f"1 indexes ({moved[0]})" in text
+    text = refused(f"{one},{two}")
+    assert "a.idx" in text and "--rebuild-index" in text
+
+
+def test_packed_chunks_are_one_dataset(packed, tmp_path):
+    images, prefix = str(packed / "pictures" / "train"), str(tmp_path / "train")
+    assert im2rec.main(["--list", "--recursive", "--chunks", "2", prefix, images]) == 0
+    assert im2rec.main(["--chunks", "2", prefix, images, "--encoding", ".png"]) == 0
+    both = open_dataset(f"{prefix}_0.rec,{prefix}_1.rec")
+    assert len(both) == 60 and both.has_manifest and len(both.classes) == 3
+    one = open_dataset(f"{prefix}_0.rec")
+    assert len(one) == 30 and one.fingerprint != both.fingerprint
+    (tmp_path / "train_1.json").unlink()
+    assert "train_1.json is missing" in refused(f"{prefix}_0.rec,{prefix}_1.rec")
+
+
+def test_shards_of_different_classes(packed, tmp_path):
+    other = pack(tmp_path, ("circle", "disc", "square"), "train")
+    text = refused(f"{packed / 'train.rec'},{other}")
+    assert other in text and "different classes" in text
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def test_no_such_shard(tmp_path):
+    text = refused(tmp_path / "train.rec")
+    assert text.startswith(str(tmp_path / "train.rec")) and "python tools/im2rec.py" in text
+
+
+def test_an_index_shorter_than_the_manifest(copy):
+    index = copy / "train.idx"
+    index.write_text("".join(index.read_text().splitlines(True)[:-1]))
+    # Now its last record seems to reach to the end of the shard.
+    assert "train.rec: record" in refused(copy / "train.rec")
+
+
+def test_another_shard_beside_the_manifest(copy):
+    for suffix in (".rec", ".idx"):
+        shutil.copy(copy / f"val{suffix}", copy / f"train{suffix}")
+    text = refused(copy / "train.rec")
+    assert re.search(r"train\.rec: .* 15 images, .* 60; .*pack again", text)
+
+
+def test_the_index_of_another_shard(copy):
+    for rec, index in (("train.rec", "val.idx"), ("val.rec", "train.idx")):
+        text = refused(copy / rec, copy / index)
+        assert rec in text and index in text and "--rebuild-index" in text
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 0.9999])
+def test_a_truncated_shard(copy, share):
+    path = copy / "train.rec"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    text = refused(path)
+    assert "train.rec: record " in text and "byte" in text
+
+
+def test_a_damaged_manifest(copy):
+    (copy / "train.json").write_text('{"format": 1')
+    text = refused(copy / "train.rec")
+    assert "train.json" in text and "pack again" in text
+
+
+def test_labels_that_are_not_classes(packed, tmp_path):
+    images = packed / "pictures" / "val"
+    lines = [
+        f"{number}\t{number % 3}.5\t{path.relative_to(images)}"
+        for number, path in enumerate(sorted(images.glob("*/*.png")))
+    ]
+    (tmp_path / "train.lst").write_text("\n".join(lines) + "\n")
+    assert im2rec.main([str(tmp_path / "train"), str(images), "--encoding", ".png"]) == 0
+    assert re.search(r"train\.rec: its labels .*; pack", refused(tmp_path / "train.rec"))

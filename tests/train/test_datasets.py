@@ -1,0 +1,61 @@
+import pytest
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.datasets import (
+    number_of_classes,
+    open_training_set,
+    open_validation_set,
+)
+
+
+def settings(packed, **flags):
+    return FitSettings(
+        data_train=str(packed / "train.rec"), data_val=str(packed / "val.rec"), **flags
+    )
+
+
+def test_the_sets_of_a_training(packed):
+    flags = settings(packed, num_classes=3, num_examples=60)
+    train = open_training_set(flags)
+    assert len(train) == 60 and train.subset is None
+    assert len(open_validation_set(flags, train.classes, train.path)) == 15
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"num_classes": 4}, r"^--num-classes 4: .*train\.rec has 3 "),
+        ({"num_examples": 61}, r"^--num-examples 61: .*train\.rec has 60 "),
+    ],
+)
+def test_flags_that_disagree_with_the_shards(packed, flags, message):
+    with pytest.raises(InputError, match=message):
+        open_training_set(settings(packed, **flags))
+
+
+def test_errors_name_the_flag_and_the_path(packed, tmp_path):
+    missing = tmp_path / "x.rec"
+    flags = FitSettings(data_train=str(missing), data_val=str(packed / "val.rec"))
+    with pytest.raises(InputError, match=f"^--data-train {missing}: "):
+        open_training_set(flags)
+    with pytest.raises(InputError, match=r"^--data-val .*val\.rec: has 3 classes .*train has 2"):
+        open_validation_set(flags, (("a", "a"), ("b", "b")), "train")
+
+
+def test_a_share_of_the_training_images(packed):
+    tenth, third = (
+        open_training_set(settings(packed, num_examples=60, train_fraction=share))
+        for share in (0.1, 0.3)
+    )
+    assert len(tenth) == 6 and len(third) == 18 and len(third.shards) == 60
+    assert set(tenth.subset.tolist()) < set(third.subset.tolist()) < set(range(60))
+    other = open_training_set(settings(packed, seed=1, train_fraction=0.3))
+    assert other.subset.tolist() != third.subset.tolist()
+
+
+def test_the_number_of_classes_of_shards_that_may_be_missing(packed, tmp_path):
+    missing = str(tmp_path / "x.rec")
+    assert number_of_classes(settings(packed)) == 3
+    assert number_of_classes(FitSettings(data_train=missing)) == 1000
+    assert number_of_classes(FitSettings(data_train=missing, num_classes=7)) == 7
