@@ -32,7 +32,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     def body() -> int:
         settings = flags.parse(config.CompareSettings, recipes.expanded(words), "compare", about)
-        return hold(settings, flags.others(config.ContestSettings, words))[1]
+        return hold(settings, flags.unknown_arguments(config.ComparisonSettings, words))[1]
 
     return run_command("compare", body)
 
@@ -48,9 +48,9 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     from imagenet_trainer.comparison.tables import as_row
 
     settings = flags.settings_of(config.CompareSettings, values, recipes.expanded)
-    own = {one.name for one in fields(config.ContestSettings)}
+    own = {one.name for one in fields(config.ComparisonSettings)}
     rest = {name: value for name, value in values.items() if name not in own}
-    standing, code = hold(settings, flags.words_of(config.FitSettings, rest))
+    standing, code = hold(settings, flags.arguments_of(config.FitSettings, rest))
     if code > 1:
         raise KeyboardInterrupt
     return {

@@ -151,8 +151,8 @@ def test_other_flags_or_images_are_trained_for(done, packed, tmp_path):
 
     def is_trained(*more):
         words = ["--networks", str(file), "--output", str(output), *QUICK, *common(packed), *more]
-        settings = flags.read(config.CompareSettings, words)
-        found = entrants(settings, flags.others(config.ContestSettings, words))
+        settings = flags.parse_or_raise(config.CompareSettings, words)
+        found = entrants(settings, flags.unknown_arguments(config.ComparisonSettings, words))
         return contest.is_trained(found[0], check(found))
 
     assert is_trained()

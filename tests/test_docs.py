@@ -116,7 +116,7 @@ def test_the_tables_of_fit_hold_every_flag_and_no_other():
 def test_defaults_of_fit_are_as_its_tables_say(field):
     default, resume, meaning = rows_of_flags()[flags.flag_of(field.name)]
     assert default == default_in_words(field)
-    assert resume == ("yes" if field.metadata["free"] else "no")
+    assert resume == ("yes" if field.metadata["may_change"] else "no")
     assert meaning
     for choice in filter(None, map(str, field.metadata["choices"])):
         assert choice in meaning, f"{choice} is not told"

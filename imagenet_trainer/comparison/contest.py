@@ -135,7 +135,7 @@ def measure(
     told = {name: getattr(settings, name) for name in _OF_MEASURING}
     told.update(model_prefix=entrant.run.prefix, data_val=images[0], data_val_idx=images[1])
     told["batch_size"] = min(64, settings.batch_size)
-    words = flags.words_of(config.MeasureSettings, told)
+    words = flags.arguments_of(config.MeasureSettings, told)
     ended = child.run("imagenet_trainer.comparison.measure", words, interrupts)
     if ended.error:
         raise InputError(ended.error)

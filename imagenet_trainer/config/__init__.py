@@ -1,9 +1,11 @@
-"""Every flag once: name, type, default, unit, help, check, and whether a resumed run may change it.
+"""Every flag once: name, type, default, help, validation, and whether a resumed run may change it.
 
-Groups of flags are classes; a command inherits the groups that it takes. `flags` reads them.
+Groups of flags are dataclasses, which the settings class of a command inherits. `flags` parses
+command lines, `values` has the types, `recipes` the named experiments, `python_api` makes commands
+callable. What flags do belongs to other rooms: this one imports only system and errors.
 """
 
-from imagenet_trainer.config.comparing import CompareSettings, ContestSettings, MeasureSettings
+from imagenet_trainer.config.comparing import CompareSettings, ComparisonSettings, MeasureSettings
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
@@ -29,7 +31,7 @@ __all__ = [
     "BenchmarkSettings",
     "BottleneckSettings",
     "CompareSettings",
-    "ContestSettings",
+    "ComparisonSettings",
     "DataSettings",
     "DeviceSettings",
     "EvaluateSettings",

@@ -1,4 +1,4 @@
-"""Flags of images: which ones, and how they become the network's input."""
+"""Flags of images: which shards, and how images become the network's input."""
 
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -9,152 +9,168 @@ from imagenet_trainer.config.values import image_shape, integer, number, numbers
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which packed images, and how they become the network's input."""
+    """Validation shard and preprocessing."""
 
     data_val: str = option(
         "data/val.rec",
-        "validation shard; several with commas or a pattern in quotes",
+        "validation shard; several: separated by commas, or a pattern in quotes",
         metavar="REC",
-        free=True,
+        may_change=True,
     )
     data_val_idx: str = option(
         "",
-        "its index, if it is not beside it as .idx",
+        "index of --data-val; by default the file next to it with the extension .idx",
         metavar="IDX",
-        free=True,
+        may_change=True,
     )
     image_shape: Tuple[int, ...] = option(
-        (3, 224, 224), "the network's input, channels,height,width in pixels", image_shape
+        (3, 224, 224),
+        "shape of the network's input: channels,height,width in pixels",
+        image_shape,
+        metavar="3,H,W",
     )
     rgb_mean: Tuple[float, ...] = option(
-        (123.68, 116.779, 103.939), "subtracted from red, green, blue (0-255)", numbers(3)
+        (123.68, 116.779, 103.939),
+        "mean of red, green, blue (0-255), which is subtracted",
+        numbers(3),
+        metavar="R,G,B",
     )
     rgb_std: Tuple[float, ...] = option(
-        (1.0, 1.0, 1.0), "red, green, blue are divided by it afterwards", numbers(3, 0, above=True)
+        (1.0, 1.0, 1.0),
+        "standard deviation of red, green, blue; divides the difference",
+        numbers(3, 0, above=True),
+        metavar="R,G,B",
     )
     val_resize: int = option(
         0,
         "short side in pixels to which validation images are resized before the centre crop; "
-        "0: the crop's side times 256/224, or the crop's side itself up to 64 pixels",
+        "0: the crop's side times 256/224, or the crop's side for crops of up to 64 pixels",
         integer(0),
     )
     data_nthreads: int = option(
         0,
-        "decoding threads; 0: one beside CPU training, otherwise processors minus one, at most 16. "
-        "The images do not depend on it",
+        "decoding threads; 0: one when training on CPUs, otherwise processors minus one, at most "
+        "16. The order and content of images do not depend on it",
         integer(0, 256),
-        free=True,
+        may_change=True,
     )
 
 
 @dataclass(frozen=True)
 class TrainingDataSettings(DataSettings):
-    """The training shard and what is known about it."""
+    """Training shard, and how it is read."""
 
     data_train: str = option(
         "data/train.rec",
-        "training shard; several with commas or a pattern in quotes",
+        "training shard; several: separated by commas, or a pattern in quotes",
         metavar="REC",
-        free=True,
+        may_change=True,
     )
     data_train_idx: str = option(
         "",
-        "its index, if it is not beside it as .idx",
+        "index of --data-train; by default the file next to it with the extension .idx",
         metavar="IDX",
-        free=True,
+        may_change=True,
     )
     shuffle_window: int = option(
         0,
-        "for slow disks: mix only so many images with each other, which are read in long "
-        "stretches one window ahead and must fit twice into memory; 0: mix the whole set",
+        "for slow disks: shuffle within windows of N images. A window is read sequentially ahead "
+        "of its use, and two must fit into memory; 0: shuffle all images",
         integer(0),
     )
     decode: str = option(
         "cpu",
-        "who decodes and augments training images; gpu: the GPUs that train, by NVIDIA DALI "
-        "(--engine torch). Order and augmentation are the same, pixels differ by rounding",
+        "where training images are decoded and augmented; gpu: on the training GPUs, by NVIDIA "
+        "DALI (--engine torch). Order and augmentation are the same, pixels differ by rounding",
         choices=("cpu", "gpu"),
-        free=True,
+        may_change=True,
     )
     train_fraction: float = option(
         1.0,
-        "train on so large a share of the training images, drawn by --seed; those of a smaller "
-        "share are among those of a larger one",
+        "train on this fraction of the training images, sampled by --seed; a larger fraction "
+        "contains the images of a smaller one",
         number(0, 1, above=True),
     )
     num_classes: Optional[int] = option(
         None,
-        "checked against the shard's manifest; 1000 where there is none",
+        "number of classes, checked against the shard's manifest; 1000 without a manifest",
         integer(2),
-        free=True,
+        may_change=True,
     )
     num_examples: Optional[int] = option(
         None,
-        "training images of the shard, before --train-fraction; checked against its index",
+        "training images in the shard, before --train-fraction; checked against its index",
         integer(1),
-        free=True,
+        may_change=True,
     )
     benchmark: bool = option(
         False,
-        "1: train on synthetic images that are in memory already",
+        "1: train on synthetic images in memory, to measure throughput",
         switch,
-        free=True,
+        may_change=True,
     )
     test_io: bool = option(
         False,
         "1: read and augment the images without training",
         switch,
-        free=True,
+        may_change=True,
     )
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """What happens to a training image. The defaults are ImageNet's usual ones."""
+    """Augmentation of training images; the defaults are the usual ones for ImageNet."""
 
     random_resized_crop: bool = option(
-        True, "1: crop a random area of random aspect and resize it (Szegedy et al. 2014)", switch
+        True,
+        "1: crop a random area with a random aspect ratio and resize it (Szegedy et al. 2014)",
+        switch,
     )
     min_random_area: float = option(
-        0.08, "smallest crop, as a share of the image's area", number(0, 1, above=True)
+        0.08, "smallest area of the crop, as a fraction of the image", number(0, 1, above=True)
     )
-    max_random_area: float = option(1.0, "largest crop, likewise", number(0, 1, above=True))
+    max_random_area: float = option(
+        1.0, "largest area of the crop, as a fraction of the image", number(0, 1, above=True)
+    )
     min_random_aspect_ratio: float = option(
-        3 / 4, "smallest width / height of the crop", number(0, above=True)
+        3 / 4, "smallest aspect ratio (width / height) of the crop", number(0, above=True)
     )
     max_random_aspect_ratio: float = option(
-        4 / 3, "largest width / height of the crop", number(0, above=True)
+        4 / 3, "largest aspect ratio (width / height) of the crop", number(0, above=True)
     )
     random_crop: bool = option(
         False,
-        "1: without --random-resized-crop, crop at a random place instead of the centre",
+        "1: without --random-resized-crop, crop at a random position instead of the centre",
         switch,
     )
-    random_mirror: bool = option(True, "1: mirror half of the images left to right", switch)
+    random_mirror: bool = option(True, "1: flip half of the images horizontally", switch)
     pad_size: int = option(0, "pixels added on every side before a random crop", integer(0))
-    fill_value: int = option(127, "their value, and that of a warp's corners", integer(0, 255))
+    fill_value: int = option(
+        127, "value of padding, and of the corners after rotation or shear", integer(0, 255)
+    )
     max_random_rotate_angle: float = option(0.0, "largest rotation, in degrees", number(0, 360))
     max_random_shear_ratio: float = option(0.0, "largest shear, as dx / dy", number(0))
     min_random_scale: float = option(
-        1.0, "smallest zoom; below 1 the image gets smaller", number(0, above=True)
+        1.0, "smallest scale; below 1 the image gets smaller", number(0, above=True)
     )
-    max_random_scale: float = option(1.0, "largest zoom", number(0, above=True))
+    max_random_scale: float = option(1.0, "largest scale", number(0, above=True))
     max_random_h: float = option(0.0, "largest change of hue, in degrees", number(0, 180))
     max_random_s: float = option(0.0, "largest change of saturation, of 255", number(0, 255))
     max_random_l: float = option(0.0, "largest change of lightness, of 255", number(0, 255))
     max_random_channel_shift: float = option(
-        0.0, "largest value that is added to red, green and blue, to each its own, of 255",
+        0.0,
+        "largest value added to red, green and blue independently, of 255",
         number(0, 255),
-    )  # fmt: skip
-    brightness: float = option(0.0, "colours are scaled by 1 - this to 1 + this", number(0, 1))
-    contrast: float = option(0.0, "contrast is scaled by 1 - this to 1 + this", number(0, 1))
-    saturation: float = option(0.0, "saturation is scaled by 1 - this to 1 + this", number(0, 1))
+    )
+    brightness: float = option(0.0, "colours are scaled by 1 - N to 1 + N", number(0, 1))
+    contrast: float = option(0.0, "contrast is scaled by 1 - N to 1 + N", number(0, 1))
+    saturation: float = option(0.0, "saturation is scaled by 1 - N to 1 + N", number(0, 1))
     pca_noise: float = option(
-        0.0, "deviation of the PCA lighting noise (Krizhevsky et al. 2012)", number(0)
+        0.0, "standard deviation of the PCA lighting noise (Krizhevsky et al. 2012)", number(0)
     )
     use_imagenet_data_augmentation: bool = option(
         False,
-        "adds jitter .4 of brightness, contrast and saturation, PCA noise .1, and "
+        "1: add jitter of 0.4 to brightness, contrast and saturation, PCA noise of 0.1, and "
         "--rgb-std 58.393,57.12,57.375",
         switch,
     )

@@ -1,14 +1,14 @@
-"""From a settings class to a command line and back, with one line for every mistake.
+"""Command lines from dataclasses, and settings from Python's values.
 
-A command line is a frozen dataclass whose fields are made by `option`; the flag's name is the
-field's name with dashes:
+The flags of a command are a frozen dataclass whose fields are made by `option`. A flag has the
+field's name, with dashes:
 
     @dataclass(frozen=True)
     class Settings:
-        batch_size: int = option(128, "images in an update", integer(1))
+        batch_size: int = option(128, "images per update", integer(1))
 
     settings = parse(Settings, argv, "fit", "Train a network.")
-    settings.batch_size  # an int, checked
+    settings.batch_size  # a checked int
 """
 
 import argparse
@@ -19,6 +19,7 @@ import sys
 from typing import (
     Any,
     Callable,
+    Dict,
     List,
     Mapping,
     NoReturn,
@@ -31,19 +32,10 @@ from typing import (
     cast,
 )
 
-from imagenet_trainer.config.values import (
-    Parser,
-    switch,
-)
+from imagenet_trainer.config.values import Parser, switch
 from imagenet_trainer.errors import InputError
 
 S = TypeVar("S")
-
-
-# --- types of values: text in, value out, ValueError with the reason ---------------------------
-
-
-# --- options -----------------------------------------------------------------------------------
 
 
 def option(
@@ -54,32 +46,32 @@ def option(
     choices: Sequence[Any] = (),
     metavar: Union[str, Tuple[str, ...], None] = None,
     positional: str = "",
-    free: bool = False,
+    may_change: bool = False,
     short: str = "",
-    words: int = 0,
-    bare: str = "",
+    nargs: int = 0,
+    const: str = "",
 ) -> Any:
-    """Describe one flag of a settings class.
+    """Define one flag of a settings class.
 
     Parameters
     ----------
     default, help
-        the value without the flag; what it does, with its unit.
+        value without the flag; what the flag does, with its unit.
     parse
-        text to value, ValueError with the reason; without it the type of `default` does it, and
-        a bool becomes a flag without value.
+        converts the text to the value, see `values`. The default is the type of `default`; a bool
+        without `parse` is a flag without a value.
     choices, metavar
         as in argparse.
     positional
-        "one" or "many" makes it an argument instead of a flag.
-    free
-        a resumed run may change it, because it does not touch the numbers of the run.
+        "one" or "many" makes it a positional argument.
+    may_change
+        whether a resumed run may change it, because it does not affect the results.
     short
-        another name of the flag, such as -n.
-    words
-        the flag takes so many values, each of them a str.
-    bare
-        what the flag without a value stands for.
+        a short name, such as -n.
+    nargs
+        number of values, all of them strings.
+    const
+        text that stands for the flag without its value.
 
     """
     metadata = {
@@ -88,29 +80,163 @@ def option(
         "choices": choices,
         "metavar": metavar,
         "positional": positional,
-        "free": free,
+        "may_change": may_change,
         "short": short,
-        "words": words,
-        "bare": bare,
+        "nargs": nargs,
+        "const": const,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def default_of(settings: Type[Any], name: str) -> Any:
-    """The value of a setting without its flag."""
+    """Default of a field."""
     return next(field.default for field in dataclasses.fields(settings) if field.name == name)
 
 
-# --- from words to settings --------------------------------------------------------------------
-
-
 def flag_of(field_name: str) -> str:
-    """The flag of a field: `batch_size` is `--batch-size`."""
+    """Flag of a field: `batch_size` is `--batch-size`."""
     return "--" + field_name.replace("_", "-")
 
 
-# What other trainers call a flag, where the spelling does not lead to ours.
-_ELSEWHERE = {
+# --- the argparse parser -----------------------------------------------------------------------
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Appends the default to the help of each flag, as it is written on a command line."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        if not action.option_strings or action.nargs == 0 or default in (None, "", ()):
+            return text
+        if isinstance(default, tuple):
+            default = ",".join(
+                value if isinstance(value, str) else f"{value:g}" for value in default
+            )
+        elif isinstance(default, bool):
+            default = int(default)
+        return f"{text} (default: {str(default).replace('%', '%%')})"
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {_reworded(message)} (--help lists all)", file=sys.stderr)
+        sys.exit(2)
+
+
+class _RaisingParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(_reworded(message))
+
+
+def _reworded(message: str) -> str:
+    """Argparse's message about `argument --lr` is one about `--lr`."""
+    return message.replace("argument --", "--", 1).replace("argument ", "", 1)
+
+
+def _argument_type(parse: Parser) -> Parser:
+    """`parse` with the text in its errors."""
+
+    def convert(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            reason = str(error)
+            if not reason.startswith("must") and parse is not str:
+                reason = "not a number"  # of float, whose message repeats the text
+            raise argparse.ArgumentTypeError(f"{text!r}: {reason}") from None
+
+    return convert
+
+
+def parser_of(
+    settings: Type[Any],
+    prog: str,
+    description: str,
+    kind: Type[argparse.ArgumentParser] = _OneLineParser,
+) -> argparse.ArgumentParser:
+    """The argparse parser of a settings class."""
+    parser = kind(
+        prog=prog, description=description, allow_abbrev=False, formatter_class=_HelpFormatter
+    )
+    for field in dataclasses.fields(settings):
+        if field.metadata["positional"]:
+            parser.add_argument(
+                field.name,
+                nargs="+" if field.metadata["positional"] == "many" else None,
+                help=field.metadata["help"],
+                # An error about a value from Python names the parameter.
+                metavar=None if kind is _RaisingParser else field.metadata["metavar"],
+                choices=field.metadata["choices"] or None,
+            )
+        else:
+            names = [*filter(None, [field.metadata["short"]]), flag_of(field.name)]
+            parser.add_argument(*names, dest=field.name, **_keywords(field))
+    return parser
+
+
+def _keywords(field: "dataclasses.Field[Any]") -> Dict[str, Any]:
+    """Arguments of `add_argument` for a flag."""
+    metadata = field.metadata
+    keywords: Dict[str, Any] = {"help": metadata["help"], "default": field.default}
+    if isinstance(field.default, bool) and metadata["parse"] is None:
+        return {**keywords, "action": "store_true"}
+    if metadata["nargs"]:
+        return {**keywords, "nargs": metadata["nargs"], "metavar": metadata["metavar"]}
+    if metadata["parse"] is switch:
+        keywords.update(nargs="?", const=True)  # the flag without a value switches on
+    elif metadata["const"]:
+        keywords.update(nargs="?", const=metadata["parse"](metadata["const"]))
+    if metadata["choices"]:
+        keywords["choices"] = metadata["choices"]
+    else:
+        keywords["metavar"] = metadata["metavar"] or "N"
+    keywords["type"] = _argument_type(metadata["parse"] or type(field.default))
+    return keywords
+
+
+# --- from a command line -----------------------------------------------------------------------
+
+
+def parse(settings: Type[S], argv: Optional[Sequence[str]], prog: str, description: str) -> S:
+    """Parse a command line.
+
+    An error prints one line, with the closest flag for a misspelt one, and exits with code 2.
+    """
+    return _parse(parser_of(settings, prog, description), settings, argv)
+
+
+def parse_or_raise(settings: Type[S], argv: Sequence[str]) -> S:
+    """Parse a command line; raises InputError for an error."""
+    return _parse(_raising_parser(settings), settings, argv)
+
+
+def unknown_arguments(settings: Type[Any], argv: Sequence[str]) -> List[str]:
+    """The arguments of a command line that do not belong to a settings class."""
+    return _raising_parser(settings).parse_known_args(list(argv))[1]
+
+
+def is_given(name: str, argv: Sequence[str]) -> bool:
+    """Whether a command line has the flag of a field."""
+    return any(argument.split("=")[0] == flag_of(name) for argument in argv)
+
+
+def _raising_parser(settings: Type[Any]) -> argparse.ArgumentParser:
+    return parser_of(settings, settings.__name__, "", _RaisingParser)
+
+
+def _parse(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Sequence[str]]) -> S:
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _refuse(parser, unknown[0])
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(arguments).items()
+    }
+    return settings(**values)
+
+
+# Flags of other trainers that no spelling leads to ours.
+_ALIASES = {
     "--arch": "--network",
     "-a": "--network",
     "--model": "--network",
@@ -125,146 +251,61 @@ _ELSEWHERE = {
 }
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("argument --", "--", 1).replace("argument ", "", 1)
-        print(f"{self.prog}: error: {message} (--help lists all)", file=sys.stderr)
-        sys.exit(2)
+def _refuse(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
+    """End with the error of an argument that no flag takes."""
+    if not argument.startswith("-"):
+        parser.error(f"{argument}: unexpected argument")
+    flag = argument.split("=")[0]
+    flags = [name for action in parser._actions for name in action.option_strings]
+    close = difflib.get_close_matches(flag, flags, 1, 0.6)
+    if _ALIASES.get(flag) in flags:
+        close = [_ALIASES[flag]]
+    hint = f"; did you mean {close[0]}?" if close else ""
+    parser.error(f"{argument}: no such flag{hint}")
 
 
-class _RaisingParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message.replace("argument --", "--", 1).replace("argument ", "", 1))
-
-
-def _argument_type(parse: Parser) -> Parser:
-    def convert(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            reason = str(error)
-            if not reason.startswith("must"):
-                reason = "not a number" if parse is not str else reason
-            raise argparse.ArgumentTypeError(f"{text!r}: {reason}") from None
-
-    return convert
-
-
-def parser_of(
-    settings: Type[Any],
-    prog: str,
-    description: str,
-    kind: Type[argparse.ArgumentParser] = _OneLineParser,
-) -> argparse.ArgumentParser:
-    """The argparse parser of a settings class."""
-    parser = kind(
-        prog=prog,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    for field in dataclasses.fields(settings):
-        about = field.metadata
-        if about["positional"]:
-            many = about["positional"] == "many"
-            parser.add_argument(
-                field.name,
-                nargs="+" if many else None,
-                help=about["help"],
-                metavar=about["metavar"],
-                choices=about["choices"] or None,
-            )
-            continue
-        names = [*filter(None, [about["short"]]), flag_of(field.name)]
-        words: dict = {"help": about["help"], "default": field.default, "dest": field.name}
-        if field.default in (None, "", ()):
-            words["help"] += "%(default).0s"  # keeps "(default: None)" away
-        if isinstance(field.default, bool) and about["parse"] is None:
-            words["help"] += "%(default).0s"
-            parser.add_argument(*names, action="store_true", **words)
-            continue
-        if about["parse"] is switch:
-            words.update(nargs="?", const=True)  # the bare flag switches on
-            words["help"] += f" (default: {int(bool(field.default))})%(default).0s"
-        if about["bare"]:
-            words.update(nargs="?", const=about["parse"](about["bare"]))
-        words["type"] = _argument_type(about["parse"] or type(field.default))
-        if about["words"]:
-            words.update(nargs=about["words"], type=str, metavar=about["metavar"])
-        elif about["choices"]:
-            words["choices"] = about["choices"]
-        else:
-            words["metavar"] = about["metavar"] or "N"
-        if isinstance(field.default, tuple) and field.default:
-            values = (one if isinstance(one, str) else f"{one:g}" for one in field.default)
-            words["help"] += f" (default: {','.join(values)})"
-            words["help"] += "%(default).0s"
-        parser.add_argument(*names, **words)
-    return parser
-
-
-def parse(settings: Type[S], argv: Optional[Sequence[str]], prog: str, description: str) -> S:
-    """Read a command line into a settings object.
-
-    A mistake prints one line, with the nearest name for a misspelt flag, and exits with 2.
-    """
-    return _read(parser_of(settings, prog, description), settings, argv)
+# --- from Python's values ----------------------------------------------------------------------
 
 
 def settings_of(
     settings: Type[S],
     values: Mapping[str, Any],
-    expanded: Callable[[List[str]], Sequence[str]] = lambda words: words,
+    expand: Callable[[List[str]], Sequence[str]] = lambda argv: argv,
 ) -> S:
-    """The same from Python's values by the names of the fields: `batch_size=64`.
+    """Settings from values by field name: `batch_size=64`.
 
-    They are checked as on a command line: each becomes the text that would stand there. None
-    leaves a flag away, and `expanded` is what the command makes of its words first. Raises
-    InputError for what a command line would refuse.
+    Each value is converted to the text of its flag and checked as on a command line; None omits
+    the flag. `expand` is what the command does to its arguments first. Raises InputError for what
+    a command line would refuse.
     """
-    words, last = _words_of(settings, values)
-    parser = parser_of(settings, settings.__name__, "", _RaisingParser)
-    words = list(expanded(words))
-    return _read(parser, settings, [*words, "--", *map(str, last)] if last else words)
+    argv, positional = _arguments_of(settings, values)
+    argv = list(expand(argv))
+    if positional:
+        argv += ["--", *map(str, positional)]
+    return parse_or_raise(settings, argv)
 
 
-def words_of(settings: Type[Any], values: Mapping[str, Any]) -> List[str]:
-    """The flags that say these values, by the names of the fields; None leaves one away."""
-    return _words_of(settings, values)[0]
+def arguments_of(settings: Type[Any], values: Mapping[str, Any]) -> List[str]:
+    """The flags that set these values, by field name; None omits a flag."""
+    return _arguments_of(settings, values)[0]
 
 
-def read(settings: Type[S], words: Sequence[str]) -> S:
-    """Read a command line as `parse` does; InputError for a mistake."""
-    return _read(parser_of(settings, settings.__name__, "", _RaisingParser), settings, words)
-
-
-def others(settings: Type[Any], words: Sequence[str]) -> List[str]:
-    """The words of a command line that are no flags, or values of flags, of a settings class."""
-    parser = parser_of(settings, settings.__name__, "", _RaisingParser)
-    return parser.parse_known_args(list(words))[1]
-
-
-def is_given(name: str, words: Sequence[str]) -> bool:
-    """Whether a command line has the flag of a field."""
-    return any(word.split("=")[0] == flag_of(name) for word in words)
-
-
-def _words_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[str], List[Any]]:
-    """Flags, and what stands behind them without one."""
-    words: List[str] = []
-    last: List[Any] = []
-    known = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
+def _arguments_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[str], List[Any]]:
+    """Flags and positional arguments."""
+    argv: List[str] = []
+    positional: List[Any] = []
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
     for name, value in values.items():
-        field = known.get(name)
+        field = fields.get(name)
         if value is None:
             continue
         if field and field.metadata["positional"]:
-            last += [value] if isinstance(value, (str, os.PathLike)) else list(value)
+            positional += [value] if isinstance(value, (str, os.PathLike)) else list(value)
         elif field and isinstance(field.default, bool) and field.metadata["parse"] is None:
-            words += [flag_of(name)] * bool(value)
+            argv += [flag_of(name)] * bool(value)
         else:
-            words.append(f"{flag_of(name)}={_text(value)}")
-    return words, last
+            argv.append(f"{flag_of(name)}={_text(value)}")
+    return argv, positional
 
 
 def _text(value: Any) -> str:
@@ -273,22 +314,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (tuple, list, range)):
         return ",".join(map(_text, value))
     return str(value)
-
-
-def _read(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Sequence[str]]) -> S:
-    arguments, unknown = parser.parse_known_args(argv)
-    for word in unknown:
-        flags = [name for action in parser._actions for name in action.option_strings]
-        if not word.startswith("-"):
-            parser.error(f"{word}: belongs to no flag")
-        name = word.split("=")[0]
-        near = difflib.get_close_matches(name, flags, 1, 0.6)
-        if _ELSEWHERE.get(name) in flags:
-            near = [_ELSEWHERE[name]]
-        hint = f"; did you mean {near[0]}?" if near else ""
-        parser.error(f"{word}: no such flag{hint}")
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in vars(arguments).items()
-    }
-    return settings(**values)

@@ -14,47 +14,61 @@ class LaunchSettings:
     """Everything that `launch` takes, apart from the command."""
 
     engine: str = option(
-        "mxnet", "whose workers they are; torch: torchrun's, on this machine",
+        "mxnet", "engine of the workers; torch: by torchrun, on this machine only",
         choices=("mxnet", "torch"),
     )  # fmt: skip
-    num_workers: int = option(1, "workers", integer(1, 65536), short="-n")
+    num_workers: int = option(1, "number of workers", integer(1, 65536), short="-n")
     num_servers: int = option(
-        0, "servers that add gradients up; 0: as many as workers", integer(0, 65536), short="-s"
+        0, "number of servers that sum gradients; 0: one per worker", integer(0, 65536), short="-s"
     )
     hostfile: str = option(
-        "", "a host a line, `name[:port] [slots=N]`; with ssh and mpi", str, short="-H",
-        metavar="FILE",
+        "", "file with one host per line, `name[:port] [slots=N]`, for ssh and mpi", str,
+        short="-H", metavar="FILE",
     )  # fmt: skip
     launcher: str = option(
         "auto",
-        "auto: slurm inside an allocation, otherwise ssh with a host file, otherwise local",
+        "how workers are started; auto: slurm inside an allocation, otherwise ssh with a host "
+        "file, otherwise local",
         choices=LAUNCHERS,
     )
     host_address: str = option(
-        "", "this machine's address for the others; by default that of the route to them", str,
+        "", "address of this machine for the others; by default that of the route to them", str,
         metavar="ADDRESS",
     )  # fmt: skip
     interface: str = option(
-        "", "the interface of every machine to talk through; by default that of the route", str,
+        "", "network interface that every machine uses; by default that of the route", str,
         metavar="NAME",
     )  # fmt: skip
-    port: int = option(0, "of the scheduler; 0: a free one", integer(0, 65535))
+    port: int = option(0, "port of the scheduler; 0: a free one", integer(0, 65535))
     max_restarts: int = option(
-        3, "how often to begin again from the last checkpoint when a process died", integer(0)
+        3, "how often to restart from the last checkpoint after a process died", integer(0)
     )
-    grace: float = option(60.0, "seconds that workers get to save in after a signal", number(0))
+    grace: float = option(
+        60.0, "seconds that workers have to save a checkpoint after a signal", number(0)
+    )
     env: Tuple[str, ...] = option(
-        (), "more variables for other machines: NAME or NAME=VALUE, several with commas",
-        lambda text: tuple(text.split(",")), metavar="LIST",
+        (),
+        "additional environment variables for other machines: NAME or NAME=VALUE, separated by "
+        "commas",
+        lambda text: tuple(text.split(",")),
+        metavar="LIST",
+    )
+    directory: str = option(
+        "", "working directory on every machine; by default the current one", str,
+        metavar="FOLDER",
     )  # fmt: skip
-    directory: str = option("", "where to run on every machine; by default where you are", str)
-    python: str = option("", "the interpreter on every machine; by default the launcher's", str)
+    python: str = option(
+        "", "Python interpreter on every machine; by default the launcher's", str, metavar="FILE"
+    )
     ssh: str = option(
-        "ssh -o BatchMode=yes -o ServerAliveInterval=15", "the command that reaches a host", str,
+        "ssh -o BatchMode=yes -o ServerAliveInterval=15", "command that connects to a host", str,
         metavar="COMMAND",
     )  # fmt: skip
     options: str = option(
-        "", "more words for mpirun, srun, qsub or YARN's client, in quotes", str, metavar="WORDS"
+        "", "additional arguments for mpirun, srun, qsub or YARN's client, in quotes", str,
+        metavar="ARGUMENTS",
+    )  # fmt: skip
+    yarn_jar: str = option(
+        "", "path of dmlc-yarn.jar, built from dmlc-core; for yarn", str, metavar="FILE"
     )
-    yarn_jar: str = option("", "dmlc-yarn.jar, built from dmlc-core; with yarn", str)
     dry_run: bool = option(False, "print the command lines and start nothing")

@@ -1,16 +1,11 @@
-"""Flags of measurements."""
+"""Flags of benchmarks."""
 
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import FitSettings
-from imagenet_trainer.config.values import integer, integers, number
-
-
-def _names(text: str) -> Tuple[str, ...]:
-    """Words between commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+from imagenet_trainer.config.values import integer, integers, number, strings
 
 
 @dataclass(frozen=True)
@@ -19,7 +14,7 @@ class BenchmarkSettings:
 
     kind: str = option(
         "",
-        "what to measure; bottleneck takes the flags of fit behind it, and has a --help of its own",
+        "what to measure; bottleneck is followed by flags of fit and has its own --help",
         choices=(
             "loader",
             "train",
@@ -37,26 +32,24 @@ class BenchmarkSettings:
     )
     images: Optional[int] = option(
         None,
-        "images; by default 1000, 2000 for pack, 160 for train and evaluate, 8000 for reading, "
-        "50000 for numbers",
+        "number of images; by default 1000; 2000 for pack, 160 for train and evaluate, 8000 for "
+        "reading, 50000 for numbers",
         integer(64, 100_000),
     )
-    rounds: int = option(5, "counted rounds; medians are printed", integer(1))
+    rounds: int = option(5, "measured rounds; the median is printed", integer(1))
     threads: int = option(2, "threads of loader and pack", integer(1, 256))
-    tiny: bool = option(False, "gpu: rehearse on the CPU; the numbers mean nothing")
+    tiny: bool = option(False, "gpu: a trial run on the CPU, whose numbers mean nothing")
     network: Tuple[str, ...] = option(
-        (), "parity and gpu: only these networks, by default all", _names, metavar="NAME,NAME"
+        (), "parity, gpu: only these networks; by default all", strings, metavar="NAME,NAME"
     )
     batches: Tuple[int, ...] = option(
-        (), "gpu: only these batches, by default 256,512,1024", integers(1), metavar="N,N"
+        (), "gpu: only these batch sizes; by default 256,512,1024", integers(1), metavar="N,N"
     )
-    keep: str = option(
-        "", "picture: leave the example PNG and GIF in this folder", metavar="FOLDER"
-    )
+    keep: str = option("", "picture: save the example PNG and GIF here", metavar="FOLDER")
 
 
 @dataclass(frozen=True)
 class BottleneckSettings(FitSettings):
-    """What `benchmark bottleneck` takes: the flags of the training in question."""
+    """What `benchmark bottleneck` takes: the flags of the training to examine."""
 
-    seconds: float = option(10.0, "how long each thing is measured", number(0.1, 3600))
+    seconds: float = option(10.0, "duration of each measurement", number(0.1, 3600))

@@ -1,7 +1,7 @@
 """Commands as functions: `from imagenet_trainer import fit`, then `fit(network="resnet", lr=0.1)`.
 
-The names are those of the flags. The module of a command is itself the function, so that
-`python -m imagenet_trainer.fit`, `fit.main([...])` and `fit(...)` are one thing under one name.
+Parameters have the names of the flags. The module of a command is callable itself, so
+`python -m imagenet_trainer.fit`, `fit.main([...])` and `fit(...)` share one name.
 """
 
 import sys
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class _Command(ModuleType):
-    """A module that is called: its `call` gets the flags by name and returns plain results."""
+    """A callable module: its function `call` gets the flags by name and returns the results."""
 
     def __call__(self, **flags: Any) -> Any:
         return self.call(flags)
 
 
 def callable_module(name: str) -> None:
-    """Let the module of this name be called; it defines `call(flags)`."""
+    """Make the module of this name callable; it must define `call(flags)`."""
     sys.modules[name].__class__ = _Command

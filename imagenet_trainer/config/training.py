@@ -1,4 +1,4 @@
-"""Flags of training: devices, network, how the parameters move, and the run around it."""
+"""Flags of training: devices, network, optimizer, and the run."""
 
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -20,227 +20,244 @@ from imagenet_trainer.config.values import (
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """Where the network runs."""
+    """Devices, and the engine that drives them."""
 
     engine: str = option(
         "auto",
-        "what executes the network; auto: MXNet where it has code for the devices, else PyTorch",
+        "library that executes the network; auto: MXNet if it supports the devices, else PyTorch",
         choices=("auto", "mxnet", "torch"),
-        free=True,
+        may_change=True,
     )
-
     gpus: Tuple[int, ...] = option(
         (),
-        "GPUs, e.g. 0 or 0,2,5; without it the CPU",
+        "GPUs to use, such as 0 or 0,2,5; by default the CPU",
         integers(0),
         metavar="LIST",
-        free=True,
+        may_change=True,
     )
     cpus: int = option(
         1,
-        "data-parallel CPU contexts (without --gpus; more than one is for tests)",
+        "data-parallel CPU contexts without --gpus; more than one is for tests",
         integer(1, 64),
-        free=True,
+        may_change=True,
     )
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Which network."""
+    """The network."""
 
-    network: str = option("resnet", "its name, or gluoncv/NAME; a wrong one lists the others")
-    num_layers: Optional[int] = option(
-        None, "its depth, where the family has several (resnet: 50)", integer(1)
+    network: str = option(
+        "resnet",
+        "name of the network, or gluoncv/NAME; an unknown name lists all",
+        metavar="NAME",
     )
-    activation: str = option("relu", "SqueezeNet's activation function", choices=("relu", "elu"))
+    num_layers: Optional[int] = option(
+        None, "depth, for families with several (resnet: 50)", integer(1)
+    )
+    activation: str = option("relu", "activation function of SqueezeNet", choices=("relu", "elu"))
 
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """What is taken over from another training, and what of it stays."""
+    """Transfer learning: what is reused from another training, and which of it stays fixed."""
 
     pretrained: Optional[Tuple[str, int]] = option(
         None,
-        "begin with the parameters of PREFIX-EPOCH.params and a new classifier; without --network "
-        "the network is that of PREFIX-symbol.json. EPOCH may be best",
+        "start from the parameters of PREFIX-EPOCH.params with a new classifier; without --network "
+        "use the network of PREFIX-symbol.json. EPOCH may be best",
         checkpoint,
         metavar="PREFIX,EPOCH",
     )
     layer_before_fullc: str = option(
         "",
-        "with --pretrained: everything behind this layer goes and a dense layer comes; without it "
-        "the last layer with weights is exchanged",
+        "with --pretrained: replace everything after this layer by a dense layer; by default "
+        "replace the last layer with weights",
         str,
         metavar="NAME",
     )
     freeze: str = option(
         "",
-        "parameters whose names begin with a match of this do not move",
+        "do not train parameters whose names match this at their start",
         pattern,
         metavar="REGEX",
     )
     pretrained_lr_factor: float = option(
         1.0,
-        "multiplies the rate of the parameters that --pretrained brought",
+        "factor of the learning rate for parameters from --pretrained",
         number(0, above=True),
     )
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """How the parameters move."""
+    """Optimizer, arithmetic, and the exchange of gradients."""
 
-    optimizer: str = option("sgd", "the update rule", choices=("sgd", "nag", "adam", "lbsgd"))
-    lr: float = option(0.1, "learning rate; 0.1 suits ResNet at batch 256", number(0, above=True))
-    lr_factor: float = option(0.1, "multiplies the rate at every step", number(0, 1, above=True))
+    optimizer: str = option("sgd", "update rule", choices=("sgd", "nag", "adam", "lbsgd"))
+    lr: float = option(
+        0.1, "learning rate; 0.1 suits ResNet with batches of 256", number(0, above=True)
+    )
+    lr_factor: float = option(
+        0.1, "factor of the learning rate at each step", number(0, 1, above=True)
+    )
     lr_step_epochs: Tuple[float, ...] = option(
-        (30.0, 60.0), "epochs at whose start the rate drops", numbers(low=0), metavar="LIST"
+        (30.0, 60.0),
+        "epochs at whose start the learning rate is multiplied by --lr-factor",
+        numbers(low=0),
+        metavar="LIST",
     )
     warmup_epochs: float = option(
-        0.0, "epochs over which the rate rises from nought, with every optimizer", number(0)
+        0.0, "epochs over which the learning rate rises from zero", number(0)
     )
     warmup_strategy: str = option(
-        "linear", "the shape of that rise", choices=("linear", "power2", "sqrt")
+        "linear", "shape of the warm-up", choices=("linear", "power2", "sqrt")
     )
     mom: float = option(0.9, "momentum of sgd, nag and lbsgd", number(0, 1))
     wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
-    batch_size: int = option(
-        128, "images in an update, over all devices of all workers", integer(1)
-    )
+    batch_size: int = option(128, "images per update, over all devices of all workers", integer(1))
     initializer: str = option(
         "default",
-        "how parameters begin; default: what the network's paper or its MXNet script says",
+        "initial parameters; default: as in the network's paper or its MXNet script",
         choices=(
             "default", "xavier", "msra", "orthogonal", "normal", "uniform", "one", "zero",
         ),
     )  # fmt: skip
     dtype: str = option(
         "float32",
-        "what convolutions and dense layers compute in: float16 on GPUs, bfloat16 on CPUs that "
-        "have it; parameters stay float32",
+        "type of convolutions and dense layers: float16 on GPUs, bfloat16 on CPUs with "
+        "instructions for it; parameters stay float32",
         choices=("float32", "float16", "bfloat16"),
     )
     compile: str = option(
         "auto",
-        "whether PyTorch compiles the network for its devices; auto: on GPUs",
+        "whether PyTorch compiles the network; auto: on GPUs",
         choices=("auto", "on", "off"),
-        free=True,
+        may_change=True,
     )
     gc_type: str = option("none", "gradient compression between devices", choices=("none", "2bit"))
-    gc_threshold: float = option(0.5, "its threshold", number(0, above=True))
+    gc_threshold: float = option(
+        0.5, "threshold of the gradient compression", number(0, above=True)
+    )
     kv_store: str = option(
         "device",
-        "how gradients are added up",
+        "how gradients are summed over devices and workers",
         choices=("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async"),
-        free=True,
+        may_change=True,
     )
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How long, where to, and what is said on the way."""
+    """Length of the run, its files, its log, and what runs instead of it."""
 
     num_epochs: int = option(
         80,
-        "passes over the training images",
+        "number of epochs: passes over the training images",
         integer(1),
-        free=True,
+        may_change=True,
     )
-    seed: int = option(0, "every random choice comes from it", integer(0, 2**63 - 1))
+    seed: int = option(0, "seed of all random numbers", integer(0, 2**63 - 1))
     model_prefix: Optional[str] = option(
         None,
-        "folder and name of the run's files; by default runs/NETWORK-LAYERS/model. "
-        "A run that is already there is continued",
+        "prefix of the run's files; by default runs/NETWORK-LAYERS/model. An existing run is "
+        "continued",
         str,
         metavar="PREFIX",
-        free=True,
+        may_change=True,
     )
     load_epoch: Optional[int] = option(
         None,
         "continue from this epoch of the run instead of its newest",
         integer(0),
-        free=True,
+        may_change=True,
     )
     save_period: int = option(
         1,
         "epochs between numbered checkpoints",
         integer(1),
-        free=True,
+        may_change=True,
     )
     keep: int = option(
         0,
-        "numbered checkpoints that stay: the newest so many, and the best one, which then gets a "
-        "number whatever --save-period says; 0: all",
+        "keep only the N newest numbered checkpoints and the best one, which is then numbered "
+        "regardless of --save-period; 0: keep all",
         integer(0),
-        free=True,
+        may_change=True,
     )
     checkpoint_minutes: float = option(
         10.0,
-        "minutes between checkpoints inside an epoch; 0: none",
+        "minutes between checkpoints within an epoch; 0: none",
         number(0),
-        free=True,
+        may_change=True,
     )
     save_patience: float = option(
         1.0,
-        "minutes for which a file that cannot be written (a full disk, a network file system that "
-        "is gone) is tried again before the run stops",
+        "minutes of retries when a file cannot be written (full disk, lost network file system) "
+        "before the run stops",
         number(0),
-        free=True,
+        may_change=True,
     )
     on_nan: str = option(
         "stop",
-        "what happens when the loss or a parameter is infinite or undefined: stop, or rollback to "
-        "the newest numbered checkpoint and go on at half the rate",
+        "reaction to a loss or a parameter that is infinite or NaN; rollback: continue from the "
+        "newest numbered checkpoint at half the learning rate",
         choices=("stop", "rollback"),
-        free=True,
+        may_change=True,
     )
-    max_rollbacks: int = option(3, "so often in a run; then it stops", integer(0), free=True)
+    max_rollbacks: int = option(
+        3, "rollbacks after which the run stops", integer(0), may_change=True
+    )
     disp_batches: int = option(
         20,
-        "batches between log lines",
+        "batches between two log lines",
         integer(1),
-        free=True,
+        may_change=True,
     )
     top_k: int = option(
-        0, "5: also log top_k_accuracy_5 of the training images", choices=(0, 5), free=True
+        0,
+        "5: also log the top-5 accuracy of the training images (top_k_accuracy_5)",
+        choices=(0, 5),
+        may_change=True,
     )
     loss: str = option(
         "",
-        "also log this loss of the training images",
+        "also log this loss of the training images; ce: cross-entropy",
         choices=("", "ce"),
-        free=True,
+        may_change=True,
     )
     confusion_gif: bool = option(
         False,
-        "1: after each epoch, draw the confusion matrix of the validation images of all epochs "
-        "so far as confusion.fit.gif",
+        "1: after each epoch, draw the validation confusion matrix of all epochs so far to "
+        "confusion.fit.gif",
         switch,
-        free=True,
+        may_change=True,
     )
     find_batch: bool = option(
         False,
-        "measure how large a batch the memory holds, train nothing (GPUs: --engine torch)",
-        free=True,
+        "measure the largest batch that fits into memory, without training (GPUs: --engine torch)",
+        may_change=True,
     )
     monitor: int = option(
         0,
-        "every so many batches, tell the root mean square of every tensor; 0: never",
+        "log the root mean square of every tensor, every N batches; 0: never",
         integer(0),
-        free=True,
+        may_change=True,
     )
     tensorboard: bool = option(
-        True, "1: write what TensorBoard reads, into the run's folder", switch, free=True
+        True, "1: write TensorBoard event files to the run's folder", switch, may_change=True
     )
     when_done: Tuple[str, ...] = option(
         (),
-        "a command to run after the run has finished or failed, not after a signal; no shell; "
-        "{how}, {exit_code} and {prefix} in its words are filled in",
+        "command to run after the run finished or failed, but not after a signal. It runs "
+        "without a shell; {how}, {exit_code} and {prefix} in its arguments are replaced",
         command,
         metavar="CMD",
-        free=True,
+        may_change=True,
     )
     summary: bool = option(
-        False, "print the network's layers and what they cost, without data, and end", free=True
+        False,
+        "print the layers of the network and their cost, without data, and exit",
+        may_change=True,
     )
 
 

@@ -1,17 +1,17 @@
-"""Carved out of imagenet_trainer/flags.py."""
+"""Types of flags: functions from a flag's text to its value.
+
+Each raises ValueError with what the text "must be" where it cannot be converted.
+"""
 
 import math
 import re
 import shlex
-from typing import (
-    Any,
-    Callable,
-    Optional,
-    Set,
-    Tuple,
-)
+from typing import Any, Callable, Optional, Set, Tuple
 
 Parser = Callable[[str], Any]
+
+BEST = -1  # stands for the epoch `best` until the run says which one that is
+_MAX_EPOCH = 999_999  # keeps a mistyped range from filling the memory
 
 
 def number(low: float = -math.inf, high: float = math.inf, above: bool = False) -> Parser:
@@ -29,13 +29,13 @@ def number(low: float = -math.inf, high: float = math.inf, above: bool = False) 
 
 
 def integer(low: int, high: float = math.inf) -> Parser:
-    """A whole number in [low, high]."""
+    """An integer in [low, high]."""
 
     def parse_integer(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise ValueError("must be a whole number") from None
+            raise ValueError("must be an integer") from None
         if not low <= value <= high:
             raise ValueError(f"must be {_range(low, high, False)}")
         return value
@@ -44,47 +44,52 @@ def integer(low: int, high: float = math.inf) -> Parser:
 
 
 def numbers(count: Optional[int] = None, low: float = -math.inf, above: bool = False) -> Parser:
-    """Floats with commas between them, `count` of them if given; nothing gives none."""
+    """Comma-separated floats, `count` of them if given; an empty text is an empty tuple."""
 
     def parse_numbers(text: str) -> Tuple[float, ...]:
         parts = text.split(",") if text.strip() else []
         values = tuple(number(low, math.inf, above)(part) for part in parts)
         if count is not None and len(values) != count:
-            raise ValueError(f"must be {count} numbers with commas between them")
+            raise ValueError(f"must be {count} comma-separated numbers")
         return values
 
     return parse_numbers
 
 
 def integers(low: int, count: Optional[int] = None) -> Parser:
-    """Whole numbers with commas between them; nothing gives an empty tuple."""
+    """Comma-separated integers, `count` of them if given; an empty text is an empty tuple."""
 
     def parse_integers(text: str) -> Tuple[int, ...]:
         parts = text.split(",") if text.strip() else []
         if not all(re.fullmatch(r"\s*[+-]?\d+\s*", part) for part in parts):
-            raise ValueError("must be whole numbers with commas between them")
+            raise ValueError("must be comma-separated integers")
         values = tuple(integer(low)(part) for part in parts)
         if count is not None and len(values) != count:
-            raise ValueError(f"must be {count} whole numbers with commas between them")
+            raise ValueError(f"must be {count} comma-separated integers")
         return values
 
     return parse_integers
 
 
-def words(*known: str) -> Parser:
-    """Some of the known words with commas between them, each once, in the order given."""
+def strings(text: str) -> Tuple[str, ...]:
+    """Comma-separated strings without the spaces around them; empty ones are dropped."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
-    def parse_words(text: str) -> Tuple[str, ...]:
+
+def subset(*choices: str) -> Parser:
+    """Some of the choices, comma-separated; each once, in the given order."""
+
+    def parse_subset(text: str) -> Tuple[str, ...]:
         chosen = tuple(dict.fromkeys(text.split(",")))
-        if not set(chosen) <= set(known):
-            raise ValueError(f"must be some of {', '.join(known)} with commas between them")
+        if not set(chosen) <= set(choices):
+            raise ValueError(f"must be a comma-separated list of {', '.join(choices)}")
         return chosen
 
-    return parse_words
+    return parse_subset
 
 
 def switch(text: str) -> bool:
-    """0 or 1, as MXNet's scripts write their switches."""
+    """0 or 1, as in MXNet's scripts."""
     if text not in ("0", "1"):
         raise ValueError("must be 0 or 1")
     return text == "1"
@@ -98,34 +103,28 @@ def image_shape(text: str) -> Tuple[int, ...]:
     return shape
 
 
-_EPOCHS = 999_999  # more than any run has
-
-
-BEST = -1  # the epoch that `best` stands for, until a run has been asked
-
-
 def epoch_number(text: str) -> int:
-    """`7`, or `best` as BEST."""
+    """`7`; `best` gives BEST."""
     return BEST if text == "best" else integer(0)(text)
 
 
 def epochs(text: str) -> Tuple[int, ...]:
-    """Epoch numbers such as `7`, `1-30` or `1,5,10-12`; `all` gives (), `best` (BEST,)."""
+    """Epoch numbers such as `7`, `1-30` or `1,5,10-12`; `all` gives (), `best` gives (BEST,)."""
     if text in ("all", "best"):
         return () if text == "all" else (BEST,)
     chosen: Set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        low = integer(0, _EPOCHS)(first)
-        high = integer(0, _EPOCHS)(last) if dash else low
+        low = integer(0, _MAX_EPOCH)(first)
+        high = integer(0, _MAX_EPOCH)(last) if dash else low
         if high < low:
-            raise ValueError(f"must have the first epoch first: {high}-{low}")
+            raise ValueError(f"must start with the lower epoch: {high}-{low}")
         chosen.update(range(low, high + 1))
     return tuple(sorted(chosen))
 
 
 def checkpoint(text: str) -> Tuple[str, int]:
-    """`PREFIX,EPOCH`, the epoch a number or `best`."""
+    """`PREFIX,EPOCH`, with a number or `best` as EPOCH."""
     prefix, _, epoch = text.rpartition(",")
     if not prefix or not (epoch == "best" or epoch.isdigit()):
         raise ValueError("must be PREFIX,EPOCH, such as runs/resnet-18/model,80 or resnet-18,0")
@@ -141,20 +140,20 @@ def pattern(text: str) -> str:
     return text
 
 
-def endings(text: str) -> str:
-    """Endings of file names such as `.jpg .PNG`, as `.jpg,.png`."""
-    words = text.lower().replace(",", " ").split()
-    if not words or not all(re.fullmatch(r"\.\w+", word) for word in words):
-        raise ValueError("must be endings such as .jpg .png")
-    return ",".join(words)
+def extensions(text: str) -> str:
+    """File name extensions such as `.jpg .PNG`; gives `.jpg,.png`."""
+    parts = text.lower().replace(",", " ").split()
+    if not parts or not all(re.fullmatch(r"\.\w+", part) for part in parts):
+        raise ValueError("must be file name extensions, such as .jpg .png")
+    return ",".join(parts)
 
 
 def command(text: str) -> Tuple[str, ...]:
-    """A program and its arguments, split as a shell would; nothing gives none."""
+    """A program and its arguments, split as in a shell; an empty text is an empty tuple."""
     try:
         return tuple(shlex.split(text))
     except ValueError:
-        raise ValueError("must be a command whose quotes are closed") from None
+        raise ValueError("must be a command with closed quotes") from None
 
 
 def _range(low: float, high: float, above: bool) -> str:

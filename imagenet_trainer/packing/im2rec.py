@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.config.flags import flag_of, option, parse
-from imagenet_trainer.config.values import endings, integer, number
+from imagenet_trainer.config.values import extensions, integer, number
 from imagenet_trainer.data.images.folders import check_root
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.data.records.manifest import ClassName, Rejected, classes_of_pack
@@ -81,7 +81,7 @@ class ListSettings:
         False, "make each folder below ROOT a class; labels follow the sorted folder names"
     )
     flat: bool = option(False, "label all images right in ROOT 0")
-    exts: str = option(".jpeg,.jpg,.png", "endings of image files", endings, metavar="EXT")
+    exts: str = option(".jpeg,.jpg,.png", "extensions of image files", extensions, metavar="EXT")
     chunks: int = option(
         1, "parts PREFIX_0, PREFIX_1 ... that the list is cut into; give it when packing too",
         integer(1),

@@ -38,7 +38,7 @@ def _check_equal(
     flags = {
         field.name: config["settings"][field.name]
         for field in fields(FitSettings)
-        if not field.metadata["free"] or field.name in _IN_STEP
+        if not field.metadata["may_change"] or field.name in _IN_STEP
     }
     check_equal(flags, workers, "has other flags than worker 0; start all with one command")
     check_equal(
@@ -95,7 +95,7 @@ def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List
     way_out = "use the same, or begin another run with --model-prefix"
     for field in fields(FitSettings):
         length = field.name == "num_epochs" and fixes_the_length(settings)
-        if field.metadata["free"] and not length:
+        if field.metadata["may_change"] and not length:
             continue
         # A run that an older version began has what its flags were fixed to.
         theirs = _listed(before["settings"].get(field.name, field.default))

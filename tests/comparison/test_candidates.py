@@ -7,8 +7,8 @@ from imagenet_trainer.errors import InputError
 
 
 def found(*words):
-    settings = flags.read(config.CompareSettings, words)
-    return entrants(settings, flags.others(config.ContestSettings, words))
+    settings = flags.parse_or_raise(config.CompareSettings, words)
+    return entrants(settings, flags.unknown_arguments(config.ComparisonSettings, words))
 
 
 def refused(*words):

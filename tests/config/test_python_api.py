@@ -9,15 +9,15 @@ from imagenet_trainer.errors import InputError
 
 
 @pytest.mark.parametrize("command", [compare, evaluate, export, fit, predict])
-def test_a_command_is_a_function_and_stays_one_however_it_is_imported(command):
+def test_a_command_module_is_callable_however_it_is_imported(command):
     assert callable(command)
     again = importlib.import_module(command.__name__)
     assert again is command and callable(again.main)
-    with pytest.raises(InputError, match=r"--no-such=1: no such flag|required: images"):
+    with pytest.raises(InputError, match=r"--no-such=1: no such flag|required: pictures"):
         command(no_such=1)
 
 
-def test_what_a_command_line_would_refuse_is_raised(tmp_path, monkeypatch):
+def test_errors_of_the_command_line_are_raised(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="run first: python tools"):
         fit(network="resnet")

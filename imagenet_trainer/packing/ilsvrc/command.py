@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.config.flags import option, parse
-from imagenet_trainer.config.values import endings, integer, number
+from imagenet_trainer.config.values import extensions, integer, number
 from imagenet_trainer.data.records.lst import write_list
 from imagenet_trainer.data.records.manifest import known_synsets, read_classes, write_classes
 from imagenet_trainer.errors import InputError, run_command
@@ -68,7 +68,7 @@ class Settings:
         "", r"regular expression whose group is the class in a path, e.g. '^(\w+)\.' for "
         "cat.123.jpg; by default folders are classes", _pattern, metavar="REGEX",
     )  # fmt: skip
-    exts: str = option(".jpeg,.jpg,.png", "endings of image files", endings, metavar="EXT")
+    exts: str = option(".jpeg,.jpg,.png", "extensions of image files", extensions, metavar="EXT")
     test_per_class: int = option(
         50, "images a class that are taken out of training as test.lst; 0: no test.lst",
         integer(0),
