@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import symbols
 from imagenet_trainer.config import CompareSettings, FitSettings, recipes
-from imagenet_trainer.config.flags import default_of, flag_of, is_given, read
+from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_or_raise
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import open_training_set, open_validation_set
@@ -163,7 +163,7 @@ def _lines(value: str) -> Iterator[Tuple[str, str, List[str]]]:
 
 def _read(words: Sequence[str], where: str) -> FitSettings:
     try:
-        return read(FitSettings, recipes.expanded(words))
+        return parse_or_raise(FitSettings, recipes.expanded(words))
     except InputError as error:
         raise InputError(f"{where}{error}") from None
 
