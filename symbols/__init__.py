@@ -1,10 +1,12 @@
 """Networks by name.
 
-Every family is a module of this package: its paper on top, what it does differently, a table of
-its sizes, a builder below. This registry knows the names and, as data, what is best known about
-each network; it imports a family, and with it MXNet, only when a graph is built.
+Each family is a module of this package: its paper, the differences from it, a table of sizes, and
+a builder. This registry holds the names and the published facts of each network as data; it
+imports a family, and with it MXNet, only when a graph is built.
 
-A new family is a module with a `get_symbol` and a line in `families.FAMILIES`.
+To add a family, write a module with a `get_symbol` and add a line to `families.FAMILIES`.
+
+Graphs only: nothing here trains, reads the files of a run, or knows the command line.
 """
 
 import difflib
@@ -14,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 from symbols.families import ALIASES, FAMILIES, GLUONCV, GLUONCV_RUN, GLUONCV_SIZES, HE_NORMAL, MSRA
 
 if TYPE_CHECKING:
@@ -26,33 +28,34 @@ __all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "names"]
 
 @dataclass(frozen=True)
 class Network:
-    """One network and what is best known about it."""
+    """A network's name, how to build it, and the defaults it was published with."""
 
-    name: str  # "resnet-50", "squeezenet1.1": what runs are called after
+    name: str  # "resnet-50", "squeezenet1.1"; the default name of a run
     family: str  # the module of this package that builds it
-    num_layers: Optional[int]  # None where the family has no depths
+    num_layers: Optional[int]  # None if the family has no depths
     image_shape: Tuple[int, int, int]  # channels, height, width that it was published for
-    initializer: Mapping[str, Any]  # as imagenet_trainer.train.initializers takes it
-    build_options: Mapping[str, Any]  # what its name says to the family's get_symbol
+    initializer: Mapping[str, Any]  # in the form of imagenet_trainer.train.initializers
+    build_options: Mapping[str, Any]  # arguments of the family's get_symbol that the name implies
     takes_activation: bool
 
 
 def names() -> List[str]:
-    """The names to choose from; `resnet` takes more depths than are worth listing."""
-    found: List[str] = []
+    """All names, with the common depths; `resnet` accepts many more."""
+    result: List[str] = []
     for name, family in FAMILIES.items():
         stem, dash, variant = name.partition("-")
-        found += [name, *(f"{stem}{depth}{dash}{variant}" for depth in family.depths)]
-    return found + list(ALIASES)
+        result += [name, *(f"{stem}{depth}{dash}{variant}" for depth in family.depths)]
+    return result + list(ALIASES)
 
 
 def find(network: str, num_layers: Optional[int] = None) -> Network:
-    """The network that `--network` and `--num-layers` name.
+    """Look up a network by name and depth.
 
-    The depth may stand in either: `resnet` with 50, `resnet50`, `resnet-50`; of a variant also as
-    GluonCV writes it: `resnet-v1b` with 50, `resnet-v1b-50`, `resnet50_v1b`. `gluoncv/NAME` is
-    GluonCV's network of that name, which is looked up when its graph is built. Raises InputError
-    for a name that is none, with the nearest; for two depths; for a depth that the family lacks.
+    The depth may be part of the name: `resnet` with 50, `resnet50` and `resnet-50` are the same.
+    Variants may be written as GluonCV does: `resnet-v1b` with 50, `resnet-v1b-50`, `resnet50_v1b`.
+    `gluoncv/NAME` is GluonCV's network of that name, which is looked up when its graph is built.
+    Raises ArgumentError for an unknown name (suggesting the nearest one), for two different
+    depths, and for a depth that the family does not have.
     """
     if network.startswith((GLUONCV, GLUONCV_RUN)):
         return _of_gluoncv(network, num_layers)
@@ -60,17 +63,17 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
     family = FAMILIES[name]
     if not family.depths:
         if num_layers is not None:
-            raise InputError(f"--num-layers {num_layers}: {network} has one depth; leave it away")
+            raise ArgumentError("num_layers", num_layers, f"{network} has one depth; omit it")
     elif depth is not None and num_layers not in (None, depth):
-        raise InputError(
-            f"--num-layers {num_layers}: --network {network} says {depth}; leave one of them away"
+        raise ArgumentError(
+            "num_layers", num_layers, f"the network {network} has depth {depth}; omit one of them"
         )
     else:
         depth = num_layers if depth is None else depth
         depth = family.default_depth if depth is None else depth
         if depth not in family.depths + family.more_depths:
             depths = family.depths_in_words or ", ".join(map(str, family.depths))
-            raise InputError(f"--num-layers {depth}: {name} has {depths}")
+            raise ArgumentError("num_layers", depth, f"{name} has {depths}")
     return Network(
         name=f"{name}-{depth}" if depth else name,
         family=family.module,
@@ -89,26 +92,26 @@ def get_symbol(
     num_layers: Optional[int] = None,
     activation: str = "relu",
 ) -> "mx.sym.Symbol":
-    """The graph from `data`, float32 (batch, *image_shape), to `softmax`, (batch, num_classes).
+    """Build the graph from `data`, float32 (batch, *image_shape), to `softmax`, (batch, classes).
 
-    It ends in a SoftmaxOutput named `softmax`, whose labels `softmax_label` are (batch,). Raises
-    InputError as `find`, for an option that the family lacks, and for images that are too small
-    for the network or of a size at which it has another depth.
+    It ends in a SoftmaxOutput named `softmax` with labels `softmax_label` (batch,). Raises
+    ArgumentError as `find` does, for an option that the family does not have, for images that are
+    too small for the network, and for a depth that does not exist at this image size.
     """
-    found = find(network, num_layers)
-    options = dict(found.build_options)
-    if found.takes_activation:
+    known = find(network, num_layers)
+    options = dict(known.build_options)
+    if known.takes_activation:
         options["activation"] = activation
     elif activation != "relu":
-        raise InputError(f"--activation {activation}: {found.name} has relu only; leave it away")
-    family = importlib.import_module(f"{__name__}.{found.family}")
+        raise ArgumentError("activation", activation, f"{known.name} has only relu; omit it")
+    family = importlib.import_module(f"{__name__}.{known.family}")
     return family.get_symbol(num_classes, image_shape, **options)
 
 
 def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
-    name = network[len(GLUONCV) :].lower()  # both prefixes are as long
+    name = network[len(GLUONCV) :].lower()  # both prefixes have this length
     if num_layers is not None:
-        raise InputError(f"--num-layers {num_layers}: {network} says its depth; leave it away")
+        raise ArgumentError("num_layers", num_layers, f"{network} implies its depth; omit it")
     size = next((s for start, s in GLUONCV_SIZES.items() if name.startswith(start)), 224)
     return Network(
         name=GLUONCV_RUN + name,
@@ -122,30 +125,32 @@ def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
 
 
 def _parts(network: str) -> Tuple[str, Optional[int]]:
-    """Name in the registry and depth, if it stands behind it or before its variant."""
-    word = network.replace("_", "-")
-    if ALIASES.get(word, word) in FAMILIES:
-        return ALIASES.get(word, word), None
-    behind = re.fullmatch(r"(.*?)-?([0-9]+)", word)
-    between = re.fullmatch(r"([a-z]+)-?([0-9]+)-(.+)", word)
+    """The registry's name and the depth, which may follow the name or precede the variant."""
+    text = network.replace("_", "-")
+    if ALIASES.get(text, text) in FAMILIES:
+        return ALIASES.get(text, text), None
+    last = re.fullmatch(r"(.*?)-?([0-9]+)", text)
+    middle = re.fullmatch(r"([a-z]+)-?([0-9]+)-(.+)", text)
     for name, depth in (
-        (behind[1], int(behind[2])) if behind else ("", 0),
-        (f"{between[1]}-{between[3]}", int(between[2])) if between else ("", 0),
+        (last[1], int(last[2])) if last else ("", 0),
+        (f"{middle[1]}-{middle[3]}", int(middle[2])) if middle else ("", 0),
     ):
         name = ALIASES.get(name, name)
         if name in FAMILIES and depth in FAMILIES[name].depths + FAMILIES[name].more_depths:
             return name, depth
-    raise InputError(
-        f"--network {network}: no such network; {_nearest(network)}there are "
-        f"{', '.join([*FAMILIES, *ALIASES])}, gluoncv/NAME; see docs/networks.md"
+    raise ArgumentError(
+        "network",
+        network,
+        f"no such network; {_nearest(network)}use one of {', '.join([*FAMILIES, *ALIASES])}, "
+        "gluoncv/NAME; see docs/networks.md",
     )
 
 
 def _nearest(network: str) -> str:
-    """`did you mean NAME? `, or nothing when no name is near."""
+    """`did you mean NAME? `, or an empty string if no name is similar."""
 
     def likeness(name: str) -> Tuple[float, int]:
-        # Of equally near names the one that begins the same: resnet51 means resnet50, not 18.
+        # Ties go to the longest common prefix: resnet51 means resnet50, not resnet18.
         ratio = difflib.SequenceMatcher(None, network.lower(), name).ratio()
         return ratio, len(os.path.commonprefix((network.lower(), name)))
 

@@ -2,11 +2,11 @@
 
 Alex Krizhevsky: "One weird trick for parallelizing convolutional neural networks",
 arXiv:1404.5997, 2014: the network of Alex Krizhevsky, Ilya Sutskever, Geoffrey E. Hinton:
-"ImageNet Classification with Deep Convolutional Neural Networks", 2012, without its halves.
+"ImageNet Classification with Deep Convolutional Neural Networks", 2012, not split in two.
 
-Computes what Gluon's and GluonCV's network does; torchvision's has the same layers. Different from
-the papers: no local response normalisation; the first dense layer takes what the images' size
-leaves, from 63 pixels on.
+Computes the same as Gluon's and GluonCV's network; torchvision's has the same layers. Different
+from the papers: no local response normalisation; the size of the first dense layer follows from
+the image size, from 63 pixels.
 """
 
 from typing import Tuple

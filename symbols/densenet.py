@@ -3,9 +3,9 @@
 Gao Huang, Zhuang Liu, Laurens van der Maaten, Kilian Q. Weinberger: "Densely Connected
 Convolutional Networks", arXiv:1608.06993, 2017 (table 1; 161 is the authors' own wider one).
 
-Computes what GluonCV's and Gluon's networks of these names do. Different from the paper:
+Computes the same as GluonCV's and Gluon's networks of these names. Different from the paper:
 - no dropout, as in the authors' ImageNet networks;
-- the last pooling is global, so that other sizes fit too, from 29 pixels on.
+- the last pooling is global, so other sizes work too, from 29 pixels.
 """
 
 from typing import Tuple
@@ -55,7 +55,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) 
 
 
 def dense_unit(x: mx.sym.Symbol, name: str, growth: int) -> mx.sym.Symbol:
-    """Section 3, DenseNet-B: x and, behind it, `growth` channels made from all of x."""
+    """Section 3, DenseNet-B: x, followed by `growth` channels computed from all of x."""
     new = relu(batch_norm(x, f"{name}_bn1"), f"{name}_relu1")
     new = convolution(new, f"{name}_conv1", 4 * growth, 1)  # 4 growth, h, w
     new = relu(batch_norm(new, f"{name}_bn2"), f"{name}_relu2")

@@ -1,17 +1,17 @@
-"""What the registry knows about each family, as data."""
+"""The registry's facts about each family, as data."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-Initializer = Mapping[str, Any]  # as imagenet_trainer.train.initializers takes it
+Initializer = Mapping[str, Any]  # in the form of imagenet_trainer.train.initializers
 
 # He et al. 2015 (arXiv:1502.01852, section 2.2): a variance of 2 / fan-in. MXNet's own ImageNet
 # scripts start nearly every network from it.
 HE_NORMAL: Initializer = {
     "name": "xavier", "rnd_type": "gaussian", "factor_type": "in", "magnitude": 2,
 }  # fmt: skip
-# Of SqueezeNet's published training (Caffe): a variance of 1 / fan-in, and a small last layer. With
-# twice the variance and no BatchNorm, images of +-128 make the first losses 80 and the next nan.
+# SqueezeNet's published training (Caffe): a variance of 1 / fan-in, and a small last layer. With
+# twice the variance and no BatchNorm, pixels of +-128 make the first losses 80 and the next nan.
 SQUEEZENET: Initializer = {
     "name": "xavier", "rnd_type": "uniform", "factor_type": "in", "magnitude": 3,
     "except": {"conv10_weight": {"name": "normal", "sigma": 0.01}},
@@ -25,7 +25,7 @@ MSRA: Initializer = {"name": "msra"}
 
 @dataclass(frozen=True)
 class Family:
-    """What a name stands for, or a name with one of `depths` or `more_depths` behind it."""
+    """What a name stands for, or a name followed by one of `depths` or `more_depths`."""
 
     module: str
     image_shape: Tuple[int, int, int] = (3, 224, 224)
@@ -90,7 +90,7 @@ FAMILIES: Dict[str, Family] = {
     "six-stage-cnn": Family("small_cnn", (3, 64, 64), build_options={"kind": "six-stage"}),
     "cifar-cnn": Family("small_cnn", (3, 32, 32), build_options={"kind": "cifar"}),
 }  # fmt: skip
-# Other names: the paper's first, and Gluon's full ones.
+# Other names: the papers' names, and Gluon's full ones.
 ALIASES = {
     "squeezenet": "squeezenet1.0",
     "mobilenet1.0": "mobilenet",
@@ -99,9 +99,9 @@ ALIASES = {
     "inceptionv3": "inception-v3",
 }
 
-# GluonCV's networks are not listed here: `gluoncv/NAME` is its own name for one.
-GLUONCV, GLUONCV_RUN = "gluoncv/", "gluoncv-"  # the second names a run's folder
-# Image sizes that GluonCV's networks were published for, by how their names begin; else 224.
+# GluonCV's networks are not listed here: `gluoncv/NAME` takes GluonCV's own name.
+GLUONCV, GLUONCV_RUN = "gluoncv/", "gluoncv-"  # the second is used in names of folders
+# Image sizes that GluonCV's networks were published for, by the start of their names; else 224.
 GLUONCV_SIZES = {
     "cifar_": 32, "inceptionv3": 299, "xception": 299, "nasnet": 331, "resnest101": 256,
     "resnest200": 320, "resnest269": 416,

@@ -1,12 +1,12 @@
 """GluonCV's classification networks, as symbols.
 
 Jian Guo et al.: "GluonCV and GluonNLP: Deep Learning in Computer Vision and Natural Language
-Processing", JMLR 21, 2020. Their Gluon code is run once with a symbol instead of an array; what
-comes out is a graph like every other here. Names of parameters are those that GluonCV's `export`
-writes in a fresh process, `densenet0_conv0_weight`, whatever was built before in this one.
+Processing", JMLR 21, 2020. Their Gluon code runs once with a symbol instead of an array, which
+yields a graph like all others here. Parameters have the names that GluonCV's `export` writes in a
+fresh process, such as `densenet0_conv0_weight`, no matter what this process built before.
 
-Different from Gluon: biases and betas have no weight decay, as everywhere in this project (Gluon
-decays them); the label has SoftmaxOutput's name.
+Different from Gluon: biases and betas have no weight decay, as in all of this project; the label
+has SoftmaxOutput's name.
 """
 
 import contextlib
@@ -18,22 +18,24 @@ import warnings
 from types import ModuleType
 from typing import Any, Iterator, Tuple
 
-from imagenet_trainer.errors import InputError
+from PIL import ImageFile
+
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
-# What Gluon writes onto its variables for its own trainer; MXNet's Module would obey some of it.
+# Attributes that Gluon gives its variables for its own trainer; MXNet's Module would obey some.
 _GLUON_ONLY = ("__shape__", "__dtype__", "__lr_mult__", "__wd_mult__", "__init__",
                "__storage_type__")  # fmt: skip
-# With all that it asks for it brings opencv-python, whose files overwrite the headless one's.
+# With its dependencies it installs opencv-python, which overwrites files of the headless package.
 INSTALL = "pip install portalocker; pip install --no-deps 'gluoncv>=0.10.5'"
 
 
 def get_symbol(num_classes: int, image_shape: Tuple[int, ...], name: str) -> mx.sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes) of GluonCV's network `name`.
 
-    Raises InputError when GluonCV is not installed or knows no such network, when the network is
-    not one for classification, and for images of a size that it does not take.
+    Raises ArgumentError if GluonCV is not installed, if it has no such network, if the network is
+    not a classifier, and for image sizes that the network does not accept.
     """
     count = "num_classes" if name.startswith("hrnet") else "classes"
     with _fresh_names():
@@ -43,11 +45,11 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], name: str) -> mx.
 
 
 def pretrained_parameters(name: str) -> Tuple[Arrays, Arrays]:
-    """Arguments and auxiliary states that GluonCV publishes for `name`, from the files on disk.
+    """Arguments and auxiliary states that GluonCV publishes for `name`, from files on disk.
 
-    GluonCV looks for them in ~/.mxnet/models, or `models` below MXNET_HOME, and checks their SHA-1.
-    Raises InputError as `get_symbol`, where nothing is published, and naming the address and the
-    place of a file that is not there or is another one: nothing is downloaded.
+    GluonCV reads them from ~/.mxnet/models, or `models` below MXNET_HOME, and checks their SHA-1.
+    Raises InputError as `get_symbol` does, if nothing is published, and, with the address and the
+    folder, if a file is missing or has another SHA-1: nothing is downloaded.
     """
     with _fresh_names():
         net = _network(name, pretrained=True)
@@ -57,15 +59,15 @@ def pretrained_parameters(name: str) -> Tuple[Arrays, Arrays]:
 
 
 def names() -> Tuple[str, ...]:
-    """All of GluonCV's names; networks for other work than classification are among them."""
+    """All of GluonCV's names, including networks for other tasks than classification."""
     return tuple(import_gluoncv().model_zoo.get_model_list())
 
 
 def import_gluoncv() -> ModuleType:
-    """The package; InputError with the command that installs it.
+    """Import the package; ArgumentError with the command that installs it.
 
-    GluonCV refuses to be imported beside PyTorch 2, which its classification networks do not need:
-    PyTorch is out of its sight for that moment.
+    GluonCV refuses to be imported together with PyTorch 2, which its classification networks do
+    not need. So PyTorch is hidden during the import.
     """
     if "gluoncv" in sys.modules:
         return sys.modules["gluoncv"]
@@ -74,82 +76,82 @@ def import_gluoncv() -> ModuleType:
             warnings.simplefilter("ignore")
             return importlib.import_module("gluoncv")
     except ImportError as error:
-        raise InputError(
-            f"--network gluoncv/...: GluonCV cannot be imported ({error}); run: {INSTALL}"
+        raise ArgumentError(
+            "network", "gluoncv/...", f"GluonCV cannot be imported ({error}); run: {INSTALL}"
         ) from error
 
 
 @contextlib.contextmanager
 def _whole_images() -> Iterator[None]:
-    """Keep Pillow's refusal of truncated images, which GluonCV switches off for the process."""
-    from PIL import ImageFile
-
-    kept = ImageFile.LOAD_TRUNCATED_IMAGES
+    """Keep Pillow from loading truncated images, which GluonCV allows for the whole process."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = kept
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 @contextlib.contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """Let `import module` fail."""
+    """Make `import module` fail."""
     missing = object()
-    kept = sys.modules.get(module, missing)
+    before = sys.modules.get(module, missing)
     sys.modules[module] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules[module]
-        if kept is not missing:
-            sys.modules[module] = kept  # type: ignore[assignment]
+        if before is not missing:
+            sys.modules[module] = before  # type: ignore[assignment]
 
 
 def _network(name: str, **options: Any) -> Any:
-    """The Gluon block; InputError for a name that is none or that lacks an option."""
+    """The Gluon block; ArgumentError for an unknown name, or if it does not take an option."""
     zoo = import_gluoncv().model_zoo
     known = list(zoo.get_model_list())
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean gluoncv/{near[0]}? " if near else ""
-        raise InputError(
-            f"--network gluoncv/{name}: GluonCV has no such network; {hint}its documentation's "
-            "model zoo lists them"
+        raise ArgumentError(
+            "network",
+            f"gluoncv/{name}",
+            f"GluonCV has no such network; {hint}see the model zoo in its documentation",
         )
     try:
         with _no_downloads(name, options["pretrained"]):
             return zoo.get_model(name, **options)
     except (KeyError, ValueError) as error:
         if options["pretrained"]:
-            raise InputError(f"gluoncv/{name}: GluonCV publishes no parameters of it") from error
-        raise _of_another_kind(name) from error
+            raise InputError(f"gluoncv/{name}: GluonCV publishes no parameters for it") from error
+        raise _not_a_classifier(name) from error
     except (TypeError, AssertionError, AttributeError, NotImplementedError) as error:
-        raise _of_another_kind(name) from error
+        raise _not_a_classifier(name) from error
 
 
 def _traced(net: Any, name: str) -> mx.sym.Symbol:
-    """Its logits as a symbol; of several outputs the first, the others being auxiliary."""
+    """Its logits as a symbol; the first of several outputs, as the others are auxiliary."""
     try:
         with warnings.catch_warnings(), _traceable_group_norm():
             warnings.simplefilter("ignore")
             outputs = net(mx.sym.var("data"))
-    except Exception as error:  # whatever Gluon code raises that wants arrays or other inputs
-        raise _of_another_kind(name) from error
+    except Exception as error:  # Gluon code that needs arrays or other inputs may raise anything
+        raise _not_a_classifier(name) from error
     if isinstance(outputs, (tuple, list)):
         outputs = outputs[0]
     return mx.sym.SoftmaxOutput(outputs, name="softmax")
 
 
 def _without_gluon(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
-    """The graph without Gluon's notes on its variables."""
+    """The graph without Gluon's attributes of variables."""
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
         if node["op"] == "null" and "attrs" in node:
-            kept = {key: v for key, v in node["attrs"].items() if key not in _GLUON_ONLY}
+            attributes = {key: v for key, v in node["attrs"].items() if key not in _GLUON_ONLY}
             if "groupnorm" in node["name"] and "__shape__" in node["attrs"]:
-                kept["__shape__"] = node["attrs"]["__shape__"]  # nothing else tells it
-            node["attrs"] = kept
-            if not kept:
+                # MXNet cannot infer it.
+                attributes["__shape__"] = node["attrs"]["__shape__"]
+            node["attrs"] = attributes
+            if not attributes:
                 del node["attrs"]
     return mx.sym.load_json(json.dumps(graph))
 
@@ -158,42 +160,43 @@ def _checked(
     symbol: mx.sym.Symbol, name: str, num_classes: int, image_shape: Tuple[int, ...]
 ) -> mx.sym.Symbol:
     if symbol.list_outputs() != ["softmax_output"]:
-        raise _of_another_kind(name)
+        raise _not_a_classifier(name)
     try:
         _, (shape,), _ = symbol.infer_shape(data=(1, *image_shape))
     except mx.base.MXNetError as error:
-        raise InputError(
-            f"--image-shape {','.join(map(str, image_shape))}: gluoncv/{name} does not take "
-            "images of this size"
+        raise ArgumentError(
+            "image_shape", image_shape, f"gluoncv/{name} does not accept images of this size"
         ) from error
     if shape != (1, num_classes):
-        raise _of_another_kind(name)
+        raise _not_a_classifier(name)
     return symbol
 
 
-def _of_another_kind(name: str) -> InputError:
-    return InputError(
-        f"--network gluoncv/{name}: is not a network that classifies images into any number of "
-        "classes, or GluonCV cannot make a symbol of it; choose another"
+def _not_a_classifier(name: str) -> ArgumentError:
+    return ArgumentError(
+        "network",
+        f"gluoncv/{name}",
+        "not an image classifier with a free number of classes, or GluonCV cannot export it as a "
+        "symbol; choose another one",
     )
 
 
 def _fresh_names() -> Any:
-    """Gluon's and MXNet's counters of names begin at nought in here."""
+    """Gluon's and MXNet's counters of names start at zero in this context."""
     return mx.name.NameManager()
 
 
 @contextlib.contextmanager
 def _no_downloads(name: str, pretrained: bool) -> Iterator[None]:
-    """Let GluonCV fail, with the way out, where it would fetch a file."""
+    """Make GluonCV fail, with the way out, instead of downloading a file."""
     store = sys.modules["gluoncv.model_zoo.model_store"]
 
     def refuse(url: str, path: str = "", **_: Any) -> None:
-        if not pretrained:  # detectors begin with a classifier's parameters unless told not to
-            raise _of_another_kind(name)
+        if not pretrained:  # detectors load a classifier's parameters by default
+            raise _not_a_classifier(name)
         raise InputError(
-            f"gluoncv/{name}: its parameters are not in {path.rpartition('/')[0]}, or are others "
-            f"than GluonCV's; nothing is downloaded here: fetch {url} and unpack it there"
+            f"gluoncv/{name}: its parameters are not in {path.rpartition('/')[0]}, or have another "
+            f"SHA-1; nothing is downloaded automatically: fetch {url} and unpack it there"
         )
 
     with _replaced(store, "download", refuse):
@@ -202,9 +205,9 @@ def _no_downloads(name: str, pretrained: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _traceable_group_norm() -> Iterator[None]:
-    """GluonCV's GroupNorm reads the shape of its input, which a symbol does not have yet.
+    """Replace the forward of GluonCV's GroupNorm, which reads a shape that symbols do not have.
 
-    MXNet's operator has one gamma for each group, so those of the channels come behind it.
+    MXNet's operator has one gamma for each group, so the gammas of the channels follow it.
     """
 
     def forward(self: Any, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
@@ -219,9 +222,9 @@ def _traceable_group_norm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    kept = getattr(owner, name)
+    before = getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, kept)
+        setattr(owner, name, before)

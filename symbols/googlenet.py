@@ -2,11 +2,11 @@
 
 Christian Szegedy et al.: "Going Deeper with Convolutions", arXiv:1409.4842, 2014 (table 1).
 
-Computes what GluonCV's network does. As there, and in torchvision's, and not as in the paper:
-- BatchNorm behind every convolution instead of biases, and no local response normalisation;
+Computes the same as GluonCV's network. Different from the paper, as there and in torchvision:
+- BatchNorm after every convolution instead of biases, and no local response normalisation;
 - the towers with 5x5 convolutions have 3x3 ones; the pooling before block 5a is 2x2;
 - no auxiliary classifiers.
-The last pooling is global, so that other sizes fit too, from 33 pixels on.
+The last pooling is global, so other sizes work too, from 33 pixels.
 """
 
 from typing import Tuple
@@ -22,7 +22,7 @@ from symbols.layers import (
     relu,
 )
 
-# Table 1: 1x1; 1x1 and 3x3; 1x1 and "5x5"; 1x1 behind the pooling.
+# Table 1: 1x1; 1x1 and 3x3; 1x1 and "5x5"; 1x1 after the pooling.
 BLOCKS = {
     "3a": (64, (96, 128), (16, 32), 32),      #  256, 28, 28
     "3b": (128, (128, 192), (32, 96), 64),    #  480, 28, 28

@@ -3,9 +3,9 @@
 Sergey Ioffe, Christian Szegedy: "Batch Normalization: Accelerating Deep Network Training by
 Reducing Internal Covariate Shift", arXiv:1502.03167, 2015 (figure 5).
 
-Layers and names are those of the checkpoint (Inception-BN-0126), which therefore loads. As there,
+Layers and names are those of the checkpoint (Inception-BN-0126), so it loads. As there,
 convolutions keep their biases, poolings of the first layers are not padded, and BatchNorm has
-epsilon 1e-5. The last pooling is global, so that other sizes fit too, from 39 pixels on.
+epsilon 1e-5. The last pooling is global, so other sizes work too, from 39 pixels.
 """
 
 from typing import Any, Tuple
@@ -22,7 +22,7 @@ from symbols.layers import (
     relu,
 )
 
-# Figure 5: 1x1; 1x1 and 3x3; 1x1 and twice 3x3; 1x1 behind the pooling. Without the first and the
+# Figure 5: 1x1; 1x1 and 3x3; 1x1 and twice 3x3; 1x1 after the pooling. Without the first and the
 # last, a block of stride 2.
 BLOCKS = {
     "3a": (64, (64, 64), (64, 96), 32),        #  256, 28, 28

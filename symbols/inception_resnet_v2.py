@@ -3,9 +3,9 @@
 Christian Szegedy, Sergey Ioffe, Vincent Vanhoucke, Alexander A. Alemi: "Inception-v4,
 Inception-ResNet and the Impact of Residual Connections on Learning", arXiv:1602.07261, 2016.
 
-No Gluon network exists. Layers, filters and names follow the authors' TensorFlow network
-(`inception_resnet_v2` of TF-Slim), which timm's is a copy of: 55,843,464 learned parameters at
-1,000 classes. As there and not as in the paper:
+Gluon has no such network. Layers, filters and names follow the authors' TensorFlow network
+(`inception_resnet_v2` of TF-Slim), which timm copies: 55,843,464 learned parameters at 1,000
+classes. Different from the paper, as there:
 - the first layers are those of Inception v3 and a block of 320 channels, not figure 3;
 - the 1x1 convolutions that scale a residual up have a bias and no BatchNorm;
 - residuals are scaled by 0.17, 0.1 and 0.2; the last unit of all has neither scale nor relu.
@@ -125,7 +125,7 @@ def residual(
 
 
 def tower(x: mx.sym.Symbol, name: str, *layers: Tuple[int, Any]) -> mx.sym.Symbol:
-    """Layers (filters, kernel) one behind the other: NAME_conv0, NAME_conv1; a lone one is NAME."""
+    """Layers (filters, kernel) in sequence: NAME_conv0, NAME_conv1; a single one is NAME."""
     for number, (filters, kernel) in enumerate(layers):
         x = layer(x, name if len(layers) == 1 else f"{name}_conv{number}", filters, kernel)
     return x

@@ -4,13 +4,13 @@ Christian Szegedy, Vincent Vanhoucke, Sergey Ioffe, Jonathon Shlens, Zbigniew Wo
 Inception Architecture for Computer Vision", arXiv:1512.00567, 2015 (table 1, figures 5 to 7; the
 numbers of filters are those of the authors' TensorFlow network).
 
-`inception-v3` computes what GluonCV's and Gluon's network does. `inception-7` is that of MXNet's
-published checkpoint Inception-7, converted from TensorFlow's of 2015: the same layers, but
-BatchNorms with fixed gamma and max pooling in the last block.
+`inception-v3` computes the same as GluonCV's and Gluon's network. `inception-7` is the network of
+MXNet's published checkpoint Inception-7, converted from TensorFlow's of 2015: the same layers, but
+BatchNorms with fixed gamma, and max pooling in the last block.
 
 Layers have the names of that checkpoint. Different from the paper:
 - no auxiliary classifier;
-- the last pooling is global, so that other sizes fit too, from 75 pixels on.
+- the last pooling is global, so other sizes work too, from 75 pixels.
 """
 
 from typing import Any, Tuple
@@ -78,7 +78,7 @@ class _Network:
         return relu(x, f"{name}_relu")
 
     def tower(self, x: mx.sym.Symbol, name: str, *layers: Tuple[int, Any]) -> mx.sym.Symbol:
-        """One behind the other, none of which changes the size."""
+        """Layers in sequence, none of which changes the size."""
         for number, (filters, kernel) in enumerate(layers):
             x = self.layer(x, f"{name}_conv{f'_{number}' if number else ''}", filters, kernel)
         return x

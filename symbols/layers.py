@@ -1,12 +1,12 @@
-"""What three or more families are built from.
+"""Layers that three or more families use.
 
 Every function takes a symbol of shape (batch, channels, height, width) and the name of the layer,
-which its parameters begin with.
+with which the names of its parameters begin.
 """
 
 from typing import Tuple, Union
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.mxnet_import import mx
 
 Size = Union[int, Tuple[int, int]]  # one number for both, or (height, width)
@@ -16,7 +16,7 @@ def convolution(
     x: mx.sym.Symbol, name: str, filters: int, kernel: Size, stride: int = 1, pad: Size = -1,
     groups: int = 1, bias: bool = False,
 ) -> mx.sym.Symbol:  # fmt: skip
-    """Convolution; without `pad` it is padded to keep the size at stride 1."""
+    """Convolution; by default padded to keep the size at stride 1."""
     height, width = _pair(kernel)
     margins = (height // 2, width // 2) if pad == -1 else _pair(pad)
     return mx.sym.Convolution(
@@ -28,7 +28,7 @@ def convolution(
 def batch_norm(
     x: mx.sym.Symbol, name: str, eps: float = 1e-5, fix_gamma: bool = False
 ) -> mx.sym.Symbol:
-    """BatchNorm whose moving statistics keep 0.9 of themselves; 1e-5 is Gluon's epsilon."""
+    """BatchNorm with momentum 0.9; the default epsilon is Gluon's."""
     return mx.sym.BatchNorm(x, fix_gamma=fix_gamma, eps=eps, momentum=0.9, name=name)
 
 
@@ -40,7 +40,7 @@ def relu(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
 def max_pool(
     x: mx.sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0, partial: bool = False
 ) -> mx.sym.Symbol:
-    """Max pooling; `partial` windows at the right and bottom edge count too, as in Caffe."""
+    """Max pooling; with `partial`, windows that cross the right and bottom edge count (Caffe)."""
     return _pool(x, name, "max", kernel, stride, pad, partial)
 
 
@@ -56,7 +56,7 @@ def mean_of_planes(x: mx.sym.Symbol, name: str = "pool1") -> mx.sym.Symbol:
 
 
 def dense(x: mx.sym.Symbol, name: str, units: int) -> mx.sym.Symbol:
-    """(batch, units), with bias; x may have any shape behind the batch."""
+    """(batch, units), with bias; x may have any shape after the batch axis."""
     return mx.sym.FullyConnected(x, num_hidden=units, name=name)
 
 
@@ -66,10 +66,10 @@ def classifier(x: mx.sym.Symbol, num_classes: int, name: str = "fc1") -> mx.sym.
 
 
 def sigmoid_classifier(x: mx.sym.Symbol, num_classes: int, name: str) -> mx.sym.Symbol:
-    """As `classifier`, but two classes are told apart by one logit z, as a sigmoid does.
+    """As `classifier`, but with one logit z for two classes, as before a sigmoid.
 
-    softmax([-z/2, z/2]) is [1 - sigmoid(z), sigmoid(z)] and its cross-entropy the binary one: the
-    same parameters, loss and gradients, behind the output that every other network has.
+    softmax([-z/2, z/2]) is [1 - sigmoid(z), sigmoid(z)], and its cross-entropy is the binary one:
+    the same parameters, loss and gradients, with the output that every other network has.
     """
     if num_classes != 2:
         return classifier(x, num_classes, name)
@@ -79,16 +79,15 @@ def sigmoid_classifier(x: mx.sym.Symbol, num_classes: int, name: str) -> mx.sym.
 
 
 def scaled(x: mx.sym.Symbol, scalar: float, name: str) -> mx.sym.Symbol:
-    """Times a number that is not learned."""
+    """X multiplied by a constant."""
     return mx.sym._internal._mul_scalar(x, scalar=scalar, name=name)
 
 
 def check_size(image_shape: Tuple[int, ...], least: int, network: str) -> None:
-    """InputError for images of which nothing would be left before the last layer."""
+    """Raise ArgumentError for images that are too small for the network's strides."""
     if min(image_shape[1:]) < least:
-        raise InputError(
-            f"--image-shape {','.join(map(str, image_shape))}: {network} needs {least} pixels or "
-            "more each way"
+        raise ArgumentError(
+            "image_shape", image_shape, f"{network} needs at least {least} x {least} pixels"
         )
 
 

@@ -5,13 +5,13 @@ Applications", arXiv:1704.04861, 2017 (table 1).
 Mark Sandler, Andrew Howard, Menglong Zhu, Andrey Zhmoginov, Liang-Chieh Chen: "MobileNetV2:
 Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381, 2018 (table 2).
 
-Both compute what Gluon's networks do. As there and not as in the papers:
-- a width multiplies numbers of channels and cuts them to whole ones; TensorFlow's v2 rounds them to
+Both compute the same as Gluon's networks. Different from the papers, as there:
+- numbers of channels are multiplied by the width and rounded down; TensorFlow's v2 rounds them to
   multiples of eight;
-- the first block of v2 expands too, by 1, as in MXNet's own script (GluonCV's does not: 1,152
+- the first block of v2 also expands, by 1, as in MXNet's own script (GluonCV's does not: 1,152
   parameters fewer);
-- v2's classifier is a 1x1 convolution without bias, and its last convolution keeps its 1280 filters
-  in the narrow ones.
+- v2's classifier is a 1x1 convolution without bias, and narrow networks keep the 1280 filters of
+  its last convolution.
 """
 
 from typing import Tuple

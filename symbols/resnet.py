@@ -4,20 +4,20 @@ Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun: "Identity Mappings in Deep Re
 arXiv:1603.05027, 2016 (units with the activation in front), on the layout of "Deep Residual
 Learning for Image Recognition", arXiv:1512.03385, 2015 (table 1; section 4.2 for small images).
 
-Layers have the names of MXNet's published checkpoints, which therefore load. As in these, and not
-or not always as in the papers:
-- `bn_data`, a BatchNorm with fixed gamma, takes the place of mean and standard deviation: the
-  network eats raw pixels from 0 to 255;
-- the first unit of every stage has a projection on its shortcut (`sc`), also where the number of
-  channels stays; it starts from the activated input;
+Layers have the names of MXNet's published checkpoints, so these load. Different from the papers,
+as in the checkpoints:
+- `bn_data`, a BatchNorm with fixed gamma, replaces mean and standard deviation: the network takes
+  raw pixels from 0 to 255;
+- the first unit of every stage has a projection on its shortcut (`sc`), even if the number of
+  channels stays the same; it starts from the activated input;
 - stride 2 is in the 3x3 convolution of a bottleneck, not in its first 1x1 one;
-- images of 29 to 32 pixels take the ImageNet depths behind a 3x3 first convolution.
+- images of 29 to 32 pixels use the ImageNet depths with a 3x3 first convolution.
 """
 
 import functools
 from typing import List, Tuple
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.mxnet_import import mx
 from symbols import layers
 from symbols.layers import convolution
@@ -71,7 +71,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) 
 def residual_unit(
     x: mx.sym.Symbol, name: str, channels: int, bottleneck: bool, stride: int, project: bool
 ) -> mx.sym.Symbol:
-    """Shortcut + convolutions, BatchNorm and relu in front of each; (channels, h / s, w / s).
+    """Shortcut + convolutions, each preceded by BatchNorm and relu; (channels, h / s, w / s).
 
     2016, figure 4e; the bottleneck is that of 2015, figure 5.
     """
@@ -87,7 +87,7 @@ def residual_unit(
         if project and number == 1:
             shortcut = convolution(x, f"{name}_sc", channels, 1, stride)
         x = convolution(x, f"{name}_conv{number}", filters, kernel, step)
-    # Named, because MXNet's own number for it depends on what was built before.
+    # Named, because MXNet's automatic name depends on what was built before.
     return mx.sym.elemwise_add(x, shortcut, name=f"{name}_plus")
 
 
@@ -95,9 +95,11 @@ def _stages(num_layers: int, height: int) -> Tuple[List[int], List[int], bool]:
     """Units of every stage, filters of the first convolution and every stage, bottleneck or not."""
     if height > 28:
         if num_layers not in UNITS:
-            raise InputError(
-                f"--num-layers {num_layers}: for images {height} pixels high there are "
-                f"{', '.join(map(str, UNITS))}; the small networks take up to 28"
+            raise ArgumentError(
+                "num_layers",
+                num_layers,
+                f"for images {height} pixels high use {', '.join(map(str, UNITS))}; other depths "
+                "are for images up to 28 pixels high",
             )
         if num_layers < 50:
             return list(UNITS[num_layers]), [64, 64, 128, 256, 512], False
@@ -106,7 +108,9 @@ def _stages(num_layers: int, height: int) -> Tuple[List[int], List[int], bool]:
         return [num_layers // 9] * 3, [16, 64, 128, 256], True
     if 8 <= num_layers < 164 and num_layers % 6 == 2:
         return [num_layers // 6] * 3, [16, 16, 32, 64], False
-    raise InputError(
-        f"--num-layers {num_layers}: for images up to 28 pixels high there are 6n+2 below 164 "
-        f"(20, 32, 44, 56, 110) and 9n+2 from there on (164); these are {height}"
+    raise ArgumentError(
+        "num_layers",
+        num_layers,
+        f"for images up to 28 pixels high (these have {height}) use 6n+2 below 164 (20, 32, 44, "
+        "56, 110) or 9n+2 from 164",
     )

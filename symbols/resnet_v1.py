@@ -5,17 +5,18 @@ arXiv:1512.03385, 2015 (table 1).
 Saining Xie, Ross Girshick, Piotr Dollar, Zhuowen Tu, Kaiming He: "Aggregated Residual
 Transformations for Deep Neural Networks", arXiv:1611.05431, 2017 (table 1; figure 3c).
 
-- v1 computes what Gluon's and GluonCV's `resnet*_v1` do: stride in the first 1x1 convolution of a
-  bottleneck, as in the paper, and a bias in its 1x1 convolutions, which the paper does not have.
-- v1b computes what GluonCV's `resnet*_v1b` do: stride in the 3x3 convolution (Facebook's Torch
-  ResNets, and torchvision's), no biases.
-- ResNeXt has the layer names of MXNet's published checkpoints, and as there `bn_data`, a BatchNorm
-  with fixed gamma that takes the place of mean and standard deviation, and epsilon 2e-5; behind
-  that it computes what GluonCV's networks do. Its width is written as in the paper: 32x4d is 32
-  groups of 4 channels in the first stage.
+- v1 computes the same as Gluon's and GluonCV's `resnet*_v1`: the stride is in the first 1x1
+  convolution of a bottleneck, as in the paper, and its 1x1 convolutions have a bias, unlike the
+  paper.
+- v1b computes the same as GluonCV's `resnet*_v1b`: the stride is in the 3x3 convolution (as in
+  Facebook's Torch ResNets and in torchvision), and there are no biases.
+- ResNeXt has the layer names of MXNet's published checkpoints, and as there epsilon 2e-5 and
+  `bn_data`, a BatchNorm with fixed gamma that replaces mean and standard deviation; apart from
+  these it computes the same as GluonCV's networks. Its width is written as in the paper: 32x4d is
+  32 groups of 4 channels in the first stage.
 
 Different from the papers: shortcuts are projected where the number of channels changes, and in
-ResNeXt in the first unit of every stage; images up to 32 pixels high get a 3x3 first convolution
+ResNeXt in the first unit of every stage; images up to 32 pixels high have a 3x3 first convolution
 and no pooling.
 """
 
@@ -90,7 +91,7 @@ def unit_layers(channels: int, bottleneck: bool, stride: int, variant: str) -> T
 def residual_unit(
     x: mx.sym.Symbol, name: str, layers: Tuple[Layer, ...], stride: int, project: bool, eps: float
 ) -> mx.sym.Symbol:
-    """2015, figure 5: convolutions with BatchNorm behind each, plus the shortcut, then relu."""
+    """2015, figure 5: convolutions, each followed by BatchNorm, plus the shortcut, then relu."""
     shortcut = x
     if project:
         shortcut = convolution(x, f"{name}_sc", layers[-1][0], 1, stride)

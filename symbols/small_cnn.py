@@ -1,14 +1,14 @@
 """Three small networks for cats and dogs, and for CIFAR.
 
-They are those of widely used Keras courses, which have no paper; what is known of them is their
-layers and their counts of parameters, and both are kept:
+They come from widely used Keras courses, without a paper. Layers and numbers of parameters are
+the same as there:
 - `one-stage-cnn`, two classes of 64-pixel images: 4,195,457 parameters;
-- `six-stage-cnn`, two classes of 64-pixel images: 6,305,401 parameters, which six convolutions
-  with a pooling behind each, down to one pixel, and one output give;
+- `six-stage-cnn`, two classes of 64-pixel images: 6,305,401 parameters, the number that six
+  convolutions, each followed by a pooling, down to one pixel and one output have;
 - `cifar-cnn`, ten classes of 32-pixel images: about two million (2,261,834 learned here).
 
-Convolutions are 3x3, keep the size, have a bias and a relu; poolings are 2x2. With two classes the
-first two end in one logit, the sigmoid's (`layers.sigmoid_classifier`).
+Convolutions are 3x3, keep the size, and have a bias and a relu; poolings are 2x2. With two classes
+the first two networks end in one logit (`layers.sigmoid_classifier`).
 """
 
 from typing import Tuple
@@ -67,7 +67,7 @@ def cifar(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
     x = layer(x, "conv3", 64)  # 64, 16, 16
     x = max_pool(x, "pool3", 2, 2)  # 64, 8, 8
     x = layer(x, "conv4", 128)  # 128, 8, 8
-    # What goes into each unit is kept at a length of 3 at most, by the engine, after every update
+    # After every update the engine limits the norm of each unit's incoming weights to 3
     # (Srivastava et al. 2014, "Dropout", section 5.1; Keras's max-norm constraint).
     weight = mx.sym.var("fc1_weight", attr={"__max_norm__": "3"})
     x = mx.sym.FullyConnected(x, weight=weight, num_hidden=256, name="fc1")  # 256

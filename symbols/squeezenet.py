@@ -5,20 +5,21 @@ Forrest N. Iandola, Song Han, Matthew W. Moskewicz, Khalid Ashraf, William J. Da
 arXiv:1602.07360, 2016. Version 1.1 is the authors' second one: 2.4 times less computation from a
 smaller first convolution and earlier pooling.
 
-Layers have the names of the authors' Caffe nets, with `_` for `/`. As there, pooling also takes
-the window that is only partly filled at the right and bottom edge (MXNet's "full" convention),
-dropout stands before the last convolution and an activation behind it.
+Layers have the names of the authors' Caffe nets, with `_` for `/`. As there, pooling includes
+windows that cross the right and bottom edge (MXNet's "full" convention), and the last convolution
+comes after dropout and before an activation.
 
 Different from the paper:
 - the activation may be elu (Clevert et al. 2015, arXiv:1511.07289, alpha 1) instead of relu;
 - the input is 224 pixels, as for the other families; the authors' weights were trained at 227;
-- the last pooling is global, so that other sizes fit too, from 29 pixels on (1.1: from 25).
+- the last pooling is global, so other sizes work too, from 29 pixels (1.1: from 25).
 """
 
 from typing import Any, Dict, Tuple
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.mxnet_import import mx
+from symbols.layers import check_size
 
 # conv1 as (filters, kernel); a fire module as (filters of its squeeze, of each of its expands).
 POOL = "3 x 3, stride 2"
@@ -60,14 +61,10 @@ def get_symbol(
 ) -> mx.sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes)."""
     if activation not in ACTIVATIONS:
-        raise InputError(f"--activation {activation}: SqueezeNet has {' and '.join(ACTIVATIONS)}")
+        raise ArgumentError("activation", activation, f"use {' or '.join(ACTIVATIONS)}")
     (filters, kernel), *layers = VERSIONS[version]
-    least = kernel + 2 * 11  # conv1 leaves 12 pixels of it, the poolings 6, 3 and 1
-    if min(image_shape[1:]) < least:
-        raise InputError(
-            f"--image-shape {','.join(map(str, image_shape))}: SqueezeNet {version} needs "
-            f"{least} pixels or more each way"
-        )
+    # conv1 reduces the smallest image to 12 pixels, the poolings to 6, 3 and 1.
+    check_size(image_shape, kernel + 2 * 11, f"SqueezeNet {version}")
     x = mx.sym.var("data")
     x = convolution(x, "conv1", filters, kernel, activation, stride=2)
     number = 1

@@ -1,9 +1,9 @@
-"""What a network costs: its layers, output shapes, parameters, multiply-adds, activations.
+"""Summary of a network: layers, output shapes, parameters, multiply-adds, activations.
 
-For any MXNet symbol, by a walk over its JSON; nothing is bound or computed. One multiply-add is
-one multiplication with its addition, as papers count them ("4.1 GFLOPs" of ResNet-50 are 4.1
-billion of these): those of convolutions, dense layers and matrix products count, the operations of
-normalisation, activations, pooling and sums, some percent of them, do not.
+Works for any MXNet symbol by a walk over its JSON; nothing is bound or computed. One multiply-add
+is one multiplication with its addition, as papers count them (the "4.1 GFLOPs" of ResNet-50 are
+4.1 billion of these). Convolutions, dense layers and matrix products count; normalisation,
+activations, pooling and sums, a few percent, do not.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 Shape = Tuple[int, ...]
 
-# Outputs that are another view of their input, or the input itself.
+# Operators whose output is a view of their input, or the input itself.
 _VIEWS = (
     "Flatten", "Reshape", "reshape", "expand_dims", "squeeze", "_copy", "identity", "BlockGrad",
 )  # fmt: skip
@@ -27,44 +27,43 @@ class Layer:
     name: str
     operator: str  # MXNet's name of it
     output: Shape  # of its first output, without the batch
-    parameters: int  # learned or fixed; one that several layers share counts in the first
+    parameters: int  # learned or fixed; a shared parameter counts in the first layer that has it
     multiply_adds: int
-    activation_bytes: int  # of all its outputs in float32; 0 where they are views of its inputs
+    activation_bytes: int  # of all its outputs in float32; 0 if they are views of its inputs
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All operators of a symbol in the order in which they are computed, and their totals."""
+    """All operators of a symbol in the order of execution, and their totals."""
 
     layers: Tuple[Layer, ...]
-    learned: int  # parameters that training moves
+    learned: int  # parameters that training updates
     fixed: int  # gammas that stay 1 (BatchNorm with fix_gamma)
     statistics: int  # moving means and variances
 
     @property
     def multiply_adds(self) -> int:
-        """Of one image on its way forward; backward takes twice as many."""
+        """For the forward pass of one image; the backward pass takes twice as many."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def activation_bytes(self) -> int:
-        """Of one image in float32: all outputs, as training keeps them for the way back.
+        """All outputs for one image in float32, which training keeps for the backward pass.
 
-        What MXNet allocates for them is less where it computes in place, and more by its gradients
-        and work spaces.
+        MXNet allocates less where it computes in place, and more for gradients and workspaces.
         """
         return sum(layer.activation_bytes for layer in self.layers)
 
     @property
     def largest_activation_bytes(self) -> int:
-        """Of one image in float32: the most that one layer puts out."""
+        """The largest output of one layer for one image in float32."""
         return max((layer.activation_bytes for layer in self.layers), default=0)
 
 
 def summarise(symbol: Any, image_shape: Sequence[int], data: str = "data") -> Summary:
-    """Take a symbol apart, with input `data` of (batch, *image_shape).
+    """Summarise a symbol with an input `data` of shape (batch, *image_shape).
 
-    Raises MXNet's error where a shape cannot be inferred, ValueError where one stays unknown.
+    Raises MXNet's error if a shape cannot be inferred, ValueError if one remains unknown.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
     shapes = _shapes(symbol, {data: (1, *image_shape)})
@@ -99,7 +98,7 @@ def summarise(symbol: Any, image_shape: Sequence[int], data: str = "data") -> Su
 
 
 def table(summary: Summary, batch_size: int = 1) -> str:
-    """Text with a line a layer, and the totals below; memory for a batch of that size too."""
+    """Text with one line per layer, followed by the totals, including memory for a batch."""
     head = ("layer", "operator", "output", "parameters", "multiply-adds", "activation MB")
     rows = [
         (
@@ -127,9 +126,9 @@ def table(summary: Summary, batch_size: int = 1) -> str:
         f"{summary.statistics:,} statistics; "
         f"{_FLOAT32 * (summary.learned + summary.fixed + summary.statistics) / 1e6:.1f} MB in "
         "float32",
-        f"multiply-adds: {summary.multiply_adds / 1e9:.3f} G an image forward, about "
-        f"{3 * summary.multiply_adds / 1e9:.2f} G to train on it",
-        f"activations: {activations / 1e6:.1f} MB an image in float32 that training keeps, "
+        f"multiply-adds: {summary.multiply_adds / 1e9:.3f} G per image forward, about "
+        f"{3 * summary.multiply_adds / 1e9:.2f} G per image in training",
+        f"activations: {activations / 1e6:.1f} MB per image in float32 kept by training, "
         f"{activations * batch_size / 1e9:.2f} GB for a batch of {batch_size}",
     ]
     return "\n".join(lines)
@@ -140,36 +139,36 @@ def _shapes(symbol: Any, known: Mapping[str, Shape]) -> Dict[str, Shape]:
     internals = symbol.get_internals()
     _, outputs, _ = internals.infer_shape(**known)
     if outputs is None:
-        raise ValueError(f"the shapes of the symbol do not follow from {dict(known)}")
+        raise ValueError(f"the shapes of the symbol cannot be inferred from {dict(known)}")
     return dict(zip(internals.list_outputs(), outputs))
 
 
 def _outputs(shapes: Mapping[str, Shape], name: str) -> List[Shape]:
-    """An operator's outputs; those that only its own way back reads are not in it."""
+    """An operator's outputs, without those that only its own backward pass reads."""
     if f"{name}_output" in shapes:
         return [shapes[f"{name}_output"]]
-    found: List[Shape] = []
-    while f"{name}_output{len(found)}" in shapes:
-        found.append(shapes[f"{name}_output{len(found)}"])
-    if not found:
+    outputs: List[Shape] = []
+    while f"{name}_output{len(outputs)}" in shapes:
+        outputs.append(shapes[f"{name}_output{len(outputs)}"])
+    if not outputs:
         raise ValueError(f"the symbol does not name the outputs of {name} as MXNet does")
-    return found
+    return outputs
 
 
 def _shape_of(shapes: Mapping[str, Shape], node: Mapping[str, Any]) -> Shape:
-    """Of a variable, or of an operator's first output."""
+    """The shape of a variable, or of an operator's first output."""
     return shapes[node["name"]] if node["op"] == "null" else _outputs(shapes, node["name"])[0]
 
 
 def _is_fixed(node: Mapping[str, Any], read: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Whether a parameter is a gamma that BatchNorm takes as 1, as it does unless told not to."""
+    """Whether a parameter is a gamma that BatchNorm treats as 1, which is MXNet's default."""
     if node["op"] != "BatchNorm" or name != read[1]["name"]:
         return False
     return node.get("attrs", {}).get("fix_gamma", "True") in ("True", "1")
 
 
 def _multiply_adds(node: Mapping[str, Any], inputs: Sequence[Shape], output: Shape) -> int:
-    """Of an operator with a batch of one."""
+    """Multiply-adds of an operator for a batch of one."""
     operator, attributes = node["op"], node.get("attrs", {})
     if operator == "Convolution":  # weight: (filters, channels / groups, *kernel)
         return prod(output) * prod(inputs[1][1:])

@@ -3,9 +3,9 @@
 Karen Simonyan, Andrew Zisserman: "Very Deep Convolutional Networks for Large-Scale Image
 Recognition", arXiv:1409.1556, 2014 (table 1: A, B, D, E).
 
-Computes what Gluon's and GluonCV's networks do. Layers have the names of MXNet's published
-checkpoints (vgg16, vgg19). Different from the paper: BatchNorm, where its name says so, is behind
-every convolution; the first dense layer takes what the images' size leaves, from 32 pixels on.
+Computes the same as Gluon's and GluonCV's networks. Layers have the names of MXNet's published
+checkpoints (vgg16, vgg19). Different from the paper: the `vgg-bn` networks have BatchNorm after
+every convolution; the size of the first dense layer follows from the image size, from 32 pixels.
 """
 
 from typing import Tuple
@@ -21,7 +21,7 @@ from symbols.layers import (
     relu,
 )
 
-# Depth: convolutions of 64, 128, 256, 512 and 512 filters, a pooling behind each group.
+# Depth: convolutions of 64, 128, 256, 512 and 512 filters, a pooling after each group.
 DEPTHS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),

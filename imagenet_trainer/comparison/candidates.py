@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import symbols
 from imagenet_trainer.config import CompareSettings, FitSettings, recipes
 from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_or_raise
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError, attributed_to
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import open_training_set, open_validation_set
 
@@ -94,10 +94,8 @@ def _check_network(one: Entrant, classes: int) -> None:
     from imagenet_trainer.train.setup import start_of
 
     assert one.settings is not None
-    try:
+    with attributed_to(one.name):
         start_of(one.settings).symbol(classes)
-    except InputError as error:
-        raise InputError(f"{one.name}: {error}") from None
 
 
 # --- networks to train -------------------------------------------------------------------------
@@ -125,10 +123,10 @@ def _to_train(settings: CompareSettings, common: Sequence[str]) -> Iterator[Entr
 def _name_of(meant: FitSettings, network: str, where: str) -> str:
     try:
         return symbols.find(network, meant.num_layers).name
-    except InputError as error:
-        words = str(error)
-        # In the words of this command.
-        raise InputError(where + words.replace("--network ", "--networks ", 1)) from None
+    except ArgumentError as error:
+        # The flag of this command is --networks.
+        flag = "--networks" if error.argument == "network" else flag_of(error.argument)
+        raise InputError(f"{where}{flag}{str(error)[len(error.argument) :]}") from None
 
 
 def _unused(name: str, names: Dict[str, int], fraction: Optional[float]) -> str:

@@ -20,8 +20,8 @@ def gluons(name):
     return mx.sym.load_json(net(mx.sym.var("data")).tojson())
 
 
-def mxnets_fine_tune(symbol, num_classes, layer):
-    """What example/image-classification/fine-tune.py of MXNet does to a network."""
+def by_fine_tune_script(symbol, num_classes, layer):
+    """The same by the code of MXNet's example/image-classification/fine-tune.py."""
     net = symbol.get_internals()[layer + "_output"]
     net = mx.sym.FullyConnected(data=net, num_hidden=num_classes, name="fc")
     return mx.sym.SoftmaxOutput(data=net, name="softmax")
@@ -59,7 +59,7 @@ def test_only_the_classifier_changes(name):
         assert new[parameter] == wanted, parameter
 
 
-def test_a_network_of_ours_is_as_if_made_for_the_classes():
+def test_the_result_is_the_network_built_for_these_classes():
     after = with_classifier(ours("resnet18"), 7)
     made = symbols.get_symbol("resnet18", 7)
     ours_nodes, theirs = (
@@ -70,23 +70,23 @@ def test_a_network_of_ours_is_as_if_made_for_the_classes():
 
 
 @pytest.mark.parametrize("layer", ["flatten0", "flatten0_output", "pool1"])
-def test_behind_a_layer_it_is_mxnets_fine_tune(layer):
+def test_after_a_layer_it_is_by_fine_tune_script(layer):
     before = ours("resnet18")
     after = with_classifier(before, 7, layer)
-    reference = mxnets_fine_tune(before, 7, layer.replace("_output", ""))
+    reference = by_fine_tune_script(before, 7, layer.replace("_output", ""))
     assert after.list_arguments() == reference.list_arguments()
     assert shapes(after) == shapes(reference)
     assert classifier_of(after) == ["fc_weight", "fc_bias"]
 
 
-def test_everything_behind_the_layer_goes():
+def test_everything_after_the_layer_is_removed():
     after = with_classifier(gluons("vgg11"), 7, "net_dense0_relu_fwd")
     assert classifier_of(after) == ["fc_weight", "fc_bias"]
     names = after.list_arguments()
     assert "net_dense0_weight" in names and "net_dense1_weight" not in names
 
 
-def test_a_name_that_is_taken_is_not_taken_again():
+def test_the_new_layer_gets_a_free_name():
     x = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=4, name="fc")
     x = mx.sym.Activation(x, act_type="relu", name="relu")
     x = mx.sym.FullyConnected(x, num_hidden=9, name="last")
@@ -96,31 +96,31 @@ def test_a_name_that_is_taken_is_not_taken_again():
     ]  # fmt: skip
 
 
-def test_rate_factors_and_shapes_inside_a_graph_do_not_survive():
-    # Gluon writes them to every parameter; MXNet's optimizer would obey them.
+def test_rate_factors_and_shapes_are_removed():
+    # Gluon's export writes them to every parameter; MXNet's optimizer would obey them.
     before, after = gluons("resnet18_v1"), with_classifier(gluons("resnet18_v1"), 7)
     for word in ("__wd_mult__", "__lr_mult__", "__shape__"):
         assert word in before.tojson() and word not in after.tojson()
 
 
-def test_layers_that_are_not_there():
-    with pytest.raises(InputError, match=r"--layer-before-fullc flaten0: no such .*mean flatten0"):
+def test_unknown_layers_are_refused():
+    with pytest.raises(InputError, match=r"^layer_before_fullc flaten0: .*mean flatten0"):
         with_classifier(ours("resnet18"), 7, "flaten0")
     with pytest.raises(InputError, match=r"the last are .*pool1, flatten0, fc1, softmax"):
         with_classifier(ours("resnet18"), 7, "nothing like it")
 
 
-def test_networks_whose_classifier_cannot_be_told():
+def test_networks_without_a_clear_classifier_are_refused():
     x = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=4, name="first")
     both = x + mx.sym.Activation(x, act_type="relu", name="relu")
     for unclear in (both, mx.sym.Group([x, both])):
-        with pytest.raises(InputError, match="--layer-before-fullc"):
+        with pytest.raises(InputError, match=r"^layer_before_fullc"):
             with_classifier(unclear, 3)
         if unclear is both:
             assert "fc_weight" in with_classifier(unclear, 3, "relu").list_arguments()
 
 
-def test_a_single_logit_gets_a_classifier_of_its_own():
+def test_a_single_logit_is_replaced():
     symbol = symbols.get_symbol("one-stage-cnn", 2, (3, 64, 64))
     assert classifier_of(symbol) == ["fc2_weight", "fc2_bias"]
     other = with_classifier(symbol, 5)

@@ -1,4 +1,4 @@
-"""The multiply-adds in docs/networks.md are those that `fit --summary` counts."""
+"""The multiply-adds in docs/networks.md agree with `fit --summary`."""
 
 import pytest
 from conftest import ROOT
@@ -7,7 +7,7 @@ import symbols
 from symbols.summary import summarise
 
 WIDTHS = ("", "0.75", "0.5", "0.25")
-# What each row of the table holds, by its first cells: networks, classes, height of the images.
+# Rows of the table by their first two cells: networks, classes, image height.
 ROWS = {
     ("squeezenet1.0 (`squeezenet`)", ""): (["squeezenet1.0"], 1000, 224),
     ("squeezenet1.1", ""): (["squeezenet1.1"], 1000, 224),
@@ -55,7 +55,7 @@ TITLE = "multiply-adds, G"
 
 
 def table():
-    """Its title and its rows as lists of cells."""
+    """The title row and the other rows as lists of cells."""
     lines = (ROOT / "docs" / "networks.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     first = next(i for i, row in enumerate(rows) if row[0] == "name")
@@ -64,10 +64,10 @@ def table():
 
 
 def multiply_adds(networks, classes, side):
-    """The cell of a row."""
+    """The expected cell of a row."""
     shape = (3, side, side)
-    found = (summarise(symbols.get_symbol(one, classes, shape), shape) for one in networks)
-    return " · ".join(f"{one.multiply_adds / 1e9:.3g}" for one in found)
+    summaries = (summarise(symbols.get_symbol(one, classes, shape), shape) for one in networks)
+    return " · ".join(f"{one.multiply_adds / 1e9:.3g}" for one in summaries)
 
 
 def test_every_row_is_known():

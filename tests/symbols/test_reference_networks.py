@@ -1,7 +1,7 @@
-"""Our networks compute what Gluon's and GluonCV's of the same parameters do.
+"""Our networks compute the same as Gluon's and GluonCV's with the same parameters.
 
-Parameters are copied in order: both name a layer's the same way at the end, and have the same
-shapes, or the test fails. Images are as small as the layers allow.
+Parameters are copied in order; suffixes of names and shapes must agree, or the test fails. Images
+are as small as the layers allow.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ def gluoncv():
 
 
 def random_parameters(symbol, image_shape):
-    """Parameters that leave no layer without effect, in sizes that keep a deep network finite."""
+    """Parameters that give every layer an effect and keep deep networks finite."""
     random = np.random.default_rng(0)
 
     def value_of(name, shape):
@@ -45,7 +45,7 @@ def random_parameters(symbol, image_shape):
 
 
 def copy_into(net, arg, aux):
-    """Fill a Gluon network with our parameters, in order; names' ends and shapes must agree."""
+    """Fill a Gluon network with our parameters, in order; suffixes and shapes must agree."""
     arg, aux = list(arg.items()), list(aux.items())
     for name, parameter in net.collect_params().items():
         end = name.rsplit("_", 1)[1]
@@ -57,7 +57,7 @@ def copy_into(net, arg, aux):
 
 
 def with_global_pooling(block):
-    """Gluon's last mean pooling has the size that is left of 224 or 299 pixels; any size, here."""
+    """Replace Gluon's last mean pooling, which fits only 224 or 299 pixels, by a global one."""
     for key, child in block._children.items():
         if isinstance(child, nn.AvgPool2D):
             block._children[key] = nn.GlobalAvgPool2D()
@@ -85,7 +85,7 @@ def compare(name, net, image_shape):
     expected = net(data).asnumpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(found / scale, expected / scale, atol=1e-5)
-    assert np.ptp(found, axis=0).max() > 1e-3 * scale  # the images do make a difference
+    assert np.ptp(found, axis=0).max() > 1e-3 * scale  # the output depends on the image
     np.testing.assert_allclose(
         probabilities, mx.nd.softmax(mx.nd.array(found)).asnumpy(), atol=1e-6
     )
@@ -176,8 +176,8 @@ def test_as_gluoncv(gluoncv, name, theirs, size):
         slow("resnext101-64x4d", "resnext101_64x4d"),
     ],
 )
-def test_resnext_as_gluoncv_behind_its_first_batch_norm(gluoncv, name, theirs):
-    """Ours begins with `bn_data`, as MXNet's published checkpoints do; theirs gets one in front."""
+def test_resnext_as_gluoncv_after_its_first_batch_norm(gluoncv, name, theirs):
+    """Ours begins with `bn_data`, as MXNet's published checkpoints do; prepend one to theirs."""
     net = nn.HybridSequential(prefix="")
     net.add(nn.BatchNorm(scale=False, epsilon=2e-5))
     net.add(gluoncv.model_zoo.get_model(theirs, classes=CLASSES, norm_kwargs={"epsilon": 2e-5}))

@@ -24,14 +24,14 @@ def test_multiply_adds_are_the_published_ones(name, published):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_parameters_are_those_of_the_facts(depth):
-    # The contract's table counts ResNet-v2's fixed gammas with the learned ones.
-    found = summarise(symbols.get_symbol("resnet", 1000, num_layers=depth), (3, 224, 224))
-    assert found.learned + found.fixed == {18: 11_691_950, 50: 25_549_486}[depth]
-    assert found.fixed == 3
+def test_parameters_of_the_published_checkpoints(depth):
+    # The published numbers include ResNet-v2's fixed gammas.
+    summary = summarise(symbols.get_symbol("resnet", 1000, num_layers=depth), (3, 224, 224))
+    assert summary.learned + summary.fixed == {18: 11_691_950, 50: 25_549_486}[depth]
+    assert summary.fixed == 3
 
 
-def test_a_network_by_hand():
+def test_layers_of_a_small_network():
     data = mx.sym.var("data")
     x = mx.sym.Convolution(data, kernel=(3, 3), pad=(1, 1), num_filter=4, name="conv")
     x = mx.sym.BatchNorm(x, fix_gamma=False, name="bn")
@@ -42,8 +42,8 @@ def test_a_network_by_hand():
     x = mx.sym.Deconvolution(x, kernel=(2, 2), stride=(2, 2), num_filter=5, no_bias=True, name="up")
     x = mx.sym.Flatten(mx.sym.Activation(x, act_type="relu", name="relu"), name="flat")
     x = mx.sym.FullyConnected(x, num_hidden=10, name="fc")
-    found = summarise(mx.sym.SoftmaxOutput(x, name="softmax"), (3, 8, 8))
-    rows = {layer.name: layer for layer in found.layers}
+    summary = summarise(mx.sym.SoftmaxOutput(x, name="softmax"), (3, 8, 8))
+    rows = {layer.name: layer for layer in summary.layers}
     assert list(rows) == ["conv", "bn", "grouped", "up", "relu", "flat", "fc", "softmax"]
     assert rows["conv"].output == (4, 8, 8)
     assert rows["conv"].parameters == 4 * 3 * 9 + 4
@@ -55,39 +55,39 @@ def test_a_network_by_hand():
     assert rows["fc"].multiply_adds == 10 * 5 * 8 * 8 and rows["fc"].output == (10,)
     assert rows["bn"].parameters == 8 and rows["bn"].multiply_adds == 0
     assert rows["relu"].activation_bytes == 4 * 5 * 8 * 8
-    assert rows["flat"].activation_bytes == 0  # a view of what is counted already
-    assert (found.fixed, found.statistics) == (0, 8)
-    assert found.learned == sum(layer.parameters for layer in found.layers)
-    assert found.largest_activation_bytes == 4 * 5 * 64
-    assert found.activation_bytes == sum(layer.activation_bytes for layer in found.layers)
+    assert rows["flat"].activation_bytes == 0  # a view of its input
+    assert (summary.fixed, summary.statistics) == (0, 8)
+    assert summary.learned == sum(layer.parameters for layer in summary.layers)
+    assert summary.largest_activation_bytes == 4 * 5 * 64
+    assert summary.activation_bytes == sum(layer.activation_bytes for layer in summary.layers)
 
 
 def test_all_parameters_of_a_bound_network_are_counted():
     symbol = symbols.get_symbol("resnet", 10, (3, 28, 28), 20)
-    found = summarise(symbol, (3, 28, 28))
+    summary = summarise(symbol, (3, 28, 28))
     executor = symbol.simple_bind(mx.cpu(), data=(1, 3, 28, 28))
     arguments = sum(
         value.size for name, value in executor.arg_dict.items()
         if name not in ("data", "softmax_label")
     )  # fmt: skip
-    assert found.learned + found.fixed == arguments
-    assert found.statistics == sum(value.size for value in executor.aux_dict.values())
+    assert summary.learned + summary.fixed == arguments
+    assert summary.statistics == sum(value.size for value in executor.aux_dict.values())
 
 
-def test_gammas_are_fixed_unless_told_otherwise():
+def test_gammas_are_fixed_by_default():
     # BatchNorm's own default.
-    found = summarise(mx.sym.BatchNorm(mx.sym.var("data"), name="bn"), (3, 8, 8))
-    assert (found.learned, found.fixed, found.statistics) == (3, 3, 6)
+    summary = summarise(mx.sym.BatchNorm(mx.sym.var("data"), name="bn"), (3, 8, 8))
+    assert (summary.learned, summary.fixed, summary.statistics) == (3, 3, 6)
 
 
 def test_a_shared_parameter_counts_once():
     data, weight = mx.sym.var("data"), mx.sym.var("w")
     one = mx.sym.FullyConnected(data, weight, num_hidden=12, no_bias=True, name="one")
     two = mx.sym.FullyConnected(one, weight, num_hidden=12, no_bias=True, name="two")
-    found = summarise(two, (12,))
-    rows = {layer.name: layer for layer in found.layers}
+    summary = summarise(two, (12,))
+    rows = {layer.name: layer for layer in summary.layers}
     assert (rows["one"].parameters, rows["two"].parameters) == (144, 0)
-    assert rows["two"].multiply_adds == 144 and found.learned == 144
+    assert rows["two"].multiply_adds == 144 and summary.learned == 144
 
 
 def test_several_outputs_and_products():
@@ -103,17 +103,17 @@ def test_several_outputs_and_products():
     assert rows["other"].multiply_adds == 2 * 5 * 5 * 6
 
 
-def test_training_keeps_no_more_than_this():
-    # MXNet computes some layers in place; it allocates gradients beside.
+def test_activation_bytes_are_near_what_mxnet_allocates():
+    # MXNet computes some layers in place, and allocates gradients in addition.
     symbol = symbols.get_symbol("squeezenet1.1", 1000)
-    found = summarise(symbol, (3, 224, 224))
+    summary = summarise(symbol, (3, 224, 224))
     executor = symbol.simple_bind(mx.cpu(), data=(8, 3, 224, 224), grad_req="write")
     words = executor.debug_str().split()
     allocated = float(words[words.index("Total") + 1]) * 2**20
-    assert 0.5 < allocated / (8 * found.activation_bytes) < 1
+    assert 0.5 < allocated / (8 * summary.activation_bytes) < 1
 
 
-def test_the_table():
+def test_table():
     symbol = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1000, name="fc")
     lines = table(summarise(symbol, (2000,)), batch_size=32).splitlines()
     assert lines[0].split() == [
@@ -121,30 +121,32 @@ def test_the_table():
     ]  # fmt: skip
     assert lines[1].split() == ["fc", "FullyConnected", "1000", "2,001,000", "2,000,000", "0.004"]
     assert "2,001,000 learned" in lines[3] and "8.0 MB" in lines[3]
-    assert "0.002 G an image" in lines[4]
+    assert "0.002 G per image" in lines[4]
 
 
-def test_nothing_to_sum_up():
+def test_an_empty_summary():
     assert Summary((), 0, 0, 0).multiply_adds == 0
     assert Summary((), 0, 0, 0).largest_activation_bytes == 0
 
 
-def test_shapes_that_do_not_follow():
+def test_unknown_shapes_are_refused():
     symbol = mx.sym.FullyConnected(mx.sym.var("other"), num_hidden=10, name="fc")
     with pytest.raises((ValueError, mx.base.MXNetError)):
         summarise(symbol, (3,))
 
 
-def test_the_command(tmp_path, packed, capsys, monkeypatch):
+def test_fit_summary(tmp_path, packed, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def told(*words):
-        assert fit.main(["--summary", "--network", "squeezenet1.1", *map(str, words)]) == 0
+    def summary_of(*flags):
+        assert fit.main(["--summary", "--network", "squeezenet1.1", *map(str, flags)]) == 0
         return capsys.readouterr().out.splitlines()
 
-    lines = told()
+    lines = summary_of()
     assert lines[0] == "squeezenet1.1: 1000 classes, images of 3 x 224 x 224"
     assert any(line.startswith("parameters: 1,235,496 learned") for line in lines)
-    assert told("--data-train", packed / "train.rec")[0].startswith("squeezenet1.1: 3 classes")
-    assert told("--num-classes", 7)[0].startswith("squeezenet1.1: 7 classes")
+    assert summary_of("--data-train", packed / "train.rec")[0].startswith(
+        "squeezenet1.1: 3 classes"
+    )
+    assert summary_of("--num-classes", 7)[0].startswith("squeezenet1.1: 7 classes")
     assert not list(tmp_path.iterdir())

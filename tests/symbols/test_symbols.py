@@ -67,7 +67,7 @@ def executor_of(symbol, image_shape, batch=2, grad_req="null"):
 
 
 @pytest.mark.parametrize("depth", FACTS)
-def test_resnet_is_that_of_the_published_checkpoints(depth):
+def test_resnet_has_the_parameters_of_the_published_checkpoints(depth):
     facts = FACTS[depth]
     symbol = symbols.get_symbol("resnet", 1000, num_layers=int(depth))
     shapes, aux_shapes, _ = shapes_of(symbol, (3, 224, 224))
@@ -119,7 +119,7 @@ def test_gradient_reaches_every_parameter(name, image_shape, activation):
     for parameter in arg:
         gradient = executor.grad_dict[parameter].asnumpy()
         assert np.isfinite(gradient).all(), parameter
-        # The gamma that stands for a fixed scale must stay as it is; all others learn.
+        # The gamma of a fixed scale must not change; all others learn.
         assert gradient.any() == (parameter != "bn_data_gamma"), parameter
 
 
@@ -129,8 +129,8 @@ def test_gradient_reaches_every_parameter(name, image_shape, activation):
 class AlwaysProjecting(zoo.ResNetV2):
     """Gluon's ResNet-v2 with a projection in the first unit of every stage.
 
-    Gluon leaves it away where the number of channels stays (stage 1 without bottlenecks); MXNet's
-    published checkpoints, and ours, always have it. The units are Gluon's own.
+    Gluon omits it where the number of channels stays the same (stage 1 without bottlenecks);
+    MXNet's published checkpoints, and ours, always have it. The units are Gluon's own.
     """
 
     def _make_layer(self, block, layers, channels, stride, stage_index, in_channels=0):
@@ -143,7 +143,7 @@ class AlwaysProjecting(zoo.ResNetV2):
 
 
 def copy_into(net, arg, aux):
-    """Fill a Gluon network with our parameters, in order; names' ends and shapes must agree."""
+    """Fill a Gluon network with our parameters, in order; suffixes and shapes must agree."""
     arg, aux = list(arg.items()), list(aux.items())
     for name, parameter in net.collect_params().items():
         end = name.rsplit("_", 1)[1]
@@ -166,18 +166,18 @@ RESNETS = {
 
 
 @pytest.mark.parametrize("name, height", RESNETS)
-def test_resnet_computes_what_gluons_does(name, height, monkeypatch):
+def test_resnet_equals_gluons(name, height, monkeypatch):
     *structure, thumbnail = RESNETS[name, height]
     image_shape = (3, height, height + 4)
-    # Gluon's zoo has no choice of eps; everything else is as it builds it.
+    # Gluon's zoo has a fixed eps; everything else is unchanged.
     monkeypatch.setattr(nn, "BatchNorm", functools.partial(nn.BatchNorm, epsilon=2e-5))
     net = AlwaysProjecting(*structure, classes=11, thumbnail=thumbnail)
     assert_same_as_gluon(symbols.get_symbol(name, 11, image_shape), net, image_shape, "fc1_output")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_squeezenet_computes_what_gluons_does(version):
-    # Gluon's last pooling is over 13 x 13, which is all there is at 224 pixels.
+def test_squeezenet_equals_gluons(version):
+    # Gluon's last pooling has a fixed window of 13 x 13, the whole plane at 224 pixels.
     image_shape = (3, 224, 224)
     symbol = symbols.get_symbol(f"squeezenet{version}", 11, image_shape)
     net = zoo.SqueezeNet(version, classes=11)
@@ -196,7 +196,7 @@ def assert_same_as_gluon(symbol, net, image_shape, logits_name):
     expected = net(data)
     scale = np.abs(expected.asnumpy()).max()
     np.testing.assert_allclose(logits / scale, expected.asnumpy() / scale, atol=1e-5)
-    assert np.ptp(logits, axis=0).max() > 1e-3 * scale  # the images do make a difference
+    assert np.ptp(logits, axis=0).max() > 1e-3 * scale  # the output depends on the image
     np.testing.assert_allclose(probabilities, mx.nd.softmax(expected).asnumpy(), atol=1e-5)
 
 
@@ -213,7 +213,7 @@ def test_moving_statistics_follow_the_batch():
     symbol = symbols.get_symbol("resnet8", 10, (3, 28, 28))
     executor, _, aux = executor_of(symbol, (3, 28, 28), batch=4, grad_req="write")
     executor.forward(is_train=True)
-    executor.backward()  # moves the statistics, but reading them does not wait for it
+    executor.backward()  # updates the statistics, but reading them does not wait for it
     mx.nd.waitall()
     batch = images(4, (3, 28, 28)).astype(np.float64)
     for end, statistic in (("mean", batch.mean((0, 2, 3))), ("var", batch.var((0, 2, 3)))):
@@ -255,7 +255,7 @@ def test_dropout_is_one_half_before_the_last_convolution():
     np.testing.assert_allclose(after[after > 0], 2 * before[after > 0], rtol=1e-6)
 
 
-# --- names and mistakes ---------------------------------------------------------------------------
+# --- names and errors -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_find(network, num_layers, name):
     assert found.image_shape == (3, 299, 299) if "inception" in name else (3, 224, 224)
 
 
-def test_every_listed_name_is_found():
+def test_every_listed_name_can_be_looked_up():
     for name in symbols.names():
         assert symbols.find(name).name == symbols.find(symbols.find(name).name).name
 
@@ -301,25 +301,25 @@ def test_every_listed_name_is_found():
 @pytest.mark.parametrize(
     "network, num_layers, message",
     [
-        ("resnet5", None, "--network resnet5: no such network; did you mean resnet50?"),
+        ("resnet5", None, "network resnet5: no such network; did you mean resnet50?"),
         ("resnet51", None, "did you mean resnet50?"),
         ("ResNet50", None, "did you mean resnet50?"),
         ("sqeezenet1.1", None, "did you mean squeezenet1.1?"),
-        ("transformer", None, "--network transformer: no such network; there are resnet, "),
-        ("squeezenet18", None, "--network squeezenet18: no such network"),
-        ("resnet0", None, "--network resnet0: no such network"),
+        ("transformer", None, "network transformer: "),
+        ("squeezenet18", None, "network squeezenet18: "),
+        ("resnet0", None, "network resnet0: "),
         ("", None, "no such network"),
-        ("resnet50", 18, "--num-layers 18: --network resnet50 says 50"),
-        ("resnet", 5, "--num-layers 5: resnet has 18, 34, 50"),
-        ("resnet", 0, "--num-layers 0: resnet has 18, 34, 50"),
-        ("squeezenet", 18, "--num-layers 18: squeezenet has one depth"),
-        ("densenet", 100, "--num-layers 100: densenet has 121, 161, 169, 201"),
-        ("resnet20_v1", None, "--network resnet20_v1: no such network; did you mean resnet"),
+        ("resnet50", 18, "num_layers 18: "),
+        ("resnet", 5, "num_layers 5: resnet has 18, 34, 50"),
+        ("resnet", 0, "num_layers 0: resnet has 18, 34, 50"),
+        ("squeezenet", 18, "num_layers 18: squeezenet has"),
+        ("densenet", 100, "num_layers 100: densenet has 121, 161, 169, 201"),
+        ("resnet20_v1", None, "did you mean resnet"),
         ("mobilenet0.3", None, "did you mean mobilenet0."),
-        ("gluoncv/vgg16", 16, "--num-layers 16: gluoncv/vgg16 says its depth"),
+        ("gluoncv/vgg16", 16, "num_layers 16: gluoncv/vgg16"),
     ],
 )
-def test_wrong_names_are_refused(network, num_layers, message):
+def test_invalid_names_are_refused(network, num_layers, message):
     with pytest.raises(InputError) as refused:
         symbols.find(network, num_layers)
     assert message in str(refused.value) and "\n" not in str(refused.value)
@@ -328,27 +328,27 @@ def test_wrong_names_are_refused(network, num_layers, message):
 @pytest.mark.parametrize(
     "network, num_layers, image_shape, activation, message",
     [
-        ("resnet", 18, (3, 28, 28), "relu", "--num-layers 18: for images up to 28 pixels"),
-        ("resnet", 20, (3, 29, 29), "relu", "--num-layers 20: for images 29 pixels high"),
+        ("resnet", 18, (3, 28, 28), "relu", "num_layers 18: for images up to 28 pixels"),
+        ("resnet", 20, (3, 29, 29), "relu", "num_layers 20: for images 29 pixels high"),
         ("resnet", 20, (3, 224, 224), "relu", "18, 34, 50, 101, 152, 200, 269"),
-        ("resnet", 50, (3, 224, 224), "elu", "--activation elu: resnet-50 has relu only"),
-        ("squeezenet", None, (3, 224, 224), "gelu", "--activation gelu: SqueezeNet has relu and"),
-        ("squeezenet1.0", None, (3, 28, 224), "relu", "--image-shape 3,28,224: SqueezeNet 1.0"),
-        ("squeezenet1.1", None, (3, 224, 24), "relu", "needs 25 pixels or more each way"),
+        ("resnet", 50, (3, 224, 224), "elu", "activation elu: "),
+        ("squeezenet", None, (3, 224, 224), "gelu", "activation gelu: use relu or elu"),
+        ("squeezenet1.0", None, (3, 28, 224), "relu", "image_shape 3,28,224: SqueezeNet 1.0"),
+        ("squeezenet1.1", None, (3, 224, 24), "relu", "at least 25 x 25 pixels"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(network, num_layers, image_shape, activation, message):
+def test_invalid_options_are_refused(network, num_layers, image_shape, activation, message):
     with pytest.raises(InputError) as refused:
         symbols.get_symbol(network, 10, image_shape, num_layers, activation)
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_a_misspelt_option_is_an_error():
+def test_unknown_options_are_a_type_error():
     with pytest.raises(TypeError):
         symbols.get_symbol("resnet", 10, num_layer=18)
 
 
-def test_every_depth_of_the_registry_can_be_built_at_some_size():
+def test_every_depth_of_the_registry_fits_some_image_size():
     family = FAMILIES["resnet"]
     resnet = importlib.import_module("symbols.resnet")
     for depth in family.depths + family.more_depths:
@@ -362,7 +362,7 @@ def test_every_depth_of_the_registry_can_be_built_at_some_size():
     assert set(resnet.UNITS) <= set(family.depths)
 
 
-def test_names_are_known_without_mxnet():
+def test_find_does_not_import_mxnet():
     code = "import sys, symbols; symbols.find('resnet18'); print('mxnet' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "False\n", result.stderr
@@ -372,7 +372,7 @@ def test_names_are_known_without_mxnet():
     ("name", "activation"), [("squeezenet1.0", "relu"), ("squeezenet1.1", "elu")]
 )
 def test_squeezenet_starts_at_its_published_rate(name, activation):
-    # No BatchNorm and images of +-128: with He's initialiser the third update's loss is nan.
+    # Without BatchNorm and with pixels of +-128, He's initialiser makes the third loss nan.
     folder = ROOT / "imagenet_trainer" / "assets" / "photos"
     shape, files = (3, 224, 224), sorted(folder.glob("*/*.jpg"))[:4]
     transform, images = EvalTransform(shape), np.empty((4, 224, 224, 3), np.uint8)

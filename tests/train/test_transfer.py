@@ -325,7 +325,7 @@ def test_back_to_what_it_began_with(fashion, tmp_path, monkeypatch):
         ({"epoch": 9}, "model-0009.params: no such checkpoint; there are epochs 1 to 3"),
         ({"num_layers": 14}, "has no stage1_unit2_bn1_gamma: it is of another network"),
         ({"network": "squeezenet1.1", "image_shape": (3, 32, 32)}, "is not in --network squeeze"),
-        ({"layer_before_fullc": "flaten0"}, "--layer-before-fullc flaten0: no such layer; did you"),
+        ({"layer_before_fullc": "flaten0"}, "layer_before_fullc flaten0: no such layer; did you"),
         ({"load_epoch": 1}, "--pretrained and --load-epoch: "),
         ({"freeze": "fc2"}, "--freeze fc2: none of the "),
         ({"freeze": ".*"}, "--freeze .*: matches every parameter"),
