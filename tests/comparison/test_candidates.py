@@ -66,7 +66,7 @@ def test_a_recipe_is_for_all():
         (["--networks", "resnet-18", "--recipe", "list"], "--recipe: a comparison decides"),
         (["--networks", "resnet-18", "--fractions", "0.1", "--train-fraction", "1"],
          "--train-fraction: --fractions says it"),
-        (["--networks", "resnet-18", "--fractions", "0.1,2"], "must be shares up to 1"),
+        (["--networks", "resnet-18", "--fractions", "0.1,2"], "up to 1"),
         (["--runs", "a/model", "--lr", "1"], "--lr: --runs are trained already"),
         (["--runs", "a/model", "--fractions", "1"], "--fractions: --runs are trained already"),
         (["--runs", "a/model"], "--runs a/model: no finished epoch in a"),
