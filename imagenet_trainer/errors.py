@@ -92,15 +92,9 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
         message = f"{error.filename or 'standard output'}: {error.strerror or error}"
         if error.filename is None:
             _discard_output()
-    except (MemoryError, RuntimeError) as error:  # MXNet's and PyTorch's errors are RuntimeErrors
-        reason = _full_memory(error)
-        if reason is None and "2^31 elements" not in str(error):
-            raise
-        parts = ", or with the same one in parts: --accumulate 2" if name == "fit" else ""
-        what = f"the memory is full ({reason})"
-        if reason is None:
-            what = "an array of this network would have 2^31 numbers, more than MXNet can hold"
-        message = f"{what}; run with a smaller --batch-size{parts}"
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        message = f"out of memory{reason}; close other programs or process less at a time"
     except KeyboardInterrupt:
         print_message(name, "interrupted; run the same command again to continue")
         return 130
@@ -140,18 +134,3 @@ def _open_output() -> None:
 def _discard_output() -> None:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _full_memory(error: BaseException) -> Optional[str]:
-    """The line that says so, if an error is that of a device or machine without memory left."""
-    if isinstance(error, MemoryError):
-        return str(error) or "of the machine"
-    for line in str(error).splitlines():
-        if any(words in line.lower() for words in _FULL_MEMORY):
-            return line.rpartition("Error: ")[2].strip()
-    return None
-
-
-# What MXNet 1.x (`cudaMalloc retry failed: out of memory`, `Failed to allocate CPU Memory`), CUDA's
-# libraries and PyTorch say.
-_FULL_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "can't allocate memory")

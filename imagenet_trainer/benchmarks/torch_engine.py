@@ -27,13 +27,13 @@ import symbols
 from imagenet_trainer.benchmarks import torchvision_networks as plain
 from imagenet_trainer.benchmarks.train import pack_photographs
 from imagenet_trainer.engines import (
-    DeviceMemoryError,
     Devices,
     Optimizer,
     Training,
     open_engine,
     parameter_shapes,
 )
+from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.initializers import initial_parameters
 

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
@@ -106,18 +107,6 @@ class NonFiniteLossError(ArithmeticError):
     def __init__(self, update: int) -> None:
         super().__init__(f"the loss of update {update} is not finite")
         self.update = update
-
-
-class DeviceMemoryError(InputError):
-    """A batch does not fit into the memory of its device."""
-
-    def __init__(self, batch: int, device: str) -> None:
-        super().__init__(
-            f"--batch-size: {batch} images at a time are too many for the memory of {device}; "
-            "--find-batch measures how many fit, --accumulate computes a batch in parts, and more "
-            "--gpus share it"
-        )
-        self.batch = batch
 
 
 class Engine(Protocol):
@@ -222,13 +211,19 @@ def open_engine(
     """
     from imagenet_trainer.engines.choice import choose_engine
 
-    if choose_engine(devices).engine == "torch":
-        from imagenet_trainer.engines.pytorch.engine import TorchEngine
+    with memory_errors(batch_shape[0], described(devices)):
+        if choose_engine(devices).engine == "torch":
+            from imagenet_trainer.engines.pytorch.engine import TorchEngine
 
-        return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
-    from imagenet_trainer.engines.mxnet.engine import MXNetEngine
+            return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
+        from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 
-    return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)
+        return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)
+
+
+def described(devices: Devices) -> str:
+    """`GPU 0,1`, `the CPU`."""
+    return f"GPU {','.join(map(str, devices.gpus))}" if devices.gpus else "the CPU"
 
 
 def load_symbol(text: str, path: str) -> Any:

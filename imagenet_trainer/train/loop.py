@@ -6,7 +6,7 @@ from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from imagenet_trainer import config
-from imagenet_trainer.errors import InputError, NonFiniteError
+from imagenet_trainer.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from imagenet_trainer.metrics.counts import Scores
@@ -211,7 +211,7 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
     if code is not None:
         return code
     # Libraries that --recipe list, and others that look only, need not wait for.
-    from imagenet_trainer.engines import DeviceMemoryError
+    from imagenet_trainer.engines.memory import DeviceMemoryError
     from imagenet_trainer.runs.logs import RunLog
     from imagenet_trainer.system.interrupts import Interrupts
     from imagenet_trainer.train import when_done
@@ -244,9 +244,9 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
             try:
                 fit(session, stopping, watch)
             except DeviceMemoryError as error:
-                from imagenet_trainer.train.previews.batch_size import told_with_measure
+                from imagenet_trainer.train.previews.batch_size import with_way_out
 
-                raise InputError(told_with_measure(session, error)) from None
+                raise with_way_out(session, error) from None
             session.workers.part()
         return interrupts.exit_code
 

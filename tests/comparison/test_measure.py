@@ -4,7 +4,7 @@ import pytest
 
 from imagenet_trainer.comparison.measure import throughput
 from imagenet_trainer.comparison.results import epoch_of
-from imagenet_trainer.engines import DeviceMemoryError
+from imagenet_trainer.engines.memory import DeviceMemoryError
 
 
 class Clock:

@@ -1,12 +1,14 @@
 """Executes a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
 
+import functools
 import logging
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, cast
 
 import numpy as np
 
-from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, described, seed_of
 from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
+from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.max_norm import max_norms, shorten
@@ -33,6 +35,8 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import check_gpus, mx
 
+M = TypeVar("M", bound=Callable[..., Any])
+
 
 def normalised(
     symbol: "mx.sym.Symbol", mean: Sequence[float], std: Sequence[float]
@@ -46,6 +50,20 @@ def normalised(
     if any(mean) or any(deviation != 1 for deviation in std):
         planes = mx.sym.image.normalize(planes, mean=tuple(mean), std=tuple(std))
     return symbol(data=planes)
+
+
+def _memory_checked(method: M) -> M:
+    """A method of MXNetEngine that raises DeviceMemoryError where MXNet's memory is full.
+
+    MXNet reports it from whatever call waits for the failed operation.
+    """
+
+    @functools.wraps(method)
+    def checked(engine: "MXNetEngine", *arguments: Any, **keywords: Any) -> Any:
+        with memory_errors(engine.batch_size // engine._accumulate, engine._device_names):
+            return method(engine, *arguments, **keywords)
+
+    return cast(M, checked)
 
 
 class MXNetEngine(Staged):
@@ -110,6 +128,7 @@ class MXNetEngine(Staged):
             self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
         self._symbol = self._targets.in_front_of(self._symbol)
         self._contexts = contexts
+        self._device_names = described(devices)
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
         self._has_answered = False  # since it was bound
         self._module = self._bound_module()
@@ -161,6 +180,7 @@ class MXNetEngine(Staged):
 
     # --- training ------------------------------------------------------------------------------
 
+    @_memory_checked
     def train_batch(
         self,
         images: np.ndarray,
@@ -214,6 +234,7 @@ class MXNetEngine(Staged):
         self._updates += 1
         self._counts += hits
 
+    @_memory_checked
     def wait(self) -> None:
         """Wait for all work under way on the devices."""
         _settle()
@@ -287,6 +308,7 @@ class MXNetEngine(Staged):
         """What --monitor saw since the last call: updates made, root mean squares by tensor."""
         return self._monitor.read() if self._monitor else []
 
+    @_memory_checked
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         count, size = len(images), self._batch_shape[0]
@@ -306,6 +328,7 @@ class MXNetEngine(Staged):
 
     # --- parameters and state --------------------------------------------------------------------
 
+    @_memory_checked
     def get_params(self) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states by MXNet's names; of all devices the average."""
         _settle()
@@ -316,6 +339,7 @@ class MXNetEngine(Staged):
         # The parameters are the same for all workers, the statistics are not.
         return arg, average_of([aux], self._workers)
 
+    @_memory_checked
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
         """Set them on every device; names and shapes must be the network's.
 
@@ -332,6 +356,7 @@ class MXNetEngine(Staged):
         if self._async:
             self._async.write(self._module)
 
+    @_memory_checked
     def get_state(self) -> Arrays:
         """What, beside the parameters, the next update depends on.
 
@@ -357,6 +382,7 @@ class MXNetEngine(Staged):
             state.update(self._compression.state())
         return {**state, **(self._average.state(self._workers) if self._average else {})}
 
+    @_memory_checked
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what get_state gave, after set_params.
 

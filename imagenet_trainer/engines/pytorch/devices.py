@@ -1,12 +1,11 @@
 """Which device of PyTorch's this process drives, in which numbers, and what it says when full."""
 
 import os
-from contextlib import contextmanager
-from typing import Iterator, List, Optional
+from typing import List, Optional
 
 import torch
 
-from imagenet_trainer.engines import DeviceMemoryError, Devices
+from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import has_bfloat16
 
@@ -71,18 +70,6 @@ def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
             "(compute capability 8.0 and above have); take float16"
         )
     return {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
-
-
-@contextmanager
-def memory_told(batch: int, device: torch.device) -> Iterator[None]:
-    """DeviceMemoryError where PyTorch runs out of memory on so many images."""
-    try:
-        yield
-    except RuntimeError as error:
-        # torch.cuda.OutOfMemoryError is one; the CPU's allocator has no class of its own.
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
-            raise
-        raise DeviceMemoryError(batch, described(device)) from error
 
 
 def described(device: torch.device) -> str:

@@ -22,12 +22,13 @@ from imagenet_trainer.engines import (
     seed_of,
 )
 from imagenet_trainer.engines.loss_scale import LossScale
+from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.optimizers import frozen
 from imagenet_trainer.engines.pytorch.devices import (
     autocast_type,
+    described,
     device_here,
     devices_of,
-    memory_told,
 )
 from imagenet_trainer.engines.pytorch.feed import Feed
 from imagenet_trainer.engines.pytorch.graph import (
@@ -90,6 +91,7 @@ class TorchEngine(Staged):
         self.batch_size = batch_shape[0] // self.world_size
         here = [device_here(devices)] if training else devices_of(devices)
         self._device, self._training = here[0], training
+        self._device_name = described(self._device)
         self._autocast = autocast_type(devices.dtype, self._device)
         if training:
             symbol = frozen_in(symbol, frozen(training.optimizer))
@@ -181,7 +183,7 @@ class TorchEngine(Staged):
             batch["other"] = np.asarray(mix.labels, np.int64)
             batch["share"] = np.asarray(mix.shares, np.float32)
         told = self._workers.told() if self._workers else contextlib.nullcontext()
-        with told, memory_told(len(labels) // self._parts, self._device):
+        with told, memory_errors(len(labels) // self._parts, self._device_name):
             self._train(batch, len(labels), learning_rate)
 
     def _train(self, batch: Mapping[str, Any], images: int, learning_rate: float) -> None:
@@ -316,7 +318,7 @@ class TorchEngine(Staged):
             images = np.concatenate([images, padding])
         cuts = [self.batch_size * i // devices for i in range(devices + 1)]
         found: List[torch.Tensor] = []
-        with memory_told(cuts[1], self._device), torch.no_grad():
+        with memory_errors(cuts[1], self._device_name), torch.no_grad():
             for i, network in enumerate(self._networks):
                 found.append(self._answer(i, network, images[cuts[i] : cuts[i + 1]]))
             return np.concatenate([part.float().cpu().numpy() for part in found])[:count]

@@ -10,8 +10,9 @@ from typing import Callable, Dict
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines import DeviceMemoryError, Mix
+from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import (
     free_memory,
@@ -164,15 +165,20 @@ def _step(settings: FitSettings, parts: int = 1) -> int:
     return math.lcm(8, settings.accumulate * parts)
 
 
-def told_with_measure(session: Session, error: DeviceMemoryError) -> str:
-    """The error's line with the batch that fits, measured where one process trains."""
-    if session.engine.world_size > 1:
-        return str(error)
-    # The memory is needed for the measurement; frames of a traceback hold on to it.
-    session.engine = None  # type: ignore[assignment]
-    error.__cause__ = error.__context__ = error.__traceback__ = None
-    fits = largest_below(session.settings, session.settings.batch_size)
-    return f"{error} (measured: {fits} fit)" if fits else str(error)
+def with_way_out(session: Session, error: DeviceMemoryError) -> DeviceMemoryError:
+    """The error with what else helps, and the batch that fits, measured if one process trains."""
+    ways = f"{error}, more --gpus, or --accumulate, which computes a batch in parts"
+    if (
+        session.engine.world_size == 1
+        and choose_engine(devices_of(session.settings)).engine == "torch"
+    ):
+        # The memory is needed for the measurement; frames of a traceback hold on to it.
+        session.engine = None  # type: ignore[assignment]
+        error.__cause__ = error.__context__ = error.__traceback__ = None
+        fits = largest_below(session.settings, session.settings.batch_size)
+        ways += f" (measured: {fits} fit)" if fits else ""
+    error.args = (ways,)
+    return error
 
 
 def tell_largest(settings: FitSettings) -> int:

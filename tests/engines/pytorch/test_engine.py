@@ -23,7 +23,7 @@ from imagenet_trainer.engines import (
     NonFiniteLossError,
     open_engine,
 )
-from imagenet_trainer.engines.pytorch import devices as torch_devices
+from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch import engine as torch_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics import counts as metrics
@@ -303,9 +303,9 @@ def test_a_full_memory_is_told_with_the_way_out_and_nothing_else(capsys):
     x = mx.sym.broadcast_add(x, mx.sym.mean(matrix, keepdims=True))
     engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
     images, labels = batches()[0]
-    with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 images at a time"):
+    with pytest.raises(DeviceMemoryError, match="batch_size: 8 images at a time"):
         engine.train_batch(images, labels, 0.01)
-    with pytest.raises(torch_devices.DeviceMemoryError, match="--batch-size: 8 images at a time"):
+    with pytest.raises(DeviceMemoryError, match="batch_size: 8 images at a time"):
         engine.predict(images)
     assert capsys.readouterr().err == ""  # torch.fx prints where in its code something was raised
 
