@@ -1,0 +1,145 @@
+"""The commands that serve the development: outputs in docs/, structure, equal results."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+
+def tool(name):
+    """A script of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    import sys
+
+    # Its dataclasses look their module up.
+    module = sys.modules["docs_output"] = tool("docs_output")
+    yield module
+    del sys.modules["docs_output"]
+
+
+@pytest.fixture(scope="module")
+def structure():
+    return tool("architecture")
+
+
+# --- outputs in docs/ --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "true"),
+    [
+        (["60 images"], ["60 images"], True),
+        (["60 images"], ["61 images"], False),
+        (["60 images, 1.2 s"], ["60 images, 0.3 s"], True),
+        (["Speed: 812.40 samples/sec"], ["Speed: 9.1 samples/sec"], True),
+        (["first", "...", "last"], ["first", "a", "b", "last"], True),
+        (["first", "...", "last"], ["first", "a", "b"], False),
+        (["first", "..."], ["first"], True),
+        ([""], ["something"], False),
+    ],
+)
+def test_a_shown_output_is_true(outputs, shown, printed, true):
+    assert outputs.is_true(shown, printed) is true
+
+
+PAGE = """# Title
+
+<!-- output: plain -->
+```
+$ echo one \\
+    two
+one two
+$ echo three
+four
+```
+
+```
+$ echo not run
+```
+"""
+
+
+def test_stale_outputs_are_found_and_replaced(outputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(outputs, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "README.md").write_text("")
+    page = tmp_path / "docs" / "page.md"
+    page.write_text(PAGE)
+    assert outputs.main(["--check"]) == 1
+    assert page.read_text() == PAGE and "echo three" in capsys.readouterr().out
+    assert outputs.main([]) == 0
+    assert page.read_text() == PAGE.replace("four", "three")
+    assert outputs.main(["--check"]) == 0
+
+
+def test_a_setting_that_does_not_exist(outputs):
+    with pytest.raises(ValueError, match="nowhere"):
+        list(outputs.blocks_of(PAGE.replace("plain", "nowhere")))
+
+
+# --- structure ---------------------------------------------------------------------------------
+
+
+def test_arrows_that_follow_from_others_are_left_out(structure):
+    pairs = {("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")}
+    assert structure.reduced(pairs) == {("a", "b"), ("b", "c"), ("a", "d")}
+
+
+def test_every_module_belongs_to_a_room_on_a_layer(structure):
+    rooms = {room for layer in structure.layers() for room in layer}
+    found = {structure.room_of(structure.module_of(path)) for path in structure.sources()}
+    assert found == rooms | {"imagenet_trainer"}
+
+
+def test_imports_stand_at_the_top_of_a_module(structure):
+    assert structure.late_imports() == []
+
+
+# --- equal results -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path):
+    for name in ("before", "after"):
+        run = tmp_path / name / "run"
+        run.mkdir(parents=True)
+        (run / "model-0001.params").write_bytes(b"parameters")
+        (run / "history.csv").write_text(f"epoch,loss,seconds\n1,0.5,{len(name)}\n")
+        (run / "evaluation.json").write_text(json.dumps({"rank1": 0.5, "seconds": len(name)}))
+    np.savez(tmp_path / "before" / "run" / "answers-0001.npz", labels=np.arange(3))
+    np.savez(tmp_path / "after" / "run" / "predictions-0001.npz", labels=np.arange(3))
+    return tmp_path / "before", tmp_path / "after"
+
+
+def test_times_and_new_names_are_no_differences(two):
+    assert list(tool("same_results").compare(*two)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("model-0001.params", b"Parameters"),
+        ("history.csv", b"epoch,loss,seconds\n1,0.6,5\n"),
+        ("evaluation.json", b'{"rank1": 0.6, "seconds": 6}'),
+        ("model-0002.params", b"one more"),
+    ],
+)
+def test_a_difference_is_named(two, name, data):
+    (two[1] / "run" / name).write_bytes(data)
+    (line,) = tool("same_results").compare(*two)
+    assert line.startswith(f"run/{name}: ")
+
+
+def test_arrays_are_compared_with_their_type(two):
+    np.savez(two[1] / "run" / "predictions-0001.npz", labels=np.arange(3, dtype=np.int32))
+    assert "predictions-0001.npz" in next(tool("same_results").compare(*two))
