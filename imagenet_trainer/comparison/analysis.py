@@ -1,4 +1,4 @@
-"""What a comparison says: pure functions from numbers to numbers and choices."""
+"""The analysis of a comparison: pure functions from results to statistics and recommendations."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ import numpy as np
 
 from imagenet_trainer.metrics.confidence import mcnemar
 
-SURE = 0.05
-"""Two networks differ when chance alone would do so more rarely than this (McNemar's exact p)."""
+SIGNIFICANCE = 0.05
+"""Two networks differ significantly if the p-value of McNemar's exact test is below this."""
 
 
 class Epoch(NamedTuple):
-    """A row of history.csv; nan for what it does not say."""
+    """A row of history.csv; nan for empty cells."""
 
     epoch: int
     train_loss: float
@@ -23,8 +23,8 @@ class Epoch(NamedTuple):
     seconds: float  # of its updates
 
 
-class Batch(NamedTuple):
-    """Speed of the network with batches of one size."""
+class BatchSpeed(NamedTuple):
+    """Throughput of the network at one batch size."""
 
     size: int
     images_per_second: float
@@ -32,33 +32,33 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast answers come on one device. Milliseconds of one image."""
+    """Speed of inference on one device. Latencies are milliseconds for one image."""
 
     device: str
-    median: float  # of the network
+    median: float  # of the network alone
     high: float  # the 99th percentile
     whole_median: float  # from the encoded image to probabilities
     whole_high: float
-    batches: Tuple[Batch, ...]
+    batches: Tuple[BatchSpeed, ...]
 
     @property
-    def best(self) -> Batch:
-        """The batch with most images a second."""
+    def best(self) -> BatchSpeed:
+        """The batch size with the highest throughput."""
         return max(self.batches, key=lambda batch: batch.images_per_second)
 
 
 class ClassErrors(NamedTuple):
-    """Wrong answers about one class."""
+    """Errors of one class."""
 
     name: str
     images: int
-    missed: int  # false negatives: images of it that were taken for something else
-    wrongly: int  # false positives: other images that were taken for it
+    false_negatives: int  # images of the class that are predicted as another class
+    false_positives: int  # images of other classes that are predicted as this class
 
 
 @dataclass(frozen=True)
-class Entry:
-    """All that is known of one network of the comparison."""
+class Result:
+    """Measurements of one network of the comparison."""
 
     name: str
     series: str
@@ -66,7 +66,7 @@ class Entry:
     image_shape: Tuple[int, ...]
     train_images: int
     epochs: Tuple[Epoch, ...]
-    judged: int  # the epoch whose parameters were measured
+    best_epoch: int  # the epoch whose parameters are measured
     rank1: float
     rank1_interval: Tuple[float, float]
     rank5: float
@@ -76,38 +76,38 @@ class Entry:
     file_bytes: int
     timings: Tuple[Timing, ...]
     classes: Tuple[ClassErrors, ...]
-    right: np.ndarray = field(repr=False)  # bool (validation images,): recognised at rank 1
+    correct: np.ndarray = field(repr=False)  # bool (validation images,): correct at rank 1
     wall_seconds: Optional[float] = None  # of the training's processes
-    peak_bytes: Optional[int] = None  # of the training, on the CPU's side
-    gpu_peak_bytes: Optional[int] = None  # of the training, on its fullest GPU
+    peak_bytes: Optional[int] = None  # host memory of the training
+    gpu_peak_bytes: Optional[int] = None  # of the training, on the GPU that used most
 
 
 class Times(NamedTuple):
-    """Seconds of a training's epochs; the first one also prepares the network."""
+    """Seconds of a training's epochs; the first epoch also prepares the network."""
 
     first: float
-    later: float  # median of the others; nan without any
+    later: float  # median of the others; nan if there are none
     total: float
 
 
 def epoch_times(epochs: Sequence[Epoch]) -> Times:
-    """The first epoch apart."""
+    """Time of the first epoch, of a later one, and of all."""
     seconds = [one.seconds for one in epochs]
     later = float(np.median(seconds[1:])) if seconds[1:] else math.nan
     return Times(seconds[0] if seconds else math.nan, later, sum(seconds))
 
 
 class Overfitting(NamedTuple):
-    """Where over-fitting begins."""
+    """Where overfitting starts."""
 
-    epoch: int  # the last good one
+    epoch: int  # with the lowest validation loss
     rise: float  # of the validation loss since then, to the last epoch
     fall: float  # of the training loss
 
 
 def overfitting(epochs: Sequence[Epoch]) -> Optional[Overfitting]:
-    """The epoch of the lowest validation loss, if that of all later ones is higher while the
-    training loss fell on; None while there is no such epoch.
+    """The epoch with the lowest validation loss, if the validation loss is higher after all later
+    epochs while the training loss falls further; None otherwise.
     """
     known = [one for one in epochs if math.isfinite(one.val_loss)]
     if not known:
@@ -120,91 +120,75 @@ def overfitting(epochs: Sequence[Epoch]) -> Optional[Overfitting]:
     return Overfitting(best.epoch, last.val_loss - best.val_loss, best.train_loss - last.train_loss)
 
 
-def front(costs: Sequence[float], gains: Sequence[float]) -> List[int]:
-    """Places of the Pareto front, by rising cost: no other has both less cost and more gain.
+def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> List[int]:
+    """Indices of the Pareto front by rising cost: none has a lower cost and a higher gain.
 
-    Of equal ones all are on it; nan never is.
+    Equal points are all on the front; points with nan are not.
     """
-    places = [
-        place
-        for place in range(len(costs))
-        if math.isfinite(costs[place]) and math.isfinite(gains[place])
+    finite = [
+        index
+        for index in range(len(costs))
+        if math.isfinite(costs[index]) and math.isfinite(gains[index])
     ]
 
-    def beaten(place: int) -> bool:
+    def dominated(index: int) -> bool:
         return any(
-            costs[other] <= costs[place]
-            and gains[other] >= gains[place]
-            and (costs[other] < costs[place] or gains[other] > gains[place])
-            for other in places
+            costs[other] <= costs[index]
+            and gains[other] >= gains[index]
+            and (costs[other] < costs[index] or gains[other] > gains[index])
+            for other in finite
         )
 
-    return sorted((p for p in places if not beaten(p)), key=lambda p: (costs[p], gains[p]))
+    return sorted((i for i in finite if not dominated(i)), key=lambda i: (costs[i], gains[i]))
 
 
-def most_accurate(entries: Sequence[Entry]) -> Entry:
-    """The highest rank-1; of equal ones the lower loss, then the faster."""
-    return max(entries, key=lambda one: (one.rank1, -one.loss, -one.timings[0].median))
+def most_accurate(results: Sequence[Result]) -> Result:
+    """The highest rank-1; of equal ones the one with the lower loss, then the faster one."""
+    return max(results, key=lambda one: (one.rank1, -one.loss, -one.timings[0].median))
 
 
-def chance(one: Entry, other: Entry) -> float:
-    """McNemar's exact p of two networks that answered the same images."""
-    only_one = np.array((one.right & ~other.right).sum())
-    only_other = np.array((other.right & ~one.right).sum())
+def p_value(one: Result, other: Result) -> float:
+    """McNemar's exact test of two networks on the same images."""
+    only_one = np.array((one.correct & ~other.correct).sum())
+    only_other = np.array((other.correct & ~one.correct).sum())
     return float(mcnemar(only_one, only_other))
 
 
-class Advice(NamedTuple):
-    """A row of the table of recommendations."""
+class Recommendation(NamedTuple):
+    """The network to use for a purpose."""
 
-    wish: str
-    name: str
+    purpose: str
+    network: str
     reason: str
 
 
-def advice(entries: Sequence[Entry]) -> List[Advice]:
-    """Which network to take for which wish; none without networks."""
-    if not entries:
+def recommendations(results: Sequence[Result]) -> List[Recommendation]:
+    """The network to use for each purpose; none without results."""
+    if not results:
         return []
-    best = most_accurate(entries)
+    best = most_accurate(results)
     low, high = (100 * bound for bound in best.rank1_interval)
-    found = [
-        Advice(
-            "most accurate", best.name,
-            f"rank-1 {100 * best.rank1:.1f} %, 95 % interval {low:.1f} to {high:.1f}",
-        )
-    ]  # fmt: skip
-    for place, timing in enumerate(best.timings):
-        fast = min(entries, key=lambda one: one.timings[place].median)
-        found.append(
-            Advice(
-                f"fastest, one image on {timing.device}", fast.name,
-                f"{fast.timings[place].median:.2f} ms, rank-1 {100 * fast.rank1:.1f} %",
-            )
-        )  # fmt: skip
-    small = min(entries, key=lambda one: (one.parameters, -one.rank1))
-    found.append(
-        Advice(
-            "smallest", small.name,
-            f"{small.parameters:,} parameters, rank-1 {100 * small.rank1:.1f} %",
-        )
-    )  # fmt: skip
-    known = [one for one in entries if one.epochs]
-    if known:
-        cheap = min(known, key=lambda one: epoch_times(one.epochs).total)
-        found.append(
-            Advice(
-                "least training", cheap.name,
-                f"{epoch_times(cheap.epochs).total:.0f} s, rank-1 {100 * cheap.rank1:.1f} %",
-            )
-        )  # fmt: skip
-    equal = [one for one in entries if one is best or chance(best, one) >= SURE]
+    interval = f"95 % confidence interval {low:.1f} to {high:.1f}"
+    found = [Recommendation("most accurate", best.name, f"{_rank1(best)}, {interval}")]
+    for device, timing in enumerate(best.timings):
+        fast = min(results, key=lambda one: one.timings[device].median)
+        reason = f"{fast.timings[device].median:.2f} ms, {_rank1(fast)}"
+        found.append(Recommendation(f"fastest, one image on {timing.device}", fast.name, reason))
+    small = min(results, key=lambda one: (one.parameters, -one.rank1))
+    reason = f"{small.parameters:,} parameters, {_rank1(small)}"
+    found.append(Recommendation("smallest", small.name, reason))
+    trained = [one for one in results if one.epochs]
+    if trained:
+        cheap = min(trained, key=lambda one: epoch_times(one.epochs).total)
+        reason = f"{epoch_times(cheap.epochs).total:.0f} s, {_rank1(cheap)}"
+        found.append(Recommendation("least training", cheap.name, reason))
+    equal = [one for one in results if one is best or p_value(best, one) >= SIGNIFICANCE]
     fast = min(equal, key=lambda one: one.timings[0].median)
-    p = "" if fast is best else f"; p {chance(best, fast):.2g} against {best.name}"
-    found.append(
-        Advice(
-            "fastest that is not measurably worse than the most accurate", fast.name,
-            f"{fast.timings[0].median:.2f} ms, rank-1 {100 * fast.rank1:.1f} %{p}",
-        )
-    )  # fmt: skip
-    return found
+    p = "" if fast is best else f"; p {p_value(best, fast):.2g} against {best.name}"
+    reason = f"{fast.timings[0].median:.2f} ms, {_rank1(fast)}{p}"
+    purpose = "fastest that is not measurably worse than the most accurate"
+    return [*found, Recommendation(purpose, fast.name, reason)]
+
+
+def _rank1(result: Result) -> str:
+    return f"rank-1 {100 * result.rank1:.1f} %"

@@ -1,7 +1,7 @@
-"""A command in a process of its own: signals are passed on, its memory is measured and given back.
+"""Runs a command in another process: forwards signals, measures memory, collects its error.
 
-`python -m imagenet_trainer.comparison.child_process MODULE WORD ...` is that process: it ends when
-the process that started it is gone, even if that was killed.
+`python -m imagenet_trainer.comparison.child_process MODULE ARGUMENT ...` is that process. It ends
+when its parent process ends, even if the parent was killed.
 """
 
 import contextlib
@@ -20,29 +20,33 @@ from imagenet_trainer.system.interrupts import Interrupts, name_of
 
 _ROOT = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-_PATIENCE = 0.05  # seconds between two looks at the process, and at the memory of all
-_MEMORY_EVERY = 0.2
+_POLL_SECONDS = 0.05  # between two checks whether the process has ended
+_MEMORY_SECONDS = 0.2  # between two measurements of memory
 
 
 class Ended(NamedTuple):
     """How a command ended."""
 
     code: int  # as a shell reports it
-    error: str  # why, in its own words, if it failed
+    error: str  # its error message if it failed, else ""
     seconds: float
-    peak_bytes: int  # the most memory that its processes held, added up; 0: unknown
+    peak_bytes: int  # sum of the peak memory of its processes; 0: unknown
 
 
-def run(module: str, words: Sequence[str], interrupts: Interrupts, saves: bool = False) -> Ended:
-    """Run `python -m module` with these words to its end; it has stdout and stderr of ours.
+def run(
+    module: str, arguments: Sequence[str], interrupts: Interrupts, forward_signals: bool = False
+) -> Ended:
+    """Run `python -m module` with these arguments to its end.
 
-    The first signal that comes to us goes on to it if it `saves`, or it is killed; a second one
-    ends both. It has a session of its own, or Ctrl-C would reach it twice.
+    Its standard output goes to that of this process, its standard error too, except for its error
+    message, which is returned. On the first signal that this process gets, the child gets the same
+    signal if `forward_signals` is set, and is killed otherwise; a second signal ends both. The
+    child has its own session; otherwise Ctrl-C would reach it twice.
     """
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    began = time.monotonic()
+    start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, module, *words],
+        [sys.executable, "-m", __name__, module, *arguments],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
@@ -53,66 +57,66 @@ def run(module: str, words: Sequence[str], interrupts: Interrupts, saves: bool =
     last: List[str] = [""]
     prefix = f"{module.rpartition('.')[2]}: error: "
     reader = threading.Thread(
-        target=_pass_on, args=(process.stderr, prefix, errors, last), daemon=True
+        target=_copy, args=(process.stderr, prefix, errors, last), daemon=True
     )
     reader.start()
     try:
-        code, peak = _wait(process, interrupts, saves)
+        code, peak = _wait(process, interrupts, forward_signals)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise
     reader.join(timeout=5)
-    error = errors[-1] if errors else "" if interrupts else _why(code, last[0])
-    return Ended(128 - code if code < 0 else code, error, time.monotonic() - began, peak)
+    error = errors[-1] if errors else "" if interrupts else _reason(code, last[0])
+    return Ended(128 - code if code < 0 else code, error, time.monotonic() - start, peak)
 
 
-def _why(code: int, last_words: str) -> str:
-    """For a process that ended without a line of its own."""
+def _reason(code: int, last_line: str) -> str:
+    """The reason for a failure without an error message."""
     if code >= 0:
-        return f"it ended with {code}: {last_words}" if code else ""
-    return f"it was ended by {name_of(-code)}, perhaps for want of memory (dmesg says so)"
+        return f"exit code {code}: {last_line}" if code else ""
+    return f"ended by {name_of(-code)}, possibly out of memory (check dmesg)"
 
 
 def _wait(
-    process: "subprocess.Popen[bytes]", interrupts: Interrupts, saves: bool
+    process: "subprocess.Popen[bytes]", interrupts: Interrupts, forward_signals: bool
 ) -> Tuple[int, int]:
-    """The exit code (negative: a signal) and the peak of its memory in bytes."""
-    told, looked = False, 0.0
+    """The exit code (negative: a signal) and the peak memory in bytes."""
+    signalled, measured = False, 0.0
     peaks: Dict[int, int] = {}
     while process.poll() is None:
-        if interrupts.signal and not told:
-            told = True
-            process.send_signal(interrupts.signal if saves else signal.SIGKILL)
-        if time.monotonic() - looked > _MEMORY_EVERY:
-            looked = time.monotonic()
+        if interrupts.signal and not signalled:
+            signalled = True
+            process.send_signal(interrupts.signal if forward_signals else signal.SIGKILL)
+        if time.monotonic() - measured > _MEMORY_SECONDS:
+            measured = time.monotonic()
             peaks.update(peaks_of_session(process.pid))
-        time.sleep(_PATIENCE)
+        time.sleep(_POLL_SECONDS)
     return process.returncode, sum(peaks.values())
 
 
 def peaks_of_session(session: int) -> Dict[int, int]:
-    """Most bytes that each process of a session has held so far, as Linux tells; else {}.
+    """Peak memory in bytes of each process of a session, on Linux; {} elsewhere.
 
-    What wait4 tells is of no use: a process that we start counts our own memory as its first.
+    The peak that wait4 reports is of no use: a forked process inherits that of its parent.
     """
-    found: Dict[int, int] = {}
+    peaks: Dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # ended meanwhile
-            # pid (name) state parent group session ...; the name may hold anything.
-            words = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if int(words[3]) == session:
-                found[int(folder.name)] = _high_water(folder / "status")
-    return {process: peak for process, peak in found.items() if peak}
+        with contextlib.suppress(OSError, ValueError, IndexError):  # the process has ended
+            # pid (name) state parent group session ...; the name may contain spaces and parentheses
+            columns = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(columns[3]) == session:
+                peaks[int(folder.name)] = _peak(folder / "status")
+    return {process: peak for process, peak in peaks.items() if peak}
 
 
-def _high_water(status: Path) -> int:
+def _peak(status: Path) -> int:
     lines = status.read_text(errors="replace").splitlines()
     return next((int(one.split()[1]) << 10 for one in lines if one.startswith("VmHWM:")), 0)
 
 
-def _pass_on(lines: "IO[bytes]", prefix: str, errors: List[str], last: List[str]) -> None:
-    """Copy what it says to our standard error, but for its error, which our caller tells."""
+def _copy(lines: "IO[bytes]", prefix: str, errors: List[str], last: List[str]) -> None:
+    """Copy lines to standard error, except for the error message, which the caller reports."""
     for line in lines:
         text = line.decode("utf-8", "replace")
         last[0] = " ".join(text.split()) or last[0]
@@ -125,9 +129,9 @@ def _pass_on(lines: "IO[bytes]", prefix: str, errors: List[str], last: List[str]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Be MODULE, with the words behind it."""
+    """Become MODULE, with the arguments after it."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:  # Linux; elsewhere a killed parent leaves us behind
+    if prctl is not None:  # Linux; elsewhere this process survives a killed parent
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     sys.argv[1:] = argv[1:]
     runpy.run_module(argv[0], run_name="__main__", alter_sys=True)

@@ -1,8 +1,8 @@
-"""What is measured of a trained network: python -m imagenet_trainer.comparison.measure
+"""Measures a trained network: python -m imagenet_trainer.comparison.measure
 
-The answers of its best epoch, its size, how fast answers come. `compare` runs it in a process of
-its own, so that no network stays in MXNet's memory beside the trainings that follow; what it finds
-is kept in the run's folder, where `entries` reads it.
+Evaluates its best epoch and measures its size and speed. `compare` starts this in a process for
+each network, so that MXNet's memory is free for the trainings that follow. The measurements are
+stored in compare.json in the run's folder, where `results` reads them.
 """
 
 import gc
@@ -16,8 +16,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from imagenet_trainer.comparison.analysis import Batch, Timing
-from imagenet_trainer.comparison.results import keep, kept_of
+from imagenet_trainer.comparison.analysis import BatchSpeed, Timing
+from imagenet_trainer.comparison.results import read_stored, store
 from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.dataset import Dataset
@@ -36,48 +36,48 @@ from symbols.summary import summarise
 
 log = partial(print_message, "compare")
 
-_VERSION = 1  # of what is kept; another one is measured again
-_SHOWN = 16  # images that take turns while one at a time is timed
-# A batch size is timed for so long, and at least so often; doubling ends when two sizes in turn
-# were no faster, or a call takes this long.
+_VERSION = 1  # of the stored measurements; others are measured again
+_IMAGES = 16  # different images while the latency of one image is timed
+# A batch size is timed for at least so many seconds and calls. Doubling stops after two sizes that
+# are no faster, or after a call that takes longer than the last number.
 _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
 
 
-def devices_at_hand(settings: MeasureSettings) -> List[Tuple[str, Devices]]:
-    """Name and description of the CPU, and of the first GPU (of --gpus, if that is given)."""
+def available_devices(settings: MeasureSettings) -> List[Tuple[str, Devices]]:
+    """Names and descriptions: the CPU, and the first GPU (of --gpus, if that is given)."""
     threads = os.environ["OMP_NUM_THREADS"]  # set when MXNet is imported
     name = f"CPU, {threads} thread{'s' * (threads != '1')}"
-    found = [(name, Devices(engine="torch" if settings.engine == "torch" else "auto"))]
+    devices = [(name, Devices(engine="torch" if settings.engine == "torch" else "auto"))]
     gpus = nvidia_gpus()
     if gpus or settings.gpus:
         number = (settings.gpus or (0,))[0]
         name = gpus[number][0] if number < len(gpus) else f"GPU {number}"
-        found.append((name, Devices((number,), engine=settings.engine)))
-    return found
+        devices.append((name, Devices((number,), engine=settings.engine)))
+    return devices
 
 
-def judged_epoch(run: Run) -> int:
-    """The best finished epoch by its own validation, as `--epochs best`; else the newest."""
+def best_epoch(run: Run) -> int:
+    """The best epoch by the run's own validation, as `--epochs best`; else the last one."""
     best = best_of(run.validations())
     return run.epochs()[-1] if best is None else best
 
 
 def measure(settings: MeasureSettings) -> None:
-    """Score and time a run's judged epoch; what was measured before of the same is kept.
+    """Evaluate and time a run's best epoch; stored measurements of the same epoch are reused.
 
-    Raises InputError for a network that cannot be opened or asked.
+    Raises InputError for a network that cannot be loaded or run.
     """
     assert settings.model_prefix is not None
     run = Run(settings.model_prefix)
-    epoch = judged_epoch(run)
-    scored, dataset, how = _score(settings, run, epoch)
-    devices = devices_at_hand(settings)
+    epoch = best_epoch(run)
+    scored, dataset, preprocessing = _evaluate(settings, run, epoch)
+    devices = available_devices(settings)
     parts = [
-        _VERSION, sha256(run.params_path(epoch)), how, settings.rounds, settings.largest_batch,
-        devices,
+        _VERSION, sha256(run.params_path(epoch)), preprocessing, settings.rounds,
+        settings.largest_batch, devices,
     ]  # fmt: skip
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
-    measured = kept_of(run).get("measured", {})
+    measured = read_stored(run).get("measured", {})
     if measured.get("key") != key or settings.measure_again:
         measured = {"key": key, **costs(settings, run, epoch, dataset, devices)}
     numbers = scored.numbers
@@ -85,22 +85,22 @@ def measure(settings: MeasureSettings) -> None:
         "epoch": epoch,
         "set": scored.name,
         "key": scored.answers.key,
-        "image_shape": how.image_shape,
+        "image_shape": preprocessing.image_shape,
         "numbers": {
             **{name: numbers[name] for name in ("rank1", "rank5", "loss")},
             "interval": numbers["intervals"]["rank1"],
         },
-        "classes": [one if one == words else f"{one} {words}" for one, words in scored.classes],
+        "classes": [one if one == name else f"{one} {name}" for one, name in scored.classes],
         "pictures": f"{dataset.path}: {len(dataset):,} of {len(dataset.classes)} classes",
         "fingerprint": dataset.fingerprint,
     }
-    keep(run, measured=measured, scored=about)
+    store(run, measured=measured, scored=about)
 
 
-def _score(
+def _evaluate(
     settings: MeasureSettings, run: Run, epoch: int
 ) -> Tuple[Scored, Dataset, Preprocessing]:
-    """The answers to all images, as `evaluate` gives and keeps them."""
+    """Run inference over all images and store the predictions, as `evaluate` does."""
     scorer = Scorer(replace(settings, epochs=(epoch,)), run, (epoch,), log)
     (scored,) = scorer.scored()
     return scored, scorer.dataset, scorer.shown.preprocessing
@@ -113,11 +113,11 @@ def costs(
     dataset: Dataset,
     devices: Sequence[Tuple[str, Devices]],
 ) -> Dict[str, Any]:
-    """What a network's answers cost: parameters, multiply-adds, time on each device."""
+    """Parameters, multiply-adds, and speed on each device."""
     timings = []
-    for name, one in devices:
-        timings.append(timing(settings, run, epoch, dataset, name, one))
-        gc.collect()  # an engine's memory, before the next one's
+    for name, device in devices:
+        timings.append(timing(settings, run, epoch, dataset, name, device))
+        gc.collect()  # frees an engine's memory before the next one is opened
     _, symbol, checkpoint = open_network(run, epoch, Devices(), 1)
     assert checkpoint.preprocessing is not None
     cost = summarise(symbol, checkpoint.preprocessing.image_shape)
@@ -132,12 +132,12 @@ def timing(
     settings: MeasureSettings, run: Run, epoch: int, dataset: Dataset, name: str,
     devices: Devices,
 ) -> Timing:  # fmt: skip
-    """How fast answers come on a device."""
+    """Latency and throughput on one device."""
     engine, symbol, checkpoint = open_network(run, epoch, devices, 1)
-    how = checkpoint.preprocessing
-    assert how is not None
-    transform = EvalTransform(how.image_shape, how.val_resize)
-    count = min(_SHOWN, len(dataset))
+    preprocessing = checkpoint.preprocessing
+    assert preprocessing is not None
+    transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
+    count = min(_IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
 
     def view(number: int) -> np.ndarray:
@@ -150,10 +150,11 @@ def timing(
     whole = measure_latency("", 1, lambda n: engine.predict(view(n)), settings.rounds)
 
     def call_of(batch: int) -> Callable[[], object]:
-        many = open_engine(symbol, devices, (batch, *transform.size, 3), how.rgb_mean, how.rgb_std)
-        set_checkpoint(many, symbol, run, checkpoint)
+        shape = (batch, *transform.size, 3)
+        batched = open_engine(symbol, devices, shape, preprocessing.rgb_mean, preprocessing.rgb_std)
+        set_checkpoint(batched, symbol, run, checkpoint)
         images = np.concatenate([views[number % count] for number in range(batch)])
-        return lambda: many.predict(images)
+        return lambda: batched.predict(images)
 
     batches = tuple(throughput(call_of, settings.largest_batch))
     return Timing(name, alone.median, alone.high, whole.median, whole.high, batches)
@@ -163,36 +164,37 @@ def throughput(
     call_of: Callable[[int], Callable[[], object]],
     largest: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[Batch]:
-    """Images a second with batches of 1, 2, 4 ... up to `largest`, by the median call.
+) -> Iterator[BatchSpeed]:
+    """Images per second with batches of 1, 2, 4 ... up to `largest`, from the median call.
 
-    `call_of` makes what answers a batch of that size. It ends before `largest` when two sizes in
-    turn were no faster than a smaller one, when memory is full, or a call takes too long.
+    `call_of` returns a function that runs inference on a batch of that size. Stops before
+    `largest` after two sizes in a row that are no faster than a smaller one, when memory is full,
+    or when a call takes too long.
     """
     best, slower, size = 0.0, 0, 1
     while size <= largest and slower < 2:
         try:
             call = call_of(size)
-            call()  # prepares
+            call()  # warms up
             times: List[float] = []
             while len(times) < _CALLS or sum(times) < _SECONDS:
-                began = clock()
+                start = clock()
                 call()
-                times.append(clock() - began)
+                times.append(clock() - start)
         except DeviceMemoryError:
             return
         seconds = float(np.median(times))
-        found = Batch(size, size / max(seconds, 1e-9))
-        yield found
+        speed = BatchSpeed(size, size / max(seconds, 1e-9))
+        yield speed
         if seconds > _TOO_LONG:
             return
-        slower = 0 if found.images_per_second > best else slower + 1
-        best, size = max(best, found.images_per_second), 2 * size
+        slower = 0 if speed.images_per_second > best else slower + 1
+        best, size = max(best, speed.images_per_second), 2 * size
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line, which `compare` writes."""
-    about = "Measure a trained network; compare does it for each of its networks."
+    """The command line, which `compare` composes."""
+    about = "Measure a trained network; compare runs this for each of its networks."
     settings = flags.parse(MeasureSettings, argv, "measuring", about)
 
     def body() -> None:

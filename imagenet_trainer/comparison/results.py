@@ -1,52 +1,57 @@
-"""What is known of an entrant, from the files in its run's folder: numbers in, an Entry out."""
+"""Results of a candidate, from the files in its run's folder."""
 
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
 
-from imagenet_trainer.comparison.analysis import Batch, ClassErrors, Entry, Epoch, Timing
-from imagenet_trainer.comparison.candidates import Entrant
+from imagenet_trainer.comparison.analysis import BatchSpeed, ClassErrors, Epoch, Result, Timing
+from imagenet_trainer.comparison.candidates import Candidate
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.evaluation import class_table
 from imagenet_trainer.metrics.predictions import Answers, load
 from imagenet_trainer.runs.run import Run
 
 
-class Known(NamedTuple):
-    """An entry, and which images its network was asked about."""
+class Measured(NamedTuple):
+    """The result of a network, and the images it was evaluated on."""
 
-    entry: Entry
-    images: str  # in words
+    result: Result
+    images: str  # describes them
     fingerprint: str
 
 
-def kept_of(run: Run) -> Dict[str, Any]:
-    """What comparisons kept of it: `training`, `measured` and `scored`; {} at first."""
+def read_stored(run: Run) -> Dict[str, Any]:
+    """compare.json of a run: `training`, `measured` and `scored`; {} before the first of them."""
     return run.read_json(run.measured_path)
 
 
-def keep(run: Run, **parts: Mapping[str, Any]) -> None:
-    """Keep some of these parts anew."""
-    run.write_json(run.measured_path, {**kept_of(run), **parts})
+def store(run: Run, **parts: Mapping[str, Any]) -> None:
+    """Replace these parts of compare.json."""
+    run.write_json(run.measured_path, {**read_stored(run), **parts})
 
 
-def entry_of(entrant: Entrant) -> Known:
-    """An entrant that was measured. InputError where its files changed meanwhile."""
-    run = entrant.run
-    kept = kept_of(run)
-    scored, measured, training = kept["scored"], kept["measured"], kept.get("training", {})
+def read_results(candidate: Candidate) -> Measured:
+    """The results of a measured candidate.
+
+    Raises InputError if its predictions were replaced since.
+    """
+    run = candidate.run
+    stored = read_stored(run)
+    scored, measured, training = stored["scored"], stored["measured"], stored.get("training", {})
     epoch, numbers = scored["epoch"], scored["numbers"]
-    answers = load(run.answers_path(epoch, scored["set"]), scored["key"])
-    if answers is None:
-        raise InputError(f"{run.folder}: another command scores it; run the same command again")
-    before = run.read_json(run.config_path)
+    predictions = load(run.answers_path(epoch, scored["set"]), scored["key"])
+    if predictions is None:
+        raise InputError(
+            f"{run.folder}: another command evaluates this run; run the same command again"
+        )
+    config = run.read_json(run.config_path)
     history = run.read_history()
-    entry = Entry(
-        name=entrant.name,
-        series=entrant.series,
-        flags=entrant.own_flags,
+    result = Result(
+        name=candidate.name,
+        series=candidate.series,
+        flags=candidate.own_flags,
         image_shape=tuple(scored["image_shape"]),
-        train_images=before.get("data", {}).get("train_images", 0),
+        train_images=config.get("data", {}).get("train_images", 0),
         epochs=tuple(map(epoch_of, history)),
-        judged=epoch,
+        best_epoch=epoch,
         rank1=numbers["rank1"],
         rank1_interval=tuple(numbers["interval"]),
         rank5=numbers["rank5"],
@@ -55,22 +60,22 @@ def entry_of(entrant: Entrant) -> Known:
         multiply_adds=measured["multiply_adds"],
         file_bytes=run.params_path(epoch).stat().st_size,
         timings=tuple(_timing(one) for one in measured["timings"]),
-        classes=class_errors(answers, scored["classes"]),
-        right=answers.rank < 1,
+        classes=class_errors(predictions, scored["classes"]),
+        correct=predictions.rank < 1,
         wall_seconds=training.get("seconds"),
-        peak_bytes=max(training.get("peak_bytes", 0), _most(history, "memory_mb")) or None,
-        gpu_peak_bytes=_most(history, "gpu_memory_mb") or None,
+        peak_bytes=max(training.get("peak_bytes", 0), _peak(history, "memory_mb")) or None,
+        gpu_peak_bytes=_peak(history, "gpu_memory_mb") or None,
     )
-    return Known(entry, scored["pictures"], scored["fingerprint"])
+    return Measured(result, scored["pictures"], scored["fingerprint"])
 
 
-def class_errors(answers: Answers, names: Tuple[str, ...]) -> Tuple[ClassErrors, ...]:
-    """False negatives and positives of every class."""
-    counted = class_table(answers)
+def class_errors(predictions: Answers, names: Sequence[str]) -> Tuple[ClassErrors, ...]:
+    """False negatives and false positives of every class."""
+    counts = class_table(predictions)
     return tuple(
         ClassErrors(name, int(images), int(images - hits), int(predicted - hits))
         for name, images, predicted, hits in zip(
-            names, counted.images, counted.predicted, counted.hits
+            names, counts.images, counts.predicted, counts.hits
         )
     )
 
@@ -85,12 +90,12 @@ def epoch_of(row: Mapping[str, str]) -> Epoch:
     return Epoch(int(row["epoch"]), *map(number, names))
 
 
-def _most(history: Any, column: str) -> int:
-    """The most memory in a column of history.csv, in bytes; 0 for a run that does not say."""
-    known = (float(row.get(column) or 0) for row in history)
-    return round(max(known, default=0) * 1e6)
+def _peak(history: Sequence[Mapping[str, str]], column: str) -> int:
+    """The greatest memory in a column of history.csv, in bytes; 0 if no row has it."""
+    megabytes = (float(row.get(column) or 0) for row in history)
+    return round(max(megabytes, default=0) * 1e6)
 
 
 def _timing(values: Mapping[str, Any]) -> Timing:
-    batches = tuple(Batch(int(size), float(speed)) for size, speed in values["batches"])
+    batches = tuple(BatchSpeed(int(size), float(speed)) for size, speed in values["batches"])
     return Timing(**{**values, "batches": batches})

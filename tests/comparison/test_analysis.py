@@ -1,23 +1,23 @@
 import numpy as np
 import pytest
-from helpers.results import entry, epochs_of, timing
+from helpers.results import epochs_of, result, timing
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from imagenet_trainer.comparison.analysis import (
-    Batch,
+    BatchSpeed,
     Epoch,
-    advice,
-    chance,
     epoch_times,
-    front,
     most_accurate,
     overfitting,
+    p_value,
+    pareto_front,
+    recommendations,
 )
 
 
-def test_times_of_epochs():
+def test_epoch_times():
     assert epoch_times(epochs_of([1] * 4, [1] * 4, 2.0)) == (2, 2, 8)
     rows = [Epoch(n, 1, 1, 1, 1, seconds) for n, seconds in enumerate([9, 1, 2, 6], start=1)]
     assert epoch_times(rows) == (9, 2, 18)
@@ -29,8 +29,8 @@ def test_times_of_epochs():
     ("train", "val", "found"),
     [
         ([3, 2, 1, 0.5], [3, 2, 2.25, 2.5], (2, 0.5, 1.5)),
-        ([3, 2, 1], [3, 2, 1], None),  # still falling
-        ([3, 2, 2.5], [3, 2, 2.25], None),  # the training loss does not fall on
+        ([3, 2, 1], [3, 2, 1], None),  # still improving
+        ([3, 2, 2.5], [3, 2, 2.25], None),  # the training loss does not fall further
         ([3, 2, 1, 0.5], [3, 2, 2.5, 2], None),  # as low again at the end
         ([3, 2, 1, 0.5], [2, 3, 2, 4], (3, 2, 0.5)),  # the last of equal ones
         ([3, 2, 1], [2, float("nan"), 4], (1, 2, 2)),
@@ -39,42 +39,42 @@ def test_times_of_epochs():
         ([1, 1], [float("nan")] * 2, None),
     ],
 )
-def test_where_over_fitting_begins(train, val, found):
+def test_overfitting(train, val, found):
     assert overfitting(epochs_of(train, val)) == found
 
 
-def test_a_front():
+def test_pareto_front():
     #        best    cheap  beaten  equal to best   unknown
     costs = [5.0, 1.0, 5.0, 5.0, float("nan")]
     gains = [9.0, 3.0, 8.0, 9.0, 10.0]
-    assert front(costs, gains) == [1, 0, 3]
-    assert front([], []) == []
+    assert pareto_front(costs, gains) == [1, 0, 3]
+    assert pareto_front([], []) == []
 
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
 
 @given(points)
-def test_a_front_by_its_definition(found):
+def test_pareto_front_by_its_definition(found):
     costs, gains = [float(a) for a, _ in found], [float(b) for _, b in found]
-    chosen = front(costs, gains)
-    for place, (cost, gain) in enumerate(found):
+    chosen = pareto_front(costs, gains)
+    for index, (cost, gain) in enumerate(found):
         better = [(a, b) for a, b in found if a <= cost and b >= gain and (a, b) != (cost, gain)]
-        assert (place in chosen) == (not better)
-    assert [costs[place] for place in chosen] == sorted(costs[place] for place in chosen)
+        assert (index in chosen) == (not better)
+    assert [costs[i] for i in chosen] == sorted(costs[i] for i in chosen)
 
 
-def test_chance_is_the_exact_binomial_test():
-    one, other = entry("a", 9), entry("b", 3)
-    assert chance(one, other) == pytest.approx(binomtest(0, 6).pvalue)
-    assert chance(one, one) == 1
+def test_p_value_is_that_of_the_exact_binomial_test():
+    one, other = result("a", 9), result("b", 3)
+    assert p_value(one, other) == pytest.approx(binomtest(0, 6).pvalue)
+    assert p_value(one, one) == 1
 
 
 def test_advice():
-    best = entry("large", 198, 200, median=9, parameters=9_000_000)
-    near = entry("medium", 196, 200, median=4, parameters=500, epochs=epochs_of([1], [1], 0.5))
-    poor = entry("small", 100, 200, median=1, parameters=1000)
-    found = {one.wish: one.name for one in advice([poor, near, best])}
+    best = result("large", 198, 200, median=9, parameters=9_000_000)
+    near = result("medium", 196, 200, median=4, parameters=500, epochs=epochs_of([1], [1], 0.5))
+    poor = result("small", 100, 200, median=1, parameters=1000)
+    found = {one.purpose: one.network for one in recommendations([poor, near, best])}
     assert found == {
         "most accurate": "large",
         "fastest, one image on CPU": "small",
@@ -82,28 +82,32 @@ def test_advice():
         "least training": "medium",
         "fastest that is not measurably worse than the most accurate": "medium",
     }
-    assert advice([]) == []
+    assert recommendations([]) == []
 
 
-def test_equally_accurate_ones():
-    assert most_accurate([entry("a", loss=0.5), entry("b", loss=0.4)]).name == "b"
-    assert most_accurate([entry("a", median=3), entry("b", median=2)]).name == "b"
+def test_ties_in_accuracy():
+    assert most_accurate([result("a", loss=0.5), result("b", loss=0.4)]).name == "b"
+    assert most_accurate([result("a", median=3), result("b", median=2)]).name == "b"
 
 
-def test_equally_small_ones():
-    two = [entry("a", 5, parameters=100), entry("b", 7, parameters=100), entry("c", parameters=101)]
-    assert {one.wish: one.name for one in advice(two)}["smallest"] == "b"
-
-
-def test_every_device_has_its_fastest():
+def test_ties_in_size():
     two = [
-        entry("a", timings=(timing(1), timing(5, "GPU"))),
-        entry("b", timings=(timing(2), timing(4, "GPU"))),
+        result("a", 5, parameters=100),
+        result("b", 7, parameters=100),
+        result("c", parameters=101),
     ]
-    found = {one.wish: one.name for one in advice(two)}
+    assert {one.purpose: one.network for one in recommendations(two)}["smallest"] == "b"
+
+
+def test_the_fastest_on_each_device():
+    two = [
+        result("a", timings=(timing(1), timing(5, "GPU"))),
+        result("b", timings=(timing(2), timing(4, "GPU"))),
+    ]
+    found = {one.purpose: one.network for one in recommendations(two)}
     assert found["fastest, one image on CPU"] == "a"
     assert found["fastest, one image on GPU"] == "b"
 
 
-def test_the_best_batch():
-    assert timing(2).best == Batch(2, 1500)
+def test_the_best_batch_size():
+    assert timing(2).best == BatchSpeed(2, 1500)

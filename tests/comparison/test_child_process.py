@@ -1,4 +1,4 @@
-"""Processes that a comparison starts: how they end, what they say, what they leave behind."""
+"""Child processes of a comparison: exit codes, output, signals, memory."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from imagenet_trainer.comparison import child_process as child
+from imagenet_trainer.comparison import child_process
 from imagenet_trainer.system.interrupts import Interrupts
 
 LINUX = Path("/proc/self/stat").exists()
@@ -20,7 +20,7 @@ LINUX = Path("/proc/self/stat").exists()
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A function that makes a module for other processes and gives its name."""
+    """A function that writes a module for child processes and returns its name."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def made(code):
@@ -30,27 +30,27 @@ def module(tmp_path, monkeypatch):
     return made
 
 
-def test_how_a_command_ended(capsys):
+def test_the_error_message_is_returned_and_not_printed(capsys):
     with Interrupts() as interrupts:
-        ended = child.run("imagenet_trainer.fit", ["--no-such-flag"], interrupts)
+        ended = child_process.run("imagenet_trainer.fit", ["--no-such-flag"], interrupts)
     assert ended.code == 2 and ended.error.startswith("--no-such-flag: no such flag")
     assert ended.seconds > 0
-    assert capsys.readouterr().err == ""  # the error is told by who asked
+    assert capsys.readouterr().err == ""
 
 
-def test_words_and_what_it_says_beside_errors(module, capfd):
+def test_output_is_forwarded(module, capfd):
     name = module("import sys; print(sys.argv[1:]); sys.exit('other words')")
-    ended = child.run(name, ["--a", "b c"], Interrupts())
-    assert ended.code == 1 and ended.error == "it ended with 1: other words"
-    told = capfd.readouterr()
-    assert told.out == "['--a', 'b c']\n" and told.err == "other words\n"
-    assert child.run(module("pass"), [], Interrupts())[:2] == (0, "")
+    ended = child_process.run(name, ["--a", "b c"], Interrupts())
+    assert ended.code == 1 and ended.error == "exit code 1: other words"
+    output = capfd.readouterr()
+    assert output.out == "['--a', 'b c']\n" and output.err == "other words\n"
+    assert child_process.run(module("pass"), [], Interrupts())[:2] == (0, "")
 
 
-def test_a_crash_is_told(module):
+def test_a_crash_is_reported(module):
     name = module("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    ended = child.run(name, [], Interrupts())
-    assert ended.code == 137 and "ended by SIGKILL, perhaps for want of memory" in ended.error
+    ended = child_process.run(name, [], Interrupts())
+    assert ended.code == 137 and "SIGKILL" in ended.error
 
 
 SAVING = """
@@ -66,9 +66,9 @@ while True:
 """
 
 
-@pytest.mark.parametrize(("saves", "code", "said"), [(True, 7, "saved\n"), (False, 137, "")])
-def test_a_signal_goes_on_to_what_saves_and_kills_the_rest(
-    module, tmp_path, capfd, saves, code, said
+@pytest.mark.parametrize(("forwarded", "code", "output"), [(True, 7, "saved\n"), (False, 137, "")])
+def test_a_signal_is_forwarded_or_the_process_is_killed(
+    module, tmp_path, capfd, forwarded, code, output
 ):
     interrupts = Interrupts()
 
@@ -78,17 +78,17 @@ def test_a_signal_goes_on_to_what_saves_and_kills_the_rest(
         interrupts.signal = signal.SIGTERM
 
     threading.Thread(target=interrupt, daemon=True).start()
-    ended = child.run(module(SAVING), [], interrupts, saves=saves)
+    ended = child_process.run(module(SAVING), [], interrupts, forward_signals=forwarded)
     assert (ended.code, ended.error) == (code, "")
-    assert capfd.readouterr().out == "ready\n" + said
+    assert capfd.readouterr().out == "ready\n" + output
 
 
-@pytest.mark.skipif(not LINUX, reason="Linux ends processes with those that started them")
-def test_it_ends_with_one_that_is_killed(module):
+@pytest.mark.skipif(not LINUX, reason="needs PR_SET_PDEATHSIG of Linux")
+def test_it_ends_when_its_parent_is_killed(module):
     code = (
         "from imagenet_trainer.comparison import child_process\n"
         "from imagenet_trainer.system.interrupts import Interrupts\n"
-        f"with Interrupts() as found: child_process.run({module(SAVING)!r}, [], found, saves=True)"
+        f"with Interrupts() as i: child_process.run({module(SAVING)!r}, [], i, True)"
     )
     path = f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"
     with subprocess.Popen(
@@ -96,20 +96,20 @@ def test_it_ends_with_one_that_is_killed(module):
     ) as parent:
         assert parent.stdout.readline() == b"ready\n"
         parent.kill()
-        # The pipe ends when the last process that has it does.
+        # The pipe ends when the last process that holds it ends.
         assert parent.stdout.read() == b"saved\n"
 
 
-@pytest.mark.skipif(not LINUX, reason="Linux tells memory there")
-def test_memory_of_a_session_is_its_own():
-    ours = np.ones(50 << 20, np.uint8)  # which a process that is started would count as its own
+@pytest.mark.skipif(not LINUX, reason="needs /proc of Linux")
+def test_peak_memory_excludes_that_of_the_parent():
+    ours = np.ones(50 << 20, np.uint8)  # a forked process would inherit this peak
     code = "import time; held = b'x' * (30 << 20); print(flush=True); time.sleep(60)"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
             process.stdout.readline()
-            (found,) = child.peaks_of_session(process.pid).items()
+            (found,) = child_process.peaks_of_session(process.pid).items()
         finally:
             process.kill()
     assert found[0] == process.pid and 30 << 20 < found[1] < 50 << 20 <= ours.nbytes

@@ -8,7 +8,7 @@ from imagenet_trainer.engines.memory import DeviceMemoryError
 
 
 class Clock:
-    """A device that answers a batch in a known time, and the clock beside it."""
+    """A device that runs a batch in a known time, and its clock."""
 
     def __init__(self, seconds, memory=math.inf):
         self.now, self.seconds, self.memory, self.sizes = 0.0, seconds, memory, []
@@ -23,30 +23,30 @@ class Clock:
 
         return call
 
-    def found(self, largest):
+    def speeds(self, largest):
         return [*throughput(self.call_of, largest, lambda: self.now)]
 
 
-def test_sizes_are_doubled_up_to_the_largest():
-    found = Clock(lambda size: 1 + size).found(20)
-    assert [one.size for one in found] == [1, 2, 4, 8, 16]
-    assert [one.images_per_second for one in found] == pytest.approx(
+def test_batch_sizes_double_up_to_the_largest():
+    speeds = Clock(lambda size: 1 + size).speeds(20)
+    assert [one.size for one in speeds] == [1, 2, 4, 8, 16]
+    assert [one.images_per_second for one in speeds] == pytest.approx(
         [size / (1 + size) for size in (1, 2, 4, 8, 16)]
     )
 
 
-def test_it_ends_when_two_sizes_in_turn_are_no_faster():
+def test_it_stops_after_two_sizes_that_are_no_faster():
     seconds = {1: 1, 2: 3, 4: 2, 8: 8, 16: 16}
-    assert [one.size for one in Clock(seconds.get).found(64)] == [1, 2, 4, 8, 16]
+    assert [one.size for one in Clock(seconds.get).speeds(64)] == [1, 2, 4, 8, 16]
 
 
-def test_it_ends_where_memory_does_or_a_call_takes_long():
-    assert [one.size for one in Clock(lambda size: 0.01, memory=5).found(64)] == [1, 2, 4]
-    assert [one.size for one in Clock(lambda size: 4.0 * size**0.9).found(64)] == [1, 2, 4]
+def test_it_stops_when_memory_is_full_or_a_call_takes_long():
+    assert [one.size for one in Clock(lambda size: 0.01, memory=5).speeds(64)] == [1, 2, 4]
+    assert [one.size for one in Clock(lambda size: 4.0 * size**0.9).speeds(64)] == [1, 2, 4]
 
 
 def test_a_row_of_history():
     row = {"epoch": "3", "train_loss": "0.5", "val_rank1": "", "seconds": "2"}
-    found = epoch_of(row)
-    assert (found.epoch, found.train_loss, found.seconds) == (3, 0.5, 2)
-    assert math.isnan(found.val_rank1) and math.isnan(found.val_loss)
+    epoch = epoch_of(row)
+    assert (epoch.epoch, epoch.train_loss, epoch.seconds) == (3, 0.5, 2)
+    assert math.isnan(epoch.val_rank1) and math.isnan(epoch.val_loss)

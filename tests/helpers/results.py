@@ -1,19 +1,17 @@
-"""Entries of a comparison, as analysis and its page take them."""
+"""Results of a comparison, made by hand."""
 
 import numpy as np
 
-from imagenet_trainer.comparison.analysis import (
-    Batch,
-    ClassErrors,
-    Entry,
-    Epoch,
-    Timing,
-)
+from imagenet_trainer.comparison.analysis import BatchSpeed, ClassErrors, Epoch, Result, Timing
 
 
 def timing(median, device="CPU"):
-    batches = (Batch(1, 1000 / median), Batch(2, 3000 / median), Batch(4, 2000 / median))
-    return Timing(device, median, 2 * median, median + 1, 2 * median + 1, batches)
+    speeds = (
+        BatchSpeed(1, 1000 / median),
+        BatchSpeed(2, 3000 / median),
+        BatchSpeed(4, 2000 / median),
+    )
+    return Timing(device, median, 2 * median, median + 1, 2 * median + 1, speeds)
 
 
 def epochs_of(train, val, seconds=1.0):
@@ -23,14 +21,14 @@ def epochs_of(train, val, seconds=1.0):
     )
 
 
-def entry(name, hits=8, images=10, median=1.0, parameters=1000, loss=0.5, train_images=60, **more):
-    words = {
+def result(name, hits=8, images=10, median=1.0, parameters=1000, loss=0.5, train_images=60, **more):
+    values = {
         "series": name, "flags": "", "image_shape": (3, 16, 16), "train_images": train_images,
-        "epochs": epochs_of([3, 2], [3, 2]), "judged": 2, "rank1": hits / images,
+        "epochs": epochs_of([3, 2], [3, 2]), "best_epoch": 2, "rank1": hits / images,
         "rank1_interval": (hits / images - 0.1, min(1.0, hits / images + 0.1)), "rank5": 1.0,
         "loss": loss, "parameters": parameters, "multiply_adds": 2_000_000, "file_bytes": 4000,
         "timings": (timing(median),),
         "classes": (ClassErrors("cat", images, images - hits, 0), ClassErrors("dog", 0, 0, 2)),
-        "right": np.arange(images) < hits, "wall_seconds": 9.0, "peak_bytes": 250_000_000, **more,
+        "correct": np.arange(images) < hits, "wall_seconds": 9.0, "peak_bytes": 250_000_000, **more,
     }  # fmt: skip
-    return Entry(name=name, **words)
+    return Result(name=name, **values)
