@@ -230,7 +230,7 @@ def refusal(capsys, words, *more):
         (["--data-train", "nowhere.rec"], "--data-train nowhere.rec"),
         (["--data-val", "nowhere.rec"], "--data-val nowhere.rec"),
         (["--batch-size", "64"], "--batch-size 64"),
-        (["--num-classes", "4"], "has 3 classes; leave the flag away"),
+        (["--num-classes", "4"], "--num-classes 4: "),
         (["--num-examples", "61"], "--num-examples 61: "),
         (["--gpus", "0"], "--gpus 0: "),
         (["--val-resize", "12"], "--val-resize 12"),

@@ -1,1 +1,4 @@
-"""Everything that knows a shard, an image, an order or an augmentation."""
+"""What training and evaluation read: datasets, the order of images, augmentation, the loader.
+
+Nothing here knows a command line, an engine or a run.
+"""

@@ -7,7 +7,6 @@ methods raise ValueError with the reason; nothing about a single image raises an
 import os
 from typing import Dict, Iterator, List, NamedTuple, Protocol, Sequence, Set, Tuple, Union
 
-from imagenet_trainer.data.images.folders import check_root
 from imagenet_trainer.data.images.headers import Header, read_header
 from imagenet_trainer.data.images.source import Folder, Tar, open_root
 from imagenet_trainer.data.records.lst import read_list
@@ -21,7 +20,7 @@ from imagenet_trainer.data.records.manifest import (
 from imagenet_trainer.data.records.recordio import RecordError, unpack
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import is_hidden
+from imagenet_trainer.system.files import check_folder, is_hidden
 
 NO_CLASS = -1
 # Of a record, read first: most headers are shorter, and a disk reads no less at a time.
@@ -109,7 +108,7 @@ class Files:
 
 def _below(root: str) -> Files:
     """All files of a tree but hidden ones; every folder that holds some is a class."""
-    check_root(root)
+    check_folder(root)
     paths: List[str] = []
     folders: Dict[str, int] = {}
     labels: List[int] = []
@@ -165,7 +164,7 @@ def _listed(path: str, root: str) -> Files:
     if not root:
         raise InputError(f"{path}: give --root too, the folder or tar that its paths begin in")
     if not os.path.isfile(root):
-        check_root(root)
+        check_folder(root)
     images = read_list(path)
     labels = [class_of(each) for each in images.labels]
     classes = name_classes(folders_of_classes([images]))

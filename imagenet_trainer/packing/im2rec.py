@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.config.flags import flag_of, option, parse
 from imagenet_trainer.config.values import extensions, integer, number
-from imagenet_trainer.data.images.folders import check_root
 from imagenet_trainer.data.records.lst import ImageList, read_list
-from imagenet_trainer.data.records.manifest import ClassName, Rejected, classes_of_pack
+from imagenet_trainer.data.records.manifest import ClassName, Rejected
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.packing.classes import classes_of_pack
 from imagenet_trainer.packing.console import (
     MOST_LINES,
     Progress,
@@ -26,6 +26,7 @@ from imagenet_trainer.packing.console import (
     images_told,
     printable,
 )
+from imagenet_trainer.packing.folders import check_root
 from imagenet_trainer.packing.im2rec_checks import COMMAND, CheckSettings, PacksSettings, check
 from imagenet_trainer.packing.lists import check_files, make_lists
 from imagenet_trainer.system.files import make_folder

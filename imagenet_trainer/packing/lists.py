@@ -7,13 +7,13 @@ import os
 import random
 from typing import Dict, Iterator, List, Sequence, Tuple
 
-from imagenet_trainer.data.images.folders import Reject, Tree, refuse
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.lst import (
     ImageList,
     write_list,
 )
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.folders import Reject, Tree, refuse
 
 # --- making lists ------------------------------------------------------------------------------
 

@@ -86,6 +86,18 @@ def make_folder(path: AnyPath) -> Path:
     return folder
 
 
+def check_folder(path: str) -> None:
+    """Raise InputError unless this is a folder that can be read."""
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such folder")
+    if not os.path.isdir(path):
+        raise InputError(f"{path}: not a folder; give the folder that holds the images")
+    try:
+        os.listdir(path)
+    except OSError as error:
+        raise refusal(path, error) from error
+
+
 def is_hidden(path: str) -> bool:
     """Whether a part of a path begins with a dot: nobody's class, nobody's image.
 

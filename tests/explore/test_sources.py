@@ -185,9 +185,9 @@ def test_only_the_beginning_of_a_record_is_read(tmp_path, monkeypatch):
     [
         ("nothing", "", "nothing: no folder; give a folder or tar, a list x.lst, or shards x.rec"),
         ("nothing.tar", "", "nothing.tar: No such file"),
-        ("nothing.rec", "", "source nothing.rec: no such shard"),
+        ("nothing.rec", "", "nothing.rec: no such shard"),
         ("x.lst", "", "x.lst: give --root too"),
-        (".", "pictures", "--root images: goes with a list"),
+        (".", "pictures", "--root pictures: goes with a list"),
     ],
 )
 def test_what_is_not_there_is_told(tmp_path, monkeypatch, value, root, words):

@@ -1,8 +1,8 @@
-"""Image files: read, recognised by their first bytes, measured by their header, decoded.
+"""Image files: reading, format by the first bytes, size by the header, decoding.
 
 OpenCV decodes JPEG and PNG, so that their pixels are those of MXNet's im2rec.py. Pillow decodes the
-other kinds, of which OpenCV reads some only in some of its versions. Whatever is wrong with a
-image is a ValueError that says it.
+other formats, because OpenCV reads some of them only in some versions. Any problem with an image
+raises a ValueError with the reason.
 """
 
 import io
@@ -18,7 +18,7 @@ from imagenet_trainer.data.records.recordio import MAX_LENGTH
 
 Data = Union[bytes, memoryview]
 
-MAX_PIXELS = 178_956_970  # as RGB they fill 512 MiB; Pillow refuses images from here on as well
+MAX_PIXELS = 178_956_970  # 512 MiB as RGB; Pillow's limit, too
 MAX_IMAGE = MAX_LENGTH - (1 << 16)  # bytes; leaves room for thousands of labels in a record
 _DAMAGED = "damaged or cut short"
 _UNKNOWN = "not an image that can be decoded"
@@ -35,7 +35,7 @@ _BEGINNINGS = (
     (b"\0\0\0\x0cjP  ", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
-# Markers that begin a frame and with it say the size; the others of 0xC0 to 0xCF are tables.
+# Markers of frame headers, which hold the size; the others of 0xC0 to 0xCF are tables.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
 _BITS_PER_SAMPLE = 258  # tag of TIFF
@@ -50,15 +50,15 @@ _REDUCED = {
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of an image file; ValueError says why there are none."""
+    """The bytes of an image file; ValueError with the reason if it cannot be read."""
     try:
-        # Without O_NONBLOCK, opening a pipe waits for its writer, for ever if there is none.
+        # Without O_NONBLOCK, opening a pipe waits for its writer, possibly for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise ValueError("a folder" if stat.S_ISDIR(about.st_mode) else "not a file")
-            check_length(about.st_size)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("a folder" if stat.S_ISDIR(status.st_mode) else "not a file")
+            check_length(status.st_size)
             with open(descriptor, "rb", buffering=0, closefd=False) as file:
                 return file.readall()
         finally:
@@ -74,7 +74,7 @@ def check_length(length: int) -> None:
 
 
 def kind_of(data: Data) -> str:
-    """JPEG, PNG, GIF, BMP, TIFF, JPEG2000, WEBP, PPM, told by the first bytes; "" for others."""
+    """JPEG, PNG, GIF, BMP, TIFF, JPEG2000, WEBP or PPM by the first bytes; "" for others."""
     head = bytes(data[:12])
     for beginning, kind in _BEGINNINGS:
         if head.startswith(beginning):
@@ -116,21 +116,21 @@ def png_size(data: Data) -> Tuple[int, int]:
 def decode(
     data: Data, color: int = 1, max_pixels: int = MAX_PIXELS, short_side: int = 0
 ) -> np.ndarray:
-    """The pixels of an image; of an animation, its first.
+    """The pixels of an image, or of the first image of an animation.
 
     Parameters
     ----------
     data
         a whole file. Its EXIF orientation is ignored.
     color
-        1: BGR (height, width, 3), what is transparent shows the colours stored for it;
-        0: grey (height, width); -1: as it is stored, grey, BGR or with alpha BGRA.
+        1: BGR (height, width, 3), transparent pixels with the colours stored for them; 0: grey
+        (height, width); -1: as stored, grey, BGR, or BGRA with alpha.
     max_pixels
-        width x height of the header must not be more, so that a file of a kilobyte cannot ask
-        for gigabytes.
+        limit of width x height by the header, so that a file of a kilobyte cannot request
+        gigabytes.
     short_side
         if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its short side
-        keeps that many pixels.
+        has at least this many pixels.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def decode(
     Raises
     ------
     ValueError
-        not a whole image, of an unknown kind, or too large.
+        the image is damaged, of an unknown format, or too large.
 
     """
     kind = kind_of(data)
@@ -160,8 +160,8 @@ def decode(
 def prove(data: Data) -> None:
     """Raise ValueError unless OpenCV can decode an image, as our loader and MXNet do.
 
-    Of a JPEG, which is most of the time, all data are read but only every eighth pixel made: that
-    finds the same damage in half the time.
+    A JPEG is decoded at an eighth of its size: this reads all data, so it finds the same damage in
+    half the time.
     """
     if kind_of(data) == "JPEG":
         _by_opencv(data, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -170,9 +170,9 @@ def prove(data: Data) -> None:
 
 
 def check_size(size: Tuple[int, int], max_pixels: int) -> None:
-    """Raise ValueError for a width and height of more pixels than allowed."""
+    """Raise ValueError for a width and height with more pixels than allowed."""
     if size[0] * size[1] > max_pixels:
-        raise ValueError(f"{size[0]} x {size[1]} pixels, more than --max-pixels {max_pixels}")
+        raise ValueError(f"{size[0]} x {size[1]} pixels, more than the limit of {max_pixels}")
 
 
 def _by_opencv(data: Data, flags: int) -> np.ndarray:
@@ -192,9 +192,9 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
         raise ValueError(_UNKNOWN)
     from PIL import Image, ImageFile
 
-    # Other libraries switch it on for the whole process, and half an image would be taken.
+    # Other libraries set this for the whole process; half an image would then be accepted.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    # The size is checked here, by --max-pixels; Pillow's own limit would be another one.
+    # The size is checked here, by `max_pixels`, instead of Pillow's own limit.
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module="PIL")
     try:
@@ -202,8 +202,7 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
     except Exception as error:
         raise ValueError(_DAMAGED) from error
     check_size(image.size, max_pixels)
-    # Pillow's decoders meet damaged files with whatever error comes first: KeyError, struct.error,
-    # OverflowError; all of them mean the same.
+    # On damaged files Pillow's decoders raise any error: KeyError, struct.error, OverflowError.
     try:
         image.load()
     except Exception as error:
@@ -212,10 +211,10 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
 
 
 def _eight_bits(image: Any, color: int) -> np.ndarray:
-    """A loaded image of Pillow's as `decode` gives it."""
+    """A loaded Pillow image as `decode` returns it."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
-        # A TIFF says how many bits it uses, often 12. The upper 8 stay, as with OpenCV.
+        # A TIFF declares how many bits it uses, often 12. The upper 8 are kept, as in OpenCV.
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
         grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
     elif mode in ("1", "L"):
@@ -223,7 +222,7 @@ def _eight_bits(image: Any, color: int) -> np.ndarray:
     elif mode in ("RGB", "RGBX", "RGBA", "RGBa", "LA", "La", "P", "PA", "CMYK", "YCbCr"):
         return _in_color(image, color)
     else:
-        raise ValueError(f"pixels of Pillow's kind {mode}, which are no 8-bit colours")
+        raise ValueError(f"pixels of Pillow's mode {mode}, which are not 8-bit colours")
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR) if color == 1 else grey
 
 
@@ -232,7 +231,7 @@ def _in_color(image: Any, color: int) -> np.ndarray:
         image = image.convert(image.mode.upper())
     alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if alpha:
-        # Straight to RGB, Pillow warns of palettes with several transparent colours.
+        # Converting straight to RGB, Pillow warns of palettes with several transparent colours.
         image = image.convert("RGBA")
         if color < 0:
             return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGBA2BGRA)

@@ -1,14 +1,15 @@
-"""What an image's header says, without decoding the image."""
+"""Reading the header of an image without decoding it."""
 
 import io
 from typing import IO, NamedTuple, Union
 
 
 class Header(NamedTuple):
-    """Size in pixels, and how colours are kept.
+    """Size in pixels, colour mode and file format.
 
-    `mode` is Pillow's word for them (RGB, L for grey, CMYK, P for a palette, RGBA, I;16 ...),
-    `format` its word for the file's kind, whatever the name ends in (JPEG, PNG, GIF ...).
+    `mode` is Pillow's name of the colour mode (RGB, L for grey, CMYK, P for a palette, RGBA,
+    I;16 ...), `format` its name of the file format (JPEG, PNG, GIF ...), whatever the file's
+    extension.
     """
 
     width: int
@@ -20,9 +21,9 @@ class Header(NamedTuple):
 def read_header(file: Union[IO[bytes], bytes, memoryview]) -> Header:
     """Read an image's header from an open file, or from its first bytes.
 
-    Pillow opens lazily: it reads the header and leaves the pixels. ValueError says why there is
-    no header; that includes images of more than twice Pillow's MAX_IMAGE_PIXELS, which are
-    called decompression bombs.
+    Pillow opens lazily: it reads the header and not the pixels. Raises ValueError with the reason
+    if there is no header, and for images of more than twice Pillow's MAX_IMAGE_PIXELS
+    (decompression bombs).
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -33,5 +34,5 @@ def read_header(file: Union[IO[bytes], bytes, memoryview]) -> Header:
             return Header(width, height, image.mode, image.format or "unknown")
     except UnidentifiedImageError:
         raise ValueError("not an image") from None
-    except Exception as error:  # Pillow's readers of odd formats raise whatever they meet
+    except Exception as error:  # Pillow's readers of rare formats raise any error
         raise ValueError(str(error) or type(error).__name__) from error

@@ -1,4 +1,4 @@
-"""Image files by name, from a folder or a tar, for any number of threads."""
+"""Image files by name, from a folder or a tar, from any number of threads."""
 
 import os
 import stat
@@ -16,21 +16,21 @@ class Folder:
         self._root = root
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; ValueError says why there are none."""
+        """The bytes of a file; ValueError with the reason if it cannot be read."""
         return read_file(os.path.join(self._root, name))
 
     def size(self, name: str) -> int:
-        """Bytes of a file; ValueError says why there is none."""
+        """Size of a file in bytes; ValueError with the reason if there is none."""
         try:
-            about = os.stat(os.path.join(self._root, name))
+            status = os.stat(os.path.join(self._root, name))
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from error
-        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise ValueError("not a file")
-        return about.st_size
+        return status.st_size
 
     def open(self, name: str) -> BinaryIO:
-        """A file, for those who need its beginning only; ValueError says why there is none."""
+        """An open file, for reading its beginning; ValueError with the reason if there is none."""
         self.size(name)
         try:
             return open(os.path.join(self._root, name), "rb")
@@ -45,7 +45,7 @@ class Tar:
         self._tar = TarImages(root)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; ValueError says why there are none."""
+        """The bytes of a file; ValueError with the reason if it cannot be read."""
         try:
             check_length(self._tar.locate(name)[1])
             return self._tar.read(name)
@@ -55,24 +55,24 @@ class Tar:
             raise ValueError(str(error)) from error
 
     def size(self, name: str) -> int:
-        """Bytes of a file; ValueError says why there is none."""
+        """Size of a file in bytes; ValueError with the reason if there is none."""
         try:
             return self._tar.locate(name)[1]
         except InputError as error:
             raise ValueError(str(error)) from error
 
     def open(self, name: str) -> BinaryIO:
-        """A file, for those who need its beginning only; ValueError says why there is none."""
+        """An open file, for reading its beginning; ValueError with the reason if there is none."""
         try:
             return self._tar.open(name)
         except InputError as error:
             raise ValueError(str(error)) from error
 
     def names(self) -> List[str]:
-        """Every file in it, sorted."""
+        """The names of all files, sorted."""
         return self._tar.names()
 
 
 def open_root(root: str) -> Union[Folder, Tar]:
-    """The images of a folder or a tar; InputError where it is a file but no tar."""
+    """The files of a folder or a tar; InputError for another file."""
     return Tar(root) if os.path.isfile(root) else Folder(root)

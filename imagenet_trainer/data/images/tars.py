@@ -1,7 +1,7 @@
-"""Images inside tar archives, read where they lie: nothing is unpacked.
+"""Images in tar archives, read in place without unpacking.
 
-A tar inside a tar (ILSVRC2012_img_train.tar holds n01440764.tar and 999 more) is a folder named
-as that file without `.tar`, so its images are called n01440764/n01440764_10026.JPEG.
+A tar inside a tar (ILSVRC2012_img_train.tar holds n01440764.tar and 999 more) is a folder with
+the name of that file without `.tar`: its images are n01440764/n01440764_10026.JPEG and so on.
 """
 
 import bisect
@@ -22,20 +22,20 @@ _COMPRESSED = {
     b"\xfd7zXZ\0": "unxz",
     b"\x28\xb5\x2f\xfd": "unzstd",
 }
-# Looking up headers waits for the disk or the network, not for the processor.
+# Reading headers waits for the disk or the network, not for the processor.
 _THREADS = 8
-_MOST_LINKS = 40  # that lead to each other, as in Linux
+_MOST_LINKS = 40  # in a chain of links, as in Linux
 
-Place = Tuple[int, int]  # byte offset in the outer tar, bytes
+Position = Tuple[int, int]  # byte offset in the outer tar, number of bytes
 
 
 class TarImages:
     """The files in a tar, or in a tar of tars, by name.
 
-    Opening reads the headers only. Reading is safe from several threads at once, and in a
-    process forked from this one. A million names take about 130 MB, and twice that at first.
+    Opening reads only the headers. Reading is safe from several threads at once, and in a forked
+    process. A million names take about 130 MB, and twice that while opening.
 
-    Raises InputError when the file cannot be read, is compressed, is no tar or is cut short.
+    Raises InputError if the file cannot be read, is compressed, is not a tar, or is truncated.
     """
 
     def __init__(self, path: AnyPath):
@@ -45,17 +45,17 @@ class TarImages:
         except OSError as error:
             raise refusal(self.path, error) from error
         try:
-            places = self._index()
+            positions = self._index()
         except BaseException:
             self.close()
             raise
         # Sorted names and two arrays: a third of the memory of a dictionary.
-        self._names = sorted(places)
-        self._offsets = array("q", (places[name][0] for name in self._names))
-        self._sizes = array("q", (places[name][1] for name in self._names))
+        self._names = sorted(positions)
+        self._offsets = array("q", (positions[name][0] for name in self._names))
+        self._sizes = array("q", (positions[name][1] for name in self._names))
 
     def names(self) -> List[str]:
-        """Every file in it, sorted; directories and links that lead nowhere are left out."""
+        """The names of all files, sorted, without directories and broken links."""
         return list(self._names)
 
     def __len__(self) -> int:
@@ -64,27 +64,27 @@ class TarImages:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._number(name) is not None
 
-    def locate(self, name: str) -> Place:
-        """Byte offset in the tar, and length in bytes; InputError where there is no such file."""
+    def locate(self, name: str) -> Position:
+        """Byte offset in the tar, and number of bytes; InputError if there is no such file."""
         number = self._number(name)
         if number is None:
-            raise InputError(f"{self.path}: {name} is not in it; make the list anew")
+            raise InputError(f"{self.path}: {name} is not in it; make the list again")
         return self._offsets[number], self._sizes[number]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file; InputError where there is none, OSError where reading fails."""
+        """The bytes of a file; InputError if there is none, OSError if reading fails."""
         offset, size = self.locate(name)
         data = _read(self._descriptor, offset, size)
         if len(data) < size:
-            raise InputError(f"{self.path}: it was cut short while it was read; copy it anew")
+            raise InputError(f"{self.path}: it was truncated while being read; copy it again")
         return data
 
     def open(self, name: str) -> BinaryIO:
-        """A file of which only the parts are read that are asked for; errors as `read`."""
+        """An open file; reading it reads only what is requested. Errors as in `read`."""
         return io.BufferedReader(_Range(self._descriptor, *self.locate(name)))
 
     def close(self) -> None:
-        """Give the file back; reading is then over."""
+        """Close the tar."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -103,37 +103,37 @@ class TarImages:
         number = bisect.bisect_left(self._names, name)
         return number if self._names[number : number + 1] == [name] else None
 
-    def _index(self) -> Dict[str, Place]:
-        """Places of all files; those of a tar in the tar under the name of that tar."""
+    def _index(self) -> Dict[str, Position]:
+        """Positions of all files; those of an inner tar are in a folder of its name."""
         try:
             outer = self._index_range("", 0, os.fstat(self._descriptor).st_size)
             tars = [name for name in outer if name.lower().endswith(".tar")]
             with ThreadPoolExecutor(_THREADS) as pool:
                 inner = pool.map(lambda name: self._index_range(name, *outer[name]), tars)
-                for name, places in zip(tars, inner):
+                for name, positions in zip(tars, inner):
                     del outer[name]
                     folder = name[: -len(".tar")]
-                    outer.update({f"{folder}/{file}": place for file, place in places.items()})
+                    outer.update({f"{folder}/{file}": at for file, at in positions.items()})
         except OSError as error:
             raise refusal(self.path, error) from error
         return outer
 
-    def _index_range(self, inner: str, start: int, size: int) -> Dict[str, Place]:
-        """Places of the files in the tar that takes up these bytes."""
+    def _index_range(self, inner: str, start: int, size: int) -> Dict[str, Position]:
+        """Positions of the files in the tar at these bytes."""
         name = f"{self.path}: {inner}" if inner else self.path
         _check_magic(name, _read(self._descriptor, start, 6))
-        places: Dict[str, Place] = {}
+        positions: Dict[str, Position] = {}
         links: Dict[str, str] = {}
         try:
             for member in _members(_Range(self._descriptor, start, size)):
                 file = _normal(name, member.name)
-                # A name that comes again replaces the earlier one, as when unpacking.
-                places.pop(file, None)
+                # A repeated name replaces the earlier one, as when unpacking.
+                positions.pop(file, None)
                 links.pop(file, None)
                 if member.issparse():
                     raise InputError(f"{name}: {file} is stored sparse; make the tar without -S")
                 if member.isreg():
-                    places[file] = (start + member.offset_data, member.size)
+                    positions[file] = (start + member.offset_data, member.size)
                 elif member.islnk():
                     links[file] = _normal(name, member.linkname)
                 elif member.issym():
@@ -142,19 +142,19 @@ class TarImages:
                     )
         except tarfile.TarError as error:
             raise InputError(
-                f"{name}: not a tar, or damaged or cut short ({error}); copy it anew"
+                f"{name}: not a tar, or damaged or cut short ({error}); copy it again"
             ) from error
         for file in links:
             target = file
             for _ in range(_MOST_LINKS):
                 target = links.get(target, target)
-            if target in places:
-                places[file] = places[target]
-        return places
+            if target in positions:
+                positions[file] = positions[target]
+        return positions
 
 
 class _Range(io.RawIOBase):
-    """Some bytes of a file as a file of its own, with a place of its own."""
+    """A range of bytes of a file as a file, with its own position."""
 
     def __init__(self, descriptor: int, start: int, size: int):
         self._descriptor, self._start, self._size = descriptor, start, size
@@ -190,7 +190,7 @@ class _Range(io.RawIOBase):
 def _read(descriptor: int, offset: int, size: int) -> bytes:
     """`size` bytes at `offset`, fewer only at the end of the file."""
     data = os.pread(descriptor, size, offset)
-    while len(data) < size:  # Linux gives at most 2 GiB at once
+    while len(data) < size:  # Linux reads at most 2 GiB at once
         more = os.pread(descriptor, size - len(data), offset + len(data))
         if not more:
             break
@@ -199,13 +199,13 @@ def _read(descriptor: int, offset: int, size: int) -> bytes:
 
 
 def _members(file: _Range) -> Iterator[tarfile.TarInfo]:
-    """The headers of a tar, one at a time; tarfile.TarError unless it ends as a tar does."""
+    """The headers of a tar, one at a time; tarfile.TarError unless it has an end mark."""
     with tarfile.open(fileobj=cast(Any, file), mode="r:", encoding="utf-8") as tar:
         while True:
             member = tar.next()
             if member is None:
                 break
-            tar.members = []  # type: ignore[attr-defined]  # it would keep a kilobyte a member
+            tar.members = []  # type: ignore[attr-defined]  # it keeps a kilobyte for each member
             yield member
         # tarfile also stops at a damaged header, as if the tar ended there.
         file.seek(tar.offset)  # type: ignore[attr-defined]
@@ -223,8 +223,8 @@ def _check_magic(name: str, head: bytes) -> None:
 
 
 def _normal(tar: str, name: str) -> str:
-    """A member's name as a relative path; InputError where it leads out of the tar."""
+    """A member's name as a relative path; InputError if it leads out of the tar."""
     normal = posixpath.normpath(name.lstrip("/"))
     if normal.split("/")[0] == "..":
-        raise InputError(f"{tar}: {name} leads out of it by ..; make the tar anew")
+        raise InputError(f"{tar}: {name} leads out of it by ..; make the tar again")
     return normal

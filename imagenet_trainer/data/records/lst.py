@@ -1,4 +1,7 @@
-"""Carved out of imagenet_trainer/data/lists.py."""
+r"""Image lists, `.lst` files, written and read.
+
+A line is `index \t label [\t label ...] \t relative/path`, as MXNet's im2rec.py writes it.
+"""
 
 import math
 import os
@@ -16,9 +19,9 @@ class ImageList:
     Attributes
     ----------
     indices
-        the record's key and id, 0 or more, no two the same.
+        the records' keys and ids, unique, 0 or more.
     labels
-        one or more for each line.
+        one or more labels for each image.
     paths
         relative to the folder of the images.
 
@@ -33,7 +36,7 @@ class ImageList:
 
 
 def write_list(name: AnyPath, lines: Iterable[Tuple[int, float, str]]) -> None:
-    """Write (index, label, path) as the lines of a list, whole or not at all."""
+    """Write (index, label, path) as the lines of a list, atomically."""
     with atomic_write(name) as file:
         for index, label, path in lines:
             file.write(b"%d\t%f\t%s\n" % (index, label, os.fsencode(path)))
@@ -42,22 +45,22 @@ def write_list(name: AnyPath, lines: Iterable[Tuple[int, float, str]]) -> None:
 def read_list(path: AnyPath) -> ImageList:
     """Read a list.
 
-    Raises InputError with file and line number where a line is not one, where an index comes
-    twice, and where a path is absolute or leads out of the images' folder by `..`.
+    Raises InputError with file and line number for a malformed line, a repeated index, and a path
+    that is absolute or leads out of the images' folder by `..`.
     """
     name = os.fspath(path)
     indices: List[int] = []
     labels: List[Tuple[float, ...]] = []
     paths: List[str] = []
     seen: Set[int] = set()
-    known: Dict[str, Tuple[float, ...]] = {}  # a thousand tuples instead of a million
+    known: Dict[str, Tuple[float, ...]] = {}  # parsed labels: a thousand tuples, not a million
     for number, line in _numbered_lines(path):
         if not line.strip():
             continue
         try:
             index, values, image = _parse_line(line, known)
             if index in seen:
-                raise ValueError(f"index {index} comes a second time")
+                raise ValueError(f"index {index} is used twice")
         except ValueError as error:
             raise InputError(f"{name}: line {number}: {error}") from None
         seen.add(index)
@@ -65,13 +68,13 @@ def read_list(path: AnyPath) -> ImageList:
         labels.append(values)
         paths.append(image)
     if not indices:
-        raise InputError(f"{name}: the list is empty; make it with --list")
+        raise InputError(f"{name}: the list is empty; make it again")
     return ImageList(indices, labels, paths)
 
 
 def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
     try:
-        # File names may hold bytes that are not UTF-8; this brings them through unharmed.
+        # File names may hold bytes that are not UTF-8; this keeps them unchanged.
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             yield from enumerate(file, 1)
     except OSError as error:
@@ -81,11 +84,11 @@ def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
 def _parse_line(
     line: str, known: Dict[str, Tuple[float, ...]]
 ) -> Tuple[int, Tuple[float, ...], str]:
-    """Index, labels and path of a line; ValueError says what is wrong with it."""
+    """Index, labels and path of a line; ValueError with the reason if it is malformed."""
     first, tab, rest = line.partition("\t")
     middle, another_tab, path = rest.rpartition("\t")
     if not tab or not another_tab:
-        raise ValueError("fewer than two tabs, a line is `index<TAB>label<TAB>path`")
+        raise ValueError("fewer than two tabs; a line is `index<TAB>label<TAB>path`")
     try:
         index = int(first)
     except ValueError:
@@ -99,7 +102,7 @@ def _parse_line(
     if not path or normal == ".":
         raise ValueError("the path is empty")
     if os.path.isabs(path) or normal.split(os.sep)[0] == "..":
-        raise ValueError(f"{path} lies outside the images' folder; paths are relative to it")
+        raise ValueError(f"{path} is outside the images' folder; paths are relative to it")
     return index, known[middle], path
 
 
@@ -108,6 +111,6 @@ def _label(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) < 2.0**128:  # the end of float32, in which it is stored
+    if not abs(value) < 2.0**128:  # the limit of float32, as which it is stored
         raise ValueError(f"label {text.strip()!r} is not a number")
     return value

@@ -1,4 +1,4 @@
-"""The manifest of a pack: PREFIX.json beside PREFIX.rec, which says what is in it."""
+"""The manifest of a pack, PREFIX.json beside PREFIX.rec: shards, classes, rejected images."""
 
 import base64
 import hashlib
@@ -17,7 +17,6 @@ from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusa
 
 FORMAT = 1
 _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
-_LISTS = ("train", "val", "test")  # that classes.txt belongs to
 _SYNSETS = assets.path("imagenet_synsets.txt")
 
 
@@ -31,10 +30,10 @@ class ClassName:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard as it was when its packing ended.
+    """A shard as it was packed.
 
-    `file` is relative to the manifest. `crc32` has the checksums of its records, one after the
-    other as little-endian uint32 in Base64; see `checksums`.
+    `file` is relative to the manifest. `crc32` has the checksums of its records as little-endian
+    uint32 in Base64; see `checksums`.
     """
 
     file: str
@@ -51,7 +50,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Rejected:
-    """An image of the list that is in no shard, and why."""
+    """An image of the list that was not packed, and the reason."""
 
     path: str
     reason: str
@@ -59,17 +58,17 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in a pack.
+    """The content of a pack.
 
     Attributes
     ----------
     classes, counts
-        in the order of the labels 0, 1, ...; packed images of each. Both are empty where the
-        labels are no classes (several for an image, or fractions).
+        the classes in the order of the labels 0, 1, ... and the number of packed images of each.
+        Both are empty where the labels are not classes (several for an image, or fractions).
     shards, rejected
-        the files, and the images that were left out.
+        the files, and the images that were not packed.
     root, list_sha256, settings
-        where the images were, the SHA-256 of the list, the flags that decide over the bytes.
+        where the images were, the SHA-256 of the list, and the flags that determine the bytes.
 
     """
 
@@ -83,43 +82,43 @@ class Manifest:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the labels tell apart."""
+        """Number of classes."""
         return len(self.classes)
 
     @property
     def records(self) -> int:
-        """Packed images."""
+        """Number of packed images."""
         return sum(shard.records for shard in self.shards)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) over the shards' digests and the classes, in their order."""
+        """SHA-256 (hexadecimal) of the shards' digests and the classes, in order."""
         parts = [[shard.sha256 for shard in self.shards], [one.id for one in self.classes]]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def encode_checksums(checksums: Sequence[int]) -> str:
-    """CRC-32 values as a `Shard` keeps them."""
+    """CRC-32 values as a `Shard` stores them."""
     return base64.b64encode(struct.pack(f"<{len(checksums)}I", *checksums)).decode()
 
 
 def manifest_path(rec_path: AnyPath) -> str:
-    """Where a shard's manifest lies: data/train.json, also for data/train-00000-of-00008.rec."""
+    """The path of a shard's manifest: data/train.json, also for data/train-00000-of-00008.rec."""
     stem = os.path.splitext(os.fspath(rec_path))[0]
     return re.sub(r"-\d+-of-\d+$", "", stem) + ".json"
 
 
 def read_manifest(rec_path: AnyPath) -> Optional[Manifest]:
-    """The manifest of the pack that a shard belongs to; None where there is none.
+    """The manifest of the pack to which a shard belongs; None if there is none.
 
-    Raises InputError when it is damaged.
+    Raises InputError if it is damaged.
     """
     path = manifest_path(rec_path)
     return load_manifest(path) if os.path.exists(path) else None
 
 
 def load_manifest(path: AnyPath) -> Manifest:
-    """Read a manifest file; InputError when it is not there or damaged."""
+    """Read a manifest file; InputError if it is missing or damaged."""
     name = os.fspath(path)
     try:
         with open(path, encoding="utf-8") as file:
@@ -147,12 +146,14 @@ def load_manifest(path: AnyPath) -> Manifest:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: the manifest is damaged ({error!r}); pack again") from error
     if not all(isinstance(s.records, int) and isinstance(s.bytes, int) for s in manifest.shards):
-        raise InputError(f"{name}: the manifest is damaged (no numbers of shards); pack again")
+        raise InputError(
+            f"{name}: the manifest is damaged (sizes of shards are missing); pack again"
+        )
     return manifest
 
 
 def write_manifest(path: AnyPath, manifest: Manifest) -> None:
-    """Write a manifest file, whole or not at all."""
+    """Write a manifest file, atomically."""
     data = {
         "format": FORMAT,
         "fingerprint": manifest.fingerprint,
@@ -181,32 +182,8 @@ def known_synsets() -> Dict[str, str]:
         return dict(line.rstrip("\n").split(" ", 1) for line in file)  # type: ignore[misc]
 
 
-def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
-    """Write the classes of lists, one a line in their order; after a WordNet id its name."""
-    with atomic_write(path) as file:
-        for one in name_classes(classes):
-            title = one.id if one.name == one.id else f"{one.id} {one.name}"
-            file.write(os.fsencode(title) + b"\n")
-
-
-def read_classes(path: AnyPath) -> List[str]:
-    """The classes in a file, one a line; what follows a WordNet id is its name.
-
-    Raises InputError when the file cannot be read or is empty.
-    """
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.strip() for line in file]
-    except OSError as error:
-        raise refusal(path, error) from error
-    classes = [re.sub(r"^(n\d{8})\s.*", r"\1", line) for line in lines if line]
-    if not classes:
-        raise InputError(f"{os.fspath(path)}: the file is empty; write one class a line")
-    return classes
-
-
 def class_of(labels: Sequence[float]) -> Optional[int]:
-    """The class that an image's labels stand for, or None."""
+    """The class that an image's labels mean, or None."""
     label = labels[0]
     if len(labels) == 1 and label == int(label) and 0 <= label <= _MOST_CLASSES:
         return int(label)
@@ -214,106 +191,33 @@ def class_of(labels: Sequence[float]) -> Optional[int]:
 
 
 def folders_of_classes(lists: Sequence[ImageList]) -> List[Optional[str]]:
-    """The folder of every class in the lists together, None where it cannot be told.
+    """The folder of each class, over several lists; None for a class without a folder.
 
-    Folders name the classes when every class has one folder and every folder one class; what all
-    of them have in front (`train/` in `train/cat`) is left away. Empty when the labels are no
-    classes.
+    Folders name the classes if every class has one folder and every folder one class. Their common
+    parent (`train/` in `train/cat`) is omitted. Empty if the labels are not classes.
     """
-    found_in: Dict[int, Set[str]] = {}
+    all_folders: Dict[int, Set[str]] = {}
     for images in lists:
         for labels, path in zip(images.labels, images.paths):
             number = class_of(labels)
             if number is None:
                 return []
-            found_in.setdefault(number, set()).add(os.path.dirname(path))
-    folders = {number: {os.path.normpath(at) for at in names} for number, names in found_in.items()}
-    single = {number: next(iter(names)) for number, names in folders.items() if len(names) == 1}
-    named = len(single) == len(folders) == len(set(single.values())) and "." not in single.values()
-    found: List[Optional[str]] = [None] * (max(folders) + 1)
-    if named:
-        common = os.path.commonpath([os.path.dirname(name) for name in single.values()])
+            all_folders.setdefault(number, set()).add(os.path.normpath(os.path.dirname(path)))
+    single = {number: next(iter(names)) for number, names in all_folders.items() if len(names) == 1}
+    distinct = set(single.values())
+    folders: List[Optional[str]] = [None] * (max(all_folders) + 1)
+    if len(single) == len(all_folders) == len(distinct) and "." not in distinct:
+        common = os.path.commonpath([os.path.dirname(name) for name in distinct])
         for number, name in single.items():
-            found[number] = os.path.relpath(name, common or ".")
-    return found
+            folders[number] = os.path.relpath(name, common or ".")
+    return folders
 
 
 def name_classes(folders: Sequence[Optional[str]]) -> Tuple[ClassName, ...]:
-    """Classes from their folders; one without a folder is called class_N."""
+    """Classes named by their folders; one without a folder is called class_N."""
     synsets = known_synsets()
-    return tuple(
-        ClassName(f"class_{number}", f"class_{number}")
-        if folder is None
-        else ClassName(folder, synsets.get(os.path.basename(folder), folder))
-        for number, folder in enumerate(map(_class_text, folders))
-    )
-
-
-def _class_text(folder: Optional[str]) -> Optional[str]:
-    return None if folder is None else as_text(folder)
-
-
-def take_classes(
-    folders: Sequence[Optional[str]], reference: Sequence[ClassName], ours: str, theirs: str
-) -> Tuple[ClassName, ...]:
-    """The reference's classes, after checking that ours are the same at the same places.
-
-    A class may be missing here; it then has no images. Raises InputError with the first
-    difference. `ours` and `theirs` name the two in it.
-    """
-    for number, folder in enumerate(map(_class_text, folders)):
-        if number >= len(reference):
-            difference = f"{theirs} has {len(reference)} classes"
-        elif folder in (None, reference[number].id) or reference[number].id == f"class_{number}":
-            continue
-        else:
-            difference = f"{reference[number].id} in {theirs}"
-        raise InputError(
-            f"{ours}: class {number} is {folder or 'without a name'}, but {difference}; pack "
-            "images of the same classes, or give --classes-from none to keep these"
-        )
-    return tuple(reference)
-
-
-def classes_of_pack(
-    prefix: str, lists: Sequence[ImageList], classes_from: str
-) -> Tuple[ClassName, ...]:
-    """The classes of lists that become one pack, as the pack calls them that they must agree with.
-
-    That is the manifest `classes_from`, or "" the train.json beside the prefix; "none" is none.
-    Raises InputError where the classes differ.
-    """
-    folders = folders_of_classes(lists)
-    listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
-    if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
-        names = read_classes(listed)
-        if len(names) < len(folders):
-            raise InputError(
-                f"{listed}: {len(names)} classes, but {prefix}.lst has label {len(folders) - 1}; "
-                "remove it, or make the lists anew"
-            )
-        folders = [*names]
-    reference = classes_from or _training_manifest(prefix)
-    if not folders or reference in ("", "none"):
-        return name_classes(folders)
-    if not os.path.exists(reference):
-        raise InputError(
-            f"--classes-from {reference}: no such manifest; name the train.json of a pack, or none"
-        )
-    known = load_manifest(reference).classes
-    if not known:
-        return name_classes(folders)
-    return take_classes(folders, known, f"{prefix}.lst", reference)
-
-
-def _training_manifest(prefix: str) -> str:
-    """The manifest of the training images that belong to this prefix; "" without one."""
-    folder, name = os.path.split(prefix)
-    if re.match(r"train(_|$)", name) or name.endswith("_train"):
-        return ""
-    split = re.sub(r"(_val|_test)$", "_train", name)
-    for candidate in (split, "train"):
-        path = os.path.join(folder, candidate + ".json")
-        if candidate != name and os.path.isfile(path):
-            return path
-    return ""
+    classes = []
+    for number, folder in enumerate(folders):
+        name = f"class_{number}" if folder is None else as_text(folder)
+        classes.append(ClassName(name, synsets.get(os.path.basename(name), name)))
+    return tuple(classes)

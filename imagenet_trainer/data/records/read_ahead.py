@@ -1,27 +1,27 @@
-"""Asking the system to read parts of a file soon, so that reading them later does not wait."""
+"""Asking the system to read parts of a file ahead, so that reading them later does not wait."""
 
 import contextlib
 import os
 
 import numpy as np
 
-# Linux shortens a longer wish to this (its default `read_ahead_kb`), without saying so.
+# Linux silently shortens a longer request to this (its default `read_ahead_kb`).
 _LONGEST = 128 << 10
 
 
 def will_need(descriptor: int, begins: np.ndarray, ends: np.ndarray) -> None:
-    """Have the system read stretches of a file into its page cache; returns before it has.
+    """Ask the system to read ranges of a file into its page cache, without waiting for it.
 
     Parameters
     ----------
     descriptor
         of the open file.
     begins, ends
-        byte offsets, int64 (stretches,) both. They are asked for in ascending order; those that
-        touch become one, so that a disk reads on instead of seeking.
+        byte offsets, int64 (ranges,) both. They are requested in ascending order; adjacent ranges
+        are joined, so that a disk reads on instead of seeking.
 
-    Only advice: what the system does not read now, or cannot, is read when it is used. Does
-    nothing where the system knows no such advice (macOS).
+    This is only advice: what the system does not read now is read when it is used. Does nothing
+    on a system without this advice (macOS).
 
     """
     if not len(begins) or not hasattr(os, "posix_fadvise"):

@@ -1,4 +1,4 @@
-"""Shards written: RecordIO records one after the other, with their index and their digests."""
+"""Writing shards: RecordIO records, their index and their digests."""
 
 import hashlib
 import os
@@ -19,17 +19,17 @@ class RecordWriter:
     rec_path, idx_path
         the two files.
     keep
-        bytes of each of them that are there already and stay: writing goes on behind them. What
-        follows them is cut off; (0, 0) begins new files.
+        number of bytes of each that are already written and are kept; writing continues after
+        them, and the rest is cut off. (0, 0) begins new files.
 
     Attributes
     ----------
     rec_bytes, idx_bytes: int
-        written so far, kept ones included.
+        written so far, including the kept ones.
     sha256
-        hashlib object over the shard's bytes, kept ones included.
+        hashlib object over the shard's bytes, including the kept ones.
     checksums: array of uint32
-        CRC-32 of the bytes of each record, kept ones included.
+        CRC-32 of the bytes of each record, including the kept ones.
 
     """
 
@@ -54,7 +54,7 @@ class RecordWriter:
             file.truncate()
 
     def _digest_kept(self) -> None:
-        """Take the kept records into the digests."""
+        """Add the kept records to the digests."""
         lines = self._idx.read(self.idx_bytes).splitlines()
         ends = [*(int(line.split(b"\t")[1]) for line in lines[1:]), self.rec_bytes]
         start = 0
@@ -68,7 +68,7 @@ class RecordWriter:
             start = end
 
     def write(self, key: int, payload: bytes) -> None:
-        """Append a record. ValueError if the payload has 512 MiB or more."""
+        """Append a record; ValueError for a payload of 512 MiB or more."""
         line = b"%d\t%d\n" % (key, self.rec_bytes)
         checksum = 0
         for piece in record_pieces(payload):
@@ -81,22 +81,22 @@ class RecordWriter:
         self.idx_bytes += len(line)
 
     def flush(self) -> None:
-        """Hand everything written so far to the operating system."""
+        """Pass everything written so far to the operating system."""
         self._rec.flush()
         self._idx.flush()
 
     def sync(self) -> None:
-        """Bring what was flushed to the disk; another thread may write on meanwhile."""
+        """Write what was flushed to the disk; another thread may write meanwhile."""
         os.fsync(self._rec.fileno())
         os.fsync(self._idx.fileno())
 
     @property
     def closed(self) -> bool:
-        """Whether writing is over."""
+        """Whether the files are closed."""
         return self._idx.closed
 
     def close(self) -> None:
-        """Write what is buffered and close both files."""
+        """Write the buffers and close both files."""
         try:
             self._rec.close()
         finally:

@@ -1,11 +1,11 @@
-r"""RecordIO shards: `.rec` files of records and their `.idx` indexes, as MXNet writes them, read.
+r"""Reading RecordIO shards as MXNet writes them: `.rec` files of records and their `.idx` indexes.
 
-A record is `uint32 0xced7230a`, `uint32 (part << 29 | length)`, the payload and zeros up to a
-multiple of 4 bytes. Where the magic number stands 4-byte aligned in a payload, it is left out and
-the record goes on in another part: 0 is a whole record, 1 the first, 2 a middle, 3 the last part.
-An image's payload is a header `IfQQ` (number of labels, label, id, upper id), the labels as
-float32 if their number is not 0, and the encoded image. An index has a line `key\toffset` for
-each record. All numbers are little endian.
+A record is `uint32 0xced7230a`, `uint32 (part << 29 | length)`, the payload, and zeros up to a
+multiple of 4 bytes. Where a payload has the magic number at a multiple of 4 bytes, the number is
+omitted and the record continues in another part: part 0 is a whole record, 1 the first, 2 a
+middle, 3 the last part. The payload of an image is a header `IfQQ` (number of labels, label, id,
+upper id), the labels as float32 if their number is not 0, and the encoded image. An index has a
+line `key\toffset` for each record. All numbers are little endian.
 
 Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
@@ -18,6 +18,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.read_ahead import will_need
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, refusal
@@ -28,11 +29,10 @@ _HEADER = struct.Struct("<IfQQ")
 _LENGTH_BITS = 29
 MAX_LENGTH = (1 << _LENGTH_BITS) - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
-PACK_COMMAND = "python tools/im2rec.py"
 
 
 class RecordError(InputError):
-    """A record that cannot be read; says shard, record number and byte offset."""
+    """A record cannot be read; the message has the shard, the record's number and byte offset."""
 
     def __init__(self, path: str, record: int, offset: int, reason: str):
         super().__init__(f"{path}: record {record} at byte {offset}: {reason}")
@@ -40,7 +40,7 @@ class RecordError(InputError):
 
 
 class Record(NamedTuple):
-    """What a payload holds."""
+    """The content of a payload."""
 
     label: float  # the first one
     id: int
@@ -52,9 +52,9 @@ class Record(NamedTuple):
 
 
 def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
-    """The bytes in front of an encoded image.
+    """The bytes before an encoded image.
 
-    A number goes into the header's label field; a sequence becomes that many float32 behind the
+    A number goes into the header's label field; a sequence becomes as many float32 after the
     header, as in MXNet's `recordio.pack`.
     """
     if isinstance(label, (int, float, np.number)):
@@ -64,13 +64,13 @@ def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
 
 
 def unpack(payload: Union[bytes, memoryview]) -> Record:
-    """Take a payload apart without copying the image; ValueError if it is too short."""
+    """Parse a payload without copying the image; ValueError if it is too short."""
     if len(payload) < _HEADER.size:
-        raise ValueError(f"its payload of {len(payload)} bytes is no image with a label")
+        raise ValueError(f"its payload of {len(payload)} bytes is not an image with a label")
     count, label, low, high = _HEADER.unpack_from(payload)
     start = _HEADER.size + 4 * count
     if start > len(payload):
-        raise ValueError(f"it announces {count} labels but has {len(payload)} bytes")
+        raise ValueError(f"its header says {count} labels, but it has {len(payload)} bytes")
     labels = struct.unpack_from(f"<{count}f", payload, _HEADER.size) if count else (label,)
     return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels)
 
@@ -79,7 +79,7 @@ def unpack(payload: Union[bytes, memoryview]) -> Record:
 
 
 def record_pieces(payload: bytes) -> Iterator[bytes]:
-    """The bytes of a record on disk, in pieces. ValueError from 512 MiB on."""
+    """The bytes of a record on disk, in pieces; ValueError for 512 MiB or more."""
     if len(payload) > MAX_LENGTH:
         raise ValueError(f"a record of {len(payload)} bytes is longer than the format's 512 MiB")
     start, part = 0, _WHOLE
@@ -100,12 +100,12 @@ def record_pieces(payload: bytes) -> Iterator[bytes]:
 
 
 def record_length(payload: bytes) -> int:
-    """Bytes that the record of a payload takes on disk."""
+    """Number of bytes of a payload's record on disk."""
     return sum(map(len, record_pieces(payload)))
 
 
 def _join(data: memoryview) -> memoryview:
-    """The payload of a record whose bytes on disk are exactly `data`; ValueError otherwise."""
+    """The payload of the record that `data` holds; ValueError unless it is exactly one record."""
     parts: List[memoryview] = []
     position = 0
     while True:
@@ -113,15 +113,15 @@ def _join(data: memoryview) -> memoryview:
             raise ValueError("it has no end")
         magic, word = _PART.unpack_from(data, position)
         if magic != MAGIC:
-            raise ValueError("the magic number is missing, the shard was overwritten there")
+            raise ValueError("the magic number is missing: the shard was overwritten there")
         part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
         if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
-            raise ValueError("its parts are out of order, the shard was overwritten there")
+            raise ValueError("its parts are out of order: the shard was overwritten there")
         end = position + 8 + length
         parts.append(data[position + 8 : end])
         position = end + -length % 4
         if position > len(data):
-            raise ValueError("it is cut short by the next record or by the end of the shard")
+            raise ValueError("it ends beyond the next record or the end of the shard")
         if part in (_WHOLE, _LAST):
             break
     if position != len(data):
@@ -133,7 +133,7 @@ def _join(data: memoryview) -> memoryview:
 
 
 def index_path(rec_path: AnyPath) -> str:
-    """Where the index of a shard lies unless said otherwise: beside it, as `.idx`."""
+    """The default path of a shard's index: beside the shard, with the extension `.idx`."""
     return os.path.splitext(os.fspath(rec_path))[0] + ".idx"
 
 
@@ -147,7 +147,7 @@ def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
         raise refusal(path, error) from error
     lines = text.count(b"\n") + (not text.endswith(b"\n"))
     with warnings.catch_warnings():
-        # NumPy announces that text which is no number will be an error; here it is one already.
+        # NumPy only warns of text that is not a number; here it is an error.
         warnings.simplefilter("error")
         try:
             numbers = np.fromstring(text, np.int64, sep=" ")
@@ -162,27 +162,28 @@ def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
 
 def _rebuild(path: str) -> str:
     rec = os.path.splitext(path)[0] + ".rec"
-    return f"to make it anew from the shard run: {PACK_COMMAND} --rebuild-index {rec}"
+    return f"to rebuild it from the shard run: {commands.rebuild_index(rec)}"
 
 
 class RecordFile:
-    """A shard, read at any place from any thread (`os.pread`: no file position is shared).
+    """A shard, read at any position from any thread (`os.pread`: no file position is shared).
 
-    Opening reads the index and checks that it belongs to the shard by the first and last record.
+    Opening reads the index and checks by the first and the last record that it belongs to the
+    shard.
 
     Parameters
     ----------
     path
         the `.rec` file.
     index
-        its `.idx` file, by default the one beside it.
+        its `.idx` file; by default the one beside it.
     trust_index
-        open the shard even if records are missing or damaged: reading them tells.
+        skip that check, to open a shard with missing or damaged records; reading them raises.
 
     Raises
     ------
     InputError
-        a file is missing, empty, or the index does not belong to the shard.
+        a file is missing or empty, or the index does not belong to the shard.
 
     """
 
@@ -197,16 +198,15 @@ class RecordFile:
             self.size = os.fstat(self._descriptor).st_size
         except OSError as error:
             gone = isinstance(error, FileNotFoundError)
-            advice = f"to pack it run first: {PACK_COMMAND} PREFIX FOLDER" if gone else ""
+            advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER" if gone else ""
             raise refusal(path, error, advice) from error
         try:
-            is_named_so = self.path.endswith(".rec")  # then its first record may be damaged
-            if not is_named_so and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
-                raise InputError(f"{self.path}: is no shard by its first bytes; name a .rec file")
+            is_shard = self.path.endswith(".rec")  # although its first record may be damaged
+            if not is_shard and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
+                raise InputError(f"{self.path}: not a shard, by its first bytes; give a .rec file")
             if not os.path.exists(index):
-                way = _rebuild(index)
-                if os.path.splitext(index)[0] != os.path.splitext(os.fspath(self.path))[0]:
-                    way = "it was named apart from its shard; name the file that is there"
+                beside = os.path.splitext(index)[0] == os.path.splitext(self.path)[0]
+                way = _rebuild(index) if beside else "give an index that exists"
                 raise InputError(f"{self.path}: its index {index} is missing; {way}")
             self.keys, self.offsets = read_index(index)
             self._check(index, trust_index)
@@ -215,13 +215,12 @@ class RecordFile:
             raise
 
     def _check(self, index: str, trust_index: bool) -> None:
-        """Find the offsets at which the records end, int64 (records,)."""
+        """Compute where the records end; InputError where the index is not of this shard."""
         order = np.argsort(self.offsets, kind="stable")
         ordered = self.offsets[order]
         if ordered[0] != 0 or not np.all(np.diff(ordered) >= 8):
             raise InputError(
-                f"{self.path}: the offsets in {index} are not a shard's from its first record on; "
-                f"{_rebuild(index)}"
+                f"{self.path}: the offsets in {index} are not those of a shard; {_rebuild(index)}"
             )
         ends = np.empty_like(ordered)
         ends[order] = np.append(ordered[1:], max(self.size, ordered[-1] + 8))
@@ -232,8 +231,8 @@ class RecordFile:
             cut = order[max(0, int(np.searchsorted(ordered, self.size)) - 1)]
             raise self.error(
                 int(cut),
-                f"the shard ends inside it or right behind it, at {self.size} bytes, but has more "
-                f"records in {index}; pack it again, or if the index is another shard's, "
+                f"the shard ends in it or right after it, at {self.size} bytes, but {index} has "
+                f"more records; pack it again, or if the index is of another shard, "
                 f"{_rebuild(index)}",
             )
         for record in {int(order[0]), int(order[-1])}:
@@ -242,7 +241,7 @@ class RecordFile:
             except RecordError as error:
                 raise RecordError(
                     self.path, record, error.offset,
-                    f"{error.reason}; if the index {index} is another shard's, {_rebuild(index)}",
+                    f"{error.reason}; if the index {index} is of another shard, {_rebuild(index)}",
                 ) from error  # fmt: skip
 
     def __len__(self) -> int:
@@ -258,13 +257,13 @@ class RecordFile:
         except OSError as error:
             raise self.error(record, error.strerror or str(error)) from error
         if len(data) < end - offset:
-            raise self.error(record, "the shard ends inside it")
+            raise self.error(record, "the shard ends in it")
         return data
 
     def read(self, record: int) -> memoryview:
-        """The payload of the record in this line of the index.
+        """The payload of a record, by its line in the index.
 
-        Raises RecordError when the file was cut short or overwritten there.
+        Raises RecordError where the file was truncated or overwritten.
         """
         return self.payload(record, self.raw(record))
 
@@ -276,13 +275,13 @@ class RecordFile:
             raise self.error(record, str(error)) from error
 
     def will_need(self, records: np.ndarray) -> None:
-        """Have the system read records soon, int64 (n,) in any order; see `read_ahead`."""
+        """Ask the system to read records ahead, int64 (n,) in any order; see `read_ahead`."""
         will_need(self._descriptor, self.offsets[records], self._ends[records])
 
     def head(self, record: int, most: int) -> Tuple[memoryview, int]:
-        """The first `most` bytes of a payload, and its length; little else is read.
+        """The first `most` bytes of a payload, and its length, reading little else.
 
-        A record in several parts is read whole. Raises RecordError as `read`.
+        A record in several parts is read whole. Raises RecordError as `read` does.
         """
         offset, end = int(self.offsets[record]), int(self._ends[record])
         data = memoryview(os.pread(self._descriptor, min(8 + most, end - offset), offset))
@@ -294,9 +293,9 @@ class RecordFile:
         return whole[:most], len(whole)
 
     def record(self, record: int, raw: Optional[memoryview] = None) -> Record:
-        """The same, taken apart. Raises RecordError also when it is no labelled image.
+        """Label, id and encoded image of a record; RecordError also where it is not an image.
 
-        `raw` has the bytes on disk where they are read already.
+        `raw` is the result of `raw`, if the bytes have been read already.
         """
         payload = self.read(record) if raw is None else self.payload(record, raw)
         try:
@@ -305,11 +304,11 @@ class RecordFile:
             raise self.error(record, str(error)) from error
 
     def error(self, record: int, reason: str) -> RecordError:
-        """The error that says where a record is and what is wrong with it."""
+        """An error with the position of a record and what is wrong with it."""
         return RecordError(self.path, record, int(self.offsets[record]), reason)
 
     def close(self) -> None:
-        """Close the file; reading is over."""
+        """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -325,9 +324,9 @@ class RecordFile:
 
 
 def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
-    """Offset and id of every record of a shard, without its index.
+    """Offset and id of every record of a shard, found without its index.
 
-    Raises RecordError where the chain of records breaks.
+    Raises RecordError at the first damaged record.
     """
     name = os.fspath(path)
     with open(path, "rb", buffering=0) as file:
@@ -338,10 +337,10 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
                 return
             start, part, parts, head = position, _FIRST, 0, b""
             while part in (_FIRST, _MIDDLE):
-                # Long enough for the part's and the payload's header, whatever the first part has.
+                # Long enough for the headers of part and payload, however short the part is.
                 data = os.pread(file.fileno(), 8 + _HEADER.size, position)
                 if len(data) < 8 or data[:4] != MAGIC:
-                    raise RecordError(name, number, start, "the magic number is missing there")
+                    raise RecordError(name, number, start, "the magic number is missing")
                 word = _PART.unpack_from(data)[1]
                 part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
                 head += (MAGIC if parts else b"") + data[8 : 8 + length]
@@ -350,16 +349,16 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
                 parts += 1
                 position += 8 + length + -length % 4
                 if position > size:
-                    raise RecordError(name, number, start, "the shard ends inside it")
+                    raise RecordError(name, number, start, "the shard ends in it")
             if len(head) < _HEADER.size:
-                raise RecordError(name, number, start, "it is no image with a label")
+                raise RecordError(name, number, start, "it is not an image with a label")
             yield start, _HEADER.unpack_from(head)[2]
 
 
 def rebuild_index(path: AnyPath, index: Optional[AnyPath] = None) -> int:
-    """Write a shard's index anew, with the records' ids as keys; return how many there are.
+    """Write a shard's index again, with the records' ids as keys; return their number.
 
-    Raises RecordError where the shard is damaged; the index that was there stays then.
+    Raises RecordError where the shard is damaged; an old index is then kept.
     """
     records = 0
     with atomic_write(index_path(path) if index is None else index) as file:

@@ -9,28 +9,29 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data.records.recordio import PACK_COMMAND, Record, RecordError, RecordFile
+from imagenet_trainer.config import commands
+from imagenet_trainer.data.records.recordio import Record, RecordError, RecordFile
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
 
 
 class Shards:
-    """Several shards as one sequence of records 0..N-1, in the order in which they are given.
+    """Several shards as one sequence of records 0..N-1, in the order given.
 
     Parameters
     ----------
     paths
         `.rec` files.
     indexes
-        their `.idx` files; none of them, or as many as shards.
+        their `.idx` files, one for each shard; by default those beside the shards.
 
     """
 
     def __init__(self, paths: Sequence[AnyPath], indexes: Sequence[AnyPath] = ()):
         if indexes and len(indexes) != len(paths):
             raise InputError(
-                f"{len(indexes)} indexes are given for {len(paths)} shards; give one for each, or "
-                "none where they lie beside the shards as .idx"
+                f"{len(paths)} shards, but {len(indexes)} indexes; give one index for each shard, "
+                "or none if they are beside the shards"
             )
         self.files: List[RecordFile] = []
         try:
@@ -61,28 +62,28 @@ class Shards:
         return file.path, number
 
     def read(self, record: int) -> memoryview:
-        """Payload of a record; errors as `RecordFile.read`."""
+        """Payload of a record; see `RecordFile.read`."""
         file, number = self._find(record)
         return file.read(number)
 
     def head(self, record: int, most: int) -> Tuple[memoryview, int]:
-        """The first `most` bytes of a record's payload, and how long it is; see `RecordFile`."""
+        """The first `most` bytes of a record's payload, and its length; see `RecordFile.head`."""
         file, number = self._find(record)
         return file.head(number, most)
 
     def record(self, record: int) -> Record:
-        """Label, id and encoded image of a record; errors as `RecordFile.record`."""
+        """Label, id and encoded image of a record; see `RecordFile.record`."""
         file, number = self._find(record)
         return file.record(number)
 
     def will_need(self, records: np.ndarray) -> None:
-        """Have the system read records soon, int64 (n,) in any order; see `read_ahead`."""
+        """Ask the system to read records ahead, int64 (n,) in any order; see `read_ahead`."""
         shards = np.searchsorted(self._starts, records, side="right") - 1
         for shard in np.unique(shards).tolist():
             self.files[shard].will_need(records[shards == shard] - self._starts[shard])
 
     def error(self, record: int, reason: str) -> RecordError:
-        """The error that says where a record is and what is wrong with it."""
+        """An error with the position of a record and what is wrong with it."""
         file, number = self._find(record)
         return file.error(number, reason)
 
@@ -137,7 +138,7 @@ def _numbered_shards(path: str) -> List[str]:
     matches = [m for m in map(pattern.fullmatch, glob.glob(glob.escape(stem) + "-*")) if m]
     if os.path.exists(stem + ".json.partial"):
         raise InputError(
-            f"{path}: packing has not finished; run the same {PACK_COMMAND} command again"
+            f"{path}: packing has not finished; run the same {commands.PACK} command again"
         )
     if not matches:
         raise InputError(f"{path}: {_not_a_shard(path)}")
@@ -158,16 +159,13 @@ def _not_a_shard(path: str) -> str:
         return f"is a folder; give a shard in it, such as {inside[0]}"
     if os.path.isdir(path):
         name = os.path.join("data", os.path.basename(os.path.abspath(path)))
-        return f"is a folder; {_pack_first(name).replace('FOLDER', path)}"
+        return f"is a folder; {_pack_first(name, path)}"
     if not path.endswith(".rec") and glob.glob(glob.escape(path) + "*.rec"):
         return f"no such shard; did you mean {path}.rec?"
     return f"no such shard; {_pack_first(path)}"
 
 
-def _pack_first(path: str) -> str:
+def _pack_first(path: str, folder: str = "FOLDER") -> str:
     prefix = os.path.splitext(path)[0]
     prefix = "PREFIX" if glob.has_magic(prefix) else prefix
-    return (
-        f"run first: {PACK_COMMAND} --list --recursive {prefix} FOLDER; "
-        f"{PACK_COMMAND} {prefix} FOLDER"
-    )
+    return f"run first: {commands.pack_folder(prefix, folder)}"

@@ -15,8 +15,9 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 from imagenet_trainer.config.flags import option, parse
 from imagenet_trainer.config.values import extensions, integer, number
 from imagenet_trainer.data.records.lst import write_list
-from imagenet_trainer.data.records.manifest import known_synsets, read_classes, write_classes
+from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.packing.classes import read_classes, write_classes
 from imagenet_trainer.packing.console import classes_told, images_told
 from imagenet_trainer.packing.ilsvrc import layout as ilsvrc
 from imagenet_trainer.packing.ilsvrc import splits

@@ -8,9 +8,9 @@ import os
 import re
 from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
-from imagenet_trainer.data.images.folders import check_name, check_root, walk
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.folders import check_name, check_root, walk
 from imagenet_trainer.system.files import is_hidden
 
 Classes = Dict[str, List[str]]

@@ -1,4 +1,4 @@
-"""Odd images: each is decoded right or refused with a reason."""
+"""Unusual images: each is decoded correctly or refused with a reason."""
 
 import io
 import os
@@ -60,7 +60,7 @@ LOSSLESS = {
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_kinds_that_keep_every_pixel(photo, name):
+def test_lossless_formats(photo, name):
     kind, how = LOSSLESS[name]
     data = saved(photo, kind, **how)
     assert kind_of(data) == kind
@@ -75,30 +75,29 @@ def test_jpegs_of_every_colour_mode(photo, progressive):
     how = {"quality": 95, "progressive": progressive}
     for mode in ("RGB", "L", "CMYK"):
         data = saved(photo.convert(mode), "JPEG", **how)
-        told = rgb(data).astype(int)
-        wanted = np.asarray(photo.convert(mode).convert("RGB")).astype(int)
-        assert abs(told - wanted).mean() < 3
+        expected = np.asarray(photo.convert(mode).convert("RGB")).astype(int)
+        assert abs(rgb(data).astype(int) - expected).mean() < 3
 
 
 def test_ycck(photo):
     # Read as YCCK, the pixels of a CMYK file are those that Pillow makes of the same bytes.
     data = ycck(saved(photo.convert("CMYK"), "JPEG", quality=95))
-    wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    assert abs(rgb(data).astype(int) - wanted).mean() < 2
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert abs(rgb(data).astype(int) - expected).mean() < 2
     assert abs(rgb(data).astype(int) - np.asarray(photo)).mean() > 10  # it is another image
 
 
 def test_palettes(photo):
     palette = photo.quantize(16)
-    wanted = np.asarray(palette.convert("RGB"))
+    expected = np.asarray(palette.convert("RGB"))
     for kind in ("PNG", "GIF", "BMP", "TIFF"):
-        np.testing.assert_array_equal(rgb(saved(palette, kind)), wanted)
+        np.testing.assert_array_equal(rgb(saved(palette, kind)), expected)
     bits = photo.convert("1")
     for kind in ("PNG", "BMP", "TIFF", "PPM"):
         np.testing.assert_array_equal(rgb(saved(bits, kind)), np.asarray(bits.convert("RGB")))
 
 
-def test_sixteen_bits_lose_the_lower_eight(photo):
+def test_the_upper_eight_of_sixteen_bits_are_kept(photo):
     high = np.asarray(photo)[:, :, 0]
     deep = high.astype(np.uint16) * 256 + 255
     tiff, pgm = (saved(Image.fromarray(deep), kind) for kind in ("TIFF", "PPM"))
@@ -114,7 +113,7 @@ def test_sixteen_bits_lose_the_lower_eight(photo):
     assert abs(decode(jpeg, 0).astype(int) - high).mean() < 3
 
 
-def test_transparency_shows_the_colours_stored_below(photo):
+def test_transparent_pixels_have_their_stored_colours(photo):
     alpha = Image.fromarray(np.tile(np.arange(60, dtype=np.uint8) * 4, (40, 1)))
     image = photo.copy()
     image.putalpha(alpha)
@@ -134,7 +133,7 @@ def test_transparency_shows_the_colours_stored_below(photo):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_image(photo, kind):
+def test_the_first_image_of_an_animation(photo, kind):
     how = {"lossless": True} if kind == "WEBP" else {}
     first = photo.quantize(32).convert("RGB") if kind == "GIF" else photo
     others = [first.transpose(Image.Transpose.ROTATE_180)] * 3
@@ -172,20 +171,20 @@ def test_bombs_are_refused_by_their_header(photo):
     bmp = saved(photo, "BMP")
     bmp = bmp[:18] + struct.pack("<ii", 60000, 60000) + bmp[26:]
     for data in (png_of(60000, 60000), jpeg_of(photo, 60000, 60000), gif, bmp):
-        with pytest.raises(ValueError, match=r"60000 x 60000 pixels, more than --max-pixels 178"):
+        with pytest.raises(ValueError, match=r"60000 x 60000 pixels, .* 178956970"):
             decode(data)
-        with pytest.raises(ValueError, match=r"pixels|MXNet reads JPEG and PNG"):
+        with pytest.raises(ValueError, match=r"pixels|MXNet"):
             convert(data, Conversion(pass_through=True))
     for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP"):
         data = saved(photo, kind)
         assert decode(data, max_pixels=2400).shape == (40, 60, 3)
-        with pytest.raises(ValueError, match=r"60 x 40 pixels, more than --max-pixels 2399"):
+        with pytest.raises(ValueError, match=r"60 x 40 pixels, .* 2399"):
             decode(data, max_pixels=2399)
 
 
 def test_sizes_in_headers(photo):
     exif = Image.Exif()
-    exif[0x010E] = "\xff\xc0 is no marker here" * 20
+    exif[0x010E] = "\xff\xc0 is not a marker here" * 20
     for how in ({}, {"progressive": True}, {"exif": exif}, {"restart_marker_blocks": 1}):
         assert jpeg_size(saved(photo, "JPEG", **how)) == (60, 40)
     assert png_size(saved(photo, "PNG")) == (60, 40)
@@ -198,23 +197,23 @@ def test_sizes_in_headers(photo):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000"])
-def test_what_is_cut_short(photo, kind):
+def test_truncated_images(photo, kind):
     data = saved(photo, kind)
     for length in (12, len(data) // 2):
-        with pytest.raises(ValueError, match=r"damaged or cut short"):
+        with pytest.raises(ValueError, match="damaged"):
             decode(data[:length])
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"<html>", b"P7\n1 1", b"%!PS-Adobe", bytes(500)])
-def test_what_is_no_image(data):
+def test_data_that_is_not_an_image(data):
     for work in (decode, lambda data: convert(data, Conversion(pass_through=True))):
-        with pytest.raises(ValueError, match=r"empty|not an image that can be decoded"):
+        with pytest.raises(ValueError, match=r"empty|not an image"):
             work(data)
 
 
-def test_colours_without_a_range(photo):
+def test_an_unknown_colour_mode(photo):
     data = saved(photo.convert("L").convert("F"), "TIFF")
-    with pytest.raises(ValueError, match=r"kind F, which are no 8-bit colours"):
+    with pytest.raises(ValueError, match=r"mode F\b"):
         decode(data)
 
 
@@ -224,8 +223,8 @@ def test_noise_never_crashes(photo):
         data = saved(photo, kind)
         for _ in range(60):
             bad = bytearray(data)
-            for place in random.integers(0, len(bad), 8):
-                bad[place] = random.integers(256)
+            for position in random.integers(0, len(bad), 8):
+                bad[position] = random.integers(256)
             try:
                 pixels = decode(bytes(bad))
             except ValueError as error:
@@ -234,10 +233,10 @@ def test_noise_never_crashes(photo):
                 assert pixels.dtype == np.uint8 and pixels.ndim == 3
 
 
-# --- files that are none -----------------------------------------------------------------------
+# --- not regular files -----------------------------------------------------------------------
 
 
-def test_things_that_are_no_files(tmp_path):
+def test_reading_what_is_not_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "folder.jpg").mkdir()
@@ -245,15 +244,14 @@ def test_things_that_are_no_files(tmp_path):
         file.truncate(1 << 40)
     reasons = {
         "pipe.jpg": "not a file",
-        "loop.jpg": "Too many levels of symbolic links",
+        "loop.jpg": "symbolic links",
         "folder.jpg": "a folder",
-        "huge.jpg": "1099511627776 bytes, more than fit into a record",
-        "gone.jpg": "No such file or directory",
+        "huge.jpg": "1099511627776 bytes",
+        "gone.jpg": "No such file",
     }
     for name, reason in reasons.items():
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=reason):
             read_file(str(tmp_path / name))
-        assert str(caught.value) == reason
     with pytest.raises(ValueError, match="not a file"):
         read_file("/dev/zero")
 
@@ -261,32 +259,32 @@ def test_things_that_are_no_files(tmp_path):
 # --- pass-through ------------------------------------------------------------------------------
 
 
-def test_what_is_passed_through_is_what_mxnet_reads(photo):
+def test_pass_through_accepts_what_mxnet_reads(photo):
     through = Conversion(pass_through=True)
-    for kind in ("JPEG", "PNG"):  # whatever the file is called
+    for kind in ("JPEG", "PNG"):
         for mode in ("RGB", "L"):
             data = saved(photo.convert(mode), kind)
             assert convert(data, through) == data
             theirs = mx.image.imdecode(data, to_rgb=1).asnumpy()
             np.testing.assert_array_equal(rgb(data), theirs)
     for kind in ("WEBP", "GIF", "BMP", "TIFF", "JPEG2000"):
-        with pytest.raises(ValueError, match=f"^{kind}, and MXNet reads JPEG and PNG; pack with"):
+        with pytest.raises(ValueError, match=f"^{kind}, .*MXNet.*; pack with"):
             convert(saved(photo, kind), through)
-        with pytest.raises(ValueError, match=r"damaged or cut short"):
+        with pytest.raises(ValueError, match="damaged"):
             convert(saved(photo, kind)[:40], through)
         packed = convert(saved(photo, kind), Conversion(encoding=".png"))
         assert mx.image.imdecode(packed).shape == (40, 60, 3)
 
 
-def test_the_short_proof_finds_what_decoding_finds(photo):
+def test_prove_finds_what_decoding_finds(photo):
     random = np.random.default_rng(0)
     refused = 0
     for progressive in (False, True):
         data = saved(photo, "JPEG", progressive=progressive)
         for trial in range(300):
             bad = bytearray(data)
-            for place in random.integers(2, len(bad), 1 + trial % 5):
-                bad[place] = random.integers(256)
+            for position in random.integers(2, len(bad), 1 + trial % 5):
+                bad[position] = random.integers(256)
             if trial % 3 == 0:
                 bad = bad[: random.integers(2, len(bad))]
             try:

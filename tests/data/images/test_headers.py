@@ -7,9 +7,9 @@ from PIL import Image
 from imagenet_trainer.data.images.headers import Header, read_header
 
 
-def encoded(mode, kind, size=(31, 17), **words):
+def encoded(mode, kind, size=(31, 17)):
     file = io.BytesIO()
-    Image.new(mode, size).save(file, kind, **words)
+    Image.new(mode, size).save(file, kind)
     return file.getvalue()
 
 
@@ -27,7 +27,7 @@ def test_size_mode_and_format(mode, kind):
     assert read_header(memoryview(data)) == read_header(io.BytesIO(data))
 
 
-def test_a_part_is_enough():
+def test_the_first_bytes_are_enough():
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "JPEG", progressive=True)
@@ -50,7 +50,7 @@ def test_bombs_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM" * 20]
+    "data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM" * 20]
 )
 def test_no_header(data):
     with pytest.raises(ValueError):

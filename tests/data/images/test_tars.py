@@ -66,8 +66,8 @@ def test_a_tar_of_tars(tar_file, form):
     expected = {f"n01440764/{name}": data for name, data in fish.items()}
     expected.update({f"n01443537/{name}": data for name, data in gold.items()})
     expected["readme.txt"] = b"hello"
-    found = contents(path)
-    assert found == expected and list(found) == sorted(expected)
+    files = contents(path)
+    assert files == expected and list(files) == sorted(expected)
     with TarImages(path) as tar:
         assert len(tar) == 4
         assert "n01440764/n01440764_1.JPEG" in tar and "n01440764.tar" not in tar
@@ -75,8 +75,8 @@ def test_a_tar_of_tars(tar_file, form):
     assert path.read_bytes()[offset : offset + size] == b"x" * 512
 
 
-def test_what_the_system_tar_writes(tmp_path):
-    """GNU tar's own long names, folders, leading ./ and a name that is not UTF-8."""
+def test_tars_of_gnu_tar(tmp_path):
+    """Long names, folders, leading ./ and a name that is not UTF-8."""
     random = np.random.default_rng(0)
     names = [
         "a/" + "long" * 40 + ".jpg",
@@ -124,7 +124,7 @@ def test_links(tar_file):
     assert contents(path) == dict.fromkeys(linked, b"one")
 
 
-def test_the_last_of_two_with_one_name(tar_file):
+def test_the_last_of_two_files_with_the_same_name(tar_file):
     path = tar_file(tar_of([("a.jpg", b"old"), ("b.jpg", b"b"), ("a.jpg", b"new")]))
     assert contents(path) == {"a.jpg": b"new", "b.jpg": b"b"}
 
@@ -135,7 +135,7 @@ def test_only_headers_are_read(tar_file, monkeypatch):
     path = tar_file(tar_of([("a.tar", tar_of([("1.jpg", bytes(1 << 20)), ("2.jpg", b"2")]))]))
     read = []
     original = tars._read
-    monkeypatch.setattr(tars, "_read", lambda *words: read.append(words[2]) or original(*words))
+    monkeypatch.setattr(tars, "_read", lambda *args: read.append(args[2]) or original(*args))
     with TarImages(path) as tar:
         assert sum(read) < 20_000
         assert tar.read("a/2.jpg") == b"2"
@@ -152,7 +152,7 @@ def refusal_of(path):
     return message
 
 
-def test_what_is_no_tar(tar_file, tmp_path):
+def test_files_that_are_not_tars(tar_file, tmp_path):
     assert "No such file" in refusal_of(tmp_path / "gone.tar")
     assert "not a tar" in refusal_of(tar_file(b"", "empty.tar"))
     assert "not a tar" in refusal_of(tar_file(b"\xff\xd8" * 1000, "a.jpg"))
@@ -169,11 +169,11 @@ def test_compressed_tars_inside_or_outside(tar_file):
     assert "bunzip2" in refusal_of(tar_file(bz2.compress(plain)))
     assert "unxz" in refusal_of(tar_file(lzma.compress(plain)))
     inside = refusal_of(tar_file(tar_of([("n1.tar", gzip.compress(plain))])))
-    assert "n1.tar: a compressed tar" in inside
+    assert "n1.tar: " in inside and "gunzip" in inside
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_tar_cut_anywhere_is_refused(tar_file, nested):
+def test_a_truncated_tar_is_refused(tar_file, nested):
     whole = tar_of([(f"{number}.jpg", bytes([number]) * 700) for number in range(1, 5)])
     whole = whole.rstrip(b"\0") + bytes(-len(whole.rstrip(b"\0")) % 512)  # without its end mark
     for length in range(0, len(whole) + 1, 100):
@@ -193,15 +193,15 @@ def test_a_damaged_header_is_not_the_end(tar_file):
 
 
 def test_names_that_lead_out(tar_file):
-    assert "../evil.jpg leads out" in refusal_of(tar_file(tar_of([("../evil.jpg", b"")])))
+    assert "../evil.jpg " in refusal_of(tar_file(tar_of([("../evil.jpg", b"")])))
     assert list(contents(tar_file(tar_of([("/abs/a.jpg", b"")])))) == ["abs/a.jpg"]
 
 
-def test_a_name_that_is_not_there(tar_file):
+def test_a_name_that_is_not_in_the_tar(tar_file):
     with TarImages(tar_file(tar_of([("a.jpg", b"")]))) as tar:
         for name in ("", "a", "a.jpg/", "b.jpg"):
             assert name not in tar
-            with pytest.raises(InputError, match="is not in it; make the list anew"):
+            with pytest.raises(InputError, match=r"a\.tar: .*make the list again"):
                 tar.read(name)
 
 
@@ -210,5 +210,5 @@ def test_a_tar_that_shrinks(tar_file):
     with TarImages(path) as tar:
         with open(path, "r+b") as file:
             file.truncate(3000)
-        with pytest.raises(InputError, match="cut short while it was read"):
+        with pytest.raises(InputError, match=r"a\.tar: .*copy it again"):
             tar.read("a.jpg")

@@ -15,7 +15,6 @@ from imagenet_trainer.data.records.manifest import (
     manifest_path,
     name_classes,
     read_manifest,
-    take_classes,
     write_manifest,
 )
 from imagenet_trainer.errors import InputError
@@ -48,7 +47,7 @@ def test_written_and_read_back(tmp_path):
     assert manifest_path("a/b.c-1.rec") == "a/b.c-1.json"
 
 
-def test_the_fingerprint_is_that_of_shards_and_classes(tmp_path):
+def test_the_fingerprint_depends_on_shards_and_classes(tmp_path):
     shard = replace(MANIFEST.shards[0], sha256="00" * 32)
     others = [
         replace(MANIFEST, shards=(shard,)),
@@ -58,8 +57,8 @@ def test_the_fingerprint_is_that_of_shards_and_classes(tmp_path):
     assert len({one.fingerprint for one in [MANIFEST, *others]}) == 4
     assert replace(MANIFEST, root="elsewhere", rejected=()).fingerprint == MANIFEST.fingerprint
     write_manifest(tmp_path / "train.json", MANIFEST)
-    told = json.loads((tmp_path / "train.json").read_text())
-    assert told["fingerprint"] == MANIFEST.fingerprint
+    written = json.loads((tmp_path / "train.json").read_text())
+    assert written["fingerprint"] == MANIFEST.fingerprint
 
 
 def test_a_damaged_manifest(tmp_path):
@@ -125,39 +124,11 @@ def test_nested_folders():
         [(0, "1.jpg"), (1, "a/1.jpg")],  # the root itself
     ],
 )
-def test_folders_that_name_no_classes(lines):
+def test_folders_that_do_not_name_the_classes(lines):
     assert folders_of_classes([images(*lines)]) == [None, None]
 
 
 @pytest.mark.parametrize("labels", [(0.5,), (-1,), (1e9,), (1, 2)])
-def test_labels_that_are_no_classes(labels):
+def test_labels_that_are_not_classes(labels):
     assert folders_of_classes([images((0, "a/1.jpg"), (*labels, "b/1.jpg"))]) == []
     assert name_classes([]) == ()
-
-
-def test_validation_takes_the_classes_of_training():
-    reference = name_classes(["ant", "bee", "cat"])
-    for folders in (["ant", "bee", "cat"], ["ant", None, "cat"], ["ant"], [None] * 3):
-        assert take_classes(folders, reference, "val.lst", "train.json") == reference
-
-
-@pytest.mark.parametrize(
-    "folders, message",
-    [
-        (["ant", "cat"], "val.lst: class 1 is cat, but bee in train.json; "),
-        (["ant", "bee", "cat", "dog"], "val.lst: class 3 is dog, but train.json has 3 classes; "),
-        ([None] * 4, "val.lst: class 3 is without a name, but train.json has 3 classes; "),
-    ],
-)
-def test_other_classes_are_an_error(folders, message):
-    with pytest.raises(InputError) as caught:
-        take_classes(folders, name_classes(["ant", "bee", "cat"]), "val.lst", "train.json")
-    assert message in str(caught.value)
-    assert "--classes-from none" in str(caught.value)
-
-
-def test_folders_that_are_not_utf_8_are_classes_with_names():
-    # As os.listdir gives the name of a folder of an old archive.
-    (named,) = name_classes(["K\udce4tzchen"])
-    assert named == ClassName("K\\xe4tzchen", "K\\xe4tzchen")
-    assert take_classes(["K\udce4tzchen"], [named], "a.lst", "b.json") == (named,)

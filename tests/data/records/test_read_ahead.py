@@ -15,8 +15,8 @@ def advice(monkeypatch):
     """Calls of posix_fadvise: (descriptor, offset, length)."""
     calls = []
 
-    def record(descriptor, offset, length, wish):
-        assert wish == os.POSIX_FADV_WILLNEED
+    def record(descriptor, offset, length, kind):
+        assert kind == os.POSIX_FADV_WILLNEED
         calls.append((descriptor, offset, length))
 
     monkeypatch.setattr(os, "posix_fadvise", record, raising=False)
@@ -24,27 +24,27 @@ def advice(monkeypatch):
     return calls
 
 
-def test_stretches_that_touch_become_one(advice):
+def test_adjacent_ranges_are_joined(advice):
     will_need(7, np.array([400, 100, 0, 900]), np.array([500, 400, 50, 1000]))
     assert advice == [(7, 0, 50), (7, 100, 400), (7, 900, 100)]
 
 
-def test_the_same_twice_is_asked_for_once(advice):
+def test_repeated_ranges_are_requested_once(advice):
     will_need(7, np.array([10, 10, 10]), np.array([20, 20, 20]))
     assert advice == [(7, 10, 10)]
 
 
-def test_long_stretches_are_asked_for_in_pieces_that_linux_grants(advice):
+def test_long_ranges_are_requested_in_pieces_that_linux_accepts(advice):
     will_need(1, np.array([5]), np.array([5 + 2 * PIECE + 1]))
     assert advice == [(1, 5, PIECE), (1, 5 + PIECE, PIECE), (1, 5 + 2 * PIECE, 1)]
 
 
-def test_nothing_is_fine(advice):
+def test_no_ranges(advice):
     will_need(1, np.array([], np.int64), np.array([], np.int64))
     assert advice == []
 
 
-def test_refusal_and_absence_are_harmless(monkeypatch):
+def test_errors_and_missing_support_are_ignored(monkeypatch):
     one = np.array([0]), np.array([10])
     will_need(-1, *one)  # no such descriptor
     monkeypatch.delattr(os, "posix_fadvise", raising=False)
@@ -67,8 +67,8 @@ def test_records_of_several_shards(tmp_path, advice):
         assert advice == []
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system knows no such advice")
-def test_reading_goes_on_as_before(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs posix_fadvise")
+def test_reading_after_the_advice(tmp_path):
     path = tmp_path / "a.rec"
     with RecordWriter(path, path.with_suffix(".idx")) as writer:
         for key in range(50):

@@ -8,7 +8,7 @@ from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.errors import InputError
 
 
-def test_writing_goes_on_behind_what_is_kept(tmp_path):
+def test_writing_continues_after_what_is_kept(tmp_path):
     records = payloads_of(6)
     whole = write_records(tmp_path / "whole.rec", records)
     path = write_records(tmp_path / "a.rec", records[:3])
@@ -37,8 +37,8 @@ def test_digests_are_of_the_bytes_on_the_disk(tmp_path):
     assert (writer.rec_bytes, writer.closed) == (path.stat().st_size, True)
 
 
-def test_less_than_was_to_be_kept(tmp_path):
+def test_a_file_shorter_than_what_is_kept(tmp_path):
     path = write_records(tmp_path / "a.rec", payloads_of(3))
     lengths = (path.stat().st_size + 1, path.with_suffix(".idx").stat().st_size)
-    with pytest.raises(InputError, match=rf"a\.rec: shorter than {lengths[0]} bytes"):
+    with pytest.raises(InputError, match=rf"a\.rec: .*{lengths[0]} bytes"):
         RecordWriter(path, path.with_suffix(".idx"), lengths)

@@ -7,7 +7,7 @@ from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 
 
-def test_numbers_outside_the_shard(tmp_path):
+def test_records_outside_the_shard(tmp_path):
     shards = Shards([write_records(tmp_path / "a.rec", payloads_of(3))])
     for record in (-1, 3):
         with pytest.raises(IndexError):
@@ -29,10 +29,10 @@ def test_several_shards_are_one_sequence(tmp_path):
         assert shards.keys.tolist() == list(range(9))
         assert shards.locate(3) == (str(paths[1]), 0)
         assert shards.locate(8) == (str(paths[2]), 4)
-        assert "2.rec: record 4 at byte" in str(shards.error(8, "why"))
+        assert "2.rec: record 4 at byte" in str(shards.error(8, "reason"))
     indexes = [path.with_suffix(".idx") for path in paths]
     assert len(Shards(paths, indexes)) == 9
-    with pytest.raises(InputError, match="2 indexes are given for 3 shards"):
+    with pytest.raises(InputError, match="3 shards, but 2 indexes"):
         Shards(paths, indexes[:2])
 
 

@@ -4,8 +4,8 @@ import os
 from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from imagenet_trainer.data.images.tars import TarImages
-from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import is_hidden, refusal
+from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.system.files import check_folder, is_hidden, refusal
 
 Reject = Callable[[str, str], None]  # path, reason
 Listing = Iterator[Tuple[str, List[str], List[str]]]
@@ -20,14 +20,8 @@ def refuse(path: str, reason: str) -> None:
 
 def check_root(root: str) -> None:
     """Raise InputError unless this is a folder that can be read."""
-    if not os.path.exists(root):
-        raise InputError(f"root {root}: no such folder")
-    if not os.path.isdir(root):
-        raise InputError(f"root {root}: not a folder; give the folder that holds the images")
-    try:
-        os.listdir(root)
-    except OSError as error:
-        raise refusal(root, error) from error
+    with attributed_to("root", " "):
+        check_folder(root)
 
 
 def walk(

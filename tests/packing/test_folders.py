@@ -4,8 +4,8 @@ import tarfile
 
 import pytest
 
-from imagenet_trainer.data.images.folders import Tree
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.folders import Tree
 from imagenet_trainer.packing.ilsvrc.labelled import find_images
 from imagenet_trainer.packing.im2rec import main
 

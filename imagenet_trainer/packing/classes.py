@@ -1,0 +1,110 @@
+"""The classes of a pack: named by folders or classes.txt, and compared with the training set's."""
+
+import os
+import re
+from typing import List, Optional, Sequence, Tuple
+
+from imagenet_trainer.data.records.lst import ImageList
+from imagenet_trainer.data.records.manifest import (
+    ClassName,
+    folders_of_classes,
+    load_manifest,
+    name_classes,
+)
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusal
+
+_LISTS = ("train", "val", "test")  # the lists that classes.txt belongs to
+
+
+def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
+    """Write classes.txt: one class a line in the order of their labels; after a WordNet id its
+    name.
+    """
+    with atomic_write(path) as file:
+        for one in name_classes(classes):
+            title = one.id if one.name == one.id else f"{one.id} {one.name}"
+            file.write(os.fsencode(title) + b"\n")
+
+
+def read_classes(path: AnyPath) -> List[str]:
+    """The classes in a file, one a line; the name after a WordNet id is ignored.
+
+    Raises InputError when the file cannot be read or is empty.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise refusal(path, error) from error
+    classes = [re.sub(r"^(n\d{8})\s.*", r"\1", line) for line in lines if line]
+    if not classes:
+        raise InputError(f"{os.fspath(path)}: the file is empty; write one class a line")
+    return classes
+
+
+def classes_of_pack(
+    prefix: str, lists: Sequence[ImageList], classes_from: str
+) -> Tuple[ClassName, ...]:
+    """The classes of the lists of one pack, with the names of the reference pack.
+
+    The reference is the manifest `classes_from`; "" means the train.json beside the prefix, "none"
+    no reference. Raises InputError where the classes differ.
+    """
+    folders = folders_of_classes(lists)
+    listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
+    if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
+        names = read_classes(listed)
+        if len(names) < len(folders):
+            raise InputError(
+                f"{listed}: {len(names)} classes, but {prefix}.lst has label {len(folders) - 1}; "
+                "remove it, or make the lists again"
+            )
+        folders = [*names]
+    reference = classes_from or _training_manifest(prefix)
+    if not folders or reference in ("", "none"):
+        return name_classes(folders)
+    if not os.path.exists(reference):
+        raise InputError(
+            f"--classes-from {reference}: no such manifest; give the train.json of a pack, or none"
+        )
+    known = load_manifest(reference).classes
+    if not known:
+        return name_classes(folders)
+    return take_classes(folders, known, f"{prefix}.lst", reference)
+
+
+def take_classes(
+    folders: Sequence[Optional[str]], reference: Sequence[ClassName], ours: str, theirs: str
+) -> Tuple[ClassName, ...]:
+    """The reference's classes, after checking that ours have the same labels.
+
+    A class may be missing here; it then has no images. Raises InputError with the first
+    difference; `ours` and `theirs` name the two in the message.
+    """
+    for number, name in enumerate(folders):
+        folder = None if name is None else as_text(name)
+        if number >= len(reference):
+            difference = f"{theirs} has {len(reference)} classes"
+        elif folder in (None, reference[number].id) or reference[number].id == f"class_{number}":
+            continue
+        else:
+            difference = f"{reference[number].id} in {theirs}"
+        raise InputError(
+            f"{ours}: class {number} is {folder or 'without a name'}, but {difference}; pack "
+            "images of the same classes, or give --classes-from none to keep these"
+        )
+    return tuple(reference)
+
+
+def _training_manifest(prefix: str) -> str:
+    """The manifest of the training set that belongs to this prefix; "" without one."""
+    folder, name = os.path.split(prefix)
+    if re.match(r"train(_|$)", name) or name.endswith("_train"):
+        return ""
+    split = re.sub(r"(_val|_test)$", "_train", name)
+    for candidate in (split, "train"):
+        path = os.path.join(folder, candidate + ".json")
+        if candidate != name and os.path.isfile(path):
+            return path
+    return ""
