@@ -18,7 +18,7 @@ from imagenet_trainer.errors import InputError, print_message, run_command
 log = partial(print_message, "evaluate")
 
 if TYPE_CHECKING:
-    from imagenet_trainer.eval.evaluator import Scored
+    from imagenet_trainer.eval.evaluator import EpochResult
     from imagenet_trainer.runs.run import Run
 
 
@@ -27,27 +27,27 @@ def evaluate(settings: config.EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
     An epoch that was scored before, with the same parameters and images, is not scored again.
     """
-    from imagenet_trainer.eval.evaluator import Scorer
+    from imagenet_trainer.eval.evaluator import Evaluator
     from imagenet_trainer.eval.outputs import present, refuse_early
     from imagenet_trainer.metrics.evaluation import table
     from imagenet_trainer.runs.run import Run, newest_run
 
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    scorer = Scorer(settings, run, chosen_epochs(run, settings.epochs), log)
+    scorer = Evaluator(settings, run, chosen_epochs(run, settings.epochs), log)
     refuse_early(settings, scorer.dataset.classes)
     scored = []
-    for one in scorer.scored():
+    for one in scorer.results():
         print(line(one, settings.top_k), flush=True)
         scored.append(one)
-    print(table(scored[-1].numbers, settings.top_k))
+    print(table(scored[-1].metrics, settings.top_k))
     for text in present(settings, scorer, scored):
         print(text, flush=True)
-    return {one.epoch: one.numbers for one in scored}
+    return {one.epoch: one.metrics for one in scored}
 
 
 def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
     """Score two checkpoints on the same images; say which one is better, and where."""
-    from imagenet_trainer.eval.evaluator import Scorer, own_images
+    from imagenet_trainer.eval.evaluator import Evaluator, own_validation_set
     from imagenet_trainer.eval.paired import compared, opponents, paths_of, told
     from imagenet_trainer.runs.run import Run, newest_run
 
@@ -61,13 +61,13 @@ def compare(settings: config.EvaluateSettings) -> Dict[str, Any]:
             raise InputError(f"--{name}: --compare {reason}; leave one of both away")
     (first, _), (second, _) = sides = opponents(settings.compare, default)
     if not settings.data_val and first.prefix != second.prefix:
-        path, index = own_images(first)  # both are asked about the first one's images
+        path, index = own_validation_set(first)  # both are asked about the first one's images
         settings = replace(settings, data_val=path, data_val_idx=settings.data_val_idx or index)
     # All are looked for before the first is scored.
     chosen = [chosen_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
     scored = []
     for (run, _), epochs in zip(sides, chosen):
-        (one,) = Scorer(settings, run, epochs, log).scored()
+        (one,) = Evaluator(settings, run, epochs, log).results()
         print(f"{run.prefix} {line(one, settings.top_k)}", flush=True)
         scored.append(one)
     result = compared((first, scored[0]), (second, scored[1]))
@@ -98,11 +98,11 @@ def chosen_epochs(run: "Run", asked: Optional[Tuple[int, ...]]) -> Tuple[int, ..
     return asked or tuple(found[-1:])
 
 
-def line(one: "Scored", top_k: Sequence[int] = ()) -> str:
+def line(one: "EpochResult", top_k: Sequence[int] = ()) -> str:
     """What is printed of an epoch."""
     from imagenet_trainer.metrics.evaluation import rank_names
 
-    numbers = one.numbers
+    numbers = one.metrics
     ranks = rank_names(top_k)
     shares = "  ".join(f"rank-{key[4:]} {100 * numbers[key]:.2f} %" for key in ranks)
     return (

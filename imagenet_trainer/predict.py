@@ -16,7 +16,7 @@ log = partial(print_message, "predict")
 
 if TYPE_CHECKING:
     from imagenet_trainer.data.image_files import Found
-    from imagenet_trainer.eval.classify import Named, Namer
+    from imagenet_trainer.eval.classify import Classifier, FilePrediction
 
 Best = List[Tuple[str, str, float]]  # id, name, probability of classes, best first
 
@@ -26,38 +26,38 @@ def predict(settings: config.PredictSettings) -> List[Best]:
 
     Raises InputError naming the first file that is not an image.
     """
-    namer, found = open_namer(settings)
-    return [best_of(one, namer, settings.top_k) for one in namer.names(found)]
+    classifier, found = open_classifier(settings)
+    return [best_of(one, classifier, settings.top_k) for one in classifier.classify(found)]
 
 
-def open_namer(
+def open_classifier(
     settings: config.PredictSettings, at_once: Optional[int] = None
-) -> Tuple["Namer", List["Found"]]:
+) -> Tuple["Classifier", List["Found"]]:
     """The network, and the files that it is asked about; it takes no larger batches than files,
     or than `at_once`.
     """
     from imagenet_trainer.data.image_files import find_images
-    from imagenet_trainer.eval.classify import Namer
+    from imagenet_trainer.eval.classify import Classifier
     from imagenet_trainer.runs.run import Run, newest_run
 
     found = find_images(settings.pictures)
     run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
-    return Namer(settings, run, at_once or len(found), log), found
+    return Classifier(settings, run, at_once or len(found), log), found
 
 
-def best_of(one: "Named", namer: "Namer", top_k: int) -> Best:
+def best_of(one: "FilePrediction", classifier: "Classifier", top_k: int) -> Best:
     """Its most probable classes."""
     from imagenet_trainer.metrics.counts import top_classes
 
     labels = top_classes(one.probabilities[None], top_k)[0]
-    return [(*namer.classes[label], float(one.probabilities[label])) for label in labels]
+    return [(*classifier.classes[label], float(one.probabilities[label])) for label in labels]
 
 
 def show(settings: config.PredictSettings) -> None:
     """Print a paragraph for each image, or write the files asked for."""
     from imagenet_trainer.system.progress_bar import progress
 
-    namer, found = open_namer(settings)
+    classifier, found = open_classifier(settings)
     damaged: List[InputError] = []
 
     def skip(error: InputError) -> None:
@@ -65,14 +65,14 @@ def show(settings: config.PredictSettings) -> None:
         damaged.append(error)
 
     with contextlib.ExitStack() as stack:
-        writers = list(opened_files(settings, namer, found, stack))
+        writers = list(opened_files(settings, classifier, found, stack))
         advance = stack.enter_context(progress("predict", len(found)) if writers else _no_bar())
         # Every image needs its row in a submission.
-        for one in namer.names(found, None if settings.submission else skip):
+        for one in classifier.classify(found, None if settings.submission else skip):
             for writer in writers:
                 writer.add(one)
             if not writers:
-                print("\n".join(paragraph(one.path, best_of(one, namer, settings.top_k))))
+                print("\n".join(paragraph(one.path, best_of(one, classifier, settings.top_k))))
             advance(1)
         if len(damaged) == len(found):
             raise InputError(f"none of the {len(found)} files is an image")
@@ -85,21 +85,21 @@ def show(settings: config.PredictSettings) -> None:
 
 def opened_files(
     settings: config.PredictSettings,
-    namer: "Namer",
+    classifier: "Classifier",
     found: Sequence["Found"],
     stack: contextlib.ExitStack,
 ) -> Iterator[Any]:
-    """What takes the answers; the files are there when the stack is closed."""
+    """What takes the predictions; the files are there when the stack is closed."""
     from imagenet_trainer.eval.submission import Submission, Table, check_ids
     from imagenet_trainer.system.files import atomic_write
 
     if settings.csv:
         file = stack.enter_context(atomic_write(settings.csv, "w"))
-        yield Table(file, namer.classes, settings.top_k)
+        yield Table(file, classifier.classes, settings.top_k)
     if settings.submission:
         check_ids(file.path for file in found)
         rows = Submission(
-            settings.submission_kind, namer.classes, settings.submission_class, settings.clip
+            settings.submission_kind, classifier.classes, settings.submission_class, settings.clip
         )
         file = stack.enter_context(atomic_write(settings.submission, "w"))
         stack.push(lambda kind, *_: None if kind else rows.write(file))  # before it is closed
@@ -121,11 +121,11 @@ def paragraph(path: str, best: Best) -> Iterator[str]:
 
 
 def time_answers(settings: config.PredictSettings) -> None:
-    """Print how long answers take, alone and in batches."""
+    """Print how long predictions take, alone and in batches."""
     from imagenet_trainer.eval.latency import of_network, table
 
-    single, found = open_namer(replace(settings, batch_size=1))
-    many, _ = open_namer(settings, settings.batch_size)
+    single, found = open_classifier(replace(settings, batch_size=1))
+    many, _ = open_classifier(settings, settings.batch_size)
     _, high, wide = single.image_shape
     where = "CPU" if not settings.gpus else f"GPU {','.join(map(str, settings.gpus))}"
     times = of_network(single, many, [file.path for file in found], settings.latency_rounds)

@@ -117,15 +117,15 @@ def test_errors_by_class(done):
     output, _, _ = done
     for row in rows_of(output):
         run = Run(str(output / row["network"] / "model"))
-        answers = load(run.answers_path(int(row["judged_epoch"])))
-        wrong = answers.labels != answers.top[:, 0]
+        predictions = load(run.predictions_path(int(row["judged_epoch"])))
+        wrong = predictions.labels != predictions.top[:, 0]
         every = rows_of(output, "classes.csv")
         classes = [one for one in every if one["network"] == row["network"]]
         assert [one["class"] for one in classes] == ["circle", "cross", "square"]
         for label, one in enumerate(classes):
             assert int(one["images"]) == 5
-            assert int(one["false_negatives"]) == (wrong & (answers.labels == label)).sum()
-            assert int(one["false_positives"]) == (wrong & (answers.top[:, 0] == label)).sum()
+            assert int(one["false_negatives"]) == (wrong & (predictions.labels == label)).sum()
+            assert int(one["false_positives"]) == (wrong & (predictions.top[:, 0] == label)).sum()
 
 
 def test_a_network_that_fails_is_excluded_with_its_error(done):
@@ -197,7 +197,7 @@ def test_gpu_memory_comes_from_the_history(done, tmp_path):
     run.write_history(rows)
     assert read_results(candidate).result.gpu_peak_bytes == 2_000_000_000
     scored = read_stored(run)["scored"]
-    run.answers_path(scored["epoch"], scored["set"]).unlink()
+    run.predictions_path(scored["epoch"], scored["set"]).unlink()
     with pytest.raises(InputError, match=r"resnet-8: .*run the same command again"):
         read_results(candidate)
 

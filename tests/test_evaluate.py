@@ -18,8 +18,8 @@ from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.eval import evaluator as scorer
 from imagenet_trainer.eval import inference as answering
-from imagenet_trainer.eval.evaluator import Scorer
-from imagenet_trainer.metrics.predictions import load as load_answers
+from imagenet_trainer.eval.evaluator import Evaluator
+from imagenet_trainer.metrics.predictions import load as load_predictions
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
 from imagenet_trainer.runs.retention import best_epoch
@@ -237,13 +237,13 @@ def test_images_and_gif(prefix, scored):
 @pytest.fixture
 def counted(monkeypatch):
     """The epochs that are really scored."""
-    epochs, real = [], Scorer._score
+    epochs, real = [], Evaluator._score
 
     def score(self, epoch, *words):
         epochs.append(epoch)
         return real(self, epoch, *words)
 
-    monkeypatch.setattr(Scorer, "_score", score)
+    monkeypatch.setattr(Evaluator, "_score", score)
     return epochs
 
 
@@ -276,7 +276,7 @@ def test_other_images_are_scored_anew(prefix, packed, scored, counted):
     entry = json.loads(model.evaluation_path.read_text())["sets"]["train"]
     assert list(entry["epochs"]) == ["2"] and entry["epochs"]["2"]["images"] == 60
     assert entry["about"]["pictures"] == str(packed / "train.rec")
-    for path in (model.answers_path(2, "train"), model.confusion_path(2, ".png", "train")):
+    for path in (model.predictions_path(2, "train"), model.confusion_path(2, ".png", "train")):
         assert path.exists()
     again, _ = scored(prefix, "--data-val", packed / "train.rec")
     assert again == lines and counted == [2, 1, 2]
@@ -314,10 +314,10 @@ def test_what_an_older_version_counted_otherwise_is_counted_anew(prefix, scored,
     model = Run(prefix)
     paths = [model.confusion_path(2, suffix) for suffix in (".npz", ".png")]
     wanted = [path.read_bytes() for path in paths]
-    answers = load_answers(model.answers_path(2))
-    old = answers.confusion(3)
+    predictions = load_predictions(model.predictions_path(2))
+    old = predictions.confusion(3)
     assert (old == 5).all()
-    np.savez_compressed(paths[0], matrix=old, key=np.array(answers.key))
+    np.savez_compressed(paths[0], matrix=old, key=np.array(predictions.key))
     confusion.write_png(paths[1], confusion.draw(old))
     numbers = json.loads(model.evaluation_path.read_text())
     numbers["epochs"]["2"]["confused_pairs"] = []
@@ -458,7 +458,7 @@ def test_saved_predictions_give_the_numbers(seven_prefix, seven, scored):
     data = ["--data-val", seven / "val.rec", "--save-predictions", "--top-k", "2,3"]
     _, found = scored(seven_prefix, *data, "--batch-size", 5)
     numbers = found["1"]
-    saved = read_arrays(Run(seven_prefix).predictions_path(1))
+    saved = read_arrays(Run(seven_prefix).probabilities_path(1))
     p, labels = saved["probabilities"], saved["labels"]
     assert p.shape == (23, 7) and p.dtype == np.float32
     np.testing.assert_array_equal(saved["indices"], np.arange(23))
@@ -471,9 +471,9 @@ def test_saved_predictions_give_the_numbers(seven_prefix, seven, scored):
     wanted = sk.log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=np.arange(7))
     assert numbers["loss"] == pytest.approx(wanted, rel=1e-5)
     best = p.argmax(axis=1)
-    answers = load_answers(Run(seven_prefix).answers_path(1))
+    predictions = load_predictions(Run(seven_prefix).predictions_path(1))
     np.testing.assert_array_equal(
-        answers.confusion(1), sk.confusion_matrix(labels, best, labels=np.arange(7))
+        predictions.confusion(1), sk.confusion_matrix(labels, best, labels=np.arange(7))
     )
     assert numbers["macro_recall"] == pytest.approx(sk.balanced_accuracy_score(labels, best))
     with open(Run(seven_prefix).classes_path(1), newline="") as file:
@@ -486,9 +486,9 @@ def test_saved_predictions_give_the_numbers(seven_prefix, seven, scored):
 
 def test_predictions_asked_for_later_are_computed(prefix, scored, counted):
     first = scored(prefix)
-    assert not Run(prefix).predictions_path(2).exists()
+    assert not Run(prefix).probabilities_path(2).exists()
     assert scored(prefix, "--save-predictions") == first
-    assert Run(prefix).predictions_path(2).exists() and counted == [2, 2]
+    assert Run(prefix).probabilities_path(2).exists() and counted == [2, 2]
     assert scored(prefix, "--save-predictions") == first and counted == [2, 2]
 
 
@@ -496,7 +496,10 @@ def test_more_ranks_need_no_network(prefix, scored, counted):
     usual, first = scored(prefix)
     lines, found = scored(prefix, "--top-k", 2)
     assert counted == [2] and "rank-2 " in lines[0]
-    assert found["2"]["rank2_count"] == (load_answers(Run(prefix).answers_path(2)).rank < 2).sum()
+    assert (
+        found["2"]["rank2_count"]
+        == (load_predictions(Run(prefix).predictions_path(2)).rank < 2).sum()
+    )
     assert found["2"]["rank1"] == first["2"]["rank1"]
     # What was asked for once is kept, and told to who asks.
     lines, found = scored(prefix, "--top-k", 3)
@@ -518,10 +521,10 @@ def test_ten_crops_have_a_name_of_their_own(prefix, packed, scored, capsys):
         for turn in (1, -1):
             p, _ = probabilities_by_mxnet_alone(prefix, 2, str(packed / "val.rec"), top, left, turn)
             wanted.append(p.astype(np.float64))
-    saved = read_arrays(Run(prefix).predictions_path(2, "10crop"))["probabilities"]
+    saved = read_arrays(Run(prefix).probabilities_path(2, "10crop"))["probabilities"]
     np.testing.assert_allclose(saved, np.mean(wanted, axis=0), rtol=1e-4, atol=1e-7)
     scored(prefix, "--flip", "--save-predictions")
-    saved = read_arrays(Run(prefix).predictions_path(2, "flip"))["probabilities"]
+    saved = read_arrays(Run(prefix).probabilities_path(2, "flip"))["probabilities"]
     np.testing.assert_allclose(saved, np.mean(wanted[:2], axis=0), rtol=1e-4, atol=1e-7)
     sets = json.loads(Run(prefix).evaluation_path.read_text())["sets"]
     assert sorted(sets) == ["10crop", "flip"]
@@ -613,7 +616,7 @@ def test_images_are_decoded_once_or_it_is_said(prefix, capsys, monkeypatch):
 def foreign(prefix, tmp_path):
     """The run's second epoch as another program leaves it: logits, its own names, BGR."""
     symbol, arg, aux = mx.model.load_checkpoint(prefix, 2)
-    logits = symbol.get_internals()["fc1_output"](data=mx.sym.Variable("picture"))
+    logits = symbol.get_internals()["fc1_output"](data=mx.sym.Variable("photo"))
     # The same network for the other order of colours: nothing before its first convolution
     # tells channels apart but the parameters.
     for name in ("bn_data_gamma", "bn_data_beta"):
@@ -638,7 +641,7 @@ def test_a_network_of_another_program(prefix, foreign, packed, scored, capsys):
     assert evaluate.main(words) == 0
     told = capsys.readouterr()
     assert "ends in FullyConnected: a softmax is put on it" in told.err
-    assert "'image' takes the images" in told.err
+    assert "'photo' takes the images" in told.err
     assert "images are prepared with --image-shape 3,16,16 --rgb-mean 120,110,100" in told.err
     found = json.loads(Run(foreign).evaluation_path.read_text())["epochs"]["0"]
     assert found["rank1_count"] == wanted["2"]["rank1_count"]

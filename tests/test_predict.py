@@ -18,7 +18,7 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import Devices, parameter_shapes
 from imagenet_trainer.eval.network import open_network
-from imagenet_trainer.eval.validation import answers
+from imagenet_trainer.eval.validation import predictions
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters
@@ -106,7 +106,7 @@ def test_probabilities_are_those_of_evaluation(prefix, images, tmp_path):
                 writer.write(number, pack_header(number, number) + file.read())
     packed = open_dataset(str(tmp_path / "val.rec"), "", 1000)
     engine, _, checkpoint = open_network(Run(prefix), None, Devices(), 8)
-    parts = list(answers(engine, packed, checkpoint.preprocessing, Threads()))
+    parts = list(predictions(engine, packed, checkpoint.preprocessing, Threads()))
     wanted = np.concatenate([probabilities for probabilities, _ in parts])
     places = {name: place for place, (name, _) in enumerate(NAMES)}
     found = np.empty_like(wanted)
@@ -208,7 +208,7 @@ def mixed(images, tmp_path):
 
 
 def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path, capsys):
-    table = tmp_path / "answers.csv"
+    table = tmp_path / "predictions.csv"
     words = ["--model-prefix", prefix, "--csv", table, "--top-k", 2, "--data-nthreads", 3]
     assert predict.main([str(word) for word in [mixed, *words]]) == 0
     told = capsys.readouterr()
@@ -225,7 +225,7 @@ def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path,
 
 
 def test_a_damaged_file_that_was_named_is_an_error(prefix, mixed, tmp_path, capsys):
-    table = tmp_path / "answers.csv"
+    table = tmp_path / "predictions.csv"
     line = refusal(capsys, mixed / "0.png", mixed / "11.jpg", "--model-prefix", prefix,
                    "--csv", table)  # fmt: skip
     assert "11.jpg: not an image" in line and not table.exists()
@@ -234,7 +234,7 @@ def test_a_damaged_file_that_was_named_is_an_error(prefix, mixed, tmp_path, caps
 def test_a_folder_of_nothing_but_damage(prefix, mixed, tmp_path, capsys):
     for number in range(3):
         (mixed / f"{number}.png").unlink()
-    table = tmp_path / "answers.csv"
+    table = tmp_path / "predictions.csv"
     words = [str(mixed), "--model-prefix", prefix, "--csv", str(table)]
     assert predict.main(words) == 2
     assert "none of the 2 files is an image" in capsys.readouterr().err
@@ -305,7 +305,7 @@ def test_names_that_are_not_utf_8_and_hidden_files(prefix, images, tmp_path):
     (folder / ".ipynb_checkpoints").mkdir(parents=True)
     for name in (b"l\xe4tin.png", b"._latin.png", b".ipynb_checkpoints/1.png"):
         shutil.copy(images[0], os.path.join(os.fsencode(folder), name))
-    table = tmp_path / "answers.csv"
+    table = tmp_path / "predictions.csv"
     assert predict.main(["--model-prefix", prefix, "--csv", str(table), str(folder)]) == 0
     rows = table.read_bytes().splitlines()
     assert len(rows) == 2 and rows[1].startswith(os.fsencode(folder) + b"/l\xe4tin.png,")

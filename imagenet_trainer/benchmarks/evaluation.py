@@ -1,4 +1,4 @@
-"""Evaluation: from 50,000 answers to all numbers, and a whole evaluation against its bare forward.
+"""Time from 50,000 predictions to all metrics, and of an evaluation against its bare forward pass.
 
 `numbers` needs no network: the probabilities are made up. `forward` packs photographs, and asks
 ResNet-50 about them on the CPU: once the same batch over and over, once the images of the shard
@@ -18,9 +18,9 @@ from imagenet_trainer.data.dataset import IMAGENET_CLASSES, open_dataset
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices, Engine, open_engine, parameter_shapes
-from imagenet_trainer.eval.inference import Source, answer_set
+from imagenet_trainer.eval.inference import ViewBatches, predict_dataset
 from imagenet_trainer.metrics.evaluation import class_rows, class_table, estimates
-from imagenet_trainer.metrics.predictions import Answers, Collector
+from imagenet_trainer.metrics.predictions import Collector, Predictions
 from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.viz.confusion import draw, write_png
 
@@ -38,17 +38,17 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
         for first in range(0, images, 64):
             part = np.arange(first, min(first + 64, images))
             collector.add(part, probabilities[part[0] : part[-1] + 1], labels[part])
-        answers = collector.whole()
+        predictions = collector.whole()
         began = _note(seconds, "ranks and best classes", began)
-        matrix = answers.confusion()
+        matrix = predictions.confusion()
         began = _note(seconds, "top-5 confusion matrix", began)
-        estimates(answers)
+        estimates(predictions)
         began = _note(seconds, "numbers with intervals", began)
-        class_rows(class_table(answers), [("", "")] * IMAGENET_CLASSES)
+        class_rows(class_table(predictions), [("", "")] * IMAGENET_CLASSES)
         began = _note(seconds, "table of classes", began)
-        _keep(answers, matrix)
+        _keep(predictions, matrix)
         _note(seconds, "files and image", began)
-    print(f"{images:,} answers of {IMAGENET_CLASSES:,} classes, median of {rounds}")
+    print(f"{images:,} predictions of {IMAGENET_CLASSES:,} classes, median of {rounds}")
     for name, times in seconds.items():
         print(f"{name:<28}{statistics.median(times):8.2f} s")
     print(f"{'all':<28}{statistics.median(map(sum, zip(*seconds.values()))):8.2f} s (aim 5)")
@@ -63,9 +63,9 @@ def made_up(images: int) -> Tuple[np.ndarray, np.ndarray]:
     return found / found.sum(axis=1, keepdims=True), labels
 
 
-def _keep(answers: Answers, matrix: np.ndarray) -> None:
+def _keep(predictions: Predictions, matrix: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        answers.save(f"{folder}/answers.npz")
+        predictions.save(f"{folder}/predictions.npz")
         write_png(f"{folder}/confusion.png", draw(matrix))
 
 
@@ -83,7 +83,7 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
         dataset = open_dataset(pack_photographs(folder, images))
         threads = loader_threads(0, False)
         transform = ViewTransform((3, side, side))
-        kept = Source(dataset, transform, _BATCH, threads, keep=True)
+        kept = ViewBatches(dataset, transform, _BATCH, threads, keep=True)
         (batch, *_) = [views.copy() for _, views, _ in kept][:1]  # also fills the memory
         engine.predict(batch)
         for turn in range(rounds):
@@ -93,9 +93,9 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
             speeds["forward alone"].append(images / (time.perf_counter() - began))
             for name in ("evaluate", "from memory"):
                 began = time.perf_counter()
-                source = Source(dataset, transform, _BATCH, threads)
-                answers = answer_set(engine, source if name == "evaluate" else kept, 5)
-                answers.confusion()
+                source = ViewBatches(dataset, transform, _BATCH, threads)
+                predictions = predict_dataset(engine, source if name == "evaluate" else kept, 5)
+                predictions.confusion()
                 speeds[name].append(images / (time.perf_counter() - began))
             told = ", ".join(f"{name} {all_[-1]:.2f}" for name, all_ in speeds.items())
             print(f"round {turn + 1}, images/s: {told}", flush=True)

@@ -1,4 +1,4 @@
-"""Answers of a network that does not exist, to measure and to show drawing and reports with.
+"""Predictions of a network that does not exist, to measure and to show drawing and reports with.
 
 They are made up and say so wherever they are shown. They have the size of ImageNet's validation
 set, 50,000 images of 1,000 classes, and errors of the kind that real networks make: classes
@@ -8,14 +8,14 @@ near each other in WordNet's tree are taken for each other.
 import numpy as np
 
 from imagenet_trainer.data.records.manifest import known_synsets
-from imagenet_trainer.metrics.predictions import Answers, Collector
+from imagenet_trainer.metrics.predictions import Collector, Predictions
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 
 PER_CLASS = 50
 
 
-def made_up_answers(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> Answers:
-    """Answers of an epoch, the images sorted by class.
+def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> Predictions:
+    """Predictions of an epoch, the images sorted by class.
 
     `skill` runs from 0 (some favourite classes are named whatever the image) to 1 (rank-1
     accuracy near 70 %). The same images are hard in every epoch. One image in 500 has the

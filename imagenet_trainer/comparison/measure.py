@@ -24,7 +24,7 @@ from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines import Devices, open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import print_message, run_command
-from imagenet_trainer.eval.evaluator import Scored, Scorer
+from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.latency import measure as measure_latency
 from imagenet_trainer.eval.network import open_network, set_checkpoint
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -80,11 +80,11 @@ def measure(settings: MeasureSettings) -> None:
     measured = read_stored(run).get("measured", {})
     if measured.get("key") != key or settings.measure_again:
         measured = {"key": key, **costs(settings, run, epoch, dataset, devices)}
-    numbers = scored.numbers
+    numbers = scored.metrics
     about = {
         "epoch": epoch,
         "set": scored.name,
-        "key": scored.answers.key,
+        "key": scored.predictions.key,
         "image_shape": preprocessing.image_shape,
         "numbers": {
             **{name: numbers[name] for name in ("rank1", "rank5", "loss")},
@@ -99,11 +99,11 @@ def measure(settings: MeasureSettings) -> None:
 
 def _evaluate(
     settings: MeasureSettings, run: Run, epoch: int
-) -> Tuple[Scored, Dataset, Preprocessing]:
+) -> Tuple[EpochResult, Dataset, Preprocessing]:
     """Run inference over all images and store the predictions, as `evaluate` does."""
-    scorer = Scorer(replace(settings, epochs=(epoch,)), run, (epoch,), log)
-    (scored,) = scorer.scored()
-    return scored, scorer.dataset, scorer.shown.preprocessing
+    evaluator = Evaluator(replace(settings, epochs=(epoch,)), run, (epoch,), log)
+    (scored,) = evaluator.results()
+    return scored, evaluator.dataset, evaluator.shown.preprocessing
 
 
 def costs(

@@ -6,7 +6,8 @@ from imagenet_trainer.comparison.analysis import BatchSpeed, ClassErrors, Epoch,
 from imagenet_trainer.comparison.candidates import Candidate
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.evaluation import class_table
-from imagenet_trainer.metrics.predictions import Answers, load
+from imagenet_trainer.metrics.predictions import Predictions
+from imagenet_trainer.runs.predictions import load_predictions
 from imagenet_trainer.runs.run import Run
 
 
@@ -37,7 +38,7 @@ def read_results(candidate: Candidate) -> Measured:
     stored = read_stored(run)
     scored, measured, training = stored["scored"], stored["measured"], stored.get("training", {})
     epoch, numbers = scored["epoch"], scored["numbers"]
-    predictions = load(run.answers_path(epoch, scored["set"]), scored["key"])
+    predictions = load_predictions(run, epoch, scored["set"], scored["key"])
     if predictions is None:
         raise InputError(
             f"{run.folder}: another command evaluates this run; run the same command again"
@@ -69,7 +70,7 @@ def read_results(candidate: Candidate) -> Measured:
     return Measured(result, scored["pictures"], scored["fingerprint"])
 
 
-def class_errors(predictions: Answers, names: Sequence[str]) -> Tuple[ClassErrors, ...]:
+def class_errors(predictions: Predictions, names: Sequence[str]) -> Tuple[ClassErrors, ...]:
     """False negatives and false positives of every class."""
     counts = class_table(predictions)
     return tuple(

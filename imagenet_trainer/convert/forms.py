@@ -136,7 +136,7 @@ def scored(
     """Rank-1, rank-5, loss, bytes of parameters and speed of a network without label."""
     from imagenet_trainer.convert.graph import Predictor
     from imagenet_trainer.data.loader import loader_threads
-    from imagenet_trainer.eval.validation import answers
+    from imagenet_trainer.eval.validation import predict_batches
     from imagenet_trainer.metrics.counts import Scores, score
 
     how = checkpoint.preprocessing
@@ -146,7 +146,7 @@ def scored(
     engine = Predictor(model, shape, how.rgb_mean, how.rgb_std, settings.bgr)
     threads = loader_threads(settings.data_nthreads, False)
     total = Scores()
-    for probabilities, labels in answers(engine, dataset, how, threads):
+    for probabilities, labels in predict_batches(engine, dataset, how, threads):
         total += score(probabilities, labels)
     return {
         "rank1": total.rank1_accuracy,

@@ -1,4 +1,4 @@
-"""The views of an image that a network is asked for, and whose answers are averaged."""
+"""The views of an image that a network is asked for, and whose predictions are averaged."""
 
 from dataclasses import dataclass
 from typing import Sequence

@@ -10,12 +10,12 @@ from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.inference import averaged, check_finite, share_of_batch
+from imagenet_trainer.eval.inference import check_finite, predict_views, share_of_batch
 from imagenet_trainer.eval.network import Tell, open_network, views_of
 from imagenet_trainer.runs.run import Run
 
 
-class Named(NamedTuple):
+class FilePrediction(NamedTuple):
     """What a network says of one file."""
 
     path: str
@@ -23,7 +23,7 @@ class Named(NamedTuple):
     size: Tuple[int, int]  # height, width of the file
 
 
-class Namer:
+class Classifier:
     """A trained network that is shown files.
 
     Parameters
@@ -57,13 +57,13 @@ class Namer:
 
     def ask(self, views: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, places x height, width, 3)."""
-        probabilities = averaged(self.engine, views, self.transform.views)
+        probabilities = predict_views(self.engine, views, self.transform.views)
         check_finite(probabilities)
         return probabilities
 
-    def names(
+    def classify(
         self, found: Sequence[Found], damaged: Optional[Callable[[InputError], object]] = None
-    ) -> Iterator[Named]:
+    ) -> Iterator[FilePrediction]:
         """Each file in order; what is damaged goes to `damaged`, if there is one.
 
         Raises InputError for a damaged file that the user named, and for any without `damaged`.
@@ -83,7 +83,7 @@ class Namer:
         if batch:
             yield from self._named(batch)
 
-    def _named(self, batch: Sequence[Decoded]) -> Iterator[Named]:
+    def _named(self, batch: Sequence[Decoded]) -> Iterator[FilePrediction]:
         probabilities = self.ask(np.stack([one.views for one in batch]))
         for one, row in zip(batch, probabilities):
-            yield Named(one.path, row, one.size)
+            yield FilePrediction(one.path, row, one.size)

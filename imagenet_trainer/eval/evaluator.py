@@ -11,27 +11,28 @@ from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError, attributed_to
-from imagenet_trainer.eval.inference import Source, answer_set, share_of_batch
+from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
 from imagenet_trainer.eval.network import Tell, load_trained, open_network, set_checkpoint, views_of
 from imagenet_trainer.eval.results import Results, Shown
-from imagenet_trainer.metrics.predictions import TOP, Answers, PredictionsFile
+from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
 from imagenet_trainer.runs.checkpoint import Checkpoint
+from imagenet_trainer.runs.predictions import rename_old_probabilities, save_predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.machine import free_memory
 from imagenet_trainer.system.progress_bar import progress
 
 
-class Scored(NamedTuple):
-    """One epoch's answers and numbers."""
+class EpochResult(NamedTuple):
+    """One epoch's predictions and numbers."""
 
     epoch: int
-    answers: Answers
-    numbers: Dict[str, Any]  # as evaluation.json holds them
+    predictions: Predictions
+    metrics: Dict[str, Any]  # as evaluation.json holds them
     name: str  # of the set; '' for the run's own images
     classes: Classes
 
 
-class Scorer:
+class Evaluator:
     """The epochs of a run, one set of images, one way of showing them.
 
     Parameters
@@ -41,7 +42,7 @@ class Scorer:
     tell
         is given a line for everything that the user should know.
 
-    Raises InputError for what does not fit: see `open_network`, `open_images`.
+    Raises InputError for what does not fit: see `open_network`, `open_validation_set`.
 
     """
 
@@ -60,9 +61,9 @@ class Scorer:
         self._held = epochs[0]  # whose parameters the engine has
         how = checkpoint.preprocessing
         assert how is not None
-        self.dataset, own = open_images(settings, run, checkpoint)
+        self.dataset, own = open_validation_set(settings, run, checkpoint)
         self.shown = Shown(self.dataset, how, views)
-        self.results = Results(run, self.shown, run.preprocessing(epochs[0]), own)
+        self.files = Results(run, self.shown, run.preprocessing(epochs[0]), own)
         transform = ViewTransform(how.image_shape, how.val_resize, views)
         if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
             tell(
@@ -70,18 +71,20 @@ class Scorer:
                 "same crop in all corners; --val-resize makes room"
             )
         threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
-        self._source = Source(self.dataset, transform, batch, threads)
+        self._source = ViewBatches(self.dataset, transform, batch, threads)
 
-    def scored(self) -> Iterator[Scored]:
+    def results(self) -> Iterator[EpochResult]:
         """Each epoch, computed or found; the next checkpoint is read while one is computed.
 
         All files of an epoch are written before it comes.
         """
-        top_k, predictions = self.settings.top_k, self.settings.save_predictions
+        top_k, probabilities = self.settings.top_k, self.settings.save_predictions
         keys = {epoch: self.shown.key(self.run.params_path(epoch)) for epoch in self.epochs}
         most = max((TOP, *top_k))
+        for epoch in self.epochs:
+            rename_old_probabilities(self.run, epoch, self.files.name)
         found = {
-            epoch: self.results.known(epoch, keys[epoch], most, predictions)
+            epoch: self.files.known(epoch, keys[epoch], most, probabilities)
             for epoch in self.epochs
         }
         to_score = [epoch for epoch in self.epochs if found[epoch] is None]
@@ -89,18 +92,20 @@ class Scorer:
         with ThreadPoolExecutor(1) as reader:
             coming: Dict[int, Future] = {}
             for epoch in self.epochs:
-                answers = found.pop(epoch)
-                if answers is None:
+                predictions = found.pop(epoch)
+                if predictions is None:
                     if epoch != self._held:
                         one = coming.get(epoch) or reader.submit(self._read, epoch)
                         set_checkpoint(self._engine, self._symbol, self.run, one.result())
                         self._held = epoch
                     following = to_score[to_score.index(epoch) + 1 :][:1]
                     coming = {next_: reader.submit(self._read, next_) for next_ in following}
-                    answers = self._score(epoch, keys[epoch], most)
-                    answers.save(self.run.answers_path(epoch, self.results.name))
-                numbers = self.results.record(epoch, answers, top_k)
-                yield Scored(epoch, answers, numbers, self.results.name, self.dataset.classes)
+                    predictions = self._score(epoch, keys[epoch], most)
+                    save_predictions(self.run, epoch, self.files.name, predictions)
+                numbers = self.files.record(epoch, predictions, top_k)
+                yield EpochResult(
+                    epoch, predictions, numbers, self.files.name, self.dataset.classes
+                )
 
     def _read(self, epoch: int) -> Checkpoint:
         checkpoint = load_trained(self.run, epoch, self.settings)
@@ -111,18 +116,18 @@ class Scorer:
             )
         return checkpoint
 
-    def _score(self, epoch: int, key: str, top_k: int) -> Answers:
+    def _score(self, epoch: int, key: str, top_k: int) -> Predictions:
         images, classes = len(self.dataset), len(self.dataset.classes)
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(progress(f"epoch {epoch}", images))
             file = None
             if self.settings.save_predictions:
-                path = self.run.predictions_path(epoch, self.results.name)
-                file = stack.enter_context(PredictionsFile(path, images, classes))
-            answers = answer_set(self._engine, self._source, top_k, key, file, advance)
+                path = self.run.probabilities_path(epoch, self.files.name)
+                file = stack.enter_context(ProbabilitiesFile(path, images, classes))
+            predictions = predict_dataset(self._engine, self._source, top_k, key, file, advance)
             if file is not None:
-                file.finish(answers)
-        return answers
+                file.finish(predictions)
+        return predictions
 
     def _keep_images(self, epochs: int) -> None:
         """Keep the decoded images in memory if several epochs need them and they fit."""
@@ -145,7 +150,7 @@ def _told(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{math.ceil(size / 2**20)} MiB"
 
 
-def own_images(run: Run) -> Tuple[str, str]:
+def own_validation_set(run: Run) -> Tuple[str, str]:
     """--data-val and --data-val-idx that a run was trained with, or the defaults."""
     before = run.read_json(run.config_path).get("settings", {})
     found = before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
@@ -154,14 +159,14 @@ def own_images(run: Run) -> Tuple[str, str]:
     return found
 
 
-def open_images(
+def open_validation_set(
     settings: EvaluateSettings, run: Run, checkpoint: Checkpoint
 ) -> Tuple[Dataset, Optional[bool]]:
     """The validation images of the run, or others with the same classes.
 
     And whether they are the run's own; None where it does not say which these are.
     """
-    path, index = own_images(run)
+    path, index = own_validation_set(run)
     if settings.data_val:
         path, index = settings.data_val, settings.data_val_idx
     index = settings.data_val_idx or index

@@ -117,7 +117,7 @@ def _image(logits: Any, parameters: AbstractSet[str], path: str) -> str:
 
 
 def _shape(logits: Any, name: str, image_shape: Sequence[int], path: str) -> Tuple[int, ...]:
-    """Shape of the answers to one image: (1, classes) or (1, classes, 1, 1)."""
+    """Shape of the predictions to one image: (1, classes) or (1, classes, 1, 1)."""
     from imagenet_trainer.system.mxnet_import import mx
 
     size = ",".join(map(str, image_shape))
@@ -131,7 +131,7 @@ def _shape(logits: Any, name: str, image_shape: Sequence[int], path: str) -> Tup
     shape = tuple(outputs[0]) if outputs and outputs[0] else ()
     if len(shape) not in (2, 4) or shape[1] < 2 or any(side != 1 for side in shape[2:]):
         raise InputError(
-            f"{path}: answers {shape} to one image of --image-shape {size}, not a number for "
+            f"{path}: predictions {shape} to one image of --image-shape {size}, not a number for "
             "each class; give the size that it was trained with, or a classifier"
         )
     return shape

@@ -16,15 +16,15 @@ from imagenet_trainer.data.loader import ONE_THREAD, Threads, evaluation_batches
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
-from imagenet_trainer.metrics.predictions import Answers, Collector
+from imagenet_trainer.metrics.predictions import Collector, Predictions
 
 # Places in the set int64 (n,), views uint8 (n, places x height, width, 3), labels int64 (n,).
 Views_of_batch = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
-_UNCOUNTED = 2  # batches of answers that may wait to be counted
+_UNCOUNTED = 2  # batches of predictions that may wait to be counted
 
 
-class Source:
+class ViewBatches:
     """The views of all images in shard order, as often as they are asked for.
 
     Parameters
@@ -93,14 +93,14 @@ class Sink(Protocol):
         """Places int64 (n,), float32 (n, classes), int64 (n,)."""
 
 
-def answer_set(
+def predict_dataset(
     engine: Engine,
-    source: Source,
+    source: ViewBatches,
     top_k: int,
     key: str = "",
     sink: Optional[Sink] = None,
     advance: Callable[[int], object] = lambda images: None,
-) -> Answers:
+) -> Predictions:
     """Ask about every image once.
 
     Parameters
@@ -112,13 +112,13 @@ def answer_set(
     top_k
         classes that are kept of each image, at least 5.
     key
-        of the answers.
+        of the predictions.
     sink
         also gets all probabilities, batch by batch in shard order.
     advance
         is told how many images more have been answered.
 
-    Raises InputError where answers are not finite, or an image did not come exactly once.
+    Raises InputError where predictions are not finite, or an image did not come exactly once.
 
     """
     dataset, views = source.dataset, source.transform.views
@@ -133,7 +133,7 @@ def answer_set(
     with ThreadPoolExecutor(1) as counter:
         waiting: Deque[Future] = deque()
         for places, images, labels in source:
-            probabilities = averaged(engine, images, views)
+            probabilities = predict_views(engine, images, views)
             # The loader uses its buffers again.
             waiting.append(counter.submit(count, places, probabilities, labels.copy()))
             if len(waiting) > _UNCOUNTED:
@@ -147,7 +147,7 @@ def answer_set(
         raise InputError(f"{dataset.path}: {error}") from error
 
 
-def averaged(engine: Engine, images: np.ndarray, views: Views) -> np.ndarray:
+def predict_views(engine: Engine, images: np.ndarray, views: Views) -> np.ndarray:
     """Probabilities float32 (n, classes) of uint8 (n, places x height, width, 3).
 
     The mean over the views of each image.
@@ -172,7 +172,7 @@ def check_finite(probabilities: np.ndarray) -> None:
     """NonFiniteError unless all are numbers."""
     if not np.isfinite(probabilities).all():
         raise NonFiniteError(
-            "the network's answers are not finite, its parameters are of no use",
+            "the network's predictions are not finite, its parameters are of no use",
             "train anew with a lower --lr and another --model-prefix",
         )
 

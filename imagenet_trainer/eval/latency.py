@@ -6,14 +6,14 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 import numpy as np
 
 from imagenet_trainer.data.image_files import read_image
-from imagenet_trainer.eval.classify import Namer
+from imagenet_trainer.eval.classify import Classifier
 
 ROUNDS, WARM_UP = 100, 10
 """Calls that are timed, and calls before them that are not."""
 
 
 class Latency(NamedTuple):
-    """Milliseconds of a call that answers `batch` images."""
+    """Milliseconds of a call that predictions `batch` images."""
 
     name: str
     batch: int
@@ -43,7 +43,7 @@ def measure(
 
 
 def of_network(
-    single: Namer, many: Namer, paths: Sequence[str], rounds: int = ROUNDS
+    single: Classifier, many: Classifier, paths: Sequence[str], rounds: int = ROUNDS
 ) -> List[Latency]:
     """Latencies of reading and decoding files, of the network with one image, of both, and of
     the network with a batch.

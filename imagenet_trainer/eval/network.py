@@ -1,4 +1,4 @@
-"""An engine's answers to a whole set of images, each counted exactly once."""
+"""An engine's predictions to a whole set of images, each counted exactly once."""
 
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
@@ -36,7 +36,7 @@ def open_network(
     wanted: PreparationSettings = _AS_TRAINED,
     tell: Tell = lambda line: None,
 ) -> Tuple[Engine, Any, Checkpoint]:
-    """A trained network that answers, at the epoch given (BEST: the best) or the run's newest;
+    """A trained network that predictions, at the epoch given (BEST: the best) or the run's newest;
     its symbol; its checkpoint.
 
     Parameters

@@ -9,8 +9,8 @@ import numpy as np
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.evaluator import Scored, Scorer
-from imagenet_trainer.metrics.semantic import short_names, told
+from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import as_text, atomic_write
@@ -36,18 +36,20 @@ def refuse_early(settings: EvaluateSettings, classes: Classes) -> None:
         )
 
 
-def present(settings: EvaluateSettings, scorer: Scorer, scored: Sequence[Scored]) -> Iterator[str]:
+def present(
+    settings: EvaluateSettings, scorer: Evaluator, scored: Sequence[EpochResult]
+) -> Iterator[str]:
     """Draw and write what the flags ask for; a line for each thing that the user should know."""
     run, last = scorer.run, scored[-1]
     taxonomy = taxonomy_of([one for one, _ in last.classes])
     names = short_names(last.classes)
-    yield from told(last.numbers, dict(zip((one for one, _ in last.classes), names)))
+    yield from summary_lines(last.metrics, dict(zip((one for one, _ in last.classes), names)))
     for one in scored:
         path = _draw(run, one, settings.order, names, taxonomy)
     yield f"drawn: {path}"
-    order = class_order(settings.order, last.answers.confusion(), taxonomy)
+    order = class_order(settings.order, last.predictions.confusion(), taxonomy)
     frames = [
-        confusion.Frame(one.epoch, _ordered(one, order), one.numbers["rank1"]) for one in scored
+        confusion.Frame(one.epoch, _ordered(one, order), one.metrics["rank1"]) for one in scored
     ] if settings.gif or settings.video else []  # fmt: skip
     film = _with_order(run.gif_path(last.name), settings.order)
     if settings.gif:
@@ -64,18 +66,18 @@ def present(settings: EvaluateSettings, scorer: Scorer, scored: Sequence[Scored]
 
 
 def _draw(
-    run: Run, one: Scored, order: str, names: Sequence[str], taxonomy: Optional[Taxonomy]
+    run: Run, one: EpochResult, order: str, names: Sequence[str], taxonomy: Optional[Taxonomy]
 ) -> Path:
     """The figure of an epoch, and in another order than the usual its bare pixels."""
     bare = _with_order(run.confusion_path(one.epoch, ".png", one.name), order)
     path = bare.with_suffix(".figure.png")
-    matrix = one.answers.confusion()
-    k = int(matrix.sum()) // max(len(one.answers), 1)
+    matrix = one.predictions.confusion()
+    k = int(matrix.sum()) // max(len(one.predictions), 1)
     title = (
         f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
-        f"{matrix.sum():,} top-{k} predictions of {len(one.answers):,} images"
+        f"{matrix.sum():,} top-{k} predictions of {len(one.predictions):,} images"
     )
-    rank1, rank5 = (one.numbers[rank] for rank in ("rank1", "rank5"))
+    rank1, rank5 = (one.metrics[rank] for rank in ("rank1", "rank5"))
     subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
     note = _digest(matrix, [order, title, subtitle, *names])
     if bare.exists() and note_in(path) == note:
@@ -95,8 +97,8 @@ def _digest(matrix: np.ndarray, words: Sequence[str]) -> str:
     return drawn.hexdigest()
 
 
-def _ordered(one: Scored, order: np.ndarray) -> np.ndarray:
-    return one.answers.confusion()[np.ix_(order, order)]
+def _ordered(one: EpochResult, order: np.ndarray) -> np.ndarray:
+    return one.predictions.confusion()[np.ix_(order, order)]
 
 
 def _with_order(path: Path, order: str) -> Path:

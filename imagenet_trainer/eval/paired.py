@@ -8,15 +8,15 @@ import numpy as np
 
 from imagenet_trainer.config.values import epoch_number
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.evaluator import Scored
+from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.metrics.confidence import false_discovery_limit, mcnemar, paired_difference
-from imagenet_trainer.metrics.predictions import Answers
+from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.run import Run
 
 TOLD = 10
 """Classes that got better, and that got worse, that are printed."""
 
-Side = Tuple[Run, Scored]
+Side = Tuple[Run, EpochResult]
 
 
 def opponents(words: Sequence[str], default: Callable[[], Run]) -> List[Tuple[Run, Optional[int]]]:
@@ -44,7 +44,7 @@ def _is_epoch(word: str) -> bool:
 def compared(first: Side, second: Side) -> Dict[str, Any]:
     """What comparison-....json holds. InputError unless both answered the same images."""
     (run_a, a), (run_b, b) = first, second
-    one, other = a.answers, b.answers
+    one, other = a.predictions, b.predictions
     if not (np.array_equal(one.keys, other.keys) and np.array_equal(one.labels, other.labels)):
         raise InputError(
             f"--compare: {run_a.prefix} and {run_b.prefix} answered different images; name some "
@@ -60,7 +60,7 @@ def compared(first: Side, second: Side) -> Dict[str, Any]:
         "both_right": int((right_a & right_b).sum()),
         "only_a_right": only_a,
         "only_b_right": only_b,
-        "rank1": [a.numbers["rank1"], b.numbers["rank1"]],
+        "rank1": [a.metrics["rank1"], b.metrics["rank1"]],
         "difference": (only_b - only_a) / max(images, 1),
         "interval": list(paired_difference(only_a, only_b, images)),
         "mcnemar_p": float(mcnemar(np.array(only_a), np.array(only_b))),
@@ -73,9 +73,9 @@ def compared(first: Side, second: Side) -> Dict[str, Any]:
 
 
 def class_changes(
-    one: Answers, other: Answers, classes: Sequence[Tuple[str, str]]
+    one: Predictions, other: Predictions, classes: Sequence[Tuple[str, str]]
 ) -> List[Dict[str, Any]]:
-    """Each class with images: right answers of both, and McNemar's p; the most gained first."""
+    """Each class with images: right predictions of both, and McNemar's p; the most gained first."""
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(one.labels[chosen], minlength=one.classes)

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import List, Tuple
 
-from imagenet_trainer.eval.evaluator import Scored, Scorer
+from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.system.files import as_text, atomic_write
 from imagenet_trainer.viz import report
 from imagenet_trainer.viz.thumbnails import thumbnails
 
 
-def write_report(scorer: Scorer, one: Scored) -> Path:
+def write_report(scorer: Evaluator, one: EpochResult) -> Path:
     """Write report.html, or report-NAME.html of a set with a name, into the run's folder.
 
     Returns its path. Raises InputError when it cannot be written.
@@ -19,10 +19,10 @@ def write_report(scorer: Scorer, one: Scored) -> Path:
         f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}",
         _facts(scorer, one),
         one.classes,
-        one.answers,
-        one.numbers,
+        one.predictions,
+        one.metrics,
         [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
-        lambda places: thumbnails(dataset.shards, one.answers.keys, places),
+        lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
     )
     path = run.folder / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:
@@ -30,7 +30,7 @@ def write_report(scorer: Scorer, one: Scored) -> Path:
     return path
 
 
-def _facts(scorer: Scorer, one: Scored) -> List[Tuple[str, str]]:
+def _facts(scorer: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
     run, how = scorer.run, scorer.shown.preprocessing
     trained = run.read_json(run.config_path).get("settings", {})
     words = (trained.get(name) for name in ("network", "num_layers"))

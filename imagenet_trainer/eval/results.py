@@ -2,7 +2,7 @@
 
 evaluation.json holds the numbers: those of the run's own validation images under `epochs`, and
 those of other images, sizes or crops under `sets`, each with a name that is also in the names
-of its files (answers-0012-train-10crop.npz).
+of its files (predictions-0012-train-10crop.npz).
 """
 
 import csv
@@ -17,7 +17,6 @@ import numpy as np
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.metrics import predictions as kept
 from imagenet_trainer.metrics.evaluation import (
     CLASS_COLUMNS,
     as_json,
@@ -26,9 +25,10 @@ from imagenet_trainer.metrics.evaluation import (
     estimates,
     rank_names,
 )
-from imagenet_trainer.metrics.predictions import Answers
-from imagenet_trainer.metrics.semantic import meaning_of
+from imagenet_trainer.metrics.predictions import Predictions
+from imagenet_trainer.metrics.semantic import semantic_results
 from imagenet_trainer.runs.checkpoint import Preprocessing, read_arrays
+from imagenet_trainer.runs.predictions import has_probabilities, load_predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write, sha256
 
@@ -96,41 +96,43 @@ class Results:
             name = f"{name}-{digest[:6]}"
         return name
 
-    def known(self, epoch: int, key: str, top_k: int, predictions: bool) -> Optional[Answers]:
-        """Answers of an earlier evaluation of the same, if they hold what is wanted now."""
+    def known(self, epoch: int, key: str, top_k: int, probabilities: bool) -> Optional[Predictions]:
+        """Predictions of an earlier evaluation of the same, if they hold what is wanted now."""
         run, name = self.run, self.name
         if self._numbers_of(epoch).get("key") != key:
             return None
-        found = kept.load(run.answers_path(epoch, name), key)
+        found = load_predictions(run, epoch, name, key)
         if found is None or found.top.shape[1] < min(top_k, found.classes):
             return None
-        if predictions and kept.predictions_key(run.predictions_path(epoch, name)) != key:
+        if probabilities and not has_probabilities(run, epoch, name, key):
             return None
         return found
 
-    def record(self, epoch: int, answers: Answers, top_k: Sequence[int]) -> Dict[str, Any]:
+    def record(self, epoch: int, predictions: Predictions, top_k: Sequence[int]) -> Dict[str, Any]:
         """Write counts, their image, the table of classes and the numbers, and return these.
 
         What an earlier evaluation left is not made again, unless something of it is missing,
         damaged, or counted by another version's rules.
         """
-        whole = self._is_whole(epoch, answers)
+        whole = self._is_whole(epoch, predictions)
         found = self._numbers_of(epoch) if whole else {}
-        if found.get("key") != answers.key:
+        if found.get("key") != predictions.key:
             found = {}
         wanted = {"calibration_error", "confused_pairs", *rank_names(top_k)}
         if not wanted <= found.keys():
             before = (int(name[4:]) for name in found if re.fullmatch(r"rank\d+", name))
-            found = as_json(estimates(answers, [*top_k, *before]), answers)
-            found.update(meaning_of(answers, [one for one, _ in self.shown.dataset.classes]))
-            found["key"] = answers.key
+            found = as_json(estimates(predictions, [*top_k, *before]), predictions)
+            found.update(
+                semantic_results(predictions, [one for one, _ in self.shown.dataset.classes])
+            )
+            found["key"] = predictions.key
         if not whole:
-            self._write(epoch, answers)
+            self._write(epoch, predictions)
         self._note(epoch, found)
         return found
 
-    def _is_whole(self, epoch: int, answers: Answers) -> bool:
-        """Whether all that follows from these answers is there."""
+    def _is_whole(self, epoch: int, predictions: Predictions) -> bool:
+        """Whether all that follows from these predictions is there."""
         run, name = self.run, self.name
         if not run.confusion_path(epoch, ".png", name).exists():
             return False
@@ -140,22 +142,22 @@ class Results:
             counts = read_arrays(run.confusion_path(epoch, ".npz", name))
         except ValueError:
             return False
-        if str(counts.get("key")) != answers.key or "matrix" not in counts:
+        if str(counts.get("key")) != predictions.key or "matrix" not in counts:
             return False
-        return np.array_equal(counts["matrix"], answers.confusion())
+        return np.array_equal(counts["matrix"], predictions.confusion())
 
-    def _write(self, epoch: int, answers: Answers) -> None:
+    def _write(self, epoch: int, predictions: Predictions) -> None:
         from imagenet_trainer.viz.confusion import draw, write_png
 
-        run, name, matrix = self.run, self.name, answers.confusion()
+        run, name, matrix = self.run, self.name, predictions.confusion()
         write_png(run.confusion_path(epoch, ".png", name), draw(matrix))
         with atomic_write(run.classes_path(epoch, name), "w") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CLASS_COLUMNS)
-            writer.writerows(class_rows(class_table(answers), self.shown.dataset.classes))
+            writer.writerows(class_rows(class_table(predictions), self.shown.dataset.classes))
         # The counts come last: they say that the others are theirs.
         with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
-            np.savez_compressed(file, matrix=matrix, key=np.array(answers.key))
+            np.savez_compressed(file, matrix=matrix, key=np.array(predictions.key))
 
     def _note(self, epoch: int, numbers: Dict[str, Any]) -> None:
         record = self._read()

@@ -1,4 +1,4 @@
-"""Answers as files: a table of the best classes, and what Kaggle's competitions ask for.
+"""Predictions as files: a table of the best classes, and what Kaggle's competitions ask for.
 
 - label: `id,label` with the name of the class.
 - probability: `id,label` with the probability of one class, as "Dogs vs. Cats Redux" (1 = dog).
@@ -15,7 +15,7 @@ from typing import IO, Any, Dict, Iterable, List, Sequence, Set, Tuple
 import numpy as np
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.classify import Named
+from imagenet_trainer.eval.classify import FilePrediction
 from imagenet_trainer.metrics.counts import top_classes
 
 Classes = Sequence[Tuple[str, str]]
@@ -36,7 +36,7 @@ class Table:
         heads = (f"{word}{place}" for place in places for word in ("id", "name", "probability"))
         self._writer.writerow(("file", *heads))
 
-    def add(self, one: Named) -> None:
+    def add(self, one: FilePrediction) -> None:
         """Write one file's row."""
         row: List[Any] = [one.path]
         for label in top_classes(one.probabilities[None], self._k)[0]:
@@ -80,11 +80,11 @@ class Submission:
             )
         self._rows: Dict[str, List[str]] = {}
 
-    def add(self, one: Named) -> None:
+    def add(self, one: FilePrediction) -> None:
         """Take in one image."""
         self._rows[id_of(one.path)] = self._cells(one)
 
-    def _cells(self, one: Named) -> List[str]:
+    def _cells(self, one: FilePrediction) -> List[str]:
         p = one.probabilities.astype(np.float64)
         if self._kind == "label":
             return [self._classes[int(top_classes(p[None], 1)[0, 0])][0]]

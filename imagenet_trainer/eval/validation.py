@@ -12,8 +12,8 @@ from imagenet_trainer.eval.inference import check_finite
 from imagenet_trainer.runs.checkpoint import Preprocessing
 
 
-class Answering(Protocol):
-    """What is asked of an engine for its answers."""
+class Predictor(Protocol):
+    """What is asked of an engine for its predictions."""
 
     batch_size: int
 
@@ -21,8 +21,8 @@ class Answering(Protocol):
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3)."""
 
 
-def answers(
-    engine: Answering,
+def predict_batches(
+    engine: Predictor,
     dataset: Dataset,
     preprocessing: Preprocessing,
     threads: Threads,

@@ -1,4 +1,4 @@
-"""From answers to numbers: what is published of a network, each with its 95 % interval.
+"""From predictions to numbers: what is published of a network, each with its 95 % interval.
 
 Rules, where there are several in use:
 
@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix, hstack
 
 from imagenet_trainer.metrics.confidence import percentiles, resampled_sums, wilson
 from imagenet_trainer.metrics.counts import loss_of
-from imagenet_trainer.metrics.predictions import Answers
+from imagenet_trainer.metrics.predictions import Predictions
 
 BINS = 15
 """Of the calibration error."""
@@ -55,40 +55,42 @@ class ClassTable:
         return _shares(self.top5_hits, self.images)
 
 
-def class_table(answers: Answers) -> ClassTable:
+def class_table(predictions: Predictions) -> ClassTable:
     """Count the classes."""
 
     def count(labels: np.ndarray) -> np.ndarray:
-        return np.bincount(labels, minlength=answers.classes)
+        return np.bincount(labels, minlength=predictions.classes)
 
-    labels = answers.labels
+    labels = predictions.labels
     return ClassTable(
         count(labels),
-        count(answers.top[:, 0]),
-        count(labels[answers.rank < 1]),
-        count(labels[answers.rank < 5]),
+        count(predictions.top[:, 0]),
+        count(labels[predictions.rank < 1]),
+        count(labels[predictions.rank < 5]),
     )
 
 
-def estimates(answers: Answers, top_k: Sequence[int] = (), seed: int = 0) -> Dict[str, Estimate]:
+def estimates(
+    predictions: Predictions, top_k: Sequence[int] = (), seed: int = 0
+) -> Dict[str, Estimate]:
     """All numbers of a network by name, in the order in which they are told.
 
     `rank1`, `rank5` and `rankK` for each K of `top_k`: shares of the images whose true class is
     among the first; `loss`: mean cross-entropy in nats; `macro_recall`, `macro_precision`,
     `macro_rank5`: means over the classes; `calibration_error`. Of no images all are nan.
     """
-    images = len(answers)
+    images = len(predictions)
     found: Dict[str, Estimate] = {}
     for name in rank_names(top_k):
-        hits = (answers.rank < int(name[4:])).sum()
+        hits = (predictions.rank < int(name[4:])).sum()
         low, high = wilson(hits, np.array(images))
         found[name] = Estimate(hits / images if images else np.nan, float(low), float(high))
     if not images:
         names = ("loss", "macro_recall", "macro_precision", "macro_rank5", "calibration_error")
         return {**found, **{name: Estimate(np.nan, np.nan, np.nan) for name in names}}
-    columns = _columns(answers)
-    whole = _Sums.of(np.asarray(columns.sum(axis=0)), answers.classes, images)
-    again = _Sums.of(resampled_sums(columns, seed), answers.classes, images)
+    columns = _columns(predictions)
+    whole = _Sums.of(np.asarray(columns.sum(axis=0)), predictions.classes, images)
+    again = _Sums.of(resampled_sums(columns, seed), predictions.classes, images)
     for name in ("loss", "macro_recall", "macro_precision", "macro_rank5"):
         found[name] = Estimate(
             float(getattr(whole, name)()[0]), *percentiles(getattr(again, name)())
@@ -102,26 +104,26 @@ def rank_names(top_k: Sequence[int]) -> List[str]:
     return [f"rank{k}" for k in sorted({1, 5, *top_k})]
 
 
-def calibration(answers: Answers, bins: int = BINS) -> Dict[str, np.ndarray]:
+def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndarray]:
     """The reliability diagram: `images` int64, `accuracy`, `confidence` float64, each (bins,).
 
     nan in bins without images.
     """
-    place = _bin(answers.probabilities[:, 0], bins)
+    place = _bin(predictions.probabilities[:, 0], bins)
     images = np.bincount(place, minlength=bins)
-    hits = np.bincount(place, answers.rank < 1, minlength=bins)
-    confidence = np.bincount(place, answers.probabilities[:, 0], minlength=bins)
+    hits = np.bincount(place, predictions.rank < 1, minlength=bins)
+    confidence = np.bincount(place, predictions.probabilities[:, 0], minlength=bins)
     with np.errstate(invalid="ignore"):
         return {"images": images, "accuracy": hits / images, "confidence": confidence / images}
 
 
-def as_json(found: Dict[str, Estimate], answers: Answers) -> Dict[str, Any]:
+def as_json(found: Dict[str, Estimate], predictions: Predictions) -> Dict[str, Any]:
     """The numbers as evaluation.json holds them; null for what is unknown."""
-    numbers: Dict[str, Any] = {"images": len(answers)}
+    numbers: Dict[str, Any] = {"images": len(predictions)}
     numbers.update((name, _known(one.value)) for name, one in found.items())
     for name in found:
         if name.startswith("rank"):
-            numbers[f"{name}_count"] = int((answers.rank < int(name[4:])).sum())
+            numbers[f"{name}_count"] = int((predictions.rank < int(name[4:])).sum())
     numbers["intervals"] = {
         name: [_known(one.low), _known(one.high)] for name, one in found.items()
     }
@@ -131,23 +133,23 @@ def as_json(found: Dict[str, Estimate], answers: Answers) -> Dict[str, Any]:
 # --- sums over images ------------------------------------------------------------------------
 
 
-def _columns(answers: Answers) -> csr_matrix:
+def _columns(predictions: Predictions) -> csr_matrix:
     """What is added up over the images, sparse (images, 4 classes + bins + 1).
 
     For each class: its images, its hits, its hits among five, its predictions; for each bin:
     hits minus probabilities; the loss.
     """
-    labels, first = answers.labels, answers.top[:, 0]
-    hit, hit5 = answers.rank < 1, answers.rank < 5
-    confidence = answers.probabilities[:, 0].astype(np.float64)
+    labels, first = predictions.labels, predictions.top[:, 0]
+    hit, hit5 = predictions.rank < 1, predictions.rank < 5
+    confidence = predictions.probabilities[:, 0].astype(np.float64)
     return hstack(
         [
-            _spread(np.ones(len(labels)), labels, answers.classes),
-            _spread(hit, labels, answers.classes),
-            _spread(hit5, labels, answers.classes),
-            _spread(np.ones(len(labels)), first, answers.classes),
+            _spread(np.ones(len(labels)), labels, predictions.classes),
+            _spread(hit, labels, predictions.classes),
+            _spread(hit5, labels, predictions.classes),
+            _spread(np.ones(len(labels)), first, predictions.classes),
             _spread(hit - confidence, _bin(confidence, BINS), BINS),
-            csr_matrix(loss_of(answers.true)[:, None]),
+            csr_matrix(loss_of(predictions.true)[:, None]),
         ],
         format="csr",
     )

@@ -1,7 +1,7 @@
 """What a network said of each image of a set: the one thing that all its numbers come from.
 
 Rank-1 and rank-5, loss, recall of classes, calibration, the confusion matrix, the comparison of
-two networks and the pages for people are functions of an `Answers`; it is kept beside the
+two networks and the pages for people are functions of an `Predictions`; it is kept beside the
 checkpoint, so nothing has to be computed twice. 4 MB for ImageNet's 50,000 validation images.
 """
 
@@ -21,8 +21,8 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Answers to n images, in the order of the shards, each image once.
+class Predictions:
+    """Predictions to n images, in the order of the shards, each image once.
 
     Classes of the same probability are ordered by their index, the lower first, in `top` and
     `rank` alike.
@@ -41,10 +41,10 @@ class Answers:
         images, k = self.top.shape
         shapes = [array.shape for array in (self.keys, self.labels, self.true, self.rank)]
         if shapes != [(images,)] * 4 or self.probabilities.shape != (images, k):
-            raise ValueError("arrays of answers do not agree in their shapes")
+            raise ValueError("arrays of predictions do not agree in their shapes")
         for name, array in (("label", self.labels), ("class", self.top), ("rank", self.rank)):
             if array.size and (array.min() < 0 or array.max() >= self.classes):
-                raise ValueError(f"a {name} of the answers is not below {self.classes}")
+                raise ValueError(f"a {name} of the predictions is not below {self.classes}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +64,10 @@ class Answers:
             np.savez_compressed(file, **{one.name: getattr(self, one.name) for one in fields(self)})
 
 
-class PredictionsFile:
+_PROBABILITIES_ONLY = "indices"  # an array that saved Predictions do not have
+
+
+class ProbabilitiesFile:
     """Writes the probabilities of all classes as they come, so they need no memory.
 
     An .npz with `probabilities` float32 (n, classes), `indices` int64 (n,) (the keys in the
@@ -77,7 +80,7 @@ class PredictionsFile:
         self._next, self._finished = 0, False
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> "PredictionsFile":
+    def __enter__(self) -> "ProbabilitiesFile":
         file = self._stack.enter_context(atomic_write(self._path))
         self._archive = self._stack.enter_context(zipfile.ZipFile(file, "w"))
         self._rows: IO[bytes] = self._archive.open(_member("probabilities"), "w", force_zip64=True)
@@ -92,11 +95,11 @@ class PredictionsFile:
         self._next += len(places)
         self._rows.write(np.ascontiguousarray(probabilities, "<f4").tobytes())
 
-    def finish(self, answers: Answers) -> None:
+    def finish(self, predictions: Predictions) -> None:
         """Add what is short, and end."""
         self._rows.close()
-        arrays = {"indices": answers.keys, "labels": answers.labels, "top": answers.top}
-        for name, array in {**arrays, "key": np.array(answers.key)}.items():
+        arrays = {"indices": predictions.keys, "labels": predictions.labels, "top": predictions.top}
+        for name, array in {**arrays, "key": np.array(predictions.key)}.items():
             with self._archive.open(_member(name), "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         self._finished = True
@@ -116,32 +119,37 @@ class PredictionsFile:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(f"{name}.npy")  # of 1980, so the same answers are the same bytes
+    return zipfile.ZipInfo(f"{name}.npy")  # of 1980, so the same predictions are the same bytes
 
 
-def predictions_key(path: AnyPath) -> Optional[str]:
-    """The key of a PredictionsFile; None when it is not there or damaged."""
+def probabilities_key(path: AnyPath) -> Optional[str]:
+    """The key of a ProbabilitiesFile; None for a file that is missing, damaged or another one."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return str(file["key"])
-    except Exception:  # zipfile, zlib and NumPy have each their own for damage
+            return str(file["key"]) if _PROBABILITIES_ONLY in file.files else None
+    except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
         return None
 
 
-def load(path: AnyPath, key: Optional[str] = None) -> Optional[Answers]:
-    """Answers that were saved; None when they are not there, damaged, or of another key."""
+def holds_probabilities(path: AnyPath) -> bool:
+    """Whether a file is a ProbabilitiesFile, whatever its name; False for Predictions."""
+    return probabilities_key(path) is not None
+
+
+def load(path: AnyPath, key: Optional[str] = None) -> Optional[Predictions]:
+    """Predictions that were saved; None when they are not there, damaged, or of another key."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {one.name: file[one.name] for one in fields(Answers)}
+            found = {one.name: file[one.name] for one in fields(Predictions)}
         found["classes"], found["key"] = int(found["classes"]), str(found["key"])
-        answers = Answers(**found)  # type: ignore[arg-type]
+        predictions = Predictions(**found)  # type: ignore[arg-type]
     except Exception:  # zipfile, zlib and NumPy have each their own for damage
         return None
-    return answers if key in (None, answers.key) else None
+    return predictions if key in (None, predictions.key) else None
 
 
 class Collector:
-    """Gathers the answers to n images, batch by batch, in whatever order the batches come.
+    """Gathers the predictions to n images, batch by batch, in whatever order the batches come.
 
     Parameters
     ----------
@@ -176,14 +184,14 @@ class Collector:
 
     @property
     def seen(self) -> int:
-        """Answers taken in so far."""
+        """Predictions taken in so far."""
         return int(self._answered.sum())
 
-    def whole(self, key: str = "") -> Answers:
-        """All answers; ValueError unless every image was answered exactly once."""
+    def whole(self, key: str = "") -> Predictions:
+        """All predictions; ValueError unless every image was answered exactly once."""
         if (self._answered != 1).any():
             raise ValueError(f"{self.seen} images scored, the index has {len(self.keys)}")
-        return Answers(
+        return Predictions(
             self.keys, self._labels, self._top, self._probabilities, self._true, self._rank,
             self.classes, key,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How wrong errors are: numbers from answers and WordNet's tree; arrays in, numbers out.
+"""How wrong errors are: numbers from predictions and WordNet's tree; arrays in, numbers out.
 
 A retriever taken for another dog is a smaller error than one taken for a fire engine. The idea of
 weighing errors by a hierarchy is that of Deng, Berg, Li and Fei-Fei 2010, "What does classifying
@@ -10,38 +10,40 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tup
 
 import numpy as np
 
-from imagenet_trainer.metrics.predictions import Answers
+from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.taxonomy import DOMAINS, GROUPS, LEVELS, Taxonomy, taxonomy_of
 
 PAIRS = 20
 
 
-class Pair(NamedTuple):
+class ConfusedPair(NamedTuple):
     """Two classes that are taken for each other; `there` counts a taken for b, `back` b for a."""
 
     a: int
     b: int
-    there: int
-    back: int
+    a_as_b: int
+    b_as_a: int
 
 
-def meaning_of(answers: Answers, ids: Sequence[str]) -> Dict[str, Any]:
+def semantic_results(predictions: Predictions, ids: Sequence[str]) -> Dict[str, Any]:
     """What evaluation.json holds: `confused_pairs`, and `meaning` where WordNet has all classes."""
-    pairs = confused_pairs(answers.confusion(1))
+    pairs = confused_pairs(predictions.confusion(1))
     found: Dict[str, Any] = {
         "confused_pairs": [
-            {"a": ids[pair.a], "b": ids[pair.b], "a_as_b": pair.there, "b_as_a": pair.back}
+            {"a": ids[pair.a], "b": ids[pair.b], "a_as_b": pair.a_as_b, "b_as_a": pair.b_as_a}
             for pair in pairs
         ]
     }
     taxonomy = taxonomy_of(ids)
     if taxonomy is not None:
-        first = answers.top[:, 0]
-        found["meaning"] = meaning(answers.labels, first, answers.confusion(), taxonomy)
+        first = predictions.top[:, 0]
+        found["meaning"] = semantic_metrics(
+            predictions.labels, first, predictions.confusion(), taxonomy
+        )
     return found
 
 
-def told(numbers: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+def summary_lines(numbers: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     """Lines for a terminal from an entry of evaluation.json; names of classes by id."""
     found = numbers.get("meaning")
     if found and numbers["images"]:
@@ -69,7 +71,7 @@ def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:
     return [f"{name} ({one})" if often[name] > 1 else name for name, one in first]
 
 
-def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[Pair]:
+def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[ConfusedPair]:
     """The pairs of classes with the most confusions in both directions together, most first.
 
     Takes counts int64 (classes, classes), rows true, columns predicted. Pairs that are confused
@@ -79,12 +81,12 @@ def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[Pair]:
     a, b = np.nonzero(both)
     order = np.argsort(-both[a, b], kind="stable")[:count]
     return [
-        Pair(i, j, int(matrix[i, j]), int(matrix[j, i]))
+        ConfusedPair(i, j, int(matrix[i, j]), int(matrix[j, i]))
         for i, j in zip(a[order].tolist(), b[order].tolist())
     ]
 
 
-def meaning(
+def semantic_metrics(
     labels: np.ndarray, predicted: np.ndarray, matrix: np.ndarray, taxonomy: Taxonomy
 ) -> Dict[str, Any]:
     """All numbers that need WordNet, as plain values for JSON; shares are 0 to 1.

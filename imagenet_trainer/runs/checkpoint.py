@@ -65,7 +65,7 @@ class Checkpoint:
     validation: Optional[Scores] = None  # None: inside an epoch, or not known
 
 
-class Pair(NamedTuple):
+class CheckpointFiles(NamedTuple):
     """Where a checkpoint is kept. InputError from every method for files that are no checkpoint."""
 
     params: Path

@@ -19,7 +19,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, refusal
 
 # Events that say from which update the run goes on, and those that they may take back.
-TAKING_BACK = ("continue", "rollback")
+REWINDING = ("continue", "rollback")
 _TAKEN_BACK = ("interval", "statistics", "epoch", "validation", "checkpoint")
 
 
@@ -84,7 +84,7 @@ def read_events(path: AnyPath) -> List[Dict[str, Any]]:
             kind = event["event"]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{os.fspath(path)}: line {number} is no event; remove it") from error
-        if kind in TAKING_BACK:
+        if kind in REWINDING:
             found = [one for one in found if not _is_taken_back(one, event["update"])]
         found.append(event)
     return found

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import history
-from imagenet_trainer.runs.checkpoint import Checkpoint, Pair, Preprocessing, Progress
+from imagenet_trainer.runs.checkpoint import Checkpoint, CheckpointFiles, Preprocessing, Progress
 from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes
 
 RUNS = "runs"
@@ -78,7 +78,7 @@ class Run:
         return self.folder / f"confusion{name and '-' + name}.gif"
 
     @property
-    def growing_gif_path(self) -> Path:
+    def training_gif_path(self) -> Path:
         """The same as it was counted while the network was trained."""
         return self.folder / "confusion.fit.gif"
 
@@ -93,13 +93,13 @@ class Run:
         """
         return self.folder / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
 
-    def answers_path(self, epoch: int, name: str = "") -> Path:
-        """What the network of one epoch said of each image of the set of that name."""
-        return self.folder / f"answers-{epoch:04d}{name and '-' + name}.npz"
-
     def predictions_path(self, epoch: int, name: str = "") -> Path:
-        """The probabilities of all classes for each image."""
+        """What the network of one epoch said of each image of the set of that name."""
         return self.folder / f"predictions-{epoch:04d}{name and '-' + name}.npz"
+
+    def probabilities_path(self, epoch: int, name: str = "") -> Path:
+        """The probabilities of all classes for each image."""
+        return self.folder / f"probabilities-{epoch:04d}{name and '-' + name}.npz"
 
     def classes_path(self, epoch: int, name: str = "") -> Path:
         """A row a class: recall, precision, top-5 recall, with intervals."""
@@ -107,7 +107,7 @@ class Run:
 
     @property
     def measured_path(self) -> Path:
-        """What `compare` measured: training's seconds and memory, speed of answers."""
+        """What `compare` measured: training's seconds and memory, speed of predictions."""
         return self.folder / "compare.json"
 
     def rates_path(self, name: str) -> Path:
@@ -213,8 +213,8 @@ class Run:
 
     # --- checkpoints ---------------------------------------------------------------------------
 
-    def _pair(self, epoch: Optional[int]) -> Pair:
-        return Pair(self.params_path(epoch), self.state_path(epoch))
+    def _pair(self, epoch: Optional[int]) -> CheckpointFiles:
+        return CheckpointFiles(self.params_path(epoch), self.state_path(epoch))
 
     def save(self, checkpoint: Checkpoint, epoch: Optional[int]) -> None:
         """Write a checkpoint of that number, or with None the newest inside an epoch."""

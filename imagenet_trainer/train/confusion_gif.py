@@ -47,7 +47,7 @@ class GrowingGif:
         with atomic_write(self._run.confusion_path(epoch, ".fit.npz")) as file:
             small = self.counts.astype(np.min_scalar_type(self.counts.max(initial=0)))
             np.savez_compressed(file, matrix=small, rank1=np.float64(rank1))
-        draw_gif(self._run.growing_gif_path, self._frames(epoch))
+        draw_gif(self._run.training_gif_path, self._frames(epoch))
 
     def _frames(self, last: int) -> Iterator[Frame]:
         for epoch in range(1, last + 1):

@@ -131,14 +131,14 @@ def validate(session: "Session", stopping: "Agreement") -> "Scores":
 
     from imagenet_trainer.data.loader import loader_threads
     from imagenet_trainer.engines.workers import share
-    from imagenet_trainer.eval.validation import answers
+    from imagenet_trainer.eval.validation import predict_batches
     from imagenet_trainer.metrics.counts import Scores, score
 
     settings, engine, scores = session.settings, session.engine, Scores()
     if session.film:
         session.film.begin()
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    for probabilities, labels in answers(
+    for probabilities, labels in predict_batches(
         engine, session.val, session.preprocessing, threads, share(len(session.val), engine)
     ):
         scores += score(probabilities, labels)

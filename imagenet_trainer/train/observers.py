@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Type
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
-from imagenet_trainer.runs.events import TAKING_BACK, EventLog
+from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tensorboard import Scalars
 from imagenet_trainer.system.files import as_text, atomic_write
@@ -175,9 +175,9 @@ class Watch:
         self._event("rollback", {"update": progress.update, **told})
 
     def _event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """One that may take the run back, by events.TAKING_BACK, to the `update` in its fields."""
+        """One that may take the run back, by events.REWINDING, to the `update` in its fields."""
         self._events.write(kind, fields)
-        if kind in TAKING_BACK:
+        if kind in REWINDING:
             self._scalars.take_back(fields["update"])
 
     # --- at the end of an epoch ----------------------------------------------------------------

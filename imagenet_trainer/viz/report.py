@@ -22,8 +22,8 @@ import numpy as np
 
 from imagenet_trainer.metrics.counts import loss_of
 from imagenet_trainer.metrics.evaluation import calibration, class_table
-from imagenet_trainer.metrics.predictions import TOP, Answers
-from imagenet_trainer.metrics.semantic import confused_pairs, meaning, short_names
+from imagenet_trainer.metrics.predictions import TOP, Predictions
+from imagenet_trainer.metrics.semantic import confused_pairs, semantic_metrics, short_names
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy, taxonomy_of
 from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.html import Tile, render
@@ -51,7 +51,7 @@ class Report:
     title: str
     facts: Sequence[Tuple[str, str]]  # such as ("parameters", "runs/a/model-0030.params")
     classes: Sequence[Tuple[str, str]]  # (id, name) by label
-    answers: Answers
+    predictions: Predictions
     numbers: Mapping[str, Any]  # the content of evaluation.json, with its intervals
     history: Sequence[Mapping[str, str]]  # rows of history.csv; none for a foreign checkpoint
     thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of images by position
@@ -78,18 +78,18 @@ class _Page:
     """The template's values, which share names, matrices and taxonomy."""
 
     def __init__(self, report: Report) -> None:
-        self.report, self.answers = report, report.answers
+        self.report, self.predictions = report, report.predictions
         self.names = short_names(report.classes)
-        self.counts = class_table(self.answers)
+        self.counts = class_table(self.predictions)
         self.taxonomy: Optional[Taxonomy] = taxonomy_of([one for one, _ in report.classes])
-        self.rank1, self.top = self.answers.confusion(1), self.answers.confusion(TOP)
+        self.rank1, self.top = self.predictions.confusion(1), self.predictions.confusion(TOP)
         self.pairs = confused_pairs(self.rank1)
-        self.examples = pair_examples(self.answers, self.pairs, _EXAMPLES)
-        self.worst = worst_images(self.answers, _IMAGES).tolist()
-        self.suspects = label_suspects(self.answers, _IMAGES).tolist()
-        self.losses = loss_of(self.answers.true)
+        self.examples = pair_examples(self.predictions, self.pairs, _EXAMPLES)
+        self.worst = worst_images(self.predictions, _IMAGES).tolist()
+        self.suspects = label_suspects(self.predictions, _IMAGES).tolist()
+        self.losses = loss_of(self.predictions.true)
         shown = {*self.worst, *self.suspects}
-        shown.update(place for pair in self.examples for place in (*pair.there, *pair.back))
+        shown.update(place for pair in self.examples for place in (*pair.a_as_b, *pair.b_as_a))
         self.thumbnails = report.thumbnails(shown)
 
     def values(self) -> Dict[str, Any]:
@@ -106,13 +106,13 @@ class _Page:
             "worst": [self._image(place) for place in self.worst],
             "suspects": [self._image(place) for place in self.suspects],
             "suspect_probability": SURE,
-            "calibration": figures.draw_calibration(calibration(self.answers)),
+            "calibration": figures.draw_calibration(calibration(self.predictions)),
         }
 
     def _matrix(self) -> Dict[str, Any]:
-        k = min(TOP, self.answers.top.shape[1])
+        k = min(TOP, self.predictions.top.shape[1])
         matrices = ((f"top-{k} predictions", self.top), ("first prediction only", self.rank1))
-        if self.answers.classes <= TOP:  # the top five are all classes: every cell is the same
+        if self.predictions.classes <= TOP:  # the top five are all classes: every cell is the same
             matrices = matrices[::-1]
         return matrix_data(
             matrices, self.report.classes, self.names, self.counts.images, self.taxonomy
@@ -120,7 +120,10 @@ class _Page:
 
     def _tiles(self) -> List[Tile]:
         numbers = self.report.numbers
-        tiles = [Tile(f"{len(self.answers):,}", "images"), Tile(f"{len(self.names):,}", "classes")]
+        tiles = [
+            Tile(f"{len(self.predictions):,}", "images"),
+            Tile(f"{len(self.names):,}", "classes"),
+        ]
         titles = {"rank1": "rank-1", "rank5": "rank-5", "loss": "loss",
                   "calibration_error": "calibration error"}  # fmt: skip
         for name, title in titles.items():
@@ -176,10 +179,10 @@ class _Page:
         return [self.taxonomy.groups[group] for group in self.taxonomy.group]
 
     def _semantic(self) -> Optional[Dict[str, Any]]:
-        if self.taxonomy is None or not len(self.answers):
+        if self.taxonomy is None or not len(self.predictions):
             return None
-        answers = self.answers
-        found = meaning(answers.labels, answers.top[:, 0], self.top, self.taxonomy)
+        predictions = self.predictions
+        found = semantic_metrics(predictions.labels, predictions.top[:, 0], self.top, self.taxonomy)
         clusters = found["clusters"]
         group_columns = ("classes", "images", "rank-1", "predicted as the same group")
         return {
@@ -212,22 +215,22 @@ class _Page:
                 {"count": count, "true": true, "predicted": predicted,
                  "images": [self._image(place) for place in places]}
                 for count, true, predicted, places in (
-                    (pair.there, a, b, shown.there), (pair.back, b, a, shown.back),
+                    (pair.a_as_b, a, b, shown.a_as_b), (pair.b_as_a, b, a, shown.b_as_a),
                 )
             ]  # fmt: skip
-            total = pair.there + pair.back
+            total = pair.a_as_b + pair.b_as_a
             values.append({"a": a, "b": b, "total": total, "directions": directions})
         return values
 
     def _image(self, place: int) -> _Image:
-        answers = self.answers
+        predictions = self.predictions
         return _Image(
-            int(answers.keys[place]),
+            int(predictions.keys[place]),
             self.thumbnails.get(place),
-            self.names[int(answers.labels[place])],
-            float(answers.true[place]),
-            self.names[int(answers.top[place, 0])],
-            float(answers.probabilities[place, 0]),
+            self.names[int(predictions.labels[place])],
+            float(predictions.true[place]),
+            self.names[int(predictions.top[place, 0])],
+            float(predictions.probabilities[place, 0]),
             float(self.losses[place]),
         )
 

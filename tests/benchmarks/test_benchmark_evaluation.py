@@ -6,7 +6,7 @@ from imagenet_trainer.benchmarks import evaluation
 def test_the_parts_of_all_numbers(capsys):
     evaluation.numbers(images=300, rounds=2)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "300 answers of 1,000 classes, median of 2"
+    assert lines[0] == "300 predictions of 1,000 classes, median of 2"
     found = [re.fullmatch(r"(.*?) +([\d.]+) s( \(aim 5\))?", line) for line in lines[1:]]
     assert [one[1] for one in found][-1] == "all" and len(found) == 6
     parts = sum(float(one[2]) for one in found[:-1])

@@ -36,7 +36,7 @@ NETWORKS = {
     "SoftmaxActivation": lambda: mx.sym.SoftmaxActivation(logits()),
     "logits": logits,
     "other input": lambda: logits("input_0"),
-    "softmax of another input": lambda: mx.sym.softmax(logits("picture")),
+    "softmax of another input": lambda: mx.sym.softmax(logits("photo")),
     "pooled": fully_convolutional,
     "flattened": lambda: mx.sym.Flatten(fully_convolutional()),
     "with features": lambda: mx.sym.Group([features(), mx.sym.softmax(logits())]),
@@ -93,8 +93,8 @@ def test_what_was_done_is_told():
         in adapted(logits(), arg, SHAPE, "x").notes[0]
     )
     assert (
-        "'image' takes the images"
-        in adapted(mx.sym.softmax(logits("picture")), arg, SHAPE, "x").notes[0]
+        "'photo' takes the images"
+        in adapted(mx.sym.softmax(logits("photo")), arg, SHAPE, "x").notes[0]
     )
 
 
@@ -119,10 +119,10 @@ REFUSED = {
             mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=4, name="conv"),
             multi_output=True,
         ),
-        "answers (1, 4, 6, 6) to one image of --image-shape 3,8,8",
+        "predictions (1, 4, 6, 6) to one image of --image-shape 3,8,8",
     ),
     "one class": (
-        lambda: mx.sym.FullyConnected(features(), num_hidden=1, name="fc"), "answers (1, 1)",
+        lambda: mx.sym.FullyConnected(features(), num_hidden=1, name="fc"), "predictions (1, 1)",
     ),
     "a second input": (
         lambda: mx.sym.broadcast_add(logits(), mx.sym.Variable("offset")), "needs offset beside",

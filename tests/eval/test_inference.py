@@ -10,7 +10,12 @@ from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.views import CENTRE, Views, ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import inference as answering
-from imagenet_trainer.eval.inference import Source, answer_set, averaged, share_of_batch
+from imagenet_trainer.eval.inference import (
+    ViewBatches,
+    predict_dataset,
+    predict_views,
+    share_of_batch,
+)
 
 N, SIDE, CLASSES = 23, 12, 7
 
@@ -46,20 +51,20 @@ def packed(tmp_path_factory):
 
 
 def source_of(packed, views=CENTRE, batch=4, threads=1, keep=False):
-    return Source(
+    return ViewBatches(
         packed, ViewTransform((3, SIDE, SIDE), 16, views), batch, Threads(threads), keep=keep
     )
 
 
 @pytest.fixture(scope="module")
 def wanted(packed):
-    return answer_set(Linear(N), source_of(packed, batch=N), 5)
+    return predict_dataset(Linear(N), source_of(packed, batch=N), 5)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 22, 23, 64])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_each_image_once_whatever_the_batch(packed, wanted, batch, threads):
-    found = answer_set(Linear(batch), source_of(packed, batch=batch, threads=threads), 5)
+    found = predict_dataset(Linear(batch), source_of(packed, batch=batch, threads=threads), 5)
     for name in ("keys", "labels", "top", "probabilities", "true", "rank"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     np.testing.assert_array_equal(found.keys, 500 - 7 * np.arange(N))
@@ -75,13 +80,13 @@ def test_several_passes_decode_once(packed, wanted, monkeypatch):
 
     monkeypatch.setattr(answering, "evaluation_batches", counted)
     for _ in range(3):
-        found = answer_set(Linear(), source, 5)
+        found = predict_dataset(Linear(), source, 5)
         np.testing.assert_array_equal(found.probabilities, wanted.probabilities)
         np.testing.assert_array_equal(found.labels, wanted.labels)
     assert len(passes) == 1 and source.size == N * SIDE * SIDE * 3
     again = source_of(packed)
     for _ in range(2):
-        answer_set(Linear(), again, 5)
+        predict_dataset(Linear(), again, 5)
     assert len(passes) == 3
 
 
@@ -98,7 +103,7 @@ def test_a_pass_that_was_left_early_is_not_kept(packed):
 def test_views_are_averaged(packed, views, batch):
     engine = Linear(batch)
     for places, images, _ in source_of(packed, views, batch=6):
-        found = averaged(engine, images, views)
+        found = predict_views(engine, images, views)
         crops = images.reshape(len(places), views.places, SIDE, SIDE, 3)
         both = np.concatenate([crops, crops[:, :, :, ::-1]], axis=1)
         big = Linear(1000)
@@ -117,20 +122,20 @@ def test_all_probabilities_go_to_the_sink_in_order(packed):
             self.parts.append(part)
 
     sink, told = Kept(), []
-    answers = answer_set(Linear(), source_of(packed), 5, "key", sink, told.append)
+    predictions = predict_dataset(Linear(), source_of(packed), 5, "key", sink, told.append)
     places, p, labels = (np.concatenate(parts) for parts in zip(*sink.parts))
     np.testing.assert_array_equal(places, np.arange(N))
-    np.testing.assert_array_equal(labels, answers.labels)
-    np.testing.assert_array_equal(p[np.arange(N), labels], answers.true)
-    assert sum(told) == N and answers.key == "key"
+    np.testing.assert_array_equal(labels, predictions.labels)
+    np.testing.assert_array_equal(p[np.arange(N), labels], predictions.true)
+    assert sum(told) == N and predictions.key == "key"
 
 
 def test_images_that_did_not_come(packed):
-    class Short(Source):
+    class Short(ViewBatches):
         def __iter__(self):
             yield from list(super().__iter__())[:-1]
 
-    class Twice(Source):
+    class Twice(ViewBatches):
         def __iter__(self):
             parts = [tuple(array.copy() for array in part) for part in super().__iter__()]
             yield from [*parts, parts[0]]
@@ -138,7 +143,7 @@ def test_images_that_did_not_come(packed):
     for kind, count in ((Short, 20), (Twice, 27)):
         source = kind(packed, ViewTransform((3, SIDE, SIDE), 16), 4)
         with pytest.raises(InputError, match=f"{count} images scored, the index has 23"):
-            answer_set(Linear(), source, 5)
+            predict_dataset(Linear(), source, 5)
 
 
 def test_answers_that_are_not_finite(packed):
@@ -146,8 +151,8 @@ def test_answers_that_are_not_finite(packed):
         def predict(self, images):
             return np.full((len(images), CLASSES), np.nan, np.float32)
 
-    with pytest.raises(InputError, match="answers are not finite"):
-        answer_set(Broken(), source_of(packed), 5)
+    with pytest.raises(InputError, match="predictions are not finite"):
+        predict_dataset(Broken(), source_of(packed), 5)
 
 
 def test_an_error_of_the_device_ends_it(packed):
@@ -156,7 +161,7 @@ def test_an_error_of_the_device_ends_it(packed):
             raise RuntimeError("the device is gone")
 
     with pytest.raises(RuntimeError, match="the device is gone"):
-        answer_set(Lost(), source_of(packed), 5)
+        predict_dataset(Lost(), source_of(packed), 5)
 
 
 @pytest.mark.parametrize(

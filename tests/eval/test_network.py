@@ -13,7 +13,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import validation
 from imagenet_trainer.eval.network import load_trained, open_network
-from imagenet_trainer.eval.validation import answers
+from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.machine import processors
@@ -22,7 +22,7 @@ HOW = Preprocessing((3, 20, 20), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0)
 
 
 class MeanGreen:
-    """Answers with two numbers of each image."""
+    """Predictions with two numbers of each image."""
 
     batch_size = 4
 
@@ -44,7 +44,8 @@ def shard(tmp_path):
 def test_every_image_is_answered_once_in_the_order_of_the_shard(shard):
     packed, images = shard
     parts = [
-        (p.copy(), labels.copy()) for p, labels in answers(MeanGreen(), packed, HOW, Threads(2))
+        (p.copy(), labels.copy())
+        for p, labels in predict_batches(MeanGreen(), packed, HOW, Threads(2))
     ]
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in parts]), np.arange(10))
@@ -60,7 +61,7 @@ def test_a_image_that_did_not_come_is_an_error(shard, monkeypatch):
 
     monkeypatch.setattr(validation, "evaluation_batches", one_batch_less)
     with pytest.raises(InputError, match=r"val.rec: 8 images scored, the index has 10"):
-        list(answers(MeanGreen(), shard[0], HOW, Threads()))
+        list(predict_batches(MeanGreen(), shard[0], HOW, Threads()))
 
 
 def test_answers_that_are_not_finite_are_not_scored(shard):
@@ -68,8 +69,8 @@ def test_answers_that_are_not_finite_are_not_scored(shard):
         def predict(self, images):
             return np.full((len(images), 2), np.nan)
 
-    with pytest.raises(InputError, match="answers are not finite"):
-        list(answers(Broken(), shard[0], HOW, Threads()))
+    with pytest.raises(InputError, match="predictions are not finite"):
+        list(predict_batches(Broken(), shard[0], HOW, Threads()))
 
 
 def test_threads_beside_the_network():

@@ -10,11 +10,11 @@ from PIL import Image
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.evaluator import Scored
+from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.eval.outputs import present, refuse_early
 from imagenet_trainer.metrics import evaluation as numbers
 from imagenet_trainer.metrics.predictions import Collector
-from imagenet_trainer.metrics.semantic import meaning_of
+from imagenet_trainer.metrics.semantic import semantic_results
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.viz import confusion
@@ -31,7 +31,7 @@ def images(packed):
     found.shards.close()
 
 
-def answers_of(images, seed):
+def predictions_of(images, seed):
     rng = np.random.default_rng(seed)
     labels = np.array([int(images.shards.record(n).label) for n in range(len(images))])
     odds = rng.random((len(labels), 3)).astype(np.float32)
@@ -41,11 +41,11 @@ def answers_of(images, seed):
 
 
 def scored_of(images, epoch, seed=None, name="", classes=None):
-    answers = answers_of(images, epoch if seed is None else seed)
+    predictions = predictions_of(images, epoch if seed is None else seed)
     classes = classes or images.classes
-    found = numbers.as_json(numbers.estimates(answers), answers)
-    found.update(meaning_of(answers, [one for one, _ in classes]))
-    return Scored(epoch, answers, found, name, classes)
+    found = numbers.as_json(numbers.estimates(predictions), predictions)
+    found.update(semantic_results(predictions, [one for one, _ in classes]))
+    return EpochResult(epoch, predictions, found, name, classes)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def scorer(tmp_path, images):
     run = Run(str(tmp_path / "some-run" / "model"))
     run.folder.mkdir()
     shown = SimpleNamespace(preprocessing=how)
-    return SimpleNamespace(run=run, images=images, shown=shown)
+    return SimpleNamespace(run=run, dataset=images, shown=shown)
 
 
 def settings_of(**more):
@@ -87,10 +87,12 @@ def test_a_figure_is_drawn_again_only_for_other_answers(scorer, images):
     other = scored_of(images, 1, seed=7)
     list(present(settings_of(), scorer, [other]))
     assert path.stat().st_mtime > long_ago
-    # Also where an older version drew other counts of the same answers.
+    # Also where an older version drew other counts of the same predictions.
     drawn = path.read_bytes()
-    same_key = dataclasses.replace(one.answers, key=other.answers.key)
-    list(present(settings_of(), scorer, [one._replace(answers=same_key, numbers=other.numbers)]))
+    same_key = dataclasses.replace(one.predictions, key=other.predictions.key)
+    list(
+        present(settings_of(), scorer, [one._replace(predictions=same_key, metrics=other.metrics)])
+    )
     assert path.read_bytes() != drawn
 
 
@@ -104,7 +106,7 @@ def test_another_order_has_files_of_its_own(scorer, images):
     with Image.open(scorer.run.folder / "confusion-0002.wordnet.png") as image:
         ours = np.array(image)
     # WordNet's groups have fish, dogs, vehicles in this order, which is that of the labels.
-    assert np.array_equal(ours, np.array(confusion.draw(scored[1].answers.confusion())))
+    assert np.array_equal(ours, np.array(confusion.draw(scored[1].predictions.confusion())))
 
 
 def test_cluster_order_is_that_of_the_last_epoch_in_the_film(scorer, images):
@@ -128,7 +130,7 @@ def test_the_report_has_images_from_the_shard(scorer, images):
     assert lines[-1] == f"written: {path}"
     html = path.read_text(encoding="utf-8")
     assert "<title>some-run, epoch 3</title>" in html and "val.rec" in html
-    wrong = int((scored_of(images, 3).answers.rank > 0).sum())
+    wrong = int((scored_of(images, 3).predictions.rank > 0).sum())
     assert wrong and html.count("data:image/jpeg;base64,") >= wrong
     assert "no image" not in html
 

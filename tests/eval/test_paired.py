@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.evaluator import Scored
+from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.eval.paired import compared, opponents, paths_of, told
 from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.runs.run import Run
@@ -20,8 +20,10 @@ def side(prefix, epoch, labels, right, keys=None):
     p[np.arange(len(labels)), np.where(right, labels, (labels + 1) % 3)] = 0.7
     collector = Collector(np.arange(len(labels)) if keys is None else keys, 4)
     collector.add(np.arange(len(labels)), p, labels)
-    answers = collector.whole()
-    return Run(prefix), Scored(epoch, answers, {"rank1": right.mean()}, "", (*CLASSES, ("n4", "x")))
+    predictions = collector.whole()
+    return Run(prefix), EpochResult(
+        epoch, predictions, {"rank1": right.mean()}, "", (*CLASSES, ("n4", "x"))
+    )
 
 
 def test_worked_out_by_hand():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.classify import Named
+from imagenet_trainer.eval.classify import FilePrediction
 from imagenet_trainer.eval.submission import Submission, Table, check_ids
 
 TWO = (("cat", "cat"), ("dog", "dog"))
@@ -13,7 +13,7 @@ SYNSETS = (("n01440764", "tench"), ("n01443537", "goldfish"), ("n02099601", "gol
 
 
 def named(path, *p, size=(30, 40)):
-    return Named(path, np.array(p, np.float32), size)
+    return FilePrediction(path, np.array(p, np.float32), size)
 
 
 def written(submission, *images):

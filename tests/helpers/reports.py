@@ -24,8 +24,8 @@ HISTORY = [
 ]  # fmt: skip
 
 
-def answers_of(classes, per_class=6, seed=0, skill=2.0):
-    """Answers with some structure, the keys not in the order of the images."""
+def predictions_of(classes, per_class=6, seed=0, skill=2.0):
+    """Predictions with some structure, the keys not in the order of the images."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class)
     logits = rng.normal(size=(len(labels), classes))
@@ -39,11 +39,11 @@ def answers_of(classes, per_class=6, seed=0, skill=2.0):
 
 
 def report_of(classes, **more):
-    answers = more.pop("answers", None) or answers_of(len(classes))
+    predictions = more.pop("predictions", None) or predictions_of(len(classes))
     found = {
         "title": "a run, epoch 2", "facts": [("network", "resnet 18")], "classes": classes,
-        "answers": answers, "history": HISTORY,
-        "numbers": numbers.as_json(numbers.estimates(answers), answers),
+        "predictions": predictions, "history": HISTORY,
+        "numbers": numbers.as_json(numbers.estimates(predictions), predictions),
         "thumbnails": lambda places: dict.fromkeys(places, IMAGE),
         **more,
     }  # fmt: skip

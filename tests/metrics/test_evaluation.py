@@ -6,17 +6,17 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from imagenet_trainer.metrics import evaluation as numbers
-from imagenet_trainer.metrics.predictions import Answers, Collector
+from imagenet_trainer.metrics.predictions import Collector, Predictions
 
 
-def answers_of(probabilities, labels, k=5):
+def predictions_of(probabilities, labels, k=5):
     collector = Collector(np.arange(len(labels)), probabilities.shape[1], k)
     collector.add(np.arange(len(labels)), probabilities, labels)
     return collector.whole()
 
 
 def known(n=6, classes=3):
-    """Answers of which everything is known: six images of three classes."""
+    """Predictions of which everything is known: six images of three classes."""
     probabilities = np.array(
         [
             [0.8, 0.1, 0.1],  # right
@@ -28,7 +28,7 @@ def known(n=6, classes=3):
         ],
         np.float32,
     )
-    return answers_of(probabilities, np.array([0, 0, 1, 1, 2, 2]))
+    return predictions_of(probabilities, np.array([0, 0, 1, 1, 2, 2]))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_what_is_kept_and_told():
 
 
 def test_of_no_images_nothing_is_known():
-    nothing = Answers(*(np.zeros(s, d) for s, d in [(0, int), (0, int), ((0, 3), int),
+    nothing = Predictions(*(np.zeros(s, d) for s, d in [(0, int), (0, int), ((0, 3), int),
                       ((0, 3), np.float32), (0, np.float32), (0, int)]), 3)  # fmt: skip
     found = numbers.as_json(numbers.estimates(nothing), nothing)
     assert found["rank1"] is None and found["loss"] is None and found["images"] == 0
@@ -102,7 +102,7 @@ def test_of_no_images_nothing_is_known():
 
 def test_classes_without_images_are_left_out_of_means():
     said = known()
-    wider = answers_of(
+    wider = predictions_of(
         np.pad(np.float32([[0.8, 0.2], [0.7, 0.3]]), ((0, 0), (0, 4))), np.array([0, 1])
     )
     value = {name: one.value for name, one in numbers.estimates(wider).items()}
@@ -121,7 +121,7 @@ def test_the_same_again_and_another_seed():
 
 def test_numbers_are_scikit_learns(random_said):
     p, labels = random_said
-    found = numbers.estimates(answers_of(p, labels), (3,))
+    found = numbers.estimates(predictions_of(p, labels), (3,))
     best = p.argmax(axis=1)
     value = {name: one.value for name, one in found.items()}
     for k in (1, 3, 5):
@@ -136,7 +136,7 @@ def test_numbers_are_scikit_learns(random_said):
     # Accuracy and mean probability of the bins that are not empty.
     hits, confidence = best == labels, p.max(axis=1)
     accuracy, mean = calibration_curve(hits, confidence, n_bins=numbers.BINS)
-    diagram = numbers.calibration(answers_of(p, labels))
+    diagram = numbers.calibration(predictions_of(p, labels))
     there = diagram["images"] > 0
     np.testing.assert_allclose(diagram["accuracy"][there], accuracy)
     np.testing.assert_allclose(diagram["confidence"][there], mean, rtol=1e-6)
@@ -146,10 +146,10 @@ def test_numbers_are_scikit_learns(random_said):
 
 def test_classes_are_scikit_learns(random_said):
     p, labels = random_said
-    answers = answers_of(p, labels)
+    predictions = predictions_of(p, labels)
     best = p.argmax(axis=1)
-    counted = numbers.class_table(answers)
-    np.testing.assert_array_equal(answers.confusion(1), sk.confusion_matrix(labels, best))
+    counted = numbers.class_table(predictions)
+    np.testing.assert_array_equal(predictions.confusion(1), sk.confusion_matrix(labels, best))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         precision, recall, _, support = sk.precision_recall_fscore_support(labels, best)
@@ -175,7 +175,7 @@ def test_the_interval_of_the_calibration_error_covers_it(sureness):
         confidence = 0.5 + 0.5 * rng.beta(3, 2, 1000)
         right = rng.random(1000) < sureness * confidence
         p = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
-        one = numbers.estimates(answers_of(p, np.where(right, 0, 1)))["calibration_error"]
+        one = numbers.estimates(predictions_of(p, np.where(right, 0, 1)))["calibration_error"]
         inside += one.low <= truth <= one.high
         above += one.value > truth
     assert inside >= 37
@@ -191,6 +191,6 @@ def test_intervals_of_means_cover_them():
         right = rng.random(200) < np.where(labels == 0, 0.9, 0.5)
         p = np.full((200, 2), 0.3, np.float32)
         p[np.arange(200), np.where(right, labels, 1 - labels)] = 0.7
-        one = numbers.estimates(answers_of(p, labels))["macro_recall"]
+        one = numbers.estimates(predictions_of(p, labels))["macro_recall"]
         inside += one.low <= 0.7 <= one.high
     assert inside >= 53

@@ -3,12 +3,12 @@ import pytest
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics import counts as metrics
-from imagenet_trainer.metrics import predictions as answers
+from imagenet_trainer.metrics import predictions as predictions
 from imagenet_trainer.metrics.predictions import (
-    Answers,
     Collector,
-    PredictionsFile,
-    predictions_key,
+    Predictions,
+    ProbabilitiesFile,
+    probabilities_key,
 )
 
 N, CLASSES = 37, 9
@@ -80,31 +80,31 @@ def test_confusion(said):
 
 def test_saved_and_loaded(said, tmp_path):
     found = collected(said, [np.arange(N)])
-    found.save(tmp_path / "answers-0001.npz")
+    found.save(tmp_path / "predictions-0001.npz")
     for key in ("abc", None):
-        same(answers.load(tmp_path / "answers-0001.npz", key), found)
-    assert answers.load(tmp_path / "answers-0001.npz", "abd") is None
-    assert answers.load(tmp_path / "answers-0002.npz") is None
-    first = (tmp_path / "answers-0001.npz").read_bytes()
-    found.save(tmp_path / "answers-0001.npz")
-    assert (tmp_path / "answers-0001.npz").read_bytes() == first
+        same(predictions.load(tmp_path / "predictions-0001.npz", key), found)
+    assert predictions.load(tmp_path / "predictions-0001.npz", "abd") is None
+    assert predictions.load(tmp_path / "predictions-0002.npz") is None
+    first = (tmp_path / "predictions-0001.npz").read_bytes()
+    found.save(tmp_path / "predictions-0001.npz")
+    assert (tmp_path / "predictions-0001.npz").read_bytes() == first
 
 
 def test_damaged_answers_are_none(said, tmp_path):
-    path = tmp_path / "answers-0001.npz"
+    path = tmp_path / "predictions-0001.npz"
     collected(said, [np.arange(N)]).save(path)
     data = path.read_bytes()
     for size in (0, 10, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:size])
-        assert answers.load(path) is None
+        assert predictions.load(path) is None
     path.write_bytes(data[:200] + bytes(40) + data[240:])
-    assert answers.load(path) is None
+    assert predictions.load(path) is None
 
 
 def test_pickles_are_not_opened(said, tmp_path):
     found = vars(collected(said, [np.arange(N)]))
     np.savez(tmp_path / "bad.npz", **{**found, "labels": np.array([{}] * N, object)})
-    assert answers.load(tmp_path / "bad.npz") is None
+    assert predictions.load(tmp_path / "bad.npz") is None
 
 
 def test_arrays_that_do_not_agree(said):
@@ -113,12 +113,12 @@ def test_arrays_that_do_not_agree(said):
                   {"rank": found["rank"] + CLASSES}, {"classes": 8},
                   {"top": found["top"] - 1}):  # fmt: skip
         with pytest.raises(ValueError):
-            Answers(**{**found, **wrong})
+            Predictions(**{**found, **wrong})
 
 
 def test_a_folder_that_is_not_there(said, tmp_path):
-    with pytest.raises(InputError, match=r"answers-0001\.npz: No such file"):
-        collected(said, [np.arange(N)]).save(tmp_path / "nowhere" / "answers-0001.npz")
+    with pytest.raises(InputError, match=r"predictions-0001\.npz: No such file"):
+        collected(said, [np.arange(N)]).save(tmp_path / "nowhere" / "predictions-0001.npz")
 
 
 # --- all probabilities ----------------------------------------------------------------------------
@@ -127,9 +127,9 @@ def test_a_folder_that_is_not_there(said, tmp_path):
 def test_predictions_are_written_as_they_come(said, tmp_path):
     probabilities, labels, keys = said
     answers_of_all = collected(said, [np.arange(N)])
-    path = tmp_path / "predictions-0001.npz"
+    path = tmp_path / "probabilities-0001.npz"
     for batch in (10, N):
-        with PredictionsFile(path, N, CLASSES) as file:
+        with ProbabilitiesFile(path, N, CLASSES) as file:
             for part in np.split(np.arange(N), range(batch, N, batch)):
                 file.add(part, probabilities[part], labels[part])
             file.finish(answers_of_all)
@@ -142,21 +142,24 @@ def test_predictions_are_written_as_they_come(said, tmp_path):
         if batch == 10:
             first = path.read_bytes()
     assert path.read_bytes() == first
-    assert predictions_key(path) == "abc" and predictions_key(tmp_path / "none.npz") is None
+    assert probabilities_key(path) == "abc" and probabilities_key(tmp_path / "none.npz") is None
     path.write_bytes(first[:500])
-    assert predictions_key(path) is None
+    assert probabilities_key(path) is None
 
 
 def test_predictions_appear_whole_or_not_at_all(said, tmp_path):
     probabilities, labels, _ = said
-    with pytest.raises(KeyboardInterrupt), PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        ProbabilitiesFile(tmp_path / "p.npz", N, CLASSES) as file,
+    ):
         file.add(np.arange(5), probabilities[:5], labels[:5])
         raise KeyboardInterrupt
     with pytest.raises(ValueError, match="unfinished"), \
-         PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
+         ProbabilitiesFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5), probabilities[:5], labels[:5])
     with pytest.raises(ValueError, match="image 5 came where 0"), \
-         PredictionsFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
+         ProbabilitiesFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5, 9), probabilities[5:9], labels[5:9])
     assert list(tmp_path.iterdir()) == []
 

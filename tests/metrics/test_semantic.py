@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.metrics import semantic as meaning
-from imagenet_trainer.metrics.predictions import Answers
+from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.semantic import (
-    Pair,
+    ConfusedPair,
     clusters,
     confused_pairs,
-    meaning_of,
+    semantic_results,
     short_names,
-    told,
+    summary_lines,
 )
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 
@@ -23,13 +23,13 @@ CASES = [
 ]  # fmt: skip
 
 
-def answers_of(cases, classes=6):
+def predictions_of(cases, classes=6):
     labels, first = np.array(cases).T
     others = (first + 1) % classes
     n = len(labels)
     probabilities = np.tile(np.float32([0.6, 0.4]), (n, 1))
     rank = np.where(labels == first, 0, np.where(labels == others, 1, 2))
-    return Answers(
+    return Predictions(
         np.arange(n), labels, np.stack([first, others], axis=1), probabilities,
         np.full(n, 0.5, np.float32), rank, classes,
     )  # fmt: skip
@@ -37,7 +37,7 @@ def answers_of(cases, classes=6):
 
 @pytest.fixture
 def found():
-    return meaning_of(answers_of(CASES), IDS)
+    return semantic_results(predictions_of(CASES), IDS)
 
 
 def test_accuracy_at_each_level_by_hand(found):
@@ -77,8 +77,12 @@ def test_groups_by_hand(found):
 
 def test_pairs_are_counted_in_both_directions(found):
     matrix = np.array([[9, 2, 0], [3, 9, 1], [4, 0, 9]])
-    assert confused_pairs(matrix) == [Pair(0, 1, 2, 3), Pair(0, 2, 0, 4), Pair(1, 2, 1, 0)]
-    assert confused_pairs(matrix, 1) == [Pair(0, 1, 2, 3)]
+    assert confused_pairs(matrix) == [
+        ConfusedPair(0, 1, 2, 3),
+        ConfusedPair(0, 2, 0, 4),
+        ConfusedPair(1, 2, 1, 0),
+    ]
+    assert confused_pairs(matrix, 1) == [ConfusedPair(0, 1, 2, 3)]
     assert confused_pairs(np.eye(3, dtype=int)) == []
     first = found["confused_pairs"][0]
     assert first == {"a": IDS[GOLDEN], "b": IDS[LABRADOR], "a_as_b": 1, "b_as_a": 1}
@@ -92,12 +96,12 @@ def test_twenty_pairs_and_equal_ones_by_class():
 
 
 def test_other_classes_have_pairs_only():
-    found = meaning_of(answers_of([(0, 1), (1, 0), (0, 0)], 2), ["shirt", "coat"])
+    found = semantic_results(predictions_of([(0, 1), (1, 0), (0, 0)], 2), ["shirt", "coat"])
     assert found == {"confused_pairs": [{"a": "shirt", "b": "coat", "a_as_b": 1, "b_as_a": 1}]}
 
 
 def test_all_right_has_no_distance():
-    numbers = meaning_of(answers_of([(0, 0), (3, 3)]), IDS)
+    numbers = semantic_results(predictions_of([(0, 0), (3, 3)]), IDS)
     assert numbers["confused_pairs"] == []
     assert numbers["meaning"]["errors_in_group"] is None
     assert numbers["meaning"]["error_distance"] is None
@@ -105,7 +109,7 @@ def test_all_right_has_no_distance():
 
 def test_lines_for_a_terminal(found):
     names = dict(zip(IDS, ("golden", "labrador", "tabby", "tench", "pickup", "pizza")))
-    lines = list(told({**found, "images": 8}, names))
+    lines = list(summary_lines({**found, "images": 8}, names))
     assert lines[0] == (
         "right: animal or object 87.50 %, kind 62.50 %, group 50.00 %, class 25.00 %"
     )

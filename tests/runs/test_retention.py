@@ -141,9 +141,9 @@ def test_predict_names_the_best(fit_words, packed, tmp_path, capsys):
     run = Run(prefix)
     best = keeping.best_epoch(run)
     image = str(next((packed / "pictures").rglob("*.png")))
-    answers = []
+    predictions = []
     for epoch in ("best", str(best), str(3 - best)):
         capsys.readouterr()
         assert predict.main(["--model-prefix", prefix, "--epoch", epoch, image]) == 0
-        answers.append(capsys.readouterr().out)
-    assert answers[0] == answers[1] != answers[2]
+        predictions.append(capsys.readouterr().out)
+    assert predictions[0] == predictions[1] != predictions[2]

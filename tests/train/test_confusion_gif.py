@@ -29,7 +29,7 @@ def test_it_is_the_gif_of_all_epochs_so_far(tmp_path):
     frames = [(epoch, grow(gif, epoch, epoch), epoch / 10) for epoch in (1, 2, 3)]
     assert all(matrix.sum() == 12 * 5 for _, matrix, _ in frames)
     draw_gif(tmp_path / "wanted.gif", frames)
-    assert run.growing_gif_path.read_bytes() == (tmp_path / "wanted.gif").read_bytes()
+    assert run.training_gif_path.read_bytes() == (tmp_path / "wanted.gif").read_bytes()
 
 
 def test_going_back_forgets_later_epochs_and_damage_is_left_out(tmp_path):
@@ -40,7 +40,7 @@ def test_going_back_forgets_later_epochs_and_damage_is_left_out(tmp_path):
     run.confusion_path(1, ".fit.npz").write_bytes(b"damaged")
     first = grow(GrowingGif(run, 7), 2, 9)
     draw_gif(tmp_path / "wanted.gif", [(2, first, 0.9)])
-    assert run.growing_gif_path.read_bytes() == (tmp_path / "wanted.gif").read_bytes()
+    assert run.training_gif_path.read_bytes() == (tmp_path / "wanted.gif").read_bytes()
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_a_resumed_training_ends_with_the_same_gif(words, tmp_path):
     straight = train("straight", "--num-epochs", "3")
     train("resumed", "--num-epochs", "1")
     resumed = train("resumed", "--num-epochs", "3")
-    assert resumed.growing_gif_path.read_bytes() == straight.growing_gif_path.read_bytes()
-    with Image.open(straight.growing_gif_path) as gif:
+    assert resumed.training_gif_path.read_bytes() == straight.training_gif_path.read_bytes()
+    with Image.open(straight.training_gif_path) as gif:
         assert gif.n_frames == 3
     kept = read_arrays(straight.confusion_path(2, ".fit.npz"))
     # 15 images, five of each class; of three classes the first prediction counts alone.

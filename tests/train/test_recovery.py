@@ -103,15 +103,15 @@ def test_sigterm_saves_within_one_update(fit_words, straight, tmp_path, at_updat
 
 def test_sigterm_during_validation(fit_words, straight, tmp_path, monkeypatch):
     prefix = tmp_path / "model"
-    real = validation.answers
+    real = validation.predict_batches
 
-    def answers(*arguments):
+    def predict_batches(*arguments):
         for answer in real(*arguments):
             terminate()
             yield answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(validation, "answers", answers)
+        patch.setattr(validation, "predict_batches", predict_batches)
         assert train(fit_words, prefix) == 128 + signal.SIGTERM
     saved = Run(str(prefix)).load(None).progress
     assert (saved.epoch, saved.update) == (0, EPOCH_1)

@@ -2,7 +2,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from helpers.reports import EVIL, answers_of, own, report_of
+from helpers.reports import EVIL, own, predictions_of, report_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.viz.report import page
@@ -62,9 +62,9 @@ def test_imagenets_classes_have_meaning():
 def test_numbers_of_classes_by_hand():
     report = report_of(own(4))
     html = page(report).partition('id="classes"')[2]
-    answers = report.answers
+    predictions = report.predictions
     row = re.search(r'<tr><td data-value="2">2</td>.*?</tr>', html, re.S)[0]
-    hits = int(((answers.labels == 2) & (answers.rank == 0)).sum())
+    hits = int(((predictions.labels == 2) & (predictions.rank == 0)).sum())
     values = [float(value) for value in re.findall(r'data-value="([\d.]+)"', row)]
     assert values[:2] == [2, 6] and values[2] == pytest.approx(hits / 6)
     assert "class 2, also 2 <small>c2</small>" in row
@@ -85,7 +85,7 @@ def test_images_that_cannot_be_shown_say_so():
 
 
 def test_a_network_that_is_always_right():
-    outline = Outline(page(report_of(own(3), answers=answers_of(3, skill=50))))
+    outline = Outline(page(report_of(own(3), predictions=predictions_of(3, skill=50))))
     assert (
         outline.text.count("No image is misclassified.") == 2 and "There are none." in outline.text
     )

@@ -1,7 +1,7 @@
 import numpy as np
 
-from imagenet_trainer.metrics.predictions import Answers
-from imagenet_trainer.metrics.semantic import Pair
+from imagenet_trainer.metrics.predictions import Predictions
+from imagenet_trainer.metrics.semantic import ConfusedPair
 from imagenet_trainer.viz.report_examples import label_suspects, pair_examples, worst_images
 
 # label, first class, its probability, the label's probability
@@ -12,39 +12,39 @@ ROWS = [
 ]  # fmt: skip
 
 
-def answers():
+def predictions():
     labels, first, sure, true = (np.array(column) for column in zip(*ROWS))
     top = np.stack([first, (first + 1) % 3, (first + 2) % 3], axis=1)
     probabilities = np.zeros((len(ROWS), 3), np.float32)
     probabilities[:, 0] = sure
     rank = np.argmax(top == labels[:, None], axis=1)
-    return Answers(
+    return Predictions(
         100 + np.arange(len(ROWS)), labels, top, probabilities, true.astype(np.float32), rank, 3
     )
 
 
 def test_worst_images_are_errors_by_loss():
-    assert worst_images(answers(), 3).tolist() == [4, 1, 7]
-    assert worst_images(answers(), 99).tolist() == [4, 1, 7, 5, 8, 2]
+    assert worst_images(predictions(), 3).tolist() == [4, 1, 7]
+    assert worst_images(predictions(), 99).tolist() == [4, 1, 7, 5, 8, 2]
 
 
 def test_label_suspects_by_hand():
     # Mean probability of class 0 on its images: (0.9 + 0.01 + 0.3) / 3 = 0.403; of class 1:
     # (0.7 + 0.001 + 0.2) / 3 = 0.300; of 2: 0.167. So 4, 1, 2, 7, 8 pass; 5 is below one half.
-    assert label_suspects(answers(), 99).tolist() == [4, 1, 7, 8, 2]
-    assert label_suspects(answers(), 2).tolist() == [4, 1]
+    assert label_suspects(predictions(), 99).tolist() == [4, 1, 7, 8, 2]
+    assert label_suspects(predictions(), 2).tolist() == [4, 1]
 
 
 def test_a_class_whose_own_images_are_surer_is_no_suspect():
-    found = answers()
+    found = predictions()
     sure = found.true.copy()
     sure[[3, 4, 5]] = 0.97  # class 1 is usually certain, which 0.95 is not
-    surer = Answers(**{**vars(found), "true": sure})
+    surer = Predictions(**{**vars(found), "true": sure})
     assert label_suspects(surer, 99).tolist() == [4]
 
 
 def test_examples_of_a_pair_are_the_surest_in_each_direction():
-    [found] = pair_examples(answers(), [Pair(0, 1, 2, 1)], 3)
-    assert found.there == [1, 2] and found.back == [4]
-    [found] = pair_examples(answers(), [Pair(0, 1, 2, 1)], 1)
-    assert found.there == [1]
+    [found] = pair_examples(predictions(), [ConfusedPair(0, 1, 2, 1)], 3)
+    assert found.a_as_b == [1, 2] and found.b_as_a == [4]
+    [found] = pair_examples(predictions(), [ConfusedPair(0, 1, 2, 1)], 1)
+    assert found.a_as_b == [1]

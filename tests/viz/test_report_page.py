@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from helpers import browser
-from helpers.reports import EVIL, answers_of, own, report_of
+from helpers.reports import EVIL, own, predictions_of, report_of
 from PIL import Image
 
 from imagenet_trainer.viz.report import page
@@ -18,8 +18,8 @@ CLASSES = 120
 
 
 @pytest.fixture(scope="module")
-def answers():
-    return answers_of(CLASSES, per_class=4)
+def predictions():
+    return predictions_of(CLASSES, per_class=4)
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,12 @@ def window(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, answers):
+def folder(tmp_path_factory, predictions):
     path = tmp_path_factory.mktemp("page")
     classes = [*own(CLASSES - 1), (EVIL, EVIL)]
-    (path / "report.html").write_text(page(report_of(classes, answers=answers)), encoding="utf-8")
+    (path / "report.html").write_text(
+        page(report_of(classes, predictions=predictions)), encoding="utf-8"
+    )
     (path / "two.html").write_text(page(report_of(own(2))), encoding="utf-8")
     return path
 
@@ -78,7 +80,7 @@ def pixels(window):
     return whole[top : top + int(side), left : left + int(side)]
 
 
-def test_it_opens_without_a_complaint_and_draws_every_count(shown, answers):
+def test_it_opens_without_a_complaint_and_draws_every_count(shown, predictions):
     assert shown.script("return document.title") == "a run, epoch 2"
     image = pixels(shown)
     step = image.shape[1] / CLASSES
@@ -86,16 +88,16 @@ def test_it_opens_without_a_complaint_and_draws_every_count(shown, answers):
     middles = ((np.arange(CLASSES) + 0.5) * step).astype(int)
     lit = image[middles[:rows, None], middles].any(axis=2)
     assert rows > 60
-    assert np.array_equal(lit, answers.confusion()[:rows] > 0)
+    assert np.array_equal(lit, predictions.confusion()[:rows] > 0)
     # Equalised green: more is brighter.
     green = image[middles[:rows, None], middles, 1].astype(int)
-    counts = answers.confusion()[:rows]
+    counts = predictions.confusion()[:rows]
     means = [green[counts == count].mean() for count in range(1, 5)]
     assert means == sorted(means) and means[0] < 100 and means[-1] > 240
 
 
-def test_hovering_names_classes_and_counts(shown, answers):
-    matrix = answers.confusion()
+def test_hovering_names_classes_and_counts(shown, predictions):
+    matrix = predictions.confusion()
     for row, column in ((3, 3), (20, 77), (64, 5)):
         assert tip(shown, row, column) == (
             f"true: class {row}\npredicted: class {column}\n"
@@ -110,14 +112,14 @@ def test_a_name_that_is_html_is_text(shown):
     assert shown.script("return document.scripts.length") == 2
 
 
-def test_zoom_counts_anew(shown, answers):
+def test_zoom_counts_anew(shown, predictions):
     left, side = geometry(shown)
     cell = side / CLASSES
     begin, end = (left + 10.2 * cell, 30.2 * cell), (left + 19.8 * cell, 39.8 * cell)
     shown.pointer("#matrix-canvas", begin, "down", (begin[0] + 20, begin[1] + 20), end, "up")
     label = shown.script("return document.getElementById('matrix-canvas').ariaLabel")
     assert label == "Confusion matrix, 10 of 120 classes shown"
-    part = answers.confusion()[30:40, 10:20]
+    part = predictions.confusion()[30:40, 10:20]
     row, column = np.argwhere(part > 0)[0].tolist()
     assert tip(shown, row, column, 10).startswith(
         f"true: class {30 + row}\npredicted: class {10 + column}\n{part[row, column]}, "
@@ -132,7 +134,7 @@ def test_zoom_counts_anew(shown, answers):
     assert label == "Confusion matrix, all classes shown"
 
 
-def test_more_classes_than_pixels_are_added_up(shown, answers):
+def test_more_classes_than_pixels_are_added_up(shown, predictions):
     """On a small screen a cell of the image is several of the matrix."""
     shown.script("document.getElementById('matrix-frame').style.width = '150px'")
     # Observers of sizes are told in the frame after this one.
@@ -148,23 +150,23 @@ def test_more_classes_than_pixels_are_added_up(shown, answers):
         "return document.getElementById('matrix-tip').textContent", left,
     )  # fmt: skip
     # Pixel 4 of 100 begins with class 4 of 120; pixel 5 with class 6.
-    count = answers.confusion()[4:6, 4:6].sum()
+    count = predictions.confusion()[4:6, 4:6].sum()
     assert words.startswith("true: class 4, class 5\npredicted: class 4, class 5\n")
     assert int(re.search(r"\n(\d+), ", words)[1]) == count
 
 
-def test_keys_choose_a_cell_and_zoom(shown, answers):
+def test_keys_choose_a_cell_and_zoom(shown, predictions):
     shown.type("#matrix-canvas", DOWN * 3 + RIGHT * 4)
     said = shown.script(STATUS)
     assert said.startswith("true: class 2; predicted: class 4; ")
-    assert f"; {answers.confusion()[2, 4]}, " in said
+    assert f"; {predictions.confusion()[2, 4]}, " in said
     shown.type("#matrix-canvas", "++")
     assert "30 of 120" in shown.script("return document.getElementById('matrix-canvas').ariaLabel")
     shown.type("#matrix-canvas", "0")
     assert "all" in shown.script("return document.getElementById('matrix-canvas').ariaLabel")
 
 
-def test_first_predictions_and_other_orders(shown, answers):
+def test_first_predictions_and_other_orders(shown, predictions):
     def choose(name, index):
         shown.script(
             "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
@@ -172,13 +174,13 @@ def test_first_predictions_and_other_orders(shown, answers):
         )  # fmt: skip
 
     choose("matrix", 1)
-    count = answers.confusion(1)[7, 7]
+    count = predictions.confusion(1)[7, 7]
     assert tip(shown, 7, 7).startswith(f"true: class 7\npredicted: class 7\n{count}, ")
     choose("order", 1)
     order = shown.script("return JSON.parse(document.getElementById('data').textContent).orders[1]")
     true, predicted = order["order"][7], order["order"][9]
     names = shown.script("return JSON.parse(document.getElementById('data').textContent).names")
-    count = answers.confusion(1)[true, predicted]
+    count = predictions.confusion(1)[true, predicted]
     wanted = f"true: {names[true]}\npredicted: {names[predicted]}\n{count}, "
     assert tip(shown, 7, 9).startswith(wanted)
     choose("palette", 1)
