@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Start a training's workers on one machine or many; `--help` says how, docs/launch.md in full."""
+"""Start a training's workers on one machine or several; see `--help` and docs/launch.md."""
 
 import sys
 from pathlib import Path

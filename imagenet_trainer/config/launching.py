@@ -6,7 +6,7 @@ from typing import Tuple
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import integer, number
 
-LAUNCHERS = ("auto", "local", "ssh", "mpi", "slurm", "sge", "yarn")
+LAUNCHERS = ("auto", "local", "ssh", "mpi", "slurm")
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,6 @@ class LaunchSettings:
         metavar="COMMAND",
     )  # fmt: skip
     options: str = option(
-        "", "additional arguments for mpirun, srun, qsub or YARN's client, in quotes", str,
-        metavar="ARGUMENTS",
+        "", "additional arguments for mpirun or srun, in quotes", str, metavar="ARGUMENTS"
     )  # fmt: skip
-    yarn_jar: str = option(
-        "", "path of dmlc-yarn.jar, built from dmlc-core; for yarn", str, metavar="FILE"
-    )
     dry_run: bool = option(False, "print the command lines and start nothing")

@@ -1,4 +1,4 @@
-"""Which of a machine's addresses, interfaces and ports the processes of a run talk through."""
+"""The addresses, interfaces and ports of this machine that the processes of a run use."""
 
 import contextlib
 import fcntl
@@ -11,11 +11,11 @@ from imagenet_trainer.errors import InputError
 
 LOOPBACK = "127.0.0.1"
 _SIOCGIFADDR = 0x8915  # from Linux's sockios.h: the IPv4 address of an interface
-_NAME_BYTES = 15  # of an interface's name in struct ifreq, without the closing zero
+_NAME_BYTES = 15  # of an interface's name in struct ifreq, without the final zero
 
 
 def resolve(host: str) -> str:
-    """The IPv4 address of a host name (ps-lite knows no IPv6); InputError for an unknown one."""
+    """Return the IPv4 address of a host name (ps-lite has no IPv6); InputError if unknown."""
     try:
         return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
@@ -24,45 +24,48 @@ def resolve(host: str) -> str:
 
 
 def is_here(host: str) -> bool:
-    """Whether a name or address is this machine's own; False for an unknown one."""
+    """Whether a name or address is this machine's; False for an unknown one."""
     if host == socket.gethostname():
         return True
     with contextlib.suppress(InputError):
         address = resolve(host)
         # Only addresses of this machine can be bound.
-        with contextlib.suppress(OSError), socket.socket() as one:
-            one.bind((address, 0))
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((address, 0))
             return True
     return False
 
 
 def address_towards(host: str) -> str:
-    """Return this machine's address on the route to a host; InputError where there is no route."""
+    """Return this machine's address on the route to a host; InputError if there is no route."""
     target = resolve(host)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            one.connect((target, 9))  # sends nothing, only asks for the route
+            probe.connect((target, 9))  # sends nothing, only looks the route up
         except OSError as error:
             raise InputError(
                 f"{host}: no route to {target} ({error.strerror}); name this machine's address "
                 "with --host-address, or the interface with --interface"
             ) from error
-        return one.getsockname()[0]
+        return probe.getsockname()[0]
 
 
 def address_of(interface: str) -> str:
-    """The IPv4 address of an interface; InputError, with those that there are, for another."""
+    """Return the IPv4 address of an interface; InputError if it has none, naming the others."""
     name = interface.encode()
     if len(name) <= _NAME_BYTES:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            answer = fcntl.ioctl(one, _SIOCGIFADDR, struct.pack("256s", name))
-            return socket.inet_ntoa(answer[20:24])
-    names = ", ".join(found for _, found in socket.if_nameindex())
-    raise InputError(f"--interface {interface}: has no IPv4 address here; there are {names}")
+        probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError), probe:
+            request = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name))
+            return socket.inet_ntoa(request[20:24])
+    names = ", ".join(name for _, name in socket.if_nameindex())
+    raise InputError(
+        f"--interface {interface}: has no IPv4 address on this machine; its interfaces: {names}"
+    )
 
 
 def interface_of(address: str) -> Optional[str]:
-    """The interface with this address; None if it is nobody's first one."""
+    """Return the interface whose first address this is; None if there is none."""
     if ipaddress.ip_address(address).is_loopback:
         return "lo"
     for _, name in socket.if_nameindex():
@@ -73,12 +76,13 @@ def interface_of(address: str) -> Optional[str]:
 
 
 def free_port(address: str) -> int:
-    """A TCP port of this machine that nobody listens at; InputError if the address is not here."""
-    with socket.socket() as one:
+    """Return a free TCP port of this machine; InputError if the address is not this machine's."""
+    with socket.socket() as probe:
         try:
-            one.bind((address, 0))
+            probe.bind((address, 0))
         except OSError as error:
             raise InputError(
-                f"--host-address {address}: is not an address of this machine ({error.strerror})"
+                f"--host-address {address}: is not an address of this machine "
+                f"({error.strerror}); name one that it has"
             ) from error
-        return one.getsockname()[1]
+        return probe.getsockname()[1]

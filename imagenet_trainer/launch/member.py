@@ -1,8 +1,8 @@
-"""Around one process of a run, on its own machine: python -m imagenet_trainer.launch.member WORD
+"""The watcher of one process, on its machine: python -m imagenet_trainer.launch.member WORD
 
-It gives the process its role and address, puts its name before each line, forwards what the
-launcher says, and leaves nothing behind: neither when the process ends, nor when the launcher or
-the connection to it is gone.
+It sets the process's role and address, prefixes each line of output with its name, forwards the
+launcher's orders, and leaves no process behind when the process ends, when the launcher dies, or
+when the connection to the launcher is lost.
 """
 
 import contextlib
@@ -21,10 +21,13 @@ from imagenet_trainer.system.machine import processors
 
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 _SERVING = ("-m", "imagenet_trainer.launch.serving")
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What mpirun and srun forward, and what schedulers of clusters can be asked to warn with.
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def environment_of(member: Member, address: str, interface: str) -> Dict[str, str]:
-    """Variables of the process: those passed, ps-lite's, the worker's number, its OpenMP share."""
+    """Variables of the process: those passed, ps-lite's, the worker's rank, its OpenMP threads."""
     variables = {
         **member.environment,
         "DMLC_ROLE": str(member.role),
@@ -43,22 +46,25 @@ def environment_of(member: Member, address: str, interface: str) -> Dict[str, st
 
 
 class Process:
-    """A member's process, in a process group of its own that ends with it."""
+    """The process of a member, in its own process group, which is killed when it ends."""
 
     def __init__(self, member: Member) -> None:
         address = address_of(member.interface) if member.interface else address_towards(member.root)
         interface = member.interface or interface_of(address)
         if interface is None:
-            raise InputError(f"{address}: no interface has it first; name one with --interface")
+            raise InputError(
+                f"{address}: is not the first address of any interface; name one with --interface"
+            )
         worker = member.role == WORKER
         libc = ctypes.CDLL(None)
+        # A server is needed until the last worker has saved. Slurm signals every process of a job
+        # step, not only this watcher: a warning must not kill the process that it is meant for.
+        ignored = _WARNINGS if worker else (*_WARNINGS, *_STOPS)
 
         def prepare() -> None:
-            # If this watcher is killed the process goes too.
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if not worker:  # a server is needed until the last worker has saved
-                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_IGN)
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # when this watcher is killed
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
 
         self._member = member
         self._killing: Optional[threading.Timer] = None
@@ -73,9 +79,9 @@ class Process:
             preexec_fn=prepare,
         )
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Have a worker save and end; kill whatever is still there after the grace period."""
-        if self._member.role == WORKER and self.child.poll() is None:
+    def stop(self, number: Optional[int] = signal.SIGTERM) -> None:
+        """Signal a worker to save and exit (None: it has the signal); kill it after the grace."""
+        if self._member.role == WORKER and number is not None and self.child.poll() is None:
             self.child.send_signal(number)
         if self._killing is None:
             self._killing = threading.Timer(self._member.grace, self.kill)
@@ -83,12 +89,12 @@ class Process:
             self._killing.start()
 
     def kill(self) -> None:
-        """End the process and all that it started."""
+        """Kill the process and everything that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child.pid, signal.SIGKILL)
 
     def obey(self, orders: IO[str]) -> None:
-        """Do what the launcher says, line by line, until it says no more."""
+        """Follow the launcher's orders, one a line; stop when the connection closes."""
         for line in orders:
             word, _, number = line.strip().partition(" ")
             if word == "kill":
@@ -99,47 +105,52 @@ class Process:
 
 
 def prefix_of(member: Member) -> bytes:
-    """What stands before each line: `[worker 1 node7] `."""
+    """Return what precedes each line of output: `[worker 1 node7] `."""
     number = "" if member.number is None else str(member.number)
     return f"[{' '.join(filter(None, (member.role, number, member.name)))}] ".encode()
 
 
 def copy_lines(source: IO[bytes], target: IO[bytes], prefix: bytes) -> None:
-    """Each line with its prefix, in one write, so that lines of several processes do not mix."""
+    """Write each line with its prefix in one call, so lines of several processes do not mix."""
     for line in source:
-        with contextlib.suppress(OSError, ValueError):  # the launcher may be gone
+        with contextlib.suppress(OSError, ValueError):  # the launcher may have exited
             target.write(prefix + line.rstrip(b"\n") + b"\n")
             target.flush()
 
 
 def watch(member: Member) -> int:
-    """Run a member to its end; return its exit code, 128 + n for one that signal n ended."""
+    """Run a member to its end; return its exit code, or 128 + n if signal n ended it."""
     process = Process(member)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        # Schedulers of clusters warn by these; Grid Engine by SIGUSR2.
-        signal.signal(number, lambda number, frame: process.stop(_meaning(number)))
+    in_slurm = not member.has_control and "SLURM_PROCID" in os.environ
+    for number in (*_STOPS, *_WARNINGS):
+        signal.signal(
+            number, lambda number, frame: process.stop(_signal_to_forward(number, in_slurm))
+        )
     prefix = prefix_of(member)
     pumps: List[threading.Thread] = []
     for source, target in ((process.child.stdout, sys.stdout), (process.child.stderr, sys.stderr)):
-        words: Any = (source, target.buffer, prefix)
-        pumps.append(threading.Thread(target=copy_lines, args=words, daemon=True))
+        streams: Any = (source, target.buffer, prefix)
+        pumps.append(threading.Thread(target=copy_lines, args=streams, daemon=True))
     if member.has_control:
         threading.Thread(target=process.obey, args=(sys.stdin,), daemon=True).start()
     for pump in pumps:
         pump.start()
     code = process.child.wait()
-    process.kill()  # what it started and left behind
+    process.kill()  # what it started and left running
     for pump in pumps:
         pump.join(timeout=10)
     return code if code >= 0 else 128 - code
 
 
-def _meaning(number: int) -> int:
+def _signal_to_forward(number: int, in_slurm: bool) -> Optional[int]:
+    """The signal to send to a worker after the watcher has received one; None for none."""
+    if in_slurm and number in _STOPS:
+        return None  # Slurm sent it to the worker too, and at a second one a training exits at once
     return signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line: one word that `Member.encoded` made."""
+    """Run the command line: one word, made by `Member.encoded`."""
     words = sys.argv[1:] if argv is None else argv
     return run_command("launch", lambda: watch(Member.decoded(words[0]).placed(os.environ)))
 
@@ -147,5 +158,5 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    # A thread that waits for the launcher's next order must not hold the interpreter back.
+    # A thread that waits for the launcher's next order must not keep the interpreter alive.
     os._exit(code)

@@ -1,8 +1,8 @@
 """A parameter server or the scheduler: python -m imagenet_trainer.launch.serving
 
-MXNet's own way into these roles is `import mxnet` with DMLC_ROLE set, which takes two seconds of a
-processor and has servers unpickle what comes over the network. This one loads the library alone,
-and the commands that it knows are JSON.
+MXNet starts these roles by `import mxnet` with DMLC_ROLE set, which takes two seconds of processor
+time and lets servers unpickle data from the network. This module loads only the library; the
+commands that its servers accept are JSON.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _CONTROLLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_voi
 
 
 def library() -> ctypes.CDLL:
-    """Return libmxnet.so without Python's part of MXNet; InputError where it is not installed."""
+    """Load libmxnet.so without MXNet's Python package; InputError if it is not installed."""
     spec = importlib.util.find_spec("mxnet")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("MXNet is not installed; in the checkout run: pip install -e '.[cpu]'")
@@ -27,23 +27,23 @@ def library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(path)
     except OSError as error:
-        raise InputError(f"{error}; `python -m imagenet_trainer.doctor` says more") from error
+        raise InputError(f"{error}; run `python -m imagenet_trainer.doctor`") from error
 
 
 class Server:
-    """Adds gradients up until the last worker has parted."""
+    """Sum gradients until the last worker has disconnected."""
 
     def __init__(self) -> None:
         self._library = library()
         self._handle = ctypes.c_void_p()
         self._check(self._library.MXKVStoreCreate(b"dist", ctypes.byref(self._handle)))
         self._updates: Any = None
-        self._kvstore: Any = None  # frees the handle, once it is there
-        # Kept, for the library calls it.
+        self._kvstore: Any = None  # frees the handle, if it exists
+        # A reference, since the library calls it.
         self._controller = _CONTROLLER(self._command)
 
     def run(self) -> None:
-        """Serve; returns when all is over."""
+        """Serve until all workers have disconnected."""
         self._check(self._library.MXKVStoreRunServer(self._handle, self._controller, None))
         if self._updates is None:
             self._check(self._library.MXKVStoreFree(self._handle))
@@ -53,13 +53,17 @@ class Server:
             if self._updates is None:
                 self._updates = self._with_python()
             self._updates.command((body or b"").decode())
-        except BaseException as error:  # into C none may go
+        except BaseException as error:  # none may propagate into C
             print(f"serving: error: a worker's command: {error!r}", file=sys.stderr, flush=True)
             os._exit(1)
 
     def _with_python(self) -> Any:
-        """Import MXNet after all, for updates that servers make: dist_async."""
-        role, os.environ["DMLC_ROLE"] = os.environ["DMLC_ROLE"], "worker"  # or it would serve
+        """Import MXNet's Python package, for updates made by servers: dist_async."""
+        role, os.environ["DMLC_ROLE"] = (
+            os.environ["DMLC_ROLE"],
+            "worker",
+        )  # else the import would serve
+        # Imported here: other servers do without, and the import reads DMLC_ROLE.
         from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates
         from imagenet_trainer.system.mxnet_import import mx
 
@@ -76,7 +80,7 @@ class Server:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line, without flags: ps-lite reads the environment."""
+    """Run the command line. It has no flags: ps-lite reads the environment."""
     return run_command("serving", Server().run)
 
 

@@ -13,31 +13,31 @@ from imagenet_trainer.launch.addresses import (
 )
 
 
-def test_loopback_is_here_and_reached_through_itself():
+def test_loopback_is_this_machine():
     assert resolve("localhost") == "127.0.0.1"
     assert is_here("localhost") and is_here("127.0.0.1") and is_here(socket.gethostname())
     assert address_towards("localhost") == "127.0.0.1"
     assert interface_of("127.0.0.1") == "lo" and address_of("lo") == "127.0.0.1"
 
 
-def test_other_machines_are_not_here():
+def test_other_machines():
     assert not is_here("192.0.2.250")  # for documentation, RFC 5737
     assert not is_here("no-such-host.invalid")
 
 
-def test_a_port_that_is_free_can_be_bound():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", free_port("127.0.0.1")))
+def test_a_free_port_can_be_bound():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", free_port("127.0.0.1")))
 
 
-def test_what_is_not_there():
-    with pytest.raises(InputError, match=r"^no-such-host.invalid: no such host"):
+def test_errors_name_host_interface_and_address():
+    with pytest.raises(InputError, match=r"^no-such-host.invalid: "):
         resolve("no-such-host.invalid")
-    with pytest.raises(InputError, match=r"--interface wire0: has no IPv4 address here; .*lo"):
+    with pytest.raises(InputError, match=r"--interface wire0: .*\blo\b"):
         address_of("wire0")
     with pytest.raises(InputError, match="--interface a-name-that-is-too-long-for-linux"):
         address_of("a-name-that-is-too-long-for-linux")
-    with pytest.raises(InputError, match=r"--host-address 192\.0\.2\.250: is not an address"):
+    with pytest.raises(InputError, match=r"--host-address 192\.0\.2\.250: "):
         free_port("192.0.2.250")
     assert interface_of("192.0.2.250") is None
 
@@ -47,5 +47,5 @@ def test_no_route(monkeypatch):
         raise OSError(101, "Network is unreachable")
 
     monkeypatch.setattr(socket.socket, "connect", unreachable)
-    with pytest.raises(InputError, match=r"10\.0\.0\.9: no route .*--host-address"):
+    with pytest.raises(InputError, match=r"10\.0\.0\.9: .*--host-address"):
         address_towards("10.0.0.9")

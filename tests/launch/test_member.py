@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from imagenet_trainer.launch.member import environment_of, prefix_of
 from imagenet_trainer.launch.plan import Member
 from imagenet_trainer.system.machine import processors
 
-SLEEPS = "import time; print('begun', flush=True); time.sleep(600)"
+SLEEPS = "import time; print('started', flush=True); time.sleep(600)"
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def started(member):
     return subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
-def tells(member, code):
+def runs(member, code):
     return replace(member, command=(sys.executable, "-c", code))
 
 
@@ -50,7 +51,7 @@ def gone(number):
     return False
 
 
-def test_who_it_is(member):
+def test_variables_and_prefix(member):
     variables = environment_of(replace(member, on_host=2), "127.0.0.1", "lo")
     assert variables["DMLC_ROLE"] == "worker" and variables["IMAGENET_TRAINER_RANK"] == "1"
     assert (variables["DMLC_NUM_WORKER"], variables["DMLC_NUM_SERVER"]) == ("2", "1")
@@ -65,27 +66,57 @@ def test_who_it_is(member):
 
 def test_lines_get_a_prefix_and_the_exit_code_stays(member):
     code = "import os, sys; print(os.environ['DMLC_NODE_HOST'], os.environ['DMLC_INTERFACE']);"
-    watcher = started(tells(member, code + "print('oh', end='', file=sys.stderr); sys.exit(5)"))
-    out, err = watcher.stdout.read(), watcher.stderr.read()  # while its orders stay open
+    watcher = started(runs(member, code + "print('oh', end='', file=sys.stderr); sys.exit(5)"))
+    out, err = watcher.stdout.read(), watcher.stderr.read()  # while its standard input stays open
     assert out == "[worker 1 node7] 127.0.0.1 lo\n" and err == "[worker 1 node7] oh\n"
     assert watcher.wait() == 5
     watcher.communicate()
 
 
-def test_an_order_stops_it(member):
+@pytest.mark.parametrize(
+    ("slurm", "number"),
+    [(False, signal.SIGUSR2), (False, signal.SIGTERM), (True, signal.SIGUSR2)],
+)
+def test_signals_of_mpirun_and_srun_stop_the_process(member, slurm, number, monkeypatch):
+    code = "import os, signal, sys; signal.signal(15, lambda *_: (print('saved'), sys.exit(143)));"
+    program = f"{code} print(os.getpid(), flush=True); {SLEEPS}"
+    if slurm:
+        monkeypatch.setenv("SLURM_PROCID", "1")
+    watcher = started(runs(replace(member, grace=60.0, has_control=False), program))
+    process = int(watcher.stdout.readline().split()[-1])
+    assert "started" in watcher.stdout.readline()
+    if slurm:  # srun's signals arrive at the watcher and at the process
+        os.kill(process, number)
+    watcher.send_signal(number)
+    assert watcher.communicate()[0].count("saved") == 1
+    assert watcher.returncode == 143
+
+
+def test_slurm_signals_the_process_itself(member, monkeypatch):
+    # The watcher does not add a second SIGTERM, at which a training would exit without saving.
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    code = "import signal; signal.signal(15, lambda *_: print('signal', flush=True));"
+    watcher = started(runs(replace(member, has_control=False), code + SLEEPS))
+    assert "started" in watcher.stdout.readline()
+    watcher.send_signal(signal.SIGTERM)
+    assert "signal" not in watcher.communicate()[0]
+    assert watcher.returncode == 137  # after the grace
+
+
+def test_an_order_stops_the_process(member):
     code = "import signal, sys, time; signal.signal(15, lambda *_: (print('saved'), sys.exit(143)))"
-    watcher = started(tells(replace(member, grace=60.0), f"{code}; {SLEEPS}"))
-    assert "begun" in watcher.stdout.readline()
+    watcher = started(runs(replace(member, grace=60.0), f"{code}; {SLEEPS}"))
+    assert "started" in watcher.stdout.readline()
     watcher.stdin.write("stop 15\n")
     watcher.stdin.flush()
     assert watcher.wait() == 143 and "saved" in watcher.stdout.read()
     watcher.communicate()
 
 
-def test_what_it_started_goes_with_it(member):
-    # A child of the worker that would outlive it, in the middle of which the order to kill comes.
+def test_children_of_the_process_are_killed_too(member):
+    # A child that would outlive the worker; the order to kill arrives while it sleeps.
     code = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEPS!r}]);"
-    watcher = started(tells(member, code + "print(p.pid, flush=True); p.wait()"))
+    watcher = started(runs(member, code + "print(p.pid, flush=True); p.wait()"))
     words = watcher.stdout.readline().split() + watcher.stdout.readline().split()
     number = next(int(word) for word in words if word.isdigit() and len(word) > 1)
     watcher.stdin.write("kill\n")
@@ -96,28 +127,27 @@ def test_what_it_started_goes_with_it(member):
 
 
 @pytest.mark.parametrize("role", ["worker", "server"])
-def test_without_the_launcher_it_ends(member, role):
-    # A server waits for workers and ignores the signal; it is killed when the time is over.
+def test_the_process_ends_without_the_launcher(member, role):
+    # A server ignores the signal, since it waits for workers. It is killed after the grace.
     deaf = "import signal; signal.signal(15, signal.SIG_IGN);" if role == "worker" else ""
-    watcher = started(tells(replace(member, role=role), deaf + SLEEPS))
+    watcher = started(runs(replace(member, role=role), deaf + SLEEPS))
     if role == "worker":
-        assert "begun" in watcher.stdout.readline()
+        assert "started" in watcher.stdout.readline()
     watcher.stdin.close()
     assert watcher.wait() == 137
     watcher.stdout.close()
     watcher.stderr.close()
 
 
-def test_a_killed_watcher_takes_it_along(member):
-    watcher = started(tells(member, "import os; print(os.getpid(), flush=True);" + SLEEPS))
+def test_a_killed_watcher_takes_the_process_with_it(member):
+    watcher = started(runs(member, "import os; print(os.getpid(), flush=True);" + SLEEPS))
     number = int(watcher.stdout.readline().split()[-1])
     watcher.kill()
     watcher.communicate()
     assert gone(number)
 
 
-def test_one_line_for_a_mistake(member):
-    far = replace(member, interface="wire0")
-    watcher = started(far)
+def test_an_error_is_one_line(member):
+    watcher = started(replace(member, interface="wire0"))
     assert "launch: error: --interface wire0" in watcher.communicate()[1]
     assert watcher.returncode == 2

@@ -31,25 +31,25 @@ def test_a_host_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
-        ("node1\n-oProxyCommand=reboot\n", "line 2: '-oProxyCommand=reboot' is not `host"),
+        ("node1\n-oProxyCommand=reboot\n", "line 2: '-oProxyCommand=reboot'"),
         ("node1; reboot\n", "line 1"),
         ("node1 slots=0\n", "line 1"),
         ("node1 node2\n", "line 1"),
         ("# nothing\n", "names no host"),
     ],
 )
-def test_a_host_file_that_is_none(tmp_path, text, told):
+def test_a_wrong_host_file(tmp_path, text, problem):
     (tmp_path / "hosts").write_text(text)
     with pytest.raises(InputError, match="hosts") as caught:
         read_hosts(str(tmp_path / "hosts"))
-    assert told in str(caught.value)
-    with pytest.raises(InputError, match="--hostfile nowhere: No such file"):
+    assert problem in str(caught.value)
+    with pytest.raises(InputError, match="--hostfile nowhere: "):
         read_hosts("nowhere")
 
 
-def test_processes_fill_the_slots_and_begin_again():
+def test_processes_fill_the_slots_in_turn():
     one, two = Host("a"), Host("b", None, 2)
     assert [host.name for host in places(5, [one, two])] == ["a", "b", "b", "a", "b"]
 
@@ -57,7 +57,7 @@ def test_processes_fill_the_slots_and_begin_again():
 # --- members --------------------------------------------------------------------------------------
 
 
-def test_a_member_travels_as_one_harmless_word():
+def test_a_member_is_encoded_as_one_word_that_needs_no_quotes():
     word = MEMBER.encoded()
     assert Member.decoded(word) == MEMBER
     assert shlex.quote(word.replace("=", "")) == word.replace("=", "")
@@ -69,39 +69,37 @@ def test_a_member_travels_as_one_harmless_word():
         ({"SLURM_PROCID": "0"}, "server", 0),
         ({"OMPI_COMM_WORLD_RANK": "1"}, "server", 1),
         ({"PMI_RANK": "2"}, "worker", 0),
-        ({"PMIX_RANK": "4", "SGE_TASK_ID": "undefined"}, "worker", 2),
-        ({"SGE_TASK_ID": "5"}, "worker", 2),
-        ({"DMLC_ROLE": "server"}, "server", None),
+        ({"PMIX_RANK": "4", "PMI_RANK": ""}, "worker", 2),
     ],
 )
-def test_a_position_says_who_it_is(environment, role, number):
+def test_role_and_number_follow_from_the_rank(environment, role, number):
     placed = MEMBER.placed(environment)
     assert (placed.role, placed.number) == (role, number)
     fixed = replace(MEMBER, role="worker", number=1)
     assert fixed.placed(environment) is fixed
 
 
-def test_no_position():
+def test_no_rank():
     with pytest.raises(InputError, match="SLURM_PROCID"):
         MEMBER.placed({})
 
 
-# --- what other machines get ----------------------------------------------------------------------
+# --- what other machines receive -------------------------------------------------------------
 
 
-def test_variables_that_travel():
+def test_variables_passed_to_other_machines():
     here = {"MXNET_X": "1", "OMP_NUM_THREADS": "2", "HOME": "/root", "SECRET": "s", "A": "a b"}
     assert plan.passed_environment((), here) == {"MXNET_X": "1", "OMP_NUM_THREADS": "2"}
     more = plan.passed_environment(("A", "B=c=d"), here)
     assert more["A"] == "a b" and more["B"] == "c=d" and "SECRET" not in more
-    with pytest.raises(InputError, match="--env C: is not set here"):
+    with pytest.raises(InputError, match="--env C: "):
         plan.passed_environment(("C",), here)
-    with pytest.raises(InputError, match="--env 1;reboot=: is neither"):
+    with pytest.raises(InputError, match="--env 1;reboot=: "):
         plan.passed_environment(("1;reboot=",), here)
 
 
-def test_a_remote_shell_gets_every_word_as_it_is(tmp_path):
-    # The stand-in for ssh runs its last argument as sshd does, by a shell.
+def test_a_remote_shell_receives_every_word_unchanged(tmp_path):
+    # sshd too passes the last argument to a shell.
     (tmp_path / "a b").mkdir()
     show = tmp_path / "py thon"
     show.write_text("#!/bin/sh\npwd\nprintf '%s\\n' \"$@\"\n")
@@ -109,8 +107,8 @@ def test_a_remote_shell_gets_every_word_as_it_is(tmp_path):
     member = replace(MEMBER, directory=str(tmp_path / "a b"), python=str(show))
     words = plan.through_ssh(("ssh", "-o", "BatchMode=yes"), Host("u@h", 2222), member)
     assert words[:6] == ("ssh", "-o", "BatchMode=yes", "-p", "2222", "u@h") and len(words) == 7
-    told = subprocess.run(["sh", "-c", words[6]], capture_output=True, text=True, check=True).stdout
-    where, *rest = told.splitlines()
+    shell = subprocess.run(["sh", "-c", words[6]], capture_output=True, text=True, check=True)
+    where, *rest = shell.stdout.splitlines()
     assert where == member.directory
     assert rest[:2] == ["-m", "imagenet_trainer.launch.member"]
     assert Member.decoded(rest[2]) == member
@@ -135,21 +133,17 @@ def test_jobs_over_ssh():
     assert members_of(jobs[4]).name == "b"
 
 
-def test_one_command_for_all():
+def test_one_command_starts_all():
     mpi = plan.mpi_job(MEMBER, "hosts", ("--bind-to", "none"))
     assert mpi.command[:7] == ("mpirun", "-n", "5", "-machinefile", "hosts", "--bind-to", "none")
     slurm = plan.slurm_job(MEMBER, ())
     assert slurm.command[0] == "srun" and "--kill-on-bad-exit=1" in slurm.command
     assert slurm.command[slurm.command.index("--ntasks") + 1] == "5"
-    sge = plan.sge_job(MEMBER, "/logs", ("-q", "gpu.q"))
-    assert sge.command[sge.command.index("-t") + 1] == "1-5" and "-notify" in sge.command
-    yarn = plan.yarn_job(MEMBER, "dmlc-yarn.jar", "/hadoop/*", "launcher.py", ())
-    assert "DMLC_NUM_WORKER=3" in yarn.command and "/hadoop/*:dmlc-yarn.jar" in yarn.command
-    for job in (mpi, slurm, sge, yarn):
+    for job in (mpi, slurm):
         member = members_of(job)
         assert not job.has_control and not member.has_control and member.role is None
 
 
-def test_python_means_the_launchers():
+def test_python_means_the_launchers_interpreter():
     assert plan.command_of(["python", "-m", "x"]) == (sys.executable, "-m", "x")
     assert plan.command_of(["./train.sh"]) == ("./train.sh",)

@@ -1,0 +1,184 @@
+"""Choose a launcher, start attempts with it, and restart until one succeeds."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
+from types import FrameType
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.launch import plan
+from imagenet_trainer.launch.addresses import (
+    LOOPBACK,
+    address_of,
+    address_towards,
+    free_port,
+    is_here,
+)
+from imagenet_trainer.launch.supervise import SIGNALLED, Attempt
+
+# The address of no machine: its route is the default route.
+_ANYWHERE = "10.255.255.255"
+log = partial(print_message, "launch")
+
+
+# --- what is started -----------------------------------------------------------------------------
+
+
+def chosen_launcher(settings: LaunchSettings) -> str:
+    """Return the launcher to use; InputError for flags that contradict each other."""
+    name = settings.launcher
+    if name == "auto":
+        in_slurm = "SLURM_JOB_ID" in os.environ and not settings.hostfile
+        name = "slurm" if in_slurm else "ssh" if settings.hostfile else "local"
+    if name == "ssh" and not settings.hostfile:
+        raise InputError("--launcher ssh: needs the hosts; name a file of them with --hostfile")
+    if settings.hostfile and name not in ("ssh", "mpi"):
+        raise InputError(
+            f"--hostfile {settings.hostfile}: has no meaning with --launcher {name}; omit one"
+        )
+    if name == "slurm" and "SLURM_JOB_ID" not in os.environ:
+        raise InputError(
+            "--launcher slurm: this is no Slurm allocation (SLURM_JOB_ID is not set); run it "
+            "inside sbatch or salloc"
+        )
+    programs = {"local": "", "mpi": "mpirun", "slurm": "srun", "ssh": ""}
+    program = shlex.split(settings.ssh)[0] if name == "ssh" else programs[name]
+    if program and not settings.dry_run and not shutil.which(program):
+        raise InputError(f"--launcher {name}: {program} is not on this machine; install it")
+    return name
+
+
+def hosts_of(settings: LaunchSettings, launcher: str) -> List[plan.Host]:
+    """Return the machines that are known before the start; none where mpirun chooses them."""
+    if settings.hostfile:
+        return plan.read_hosts(settings.hostfile)
+    if launcher == "slurm":
+        nodes = os.environ.get("SLURM_JOB_NODELIST", "")
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            names = subprocess.run(
+                ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+            ).stdout.split()
+            return [plan.Host(name) for name in names]
+    return []
+
+
+def root_address(settings: LaunchSettings, launcher: str, hosts: Sequence[plan.Host]) -> str:
+    """Return the scheduler's address, one of this machine that all other processes can reach."""
+    if settings.host_address:
+        return settings.host_address
+    if settings.interface:
+        return address_of(settings.interface)
+    if launcher == "local":
+        return LOOPBACK
+    names = [host.name.rpartition("@")[2] for host in hosts]
+    others = [name for name in names if not is_here(name)]
+    if names and not others:
+        return LOOPBACK
+    return address_towards(others[0] if others else _ANYWHERE)
+
+
+def member_of(settings: LaunchSettings, command: Sequence[str], root: str) -> plan.Member:
+    """Return what all processes of an attempt have in common."""
+    return plan.Member(
+        workers=settings.num_workers,
+        servers=settings.num_servers or settings.num_workers,
+        root=root,
+        port=settings.port or free_port(root),
+        command=plan.command_of(command),
+        python=settings.python or sys.executable,
+        directory=os.path.abspath(settings.directory or os.getcwd()),
+        environment=plan.passed_environment(settings.env, os.environ),
+        interface=settings.interface,
+        grace=settings.grace,
+    )
+
+
+def jobs_of(
+    settings: LaunchSettings, launcher: str, hosts: Sequence[plan.Host], member: plan.Member
+) -> List[plan.Job]:
+    """Return the command lines of an attempt, the scheduler's first."""
+    options = shlex.split(settings.options)
+    if launcher == "local":
+        jobs = plan.local_jobs(member)
+    elif launcher == "ssh":
+        jobs = plan.ssh_jobs(member, hosts, shlex.split(settings.ssh))
+    elif launcher == "mpi":
+        jobs = [plan.mpi_job(member, settings.hostfile, options)]
+    else:
+        jobs = [plan.slurm_job(member, options)]
+    return [plan.scheduler_job(member), *jobs]
+
+
+# --- running it ----------------------------------------------------------------------------------
+
+
+class Signals:
+    """While open, SIGINT, SIGTERM and SIGHUP are passed to the current attempt."""
+
+    def __init__(self) -> None:
+        self.attempt: Optional[Attempt] = None
+        self.number = 0  # of the first signal received
+        self._before: Dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: Optional[FrameType]) -> None:
+        self.number = self.number or number
+        if self.attempt is not None:
+            self.attempt.stop(number)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Signals"]:
+        """Handle the signals; restore the earlier handlers at the end."""
+        for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(wanted) is not signal.SIG_IGN:  # as nohup requests
+                self._before[wanted] = signal.signal(wanted, self._handle)
+        try:
+            yield self
+        finally:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+
+def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
+    """Run the command in all workers to its end; restart all when a process dies."""
+    launcher = chosen_launcher(settings)
+    hosts = hosts_of(settings, launcher)
+    root = root_address(settings, launcher, hosts)
+    if settings.dry_run:
+        for job in jobs_of(settings, launcher, hosts, member_of(settings, command, root)):
+            print(f"{job.name}: {shlex.join(job.command)}")
+        return 0
+    restarts = 0
+    with Signals().open() as signals:
+        while True:
+            # A new port each time: the old one may still be closing.
+            member = member_of(settings, command, root)
+            log(
+                f"{_counted(member.workers, 'worker')} and {_counted(member.servers, 'server')} by "
+                f"{launcher}, the scheduler at {root}:{member.port}"
+            )
+            signals.attempt = Attempt(log, settings.grace)
+            if signals.number:
+                signals.attempt.stop(signals.number)
+            code = signals.attempt.run(jobs_of(settings, launcher, hosts, member))
+            # A restart would not change success, a wrong flag or file, or the user's wish to stop.
+            if code in (0, InputError.exit_code, *SIGNALLED) or signals.number:
+                return code
+            if restarts == settings.max_restarts:
+                log(
+                    f"--max-restarts {restarts}: no restart is left; the reason is printed above; "
+                    "the same command continues from the last checkpoint"
+                )
+                return code
+            restarts += 1
+            log(f"restart {restarts} of {settings.max_restarts}, from the last checkpoint")
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" + ("" if count == 1 else "s")
