@@ -1,3 +1,3 @@
-"""Packs, trains and evaluates ImageNet classifiers with MXNet, reproducibly to the last bit."""
+"""Packing, training and evaluation of ImageNet classifiers, reproducible bit for bit."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""How a mistake is told: one line that names the thing and the way out, and exit code 2."""
+"""Error reporting of commands: one line that names the cause and the way out, and an exit code."""
 
 import contextlib
 import io
@@ -8,16 +8,16 @@ from typing import Callable, Iterator, Optional
 
 
 class InputError(Exception):
-    """Something that came from outside (a flag, a file, a device) cannot be used.
+    """An input (a flag, a file, a device) that cannot be used.
 
-    The message is one line: the flag or file, the value, and what to do about it.
+    The message is one line: the flag or file, its value, what is wrong, and the way out.
     """
 
-    exit_code = 2  # of the command; what starts it need not try again
+    exit_code = 2  # of the command; a launcher does not retry it
 
 
 class NonFiniteError(InputError):
-    """Numbers of a network are infinite or undefined; `what` says which, without the way out."""
+    """Values of a network are infinite or NaN; `what` is the message without the way out."""
 
     def __init__(self, what: str, way_out: str) -> None:
         super().__init__(f"{what}; {way_out}")
@@ -25,7 +25,7 @@ class NonFiniteError(InputError):
 
 
 class LostWorkerError(InputError):
-    """Another worker cannot be reached: nothing to mend, the same command may go on."""
+    """Another worker cannot be reached; the same command, run again, may continue."""
 
     exit_code = 75  # EX_TEMPFAIL
 
@@ -72,20 +72,20 @@ def print_message(command: str, text: str) -> None:
 
 
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
-    """Run the body of a command line; return its exit code (None counts as 0).
+    """Run the body of a command; return its exit code (None counts as 0).
 
-    InputError and what the operating system refuses become one line on standard error and
-    exit code 2 (a lost worker: 75); Ctrl-C becomes 130; a reader that went away (`| head`) ends
-    quietly.
+    InputError and OSError become one line on standard error and exit code 2 (LostWorkerError:
+    75). Ctrl-C gives 130. A closed pipe (`| head`) ends the command quietly. Other errors are
+    bugs and keep their traceback.
     """
     code = InputError.exit_code
     _open_output()
     try:
-        return _written(body)
+        return _run_and_flush(body)
     except InputError as error:
         message, code = _with_flag(error), error.exit_code
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at exit; give it somewhere to flush to.
+        # The interpreter flushes stdout again at exit, which must not fail.
         _discard_output()
         return 1
     except OSError as error:
@@ -103,15 +103,15 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
 
 
 def _with_flag(error: InputError) -> str:
-    """The message, with the flag in the place of the argument that it begins with."""
+    """The message, with the flag instead of the argument name at its start."""
     message = str(error)
     if isinstance(error, ArgumentError) and message.startswith(error.argument):
         return f"--{error.argument.replace('_', '-')}{message[len(error.argument) :]}"
     return message
 
 
-def _written(body: Callable[[], Optional[int]]) -> int:
-    """The body's exit code, once all that it printed has been taken; OSError where it is not."""
+def _run_and_flush(body: Callable[[], Optional[int]]) -> int:
+    """The exit code of the body; raises OSError if its output cannot be written."""
     try:
         code = body() or 0
     except SystemExit:  # --help, a refused flag
@@ -122,12 +122,12 @@ def _written(body: Callable[[], Optional[int]]) -> int:
 
 
 def _open_output() -> None:
-    """Standard output and error that take any text, also where the shell closed them (`>&-`)."""
+    """Make standard output and error accept any text, even if the shell closed them (`>&-`)."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # What the terminal's encoding lacks is shown by escapes, as on standard error.
+        # Characters that the terminal's encoding lacks become escapes, as on standard error.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -62,7 +62,7 @@ def test_a_gpu_that_no_mxnet_can_use(examined):
     for cuda in (False, True):
         lines = examined(H100, cuda=cuda)
         assert "GPU 0: NVIDIA H100 80GB HBM3, compute capability 9.0" in lines
-        assert "mxnet-cu117 has machine code for 5.0 to 8.9 only" in lines[-2]
+        assert "5.0 to 8.9" in lines[-2]
         assert lines[-1].startswith("engine: MXNet on the CPU; PyTorch drives GPUs")
         lines = examined(H100, cuda=cuda, torch="2.13.0")
         assert "  torch                   2.13.0" in lines

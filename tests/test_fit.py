@@ -312,7 +312,7 @@ def test_a_full_disk_loses_nothing(words, tmp_path, straight, capsys, monkeypatc
 def test_a_run_folder_that_cannot_be_written(words, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     line = refusal(capsys, words, "--model-prefix", tmp_path / "file" / "model")
-    assert "file: " in line and "choose another place" in line
+    assert "file: " in line and "choose another location" in line
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

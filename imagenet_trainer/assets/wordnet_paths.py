@@ -13,7 +13,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import assets
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.system.files import atomic_write, refusal
+from imagenet_trainer.system.files import atomic_write, file_error
 
 CLASSES = assets.path("imagenet_synsets.txt")
 TABLE = assets.path("wordnet_paths.txt")
@@ -37,7 +37,7 @@ class Nouns:
         try:
             self._data = path.read_bytes()
         except OSError as error:
-            raise refusal(path, error, "Debian's package wordnet-base has it") from error
+            raise file_error(path, error, "Debian's package wordnet-base has it") from error
 
     def synset(self, wnid: str) -> Synset:
         """Read a line, as `man wndb` describes it. Raises InputError for an id without one."""

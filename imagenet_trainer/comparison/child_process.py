@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import IO, Dict, List, NamedTuple, Sequence, Tuple
 
-from imagenet_trainer.system.interrupts import Interrupts, name_of
+from imagenet_trainer.system.interrupts import Interrupts, signal_name
 
 _ROOT = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
@@ -75,7 +75,7 @@ def _reason(code: int, last_line: str) -> str:
     """The reason for a failure without an error message."""
     if code >= 0:
         return f"exit code {code}: {last_line}" if code else ""
-    return f"ended by {name_of(-code)}, possibly out of memory (check dmesg)"
+    return f"ended by {signal_name(-code)}, possibly out of memory (check dmesg)"
 
 
 def _wait(

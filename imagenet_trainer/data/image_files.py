@@ -15,7 +15,7 @@ import numpy as np
 from imagenet_trainer.data.images.decode import decode, read_file
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import is_hidden, refusal
+from imagenet_trainer.system.files import file_error, is_hidden
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 """Files of a folder that are taken for images, in small and capital letters."""
@@ -65,7 +65,7 @@ def find_images(words: Sequence[str]) -> List[Found]:
             try:
                 os.stat(word)
             except OSError as error:
-                raise refusal(word, error) from error
+                raise file_error(word, error) from error
             found.append(Found(word, True))
     return found
 

@@ -12,7 +12,7 @@ from imagenet_trainer.data.records.manifest import (
     name_classes,
 )
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusal
+from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, file_error
 
 _LISTS = ("train", "val", "test")  # the lists that classes.txt belongs to
 
@@ -36,7 +36,7 @@ def read_classes(path: AnyPath) -> List[str]:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.strip() for line in file]
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
     classes = [re.sub(r"^(n\d{8})\s.*", r"\1", line) for line in lines if line]
     if not classes:
         raise InputError(f"{os.fspath(path)}: the file is empty; write one class a line")

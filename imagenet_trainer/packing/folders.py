@@ -5,7 +5,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tupl
 
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError, attributed_to
-from imagenet_trainer.system.files import check_folder, is_hidden, refusal
+from imagenet_trainer.system.files import check_folder, file_error, is_hidden
 
 Reject = Callable[[str, str], None]  # path, reason
 Listing = Iterator[Tuple[str, List[str], List[str]]]
@@ -48,7 +48,7 @@ def walk(
         with os.scandir(place) as entries:
             images, folders = _sort_out(entries, extensions, reject)
     except OSError as error:
-        raise refusal(place, error, "allow reading it, or move it away") from error
+        raise file_error(place, error, "allow reading it, or move it away") from error
     images.sort()
     folders.sort()
     yield folder, images, folders

@@ -13,7 +13,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.parallel import Progress, in_order
 from imagenet_trainer.packing.plan import Pack
-from imagenet_trainer.system.files import refusal, remedy, sha256
+from imagenet_trainer.system.files import file_error, remedy, sha256
 
 
 def open_pack(prefix: str, root: str) -> Pack:
@@ -71,7 +71,7 @@ def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
         os.replace(new[0], shard)
         os.replace(new[1], stem + ".idx")
     except OSError as error:
-        raise refusal(shard, error, f"{remedy(error)}, then run it again") from error
+        raise file_error(shard, error, f"{remedy(error)}, then run it again") from error
     finally:
         for path in new:
             with contextlib.suppress(OSError):

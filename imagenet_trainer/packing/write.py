@@ -30,7 +30,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.journal import Journal
 from imagenet_trainer.packing.parallel import Progress, in_order
 from imagenet_trainer.packing.plan import Pack
-from imagenet_trainer.system.files import refusal
+from imagenet_trainer.system.files import file_error
 
 _SECONDS_BETWEEN_MARKS = 0.2
 
@@ -106,7 +106,7 @@ def write_pack(
             os.unlink(pack.prefix + ".json.partial")
     except OSError as error:
         advice = "what is packed stays; make room or rights, then run the same command again"
-        raise refusal(pack.prefix + ".rec", error, advice) from error
+        raise file_error(pack.prefix + ".rec", error, advice) from error
     return manifest
 
 

@@ -21,7 +21,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.files import as_text, read_bytes, refusal, remedy, sync_folder
+from imagenet_trainer.system.files import as_text, file_error, read_bytes, remedy, sync_folder
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class CheckpointFiles(NamedTuple):
                     for path in (params_new, state_new):
                         path.unlink(missing_ok=True)
             kept = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
-            raise refusal(
+            raise file_error(
                 self.params, error, f"{kept}{remedy(error)} and run the same command again"
             ) from error
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, refusal
+from imagenet_trainer.system.files import AnyPath, file_error
 
 # Events that say from which update the run goes on, and those that they may take back.
 REWINDING = ("continue", "rollback")
@@ -57,7 +57,7 @@ class EventLog:
             self.close()  # the next line mends what is torn
             if not self._warned:
                 self._warned = True
-                self._warn(f"{refusal(self._path, error)}; events are lost, the run goes on")
+                self._warn(f"{file_error(self._path, error)}; events are lost, the run goes on")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -76,7 +76,7 @@ def read_events(path: AnyPath) -> List[Dict[str, Any]]:
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
     found: List[Dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], 1):
         try:

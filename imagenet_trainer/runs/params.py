@@ -25,7 +25,7 @@ import numpy as np
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.files import AnyPath, refusal
+from imagenet_trainer.system.files import AnyPath, file_error
 
 _FILE_MAGIC = 0x112
 _V1_MAGIC = 0xF993FAC8
@@ -96,7 +96,7 @@ def read(path: AnyPath) -> Arrays:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
     return loads(data, path)
 
 

@@ -13,7 +13,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics import predictions as files
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import refusal
+from imagenet_trainer.system.files import file_error
 
 
 def load_predictions(
@@ -56,7 +56,7 @@ def rename_old_probabilities(run: Run, epoch: int, dataset: str) -> None:
     try:
         os.rename(old, new)
     except OSError as error:
-        raise refusal(new, error) from error
+        raise file_error(new, error) from error
 
 
 def _old_path(run: Run, epoch: int, dataset: str) -> Path:

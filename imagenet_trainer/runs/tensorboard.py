@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Mapping, Optional
 
-from imagenet_trainer.system.files import refusal
+from imagenet_trainer.system.files import file_error
 
 
 class Scalars:
@@ -91,7 +91,9 @@ class Scalars:
             work()
         except OSError as error:
             self.close()
-            self._warn(f"{refusal(str(self._folder), error)}; TensorBoard gets no more of this run")
+            self._warn(
+                f"{file_error(str(self._folder), error)}; TensorBoard gets no more of this run"
+            )
         except ImportError as error:
             self._warn(
                 f"TensorBoard gets nothing of this run: tensorboardX cannot be imported ({error}); "

@@ -1,11 +1,11 @@
-"""The CUDA libraries that NVIDIA's wheels bring, loaded before MXNet looks for them."""
+"""Loads the CUDA libraries of NVIDIA's wheels, so that MXNet finds them."""
 
 import ctypes
 import glob
 import importlib.util
 import os
 
-# In the order in which they need each other.
+# In the order of their dependencies.
 _CUDA_WHEELS = (
     "cuda_runtime", "cuda_nvrtc", "cublas", "cufft", "curand", "cusparse", "cusolver", "cudnn",
     "nccl", "nvtx",
@@ -13,7 +13,7 @@ _CUDA_WHEELS = (
 
 
 def load_cuda_wheels() -> None:
-    """Load the libraries of NVIDIA's CUDA 11 wheels where they are installed."""
+    """Load the libraries of NVIDIA's CUDA 11 wheels, if installed."""
     try:
         spec = importlib.util.find_spec("nvidia")
     except (ImportError, ValueError):
@@ -24,4 +24,4 @@ def load_cuda_wheels() -> None:
                 try:
                     ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
                 except OSError:
-                    continue  # MXNet's own import says what it misses
+                    continue  # MXNet's import reports what is missing

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Atomic writes, and errors of the file system in one line."""
 
 import contextlib
 import errno
@@ -12,45 +12,44 @@ from imagenet_trainer.errors import InputError
 AnyPath = Union[str, "os.PathLike[str]"]
 
 
-def refusal(path: AnyPath, error: OSError, advice: str = "") -> InputError:
-    """The one line for a file that the operating system does not let us write or read."""
+def file_error(path: AnyPath, error: OSError, advice: str = "") -> InputError:
+    """InputError in one line for a file that cannot be read or written."""
     reason = error.strerror or str(error)
     return InputError(f"{os.fspath(path)}: {reason}{'; ' + advice if advice else ''}")
 
 
 def remedy(error: OSError) -> str:
-    """What helps against a file system that does not let us write, as an order to the reader."""
-    return _REMEDIES.get(error.errno or 0, "make room")
+    """The way out of an error of the file system, as an instruction to the user."""
+    return _REMEDIES.get(error.errno or 0, "free some space")
 
 
 _REMEDIES = {
-    errno.ENOENT: "bring the folder back, it is gone (is its disk mounted?)",
+    errno.ENOENT: "restore the folder, which is gone (is its disk mounted?)",
     errno.ESTALE: "mount the network file system again",
-    errno.EROFS: "mount the file system so that it can be written (one with errors becomes "
-    "read-only, see dmesg)",
-    errno.EACCES: "allow this user to write there",
-    errno.EPERM: "allow this user to write there",
+    errno.EROFS: "mount the file system for writing (after errors it becomes read-only, see dmesg)",
+    errno.EACCES: "give this user write permission",
+    errno.EPERM: "give this user write permission",
     errno.EFBIG: "allow larger files (ulimit -f)",
-    errno.EDQUOT: "make room, your quota is used up",
-    errno.EISDIR: "name a file",
-    errno.EIO: "look after the disk (see dmesg)",
+    errno.EDQUOT: "free some space: the quota is used up",
+    errno.EISDIR: "give the name of a file",
+    errno.EIO: "check the disk (see dmesg)",
 }
 
 
 @contextlib.contextmanager
 def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
-    """Open a file that takes its name only when the block ends without an error.
+    """Open a file that replaces `path` only when the block ends without an error.
 
-    It is written beside its place, fsynced and renamed, so a reader, a crash or a full disk
-    never meets half of it and the file that was there before stays. Raises InputError naming
-    the file when the disk is full or the folder read-only.
+    It is written under a temporary name in the same folder, synced and renamed: readers never see
+    a partial file, and after a crash or on a full disk the old file remains. Raises InputError
+    naming the file if it cannot be written.
     """
     target = Path(path)
     if not target.name:
-        raise InputError(f"{os.fspath(path)!r}: names no file; give a file's name")
-    # The process number lets two commands write the same image without mixing their bytes.
+        raise InputError(f"{os.fspath(path)!r}: is not a file name; give the name of a file")
+    # The process id keeps two commands that write the same file apart.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    # Names of files may hold bytes that are not UTF-8; they are written as they are.
+    # File names in the text may contain bytes that are not UTF-8; they are written unchanged.
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
     try:
         with open(temporary, mode, **text) as file:  # type: ignore[call-overload]
@@ -60,14 +59,14 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
         os.replace(temporary, target)
         sync_folder(target.parent)
     except OSError as error:
-        raise refusal(target, error, f"{remedy(error)}, or choose another place") from error
+        raise file_error(target, error, f"{remedy(error)}, or choose another location") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
 def sync_folder(folder: AnyPath) -> None:
-    """Make renames inside a folder survive a power cut (where the file system can)."""
+    """Make renames in a folder durable, if the file system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -77,12 +76,12 @@ def sync_folder(folder: AnyPath) -> None:
 
 
 def make_folder(path: AnyPath) -> Path:
-    """Create a folder and its parents; InputError when that is not allowed."""
+    """Create a folder and its parents; raises InputError if that fails."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise refusal(folder, error, "choose another place") from error
+        raise file_error(folder, error, "choose another location") from error
     return folder
 
 
@@ -95,34 +94,34 @@ def check_folder(path: str) -> None:
     try:
         os.listdir(path)
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of a path begins with a dot: nobody's class, nobody's image.
+    """Whether a part of a path begins with a dot.
 
-    Such as .ipynb_checkpoints/1.jpg of notebooks and ._1.jpg of Macs.
+    Such files are no images of a dataset: .ipynb_checkpoints/1.jpg of Jupyter, ._1.jpg of macOS.
     """
     return any(part.startswith(".") for part in path.split("/"))
 
 
 def as_text(name: str) -> str:
-    r"""A file's name as text for any file and figure: bytes that are not UTF-8 become `\xe4`."""
+    r"""A file name as valid text for files and plots: bytes that are not UTF-8 become `\xe4`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content; InputError naming the file where the operating system refuses it."""
+    """The content of a file; raises InputError naming the file if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
 
 
 def sha256(path: AnyPath) -> str:
-    """Hexadecimal SHA-256 of a file's bytes, read in pieces of 4 MiB."""
+    """Hexadecimal SHA-256 of a file, read in chunks of 4 MiB."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 22), b""):
-            digest.update(piece)
+        for chunk in iter(lambda: file.read(1 << 22), b""):
+            digest.update(chunk)
     return digest.hexdigest()

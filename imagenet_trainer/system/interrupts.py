@@ -1,39 +1,39 @@
-"""Ctrl-C, SIGTERM (pre-emption) and SIGHUP (a lost terminal) end a run with a checkpoint."""
+"""Signals that end a run with a checkpoint: SIGINT (Ctrl-C), SIGTERM (pre-emption), SIGHUP."""
 
 import signal
 from types import FrameType, TracebackType
 from typing import Any, Dict, Optional, Type
 
 
-def name_of(number: int) -> str:
-    """A signal's name, such as SIGTERM."""
+def signal_name(number: int) -> str:
+    """Name of a signal, such as SIGTERM."""
     return signal.Signals(number).name
 
 
 class Interrupts:
-    """While this context is open, the first signal is noted and a second one ends the process."""
+    """A context manager that records the first signal; a second one acts as without it."""
 
     def __init__(self) -> None:
         self.signal: Optional[int] = None
-        self._before: Dict[int, Any] = {}
+        self._handlers: Dict[int, Any] = {}
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process ended by the signal; 0 without one."""
+        """Exit code that a shell reports for the signal; 0 without one."""
         return 128 + self.signal if self.signal else 0
 
-    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+    def _record(self, number: int, frame: Optional[FrameType]) -> None:
         self.signal = number
-        for one, handler in self._before.items():
+        for one, handler in self._handlers.items():
             signal.signal(one, handler)
 
     def __enter__(self) -> "Interrupts":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                self._before[number] = signal.signal(number, self._note)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
+                self._handlers[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -42,5 +42,5 @@ class Interrupts:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)

@@ -1,14 +1,14 @@
-"""The one door to MXNet: `from imagenet_trainer.system.mxnet_import import mx`.
+"""The import of MXNet for all modules: `from imagenet_trainer.system.mxnet_import import mx`.
 
-MXNet 1.9.1 is its last release. Around its import this module
+MXNet 1.9.1 is its last release. For its import this module
 
-- puts back NumPy's old aliases (`numpy.bool` and friends), which MXNet uses and NumPy 1.24 dropped;
-- lets OpenMP use every processor given to this process, unless OMP_NUM_THREADS is set: MXNet's
-  own choice, half of them, trains at half the speed;
-- lets the workers update the parameters and kvstore only add gradients up
-  (MXNET_UPDATE_ON_KVSTORE=0), so that every worker holds the optimizer's state and can save it;
-- loads the CUDA libraries of NVIDIA's wheels, so that no system CUDA is needed;
-- turns what can go wrong into one line with the remedy.
+- restores NumPy's old aliases (`numpy.bool` etc.), which MXNet uses and NumPy 1.24 removed;
+- makes OpenMP use every processor of this process, unless OMP_NUM_THREADS is set: MXNet's default,
+  half of them, trains at half the speed;
+- makes the workers update the parameters and the kvstore only sum gradients
+  (MXNET_UPDATE_ON_KVSTORE=0), so that every worker has the optimizer's state and can save it;
+- loads the CUDA libraries of NVIDIA's wheels, so that no system-wide CUDA is needed;
+- reports a failure in one line with its remedy.
 """
 
 import os
@@ -24,8 +24,8 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.system.machine import processors
 
-# What mxnet-cu117 1.9.1 has machine code for; it carries no PTX, so newer chips cannot run it.
-# A binary for x.y runs on every x.z with z >= y.
+# mxnet-cu117 1.9.1 contains machine code for these and no PTX, so newer GPUs cannot run it. Code
+# for x.y runs on every x.z with z >= y.
 COMPUTE_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 _ALIASES = {
     "bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str,
@@ -39,7 +39,7 @@ def runs_on(capability: Tuple[int, int]) -> bool:
 
 
 def nvidia_gpus() -> List[Tuple[str, Tuple[int, int]]]:
-    """Name and compute capability of every NVIDIA GPU, by the driver's own tool; [] without it."""
+    """Name and compute capability of every NVIDIA GPU, from nvidia-smi; [] without it."""
     command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
         text = subprocess.run(
@@ -47,29 +47,29 @@ def nvidia_gpus() -> List[Tuple[str, Tuple[int, int]]]:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    found = []
+    gpus = []
     for line in text.splitlines():
         name, _, capability = line.rpartition(",")
         major, _, minor = capability.strip().partition(".")
         if major.isdigit() and minor.isdigit():
-            found.append((name.strip(), (int(major), int(minor))))
-    return found
+            gpus.append((name.strip(), (int(major), int(minor))))
+    return gpus
 
 
-def _put_numpy_aliases_back() -> None:
+def _restore_numpy_aliases() -> None:
     if np.__version__.startswith("2"):
         raise InputError(
             f"NumPy {np.__version__} cannot work with MXNet 1.9.1; run: pip install 'numpy<2'"
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy 1.20-1.23 warns when the alias is looked at
-        for name, kind in _ALIASES.items():
+        warnings.simplefilter("ignore")  # NumPy 1.20-1.23 warns about these names
+        for name, builtin in _ALIASES.items():
             if not hasattr(np, name):
-                setattr(np, name, kind)
+                setattr(np, name, builtin)
 
 
-def explain(error: BaseException) -> str:
-    """The one line with the remedy for a failed `import mxnet`."""
+def import_remedy(error: BaseException) -> str:
+    """One line with the remedy for a failed `import mxnet`."""
     text = str(error)
     if isinstance(error, ModuleNotFoundError) and error.name == "mxnet":
         return (
@@ -77,68 +77,68 @@ def explain(error: BaseException) -> str:
             "('.[cu117]' for NVIDIA GPUs from Maxwell to Ada)"
         )
     if isinstance(error, ModuleNotFoundError) and error.name == "distutils":
-        return "MXNet needs distutils, which Python 3.12 left out; run: pip install 'setuptools<81'"
+        return "MXNet needs distutils, which Python 3.12 removed; run: pip install 'setuptools<81'"
     for library, package in (("libquadmath", "libquadmath0"), ("libgomp", "libgomp1")):
         if library in text:
             return f"MXNet needs {library}; run: apt-get install {package}"
     if "libcuda.so" in text:
         return (
-            "mxnet-cu117 needs NVIDIA's driver (libcuda.so.1), which is not here; install it, "
+            "mxnet-cu117 needs NVIDIA's driver (libcuda.so.1), which is not installed; install it, "
             "or for the CPU run: pip uninstall -y mxnet-cu117; pip install mxnet==1.9.1"
         )
     if ".so" in text:
         return (
-            f"MXNet misses a library ({text}); in the checkout run: pip install -e '.[cu117]', "
-            "which brings the CUDA 11 libraries, or '.[cpu]' where there is no GPU"
+            f"MXNet lacks a library ({text}); in the checkout run: pip install -e '.[cu117]', "
+            "which installs the CUDA 11 libraries, or '.[cpu]' on a machine without GPUs"
         )
-    return f"MXNet cannot be imported: {text}; `python -m imagenet_trainer.doctor` says more"
+    return f"MXNet cannot be imported: {text}; run python -m imagenet_trainer.doctor for details"
 
 
 def _import() -> ModuleType:
     os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
     os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # it prints a line at every bind
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise every bind prints a line
     if "mxnet" not in sys.modules:
-        _put_numpy_aliases_back()
+        _restore_numpy_aliases()
         load_cuda_wheels()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import mxnet
     except (ImportError, OSError) as error:
-        raise InputError(explain(error)) from error
+        raise InputError(import_remedy(error)) from error
     return mxnet
 
 
 def mixed_precision() -> ModuleType:
-    """`mxnet.contrib.amp`, which MXNet does not import by itself."""
+    """`mxnet.contrib.amp`, which `import mxnet` does not import."""
     import mxnet.contrib.amp
 
     return mxnet.contrib.amp
 
 
 def check_gpus(gpus: Tuple[int, ...]) -> Optional[str]:
-    """Why MXNet cannot use these GPUs, in one line with the remedy; None when it can."""
-    found = nvidia_gpus()
+    """Why MXNet cannot use these GPUs, in one line with the remedy; None if it can."""
+    installed = nvidia_gpus()
     for gpu in gpus:
-        if gpu < len(found) and not runs_on(found[gpu][1]):
-            name, (major, minor) = found[gpu]
+        if gpu < len(installed) and not runs_on(installed[gpu][1]):
+            name, (major, minor) = installed[gpu]
             return (
                 f"--gpus {_list(gpus)}: GPU {gpu} ({name}) has compute capability "
-                f"{major}.{minor}, and mxnet-cu117 has machine code for 5.0 to 8.9 only; "
-                "leave --gpus away to use the CPU"
+                f"{major}.{minor}, but mxnet-cu117 supports 5.0 to 8.9 only; "
+                "omit --gpus to use the CPU"
             )
     if not mx.runtime.Features().is_enabled("CUDA"):
         remedy = (
             "in the checkout run: pip uninstall -y mxnet; pip install -e '.[cu117]'"
-            if found
-            else "no NVIDIA driver answers either; leave --gpus away to use the CPU"
+            if installed
+            else "there is no NVIDIA driver either; omit --gpus to use the CPU"
         )
-        return f"--gpus {_list(gpus)}: this MXNet is built for the CPU; {remedy}"
+        return f"--gpus {_list(gpus)}: this MXNet is a build for CPUs; {remedy}"
     count = mx.context.num_gpus()
     for gpu in gpus:
         if gpu >= count:
-            return f"--gpus {_list(gpus)}: there is no GPU {gpu}, MXNet sees {count}"
+            return f"--gpus {_list(gpus)}: there is no GPU {gpu}; MXNet finds {count}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A bar over images on a terminal."""
+"""A progress bar over images."""
 
 import contextlib
 import sys
@@ -7,9 +7,12 @@ from typing import Callable, Iterator
 
 @contextlib.contextmanager
 def progress(title: str, images: int) -> Iterator[Callable[[int], object]]:
-    """What to tell how many images more are done; on a terminal a bar shows it."""
+    """Yield a function that takes the number of images done since its last call.
+
+    The bar is shown on a terminal only.
+    """
     if not sys.stderr.isatty():
-        yield lambda more: None
+        yield lambda count: None
         return
     from tqdm import tqdm
 

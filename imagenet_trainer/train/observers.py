@@ -18,7 +18,7 @@ from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tensorboard import Scalars
 from imagenet_trainer.system.files import as_text, atomic_write
-from imagenet_trainer.system.interrupts import name_of
+from imagenet_trainer.system.interrupts import signal_name
 from imagenet_trainer.system.utilisation import Load, Sampler
 from imagenet_trainer.train.eta import Pace
 from imagenet_trainer.train.recovery import patiently
@@ -164,7 +164,7 @@ class Watch:
 
     def interrupted(self, progress: Progress, signal: int) -> None:
         """A signal ended the run; its checkpoint is written."""
-        self._interrupted = name_of(signal)
+        self._interrupted = signal_name(signal)
         self._update = progress.update
         self.log.say(f"Stopped after update {progress.update}; run the same command to continue")
         self._event("interrupt", {"update": progress.update, "signal": self._interrupted})

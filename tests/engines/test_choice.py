@@ -22,8 +22,8 @@ def test_pytorch_where_mxnet_has_no_code(machine):
     found = choose_engine(Devices((0,)))
     assert found.engine == "torch"
     assert found.why == (
-        "MXNet cannot: GPU 0 (NVIDIA H100 80GB HBM3) has compute capability 9.0, and mxnet-cu117 "
-        "has machine code for 5.0 to 8.9 only"
+        "MXNet cannot: GPU 0 (NVIDIA H100 80GB HBM3) has compute capability 9.0, "
+        "but mxnet-cu117 supports 5.0 to 8.9 only"
     )
     machine(H100, cuda=True, torch=False)
     with pytest.raises(InputError, match=r"9\.0, .*PyTorch could drive them.*\[torch\]"):

@@ -150,7 +150,7 @@ def test_a_repair_that_the_disk_refuses(there, capsys, monkeypatch):
     monkeypatch.setattr(os, "replace", refused)
     assert main(["--repair", "data/train"]) == 2
     assert capsys.readouterr().err.endswith(
-        f"{path}: Permission denied; allow this user to write there, then run it again\n"
+        f"{path}: Permission denied; give this user write permission, then run it again\n"
     )
     assert sorted(files()) == sorted(before) and Path(path).read_bytes() == damaged
 

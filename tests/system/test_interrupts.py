@@ -3,11 +3,11 @@ import signal
 
 import pytest
 
-from imagenet_trainer.system.interrupts import Interrupts, name_of
+from imagenet_trainer.system.interrupts import Interrupts, signal_name
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_noted(number):
+def test_a_signal_is_recorded(number):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:
         assert not interrupts and interrupts.exit_code == 0
@@ -16,7 +16,7 @@ def test_a_signal_is_noted(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_that_nohup_holds_off_stays_held_off():
+def test_a_signal_that_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
@@ -26,11 +26,11 @@ def test_a_signal_that_nohup_holds_off_stays_held_off():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_the_second_one_is_not_held_back():
+def test_the_second_signal_acts():
     with Interrupts(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_names_of_signals():
-    assert (name_of(15), name_of(signal.SIGINT)) == ("SIGTERM", "SIGINT")
+def test_signal_names():
+    assert (signal_name(15), signal_name(signal.SIGINT)) == ("SIGTERM", "SIGINT")

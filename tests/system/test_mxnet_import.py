@@ -9,14 +9,14 @@ from helpers.fake_gpus import H100, V100, build_with, fake_nvidia_smi, show
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system import cuda_wheels, mxnet_import
-from imagenet_trainer.system.mxnet_import import check_gpus, explain, mx, nvidia_gpus, runs_on
+from imagenet_trainer.system.mxnet_import import check_gpus, import_remedy, mx, nvidia_gpus, runs_on
 
 # --- around the import ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def with_mxnet(tmp_path):
-    """The environment of a process whose MXNet is this one statement."""
+    """Environment of a process in which `import mxnet` runs one statement."""
 
     def environment(statement):
         (tmp_path / "mxnet.py").write_text(statement + "\n")
@@ -25,7 +25,7 @@ def with_mxnet(tmp_path):
     return environment
 
 
-def test_openmp_uses_the_processors_that_are_given(with_mxnet):
+def test_openmp_uses_the_processors_of_the_process(with_mxnet):
     def threads(before):
         """OMP_NUM_THREADS as MXNet finds it."""
         environment = with_mxnet("import os; print(os.environ['OMP_NUM_THREADS'])")
@@ -38,20 +38,20 @@ def test_openmp_uses_the_processors_that_are_given(with_mxnet):
     assert threads("os.environ['OMP_NUM_THREADS'] = '7'") == 7
 
 
-def test_numpys_aliases_are_back():
+def test_numpys_aliases_are_restored():
     for name, kind in (("bool", bool), ("int", int), ("float", float), ("object", object)):
         assert getattr(np, name) is kind
-    # What MXNet 1.9.1 needs them for.
+    # MXNet 1.9.1 needs them for this.
     assert mx.nd.array(np.ones(3, bool)).asnumpy().tolist() == [1, 1, 1]
 
 
-def test_numpy_2_cannot_work(monkeypatch):
+def test_numpy_2_is_refused(monkeypatch):
     monkeypatch.setattr(np, "__version__", "2.1.0")
     with pytest.raises(InputError, match=r"NumPy 2\.1\.0 .*pip install 'numpy<2'"):
-        mxnet_import._put_numpy_aliases_back()
+        mxnet_import._restore_numpy_aliases()
 
 
-def test_cuda_wheels_are_loaded_in_the_order_of_their_needs(monkeypatch, tmp_path):
+def test_cuda_wheels_are_loaded_in_the_order_of_their_dependencies(monkeypatch, tmp_path):
     names = ("cudnn/lib/libcudnn.so.8", "cublas/lib/libcublas.so.11", "nccl/lib/libnccl.so.2")
     for name in (*names, "cuda_runtime/lib/libcudart.so.11.0", "cublas/include/cublas.h"):
         path = tmp_path / "nvidia" / name
@@ -85,7 +85,7 @@ def cannot_open(library):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "parts"),
     [
         (missing("mxnet"), ["not installed", "pip install -e '.[cpu]'", ".[cu117]"]),
         (missing("distutils"), ["distutils", "pip install 'setuptools<81'"]),
@@ -96,11 +96,10 @@ def cannot_open(library):
         (missing("requests"), ["requests", "imagenet_trainer.doctor"]),
     ],
 )
-def test_every_failure_has_its_remedy(error, words):
-    text = explain(error)
+def test_every_failed_import_has_a_remedy(error, parts):
+    text = import_remedy(error)
     assert "\n" not in text
-    for word in words:
-        assert word in text
+    assert all(part in text for part in parts)
 
 
 MISSING = "raise ModuleNotFoundError('No module', name='mxnet')"
@@ -134,11 +133,11 @@ def test_the_doctor_without_mxnet(with_mxnet):
         ((8, 9), True), ((9, 0), False), ((10, 0), False), ((12, 0), False),
     ],
 )  # fmt: skip
-def test_the_wheels_machine_code_runs_on(capability, runs):
+def test_compute_capabilities_of_the_wheel(capability, runs):
     assert runs_on(capability) is runs
 
 
-def test_gpus_are_read_from_the_drivers_tool(monkeypatch, tmp_path):
+def test_gpus_are_read_from_nvidia_smi(monkeypatch, tmp_path):
     fake_nvidia_smi(monkeypatch, tmp_path, show(V100, "Board, with comma, 8.6", H100))
     assert nvidia_gpus() == [
         ("Tesla V100-SXM2-16GB", (7, 0)),
@@ -155,7 +154,7 @@ def test_no_gpus(monkeypatch, tmp_path, script):
     assert nvidia_gpus() == []
 
 
-def test_no_tool_of_a_driver(monkeypatch, tmp_path):
+def test_no_nvidia_smi(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert nvidia_gpus() == []
 
@@ -164,10 +163,10 @@ def test_an_mxnet_for_the_cpu(monkeypatch, tmp_path):
     build_with(monkeypatch, cuda=False)
     fake_nvidia_smi(monkeypatch, tmp_path, "exit 9")
     text = check_gpus((0, 1))
-    assert "--gpus 0,1: this MXNet is built for the CPU" in text and "leave --gpus away" in text
+    assert text.startswith("--gpus 0,1: ") and "omit --gpus" in text
     fake_nvidia_smi(monkeypatch, tmp_path, show(V100))
     assert "pip uninstall -y mxnet; pip install -e '.[cu117]'" in check_gpus((0,))
-    # Another MXNet would not help there.
+    # Another build of MXNet would not help.
     fake_nvidia_smi(monkeypatch, tmp_path, show(H100))
     text = check_gpus((0,))
     assert "compute capability 9.0" in text and "cu117]" not in text
@@ -178,9 +177,9 @@ def test_an_mxnet_with_cuda(monkeypatch, tmp_path):
     fake_nvidia_smi(monkeypatch, tmp_path, show(V100, H100))
     assert check_gpus((0,)) is None
     text = check_gpus((0, 1))
-    assert "--gpus 0,1: GPU 1 (NVIDIA H100 80GB HBM3) has compute capability 9.0" in text
-    assert "5.0 to 8.9" in text and "leave --gpus away" in text
-    assert check_gpus((2,)) == "--gpus 2: there is no GPU 2, MXNet sees 2"
-    # Without the tool MXNet's own count has to do.
+    assert "--gpus 0,1: GPU 1 (NVIDIA H100 80GB HBM3)" in text and "9.0" in text
+    assert "5.0 to 8.9" in text and "omit --gpus" in text
+    assert check_gpus((2,)).startswith("--gpus 2: there is no GPU 2")
+    # Without nvidia-smi, MXNet's own count decides.
     fake_nvidia_smi(monkeypatch, tmp_path, "exit 9")
     assert check_gpus((0, 1)) is None

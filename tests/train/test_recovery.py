@@ -256,7 +256,7 @@ def test_a_folder_that_comes_back(fit_words, straight, tmp_path, at_update, caps
     monkeypatch.setattr(survival.time, "sleep", lambda _: away.rename(folder))
     assert train(fit_words, folder / "model", *OFTEN) == 0
     said = capsys.readouterr().err
-    assert "bring the folder back" in said and "trying again for 1 minutes" in said
+    assert "restore the folder" in said and "trying again for 1 minutes" in said
     assert "Written now; the run goes on" in said
     assert_same(final(folder / "model"), final(straight))
 
@@ -266,7 +266,7 @@ def test_a_folder_that_is_gone(fit_words, tmp_path, at_update, capsys):
     at_update(lambda engine, update, rate: shutil.rmtree(folder) if update == 9 else None)
     assert train(fit_words, folder / "model", "--save-patience", 0, *OFTEN) == 2
     line = error_line(capsys)
-    assert "model-last.params: No such file or directory; bring the folder back, it is gone" in line
+    assert "model-last.params: No such file or directory; restore the folder" in line
     assert not folder.exists()  # where a disk was mounted, nothing is written under its place
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple, cast
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, refusal
+from imagenet_trainer.system.files import AnyPath, file_error
 
 _COMPRESSED = {
     b"\x1f\x8b": "gunzip",
@@ -43,7 +43,7 @@ class TarImages:
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise refusal(self.path, error) from error
+            raise file_error(self.path, error) from error
         try:
             positions = self._index()
         except BaseException:
@@ -115,7 +115,7 @@ class TarImages:
                     folder = name[: -len(".tar")]
                     outer.update({f"{folder}/{file}": at for file, at in positions.items()})
         except OSError as error:
-            raise refusal(self.path, error) from error
+            raise file_error(self.path, error) from error
         return outer
 
     def _index_range(self, inner: str, start: int, size: int) -> Dict[str, Position]:

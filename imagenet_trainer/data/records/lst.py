@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, atomic_write, refusal
+from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             yield from enumerate(file, 1)
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
 
 
 def _parse_line(

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from imagenet_trainer import assets
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, refusal
+from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, file_error
 
 FORMAT = 1
 _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
@@ -124,7 +124,7 @@ def load_manifest(path: AnyPath) -> Manifest:
         with open(path, encoding="utf-8") as file:
             data = json.load(file)
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
     except ValueError as error:
         raise InputError(f"{name}: the manifest is damaged ({error}); pack again") from error
     version = data.get("format") if isinstance(data, dict) else None

@@ -21,7 +21,7 @@ import numpy as np
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.read_ahead import will_need
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, atomic_write, refusal
+from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 _PART = struct.Struct("<4sI")
@@ -144,7 +144,7 @@ def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
         with open(path, "rb") as file:
             text = file.read()
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
     lines = text.count(b"\n") + (not text.endswith(b"\n"))
     with warnings.catch_warnings():
         # NumPy only warns of text that is not a number; here it is an error.
@@ -199,7 +199,7 @@ class RecordFile:
         except OSError as error:
             gone = isinstance(error, FileNotFoundError)
             advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER" if gone else ""
-            raise refusal(path, error, advice) from error
+            raise file_error(path, error, advice) from error
         try:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged
             if not is_shard and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, Optional, Set, Tuple
 
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, refusal
+from imagenet_trainer.system.files import AnyPath, file_error
 
 Labels = Dict[str, str]  # file name without ending -> WordNet id
 
@@ -133,7 +133,7 @@ def _devkit_files(path: str) -> Dict[str, bytes]:
             "folder, or LOC_val_solution.csv"
         ) from error
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
 
 
 def _files_of_tar(path: str, wanted: Any) -> Iterator[Tuple[str, bytes]]:
@@ -219,4 +219,4 @@ def _bytes_of(path: AnyPath) -> bytes:
         with open(path, "rb") as file:
             return file.read(_MOST_BYTES)
     except OSError as error:
-        raise refusal(path, error) from error
+        raise file_error(path, error) from error
