@@ -6,8 +6,8 @@ from importlib import metadata
 from typing import NamedTuple, Optional, Tuple
 
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.mxnet_import import check_gpus
+from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.system.mxnet_import import gpu_problem
 
 _INSTALL = "in the checkout run: pip install -e '.[torch]'"
 
@@ -40,8 +40,12 @@ def choose_engine(devices: Devices) -> Choice:
         what = "these GPUs" if devices.gpus else "CPUs"
         return Choice("mxnet", f"it is the first choice and drives {what}")
     if has_torch():
-        return Choice("torch", f"MXNet cannot: {reason.split(': ', 1)[-1].split(';')[0]}")
-    raise InputError(f"{reason}; PyTorch could drive them, but is not installed: {_INSTALL}")
+        return Choice("torch", f"MXNet cannot: {reason.split(';')[0]}")
+    raise ArgumentError(
+        "gpus",
+        devices.gpus,
+        f"{reason}; PyTorch may support them, but is not installed: {_INSTALL}",
+    )
 
 
 def check_torch() -> None:
@@ -57,7 +61,7 @@ def is_torch_worker() -> bool:
 
 def mxnet_cannot(gpus: Tuple[int, ...]) -> Optional[str]:
     """Why MXNet cannot drive these GPUs, None where it can; CPUs it always can."""
-    return check_gpus(gpus) if gpus else None
+    return gpu_problem(gpus) if gpus else None
 
 
 def has_torch() -> bool:

@@ -117,33 +117,28 @@ def mixed_precision() -> ModuleType:
     return mxnet.contrib.amp
 
 
-def check_gpus(gpus: Tuple[int, ...]) -> Optional[str]:
+def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
     """Why MXNet cannot use these GPUs, in one line with the remedy; None if it can."""
     installed = nvidia_gpus()
     for gpu in gpus:
         if gpu < len(installed) and not runs_on(installed[gpu][1]):
             name, (major, minor) = installed[gpu]
             return (
-                f"--gpus {_list(gpus)}: GPU {gpu} ({name}) has compute capability "
-                f"{major}.{minor}, but mxnet-cu117 supports 5.0 to 8.9 only; "
-                "omit --gpus to use the CPU"
+                f"GPU {gpu} ({name}) has compute capability {major}.{minor}, but mxnet-cu117 "
+                "supports 5.0 to 8.9 only; use the CPU"
             )
     if not mx.runtime.Features().is_enabled("CUDA"):
-        remedy = (
-            "in the checkout run: pip uninstall -y mxnet; pip install -e '.[cu117]'"
-            if installed
-            else "there is no NVIDIA driver either; omit --gpus to use the CPU"
+        if not installed:
+            return "this MXNet is a build for CPUs, and there is no NVIDIA driver; use the CPU"
+        return (
+            "this MXNet is a build for CPUs; in the checkout run: "
+            "pip uninstall -y mxnet; pip install -e '.[cu117]'"
         )
-        return f"--gpus {_list(gpus)}: this MXNet is a build for CPUs; {remedy}"
     count = mx.context.num_gpus()
     for gpu in gpus:
         if gpu >= count:
-            return f"--gpus {_list(gpus)}: there is no GPU {gpu}; MXNet finds {count}"
+            return f"there is no GPU {gpu}; MXNet finds {count}"
     return None
-
-
-def _list(gpus: Tuple[int, ...]) -> str:
-    return ",".join(map(str, gpus))
 
 
 if TYPE_CHECKING:

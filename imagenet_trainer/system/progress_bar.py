@@ -1,20 +1,16 @@
 """A progress bar over images."""
 
 import contextlib
-import sys
 from typing import Callable, Iterator
+
+from tqdm import tqdm
 
 
 @contextlib.contextmanager
 def progress(title: str, images: int) -> Iterator[Callable[[int], object]]:
     """Yield a function that takes the number of images done since its last call.
 
-    The bar is shown on a terminal only.
+    Off a terminal there is no bar.
     """
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=images, desc=title, unit="image", leave=False) as bar:
+    with tqdm(total=images, desc=title, unit="image", leave=False, disable=None) as bar:
         yield bar.update

@@ -9,7 +9,13 @@ from helpers.fake_gpus import H100, V100, build_with, fake_nvidia_smi, show
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system import cuda_wheels, mxnet_import
-from imagenet_trainer.system.mxnet_import import check_gpus, import_remedy, mx, nvidia_gpus, runs_on
+from imagenet_trainer.system.mxnet_import import (
+    gpu_problem,
+    import_remedy,
+    mx,
+    nvidia_gpus,
+    runs_on,
+)
 
 # --- around the import ----------------------------------------------------------------------------
 
@@ -162,24 +168,24 @@ def test_no_nvidia_smi(monkeypatch, tmp_path):
 def test_an_mxnet_for_the_cpu(monkeypatch, tmp_path):
     build_with(monkeypatch, cuda=False)
     fake_nvidia_smi(monkeypatch, tmp_path, "exit 9")
-    text = check_gpus((0, 1))
-    assert text.startswith("--gpus 0,1: ") and "omit --gpus" in text
+    text = gpu_problem((0, 1))
+    assert "build for CPUs" in text and "driver" in text
     fake_nvidia_smi(monkeypatch, tmp_path, show(V100))
-    assert "pip uninstall -y mxnet; pip install -e '.[cu117]'" in check_gpus((0,))
+    assert "pip uninstall -y mxnet; pip install -e '.[cu117]'" in gpu_problem((0,))
     # Another build of MXNet would not help.
     fake_nvidia_smi(monkeypatch, tmp_path, show(H100))
-    text = check_gpus((0,))
+    text = gpu_problem((0,))
     assert "compute capability 9.0" in text and "cu117]" not in text
 
 
 def test_an_mxnet_with_cuda(monkeypatch, tmp_path):
     build_with(monkeypatch, cuda=True, count=2)
     fake_nvidia_smi(monkeypatch, tmp_path, show(V100, H100))
-    assert check_gpus((0,)) is None
-    text = check_gpus((0, 1))
-    assert "--gpus 0,1: GPU 1 (NVIDIA H100 80GB HBM3)" in text and "9.0" in text
-    assert "5.0 to 8.9" in text and "omit --gpus" in text
-    assert check_gpus((2,)).startswith("--gpus 2: there is no GPU 2")
+    assert gpu_problem((0,)) is None
+    text = gpu_problem((0, 1))
+    assert text.startswith("GPU 1 (NVIDIA H100 80GB HBM3)") and "9.0" in text
+    assert "5.0 to 8.9" in text
+    assert gpu_problem((2,)).startswith("there is no GPU 2")
     # Without nvidia-smi, MXNet's own count decides.
     fake_nvidia_smi(monkeypatch, tmp_path, "exit 9")
-    assert check_gpus((0, 1)) is None
+    assert gpu_problem((0, 1)) is None

@@ -31,9 +31,9 @@ from imagenet_trainer.engines.targets import (
     number_of_classes,
 )
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.mxnet_import import check_gpus, mx
+from imagenet_trainer.system.mxnet_import import gpu_problem, mx
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -430,9 +430,9 @@ def _nought(name: str, array: "mx.nd.NDArray") -> None:
 def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
     if not gpus:
         return [mx.cpu(number) for number in range(cpus)]
-    reason = check_gpus(tuple(gpus))
-    if reason:
-        raise InputError(reason)
+    problem = gpu_problem(tuple(gpus))
+    if problem:
+        raise ArgumentError("gpus", gpus, problem)
     return [mx.gpu(number) for number in gpus]
 
 
