@@ -15,7 +15,7 @@ from imagenet_trainer.errors import InputError, print_message, run_command
 log = partial(print_message, "predict")
 
 if TYPE_CHECKING:
-    from imagenet_trainer.data.image_files import Found
+    from imagenet_trainer.data.image_files import ImageFile
     from imagenet_trainer.eval.classify import Classifier, FilePrediction
 
 Best = List[Tuple[str, str, float]]  # id, name, probability of classes, best first
@@ -32,7 +32,7 @@ def predict(settings: config.PredictSettings) -> List[Best]:
 
 def open_classifier(
     settings: config.PredictSettings, at_once: Optional[int] = None
-) -> Tuple["Classifier", List["Found"]]:
+) -> Tuple["Classifier", List["ImageFile"]]:
     """The network, and the files that it is asked about; it takes no larger batches than files,
     or than `at_once`.
     """
@@ -86,7 +86,7 @@ def show(settings: config.PredictSettings) -> None:
 def opened_files(
     settings: config.PredictSettings,
     classifier: "Classifier",
-    found: Sequence["Found"],
+    found: Sequence["ImageFile"],
     stack: contextlib.ExitStack,
 ) -> Iterator[Any]:
     """What takes the predictions; the files are there when the stack is closed."""

@@ -1,11 +1,9 @@
-"""What happens to an image on its way to the network.
+"""Augmentation of training images, and the preprocessing of evaluation.
 
-A training image's fate is drawn for a whole batch at once, from the counter-based generator,
-and applied image by image: one geometric operation (crop and resize, or one affine warp),
-a mirror, one 3 x 4 colour matrix. Evaluation resizes the short side and takes the centre.
-Images are uint8 RGB (height, width, 3) throughout.
-
-    python -m imagenet_trainer.data.augment FOLDER --show --max-random-rotate-angle 20
+The random numbers of a training batch are drawn at once, from the counter-based generator, and
+applied image by image: one geometric operation (crop and resize, or one affine warp), a mirror,
+one 3 x 4 colour matrix. Evaluation resizes the short side and crops the centre. Images are uint8
+RGB (height, width, 3) throughout.
 """
 
 import dataclasses
@@ -16,12 +14,12 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
-from imagenet_trainer.data import philox as counter
+from imagenet_trainer.data import philox
 from imagenet_trainer.data.transforms import (
     Size,
     Steps,
     Window,
-    carry_out,
+    execute,
     short_side_steps,
     size_of,
     unchanged,
@@ -33,7 +31,7 @@ from imagenet_trainer.errors import ArgumentError
 S = TypeVar("S", bound=AugmentSettings)
 
 CROP_TRIES = 10
-# Every use has its own columns of the draws, so that one flag does not change what another drew.
+# Every setting has its own columns of the draws, so that none changes the draws of another.
 _MIRROR, _LEFT, _TOP, _ANGLE, _SHEAR, _SCALE = range(6)
 _BRIGHTNESS, _CONTRAST, _SATURATION, _H, _S, _L = range(6, 12)
 _LIGHTING = slice(12, 16)
@@ -45,15 +43,15 @@ _DRAWS = _SHIFT.stop
 # ITU-R BT.601: red, green, blue to YIQ. Greys have neither I nor Q.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _MID_GREY = 128.0
-# Principal components of ImageNet's colours (0-255), a column each with its deviation
-# (Krizhevsky et al. 2012, section 4.1; the numbers that all implementations share).
+# Principal components of ImageNet's colours (0-255), one in a column, and their deviations
+# (Krizhevsky et al. 2012, section 4.1; the numbers that all implementations use).
 _COMPONENTS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )
 _DEVIATIONS = np.array([55.46, 4.794, 1.148])
 
-# OpenCV 4.10 and later convert to RGB while decoding; EXIF rotation is ignored, as ImageNet
-# practice does.
+# OpenCV 4.10 and later convert to RGB while decoding. EXIF rotation is ignored, as is usual for
+# ImageNet.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -61,7 +59,7 @@ _FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_
 def decode(data: Any) -> np.ndarray:
     """An encoded image (bytes or another buffer) as uint8 RGB (height, width, 3).
 
-    Raises ValueError when it is no image.
+    Raises ValueError if it is not an image.
     """
     encoded = np.frombuffer(data, np.uint8)
     image = cv2.imdecode(encoded, _FLAGS) if encoded.size else None
@@ -71,45 +69,50 @@ def decode(data: Any) -> np.ndarray:
 
 
 class Transform(Protocol):
-    """What a loader asks of a transform."""
+    """What a loader needs of a transform."""
 
     size: Size
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Any:
-        """What will happen to each of a batch's images, (n,) and (n,) whole numbers."""
+        """The random choices for a batch of images, (n,) and (n,) whole numbers."""
 
     def steps(self, size: Size, drawn: Any, i: int) -> Steps:
-        """That for image i of a drawn batch, if this is its height and width."""
+        """The steps for image i of a drawn batch, given its height and width."""
 
     def apply(self, image: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
-        """Make image i of a drawn batch, uint8 (*size, 3) RGB, in `out`."""
+        """Transform image i of a drawn batch and write it to `out`, uint8 (*size, 3) RGB."""
 
 
 class Drawn(NamedTuple):
-    """The fate of a batch of n images. Lists, because single numbers are read from them."""
+    """The random choices for a batch of n images. Lists, because they are read one by one."""
 
     mirror: List[bool]
-    left: List[float]  # where in the room that is left, from 0 to below 1
+    left: List[float]  # position of the crop in the free space, from 0 to below 1
     top: List[float]
-    widths: List[List[float]]  # (n, tries), times the square root of the image's area
+    widths: List[List[float]]  # (n, tries), in units of the square root of the image's area
     heights: List[List[float]]
     warps: Optional[np.ndarray]  # float64 (n, 2, 2), output to image; None: no warp
-    colours: Optional[np.ndarray]  # float64 (n, 3, 4); None: colours stay
+    colours: Optional[np.ndarray]  # float64 (n, 3, 4); None: colours are unchanged
 
 
 class TrainTransform:
-    """Random geometry and colour of a training image.
+    """Random geometry and colour of training images.
 
     `draw` is a pure function of (seed, epoch, image); `apply` of that and the image.
 
     Parameters
     ----------
     settings
-        see the help of the flags. Raises InputError where a minimum is above its maximum.
+        described by the help of the flags of the same names.
     image_shape
         3, height, width of the result.
     seed
         0 to 2^63 - 1.
+
+    Raises
+    ------
+    ArgumentError
+        a minimum is above its maximum.
 
     """
 
@@ -130,9 +133,9 @@ class TrainTransform:
         )
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Drawn:
-        """The fate of images (n,) in epochs (n,), whole numbers both."""
+        """The random choices for images (n,) in epochs (n,), whole numbers both."""
         settings = self.settings
-        draws = counter.uniform(self.seed, epochs, images, _DRAWS)
+        draws = philox.uniform(self.seed, epochs, images, _DRAWS)
         area = _between(settings.min_random_area, settings.max_random_area, draws[:, _AREA])
         logarithm = _between(
             math.log(settings.min_random_aspect_ratio),
@@ -151,7 +154,7 @@ class TrainTransform:
         )
 
     def steps(self, size: Size, drawn: Drawn, i: int) -> Steps:
-        """What happens to image i of a drawn batch, if this is its height and width."""
+        """The steps for image i of a drawn batch, given its height and width."""
         settings, warps, colours = self.settings, drawn.warps, drawn.colours
         if settings.random_resized_crop:
             first, window = unchanged(size), self._area_window(size, drawn, i)
@@ -169,8 +172,8 @@ class TrainTransform:
         )
 
     def apply(self, image: np.ndarray, drawn: Drawn, i: int, out: np.ndarray) -> None:
-        """Write image i of a drawn batch, uint8 (height, width, 3) RGB, to `out`."""
-        carry_out(self.steps(size_of(image), drawn, i), image, out)
+        """Transform image i of a drawn batch, uint8 (height, width, 3) RGB, into `out`."""
+        execute(self.steps(size_of(image), drawn, i), image, out)
 
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
         """Inverses of zoom x rotation x shear: output offsets to image offsets, (n, 2, 2)."""
@@ -195,33 +198,38 @@ class TrainTransform:
                 left = int(drawn.left[i] * (width - wide + 1))
                 top = int(drawn.top[i] * (height - high + 1))
                 return left - pad, top - pad, wide, high
-        # The largest centre crop whose aspect is allowed.
+        # The largest centre crop with an allowed aspect ratio.
         wide = min(width, max(1, round(height * self.settings.max_random_aspect_ratio)))
         high = min(height, max(1, round(width / self.settings.min_random_aspect_ratio)))
         return (width - wide) // 2 - pad, (height - high) // 2 - pad, wide, high
 
     def _exact_window(self, size: Size, drawn: Drawn, i: int) -> Window:
-        """A crop of exactly the target's size, centred or anywhere in the padded image."""
+        """A crop of the target's size, centred or at a random position in the padded image."""
         high, wide = self.size
-        room_x, room_y = size[1] - wide, size[0] - high
+        free_x, free_y = size[1] - wide, size[0] - high
         if not self.settings.random_crop:
-            return room_x // 2, room_y // 2, wide, high
+            return free_x // 2, free_y // 2, wide, high
         pad = self.settings.pad_size
-        left = int(drawn.left[i] * (room_x + 2 * pad + 1))
-        top = int(drawn.top[i] * (room_y + 2 * pad + 1))
+        left = int(drawn.left[i] * (free_x + 2 * pad + 1))
+        top = int(drawn.top[i] * (free_y + 2 * pad + 1))
         return left - pad, top - pad, wide, high
 
 
 class EvalTransform:
-    """Short side to `val_resize`, then the centre crop: the usual single-crop evaluation.
+    """Resize the short side to `val_resize`, then crop the centre: single-crop evaluation.
 
     Parameters
     ----------
     image_shape
         3, height, width of the crop.
     val_resize
-        short side in pixels; 0: the crop's (longer) side times 256 / 224, or that side itself up
-        to 64 pixels. Raises InputError when the crop does not fit.
+        short side in pixels; 0: the crop's longer side times 256 / 224, or that side itself up to
+        64 pixels.
+
+    Raises
+    ------
+    ArgumentError
+        the crop does not fit.
 
     """
 
@@ -240,21 +248,21 @@ class EvalTransform:
         """Nothing is random here."""
 
     def steps(self, size: Size, drawn: None, i: int) -> Steps:
-        """What happens to any image of this height and width."""
+        """The steps for any image of this height and width."""
         resize = short_side_steps(size, self.short_side)
         high, wide = self.size
         top, left = (resize.size[0] - high) // 2, (resize.size[1] - wide) // 2
         return resize._replace(window=(left, top, wide, high))
 
     def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
-        """Write the centre crop of the resized image, uint8 (height, width, 3) RGB, to `out`."""
-        carry_out(self.steps(size_of(image), drawn, i), image, out)
+        """Resize an image, uint8 (height, width, 3) RGB, and write its centre crop to `out`."""
+        execute(self.steps(size_of(image), drawn, i), image, out)
 
 
 def effective(settings: S) -> S:
-    """The settings with --use-imagenet-data-augmentation's jitter .4 and PCA noise .1 filled in.
+    """The settings with the jitter .4 and PCA noise .1 of `use_imagenet_data_augmentation`.
 
-    A flag that was given another value than nought keeps it.
+    A setting other than 0 is kept.
     """
     if not settings.use_imagenet_data_augmentation:
         return settings
@@ -266,18 +274,17 @@ def effective(settings: S) -> S:
 
 
 def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[np.ndarray]:
-    """What is done to the colours (red, green, blue, 1) of n images, float64 (n, 3, 4).
+    """The matrices applied to the colours (red, green, blue, 1) of n images, float64 (n, 3, 4).
 
-    In this order: brightness scales, contrast stretches about mid-grey (the image's own mean
-    would need another pass), saturation moves away from the grey of equal luma, hue turns about
-    the axis of greys in YIQ, lightness, channel shift and PCA lighting add. None where all flags
-    are nought.
+    In this order: brightness scales; contrast scales about mid-grey (the image's own mean would
+    need another pass); saturation scales about the grey of equal luma; hue rotates about the axis
+    of greys in YIQ; lightness, channel shift and PCA lighting add. None if all settings are 0.
     """
-    flags = (
+    names = (
         "brightness", "contrast", "saturation", "pca_noise", "max_random_h", "max_random_s",
         "max_random_l", "max_random_channel_shift",
     )  # fmt: skip
-    if not any(getattr(settings, flag) for flag in flags):
+    if not any(getattr(settings, name) for name in names):
         return None
 
     def symmetric(largest: float, column: int) -> np.ndarray:
@@ -293,11 +300,11 @@ def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[n
     in_yiq[:, 1:, 1:] = saturation * np.block(
         [[np.cos(hue), -np.sin(hue)], [np.sin(hue), np.cos(hue)]]
     )
-    # Saturation and hue leave greys alone, so contrast's offset passes through them unchanged.
+    # Saturation and hue do not change greys, so contrast's offset passes through unchanged.
     offset = (1 - contrast) * _MID_GREY + symmetric(settings.max_random_l, _L)
     shift = settings.max_random_channel_shift
     shifts = _between(-shift, shift, draws[:, _SHIFT])[:, :, None]
-    noise = settings.pca_noise * counter.normal(draws[:, _LIGHTING])[:, :3]
+    noise = settings.pca_noise * philox.normal(draws[:, _LIGHTING])[:, :3]
     lighting = (noise * _DEVIATIONS) @ _COMPONENTS.T
     linear = gain * (np.linalg.inv(_YIQ) @ in_yiq @ _YIQ)
     return np.concatenate([linear, offset + shifts + lighting[:, :, None]], axis=2)
@@ -308,7 +315,7 @@ def _between(low: float, high: float, draws: np.ndarray) -> np.ndarray:
 
 
 def _at_least(size: Size, crop: Size) -> Steps:
-    """An image of this size, enlarged if the crop does not fit into it."""
+    """An image of this size, enlarged if the crop does not fit in it."""
     if size[0] >= crop[0] and size[1] >= crop[1]:
         return unchanged(size)
     return short_side_steps(size, max(crop))

@@ -1,7 +1,7 @@
-"""Encoded batches decoded and transformed on a GPU, by NVIDIA DALI.
+"""Decoding and transforming encoded batches on a GPU, by NVIDIA DALI.
 
-DALI decides nothing: which images come, in which order, and what happens to each is in the batch
-already. nvJPEG decodes JPEGs; what it cannot decode, or not as OpenCV does, comes as bitmaps.
+DALI draws nothing: the images, their order and the steps for each are in the batch. nvJPEG decodes
+JPEGs; images that it cannot decode as OpenCV does are in the batch as bitmaps.
 """
 
 import time
@@ -17,35 +17,39 @@ from imagenet_trainer.data.ring import PACK_AGAIN
 from imagenet_trainer.data.transforms import Size
 from imagenet_trainer.errors import InputError
 
-Tell = Callable[[str], object]
+Log = Callable[[str], object]
 
 
-class Decoded:
-    """The batches of a loader that leaves images encoded, with their pixels.
+class DaliError(InputError):
+    """DALI cannot decode on this machine."""
 
-    While one batch is trained on, the next one is decoded. `Batch.images` is uint8
-    (n, height, width, 3) RGB: an array, or on a GPU what DLPack takes; `Batch.wait` is the time
-    that the consumer waited for it. A batch is valid until the next one is asked for.
+
+class DecodedBatches:
+    """Iterates over the batches of a loader of encoded images, and decodes them.
+
+    While one batch is used, the next one is decoded. `Batch.images` is uint8
+    (n, height, width, 3) RGB: an array, or on a GPU an object for DLPack; `Batch.wait` is the time
+    for which the consumer waited. A batch is valid until the next one is requested.
 
     Parameters
     ----------
     batches
         of `training_batches(..., encoded=True)`.
     shards
-        where their images come from, for the error that names one.
+        where their images come from, for errors that name one.
     gpu
-        the number of the one that decodes; None: the CPU does, for tests and to compare.
+        the number of the GPU that decodes; None: the CPU decodes, for tests and comparisons.
     threads
-        of DALI, which prepare images for the GPU.
-    tell
-        is given a line where DALI refused an image and OpenCV decoded its batch.
+        number of DALI's threads, which prepare images for the GPU.
+    log
+        receives a line when DALI cannot decode an image and OpenCV decodes its batch.
 
     Raises
     ------
     RecordError
-        from `next`: of the loader; or an image cannot be decoded by OpenCV either.
-    InputError
-        DALI cannot work here.
+        from `next`: an error of the loader, or an image that OpenCV cannot decode either.
+    DaliError
+        from `next`: DALI cannot decode on this machine.
 
     """
 
@@ -55,14 +59,14 @@ class Decoded:
         shards: Shards,
         gpu: Optional[int],
         threads: int = 1,
-        tell: Tell = lambda line: None,
+        log: Log = lambda line: None,
     ):
-        self._batches, self._shards, self._tell = batches, shards, tell
+        self._batches, self._shards, self._log = batches, shards, log
         self._gpu, self._threads = gpu, threads
         self._pipeline: Optional[_Pipeline] = None
         self._begun: Optional[Batch] = None
 
-    def __iter__(self) -> "Decoded":
+    def __iter__(self) -> "DecodedBatches":
         return self
 
     def __next__(self) -> Batch:
@@ -76,9 +80,9 @@ class Decoded:
         return replace(batch, images=images, wait=time.perf_counter() - start)
 
     def _begin(self) -> Batch:
-        """Take a batch from the loader and have it decoded."""
+        """Take a batch from the loader and begin to decode it."""
         batch = next(self._batches)
-        batch = replace(batch, labels=batch.labels.copy())  # the loader's buffer moves on
+        batch = replace(batch, labels=batch.labels.copy())  # the loader reuses its buffer
         self._send(batch.images)
         return batch
 
@@ -89,7 +93,7 @@ class Decoded:
                 self._pipeline = _Pipeline(kind, self._gpu, self._threads)
             self._pipeline.send(encoded)
         except RuntimeError as error:
-            raise InputError(f"--decode gpu: DALI: {_told(error)}; use --decode cpu") from error
+            raise DaliError(f"DALI: {_reason(error)}") from error
 
     def _finish(self, batch: Batch) -> Any:
         """The pixels of the batch that was sent last."""
@@ -97,17 +101,18 @@ class Decoded:
         try:
             return self._pipeline.take()
         except RuntimeError as error:
-            self._pipeline = None  # after an error it is worth nothing
-            bitmaps = [self._decoded_here(batch, i) for i in range(len(batch.labels))]
-            self._tell(f"update {batch.update}: OpenCV decoded it, because of DALI: {_told(error)}")
+            self._pipeline = None  # it is unusable after an error
+            bitmaps = [self._bitmap(batch, i) for i in range(len(batch.labels))]
+            self._log(f"update {batch.update}: decoded by OpenCV, DALI failed: {_reason(error)}")
             self._send(replace(batch.images, images=bitmaps))
             assert self._pipeline is not None
             try:
                 return self._pipeline.take()
             except RuntimeError as again:
-                raise InputError(f"--decode gpu: DALI: {_told(again)}; use --decode cpu") from again
+                raise DaliError(f"DALI: {_reason(again)}") from again
 
-    def _decoded_here(self, batch: Batch, i: int) -> np.ndarray:
+    def _bitmap(self, batch: Batch, i: int) -> np.ndarray:
+        """Image i of the batch, decoded by OpenCV, as a bitmap."""
         try:
             return as_bitmap(batch.images.images[i])[0]
         except ValueError as error:
@@ -116,7 +121,7 @@ class Decoded:
 
 
 class _Kind(NamedTuple):
-    """What a pipeline is built for; the same for all batches of a training."""
+    """What a pipeline is built for; the same for all batches of a loader."""
 
     images: int
     size: Size
@@ -135,13 +140,13 @@ def _kind_of(encoded: Encoded) -> _Kind:
 
 
 class _Pipeline:
-    """DALI's operators for the steps of an image, in their order."""
+    """DALI's operators for the steps of an image, in order."""
 
     def __init__(self, kind: _Kind, gpu: Optional[int], threads: int):
         from nvidia.dali import Pipeline
 
         self.kind, self._on_gpu = kind, gpu is not None
-        # One batch is under way while another one is trained on.
+        # One batch is decoded while another one is used.
         self._pipeline = Pipeline(kind.images, threads, gpu, prefetch_queue_depth=1)
         with self._pipeline:
             self._pipeline.set_outputs(self._images())
@@ -152,13 +157,13 @@ class _Pipeline:
 
         kind = self.kind
 
-        def fed(name: str, dtype: Any, dimensions: int) -> Any:
+        def source(name: str, dtype: Any, dimensions: int) -> Any:
             return fn.external_source(name=name, dtype=dtype, ndim=dimensions)
 
         def cut(images: Any, name: str) -> Any:
             start, shape = (
-                fed(f"{name}_start", types.INT32, 1),
-                fed(f"{name}_shape", types.INT32, 1),
+                source(f"{name}_start", types.INT32, 1),
+                source(f"{name}_shape", types.INT32, 1),
             )
             return fn.slice(
                 images, start, shape, axes=(0, 1), out_of_bounds_policy="pad",
@@ -166,46 +171,46 @@ class _Pipeline:
             )  # fmt: skip
 
         images = fn.decoders.image(
-            fed("pictures", types.UINT8, 1), device="mixed" if self._on_gpu else "cpu",
+            source("pictures", types.UINT8, 1), device="mixed" if self._on_gpu else "cpu",
             output_type=types.RGB, adjust_orientation=False,
-            # Colours are enlarged as libjpeg does it.
+            # Chroma is upsampled as in libjpeg.
             jpeg_fancy_upsampling=True,
-            # Otherwise its threads are tied to processors, those of several trainings to the same.
+            # Otherwise DALI pins its threads, those of several processes to the same processors.
             affine=False,
         )  # fmt: skip
-        # Where areas are averaged the first resize does it all, elsewhere the second one.
+        # Where areas are averaged, the first resize does everything, elsewhere the second one.
         images = fn.resize(
-            cut(images, "cut"), size=fed("averaged", types.FLOAT, 1), antialias=True,
+            cut(images, "cut"), size=source("averaged", types.FLOAT, 1), antialias=True,
             min_filter=types.INTERP_GAUSSIAN,
         )  # fmt: skip
-        images = fn.resize(images, size=fed("size", types.FLOAT, 1), antialias=False)
+        images = fn.resize(images, size=source("size", types.FLOAT, 1), antialias=False)
         if kind.warps:
             images = fn.warp_affine(
-                images, matrix=fed("warp", types.FLOAT, 2), size=kind.size,
+                images, matrix=source("warp", types.FLOAT, 2), size=kind.size,
                 fill_value=float(kind.fill), interp_type=types.INTERP_LINEAR,
             )  # fmt: skip
         else:
             images = cut(images, "window")
-        images = fn.flip(images, horizontal=fed("mirror", types.INT32, 0))
+        images = fn.flip(images, horizontal=source("mirror", types.INT32, 0))
         if kind.colours:
             images = fn.coord_transform(
-                images, MT=fed("colours", types.FLOAT, 2), dtype=types.UINT8
+                images, MT=source("colours", types.FLOAT, 2), dtype=types.UINT8
             )
         if kind.mixes:
-            share = fed("share", types.FLOAT, 0)
+            share = source("share", types.FLOAT, 0)
             share = share.gpu() if self._on_gpu else share
             other = fn.permute_batch(images, indices=[i ^ 1 for i in range(kind.images)])
             images = fn.cast(images * share + other * (1 - share), dtype=types.UINT8)
         return images
 
     def send(self, encoded: Encoded) -> None:
-        """Begin with a batch; RuntimeError where DALI cannot."""
+        """Begin to decode a batch; RuntimeError if DALI cannot."""
         for name, values in inputs_of(encoded).items():
             self._pipeline.feed_input(name, values)
         self._pipeline.schedule_run()
 
     def take(self) -> Any:
-        """Wait for it; RuntimeError where DALI cannot decode one of its images."""
+        """Wait for the batch; RuntimeError if DALI cannot decode one of its images."""
         (images,) = self._pipeline.share_outputs()
         self._pipeline.release_outputs()
         images = images.as_tensor()
@@ -213,11 +218,11 @@ class _Pipeline:
 
 
 def inputs_of(encoded: Encoded) -> Dict[str, Any]:
-    """What the operators are fed with: for each of n images a row, or a list of arrays."""
+    """The inputs of the operators: arrays with a row for each image, or a list of arrays."""
     steps = encoded.steps
     kind = _kind_of(encoded)
     averaged = [step.size if step.averages else step.cut_size for step in steps]
-    fed: Dict[str, Any] = {
+    inputs: Dict[str, Any] = {
         "pictures": encoded.images,
         "size": np.array([step.size for step in steps], np.float32),
         "averaged": np.array(averaged, np.float32),
@@ -225,32 +230,32 @@ def inputs_of(encoded: Encoded) -> Dict[str, Any]:
     }
     windows = {"cut": [step.cut for step in steps]}
     if kind.warps:
-        fed["warp"] = corner_matrices([step.warp for step in steps])
+        inputs["warp"] = corner_matrices([step.warp for step in steps])
     else:
         windows["window"] = [step.window for step in steps]
-    for name, places in windows.items():
-        left, top, wide, high = np.array(places, np.int32).T
-        fed[f"{name}_start"] = np.stack([top, left], axis=1)
-        fed[f"{name}_shape"] = np.stack([high, wide], axis=1)
+    for name, cuts in windows.items():
+        left, top, wide, high = np.array(cuts, np.int32).T
+        inputs[f"{name}_start"] = np.stack([top, left], axis=1)
+        inputs[f"{name}_shape"] = np.stack([high, wide], axis=1)
     if kind.colours:
-        fed["colours"] = np.array([step.colours for step in steps], np.float32)
+        inputs["colours"] = np.array([step.colours for step in steps], np.float32)
     if encoded.shares is not None:
-        fed["share"] = encoded.shares
-    return fed
+        inputs["share"] = encoded.shares
+    return inputs
 
 
 def corner_matrices(warps: List[Any]) -> np.ndarray:
-    """Warps (2, 3) between pixels' centres as DALI wants them, float32 (n, 2, 3).
+    """Warps (2, 3) as DALI takes them, float32 (n, 2, 3).
 
-    Ours, and OpenCV's, have the first pixel's centre at nought; DALI its corner.
+    The origin is the centre of the first pixel here and in OpenCV, its corner in DALI.
     """
     matrices = np.array(warps, np.float64)
     matrices[:, :, 2] += 0.5 - 0.5 * matrices[:, :, :2].sum(axis=2)
     return matrices.astype(np.float32)
 
 
-def _told(error: Exception) -> str:
-    """What DALI says is wrong, in a line: the first after its own traceback."""
+def _reason(error: Exception) -> str:
+    """DALI's error in one line: the first after its own traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    place = lines.index("encountered:") + 1 if "encountered:" in lines else 0
-    return " ".join(lines[place : place + 1])[:300].rstrip(".:; ")
+    start = lines.index("encountered:") + 1 if "encountered:" in lines else 0
+    return " ".join(lines[start : start + 1])[:300].rstrip(".:; ")

@@ -1,6 +1,6 @@
-"""A batch whose images are still encoded, with what will happen to each: for a GPU to decode.
+"""A batch of encoded images with the steps for each, to be decoded by a GPU.
 
-Order, augmentation and mixing are drawn as for any other batch; only who decodes is another.
+Order, augmentation and mixing are drawn as for any other batch; only the decoder differs.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from imagenet_trainer.data.transforms import Size, Steps, size_of
 
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
 _ADOBE, _SCAN = 0xEE, 0xDA
-# Baseline, extended, progressive. The other frames are lossless or arithmetic ones.
+# Baseline, extended, progressive. The other frames are lossless or use arithmetic coding.
 _FRAMES = (0xC0, 0xC1, 0xC2)
 _OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -25,11 +25,11 @@ class Encoded:
 
     images: List[np.ndarray]  # uint8 (bytes,): JPEGs that a GPU decodes, all others as BMP
     steps: List[Steps]
-    size: Size  # of what becomes of them
+    size: Size  # of the transformed images
     shares: Optional[np.ndarray] = None  # float32 (n,), with mixup
 
     def put(self, i: int, data: Any, transform: Transform, drawn: Any) -> None:
-        """Set image i to an encoded one; ValueError where it is none that OpenCV decodes."""
+        """Set image i to encoded bytes; ValueError if OpenCV cannot decode them."""
         size = plain_jpeg_size(data)
         if size is None:
             self.images[i], size = as_bitmap(data)
@@ -39,23 +39,23 @@ class Encoded:
 
 
 def as_bitmap(data: Any) -> Tuple[np.ndarray, Size]:
-    """An image decoded here, and the pixels as a file that every decoder reads without loss.
+    """Decode an image here; return its pixels as a BMP, which every decoder reads, and its size.
 
-    Raises ValueError when it is no image.
+    Raises ValueError if it is not an image.
     """
     image = decode(data)
-    done, bitmap = cv2.imencode(".bmp", image[:, :, ::-1])
-    if not done:
-        raise ValueError("too large to be handed to the GPU as a bitmap")
+    encoded, bitmap = cv2.imencode(".bmp", image[:, :, ::-1])
+    if not encoded:
+        raise ValueError("too large for a bitmap")
     return bitmap.reshape(-1), size_of(image)
 
 
 def plain_jpeg_size(data: Any) -> Optional[Size]:
-    """Height and width of a JPEG that every decoder makes the same pixels of, nearly; or None.
+    """Height and width of a JPEG that all decoders decode to nearly the same pixels; or None.
 
-    It is whole (its last bytes are the end marker), of 8 bits, Huffman-coded, grey or YCbCr. CMYK
-    and RGB inside a JPEG, arithmetic coding, 12 bits and what is damaged are OpenCV's business.
-    (ITU-T T.81, annex B; Adobe's marker as libjpeg understands it.)
+    It is complete (its last bytes are the end marker), of 8 bits, Huffman-coded, grey or YCbCr.
+    OpenCV decodes the others: CMYK and RGB in a JPEG, arithmetic coding, 12 bits, damaged files.
+    (ITU-T T.81, annex B; Adobe's marker as libjpeg interprets it.)
     """
     view = memoryview(data).cast("B")
     if view[:2] != _BEGIN or view[-2:] != _END:
@@ -82,10 +82,10 @@ def plain_jpeg_size(data: Any) -> Optional[Size]:
 
 
 def _size_in(frame: memoryview) -> Optional[Size]:
-    """Height and width in a frame header; None for one that is not plain."""
+    """Height and width in a frame header; None if it is not plain."""
     if len(frame) < 6 or frame[0] != 8 or frame[5] not in (1, 3):
         return None
-    if bytes(frame[6::3]) == b"RGB":  # components by that name are not YCbCr
+    if bytes(frame[6::3]) == b"RGB":  # components of these names are not YCbCr
         return None
     size = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
-    return size if all(size) else None  # a height of nought comes later, in a marker of its own
+    return size if all(size) else None  # a height of 0 is given later, by another marker

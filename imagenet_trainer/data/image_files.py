@@ -1,4 +1,4 @@
-"""Image files that a user names, decoded by threads in the order in which they are named."""
+"""Image files named by a user, decoded by threads in order."""
 
 import glob
 import itertools
@@ -17,72 +17,72 @@ from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import file_error, is_hidden
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-"""Files of a folder that are taken for images, in small and capital letters."""
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+"""Extensions of the files in a folder that are read as images, in lower or upper case."""
 
-_ERRORS = 2  # OpenCV's level that keeps its warnings of damaged images away
+_ERRORS = 2  # OpenCV's log level without its warnings of damaged images
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file, and whether the user named it (or it was in a folder or matched a pattern)."""
+class ImageFile:
+    """A file, and whether the user named it (or it is in a folder or matches a pattern)."""
 
     path: str
     named: bool
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """The views of a file uint8 (places x height, width, 3), and its own height and width."""
+class ImageViews:
+    """The views of a file, uint8 (places x height, width, 3), and its own height and width."""
 
     path: str
     views: np.ndarray
     size: Tuple[int, int]
 
 
-def find_images(words: Sequence[str]) -> List[Found]:
-    """The files that a user's words name: files, folders with all below them, patterns.
+def find_images(paths: Sequence[str]) -> List[ImageFile]:
+    """The files of several paths: of files, of folders with all below them, of patterns.
 
-    Folders and patterns are sorted. Raises InputError for a URL, a file that is not there, a
-    folder without images or a pattern that nothing matches.
+    Folders and patterns are sorted. Raises InputError for a URL, a missing file, a folder without
+    images, and a pattern that matches nothing.
     """
-    found: List[Found] = []
-    for word in words:
-        if re.match(r"[A-Za-z][\w+.-]*://", word):
-            raise InputError(f"{word}: is a URL; download the image and name the file")
-        if os.path.isdir(word):
-            files = _below(word)
-            if not files:
-                raise InputError(f"{word}: has no images in it ({' '.join(ENDINGS)})")
-            found += (Found(path, False) for path in files)
-        elif glob.has_magic(word) and not os.path.exists(word):
-            paths = sorted(glob.glob(word, recursive=True))
-            files = [path for path in paths if os.path.isfile(path)]
-            if not files:
-                raise InputError(f"{word}: no file matches")
-            found += (Found(path, False) for path in files)
+    files: List[ImageFile] = []
+    for path in paths:
+        if re.match(r"[A-Za-z][\w+.-]*://", path):
+            raise InputError(f"{path}: is a URL; download the image and name the file")
+        if os.path.isdir(path):
+            inside = _below(path)
+            if not inside:
+                raise InputError(f"{path}: has no images ({' '.join(EXTENSIONS)})")
+            files += (ImageFile(one, False) for one in inside)
+        elif glob.has_magic(path) and not os.path.exists(path):
+            matches = filter(os.path.isfile, sorted(glob.glob(path, recursive=True)))
+            matching = [ImageFile(one, False) for one in matches]
+            if not matching:
+                raise InputError(f"{path}: no file matches")
+            files += matching
         else:
             try:
-                os.stat(word)
+                os.stat(path)
             except OSError as error:
-                raise file_error(word, error) from error
-            found.append(Found(word, True))
-    return found
+                raise file_error(path, error) from error
+            files.append(ImageFile(path, True))
+    return files
 
 
-def _below(folder: str) -> List[str]:
+def _below(root: str) -> List[str]:
     paths: List[str] = []
-    for place, folders, names in os.walk(folder):
+    for folder, folders, names in os.walk(root):
         folders[:] = sorted(one for one in folders if not is_hidden(one))
-        images = (one for one in sorted(names) if one.lower().endswith(ENDINGS))
-        paths += (os.path.join(place, one) for one in images if not is_hidden(one))
+        images = (one for one in sorted(names) if one.lower().endswith(EXTENSIONS))
+        paths += (os.path.join(folder, one) for one in images if not is_hidden(one))
     return paths
 
 
 def read_image(path: str) -> np.ndarray:
-    """Decode an image file of any kind that packing takes, uint8 (height, width, 3) RGB.
+    """Decode an image file of any format that can be packed, uint8 (height, width, 3) RGB.
 
-    InputError when it cannot be read, is none, or is not whole.
+    Raises InputError if it cannot be read or decoded.
     """
     try:
         return cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB)
@@ -91,35 +91,35 @@ def read_image(path: str) -> np.ndarray:
 
 
 def decoded_files(
-    found: Sequence[Found], transform: ViewTransform, threads: int, ahead: int
-) -> Iterator[Union[Decoded, InputError]]:
-    """The views of each file in order, or what is wrong with it.
+    files: Sequence[ImageFile], transform: ViewTransform, threads: int, ahead: int
+) -> Iterator[Union[ImageViews, InputError]]:
+    """The views of each file in order, or an error for a file that cannot be decoded.
 
-    `ahead` files are decoded before they are asked for, so memory does not grow with their
-    number.
+    At most `ahead` files are decoded in advance, so memory does not grow with their number.
     """
     cv2.setNumThreads(0)  # OpenCV's own threads would compete with ours
     cv2.setLogLevel(_ERRORS)
 
-    def show(path: str) -> Union[Decoded, InputError]:
+    def views_of(path: str) -> Union[ImageViews, InputError]:
         try:
             image = read_image(path)
         except InputError as error:
             return error
         views = np.empty((*transform.size, 3), np.uint8)
         transform.apply(image, None, 0, views)
-        return Decoded(path, views, (image.shape[0], image.shape[1]))
+        return ImageViews(path, views, (image.shape[0], image.shape[1]))
 
-    coming = iter(found)
-    waiting: Deque[Future] = deque()
+    remaining = iter(files)
+    submitted: Deque[Future] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for one in itertools.islice(coming, ahead):
-                waiting.append(pool.submit(show, one.path))
-            while waiting:
-                done = waiting.popleft().result()
-                waiting.extend(pool.submit(show, one.path) for one in itertools.islice(coming, 1))
-                yield done
+            for one in itertools.islice(remaining, ahead):
+                submitted.append(pool.submit(views_of, one.path))
+            while submitted:
+                result = submitted.popleft().result()
+                for one in itertools.islice(remaining, 1):
+                    submitted.append(pool.submit(views_of, one.path))
+                yield result
         finally:
-            for future in waiting:
+            for future in submitted:
                 future.cancel()

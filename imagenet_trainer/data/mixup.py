@@ -1,11 +1,11 @@
-"""Mixup: images of a batch mixed in pairs, by shares that are pure functions of their places.
+"""Mixup: the images of a batch are mixed in pairs, by shares that are pure functions of the image.
 
 Zhang, Cisse, Dauphin and Lopez-Paz 2017, "mixup: Beyond Empirical Risk Minimization",
 arXiv:1710.09412: share * image + (1 - share) * partner, the share from Beta(alpha, alpha), and
-the same for the labels. There a batch is mixed with a shuffled copy of itself by one share; here
-every image has its own, and its partner is its neighbour: position i of the global batch goes
-with i XOR 1. So a worker whose part is even needs no image of another one, two images are
-mixed as soon as both are there, and as the batch is shuffled already the pairs are random.
+the same for the labels. In the paper a batch is mixed with a shuffled copy of itself by one share.
+Here every image has its own share, and its partner is its neighbour: position i of the batch is
+mixed with position i XOR 1. So a worker with an even part needs no image of another worker, two
+images are mixed as soon as both are ready, and since the batch is shuffled the pairs are random.
 """
 
 from typing import Tuple
@@ -13,19 +13,20 @@ from typing import Tuple
 import cv2
 import numpy as np
 
-from imagenet_trainer.data import philox as counter
+from imagenet_trainer.data import philox
 
-# Far behind the blocks that augmentation draws from.
+# The first block of draws, far above those of augmentation.
 _BLOCK = 1 << 16
 
 
 class Mixup:
-    """How images are mixed.
+    """Shares of images, and mixing.
 
     Parameters
     ----------
     alpha
-        above 0. Small ones mix most images hardly; 1 makes all shares alike.
+        above 0. With a small alpha most images are hardly mixed; with 1 all shares are equally
+        likely.
     seed
         of the run.
 
@@ -35,10 +36,10 @@ class Mixup:
         self.alpha, self.seed = alpha, seed
 
     def shares(self, images: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-        """How much of themselves images (n,) in epochs (n,) keep: float32 (n,) in [0, 1]."""
+        """The shares that images (n,) in epochs (n,) have in the result: float32 (n,) in [0, 1]."""
         from scipy.special import betaincinv
 
-        drawn = counter.uniform(self.seed, epochs, images, 1, first_block=_BLOCK)[:, 0]
+        drawn = philox.uniform(self.seed, epochs, images, 1, first_block=_BLOCK)[:, 0]
         return betaincinv(self.alpha, self.alpha, drawn).astype(np.float32)
 
     @staticmethod
@@ -52,7 +53,7 @@ class Mixup:
 
 
 def partners(labels: np.ndarray) -> np.ndarray:
-    """What position i XOR 1 holds, (n,), n even."""
+    """The values at positions i XOR 1, (n,), n even."""
     return labels.reshape(-1, 2)[:, ::-1].reshape(-1)
 
 

@@ -1,82 +1,83 @@
-"""Which image goes where: pure functions of (seed, epoch, update).
+"""The order of images: pure functions of (seed, epoch, update).
 
-The permutations of all epochs, laid end to end, make one endless sequence. Update u of a run
-takes positions [uB, (u + 1)B) of it, B being the batch over all workers. So every epoch visits
-every image exactly once, and a tail shorter than B opens the first batch of the next epoch.
+The permutations of all epochs, one after the other, make one endless sequence. Update u of a run
+takes its positions [uB, (u + 1)B), where B is the batch size over all workers. So every epoch
+visits every image exactly once, and a remainder shorter than B begins the first batch of the next
+epoch.
 
-A permutation mixes the whole set, or (for slow disks) only windows of it: see `permutation`.
+A permutation shuffles the whole dataset, or (for slow disks) only windows of it: see `permutation`.
 """
 
 from typing import Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data import philox as counter
+from imagenet_trainer.data import philox
 from imagenet_trainer.errors import ArgumentError
 
-# A window's images come from this many places of the shards: enough that neighbours in a shard
-# (of one class, where it was packed unshuffled) are a small part of it, few enough that each
-# place is one long read.
+# A window's images come from this many blocks of the shards: enough that neighbours in a shard
+# (of one class, if it was packed unshuffled) are a small part of it, few enough that each block
+# is one long read.
 BLOCKS_IN_WINDOW = 64
-_CHOICE = 1 << 31  # draws of `subset` begin at this block; augmentation's and mixup's lie below
+_CHOICE = 1 << 31  # the first block of draws of `subset`; augmentation and mixup use lower ones
 
 
 def updates_before(epoch: int, images: int, batch: int) -> int:
-    """How many updates end by the start of an epoch: epoch e is [before(e), before(e + 1))."""
+    """Number of updates before an epoch: epoch e has the updates [before(e), before(e + 1))."""
     return epoch * images // batch
 
 
 def share_of(fraction: float, images: int) -> int:
-    """How many images a share in (0, 1] of a set is: at least one."""
+    """Number of images in a share in (0, 1] of a dataset, at least one."""
     return max(1, round(fraction * images))
 
 
 def subset(seed: int, fraction: float, images: int) -> Optional[np.ndarray]:
-    """The images of a share of the set, ascending: int64 (share_of(fraction, images),).
+    """The images of a share of a dataset, ascending: int64 (share_of(fraction, images),).
 
-    Each image has a draw of its own, and those with the lowest are taken; so 10 % of a set are
-    among its 30 %, whatever their order. None for the whole set.
+    Each image has its own random number, and those with the lowest are taken. So the images of a
+    10 % share are also in the 30 % share. None for the whole dataset.
     """
     if fraction == 1:
         return None
-    draws = counter.uniform(seed, np.zeros(1, np.int64), np.arange(images), 1, _CHOICE)[:, 0]
+    draws = philox.uniform(seed, np.zeros(1, np.int64), np.arange(images), 1, _CHOICE)[:, 0]
     return np.sort(np.argsort(draws, kind="stable")[: share_of(fraction, images)])
 
 
 def permutation(seed: int, epoch: int, images: int, window: int = 0) -> np.ndarray:
     """The order of an epoch: int64 (images,), each of 0..images-1 once.
 
-    With a `window` of 1 to images - 1, the set is cut into blocks of window / BLOCKS_IN_WINDOW
-    neighbours (rounded up), the blocks are laid end to end in random order, and this sequence is
-    cut into windows whose images are shuffled among themselves. So places [kW, (k + 1)W) of the
-    epoch hold the images of at most BLOCKS_IN_WINDOW + 2 stretches of the shards.
+    With a `window` of 1 to images - 1, the dataset is cut into blocks of window / BLOCKS_IN_WINDOW
+    neighbours (rounded up), the blocks are put in random order, and this sequence is cut into
+    windows, in each of which the images are shuffled. So positions [kW, (k + 1)W) of the epoch
+    hold the images of at most BLOCKS_IN_WINDOW + 2 ranges of the shards.
 
-    All random choices are raw 64-bit words of Philox, the part of NumPy's generators that stays
-    the same from version to version; `Generator.permutation` may change.
+    All random choices are raw 64-bit words of Philox, the part of NumPy's generators that is
+    stable from version to version; `Generator.permutation` may change.
     """
-    philox = np.random.Philox(key=np.array([seed, epoch], np.uint64))
+    generator = np.random.Philox(key=np.array([seed, epoch], np.uint64))
     if not 0 < window < images:
-        return _shuffle(philox.random_raw(images))
+        return _shuffle(generator.random_raw(images))
     block = -(-window // BLOCKS_IN_WINDOW)
-    blocks = _shuffle(philox.random_raw(-(-images // block)))
+    blocks = _shuffle(generator.random_raw(-(-images // block)))
     sequence = (blocks[:, None] * block + np.arange(block)).ravel()
     sequence = sequence[sequence < images]  # the last block may be shorter
-    words = philox.random_raw(images)
+    words = generator.random_raw(images)
     whole = images // window * window
     for first, last in ((0, whole), (whole, images)):
         if first < last:
             rows = sequence[first:last].reshape(-1, min(window, last - first))
-            mixed = _shuffle(words[first:last].reshape(rows.shape))
-            rows[:] = np.take_along_axis(rows, mixed, axis=1)
+            shuffled = _shuffle(words[first:last].reshape(rows.shape))
+            rows[:] = np.take_along_axis(rows, shuffled, axis=1)
     return sequence
 
 
 def _shuffle(words: np.ndarray) -> np.ndarray:
-    """0..n-1 in the order of random words: uint64 (..., n) to int64 (..., n), by the last axis.
+    """0..n-1 in the order of random words: uint64 (..., n) to int64 (..., n), along the last axis.
 
-    The number of a word takes the place of its lowest bits. That makes all different, so that
-    every way of sorting gives one result, and sorting numbers is several times faster than
-    `argsort`. 43 random bits are left for ImageNet.
+    The lowest bits of each word are replaced by its position. So all words differ, every sorting
+    algorithm gives the same result, and sorting numbers is several times faster than `argsort`.
+    43 random bits are left for ImageNet.
     """
     count = words.shape[-1]
     mask = np.uint64((1 << (count - 1).bit_length()) - 1)
@@ -86,16 +87,20 @@ def _shuffle(words: np.ndarray) -> np.ndarray:
 
 
 class Order:
-    """The batches of a run. Its cache of permutations makes it fit for one thread at a time.
+    """The batches of a run. It caches permutations, so only one thread may use it at a time.
 
     Parameters
     ----------
-    seed, images, batch_size
-        of the run, the set, and all workers together.
+    seed
+        of the run.
+    images
+        number of images in the dataset.
+    batch_size
+        number of images in an update, over all workers.
     window
-        images that are mixed with each other, 0 for the whole set; see `permutation`.
+        number of images that are shuffled together, 0 for the whole dataset; see `permutation`.
     subset
-        int64 (images,), ascending: these images of the shards instead of the first ones.
+        int64 (images,), ascending: use these images of the shards instead of the first ones.
 
     """
 
@@ -121,7 +126,10 @@ class Order:
         self._permutations: Dict[int, np.ndarray] = {}
 
     def share(self, world: int) -> int:
-        """How many images of each batch one of `world` workers takes; InputError if uneven."""
+        """Number of images of each batch for one of `world` workers.
+
+        Raises ArgumentError if the workers cannot share the batch evenly.
+        """
         if self.batch_size % world:
             raise ArgumentError(
                 "batch_size",
@@ -131,11 +139,10 @@ class Order:
         return self.batch_size // world
 
     def batch(self, update: int, rank: int = 0, world: int = 1) -> Tuple[np.ndarray, np.ndarray]:
-        """One worker's part of the global batch of an update.
+        """One worker's part of the batch of an update.
 
-        Returns the images and the epoch that each belongs to, int64 (batch / world,) both; the
-        parts of ranks 0..world-1 one after another are the batch of one worker alone. Raises
-        InputError when the workers cannot share the batch evenly.
+        Returns the images and the epoch of each, int64 (batch_size / world,) both. The parts of
+        ranks 0..world-1, concatenated, are the batch of a single worker. Errors as in `share`.
         """
         share = self.share(world)
         first = update * self.batch_size + rank * share
@@ -144,12 +151,12 @@ class Order:
     def reads(
         self, first_update: int, last_update: int, ahead: int, rank: int = 0, world: int = 1
     ) -> Iterator[np.ndarray]:
-        """For each update of a stretch, the images to ask the disk for when it is begun.
+        """For each update of a range, the images to request from the disk when it begins.
 
-        A worker's own images only, sorted by their places in the shards. With a window they
-        are those of a whole window, about a window before it is needed and at least `ahead`
-        batches; without one, those of the batch that comes `ahead` batches later. The first
-        array also holds everything from the stretch's beginning up to there.
+        These are only the worker's own images, sorted by their positions in the shards. With a
+        window they are those of a whole window, about a window before it is needed and at least
+        `ahead` batches before; without one, those of the batch `ahead` batches later. The first
+        array also holds everything from the start of the range up to there.
 
         Returns
         -------
@@ -167,29 +174,29 @@ class Order:
             yield np.sort(self._at(own)[0])
 
     def _window_before(self, position: int) -> int:
-        """Where the window that holds a position begins."""
+        """The start of the window that contains a position."""
         return position - position % self.images % self.window if self.window else position
 
     def _window_after(self, position: int) -> int:
-        """Where the first window begins that does not begin before a position."""
+        """The start of the first window that does not start before a position."""
         if not self.window:
             return position
-        epoch, place = divmod(position, self.images)
-        return epoch * self.images + min(-(-place // self.window) * self.window, self.images)
+        epoch, offset = divmod(position, self.images)
+        return epoch * self.images + min(-(-offset // self.window) * self.window, self.images)
 
     def _at(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Images and epochs at ascending positions of the endless sequence."""
-        epochs, places = np.divmod(positions, self.images)
-        indices = np.empty_like(places)
+        epochs, offsets = np.divmod(positions, self.images)
+        indices = np.empty_like(offsets)
         for epoch in range(epochs[0], epochs[-1] + 1) if len(epochs) else ():
             here = epochs == epoch
-            indices[here] = self._permutation(epoch)[places[here]]
+            indices[here] = self._permutation(epoch)[offsets[here]]
         return indices, epochs
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch not in self._permutations:
-            # A batch and what is read ahead of it touch three epochs at most, unless the set is
-            # so small that a permutation costs nothing; and training goes forward.
+            # A batch and the images read ahead of it are of three epochs at most, unless the
+            # dataset is so small that a permutation costs nothing; and training goes forward.
             while len(self._permutations) > 2:
                 del self._permutations[min(self._permutations)]
             order = permutation(self.seed, epoch, self.images, self.window)

@@ -1,8 +1,8 @@
 """Random numbers without state: a function of (seed, epoch, image, draw).
 
 Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3"
-(SC 2011), the generator of Random123, written in NumPy for whole batches. Any number can be had
-without those before it, so threads, workers and interruptions cannot change one.
+(SC 2011), the generator of Random123, in NumPy for whole batches. Every number can be computed
+without those before it, so threads, workers and interruptions cannot change any.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
 def uniform(
     seed: int, epochs: np.ndarray, images: np.ndarray, draws: int, first_block: int = 0
 ) -> np.ndarray:
-    """Independent numbers of every image in every epoch, uniform in [0, 1).
+    """Independent random numbers for every image in every epoch, uniform in [0, 1).
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def uniform(
     epochs, images
         whole numbers (n,), or one for all; epochs below 2^32.
     draws
-        how many for each image. The first ones do not depend on how many are asked for.
+        number of draws for each image. The first ones do not depend on this number.
     first_block
-        uses of their own begin at different blocks of four draws, below 2^32.
+        first block of four draws, below 2^32. Independent uses begin at different blocks.
 
     Returns
     -------
@@ -65,9 +65,9 @@ def uniform(
 def normal(uniforms: np.ndarray) -> np.ndarray:
     """Standard normal numbers from uniform ones in [0, 1), by Box and Muller (1958).
 
-    (..., 2k) float64 to the same shape; each pair of columns makes a pair.
+    float64 (..., 2k) to the same shape; each pair of columns becomes a pair.
     """
-    radius = np.sqrt(-2 * np.log1p(-uniforms[..., 0::2]))  # 1 - u is never nought
+    radius = np.sqrt(-2 * np.log1p(-uniforms[..., 0::2]))  # 1 - u is never 0
     angle = 2 * np.pi * uniforms[..., 1::2]
     result = np.empty_like(uniforms)
     result[..., 0::2] = radius * np.cos(angle)

@@ -1,7 +1,7 @@
-"""What happens to one image, as numbers, and how OpenCV does it.
+"""The steps of an image's transformation as numbers, and their execution by OpenCV.
 
-A transform says the steps from the image's size alone, before it is decoded. So whoever decodes
-it can take them: OpenCV here, or the GPU (`dali`).
+A transform computes the steps from the image's size alone, before it is decoded. So they can be
+executed by OpenCV here, or by the GPU that decodes (`dali`).
 """
 
 from typing import NamedTuple, Optional, Tuple
@@ -12,35 +12,34 @@ import numpy as np
 Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
 Size = Tuple[int, int]  # height, width
 
-# A longer strip keeps only its middle before its short side is enlarged: an image of 1 x 5000
-# would need a gigabyte.
+# Of a longer strip only the middle is enlarged: an image of 1 x 5000 would need a gigabyte.
 _LONGEST_STRIP = 16
 
 
 class Steps(NamedTuple):
-    """What happens to an image, in this order; windows may lie partly outside of it."""
+    """The steps of a transformation, in this order; windows may be partly outside the image."""
 
-    cut: Window  # of the image
-    size: Size  # what was cut is resized to it
-    window: Window  # of that, the second cut; where `warp` is given it is not used
-    warp: Optional[np.ndarray] = None  # float64 (2, 3), pixels of the result to pixels of that
+    cut: Window  # the first crop
+    size: Size  # to which the crop is resized
+    window: Window  # the second crop; ignored if there is a `warp`
+    warp: Optional[np.ndarray] = None  # float64 (2, 3), pixels of the result to the resized crop's
     mirror: bool = False  # left to right
     colours: Optional[np.ndarray] = None  # float64 (3, 4), of red, green, blue, 1
-    fill: int = 0  # what is outside of the image
+    fill: int = 0  # value of pixels outside the image
 
     @property
     def cut_size(self) -> Size:
-        """Height and width of the first cut."""
+        """Height and width of the first crop."""
         return self.cut[3], self.cut[2]
 
     @property
     def averages(self) -> bool:
-        """Whether both sides halve or more: areas are averaged then, otherwise it is bilinear."""
+        """Whether resizing averages areas, because it halves both sides or more; else bilinear."""
         return self.cut[3] >= 2 * self.size[0] and self.cut[2] >= 2 * self.size[1]
 
 
-def carry_out(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
-    """Make of an image what the steps say, uint8 RGB (height, width, 3), in `out`."""
+def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
+    """Execute the steps on an image, uint8 RGB (height, width, 3), into `out`."""
     part = _cut(image, steps.cut, steps.fill)
     if steps.warp is not None:
         _warp(_resized(part, steps), steps, out)
@@ -60,17 +59,17 @@ def size_of(image: np.ndarray) -> Size:
 
 
 def whole(size: Size) -> Window:
-    """The window of all of an image."""
+    """The window of the whole image."""
     return 0, 0, size[1], size[0]
 
 
 def unchanged(size: Size) -> Steps:
-    """The image as it is."""
+    """Steps that do nothing."""
     return Steps(whole(size), size, whole(size))
 
 
 def short_side_steps(size: Size, side: int) -> Steps:
-    """The short side of an image of this size to `side` pixels, the long side rounded down."""
+    """Steps that resize the short side to `side` pixels, the long side rounded down."""
     height, width = size
     short = min(height, width)
     left = top = 0
@@ -91,8 +90,8 @@ def short_side_to(image: np.ndarray, side: int) -> np.ndarray:
 def warp_of(window: Window, size: Size, linear: np.ndarray) -> np.ndarray:
     """The matrix (2, 3) that resizes a window to `size` and warps it about its centre.
 
-    `linear` (2, 2) takes offsets from the window's centre in the result to offsets in the image,
-    both in the image's pixels. The image goes on outside the window.
+    `linear` (2, 2) maps offsets from the window's centre in the result to offsets in the image,
+    both in pixels of the image. The warp also shows the image outside the window.
     """
     left, top, wide, high = window
     height, width = size
@@ -104,7 +103,7 @@ def warp_of(window: Window, size: Size, linear: np.ndarray) -> np.ndarray:
 
 
 def _cut(image: np.ndarray, window: Window, fill: int) -> np.ndarray:
-    """The part of an image in a window, a view of it where the window lies inside."""
+    """The part of an image in a window; a view if the window is inside the image."""
     left, top, wide, high = window
     part = image[max(0, top) : max(0, top + high), max(0, left) : max(0, left + wide)]
     if part.shape[:2] == (high, wide):
@@ -116,7 +115,7 @@ def _cut(image: np.ndarray, window: Window, fill: int) -> np.ndarray:
 
 
 def _resized(part: np.ndarray, steps: Steps) -> np.ndarray:
-    """The part resized, itself where it has that size."""
+    """The part resized; the part itself if it has that size."""
     if part.shape[:2] == steps.size:
         return part
     resized = np.empty((*steps.size, 3), np.uint8)
@@ -133,7 +132,7 @@ def _resize(part: np.ndarray, steps: Steps, out: np.ndarray) -> None:
 
 
 def _warp(image: np.ndarray, steps: Steps, out: np.ndarray) -> None:
-    """The warp, bilinear, in one operation."""
+    """Apply the warp, with bilinear interpolation."""
     cv2.warpAffine(
         image,
         steps.warp,

@@ -1,4 +1,4 @@
-"""The views of an image that a network is asked for, and whose predictions are averaged."""
+"""Views of an image: one crop or ten, with or without mirrors, whose predictions are averaged."""
 
 from dataclasses import dataclass
 from typing import Sequence
@@ -11,7 +11,7 @@ from imagenet_trainer.data.transforms import short_side_to
 
 @dataclass(frozen=True)
 class Views:
-    """Which crops of an image a network sees.
+    """The crops of an image that a network gets.
 
     Ten crops are the four corners and the centre, each also mirrored left to right; the
     probabilities of all are averaged (Krizhevsky, Sutskever and Hinton 2012, section 4.1).
@@ -19,16 +19,16 @@ class Views:
 
     crops: int = 1  # 1: the centre; 10
     flip: bool = False  # also mirrored
-    bgr: bool = False  # the network takes blue, green, red
+    bgr: bool = False  # the network's input is blue, green, red
 
     @property
     def places(self) -> int:
-        """Crops that are cut out of an image."""
+        """Number of crops of an image, without mirrors."""
         return 5 if self.crops == 10 else 1
 
     @property
     def mirrored(self) -> bool:
-        """Whether each is also shown mirrored."""
+        """Whether each crop is also mirrored."""
         return self.flip or self.crops == 10
 
 
@@ -37,10 +37,10 @@ CENTRE = Views()
 
 
 class ViewTransform(EvalTransform):
-    """Evaluation's resize, then the places of `Views` one below the other.
+    """Evaluation's resize, then the crops of `Views` one below the other.
 
-    `size` is (places x height, width), so an image's views are one image for a loader; the
-    first `height` rows are the centre crop. Parameters and errors as `EvalTransform`.
+    `size` is (places x height, width), so the views of an image are one image for a loader; the
+    first `height` rows are the centre crop. Parameters and errors as in `EvalTransform`.
     """
 
     def __init__(self, image_shape: Sequence[int], val_resize: int = 0, views: Views = CENTRE):

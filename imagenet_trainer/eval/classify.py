@@ -5,7 +5,7 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from imagenet_trainer.config import PredictSettings
-from imagenet_trainer.data.image_files import Decoded, Found, decoded_files
+from imagenet_trainer.data.image_files import ImageFile, ImageViews, decoded_files
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices, Engine
@@ -62,13 +62,13 @@ class Classifier:
         return probabilities
 
     def classify(
-        self, found: Sequence[Found], damaged: Optional[Callable[[InputError], object]] = None
+        self, found: Sequence[ImageFile], damaged: Optional[Callable[[InputError], object]] = None
     ) -> Iterator[FilePrediction]:
         """Each file in order; what is damaged goes to `damaged`, if there is one.
 
         Raises InputError for a damaged file that the user named, and for any without `damaged`.
         """
-        batch: List[Decoded] = []
+        batch: List[ImageViews] = []
         shown = decoded_files(found, self.transform, self.threads, 2 * self.batch)
         for file, one in zip(found, shown):
             if isinstance(one, InputError):
@@ -83,7 +83,7 @@ class Classifier:
         if batch:
             yield from self._named(batch)
 
-    def _named(self, batch: Sequence[Decoded]) -> Iterator[FilePrediction]:
+    def _named(self, batch: Sequence[ImageViews]) -> Iterator[FilePrediction]:
         probabilities = self.ask(np.stack([one.views for one in batch]))
         for one, row in zip(batch, probabilities):
             yield FilePrediction(one.path, row, one.size)

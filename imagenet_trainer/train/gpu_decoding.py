@@ -41,15 +41,25 @@ def decoded(
 ) -> Iterator[Batch]:
     """The batches of `training_batches(..., encoded=decodes_on_gpu(settings))` with pixels.
 
-    `threads` and `tell` as for `data.dali.Decoded`. On GPUs, each process decodes on the one that
-    it trains on.
+    `threads` and `tell` as for `data.dali.DecodedBatches`. On GPUs, each process decodes on the
+    one that it trains on.
     """
     if not decodes_on_gpu(settings):
         return iter(batches)
-    from imagenet_trainer.data.dali import Decoded
+    from imagenet_trainer.data.dali import DecodedBatches
 
     gpu = settings.gpus[int(os.environ.get("LOCAL_RANK", "0"))]
-    return Decoded(batches, shards, gpu, threads, tell)
+    return _attributed(DecodedBatches(batches, shards, gpu, threads, tell))
+
+
+def _attributed(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches; an error of DALI names the flag."""
+    from imagenet_trainer.data.dali import DaliError
+
+    try:
+        yield from batches
+    except DaliError as error:
+        raise InputError(f"--decode gpu: {error}; use --decode cpu") from error
 
 
 def has_dali() -> bool:

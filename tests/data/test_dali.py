@@ -1,4 +1,4 @@
-"""DALI's decoding on the CPU, and on a GPU where there is one; the rest needs neither."""
+"""Decoding by DALI on the CPU and on a GPU, if there is one; the last tests need neither."""
 
 import io
 from itertools import islice
@@ -12,15 +12,14 @@ from PIL import Image
 from imagenet_trainer import fit
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
-from imagenet_trainer.data.dali import Decoded, corner_matrices, inputs_of
+from imagenet_trainer.data.dali import DaliError, DecodedBatches, corner_matrices, inputs_of
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.loader import Threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.records.recordio import RecordError, pack_header
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.data.transforms import Steps, carry_out
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.data.transforms import Steps, execute
 from imagenet_trainer.runs import params
 from imagenet_trainer.train import gpu_decoding as decoding
 from imagenet_trainer.train.gpu_decoding import has_dali
@@ -40,7 +39,7 @@ def has_gpu():
 
 @pytest.fixture(params=["cpu", "gpu"])
 def device(request):
-    """What Decoded is told: no GPU, or the first one."""
+    """The `gpu` of DecodedBatches: none, or the first one."""
     if request.param == "gpu" and not has_gpu():
         pytest.skip("no GPU here")
     return None if request.param == "cpu" else 0
@@ -87,19 +86,19 @@ def batches_of(shards, settings, first=0, last=3, mixup=None, encoded=True, batc
     )
 
 
-def by_opencv(shards, settings, **words):
-    with batches_of(shards, settings, encoded=False, **words) as loader:
+def by_opencv(shards, settings, **options):
+    with batches_of(shards, settings, encoded=False, **options) as loader:
         return [
             (batch.update, batch.labels.copy(), batch.indices.copy(), batch.images.copy())
             for batch in loader
         ]
 
 
-def by_dali(shards, settings, device=None, **words):
-    with batches_of(shards, settings, **words) as loader:
+def by_dali(shards, settings, device=None, **options):
+    with batches_of(shards, settings, **options) as loader:
         return [
             (batch.update, batch.labels, batch.indices, as_array(batch.images))
-            for batch in Decoded(loader, shards, device)
+            for batch in DecodedBatches(loader, shards, device)
         ]
 
 
@@ -158,40 +157,40 @@ def test_the_stream_can_begin_anywhere(shards):
 
 
 @needs_dali
-def test_batches_say_what_others_say_and_end(shards):
+def test_batches_have_labels_mixes_and_an_end(shards):
     with batches_of(shards, AugmentSettings(), last=12, mixup=Mixup(1.0, 3), side=8) as loader:
-        stream = Decoded(loader, shards, None)
+        stream = DecodedBatches(loader, shards, None)
         first = next(stream)
         labels, images = first.labels.copy(), first.images.copy()
         second = next(stream)
         assert first.wait > 0 and second.update == 1
         assert np.array_equal(first.mix[0], labels.reshape(-1, 2)[:, ::-1].reshape(-1))
         assert [batch.update for batch in stream] == list(range(2, 12))
-        # Labels are the consumer's, although the loader's buffers have come round.
+        # The labels stay valid, although the loader has reused its buffers.
         assert np.array_equal(first.labels, labels) and np.array_equal(first.images, images)
         for _ in range(2):
             with pytest.raises(StopIteration):
                 next(stream)
 
 
-def spoilt(shards, tmp_path, data):
-    """The shards with one record more, and where it is."""
+def with_record(shards, tmp_path, data):
+    """The shards with another record, and its number."""
     records = [bytes(shards.read(i)) for i in range(len(shards))]
     records.append(pack_header(1.0, len(records)) + data)
-    return Shards([write(tmp_path / "spoilt.rec", records)]), len(records) - 1
+    return Shards([write(tmp_path / "damaged.rec", records)]), len(records) - 1
 
 
 def until_error(shards, settings, device=None):
-    told = []
+    lines = []
     with batches_of(shards, settings, last=4) as loader:
-        stream = Decoded(loader, shards, device, tell=told.append)
-        return list(islice(stream, 4)), told
+        stream = DecodedBatches(loader, shards, device, log=lines.append)
+        return list(islice(stream, 4)), lines
 
 
 @needs_dali
 def test_a_damaged_image_names_its_record(shards, tmp_path):
     photo = PHOTOS[0].read_bytes()
-    with spoilt(shards, tmp_path, photo[:200] + photo[-400:])[0] as damaged:
+    with with_record(shards, tmp_path, photo[:200] + photo[-400:])[0] as damaged:
         last = len(damaged) - 1
         with pytest.raises(ValueError, match="not an image"):
             decode(damaged.record(last).image)
@@ -200,7 +199,7 @@ def test_a_damaged_image_names_its_record(shards, tmp_path):
 
 
 @needs_dali
-def test_what_dali_refuses_opencv_decodes(shards, monkeypatch):
+def test_opencv_decodes_what_dali_cannot(shards, monkeypatch):
     from imagenet_trainer.data import dali
 
     settings, expected = AugmentSettings(), by_opencv(shards, AugmentSettings(), last=4)
@@ -214,37 +213,35 @@ def test_what_dali_refuses_opencv_decodes(shards, monkeypatch):
         return images
 
     monkeypatch.setattr(dali._Pipeline, "take", once)
-    batches, told = until_error(shards, settings)
-    assert told == ["update 1: OpenCV decoded it, because of DALI: nvJPEG refuses this one"]
-    assert calls[1] is not calls[2] and calls[2] is calls[3]  # after an error it is built anew
+    batches, [line] = until_error(shards, settings)
+    assert line.startswith("update 1: ") and "nvJPEG refuses this one" in line
+    assert calls[1] is not calls[2] and calls[2] is calls[3]  # rebuilt after the error
     for (*_, images), batch in zip(expected, batches):
         assert np.abs(images.astype(int) - as_array(batch.images)).max() <= 1
 
 
 @needs_dali
-def test_dali_that_cannot_work_says_the_way_out(shards, monkeypatch):
+def test_an_error_of_dali_is_one_line(shards, monkeypatch):
     from imagenet_trainer.data import dali
 
     def never(pipeline):
         raise RuntimeError("no memory is left.\nmore of it")
 
     monkeypatch.setattr(dali._Pipeline, "take", never)
-    with pytest.raises(
-        InputError, match=r"^--decode gpu: DALI: no memory is left; use --decode cpu$"
-    ):
+    with pytest.raises(DaliError, match=r"^DALI: no memory is left$"):
         until_error(shards, AugmentSettings())
 
 
 @needs_dali
 @pytest.mark.skipif("has_gpu()", reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_told_in_a_line(shards):
+def test_a_missing_gpu(shards):
     with batches_of(shards, AugmentSettings()) as loader:
-        with pytest.raises(InputError, match=r"^--decode gpu: DALI: .*CUDA.*; use --decode cpu$"):
-            next(Decoded(loader, shards, 0))
+        with pytest.raises(DaliError, match=r"^DALI: .*CUDA"):
+            next(DecodedBatches(loader, shards, 0))
 
 
 @needs_dali
-def test_an_engine_trains_on_it(shards, device):
+def test_an_engine_trains_on_decoded_batches(shards, device):
     pytest.importorskip("torch")
     from helpers.tiny_engine import SIDE as TINY
     from helpers.tiny_engine import network
@@ -253,7 +250,7 @@ def test_an_engine_trains_on_it(shards, device):
     engine = open_one("torch", network(), devices={} if device is None else {"gpus": (0,)})
     same = open_one("torch", network(), devices={} if device is None else {"gpus": (0,)})
     with batches_of(shards, AugmentSettings(), side=TINY) as loader:
-        for batch in Decoded(loader, shards, device):
+        for batch in DecodedBatches(loader, shards, device):
             same.train_batch(as_array(batch.images).copy(), batch.labels, 0.01)
             engine.train_batch(batch.images, batch.labels, 0.01)
     ours, theirs = everything(engine), everything(same)
@@ -262,12 +259,14 @@ def test_an_engine_trains_on_it(shards, device):
 
 
 @needs_dali
-def test_a_run_goes_on_to_the_last_bit(packed, tmp_path, monkeypatch):
+def test_a_resumed_run_is_bit_identical(packed, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr(decoding, "decodes_on_gpu", lambda settings: True)
     monkeypatch.setattr(
         decoding, "decoded",
-        lambda batches, settings, shards, threads, tell: Decoded(batches, shards, None, threads),
+        lambda batches, settings, shards, threads, log: DecodedBatches(
+            batches, shards, None, threads
+        ),
     )  # fmt: skip
     words = [*words_of_fit(packed), "--engine", "torch", "--mixup", "0.4", "--brightness", "0.2"]
     ours, theirs = (str(tmp_path / name / "model") for name in ("a", "b"))
@@ -283,7 +282,7 @@ def test_a_run_goes_on_to_the_last_bit(packed, tmp_path, monkeypatch):
 # --- without DALI ------------------------------------------------------------------------------
 
 
-def test_matrices_count_from_corners_there():
+def test_matrices_for_dali_have_their_origin_at_a_corner():
     # Twice as large, a pixel further right, turned by a quarter: centres stay centres.
     warps = np.array([[[2.0, 0, 1], [0, 2, 0]], [[0, -1, 5], [1, 0, 0]]])
     for warp, matrix in zip(warps, corner_matrices(list(warps))):
@@ -292,30 +291,30 @@ def test_matrices_count_from_corners_there():
             assert matrix @ corner == pytest.approx(warp @ [*centre, 1] + 0.5)
 
 
-def test_what_dali_is_fed_with():
+def test_inputs_of_an_encoded_batch():
     colours = np.arange(12.0).reshape(3, 4)
     steps = [
         Steps((3, 2, 40, 30), (10, 20), (1, -2, 8, 9), None, True, colours, 127),
         Steps((0, 0, 30, 19), (10, 20), (0, 0, 8, 9), None, False, colours + 1, 127),
     ]
     shares = np.array([0.25, 0.75], np.float32)
-    fed = inputs_of(Encoded([np.zeros(3, np.uint8)] * 2, steps, (9, 8), shares))
-    assert fed["cut_start"].tolist() == [[2, 3], [0, 0]]
-    assert fed["cut_shape"].tolist() == [[30, 40], [19, 30]]
-    assert fed["averaged"].tolist() == [[10, 20], [19, 30]]  # of the second, nothing is averaged
-    assert fed["size"].tolist() == [[10, 20], [10, 20]]
-    assert fed["window_start"].tolist() == [[-2, 1], [0, 0]]
-    assert fed["window_shape"].tolist() == [[9, 8], [9, 8]]
-    assert fed["mirror"].tolist() == [1, 0]
-    assert fed["colours"][1].tolist() == (colours + 1).tolist()
-    assert fed["share"] is shares and "warp" not in fed
+    inputs = inputs_of(Encoded([np.zeros(3, np.uint8)] * 2, steps, (9, 8), shares))
+    assert inputs["cut_start"].tolist() == [[2, 3], [0, 0]]
+    assert inputs["cut_shape"].tolist() == [[30, 40], [19, 30]]
+    assert inputs["averaged"].tolist() == [[10, 20], [19, 30]]  # of the second, nothing is averaged
+    assert inputs["size"].tolist() == [[10, 20], [10, 20]]
+    assert inputs["window_start"].tolist() == [[-2, 1], [0, 0]]
+    assert inputs["window_shape"].tolist() == [[9, 8], [9, 8]]
+    assert inputs["mirror"].tolist() == [1, 0]
+    assert inputs["colours"][1].tolist() == (colours + 1).tolist()
+    assert inputs["share"] is shares and "warp" not in inputs
     warped = [step._replace(warp=np.eye(2, 3), colours=None) for step in steps]
-    fed = inputs_of(Encoded([np.zeros(3, np.uint8)] * 2, warped, (9, 8)))
-    assert fed["warp"].shape == (2, 2, 3)
-    assert not {"window_start", "colours", "share"} & fed.keys()
+    inputs = inputs_of(Encoded([np.zeros(3, np.uint8)] * 2, warped, (9, 8)))
+    assert inputs["warp"].shape == (2, 2, 3)
+    assert not {"window_start", "colours", "share"} & inputs.keys()
 
 
-def test_an_encoded_batch_says_all_that_makes_its_pixels(shards):
+def test_an_encoded_batch_determines_its_pixels(shards):
     settings = AugmentSettings(brightness=0.3, pca_noise=0.1)
     expected = by_opencv(shards, settings)
     with batches_of(shards, settings) as loader:
@@ -324,11 +323,11 @@ def test_an_encoded_batch_says_all_that_makes_its_pixels(shards):
             assert np.array_equal(labels, batch.labels) and np.array_equal(indices, batch.indices)
             out = np.empty_like(images[0])
             for i, (data, steps) in enumerate(zip(batch.images.images, batch.images.steps)):
-                carry_out(steps, decode(data), out)
+                execute(steps, decode(data), out)
                 assert np.array_equal(out, images[i])
 
 
-def test_shares_of_mixed_images_come_with_an_encoded_batch(shards):
+def test_an_encoded_batch_has_the_shares_of_mixup(shards):
     mixup = Mixup(1.0, 3)
     with batches_of(shards, AugmentSettings(), mixup=mixup) as loader:
         for batch in loader:
@@ -336,7 +335,7 @@ def test_shares_of_mixed_images_come_with_an_encoded_batch(shards):
 
 
 def test_an_undecodable_record_stops_an_encoded_loader(shards, tmp_path):
-    with spoilt(shards, tmp_path, PHOTOS[0].read_bytes()[:2000])[0] as damaged:
+    with with_record(shards, tmp_path, PHOTOS[0].read_bytes()[:2000])[0] as damaged:
         with batches_of(damaged, AugmentSettings()) as loader:
             with pytest.raises(RecordError, match=r"not an image.*pack the set again"):
                 list(loader)

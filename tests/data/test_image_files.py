@@ -9,7 +9,7 @@ from PIL import Image
 
 from imagenet_trainer.data import image_files as files
 from imagenet_trainer.data.augment import EvalTransform
-from imagenet_trainer.data.image_files import Found, decoded_files, find_images
+from imagenet_trainer.data.image_files import ImageFile, decoded_files, find_images
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 
@@ -58,7 +58,7 @@ def test_what_is_not_there(tmp_path, monkeypatch, word, told):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_files_come_in_order_with_their_damage(tree, threads):
-    found = [*find_images([str(tree)]), Found(str(tree / "notes.txt"), True)]
+    found = [*find_images([str(tree)]), ImageFile(str(tree / "notes.txt"), True)]
     transform = ViewTransform((3, 16, 16), 18)
     parts = list(decoded_files(found, transform, threads, 3))
     assert isinstance(parts[-1], InputError) and "notes.txt: not an image" in str(parts[-1])
@@ -92,7 +92,7 @@ def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):
         return np.zeros((20, 20, 3), np.uint8)
 
     monkeypatch.setattr(files, "read_image", read)
-    found = [Found(str(number), True) for number in range(1000)]
+    found = [ImageFile(str(number), True) for number in range(1000)]
     parts = decoded_files(found, ViewTransform((3, 16, 16), 16), 2, 5)
     for count in range(1, 11):
         next(parts)

@@ -6,7 +6,7 @@ from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.transforms import (
     Steps,
-    carry_out,
+    execute,
     short_side_steps,
     unchanged,
     warp_of,
@@ -18,7 +18,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 def made(steps, size, image=IMAGE):
     out = np.empty((*size, 3), np.uint8)
-    carry_out(steps, image, out)
+    execute(steps, image, out)
     return out
 
 

@@ -9,6 +9,7 @@ from helpers.fake_gpus import (
 
 from imagenet_trainer import fit
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data import dali as dali_batches
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train import gpu_decoding as decoding
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
@@ -39,8 +40,26 @@ def test_each_process_decodes_on_its_gpu(monkeypatch, machine, local, gpu):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local:
         monkeypatch.setenv("LOCAL_RANK", local)
-    stream = decoded([], replace(ON_GPU, gpus=(3, 5)), None, 7, print)
-    assert (stream._gpu, stream._threads) == (gpu, 7)
+    opened = []
+
+    def open_batches(batches, shards, *options):
+        opened.append(options)
+        return iter(batches)
+
+    monkeypatch.setattr(dali_batches, "DecodedBatches", open_batches)
+    stream = decoded([1, 2], replace(ON_GPU, gpus=(3, 5)), None, 7, print)
+    assert list(stream) == [1, 2] and opened == [(gpu, 7, print)]
+
+
+def test_an_error_of_dali_names_the_flag(monkeypatch, machine):
+    def fail(*options):
+        raise dali_batches.DaliError("DALI: no such GPU")
+        yield
+
+    machine(H100)
+    monkeypatch.setattr(dali_batches, "DecodedBatches", fail)
+    with pytest.raises(InputError, match=r"^--decode gpu: DALI: no such GPU; .*--decode cpu"):
+        list(decoded([], ON_GPU, None, 1, print))
 
 
 def refused(settings):
