@@ -11,8 +11,8 @@ from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.comparing import CompareSettings
 from imagenet_trainer.config.launching import LaunchSettings
-from imagenet_trainer.explore.augmentation import SheetSettings
-from imagenet_trainer.packing import im2rec
+from imagenet_trainer.explore.flags import SheetSettings
+from imagenet_trainer.packing.im2rec_flags import Im2recSettings
 
 DOCS = ROOT / "docs"
 PAGES = {
@@ -156,7 +156,7 @@ def test_commands_of_the_pages_have_flags_that_exist(page):
 def test_readme_says_nothing_of_flags_that_are_not_there():
     known = {
         flags.flag_of(field.name)
-        for settings in (*SETTINGS.values(), LaunchSettings, im2rec.Settings, SheetSettings)
+        for settings in (*SETTINGS.values(), LaunchSettings, Im2recSettings, SheetSettings)
         for field in dataclasses.fields(settings)
     }
     named = set(re.findall(r"`[^`]*`", words_of("README.md")))

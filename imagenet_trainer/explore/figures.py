@@ -1,26 +1,26 @@
-"""The plots of a survey: arrays in, matplotlib figures out."""
+"""The plots of a survey: arrays in, PNG files out."""
 
-from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+import xarray
+from datashader.transfer_functions import shade
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, NullLocator
 
+from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.viz.style import BLUE as _BLUE
 from imagenet_trainer.viz.style import ORANGE as _ORANGE
 from imagenet_trainer.viz.style import figure_of, png
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from imagenet_trainer.explore.channels import Channels
-
 _RGB = ("#d62828", "#2b9348", "#1d6fd1")
-_CLOUD = 10_000  # images from which points would hide each other
-_NAMED_CLASSES = 40  # bars that can be read below each other
+_CLOUD = 10_000  # from this number of images on, single points would hide each other
+_NAMED_CLASSES = 40  # with more classes, named bars are too small
 _ASPECTS = ((1, 4), (1, 2), (3, 4), (1, 1), (4, 3), (2, 1), (4, 1))
 
 
 class Thumbnail(NamedTuple):
-    """An image of the contact sheet; pixels uint8 (height, width, 3), None if undecodable."""
+    """An image of the contact sheet: pixels uint8 (height, width, 3), or None if undecodable."""
 
     pixels: Optional[np.ndarray]
     caption: str
@@ -44,13 +44,11 @@ def draw_sizes(widths: np.ndarray, heights: np.ndarray, sizes: np.ndarray) -> by
 Ticks = List[Tuple[float, str]]
 
 
-def _histogram(axes: "Axes", values: np.ndarray, title: str, unit: str, ticks: Ticks) -> None:
-    """Images by the logarithm of a value, which shows small and large ones alike."""
-    from matplotlib.ticker import MaxNLocator
-
+def _histogram(axes: Axes, values: np.ndarray, title: str, unit: str, ticks: Ticks) -> None:
+    """A histogram over the logarithm of a value, which shows small and large images alike."""
     low, high = values.min(), values.max()
     count = int(np.clip(2 * np.sqrt(len(values)), 10, 60)) if high > low else 1
-    # A single value gets a bar in the middle.
+    # A single value gets one bar in the middle.
     bins = np.geomspace(low, high, count + 1) if high > low else np.array([low / 1.03, low * 1.03])
     axes.hist(values, bins.tolist(), color=_BLUE)
     axes.set_xscale("log")
@@ -64,58 +62,56 @@ def _histogram(axes: "Axes", values: np.ndarray, title: str, unit: str, ticks: T
         xycoords=axes.get_xaxis_transform(), textcoords="offset points",
     )  # fmt: skip
     axes.set(title=title, xlabel=unit, ylabel="images")
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.1)  # room for that word
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.1)  # space for the annotation
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y")
 
 
-def _set_ticks(axes: "Axes", ticks: Ticks) -> None:
-    from matplotlib.ticker import NullLocator
-
+def _set_ticks(axes: Axes, ticks: Ticks) -> None:
     axes.set_xticks([at for at, _ in ticks], [name for _, name in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _size_ticks(values: np.ndarray) -> Ticks:
-    """Powers of two; every other one if there are many, and between them if there are few."""
+    """Powers of two: every other one for wide ranges, with steps between for narrow ones."""
     first, last = np.floor(np.log2([values.min() / 1.3, values.max() * 1.3])).astype(int)
     steps = (1, 1.5) if last - first <= 3 else (1,)
     powers = range(max(first, 0), last + 1, 2 if last - first > 6 else 1)
-    found = [step * 2.0**power for power in powers for step in steps]
-    return [(at, f"{at:,g}") for at in found]
+    values_at = [step * 2.0**power for power in powers for step in steps]
+    return [(at, f"{at:,g}") for at in values_at]
 
 
 def _kilobyte_ticks(values: np.ndarray) -> Ticks:
     first, last = np.floor(np.log10([values.min() / 1.3, values.max() * 1.3])).astype(int)
     steps = (1, 2, 5) if last - first < 3 else (1,)
-    found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-    return [(at, f"{at:,.10g}") for at in found]
+    values_at = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    return [(at, f"{at:,.10g}") for at in values_at]
 
 
 def _aspect_ticks(values: np.ndarray) -> Ticks:
     low, high = values.min() / 2, values.max() * 2
     narrow = values.max() / values.min() < 30
-    found = [(a / b, f"{a}:{b}") for a, b in _ASPECTS if narrow or max(a, b) != 4 or min(a, b) != 3]
-    # Panoramas: further powers of two, as many as can stand side by side.
+    ticks = [(a / b, f"{a}:{b}") for a, b in _ASPECTS if narrow or max(a, b) != 4 or min(a, b) != 3]
+    # For panoramas, further powers of two, as many as fit next to each other.
     step = int(np.ceil(np.log2(high / low) / 8))
     if step > 1:
-        found = [(1.0, "1:1")]
+        ticks = [(1.0, "1:1")]
     powers = range(step if step > 1 else 3, 17, max(step, 1))
-    found += [(2.0**n, f"{2**n}:1") for n in powers if 2.0**n <= high]
-    found += [(0.5**n, f"1:{2**n}") for n in powers if 0.5**n >= low]
-    return sorted(found)
+    ticks += [(2.0**n, f"{2**n}:1") for n in powers if 2.0**n <= high]
+    ticks += [(0.5**n, f"1:{2**n}") for n in powers if 0.5**n >= low]
+    return sorted(ticks)
 
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-# --- the cloud of widths and heights -----------------------------------------------------------
+# --- width and height --------------------------------------------------------------------------
 
 
 def draw_cloud(widths: np.ndarray, heights: np.ndarray) -> bytes:
-    """Every image as a point, width by height, as PNG; many of them by datashader."""
+    """A scatter plot of width and height, as PNG; large sets are shaded by density."""
     x, y = np.log2(widths), np.log2(heights)
     both = np.concatenate([widths, heights])
     low, high = np.log2(both.min()) - 0.5, np.log2(both.max()) + 0.5
@@ -148,7 +144,7 @@ def draw_cloud(widths: np.ndarray, heights: np.ndarray) -> bytes:
 
 
 def _common_sizes(widths: np.ndarray, heights: np.ndarray) -> str:
-    """The most frequent sizes, each a single point of the cloud, with their shares."""
+    """The most frequent sizes, each one point of the plot, with their shares."""
     both, counts = np.unique(widths << 32 | heights, return_counts=True)
     most = np.argsort(-counts, kind="stable")[:5]
     lines = [
@@ -158,8 +154,8 @@ def _common_sizes(widths: np.ndarray, heights: np.ndarray) -> str:
     return "\n".join(["most frequent", *lines])
 
 
-def _draw_aspect(axes: "Axes", slope: float, name: str, low: float, high: float) -> None:
-    """A line of one aspect ratio, named where it leaves the square (if it crosses it)."""
+def _draw_aspect(axes: Axes, slope: float, name: str, low: float, high: float) -> None:
+    """A line of one aspect ratio, with its name where it leaves the plot (if it crosses it)."""
     if abs(slope) > 0.95 * (high - low):
         return
     axes.plot([low, high], [low - slope, high - slope], color="#b9c2cc", linewidth=1, zorder=1)
@@ -172,11 +168,8 @@ def _draw_aspect(axes: "Axes", slope: float, name: str, low: float, high: float)
 
 
 def _shaded(x: np.ndarray, y: np.ndarray, span: Tuple[float, float], side: int = 220) -> np.ndarray:
-    """Points by datashader: uint8 (side, side, 4), clear where there is none, row 0 lowest."""
-    import xarray
-    from datashader.transfer_functions import shade
-
-    # NumPy counts in a moment what datashader's canvas has numba compile for half a minute for.
+    """Shaded density of points: uint8 (side, side, 4), transparent where empty, row 0 lowest."""
+    # NumPy counts at once; datashader's canvas first compiles with numba for half a minute.
     counts = np.histogram2d(y, x, bins=side, range=(span, span))[0]
     grid = xarray.DataArray(counts.astype(np.uint32), dims=("height", "width"))
     image = shade(grid, cmap=["#a9cfe4", _BLUE, "#0b2545"], how="log")
@@ -187,7 +180,7 @@ def _shaded(x: np.ndarray, y: np.ndarray, span: Tuple[float, float], side: int =
 
 
 def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
-    """Images of each class, int64 (classes,), as PNG: named bars, or a curve of many classes."""
+    """Images per class, int64 (classes,), as PNG: named bars, or a curve for many classes."""
     if len(counts) <= _NAMED_CLASSES:
         with figure_of(10, 1.2 + 0.26 * len(counts)) as figure:
             axes = figure.subplots()
@@ -199,7 +192,7 @@ def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
         axes = figure.subplots()
         ranked = counts[order]
         axes.fill_between(np.arange(len(counts)), ranked, color=_BLUE, step="mid", linewidth=0)
-        middle = np.median(counts[counts > 0])  # empty classes are told apart
+        middle = np.median(counts[counts > 0])  # empty classes are reported separately
         axes.axhline(middle, color=_ORANGE, linewidth=1.5)
         axes.set(xlim=(0, len(counts) - 1), ylim=(0, ranked[0] * 1.08))
         axes.set(title="images of each class, largest first", ylabel="images")
@@ -218,8 +211,8 @@ def draw_classes(counts: np.ndarray, names: Sequence[str]) -> bytes:
         return png(figure)
 
 
-def draw_colours(colours: Optional["Channels"], kinds: Sequence[Tuple[str, int]]) -> bytes:
-    """The histogram of red, green and blue beside the formats and colour modes, as PNG."""
+def draw_colours(colours: Optional[Channels], kinds: Sequence[Tuple[str, int]]) -> bytes:
+    """The histograms of red, green and blue, and the formats and colour modes, as PNG."""
     with figure_of(10, max(3.4, 1.2 + 0.3 * len(kinds))) as figure:
         left, right = figure.subplots(1, 2)
         if colours is None:
@@ -234,7 +227,7 @@ def draw_colours(colours: Optional["Channels"], kinds: Sequence[Tuple[str, int]]
                 )
                 left.fill_between(levels, 100 * shares, color=colour, alpha=0.08, linewidth=0)
                 left.axvline(mean, color=colour, linewidth=1, linestyle=(0, (4, 3)))
-            # White or black grounds stand out by far; they are cut, so that the rest can be seen.
+            # White or black backgrounds are far more frequent; they are clipped to show the rest.
             usual = np.quantile(colours.histogram, 0.96)
             left.set_ylim(0, 105 * min(colours.histogram.max(), max(1.5 * usual, 0.004)))
             left.legend(
@@ -249,19 +242,21 @@ def draw_colours(colours: Optional["Channels"], kinds: Sequence[Tuple[str, int]]
         return png(figure)
 
 
-def _bars(axes: "Axes", names: Sequence[str], counts: np.ndarray) -> None:
-    """Bars below each other, first one on top, with their numbers."""
-    places = np.arange(len(counts))
-    axes.barh(places, counts, color=_BLUE, height=0.7)
-    axes.set_yticks(places, names)
+def _bars(axes: Axes, names: Sequence[str], counts: np.ndarray) -> None:
+    """Horizontal bars with their numbers, the first on top."""
+    positions = np.arange(len(counts))
+    axes.barh(positions, counts, color=_BLUE, height=0.7)
+    axes.set_yticks(positions, names)
     axes.tick_params(axis="y", length=0)
     axes.set(
         ylim=(max(6, len(counts)) - 0.4, -0.6), xlim=(0, max(1, counts.max()) * 1.14), xticks=[]
     )
     for spine in ("bottom", "left"):
         axes.spines[spine].set_visible(False)
-    for place, count in zip(places, counts):
-        axes.annotate(f"{count:,}", (count, place), (4, 0), textcoords="offset points", va="center")
+    for position, count in zip(positions, counts):
+        axes.annotate(
+            f"{count:,}", (count, position), (4, 0), textcoords="offset points", va="center"
+        )
 
 
 def _cut(text: str, most: int) -> str:
@@ -272,7 +267,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def draw_sheet(rows: Sequence[Tuple[str, Sequence[Thumbnail]]]) -> bytes:
-    """Images with captions in titled rows of five, as PNG."""
+    """Images with captions in rows of five, in titled parts, as PNG."""
     columns = 5
     lines = [-(-len(images) // columns) for _, images in rows]
     with figure_of(11, 2.45 * sum(lines) + 0.35 * len(rows)) as figure:
@@ -287,9 +282,9 @@ def draw_sheet(rows: Sequence[Tuple[str, Sequence[Thumbnail]]]) -> bytes:
         return png(figure)
 
 
-def _thumbnail(axes: "Axes", one: Thumbnail) -> None:
+def _thumbnail(axes: Axes, one: Thumbnail) -> None:
     axes.axis("on")
-    axes.set(xticks=[], yticks=[], anchor="N")  # captions on one line, images hang from them
+    axes.set(xticks=[], yticks=[], anchor="N")  # captions of a row are aligned
     axes.spines[:].set(visible=True)
     if one.pixels is None:
         axes.text(0.5, 0.5, "cannot be\ndecoded", ha="center", va="center", color="#8895a3")

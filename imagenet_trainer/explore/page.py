@@ -1,76 +1,100 @@
-"""What is left of a survey in a folder: a table, PNG files, and one page that holds everything."""
+"""The results of a survey in a folder: a table, plots, and one page that contains everything."""
 
 import io
 import os
 from collections import Counter
-from html import escape
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+import pandas
+from PIL import Image
 
 from imagenet_trainer.explore import figures
 from imagenet_trainer.explore.channels import Channels
-from imagenet_trainer.explore.sources import Source
-from imagenet_trainer.explore.survey import Survey, printable
+from imagenet_trainer.explore.sources import ImageSource
+from imagenet_trainer.explore.survey import Survey
+from imagenet_trainer.packing.console import printable
 from imagenet_trainer.system.files import atomic_write
-from imagenet_trainer.viz.html import data_uri, document, section, tile_row
+from imagenet_trainer.viz.html import Tile, render
 
 _EXTREMES = 10  # images of each kind on the contact sheet
-_SIDE = 320  # pixels of its images at most
-_MOST_ROWS = 200  # of a table on the page; table.csv has them all
+_SIDE = 320  # largest width and height of its images, in pixels
+_MOST_ROWS = 200  # of a table on the page; table.csv has all of them
 _QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
+
+
+class Table(NamedTuple):
+    """A table of the page; `more` rows are only in table.csv."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    more: int = 0
 
 
 def write_page(
     folder: str,
     title: str,
-    source: Source,
-    found: Survey,
+    source: ImageSource,
+    survey: Survey,
     colours: Optional[Channels],
     flags: str,
     decoded: int,
 ) -> str:
-    """Write table.csv, the plots and index.html into a folder; return the page's path.
+    """Write table.csv, the plots and index.html into a folder; return the path of the page.
 
-    `flags` is the line for fit, `decoded` how many images the colours are of. Raises InputError
-    when the folder cannot be written.
+    `flags` is the mean colour as flags of fit, `decoded` the number of images it is computed from.
+    Raises InputError if the folder cannot be written.
     """
-    write_table(os.path.join(folder, "table.csv"), found)
-    good = found.good
-    widths, heights = found.widths[good], found.heights[good]
-    kinds = Counter(kind for kind in found.kinds if kind).most_common()
-    images = {
-        "sizes": figures.draw_sizes(widths, heights, found.sizes[good]),
-        "cloud": figures.draw_cloud(widths, heights),
-        "colours": figures.draw_colours(colours, kinds),
-        "extremes": figures.draw_sheet(contact_sheet(source, found)),
-    }
-    counts = class_counts(found)
-    if len(counts):
-        names = [one.name.split(",")[0] for one in found.classes]
-        images["classes"] = figures.draw_classes(counts, names)
-    for name, data in images.items():
+    write_table(os.path.join(folder, "table.csv"), survey)
+    plots = _draw_plots(source, survey, colours)
+    for name, data in plots.items():
         with atomic_write(os.path.join(folder, f"{name}.png")) as file:
             file.write(data)
     path = os.path.join(folder, "index.html")
     with atomic_write(path, "w") as file:
-        file.write(_page(title, found, counts, images, flags, decoded))
+        values = _page_values(survey)
+        file.write(
+            render(
+                "explore.html", title=printable(title), plots=plots, flags=flags, decoded=decoded,
+                **values,
+            )
+        )  # fmt: skip
     return path
+
+
+def _draw_plots(
+    source: ImageSource, survey: Survey, colours: Optional[Channels]
+) -> Dict[str, bytes]:
+    """PNG files by name."""
+    good = survey.good
+    widths, heights = survey.widths[good], survey.heights[good]
+    kinds = Counter(kind for kind in survey.kinds if kind).most_common()
+    plots = {
+        "sizes": figures.draw_sizes(widths, heights, survey.sizes[good]),
+        "cloud": figures.draw_cloud(widths, heights),
+        "colours": figures.draw_colours(colours, kinds),
+        "extremes": figures.draw_sheet(contact_sheet(source, survey)),
+    }
+    counts = class_counts(survey)
+    if len(counts):
+        names = [one.name.split(",")[0] for one in survey.classes]
+        plots["classes"] = figures.draw_classes(counts, names)
+    return plots
 
 
 # --- numbers -----------------------------------------------------------------------------------
 
 
-def class_counts(found: Survey) -> np.ndarray:
-    """Images of each class, int64 (classes,); empty where images have no class."""
-    labels = found.labels[found.labels >= 0]
-    return np.bincount(labels, minlength=len(found.classes)) if len(labels) else labels
+def class_counts(survey: Survey) -> np.ndarray:
+    """Images per class, int64 (classes,); empty if the images have no classes."""
+    labels = survey.labels[survey.labels >= 0]
+    return np.bincount(labels, minlength=len(survey.classes)) if len(labels) else labels
 
 
-def quantile_rows(found: Survey) -> List[Tuple[str, List[str]]]:
-    """Least, 1 %, median, 99 % and greatest of each size, as words."""
-    good = found.good
-    widths, heights, sizes = found.widths[good], found.heights[good], found.sizes[good]
+def quantile_rows(survey: Survey) -> List[Tuple[str, List[str]]]:
+    """Minimum, 1 %, median, 99 % and maximum of each size, as text."""
+    good = survey.good
+    widths, heights, sizes = survey.widths[good], survey.heights[good], survey.sizes[good]
     columns: Sequence[Tuple[str, np.ndarray, Callable[[float], str]]] = (
         ("width", widths, "{:,.0f}".format),
         ("height", heights, "{:,.0f}".format),
@@ -83,25 +107,23 @@ def quantile_rows(found: Survey) -> List[Tuple[str, List[str]]]:
     ]
 
 
-def write_table(path: str, found: Survey) -> None:
-    """A row an image: place, label, class, size, format, and what is odd about it."""
-    import pandas
-
-    good = found.good
-    known = {number: one.id for number, one in enumerate(found.classes)}
-    formats, _, modes = zip(*(kind.partition(" ") for kind in found.kinds))
+def write_table(path: str, survey: Survey) -> None:
+    """A row per image: path, label, class, size, format, and why it is unreadable."""
+    good = survey.good
+    known = {number: one.id for number, one in enumerate(survey.classes)}
+    formats, _, modes = zip(*(kind.partition(" ") for kind in survey.kinds))
     table = pandas.DataFrame(
         {
-            "picture": found.names,
-            "label": pandas.Series(found.labels).where(found.labels >= 0).astype("Int64"),
-            "class": [known.get(label, "") for label in found.labels.tolist()],
-            "width": pandas.Series(found.widths).where(good).astype("Int64"),
-            "height": pandas.Series(found.heights).where(good).astype("Int64"),
-            "aspect": np.round(found.widths / np.where(good, found.heights, 1), 4),
-            "bytes": pandas.Series(found.sizes).where(good).astype("Int64"),
+            "picture": survey.names,
+            "label": pandas.Series(survey.labels).where(survey.labels >= 0).astype("Int64"),
+            "class": [known.get(label, "") for label in survey.labels.tolist()],
+            "width": pandas.Series(survey.widths).where(good).astype("Int64"),
+            "height": pandas.Series(survey.heights).where(good).astype("Int64"),
+            "aspect": np.round(survey.widths / np.where(good, survey.heights, 1), 4),
+            "bytes": pandas.Series(survey.sizes).where(good).astype("Int64"),
             "format": formats,
             "mode": modes,
-            "problem": [found.problems.get(number, "") for number in range(len(good))],
+            "problem": [survey.problems.get(number, "") for number in range(len(good))],
         }
     )
     table["aspect"] = table["aspect"].where(good)
@@ -112,13 +134,13 @@ def write_table(path: str, found: Survey) -> None:
 # --- the contact sheet -------------------------------------------------------------------------
 
 
-def contact_sheet(source: Source, found: Survey) -> List[Tuple[str, List[figures.Thumbnail]]]:
-    """The ten most skewed, smallest and largest images."""
-    rows = np.flatnonzero(found.good)
-    widths, heights = found.widths[rows], found.heights[rows]
+def contact_sheet(source: ImageSource, survey: Survey) -> List[Tuple[str, List[figures.Thumbnail]]]:
+    """The ten most elongated, smallest and largest images."""
+    rows = np.flatnonzero(survey.good)
+    widths, heights = survey.widths[rows], survey.heights[rows]
     area = widths * heights
     ranks = {
-        "Most skewed": -np.abs(np.log(widths / heights)),
+        "Most elongated": -np.abs(np.log(widths / heights)),
         "Smallest": area,
         "Largest": -area,
     }
@@ -126,118 +148,87 @@ def contact_sheet(source: Source, found: Survey) -> List[Tuple[str, List[figures
         title: rows[np.argsort(rank, kind="stable")[:_EXTREMES]].tolist()
         for title, rank in ranks.items()
         if rank.min() < rank.max()
-    } or {"All have one size; the first": rows[:_EXTREMES].tolist()}
+    } or {"All images have one size; the first": rows[:_EXTREMES].tolist()}
     return [
-        (title, [_thumbnail(source, found, number) for number in numbers])
+        (title, [_thumbnail(source, survey, number) for number in numbers])
         for title, numbers in chosen.items()
     ]
 
 
-def _thumbnail(source: Source, found: Survey, number: int) -> figures.Thumbnail:
-    name = os.path.basename(printable(found.names[number]))
+def _thumbnail(source: ImageSource, survey: Survey, number: int) -> figures.Thumbnail:
+    name = os.path.basename(printable(survey.names[number]))
     name = name if len(name) <= 30 else f"{name[:14]}…{name[-15:]}"
-    size = found.sizes[number] / 1e3
-    caption = f"{found.widths[number]} × {found.heights[number]}, {size:,.1f} kB\n{name}"
-    return figures.Thumbnail(_small(source, number), caption)
+    size = survey.sizes[number] / 1e3
+    caption = f"{survey.widths[number]} × {survey.heights[number]}, {size:,.1f} kB\n{name}"
+    return figures.Thumbnail(_read_small(source, number), caption)
 
 
-def _small(source: Source, number: int) -> Optional[np.ndarray]:
-    """An image that fits into the sheet, uint8 (height, width, 3); None if it is damaged."""
-    from PIL import Image
-
+def _read_small(source: ImageSource, number: int) -> Optional[np.ndarray]:
+    """An image reduced for the sheet, uint8 (height, width, 3); None if it is damaged."""
     try:
         with Image.open(io.BytesIO(source.read(number))) as file:
-            file.draft("RGB", (_SIDE, _SIDE))  # large JPEGs are decoded small
-            # 16 bits would be cut off at 255.
+            file.draft("RGB", (_SIDE, _SIDE))  # decodes large JPEGs at a reduced size
+            # Pillow would clip 16 bits at 255.
             deep = file.mode.startswith("I")
             image = file.point(lambda value: value / 256).convert("L") if deep else file
             image.thumbnail((_SIDE, _SIDE))
             return np.asarray(image.convert("RGB"))
-    except Exception:  # Pillow's readers of odd formats raise whatever they meet
+    except Exception:  # damaged files make Pillow raise errors of many types
         return None
 
 
 # --- the page ----------------------------------------------------------------------------------
 
 
-def _page(
-    title: str,
-    found: Survey,
-    counts: np.ndarray,
-    images: Dict[str, bytes],
-    flags: str,
-    decoded: int,
-) -> str:
-    good, odd = int(found.good.sum()), len(found.problems)
-    tiles = [(f"{good:,}", "images", "")]
+def _page_values(survey: Survey) -> Dict[str, Any]:
+    """The tiles, tables and texts of the template."""
+    counts = class_counts(survey)
+    tiles = [Tile(f"{survey.good.sum():,}", "images")]
     if len(counts):
-        tiles.append((f"{np.count_nonzero(counts):,}", "classes", ""))
-    tiles.append((_bytes(int(found.sizes.sum())), "together", ""))
-    tiles.append((f"{odd:,}", "odd files", "warn" if odd else ""))
-    parts = [tile_row(tiles)]
-    sizes = _table(("", "least", "1 %", "median", "99 %", "greatest"), [
-        (name, *values) for name, values in quantile_rows(found)
-    ])  # fmt: skip
-    parts.append(section("Sizes", sizes + _image("sizes", images)))
-    parts.append(section("Width and height", _image("cloud", images)))
-    if len(counts):
-        parts.append(section("Classes", _balance(counts) + _image("classes", images)
-                              + _class_table(found, counts)))  # fmt: skip
-    line = f"<pre>{escape(flags)}</pre>" if flags else ""
-    of = f"<p>Of {decoded:,} decoded images, each with the same weight.</p>" if flags else ""
-    parts.append(section("Colours", line + of + _image("colours", images)))
-    parts.append(section("Extremes", _image("extremes", images)))
-    if odd:
-        rows = [(printable(found.names[n]), found.problems[n]) for n in sorted(found.problems)]
-        parts.append(section("Odd files", _table(("file", "reason"), rows, "words")))
-    return document(printable(title), "\n".join(parts))
+        tiles.append(Tile(f"{np.count_nonzero(counts):,}", "classes"))
+    tiles.append(Tile(_format_bytes(int(survey.sizes.sum())), "total size"))
+    unreadable = len(survey.problems)
+    tiles.append(Tile(f"{unreadable:,}", "unreadable files", warn=unreadable > 0))
+    problems = [(printable(survey.names[n]), survey.problems[n]) for n in sorted(survey.problems)]
+    return {
+        "tiles": tiles,
+        "sizes": Table(
+            ("", "min", "1 %", "median", "99 %", "max"),
+            [(name, *values) for name, values in quantile_rows(survey)],
+        ),
+        "balance": _describe_balance(counts) if len(counts) else "",
+        "classes": _class_table(survey, counts) if len(counts) > 1 else None,
+        "problems": _cut(("file", "reason"), problems) if problems else None,
+    }
 
 
-def _image(name: str, images: Dict[str, bytes]) -> str:
-    return f'<img alt="{name}" src="{data_uri(images[name], "image/png")}">'
+def _cut(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return Table(head, rows[:_MOST_ROWS], max(0, len(rows) - _MOST_ROWS))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
-    """Words to an HTML table that scrolls, cut at _MOST_ROWS with a note."""
-    top = "".join(f"<th>{escape(word)}</th>" for word in head)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(word)}</td>" for word in row) + "</tr>"
-        for row in rows[:_MOST_ROWS]
+def _describe_balance(counts: np.ndarray) -> str:
+    """How evenly the images are distributed over the classes."""
+    filled = counts[counts > 0]
+    text = (
+        f"{filled.min():,} to {filled.max():,} images per class, median {np.median(filled):,.0f}: "
+        f"the largest class has {filled.max() / filled.min():,.1f} times as many as the smallest."
     )
-    more = len(rows) - _MOST_ROWS
-    note = f"<p>{more:,} more in table.csv.</p>" if more > 0 else ""
-    return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{note}"
-    )
+    if filled.min() == filled.max():
+        text = f"Each class has {filled[0]:,} images."
+    empty = len(counts) - len(filled)
+    return text + (f" {empty:,} more {'has' if empty == 1 else 'have'} none." if empty else "")
 
 
-def _balance(counts: np.ndarray) -> str:
-    there = counts[counts > 0]
-    words = (
-        f"From {there.min():,} to {there.max():,} images a class, median "
-        f"{np.median(there):,.0f}: the largest class has {there.max() / there.min():,.1f} times as "
-        "many as the smallest."
-    )
-    if there.min() == there.max():
-        words = f"Each class has {there[0]:,}."
-    empty = len(counts) - len(there)
-    without = f" {empty:,} more {'has' if empty == 1 else 'have'} none." if empty else ""
-    return f"<p>{words}{without}</p>"
-
-
-def _class_table(found: Survey, counts: np.ndarray) -> str:
-    if len(counts) <= 1:
-        return ""
+def _class_table(survey: Survey, counts: np.ndarray) -> Table:
     rows = [
         (f"{one.id} {one.name}" if one.id != one.name else one.id, str(label), f"{count:,}",
          f"{count / counts.sum():.2%}")
-        for label, (one, count) in enumerate(zip(found.classes, counts.tolist()))
+        for label, (one, count) in enumerate(zip(survey.classes, counts.tolist()))
     ]  # fmt: skip
-    return _table(("class", "label", "images", "share"), rows)
+    return _cut(("class", "label", "images", "share"), rows)
 
 
-def _bytes(number: int) -> str:
+def _format_bytes(number: int) -> str:
     for unit, size in (("GB", 10**9), ("MB", 10**6)):
         if number >= size:
             return f"{number / size:,.1f} {unit}"

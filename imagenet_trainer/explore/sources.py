@@ -1,7 +1,7 @@
-"""Images wherever they are (a folder tree, a tar, a list, packed shards) as one sequence 0..N-1.
+"""The images of a folder tree, a tar, a list or packed shards, as one sequence 0 to N - 1.
 
-For tools that look at images before or after packing. Where an image cannot be looked at, the
-methods raise ValueError with the reason; nothing about a single image raises anything else.
+For commands that inspect images before or after packing. For an image that cannot be read, the
+methods raise ValueError with the reason; a single image never raises another error.
 """
 
 import os
@@ -23,51 +23,49 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import check_folder, is_hidden
 
 NO_CLASS = -1
-# Of a record, read first: most headers are shorter, and a disk reads no less at a time.
+# The part of a record that is read first: most headers are shorter, and a disk reads no less.
 _FIRST_BYTES = 16 << 10
 
 
-class Look(NamedTuple):
-    """What is known of an image without decoding it; `size` in bytes, label -1 for none."""
+class ImageInfo(NamedTuple):
+    """Properties of an image that need no decoding; label -1 for none, size in bytes."""
 
     label: int
     size: int
     header: Header
 
 
-class Source(Protocol):
-    """A sequence of images with classes; its methods may be called from any thread."""
+class ImageSource(Protocol):
+    """A sequence of images with classes; its methods are thread-safe."""
 
     classes: Tuple[ClassName, ...]
 
     def __len__(self) -> int:
-        """How many images."""
+        """The number of images."""
 
     def name(self, number: int) -> str:
-        """Path or place of an image."""
+        """Path of an image, or its shard and record."""
 
-    def look(self, number: int) -> Look:
-        """Label, bytes and header; ValueError with the reason if there are none."""
+    def info(self, number: int) -> ImageInfo:
+        """Label, size and header; raises ValueError with the reason if they cannot be read."""
 
     def read(self, number: int) -> bytes:
-        """The encoded image; ValueError with the reason if it cannot be read."""
+        """The encoded image; raises ValueError with the reason if it cannot be read."""
 
 
-def open_source(value: str, root: str = "") -> Source:
-    """Images of a folder, a tar, a list `x.lst` of files below or in `root`, or shards `x.rec`.
+def open_source(value: str, root: str = "") -> ImageSource:
+    """Open a folder, a tar, a list `x.lst` of files in `root`, or shards `x.rec`.
 
-    Raises InputError naming what is not there or cannot be read.
+    Only a list has a `root`. Raises InputError with the name of what cannot be read.
     """
     if value.endswith(".lst"):
-        return _listed(value, root)
-    if root:
-        raise InputError(f"--root {root}: goes with a list; {value} is none")
+        return _open_list(value, root)
     if os.path.isdir(value):
-        return _below(value)
+        return _open_folder(value)
     if value.lower().endswith(".tar"):
-        return _in_tar(value)
+        return _open_tar(value)
     if ".rec" not in value:
-        raise InputError(f"{value}: no folder; give a folder or tar, a list x.lst, or shards x.rec")
+        raise InputError(f"{value}: no such folder; give a folder, a tar, a list or shards")
     return Packed(value)
 
 
@@ -75,7 +73,7 @@ def open_source(value: str, root: str = "") -> Source:
 
 
 class Files:
-    """Image files below a folder, or in a tar."""
+    """Image files in a folder or a tar."""
 
     def __init__(
         self,
@@ -90,24 +88,24 @@ class Files:
         return len(self.paths)
 
     def name(self, number: int) -> str:
-        """Path below the folder."""
+        """Path relative to the folder."""
         return self.paths[number]
 
-    def look(self, number: int) -> Look:
-        """See Source."""
+    def info(self, number: int) -> ImageInfo:
+        """See ImageSource."""
         size = self._root.size(self.paths[number])
         if not size:
             raise ValueError("the file is empty")
         with self._root.open(self.paths[number]) as file:
-            return Look(self.labels[number], size, read_header(file))
+            return ImageInfo(self.labels[number], size, read_header(file))
 
     def read(self, number: int) -> bytes:
-        """See Source."""
+        """See ImageSource."""
         return self._root.read(self.paths[number])
 
 
-def _below(root: str) -> Files:
-    """All files of a tree but hidden ones; every folder that holds some is a class."""
+def _open_folder(root: str) -> Files:
+    """All files of a tree except hidden ones; every folder with files is a class."""
     check_folder(root)
     paths: List[str] = []
     folders: Dict[str, int] = {}
@@ -117,26 +115,26 @@ def _below(root: str) -> Files:
         paths += [os.path.join(folder, name) for name in names]
         labels += [label] * len(names)
     if not paths:
-        raise InputError(f"{root}: the folder holds no files")
+        raise InputError(f"{root}: the folder contains no files")
     classes = name_classes([folder or "." for folder in folders])
     return Files(open_root(root), paths, labels, classes)
 
 
-def _in_tar(path: str) -> Files:
-    """All files of a tar but hidden ones, as `_below` has them of the folder unpacked from it."""
+def _open_tar(path: str) -> Files:
+    """All files of a tar except hidden ones, like `_open_folder` for the unpacked folder."""
     tar = Tar(path)
     names = [one for one in tar.names() if not is_hidden(one)]
     if not names:
-        raise InputError(f"{path}: the tar holds no files")
+        raise InputError(f"{path}: the tar contains no files")
     names.sort(key=lambda name: (os.path.dirname(name).split("/"), name))
-    found = dict.fromkeys(map(os.path.dirname, names))
-    label = {folder: number for number, folder in enumerate(found)}
+    folders = dict.fromkeys(map(os.path.dirname, names))
+    label = {folder: number for number, folder in enumerate(folders)}
     labels = [label[os.path.dirname(name)] for name in names]
-    return Files(tar, names, labels, name_classes([folder or "." for folder in found]))
+    return Files(tar, names, labels, name_classes([folder or "." for folder in folders]))
 
 
 def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple[str, List[str]]]:
-    """(folder, names of its files), sorted; links are followed, but not in a circle."""
+    """(folder, names of its files), sorted; follows links, but not in a circle."""
     here = os.path.join(root, folder)
     status = os.stat(here)
     identity = (status.st_dev, status.st_ino)
@@ -144,25 +142,23 @@ def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple
         return
     try:
         with os.scandir(here) as entries:
-            # isdir() takes a link to itself for no folder, where the entry's own is_dir() raises.
-            found = sorted(
+            # For a link to itself isdir() is False, while is_dir() of the entry raises.
+            contents = sorted(
                 (entry.name, os.path.isdir(entry.path))
                 for entry in entries
                 if not is_hidden(entry.name)
             )
     except OSError as error:
         raise InputError(f"{here}: {error.strerror}; allow reading it, or move it away") from error
-    names = [name for name, is_folder in found if not is_folder]
+    names = [name for name, is_folder in contents if not is_folder]
     if names:
         yield folder, names
-    for name, is_folder in found:
+    for name, is_folder in contents:
         if is_folder:
             yield from _walk(root, os.path.join(folder, name), above | {identity})
 
 
-def _listed(path: str, root: str) -> Files:
-    if not root:
-        raise InputError(f"{path}: give --root too, the folder or tar that its paths begin in")
+def _open_list(path: str, root: str) -> Files:
     if not os.path.isfile(root):
         check_folder(root)
     images = read_list(path)
@@ -176,7 +172,7 @@ def _listed(path: str, root: str) -> Files:
 
 
 class Packed:
-    """Images in shards. Labels are in the records: they are known once an image is looked at."""
+    """Images in shards. The labels are in the records, so `info` has to read them."""
 
     def __init__(self, value: str):
         paths = find_shards(value)
@@ -192,14 +188,14 @@ class Packed:
         path, record = self.shards.locate(number)
         return f"{os.path.basename(path)}:{record}"
 
-    def look(self, number: int) -> Look:
-        """See Source."""
+    def info(self, number: int) -> ImageInfo:
+        """See ImageSource."""
         try:
             data, length = self.shards.head(number, _FIRST_BYTES)
             try:
                 record = unpack(data)
                 header = read_header(record.image)
-            except ValueError:  # a longer header, with a preview or a colour profile
+            except ValueError:  # a longer header, for example with a preview or a colour profile
                 data = self.shards.read(number)
                 record = unpack(data)
                 header = read_header(record.image)
@@ -207,10 +203,10 @@ class Packed:
             raise ValueError(_reason(error)) from error
         label = class_of(record.labels)
         size = length - (len(data) - len(record.image))
-        return Look(NO_CLASS if label is None else label, size, header)
+        return ImageInfo(NO_CLASS if label is None else label, size, header)
 
     def read(self, number: int) -> bytes:
-        """See Source."""
+        """See ImageSource."""
         try:
             return bytes(self.shards.record(number).image)
         except RecordError as error:
@@ -222,5 +218,5 @@ def _reason(error: Exception) -> str:
 
 
 def _numbered(labels: Sequence[int]) -> Tuple[ClassName, ...]:
-    """Names for labels without names, as far as there are any."""
+    """Numbered classes for labels without names."""
     return name_classes([None] * (max(labels, default=NO_CLASS) + 1))

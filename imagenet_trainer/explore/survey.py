@@ -1,4 +1,4 @@
-"""What a set of images is made of: every header in columns, and the colours of a sample."""
+"""Properties of a set of images: every header, in columns, and the colours of a sample."""
 
 import sys
 import warnings
@@ -13,26 +13,27 @@ from PIL import Image
 from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.explore.channels import Channels, channels, histogram
-from imagenet_trainer.explore.sources import Source
+from imagenet_trainer.explore.sources import ImageSource
 
-_CHUNK = 64  # images that a thread takes at a time
+_CHUNK = 64  # images per call of a thread
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the headers say, in columns; row i is image i of the source.
+    """The headers of a source in columns; row i is image i.
 
     Attributes
     ----------
     names
         paths, or shards and records.
     labels, widths, heights, sizes
-        int64 (images,); labels -1 where there is none, sizes in bytes, all 0 for a problem.
+        int64 (images,); labels are -1 if missing, sizes are in bytes. Unreadable files have
+        label -1 and zeros.
     kinds
-        "JPEG RGB": format and colour mode, "" for a problem.
+        format and colour mode, such as "JPEG RGB"; "" for unreadable files.
     problems
-        reasons by row, for what is no image.
+        reason by row, for unreadable files.
     classes
         names of the labels.
 
@@ -53,19 +54,19 @@ class Survey:
         return self.widths > 0
 
 
-def survey(source: Source, threads: int, progress: Callable[[int], None]) -> Survey:
-    """Read every header; `progress` is called with how many more are done."""
-    # Large images are what this tool is to find.
+def survey(source: ImageSource, threads: int, progress: Callable[[int], object]) -> Survey:
+    """Read every header; `progress` is called with the number of further images done."""
+    # Large images are listed, not refused.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     rows: List[np.ndarray] = [np.empty((0, 4), np.int64)]
     kinds: List[str] = []
     problems: Dict[int, str] = {}
 
-    def look(numbers: range) -> Tuple[np.ndarray, Tuple[str, ...], Tuple[str, ...]]:
-        columns, chunk_kinds, reasons = zip(*(_look(source, number) for number in numbers))
+    def read(numbers: range) -> Tuple[np.ndarray, Tuple[str, ...], Tuple[str, ...]]:
+        columns, chunk_kinds, reasons = zip(*(_read(source, number) for number in numbers))
         return np.array(columns, np.int64), chunk_kinds, reasons
 
-    for chunk, chunk_kinds, reasons in _in_chunks(look, len(source), threads):
+    for chunk, chunk_kinds, reasons in _in_chunks(read, len(source), threads):
         problems.update((n, reason) for n, reason in enumerate(reasons, len(kinds)) if reason)
         kinds += map(sys.intern, chunk_kinds)
         rows.append(chunk)
@@ -78,37 +79,38 @@ def survey(source: Source, threads: int, progress: Callable[[int], None]) -> Sur
     return Survey(names, labels, widths, heights, sizes, kinds, problems, classes)
 
 
-def _look(source: Source, number: int) -> Tuple[Tuple[int, int, int, int], str, str]:
+def _read(source: ImageSource, number: int) -> Tuple[Tuple[int, int, int, int], str, str]:
     """((label, width, height, bytes), kind, problem) of an image."""
     try:
-        label, size, header = source.look(number)
+        label, size, header = source.info(number)
     except ValueError as error:
         return (-1, 0, 0, 0), "", str(error)
     return (label, header.width, header.height, size), f"{header.format} {header.mode}", ""
 
 
 def measure_channels(
-    source: Source,
-    found: Survey,
+    source: ImageSource,
+    result: Survey,
     sample: int,
     seed: int,
     threads: int,
-    progress: Callable[[int], None],
+    progress: Callable[[int], object],
 ) -> Tuple[Optional[Channels], int]:
-    """Colours of a random sample (0: of all), and how many images that were.
+    """The colours of a random sample (0: of all images), and the number of decoded images.
 
-    Images that cannot be decoded are added to the survey's problems. None if there is no other.
+    Images that cannot be decoded are added to the survey's problems. The colours are None if no
+    image can be decoded.
     """
-    cv2.setNumThreads(0)  # a thread an image is enough
-    numbers = np.flatnonzero(found.good)
+    cv2.setNumThreads(0)  # one thread per image is enough
+    numbers = np.flatnonzero(result.good)
     if 0 < sample < len(numbers):
-        # Sorted, so that shards are read forwards; raw words are the same for every NumPy.
+        # Sorted to read shards sequentially. Raw words are the same in every version of NumPy.
         words = np.random.Philox(key=np.array([seed, 0], np.uint64)).random_raw(len(numbers))
         numbers = np.sort(numbers[np.argsort(words, kind="stable")[:sample]])
 
-    def measure(places: range) -> List[Tuple[int, np.ndarray, str]]:
+    def measure(part: range) -> List[Tuple[int, np.ndarray, str]]:
         results = []
-        for number in numbers[places.start : places.stop].tolist():
+        for number in numbers[part.start : part.stop].tolist():
             try:
                 results.append((number, histogram(source.read(number)), ""))
             except ValueError as error:
@@ -119,7 +121,7 @@ def measure_channels(
     for results in _in_chunks(measure, len(numbers), threads):
         for number, shares, problem in results:
             if problem:
-                found.problems[number] = problem
+                result.problems[number] = problem
             else:
                 total += shares
                 count += 1
@@ -128,16 +130,10 @@ def measure_channels(
 
 
 def _in_chunks(function: Callable[[range], T], count: int, threads: int) -> Iterator[T]:
-    """Call with the parts of range(count), in threads; results in order."""
+    """Call a function with parts of range(count), in threads; yield results in order."""
     parts = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
     pool = ThreadPoolExecutor(threads)
     try:
         yield from pool.map(function, parts)
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for a million images
-
-
-def printable(text: str) -> str:
-    """A file's name on one line, bytes that are no UTF-8 written out."""
-    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining images

@@ -1,4 +1,4 @@
-"""The classes of a pack: named by folders or classes.txt, and compared with the training set's."""
+"""The classes of a pack: named by folders or classes.txt, and those of the training set."""
 
 import os
 import re
@@ -17,10 +17,12 @@ from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, file_e
 _LISTS = ("train", "val", "test")  # the lists that classes.txt belongs to
 
 
+class OtherClasses(InputError):
+    """The classes of a pack are not those of its reference."""
+
+
 def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
-    """Write classes.txt: one class a line in the order of their labels; after a WordNet id its
-    name.
-    """
+    """Write classes.txt: one class per line in the order of the labels, WordNet ids with names."""
     with atomic_write(path) as file:
         for one in name_classes(classes):
             title = one.id if one.name == one.id else f"{one.id} {one.name}"
@@ -28,9 +30,9 @@ def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
 
 
 def read_classes(path: AnyPath) -> List[str]:
-    """The classes in a file, one a line; the name after a WordNet id is ignored.
+    """The classes in a file, one per line; the name after a WordNet id is ignored.
 
-    Raises InputError when the file cannot be read or is empty.
+    Raises InputError if the file cannot be read or is empty.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -39,7 +41,7 @@ def read_classes(path: AnyPath) -> List[str]:
         raise file_error(path, error) from error
     classes = [re.sub(r"^(n\d{8})\s.*", r"\1", line) for line in lines if line]
     if not classes:
-        raise InputError(f"{os.fspath(path)}: the file is empty; write one class a line")
+        raise InputError(f"{os.fspath(path)}: the file is empty; write one class per line")
     return classes
 
 
@@ -48,8 +50,8 @@ def classes_of_pack(
 ) -> Tuple[ClassName, ...]:
     """The classes of the lists of one pack, with the names of the reference pack.
 
-    The reference is the manifest `classes_from`; "" means the train.json beside the prefix, "none"
-    no reference. Raises InputError where the classes differ.
+    The reference is the manifest `classes_from`; "" means the train.json next to the prefix, "none"
+    no reference. Raises OtherClasses if the classes differ.
     """
     folders = folders_of_classes(lists)
     listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
@@ -64,10 +66,6 @@ def classes_of_pack(
     reference = classes_from or _training_manifest(prefix)
     if not folders or reference in ("", "none"):
         return name_classes(folders)
-    if not os.path.exists(reference):
-        raise InputError(
-            f"--classes-from {reference}: no such manifest; give the train.json of a pack, or none"
-        )
     known = load_manifest(reference).classes
     if not known:
         return name_classes(folders)
@@ -79,8 +77,8 @@ def take_classes(
 ) -> Tuple[ClassName, ...]:
     """The reference's classes, after checking that ours have the same labels.
 
-    A class may be missing here; it then has no images. Raises InputError with the first
-    difference; `ours` and `theirs` name the two in the message.
+    A missing class has no images. Raises OtherClasses with the first difference; `ours` and
+    `theirs` name the two in the message.
     """
     for number, name in enumerate(folders):
         folder = None if name is None else as_text(name)
@@ -90,9 +88,8 @@ def take_classes(
             continue
         else:
             difference = f"{reference[number].id} in {theirs}"
-        raise InputError(
-            f"{ours}: class {number} is {folder or 'without a name'}, but {difference}; pack "
-            "images of the same classes, or give --classes-from none to keep these"
+        raise OtherClasses(
+            f"{ours}: class {number} is {folder or 'without a name'}, but {difference}"
         )
     return tuple(reference)
 

@@ -1,40 +1,49 @@
-"""What the packing commands tell people: progress, file names, numbers of images."""
+"""Console output of the packing commands: progress, file names, counts of images."""
 
 import sys
 import threading
 import time
 from typing import Any
 
+from tqdm import tqdm
+
+from imagenet_trainer.system.files import as_text
+
 SECONDS_BETWEEN_LINES = 10.0
 MOST_LINES = 20
 
 
-def images_told(count: int) -> str:
+def format_images(count: int) -> str:
     """`1 image`, `1,281,167 images`."""
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def classes_told(count: int) -> str:
+def format_classes(count: int) -> str:
     """`1 class`, `1,000 classes`."""
     return "1 class" if count == 1 else f"{count:,} classes"
 
 
-def printable(text: str) -> str:
-    """A file name, which may hold bytes that are not UTF-8 or a line break, for any terminal."""
-    text = text if text.isprintable() else "".join(map(_visible, text))
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+def format_shards(count: int) -> str:
+    """`1 shard`, `8 shards`."""
+    return "1 shard" if count == 1 else f"{count:,} shards"
 
 
-def _visible(character: str) -> str:
-    # Bytes that are not UTF-8 are lone surrogates, which printable() shows as such.
-    return character if character.isprintable() else ascii(character)[1:-1]
+def format_duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `3:05:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere; may be called from any thread.
+def printable(name: str) -> str:
+    r"""A file name on one line: control characters and bytes that are not UTF-8 become `\xe4`."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in as_text(name))
 
-    Both tell how many images a second, the time left, and how many were rejected.
+
+class ProgressDisplay:
+    """A progress bar on a terminal; elsewhere a line every ten seconds. Thread-safe.
+
+    Both show the images per second, the time left and the number of rejected images.
     """
 
     def __init__(self, name: str, bad: str = "rejected"):
@@ -44,10 +53,10 @@ class Progress:
         self._lock = threading.Lock()
 
     def __call__(self, done: int, total: int, rejected: int) -> None:
-        """Tell that `done` of `total` images are done, `rejected` of them rejected."""
+        """Report that `done` of `total` images are done, `rejected` of them rejected."""
         with self._lock:
             if self._first is None:
-                self._began = self._told = time.monotonic()
+                self._start = self._last_line = time.monotonic()
                 self._first = done - 1
             if sys.stderr.isatty():
                 self._draw(done, total, rejected)
@@ -56,9 +65,7 @@ class Progress:
 
     def _draw(self, done: int, total: int, rejected: int) -> None:
         if self._bar is None:
-            from tqdm import tqdm
-
-            # Old images of an interrupted pack are no part of the rate.
+            # The rate excludes images packed before an interruption.
             self._bar = tqdm(total=total, initial=self._first, desc=self._name, unit=" images")
         if rejected:
             self._bar.set_postfix_str(f"{rejected:,} {self._bad}", refresh=False)
@@ -66,27 +73,20 @@ class Progress:
 
     def _print(self, done: int, total: int, rejected: int) -> None:
         now = time.monotonic()
-        if now - self._told < SECONDS_BETWEEN_LINES:
+        if now - self._last_line < SECONDS_BETWEEN_LINES:
             return
-        self._told = now
-        rate = (done - self._first) / (now - self._began)
-        left = time_told((total - done) / rate)
+        self._last_line = now
+        rate = (done - self._first) / (now - self._start)
+        left = format_duration((total - done) / rate)
         print(
             f"{self._name}: {done:,} of {total:,}, {rate:,.0f} images/s, {left} left, "
             f"{rejected:,} {self._bad}",
             flush=True,
         )
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressDisplay":
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def time_told(seconds: float) -> str:
-    """`0:07`, `12:30`, `3:05:00`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""What happens to an image file on its way into a record."""
+"""How an image file is converted into the bytes of its record."""
 
 from dataclasses import dataclass
 from typing import Tuple
@@ -18,8 +18,8 @@ from imagenet_trainer.data.images.decode import (
 )
 
 _LONGEST_SIDE = 65500  # of libjpeg
-# With --fast-decode an image is still reduced by this much afterwards; with less, the blocks of
-# the reduced decoding show (worst image: 6 grey levels in the mean instead of 4).
+# Fast decoding leaves this factor to the resize that follows. With a smaller one the blocks of the
+# reduced decoding become visible (mean difference of the worst image: 6 grey levels instead of 4).
 _MARGIN = 2
 _INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
@@ -32,7 +32,7 @@ _INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """How an image file becomes the bytes in its record; see `tools/im2rec.py --help`."""
+    """Options of the conversion; `PackSettings` describes each."""
 
     pass_through: bool = False
     resize: int = 0
@@ -47,10 +47,10 @@ class Conversion:
 
 
 def convert(data: bytes, conversion: Conversion) -> bytes:
-    """The encoded image that goes into the record of a file with these bytes.
+    """Convert the bytes of an image file into the encoded image of its record.
 
     Crop, size and interpolation are those of MXNet's im2rec.py: first the centre square, then the
-    short side to `resize`. ValueError says why the file cannot be packed.
+    short side is resized to `resize`. Raises ValueError with the reason why the file is rejected.
     """
     if conversion.pass_through:
         return _pass_through(data, conversion.max_pixels)
@@ -70,8 +70,8 @@ def _pass_through(data: bytes, max_pixels: int) -> bytes:
     kind = kind_of(data)
     if kind not in ("JPEG", "PNG"):
         if kind:
-            decode(data, max_pixels=max_pixels)  # damage is the better reason
-            raise ValueError(f"{kind}, and MXNet reads JPEG and PNG; pack without --pass-through")
+            decode(data, max_pixels=max_pixels)  # report damage rather than the format
+            raise ValueError(f"{kind} must be converted, MXNet reads only JPEG and PNG")
         raise ValueError("not an image that can be decoded" if data else "the file is empty")
     check_size(jpeg_size(data) if kind == "JPEG" else png_size(data), max_pixels)
     prove(data)
@@ -79,7 +79,7 @@ def _pass_through(data: bytes, max_pixels: int) -> bytes:
 
 
 def _centre(image: np.ndarray) -> np.ndarray:
-    """The square in the middle."""
+    """Crop the centre square."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -87,7 +87,7 @@ def _centre(image: np.ndarray) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, size: Tuple[int, int], conversion: Conversion) -> np.ndarray:
-    """Resize what had this width and height in the file to a short side of `resize`."""
+    """Resize the short side to `resize`; `size` is the width and height in the file."""
     short = min(size)
     target = (size[0] * conversion.resize // short, size[1] * conversion.resize // short)
     if max(target) > _LONGEST_SIDE:
@@ -100,13 +100,13 @@ def _encode(image: np.ndarray, conversion: Conversion) -> bytes:
         parameters = [cv2.IMWRITE_PNG_COMPRESSION, min(conversion.quality, 9)]
     else:
         parameters = [cv2.IMWRITE_JPEG_QUALITY, conversion.quality]
-        if image.dtype == np.uint16:  # OpenCV would make everything above 255 white
+        if image.dtype == np.uint16:  # OpenCV would saturate every value above 255
             image = (image >> 8).astype(np.uint8)
     try:
-        done, encoded = cv2.imencode(conversion.encoding, image, parameters)
+        encodable, encoded = cv2.imencode(conversion.encoding, image, parameters)
     except cv2.error:
-        done = False
-    if not done or len(encoded) > MAX_IMAGE:
+        encodable = False
+    if not encodable or len(encoded) > MAX_IMAGE:
         height, width = image.shape[:2]
         raise ValueError(f"{width} x {height} pixels cannot be encoded as {conversion.encoding}")
     return encoded.tobytes()

@@ -1,17 +1,17 @@
-"""What packing would do, without writing anything."""
+"""What packing would write, without writing it."""
 
 from dataclasses import dataclass
 from typing import Tuple
 
 from imagenet_trainer.data.records.manifest import Rejected
 from imagenet_trainer.data.records.recordio import record_length
-from imagenet_trainer.packing.parallel import Progress, in_order
+from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.packing.plan import Pack
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """Records, their bytes on disk, the shards that hold them, and images left out."""
+class DryRun:
+    """The records, their bytes on disk, the number of shards, and the rejected images."""
 
     records: int
     bytes: int
@@ -19,10 +19,10 @@ class Rehearsal:
     rejected: Tuple[Rejected, ...]
 
 
-def rehearse(pack: Pack, threads: int, progress: Progress) -> Rehearsal:
-    """Convert every image of a pack as packing does; `progress` is called as there."""
+def dry_run(pack: Pack, threads: int, progress: ProgressCallback) -> DryRun:
+    """Convert every image of a pack; `threads` and `progress` are those of `write_pack`."""
     rejected = []
-    records = size = here = 0
+    records = total_bytes = shard_bytes = 0
     shards = 1
     total = len(pack.images)
     results = in_order(pack.converter(), range(total), threads)
@@ -31,8 +31,10 @@ def rehearse(pack: Pack, threads: int, progress: Progress) -> Rehearsal:
             rejected.append(Rejected(pack.images.paths[line], reason))
         else:
             length = record_length(payload)
-            if here and pack.is_full(shards - 1, here + length, line):
-                shards, here = shards + 1, 0
-            records, size, here = records + 1, size + length, here + length
+            if shard_bytes and pack.is_full(shards - 1, shard_bytes + length, line):
+                shards, shard_bytes = shards + 1, 0
+            records += 1
+            total_bytes += length
+            shard_bytes += length
         progress(line + 1, total, len(rejected))
-    return Rehearsal(records, size, shards, tuple(rejected))
+    return DryRun(records, total_bytes, shards, tuple(rejected))

@@ -1,9 +1,9 @@
-"""Images that are packed more than once, in one set or in several.
+"""Images that are packed more than once, in one dataset or in several.
 
-The same bytes are found by a digest of the encoded images. Images that only look the same
-(another size, another compression) are found by their difference hash: of the image in grey on
-9 x 8 pixels, 64 bits say where it gets brighter to the right (N. Krawetz, "Kind of Like That",
-2013). Flat surfaces have hashes that many images share; these are not compared.
+Equal images are found by a digest of the encoded bytes. Similar images (another size, another
+compression) are found by their difference hash: 64 bits that say where the grey image, reduced to
+9 x 8 pixels, gets brighter to the right (N. Krawetz, "Kind of Like That", 2013). Flat surfaces have
+hashes that many images share; these are not compared.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ import numpy as np
 
 from imagenet_trainer.data.images.decode import decode
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.packing.parallel import Progress, in_order
+from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 
 _BITS = 64
-_SIDE = 64  # pixels are enough for a hash, and faster decoded
-# With fewer ones or zeros a hash says no more than that the image is flat or a plain gradient.
-_LEAST_BITS = 8
+_SIDE = 64  # pixels; enough for a hash and fast to decode
+# A hash with fewer ones or zeros only says that the image is flat or a plain gradient.
+_MIN_BITS = 8
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an image is packed."""
+class PackedImage:
+    """An image and its place: set, shard and number of the record."""
 
     set: str
     shard: str
@@ -37,26 +37,26 @@ class Place:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Groups of places, two or more each, in the order of the first of each."""
+    """Groups of two or more images, ordered by the first image of each."""
 
-    same_bytes: Tuple[Tuple[Place, ...], ...]
-    look_alike: Tuple[Tuple[Place, ...], ...]
+    same_bytes: Tuple[Tuple[PackedImage, ...], ...]
+    look_alike: Tuple[Tuple[PackedImage, ...], ...]
 
 
 def find_duplicates(
-    sets: Mapping[str, Sequence[str]], near: Optional[int], threads: int, progress: Progress
+    sets: Mapping[str, Sequence[str]], near: Optional[int], threads: int, progress: ProgressCallback
 ) -> Duplicates:
     """Duplicates within and between sets of packed images.
 
     Parameters
     ----------
     sets
-        shards by the name of the set.
+        paths of the shards by the name of the set.
     near
-        images whose hashes differ in so many of 64 bits, 0 or more, look alike; None does not
-        look for them.
+        images are similar if their hashes differ in at most this many of 64 bits; None does not
+        search for similar images.
     threads, progress
-        as for packing; the last number is 0.
+        as in `write_pack`; no image counts as rejected.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def find_duplicates(
         a shard or a record cannot be read.
 
     """
-    places: List[Place] = []
+    images: List[PackedImage] = []
     digests: List[bytes] = []
     hashes: List[int] = []
     with ExitStack() as stack:
@@ -72,30 +72,34 @@ def find_duplicates(
         total = sum(map(len, opened.values()))
         for name, shards in opened.items():
 
-            def look(record: int, name: str = name, shards: Shards = shards) -> Tuple:
-                found = shards.record(record)
+            def read(record: int, name: str = name, shards: Shards = shards) -> Tuple:
+                content = shards.record(record)
                 shard, number = shards.locate(record)
-                place = Place(name, shard, number, found.id, found.label)
-                digest = hashlib.blake2b(found.image, digest_size=16).digest()
-                return place, digest, 0 if near is None else difference_hash(found.image)
+                image = PackedImage(name, shard, number, content.id, content.label)
+                digest = hashlib.blake2b(content.image, digest_size=16).digest()
+                return image, digest, 0 if near is None else difference_hash(content.image)
 
-            for place, digest, number in in_order(look, range(len(shards)), threads):
-                places.append(place)
+            for image, digest, image_hash in in_order(read, range(len(shards)), threads):
+                images.append(image)
                 digests.append(digest)
-                hashes.append(number)
-                progress(len(places), total, 0)
+                hashes.append(image_hash)
+                progress(len(images), total, 0)
     same = _groups_of_equals(digests)
-    alike: List[List[int]] = []
+    similar: List[List[int]] = []
     if near is not None:
-        # The first of each group of equals stands for all of them.
-        rest = sorted(set(range(len(places))) - {n for group in same for n in group[1:]})
+        # The first of each group of equal images represents the group.
+        rest = sorted(set(range(len(images))) - {n for group in same for n in group[1:]})
         pairs = near_pairs(np.array([hashes[n] for n in rest], np.uint64), near)
-        alike = _connected([(rest[a], rest[b]) for a, b in pairs])
-    return Duplicates(*(tuple(tuple(places[n] for n in g) for g in gs) for gs in (same, alike)))
+        similar = _connected([(rest[a], rest[b]) for a, b in pairs])
+
+    def of_images(groups: List[List[int]]) -> Tuple[Tuple[PackedImage, ...], ...]:
+        return tuple(tuple(images[number] for number in group) for group in groups)
+
+    return Duplicates(of_images(same), of_images(similar))
 
 
 def difference_hash(image: memoryview) -> int:
-    """64 bits of an encoded image; 0, which is not compared, for one that cannot be decoded."""
+    """The hash of an encoded image; 0, which is not compared, if it cannot be decoded."""
     try:
         grey = decode(image, 0, short_side=_SIDE)
     except ValueError:
@@ -105,10 +109,10 @@ def difference_hash(image: memoryview) -> int:
 
 
 def near_pairs(hashes: np.ndarray, most: int) -> List[Tuple[int, int]]:
-    """Pairs (a, b), a < b, of the places of hashes that differ in at most so many bits.
+    """Pairs (a, b), a < b, of indices of hashes that differ in at most `most` bits.
 
-    Cut into most + 1 bands, two such hashes agree in one band at least, so only hashes with an
-    equal band are compared: those beside each other once sorted by it.
+    Split into most + 1 bands, two such hashes agree in at least one band. So only hashes with an
+    equal band are compared: they are adjacent after sorting by it.
 
     Parameters
     ----------
@@ -119,12 +123,12 @@ def near_pairs(hashes: np.ndarray, most: int) -> List[Tuple[int, int]]:
 
     """
     ones = _count_ones(hashes)
-    told = np.flatnonzero((ones >= _LEAST_BITS) & (ones <= _BITS - _LEAST_BITS))
+    comparable = np.flatnonzero((ones >= _MIN_BITS) & (ones <= _BITS - _MIN_BITS))
     edges = [_BITS * band // (most + 1) for band in range(most + 2)]
-    found: Set[Tuple[int, int]] = set()
+    pairs: Set[Tuple[int, int]] = set()
     for low, high in zip(edges, edges[1:]):
         mask = np.uint64(((1 << (high - low)) - 1) << low)
-        order = told[np.argsort(hashes[told] & mask, kind="stable")]
+        order = comparable[np.argsort(hashes[comparable] & mask, kind="stable")]
         band = hashes[order] & mask
         first = np.arange(len(order))
         for step in range(1, len(order)):
@@ -134,12 +138,12 @@ def near_pairs(hashes: np.ndarray, most: int) -> List[Tuple[int, int]]:
                 break
             one, other = order[first], order[first + step]
             near = _count_ones(hashes[one] ^ hashes[other]) <= most
-            found.update(zip(one[near].tolist(), other[near].tolist()))
-    return sorted((min(pair), max(pair)) for pair in found)
+            pairs.update(zip(one[near].tolist(), other[near].tolist()))
+    return sorted((min(pair), max(pair)) for pair in pairs)
 
 
 def _count_ones(numbers: np.ndarray) -> np.ndarray:
-    """How many bits are set in each of uint64 (n,)."""
+    """The number of bits set in each element of uint64 (n,)."""
     return np.unpackbits(numbers.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1, dtype=np.int64)
 
 
@@ -151,7 +155,7 @@ def _groups_of_equals(digests: Sequence[bytes]) -> List[List[int]]:
 
 
 def _connected(pairs: Sequence[Tuple[int, int]]) -> List[List[int]]:
-    """Groups of numbers that pairs connect, each sorted."""
+    """The connected components of a graph with these edges, each sorted."""
     group_of: Dict[int, List[int]] = {}
     for a, b in pairs:
         one, other = group_of.setdefault(a, [a]), group_of.setdefault(b, [b])

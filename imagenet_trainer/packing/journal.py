@@ -1,9 +1,9 @@
-"""The journal of an unfinished pack, PREFIX.json.partial, from which packing goes on.
+"""The journal of an unfinished pack, PREFIX.json.partial, from which packing resumes.
 
-Its first line is the pack's identity. Then follows a line for every rejected image, every mark
-(lines of the list that are done, and the bytes of the growing shard's two files then; written after
-those have reached the disk), every shard that is complete, and, once all are, one that says that
-the files are taking their names. A torn last line is as if it were not there.
+The first line is the pack's identity. The following lines record, in order, each rejected image,
+each mark (number of finished lines of the list, and lengths of the current shard's two files,
+written after these have reached the disk) and each complete shard. Once all shards are complete,
+one line says that the files are being renamed. A truncated last line is ignored.
 """
 
 import contextlib
@@ -19,46 +19,49 @@ from imagenet_trainer.errors import InputError
 
 
 class Journal:
-    """What is known about an unfinished pack; only one process can have it open.
+    """The state of an unfinished pack. Only one process can open it at a time.
 
     Attributes
     ----------
     done, lengths
-        lines of the list that are done, bytes of the growing shard's .rec and .idx then.
+        number of finished lines of the list; bytes of the current shard's .rec and .idx at that
+        point.
     shards
-        those that are complete; their names are not known yet.
+        the complete shards, without their names.
     rejected
-        reasons by line.
+        reason by line of the list.
     obsolete
-        once all is packed: files of the pack before that are to be removed; None until then.
+        files of the previous pack to remove; None until all shards are complete.
     stale
-        there was a journal, but of another pack.
+        whether the journal found on disk belonged to another pack.
 
     """
 
     def __init__(self, path: str, identity: Dict):
         self.identity, self.stale = identity, False
-        self._lock = threading.Lock()  # lines come from the thread that marks, too
+        self._lock = threading.Lock()  # the marking thread writes lines, too
         self._file: IO[bytes] = open(path, "a+b")  # noqa: SIM115 (__exit__ does it)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise InputError(f"{path}: another process is packing here; wait for it") from error
+            raise InputError(
+                f"{path}: another process is packing here; wait until it has finished"
+            ) from error
         self._file.seek(0)
-        self._forget()
-        self._recall(self._file.read().splitlines(keepends=True))
+        self._reset()
+        self._read(self._file.read().splitlines(keepends=True))
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.done, self.lengths = 0, (0, 0)
         self.shards: List[Shard] = []
         self.rejected: Dict[int, str] = {}
         self.obsolete: Optional[List[str]] = None
 
-    def _recall(self, lines: List[bytes]) -> None:
+    def _read(self, lines: List[bytes]) -> None:
         rejected: Dict[int, str] = {}
         position = end = 0
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a torn line ends it
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a truncated line ends it
             for number, text in enumerate(lines):
                 entry = json.loads(text)
                 position += len(text)
@@ -72,8 +75,8 @@ class Journal:
                 elif "obsolete" in entry:
                     self.obsolete = [str(path) for path in entry["obsolete"]]
                 else:
-                    self._recall_mark(entry)
-                    # Packing may have stopped at the image that was rejected last.
+                    self._read_mark(entry)
+                    # Images rejected after the last mark are converted again.
                     self.rejected = {n: why for n, why in rejected.items() if n < self.done}
                 end = position
         if end:
@@ -81,7 +84,7 @@ class Journal:
         else:
             self.begin()
 
-    def _recall_mark(self, entry: Dict[str, Any]) -> None:
+    def _read_mark(self, entry: Dict[str, Any]) -> None:
         if "shard" in entry:
             self.shards.append(Shard(**entry["shard"]))
             self.done, self.lengths = int(entry["done"]), (0, 0)
@@ -89,27 +92,27 @@ class Journal:
             self.done, self.lengths = int(entry["done"]), (int(entry["rec"]), int(entry["idx"]))
 
     def begin(self) -> None:
-        """Forget what was there."""
-        self._forget()
+        """Discard what the journal contains."""
+        self._reset()
         self._file.truncate(0)
         self._append(self.identity)
 
     def reject(self, line: int, reason: str) -> None:
-        """Note an image that is left out."""
+        """Record a rejected image."""
         self.rejected[line] = reason
         self._append({"line": line, "reason": reason})
 
     def mark(self, done: int, lengths: Tuple[int, int]) -> None:
-        """Note how far the pack has come; the records must be on the disk by then."""
+        """Record the progress; the records up to here must be on the disk already."""
         self._append({"done": done, "rec": lengths[0], "idx": lengths[1]})
 
     def complete(self, done: int, shard: Shard) -> None:
-        """Note a shard that is complete, and on the disk."""
+        """Record a complete shard, which must be on the disk already."""
         self.shards.append(shard)
         self._append({"done": done, "shard": asdict(shard)})
 
     def name_files(self, obsolete: List[str]) -> None:
-        """Note that all is packed, and which files of the pack before are to be removed."""
+        """Record that all shards are complete, and which files of the previous pack to remove."""
         self.obsolete = obsolete
         self._append({"obsolete": obsolete})
 

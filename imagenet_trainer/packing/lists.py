@@ -1,21 +1,21 @@
-r"""Image lists: `.lst` files, made from a folder and read back.
-
-A line is `index \t label [\t label ...] \t relative/path`, as MXNet's im2rec.py writes it.
-"""
+"""Lists made from the images in a folder or a tar, and checked against them."""
 
 import os
 import random
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 from imagenet_trainer.data.images.tars import TarImages
-from imagenet_trainer.data.records.lst import (
-    ImageList,
-    write_list,
-)
+from imagenet_trainer.data.records.lst import ImageList, write_list
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.folders import Reject, Tree, refuse
 
-# --- making lists ------------------------------------------------------------------------------
+
+class TooManyChunks(InputError):
+    """There are too few images for the chunks; `most` is the number of chunks that they fill."""
+
+    def __init__(self, images: int, most: int) -> None:
+        super().__init__(f"{images} images fill only {most}")
+        self.most = most
 
 
 def make_lists(
@@ -33,37 +33,36 @@ def make_lists(
     reject: Reject = refuse,
     write: bool = True,
 ) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
-    """Write PREFIX.lst from a folder or a tar of images, or its parts.
+    """Write the list of a folder or a tar of images: PREFIX.lst, or its parts.
 
-    With several chunks they are PREFIX_0.lst, PREFIX_1.lst ...; with a `train_ratio` below 1 each
-    is split into _train, _val and (with a `test_ratio`) _test. The shuffle is Python's own, so
-    that seed 100 gives the order that MXNet's im2rec.py gives.
+    Several chunks are named PREFIX_0.lst, PREFIX_1.lst ...; with a `train_ratio` below 1 each is
+    split into _train, _val and (with a `test_ratio`) _test. The shuffle is Python's own, so seed
+    100 gives the order of MXNet's im2rec.py.
 
-    `reject` is called with path and reason for each file that a list cannot hold and each link that
-    leads in a circle, and the list is made without it; by default they are an InputError. Without
-    `write` no file is touched.
+    `reject` is called with path and reason for each file whose name a list cannot contain and each
+    link that leads in a circle, and the list omits it; the default raises InputError. Without
+    `write` no file is written.
 
     Returns
     -------
     files, classes
-        (path, lines) of the lists written; (folder, images) of the labels 0, 1, ...
+        (path, lines) of each list; (folder, images) of the labels 0, 1, ...
 
     Raises
     ------
     InputError
-        the folder is not there, has no images, or is not laid out as said; the images do not
-        fill the chunks.
+        the folder does not exist, has no images or another layout.
+    TooManyChunks
+        the images do not fill the chunks.
 
     """
     if train_ratio + test_ratio > 1:
-        raise InputError(
-            f"--train-ratio {train_ratio:g} and --test-ratio {test_ratio:g}: more than 1 together"
-        )
+        raise ValueError(f"shares {train_ratio:g} and {test_ratio:g} are more than 1 together")
     tree = Tree(root, extensions, reject)
-    found = tree.class_folders() if recursive else tree.one_folder(flat)
+    folders = tree.class_folders() if recursive else tree.one_folder(flat)
     lines: List[Tuple[int, float, str]] = []
     classes = []
-    for label, (folder, names) in enumerate(found):
+    for label, (folder, names) in enumerate(folders):
         classes.append((folder or ".", len(names)))
         for name in names:
             lines.append((len(lines), float(label), os.path.join(folder, name)))
@@ -80,13 +79,11 @@ def make_lists(
 def _parts(
     prefix: str, lines: List, chunks: int, train_ratio: float, test_ratio: float
 ) -> Iterator[Tuple[str, List]]:
-    """(file name, lines) of every list, cut where MXNet's tool cuts."""
+    """(file name, lines) of every list, split where MXNet's tool splits."""
     size = -(-len(lines) // chunks)
     filled = -(-len(lines) // size)
     if filled < chunks:
-        raise InputError(
-            f"--chunks {chunks}: {len(lines)} images fill only {filled}; give {filled}"
-        )
+        raise TooManyChunks(len(lines), filled)
     train, test = int(size * train_ratio), int(size * test_ratio)
     for number in range(chunks):
         name = f"{prefix}_{number}" if chunks > 1 else prefix
@@ -101,29 +98,27 @@ def _parts(
             yield f"{name}_val.lst", chunk[test + train :]
 
 
-# --- reading lists -----------------------------------------------------------------------------
-
-
 def check_files(source: str, root: str, images: ImageList) -> None:
-    """Raise InputError for the first image of a list that is not in a folder or a tar.
+    """Raise InputError for the first image of a list that is missing from a folder or a tar.
 
-    Looks every folder up once instead of every file. Links are not followed.
+    Reads each folder once instead of checking each file. Links are not followed.
     """
-    missing = _not_in_tar(root, images) if os.path.isfile(root) else _not_there(root, images)
+    is_tar = os.path.isfile(root)
+    missing = _missing_in_tar(root, images) if is_tar else _missing_in_folder(root, images)
     if missing:
         more = f" ({len(missing)} of {len(images)} are missing)" if len(missing) > 1 else ""
         raise InputError(
-            f"{source}: {images.paths[min(missing)]} is not in {root}{more}; make the list anew "
-            "with --list, or give the folder that it was made from"
+            f"{source}: {images.paths[min(missing)]} is not in {root}{more}; make the list again, "
+            "or give the folder it was made from"
         )
 
 
-def _not_in_tar(root: str, images: ImageList) -> List[int]:
+def _missing_in_tar(root: str, images: ImageList) -> List[int]:
     with TarImages(root) as tar:
         return [number for number, path in enumerate(images.paths) if path not in tar]
 
 
-def _not_there(root: str, images: ImageList) -> List[int]:
+def _missing_in_folder(root: str, images: ImageList) -> List[int]:
     folders: Dict[str, List[int]] = {}
     for number, path in enumerate(images.paths):
         folders.setdefault(os.path.dirname(path), []).append(number)

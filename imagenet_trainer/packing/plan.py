@@ -1,4 +1,4 @@
-"""What is to be packed, and where each part of it goes."""
+"""What a pack contains, and which shard each record goes to."""
 
 from dataclasses import dataclass
 from typing import Callable, Dict, Tuple
@@ -13,14 +13,17 @@ from imagenet_trainer.system.files import sha256
 
 @dataclass(frozen=True)
 class Pack:
-    """One list that becomes PREFIX.rec, or with one of the last two several shards.
+    """One list to be packed into PREFIX.rec, or into several shards if one of the last two is set.
 
     Attributes
     ----------
+    prefix, root, images, classes, conversion
+        path without extension; the folder or tar of the images; the list; the classes of its
+        labels; how an image becomes a record.
     shards
-        how many; each has the same number of lines of the list. 0: PREFIX.rec.
+        number of shards, with the same number of lines of the list each. 0: one file PREFIX.rec.
     shard_bytes
-        a shard ends before the record with which it would have more bytes.
+        a shard ends before the record that would make it larger than this. 0: no limit.
 
     """
 
@@ -33,7 +36,7 @@ class Pack:
     shard_bytes: int = 0
 
     def identity(self) -> Dict:
-        """What decides over the bytes: an unfinished or finished pack of it can be kept."""
+        """What determines the packed bytes: a pack with the same identity need not be redone."""
         layout = {"shards": self.shards, "shard_bytes": self.shard_bytes}
         return {
             "root": self.root,
@@ -42,13 +45,16 @@ class Pack:
         }
 
     def stem(self, number: int, total: int = 0) -> str:
-        """Path of a shard without ending; while the total is not known, without it."""
+        """Path of a shard without its extension; without the total while that is unknown (0)."""
         if not (self.shards or self.shard_bytes):
             return self.prefix
         return f"{self.prefix}-{number:05d}" + (f"-of-{total:05d}" if total else "")
 
     def is_full(self, shard: int, size: int, line: int) -> bool:
-        """Whether the record of a line, which would bring a shard to this size, has to wait."""
+        """Whether the record of `line` belongs to a later shard.
+
+        `size` is the length in bytes that the shard would have with this record.
+        """
         if self.shards:
             return line >= (shard + 1) * len(self.images) // self.shards
         return 0 < self.shard_bytes < size
@@ -60,14 +66,14 @@ class Pack:
         return pack_header(labels if several else labels[0], self.images.indices[line]) + image
 
     def converter(self) -> Callable[[int], Tuple[bytes, str]]:
-        """A function from a line to its record, or the reason why there is none; for threads."""
+        """A thread-safe function from a line to (record, ""), or (b"", reason) if rejected."""
         files = open_root(self.root)
 
-        def converted(line: int) -> Tuple[bytes, str]:
+        def convert_line(line: int) -> Tuple[bytes, str]:
             try:
                 data = files.read(self.images.paths[line])
                 return self.payload(line, convert(data, self.conversion)), ""
             except ValueError as error:
                 return b"", str(error)
 
-        return converted
+        return convert_line

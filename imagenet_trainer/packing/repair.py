@@ -1,4 +1,4 @@
-"""Damaged shards built again from the images."""
+"""Damaged shards rebuilt from the images."""
 
 import contextlib
 import os
@@ -11,23 +11,22 @@ from imagenet_trainer.data.records.manifest import Manifest, Shard, load_manifes
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
-from imagenet_trainer.packing.parallel import Progress, in_order
+from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.system.files import file_error, remedy, sha256
 
 
 def open_pack(prefix: str, root: str) -> Pack:
-    """What was packed as PREFIX, from its manifest and its list.
+    """The pack of PREFIX, read from its manifest and its list.
 
-    `root` has the images; "" stands for where they were. Raises InputError where the manifest or
-    the list is missing, or the list is another one than was packed.
+    `root` contains the images; "" is the root that was packed. Raises InputError if the manifest or
+    the list is missing, or if the list has changed.
     """
     manifest = load_manifest(prefix + ".json")
     images = read_list(prefix + ".lst")
     if sha256(prefix + ".lst") != manifest.list_sha256:
         raise InputError(
-            f"{prefix}.lst: not the list that was packed, by its SHA-256; put that one back, or "
-            "pack this one anew"
+            f"{prefix}.lst: is not the list that was packed (SHA-256); restore it, or pack again"
         )
     settings = manifest.settings
     names = [field.name for field in fields(Conversion)]
@@ -35,22 +34,22 @@ def open_pack(prefix: str, root: str) -> Pack:
         conversion = Conversion(**{name: settings[name] for name in names})
         layout = (int(settings["shards"]), int(settings["shard_bytes"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{prefix}.json: does not say {error}; pack the list anew") from None
-    return Pack(
-        prefix, root or manifest.root, images, manifest.classes, conversion, *layout
-    )  # fmt: skip
+        raise InputError(
+            f"{prefix}.json: the setting {error} is missing or invalid; pack again"
+        ) from None
+    return Pack(prefix, root or manifest.root, images, manifest.classes, conversion, *layout)
 
 
-def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
-    """Build one shard and its index again, byte for byte, from the images of its records.
+def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> None:
+    """Rebuild one shard and its index, byte for byte, from the images of its records.
 
-    The damaged one stays until the new one is proven by the manifest's SHA-256. Raises InputError
-    naming the image when one is gone or not the one that was packed.
+    The damaged shard is replaced only if the new one has the manifest's SHA-256. Raises InputError
+    naming the first image that is missing or has changed.
     """
     manifest = load_manifest(pack.prefix + ".json")
     names = [one.file for one in manifest.shards]
     number = names.index(os.path.basename(shard))
-    lines = _lines(pack, manifest, number)
+    lines = _lines_of_shard(pack, manifest, number)
     stem = os.path.splitext(shard)[0]
     new = [f"{stem}.{kind}.repair" for kind in ("rec", "idx")]
     try:
@@ -60,7 +59,7 @@ def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
                 if reason:
                     raise InputError(
                         f"{pack.root}: {pack.images.paths[lines[done]]}: {reason}; it was packed "
-                        f"into {shard}; put the file back, or pack the list anew"
+                        f"into {shard}; restore the file, or pack again"
                     )
                 writer.write(pack.images.indices[lines[done]], payload)
                 progress(done + 1, len(lines), 0)
@@ -71,36 +70,38 @@ def repair(pack: Pack, shard: str, threads: int, progress: Progress) -> None:
         os.replace(new[0], shard)
         os.replace(new[1], stem + ".idx")
     except OSError as error:
-        raise file_error(shard, error, f"{remedy(error)}, then run it again") from error
+        raise file_error(
+            shard, error, f"{remedy(error)}, then run the same command again"
+        ) from error
     finally:
         for path in new:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
 
-def _lines(pack: Pack, manifest: Manifest, number: int) -> List[int]:
+def _lines_of_shard(pack: Pack, manifest: Manifest, number: int) -> List[int]:
     """The lines of the list that are in a shard."""
-    left_out = deque(one.path for one in manifest.rejected)
+    rejected = deque(one.path for one in manifest.rejected)
     packed = []
     for line, path in enumerate(pack.images.paths):
-        if left_out and left_out[0] == path:
-            left_out.popleft()
+        if rejected and rejected[0] == path:
+            rejected.popleft()
         else:
             packed.append(line)
     if len(packed) != manifest.records:
-        raise InputError(f"{pack.prefix}.json: does not fit its list; pack the list anew")
+        raise InputError(f"{pack.prefix}.json: does not match its list; pack again")
     first = sum(shard.records for shard in manifest.shards[:number])
     return packed[first : first + manifest.shards[number].records]
 
 
 def _changed(
-    pack: Pack, lines: Sequence[int], shard: str, told: Shard, writer: RecordWriter
+    pack: Pack, lines: Sequence[int], shard: str, packed: Shard, writer: RecordWriter
 ) -> InputError:
-    pairs = zip(lines, told.checksums(), writer.checksums)
+    pairs = zip(lines, packed.checksums(), writer.checksums)
     changed = [pack.images.paths[line] for line, then, now in pairs if then != now]
     which = f" (first {changed[0]})" if changed else ""
     return InputError(
-        f"{shard}: cannot be repaired, {len(changed):,} of its {len(lines):,} images are not "
-        f"those that were packed{which}, or this OpenCV encodes them otherwise; put them back, or "
-        f"remove {pack.prefix}.json and pack the list anew"
+        f"{shard}: cannot be repaired: {len(changed):,} of its {len(lines):,} images have changed "
+        f"since packing{which}, or this version of OpenCV encodes them differently; restore them, "
+        f"or remove {pack.prefix}.json and pack again"
     )

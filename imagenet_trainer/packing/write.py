@@ -1,8 +1,8 @@
-"""Images into shards: converted by threads, written in the list's order, resumable.
+"""Writing shards: images converted by threads, written in the list's order, resumable.
 
-While a pack grows, `.rec.partial` and `.idx.partial` hold its records and the journal
-PREFIX.json.partial says how far it has come; packing goes on from its last mark. The files take
-their names when all is packed, the manifest last.
+During packing, `.rec.partial` and `.idx.partial` contain the records and the journal
+PREFIX.json.partial the progress; an interrupted pack resumes from the journal's last mark. When all
+images are packed the files are renamed, the manifest last.
 """
 
 import contextlib
@@ -28,15 +28,23 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import record_length
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.journal import Journal
-from imagenet_trainer.packing.parallel import Progress, in_order
+from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.system.files import file_error
 
 _SECONDS_BETWEEN_MARKS = 0.2
 
 
+class TooManyRejected(InputError):
+    """More images of a pack were rejected than allowed."""
+
+
+class EmptyShard(InputError):
+    """Every image of a shard was rejected."""
+
+
 def finished(pack: Pack) -> Optional[Manifest]:
-    """The manifest of this very pack where it is complete; None where it has to be packed."""
+    """The manifest on disk if it is that of this pack and complete; None otherwise."""
     try:
         manifest = read_manifest(pack.prefix + ".rec")
     except InputError:
@@ -54,7 +62,7 @@ def finished(pack: Pack) -> Optional[Manifest]:
 
 
 def _size(path: str) -> int:
-    """Bytes of a file; -1 where there is none."""
+    """Length of a file in bytes; -1 if it does not exist."""
     try:
         return os.path.getsize(path)
     except OSError:
@@ -65,63 +73,65 @@ def write_pack(
     pack: Pack,
     threads: int,
     most_rejected: int,
-    progress: Progress,
-    say: Callable[[str], None],
+    progress: ProgressCallback,
+    log: Callable[[str], None],
 ) -> Manifest:
-    """Pack a list into shards, their indexes and PREFIX.json; go on where it was interrupted.
+    """Pack a list into shards, their indexes and PREFIX.json; resume an interrupted pack.
 
     Parameters
     ----------
     pack, threads
-        what to pack; the bytes do not depend on the threads.
+        what to pack; the number of threads, on which the bytes do not depend.
     most_rejected
-        images that may be left out because they are damaged; one more is an InputError.
+        number of images that may be rejected.
     progress
-        called with (lines done, lines, rejected) after every image.
-    say
-        called with a sentence when the pack is not begun from nothing.
+        called with (images done, images, rejected) after every image.
+    log
+        called with a message when an unfinished pack is resumed or discarded.
 
     Raises
     ------
+    TooManyRejected, EmptyShard
+        more than `most_rejected` images were rejected, or all images of a shard.
     InputError
-        too many damaged images, a full disk, a folder that cannot be written, another process
-        at work on the same prefix. What is packed stays for the next time.
+        the disk is full, the folder is not writable, or another process is packing this prefix.
+        What has been packed is kept, and the next call resumes.
 
     """
     try:
         with Journal(pack.prefix + ".json.partial", pack.identity()) as journal:
-            if not _there(pack, journal):
+            if not _matches_files(pack, journal):
                 journal.begin()
             if journal.obsolete is None:
-                obsolete = _obsolete(pack)
+                obsolete_files = _obsolete_files(pack)
                 if journal.done:
-                    say(f"continues after image {journal.done:,} of {len(pack.images):,}")
+                    log(f"resumes after image {journal.done:,} of {len(pack.images):,}")
                 elif journal.stale:
-                    say("begins anew: the list or a flag is not that of the unfinished pack")
+                    log("starts over: the list or a setting has changed since the unfinished pack")
                 _write_records(pack, threads, most_rejected, progress, journal)
                 _remove_partials(pack, len(journal.shards))
-                journal.name_files(obsolete(len(journal.shards)))
-            manifest = _describe(pack, journal)
-            _take_names(pack, journal, manifest)
+                journal.name_files(obsolete_files(len(journal.shards)))
+            manifest = _manifest_of(pack, journal)
+            _rename(pack, journal, manifest)
             os.unlink(pack.prefix + ".json.partial")
     except OSError as error:
-        advice = "what is packed stays; make room or rights, then run the same command again"
+        advice = "free space or change permissions, then run the same command again to continue"
         raise file_error(pack.prefix + ".rec", error, advice) from error
     return manifest
 
 
-def _there(pack: Pack, journal: Journal) -> bool:
-    """Whether the files have what the journal says."""
+def _matches_files(pack: Pack, journal: Journal) -> bool:
+    """Whether the files on disk contain what the journal says."""
     total = len(journal.shards)
     for number, shard in enumerate(journal.shards):
         sizes = [_size(pack.stem(number) + ".rec.partial")]
-        if journal.obsolete is not None:  # it may have its name already
+        if journal.obsolete is not None:  # it may be renamed already
             sizes.append(_size(pack.stem(number, total) + ".rec"))
         if shard.bytes not in sizes:
             return False
-    growing = (f"{pack.stem(total)}.{kind}.partial" for kind in ("rec", "idx"))
+    current = (f"{pack.stem(total)}.{kind}.partial" for kind in ("rec", "idx"))
     return all(
-        not length or _size(path) >= length for path, length in zip(growing, journal.lengths)
+        not length or _size(path) >= length for path, length in zip(current, journal.lengths)
     )
 
 
@@ -129,41 +139,41 @@ def _there(pack: Pack, journal: Journal) -> bool:
 
 
 def _write_records(
-    pack: Pack, threads: int, most_rejected: int, progress: Progress, journal: Journal
+    pack: Pack, threads: int, most_rejected: int, progress: ProgressCallback, journal: Journal
 ) -> None:
     total = len(pack.images)
     if journal.done == total and journal.shards and not journal.lengths[0]:
         return
     results = in_order(pack.converter(), range(journal.done, total), threads)
-    with _Growth(pack, journal) as growth:
-        marked = time.monotonic()
+    with _ShardWriter(pack, journal) as writer:
+        last_mark = time.monotonic()
         try:
             for line, (payload, reason) in enumerate(results, journal.done):
                 if reason:
                     journal.reject(line, reason)
                     if len(journal.rejected) > most_rejected:
-                        raise _too_many(pack, journal.rejected, line + 1, most_rejected)
+                        raise _too_many_rejected(pack, journal.rejected, line + 1, most_rejected)
                 else:
-                    growth.write(line, payload)
-                growth.done = line + 1
+                    writer.write(line, payload)
+                writer.done = line + 1
                 progress(line + 1, total, len(journal.rejected))
-                if time.monotonic() - marked >= _SECONDS_BETWEEN_MARKS:
-                    growth.mark()
-                    marked = time.monotonic()
-            growth.end()
+                if time.monotonic() - last_mark >= _SECONDS_BETWEEN_MARKS:
+                    writer.mark()
+                    last_mark = time.monotonic()
+            writer.end()
         except BaseException:
             with contextlib.suppress(OSError):
-                growth.mark_now()
+                writer.mark_now()
             raise
         finally:
             results.close()
 
 
-class _Growth:
-    """The shard that grows; `done` lines of the list are in it and in those before it.
+class _ShardWriter:
+    """Writes the current shard; it and the shards before it contain `done` lines of the list.
 
-    Marks are made by a thread of their own: a disk takes longer to confirm what it was given than
-    the images in it took, and packing goes on meanwhile.
+    A separate thread writes the marks: a disk takes longer to confirm the data than the images took
+    to convert, and packing continues meanwhile.
     """
 
     def __init__(self, pack: Pack, journal: Journal):
@@ -178,10 +188,10 @@ class _Growth:
         self._writer = RecordWriter(stem + ".rec.partial", stem + ".idx.partial", keep)
 
     def write(self, line: int, payload: bytes) -> None:
-        """Append the record of a line, to the next shard if it belongs there."""
+        """Append the record of a line, to the next shard if this one is full."""
         pack, shards = self._pack, self._journal.shards
         length = record_length(payload) if pack.shard_bytes else 0
-        # A shard may hold one record that is larger than it should be, but not be empty.
+        # A shard may consist of one record above the size limit, but may not be empty.
         while pack.is_full(len(shards), self._writer.rec_bytes + length, line) and (
             pack.shards or self._writer.rec_bytes
         ):
@@ -190,15 +200,14 @@ class _Growth:
         self._writer.write(pack.images.indices[line], payload)
 
     def _complete(self) -> None:
-        self._settle()
+        self._wait()
         writer, number = self._writer, len(self._journal.shards)
         if not writer.checksums:
             which = f"shard {number} of {self._pack.shards}" if self._pack.shards else "the list"
             line, reason = next(reversed(self._journal.rejected.items()))
-            raise InputError(
-                f"{self._pack.prefix}.rec: not one image of {which} could be packed, last "
+            raise EmptyShard(
+                f"{self._pack.prefix}.rec: every image of {which} was rejected, last "
                 f"{self._pack.images.paths[line]}: {reason}"
-                + ("; give fewer --shards" if self._pack.shards else "")
             )
         writer.flush()
         writer.sync()
@@ -217,35 +226,35 @@ class _Growth:
             self._complete()
 
     def mark(self) -> None:
-        """Begin to bring everything so far to the disk and to note it, unless that is under way.
+        """Start to sync all data so far and to journal it, unless a mark is being written.
 
-        Raises OSError where the one before failed.
+        Raises OSError if the previous mark failed.
         """
         if self._writer.closed or (self._marking and not self._marking.done()):
             return
-        self._settle()
+        self._wait()
         writer = self._writer
         writer.flush()
-        place = self.done, (writer.rec_bytes, writer.idx_bytes)
-        self._marking = self._disk.submit(self._note, writer, *place)
+        lengths = writer.rec_bytes, writer.idx_bytes
+        self._marking = self._disk.submit(self._sync_and_mark, writer, self.done, lengths)
 
-    def _note(self, writer: RecordWriter, done: int, lengths: Tuple[int, int]) -> None:
+    def _sync_and_mark(self, writer: RecordWriter, done: int, lengths: Tuple[int, int]) -> None:
         writer.sync()
         self._journal.mark(done, lengths)
 
-    def _settle(self) -> None:
-        """Wait for the mark under way."""
+    def _wait(self) -> None:
+        """Wait for the mark that is being written."""
         marking, self._marking = self._marking, None
         if marking:
             marking.result()
 
     def mark_now(self) -> None:
-        """Mark everything so far, and wait for it."""
-        self._settle()
+        """Mark everything so far and wait for it."""
+        self._wait()
         self.mark()
-        self._settle()
+        self._wait()
 
-    def __enter__(self) -> "_Growth":
+    def __enter__(self) -> "_ShardWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -253,66 +262,67 @@ class _Growth:
         self._writer.close()
 
 
-def _too_many(pack: Pack, rejected: Dict[int, str], done: int, most: int) -> InputError:
+def _too_many_rejected(
+    pack: Pack, rejected: Dict[int, str], done: int, most: int
+) -> TooManyRejected:
     line, reason = next(iter(rejected.items()))
-    return InputError(
-        f"{pack.prefix}.rec: {len(rejected)} of the first {done:,} images cannot be packed "
-        f"(--max-rejected allows {most}), first {pack.images.paths[line]}: {reason}; mend them, "
-        "take them off the list, or allow more and run again to continue"
+    return TooManyRejected(
+        f"{pack.prefix}.rec: {len(rejected):,} of the first {done:,} images were rejected and "
+        f"{most:,} are allowed, first {pack.images.paths[line]}: {reason}"
     )
 
 
-# --- names -------------------------------------------------------------------------------------
+# --- file names --------------------------------------------------------------------------------
 
 
-def _obsolete(pack: Pack) -> Callable[[int], List[str]]:
-    """A function from the number of shards to the files of the pack before that it leaves over.
+def _obsolete_files(pack: Pack) -> Callable[[int], List[str]]:
+    """A function from the number of shards to the files of the previous pack that are obsolete.
 
-    Raises InputError where shards lie that are of no known pack: beside the new ones nobody could
-    tell which are meant.
+    Raises InputError if the folder contains shards of this prefix that no manifest lists: the new
+    shards could not be told from them.
     """
     try:
-        before = load_manifest(pack.prefix + ".json")
+        previous = load_manifest(pack.prefix + ".json")
     except InputError:
         known = set()
     else:
         folder = os.path.dirname(pack.prefix)
-        known = {os.path.join(folder, shard.file) for shard in before.shards}
-    strangers = _shards_on_disk(pack.prefix) - known
+        known = {os.path.join(folder, shard.file) for shard in previous.shards}
+    unlisted = _shards_on_disk(pack.prefix) - known
     if not pack.shard_bytes:
         total = pack.shards
-        strangers -= {pack.stem(number, total) + ".rec" for number in range(total or 1)}
-    if strangers:
+        unlisted -= {pack.stem(number, total) + ".rec" for number in range(total or 1)}
+    if unlisted:
         raise InputError(
-            f"{min(strangers)}: is not of this pack, and has no manifest; move it away, as it "
-            "would be taken for a part of it"
+            f"{min(unlisted)}: looks like a shard of this pack, but no manifest lists it; move it "
+            "to another folder"
         )
 
-    def left_over(total: int) -> List[str]:
+    def obsolete(total: int) -> List[str]:
         old = known - {pack.stem(number, total) + ".rec" for number in range(total)}
         return sorted(old | {os.path.splitext(path)[0] + ".idx" for path in old})
 
-    return left_over
+    return obsolete
 
 
 def _shards_on_disk(prefix: str) -> set:
-    """PREFIX.rec and PREFIX-*-of-*.rec, as far as they are there."""
+    """The existing files PREFIX.rec and PREFIX-*-of-*.rec."""
     pattern = re.compile(re.escape(prefix) + r"(-\d+-of-\d+)?\.rec")
     return {path for path in glob.glob(glob.escape(prefix) + "*.rec") if pattern.fullmatch(path)}
 
 
 def _remove_partials(pack: Pack, total: int) -> None:
-    """Remove what an unfinished pack with other flags has left."""
-    mine = {f"{pack.stem(n)}.{kind}.partial" for n in range(total) for kind in ("rec", "idx")}
+    """Remove the partial files of an unfinished pack with other settings."""
+    own = {f"{pack.stem(n)}.{kind}.partial" for n in range(total) for kind in ("rec", "idx")}
     pattern = re.compile(re.escape(pack.prefix) + r"(-\d{5})?\.(rec|idx)\.partial")
     for path in glob.glob(glob.escape(pack.prefix) + "*.partial"):
-        if pattern.fullmatch(path) and path not in mine:
+        if pattern.fullmatch(path) and path not in own:
             os.unlink(path)
 
 
-def _take_names(pack: Pack, journal: Journal, manifest: Manifest) -> None:
-    """Give the files their names; a second time does what the first has left."""
-    # Nobody may meet the manifest of the pack before with shards of this one.
+def _rename(pack: Pack, journal: Journal, manifest: Manifest) -> None:
+    """Rename the files to their final names; after an interruption, rename the remaining ones."""
+    # The old manifest must never be seen together with new shards.
     for path in (pack.prefix + ".json", *(journal.obsolete or ())):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -326,8 +336,8 @@ def _take_names(pack: Pack, journal: Journal, manifest: Manifest) -> None:
     write_manifest(pack.prefix + ".json", manifest)
 
 
-def _describe(pack: Pack, journal: Journal) -> Manifest:
-    """The manifest of what was written."""
+def _manifest_of(pack: Pack, journal: Journal) -> Manifest:
+    """The manifest of the shards in the journal."""
     rejected = tuple(
         Rejected(pack.images.paths[line], reason) for line, reason in journal.rejected.items()
     )

@@ -36,16 +36,16 @@ def test_extreme_sizes():
 
 
 @pytest.mark.parametrize("skew", [1, 1.5, 4, 20, 300, 60_000])
-def test_names_of_aspect_ratios_stand_side_by_side(skew):
+def test_names_of_aspect_ratios_fit_next_to_each_other(skew):
     ticks = figures._aspect_ticks(np.array([1 / skew, 1.0, skew]))
     values, names = np.array([value for value, _ in ticks]), [name for _, name in ticks]
     shown = (values >= 1 / skew / 1.3) & (values <= skew * 1.3)
     assert "1:1" in names and 1 <= shown.sum() <= 11
-    told = [int(wide) / int(tall) for wide, tall in (name.split(":") for name in names)]
-    assert values.tolist() == pytest.approx(told)
+    named = [int(wide) / int(tall) for wide, tall in (name.split(":") for name in names)]
+    assert values.tolist() == pytest.approx(named)
 
 
-def test_empty_classes_are_left_out_of_the_median(monkeypatch):
+def test_the_median_excludes_empty_classes(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "png", lambda figure: drawn.append(figure.axes[0].get_xlabel()))
     figures.draw_classes(np.array([10] * 30 + [0] * 40), ["x"] * 70)

@@ -1,7 +1,7 @@
-"""A miniature ILSVRC2012 in all forms in which it is handed out; the images are noise.
+"""A miniature ILSVRC2012 in all forms in which it is distributed; the images are noise.
 
-Its ten classes are those of the ten first validation images, so that labels and numbers are
-the true ones. `python tests/helpers/miniature.py FOLDER` makes the three files of image-net.org.
+Its ten classes are those of the first ten validation images, so labels and numbers are real.
+`python tests/helpers/miniature.py FOLDER` writes the three files of image-net.org.
 """
 
 import csv
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-# Of the images ILSVRC2012_val_00000001.JPEG and following: ILSVRC2012_ID and WordNet id.
+# ILSVRC2012_ID and WordNet id of ILSVRC2012_val_00000001.JPEG and the following images.
 FIRST = (
     (490, "n01751748"), (361, "n09193705"), (171, "n02105855"), (822, "n04263257"),
     (297, "n03125729"), (482, "n01735189"), (13, "n02346627"), (704, "n02776631"),
@@ -107,21 +107,21 @@ def write_downloads(folder):
 
 
 def write_flat(folder):
-    """Unpacked: train with a folder a class, val flat, the devkit's folder."""
+    """Unpacked: train with class folders, val flat, and the folder of the devkit."""
     write_files(folder, {f"train/{name}": data for name, data in train_files().items()})
     write_files(folder, {f"val/{name}": data for name, data in val_files().items()})
     write_files(folder, devkit_files())
 
 
 def write_sorted(folder):
-    """Unpacked: train and val, both with a folder a class."""
+    """Unpacked: train and val, both with class folders."""
     write_files(folder, {f"train/{name}": data for name, data in train_files().items()})
     for (name, data), (_, wnid) in zip(val_files().items(), val_truth()):
         write_files(folder, {f"val/{wnid}/{name}": data})
 
 
 def write_kaggle(folder):
-    """As Kaggle has it: CLS-LOC folders, LOC_val_solution.csv, test images without labels."""
+    """As on Kaggle: CLS-LOC folders, LOC_val_solution.csv, test images without labels."""
     inside = "ILSVRC/Data/CLS-LOC"
     write_files(folder, {f"{inside}/train/{name}": data for name, data in train_files().items()})
     write_files(folder, {f"{inside}/val/{name}": data for name, data in val_files().items()})
@@ -132,7 +132,7 @@ def write_kaggle(folder):
         writer = csv.writer(file)
         writer.writerow(("ImageId", "PredictionString"))
         rows = list(enumerate(val_truth(), 1))
-        for number, (_, wnid) in rows[::-1]:  # its lines are in no order
+        for number, (_, wnid) in rows[::-1]:  # Kaggle's lines are in no order
             boxes = f"{wnid} 1 2 30 40 " * (1 + number % 2)
             writer.writerow((f"ILSVRC2012_val_{number:08d}", boxes))
 

@@ -2,36 +2,42 @@ import sys
 
 import pytest
 
-from imagenet_trainer.packing import console as telling
-from imagenet_trainer.packing.console import Progress, images_told, printable, time_told
+from imagenet_trainer.packing import console
+from imagenet_trainer.packing.console import (
+    ProgressDisplay,
+    format_duration,
+    format_images,
+    printable,
+)
 
 
-def test_numbers():
-    assert [images_told(n) for n in (0, 1, 1281167)] == [
+def test_counts_and_durations():
+    assert [format_images(n) for n in (0, 1, 1281167)] == [
         "0 images", "1 image", "1,281,167 images",
     ]  # fmt: skip
-    assert [time_told(s) for s in (0.4, 59.6, 754, 11100)] == ["0:00", "1:00", "12:34", "3:05:00"]
+    durations = [format_duration(seconds) for seconds in (0.4, 59.6, 754, 11100)]
+    assert durations == ["0:00", "1:00", "12:34", "3:05:00"]
 
 
 @pytest.mark.parametrize(
-    "name, told",
+    "name, printed",
     [
         ("cat/1 a.jpg", "cat/1 a.jpg"),
         ("café.jpg", "café.jpg"),
-        ("caf\udce9.jpg", r"caf\udce9.jpg"),
+        ("caf\udce9.jpg", r"caf\xe9.jpg"),
         ("a\tb\nc\x1b[31m.jpg", r"a\tb\nc\x1b[31m.jpg"),
     ],
 )
-def test_names_for_any_terminal(name, told):
-    assert printable(name) == told
-    told.encode("utf-8")
+def test_names_are_printable_on_any_terminal(name, printed):
+    assert printable(name) == printed
+    printed.encode("utf-8")
 
 
-def test_lines_with_rate_and_time_left(monkeypatch, capsys):
+def test_lines_show_rate_and_time_left(monkeypatch, capsys):
     now = [100.0]
-    monkeypatch.setattr(telling.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
-    with Progress("data/x") as progress:
+    with ProgressDisplay("data/x") as progress:
         for done in range(501, 1001):  # 500 were packed before an interruption
             progress(done, 1500, done // 400)
             now[0] += 0.025
@@ -40,9 +46,9 @@ def test_lines_with_rate_and_time_left(monkeypatch, capsys):
     ]
 
 
-def test_a_bar_on_a_terminal(monkeypatch, capsys):
+def test_a_terminal_shows_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Progress("data/x", "damaged") as progress:
+    with ProgressDisplay("data/x", "damaged") as progress:
         for done in range(1, 11):
             progress(done, 10, done // 3)
     shown = capsys.readouterr().err

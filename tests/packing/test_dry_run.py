@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.data.records.manifest import read_manifest
+from imagenet_trainer.packing.console import format_shards
 from imagenet_trainer.packing.im2rec import main
 
 
@@ -20,7 +21,7 @@ def there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", [[], ["--shards", "3"], ["--shard-size", "1M"]])
-def test_it_says_what_packing_then_does(there, capsys, layout):
+def test_a_dry_run_reports_what_packing_then_does(there, capsys, layout):
     assert main(["--list", "--recursive", "--dry-run", "data/x", "pics"]) == 0
     assert "class 1: bee, 20 images\ndata/x.lst: 40 images\n" in capsys.readouterr().out
     assert not (there / "data").exists()
@@ -28,24 +29,23 @@ def test_it_says_what_packing_then_does(there, capsys, layout):
     capsys.readouterr()
     words = ["data/x", "pics", *layout]
     assert main([*words, "--dry-run"]) == 1
-    told = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert [path.name for path in (there / "data").iterdir()] == ["x.lst"]
     assert main(words) == 1
     manifest = read_manifest("data/x.rec")
     size = sum(shard.bytes for shard in manifest.shards) / 1e6
-    count = len(manifest.shards)
-    shards = f"{count} shard{'' if count == 1 else 's'}"
-    assert told == [
-        f"data/x.rec: would have 39 images in {shards}, {size:,.1f} MB",
+    shards = format_shards(len(manifest.shards))
+    assert lines == [
+        f"data/x.rec: would contain 39 images in {shards}, {size:,.1f} MB",
         "rejected: bee/7.jpg: the file is empty",
         "data/x.rec: 1 of 40 images rejected",
     ]
     capsys.readouterr()
     assert main([*words, "--dry-run"]) == 1
-    assert capsys.readouterr().out.splitlines()[0].endswith(" MB; it is up to date")
+    assert capsys.readouterr().out.splitlines()[0].endswith("up to date")
 
 
-def test_it_says_that_packing_would_stop(there, capsys):
+def test_a_dry_run_reports_too_many_rejected_images(there, capsys):
     assert main(["--list", "--recursive", "data/x", "pics"]) == 0
     assert main(["data/x", "pics", "--dry-run", "--max-rejected", "0"]) == 1
-    assert "packing would stop, as --max-rejected allows 0" in capsys.readouterr().out
+    assert "would stop: --max-rejected allows 0" in capsys.readouterr().out

@@ -58,15 +58,13 @@ def test_copies_within_and_between_sets(there, capsys):
             sorted(["ant/1.jpg", "ant/copy of 1.jpg"], key=order("data/train"))
         ),
     ]  # fmt: skip
-    assert lines[2:] == [
-        "same bytes: 2 groups of 4 images, 1 of them in several sets, 1 with different labels",
-        "data/train.duplicates.json: all of them",
-    ]
-    told = json.loads(Path("data/train.duplicates.json").read_text())
-    assert {place["path"] for group in told["same_bytes"] for place in group} == {
+    assert lines[2].startswith("same bytes: 2 groups of 4 images, 1 of them across sets, 1 with")
+    assert lines[3].startswith("data/train.duplicates.json: ")
+    report = json.loads(Path("data/train.duplicates.json").read_text())
+    assert {place["path"] for group in report["same_bytes"] for place in group} == {
         "ant/1.jpg", "ant/copy of 1.jpg", "bee/2.jpg", "ant/2.jpg",
     }  # fmt: skip
-    assert told["look_alike"] == []
+    assert report["look_alike"] == []
 
 
 def order(prefix):
@@ -81,16 +79,16 @@ def test_a_set_without_copies(there, capsys):
     assert capsys.readouterr().out.startswith("same bytes: 0 groups of 0 images")
 
 
-def test_images_that_look_alike(there, capsys):
+def test_similar_images(there, capsys):
     capsys.readouterr()
     Path("data/val.lst").unlink()
     assert main(["--near-duplicates", "4", "data/train", "data/val", "--num-thread", "3"]) == 1
-    lines = [one for one in capsys.readouterr().out.splitlines() if one.startswith("look alike")]
-    told = json.loads(Path("data/train.duplicates.json").read_text())
-    (group,) = told["look_alike"]
+    lines = [one for one in capsys.readouterr().out.splitlines() if one.startswith("similar")]
+    report = json.loads(Path("data/train.duplicates.json").read_text())
+    (group,) = report["look_alike"]
     assert group[0]["path"] == "bee/3.jpg" and group[1]["set"] == "data/val"
-    assert lines[0] == f"look alike: data/train: bee/3.jpg = data/val: index {group[1]['id']}"
-    assert lines[1].startswith("look alike: 1 group of 2 images, 1 of them in several sets")
+    assert lines[0] == f"similar: data/train: bee/3.jpg = data/val: index {group[1]['id']}"
+    assert lines[1].startswith("similar: 1 group of 2 images, 1 of them across sets")
 
 
 def test_hashes_of_changed_images_stay_near():

@@ -2,10 +2,12 @@ import io
 import os
 import tarfile
 
+import cv2
+import numpy as np
 import pytest
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import Tree
+from imagenet_trainer.packing.folders import NoClassFolders, OnlyFolders, Tree
 from imagenet_trainer.packing.ilsvrc.labelled import find_images
 from imagenet_trainer.packing.im2rec import main
 
@@ -13,9 +15,6 @@ NAMES = ["b/x/1.jpg", "b/0.jpg", "b.c/2.jpg", "a/0.JPG", "a/1.png", "a/notes.txt
 
 
 def image(number):
-    import cv2
-    import numpy as np
-
     pixels = np.random.default_rng(number).integers(0, 256, (16, 20, 3), dtype=np.uint8)
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
@@ -47,13 +46,13 @@ def both(tmp_path):
 
 
 def test_a_tar_has_the_classes_of_the_folder(both):
-    found = [
+    classes = [
         Tree(str(both / root), [".jpg", ".png"]).class_folders()
         for root in ("folder", "plain.tar", "nested.tar")
     ]
-    assert found[0] == found[1] == found[2]
-    assert [folder for folder, _ in found[0]] == ["a", "b", "b/x", "b.c", "c/d/e"]
-    assert found[0][0] == ("a", ["0.JPG", "1.png"])
+    assert classes[0] == classes[1] == classes[2]
+    assert [folder for folder, _ in classes[0]] == ["a", "b", "b/x", "b.c", "c/d/e"]
+    assert classes[0][0] == ("a", ["0.JPG", "1.png"])
 
 
 def test_a_tar_makes_the_pack_of_the_folder(both, monkeypatch, capsys):
@@ -64,8 +63,8 @@ def test_a_tar_makes_the_pack_of_the_folder(both, monkeypatch, capsys):
         assert main([f"{root}.d/x", root, "--shards", "2"]) == 0
         folder = both / f"{root}.d"
         packs.append({one.name: one.read_bytes() for one in folder.iterdir()})
-        told = packs[-1].pop("x.json").decode()
-        assert f'"root": "{root}"' in told and told.count('"id"') == 5
+        manifest = packs[-1].pop("x.json").decode()
+        assert f'"root": "{root}"' in manifest and manifest.count('"id"') == 5
         shard = folder / "x-00001-of-00002.rec"
         whole = shard.read_bytes()
         shard.write_bytes(whole[:100])
@@ -74,32 +73,32 @@ def test_a_tar_makes_the_pack_of_the_folder(both, monkeypatch, capsys):
     assert packs[0] == packs[1] == packs[2]
 
 
-def test_a_list_that_is_not_of_the_tar(both, monkeypatch, capsys):
+def test_a_list_of_another_tar(both, monkeypatch, capsys):
     monkeypatch.chdir(both)
     assert main(["--list", "--recursive", "x", "plain.tar"]) == 0
     write_tar(both / "plain.tar", {"a/0.JPG": image(0)})
     assert main(["x", "plain.tar"]) == 2
-    assert "is not in plain.tar (5 of 6 are missing); make the list" in capsys.readouterr().err
+    assert "is not in plain.tar (5 of 6 are missing); " in capsys.readouterr().err
 
 
-def test_what_is_wrong_with_a_tar(both):
+def test_unusable_tars(both):
     write_tar(both / "flat.tar", {"1.jpg": b"", "2.jpg": b""})
-    with pytest.raises(InputError, match=r"no class folders.*--flat"):
+    with pytest.raises(NoClassFolders, match="2 images"):
         Tree(str(both / "flat.tar"), [".jpg"]).class_folders()
     assert Tree(str(both / "flat.tar"), [".jpg"]).one_folder(True) == [("", ["1.jpg", "2.jpg"])]
-    with pytest.raises(InputError, match=r"no images but 4 folders, a first; give --recursive"):
+    with pytest.raises(OnlyFolders, match="4 folders, a first"):
         Tree(str(both / "plain.tar"), [".jpg"]).one_folder(False)
     write_tar(both / "tab.tar", {"a/1\t2.jpg": b"", "a/3.jpg": b""})
-    told = []
-    tree = Tree(str(both / "tab.tar"), [".jpg"], lambda *reason: told.append(reason))
+    rejected = []
+    tree = Tree(str(both / "tab.tar"), [".jpg"], lambda *reason: rejected.append(reason))
     assert tree.class_folders() == [("a", ["3.jpg"])]
-    assert "cannot hold a name with a tab" in told[0][1]
+    assert rejected[0][0].endswith("1\t2.jpg") and "tab" in rejected[0][1]
     (both / "no.tar").write_bytes(b"no tar" * 200)
-    with pytest.raises(InputError, match=r"no\.tar: not a tar"):
+    with pytest.raises(InputError, match=r"no\.tar: "):
         Tree(str(both / "no.tar"), [".jpg"]).class_folders()
 
 
-def test_what_is_no_file_is_told(tmp_path):
+def test_links_and_pipes_are_rejected(tmp_path):
     (tmp_path / "cat").mkdir()
     for name in ("1.jpg", "notes.txt"):
         (tmp_path / "cat" / name).touch()
@@ -107,10 +106,10 @@ def test_what_is_no_file_is_told(tmp_path):
     os.mkfifo(tmp_path / "cat" / "pipe")
     (tmp_path / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "cat" / "link.jpg").symlink_to("1.jpg")
-    told = []
-    tree = Tree(str(tmp_path), [".jpg"], lambda *reason: told.append(reason))
+    rejected = []
+    tree = Tree(str(tmp_path), [".jpg"], lambda *reason: rejected.append(reason))
     assert tree.class_folders() == [("cat", ["1.jpg", "link.jpg"])]
-    assert sorted(told) == [
+    assert sorted(rejected) == [
         (f"{tmp_path}/cat/gone.jpg", "a link that leads nowhere; remove it"),
         (f"{tmp_path}/cat/pipe.jpg", "not a file; remove it"),
     ]
@@ -119,7 +118,7 @@ def test_what_is_no_file_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("packed", ["folder", "tar"])
-def test_what_is_hidden_is_no_class_and_no_image(tmp_path, packed):
+def test_hidden_files_and_folders_are_skipped(tmp_path, packed):
     names = ["a/1.jpg", "a/._1.jpg", "a/.ipynb_checkpoints/1.jpg", ".cache/1.jpg", "b/1.jpg"]
     for name in names:
         (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)

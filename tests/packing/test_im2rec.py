@@ -7,14 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, one_line_failure
+from conftest import one_line_failure
 
 from imagenet_trainer.data.records.manifest import read_manifest
 from imagenet_trainer.data.records.recordio import RecordFile
-from imagenet_trainer.packing import im2rec
 from imagenet_trainer.packing.im2rec import main
-
-TOOL = ROOT / "tools" / "im2rec.py"
+from imagenet_trainer.packing.im2rec_pack import max_rejected
 
 
 def draw(path, seed=0):
@@ -49,35 +47,17 @@ def make_train():
 
 def test_from_images_to_a_pack(there, capsys):
     make_train()
-    told = capsys.readouterr().out
-    assert "class 1: bee, 4 images\n" in told
-    assert "data/train.lst: 12 images\n" in told
-    assert "data/train.rec: 12 images of 3 classes, " in told
+    output = capsys.readouterr().out
+    assert "class 1: bee, 4 images\n" in output
+    assert "data/train.lst: 12 images\n" in output
+    assert "data/train.rec: 12 images of 3 classes, " in output
     assert len(RecordFile("data/train.rec")) == 12
     before = Path("data/train.rec").stat()
     assert main(["data/train", "pics/train", "--num-thread", "1"]) == 0
-    assert capsys.readouterr().out == "data/train.rec: up to date, 12 images\n"
+    assert "data/train.rec: up to date" in capsys.readouterr().out
     assert Path("data/train.rec").stat() == before
     assert main(["data/train", "pics/train", "--quality", "50"]) == 0
     assert Path("data/train.rec").stat().st_size < before.st_size
-
-
-def test_the_thin_file_runs_from_anywhere(there):
-    command = [sys.executable, TOOL, "--list", "--recursive", "x/train", "pics/train"]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.endswith(
-        "x/train.lst: 12 images\n"
-    )
-
-
-def test_help_loads_nothing_heavy():
-    script = (
-        "import sys, imagenet_trainer.packing.im2rec as tool\n"
-        "try: tool.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print({'numpy', 'cv2', 'mxnet', 'tqdm'} & set(sys.modules))"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "--classes-from" in run.stdout and run.stdout.endswith("set()\n")
 
 
 def test_exactly_the_named_list_is_packed(there):
@@ -93,7 +73,7 @@ def test_chunks(there, fails):
     words = ["--chunks", "2", "data/train", "pics/train"]
     assert "--list --recursive --chunks 2 data/train pics/train" in fails(*words)
     assert main(["--list", "--recursive", *words]) == 0
-    assert "data/train_0.lst: give --chunks 2 to pack" in fails("data/train", "pics/train")
+    assert "give --chunks 2" in fails("data/train", "pics/train")
     assert main(words) == 0
     for number in range(2):
         manifest = read_manifest(f"data/train_{number}.rec")
@@ -101,7 +81,7 @@ def test_chunks(there, fails):
     assert not Path("data/train.rec").exists()
 
 
-def test_endings_as_words(there, capsys):
+def test_extensions_as_separate_words(there, capsys):
     draw(there / "pics/train/ant/9.png")
     words = ["--list", "--recursive", "data/x", "pics/train"]
     assert main([*words, "--exts", ".png", ".JPG"]) == 0
@@ -110,7 +90,7 @@ def test_endings_as_words(there, capsys):
     assert "data/x.lst: 1 image\n" in capsys.readouterr().out
 
 
-def test_a_flat_folder_that_is_meant(there):
+def test_a_flat_folder(there):
     assert main(["--list", "--flat", "data/ants", "pics/train/ant"]) == 0
     assert main(["data/ants", "pics/train/ant"]) == 0
     assert read_manifest("data/ants.rec").counts == (4,)
@@ -124,13 +104,13 @@ def test_exit_codes_of_damaged_images(there, capsys, fails):
     assert main(["--list", "--recursive", "data/train", "pics/train"]) == 0
     for _ in range(2):  # packing, and finding it up to date
         assert main(["data/train", "pics/train"]) == 1
-        told = capsys.readouterr().out.splitlines()
-        assert told[-2] == "rejected: bee/1.jpg: the file is empty"
-        assert told[-1] == "data/train.rec: 1 of 12 images rejected; data/train.json lists them"
+        *_, rejected, total = capsys.readouterr().out.splitlines()
+        assert rejected == "rejected: bee/1.jpg: the file is empty"
+        assert "data/train.rec: 1 of 12 images" in total and "data/train.json" in total
     assert read_manifest("data/train.rec").counts == (4, 3, 4)
     Path("data/train.json").unlink()
-    told = fails("data/train", "pics/train", "--max-rejected", "0")
-    assert "bee/1.jpg: the file is empty" in told and "--max-rejected allows 0" in told
+    message = fails("data/train", "pics/train", "--max-rejected", "0")
+    assert "bee/1.jpg: the file is empty" in message and "--max-rejected 0" in message
     assert main(["data/train", "pics/train", "--max-rejected", "50%"]) == 1
 
 
@@ -138,8 +118,8 @@ def test_exit_codes_of_damaged_images(there, capsys, fails):
     "allowed, total, most",
     [("0", 9, 0), ("7", 9, 7), ("0.1%", 9, 1), ("0.1%", 5000, 5), ("0%", 9, 0), ("100%", 9, 9)],
 )
-def test_how_many_may_be_rejected(allowed, total, most):
-    assert im2rec._most_rejected(allowed, total) == most
+def test_max_rejected(allowed, total, most):
+    assert max_rejected(allowed, total) == most
 
 
 # --- classes -----------------------------------------------------------------------------------
@@ -153,15 +133,15 @@ def test_validation_has_the_classes_of_training(there, fails):
     assert read_manifest("data/val.rec").classes == read_manifest("data/train.rec").classes
     Path("pics/val/bee").rename("pics/val/bug")
     assert main(["--list", "--recursive", *words]) == 0
-    told = fails(*words)
-    assert told.startswith("data/val.lst: class 1 is bug, but bee in data/train.json; ")
+    message = fails(*words)
+    assert message.startswith("data/val.lst: class 1 is bug, but bee in data/train.json; ")
     assert main([*words, "--classes-from", "none"]) == 0
     assert [one.id for one in read_manifest("data/val.rec").classes] == ["ant", "bug", "cat"]
-    told = fails(*words, "--classes-from", "data/gone.json")
-    assert told.startswith("--classes-from data/gone.json: no such manifest; ")
+    message = fails(*words, "--classes-from", "data/gone.json")
+    assert message.startswith("--classes-from data/gone.json: ") and "train.json" in message
 
 
-def test_a_split_is_compared_with_its_own_half(there):
+def test_a_validation_split_is_compared_with_its_training_split(there):
     words = ["--list", "--recursive", "--train-ratio", ".8", "--no-shuffle", "data/all"]
     assert main([*words, "pics/train"]) == 0
     assert main(["data/all_train", "pics/train"]) == 0
@@ -174,72 +154,81 @@ def test_a_split_is_compared_with_its_own_half(there):
 # --- bad input ---------------------------------------------------------------------------------
 
 
-def test_lists_that_are_not_there(there, fails):
-    told = fails("data/train", "pics/train")
-    assert told.startswith("data/train.lst: no such list; run first: python tools/im2rec.py --list")
-    assert "give it without .lst: data/train" in fails("data/train.lst", "pics/train")
-    assert "prefix pics: a folder" in fails("pics", "pics/train")
+def test_missing_lists(there, fails):
+    message = fails("data/train", "pics/train")
+    assert message.startswith("data/train.lst: ") and "tools/im2rec.py --list" in message
+    message = fails("data/train.lst", "pics/train")
+    assert message.startswith("prefix data/train.lst: ") and message.endswith("give data/train")
+    assert fails("pics", "pics/train").startswith("prefix pics: ")
     words = ["--list", "--recursive", "--train-ratio", ".5", "data/all", "pics/train"]
     assert main(words) == 0
-    assert "give the prefix data/all_train to pack it" in fails("data/all", "pics/train")
+    assert "give the prefix data/all_train" in fails("data/all", "pics/train")
 
 
-def test_roots_that_are_not_there(there, fails):
+def test_unusable_roots(there, fails):
     make_train()
-    assert "root nowhere: no such folder" in fails("data/train", "nowhere")
-    assert "root nowhere: no such folder" in fails("--list", "--recursive", "data/x", "nowhere")
+    assert "nowhere: " in fails("data/train", "nowhere")
+    assert "nowhere: " in fails("--list", "--recursive", "data/x", "nowhere")
     (there / "empty").mkdir()
-    assert "root empty: no images in it" in fails("--list", "--recursive", "data/x", "empty")
+    assert "empty: " in fails("--list", "--recursive", "data/x", "empty")
     assert "give --recursive" in fails("--list", "data/x", "pics/train")
     assert "--flat" in fails("--list", "data/x", "pics/train/ant")
-    assert "leave one away" in fails("--list", "--flat", "--recursive", "data/x", "pics/train")
+    assert "--flat --recursive: " in fails(
+        "--list", "--flat", "--recursive", "data/x", "pics/train"
+    )
 
 
-def test_lists_that_do_not_fit(there, fails):
+def test_lists_that_do_not_match_the_folder(there, fails):
     make_train()
     Path("data/train.rec").unlink()
     with open("data/train.lst", "a") as file:
         file.write("12\t0\tant/9.jpg\n")
     assert fails("data/train", "pics/train").startswith(
-        "data/train.lst: ant/9.jpg is not in pics/train; make the list anew"
+        "data/train.lst: ant/9.jpg is not in pics/train; "
     )
     with open("data/train.lst", "a") as file:
         file.write("13\tant\tant/1.jpg\n")
-    assert fails("data/train", "pics/train") == (
-        "data/train.lst: line 14: label 'ant' is not a number"
-    )
+    assert fails("data/train", "pics/train").startswith("data/train.lst: line 14: label 'ant' ")
     assert not list(there.glob("data/*.partial"))
 
 
 def test_flags_that_contradict(there, fails):
     make_train()
     words = ("data/train", "pics/train", "--pass-through")
-    assert "--pass-through packs files as they are" in fails(*words, "--resize", "8")
-    assert "--center-crop" in fails(*words, "--center-crop")
+    assert "--pass-through --resize 8: " in fails(*words, "--resize", "8")
+    assert "--pass-through --center-crop: " in fails(*words, "--center-crop")
+
+
+def test_ratios_above_one(fails):
+    words = ("--train-ratio", "0.8", "--test-ratio", "0.3", "data/x", "pics/train")
+    assert "--train-ratio 0.8 --test-ratio 0.3: " in fails("--list", "--recursive", *words)
+
+
+def test_more_chunks_than_images_fill(there, fails):
+    words = ("--list", "--recursive", "--chunks", "11", "data/x", "pics/train")
+    assert fails(*words).startswith("--chunks 11: ") and fails(*words).endswith("give 6")
+    assert not list(there.glob("data/*.lst"))
 
 
 @pytest.mark.parametrize(
-    "words, reason",
+    "words, start",
     [
-        (["--resise", "8"], "--resise: no such flag; did you mean --resize?"),
-        (["--quality", "101"], "--quality: '101': must be from 1 to 100"),
-        (["--exts", "jpg"], "--exts: 'jpg': must be endings such as .jpg .png"),
-        (["--max-rejected", "200%"], "--max-rejected: '200%': must be from 0 to 100"),
-        (["--encoding", ".gif"], "--encoding: invalid choice"),
+        (["--quality", "101"], "--quality: '101': "),
+        (["--exts", "jpg"], "--exts: 'jpg': "),
+        (["--max-rejected", "200%"], "--max-rejected: '200%': "),
+        (["--encoding", ".gif"], "--encoding: "),
     ],
 )
-def test_flags_that_are_wrong(words, reason, capsys):
+def test_wrong_values_of_flags(words, start, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*words, "data/train", "pics/train"])
     error = capsys.readouterr().err
-    assert caught.value.code == 2 and reason in error and error.count("\n") == 1
+    assert caught.value.code == 2 and start in error and error.count("\n") == 1
 
 
 def test_a_folder_that_cannot_be_made(there, fails):
     (there / "data").write_text("a file")
-    assert fails("--list", "--recursive", "data/train", "pics/train").startswith(
-        "data: File exists"
-    )
+    assert fails("--list", "--recursive", "data/train", "pics/train").startswith("data: ")
 
 
 # --- stopping and checking ---------------------------------------------------------------------
@@ -249,24 +238,24 @@ def test_a_folder_that_cannot_be_made(there, fails):
 WAITING = """
     import signal, sys, time
     from imagenet_trainer.packing import im2rec
+    from imagenet_trainer.packing.console import ProgressDisplay
 
-    class Waiting(im2rec.Progress):
-        def __call__(self, done, total, rejected):
-            if done == 10:
-                print("ten", flush=True)
-                # Not in one call, which a signal that comes just before it would not end.
-                while True:
-                    time.sleep(0.01)
+    def wait_after_ten(self, done, total, rejected):
+        if done == 10:
+            print("ten", flush=True)
+            # Many short calls: a signal just before a single long one would not end it.
+            while True:
+                time.sleep(0.01)
 
-    im2rec.Progress = Waiting
-    # Whatever started the tests may have it ignored, as a shell does with what follows an `&`.
+    ProgressDisplay.__call__ = wait_after_ten
+    # The process that started the tests may ignore SIGINT, as a shell does for `command &`.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(im2rec.main())
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_pack_goes_on(there, capsys, number):
+def test_a_stopped_pack_resumes(there, capsys, number):
     names = ("ant", "bee", "cat")
     lines = [f"{n}\t{n % 3}\t{names[n % 3]}/{n % 4}.jpg\n" for n in range(30)]
     (there / "data").mkdir()
@@ -282,9 +271,9 @@ def test_a_stopped_pack_goes_on(there, capsys, number):
     process.send_signal(number)
     _, error = process.communicate()
     assert process.returncode == 130
-    assert error == "im2rec: interrupted; run the same command again to continue\n"
+    assert error.startswith("im2rec: interrupted") and error.count("\n") == 1
     assert main(words) == 0
-    assert "continues after image 10 of 30" in capsys.readouterr().out
+    assert "resumes after image 10 of 30" in capsys.readouterr().out
     assert RecordFile("data/train.rec").keys.tolist() == list(range(30))
 
 
@@ -293,7 +282,7 @@ def test_verify(there, capsys):
     capsys.readouterr()
     for word in ("data/train", "data/train.rec"):
         assert main(["--verify", word]) == 0
-        assert capsys.readouterr().out == "data/train.rec: whole\n"
+        assert capsys.readouterr().out == "data/train.rec: intact\n"
     file = RecordFile("data/train.rec")
     with open("data/train.rec", "r+b") as raw:
         raw.seek(file.offsets[5])
@@ -301,7 +290,7 @@ def test_verify(there, capsys):
     assert main(["data/train", "pics/train", "--verify"]) == 2
     error = capsys.readouterr().err.splitlines()
     assert error[0].startswith(f"data/train.rec: record 5 at byte {file.offsets[5]}: ")
-    assert error[1].startswith("im2rec: error: data/train.rec: not whole, see above (1 in all)")
+    assert error[1].startswith("im2rec: error: data/train.rec: damaged") and "--repair" in error[1]
 
 
 def test_rebuild_index(there, capsys, fails):
@@ -311,8 +300,8 @@ def test_rebuild_index(there, capsys, fails):
     index.unlink()
     capsys.readouterr()
     assert main(["--rebuild-index", "data/train.rec"]) == 0
-    assert capsys.readouterr().out == "data/train.idx: 12 records\n"
+    assert "data/train.idx: 12 records" in capsys.readouterr().out
     assert index.read_bytes() == before
-    assert "data/x.rec: no such shard" in fails("--rebuild-index", "data/x.rec")
+    assert "data/x.rec: " in fails("--rebuild-index", "data/x.rec")
     Path("data/x.rec").touch()
-    assert "data/x.rec: the shard is empty" in fails("--rebuild-index", "data/x.rec")
+    assert fails("--rebuild-index", "data/x.rec").startswith("data/x.rec: ")

@@ -7,7 +7,8 @@ import pytest
 
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.lists import check_files, make_lists
+from imagenet_trainer.packing.folders import NoClassFolders, NoImages, OnlyFolders
+from imagenet_trainer.packing.lists import TooManyChunks, check_files, make_lists
 from imagenet_trainer.system.mxnet_import import mx
 
 ENDINGS = [".jpeg", ".jpg", ".png"]
@@ -65,9 +66,10 @@ def test_another_seed_is_another_order(root, tmp_path):
     assert sorted(orders[0]) == sorted(orders[2])
 
 
-def test_chunks_that_the_images_do_not_fill(root, tmp_path):
-    with pytest.raises(InputError, match="--chunks 12: 19 images fill only 10; give 10"):
+def test_more_chunks_than_images_fill(root, tmp_path):
+    with pytest.raises(TooManyChunks, match="19 images") as caught:
         make(tmp_path / "x", root, chunks=12)
+    assert caught.value.most == 10
     assert not list(tmp_path.glob("*.lst"))
     make(tmp_path / "x", root, chunks=10)
     assert [len(read_list(tmp_path / f"x_{n}.lst")) for n in range(10)] == [2] * 9 + [1]
@@ -93,12 +95,12 @@ def test_names_that_are_not_utf8(tmp_path):
     check_files("x.lst", str(tmp_path / "root"), images)
 
 
-def test_a_flat_folder_has_to_be_meant(tmp_path):
+def test_a_flat_folder_needs_the_flag(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     (root / "1.jpg").touch()
     for recursive in (False, True):
-        with pytest.raises(InputError, match=r"no class folders.*cat/1\.jpg.*--flat"):
+        with pytest.raises(NoClassFolders, match="1 images"):
             make(tmp_path / "x", root, recursive=recursive)
     assert not (tmp_path / "x.lst").exists()
     make(tmp_path / "x", root, recursive=False, flat=True)
@@ -106,20 +108,18 @@ def test_a_flat_folder_has_to_be_meant(tmp_path):
 
 
 def test_folders_that_are_not_laid_out(root, tmp_path):
-    with pytest.raises(InputError, match=r"no images but 4 folders, a first; give --recursive"):
+    with pytest.raises(OnlyFolders, match="4 folders, a first"):
         make(tmp_path / "x", root, recursive=False)
     (root / "stray.jpg").touch()
-    with pytest.raises(InputError, match=r"stray\.jpg and 0 more images lie beside the class"):
+    with pytest.raises(InputError, match=r"stray\.jpg and 0 more images"):
         make(tmp_path / "x", root)
     for recursive in (False, True):
-        with pytest.raises(InputError, match=r"root .*empty: no images in it .*\.jpeg \.jpg"):
+        with pytest.raises(NoImages, match=r"empty: .*\.jpeg \.jpg"):
             make(tmp_path / "x", root / "empty", recursive=recursive)
-    with pytest.raises(InputError, match=r"root .*nowhere: no such folder"):
+    with pytest.raises(InputError, match=r"nowhere: "):
         make(tmp_path / "x", root / "nowhere")
-    with pytest.raises(InputError, match=r"stray\.jpg: not a tar, or damaged"):
+    with pytest.raises(InputError, match=r"stray\.jpg: "):
         make(tmp_path / "x", root / "stray.jpg")
-    with pytest.raises(InputError, match=r"--train-ratio 0\.8 and --test-ratio 0\.3: more than 1"):
-        make(tmp_path / "x", root, train_ratio=0.8, test_ratio=0.3)
 
 
 def test_links(tmp_path):
@@ -130,11 +130,11 @@ def test_links(tmp_path):
     make(tmp_path / "x", tmp_path / "root")
     assert read_list(tmp_path / "x.lst").paths == ["a/1.jpg"]
     (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "root")
-    with pytest.raises(InputError, match=r"a/round.*: a link to a folder around it"):
+    with pytest.raises(InputError, match=r"a/round.*: a link"):
         make(tmp_path / "x", tmp_path / "root")
 
 
-def test_names_that_are_left_out(tmp_path):
+def test_rejected_names(tmp_path):
     folder = tmp_path / "root" / "a"
     folder.mkdir(parents=True)
     for name in ("a\tb.jpg", "a\nb.jpg", "b.jpg", "c d.jpg", "e.jpg"):
@@ -142,18 +142,18 @@ def test_names_that_are_left_out(tmp_path):
     (folder / "loop.jpg").symlink_to("loop.jpg")
     (folder / "up").symlink_to(folder)
     os.mkfifo(folder / "pipe.jpg")
-    told = {}
-    _, classes = make(tmp_path / "x", tmp_path / "root", reject=told.__setitem__, shuffle=False)
+    rejected = {}
+    _, classes = make(tmp_path / "x", tmp_path / "root", reject=rejected.__setitem__, shuffle=False)
     assert read_list(tmp_path / "x.lst").paths == ["a/b.jpg", "a/c d.jpg", "a/e.jpg"]
     assert classes == [("a", 3)]
-    assert {os.path.basename(path): reason.split(";")[0] for path, reason in told.items()} == {
-        "a\tb.jpg": "a list cannot hold a name with a tab, a line break or blanks at its ends",
-        "a\nb.jpg": "a list cannot hold a name with a tab, a line break or blanks at its ends",
+    assert {os.path.basename(path): reason.split(";")[0] for path, reason in rejected.items()} == {
+        "a\tb.jpg": "a list cannot contain names with tabs, line breaks or blanks at the ends",
+        "a\nb.jpg": "a list cannot contain names with tabs, line breaks or blanks at the ends",
         "loop.jpg": "Too many levels of symbolic links",
         "pipe.jpg": "not a file",
-        "up": "a link to a folder around it",
+        "up": "a link to a parent folder",
     }
-    with pytest.raises(InputError, match=r"cannot hold a name|links|not a file|around it"):
+    with pytest.raises(InputError, match="root"):
         make(tmp_path / "x", tmp_path / "root")
 
 
@@ -163,56 +163,14 @@ def test_names_that_a_list_cannot_hold(tmp_path, name):
     (tmp_path / "root" / "a" / name).touch()
     (tmp_path / "root" / " b").mkdir()
     if name != " a.jpg":
-        with pytest.raises(InputError, match=r"cannot hold a name"):
+        with pytest.raises(InputError, match="tab"):
             make(tmp_path / "x", tmp_path / "root")
     else:  # blanks inside the path do no harm
         make(tmp_path / "x", tmp_path / "root")
         assert read_list(tmp_path / "x.lst").paths == [f"a/{name}"]
 
 
-@pytest.mark.parametrize(
-    "line, reason",
-    [
-        ("1 0 a.jpg", "fewer than two tabs"),
-        ("1\t0", "fewer than two tabs"),
-        ("x\t0\ta.jpg", "index 'x' is not a whole number"),
-        ("1.5\t0\ta.jpg", "index '1.5' is not a whole number"),
-        ("-1\t0\ta.jpg", "index -1 is not from 0"),
-        ("7\t0\ta.jpg", "index 7 comes a second time"),
-        ("1\tcat\ta.jpg", "label 'cat' is not a number"),
-        ("1\t0\tnan\ta.jpg", "label 'nan' is not a number"),
-        ("1\t1e39\ta.jpg", "label '1e39' is not a number"),
-        ("1\t0\t ", "the path is empty"),
-        ("1\t0\t/etc/a.jpg", "/etc/a.jpg lies outside"),
-        ("1\t0\t../a.jpg", "../a.jpg lies outside"),
-        ("1\t0\ta/../../b.jpg", "a/../../b.jpg lies outside"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path, line, reason):
-    (tmp_path / "x.lst").write_text(f"7\t0\tgood.jpg\n{line}\n")
-    with pytest.raises(InputError) as caught:
-        read_list(tmp_path / "x.lst")
-    assert f"x.lst: line 2: {reason}" in str(caught.value)
-
-
-def test_lines_as_people_and_other_systems_write_them(tmp_path):
-    (tmp_path / "x.lst").write_bytes(b"3 \t 1 \t a b.jpg\r\n\r\n4\t1\t2.5\tc/../d.jpg")
-    expected = ImageList([3, 4], [(1.0,), (1.0, 2.5)], ["a b.jpg", "c/../d.jpg"])
-    assert read_list(tmp_path / "x.lst") == expected
-
-
-def test_a_list_that_is_none(tmp_path):
-    (tmp_path / "x.lst").write_text("\n")
-    with pytest.raises(InputError, match=r"x\.lst: the list is empty; make it with --list"):
-        read_list(tmp_path / "x.lst")
-    with pytest.raises(InputError, match=r"y\.lst: No such file"):
-        read_list(tmp_path / "y.lst")
-    (tmp_path / "z.lst").write_bytes(bytes(range(256)))
-    with pytest.raises(InputError, match=r"z\.lst: line 1"):
-        read_list(tmp_path / "z.lst")
-
-
-def test_files_that_are_not_there(root):
+def test_missing_files(root):
     paths = ["a/0.jpg", "b/gone.jpg", "nowhere/0.jpg", "zero\0/0.jpg"]
     images = ImageList(range(4), [(0.0,)] * 4, paths)
     with pytest.raises(InputError, match=r"x\.lst: b/gone\.jpg is not in .*\(3 of 4 are missing\)"):

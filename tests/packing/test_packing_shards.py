@@ -18,7 +18,7 @@ from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack
-from imagenet_trainer.packing.write import finished, write_pack
+from imagenet_trainer.packing.write import EmptyShard, finished, write_pack
 
 LINES = 23
 
@@ -51,8 +51,8 @@ def pack_of(prefix, shards=0, shard_bytes=0):
     return Pack(str(prefix), root, images, classes, conversion, shards, shard_bytes)
 
 
-def run(pack, threads=2, progress=quiet, say=quiet):
-    return write_pack(pack, threads, 2, progress, say)
+def run(pack, threads=2, progress=quiet, log=quiet):
+    return write_pack(pack, threads, 2, progress, log)
 
 
 def files(prefix):
@@ -77,7 +77,7 @@ def test_one_order_over_all_shards(prefix, layout):
     whole = records([f"{prefix}.rec"])
     assert [key for key, _ in whole] == [100 - n for n in range(LINES) if n not in (4, 9)]
     manifest = run(pack_of(prefix, **layout))
-    # The pack before is gone: --data-train train.rec now means the shards.
+    # The previous pack is gone: --data-train train.rec now means the shards.
     paths = find_shards(f"{prefix}.rec")
     assert [os.path.basename(path) for path in paths] == [one.file for one in manifest.shards]
     assert paths[0].endswith(f"train-00000-of-{len(paths):05d}.rec")
@@ -96,7 +96,7 @@ def test_shards_have_the_same_number_of_lines(prefix):
     assert [one.records for one in manifest.shards] == [4, 5, 6, 6]
 
 
-def test_shards_keep_below_their_size(prefix):
+def test_shards_stay_below_their_size(prefix):
     pack = pack_of(prefix, shard_bytes=4000)
     manifest = run(pack)
     sizes = [one.bytes for one in manifest.shards]
@@ -105,7 +105,7 @@ def test_shards_keep_below_their_size(prefix):
         following = RecordFile(f"{pack.stem(number + 1, len(sizes))}.rec")
         first = [*following.offsets.tolist(), following.size][1]
         assert size + first > 4000
-    # A record that is larger than a shard may be gets one of its own.
+    # A record above the limit gets its own shard.
     assert [one.records for one in run(pack_of(prefix, shard_bytes=1)).shards] == [1] * 21
 
 
@@ -119,7 +119,7 @@ def test_the_bytes_do_not_depend_on_the_threads(prefix, layout):
     assert packs[0] == packs[1] == packs[2]
 
 
-def test_a_finished_pack_is_known(prefix):
+def test_a_finished_pack_is_recognised(prefix):
     pack = pack_of(prefix, shards=3)
     assert finished(pack) is None
     manifest = run(pack)
@@ -130,7 +130,7 @@ def test_a_finished_pack_is_known(prefix):
     assert finished(pack) is None
 
 
-def test_another_layout_replaces_the_one_before(prefix):
+def test_another_layout_replaces_the_previous_one(prefix):
     run(pack_of(prefix, shards=3))
     run(pack_of(prefix, shards=2))
     assert sorted(files(prefix)) == [
@@ -141,7 +141,7 @@ def test_another_layout_replaces_the_one_before(prefix):
     assert sorted(files(prefix)) == ["train.idx", "train.json", "train.rec"]
 
 
-def test_what_an_interrupted_layout_left_is_removed(prefix):
+def test_files_of_an_interrupted_layout_are_removed(prefix):
     def stop(done, *_):
         if done == 15:
             raise KeyboardInterrupt
@@ -149,30 +149,30 @@ def test_what_an_interrupted_layout_left_is_removed(prefix):
     with pytest.raises(KeyboardInterrupt):
         run(pack_of(prefix, shards=5), progress=stop)
     assert len(files(prefix)) > 5
-    told = []
-    run(pack_of(prefix), say=told.append)
-    assert told == ["begins anew: the list or a flag is not that of the unfinished pack"]
+    messages = []
+    run(pack_of(prefix), log=messages.append)
+    assert len(messages) == 1 and messages[0].startswith("starts over")
     assert sorted(files(prefix)) == ["train.idx", "train.json", "train.rec"]
 
 
-@pytest.mark.parametrize("stranger", ["train.rec", "train-00001-of-00009.rec"])
-def test_shards_of_nobody_are_not_mixed_in(prefix, stranger):
-    (prefix.parent / stranger).touch()
+@pytest.mark.parametrize("unlisted", ["train.rec", "train-00001-of-00009.rec"])
+def test_unlisted_shards_are_refused(prefix, unlisted):
+    (prefix.parent / unlisted).touch()
     (prefix.parent / "train-2-of-us.rec").touch()
-    with pytest.raises(InputError, match=f"{stranger}: is not of this pack, .*move it away"):
+    with pytest.raises(InputError, match=f"{unlisted}: "):
         run(pack_of(prefix, shards=3))
-    (prefix.parent / stranger).unlink()
+    (prefix.parent / unlisted).unlink()
     run(pack_of(prefix, shards=3))
 
 
-def test_a_shard_without_a_image(prefix):
-    with pytest.raises(InputError, match=r"shard 4 of 23 .* last class1/4\.png: .* fewer --shards"):
+def test_a_shard_without_images(prefix):
+    with pytest.raises(EmptyShard, match=r"shard 4 of 23 .* class1/4\.png: "):
         run(pack_of(prefix, shards=LINES))
 
 
 @pytest.mark.parametrize("number", [1, 5, 11, 17, LINES])
 @pytest.mark.parametrize("layout", [{"shards": 4}, {"shard_bytes": 4000}])
-def test_an_interrupted_pack_goes_on(prefix, layout, number):
+def test_an_interrupted_pack_resumes(prefix, layout, number):
     pack = pack_of(prefix, **layout)
     run(pack)
     whole = files(prefix)
@@ -184,7 +184,7 @@ def test_an_interrupted_pack_goes_on(prefix, layout, number):
 
     with pytest.raises(KeyboardInterrupt):
         run(pack, progress=stop)
-    with pytest.raises(InputError, match=r"not finished"):
+    with pytest.raises(InputError, match=r"train\.rec: "):
         find_shards(f"{prefix}.rec")
     done = []
     run(pack, threads=1, progress=lambda at, *_: done.append(at))
@@ -192,14 +192,16 @@ def test_an_interrupted_pack_goes_on(prefix, layout, number):
     assert files(prefix) == whole
 
 
-# Dies as by SIGKILL at the n-th time that a file is brought to the disk, named or removed.
+# A process for each moment: it kills itself at the n-th fsync, rename or removal of a file. First
+# each pack starts from nothing (or over another one) and is finished after the kill; then each
+# process continues what the killed one before it has left, until one finishes.
 KILLED = """
     import os, signal, sys
     sys.path[:0] = {here!r}
     import pathlib, test_packing_shards as test
-    from imagenet_trainer.packing import write as packing
+    from imagenet_trainer.packing import write
 
-    packing._SECONDS_BETWEEN_MARKS = 0
+    write._SECONDS_BETWEEN_MARKS = 0
     prefix = pathlib.Path(sys.argv[1])
     pack = test.pack_of(prefix, **{layout!r})
     left = [0]
@@ -217,51 +219,53 @@ KILLED = """
 
     for name in ("fsync", "replace", "unlink"):
         setattr(os, name, deadly(getattr(os, name)))
-    for moment in range(1, 10_000, {step}):
+
+    def killed(moment):
         child = os.fork()
         if child == 0:
             left[0] = moment
             test.run(pack, threads=1)
             os._exit(0)
         status = os.waitpid(child, 0)[1]
-        if status == 0:
-            break
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        if {again}:
-            test.run(pack, threads=1)
-            test.compare(prefix)
-            test.clear(prefix)
-            before = prefix.with_name("before.json")
-            if before.exists():
-                test.run(test.pack_of(prefix, shards=2))
-    print(moment)
+        assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
+        return status != 0
+
+    def start():
+        test.clear(prefix)
+        if {previous}:
+            test.run(test.pack_of(prefix, shards=2), threads=1)
+
+    for alone in (True, False):
+        start()
+        kills = 0
+        for moment in range(1, 10_000, {step}):
+            if not killed(moment):
+                break
+            kills += 1
+            if alone:
+                test.finish(pack, prefix)
+                start()
+        assert kills
+        test.finish(pack, prefix)
 """
 
 
-def compare(prefix):
-    """Stop unless the pack is the one that was packed in one go."""
-    here = {path.name: path.read_bytes() for path in prefix.with_name("whole").iterdir()}
-    assert files(prefix) == here, sorted(files(prefix))
+def finish(pack, prefix):
+    """Resume a pack; its files must be those of an uninterrupted one."""
+    run(pack, threads=1)
+    whole = {path.name: path.read_bytes() for path in prefix.with_name("whole").iterdir()}
+    assert files(prefix) == whole, sorted(files(prefix))
 
 
-@pytest.mark.parametrize("again", [True, False], ids=["each-alone", "one-after-the-other"])
 @pytest.mark.parametrize("layout", [{"shards": 3}, {"shard_bytes": 6000}, {}])
-@pytest.mark.parametrize("before", [False, True], ids=["new", "over-another"])
-def test_a_pack_killed_at_any_moment_goes_on(prefix, layout, again, before):
+@pytest.mark.parametrize("previous", [False, True], ids=["new", "over-another"])
+def test_a_pack_killed_at_any_moment_resumes(prefix, layout, previous):
     run(pack_of(prefix, **layout))
     prefix.with_name("whole").mkdir()
     for name, data in files(prefix).items():
         (prefix.with_name("whole") / name).write_bytes(data)
-    clear(prefix)
-    if before:
-        prefix.with_name("before.json").touch()
-        run(pack_of(prefix, shards=2))
-    script = KILLED.format(
-        here=[os.path.dirname(__file__), str(ROOT / "tests")], layout=layout, again=again, step=7
-    )
+    here = [os.path.dirname(__file__), str(ROOT / "tests")]
+    script = KILLED.format(here=here, layout=layout, previous=previous, step=7)
     command = [sys.executable, "-c", textwrap.dedent(script), str(prefix)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 7  # at least once it was killed
-    run(pack_of(prefix, **layout))
-    compare(prefix)

@@ -39,14 +39,14 @@ def prefix(tmp_path):
 
 
 def shards(prefix):
-    return shards_of(str(prefix), "--verify")
+    return shards_of(str(prefix))
 
 
 def damage(prefix, threads=2):
-    """What is found, a line each."""
-    found = verify(shards(prefix), threads, quiet)
-    assert all(line.startswith(f"{path}: ") for path, lines in found.items() for line in lines)
-    return [line[len(path) + 2 :] for path, lines in found.items() for line in lines]
+    """The damage, one line each, without the path."""
+    result = verify(shards(prefix), threads, quiet)
+    assert all(line.startswith(f"{path}: ") for path, lines in result.items() for line in lines)
+    return [line[len(path) + 2 :] for path, lines in result.items() for line in lines]
 
 
 def overwrite(path, offset, data):
@@ -55,78 +55,73 @@ def overwrite(path, offset, data):
         file.write(data)
 
 
-def test_whole_shards(prefix):
+def test_intact_shards(prefix):
     counted = []
     assert verify(shards(prefix), 4, lambda *numbers: counted.append(numbers)) == {}
     assert counted == [(done, 12, 0) for done in range(1, 13)]
     assert verify(shards(prefix)[1:2], 1, quiet) == {}
 
 
-def test_what_a_name_stands_for(prefix):
+def test_shards_of_a_prefix_or_a_file(prefix):
     names = [f"x-0000{number}-of-00003.rec" for number in range(3)]
     for name in (prefix, f"{prefix}.rec"):
-        assert [Path(path).name for path in shards_of(str(name), "--verify")] == names
+        assert [Path(path).name for path in shards_of(str(name))] == names
     one = str(prefix.parent / names[1])
-    assert shards_of(one, "--verify") == [one]
+    assert shards_of(one) == [one]
     # Without a manifest, those that are there; with one, those that should be.
     Path(one).unlink()
     assert one in shards(prefix)
     prefix.with_suffix(".json").unlink()
-    with pytest.raises(InputError, match=r"--verify .*x-\*\.rec"):
+    with pytest.raises(InputError, match=r"x\.rec: "):
         shards(prefix)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_every_damaged_record_is_named(prefix, threads):
-    places = {}
-    for number, path in enumerate(shards(prefix)):
-        offsets = RecordFile(path).offsets.tolist()
-        places[number] = offsets
-        if number == 0:
-            overwrite(path, offsets[1] + 8 + 24, b"\0\0\0\0")  # the image's first bytes
-            overwrite(path, offsets[2], b"\0")  # the magic number
-        elif number == 2:
-            overwrite(path, offsets[0] + 12, b"\0\0\x40\x40")  # the label
-            overwrite(path, offsets[3] + 16, b"\x09")  # the id
-            overwrite(path, offsets[1] + 300, b"\x55\x55")  # in the image, which still decodes
-    told = damage(prefix, threads)
-    assert told == [
-        f"record 1 at byte {places[0][1]}: not an image that can be decoded",
-        f"record 2 at byte {places[0][2]}: the magic number is missing, the shard was "
-        "overwritten there",
-        f"record 0 at byte {places[2][0]}: its bytes have changed since it was packed",
-        f"record 1 at byte {places[2][1]}: its bytes have changed since it was packed",
-        f"record 3 at byte {places[2][3]}: its id is 9, the index says 61",
-    ]
+    first, _, third = shards(prefix)
+    offsets = {0: RecordFile(first).offsets.tolist(), 2: RecordFile(third).offsets.tolist()}
+    overwrite(first, offsets[0][1] + 8 + 24, b"\0\0\0\0")  # the image's first bytes
+    overwrite(first, offsets[0][2], b"\0")  # the magic number
+    overwrite(third, offsets[2][0] + 12, b"\0\0\x40\x40")  # the label
+    overwrite(third, offsets[2][3] + 16, b"\x09")  # the id
+    overwrite(third, offsets[2][1] + 300, b"\x55\x55")  # in the image, which still decodes
+    damaged = [(0, 1, "decoded"), (0, 2, "magic number"), (2, 0, "bytes have changed"),
+               (2, 1, "bytes have changed"), (2, 3, "its id is 9, the index says 61")]  # fmt: skip
+    lines = damage(prefix, threads)
+    assert len(lines) == len(damaged)
+    for line, (shard, record, reason) in zip(lines, damaged):
+        assert line.startswith(f"record {record} at byte {offsets[shard][record]}: ")
+        assert reason in line
 
 
-def test_zeros_behind_a_record(prefix):
+def test_the_padding_after_a_record(prefix):
     path = shards(prefix)[0]
     file = RecordFile(path)
     record = next(n for n in range(4) if len(file.read(n)) % 4)
     overwrite(path, [*file.offsets.tolist(), file.size][record + 1] - 1, b"\1")
     assert damage(prefix)[0].startswith(f"record {record} at byte")
-    # Without checksums the digest of the whole shard still tells.
+    # Without checksums the digest of the whole shard still detects it.
     json = prefix.with_suffix(".json")
     shard = read_manifest(path).shards[0]
     json.write_text(json.read_text().replace(shard.crc32, ""))
-    assert damage(prefix) == ["its SHA-256 is not that of its manifest, bytes have changed"]
+    (line,) = damage(prefix)
+    assert "SHA-256" in line
 
 
-def test_files_that_are_short_or_gone(prefix):
+def test_truncated_and_missing_files(prefix):
     first, second, third = shards(prefix)
     size = Path(first).stat().st_size
     with open(first, "r+b") as file:
         file.truncate(size - 5)
     Path(second).unlink()
     Path(third[:-3] + "idx").unlink()
-    length, short, gone, without = damage(prefix)
-    assert length == f"3 records in {size - 5} bytes, but its manifest says 3 in {size}"
-    assert short.startswith("record 2 at byte") and "cut short" in short
-    assert "No such file" in gone and "index" in without
+    length, short, missing, without = damage(prefix)
+    assert str(size - 5) in length and str(size) in length
+    assert short.startswith("record 2 at byte") and "end of the shard" in short
+    assert "No such file" in missing and "index" in without
 
 
-def test_without_a_manifest_records_are_all_that_can_be_proved(prefix):
+def test_without_a_manifest_only_records_are_checked(prefix):
     paths = shards(prefix)
     prefix.with_suffix(".json").unlink()
     overwrite(paths[0], RecordFile(paths[0]).offsets[1] + 12, b"\0\0\x40\x40")
@@ -138,7 +133,7 @@ def test_without_a_manifest_records_are_all_that_can_be_proved(prefix):
 def test_a_shard_of_another_pack(prefix):
     other = prefix.parent / "x-00000-of-00009.rec"
     other.touch()
-    with pytest.raises(InputError, match=r"x\.json is of another pack"):
+    with pytest.raises(InputError, match=r"x-00000-of-00009\.rec: .*x\.json"):
         verify([str(other)], 1, quiet)
 
 
@@ -146,7 +141,7 @@ def test_a_shard_of_another_pack(prefix):
 
 
 def break_all(prefix):
-    """Damage every shard in another way; the files as they were."""
+    """Damage every shard in a different way; return the intact files."""
     before = {path.name: path.read_bytes() for path in prefix.parent.glob("x*")}
     first, second, third = shards(prefix)
     overwrite(first, 100, b"damage")
@@ -157,49 +152,49 @@ def break_all(prefix):
 
 def test_repaired_shards_have_the_same_bytes(prefix):
     before = break_all(prefix)
-    told = verify(shards(prefix), 2, quiet)
-    assert len(told) == 3
+    damaged = verify(shards(prefix), 2, quiet)
+    assert len(damaged) == 3
     pack = open_pack(str(prefix), "")
-    for path in told:
+    for path in damaged:
         repair(pack, path, 2, quiet)
     assert {path.name: path.read_bytes() for path in prefix.parent.glob("x*")} == before
     assert verify(shards(prefix), 2, quiet) == {}
 
 
-def test_images_that_have_moved(prefix):
+def test_moved_images(prefix):
     before = break_all(prefix)
     moved = prefix.parent / "moved"
     (prefix.parent / "root").rename(moved)
-    with pytest.raises(InputError, match=r"0\.jpg: No such file.* put the file back"):
+    with pytest.raises(InputError, match=r"root: 0\.jpg: "):
         repair(open_pack(str(prefix), ""), shards(prefix)[0], 1, quiet)
     repair(open_pack(str(prefix), str(moved)), shards(prefix)[0], 1, quiet)
     name = Path(shards(prefix)[0]).name
     assert Path(shards(prefix)[0]).read_bytes() == before[name]
 
 
-def test_images_that_have_changed(prefix):
+def test_changed_images(prefix):
     root = prefix.parent / "root"
     (root / "5.jpg").write_bytes((root / "6.jpg").read_bytes())
     path = shards(prefix)[1]
     overwrite(path, 100, b"damage")
     damaged = Path(path).read_bytes()
-    with pytest.raises(InputError, match=r"1 of its 4 images are not .*\(first 5\.jpg\).*x\.json"):
+    with pytest.raises(InputError, match=r"1 of its 4 images .*5\.jpg.*x\.json"):
         repair(open_pack(str(prefix), ""), path, 2, quiet)
-    assert Path(path).read_bytes() == damaged  # it stays for those who can save something
+    assert Path(path).read_bytes() == damaged  # kept for other ways to recover data
     assert not list(prefix.parent.glob("*.repair"))
 
 
-def test_lists_and_manifests_that_do_not_fit(prefix):
+def test_changed_lists_and_missing_manifests(prefix):
     with open(f"{prefix}.lst", "a") as file:
         file.write("99\t0\t0.jpg\n")
-    with pytest.raises(InputError, match=r"x\.lst: not the list that was packed"):
+    with pytest.raises(InputError, match=r"x\.lst: .*SHA-256"):
         open_pack(str(prefix), "")
     prefix.with_suffix(".json").unlink()
-    with pytest.raises(InputError, match=r"x\.json: No such file"):
+    with pytest.raises(InputError, match=r"x\.json: "):
         open_pack(str(prefix), "")
 
 
-def test_an_index_can_be_had_without_the_images(prefix):
+def test_an_index_is_rebuilt_without_the_images(prefix):
     index = Path(shards(prefix)[0][:-3] + "idx")
     before = index.read_bytes()
     index.write_text("nonsense")

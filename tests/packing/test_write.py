@@ -24,13 +24,18 @@ from imagenet_trainer.data.records.manifest import (
 )
 from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing import write as packing
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.lists import make_lists
 from imagenet_trainer.packing.parallel import in_order
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.verify import verify as verify_all
-from imagenet_trainer.packing.write import finished, write_pack
+from imagenet_trainer.packing.write import (
+    EmptyShard,
+    RecordWriter,
+    TooManyRejected,
+    finished,
+    write_pack,
+)
 from imagenet_trainer.system.mxnet_import import mx
 
 PHOTOS = assets.path("photos")
@@ -55,8 +60,8 @@ def pack_of(prefix, root=PHOTOS, **conversion):
     return Pack(str(prefix), str(root), images, classes, Conversion(**conversion))
 
 
-def run(pack, threads=2, most_rejected=0, progress=quiet, say=quiet):
-    return write_pack(pack, threads, most_rejected, progress, say)
+def run(pack, threads=2, most_rejected=0, progress=quiet, log=quiet):
+    return write_pack(pack, threads, most_rejected, progress, log)
 
 
 def verify(rec, threads, progress):
@@ -143,7 +148,7 @@ def test_the_bytes_do_not_depend_on_the_threads(prefix):
     assert packs[0] == packs[1] == packs[2]
 
 
-def test_the_manifest_says_what_is_there(prefix):
+def test_the_manifest_describes_the_pack(prefix):
     manifest = run(pack_of(prefix, resize=64))
     assert manifest == read_manifest(f"{prefix}.rec")
     assert [one.id for one in manifest.classes] == sorted(os.listdir(PHOTOS))
@@ -177,8 +182,8 @@ def test_orientation_is_ignored(tmp_path):
 
 
 @pytest.fixture
-def ruined(tmp_path):
-    """A list of good and bad files, with the bad ones' reasons."""
+def partly_damaged(tmp_path):
+    """A list of good and bad files, and the reasons of the bad ones."""
     photo = (PHOTOS / "n02123045" / "chelsea.jpg").read_bytes()
     png = cv2.imencode(".png", cv2.imread(str(PHOTOS / "n02123045" / "chelsea.jpg")))[1].tobytes()
     narrow = cv2.imencode(".png", np.zeros((1, 9000, 3), np.uint8))[1].tobytes()
@@ -203,8 +208,8 @@ def ruined(tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_damaged_images_go_to_the_manifest(ruined, threads):
-    prefix, reasons = ruined
+def test_damaged_images_go_to_the_manifest(partly_damaged, threads):
+    prefix, reasons = partly_damaged
     manifest = run(pack_of(prefix, prefix.parent, resize=32), threads, most_rejected=7)
     assert {one.path: one.reason for one in manifest.rejected} == reasons
     assert (manifest.records, manifest.counts) == (2, (1, 1))
@@ -212,8 +217,8 @@ def test_damaged_images_go_to_the_manifest(ruined, threads):
     assert verify(f"{prefix}.rec", 2, quiet) == []
 
 
-def test_pass_through_proves_decodability(ruined):
-    prefix, reasons = ruined
+def test_pass_through_checks_decodability(partly_damaged):
+    prefix, reasons = partly_damaged
     manifest = run(pack_of(prefix, prefix.parent, pass_through=True), most_rejected=6)
     assert {one.path for one in manifest.rejected} == set(reasons) - {"narrow.png"}
     assert RecordFile(f"{prefix}.rec").record(0).image == (
@@ -221,25 +226,25 @@ def test_pass_through_proves_decodability(ruined):
     )
 
 
-def test_a_ruined_set_is_stopped_and_can_go_on(ruined):
-    prefix, _ = ruined
+def test_too_many_rejected_images_stop_a_pack_that_can_resume(partly_damaged):
+    prefix, _ = partly_damaged
     pack = pack_of(prefix, prefix.parent, resize=32)
-    with pytest.raises(InputError, match=r"3 of the first 4 images .*cut\.jpg: damaged or cut"):
+    with pytest.raises(TooManyRejected, match=r"3 of the first 4 images .*cut\.jpg: "):
         run(pack, most_rejected=2)
     assert not prefix.with_suffix(".rec").exists()
     (prefix.parent / "cut.png").write_bytes((prefix.parent / "good.png").read_bytes())
-    told = []
-    manifest = run(pack, most_rejected=6, say=told.append)
-    assert told == ["continues after image 3 of 9"]
-    # What stopped it was mended and is packed; what was rejected before it stays rejected.
+    messages = []
+    manifest = run(pack, most_rejected=6, log=messages.append)
+    assert messages == ["resumes after image 3 of 9"]
+    # The image that stopped it is repaired and packed; those rejected before stay rejected.
     assert "cut.png" not in {one.path for one in manifest.rejected}
     assert "cut.jpg" in {one.path for one in manifest.rejected}
 
 
-def test_nothing_but_damage_is_no_pack(tmp_path):
+def test_a_pack_needs_an_image(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
-    with pytest.raises(InputError, match=r"not one image of the list .* last a\.jpg: the file is"):
+    with pytest.raises(EmptyShard, match=r"x\.rec: .* a\.jpg: "):
         run(pack_of(tmp_path / "x", tmp_path), most_rejected=1)
     assert not (tmp_path / "x.json").exists()
 
@@ -256,7 +261,7 @@ def interrupt_at(number, error):
 
 
 @pytest.mark.parametrize("number", [1, 5, 11])
-def test_an_interrupted_pack_goes_on(prefix, number):
+def test_an_interrupted_pack_resumes(prefix, number):
     pack = pack_of(prefix, resize=64)
     run(pack)
     whole = files(prefix)
@@ -272,7 +277,7 @@ def test_an_interrupted_pack_goes_on(prefix, number):
 
 
 @pytest.mark.parametrize("kind", ["rec", "idx", "json"])
-def test_torn_tails_do_no_harm(prefix, kind):
+def test_truncated_lines_are_ignored(prefix, kind):
     pack = pack_of(prefix, resize=64)
     run(pack)
     whole = files(prefix)
@@ -283,7 +288,7 @@ def test_torn_tails_do_no_harm(prefix, kind):
         file.write(b'{"done": 9, "rec": 1')
     run(pack)
     assert files(prefix) == whole
-    # A file shorter than its mark: nothing can be kept.
+    # If a file is shorter than its mark, packing starts from the beginning.
     with pytest.raises(KeyboardInterrupt):
         run(pack, progress=interrupt_at(5, KeyboardInterrupt()))
     partial.write_bytes(partial.read_bytes()[:-3])
@@ -291,23 +296,23 @@ def test_torn_tails_do_no_harm(prefix, kind):
     assert files(prefix) == whole
 
 
-# Packing that marks all the time, and never gets to its last images.
+# Packing that marks after every image, and never reaches the last images.
 ENDLESS = """
     import sys
-    from imagenet_trainer.packing import im2rec, write as packing
+    from imagenet_trainer.packing import im2rec, write
+    from imagenet_trainer.packing.console import ProgressDisplay
 
-    class Endless(im2rec.Progress):
-        def __call__(self, done, total, rejected):
-            if done == total - 5:
-                sys.stdin.read()
+    def wait_near_the_end(self, done, total, rejected):
+        if done == total - 5:
+            sys.stdin.read()
 
-    im2rec.Progress = Endless
-    packing._SECONDS_BETWEEN_MARKS = 0
+    ProgressDisplay.__call__ = wait_near_the_end
+    write._SECONDS_BETWEEN_MARKS = 0
     sys.exit(im2rec.main())
 """
 
 
-def test_a_killed_pack_goes_on(prefix, tmp_path):
+def test_a_killed_pack_resumes(prefix, tmp_path):
     images = read_list(f"{prefix}.lst")
     lines = [f"{n}\t{images.labels[n % 11][0]:f}\t{images.paths[n % 11]}\n" for n in range(150)]
     prefix.with_suffix(".lst").write_text("".join(lines))
@@ -324,9 +329,9 @@ def test_a_killed_pack_goes_on(prefix, tmp_path):
         process.wait()
         process.stdin.close()
     assert not prefix.with_suffix(".rec").exists()
-    told = []
-    run(pack_of(prefix, resize=200), say=told.append)
-    assert told[0].startswith("continues after image ")
+    messages = []
+    run(pack_of(prefix, resize=200), log=messages.append)
+    assert messages[0].startswith("resumes after image ")
     resumed = files(prefix)
     for kind in resumed:
         prefix.with_suffix(kind).unlink()
@@ -334,17 +339,17 @@ def test_a_killed_pack_goes_on(prefix, tmp_path):
     assert files(prefix) == resumed
 
 
-def test_another_list_or_flag_begins_anew(prefix):
+def test_another_list_or_setting_starts_over(prefix):
     with pytest.raises(KeyboardInterrupt):
         run(pack_of(prefix, resize=64), progress=interrupt_at(5, KeyboardInterrupt()))
-    told = []
-    run(pack_of(prefix, resize=32), say=told.append)
-    assert told == ["begins anew: the list or a flag is not that of the unfinished pack"]
+    messages = []
+    run(pack_of(prefix, resize=32), log=messages.append)
+    assert len(messages) == 1 and messages[0].startswith("starts over")
     assert RecordFile(f"{prefix}.rec").size < 64 * 64 * 3 * 11
     assert verify(f"{prefix}.rec", 1, quiet) == []
 
 
-def test_a_finished_pack_is_known(prefix):
+def test_a_finished_pack_is_recognised(prefix):
     pack = pack_of(prefix, resize=64)
     assert finished(pack) is None
     manifest = run(pack)
@@ -361,12 +366,12 @@ def test_a_finished_pack_is_known(prefix):
     assert finished(pack_of(prefix, resize=64)) is None
 
 
-def test_two_at_a_time_are_refused(prefix):
+def test_only_one_process_can_pack_a_prefix(prefix):
     pack = pack_of(prefix, resize=64)
 
     def progress(done, *_):
         if done == 3:
-            with pytest.raises(InputError, match=r"another process is packing here"):
+            with pytest.raises(InputError, match=r"train\.json\.partial: "):
                 run(pack)
 
     run(pack, progress=progress)
@@ -378,20 +383,20 @@ def test_a_full_disk_loses_nothing(prefix, monkeypatch):
     run(pack)
     whole = files(prefix)
     prefix.with_suffix(".json").unlink()
-    sync = packing.RecordWriter.sync
+    sync = RecordWriter.sync
 
     def full(writer):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(packing.RecordWriter, "sync", full)
-    with pytest.raises(InputError, match=r"train\.rec: No space left on device; .*run the same"):
+    monkeypatch.setattr(RecordWriter, "sync", full)
+    with pytest.raises(InputError, match=r"train\.rec: No space left on device; "):
         run(pack)
-    monkeypatch.setattr(packing.RecordWriter, "sync", sync)
+    monkeypatch.setattr(RecordWriter, "sync", sync)
     run(pack)
     assert files(prefix) == whole
 
 
-def test_memory_stays_bounded():
+def test_the_number_of_pending_results_is_bounded():
     started = []
     results = in_order(lambda n: started.append(n) or n, iter(range(1000)), 2)
     assert [next(results) for _ in range(10)] == list(range(10))

@@ -1,9 +1,9 @@
-"""Which class each validation image of ILSVRC2012 has: the devkit, Kaggle's CSV, the blacklist.
+"""The class of each validation image of ILSVRC2012: the devkit, Kaggle's CSV, the blacklist.
 
-The devkit counts its classes from 1 in an order of its own (ILSVRC2012_ID 1 is n02119789), not in
-the sorted order of the WordNet ids in which networks count them. Labels therefore leave this
-module as WordNet ids only, and the ten first images, whose classes are known, tell numbers that
-somebody has read in the other order.
+The devkit numbers the classes from 1 in its own order (ILSVRC2012_ID 1 is n02119789). Networks
+number them from 0 in the sorted order of the WordNet ids. This module therefore returns labels only
+as WordNet ids, and checks them on the first ten images, whose classes are known, to detect numbers
+that were read in the wrong order.
 """
 
 import csv
@@ -13,13 +13,16 @@ import os
 import re
 import tarfile
 import zlib
-from typing import Any, Dict, Iterator, Optional, Set, Tuple
+from typing import Callable, Dict, Iterator, Optional, Set, Tuple
+
+import numpy as np
+from scipy.io import loadmat
 
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
 
-Labels = Dict[str, str]  # file name without ending -> WordNet id
+Labels = Dict[str, str]  # file name without extension -> WordNet id
 
 # (ILSVRC2012_ID, WordNet id) of ILSVRC2012_val_00000001, ILSVRC2012_val_00000002, ...
 _FIRST_IMAGES = (
@@ -29,21 +32,21 @@ _FIRST_IMAGES = (
 )  # fmt: skip
 _META = re.compile(r"meta(_clsloc)?\.mat")
 _TRUTH = re.compile(r"ILSVRC\d+(_clsloc)?_validation_ground_truth\.txt")
-_MOST_BYTES = 1 << 26  # a devkit's files have under a megabyte
+_MOST_BYTES = 1 << 26  # the devkit's files are smaller than a megabyte
 _WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def validation_name(number: int) -> str:
-    """The name of ILSVRC2012's validation image 1, 2, ..., 50000, without its ending."""
+    """The name of ILSVRC2012's validation image 1, 2, ..., 50000, without extension."""
     return f"ILSVRC2012_val_{number:08d}"
 
 
 def read_labels(path: str) -> Labels:
     """The classes of the validation images.
 
-    From LOC_val_solution.csv, or from the devkit: its folder, ILSVRC2012_devkit_t12.tar.gz, or
-    its ground truth with meta.mat beside it. Raises InputError where they cannot be read, or
-    where the numbers are not those of meta.mat.
+    Read from LOC_val_solution.csv, or from the devkit: its folder, ILSVRC2012_devkit_t12.tar.gz, or
+    its ground truth file next to meta.mat. Raises InputError if they cannot be read, or if a number
+    is not in meta.mat.
     """
     labels = _solution(path) if path.lower().endswith(".csv") else _devkit(path)
     check_numbering(path, labels)
@@ -51,31 +54,30 @@ def read_labels(path: str) -> Labels:
 
 
 def check_numbering(source: str, labels: Labels) -> None:
-    """Raise InputError where one of ILSVRC2012's first ten images has a wrong class."""
+    """Raise InputError if one of ILSVRC2012's first ten images has a wrong class."""
     synsets = known_synsets()
     order = list(synsets)
     for number, (devkit_number, right) in enumerate(_FIRST_IMAGES, 1):
-        found = labels.get(validation_name(number), right)
-        if found == right:
+        label = labels.get(validation_name(number), right)
+        if label == right:
             continue
-        if found in order[devkit_number - 1 : devkit_number + 1]:
+        if label in order[devkit_number - 1 : devkit_number + 1]:
             reason = (
-                f"the devkit's number {devkit_number} was taken for a place in the sorted WordNet "
-                "ids; give the devkit as image-net.org hands it out, with its meta.mat"
+                f"the devkit's number {devkit_number} was used as an index into the sorted WordNet "
+                "ids; use the devkit as distributed by image-net.org, with its meta.mat"
             )
         else:
-            reason = "these are not ILSVRC2012's labels; give --val-labels as handed out"
+            reason = "these are not ILSVRC2012's labels; use the labels as distributed"
         raise InputError(
-            f"{source}: {validation_name(number)} has class {found}, but shows "
+            f"{source}: {validation_name(number)} has class {label}, but shows "
             f"{right} {synsets[right]}: {reason}"
         )
 
 
 def read_blacklist(path: str) -> Set[str]:
-    """Names of validation images to leave out, from a file with a number a line.
+    """Names of validation images to exclude, from a file with one number per line.
 
-    That is how ILSVRC2014_clsloc_validation_blacklist.txt is written. Raises InputError with
-    file and line.
+    ILSVRC2014_clsloc_validation_blacklist.txt has this format. Raises InputError with the line.
     """
     return {validation_name(number) for number in _numbers(path, _bytes_of(path))}
 
@@ -85,34 +87,34 @@ def read_blacklist(path: str) -> Set[str]:
 
 def _devkit(path: str) -> Labels:
     files = _devkit_files(path)
-    # A text file that was given by name is the ground truth, whatever it is called.
+    # A text file that is given by name is the ground truth, whatever its name.
     truths = (one for one in files if one == path or _TRUTH.fullmatch(os.path.basename(one)))
     truth = next(truths, None)
     meta = next((one for one in files if _META.fullmatch(os.path.basename(one))), None)
     if truth is None:
         raise InputError(
-            f"{path}: no ILSVRC2012_validation_ground_truth.txt in it; give the devkit "
+            f"{path}: contains no ILSVRC2012_validation_ground_truth.txt; give the devkit "
             "ILSVRC2012_devkit_t12.tar.gz or its folder"
         )
     if meta is None:
         raise InputError(
-            f"{truth}: there is no meta.mat with it, which says what its numbers stand for (they "
-            "are not the sorted order); give the whole devkit, ILSVRC2012_devkit_t12.tar.gz"
+            f"{truth}: needs the devkit's meta.mat next to it, because its numbers do not follow "
+            "the sorted order of the classes; give the whole devkit, ILSVRC2012_devkit_t12.tar.gz"
         )
     classes = _classes_of_meta(meta, files[meta])
     labels: Labels = {}
     for line, number in enumerate(_numbers(truth, files[truth]), 1):
         if number not in classes:
             raise InputError(
-                f"{truth}: line {line}: {number} is no ILSVRC2012_ID in {meta}; give both files "
-                "as the devkit has them"
+                f"{truth}: line {line}: {number} is not an ILSVRC2012_ID in {meta}; give both "
+                "files of the same devkit"
             )
         labels[validation_name(line)] = classes[number]
     return labels
 
 
 def _devkit_files(path: str) -> Dict[str, bytes]:
-    """Contents of the ground truth and meta.mat, wherever they are in a devkit, by full path."""
+    """Contents of the ground truth and meta.mat anywhere in a devkit, by full path."""
 
     def wanted(name: str) -> bool:
         return bool(_META.fullmatch(name) or _TRUTH.fullmatch(name))
@@ -129,14 +131,14 @@ def _devkit_files(path: str) -> Dict[str, bytes]:
         return dict(_files_of_tar(path, wanted))
     except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise InputError(
-            f"{path}: no devkit, or damaged; give ILSVRC2012_devkit_t12.tar.gz, its "
-            "folder, or LOC_val_solution.csv"
+            f"{path}: not the devkit, or damaged; give ILSVRC2012_devkit_t12.tar.gz, its folder, "
+            "or LOC_val_solution.csv"
         ) from error
     except OSError as error:
         raise file_error(path, error) from error
 
 
-def _files_of_tar(path: str, wanted: Any) -> Iterator[Tuple[str, bytes]]:
+def _files_of_tar(path: str, wanted: Callable[[str], bool]) -> Iterator[Tuple[str, bytes]]:
     with tarfile.open(path) as tar:
         for member in tar:
             if wanted(os.path.basename(member.name)) and member.isreg():
@@ -147,22 +149,19 @@ def _files_of_tar(path: str, wanted: Any) -> Iterator[Tuple[str, bytes]]:
 
 def _classes_of_meta(name: str, data: bytes) -> Dict[int, str]:
     """WordNet ids by ILSVRC2012_ID."""
-    import numpy as np
-    from scipy.io import loadmat
-
     try:
         table = loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets"])["synsets"]
         table = np.atleast_1d(table)
         key = next(one for one in table.dtype.names if re.fullmatch(r"ILSVRC\d*_ID", one))
         classes = {int(number): str(wnid) for number, wnid in zip(table[key], table["WNID"])}
-    except Exception as error:  # SciPy raises whatever a damaged byte leads it to
+    except Exception as error:  # damaged files make SciPy raise errors of many types
         raise InputError(
-            f"{name}: damaged, or not the devkit's table of classes; unpack the devkit anew"
+            f"{name}: damaged, or not the devkit's table of classes; unpack the devkit again"
         ) from error
     if len(classes) < len(table) or not all(map(_WORDNET_ID.fullmatch, classes.values())):
         raise InputError(
-            f"{name}: its ILSVRC2012_ID and WNID are not a number and a WordNet id for each "
-            "class; unpack the devkit anew"
+            f"{name}: ILSVRC2012_ID and WNID are not a number and a WordNet id for each class; "
+            "unpack the devkit again"
         )
     return classes
 
@@ -178,19 +177,18 @@ def _solution(path: str) -> Labels:
         rows = list(csv.reader(io.StringIO(text)))
     except csv.Error as error:
         raise InputError(
-            f"{path}: not a table of commas ({error}); give LOC_val_solution.csv as Kaggle hands "
-            "it out"
+            f"{path}: not a CSV file ({error}); give LOC_val_solution.csv as distributed by Kaggle"
         ) from error
     for number, row in enumerate(rows, 1):
         if not row or (number == 1 and row[0] == "ImageId"):
             continue
-        # A box a found object: its WordNet id, then four numbers of pixels.
+        # Each object is a WordNet id followed by the four pixel coordinates of its box.
         classes = set(row[1].split()[::5]) if len(row) == 2 else set()
         wnid = classes.pop() if len(classes) == 1 else ""
         if not _WORDNET_ID.fullmatch(wnid) or row[0] in labels:
             raise InputError(
-                f"{path}: line {number}: not an image with its WordNet id, or one that came "
-                "before; give LOC_val_solution.csv as Kaggle hands it out"
+                f"{path}: line {number}: not an image with one WordNet id, or an image that occurs "
+                "twice; give LOC_val_solution.csv as distributed by Kaggle"
             )
         labels[row[0]] = wnid
     if not labels:
@@ -199,19 +197,19 @@ def _solution(path: str) -> Labels:
 
 
 def _numbers(name: str, data: bytes) -> Tuple[int, ...]:
-    """The numbers of a file with one from 1 on in each line."""
+    """The numbers of a file with one number per line, each 1 or more."""
     lines = data.decode("utf-8", "replace").rstrip().split("\n")
-    found = []
+    numbers = []
     for line, text in enumerate(lines, 1):
         number: Optional[int] = int(text) if re.fullmatch(r"\d{1,9}", text.strip(), re.A) else None
         if not number:
             raise InputError(
-                f"{name}: line {line}: {text.strip()[:40]!r} is not a number from 1 on"
+                f"{name}: line {line}: {text.strip()[:40]!r} is not a number of 1 or more"
                 + ("; the devkit counts from 1, so this file is not the devkit's" * (number == 0))
-                + ("; give a file with one a line" * (number is None))
+                + ("; give a file with one number per line" * (number is None))
             )
-        found.append(number)
-    return tuple(found)
+        numbers.append(number)
+    return tuple(numbers)
 
 
 def _bytes_of(path: AnyPath) -> bytes:

@@ -1,7 +1,7 @@
-"""Training, validation and test images as they were handed out, by class.
+"""Training, validation and test images of a dataset, by class.
 
-Nothing is said and nothing written here: what is wrong is an InputError, and what may be wrong is
-left to `ilsvrc` and `overlap` to warn of.
+These functions raise InputError for what is wrong; `layout` and `overlap` warn of what may be
+wrong. They print and write nothing.
 """
 
 import os
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.folders import NoClassFolders
 from imagenet_trainer.packing.ilsvrc.devkit import Labels, check_numbering, read_labels
 from imagenet_trainer.packing.ilsvrc.labelled import (
     Classes,
@@ -21,18 +22,24 @@ from imagenet_trainer.packing.ilsvrc.labelled import (
     stem,
 )
 
-_NO_MATCH = "--label-pattern does not match; move such files away or change it"
-_NO_FOLDER = (
-    "in no class folder; it should have one for each class, such as cat/1.jpg and dog/1.jpg; or "
-    "give --label-pattern where names tell the class, or --train where it lies elsewhere"
-)
+
+class NoPatternMatch(InputError):
+    """The pattern of the class does not match the path of an image."""
+
+
+class NoLabels(InputError):
+    """Validation images have neither class folders nor labels."""
+
+
+class ConflictingLabels(InputError):
+    """Two files give an image different labels."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """What an image file's name ends in, and how its path tells the class.
+    """Extensions of image files, and how a path gives the class.
 
-    `pattern` is a regular expression with one group; "": the folder is the class.
+    `pattern` is a regular expression with one group, the class; "": the folder is the class.
     """
 
     extensions: Sequence[str]
@@ -43,9 +50,11 @@ class Naming:
         return by_pattern(self.pattern) if self.pattern else by_folder(paths)
 
     def group(self, root: str, paths: Sequence[str]) -> Classes:
-        """Images by class; InputError for one without."""
-        advice = _NO_MATCH if self.pattern else _NO_FOLDER
-        return group(root, paths, self.class_of(paths), advice)
+        """Images by class; raises NoPatternMatch or NoClassFolders for one without."""
+        if self.pattern:
+            reason = f"the pattern {self.pattern} does not match"
+            return group(root, paths, self.class_of(paths), reason, NoPatternMatch)
+        return group(root, paths, self.class_of(paths), "in no class folder", NoClassFolders)
 
 
 def read_train(root: str, naming: Naming) -> Classes:
@@ -54,9 +63,9 @@ def read_train(root: str, naming: Naming) -> Classes:
 
 
 def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
-    """Validation images, their classes from folders, from the files `sources`, or both.
+    """Validation images, with classes from their folders, from the files `sources`, or both.
 
-    InputError where neither tells the classes, and where the two disagree.
+    Raises NoLabels if neither gives the classes, and InputError if the two disagree.
     """
     paths = find_images(root, naming.extensions)
     labels = _labels(sources)
@@ -64,27 +73,24 @@ def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
     if naming.pattern:
         return naming.group(root, paths)
     if len(folders) > 1 or (folders != {""} and not labels):
-        found = naming.group(root, paths)
-        _check_folders(root, found, labels, sources)
-        return found
+        images = naming.group(root, paths)
+        _check_folders(root, images, labels, sources)
+        return images
     if not labels:
-        raise InputError(
-            f"{root}: its {len(paths):,} images lie in no class folders and would all get one "
-            "label; give --val-labels with ILSVRC2012_devkit_t12.tar.gz or LOC_val_solution.csv"
-        )
-    advice = f"no label in {' or '.join(sources)}; give the labels of these images"
-    return group(root, paths, by_table(labels), advice)
+        raise NoLabels(f"{root}: its {len(paths):,} images have neither class folders nor labels")
+    reason = f"no label in {' or '.join(sources)}; give the labels of these images"
+    return group(root, paths, by_table(labels), reason)
 
 
 def read_test(root: str, naming: Naming, known: Classes) -> Tuple[Classes, Optional[int]]:
-    """Test images by class, and None; or none and how many there are, where they have no class.
+    """Test images by class, and None; or {} and their number, if some have no known class.
 
-    ILSVRC2012's have no labels, and a set without any is not listed.
+    ILSVRC2012's test images have no labels.
     """
     try:
         paths = find_images(root, naming.extensions) if root else []
     except InputError:
-        return {}, None  # nothing is made of it
+        return {}, None  # an unusable test folder is ignored
     class_of = naming.class_of(paths)
     if not {class_of(path) for path in paths} <= known.keys():
         return {}, len(paths)
@@ -92,26 +98,25 @@ def read_test(root: str, naming: Naming, known: Classes) -> Tuple[Classes, Optio
 
 
 def _labels(sources: Sequence[str]) -> Labels:
-    """The labels that all sources agree on; empty without a source."""
+    """The labels of all sources, which must agree; empty without a source."""
     tables = [read_labels(source) for source in sources]
     for source, table in zip(sources[1:], tables[1:]):
-        for name, found in table.items():
-            if tables[0].get(name, found) != found:
-                raise InputError(
-                    f"{source}: {name} has class {found}, but {tables[0][name]} in {sources[0]}; "
-                    "name the right one by --val-labels"
+        for name, label in table.items():
+            if tables[0].get(name, label) != label:
+                raise ConflictingLabels(
+                    f"{source}: {name} has class {label}, but {tables[0][name]} in {sources[0]}"
                 )
     return {name: one for table in tables for name, one in table.items()}
 
 
-def _check_folders(root: str, found: Classes, labels: Labels, sources: Sequence[str]) -> None:
-    """Raise InputError where a validation image lies in another folder than its label says."""
-    folders = {stem(path): name for name, paths in found.items() for path in paths}
+def _check_folders(root: str, images: Classes, labels: Labels, sources: Sequence[str]) -> None:
+    """Raise InputError if the folder of a validation image is not that of its label."""
+    folders = {stem(path): name for name, paths in images.items() for path in paths}
     check_numbering(root, folders)
     wrong = [name for name, one in folders.items() if labels.get(name, one) != one]
     if wrong:
         raise InputError(
-            f"{root}: {wrong[0]} lies in {folders[wrong[0]]}, but its class is {labels[wrong[0]]} "
-            f"in {sources[0]} ({len(wrong):,} of {len(folders):,} differ); sort the folder anew, "
-            "or give the unsorted images"
+            f"{root}: {wrong[0]} is in {folders[wrong[0]]}, but its class is {labels[wrong[0]]} "
+            f"in {sources[0]} ({len(wrong):,} of {len(folders):,} differ); sort the images into "
+            "folders again, or give the unsorted images"
         )

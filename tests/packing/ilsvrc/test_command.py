@@ -1,17 +1,14 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, one_line_failure
+from conftest import ROOT, one_line_failure, run
 from helpers import miniature
 
 from imagenet_trainer.data.records.lst import read_list
-from imagenet_trainer.data.records.manifest import read_manifest
+from imagenet_trainer.data.records.manifest import known_synsets, read_manifest
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.packing.ilsvrc.command import main
 
-TOOL = ROOT / "tools" / "imagenet.py"
 CLASSES = miniature.CLASSES
 VAL_CLASS = {
     f"ILSVRC2012_val_{number:08d}.JPEG": wnid
@@ -49,7 +46,7 @@ def pets(*places):
         for number in range(3):
             path = Path("pets", place, f"{number}.jpg")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"not looked at, but each is another one: {path}")
+            path.write_text(f"never decoded, and different for each file: {path}")
 
 
 def test_a_test_set_in_class_folders_is_listed_and_training_keeps_its_images(here, capsys):
@@ -58,17 +55,17 @@ def test_a_test_set_in_class_folders_is_listed_and_training_keeps_its_images(her
     assert sorted(rows("test")) == [(c, f"{n}/{i}.jpg") for c, n in enumerate(("cat", "dog"))
                                     for i in range(3)]  # fmt: skip
     assert len(rows("train")) == 6
-    said = capsys.readouterr().out
-    assert "test: pets/test: 6 images of 2 classes, 3 in each; none are taken out of" in said
-    assert "data/test.lst: 6 images of 2 classes, 3 in each\n" in said
-    assert "python tools/im2rec.py data/test pets/test\n" in said
+    output = capsys.readouterr().out
+    assert "test: pets/test: 6 images of 2 classes, 3 in each" in output
+    assert "data/test.lst: 6 images of 2 classes, 3 in each\n" in output
+    assert "python tools/im2rec.py data/test pets/test\n" in output
 
 
 def test_a_test_set_without_classes_is_counted_only(here, capsys):
     pets("train/cat", "train/dog", "val/cat", "val/dog", "test")
     make("pets")
     assert len(rows("train")) == 4 and len(rows("test")) == 2
-    assert "test: pets/test: 3 images, not listed: they have no labels" in capsys.readouterr().out
+    assert "test: pets/test: 3 images without labels" in capsys.readouterr().out
 
 
 def test_a_class_may_be_called_test(here):
@@ -98,23 +95,23 @@ def test_every_form_gives_the_same_lists(here, form):
     assert Path("data/classes.txt").read_text().splitlines()[1] == "n01751748 sea snake"
 
 
-def test_what_it_says(here, capsys):
+def test_the_output(here, capsys):
     miniature.write_downloads("set")
     make("set")
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert told.out.splitlines() == [
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert output.out.splitlines() == [
         "train: set/ILSVRC2012_img_train.tar",
         "train: 60 images of 10 classes, 6 in each",
         "val: set/ILSVRC2012_img_val.tar",
         "val: 20 images of 10 classes, 2 in each, labels from set/ILSVRC2012_devkit_t12.tar.gz",
-        "classes: 10, 10 of them among ILSVRC2012's 1,000, from 0 n01735189 garter snake, grass "
-        "snake to 9 n09193705 alp",
+        "classes: 10, 10 of them in ILSVRC2012, from 0 n01735189 garter snake, grass snake to 9 "
+        "n09193705 alp",
         "data/train.lst: 50 images of 10 classes, 5 in each",
         "data/val.lst: 20 images of 10 classes, 2 in each",
-        "data/test.lst: 10 images of 10 classes, 1 in each, out of training by seed 100",
+        "data/test.lst: 10 images of 10 classes, 1 in each, taken out of training with seed 100",
         "data/classes.txt: 10 classes",
-        "Pack them with",
+        "To pack them, run",
         "python tools/im2rec.py data/train set/ILSVRC2012_img_train.tar",
         "python tools/im2rec.py data/val set/ILSVRC2012_img_val.tar",
         "python tools/im2rec.py data/test set/ILSVRC2012_img_train.tar",
@@ -124,7 +121,7 @@ def test_what_it_says(here, capsys):
 def test_dry_run(here, capsys):
     miniature.write_kaggle("set")
     make("set", "--dry-run")
-    assert "data/train.lst: would have 50 images" in capsys.readouterr().out
+    assert "data/train.lst: would contain 50 images" in capsys.readouterr().out
     assert not Path("data").exists()
 
 
@@ -147,17 +144,11 @@ def test_the_flat_validation_set_alone_keeps_its_class_names(here):
     assert [one.id for one in classes] == CLASSES and classes[9].name == "alp"
 
 
-def test_the_thin_file_and_help():
-    run = subprocess.run([sys.executable, TOOL, "--help"], capture_output=True, text=True)
-    assert run.returncode == 0 and "--label-pattern" in run.stdout
-    script = (
-        "import sys, imagenet_trainer.packing.ilsvrc.command as tool\n"
-        "try: tool.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print({'numpy', 'scipy', 'cv2', 'mxnet'} & set(sys.modules))"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout.endswith("set()\n")
+def test_help_answers_without_the_libraries():
+    result = run("-X", "importtime", ROOT / "tools" / "imagenet.py", "--help")
+    assert "--label-pattern" in result.stdout
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "argparse" in imported and not imported & {"numpy", "scipy", "cv2", "mxnet"}
 
 
 # --- choices -----------------------------------------------------------------------------------
@@ -203,7 +194,7 @@ def test_blacklist(here, capsys):
     miniature.write_downloads("set")
     Path("bad.txt").write_text("3\n17\n")
     make("set", "--blacklist", "bad.txt")
-    assert "val: 2 images left out, as bad.txt says" in capsys.readouterr().out
+    assert "val: 2 images of bad.txt excluded" in capsys.readouterr().out
     left = {path for _, path in rows("val")}
     assert set(VAL_CLASS) - left == {f"ILSVRC2012_val_{n:08d}.JPEG" for n in (3, 17)}
 
@@ -254,14 +245,11 @@ def test_flat_validation_without_labels(here, fails):
     miniature.write_kaggle("set")
     Path("set/LOC_val_solution.csv").unlink()
     message = fails("data", "set", "--test-per-class", "1")
-    assert "its 20 images lie in no class folders and would all get one label" in message
-    assert "--val-labels" in message and not Path("data").exists()
+    assert "20 images" in message and "--val-labels" in message and not Path("data").exists()
 
 
 def test_validation_sorted_by_the_wrong_numbering(here, fails):
-    """The classic error: the devkit's number taken for a place in the sorted ids."""
-    from imagenet_trainer.data.records.manifest import known_synsets
-
+    """The classic error: the devkit's number used as an index into the sorted ids."""
     miniature.write_sorted("set")
     order = list(known_synsets())
     for number, (devkit_number, wnid) in enumerate(miniature.FIRST, 1):
@@ -271,7 +259,7 @@ def test_validation_sorted_by_the_wrong_numbering(here, fails):
         (Path("set/val") / wnid / name).rename(wrong)
     message = fails("data", "set")
     assert message.startswith("set/val: ILSVRC2012_val_00000001 has class ")
-    assert "the devkit's number 490 was taken for a place in the sorted WordNet ids" in message
+    assert "the devkit's number 490" in message
 
 
 def test_validation_sorted_otherwise_than_labelled(here, fails):
@@ -280,7 +268,7 @@ def test_validation_sorted_otherwise_than_labelled(here, fails):
     name = "ILSVRC2012_val_00000012.JPEG"
     (Path("set/val") / VAL_CLASS[name] / name).rename(f"set/val/{CLASSES[0]}/{name}")
     message = fails("data", "set")
-    assert "set/val: ILSVRC2012_val_00000012 lies in n01735189, but its class is " in message
+    assert message.startswith("set/val: ILSVRC2012_val_00000012 is in n01735189, ")
     assert "(1 of 20 differ)" in message
 
 
@@ -294,20 +282,20 @@ def test_devkit_and_csv_that_disagree(here, fails):
     assert "LOC_val_solution.csv: ILSVRC2012_val_00000012 has class n01735189, but n03794056" in (
         message
     )
+    assert "--val-labels" in message
 
 
 def test_validation_classes_that_training_lacks(here, fails):
     miniature.write_flat("set")
     for path in list(Path("set/train/n09193705").iterdir()):
         path.unlink()
-    assert "set/val: class n09193705 (1 in all) is none of the 9 of set/train" in fails(
-        "data", "set"
-    )
+    message = fails("data", "set")
+    assert message.startswith("set/val: class n09193705 ") and "--classes" in message
     make("set", "--classes", ",".join(CLASSES[:9]))
     assert len(rows("val")) == 18
 
 
-def test_labels_that_are_missing(here, fails):
+def test_missing_labels(here, fails):
     miniature.write_flat("set")
     Path("set/val/ILSVRC2012_val_00000021.JPEG").touch()
     message = fails("data", "set")
@@ -319,61 +307,69 @@ def test_labels_that_are_missing(here, fails):
 def test_images_beside_the_class_folders(here, fails):
     miniature.write_flat("set")
     Path("set/train/cat.jpg").touch()
-    assert fails("data", "set").startswith("set/train: cat.jpg: in no class folder; ")
+    message = fails("data", "set")
+    assert message.startswith("set/train: cat.jpg: ") and "--label-pattern" in message
     message = fails("data", "set", "--label-pattern", "(n[0-9]{8})_")
-    assert message.startswith("set/train: cat.jpg: --label-pattern does not match")
+    assert message.startswith("set/train: cat.jpg: ") and "change --label-pattern" in message
+    message = fails("data", "set", "--exts", ".gif")
+    assert message.startswith("set/train: ") and "--exts" in message
 
 
 def test_too_few_images_for_a_test_set(here, fails):
     miniature.write_flat("set")
     message = fails("data", "set")
-    assert message.startswith("--test-per-class 50: class n01735189 has 6 training images left")
+    assert message.startswith("--test-per-class 50: class n01735189 has only 6 ")
     message = fails("data", "set/train", "--test-per-class", "3", "--val-per-class", "3")
-    assert message.startswith("--val-per-class 3: class n01735189 has 3 training images left")
+    assert message.startswith("--val-per-class 3: class n01735189 has only 3 ")
 
 
 def test_no_validation_images(here, fails):
     miniature.write_flat("set")
-    assert "no validation images found; give --val" in fails("data", "set/train")
-    assert "leave the flag away" in fails("data", "set", "--val-ratio", ".1")
-    assert "leave one away" in fails("data", "set", "--val-ratio", ".1", "--val-per-class", "1")
+    assert "--val-per-class 50" in fails("data", "set/train")
+    message = fails("data", "set/train", "--train", "none")
+    assert message.startswith("--train none: ") and "--val" in message
+    assert "omit --val-ratio" in fails("data", "set", "--val-ratio", ".1")
+    message = fails("data", "set", "--val-ratio", ".1", "--val-per-class", "1")
+    assert message.startswith("--val-per-class --val-ratio: ")
     message = fails("data", "set", "--train", "none", "--val-per-class", "1")
-    assert "no training set to take images out of" in message
-    assert "one lies in the other" in fails("data", "set", "--train", "set")
+    assert message.startswith("--val-per-class: ") and message.endswith("give --train")
+    message = fails("data", "set", "--train", "set")
+    assert message.startswith("--train set --val set/val: ")
+
+
+def test_paths_that_do_not_exist(here, fails):
+    miniature.write_flat("set")
+    assert fails("data", "gone").startswith("root gone: ")
+    for flag in ("--train", "--val", "--val-labels", "--blacklist"):
+        assert fails("data", "set", flag, "gone").startswith(f"{flag} gone: ")
 
 
 def test_wrong_classes(here, fails):
     miniature.write_flat("set")
     message = fails("data", "set", "--classes", "n02105856")
-    assert message.endswith("no images of class n02105856; did you mean n02105855?")
     assert message.startswith("--classes n02105856: ")
+    assert message.endswith("did you mean n02105855?")
     Path("empty.txt").touch()
-    assert "empty.txt: the file is empty" in fails("data", "set", "--classes", "empty.txt")
-    assert fails("data", "set", "--classes", "gone.txt").endswith(
-        "gone.txt, and no file of this name"
-    )
-    assert fails("data", "set", "--classes", "n01751748,x").endswith("of class x; leave it away")
-    assert "--classes ,: names no class" in fails("data", "set", "--classes", ",")
+    assert "empty.txt: " in fails("data", "set", "--classes", "empty.txt")
+    message = fails("data", "set", "--classes", "gone.txt")
+    assert message.startswith("--classes gone.txt: ") and "no file" in message
+    assert fails("data", "set", "--classes", "n01751748,x").endswith("class x; omit it")
+    assert fails("data", "set", "--classes", ",").startswith("--classes ,: ")
 
 
 def test_a_blacklist_of_other_images(here, fails):
     miniature.write_flat("set")
     Path("bad.txt").write_text("49999\n")
-    assert "none of its images is in the validation set" in fails(
-        "data", "set", "--blacklist", "bad.txt"
-    )
-    assert fails("data", "set", "--blacklist", "gone.txt") == "--blacklist gone.txt: no such file"
+    assert fails("data", "set", "--blacklist", "bad.txt").startswith("--blacklist bad.txt: ")
 
 
-def test_lists_of_an_earlier_time_are_told(here, capsys):
+def test_lists_of_an_earlier_run_give_a_warning(here, capsys):
     miniature.write_flat("set")
     make("set")
     capsys.readouterr()
     assert main(["data", "set", "--test-per-class", "0"]) == 1
-    assert capsys.readouterr().err == (
-        "imagenet: warning: data/test.lst: from an earlier time, it may share images with the "
-        "lists made now; remove it\n"
-    )
+    error = capsys.readouterr().err
+    assert error.startswith("imagenet: warning: data/test.lst: ") and error.count("\n") == 1
 
 
 def test_warnings_do_not_stop_it(here, capsys):
@@ -384,8 +380,8 @@ def test_warnings_do_not_stop_it(here, capsys):
     make("set", "--per-class", "6", code=1)
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 3
-    assert warnings[0].endswith("than their folder: n01735189/n01751748_1.JPEG")
-    assert "--per-class 6: 9 classes have fewer left, n01751748 5" in warnings[1]
+    assert warnings[0].endswith("n01735189/n01751748_1.JPEG")
+    assert "--per-class 6: 9 classes have fewer images, n01751748 5" in warnings[1]
     assert warnings[2] == "imagenet: warning: val: no images of n01735189"
     assert len(rows("train")) == 51
 
@@ -397,24 +393,23 @@ def test_images_that_are_in_two_sets(here, capsys):
     Path("pets/test/dog/1.jpg").unlink()
     Path("pets/test/dog/1.jpg").symlink_to(Path("pets/val/dog/1.jpg").absolute())
     make("pets", code=1)
-    assert capsys.readouterr().err.splitlines() == [
-        f"imagenet: warning: {one}: has images of {other}, the same bytes under the same names "
-        f"(1 in all): {path}; move them out of one of the two"
-        for one, other, path in (("val", "train", "cat/0.jpg"), ("test", "val", "dog/1.jpg"))
-    ]
+    warnings = capsys.readouterr().err.splitlines()
+    expected = (("val", "train", "cat/0.jpg"), ("test", "val", "dog/1.jpg"))
+    assert len(warnings) == len(expected)
+    for warning, (one, other, path) in zip(warnings, expected):
+        assert f"warning: {one}: contains 1 image of {other} " in warning and path in warning
 
 
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["--label-pattern", "("], "must be a regular expression"),
-        (["--label-pattern", "cat"], "must have one group in parentheses, the class"),
-        (["--test-per-class", "-1"], "--test-per-class: '-1': must be 0 or more"),
-        (["--val-ratio", "1"], "--val-ratio: '1': must be from 0 to 0.9"),
-        (["--clases", "x"], "--clases: no such flag; did you mean --classes?"),
+        (["--label-pattern", "("], "--label-pattern: '(': must be a regular expression"),
+        (["--label-pattern", "cat"], "--label-pattern: 'cat': must have one group"),
+        (["--test-per-class", "-1"], "--test-per-class: '-1': "),
+        (["--val-ratio", "1"], "--val-ratio: '1': "),
     ],
 )
-def test_flags_that_are_wrong(words, reason, capsys):
+def test_wrong_values_of_flags(words, reason, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["data", "set", *words])
     error = capsys.readouterr().err

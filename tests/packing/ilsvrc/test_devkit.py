@@ -22,7 +22,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path / "ILSVRC2012_devkit_t12" / "data"
 
 
-def refusal_of(function, *words):
+def message_of(function, *words):
     with pytest.raises(InputError) as caught:
         function(*map(str, words))
     assert "\n" not in str(caught.value)
@@ -48,15 +48,13 @@ def test_numbers_go_through_meta_mat_and_not_through_the_sorted_order(here):
     exchanged[490], exchanged[361] = exchanged[361], exchanged[490]
     (here / "meta.mat").write_bytes(miniature.meta_mat(exchanged.items()))
     # Image 1 is known, so that meta.mat is caught; without it the labels are as it says.
-    assert "ILSVRC2012_val_00000001 has class n09193705, but shows n01751748" in refusal_of(
+    assert "ILSVRC2012_val_00000001 has class n09193705, but shows n01751748" in message_of(
         read_labels, here
     )
     order = list(known_synsets())
     sorted_ids = {number: order[number - 1] for number, _ in miniature.FIRST}
     (here / "meta.mat").write_bytes(miniature.meta_mat(sorted_ids.items()))
-    assert "the devkit's number 490 was taken for a place in the sorted" in refusal_of(
-        read_labels, here
-    )
+    assert "the devkit's number 490" in message_of(read_labels, here)
 
 
 def test_kaggles_csv(tmp_path):
@@ -76,48 +74,49 @@ def test_blacklist(tmp_path):
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-def test_devkit_numbers_read_as_sorted_places(shift):
+def test_devkit_numbers_used_as_sorted_indices(shift):
     order = list(known_synsets())
     wrong = {
         devkit.validation_name(number): order[devkit_number - 1 + shift]
         for number, (devkit_number, _) in enumerate(miniature.FIRST, 1)
     }
-    message = refusal_of(lambda: check_numbering("val", wrong))
+    message = message_of(lambda: check_numbering("val", wrong))
     assert message.startswith("val: ILSVRC2012_val_00000001 has class ")
-    assert "shows n01751748 sea snake: the devkit's number 490 was taken" in message
+    assert "shows n01751748 sea snake: the devkit's number 490" in message
 
 
 def test_other_wrong_labels_and_other_images():
     check_numbering("val", TRUTH)
     check_numbering("val", {"cat.1": "n01751748", "ILSVRC2012_val_00000011": "n01440764"})
     wrong = dict(TRUTH, ILSVRC2012_val_00000010="n01440764")
-    assert "not ILSVRC2012's labels" in refusal_of(lambda: check_numbering("val", wrong))
+    assert "val: ILSVRC2012_val_00000010 " in message_of(lambda: check_numbering("val", wrong))
 
 
-# --- refusals ----------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------
 
 
-def test_files_that_are_missing(here, tmp_path):
-    assert "No such file" in refusal_of(read_labels, "gone.csv")
-    assert "No such file" in refusal_of(read_labels, "gone.tar.gz")
+def test_missing_files(here, tmp_path):
+    assert "No such file" in message_of(read_labels, "gone.csv")
+    assert "No such file" in message_of(read_labels, "gone.tar.gz")
     (tmp_path / "empty").mkdir()
-    assert "no ILSVRC2012_validation_ground_truth.txt in it" in refusal_of(read_labels, "empty")
+    assert "empty: " in message_of(read_labels, "empty")
     (here / "meta.mat").unlink()
     (here / "ILSVRC2012_validation_ground_truth.txt").rename(here / "truth.txt")
-    assert f"{here}: no ILSVRC2012_validation_ground" in refusal_of(read_labels, here)
-    assert f"{here}/truth.txt: there is no meta.mat" in refusal_of(read_labels, here / "truth.txt")
+    assert "ILSVRC2012_validation_ground_truth.txt" in message_of(read_labels, here)
+    message = message_of(read_labels, here / "truth.txt")
+    assert message.startswith(f"{here}/truth.txt: ") and "meta.mat" in message
 
 
-def test_devkits_that_are_damaged(here, tmp_path):
+def test_damaged_devkits(here, tmp_path):
     whole = miniature.tar_of(miniature.devkit_files(), "w:gz")
     for length in (0, 100, len(whole) // 2):
         (tmp_path / "cut.tar.gz").write_bytes(whole[:length])
-        assert "no devkit, or damaged" in refusal_of(read_labels, "cut.tar.gz")
+        assert "cut.tar.gz: " in message_of(read_labels, "cut.tar.gz")
     meta = (here / "meta.mat").read_bytes()
     damaged = [b"", b"text", meta[:200], meta[:-20], b"MATLAB 7.3 MAT-file".ljust(512, b"\0")]
     for data in damaged:
         (here / "meta.mat").write_bytes(data)
-        assert "meta.mat: damaged, or not the devkit's" in refusal_of(read_labels, here)
+        assert "meta.mat: " in message_of(read_labels, here)
 
 
 def test_a_table_of_other_things(here):
@@ -127,54 +126,51 @@ def test_a_table_of_other_things(here):
         buffer = io.BytesIO()
         savemat(buffer, {"synsets": table})
         (here / "meta.mat").write_bytes(buffer.getvalue())
-        assert "meta.mat: " in refusal_of(read_labels, here)
+        assert "meta.mat: " in message_of(read_labels, here)
 
 
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("490\n0\n", "line 2: '0' is not a number from 1 on; the devkit counts from 1"),
-        ("490\n\n361\n", "line 2: '' is not a number"),
-        (
-            "490\nILSVRC2012_val_00000002.JPEG 361\n",
-            "line 2: 'ILSVRC2012_val_00000002.JPEG 361' is",
-        ),
-        ("490\n491\n", "line 2: 491 is no ILSVRC2012_ID in "),
-        ("", "line 1: '' is not a number"),
+        ("490\n0\n", "line 2: '0' "),
+        ("490\n\n361\n", "line 2: '' "),
+        ("490\nILSVRC2012_val_00000002.JPEG 361\n", "line 2: 'ILSVRC2012_val_00000002.JPEG 361' "),
+        ("490\n491\n", "line 2: 491 "),
+        ("", "line 1: '' "),
     ],
 )
-def test_ground_truths_that_are_wrong(here, text, reason):
+def test_invalid_ground_truths(here, text, reason):
     (here / "ILSVRC2012_validation_ground_truth.txt").write_text(text)
-    assert reason in refusal_of(read_labels, here)
+    assert reason in message_of(read_labels, here)
 
 
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("", "the file is empty"),
-        ("ImageId,PredictionString\n", "the file is empty"),
-        ("a,n01440764 1 2 3 4 n01443537 1 2 3 4\n", "line 1: not an image with its WordNet id"),
-        ("ImageId,PredictionString\na,65\n", "line 2: not an image"),
-        ("a,n01440764\na,n01440764\n", "line 2: not an image with its WordNet id, or one that"),
-        ("a\n", "line 1: not an image"),
-        ('a,"' + 200_000 * "n", "not a table of commas (field larger than"),
+        ("", "empty"),
+        ("ImageId,PredictionString\n", "empty"),
+        ("a,n01440764 1 2 3 4 n01443537 1 2 3 4\n", "line 1: "),
+        ("ImageId,PredictionString\na,65\n", "line 2: "),
+        ("a,n01440764\na,n01440764\n", "line 2: "),
+        ("a\n", "line 1: "),
+        ('a,"' + 200_000 * "n", "labels.csv: "),
     ],
 )
-def test_csvs_that_are_wrong(tmp_path, text, reason):
+def test_invalid_csv_files(tmp_path, text, reason):
     path = tmp_path / "labels.csv"
     path.write_text(text)
-    assert reason in refusal_of(read_labels, path)
+    assert reason in message_of(read_labels, path)
 
 
-def test_a_blacklist_that_is_none(tmp_path):
+def test_an_invalid_blacklist(tmp_path):
     path = tmp_path / "blacklist.txt"
     path.write_text("36\nn01440764\n")
-    assert f"{path}: line 2: 'n01440764' is not a number" in refusal_of(read_blacklist, path)
-    assert "No such file" in refusal_of(read_blacklist, tmp_path / "gone")
+    assert f"{path}: line 2: 'n01440764' " in message_of(read_blacklist, path)
+    assert "No such file" in message_of(read_blacklist, tmp_path / "gone")
 
 
 def test_a_devkit_tar_is_not_unpacked(here, tmp_path):
-    """Names that lead out of the tar do no harm: only the two files are read, in memory."""
+    """Names that lead out of the tar are harmless: only the two files are read, in memory."""
     files = {f"../../{name}": data for name, data in miniature.devkit_files().items()}
     path = tmp_path / "in" / "devkit.tar.gz"
     path.parent.mkdir()

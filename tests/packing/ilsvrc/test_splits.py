@@ -1,8 +1,15 @@
 import pytest
 from helpers import miniature
 
-from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.ilsvrc.splits import Naming, read_test, read_train, read_val
+from imagenet_trainer.packing.folders import NoClassFolders
+from imagenet_trainer.packing.ilsvrc.splits import (
+    Naming,
+    NoLabels,
+    NoPatternMatch,
+    read_test,
+    read_train,
+    read_val,
+)
 
 FOLDERS = Naming([".jpg"], "")
 NAMES = Naming([".jpg"], r"^(\w+)\.")
@@ -18,10 +25,10 @@ def test_training_by_folder_or_by_name(tmp_path):
     assert read_train(root, FOLDERS) == {"a": ["a/1.jpg"], "b": ["b/2.jpg"]}
     root = write(tmp_path / "b", "dog.1.jpg", "cat.1.jpg")
     assert read_train(root, NAMES) == {"cat": ["cat.1.jpg"], "dog": ["dog.1.jpg"]}
-    with pytest.raises(InputError, match=r"cat\.1\.jpg and 1 more: in no class folder"):
+    with pytest.raises(NoClassFolders, match=r"cat\.1\.jpg and 1 more: "):
         read_train(root, FOLDERS)
     write(tmp_path / "b", "of no class.jpg")
-    with pytest.raises(InputError, match=r"of no class\.jpg: --label-pattern does not match"):
+    with pytest.raises(NoPatternMatch, match=r"of no class\.jpg: "):
         read_train(root, NAMES)
 
 
@@ -31,9 +38,9 @@ def test_validation_by_labels(tmp_path):
     table.write_text("ILSVRC2012_val_00000001,n01751748\nother,n09193705\n")
     found = read_val(root, FOLDERS, [str(table)])
     assert found == {"n01751748": ["ILSVRC2012_val_00000001.jpg"], "n09193705": ["other.jpg"]}
-    with pytest.raises(InputError, match=r"its 2 images lie in no class folders"):
+    with pytest.raises(NoLabels, match=r"2 images"):
         read_val(root, FOLDERS, [])
-    # One folder is no class where there are labels.
+    # A single folder is not a class if there are labels.
     root = write(tmp_path / "inside", "val/ILSVRC2012_val_00000001.jpg", "val/other.jpg")
     assert set(read_val(root, FOLDERS, [str(table)])) == {"n01751748", "n09193705"}
     root = write(tmp_path / "other", "val/1.jpg", "val/2.jpg")

@@ -1,0 +1,108 @@
+"""The contact sheet of augmented images.
+
+Each row is an image: as evaluation sees it, then as training sees it in each epoch with this seed.
+"""
+
+from dataclasses import fields
+from typing import Any, List, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.config.flags import flag_of
+from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.explore.flags import SheetSettings, check_root
+from imagenet_trainer.explore.sources import ImageSource, open_source
+from imagenet_trainer.system.files import atomic_write
+
+_GAP = 4  # pixels between images
+_TEXT = 14  # height of letters in pixels
+_LINE = _TEXT + 6
+_WHITE, _BLACK, _BLUE = (255, 255, 255), (0, 0, 0), (0, 90, 181)
+
+
+def write_sheet(settings: SheetSettings) -> int:
+    """Draw the sheet, write it and print its path; the exit code."""
+    if not settings.show:
+        raise InputError("--show: is required to draw the contact sheet; add it")
+    check_root(settings.source, settings.root)
+    train = TrainTransform(settings, settings.image_shape, settings.seed)
+    evaluation = EvalTransform(settings.image_shape, settings.val_resize)
+    source = open_source(settings.source, settings.root)
+    epochs = np.arange(settings.epochs)
+    rows = []
+    for number in _evenly_spaced(source, settings.pictures):
+        try:
+            image = decode(source.read(number))
+        except ValueError as error:
+            raise InputError(f"{source.name(number)}: {error}; move it away") from error
+        row = [np.empty((*train.size, 3), np.uint8) for _ in range(1 + len(epochs))]
+        evaluation.apply(image, None, 0, row[0])
+        drawn = train.draw(np.full(len(epochs), number), epochs)
+        for epoch, out in zip(epochs, row[1:]):
+            train.apply(image, drawn, epoch, out)
+        rows.append(row)
+    sheet = draw_sheet(rows, changed_flags(settings))
+    with atomic_write(settings.output) as file:
+        sheet.save(file, "PNG")
+    print(
+        f"{settings.output}: {len(rows)} images of {settings.source}, as evaluation sees them and "
+        f"as training sees them in {len(epochs)} epochs"
+    )
+    return 0
+
+
+def _evenly_spaced(source: ImageSource, count: int) -> List[int]:
+    """Numbers of `count` images, evenly spaced from the first to the last."""
+    count = min(count, len(source))
+    return [index * (len(source) - 1) // max(1, count - 1) for index in range(count)]
+
+
+def changed_flags(settings: AugmentSettings) -> str:
+    """The augmentation flags that differ from their defaults, as on a command line."""
+    words = []
+    for field in fields(AugmentSettings):
+        value = getattr(settings, field.name)
+        if value != field.default:
+            text = str(int(value)) if isinstance(value, bool) else f"{value:g}"
+            words.append(f"{flag_of(field.name)} {text}")
+    return " ".join(words) or "the defaults"
+
+
+def draw_sheet(rows: Sequence[Sequence[np.ndarray]], title: str) -> Image.Image:
+    """Rows of images uint8 (height, width, 3), all of one size, below a title."""
+    height, width = rows[0][0].shape[:2]
+    columns = len(rows[0])
+    font = ImageFont.load_default(_TEXT)
+    inner_width = columns * (width + _GAP) + 2 * _GAP
+    lines = _wrap(title, inner_width - 2 * _GAP, font)
+    top = _LINE * (len(lines) + 1) + _GAP
+    size = (inner_width + _GAP, top + len(rows) * (height + _GAP))
+    sheet = Image.new("RGB", size, _WHITE)
+    pen = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        pen.text((_GAP, 2 + number * _LINE), line, _BLACK, font)
+    lefts = [
+        _GAP + column * (width + _GAP) + (2 * _GAP) * (column > 0) for column in range(columns)
+    ]
+    for column, left in enumerate(lefts):
+        head = f"epoch {column - 1}" if column else "evaluation"
+        pen.text((left, top - _LINE), head, _BLACK if column else _BLUE, font)
+    for number, row in enumerate(rows):
+        for left, image in zip(lefts, row):
+            sheet.paste(Image.fromarray(image), (left, top + number * (height + _GAP)))
+    return sheet
+
+
+def _wrap(text: str, width: int, font: Any) -> List[str]:
+    """Lines of at most `width` pixels, broken between words."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

@@ -1,0 +1,183 @@
+"""`tools/im2rec.py PREFIX ROOT`: pack a list, or its chunks, and print the result."""
+
+import contextlib
+import glob
+import os
+import re
+import signal
+import time
+from dataclasses import fields
+from typing import Sequence, Tuple
+
+from imagenet_trainer.data.records.lst import ImageList, read_list
+from imagenet_trainer.data.records.manifest import ClassName, Manifest, Rejected
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.classes import OtherClasses, classes_of_pack
+from imagenet_trainer.packing.console import (
+    MOST_LINES,
+    ProgressDisplay,
+    format_classes,
+    format_images,
+    format_shards,
+    printable,
+)
+from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.dry_run import dry_run
+from imagenet_trainer.packing.im2rec_flags import COMMAND, Im2recSettings, check_prefix
+from imagenet_trainer.packing.lists import check_files
+from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
+from imagenet_trainer.system.files import check_folder
+from imagenet_trainer.system.machine import processors
+
+
+def pack_lists(settings: Im2recSettings) -> int:
+    """Pack PREFIX.lst, or with --chunks each of its parts; the exit code."""
+    _check_flags(settings)
+    prefix = settings.prefix
+    names = [prefix] if settings.chunks == 1 else [f"{prefix}_{n}" for n in range(settings.chunks)]
+    for name in names:
+        if not os.path.exists(name + ".lst"):
+            raise _missing_list(name, settings)
+    if not os.path.isfile(settings.root):
+        check_folder(settings.root)
+    lists = [read_list(name + ".lst") for name in names]
+    try:
+        classes = classes_of_pack(prefix, lists, settings.classes_from)
+    except OtherClasses as error:
+        raise InputError(
+            f"{error}; pack images of the same classes, or give --classes-from none to keep these"
+        ) from error
+    rejected = 0
+    for name, images in zip(names, lists):
+        rejected += _pack_list(name, images, classes, settings)
+    return 1 if rejected else 0
+
+
+def _check_flags(settings: Im2recSettings) -> None:
+    manifest = settings.classes_from
+    if manifest not in ("", "none") and not os.path.exists(manifest):
+        raise InputError(
+            f"--classes-from {manifest}: no such manifest; give the train.json of a pack, or none"
+        )
+    if settings.shards and settings.shard_size:
+        raise InputError("--shards --shard-size: each determines the other; omit one")
+    if settings.fast_decode and (settings.center_crop or not settings.resize):
+        # The reduced image does not contain the centre square to the pixel.
+        raise InputError("--fast-decode: needs --resize and excludes --center-crop; change these")
+    if settings.pass_through and (settings.resize or settings.center_crop):
+        flag = f"--resize {settings.resize}" if settings.resize else "--center-crop"
+        raise InputError(f"--pass-through {flag}: --pass-through does not convert; omit one")
+    check_prefix(settings.prefix)
+
+
+def _missing_list(name: str, settings: Im2recSettings) -> InputError:
+    prefix = settings.prefix
+    others = sorted(glob.glob(glob.escape(prefix) + "_*.lst"))
+    chunks = [path for path in others if re.fullmatch(r"_\d+\.lst", path[len(prefix) :])]
+    if chunks and settings.chunks == 1:
+        advice = f"{chunks[0]} exists: give --chunks {len(chunks)} to pack the chunks"
+    elif others:
+        stem = os.path.splitext(others[0])[0]
+        advice = f"{others[0]} exists: give the prefix {stem} to pack it"
+    else:
+        chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
+        advice = f"run first: {COMMAND} --list --recursive {chunked}{prefix} {settings.root}"
+    return InputError(f"{name}.lst: no such list; {advice}")
+
+
+def _pack_list(
+    prefix: str, images: ImageList, classes: Tuple[ClassName, ...], settings: Im2recSettings
+) -> int:
+    """Pack a list, or with --dry-run report what packing it would do; the rejected images."""
+    conversion = Conversion(
+        **{field.name: getattr(settings, field.name) for field in fields(Conversion)}
+    )
+    layout = (settings.shards, settings.shard_size)
+    pack = Pack(prefix, settings.root, images, classes, conversion, *layout)
+    if settings.shards > len(images):
+        raise InputError(
+            f"--shards {settings.shards}: {prefix}.lst has {format_images(len(images))}; "
+            "give a smaller number"
+        )
+    check_files(prefix + ".lst", settings.root, images)
+    manifest = finished(pack)
+    if settings.dry_run:
+        return _dry_run(pack, settings, manifest is not None)
+    if manifest is not None:
+        print(f"{prefix}.rec: up to date, {format_images(manifest.records)}")
+    else:
+        manifest = _write(pack, settings)
+    _print_rejected(pack, manifest.records, manifest.rejected, f"; {prefix}.json lists them")
+    return len(manifest.rejected)
+
+
+def _write(pack: Pack, settings: Im2recSettings) -> Manifest:
+    rec = pack.prefix + ".rec"
+    start = time.monotonic()
+    _interrupt_on_sigterm()
+    try:
+        with ProgressDisplay(rec) as progress:
+            manifest = write_pack(
+                pack,
+                settings.num_thread or processors(),
+                max_rejected(settings.max_rejected, len(pack.images)),
+                progress,
+                lambda message: print(f"{rec}: {message}", flush=True),
+            )
+    except TooManyRejected as error:
+        raise InputError(
+            f"{error}; repair them, remove them from the list, or raise --max-rejected "
+            f"{settings.max_rejected}, then run the same command again to continue"
+        ) from error
+    except EmptyShard as error:
+        advice = "; give fewer --shards" if settings.shards else "; check the images"
+        raise InputError(f"{error}{advice}") from error
+    seconds = time.monotonic() - start
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    of_classes = f" of {format_classes(manifest.num_classes)}" if pack.classes else ""
+    sharded = settings.shards or settings.shard_size
+    in_shards = f" in {format_shards(len(manifest.shards))}" if sharded else ""
+    packed = f"{format_images(manifest.records)}{of_classes}{in_shards}"
+    print(f"{rec}: {packed}, {size:,.1f} MB, {seconds:.1f} s")
+    return manifest
+
+
+def _dry_run(pack: Pack, settings: Im2recSettings, is_finished: bool) -> int:
+    rec = pack.prefix + ".rec"
+    with ProgressDisplay(rec) as progress:
+        result = dry_run(pack, settings.num_thread or processors(), progress)
+    size = f"{result.bytes / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
+    count = format_images(result.records)
+    print(f"{rec}: would contain {count} in {format_shards(result.shards)}, {size}")
+    most = max_rejected(settings.max_rejected, len(pack.images))
+    if len(result.rejected) > most:
+        print(f"{rec}: packing would stop: --max-rejected allows {format_images(most)}")
+    _print_rejected(pack, result.records, result.rejected, "")
+    return len(result.rejected)
+
+
+def _print_rejected(pack: Pack, records: int, rejected: Sequence[Rejected], listed: str) -> None:
+    for one in rejected[:MOST_LINES]:
+        print(f"rejected: {printable(one.path)}: {one.reason}")
+    if rejected:
+        total = records + len(rejected)
+        print(f"{pack.prefix}.rec: {len(rejected):,} of {total:,} images rejected{listed}")
+
+
+def max_rejected(allowed: str, total: int) -> int:
+    """The number of images that --max-rejected allows; a share above 0 allows at least one."""
+    if not allowed.endswith("%"):
+        return int(allowed)
+    share = float(allowed[:-1]) / 100
+    return max(int(share * total), 1) if share else 0
+
+
+def _interrupt_on_sigterm() -> None:
+    """Make SIGTERM end packing as Ctrl-C does, so that it can resume."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # only the main thread may set a handler
+        signal.signal(signal.SIGTERM, interrupt)
