@@ -1,90 +1,79 @@
-"""Measure on this machine: python -m imagenet_trainer.benchmark KIND; --help lists the kinds.
+"""Measure speed on this machine: python -m imagenet_trainer.benchmark KIND; --help lists the kinds.
 
-Those that other tools can do too compare with what users have today, in one run, and print
-ratios. `bottleneck`, with the
-flags of a training behind it, says where its time goes and what to change.
+Kinds for which other tools exist measure those in the same run and print ratios. `bottleneck`
+takes the flags of a training, and reports what limits its speed and what to change.
 """
 
+import importlib
 import sys
-from typing import Optional, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError, run_command
 
 
+class Kind(NamedTuple):
+    """A function of imagenet_trainer.benchmarks, and the settings that are its arguments."""
+
+    module: str
+    arguments: Tuple[str, ...]
+    images: Optional[int] = None  # default of --images
+    function: str = "run"
+    needs_torch: bool = False
+
+
+KINDS: Dict[str, Kind] = {
+    "loader": Kind("loader", ("images", "rounds", "threads"), 1000),
+    "train": Kind("train", ("images", "rounds"), 160),
+    "checkpoint": Kind("checkpoint", ("rounds",)),
+    "pack": Kind("pack", ("images", "rounds", "threads"), 2000),
+    "picture": Kind("drawing", ("keep",)),
+    "reading": Kind("reading", ("images", "rounds", "threads"), 8000),
+    "numbers": Kind("evaluation", ("images", "rounds"), 50_000, "numbers"),
+    "evaluate": Kind("evaluation", ("images", "rounds"), 160, "forward"),
+    "parity": Kind("parity", ("network",), needs_torch=True),
+}
+
+
 def measure(settings: config.BenchmarkSettings) -> None:
-    """Run the benchmark asked for."""
-    if settings.kind == "loader":
-        from imagenet_trainer.benchmarks import loader
-
-        loader.run(settings.images or 1000, settings.rounds, settings.threads)
-    elif settings.kind == "train":
-        from imagenet_trainer.benchmarks import train
-
-        train.run(settings.images or 160, settings.rounds)
-    elif settings.kind == "pack":
-        from imagenet_trainer.benchmarks import pack
-
-        pack.run(settings.images or 2000, settings.rounds, settings.threads)
-    elif settings.kind == "reading":
-        from imagenet_trainer.benchmarks import storage_reading as reading
-
-        reading.run(settings.images or 8000, settings.rounds, settings.threads)
-    elif settings.kind == "numbers":
-        from imagenet_trainer.benchmarks import evaluation
-
-        evaluation.numbers(settings.images or 50_000, settings.rounds)
-    elif settings.kind == "evaluate":
-        from imagenet_trainer.benchmarks import evaluation
-
-        evaluation.forward(settings.images or 160, settings.rounds)
-    elif settings.kind == "checkpoint":
-        from imagenet_trainer.benchmarks import checkpoint
-
-        checkpoint.run(settings.rounds)
-    elif settings.kind == "bottleneck":
-        raise InputError("bottleneck: stands before all flags, which are those of fit")
-    elif settings.kind == "gpu":
+    """Run the chosen benchmark."""
+    if settings.kind == "bottleneck":
+        raise InputError("bottleneck: write it before all flags, which are those of fit")
+    kind = KINDS[settings.kind]
+    if kind.needs_torch:
         from imagenet_trainer.engines.choice import check_torch
 
         check_torch()
-        from imagenet_trainer.benchmarks import torch_engine as gpu
-
-        gpu.run(settings.tiny, settings.network, settings.batches)
-    elif settings.kind == "parity":
-        from imagenet_trainer.engines.choice import check_torch
-
-        check_torch()
-        from imagenet_trainer.benchmarks import parity
-
-        parity.run(settings.network)
-    else:
-        from imagenet_trainer.benchmarks import drawing as image
-
-        image.run(settings.keep or None)
+    values = {**vars(settings), "images": settings.images or kind.images}
+    module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
+    getattr(module, kind.function)(*(values[name] for name in kind.arguments))
 
 
-def _bottleneck(words: Sequence[str]) -> int:
-    """It takes the flags of fit, which the others would only confuse."""
-    settings = flags.parse(
-        config.BottleneckSettings, words, "benchmark bottleneck",
-        "Say where the time of a training with these flags goes, and what to change.",
-    )  # fmt: skip
+def _gpu() -> None:
+    raise InputError(
+        "gpu: is not a part of the package; in the checkout run tools/gpu_study.sh, or on a "
+        "machine that is set up: python tools/gpu_study.py"
+    )
 
-    def body() -> None:
-        from imagenet_trainer.benchmarks import bottleneck
 
-        bottleneck.run(settings)
+def _bottleneck(settings: config.BottleneckSettings) -> None:
+    from imagenet_trainer.benchmarks import bottleneck
 
-    return run_command("benchmark bottleneck", body)
+    bottleneck.run(settings)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line."""
+    """Run the command line."""
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == ["bottleneck"]:
-        return _bottleneck(words[1:])
+    if words[:1] == ["gpu"]:  # whatever flags follow: they are those of tools/gpu_study.py
+        return run_command("benchmark", _gpu)
+    if words[:1] == ["bottleneck"]:  # its flags are those of fit
+        training = flags.parse(
+            config.BottleneckSettings, words[1:], "benchmark bottleneck",
+            "Report where the time of a training with these flags goes, and what to change.",
+        )  # fmt: skip
+        return run_command("benchmark bottleneck", lambda: _bottleneck(training))
     settings = flags.parse(
         config.BenchmarkSettings, words, "benchmark", "Measure speed against other tools."
     )

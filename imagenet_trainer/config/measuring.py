@@ -5,7 +5,7 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import FitSettings
-from imagenet_trainer.config.values import integer, integers, number, strings
+from imagenet_trainer.config.values import integer, number, strings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,6 @@ class BenchmarkSettings:
             "reading",
             "numbers",
             "evaluate",
-            "gpu",
             "parity",
         ),
         positional="one",
@@ -37,13 +36,9 @@ class BenchmarkSettings:
         integer(64, 100_000),
     )
     rounds: int = option(5, "measured rounds; the median is printed", integer(1))
-    threads: int = option(2, "threads of loader and pack", integer(1, 256))
-    tiny: bool = option(False, "gpu: a trial run on the CPU, whose numbers mean nothing")
+    threads: int = option(2, "threads of loader, pack and reading", integer(1, 256))
     network: Tuple[str, ...] = option(
-        (), "parity, gpu: only these networks; by default all", strings, metavar="NAME,NAME"
-    )
-    batches: Tuple[int, ...] = option(
-        (), "gpu: only these batch sizes; by default 256,512,1024", integers(1), metavar="N,N"
+        (), "parity: only these networks; by default all", strings, metavar="NAME,NAME"
     )
     keep: str = option("", "picture: save the example PNG and GIF here", metavar="FOLDER")
 

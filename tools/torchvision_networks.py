@@ -1,7 +1,7 @@
-"""Networks as PyTorch's users write them, to be compared with: torchvision's, or the same by hand.
+"""Networks that tools/gpu_study.py compares with: torchvision's, or equal ones without it.
 
-Where torchvision is not installed its ResNets (v1.5: the stride is in the 3 x 3 convolution) and
-SqueezeNet 1.0 are built here, layer for layer; `test_benchmark_gpu` compares parameter counts.
+If torchvision is not installed, its ResNets (v1.5: the stride is in the 3 x 3 convolution) and
+SqueezeNet 1.0 are built here, layer for layer; `test_gpu_study` compares parameter counts.
 """
 
 import importlib.util
@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 _UNITS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
-# SqueezeNet 1.0: (squeeze, expand) of each fire module, after which a pooling follows.
+# SqueezeNet 1.0: (squeeze, expand) of each fire module, and those that a pooling follows.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 _POOLED_AFTER = (2, 6)
 
 
 def network(name: str, classes: int = 1000) -> Tuple[nn.Module, str]:
-    """`resnet18`, `resnet50` or `squeezenet1_0`, and whose it is."""
+    """Return `resnet18`, `resnet50` or `squeezenet1_0`, and where it comes from."""
     if importlib.util.find_spec("torchvision"):
         import torchvision
 
-        made = getattr(torchvision.models, name)(num_classes=classes)
-        return made, f"torchvision {torchvision.__version__}"
-    made = _SqueezeNet(classes) if name == "squeezenet1_0" else _ResNet(int(name[6:]), classes)
-    return made, "torchvision's network written again (torchvision is not installed)"
+        model = getattr(torchvision.models, name)(num_classes=classes)
+        return model, f"torchvision {torchvision.__version__}"
+    built = _SqueezeNet(classes) if name == "squeezenet1_0" else _ResNet(int(name[6:]), classes)
+    return built, "a copy of torchvision's network (torchvision is not installed)"
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -40,11 +40,11 @@ class _Unit(nn.Module):
         outputs = 4 * width if bottleneck else width
         kernels = (1, 3, 1) if bottleneck else (3, 3)
         layers, channels = [], inputs
-        for place, kernel in enumerate(kernels):
-            made = outputs if place == len(kernels) - 1 else width
-            strided = stride if place == (1 if bottleneck else 0) else 1
-            layers += [_convolution(channels, made, kernel, strided), nn.ReLU(inplace=True)]
-            channels = made
+        for position, kernel in enumerate(kernels):
+            width_out = outputs if position == len(kernels) - 1 else width
+            strided = stride if position == (1 if bottleneck else 0) else 1
+            layers += [_convolution(channels, width_out, kernel, strided), nn.ReLU(inplace=True)]
+            channels = width_out
         self.body = nn.Sequential(*layers[:-1])
         same = stride == 1 and inputs == outputs
         self.shortcut = nn.Identity() if same else _convolution(inputs, outputs, 1, stride)
@@ -82,10 +82,10 @@ class _SqueezeNet(nn.Sequential):
     def __init__(self, classes: int) -> None:
         layers = [nn.Conv2d(3, 96, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)]
         channels = 96
-        for place, (squeeze, expand) in enumerate(_FIRES):
+        for position, (squeeze, expand) in enumerate(_FIRES):
             layers.append(_Fire(channels, squeeze, expand))
             channels = 2 * expand
-            if place in _POOLED_AFTER:
+            if position in _POOLED_AFTER:
                 layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
         layers += [nn.Dropout(), nn.Conv2d(512, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
         super().__init__(*layers, nn.Flatten())

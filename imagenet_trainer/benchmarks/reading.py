@@ -1,8 +1,8 @@
-"""Reading at scale: a set as large as ImageNet is opened and ordered, and a disk is read.
+"""Measure reading: opening and ordering a dataset as large as ImageNet, and reading from a disk.
 
-Opening and ordering are measured on eight shards of 1,281,167 records of 48 bytes. The disk is
-measured on records as large as ImageNet's images are as they come, after the system was told to
-forget them, in the orders that training reads in. Nothing is decoded.
+Opening and ordering are measured on eight shards with 1,281,167 records of 48 bytes. Reading is
+measured on records of the size of ImageNet's original images, in the orders of a training. Before
+each reading the file is dropped from the page cache. Nothing is decoded.
 """
 
 import os
@@ -14,7 +14,6 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.benchmarks.storage_bounds import print_table
 from imagenet_trainer.data.order import Order, permutation
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.shards import Shards
@@ -22,27 +21,25 @@ from imagenet_trainer.system.machine import resident_memory
 
 _IMAGENET, _SHARDS = 1_281_167, 8
 _SMALL = 48  # bytes of payload
-_IMAGE = 110_000  # bytes: 140 GB / 1,281,167, ImageNet as it comes
+_IMAGE = 110_000  # bytes: 140 GB / 1,281,167, of the original images
 _BATCH, _AHEAD = 256, 4
 _WINDOW = 2048
 
 
 def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> None:
-    """Print times, memory and reading rates, each with its aim where it has one."""
+    """Print times, memory and reading rates, with the aims."""
     with tempfile.TemporaryDirectory() as folder:
         _opening(_write_small(folder), rounds)
     with tempfile.TemporaryDirectory() as folder:
         print(f"\n{images:,} records of {_IMAGE / 1e3:.0f} kB in {os.path.dirname(folder)}")
         _disk(_write_large(folder, images), rounds, threads)
-    print()
-    print_table(140e9, _IMAGENET)
 
 
 # --- opening and ordering ----------------------------------------------------------------------
 
 
 def _write_small(folder: str) -> List[str]:
-    """Shards of whole records; made by NumPy, as writing a million one by one takes seconds."""
+    """Write shards with NumPy: record by record a million would take seconds."""
     record = np.dtype([("magic", "<u4"), ("length", "<u4"), ("payload", "u1", _SMALL)])
     paths = []
     for shard in range(_SHARDS):
@@ -100,13 +97,13 @@ def _write_large(folder: str, images: int) -> str:
 
 
 def _disk(path: str, rounds: int, threads: int) -> None:
-    """Images per second of an epoch in each order; rounds take turns, medians are printed."""
+    """Print the median images per second of an epoch in each order; the orders take turns."""
     with Shards([path]) as shards:
         orders = {
-            "random, as it comes": (0, False),
-            "random, read ahead": (0, True),
+            "random, no read-ahead": (0, False),
+            "random, read-ahead": (0, True),
             f"--shuffle-window {_WINDOW}": (_WINDOW, True),
-            "from first to last, ahead": (None, True),
+            "sequential, read-ahead": (None, True),
         }
         rates: Dict[str, List[float]] = {name: [] for name in orders}
         for turn in range(rounds):
@@ -118,7 +115,7 @@ def _disk(path: str, rounds: int, threads: int) -> None:
         _print_rate(name, statistics.median(values))
     rate, cost = _in_memory(path, threads)
     _print_rate("random, from memory", rate)
-    print(f"asking for what is in memory already costs {cost:.1f} us an image")
+    print(f"read-ahead of records that are in memory costs {cost:.1f} us per image")
 
 
 def _print_rate(name: str, rate: float) -> None:
@@ -126,7 +123,7 @@ def _print_rate(name: str, rate: float) -> None:
 
 
 def _in_memory(path: str, threads: int) -> Tuple[float, float]:
-    """Images per second once the pages are in memory, and microseconds to ask for one then."""
+    """Images per second from the page cache, and microseconds per image of read-ahead there."""
     with open(path, "rb", buffering=0) as file:
         while file.read(1 << 24):
             pass
@@ -140,14 +137,14 @@ def _in_memory(path: str, threads: int) -> Tuple[float, float]:
 
 
 def _forget(path: str) -> None:
-    """Have the system drop the file from its page cache; no more than advice on some systems."""
+    """Drop the file from the page cache; some systems take it as advice only."""
     if hasattr(os, "posix_fadvise"):
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _epoch(shards: Shards, window: Optional[int], ahead: bool, epoch: int, threads: int) -> float:
-    """Images per second of reading an epoch's whole batches; a window of None: unshuffled."""
+    """Images per second of reading the full batches of an epoch; window None: in sequence."""
     images = len(shards)
     updates = images // _BATCH
     order = Order(epoch, images, _BATCH, window or 0)

@@ -1,0 +1,116 @@
+"""tools/gpu_study.py and tools/gpu_study.sh."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+torch = pytest.importorskip("torch")
+
+import symbols
+from imagenet_trainer import benchmark
+from imagenet_trainer.errors import InputError
+
+sys.path.append(str(ROOT / "tools"))
+import gpu_study
+import torchvision_networks
+
+
+@pytest.mark.parametrize(
+    "name, parameters",
+    # torchvision's published counts.
+    [("resnet18", 11_689_512), ("resnet50", 25_557_032), ("squeezenet1_0", 1_248_424)],
+)
+def test_networks_have_as_many_parameters_as_torchvisions(name, parameters):
+    network, _ = torchvision_networks.network(name)
+    assert sum(value.numel() for value in network.parameters()) == parameters
+    assert network.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_the_bound_is_the_slower_of_two_rates():
+    symbol = symbols.get_symbol("resnet", 1000, num_layers=50)
+    # 4.1 GFLOP of multiply-adds forward, three times that in training: He et al. 2016, table 1.
+    by_flops = gpu_study.bound(symbol, 224, gpu_study.Bounds(1e15, 1e30), 2)
+    assert 1e15 / by_flops == pytest.approx(3 * 2 * 4.1e9, rel=0.05)
+    by_bytes = gpu_study.bound(symbol, 224, gpu_study.Bounds(1e30, 1e12), 2)
+    both = gpu_study.bound(symbol, 224, gpu_study.Bounds(1e15, 1e12), 2)
+    assert both < min(by_flops, by_bytes) * 1.0001
+    assert gpu_study.bound(symbol, 224, gpu_study.Bounds(1e30, 1e12), 4) == pytest.approx(
+        by_bytes / 2
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_without_a_gpu(capsys):
+    assert gpu_study.main([]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("gpu_study: error: ") and "--tiny" in line
+
+
+def test_benchmark_gpu_names_the_new_place(capsys):
+    assert benchmark.main(["gpu", "--network", "resnet50", "--batches", "256"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("benchmark: error: gpu: ") and "tools/gpu_study.sh" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_the_script_needs_a_gpu(tmp_path):
+    words = ["bash", str(ROOT / "tools" / "gpu_study.sh"), str(tmp_path / "study.txt")]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2 and "PYTHON=" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_decoding_on_the_gpu_is_a_second_line(monkeypatch):
+    calls = []
+
+    def speed(*words):
+        calls.append(words[-1])
+        return 950.0, 0.031
+
+    monkeypatch.setattr(gpu_study, "shard_speed", speed)
+    line = gpu_study.decoded_on_gpu("resnet18", 256, gpu_study.FULL, "folder", "rec", 1000.0)
+    assert calls == ["gpu"] and line.split() == ["--decode", "gpu", "950.0", "0.95", "3.1%"]
+    assert gpu_study.decoded_on_gpu("resnet18", 4, gpu_study.TINY, "folder", "rec", 1000.0) == ""
+
+    def fails(*words):
+        raise InputError("DALI is not installed")
+
+    monkeypatch.setattr(gpu_study, "shard_speed", fails)
+    line = gpu_study.decoded_on_gpu("resnet18", 256, gpu_study.FULL, "folder", "rec", 1000.0)
+    assert line == "\n  --decode gpu: DALI is not installed"
+
+
+def test_networks_that_torchvision_lacks(capsys):
+    assert gpu_study.main(["--network", "resnet50,vgg-16"]) == 2
+    assert "--network vgg-16: " in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        gpu_study.main(["--batches", "64,x"])
+    assert "--batches: '64,x': " in capsys.readouterr().err
+
+
+def test_a_part_of_the_table(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(
+        gpu_study, "row", lambda ours, theirs, batch, *more: calls.append((ours, batch))
+    )
+    monkeypatch.setattr(gpu_study, "parity", lambda name, workload: name)
+    words = ["--tiny", "--network", "squeezenet1.0,resnet18", "--batches", "2,3"]
+    assert gpu_study.main(words) == 0
+    assert calls == [(n, batch) for n in ("squeezenet1.0", "resnet18") for batch in (2, 3)]
+
+
+@pytest.mark.slow
+def test_the_trial_run(capsys):
+    assert gpu_study.main(["--tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("a trial run on the CPU")
+    (row,) = (line for line in lines if line.startswith("squeezenet1.0"))
+    numbers = [float(word.rstrip("%")) for word in row.split()[1:]]
+    assert len(numbers) == 10 and np.isfinite(numbers).all()
+    (parity,) = (line for line in lines if line.startswith("parity"))
+    assert float(parity.split("at most ")[1].split(";")[0]) < 1e-5
