@@ -8,7 +8,7 @@ import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
@@ -27,7 +27,8 @@ def refuse_early(settings: EvaluateSettings, classes: Classes) -> None:
             f"is among them; take {len(classes) - 1} or less"
         )
     if settings.video:
-        video.check_ffmpeg(settings.video)
+        with attributed_to(f"--video {settings.video}"):
+            video.check_ffmpeg(settings.video)
     if settings.order == "wordnet" and taxonomy_of([one for one, _ in classes]) is None:
         stranger = next(one for one, _ in classes if taxonomy_of([one]) is None)
         raise InputError(
@@ -57,7 +58,8 @@ def present(
         yield f"drawn: {film}"
     if settings.video:
         film = film.with_suffix(f".{settings.video}")
-        video.draw_video(film, frames, settings.video)
+        with attributed_to(f"--video {settings.video}"):
+            video.draw_video(film, frames, settings.video)
         yield f"drawn: {film}"
     if settings.report:
         from imagenet_trainer.eval.report import write_report

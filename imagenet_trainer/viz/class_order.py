@@ -1,8 +1,10 @@
-"""In which order classes stand along the sides of a confusion matrix: arrays in, orders out."""
+"""The order of classes along the sides of a confusion matrix: arrays in, orders out."""
 
 from typing import List, NamedTuple, Optional
 
 import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from imagenet_trainer.metrics.taxonomy import Taxonomy
 
@@ -10,7 +12,7 @@ ORDERS = ("imagenet", "wordnet", "cluster")
 
 
 class Span(NamedTuple):
-    """Neighbours in an order, positions `first` up to but without `end`, with a common name."""
+    """Neighbours in an order, positions `first` to `end` - 1, with a common name."""
 
     first: int
     end: int
@@ -20,9 +22,10 @@ class Span(NamedTuple):
 def class_order(order: str, matrix: np.ndarray, taxonomy: Optional[Taxonomy]) -> np.ndarray:
     """The class at each position, int64 (classes,).
 
-    - `imagenet`: by label, which is the order of the WordNet ids (or of the set's own classes);
-    - `wordnet`: group by group, inside them along WordNet's tree; ValueError without a taxonomy;
-    - `cluster`: so that classes that are confused are neighbours, see `cluster_order`.
+    - `imagenet`: by label, which is the order of the WordNet ids (or of the dataset's own classes);
+    - `wordnet`: by group, and by position in WordNet's tree within a group; ValueError without a
+      taxonomy;
+    - `cluster`: classes that are confused are neighbours, see `cluster_order`.
 
     Takes counts int64 (classes, classes), rows true, columns predicted.
     """
@@ -34,25 +37,22 @@ def class_order(order: str, matrix: np.ndarray, taxonomy: Optional[Taxonomy]) ->
         return np.lexsort((taxonomy.place, taxonomy.group))
     if order == "cluster":
         return cluster_order(matrix)
-    raise ValueError(f"{order}: no such order; there are {', '.join(ORDERS)}")
+    raise ValueError(f"{order}: no such order; choose one of {', '.join(ORDERS)}")
 
 
 def cluster_order(matrix: np.ndarray) -> np.ndarray:
-    """An order in which confusions lie near the diagonal, int64 (classes,).
+    """An order in which confusions are near the diagonal, int64 (classes,).
 
-    Agglomerative clustering with average linkage; the distance of two classes falls with the
-    share of their images that each takes for the other. Leaves are in the optimal order of
-    Bar-Joseph, Gifford and Jaakkola 2001, with class 0 in the first half; equal distances are
-    merged in the order of the labels, so the same matrix gives the same order.
+    Agglomerative clustering with average linkage. The distance of two classes decreases with the
+    share of their images that are confused with each other. Leaves are in the optimal order of
+    Bar-Joseph, Gifford and Jaakkola 2001, with class 0 in the first half. Equal distances are
+    merged in the order of the labels, so the same matrix always gives the same order.
     """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    alike = share + share.T
-    np.fill_diagonal(alike, 0)
-    # The root keeps one strong pair from making all others look alike.
-    distance = 1 - np.sqrt(alike / max(alike.max(), 1e-12))
+    similarity = share + share.T
+    np.fill_diagonal(similarity, 0)
+    # Without the root, one strong pair would make all others look equal.
+    distance = 1 - np.sqrt(similarity / max(similarity.max(), 1e-12))
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance), "average", optimal_ordering=True)
     leaves = leaves_list(tree).astype(np.int64)
@@ -61,28 +61,28 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
 
 
 def spans(order: np.ndarray, taxonomy: Taxonomy, least: int) -> List[Span]:
-    """Neighbours of the same group, at least so many; where groups alternate, of the same kind.
+    """Runs of at least `least` neighbours of one group, or of one kind where groups alternate.
 
-    In ImageNet's own order animals stand together by group, while artifacts are sorted by name; so
-    the animals' groups are named, and the artifacts as a whole.
+    In ImageNet's order animals are sorted by group, but artifacts by name: so the groups of animals
+    get names, and the artifacts get one name together.
     """
-    found: List[Span] = []
+    named: List[Span] = []
     for kind in _runs(taxonomy.kind[order]):
         inner = taxonomy.group[order[kind.first : kind.end]]
-        long = [
+        groups = [
             Span(kind.first + run.first, kind.first + run.end, taxonomy.groups[int(run.name)])
             for run in _runs(inner)
             if run.end - run.first >= least
         ]
         length = kind.end - kind.first
-        if 2 * sum(span.end - span.first for span in long) >= length:
-            found += long
+        if 2 * sum(span.end - span.first for span in groups) >= length:
+            named += groups
         elif length >= least:
-            found.append(Span(kind.first, kind.end, taxonomy.kinds[int(kind.name)]))
-    return found
+            named.append(Span(kind.first, kind.end, taxonomy.kinds[int(kind.name)]))
+    return named
 
 
 def _runs(values: np.ndarray) -> List[Span]:
-    """Stretches of equal values, whose name is the value."""
+    """Runs of equal values; the name of each is its value."""
     edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     return [Span(first, end, str(values[first])) for first, end in zip(edges, edges[1:])]

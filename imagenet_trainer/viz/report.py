@@ -28,7 +28,12 @@ from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy, taxonomy_of
 from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.html import Tile, render
 from imagenet_trainer.viz.html import percent as as_percent
-from imagenet_trainer.viz.report_examples import SURE, label_suspects, pair_examples, worst_images
+from imagenet_trainer.viz.report_examples import (
+    SUSPECT_PROBABILITY,
+    label_suspects,
+    pair_examples,
+    worst_images,
+)
 from imagenet_trainer.viz.report_matrix import matrix_data
 from imagenet_trainer.viz.report_tables import (
     EMPTY,
@@ -105,14 +110,14 @@ class _Page:
             "pairs": self._pairs(),
             "worst": [self._image(place) for place in self.worst],
             "suspects": [self._image(place) for place in self.suspects],
-            "suspect_probability": SURE,
+            "suspect_probability": SUSPECT_PROBABILITY,
             "calibration": figures.draw_calibration(calibration(self.predictions)),
         }
 
     def _matrix(self) -> Dict[str, Any]:
         k = min(TOP, self.predictions.top.shape[1])
         matrices = ((f"top-{k} predictions", self.top), ("first prediction only", self.rank1))
-        if self.predictions.classes <= TOP:  # the top five are all classes: every cell is the same
+        if self.predictions.classes <= TOP:  # then the top five are all classes in every row
             matrices = matrices[::-1]
         return matrix_data(
             matrices, self.report.classes, self.names, self.counts.images, self.taxonomy

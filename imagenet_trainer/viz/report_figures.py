@@ -1,15 +1,17 @@
-"""The plots of a report: arrays in, SVG files out. Lines differ in dashes, not in colour alone."""
+"""The plots of a report: arrays in, SVG files out.
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, Sequence
+Lines differ in dashes and markers as well as in colour.
+"""
+
+from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from imagenet_trainer.viz.style import FAINT, figure_of, svg
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-# Blue and vermilion of Okabe and Ito 2008, which all kinds of colour vision tell apart.
+# Blue and vermilion of Okabe and Ito 2008, for readers with colour vision deficiency.
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
 _LINES = (("train", _BLUE, "--", "o"), ("val", _VERMILION, "-", "s"))
 
@@ -42,7 +44,7 @@ def draw_curves(history: Sequence[Mapping[str, str]]) -> bytes:
 
 
 def _line(
-    axes: "Axes",
+    axes: Axes,
     epochs: List[int],
     values: np.ndarray,
     *,
@@ -51,9 +53,7 @@ def _line(
     marker: str,
     label: str,
 ) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    # Markers of many epochs would hide the line.
+    # Markers at all of many epochs would hide the line.
     axes.plot(
         epochs, values, color=colour, linestyle=dashes, marker=marker, markersize=4,
         markevery=max(1, len(epochs) // 25), linewidth=1.6, label=label,
@@ -68,21 +68,21 @@ def _column(history: Sequence[Mapping[str, str]], name: str) -> np.ndarray:
 
 
 def draw_calibration(bins: Dict[str, np.ndarray]) -> bytes:
-    """The reliability diagram of `numbers.calibration`: accuracy and images by confidence."""
+    """The reliability diagram of `evaluation.calibration`: accuracy and images by confidence."""
     images, count = bins["images"], len(bins["images"])
     edges = np.linspace(0, 100, count + 1)
-    there = images > 0
+    filled = images > 0
     with figure_of(6.4, 5) as figure:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot([0, 100], [0, 100], color=FAINT, linewidth=1.2, label="calibrated", zorder=1)
-        top.bar(edges[:-1][there], 100 * bins["accuracy"][there], 100 / count, align="edge",
+        top.bar(edges[:-1][filled], 100 * bins["accuracy"][filled], 100 / count, align="edge",
                 color=_BLUE, edgecolor="white", linewidth=0.6, label="accuracy")  # fmt: skip
-        top.plot(100 * bins["confidence"][there], 100 * bins["confidence"][there], "_",
+        top.plot(100 * bins["confidence"][filled], 100 * bins["confidence"][filled], "_",
                  color=_VERMILION, markersize=13, markeredgewidth=2,
                  label="mean probability")  # fmt: skip
         top.set(title="accuracy, %", ylim=(0, 100), xlim=(0, 100))
         top.legend(frameon=False, fontsize=9, loc="upper left")
         below.bar(edges[:-1], images, 100 / count, align="edge", color="#7b8794",
                   edgecolor="white", linewidth=0.6)  # fmt: skip
-        below.set(title="images", xlabel="probability of the first class, %")
+        below.set(title="images", xlabel="probability of the first prediction, %")
         return svg(figure)

@@ -1,9 +1,11 @@
-"""The confusion matrix as the page's script reads it: counts by cell, orders, groups, colours."""
+"""The confusion matrix as the script of the page reads it: counts, orders, groups, colours."""
 
 import base64
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 
 from imagenet_trainer.metrics.taxonomy import Taxonomy
 from imagenet_trainer.viz.class_order import ORDERS, class_order, spans
@@ -14,7 +16,7 @@ _TITLES = {
     "wordnet": "by WordNet's groups",
     "cluster": "by confusion (clustered)",
 }
-_STEPS = 16  # colours of a palette that the script interpolates
+_STEPS = 16  # colours of a palette, between which the script interpolates
 
 
 def matrix_data(
@@ -24,10 +26,21 @@ def matrix_data(
     images: np.ndarray,
     taxonomy: Optional[Taxonomy],
 ) -> Dict[str, Any]:
-    """All that the matrix on the page needs, as plain values for JSON.
+    """The data of the matrix on the page, as plain values for JSON.
 
-    Takes matrices with their titles, counts int64 (classes, classes) by label, rows true; (id,
-    name) and a short name of each class; the images of each, int64 (classes,).
+    Parameters
+    ----------
+    matrices
+        titles and counts, int64 (classes, classes) by label, rows true.
+    classes
+        (id, name) of each class.
+    names
+        short names.
+    images
+        the number of images of each class, int64 (classes,).
+    taxonomy
+        None for classes that WordNet does not have.
+
     """
     return {
         "ids": [one for one, _ in classes],
@@ -41,7 +54,7 @@ def matrix_data(
 
 
 def _sparse(matrix: np.ndarray) -> Dict[str, Any]:
-    """The cells above nought: their numbers row * classes + column, and their counts."""
+    """The non-zero cells: their indices row * classes + column, and their counts."""
     cells = np.flatnonzero(matrix.ravel())
     counts = matrix.ravel()[cells]
     kind = "<u2" if counts.max(initial=0) < 1 << 16 else "<u4"
@@ -53,28 +66,25 @@ def _sparse(matrix: np.ndarray) -> Dict[str, Any]:
 
 
 def _orders(matrix: np.ndarray, taxonomy: Optional[Taxonomy]) -> List[Dict[str, Any]]:
-    found = []
+    orders = []
     for name in ORDERS:
         if name == "wordnet" and taxonomy is None:
             continue
         order = class_order(name, matrix, taxonomy)
         groups = spans(order, taxonomy, 3 if len(order) > 100 else 1) if taxonomy else []
-        found.append(
+        orders.append(
             {"title": _TITLES[name], "order": order.tolist(), "spans": [list(g) for g in groups]}
         )
-    return found
+    return orders
 
 
 def _palettes() -> List[Dict[str, Any]]:
-    """Colours from the least to the greatest count, as #rrggbb; a count of nought is black."""
-    from matplotlib import colormaps
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
+    """Colours from the least to the greatest count, as #rrggbb; a count of zero is black."""
     green = LinearSegmentedColormap.from_list("green", DARK_TO_BRIGHT)
-    # The darkest parts of the others are too near black.
+    # The darkest colours of the others are too close to black.
     scales = (
         ("green", green, 0.0),
-        ("cividis (for all kinds of colour vision)", colormaps["cividis"], 0.2),
+        ("cividis (suits colour vision deficiency)", colormaps["cividis"], 0.2),
         ("grey", colormaps["gray"], 0.25),
     )
     return [

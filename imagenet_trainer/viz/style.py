@@ -3,15 +3,15 @@
 import io
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator
+from typing import Iterator
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+import matplotlib
+from matplotlib.figure import Figure
 
 INK, FAINT, BLUE, ORANGE = "#1f2933", "#d5dbe1", "#2a6f97", "#d1495b"
 STYLE = {
     "font.size": 10,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, and has most alphabets
+    "font.family": "DejaVu Sans",  # comes with matplotlib and covers most alphabets
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.titlesize": 11,
@@ -25,35 +25,30 @@ STYLE = {
     "ytick.color": INK,
     "grid.color": "#edf0f3",
     "figure.dpi": 110,
-    "text.parse_math": False,  # a file's name may hold dollars
+    "text.parse_math": False,  # names of files and runs may contain dollar signs
 }
 
 
 @contextmanager
 def figure_of(
     width: float, height: float, constrained: bool = True, dpi: int = 110
-) -> Iterator["Figure"]:
-    """A figure in our style, of so many inches; `constrained`: axes find their places."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
+) -> Iterator[Figure]:
+    """A figure in this style, width x height inches; `constrained`: a layout places the axes."""
     with matplotlib.rc_context({**STYLE, "figure.dpi": dpi}), warnings.catch_warnings():
-        # Names in alphabets that the font lacks show as boxes; pages have them in full.
+        # Letters that the font lacks are drawn as boxes; pages show them as text.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield Figure(figsize=(width, height), layout="constrained" if constrained else None)
 
 
-def png(figure: "Figure") -> bytes:
-    """A figure as a PNG file; the same figure gives the same bytes with one matplotlib."""
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file; with one version of matplotlib, equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def svg(figure: "Figure") -> bytes:
-    """A figure as an SVG file, letters as outlines; the same figure gives the same bytes."""
-    import matplotlib
-
+def svg(figure: Figure) -> bytes:
+    """A figure as an SVG file, text as outlines; equal figures give equal bytes."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "imagenet_trainer"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -1,6 +1,5 @@
 """Small JPEGs of images in shards, for pages."""
 
-import base64
 from typing import Dict, Iterable, Optional
 
 import cv2
@@ -9,30 +8,32 @@ import numpy as np
 from imagenet_trainer.data.images.decode import decode
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.viz import html
 
-SIDE = 144  # pixels, the longer side at most
+SIDE = 144  # pixels of the longer side at most
 _QUALITY = 80
-_SMALL = 72  # images smaller than this are shown larger, pixel by pixel
+_SMALL = 72  # smaller images are enlarged, pixel by pixel
 
 
-def thumbnails(shards: Shards, keys: np.ndarray, places: Iterable[int]) -> Dict[int, str]:
-    """Data URIs of images by their place among `keys`, int64 (n,), the keys in the .idx.
+def thumbnails(shards: Shards, keys: np.ndarray, positions: Iterable[int]) -> Dict[int, str]:
+    """Data URIs of images by their position in `keys`, int64 (n,), the keys of the .idx.
 
-    An image that is not there or cannot be decoded is left out.
+    Omits images that are missing or cannot be decoded.
     """
-    ours = shards.keys
-    order = np.argsort(ours, kind="stable")
-    found: Dict[int, str] = {}
-    for place in sorted(set(places)):
-        # The records of several packs may share keys: those of the same place go first.
-        if place < len(ours) and ours[place] == keys[place]:
-            record = place
+    known = shards.keys
+    order = np.argsort(known, kind="stable")
+    uris: Dict[int, str] = {}
+    for position in sorted(set(positions)):
+        key = keys[position]
+        # Several packed files may share keys: prefer the record at the same position.
+        if position < len(known) and known[position] == key:
+            record = position
         else:
-            record = int(order[np.searchsorted(ours, keys[place], sorter=order) % len(order)])
-        uri = _uri(shards, record) if ours[record] == keys[place] else None
+            record = int(order[np.searchsorted(known, key, sorter=order) % len(order)])
+        uri = _uri(shards, record) if known[record] == key else None
         if uri:
-            found[place] = uri
-    return found
+            uris[position] = uri
+    return uris
 
 
 def _uri(shards: Shards, record: int) -> Optional[str]:
@@ -43,16 +44,16 @@ def _uri(shards: Shards, record: int) -> Optional[str]:
 
 
 def data_uri(encoded: memoryview) -> str:
-    """An encoded image as a small JPEG in a data URI; errors as `images.decode`."""
+    """An encoded image as a small JPEG in a data URI; raises the errors of `images.decode`."""
     image = small(decode(encoded, 1))
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         raise ValueError("cannot be encoded as JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return html.data_uri(data.tobytes(), "image/jpeg")
 
 
 def small(image: np.ndarray) -> np.ndarray:
-    """Fit uint8 (height, width, 3) into SIDE x SIDE; tiny ones grow by a whole factor."""
+    """Fit uint8 (height, width, 3) into SIDE x SIDE; tiny images are enlarged by an integer."""
     longer = max(image.shape[:2])
     if longer > SIDE:
         size = tuple(max(1, round(side * SIDE / longer)) for side in image.shape[1::-1])

@@ -1,83 +1,76 @@
-"""The confusion matrix over the epochs as a video, which ffmpeg encodes."""
+"""The confusion matrix over the epochs as a video, encoded by ffmpeg."""
 
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, List, Tuple
+from typing import Iterable, List, Tuple
+
+from PIL import Image
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
 from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Film
 
-if TYPE_CHECKING:
-    import PIL.Image
-
 KINDS = ("mp4", "webm")
 _ENCODERS = {
-    # Without chroma subsampling browsers do not play it; green on black is nearly all luma.
+    # Browsers do not play video without chroma subsampling; green on black is nearly all luma.
     "mp4": ("-c:v", "libx264", "-preset", "medium", "-crf", "20", "-pix_fmt", "yuv420p",
             "-movflags", "+faststart"),
     "webm": ("-c:v", "libvpx-vp9", "-crf", "32", "-b:v", "0", "-cpu-used", "4", "-row-mt", "1",
              "-pix_fmt", "yuv420p"),
 }  # fmt: skip
-_RATE = 5  # images a second that the file holds; an epoch's stands for several
+_RATE = 5  # frames per second; an epoch is shown for several
 
 
 def check_ffmpeg(kind: str) -> str:
-    """The path of ffmpeg; InputError if it is not there or cannot encode this kind."""
-    found = shutil.which("ffmpeg")
-    if not found:
-        raise InputError(
-            f"--video {kind}: needs ffmpeg, which is not installed; apt-get install ffmpeg, or "
-            "take --gif"
-        )
+    """The path of ffmpeg; raises InputError if it is missing or cannot encode this kind."""
+    ffmpeg = shutil.which("ffmpeg")
+    if not ffmpeg:
+        raise InputError("ffmpeg is not installed; run apt-get install ffmpeg")
     encoder = _ENCODERS[kind][1]
-    listed = subprocess.run([found, "-hide_banner", "-encoders"], capture_output=True, text=True)
+    listed = subprocess.run([ffmpeg, "-hide_banner", "-encoders"], capture_output=True, text=True)
     if f" {encoder} " not in listed.stdout:
-        raise InputError(
-            f"--video {kind}: this ffmpeg has no encoder {encoder}; install one that has, or take "
-            "--gif"
-        )
-    return found
+        raise InputError(f"{ffmpeg} has no encoder {encoder}; install an ffmpeg with it")
+    return ffmpeg
 
 
 def draw_video(path: AnyPath, frames: Iterable[Tuple], kind: str) -> None:
-    """Write `confusion.Frame`s as a video, each as long as in the GIF, the last one held.
+    """Write `confusion.Frame`s as a video with the durations of the GIF.
 
-    Raises ValueError without frames, InputError where ffmpeg is missing or the file cannot be
-    written.
+    Raises ValueError without frames, InputError if ffmpeg is missing or fails, or if the file
+    cannot be written.
     """
     ffmpeg, film = check_ffmpeg(kind), Film(frames)
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / f"video.{kind}"
+        temporary = Path(folder) / f"video.{kind}"
         size = f"{film.side}x{film.side}"
-        words = [
+        command = [
             ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(_RATE), "-i", "pipe:0",
             *_ENCODERS[kind], "-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1",
-            str(made),
+            str(temporary),
         ]  # fmt: skip
-        _encode(words, film, kind)
-        with atomic_write(path) as file, open(made, "rb") as video:
+        _encode(command, film)
+        with atomic_write(path) as file, open(temporary, "rb") as video:
             shutil.copyfileobj(video, file)
 
 
-def _encode(words: List[str], film: Film, kind: str) -> None:
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+def _encode(command: List[str], film: Film) -> None:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         try:
-            for number, image in enumerate(film, start=1):
+            for number, picture in enumerate(film, start=1):
                 seconds = LAST_SECONDS if number == len(film) else SECONDS
-                process.stdin.write(_bytes_of(image) * round(seconds * _RATE))
+                process.stdin.write(_bytes_of(picture) * round(seconds * _RATE))
             process.stdin.close()
         except BrokenPipeError:
-            pass  # it says why
-        said = process.stderr.read().decode("utf-8", "replace")
+            pass  # ffmpeg ended early; its standard error says why
+        messages = process.stderr.read().decode("utf-8", "replace")
     if process.returncode:
-        last = (said.strip().splitlines() or ["no reason given"])[-1]
-        raise InputError(f"--video {kind}: ffmpeg failed: {last}; take --gif")
+        last = (messages.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"ffmpeg failed: {last}; check its installation")
 
 
-def _bytes_of(image: "PIL.Image.Image") -> bytes:
-    return image.convert("RGB").tobytes()
+def _bytes_of(picture: Image.Image) -> bytes:
+    return picture.convert("RGB").tobytes()

@@ -1,8 +1,8 @@
 """Headless Chromium for tests, driven through chromedriver by the WebDriver protocol alone.
 
 https://www.w3.org/TR/webdriver2/ is JSON over HTTP, so the standard library is enough.
-`python tests/helpers/browser.py PAGE.html IMAGE.png SELECTOR [HEIGHT [SCRIPT]]` takes an image
-of a page from an element on, after a script; the documentation's are made so.
+`python tests/helpers/browser.py PAGE.html PICTURE.png [SELECTOR [HEIGHT [SCRIPT]]]` takes a
+screenshot of a page from an element on, after a script. The pictures in docs/ are made this way.
 """
 
 import base64
@@ -26,13 +26,13 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage",
 )  # fmt: skip
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name of a reference
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key of an element reference
 
 
 class Browser:
-    """A window of a fresh Chromium; `with Browser(folder) as browser`.
+    """A window of a new Chromium: `with Browser(folder) as browser`.
 
-    `folder` is empty and becomes its profile.
+    `folder` is an empty folder for its profile.
     """
 
     def __init__(self, folder, width=1200, height=900):
@@ -68,28 +68,28 @@ class Browser:
             self._driver.wait()
 
     def open(self, path):
-        """Show a file, as file://."""
+        """Open a file, as file://."""
         self._call("POST", "/url", {"url": path.resolve().as_uri()})
 
-    def script(self, text, *words):
-        """Run JavaScript in the page; what it returns."""
-        return self._call("POST", "/execute/sync", {"script": text, "args": list(words)})
+    def script(self, text, *arguments):
+        """Run JavaScript in the page and return its result."""
+        return self._call("POST", "/execute/sync", {"script": text, "args": list(arguments)})
 
     def find(self, selector):
-        """A reference to the first element that a CSS selector finds."""
+        """A reference to the first element that matches a CSS selector."""
         using = {"using": "css selector", "value": selector}
         return self._call("POST", "/element", using)[_ELEMENT]
 
     def click(self, selector):
-        """Press the mouse on it, as a user does."""
+        """Click the element, as a user does."""
         self._call("POST", f"/element/{self.find(selector)}/click", {})
 
     def type(self, selector, text):
-        """Type into it; special keys are those of the protocol, such as \\ue015 for arrow down."""
+        """Type into the element; \\ue015 is arrow down, and so on as in the protocol."""
         self._call("POST", f"/element/{self.find(selector)}/value", {"text": text})
 
     def pointer(self, selector, *steps):
-        """Move the mouse through (x, y) from an element's corner; "down" and "up" press it."""
+        """Move the mouse through points (x, y) of an element; "down" and "up" press and release."""
         left, top = self.script(
             "const e = document.querySelector(arguments[0]); e.scrollIntoView();"
             "const b = e.getBoundingClientRect(); return [b.left, b.top]", selector,
@@ -105,25 +105,25 @@ class Browser:
         self._call("POST", "/actions", {"actions": [mouse]})
 
     def screenshot(self):
-        """What is seen, as a PNG file."""
+        """The visible part of the page, as a PNG file."""
         return base64.b64decode(self._call("GET", "/screenshot"))
 
-    def complaints(self):
-        """Errors and warnings of the page since the last call."""
-        found = self._call("POST", "/se/log", {"type": "browser"})
-        return [one["message"] for one in found if one["level"] in ("SEVERE", "WARNING")]
+    def errors(self):
+        """Errors and warnings that the browser logged since the last call."""
+        log = self._call("POST", "/se/log", {"type": "browser"})
+        return [one["message"] for one in log if one["level"] in ("SEVERE", "WARNING")]
 
     def _port_of_driver(self):
-        """The free port that the driver chose; it says so once it listens."""
-        said = []
+        """The free port that the driver chose; it prints it once it listens."""
+        output = []
         for line in self._driver.stdout:
-            said.append(line)
-            found = re.search(r"started successfully on port (\d+)", line)
-            if found:
-                # What it says later nobody reads, and must not fill the pipe.
+            output.append(line)
+            port = re.search(r"started successfully on port (\d+)", line)
+            if port:
+                # Read the rest too, so that it cannot fill the pipe.
                 threading.Thread(target=self._driver.stdout.read, daemon=True).start()
-                return int(found[1])
-        raise AssertionError("chromedriver ended: " + "".join(said))
+                return int(port[1])
+        raise AssertionError("chromedriver ended: " + "".join(output))
 
     def _call(self, method, path, content=None):
         data = None if content is None else json.dumps(content).encode()
@@ -132,17 +132,17 @@ class Browser:
         request.get_method = lambda: method
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request) as answer:
-                return json.load(answer)["value"]
+            with opener.open(request) as response:
+                return json.load(response)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
 
 
-def main(page, image, selector="body", height="900", script=""):
+def main(page, picture, selector="body", height="900", script=""):
     with tempfile.TemporaryDirectory() as folder, Browser(folder, 1200, int(height)) as browser:
         browser.open(Path(page))
         browser.script(f"document.querySelector(arguments[0]).scrollIntoView(); {script}", selector)
-        Path(image).write_bytes(browser.screenshot())
+        Path(picture).write_bytes(browser.screenshot())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Reports of drawn numbers."""
+"""Reports with random predictions."""
 
 import cv2
 import numpy as np
 
-from imagenet_trainer.metrics import evaluation as numbers
+from imagenet_trainer.metrics import evaluation
 from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.viz.report import Report
 from imagenet_trainer.viz.thumbnails import data_uri
@@ -25,7 +25,7 @@ HISTORY = [
 
 
 def predictions_of(classes, per_class=6, seed=0, skill=2.0):
-    """Predictions with some structure, the keys not in the order of the images."""
+    """Random predictions with some structure; keys are not in the order of the images."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class)
     logits = rng.normal(size=(len(labels), classes))
@@ -40,15 +40,15 @@ def predictions_of(classes, per_class=6, seed=0, skill=2.0):
 
 def report_of(classes, **more):
     predictions = more.pop("predictions", None) or predictions_of(len(classes))
-    found = {
+    values = {
         "title": "a run, epoch 2", "facts": [("network", "resnet 18")], "classes": classes,
         "predictions": predictions, "history": HISTORY,
-        "numbers": numbers.as_json(numbers.estimates(predictions), predictions),
+        "numbers": evaluation.as_json(evaluation.estimates(predictions), predictions),
         "thumbnails": lambda places: dict.fromkeys(places, IMAGE),
         **more,
     }  # fmt: skip
-    return Report(**found)
+    return Report(**values)
 
 
-def own(count):
+def own_classes(count):
     return [(f"c{n}", f"class {n}, also {n}") for n in range(count)]

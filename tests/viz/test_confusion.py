@@ -7,7 +7,7 @@ from PIL import Image
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.viz import confusion
 
-CAPTION = (slice(0, 48), slice(500, 1000))  # rows, columns that text may cover
+CAPTION = (slice(0, 48), slice(500, 1000))  # rows and columns of the caption
 
 
 def matrix_of(classes, cells):
@@ -36,7 +36,7 @@ def frames_of(path):
 
 
 @pytest.mark.parametrize("classes", [1000, 10, 7, 3])
-def test_one_count_lights_its_cell_and_nothing_else(classes):
+def test_one_count_lights_only_its_cell(classes):
     true, predicted = 1, classes - 1
     image = confusion.draw(matrix_of(classes, {(true, predicted): 1}))
     assert (image.size, image.mode) == ((1000, 1000), "RGB")
@@ -77,11 +77,11 @@ def test_more_classes_than_pixels_are_added_up(classes):
     )
 
 
-def test_nothing_counted_is_black():
+def test_a_matrix_of_zeros_is_black():
     assert not pixels(confusion.draw(np.zeros((10, 10), np.int64))).any()
 
 
-def test_more_counts_are_brighter_from_dark_to_bright_green():
+def test_higher_counts_are_brighter():
     counts = np.array([0, 1, 2, 5, 5, 40, 1000])
     matrix = np.zeros((7, 7), np.int64)
     matrix[0] = counts
@@ -93,7 +93,7 @@ def test_more_counts_are_brighter_from_dark_to_bright_green():
     assert (np.diff(green[[0, 1, 2, 4, 5, 6]]) > 10).all()
 
 
-def test_one_image_is_equalised_as_datashader_does_it():
+def test_equalisation_is_that_of_datashader():
     matrix = some_matrix(100)
     data = xarray.DataArray(np.where(matrix > 0, matrix, np.nan), dims=("y", "x"))
     reference = shade(data, cmap=confusion.DARK_TO_BRIGHT, how="eq_hist").to_pil(origin="upper")
@@ -101,7 +101,7 @@ def test_one_image_is_equalised_as_datashader_does_it():
     assert np.abs(ours - pixels(reference)).max() <= 1  # rounding of the level
 
 
-def test_png_holds_the_image(tmp_path):
+def test_png_contains_the_picture(tmp_path):
     image = confusion.draw(some_matrix())
     confusion.write_png(tmp_path / "confusion-0001.png", image)
     with Image.open(tmp_path / "confusion-0001.png") as found:
@@ -110,7 +110,7 @@ def test_png_holds_the_image(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["confusion-0001.png"]
 
 
-def test_gif_has_a_frame_an_epoch_with_its_number_on_it(tmp_path):
+def test_gif_has_a_frame_with_a_caption_for_each_epoch(tmp_path):
     matrix = some_matrix()
     confusion.draw_gif(
         tmp_path / "a.gif", [(1, matrix), (2, matrix), (3, matrix, 0.5)], last_seconds=2
@@ -121,7 +121,7 @@ def test_gif_has_a_frame_an_epoch_with_its_number_on_it(tmp_path):
     captions = [image[CAPTION] for image, _ in found]
     for one, other in [(0, 1), (1, 2), (0, 2)]:
         assert not np.array_equal(captions[one], captions[other])
-    for image, _ in found:  # the rest is the data alone
+    for image, _ in found:  # the rest is only data
         image[CAPTION] = 0
     expected = pixels(confusion.draw(matrix))
     expected[CAPTION] = 0
@@ -141,7 +141,7 @@ def test_the_caption_is_bright_on_black_and_small(tmp_path):
 
 
 def test_a_count_has_the_same_colour_in_all_frames(tmp_path):
-    # Alone, 2 would be the brightest of the first and the darkest of the second.
+    # By itself, 2 would be the brightest of the first and the darkest of the second.
     early = matrix_of(1000, {(500, 1): 1, (500, 2): 2})
     late = matrix_of(1000, {(500, 1): 2, (500, 2): 9, (600, 3): 30})
     confusion.draw_gif(tmp_path / "a.gif", [(1, early), (2, late)])
@@ -151,7 +151,7 @@ def test_a_count_has_the_same_colour_in_all_frames(tmp_path):
     assert order == sorted(set(order)) and order[0] == 0x3C and order[-1] == 255
 
 
-def test_gif_bytes_are_repeated_and_frames_may_come_one_by_one(tmp_path):
+def test_gif_bytes_are_reproducible_and_frames_may_be_a_generator(tmp_path):
     matrices = [some_matrix(10, seed) for seed in range(3)]
     confusion.draw_gif(tmp_path / "a.gif", list(enumerate(matrices)))
     confusion.draw_gif(
@@ -160,15 +160,15 @@ def test_gif_bytes_are_repeated_and_frames_may_come_one_by_one(tmp_path):
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
 
 
-def test_a_gif_of_nothing_counted(tmp_path):
+def test_a_gif_of_zeros(tmp_path):
     confusion.draw_gif(tmp_path / "a.gif", [(0, np.zeros((10, 10), np.int64))])
     [(image, _)], _ = frames_of(tmp_path / "a.gif")
     image[CAPTION] = 0
     assert not image.any()
 
 
-def test_what_cannot_be_drawn_or_written_is_said(tmp_path):
-    with pytest.raises(ValueError, match="at least one frame"):
+def test_errors(tmp_path):
+    with pytest.raises(ValueError, match="frame"):
         confusion.draw_gif(tmp_path / "a.gif", [])
     with pytest.raises(InputError, match=r"missing/a\.gif"):
         confusion.draw_gif(tmp_path / "missing" / "a.gif", [(1, some_matrix())])
@@ -177,7 +177,7 @@ def test_what_cannot_be_drawn_or_written_is_said(tmp_path):
 
 
 def test_counts_are_those_that_datashader_aggregates():
-    # `evaluate` counts with NumPy, which starts at once; datashader compiles for seconds first.
+    # `evaluate` counts with NumPy, since datashader compiles for seconds first.
     import datashader
     import pandas
 

@@ -25,13 +25,13 @@ def pixels(png):
 
 
 def ink(image):
-    """Where something else than white is."""
+    """Where pixels are not white."""
     return (image != 255).any(axis=2)
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    """The names of the texts that were drawn, and where: {text: [pixels left, top, right, end]}."""
+    """A function that draws a figure and returns its texts with their bounding boxes."""
 
     def draw(classes, order="imagenet", taxonomy=None, names=None):
         boxes = []
@@ -60,7 +60,7 @@ def drawn():
 
 @pytest.mark.parametrize("order", ["imagenet", "cluster"])
 @pytest.mark.parametrize("classes", [2, 10, 300])
-def test_the_matrix_is_in_it_pixel_for_pixel(classes, order):
+def test_the_matrix_is_included_pixel_for_pixel(classes, order):
     matrix = some(classes)
     sides = Sides([f"class {n}" for n in range(classes)], class_order(order, matrix, None))
     image = pixels(draw_figure(matrix, sides, "a title", "more"))
@@ -70,7 +70,7 @@ def test_the_matrix_is_in_it_pixel_for_pixel(classes, order):
     around[PLACE] = False
     assert around[: figures._TOP].any() and around[:, -figures._RIGHT :].any()  # title, legend
     assert around[:, : figures._LEFT].any() and around[-figures._BOTTOM :].any()  # names
-    # Nothing touches the edge, where it would be cut off.
+    # Nothing touches the edge, so nothing is cut off.
     for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
         assert (edge == 255).all()
 
@@ -83,7 +83,7 @@ WHOLE = taxonomy_of(list(known_synsets()))
     [(10, "imagenet", None), (100, "imagenet", None), (400, "imagenet", None),
      (1000, "imagenet", WHOLE), (1000, "wordnet", WHOLE), (1000, "cluster", WHOLE)],
 )  # fmt: skip
-def test_no_text_covers_another(drawn, classes, order, taxonomy):
+def test_texts_do_not_overlap(drawn, classes, order, taxonomy):
     boxes = drawn(classes, order, taxonomy)
     assert len(boxes) > 20
     for number, (one, box) in enumerate(boxes):
@@ -93,7 +93,7 @@ def test_no_text_covers_another(drawn, classes, order, taxonomy):
             assert wide <= 1.5 or high <= 1.5, (one, other)
 
 
-def test_classes_are_named_where_there_is_room(drawn):
+def test_classes_are_named_if_there_is_room(drawn):
     names = [f"animal number {n}" for n in range(9)] + ["a name of far more than thirty letters"]
     found = [text for text, _ in drawn(10, names=names)]
     assert found.count("animal number 3") == 2
@@ -108,15 +108,15 @@ def test_groups_are_named_from_wordnet(drawn):
     assert "true class" in found and "predicted class" in found and "title of it" in found
 
 
-def test_letters_of_names_are_no_formulas():
+def test_names_are_not_parsed_as_math():
     sides = Sides(["$x^2$", r"\frac{1}{2}$"], np.arange(2))
     draw_figure(np.eye(2, dtype=int), sides, "$a_b$", "100 %")
 
 
-def test_the_legend_says_which_colour_is_which_count():
+def test_the_legend_shows_the_colours_of_counts():
     matrix = np.zeros((4, 4), int)
     matrix[0] = [1, 2, 3, 1000]
-    ticks = figures._legend_ticks(confusion.Scale.of(matrix), 500)
+    ticks = figures._legend_ticks(confusion.Equalisation.of(matrix), 500)
     assert [count for count, _ in ticks] == [1, 2, 3, 1000]
     assert ticks[0][1] == 0 and ticks[-1][1] == 1
     # The bar has, at a count's height, the colour of its cell.
@@ -128,13 +128,13 @@ def test_the_legend_says_which_colour_is_which_count():
         assert abs(int(image[bottom - round(500 * level), left, 1]) - green) <= 3
 
 
-def test_nothing_counted_can_be_drawn():
+def test_a_matrix_of_zeros():
     image = pixels(draw_figure(np.zeros((3, 3), int), Sides(list("abc"), np.arange(3)), "", ""))
     assert not image[PLACE].any()
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_names_are_spread_and_stay_near_their_places(seed):
+def test_names_are_spread_near_their_positions(seed):
     rng = np.random.default_rng(seed)
     places = np.sort(rng.uniform(0, 1000, 30))
     found = np.array(figures._spread(places.tolist(), 13, 1000))
@@ -144,7 +144,7 @@ def test_names_are_spread_and_stay_near_their_places(seed):
     assert figures._spread([500.0, 500.0], 13, 1000) == [493.5, 506.5]
 
 
-def test_the_note_is_in_the_file(tmp_path):
+def test_the_note_is_stored_in_the_file(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(draw_figure(np.eye(2, dtype=int), Sides("ab", np.arange(2)), "", "", "key 1"))
     assert note_in(path) == "key 1"

@@ -19,7 +19,7 @@ def row(epoch, rate=0.1, **more):
 
 
 def pixels(rows):
-    """The image's three thirds, each RGB (height, width, 3)."""
+    """The three thirds of the picture, each RGB (height, width, 3)."""
     image = Image.open(io.BytesIO(curves.draw(rows, "resnet-18")))
     assert image.format == "PNG" and image.size == (1320, 440)
     return np.split(np.asarray(image.convert("RGB")), 3, axis=1)
@@ -29,14 +29,14 @@ def has(part, colour):
     return (part == colour).all(axis=2).any()
 
 
-def test_what_is_drawn_where():
+def test_each_plot_has_its_lines():
     loss, rank, rate = pixels([row(epoch) for epoch in range(1, 6)])
     for part, colours in ((loss, (TRAIN, VALIDATION)), (rank, (TRAIN, VALIDATION)), (rate, [RATE])):
         for colour in (TRAIN, VALIDATION, RATE):
             assert has(part, colour) == (colour in colours)
 
 
-def test_a_line_goes_where_its_numbers_go():
+def test_a_line_follows_its_numbers():
     # Rank-1 rises from 50 to 91 %: the validation line's left end is lower than its right end.
     _, rank, _ = pixels([row(epoch, val_rank5=math.nan) for epoch in range(1, 11)])
     rows, columns = np.nonzero((rank == VALIDATION).all(axis=2))
@@ -45,8 +45,8 @@ def test_a_line_goes_where_its_numbers_go():
     assert rows[columns == left].max() > rows[columns == right].max()
 
 
-def test_rows_as_history_gives_them_back():
-    # Text, empty cells of an older version, an epoch that trained nothing.
+def test_rows_read_from_history_csv():
+    # Text, empty cells of an older version, an epoch without a training loss.
     as_text = [{name: str(value) for name, value in row(epoch).items()} for epoch in (1, 2, 3)]
     as_text[1]["train_loss"] = "nan"
     as_text[2]["val_rank5"] = ""
@@ -54,18 +54,18 @@ def test_rows_as_history_gives_them_back():
 
 
 @pytest.mark.parametrize("rate", [0.1, 1e-7, 0.0, math.nan])
-def test_rates_of_all_sizes(rate):
+def test_extreme_learning_rates(rate):
     pixels([row(1, 0.1), row(2, rate)])
 
 
 def test_one_epoch_and_many():
     assert has(pixels([row(1)])[0], TRAIN)
     rate = pixels([row(epoch, 0.1**epoch) for epoch in range(1, 91)])[2]
-    # The numbers beside a logarithmic axis are short.
+    # The labels of a logarithmic axis are short.
     assert np.nonzero((rate == RATE).all(axis=2))[1].min() < 100
 
 
-def test_nothing_but_gaps():
+def test_rows_without_values():
     pixels([row(1, math.nan, **dict.fromkeys(["train_loss", "val_loss", "val_rank1"], math.inf))])
 
 
@@ -74,11 +74,11 @@ def test_no_epoch():
         curves.draw([], "x")
 
 
-def test_a_name_that_looks_like_mathematics():
+def test_a_name_that_looks_like_math():
     curves.draw([row(1)], "run $x_1$ 100% {")
 
 
-def test_the_headline_names_the_best():
+def test_the_headline_shows_the_best_epoch():
     columns = {"epoch": [1.0, 2.0, 3.0], "val_rank1": [0.5, 0.7, 0.6]}
     assert curves._headline(columns, "a") == (
         "a, epoch 3: validation rank-1 60.0 %, best 70.0 % after epoch 2"

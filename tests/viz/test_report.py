@@ -2,20 +2,20 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from helpers.reports import EVIL, own, predictions_of, report_of
+from helpers.reports import EVIL, own_classes, predictions_of, report_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.viz.report import page
 
 
 class Outline(HTMLParser):
-    """Headings, images without words for them, and whether all elements end."""
+    """Headings, text, and images without alt; fails if an element does not end."""
 
     VOID = ("meta", "img", "br", "input", "link")
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.headings, self.wordless, self.text = [], [], 0, ""
+        self.open, self.headings, self.without_alt, self.text = [], [], 0, ""
         self.feed(html)
         assert not self.open
 
@@ -23,7 +23,7 @@ class Outline(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
         if tag == "img" and not dict(attributes).get("alt"):
-            self.wordless += 1
+            self.without_alt += 1
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -36,31 +36,31 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 120])
-def test_it_is_whole_for_any_number_of_classes(count):
-    outline = Outline(page(report_of(own(count))))
+def test_sections_for_any_number_of_classes(count):
+    outline = Outline(page(report_of(own_classes(count))))
     assert outline.headings == [
         "a run, epoch 2", "About", "Training", "Confusion matrix", "Classes",
         "Most confused pairs", "Worst images by loss", "Possible label errors", "Calibration",
     ]  # fmt: skip
-    assert outline.wordless == 0
+    assert outline.without_alt == 0
 
 
-def test_nothing_is_fetched():
-    html = page(report_of(own(5)))
+def test_the_page_fetches_nothing():
+    html = page(report_of(own_classes(5)))
     html = re.sub(r"data:image/[\w+]+;base64,[\w+/=]+", "", html)
     assert not re.findall(r"(?:src|href)=\"(?!\")[^\"]+", html)
     assert not re.findall(r"@import|url\(|fetch\(|XMLHttpRequest|https?:", html)
 
 
-def test_imagenets_classes_have_meaning():
+def test_imagenet_classes_have_a_semantic_section():
     classes = list(known_synsets().items())[:50]
     outline = Outline(page(report_of(classes)))
     assert "How wrong the errors are" in outline.headings
     assert "animal or object" in outline.text and "amphibians" in outline.text
 
 
-def test_numbers_of_classes_by_hand():
-    report = report_of(own(4))
+def test_numbers_of_a_class():
+    report = report_of(own_classes(4))
     html = page(report).partition('id="classes"')[2]
     predictions = report.predictions
     row = re.search(r'<tr><td data-value="2">2</td>.*?</tr>', html, re.S)[0]
@@ -73,28 +73,28 @@ def test_numbers_of_classes_by_hand():
 def test_text_from_outside_is_escaped_everywhere():
     classes = [(EVIL, EVIL), ("b", "b"), ("c", EVIL + "2")]
     html = page(report_of(classes, title=EVIL, facts=[(EVIL, EVIL)]))
-    assert html.count("<script") == 2  # the data and ours
+    assert html.count("<script") == 2  # the data and the page's own script
     assert "alert(" in html and "<script>alert" not in html
     Outline(html)
 
 
-def test_images_that_cannot_be_shown_say_so():
-    outline = Outline(page(report_of(own(3), thumbnails=lambda places: {})))
+def test_images_that_cannot_be_shown():
+    outline = Outline(page(report_of(own_classes(3), thumbnails=lambda places: {})))
     assert "no image" in outline.text
     assert "key 1000" in outline.text or "key 99" in outline.text
 
 
-def test_a_network_that_is_always_right():
-    outline = Outline(page(report_of(own(3), predictions=predictions_of(3, skill=50))))
+def test_a_network_without_errors():
+    outline = Outline(page(report_of(own_classes(3), predictions=predictions_of(3, skill=50))))
     assert (
         outline.text.count("No image is misclassified.") == 2 and "There are none." in outline.text
     )
 
 
-def test_without_history_there_are_no_curves():
-    outline = Outline(page(report_of(own(3), history=[])))
+def test_without_history_there_is_no_training_section():
+    outline = Outline(page(report_of(own_classes(3), history=[])))
     assert "Training" not in outline.headings
 
 
 def test_the_same_answers_give_the_same_page():
-    assert page(report_of(own(4))) == page(report_of(own(4)))
+    assert page(report_of(own_classes(4))) == page(report_of(own_classes(4)))

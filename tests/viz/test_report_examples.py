@@ -23,28 +23,28 @@ def predictions():
     )
 
 
-def test_worst_images_are_errors_by_loss():
+def test_worst_images_are_sorted_by_loss():
     assert worst_images(predictions(), 3).tolist() == [4, 1, 7]
     assert worst_images(predictions(), 99).tolist() == [4, 1, 7, 5, 8, 2]
 
 
 def test_label_suspects_by_hand():
     # Mean probability of class 0 on its images: (0.9 + 0.01 + 0.3) / 3 = 0.403; of class 1:
-    # (0.7 + 0.001 + 0.2) / 3 = 0.300; of 2: 0.167. So 4, 1, 2, 7, 8 pass; 5 is below one half.
+    # (0.7 + 0.001 + 0.2) / 3 = 0.300; of 2: 0.167. So 4, 1, 2, 7, 8 pass; 5 is below SUSPECT_PROBABILITY.
     assert label_suspects(predictions(), 99).tolist() == [4, 1, 7, 8, 2]
     assert label_suspects(predictions(), 2).tolist() == [4, 1]
 
 
-def test_a_class_whose_own_images_are_surer_is_no_suspect():
-    found = predictions()
-    sure = found.true.copy()
-    sure[[3, 4, 5]] = 0.97  # class 1 is usually certain, which 0.95 is not
-    surer = Predictions(**{**vars(found), "true": sure})
-    assert label_suspects(surer, 99).tolist() == [4]
+def test_a_probability_below_the_mean_of_the_class_is_no_suspect():
+    before = predictions()
+    true = before.true.copy()
+    true[[3, 4, 5]] = 0.97  # the mean probability of class 1 on its images, more than 0.95
+    changed = Predictions(**{**vars(before), "true": true})
+    assert label_suspects(changed, 99).tolist() == [4]
 
 
-def test_examples_of_a_pair_are_the_surest_in_each_direction():
-    [found] = pair_examples(predictions(), [ConfusedPair(0, 1, 2, 1)], 3)
-    assert found.a_as_b == [1, 2] and found.b_as_a == [4]
-    [found] = pair_examples(predictions(), [ConfusedPair(0, 1, 2, 1)], 1)
-    assert found.a_as_b == [1]
+def test_examples_of_a_pair_are_the_most_confident_errors():
+    [examples] = pair_examples(predictions(), [ConfusedPair(0, 1, 2, 1)], 3)
+    assert examples.a_as_b == [1, 2] and examples.b_as_a == [4]
+    [examples] = pair_examples(predictions(), [ConfusedPair(0, 1, 2, 1)], 1)
+    assert examples.a_as_b == [1]

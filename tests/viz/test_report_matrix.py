@@ -16,16 +16,16 @@ def data_of(matrix, ids, taxonomy=None):
     return json.loads(json.dumps(found))  # plain values only
 
 
-def dense(packed, classes):
-    cells = np.frombuffer(base64.b64decode(packed["cells"]), "<u4")
-    counts = np.frombuffer(base64.b64decode(packed["counts"]), f"<u{packed['bytes']}")
+def dense(sparse, classes):
+    cells = np.frombuffer(base64.b64decode(sparse["cells"]), "<u4")
+    counts = np.frombuffer(base64.b64decode(sparse["counts"]), f"<u{sparse['bytes']}")
     matrix = np.zeros(classes * classes, np.int64)
     matrix[cells] = counts
     return matrix.reshape(classes, classes)
 
 
 @pytest.mark.parametrize("most", [3, 65535, 65536, 10**7])
-def test_counts_survive_the_packing(most):
+def test_counts_can_be_decoded(most):
     rng = np.random.default_rng(most)
     matrix = rng.integers(0, 2, (30, 30)) * rng.integers(1, most + 1, (30, 30))
     matrix[3, 4] = most
@@ -45,10 +45,10 @@ def test_orders_and_groups_with_and_without_wordnet():
     assert known["orders"][1]["spans"] == [[0, 2, "dogs"], [2, 3, "cats"], [3, 4, "food"]]
 
 
-def test_palettes_grow_brighter():
+def test_palettes_get_brighter():
     for palette in data_of(np.eye(2, dtype=int), "ab")["palettes"]:
         colours = np.array(
             [[int(c[at : at + 2], 16) for at in (1, 3, 5)] for c in palette["colours"]]
         )
         light = colours @ [0.21, 0.72, 0.07]
-        assert (np.diff(light) > 0).all() and light[0] > 30  # black is nought
+        assert (np.diff(light) > 0).all() and light[0] > 30  # black is zero

@@ -1,4 +1,4 @@
-"""The report in a browser, from file://, as a user has it: open, hover, zoom, sort, by keyboard."""
+"""The report in a browser, from file://: open, hover, zoom, sort, by mouse and by keyboard."""
 
 import io
 import re
@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from helpers import browser
-from helpers.reports import EVIL, own, predictions_of, report_of
+from helpers.reports import EVIL, own_classes, predictions_of, report_of
 from PIL import Image
 
 from imagenet_trainer.viz.report import page
@@ -31,20 +31,20 @@ def window(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, predictions):
     path = tmp_path_factory.mktemp("page")
-    classes = [*own(CLASSES - 1), (EVIL, EVIL)]
+    classes = [*own_classes(CLASSES - 1), (EVIL, EVIL)]
     (path / "report.html").write_text(
         page(report_of(classes, predictions=predictions)), encoding="utf-8"
     )
-    (path / "two.html").write_text(page(report_of(own(2))), encoding="utf-8")
+    (path / "two.html").write_text(page(report_of(own_classes(2))), encoding="utf-8")
     return path
 
 
 @pytest.fixture
 def shown(window, folder):
-    """The page, freshly opened; in the end nothing may have been complained of."""
+    """The page, just opened; fails at the end if the browser logged an error."""
     window.open(folder / "report.html")
     yield window
-    assert window.complaints() == []
+    assert window.errors() == []
 
 
 def geometry(window):
@@ -56,7 +56,7 @@ def geometry(window):
 
 
 def tip(window, row, column, length=CLASSES):
-    """What the page says of a cell, counted from those that are shown."""
+    """The text of the tooltip of a cell, counted from the first one shown."""
     left, side = geometry(window)
     place = (left + (column + 0.5) * side / length, (row + 0.5) * side / length)
     window.pointer("#matrix-canvas", place)
@@ -64,7 +64,7 @@ def tip(window, row, column, length=CLASSES):
 
 
 def pixels(window):
-    """The matrix as it is drawn, uint8 (side, side, 3)."""
+    """The pixels of the matrix, uint8 (side, side, 3)."""
     left, side = geometry(window)
     window.script(
         "document.getElementById('matrix-canvas').scrollIntoView();"
@@ -80,11 +80,11 @@ def pixels(window):
     return whole[top : top + int(side), left : left + int(side)]
 
 
-def test_it_opens_without_a_complaint_and_draws_every_count(shown, predictions):
+def test_it_opens_without_errors_and_draws_every_count(shown, predictions):
     assert shown.script("return document.title") == "a run, epoch 2"
     image = pixels(shown)
     step = image.shape[1] / CLASSES
-    rows = int(image.shape[0] / step) - 1  # as many as the window shows
+    rows = int(image.shape[0] / step) - 1  # those inside the window
     middles = ((np.arange(CLASSES) + 0.5) * step).astype(int)
     lit = image[middles[:rows, None], middles].any(axis=2)
     assert rows > 60
@@ -112,7 +112,7 @@ def test_a_name_that_is_html_is_text(shown):
     assert shown.script("return document.scripts.length") == 2
 
 
-def test_zoom_counts_anew(shown, predictions):
+def test_zoom_recomputes_counts(shown, predictions):
     left, side = geometry(shown)
     cell = side / CLASSES
     begin, end = (left + 10.2 * cell, 30.2 * cell), (left + 19.8 * cell, 39.8 * cell)
@@ -125,8 +125,8 @@ def test_zoom_counts_anew(shown, predictions):
         f"true: class {30 + row}\npredicted: class {10 + column}\n{part[row, column]}, "
     )
     image, step = pixels(shown), side / 10
-    middles = ((np.arange(10) + 0.2) * step).astype(int)  # beside the numbers in the cells
-    rows = middles < len(image)  # that the window shows
+    middles = ((np.arange(10) + 0.2) * step).astype(int)  # away from the numbers in the cells
+    rows = middles < len(image)  # inside the window
     lit = image[middles[rows, None], middles].any(axis=2)
     assert rows.sum() > 6 and np.array_equal(lit, part[rows] > 0)
     shown.script("[...document.querySelectorAll('#matrix-controls button')].pop().click()")
@@ -135,14 +135,14 @@ def test_zoom_counts_anew(shown, predictions):
 
 
 def test_more_classes_than_pixels_are_added_up(shown, predictions):
-    """On a small screen a cell of the image is several of the matrix."""
+    """On a small screen a cell of the picture is several cells of the matrix."""
     shown.script("document.getElementById('matrix-frame').style.width = '150px'")
-    # Observers of sizes are told in the frame after this one.
+    # Resize observers run in the next frame.
     shown.script("return new Promise(d => requestAnimationFrame(() => requestAnimationFrame(d)))")
     assert shown.script("return document.getElementById('matrix-canvas').clientWidth") == 150
     left, side = geometry(shown)
     assert side == 100
-    words = shown.script(
+    tooltip = shown.script(
         "document.getElementById('matrix-canvas').scrollIntoView();"
         "const c = document.getElementById('matrix-canvas'), b = c.getBoundingClientRect();"
         "c.dispatchEvent(new PointerEvent('pointermove',"
@@ -151,15 +151,15 @@ def test_more_classes_than_pixels_are_added_up(shown, predictions):
     )  # fmt: skip
     # Pixel 4 of 100 begins with class 4 of 120; pixel 5 with class 6.
     count = predictions.confusion()[4:6, 4:6].sum()
-    assert words.startswith("true: class 4, class 5\npredicted: class 4, class 5\n")
-    assert int(re.search(r"\n(\d+), ", words)[1]) == count
+    assert tooltip.startswith("true: class 4, class 5\npredicted: class 4, class 5\n")
+    assert int(re.search(r"\n(\d+), ", tooltip)[1]) == count
 
 
-def test_keys_choose_a_cell_and_zoom(shown, predictions):
+def test_keys_select_a_cell_and_zoom(shown, predictions):
     shown.type("#matrix-canvas", DOWN * 3 + RIGHT * 4)
-    said = shown.script(STATUS)
-    assert said.startswith("true: class 2; predicted: class 4; ")
-    assert f"; {predictions.confusion()[2, 4]}, " in said
+    status = shown.script(STATUS)
+    assert status.startswith("true: class 2; predicted: class 4; ")
+    assert f"; {predictions.confusion()[2, 4]}, " in status
     shown.type("#matrix-canvas", "++")
     assert "30 of 120" in shown.script("return document.getElementById('matrix-canvas').ariaLabel")
     shown.type("#matrix-canvas", "0")
@@ -185,7 +185,7 @@ def test_first_predictions_and_other_orders(shown, predictions):
     assert tip(shown, 7, 9).startswith(wanted)
     choose("palette", 1)
     image = pixels(shown)
-    assert image[..., 2].any()  # no longer green alone
+    assert image[..., 2].any()  # no longer only green
 
 
 def test_tables_are_sorted_and_filtered(shown):
@@ -209,7 +209,7 @@ def test_tables_are_sorted_and_filtered(shown):
 
 def test_two_classes(window, folder):
     window.open(folder / "two.html")
-    assert window.complaints() == []
+    assert window.errors() == []
     assert tip(window, 1, 1, 2).startswith("true: class 1\npredicted: class 1\n6, 100.0 %")
     window.type("#matrix-canvas", "+++" + DOWN)
     assert "true: class 0" in window.script(STATUS)

@@ -2,6 +2,7 @@ import io
 import warnings
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib
 from PIL import Image
 
 from imagenet_trainer.viz import curves
@@ -16,7 +17,7 @@ def some_figure(**more):
         return png(figure), svg(figure)
 
 
-def test_figures_have_their_size_and_repeat():
+def test_figures_have_their_size_and_are_reproducible():
     first, again = some_figure(), some_figure()
     assert first == again
     with Image.open(io.BytesIO(first[0])) as image:
@@ -25,15 +26,13 @@ def test_figures_have_their_size_and_repeat():
     assert root.attrib["width"] == "144pt" and root.attrib["height"] == "72pt"
 
 
-def test_the_state_of_pyplot_is_untouched():
-    import matplotlib
-
+def test_global_settings_of_matplotlib_are_unchanged():
     before = dict(matplotlib.rcParams)
     some_figure(constrained=False)
     assert dict(matplotlib.rcParams) == before
 
 
-def test_letters_that_the_font_lacks_are_no_warning():
+def test_letters_that_the_font_lacks_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with figure_of(2, 1) as figure:

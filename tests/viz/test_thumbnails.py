@@ -36,17 +36,17 @@ def shards(tmp_path):
         yield found
 
 
-def test_images_come_by_their_keys(shards):
+def test_images_are_found_by_key(shards):
     assert shards.keys.tolist() == [50, 49, 48, 47, 46, 45]
     found = thumbnails(shards, np.array([45, 50, 99, 47, 46]), [0, 1, 2, 3, 4])
-    # 99 is not there, and the record of 47 holds no image.
+    # There is no key 99, and the record of 47 is no image.
     assert sorted(found) == [0, 1, 4]
-    for place, value in ((0, 200), (1, 0), (4, 160)):
-        image = pixels(found[place])
+    for position, value in ((0, 200), (1, 0), (4, 160)):
+        image = pixels(found[position])
         assert image.shape == (81, 144, 3) and abs(image.mean() - value) < 3
 
 
-def test_shards_that_share_keys_go_by_place(tmp_path):
+def test_shards_that_share_keys_are_read_by_position(tmp_path):
     paths = []
     for shard in range(2):
         grey = [np.full((9, 9, 3), 100 * shard + 20 * n, np.uint8) for n in range(2)]
@@ -63,11 +63,11 @@ def test_shards_that_share_keys_go_by_place(tmp_path):
     [((288, 144), (144, 72)), ((100, 144), (100, 144)), ((28, 28), (140, 140)),
      ((2000, 3), (144, 1)), ((1, 1), (144, 144)), ((80, 90), (80, 90))],
 )  # fmt: skip
-def test_they_fit_and_tiny_ones_grow(size, wanted):
+def test_sizes_of_thumbnails(size, wanted):
     assert small(np.zeros((*size, 3), np.uint8)).shape[:2] == wanted
 
 
-def test_a_shape_stays_a_shape():
+def test_a_thumbnail_shows_its_image():
     shape = draw_shape("square", 0, 40)
     shown = pixels(data_uri(memoryview(encoded(shape)))).astype(int)
     assert np.abs(shown[1::3, 1::3] - shape).mean() < 12
