@@ -30,7 +30,7 @@ def test_worst_images_are_sorted_by_loss():
 
 def test_label_suspects_by_hand():
     # Mean probability of class 0 on its images: (0.9 + 0.01 + 0.3) / 3 = 0.403; of class 1:
-    # (0.7 + 0.001 + 0.2) / 3 = 0.300; of 2: 0.167. So 4, 1, 2, 7, 8 pass; 5 is below SUSPECT_PROBABILITY.
+    # (0.7 + 0.001 + 0.2) / 3 = 0.300; of 2: 0.167. So 4, 1, 2, 7, 8 pass; 5 is below 0.5.
     assert label_suspects(predictions(), 99).tolist() == [4, 1, 7, 8, 2]
     assert label_suspects(predictions(), 2).tolist() == [4, 1]
 
