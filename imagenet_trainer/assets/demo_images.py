@@ -1,10 +1,10 @@
-"""The shipped Fashion-MNIST images as folders of PNG files, a folder a class.
+"""Writes the included Fashion-MNIST images as PNG files, one folder per class.
 
     python -m imagenet_trainer.assets.demo_images demo/images
 
-writes 3,000 grey images of 28 x 28 pixels below demo/images/train and 1,000 others below
-demo/images/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). Images that are there already
-are left alone.
+writes 3,000 grey images of 28 x 28 pixels to demo/images/train and 1,000 others to
+demo/images/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). A complete folder is left
+unchanged.
 """
 
 import os
@@ -22,38 +22,38 @@ from imagenet_trainer.errors import InputError, run_command
 if TYPE_CHECKING:
     import numpy as np
 
-_SHIPPED = assets.path("fashion_mnist_small.npz")
+_IMAGES = assets.path("fashion_mnist_small.npz")
 
 
 @dataclass(frozen=True)
 class DemoSettings:
     """Everything that `demo_images` takes."""
 
-    folder: str = option("", "where train/ and val/ are written", positional="one")
+    folder: str = option("", "folder for train/ and val/", positional="one", metavar="FOLDER")
 
 
 def write_images(folder: "os.PathLike[str]") -> Dict[str, int]:
-    """Write FOLDER/train/CLASS/NNNN.png and FOLDER/val/CLASS/NNNN.png; return how many of each.
+    """Write FOLDER/train/CLASS/NNNN.png and FOLDER/val/CLASS/NNNN.png; return their numbers.
 
-    Each of the two appears whole or not at all. Raises InputError when one is there that holds
-    anything else, OSError when it cannot be written.
+    Both folders are written atomically. Raises InputError if one exists with other files, OSError
+    if it cannot be written.
     """
     import numpy as np
 
-    written = {}
-    with np.load(_SHIPPED, allow_pickle=False) as shipped:
-        names = [folder_name(name) for name in shipped["class_names"]]
+    counts = {}
+    with np.load(_IMAGES, allow_pickle=False) as data:
+        names = [folder_name(name) for name in data["class_names"]]
         for part in ("train", "val"):
-            labels = shipped[f"{part}_labels"]
-            files = [f"{names[label]}/{place:04d}.png" for place, label in enumerate(labels)]
-            images = dict(zip(files, shipped[f"{part}_images"]))
+            labels = data[f"{part}_labels"]
+            files = [f"{names[label]}/{number:04d}.png" for number, label in enumerate(labels)]
+            images = dict(zip(files, data[f"{part}_images"]))
             _write_part(Path(folder) / part, images)
-            written[part] = len(images)
-    return written
+            counts[part] = len(images)
+    return counts
 
 
 def folder_name(class_name: str) -> str:
-    """A class's name as that of a folder: `T-shirt/top` is `t-shirt-top`."""
+    """Folder name of a class: `T-shirt/top` is `t-shirt-top`."""
     return re.sub(r"[^a-z0-9]+", "-", class_name.lower()).strip("-")
 
 
@@ -61,15 +61,15 @@ def _write_part(target: Path, images: Dict[str, "np.ndarray"]) -> None:
     from PIL import Image
 
     if target.exists():
-        found = {path.relative_to(target).as_posix() for path in target.glob("*/*")}
-        if found != set(images):
+        existing = {path.relative_to(target).as_posix() for path in target.glob("*/*")}
+        if existing != set(images):
             raise InputError(
-                f"{target}: is there already and holds other files than the demo's; "
-                "remove it or choose another folder"
+                f"{target}: exists with files that are not of the demo; remove it or choose "
+                "another folder"
             )
         return
     unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process
     for name, pixels in images.items():
         path = unfinished / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,12 @@ def _write_part(target: Path, images: Dict[str, "np.ndarray"]) -> None:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     settings = parse(
         DemoSettings,
         argv,
         "demo_images",
-        "Write the shipped Fashion-MNIST images as PNG files.",
+        "Write the included Fashion-MNIST images as PNG files.",
     )
 
     def body() -> None:

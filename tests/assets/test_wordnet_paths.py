@@ -9,15 +9,15 @@ WORDNET = Path("/usr/share/wordnet/data.noun")
 
 
 def write_nouns(path, synsets):
-    """A data.noun of {letter: (name, letters of hypernyms)}; gives ids by letter."""
-    # The ids of the root and of physical entity are the true ones: byte offsets of their lines.
+    """Write a data.noun of {key: (name, keys of hypernyms)}; return ids by key."""
+    # The root and physical entity have their real ids: the byte offsets of their lines.
     data, ids = bytearray(b" " * 1740), {"entity": ROOT, "physical": PHYSICAL}
-    for letter, (name, above) in synsets.items():
-        if letter == "physical":
+    for key, (name, hypernyms) in synsets.items():
+        if key == "physical":
             data += b"\n" + b" " * (1930 - len(data) - 1)
-        ids[letter] = f"n{len(data):08d}"
-        pointers = "".join(f" @ {ids[one][1:]} n 0000" for one in above) + " ~ 00000000 n 0000"
-        line = f"{ids[letter][1:]} 03 n 01 {name} 0 {len(above) + 1:03d}{pointers} | a gloss @ \n"
+        ids[key] = f"n{len(data):08d}"
+        pointers = "".join(f" @ {ids[one][1:]} n 0000" for one in hypernyms) + " ~ 00000000 n 0000"
+        line = f"{ids[key][1:]} 03 n 01 {name} 0 {len(hypernyms) + 1:03d}{pointers} | a gloss @ \n"
         data += line.encode()
     path.write_bytes(data)
     return ids
@@ -45,19 +45,19 @@ def nouns(tmp_path):
 
 
 def test_a_path_goes_through_the_deepest_physical_hypernym(nouns):
-    found, ids = nouns
-    way = ["entity", "physical", "animal", "canine", "wild", "dog"]
-    assert found.path(ids["dog"]) == [ids[one] for one in way]
+    tree, ids = nouns
+    path = ["entity", "physical", "animal", "canine", "wild", "dog"]
+    assert tree.path(ids["dog"]) == [ids[key] for key in path]
 
 
-def test_of_two_as_deep_the_first_is_taken(nouns):
-    found, ids = nouns
-    assert found.path(ids["cat"])[-2] == ids["canine"]
+def test_of_equally_deep_hypernyms_the_first_is_taken(nouns):
+    tree, ids = nouns
+    assert tree.path(ids["cat"])[-2] == ids["canine"]
 
 
 def test_the_outline_has_each_synset_once_below_its_hypernym(nouns):
-    found, ids = nouns
-    lines = outline(found, [ids["dog"], ids["pet"], ids["cat"]]).splitlines()
+    tree, ids = nouns
+    lines = outline(tree, [ids["dog"], ids["pet"], ids["cat"]]).splitlines()
     assert [line.replace(line.split()[0] + " ", "") for line in lines] == [
         "entity", " physical entity", "  animal", "   pet", "   canine", "    wild canine",
         "     dog", "    cat",
@@ -70,13 +70,14 @@ def test_another_version_of_wordnet_is_refused(nouns, tmp_path, capsys):
     assert error.count("\n") == 1 and "WordNet 3.0" in error and not (tmp_path / "out.txt").exists()
 
 
-def test_no_wordnet_there(tmp_path, capsys):
+def test_a_missing_file(tmp_path, capsys):
     assert wordnet_paths.main([str(tmp_path / "none")]) == 2
-    assert "data.noun: No such file or directory; Debian's package" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "data.noun: No such file" in error and "wordnet-base" in error
 
 
 @pytest.mark.skipif(not WORDNET.exists(), reason="Debian's wordnet-base is not installed")
-def test_the_committed_table_is_what_wordnet_gives(tmp_path):
+def test_the_committed_table_is_up_to_date(tmp_path):
     output = tmp_path / "out.txt"
     assert wordnet_paths.main([str(WORDNET.parent), "--output", str(output)]) == 0
     assert output.read_bytes() == TABLE.read_bytes()
