@@ -1,28 +1,29 @@
-"""Named experiments: what to train how, on what, for how long, and what score to expect.
+"""Named experiments: flags, hardware, duration, and the accuracy to expect.
 
-`fit --recipe NAME` puts a recipe's flags in front of those that are given, which therefore hold
-where both say something. A recipe costs what its source says it cost there; nothing here has been
-measured by this project unless it says so. docs/recipes.md is this module, printed:
+`fit --recipe NAME` inserts a recipe's flags before those of the command line, which therefore
+override them. Durations and accuracies are those of the named sources; this project has not
+measured them unless a recipe says so. docs/recipes.md is the output of this module:
 
     python -m imagenet_trainer.config.recipes > docs/recipes.md
 """
 
 import difflib
 import shlex
+import textwrap
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
 
 _MXNET_WEIGHTS = "MXNet's published weights, docs/networks.md"
 _HE_2016 = "He et al. 2016, arXiv:1603.05027"
 _TRICKS = "He et al. 2018, arXiv:1812.01187"
-_NO_SCORE = "none published for this command"
+_NO_SCORE = "none published for these flags"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment. Texts name their sources."""
+    """One experiment. Its texts name their sources."""
 
     name: str
     about: str
@@ -30,51 +31,51 @@ class Recipe:
     flags: str  # of fit
     hardware: str
     hours: str
-    score: str  # ImageNet top-1 / top-5 in %, single centre crop, unless it says otherwise
+    score: str  # ImageNet top-1 / top-5 in %, single centre crop, unless stated otherwise
 
     @property
-    def words(self) -> List[str]:
-        """Its flags as words of a command line."""
+    def arguments(self) -> List[str]:
+        """The flags as arguments of a command line."""
         return shlex.split(self.flags)
 
     @property
     def command(self) -> str:
-        """What to type for it without its name."""
+        """The same command without --recipe."""
         return f"python -m imagenet_trainer.fit {self.flags}"
 
 
 def _squeezenet(version: str, score: str) -> Recipe:
     return Recipe(
         name=f"squeezenet{version}" if version != "1.0" else "squeezenet",
-        about=f"SqueezeNet {version}: low rates, which it needs; at 0.04 or 0.1 it diverges here",
+        about=f"SqueezeNet {version}, with a low learning rate: at 0.04 or 0.1 it diverges",
         paper="Iandola et al. 2016, arXiv:1602.07360",
         flags=f"--network squeezenet{version} --batch-size 128 --num-epochs 80 --lr 0.01 "
         "--lr-step-epochs 50,65,75 --lr-factor 0.1 --wd 2e-4",
         hardware="1 GPU",
-        hours="37 on a V100 (28 minutes an epoch), 187 on a K80 (140 minutes); times of 1.0"
+        hours="37 on a V100 (28 minutes per epoch), 187 on a K80 (140 minutes)"
         if version == "1.0"
-        else "not known; it computes 2.4 times less than 1.0",
-        score=f"{score}, published by torchvision for its own training",
+        else "unknown; 2.4 times fewer operations than 1.0",
+        score=f"{score} (torchvision's own training)",
     )
 
 
 def _steps(depth: int, score: str, hours: str) -> Recipe:
     return Recipe(
         name=f"resnet{depth}-90",
-        about=f"ResNet-v2 {depth}, the usual 90 epochs in steps",
-        paper=f"{_HE_2016}; steps as in Goyal et al. 2017, arXiv:1706.02677",
+        about=f"ResNet-v2 {depth}, the usual 90 epochs with three steps",
+        paper=f"{_HE_2016}; schedule: Goyal et al. 2017, arXiv:1706.02677",
         flags=f"--network resnet --num-layers {depth} --batch-size 256 --num-epochs 90 --lr 0.1 "
         "--lr-scale-batch 256 --lr-step-epochs 30,60,80 --lr-factor 0.1 --wd 1e-4",
         hardware="4 to 8 GPUs",
         hours=hours,
-        score=f"{score} ({_MXNET_WEIGHTS}; how they were trained is not known here)",
+        score=f"{score} ({_MXNET_WEIGHTS}; their training is not documented)",
     )
 
 
 def _cosine(depth: int, score: str, hours: str, hardware: str) -> Recipe:
     return Recipe(
         name=f"resnet{depth}-120",
-        about=f"ResNet-v2 {depth} as GluonCV trained it: large batch, warm-up, cosine",
+        about=f"ResNet-v2 {depth} as trained by GluonCV: large batch, warm-up, cosine schedule",
         paper=_TRICKS,
         flags=f"--network resnet --num-layers {depth} --batch-size 1024 --num-epochs 120 --lr 0.4 "
         "--lr-schedule cosine --warmup-epochs 5 --wd 1e-4 --optimizer nag "
@@ -88,13 +89,13 @@ def _cosine(depth: int, score: str, hours: str, hardware: str) -> Recipe:
 def _cifar(depth: int, score: str) -> Recipe:
     return Recipe(
         name=f"resnet{depth}-cifar10",
-        about=f"ResNet-v2 {depth} on CIFAR-10 as MXNet's train_cifar10.py, crops of 28 pixels",
+        about=f"ResNet-v2 {depth} on CIFAR-10 as in MXNet's train_cifar10.py, crops of 28 pixels",
         paper=_HE_2016,
         flags=f"--network resnet --num-layers {depth} --image-shape 3,28,28 --pad-size 4 "
         "--random-resized-crop 0 --random-crop 1 --max-random-h 36 --max-random-s 50 "
         "--max-random-l 50 --batch-size 128 --num-epochs 300 --lr 0.05 --lr-step-epochs 200,250",
         hardware="1 GPU",
-        hours="not known",
+        hours="unknown",
         score=score,
     )
 
@@ -104,39 +105,43 @@ _ALL = (
     _squeezenet("1.1", "58.18 / 80.62"),
     Recipe(
         name="resnet18-30",
-        about="ResNet-v2 18 in 30 epochs, the rate 6 % lower after each: first trained so on K80s",
+        about="ResNet-v2 18 in 30 epochs; the learning rate falls by 6 % after each",
         paper=_HE_2016,
         flags="--network resnet --num-layers 18 --batch-size 256 --num-epochs 30 --lr 0.1 "
         "--lr-factor 0.94 --lr-step-every 1 --wd 1e-4",
         hardware="4 K80",
         hours="72",
-        score=f"{_NO_SCORE}; {_MXNET_WEIGHTS}, have 69.52 / 89.08",
+        score=f"{_NO_SCORE}; 69.52 / 89.08 ({_MXNET_WEIGHTS})",
     ),
     _steps(18, "69.52 / 89.08", "216 on 4 K80, three times resnet18-30"),
-    _steps(34, "72.80 / 91.14", "not known"),
-    _steps(50, "75.61 / 92.76", "88 on 1 V100, by 364 images/s in float32; 653 on 1 K80, by 49"),
-    _steps(101, "77.32 / 93.42", "not known"),
-    _steps(152, "77.75 / 93.58", "not known"),
-    _steps(200, "77.86 / 93.84", "not known"),
-    _cosine(18, "71.00 / 89.92", "16 (482 s an epoch, GluonCV's log)", "4 GPUs"),
-    _cosine(34, "74.40 / 92.08", "not known", "4 GPUs"),
-    _cosine(50, "77.11 / 93.43", "16 (472 s an epoch, GluonCV's log)", "8 GPUs"),
-    _cosine(101, "78.53 / 94.17", "not known", "8 GPUs"),
-    _cosine(152, "79.21 / 94.31", "not known", "not known"),
+    _steps(34, "72.80 / 91.14", "unknown"),
+    _steps(
+        50,
+        "75.61 / 92.76",
+        "88 on 1 V100, from 364 images/s in float32; 653 on 1 K80, from 49 images/s",
+    ),
+    _steps(101, "77.32 / 93.42", "unknown"),
+    _steps(152, "77.75 / 93.58", "unknown"),
+    _steps(200, "77.86 / 93.84", "unknown"),
+    _cosine(18, "71.00 / 89.92", "16 (482 s per epoch, GluonCV's log)", "4 GPUs"),
+    _cosine(34, "74.40 / 92.08", "unknown", "4 GPUs"),
+    _cosine(50, "77.11 / 93.43", "16 (472 s per epoch, GluonCV's log)", "8 GPUs"),
+    _cosine(101, "78.53 / 94.17", "unknown", "8 GPUs"),
+    _cosine(152, "79.21 / 94.31", "unknown", "unknown"),
     Recipe(
         name="resnet50-mixup",
-        about="ResNet-v2 50 with all refinements of the bag of tricks that a symbol does not hold",
+        about="ResNet-v2 50 with all refinements of the bag of tricks that keep the architecture",
         paper=f"{_TRICKS}; mixup: Zhang et al. 2017, arXiv:1710.09412",
         flags="--network resnet --num-layers 50 --batch-size 1024 --num-epochs 200 --lr 0.4 "
         "--lr-schedule cosine --warmup-epochs 5 --wd 1e-4 --optimizer nag --no-bias-decay 1 "
         "--zero-last-gamma 1 --label-smoothing 0.1 --mixup 0.2 --use-imagenet-data-augmentation 1",
         hardware="8 GPUs",
-        hours="26 (472 s an epoch, GluonCV's log of resnet50-120)",
+        hours="26 (472 s per epoch, GluonCV's log of resnet50-120)",
         score=f"{_NO_SCORE}; ResNet-50-D: 79.15 / 94.58 ({_TRICKS}, table 6)",
     ),
     Recipe(
         name="resnet50-8k",
-        about="ResNet-v2 50 in batches of 8,192, the rate scaled with them",
+        about="ResNet-v2 50 in batches of 8,192 with a scaled learning rate",
         paper="Goyal et al. 2017, arXiv:1706.02677",
         flags="--network resnet --num-layers 50 --batch-size 8192 --num-epochs 90 --lr 0.1 "
         "--lr-scale-batch 256 --lr-step-epochs 30,60,80 --warmup-epochs 5 --wd 1e-4 "
@@ -152,30 +157,30 @@ _ALL = (
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
-def expanded(words: Sequence[str]) -> List[str]:
-    """A command line of fit with its recipe's flags in front of its own.
+def expanded(argv: Sequence[str]) -> List[str]:
+    """A command line of fit with the flags of its recipe before its own.
 
-    Raises InputError for a name that is none, with the nearest and all others.
+    Raises InputError for an unknown name, with the closest and all known ones.
     """
-    name = _named(words)
-    if name in (None, "", "list"):
-        return list(words)
+    name = _recipe_of(argv)
+    if not name or name == "list":
+        return list(argv)
     if name not in RECIPES:
-        near = difflib.get_close_matches(str(name), RECIPES, 1)
+        near = difflib.get_close_matches(name, RECIPES, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"--recipe {name}: no such recipe; {hint}there are {', '.join(RECIPES)}")
-    return [*RECIPES[str(name)].words, *words]
+        raise InputError(f"--recipe {name}: no such recipe; {hint}known: {', '.join(RECIPES)}")
+    return [*RECIPES[name].arguments, *argv]
 
 
-def _named(words: Sequence[str]) -> object:
-    """The last --recipe, as argparse reads it."""
-    found = None
-    for word, following in zip(words, [*words[1:], ""]):
-        if word == "--recipe":
-            found = following
-        elif word.startswith("--recipe="):
-            found = word.partition("=")[2]
-    return found
+def _recipe_of(argv: Sequence[str]) -> Optional[str]:
+    """The value of the last --recipe, as argparse reads it."""
+    name = None
+    for argument, following in zip(argv, [*argv[1:], ""]):
+        if argument == "--recipe":
+            name = following
+        elif argument.startswith("--recipe="):
+            name = argument.partition("=")[2]
+    return name
 
 
 def listing() -> str:
@@ -184,38 +189,53 @@ def listing() -> str:
     for recipe in _ALL:
         lines += [recipe.name, f"    {recipe.about}", f"    {recipe.flags}"]
         lines += [f"    {label}: {text}" for label, text in _facts(recipe)] + [""]
-    return "\n".join([*lines, "Flags behind --recipe NAME take the place of the recipe's own."])
+    return "\n".join([*lines, "Flags on the command line override those of the recipe."])
+
+
+_INTRODUCTION = """\
+# Recipes
+
+A recipe is a named set of flags from a publication. `python -m imagenet_trainer.fit --recipe NAME`
+trains with it; `--recipe list` prints all. Flags on the command line override those of the recipe:
+`--recipe resnet50-90 --gpus 0,1,2,3 --wd 5e-5`. `config.json` of the run records the result. Add
+`--show-schedule` to plot the learning rates ([schedules](schedules.md)).
+
+No recipe has been run in this project, which had neither ImageNet nor a GPU that MXNet supports.
+Hours and accuracies are those of the named sources; hours that were computed from a throughput say
+so. Accuracies are ImageNet's top-1 / top-5 in %, for a single centre crop, unless stated otherwise.
+The flags suit the named hardware; with `--lr-scale-batch` the learning rate follows `--batch-size`.
+
+This page is the output of `python -m imagenet_trainer.config.recipes`."""
 
 
 def markdown() -> str:
     """docs/recipes.md."""
     lines = [
-        "# Recipes",
+        *_INTRODUCTION.splitlines(),
         "",
-        "`python -m imagenet_trainer.fit --recipe NAME` trains one of these; `--recipe list` prints"
-        " them. Flags that are",
-        "given beside it take the place of the recipe's own: `--recipe resnet50-90 --gpus 0,1,2,3"
-        " --wd 5e-5`. `config.json`",
-        "of the run holds what came of both. `--show-schedule` beside it draws the learning rates"
-        " ([schedules.md](schedules.md)).",
-        "",
-        "None of them was run here: no GPU that MXNet can drive, and no ImageNet, was at hand."
-        " Hours and scores are those of",
-        "the sources that stand beside them; hours computed from a speed say so. Scores are"
-        " ImageNet's top-1 / top-5 in %, single",
-        "centre crop, unless they say otherwise. Flags fit the hardware named; with"
-        " `--lr-scale-batch` the rate follows another",
-        "`--batch-size`. This page is printed by `python -m imagenet_trainer.config.recipes`.",
-        "",
-        "| recipe | what | expected score |",
+        "| recipe | training | expected accuracy |",
         "|---|---|---|",
         *(f"| [{one.name}](#{_anchor(one.name)}) | {one.about} | {one.score} |" for one in _ALL),
         "",
     ]
     for one in _ALL:
-        lines += [f"## {one.name}", "", f"{one.about}.", "", "```", one.command, "```", ""]
+        lines += [
+            f"## {one.name}",
+            "",
+            f"{one.about}.",
+            "",
+            "```",
+            _wrapped(one.command),
+            "```",
+            "",
+        ]
         lines += [f"- {label}: {text}" for label, text in _facts(one)] + [""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _wrapped(command: str) -> str:
+    """A command on lines that a page can show."""
+    return " \\\n    ".join(textwrap.wrap(command, 110, break_on_hyphens=False))
 
 
 def _facts(recipe: Recipe) -> Tuple[Tuple[str, str], ...]:
@@ -223,7 +243,7 @@ def _facts(recipe: Recipe) -> Tuple[Tuple[str, str], ...]:
         ("paper", recipe.paper),
         ("hardware", recipe.hardware),
         ("hours", recipe.hours),
-        ("score", recipe.score),
+        ("accuracy", recipe.score),
     )
 
 

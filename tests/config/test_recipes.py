@@ -14,18 +14,18 @@ from imagenet_trainer.train.schedule_flags import schedule_of
 IMAGES = {"cifar10": 50_000}
 
 
-def settings_of(*words):
-    return flags.parse(config.FitSettings, recipes.expanded(words), "fit", "Train.")
+def settings_of(*argv):
+    return flags.parse(config.FitSettings, recipes.expanded(argv), "fit", "Train.")
 
 
 def rate_at(settings, epoch, images):
-    """Of the first update of an epoch."""
+    """Learning rate of the first update of an epoch."""
     update = updates_before(epoch, images, settings.batch_size)
     return schedule_of(settings, images).rate(update)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_is_a_training_that_can_begin(name):
+def test_every_recipe_is_a_valid_training(name):
     settings = settings_of("--recipe", name)
     network = symbols.find(settings.network, settings.num_layers)
     classes = 10 if name.endswith("cifar10") else 1000
@@ -36,12 +36,12 @@ def test_every_recipe_is_a_training_that_can_begin(name):
     images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
     schedule = schedule_of(settings, images)
     total = updates_before(settings.num_epochs, images, settings.batch_size)
-    assert schedule.rate(total - 1) < schedule.base / 5  # it ends with a small rate
+    assert schedule.rate(total - 1) < schedule.base / 5  # ends with a low rate
     assert 1e-5 <= settings.wd <= 1e-3 and settings.recipe == name
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "rates"),
     [
         ("squeezenet", {0: 0.01, 49: 0.01, 50: 1e-3, 65: 1e-4, 75: 1e-5, 79: 1e-5}),
         ("squeezenet1.1", {0: 0.01, 50: 1e-3, 65: 1e-4, 75: 1e-5}),
@@ -52,27 +52,27 @@ def test_every_recipe_is_a_training_that_can_begin(name):
         ("resnet20-cifar10", {0: 0.05, 199: 0.05, 200: 0.005, 250: 0.0005}),
     ],
 )  # fmt: skip
-def test_rates_are_the_stated_ones(name, wanted):
+def test_learning_rates(name, rates):
     settings = settings_of("--recipe", name)
     images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
-    for epoch, rate in wanted.items():
-        found = rate_at(settings, int(epoch), images)
-        assert found == pytest.approx(rate, rel=0.02 if epoch in (62.5, 119) else 1e-9)
+    for epoch, rate in rates.items():
+        actual = rate_at(settings, int(epoch), images)
+        assert actual == pytest.approx(rate, rel=0.02 if epoch in (62.5, 119) else 1e-9)
 
 
-def test_squeezenets_other_numbers():
+def test_other_flags_of_squeezenet():
     settings = settings_of("--recipe", "squeezenet")
     assert (settings.num_epochs, settings.wd, settings.network) == (80, 2e-4, "squeezenet1.0")
 
 
-def test_flags_that_are_given_hold():
+def test_flags_override_the_recipe():
     settings = settings_of("--lr", "0.02", "--recipe", "resnet50-mixup", "--no-bias-decay", "0")
     assert settings.lr == 0.02 and settings.no_bias_decay is False
     assert settings.mixup == 0.2 and settings.num_layers == 50
     assert settings_of("--recipe=squeezenet").wd == 2e-4
 
 
-def test_every_recipe_says_what_it_costs_and_where_that_is_from():
+def test_every_recipe_states_its_cost_and_source():
     for recipe in RECIPES.values():
         assert all((recipe.about, recipe.paper, recipe.hardware, recipe.hours, recipe.score))
         assert "arXiv" in recipe.paper
@@ -86,12 +86,12 @@ def test_names():
 
 def test_the_command_lists_them(capsys):
     assert fit.main(["--recipe", "list"]) == 0
-    told = capsys.readouterr().out
-    assert all(f"\n{name}\n" in f"\n{told}" for name in RECIPES)
+    listing = capsys.readouterr().out
+    assert all(f"\n{name}\n" in f"\n{listing}" for name in RECIPES)
     assert fit.main(["--recipe", "squezenet"]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "did you mean squeezenet?" in line and "resnet18-30" in line
 
 
-def test_the_page_is_what_the_module_prints():
+def test_the_page_is_the_output_of_the_module():
     assert (ROOT / "docs" / "recipes.md").read_text() == recipes.markdown()
