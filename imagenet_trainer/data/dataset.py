@@ -128,7 +128,7 @@ def default_classes(count: int) -> Classes:
 
 def _manifests(path: str, paths: Sequence[str]) -> List[Manifest]:
     """The manifests of shards, checked against each other; empty if there are none."""
-    # The shards of one pack share a manifest; packs made with --chunks have one each.
+    # The shards of one pack share a manifest; packed chunks have one each.
     found = {manifest_path(shard): read_manifest(shard) for shard in paths}
     manifests = [manifest for manifest in found.values() if manifest is not None]
     if not manifests:

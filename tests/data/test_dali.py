@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from conftest import ROOT, words_of_fit
-from helpers.loading import no_thread_stays, write  # noqa: F401
+from helpers.loading import no_thread_is_left, write  # noqa: F401
 from PIL import Image
 
 from imagenet_trainer import fit

@@ -15,14 +15,14 @@ SIZE = (256, 385)
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 
-def saved(mode="RGB", kind="JPEG", **how):
+def saved(mode="RGB", kind="JPEG", **options):
     file = io.BytesIO()
-    Image.fromarray(RGB).convert(mode).save(file, kind, **how)
+    Image.fromarray(RGB).convert(mode).save(file, kind, **options)
     return file.getvalue()
 
 
 def with_marker(data, marker, body):
-    """A JPEG with another segment right behind its beginning."""
+    """A JPEG with another segment at its beginning."""
     length = len(body) + 2
     return data[:2] + bytes([0xFF, marker, length >> 8, length & 255]) + body + data[2:]
 
@@ -34,7 +34,7 @@ def without(data, marker):
 
 
 def changed(data, offset, value):
-    """A JPEG with another byte, `offset` behind the marker of its frame (SOF0)."""
+    """A JPEG with another byte, `offset` after the marker of its frame (SOF0)."""
     at = data.index(b"\xff\xc0") + offset
     return data[:at] + bytes([value]) + data[at + 1 :]
 
@@ -70,11 +70,11 @@ def test_plain_jpegs(data, size):
         saved(kind="PNG"),
         saved("CMYK"),
         with_marker(without(saved(), 0xE0), 0xEE, b"Adobe" + bytes(7)),  # RGB
-        changed(changed(changed(saved(), 10, 82), 13, 71), 16, 66),  # likewise, by its names
+        changed(changed(changed(saved(), 10, 82), 13, 71), 16, 66),  # RGB by names
         changed(saved(), 1, 0xC9),  # arithmetic coding
         changed(saved(), 1, 0xC3),  # lossless
         changed(saved(), 4, 12),  # bits
-        changed(changed(saved(), 5, 0), 6, 0),  # a height that is told later
+        changed(changed(saved(), 5, 0), 6, 0),  # a height that is given later
         b"\xff\xd8" + bytes(50) + b"\xff\xd9",
         PHOTO[: PHOTO.index(b"\xff\xc0") + 5] + b"\xff\xd9",
     ],
@@ -83,11 +83,11 @@ def test_plain_jpegs(data, size):
         "arithmetic", "lossless", "12 bits", "no height", "no markers", "cut in the frame",
     ],
 )  # fmt: skip
-def test_what_opencv_has_to_decode(data):
+def test_data_that_opencv_must_decode(data):
     assert plain_jpeg_size(data) is None
 
 
-def test_a_bitmap_holds_the_pixels_of_our_decoding():
+def test_a_bitmap_has_the_decoded_pixels():
     for data in (saved(kind="PNG"), saved("CMYK"), PHOTO):
         bitmap, size = as_bitmap(data)
         assert np.array_equal(decode(bitmap), decode(data))
@@ -96,7 +96,7 @@ def test_a_bitmap_holds_the_pixels_of_our_decoding():
         as_bitmap(PHOTO[:3000])
 
 
-def test_a_batch_keeps_jpegs_as_they_are_and_decodes_the_others():
+def test_an_encoded_batch_keeps_jpegs_and_decodes_other_images():
     transform = TrainTransform(AugmentSettings(), (3, 24, 24), 0)
     drawn = transform.draw(np.arange(2), np.zeros(2, np.int64))
     batch = Encoded([None] * 2, [None] * 2, transform.size)
@@ -107,4 +107,4 @@ def test_a_batch_keeps_jpegs_as_they_are_and_decodes_the_others():
     assert np.array_equal(cv2.imdecode(batch.images[1], cv2.IMREAD_COLOR), RGB[..., ::-1])
     assert batch.steps == [transform.steps(SIZE, drawn, 0), transform.steps((20, 30), drawn, 1)]
     with pytest.raises(ValueError, match="not an image"):
-        batch.put(1, b"no image", transform, drawn)
+        batch.put(1, b"not an image", transform, drawn)

@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data import philox
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import Threads, Worker, training_batches
 from imagenet_trainer.data.mixup import Mixup, partners
@@ -12,15 +13,15 @@ from imagenet_trainer.train.datasets import open_training_set
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_are_of_the_beta_distribution(alpha):
+def test_shares_have_the_beta_distribution(alpha):
     shares = Mixup(alpha, 7).shares(np.arange(20_000), np.zeros(20_000, np.int64))
     assert shares.dtype == np.float32 and shares.min() >= 0 and shares.max() <= 1
-    # Of 20,000 numbers 0.012 is rare; at 0.2 one in sixty lies so near to 1 that float32 has 1.
+    # 0.012 is rare for 20,000 numbers. With 0.2, float32 rounds one of sixty shares to 1.
     limit = 0.02 if alpha < 1 else 0.012
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).statistic < limit
 
 
-def test_a_share_depends_on_seed_epoch_and_image_alone():
+def test_a_share_depends_only_on_seed_epoch_and_image():
     images, epochs = np.arange(1000), np.arange(1000) % 3
     whole = Mixup(0.4, 5).shares(images, epochs)
     some = np.array([917, 3, 500])
@@ -29,24 +30,22 @@ def test_a_share_depends_on_seed_epoch_and_image_alone():
     assert (Mixup(0.4, 5).shares(images, epochs + 1) != whole).mean() > 0.9
 
 
-def test_shares_have_nothing_to_do_with_what_augmentation_draws():
-    from imagenet_trainer.data import philox as counter
-
+def test_shares_are_independent_of_augmentation():
     images = np.arange(5000)
     shares = Mixup(1.0, 5).shares(images, np.zeros_like(images))  # alpha 1: uniform
-    draws = counter.uniform(5, np.zeros_like(images), images, 36)
+    draws = philox.uniform(5, np.zeros_like(images), images, 36)
     assert np.abs(np.corrcoef(shares, draws.T)[0, 1:]).max() < 0.06
 
 
-def test_pairs_are_mixed_as_numpy_does():
+def test_pairs_are_mixed_as_in_numpy():
     random = np.random.RandomState(0)
     images = random.randint(0, 256, (6, 5, 7, 3)).astype(np.uint8)
     shares = np.array([0.25, 0.75, 1, 0, 0.5, 0.123], np.float32)
     mixed = images.copy()
     Mixup.mix(mixed, shares)
     for i, share in enumerate(shares.astype(np.float64)):
-        wanted = share * images[i] + (1 - share) * images[i ^ 1]
-        assert np.abs(mixed[i] - wanted).max() <= 0.5 + 1e-4
+        expected = share * images[i] + (1 - share) * images[i ^ 1]
+        assert np.abs(mixed[i] - expected).max() <= 0.5 + 1e-4
     np.testing.assert_array_equal(mixed[2], images[2])
     np.testing.assert_array_equal(mixed[3], images[2])
 
@@ -83,13 +82,13 @@ def batches_of(packed):
     return some
 
 
-def test_a_batch_is_the_plain_one_mixed(batches_of):
+def test_a_mixed_batch(batches_of):
     plain, mixed = batches_of(None), batches_of(Mixup(0.4, 3))
     assert len(plain) == 5
-    for number, ((images, labels, indices, none), (found, same, _, mix)) in enumerate(
+    for number, ((images, labels, indices, none), (result, same, _, mix)) in enumerate(
         zip(plain, mixed)
     ):
-        # Updates 4 and 5 of ten images are of the first epoch of sixty, then comes the second.
+        # Updates 4 and 5, of ten images each, are in the first epoch of sixty images.
         epochs = np.full(10, (4 + number) // 6)
         shares = Mixup(0.4, 3).shares(indices, epochs)
         assert none is None
@@ -97,25 +96,25 @@ def test_a_batch_is_the_plain_one_mixed(batches_of):
         np.testing.assert_array_equal(mix[0], labels[np.arange(10) ^ 1])
         np.testing.assert_array_equal(mix[1], shares)
         Mixup.mix(images, shares)
-        np.testing.assert_array_equal(found, images)
+        np.testing.assert_array_equal(result, images)
 
 
-def test_threads_and_workers_change_nothing(batches_of):
+def test_mixing_does_not_depend_on_threads_or_workers(batches_of):
     mixup = Mixup(0.4, 3)
     one = batches_of(mixup, batch=12)
     many = batches_of(mixup, batch=12, threads=3)
     parts = [batches_of(mixup, batch=12, rank=rank, world=2) for rank in range(2)]
     for number, (images, labels, _, mix) in enumerate(one):
         assert (many[number][0] == images).all() and (many[number][3][1] == mix[1]).all()
-        for place, whole in ((0, images), (1, labels)):
-            joined = np.concatenate([part[number][place] for part in parts])
+        for field, whole in ((0, images), (1, labels)):
+            joined = np.concatenate([part[number][field] for part in parts])
             np.testing.assert_array_equal(joined, whole)
-        for place in range(2):
-            joined = np.concatenate([part[number][3][place] for part in parts])
-            np.testing.assert_array_equal(joined, mix[place])
+        for field in range(2):
+            joined = np.concatenate([part[number][3][field] for part in parts])
+            np.testing.assert_array_equal(joined, mix[field])
 
 
-def test_what_cannot_be_paired(batches_of):
+def test_an_odd_number_of_images_for_a_worker(batches_of):
     with pytest.raises(InputError, match=r"batch_size 9: mixup.*multiple of 2"):
         batches_of(Mixup(0.4, 3), batch=9)
     with pytest.raises(InputError, match=r"batch_size 10: .* 5 images of a worker.*multiple of 4"):

@@ -14,8 +14,8 @@ from imagenet_trainer.data.order import (
 from imagenet_trainer.errors import InputError
 
 
-def test_permutations_are_pinned():
-    # They decide what every training run sees, on every version of NumPy; they may never change.
+def test_permutations_never_change():
+    # They determine the images of every run; they must be the same with every version of NumPy.
     assert permutation(0, 0, 12).tolist() == [0, 2, 11, 9, 1, 8, 5, 4, 3, 10, 6, 7]
     assert permutation(2**63 - 1, 7, 12).tolist() == [10, 6, 9, 2, 3, 1, 7, 4, 5, 11, 8, 0]
     assert permutation(3, 1, 1000)[:8].tolist() == [681, 462, 998, 967, 427, 504, 716, 47]
@@ -23,19 +23,19 @@ def test_permutations_are_pinned():
 
 def test_a_permutation_is_the_stable_sort_of_raw_words():
     raw = np.random.Philox(key=np.array([5, 2], np.uint64)).random_raw(50)
-    assert permutation(5, 2, 50).tolist() == sorted(range(50), key=lambda place: raw[place])
+    assert permutation(5, 2, 50).tolist() == sorted(range(50), key=lambda i: raw[i])
 
 
 def test_permutations_are_random():
     orders = np.stack([permutation(0, epoch, 10) for epoch in range(5000)])
-    # How often each image is in each place: 500 times each, give or take.
-    counts = np.stack([np.bincount(place, minlength=10) for place in orders.T])
+    # Each image is at each position about 500 times.
+    counts = np.stack([np.bincount(column, minlength=10) for column in orders.T])
     assert ((counts - 500) ** 2 / 500).sum() < 126  # 0.1 % of 81 degrees of freedom
     assert (permutation(1, 0, 10) != orders[0]).any()
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 5))
-def test_every_image_is_visited_once_an_epoch(images, batch, seed):
+def test_every_image_comes_once_in_an_epoch(images, batch, seed):
     batch = min(images, batch)
     order = Order(seed, images, batch)
     updates = updates_before(4, images, batch)
@@ -47,9 +47,9 @@ def test_every_image_is_visited_once_an_epoch(images, batch, seed):
 
 
 @given(st.integers(0, 20), st.integers(1, 2_000_000), st.integers(1, 5000))
-def test_epochs_are_stretches_of_updates(epoch, images, batch):
+def test_epochs_are_ranges_of_updates(epoch, images, batch):
     first, last = updates_before(epoch, images, batch), updates_before(epoch + 1, images, batch)
-    # The last update of the stretch ends at the epoch's end or less than a batch before it.
+    # The last update of an epoch ends at the epoch's end or less than a batch before it.
     assert 0 <= (epoch + 1) * images - last * batch < batch
     assert first <= last
 
@@ -64,16 +64,16 @@ def test_workers_share_a_batch(update, world):
     assert whole.dtype == whole_epochs.dtype == np.int64
 
 
-def test_any_update_can_be_asked_for():
+def test_updates_in_any_order():
     forward = Order(2, 50, 7)
     batches = [forward.batch(update) for update in range(40)]
     for update in (39, 3, 20, 20, 0, 7, 6):
-        for asked, expected in zip(Order(2, 50, 7).batch(update), batches[update]):
-            assert np.array_equal(asked, expected)
+        for array, expected in zip(Order(2, 50, 7).batch(update), batches[update]):
+            assert np.array_equal(array, expected)
         assert np.array_equal(forward.batch(update)[0], batches[update][0])
 
 
-def test_three_permutations_are_kept_at_most():
+def test_at_most_three_permutations_are_cached():
     order = Order(0, 10, 10)
     for update in range(20):
         order.batch(update)
@@ -83,40 +83,40 @@ def test_three_permutations_are_kept_at_most():
 # --- windows -----------------------------------------------------------------------------------
 
 
-def test_permutations_of_windows_are_pinned():
+def test_permutations_of_windows_never_change():
     assert permutation(0, 0, 12, 4).tolist() == [2, 0, 9, 11, 8, 1, 4, 5, 10, 3, 6, 7]
     assert permutation(3, 1, 1000, 128)[:8].tolist() == [94, 888, 479, 842, 714, 151, 61, 571]
 
 
 @given(st.integers(1, 300), st.integers(0, 320), st.integers(0, 5))
-def test_windows_show_every_image_once(images, window, epoch):
+def test_windows_have_every_image_once(images, window, epoch):
     order = permutation(7, epoch, images, window)
     assert np.array_equal(np.sort(order), np.arange(images))
     assert np.array_equal(order, permutation(7, epoch, images, window))
 
 
 @pytest.mark.parametrize("window", [0, 500, 501])
-def test_a_window_as_large_as_the_set_is_none(window):
+def test_a_window_of_the_whole_dataset_changes_nothing(window):
     assert np.array_equal(permutation(1, 2, 500, window), permutation(1, 2, 500))
 
 
 @pytest.mark.parametrize("images, window", [(20_000, 1024), (20_011, 1000), (3000, 64)])
-def test_a_window_reads_few_stretches(images, window):
+def test_a_window_is_read_in_few_ranges(images, window):
     order = permutation(4, 1, images, window)
     block = -(-window // BLOCKS_IN_WINDOW)
     for first in range(0, images, window):
         read = np.sort(order[first : first + window])
-        stretches = np.split(read, np.flatnonzero(np.diff(read) > 1) + 1)
-        assert len(stretches) <= BLOCKS_IN_WINDOW + 2
+        ranges = np.split(read, np.flatnonzero(np.diff(read) > 1) + 1)
+        assert len(ranges) <= BLOCKS_IN_WINDOW + 2
         # Only the first and the last block of a window may be cut.
-        assert sum(len(stretch) < block for stretch in stretches) <= 3
+        assert sum(len(one) < block for one in ranges) <= 3
         if len(read) == window:
-            assert read[-1] - read[0] > images / 2  # they come from everywhere
+            assert read[-1] - read[0] > images / 2  # they are from the whole dataset
 
 
 def test_windows_are_mixed():
-    # The place of each image within its window, and the windows' contents, are as good as
-    # independent of the shards' order and of other epochs.
+    # The position of an image in its window, and the images of a window, do not depend on the
+    # order of the shards or on other epochs.
     images, window = 64_000, 640
     orders = [permutation(2, epoch, images, window) for epoch in (0, 1)]
     for order in orders:
@@ -124,12 +124,12 @@ def test_windows_are_mixed():
         rows = order.reshape(-1, window)
         inside = rows.argsort(axis=1)
         assert abs(np.corrcoef(inside.ravel(), np.tile(np.arange(window), len(rows)))[0, 1]) < 0.02
-    met = set(orders[0][:window].tolist()) & set(orders[1][:window].tolist())
-    assert len(met) < window / 4
+    common = set(orders[0][:window].tolist()) & set(orders[1][:window].tolist())
+    assert len(common) < window / 4
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 70), st.sampled_from([1, 2, 4]))
-def test_windows_keep_every_promise_of_order(images, batch, window, world):
+def test_windows_with_any_batch_size_and_workers(images, batch, window, world):
     batch = -(-min(images, batch) // world) * world
     images = max(images, batch)
     updates = updates_before(3, images, batch) + 1
@@ -145,7 +145,7 @@ def test_windows_keep_every_promise_of_order(images, batch, window, world):
 # --- reading ahead -----------------------------------------------------------------------------
 
 
-def test_without_a_window_coming_batches_are_read():
+def test_coming_batches_are_read_ahead():
     order = Order(1, 50, 6)
     reads = list(order.reads(3, 20, 4))
     first = np.concatenate([order.batch(update)[0] for update in range(3, 8)])
@@ -159,7 +159,7 @@ def test_without_a_window_coming_batches_are_read():
     st.integers(10, 90), st.integers(1, 5), st.integers(0, 100), st.integers(0, 12),
     st.integers(1, 4), st.sampled_from([1, 2]),
 )  # fmt: skip
-def test_everything_is_read_before_it_is_needed(images, share, window, first, ahead, world):
+def test_every_image_is_read_ahead_before_it_is_used(images, share, window, first, ahead, world):
     order, batch = Order(3, images, share * world, window), share * world
     for rank in range(world):
         known = []
@@ -168,14 +168,14 @@ def test_everything_is_read_before_it_is_needed(images, share, window, first, ah
             for later in range(update, update + ahead + 1):
                 needed = order.batch(later, rank, world)[0]
                 assert set(needed.tolist()) <= set(known)
-        # Nothing but what the worker itself will use, each as often as it comes.
+        # Only the images that this worker uses, each as often as it comes.
         end = first + 40 + ahead + -(-2 * max(window, 1) // batch) + images // batch + 2
         used = np.concatenate([order.batch(u, rank, world)[0] for u in range(end)])
         counts = np.bincount(used, minlength=images) - np.bincount(known, minlength=images)
         assert (counts >= 0).all()
 
 
-def test_windows_are_read_whole_and_in_the_order_of_the_shards():
+def test_windows_are_read_ahead_in_the_order_of_the_shards():
     images, window, batch = 10_000, 640, 32
     order = Order(0, images, batch, window)
     reads = list(order.reads(0, 200, 4))
@@ -185,24 +185,24 @@ def test_windows_are_read_whole_and_in_the_order_of_the_shards():
     for read in filter(len, reads[1:]):
         assert np.array_equal(read, np.unique(read))
         assert (np.diff(read) > 1).sum() <= BLOCKS_IN_WINDOW + 1
-    # A window is asked for a window before its first image is used, and not much earlier.
+    # A window is requested one window before its first image is used, and not much earlier.
     update = next(u for u, read in enumerate(reads) if u and len(read))
-    begin = sizes[0] - window  # of the positions: the second window is used from here
+    begin = sizes[0] - window  # the position where the second window begins
     assert begin - batch < update * batch <= begin
 
 
-def test_a_batch_larger_than_the_set_is_refused():
+def test_a_batch_larger_than_the_dataset():
     with pytest.raises(InputError, match=r"batch_size 11: .* 10 images; .* 10 or less"):
         Order(0, 10, 11)
 
 
-def test_an_uneven_share_is_refused():
+def test_a_batch_that_workers_cannot_share():
     with pytest.raises(InputError, match=r"batch_size 10: .* 3 workers; .* multiple of 3"):
         Order(0, 10, 10).batch(0, 0, 3)
 
 
 @given(st.integers(1, 300), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 2**63 - 1))
-def test_a_smaller_share_is_part_of_a_larger_one(images, one, other, seed):
+def test_a_subset_contains_smaller_subsets(images, one, other, seed):
     small, large = sorted((one, other))
     parts = [subset(seed, share, images) for share in (small, large)]
     sets = [np.arange(images) if part is None else part for part in parts]
@@ -211,22 +211,22 @@ def test_a_smaller_share_is_part_of_a_larger_one(images, one, other, seed):
     assert set(sets[0]) <= set(sets[1]) <= set(range(images))
 
 
-def test_shares_of_a_set():
+def test_subsets_never_change():
     assert subset(0, 1.0, 50) is None
     assert share_of(0.001, 50) == 1
-    # They decide what a learning curve is made of; they may never change.
+    # They determine the points of a learning curve.
     assert subset(0, 0.2, 30).tolist() == [3, 8, 11, 13, 15, 19]
-    # Each image is as likely as any other: 1,000 of 10,000 in each tenth, deviation 30.
+    # All images are equally likely: about 1,000 of 10,000 in each tenth, deviation 30.
     tenths = np.bincount(subset(7, 0.1, 100_000) // 10_000, minlength=10)
     assert (abs(tenths - 1000) < 150).all()
     assert (subset(1, 0.1, 1000) != subset(2, 0.1, 1000)).any()
 
 
 @pytest.mark.parametrize("window", [0, 4])
-def test_an_order_of_some_images(window):
+def test_an_order_of_a_subset(window):
     some = np.array([3, 4, 9, 20, 21, 22, 40, 41, 60])
-    plain, among = Order(5, 9, 4, window), Order(5, 9, 4, window, some)
+    plain, ours = Order(5, 9, 4, window), Order(5, 9, 4, window, some)
     for update in range(6):
-        (places, epochs), (images, same) = plain.batch(update), among.batch(update)
-        assert np.array_equal(images, some[places]) and np.array_equal(epochs, same)
-    assert np.array_equal(next(among.reads(0, 2, 1)), np.sort(some[next(plain.reads(0, 2, 1))]))
+        (positions, epochs), (images, same) = plain.batch(update), ours.batch(update)
+        assert np.array_equal(images, some[positions]) and np.array_equal(epochs, same)
+    assert np.array_equal(next(ours.reads(0, 2, 1)), np.sort(some[next(plain.reads(0, 2, 1))]))

@@ -14,19 +14,19 @@ KNOWN = [
 ]  # fmt: skip
 
 
-def words(text):
+def parsed(text):
     return np.array([int(word, 16) for word in text.split()], np.uint64)
 
 
 @pytest.mark.parametrize("counter, key, result", KNOWN)
 def test_philox_gives_the_published_vectors(counter, key, result):
-    assert np.array_equal(philox4x32(words(counter), words(key)), words(result))
-    batch = philox4x32(np.tile(words(counter), (3, 2, 1)), words(key))
-    assert np.array_equal(batch, np.tile(words(result), (3, 2, 1)))
+    assert np.array_equal(philox4x32(parsed(counter), parsed(key)), parsed(result))
+    batch = philox4x32(np.tile(parsed(counter), (3, 2, 1)), parsed(key))
+    assert np.array_equal(batch, np.tile(parsed(result), (3, 2, 1)))
 
 
-def test_uniform_is_pinned():
-    # These numbers decide what every training run sees; they may never change.
+def test_uniform_never_changes():
+    # These numbers determine the augmentation of every run.
     first = uniform(2**63 - 1, np.array([0, 7]), np.array([5, 2**33 + 1]), 5)
     assert first.tolist() == [
         [0.7873709248378873, 0.6168352365493774, 0.5132552583236247, 0.1141830871347338,
@@ -36,7 +36,7 @@ def test_uniform_is_pinned():
     ]  # fmt: skip
 
 
-def test_a_image_has_its_numbers_in_any_company():
+def test_numbers_of_an_image_do_not_depend_on_the_batch():
     images = np.array([3, 900, 17, 4, 2**40])
     epochs = np.array([1, 1, 1, 2, 2])
     together = uniform(9, epochs, images, 11)
@@ -45,7 +45,7 @@ def test_a_image_has_its_numbers_in_any_company():
     assert np.array_equal(uniform(9, epochs, images, 3), together[:, :3])
 
 
-def test_seed_epoch_and_image_all_matter():
+def test_numbers_depend_on_seed_epoch_and_image():
     seen = {
         tuple(uniform(seed, epoch, image, 4)[0])
         for seed in (0, 1, 2**32, 2**63 - 1)
@@ -75,5 +75,5 @@ def test_normal_is_standard_normal():
     assert np.abs(np.corrcoef(draws.T) - np.eye(4)).max() < 4 / np.sqrt(50_000)
 
 
-def test_normal_survives_the_smallest_and_largest_numbers():
+def test_normal_is_finite_for_the_smallest_and_largest_numbers():
     assert np.isfinite(normal(np.array([[0.0, 0.0], [1 - 2.0**-32, 1 - 2.0**-32]]))).all()

@@ -16,20 +16,20 @@ from imagenet_trainer.data.transforms import (
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def made(steps, size, image=IMAGE):
+def result_of(steps, size, image=IMAGE):
     out = np.empty((*size, 3), np.uint8)
     execute(steps, image, out)
     return out
 
 
-def test_a_image_that_nothing_happens_to_stays():
-    assert np.array_equal(made(unchanged((40, 60)), (40, 60)), IMAGE)
+def test_steps_that_do_nothing():
+    assert np.array_equal(result_of(unchanged((40, 60)), (40, 60)), IMAGE)
 
 
-def test_cut_resize_cut_and_mirror_in_this_order():
+def test_the_order_of_crops_resize_and_mirror():
     steps = Steps((10, 5, 30, 20), (30, 45), (4, 3, 8, 9), mirror=True)
     resized = cv2.resize(IMAGE[5:25, 10:40], (45, 30), interpolation=cv2.INTER_LINEAR)
-    assert np.array_equal(made(steps, (9, 8)), resized[3:12, 4:12][:, ::-1])
+    assert np.array_equal(result_of(steps, (9, 8)), resized[3:12, 4:12][:, ::-1])
 
 
 @pytest.mark.parametrize("sides", [((20, 30), True), ((21, 30), False), ((20, 31), False)], ids=str)
@@ -38,22 +38,24 @@ def test_areas_are_averaged_where_both_sides_halve(sides):
     steps = Steps(whole((40, 60)), size, whole(size))
     assert steps.averages == averages
     method = cv2.INTER_AREA if averages else cv2.INTER_LINEAR
-    assert np.array_equal(made(steps, size), cv2.resize(IMAGE, size[::-1], interpolation=method))
+    assert np.array_equal(
+        result_of(steps, size), cv2.resize(IMAGE, size[::-1], interpolation=method)
+    )
 
 
-def test_what_lies_outside_is_filled_in_both_cuts():
-    cut = made(Steps((-2, -3, 64, 46), (46, 64), whole((46, 64)), fill=9), (46, 64))
-    window = made(Steps(whole((40, 60)), (40, 60), (-2, -3, 64, 46), fill=9), (46, 64))
+def test_pixels_outside_the_image_are_filled():
+    cut = result_of(Steps((-2, -3, 64, 46), (46, 64), whole((46, 64)), fill=9), (46, 64))
+    window = result_of(Steps(whole((40, 60)), (40, 60), (-2, -3, 64, 46), fill=9), (46, 64))
     assert np.array_equal(cut, window)
     assert np.array_equal(cut[3:43, 2:62], IMAGE)
     assert (cut[:3] == 9).all() and (cut[:, 62:] == 9).all()
 
 
-def test_colours_are_one_matrix_rounded_and_kept_in_bytes():
+def test_the_colour_matrix_is_applied_with_rounding_and_clipping():
     colours = np.array([[0, 0, 1.5, 0], [0, 1, 0, -30.25], [1, 0, 0, 0.5]])
     expected = IMAGE.astype(np.float64) @ colours[:, :3].T + colours[:, 3]
-    got = made(unchanged((40, 60))._replace(colours=colours), (40, 60))
-    assert np.abs(got - expected.clip(0, 255)).max() <= 0.5
+    result = result_of(unchanged((40, 60))._replace(colours=colours), (40, 60))
+    assert np.abs(result - expected.clip(0, 255)).max() <= 0.5
 
 
 def test_a_warp_keeps_the_centre_of_its_window():
@@ -65,11 +67,11 @@ def test_a_warp_keeps_the_centre_of_its_window():
 
 
 @pytest.mark.parametrize("size", [(40, 60), (300, 200), (9, 900), (1000, 10)], ids=str)
-def test_steps_say_sizes_before_anything_is_decoded(size):
+def test_steps_give_the_resized_size(size):
     steps = short_side_steps(size, 32)
     assert min(steps.size) == 32 and max(steps.size) <= 16 * 32
     image = np.zeros((*size, 3), np.uint8)
-    assert made(steps, steps.size, image).shape[:2] == steps.size
+    assert result_of(steps, steps.size, image).shape[:2] == steps.size
 
 
 @pytest.mark.parametrize(
@@ -82,19 +84,19 @@ def test_steps_say_sizes_before_anything_is_decoded(size):
     ],
     ids=["area", "padded", "warped", "zoomed"],
 )
-def test_a_transform_does_what_its_steps_say(settings):
+def test_a_transform_executes_its_steps(settings):
     transform = TrainTransform(settings, (3, 48, 52), 1)
     drawn = transform.draw(np.arange(4), np.zeros(4, np.int64))
     for i in range(4):
         out = np.empty((48, 52, 3), np.uint8)
         transform.apply(IMAGE, drawn, i, out)
         steps = transform.steps((40, 60), drawn, i)
-        assert np.array_equal(made(steps, (48, 52)), out)
+        assert np.array_equal(result_of(steps, (48, 52)), out)
         assert (steps.warp is None) == (settings.max_random_rotate_angle == 0
                                         and settings.max_random_scale == 1)  # fmt: skip
 
 
-def test_evaluation_says_its_steps_too():
+def test_the_steps_of_evaluation():
     transform = EvalTransform((3, 28, 28), 32)
     out = np.empty((28, 28, 3), np.uint8)
     transform.apply(IMAGE, None, 0, out)

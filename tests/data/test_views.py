@@ -5,7 +5,7 @@ from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.views import Views, ViewTransform
 
 
-def shown(image, shape, resize, views):
+def views_of(image, shape, resize, views):
     transform = ViewTransform(shape, resize, views)
     out = np.empty((*transform.size, 3), np.uint8)
     transform.apply(image, None, 0, out)
@@ -17,29 +17,29 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
 
 
-def test_the_centre_is_evaluations(image):
+def test_the_first_view_is_that_of_evaluation(image):
     for resize in (0, 24, 30):
         transform = EvalTransform((3, 20, 24), resize)
-        wanted = np.empty((20, 24, 3), np.uint8)
-        transform.apply(image, None, 0, wanted)
+        expected = np.empty((20, 24, 3), np.uint8)
+        transform.apply(image, None, 0, expected)
         for views in (Views(), Views(flip=True), Views(10)):
-            found = shown(image, (3, 20, 24), resize, views)
-            np.testing.assert_array_equal(found[0], wanted)
+            result = views_of(image, (3, 20, 24), resize, views)
+            np.testing.assert_array_equal(result[0], expected)
 
 
 def test_corners(image):
-    # 30 pixels high is the size asked for: nothing is resized.
-    found = shown(image, (3, 20, 24), 30, Views(10))
-    np.testing.assert_array_equal(found[0], image[5:25, 8:32])
-    np.testing.assert_array_equal(found[1], image[:20, :24])
-    np.testing.assert_array_equal(found[2], image[:20, -24:])
-    np.testing.assert_array_equal(found[3], image[-20:, :24])
-    np.testing.assert_array_equal(found[4], image[-20:, -24:])
+    # The image is 30 pixels high already: it is not resized.
+    result = views_of(image, (3, 20, 24), 30, Views(10))
+    np.testing.assert_array_equal(result[0], image[5:25, 8:32])
+    np.testing.assert_array_equal(result[1], image[:20, :24])
+    np.testing.assert_array_equal(result[2], image[:20, -24:])
+    np.testing.assert_array_equal(result[3], image[-20:, :24])
+    np.testing.assert_array_equal(result[4], image[-20:, -24:])
 
 
 def test_blue_green_red(image):
-    found = shown(image, (3, 20, 24), 30, Views(10, bgr=True))
-    np.testing.assert_array_equal(found[..., ::-1], shown(image, (3, 20, 24), 30, Views(10)))
+    result = views_of(image, (3, 20, 24), 30, Views(10, bgr=True))
+    np.testing.assert_array_equal(result[..., ::-1], views_of(image, (3, 20, 24), 30, Views(10)))
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_blue_green_red(image):
     [(Views(), 1, False), (Views(flip=True), 1, True), (Views(10), 5, True),
      (Views(10, True), 5, True)],
 )  # fmt: skip
-def test_how_many(views, places, mirrored):
+def test_numbers_of_places(views, places, mirrored):
     assert (views.places, views.mirrored) == (places, mirrored)

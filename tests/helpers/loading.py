@@ -1,4 +1,4 @@
-"""A shard of drawn images, and no thread left when a test ends."""
+"""A shard of random images, and a check that no thread of a loader is left after a test."""
 
 import threading
 
@@ -37,6 +37,6 @@ def loader_threads():
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays():
+def no_thread_is_left():
     yield
     assert loader_threads() == []
