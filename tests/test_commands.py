@@ -1,37 +1,45 @@
-"""What holds for every command line."""
+"""Tests of every command line."""
+
+import configparser
+import importlib
 
 import pytest
 from conftest import ROOT, one_line_error, run
 
 COMMANDS = ("fit", "compare", "evaluate", "predict", "export", "published", "doctor", "benchmark",
             "assets.demo_images")  # fmt: skip
-IM2REC = [str(ROOT / "tools" / "im2rec.py")]
-WORDS = {"im2rec": IM2REC, **{name: ["-m", f"imagenet_trainer.{name}"] for name in COMMANDS}}
-# What takes longer to import than a user waits for --help.
+TOOLS = ("im2rec", "explore", "imagenet", "launch")
+COMMAND_LINES = {
+    **{name: [str(ROOT / "tools" / f"{name}.py")] for name in TOOLS},
+    **{name: ["-m", f"imagenet_trainer.{name}"] for name in COMMANDS},
+}
+# Packages whose import would delay --help.
 HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm",
-         "matplotlib", "tensorboardX", "pynvml", "torch", "onnx", "scipy", "gluoncv")  # fmt: skip
+         "matplotlib", "tensorboardX", "pynvml", "torch", "onnx", "scipy", "gluoncv",
+         "jinja2")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(WORDS))
-def test_help_answers_without_the_libraries(name):
-    result = run("-X", "importtime", *WORDS[name], "--help")
+@pytest.mark.parametrize("name", sorted(COMMAND_LINES))
+def test_help_imports_no_large_library(name):
+    result = run("-X", "importtime", *COMMAND_LINES[name], "--help")
     assert result.stdout.startswith(f"usage: {name.rpartition('.')[2]} ")
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
     assert not imported.intersection(HEAVY)
 
 
-@pytest.mark.parametrize("name", sorted(WORDS))
+@pytest.mark.parametrize("name", sorted(COMMAND_LINES))
 def test_a_misspelt_flag_is_one_line(name):
-    words = {"predict": ["cat.jpg"], "im2rec": ["data/train", "pictures"], "benchmark": ["loader"],
-             "assets.demo_images": ["pictures"]}.get(name, [])  # fmt: skip
-    result = run(*WORDS[name], *words, "--no-such-flag", check=2)
+    argv = {"predict": ["cat.jpg"], "im2rec": ["data/train", "images"], "benchmark": ["loader"],
+             "assets.demo_images": ["images"], "explore": ["images"],
+             "imagenet": ["lists", "images"]}.get(name, [])  # fmt: skip
+    result = run(*COMMAND_LINES[name], *argv, "--no-such-flag", check=2)
     assert "Traceback" not in result.stderr
     assert "--no-such-flag" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "told"),
+    ("name", "argv", "parts"),
     [
         ("im2rec", ["data/train", "ILSVRC/train"], ["data/train.lst", "--list --recursive"]),
         ("im2rec", ["--list", "--recursive", "data/train", "ILSVRC/train"], ["ILSVRC/train"]),
@@ -40,36 +48,33 @@ def test_a_misspelt_flag_is_one_line(name):
         ("predict", ["cat.jpg"], ["cat.jpg: No such file"]),
     ],
 )
-def test_with_nothing_there_each_says_what_to_run_first(tmp_path, name, words, told):
-    result = run(*WORDS[name], *words, cwd=tmp_path, check=None)
-    line = one_line_error(result, f"{name}: error: ", *told)
+def test_without_any_files_each_names_the_command_to_run_first(tmp_path, name, argv, parts):
+    result = run(*COMMAND_LINES[name], *argv, cwd=tmp_path, check=None)
+    line = one_line_error(result, f"{name}: error: ", *parts)
     assert result.stdout == "" and result.stderr == line + "\n"
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_a_image_but_no_network(tmp_path):
+def test_an_image_but_no_network(tmp_path):
     image = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
-    result = run(*WORDS["predict"], image, cwd=tmp_path, check=None)
+    result = run(*COMMAND_LINES["predict"], image, cwd=tmp_path, check=None)
     one_line_error(result, "predict: error: runs/: ", "run python -m imagenet_trainer.fit first")
 
 
 @pytest.mark.parametrize("name", ["predict", "benchmark", "assets.demo_images", "im2rec"])
-def test_words_that_are_missing(name):
-    result = run(*WORDS[name], check=2)
+def test_missing_arguments(name):
+    result = run(*COMMAND_LINES[name], check=2)
     assert "required" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_console_scripts_are_the_same_functions():
-    import configparser
-    import importlib
-
+def test_console_scripts_exist():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lines = setup["options.entry_points"]["console_scripts"].strip().splitlines()
-    found = dict(line.replace(" ", "").split("=") for line in lines)
+    scripts = dict(line.replace(" ", "").split("=") for line in lines)
     assert {"imagenet-fit", "imagenet-evaluate", "imagenet-predict", "imagenet-im2rec"} <= set(
-        found
+        scripts
     )
-    for target in found.values():
+    for target in scripts.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))

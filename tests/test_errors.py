@@ -39,7 +39,7 @@ def test_one_line(error, line, capsys):
     assert capsys.readouterr().err == line
 
 
-def test_our_own_mistakes_keep_their_traceback():
+def test_bugs_keep_their_traceback():
     with pytest.raises(KeyError):
         run_command("fit", raising(KeyError("x")))
 
@@ -52,9 +52,9 @@ def test_full_memory_is_one_line(error, capsys):
     assert str(error) in line
 
 
-def in_a_process(code, *words, **keywords):
+def run_python(code, *argv, **keywords):
     return subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, **keywords
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, **keywords
     )
 
 
@@ -66,15 +66,15 @@ sys.exit(run_command("x", lambda: print("K\\xe4tzchen \\u65e5 \\udce4")))
 
 
 @pytest.mark.parametrize(
-    ("encoding", "told"),
+    ("encoding", "text"),
     [("utf-8", "Kätzchen 日 \\udce4"), ("ascii", "K\\xe4tzchen \\u65e5 \\udce4")],
 )
-def test_any_name_can_be_printed(encoding, told):
-    done = in_a_process(PRINTS, encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": encoding})
-    assert (done.returncode, done.stdout, done.stderr) == (0, told + "\n", "")
+def test_any_name_can_be_printed(encoding, text):
+    done = run_python(PRINTS, encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert (done.returncode, done.stdout, done.stderr) == (0, text + "\n", "")
 
 
-def test_output_that_cannot_be_written_is_one_line():
+def test_a_full_disk_for_the_output_is_one_line():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, text=True
@@ -83,7 +83,7 @@ def test_output_that_cannot_be_written_is_one_line():
     assert done.stderr == "x: error: standard output: No space left on device\n"
 
 
-def test_a_reader_that_went_away_ends_quietly():
+def test_a_closed_pipe_ends_quietly():
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([sys.executable, "-c", PRINTS], stdout=writing, stderr=subprocess.PIPE)
@@ -94,7 +94,7 @@ def test_a_reader_that_went_away_ends_quietly():
 def test_output_and_errors_may_be_closed():
     code = PRINTS.replace("import sys\n", "import sys\nsys.stdout = sys.stderr = None\n", 1)
     code = code.replace("lambda: print", "lambda: sys.stderr.isatty() or print")
-    assert in_a_process(code).returncode == 0
+    assert run_python(code).returncode == 0
 
 
 def test_importing_the_package_changes_nothing():
@@ -104,7 +104,7 @@ sys.argv[0] = "/usr/bin/imagenet-fit"
 from imagenet_trainer import evaluate, fit
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
-    assert in_a_process(code).stderr == ""
+    assert run_python(code).stderr == ""
 
 
 @pytest.mark.parametrize(
