@@ -1,5 +1,5 @@
 "use strict";
-/* The moving parts of a report: the confusion matrix, sorting, filtering. No library, no network.
+/* The interactive parts of a report: the confusion matrix, sorting, filtering. No library, no network.
    All text is set as text, never as HTML. */
 
 function element(name, properties, ...children) {
@@ -16,17 +16,17 @@ const formatted = new Intl.NumberFormat("en").format;
 
 /* ---- the counts ------------------------------------------------------------------------------ */
 
-/* A matrix in one order of its classes, with sums over any rectangle of it in no time: entry
-   (r, c) of `sums` holds the sum of all cells above and left of it. */
+/* A matrix in one order of its classes, with sums over any rectangle in constant time: entry
+   (r, c) of `sums` is the sum of all cells above and to the left. */
 class Counts {
   constructor(sparse, order) {
-    const n = order.length, place = new Uint32Array(n), side = n + 1;
-    order.forEach((label, position) => { place[label] = position; });
+    const n = order.length, positionOf = new Uint32Array(n), side = n + 1;
+    order.forEach((label, position) => { positionOf[label] = position; });
     const cells = new Uint32Array(bytesOf(sparse.cells));
     const counts = sparse.bytes === 2 ? new Uint16Array(bytesOf(sparse.counts)) : new Uint32Array(bytesOf(sparse.counts));
     const sums = new Float64Array(side * side);
     for (let i = 0; i < cells.length; i++) {
-      const row = place[Math.floor(cells[i] / n)], column = place[cells[i] % n];
+      const row = positionOf[Math.floor(cells[i] / n)], column = positionOf[cells[i] % n];
       sums[(row + 1) * side + column + 1] = counts[i];
     }
     for (let row = 1; row < side; row++) {
@@ -47,19 +47,19 @@ class Counts {
   }
 }
 
-/* From counts to levels between 0 and 1: the share of the cells above nought with at most that
-   count, stretched from the least to the greatest (histogram equalisation). */
+/* From counts to levels between 0 and 1: the share of the non-zero cells with at most that count,
+   stretched so that the least count has 0 and the greatest 1 (histogram equalisation). */
 function equalised(values) {
-  const often = new Map();
+  const frequency = new Map();
   let total = 0;
   for (const value of values) {
-    if (value > 0) { often.set(value, (often.get(value) || 0) + 1); total++; }
+    if (value > 0) { frequency.set(value, (frequency.get(value) || 0) + 1); total++; }
   }
-  const counts = [...often.keys()].sort((a, b) => a - b), levels = new Map();
+  const counts = [...frequency.keys()].sort((a, b) => a - b), levels = new Map();
   let below = 0;
-  const first = counts.length ? often.get(counts[0]) / total : 0;
+  const first = counts.length ? frequency.get(counts[0]) / total : 0;
   for (const count of counts) {
-    below += often.get(count);
+    below += frequency.get(count);
     levels.set(count, counts.length > 1 ? (below / total - first) / (1 - first) : 1);
   }
   return { counts, levels };
@@ -75,7 +75,7 @@ function colourScale(colours) {
 
 /* ---- the matrix ------------------------------------------------------------------------------ */
 
-const NAMED = 45; // classes that are named one by one
+const MOST_NAMED = 45; // classes whose names are shown
 const FONT = "12px system-ui, sans-serif";
 
 class MatrixView {
@@ -89,25 +89,25 @@ class MatrixView {
     this.matrix = this.order = this.palette = 0;
     this.top = this.left = 0; // the part that is shown: its first row and column,
     this.length = this.n; // and how many classes
-    this.focus = null; // [row, column] chosen by key or click
+    this.focus = null; // [row, column] selected by key or click
     this.controls();
     this.listen();
     this.recount();
   }
 
   controls() {
-    const place = document.getElementById("matrix-controls");
+    const bar = document.getElementById("matrix-controls");
     const choice = (label, key, options) => {
       const select = element("select", { id: `matrix-${key}` });
       options.forEach((one, index) => select.append(element("option", { value: index, textContent: one.title })));
       select.addEventListener("change", () => {
-        const kept = this.focus && this.focus.map((position) => this.labels[position]);
+        const selected = this.focus && this.focus.map((position) => this.labels[position]);
         this[key] = Number(select.value);
         if (key === "palette") { this.draw(); return; }
         this.recount();
-        if (kept) { this.choose(...kept.map((label_) => this.labels.indexOf(label_)), true); }
+        if (selected) { this.choose(...selected.map((label_) => this.labels.indexOf(label_)), true); }
       });
-      place.append(element("label", {}, label, select));
+      bar.append(element("label", {}, label, select));
     };
     choice("Counts", "matrix", this.data.matrices);
     choice("Order", "order", this.data.orders);
@@ -115,7 +115,7 @@ class MatrixView {
     const button = (label, action) => {
       const made = element("button", { type: "button", textContent: label });
       made.addEventListener("click", action);
-      place.append(made);
+      bar.append(made);
     };
     button("Zoom in", () => this.zoom(0.5));
     button("Zoom out", () => this.zoom(2));
@@ -125,7 +125,7 @@ class MatrixView {
     const find = element("input", { type: "search", id: "matrix-find", size: 18 });
     find.setAttribute("list", "matrix-classes");
     find.addEventListener("change", () => this.find(find.value));
-    place.append(element("label", {}, "Find class", find), list);
+    bar.append(element("label", {}, "Find class", find), list);
     this.legend = element("canvas", { id: "matrix-legend" });
     this.legend.setAttribute("role", "img");
     document.getElementById("matrix-frame").before(this.legend);
@@ -160,7 +160,7 @@ class MatrixView {
   draw() {
     this.width = this.frameWidth();
     const ratio = window.devicePixelRatio || 1;
-    // CSS pixels: room for names on the left and below, and a matrix that fits into the window.
+    // CSS pixels: a margin for names on the left and below, and a matrix that fits the window.
     this.margin = Math.min(170, Math.floor(this.width / 3));
     this.side = Math.max(100, Math.min(800, this.width - this.margin - 4, Math.max(480, window.innerHeight - 60)));
     const height = this.side + this.margin - 20;
@@ -187,7 +187,7 @@ class MatrixView {
 
   edge(bin) { return Math.floor(bin * this.length / this.bins); }
 
-  /* The part that is shown, counted anew in as many cells as there is room for. */
+  /* The part that is shown, with counts summed into as many cells as there are pixels. */
   shade() {
     const bins = this.bins, values = new Float64Array(bins * bins);
     for (let i = 0; i < bins; i++) {
@@ -208,7 +208,7 @@ class MatrixView {
     return { picture, scale };
   }
 
-  /* The counts themselves, where cells have room for them. */
+  /* The counts as text, where cells are large enough. */
   writeCounts(context, scale) {
     const unit = this.side / this.length, colour = colourScale(this.data.palettes[this.palette].colours);
     if (unit < 26) { return; }
@@ -232,7 +232,7 @@ class MatrixView {
     context.font = FONT;
     context.fillStyle = context.strokeStyle = "#1f2933";
     context.lineWidth = 1;
-    if (this.length <= NAMED) {
+    if (this.length <= MOST_NAMED) {
       const step = this.side / this.length;
       for (let i = 0; i < this.length; i++) {
         this.write(context, this.data.names[this.labels[this.top + i]], (i + 0.5) * step, 0, Math.min(12, step));
@@ -246,16 +246,16 @@ class MatrixView {
     });
   }
 
-  /* Names of groups beside lines along them, the longest first where room is short. */
+  /* Names and lines of groups; the longest ones first if there is little room. */
   nameSpans(context, spans, first, across) {
-    const unit = this.side / this.length, taken = [];
+    const unit = this.side / this.length, used = [];
     spans.map(([begin, end, name]) => [Math.max(begin - first, 0), Math.min(end - first, this.length), name])
       .filter(([begin, end]) => (end - begin) * unit >= 4)
       .sort((a, b) => (b[1] - b[0]) - (a[1] - a[0]))
       .forEach(([begin, end, name]) => {
         const middle = (begin + end) / 2 * unit;
-        if (taken.some((other) => Math.abs(other - middle) < 13)) { return; }
-        taken.push(middle);
+        if (used.some((other) => Math.abs(other - middle) < 13)) { return; }
+        used.push(middle);
         this.line(context, begin * unit + 1, end * unit - 1, across);
         this.write(context, name, middle, across, 12);
       });
@@ -280,7 +280,7 @@ class MatrixView {
     context.stroke();
   }
 
-  /* A name left of the matrix, or below it and turned. */
+  /* A name to the left of the matrix, or rotated below it. */
   write(context, text, along, across, size) {
     context.save();
     context.font = FONT.replace("12", Math.max(7, Math.floor(size)));
@@ -323,10 +323,10 @@ class MatrixView {
       context.fillRect(x, 16, 1, 5);
     });
     const [least, most] = [scale.counts[0], scale.counts[scale.counts.length - 1]];
-    legend.setAttribute("aria-label", scale.counts.length ? `Colours of counts from ${least} to ${most}; nought is black` : "Nothing was counted");
+    legend.setAttribute("aria-label", scale.counts.length ? `Colours of counts from ${least} to ${most}; zero is black` : "All counts are zero");
   }
 
-  /* What lies above the matrix: the chosen cell, and a part that is being marked. */
+  /* The layer above the matrix: the selected cell, and the rectangle that is being dragged. */
   drawMark() {
     const ratio = window.devicePixelRatio || 1, context = this.mark.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -346,9 +346,9 @@ class MatrixView {
     if (this.draft) { box(this.draft.x, this.draft.y, this.draft.size, this.draft.size); }
   }
 
-  /* ---- what is said ---- */
+  /* ---- text about a cell ---- */
 
-  /* Row and column under the pointer, or null beside the matrix. */
+  /* Row and column under the pointer, or null outside the matrix. */
   cellAt(event) {
     const area = this.canvas.getBoundingClientRect();
     const x = event.clientX - area.left - this.margin, y = event.clientY - area.top;
@@ -407,14 +407,14 @@ class MatrixView {
 
   whole() { this.show(0, 0, this.n); }
 
-  /* Around a cell, the chosen one, or the middle. */
+  /* Around the given cell, the selected one, or the middle. */
   zoom(factor, around) {
     const [row, column] = around ? [around.row, around.column]
       : this.focus || [this.top + this.length / 2, this.left + this.length / 2];
     let length = Math.round(this.length * factor);
     if (length === this.length) { length += factor < 1 ? -1 : 1; }
     length = Math.max(Math.min(2, this.n), Math.min(this.n, length));
-    const keep = around ? length / this.length : 0; // what is under the pointer stays there
+    const keep = around ? length / this.length : 0; // the cell under the pointer stays there
     const first = (position, from) => around ? position + 0.5 - (position + 0.5 - from) * keep : position + 0.5 - length / 2;
     this.show(first(row, this.top), first(column, this.left), length);
   }
@@ -492,7 +492,7 @@ function sortable(table) {
   };
   heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
     const words = head.classList.contains("word"), before = head.getAttribute("aria-sort");
-    // Numbers begin with the greatest, words with A; what is unknown stays at the end.
+    // First click: numbers from the greatest, text from A. Empty cells are last.
     const ascending = before ? before === "descending" : words;
     const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
     rows.sort(([a], [b]) => {
@@ -507,7 +507,7 @@ function sortable(table) {
 }
 
 function searchable(table) {
-  const field = element("input", { type: "search" }), said = element("span", { role: "status" });
+  const field = element("input", { type: "search" }), status = element("span", { role: "status" });
   field.addEventListener("input", () => {
     const wanted = field.value.trim().toLowerCase();
     let shown = 0;
@@ -515,9 +515,9 @@ function searchable(table) {
       row.hidden = !row.textContent.toLowerCase().includes(wanted);
       shown += !row.hidden;
     }
-    said.textContent = wanted ? `${shown} of ${table.tBodies[0].rows.length}` : "";
+    status.textContent = wanted ? `${shown} of ${table.tBodies[0].rows.length}` : "";
   });
-  table.parentElement.before(element("label", { className: "search" }, "Only rows with", field, said));
+  table.parentElement.before(element("label", { className: "search" }, "Rows that contain", field, status));
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);

@@ -6,10 +6,8 @@ what they share. This module is the only one that loads templates.
 
 import base64
 import hashlib
-import json
 from functools import cache
-from html import escape
-from typing import Any, Iterable, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,7 +20,7 @@ class Tile(NamedTuple):
 
     number: str
     label: str
-    small: str = ""  # below the label
+    small: str = ""  # a line below the label
     warn: bool = False  # in the colour of warnings
 
 
@@ -37,8 +35,8 @@ def render(template: str, **values: Any) -> str:
         the variables of the template: text, numbers, named tuples, bytes of images. Text is
         escaped. A variable that the template uses and that is missing raises UndefinedError.
 
-    Beside Jinja's own, templates have the filters `percent` and `thousands` and the functions
-    `asset`, `data_uri`.
+    In addition to Jinja's own, templates have the filters `percent` and `thousands` and the
+    functions `asset` (a style sheet or script of the package) and `data_uri`.
 
     """
     return _environment().get_template(template).render(values)
@@ -61,8 +59,8 @@ def _environment() -> Environment:
     )
     environment.globals.update(asset=_asset, data_uri=data_uri)
     environment.filters.update(percent=percent, thousands=thousands, csp_source=_csp_source)
-    # The JSON is read by a script of the page. The filter escapes <, > and &, so that text cannot
-    # end the element.
+    # For the data of a page's script. `tojson` escapes <, > and &, so that text cannot end the
+    # element.
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment
 
@@ -89,51 +87,3 @@ def _csp_source(script: str) -> Markup:
         return Markup("'none'")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Markup(f"'sha256-{digest}'")
-
-
-# --- used until the last page is a template ---
-
-
-@cache
-def asset(name: str) -> str:
-    """The text of a style sheet or script of ours."""
-    return assets.path(name).read_text(encoding="utf-8")
-
-
-def document(title: str, body: str, style: str = "", script: str = "", data: Any = None) -> str:
-    """A whole page: text of the title, HTML of the body, and our own CSS and JavaScript.
-
-    `data` is what the script finds as JSON in the element `data`. The page forbids the browser
-    to fetch anything and to run any script but this one, which its digest names; so even text
-    that slipped through unescaped could do nothing.
-    """
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    run = f"'sha256-{digest}'" if script else "'none'"
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {run}"
-    name = escape(title)
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{name}</title>\n<style>{asset('page.css')}{style}</style></head>",
-        f"<body><main><h1>{name}</h1>\n{body}\n</main>",
-    ]
-    if data is not None:
-        # An end tag or a comment inside a string would end the element.
-        text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-        parts.append(f'<script type="application/json" id="data">{text}</script>')
-    if script:
-        parts.append(f"<script>{script}</script>")
-    return "\n".join(parts) + "\n</body></html>\n"
-
-
-def section(title: str, content: str, anchor: str = "") -> str:
-    """A part of a page with its heading; HTML in, HTML out."""
-    return f"<section{f' id={anchor!r}' if anchor else ''}><h2>{title}</h2>{content}</section>"
-
-
-def tile_row(tiles: Iterable[Tuple[str, str, str]]) -> str:
-    """Large numbers with what they count (HTML), and "" or "warn"."""
-    return "".join(
-        f'<div class="tile {kind}"><b>{number}</b>{what}</div>' for number, what, kind in tiles
-    ).join(('<div class="tiles">', "</div>"))

@@ -176,6 +176,7 @@ def test_errors(tmp_path):
         confusion.write_png(tmp_path / "missing" / "a.png", confusion.draw(some_matrix()))
 
 
+@pytest.mark.slow
 def test_counts_are_those_that_datashader_aggregates():
     # `evaluate` counts with NumPy, since datashader compiles for seconds first.
     import datashader

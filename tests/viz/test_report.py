@@ -5,6 +5,7 @@ import pytest
 from helpers.reports import EVIL, own_classes, predictions_of, report_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.report import page
 
 
@@ -35,8 +36,15 @@ class Outline(HTMLParser):
             self.text += data
 
 
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Plots take longer than the rest of the page."""
+    monkeypatch.setattr(figures, "draw_curves", lambda history: b"<svg/>")
+    monkeypatch.setattr(figures, "draw_calibration", lambda bins: b"<svg/>")
+
+
 @pytest.mark.parametrize("count", [2, 3, 10, 120])
-def test_sections_for_any_number_of_classes(count):
+def test_sections_for_any_number_of_classes(count, no_plots):
     outline = Outline(page(report_of(own_classes(count))))
     assert outline.headings == [
         "a run, epoch 2", "About", "Training", "Confusion matrix", "Classes",
@@ -52,14 +60,14 @@ def test_the_page_fetches_nothing():
     assert not re.findall(r"@import|url\(|fetch\(|XMLHttpRequest|https?:", html)
 
 
-def test_imagenet_classes_have_a_semantic_section():
+def test_imagenet_classes_have_a_semantic_section(no_plots):
     classes = list(known_synsets().items())[:50]
     outline = Outline(page(report_of(classes)))
     assert "How wrong the errors are" in outline.headings
     assert "animal or object" in outline.text and "amphibians" in outline.text
 
 
-def test_numbers_of_a_class():
+def test_numbers_of_a_class(no_plots):
     report = report_of(own_classes(4))
     html = page(report).partition('id="classes"')[2]
     predictions = report.predictions
@@ -70,7 +78,7 @@ def test_numbers_of_a_class():
     assert "class 2, also 2 <small>c2</small>" in row
 
 
-def test_text_from_outside_is_escaped_everywhere():
+def test_text_from_outside_is_escaped_everywhere(no_plots):
     classes = [(EVIL, EVIL), ("b", "b"), ("c", EVIL + "2")]
     html = page(report_of(classes, title=EVIL, facts=[(EVIL, EVIL)]))
     assert html.count("<script") == 2  # the data and the page's own script
@@ -78,23 +86,23 @@ def test_text_from_outside_is_escaped_everywhere():
     Outline(html)
 
 
-def test_images_that_cannot_be_shown():
+def test_images_that_cannot_be_shown(no_plots):
     outline = Outline(page(report_of(own_classes(3), thumbnails=lambda places: {})))
     assert "no image" in outline.text
     assert "key 1000" in outline.text or "key 99" in outline.text
 
 
-def test_a_network_without_errors():
+def test_a_network_without_errors(no_plots):
     outline = Outline(page(report_of(own_classes(3), predictions=predictions_of(3, skill=50))))
     assert (
         outline.text.count("No image is misclassified.") == 2 and "There are none." in outline.text
     )
 
 
-def test_without_history_there_is_no_training_section():
+def test_without_history_there_is_no_training_section(no_plots):
     outline = Outline(page(report_of(own_classes(3), history=[])))
     assert "Training" not in outline.headings
 
 
-def test_the_same_answers_give_the_same_page():
+def test_the_same_predictions_give_the_same_page():
     assert page(report_of(own_classes(4))) == page(report_of(own_classes(4)))
