@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import Dict, List, Sequence
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.data.records.recordio import RecordFile, index_path, rebuild_index
@@ -18,7 +19,7 @@ from imagenet_trainer.packing.console import (
     printable,
 )
 from imagenet_trainer.packing.duplicates import PackedImage, find_duplicates
-from imagenet_trainer.packing.im2rec_flags import COMMAND, PackCheckSettings
+from imagenet_trainer.packing.im2rec_flags import PackCheckSettings
 from imagenet_trainer.packing.repair import open_pack, repair
 from imagenet_trainer.packing.verify import shards_of, verify
 from imagenet_trainer.system.files import atomic_write
@@ -53,7 +54,7 @@ def _shards_of(name: str, flag: str) -> List[str]:
 def _rebuild_index(name: str) -> None:
     for rec in _shards_of(name, "--rebuild-index"):
         if not os.path.isfile(rec):
-            raise InputError(f"{rec}: no such shard; run: {COMMAND} --repair {name}")
+            raise InputError(f"{rec}: no such shard; run: {commands.PACK} --repair {name}")
         print(f"{index_path(rec)}: {rebuild_index(rec):,} records")
 
 
@@ -94,7 +95,7 @@ def _root_of_repair(paths: Sequence[str]) -> str:
 def _damage_error(name: str, title: str, damage: Dict[str, List[str]], has_manifest: bool) -> str:
     lines = sum(map(len, damage.values()))
     which = next(iter(damage)) if len(damage) == 1 else f"{len(damage)} of {title}"
-    rebuild = f"to rebuild it from the images run: {COMMAND} --repair {name}"
+    rebuild = f"to rebuild it from the images run: {commands.PACK} --repair {name}"
     advice = rebuild if has_manifest else "copy it again, or pack it again"
     return f"{which}: damaged, see above ({lines:,} in all); {advice}"
 

@@ -8,7 +8,6 @@ from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import extensions, integer, number
 from imagenet_trainer.errors import InputError
 
-COMMAND = "python tools/im2rec.py"
 _INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos")  # by MXNet's number
 _SMALLEST_SHARD = 1 << 20
 
@@ -113,7 +112,7 @@ class PackSettings:
         _share_or_count,
     )  # fmt: skip
     classes_from: str = option(
-        "", "manifest with the classes that the images must have; default: the train.json beside "
+        "", "manifest with the classes that the images must have; default: the train.json next to "
         "PREFIX, if it exists; none: accept any classes", metavar="JSON",
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import fields
 from typing import Sequence, Tuple
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.data.records.manifest import ClassName, Manifest, Rejected
 from imagenet_trainer.errors import InputError
@@ -23,7 +24,7 @@ from imagenet_trainer.packing.console import (
 )
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.dry_run import dry_run
-from imagenet_trainer.packing.im2rec_flags import COMMAND, Im2recSettings, check_prefix
+from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix
 from imagenet_trainer.packing.lists import check_files
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
@@ -82,7 +83,7 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
         advice = f"{others[0]} exists: give the prefix {stem} to pack it"
     else:
         chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
-        advice = f"run first: {COMMAND} --list --recursive {chunked}{prefix} {settings.root}"
+        advice = f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"
     return InputError(f"{name}.lst: no such list; {advice}")
 
 

@@ -43,12 +43,12 @@ def find_parts(root: str, train: str, val: str, labels: str) -> Parts:
 
     A folder without any of the usual names is itself the training set, unless `train` is NONE.
     """
-    found = (_find(root, _DEVKIT, _LABEL_FOLDERS), _find(root, _SOLUTION, _LABEL_FOLDERS))
+    label_files = (_find(root, _DEVKIT, _LABEL_FOLDERS), _find(root, _SOLUTION, _LABEL_FOLDERS))
     parts = Parts(
         train="" if train == NONE else train or _find(root, _TRAIN, _IMAGE_FOLDERS),
         val="" if val == NONE else val or _find(root, _VAL, _IMAGE_FOLDERS),
         test=_find(root, _TEST, _IMAGE_FOLDERS),
-        labels=(labels,) if labels else tuple(filter(None, found)),
+        labels=(labels,) if labels else tuple(filter(None, label_files)),
     )
     if parts.train or parts.val or train == NONE:
         return parts

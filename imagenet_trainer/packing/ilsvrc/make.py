@@ -7,6 +7,7 @@ import shlex
 import sys
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import write_list
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
@@ -105,7 +106,7 @@ def _check_flags(settings: ImagenetSettings, parts: layout.Parts) -> None:
         )
     if not split and not parts.val and settings.val != layout.NONE:
         raise InputError(
-            f"root {settings.root}: no validation images found; give --val with their folder, "
+            f"root {settings.root}: there are no validation images; give --val with their folder, "
             "--val-per-class 50 to take them out of training, or --val none"
         )
 
@@ -166,24 +167,24 @@ def _overlaps(parts: layout.Parts, train: Classes, val: Classes, test: Classes) 
 # --- choosing ----------------------------------------------------------------------------------
 
 
-def _choose_classes(settings: ImagenetSettings, found: Classes) -> List[str]:
+def _choose_classes(settings: ImagenetSettings, images: Classes) -> List[str]:
     """The classes to keep, in the order of their labels."""
     if not settings.classes:
-        _print_classes(list(found))
-        return list(found)
+        _print_classes(list(images))
+        return list(images)
     if os.path.isfile(settings.classes):
         wanted = read_classes(settings.classes)
     else:
         wanted = [name.strip() for name in settings.classes.split(",") if name.strip()]
     for name in wanted:
-        if name not in found:
-            near = difflib.get_close_matches(name, found, 1)
+        if name not in images:
+            near = difflib.get_close_matches(name, images, 1)
             hint = "; omit it" if len(wanted) > 1 else ", and no file with this name"
             hint = f"; did you mean {near[0]}?" if near else hint
             raise InputError(f"--classes {settings.classes}: no images of class {name}{hint}")
     if not wanted:
         raise InputError(f"--classes {settings.classes}: names no class; omit it to keep all")
-    chosen = [name for name in found if name in set(wanted)]
+    chosen = [name for name in images if name in set(wanted)]
     _print_classes(chosen)
     return chosen
 
@@ -214,15 +215,15 @@ def _without_blacklist(settings: ImagenetSettings, val: Classes) -> Classes:
     if not settings.blacklist:
         return val
     names = read_blacklist(settings.blacklist)
-    kept = {one: [path for path in paths if stem(path) not in names] for one, paths in val.items()}
-    excluded = size(val) - size(kept)
+    left = {one: [path for path in paths if stem(path) not in names] for one, paths in val.items()}
+    excluded = size(val) - size(left)
     if not excluded:
         raise InputError(
             f"--blacklist {settings.blacklist}: contains no image of the validation set, whose "
             "names should be like ILSVRC2012_val_00000001.JPEG; omit the flag"
         )
     print(f"val: {format_images(excluded)} of {printable(settings.blacklist)} excluded")
-    return kept
+    return left
 
 
 def _split(
@@ -321,7 +322,7 @@ def _print_next_commands(
     for name, root in roots.items():
         if name in sets:
             prefix = os.path.join(settings.out, name)
-            print(printable(shlex.join(["python", "tools/im2rec.py", prefix, root])))
+            print(printable(shlex.join([*commands.PACK.split(), prefix, root])))
 
 
 def _format_counts(images: Classes) -> str:
