@@ -7,6 +7,7 @@ folder prepared as SETTING says:
 
     plain       empty, but for tools/
     images      images/ and validation/, the photographs of the package in folders by class
+    imagenet    downloads/, a miniature of the files of ImageNet
     train       empty, but for tools/, and the commands take minutes
     demo        what tools/demo.sh leaves in demo/, which takes minutes
 
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ("plain", "images", "train", "demo")
+SETTINGS = ("plain", "images", "imagenet", "train", "demo")
 BLOCK = re.compile(
     r"^(?P<indent> *)<!-- output: (?P<setting>\w+) -->\n+ *```\w*\n(?P<text>.*?)\n *```$",
     re.MULTILINE | re.DOTALL,
@@ -147,6 +148,8 @@ def prepare(setting: str, folder: Path) -> None:
                 place = folder / name / path.parent.name / path.name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
+    elif setting == "imagenet":
+        execute(f"python {ROOT / 'tests' / 'helpers' / 'miniature.py'} downloads", folder)
     elif setting == "demo":
         # The script goes to the folder above it, which is here and not the checkout.
         (folder / "tools").unlink()

@@ -12,6 +12,7 @@ from typing import Tuple
 
 import cv2
 import numpy as np
+from scipy.special import betaincinv
 
 from imagenet_trainer.data import philox
 
@@ -37,8 +38,6 @@ class Mixup:
 
     def shares(self, images: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """The shares that images (n,) in epochs (n,) have in the result: float32 (n,) in [0, 1]."""
-        from scipy.special import betaincinv
-
         drawn = philox.uniform(self.seed, epochs, images, 1, first_block=_BLOCK)[:, 0]
         return betaincinv(self.alpha, self.alpha, drawn).astype(np.float32)
 

@@ -13,6 +13,7 @@ from typing import Any, Tuple, Union
 
 import cv2
 import numpy as np
+from PIL import Image, ImageFile
 
 from imagenet_trainer.data.records.recordio import MAX_LENGTH
 
@@ -190,7 +191,6 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
         raise ValueError("the file is empty")
     if not kind:
         raise ValueError(_UNKNOWN)
-    from PIL import Image, ImageFile
 
     # Other libraries set this for the whole process; half an image would then be accepted.
     ImageFile.LOAD_TRUNCATED_IMAGES = False

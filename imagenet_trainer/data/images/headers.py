@@ -3,6 +3,8 @@
 import io
 from typing import IO, NamedTuple, Union
 
+from PIL import Image, UnidentifiedImageError
+
 
 class Header(NamedTuple):
     """Size in pixels, colour mode and file format.
@@ -25,8 +27,6 @@ def read_header(file: Union[IO[bytes], bytes, memoryview]) -> Header:
     if there is no header, and for images of more than twice Pillow's MAX_IMAGE_PIXELS
     (decompression bombs).
     """
-    from PIL import Image, UnidentifiedImageError
-
     source = io.BytesIO(file) if isinstance(file, (bytes, memoryview)) else file
     try:
         with Image.open(source) as image:

@@ -268,7 +268,7 @@ def test_pass_through_accepts_what_mxnet_reads(photo):
             theirs = mx.image.imdecode(data, to_rgb=1).asnumpy()
             np.testing.assert_array_equal(rgb(data), theirs)
     for kind in ("WEBP", "GIF", "BMP", "TIFF", "JPEG2000"):
-        with pytest.raises(ValueError, match=f"^{kind}, .*MXNet.*; pack with"):
+        with pytest.raises(ValueError, match=f"^{kind} .*MXNet"):
             convert(saved(photo, kind), through)
         with pytest.raises(ValueError, match="damaged"):
             convert(saved(photo, kind)[:40], through)
