@@ -209,7 +209,7 @@ def test_the_epochs_asked_for(prefix, scored, words, epochs):
 
 def test_epochs_that_are_not_there(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--epochs", "1-30")
-    assert "model-0003.params: no such checkpoint; there are epochs 1 to 2" in line
+    assert "model-0003.params: " in line and "epochs 1 to 2" in line
     assert not Run(prefix).evaluation_path.exists()
 
 
@@ -419,14 +419,14 @@ def test_a_damaged_list_of_numbers(prefix, capsys):
 def test_a_list_of_numbers_that_is_not_ours(prefix, capsys, text):
     Run(prefix).evaluation_path.write_text(text)
     line = refusal(capsys, "--model-prefix", prefix)
-    assert "evaluation.json: is not a file of this program; remove it" in line
+    assert "evaluation.json: " in line and "remove it" in line
 
 
 @pytest.mark.parametrize("text", ['{"settings": 3}', '{"settings": {"data_val": 5}}'])
 def test_settings_that_are_not_ours(prefix, capsys, text):
     Run(prefix).config_path.write_text(text)
     line = refusal(capsys, "--model-prefix", prefix)
-    assert "config.json: is not a file of this program; remove it" in line
+    assert "config.json: " in line and "remove it" in line
 
 
 def test_images_and_report_from_the_command_line(prefix, scored):
@@ -713,10 +713,6 @@ def test_more_ranks_than_classes(prefix, capsys):
 
 
 def test_a_folder_or_a_file_in_the_place_of_a_prefix(prefix, capsys):
-    folder = str(Run(prefix).folder)
-    assert f"is a folder; name the run in it too: {prefix}" in refusal(
-        capsys, "--model-prefix", folder
-    )
-    assert f"is a file's name; give its PREFIX: {prefix}" in refusal(
-        capsys, "--model-prefix", f"{prefix}-0001.params"
-    )
+    for word in (str(Run(prefix).folder), f"{prefix}-0001.params"):
+        line = refusal(capsys, "--model-prefix", word)
+        assert f"--model-prefix {word}: " in line and line.endswith(f": {prefix}")

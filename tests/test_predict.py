@@ -171,11 +171,11 @@ def test_files_that_are_no_images(prefix, images, tmp_path, capsys):
 
 def test_runs_and_epochs_that_are_not_there(prefix, images, tmp_path, monkeypatch, capsys):
     line = refusal(capsys, images[0], "--model-prefix", prefix, "--epoch", 7)
-    assert "model-0007.params: no such checkpoint; there is epoch 3 in" in line
+    assert "model-0007.params: " in line and "epoch 3" in line
     line = refusal(capsys, images[0], "--model-prefix", tmp_path / "model")
     assert "imagenet_trainer.fit" in line
     monkeypatch.chdir(tmp_path)
-    assert "runs/: no trained network" in refusal(capsys, images[0])
+    assert "runs/: " in refusal(capsys, images[0])
 
 
 def test_the_command_says_it_in_one_line(tmp_path):

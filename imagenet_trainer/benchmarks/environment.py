@@ -11,7 +11,7 @@ from imagenet_trainer.system.machine import processors
 
 _PACKAGES = (
     "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
-    "tqdm", "tensorboardX", "nvidia-ml-py",
+    "tqdm", "nvidia-ml-py",
 )  # fmt: skip
 
 

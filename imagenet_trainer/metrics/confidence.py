@@ -1,6 +1,6 @@
-"""How sure a number is: 95 % intervals, and the test of two networks on the same images.
+"""95 % confidence intervals, and tests of two networks on the same images.
 
-Proportions have Wilson's score interval, everything else the percentile bootstrap over images.
+Proportions get Wilson's score interval, all other metrics the percentile bootstrap over images.
 """
 
 from typing import Tuple
@@ -12,13 +12,13 @@ from scipy.special import bdtr
 LEVEL = 0.95
 _Z = 1.959963984540054  # the normal distribution's quantile at 0.975
 ROUNDS = 1000
-"""Resamples of the bootstrap."""
+"""Bootstrap resamples."""
 
-_AT_ONCE = 800_000  # numbers of a block of resamples: 6 MB, which the processor's cache holds
+_BLOCK_VALUES = 800_000  # in a block of resamples: 6 MB, which fits into the processor's cache
 
 
 def wilson(hits: np.ndarray, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Bounds of hits / images, float64 of the arrays' shape; nan where there are no images.
+    """Bounds of hits / images: float64 in the shape of the arrays; nan where there are no images.
 
     E. B. Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
@@ -28,24 +28,24 @@ def wilson(hits: np.ndarray, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray
         centre = share + _Z**2 / (2 * images)
         spread = _Z * np.sqrt(share * (1 - share) / images + _Z**2 / (4 * images**2))
         low, high = ((centre + side) / (1 + _Z**2 / images) for side in (-spread, spread))
-    # Rounding must not put a bound beyond the share itself.
+    # Rounding must not move a bound past the share itself.
     return np.clip(low, 0, share), np.clip(high, share, 1)
 
 
 def resampled_sums(values: csr_matrix, seed: int = 0, rounds: int = ROUNDS) -> np.ndarray:
-    """Sums of each column over `rounds` resamples of the rows: float64 (rounds, columns).
+    """Column sums of `rounds` bootstrap resamples of the rows: float64 (rounds, columns).
 
-    A resample takes as many rows as there are, at random, with replacement (B. Efron 1979).
-    `values` (images, columns) is sparse: a column for every sum that is wanted, so one resample
-    serves all numbers. The generator is PCG64 of `seed`; nothing else is random.
+    A resample draws as many rows as there are, with replacement (B. Efron 1979). `values`
+    (images, columns) is sparse and has a column for every sum, so all metrics share the
+    resamples. The generator is PCG64(seed); nothing else is random.
     """
     images, columns = values.shape
     generator = np.random.Generator(np.random.PCG64(seed))
     by_column = values.T.tocsr()
     sums = np.empty((rounds, columns))
-    block = max(1, _AT_ONCE // max(images, 1))
+    block = max(1, _BLOCK_VALUES // max(images, 1))
     for first in range(0, rounds, block):
-        times = np.empty((min(block, rounds - first), images))  # how often a row is taken
+        times = np.empty((min(block, rounds - first), images))  # how often each row is drawn
         for row in times:
             row[:] = np.bincount(generator.integers(0, images, images), minlength=images)
         sums[first : first + block] = (by_column @ np.ascontiguousarray(times.T)).T
@@ -53,7 +53,7 @@ def resampled_sums(values: csr_matrix, seed: int = 0, rounds: int = ROUNDS) -> n
 
 
 def percentiles(resamples: np.ndarray) -> Tuple[float, float]:
-    """The interval that holds the middle 95 % of resampled numbers; nan among them are left out."""
+    """The interval of the middle 95 % of resampled values; nan values are ignored."""
     resamples = resamples[np.isfinite(resamples)]
     if not len(resamples):
         return float("nan"), float("nan")
@@ -63,20 +63,21 @@ def percentiles(resamples: np.ndarray) -> Tuple[float, float]:
 
 
 def mcnemar(only_first: np.ndarray, only_second: np.ndarray) -> np.ndarray:
-    """Exact two-sided p of McNemar's test, float64 of the arrays' shape.
+    """Exact two-sided p-value of McNemar's test: float64 in the shape of the arrays.
 
-    Takes how many images only the first, and only the second network has right. Under the
-    hypothesis that both are equally good, these are tosses of a fair coin (Q. McNemar 1947).
+    The arguments count the images that only the first, or only the second network classifies
+    correctly. If both networks are equally good, these are tosses of a fair coin (Q. McNemar
+    1947).
     """
     least, both = np.minimum(only_first, only_second), np.add(only_first, only_second)
     return np.minimum(1.0, 2 * bdtr(np.asarray(least, np.float64), both, 0.5))
 
 
 def paired_difference(only_first: int, only_second: int, images: int) -> Tuple[float, float]:
-    """Interval of the second network's share of right images minus the first's.
+    """Interval of the accuracy of the second network minus that of the first.
 
     A. Agresti and Y. Min 2005, "Simple improved confidence intervals for comparing matched
-    proportions": Wald's interval after half an image is added to each of the four cells.
+    proportions": Wald's interval, with half an image added to each of the four cells.
     """
     first, second, all_images = only_first + 0.5, only_second + 0.5, images + 2
     difference = (second - first) / all_images
@@ -85,9 +86,9 @@ def paired_difference(only_first: int, only_second: int, images: int) -> Tuple[f
 
 
 def false_discovery_limit(p: np.ndarray, rate: float = 0.05) -> float:
-    """The largest p that still counts, so that of all that count `rate` are false on average.
+    """The largest significant p-value at a false discovery rate; -1 where none is significant.
 
-    Y. Benjamini and Y. Hochberg 1995. -1 where none counts.
+    Y. Benjamini and Y. Hochberg 1995: of all significant ones, `rate` are false on average.
     """
     ordered = np.sort(p)
     passing = ordered <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)

@@ -1,7 +1,7 @@
-"""Counting: class probabilities and true classes in, numbers out.
+"""Counts of hits, ranks, losses and confusions from class probabilities and true classes.
 
-Two classes of the same probability are ordered by their index, the lower first, everywhere:
-so a rank, the top-k and the confusion matrix never contradict each other.
+Classes with equal probabilities are ordered by their index everywhere, so ranks, top-k and the
+confusion matrix always agree.
 """
 
 import math
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The least normal float32: a probability that underflowed costs 87.3 nats and not infinity.
+# The smallest normal float32: a probability that underflowed costs 87.3 nats, not infinity.
 _SMALLEST = 1.2e-38
-_FEW = 100  # up to here as many maxima are faster than a partition
+_FEW = 100  # for k up to this, k maxima are faster than a partition
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Counts over some images; those of two batches add up with `+`, `sum(batches, Scores())`.
+    """Counts over some images. Add batches with `+` or `sum(batches, Scores())`.
 
-    `rank1` and `rank5` count the images whose true class is the first, or among the first five;
-    `loss` is the cross-entropy summed over the images, in nats.
+    `rank1` and `rank5` count the images whose true class is the most probable one, or among the
+    five most probable; `loss` is the sum of their cross-entropies in nats.
     """
 
     images: int = 0
@@ -37,12 +37,12 @@ class Scores:
 
     @property
     def rank1_accuracy(self) -> float:
-        """Share of images whose true class came first; nan without images."""
+        """Share of images whose true class is the most probable one; nan without images."""
         return self._mean(self.rank1)
 
     @property
     def rank5_accuracy(self) -> float:
-        """Share of images whose true class was among the first five; nan without images."""
+        """Share of images whose true class is among the five most probable; nan without images."""
         return self._mean(self.rank5)
 
     @property
@@ -56,50 +56,50 @@ class Scores:
 
 def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     """Count a batch: float32 (n, classes) and int64 (n,)."""
-    places = ranks(probabilities, labels)
+    rank = ranks(probabilities, labels)
     return Scores(
         images=len(labels),
-        rank1=int((places < 1).sum()),
-        rank5=int((places < 5).sum()),
+        rank1=int((rank < 1).sum()),
+        rank5=int((rank < 5).sum()),
         loss=math.fsum(log_loss(probabilities, labels)),
     )
 
 
 def ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Place of each true class among all classes, 0 being the first: int64 (n,).
+    """Rank of each true class among all classes, 0 for the most probable: int64 (n,).
 
     Takes float32 (n, classes), finite, and int64 (n,).
     """
     true = _of_label(probabilities, labels)[:, None]  # n, 1
     ahead = np.count_nonzero(probabilities > true, axis=1)
-    level = probabilities == true
-    # Hardly any image has a class level with the true one, and then only a few.
-    for image in np.flatnonzero(np.count_nonzero(level, axis=1) > 1):
-        ahead[image] += np.count_nonzero(level[image, : labels[image]])
+    equal = probabilities == true
+    # Few images have other classes with exactly the probability of the true one.
+    for image in np.flatnonzero(np.count_nonzero(equal, axis=1) > 1):
+        ahead[image] += np.count_nonzero(equal[image, : labels[image]])
     return ahead.astype(np.int64)
 
 
 def top_classes(probabilities: np.ndarray, k: int) -> np.ndarray:
     """The k most probable classes of each row, the most probable first: int64 (n, min(k, classes)).
 
-    Equal to a stable descending sort, at the price of a few maxima or of a partition. Takes
-    float32 (n, classes), finite.
+    Takes float32 (n, classes), finite. The result is that of a stable descending sort, but it
+    costs only k maxima or a partition.
     """
     images, classes = probabilities.shape
     k = min(k, classes)
     if k <= _FEW:
-        # NumPy's argmax uses vector instructions and names the first of equal maxima.
+        # NumPy's argmax uses vector instructions and returns the first of equal maxima.
         rest, rows = probabilities.copy(), np.arange(images)
         best = np.empty((images, k), np.int64)
-        for place in range(k):
-            best[:, place] = rest.argmax(axis=1)
-            rest[rows, best[:, place]] = -np.inf
+        for column in range(k):
+            best[:, column] = rest.argmax(axis=1)
+            rest[rows, best[:, column]] = -np.inf
         return best
     last = np.partition(probabilities, classes - k, axis=1)[:, classes - k, None]  # n, 1
-    above, level = probabilities > last, probabilities == last
-    # Of the classes level with the k-th, the first few fill what those above it leave free.
+    above, equal = probabilities > last, probabilities == last
+    # The first of the classes equal to the k-th fill the columns that those above it leave free.
     free = k - above.sum(axis=1, keepdims=True)
-    chosen = above | (level & (level.cumsum(axis=1) <= free))
+    chosen = above | (equal & (equal.cumsum(axis=1) <= free))
     top = chosen.nonzero()[1].reshape(images, k)  # ascending index
     order = np.argsort(-np.take_along_axis(probabilities, top, axis=1), axis=1, kind="stable")
     return np.take_along_axis(top, order, axis=1)
@@ -111,13 +111,15 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def loss_of(true: np.ndarray) -> np.ndarray:
-    """The same of the probabilities of the true classes alone, float32 (n,): float64 (n,)."""
+    """Cross-entropy from the probabilities of the true classes, float32 (n,): float64 (n,)."""
     return -np.log(true.astype(np.float64) + _SMALLEST)
 
 
 def confusion_top(classes: int) -> int:
-    """How many predictions of an image the confusion matrix counts: five, or the first alone where
-    five would be all classes and every cell of a row the same.
+    """The number of predictions that each image adds to the confusion matrix: 5, or 1.
+
+    Up to five classes it is 1: five predictions would be all classes, and all cells of a row
+    equal.
     """
     return 5 if classes > 5 else 1
 
@@ -125,9 +127,9 @@ def confusion_top(classes: int) -> int:
 def top_k_confusion(labels: np.ndarray, top: np.ndarray, classes: int) -> np.ndarray:
     """Count (true class, predicted class) for every column of `top`: int64 (classes, classes).
 
-    Rows are true classes, columns predicted ones, so n images with k predictions each make n * k
-    counts. Takes int64 (n,) and int64 (n, k), as `top_classes` gives it. Raises ValueError for a
-    class outside 0..classes-1.
+    Rows are true classes, columns predicted ones; n images with k predictions each add n * k
+    counts. Takes int64 (n,) and int64 (n, k), as returned by `top_classes`. Raises ValueError
+    for a class outside 0..classes-1.
     """
     cells = np.ravel_multi_index((labels[:, None], top), (classes, classes))
     return np.bincount(cells.ravel(), minlength=classes * classes).reshape(classes, classes)

@@ -1,13 +1,13 @@
-"""From predictions to numbers: what is published of a network, each with its 95 % interval.
+"""Metrics of a network from its predictions, each with its 95 % confidence interval.
 
-Rules, where there are several in use:
+Definitions, where several are in use:
 
-- Two equally probable classes are ordered by their index, the lower first.
-- The precision of a class that is never predicted is nought in the macro average (scikit-learn's
+- Equally probable classes are ordered by their index.
+- The precision of a class that is never predicted is zero in the macro average (scikit-learn's
   default) and unknown in the table of classes. Macro averages are over the classes with images.
 - Expected calibration error (Guo, Pleiss, Sun and Weinberger 2017): 15 bins of equal width
-  (0, 1/15], ... on the probability of the first class; the distance between accuracy and mean
-  probability in a bin, weighted with its share of the images.
+  (0, 1/15], ... of the probability of the most probable class; the difference between accuracy
+  and mean probability in each bin, weighted by the bin's share of the images.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from imagenet_trainer.metrics.counts import loss_of
 from imagenet_trainer.metrics.predictions import Predictions
 
 BINS = 15
-"""Of the calibration error."""
+"""Bins of the calibration error."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and the bounds of its 95 % interval."""
+    """A value and the bounds of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -35,28 +35,28 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Counts of every class: int64 (classes,), and what follows from them."""
+    """Counts for every class, int64 (classes,), and the metrics that follow from them."""
 
-    images: np.ndarray  # that show it
-    predicted: np.ndarray  # whose most probable class it is
-    hits: np.ndarray  # both
-    top5_hits: np.ndarray  # that show it and have it among the first five
+    images: np.ndarray  # images of the class
+    predicted: np.ndarray  # images for which it is the most probable class
+    hits: np.ndarray  # images of the class for which it is the most probable
+    top5_hits: np.ndarray  # images of the class that have it among the five most probable
 
     def recall(self) -> np.ndarray:
         """Share, low, high: float64 (classes, 3), nan without images."""
         return _shares(self.hits, self.images)
 
     def precision(self) -> np.ndarray:
-        """Likewise, of the images for which the class was predicted."""
+        """Share, low, high of the images for which the class is predicted."""
         return _shares(self.hits, self.predicted)
 
     def top5_recall(self) -> np.ndarray:
-        """Likewise, of the images of the class: those that have it among the first five."""
+        """Share, low, high of the images of the class that have it among the top five."""
         return _shares(self.top5_hits, self.images)
 
 
 def class_table(predictions: Predictions) -> ClassTable:
-    """Count the classes."""
+    """Count images, predictions and hits of each class."""
 
     def count(labels: np.ndarray) -> np.ndarray:
         return np.bincount(labels, minlength=predictions.classes)
@@ -73,41 +73,41 @@ def class_table(predictions: Predictions) -> ClassTable:
 def estimates(
     predictions: Predictions, top_k: Sequence[int] = (), seed: int = 0
 ) -> Dict[str, Estimate]:
-    """All numbers of a network by name, in the order in which they are told.
+    """All metrics by name, in the order in which they are printed; nan without images.
 
     `rank1`, `rank5` and `rankK` for each K of `top_k`: shares of the images whose true class is
-    among the first; `loss`: mean cross-entropy in nats; `macro_recall`, `macro_precision`,
-    `macro_rank5`: means over the classes; `calibration_error`. Of no images all are nan.
+    among the K most probable; `loss`: mean cross-entropy in nats; `macro_recall`,
+    `macro_precision`, `macro_rank5`: means over the classes; `calibration_error`.
     """
     images = len(predictions)
-    found: Dict[str, Estimate] = {}
+    metrics: Dict[str, Estimate] = {}
     for name in rank_names(top_k):
         hits = (predictions.rank < int(name[4:])).sum()
         low, high = wilson(hits, np.array(images))
-        found[name] = Estimate(hits / images if images else np.nan, float(low), float(high))
+        metrics[name] = Estimate(hits / images if images else np.nan, float(low), float(high))
     if not images:
         names = ("loss", "macro_recall", "macro_precision", "macro_rank5", "calibration_error")
-        return {**found, **{name: Estimate(np.nan, np.nan, np.nan) for name in names}}
+        return {**metrics, **{name: Estimate(np.nan, np.nan, np.nan) for name in names}}
     columns = _columns(predictions)
     whole = _Sums.of(np.asarray(columns.sum(axis=0)), predictions.classes, images)
-    again = _Sums.of(resampled_sums(columns, seed), predictions.classes, images)
+    resampled = _Sums.of(resampled_sums(columns, seed), predictions.classes, images)
     for name in ("loss", "macro_recall", "macro_precision", "macro_rank5"):
-        found[name] = Estimate(
-            float(getattr(whole, name)()[0]), *percentiles(getattr(again, name)())
+        metrics[name] = Estimate(
+            float(getattr(whole, name)()[0]), *percentiles(getattr(resampled, name)())
         )
-    found["calibration_error"] = _calibration_error(whole.gaps, again.gaps)
-    return found
+    metrics["calibration_error"] = _calibration_error(whole.gaps, resampled.gaps)
+    return metrics
 
 
 def rank_names(top_k: Sequence[int]) -> List[str]:
-    """Names of rank-1, rank-5 and the ranks asked for, ascending."""
+    """Names of rank-1, rank-5 and the ranks in `top_k`, ascending."""
     return [f"rank{k}" for k in sorted({1, 5, *top_k})]
 
 
 def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndarray]:
-    """The reliability diagram: `images` int64, `accuracy`, `confidence` float64, each (bins,).
+    """The reliability diagram: `images` int64, `accuracy` and `confidence` float64, each (bins,).
 
-    nan in bins without images.
+    Bins without images are nan.
     """
     place = _bin(predictions.probabilities[:, 0], bins)
     images = np.bincount(place, minlength=bins)
@@ -117,27 +117,27 @@ def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndar
         return {"images": images, "accuracy": hits / images, "confidence": confidence / images}
 
 
-def as_json(found: Dict[str, Estimate], predictions: Predictions) -> Dict[str, Any]:
-    """The numbers as evaluation.json holds them; null for what is unknown."""
-    numbers: Dict[str, Any] = {"images": len(predictions)}
-    numbers.update((name, _known(one.value)) for name, one in found.items())
-    for name in found:
+def as_json(metrics: Dict[str, Estimate], predictions: Predictions) -> Dict[str, Any]:
+    """The metrics in the form of evaluation.json; unknown values are None."""
+    entry: Dict[str, Any] = {"images": len(predictions)}
+    entry.update((name, _known(one.value)) for name, one in metrics.items())
+    for name in metrics:
         if name.startswith("rank"):
-            numbers[f"{name}_count"] = int((predictions.rank < int(name[4:])).sum())
-    numbers["intervals"] = {
-        name: [_known(one.low), _known(one.high)] for name, one in found.items()
+            entry[f"{name}_count"] = int((predictions.rank < int(name[4:])).sum())
+    entry["intervals"] = {
+        name: [_known(one.low), _known(one.high)] for name, one in metrics.items()
     }
-    return numbers
+    return entry
 
 
 # --- sums over images ------------------------------------------------------------------------
 
 
 def _columns(predictions: Predictions) -> csr_matrix:
-    """What is added up over the images, sparse (images, 4 classes + bins + 1).
+    """The values to sum over the images, sparse (images, 4 classes + bins + 1).
 
-    For each class: its images, its hits, its hits among five, its predictions; for each bin:
-    hits minus probabilities; the loss.
+    For each class: images, hits, top-5 hits, predictions; for each bin: hits minus
+    probabilities; the loss.
     """
     labels, first = predictions.labels, predictions.top[:, 0]
     hit, hit5 = predictions.rank < 1, predictions.rank < 5
@@ -156,55 +156,55 @@ def _columns(predictions: Predictions) -> csr_matrix:
 
 
 def _spread(values: np.ndarray, columns: np.ndarray, count: int) -> csr_matrix:
-    """A sparse matrix (images, count) with one value in each row."""
+    """A sparse matrix (images, count) with one value per row."""
     rows = np.arange(len(values) + 1)
     return csr_matrix((values.astype(np.float64), columns, rows), (len(values), count))
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums of the columns over the set itself, or over its resamples: float64, a row for each."""
+    """Sums of the columns: float64, one row for the dataset itself or one for each resample."""
 
-    shown: np.ndarray  # rows, classes
-    hits: np.ndarray  # likewise
-    hits5: np.ndarray  # likewise
-    predicted: np.ndarray  # likewise
-    gaps: np.ndarray  # rows, bins: what a bin adds to the calibration error, with its sign
+    images_of: np.ndarray  # rows, classes
+    hits: np.ndarray  # rows, classes
+    hits5: np.ndarray  # rows, classes
+    predicted: np.ndarray  # rows, classes
+    gaps: np.ndarray  # rows, bins: signed contribution of each bin to the calibration error
     losses: np.ndarray  # rows, 1
     images: int
 
     @classmethod
     def of(cls, sums: np.ndarray, classes: int, images: int) -> "_Sums":
         edges = np.cumsum([classes, classes, classes, classes, BINS])
-        shown, hits, hits5, predicted, gaps, losses = np.split(sums, edges, axis=1)
-        return cls(shown, hits, hits5, predicted, gaps / images, losses, images)
+        images_of, hits, hits5, predicted, gaps, losses = np.split(sums, edges, axis=1)
+        return cls(images_of, hits, hits5, predicted, gaps / images, losses, images)
 
     def loss(self) -> np.ndarray:
         return self.losses[:, 0] / self.images
 
     def macro_recall(self) -> np.ndarray:
-        return self._macro(self.hits, self.shown)
+        return self._macro(self.hits, self.images_of)
 
     def macro_precision(self) -> np.ndarray:
         return self._macro(self.hits, self.predicted)
 
     def macro_rank5(self) -> np.ndarray:
-        return self._macro(self.hits5, self.shown)
+        return self._macro(self.hits5, self.images_of)
 
     def _macro(self, hits: np.ndarray, of: np.ndarray) -> np.ndarray:
-        """Mean of hits / of over the classes that are shown; nought for one where `of` is."""
-        there = self.shown > 0
-        shares = np.divide(hits, of, out=np.zeros_like(hits), where=there & (of > 0))
-        return shares.sum(axis=1) / there.sum(axis=1)
+        """Mean of hits / of over the classes with images; 0 for a class where `of` is 0."""
+        has_images = self.images_of > 0
+        shares = np.divide(hits, of, out=np.zeros_like(hits), where=has_images & (of > 0))
+        return shares.sum(axis=1) / has_images.sum(axis=1)
 
 
 def _calibration_error(gaps: np.ndarray, resampled: np.ndarray) -> Estimate:
-    """Sum of the bins' gaps without sign, (1, bins) and (rounds, bins).
+    """The sum of the absolute gaps of the bins, from gaps (1, bins) and resamples (rounds, bins).
 
-    Chance alone makes gaps, so the estimate is too high for a network that is well calibrated,
-    and its bootstrap higher still: the percentiles would leave the truth out (measured: always).
-    By the triangle inequality the true error is no further below the estimate than all gaps
-    together are off; that distance is resampled for the lower bound.
+    Chance alone causes gaps, so the estimate is too high for a well calibrated network, and its
+    bootstrap higher still: in measurements the percentiles never contained the true value. By
+    the triangle inequality, the true error is below the estimate by no more than the sum of the
+    errors of all gaps; the lower bound uses resamples of that sum.
     """
     value = float(np.abs(gaps).sum())
     off = percentiles(np.abs(resampled - gaps).sum(axis=1))[1]
@@ -212,7 +212,7 @@ def _calibration_error(gaps: np.ndarray, resampled: np.ndarray) -> Estimate:
 
 
 def _bin(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """Bin of each probability, its upper edge included: int64."""
+    """The bin of each probability: int64. Upper edges belong to the bin."""
     return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
 
 
@@ -225,7 +225,7 @@ def _known(value: float) -> Any:
     return float(value) if np.isfinite(value) else None
 
 
-# --- told --------------------------------------------------------------------------------------
+# --- tables ------------------------------------------------------------------------------------
 
 _TITLES = {
     "loss": "loss",
@@ -236,18 +236,18 @@ _TITLES = {
 }
 
 
-def table(numbers: Dict[str, Any], top_k: Sequence[int] = ()) -> str:
-    """The numbers of evaluation.json with their intervals, a line each.
+def table(entry: Dict[str, Any], top_k: Sequence[int] = ()) -> str:
+    """The metrics of an entry of evaluation.json with their intervals, one per line.
 
-    Of the ranks, which may be there from earlier calls, those of `rank_names`.
+    Of the ranks, which earlier calls may have added, only those of `rank_names`.
     """
     lines = [f"{'':<32}{'':>10}   95 % interval"]
     ranks = rank_names(top_k)
-    for name, (low, high) in numbers["intervals"].items():
+    for name, (low, high) in entry["intervals"].items():
         if name.startswith("rank") and name not in ranks:
             continue
         title = _TITLES.get(name) or f"rank-{name[4:]}"
-        cells = [_cell(name, value) for value in (numbers[name], low, high)]
+        cells = [_cell(name, value) for value in (entry[name], low, high)]
         unit = "" if name == "loss" else " %"
         lines.append(f"{title:<32}{cells[0] + unit:>10}   {cells[1]} to {cells[2]}{unit}")
     return "\n".join(lines)
@@ -266,7 +266,7 @@ CLASS_COLUMNS: Tuple[str, ...] = (
 
 
 def class_rows(counted: ClassTable, classes: Sequence[Tuple[str, str]]) -> List[Tuple]:
-    """A row for each class under CLASS_COLUMNS; what is unknown is an empty cell."""
+    """A row per class under CLASS_COLUMNS; unknown values are empty cells."""
     shares = np.concatenate([counted.recall(), counted.precision(), counted.top5_recall()], axis=1)
     return [
         (label, *names, int(counted.images[label]), int(counted.predicted[label]),

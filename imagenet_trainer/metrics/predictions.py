@@ -1,8 +1,8 @@
-"""What a network said of each image of a set: the one thing that all its numbers come from.
+"""The predictions of a network for each image of a dataset: the source of all its metrics.
 
-Rank-1 and rank-5, loss, recall of classes, calibration, the confusion matrix, the comparison of
-two networks and the pages for people are functions of an `Predictions`; it is kept beside the
-checkpoint, so nothing has to be computed twice. 4 MB for ImageNet's 50,000 validation images.
+Ranks, loss, recall, calibration, the confusion matrix, the comparison of two networks and the
+reports are functions of `Predictions`. They are saved beside the checkpoint, so nothing is computed
+twice: 4 MB for ImageNet's 50,000 validation images.
 """
 
 import contextlib
@@ -17,34 +17,33 @@ from imagenet_trainer.metrics.counts import confusion_top, ranks, top_classes, t
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 TOP = 5
-"""Predicted classes that an image adds to the confusion matrix, and that are kept at least."""
+"""Predicted classes that are saved of each image, at least."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions to n images, in the order of the shards, each image once.
+    """Predictions for n images, each image once, in the order of the shards.
 
-    Classes of the same probability are ordered by their index, the lower first, in `top` and
-    `rank` alike.
+    `top` and `rank` order classes with equal probabilities by their index.
     """
 
-    keys: np.ndarray  # int64 (n,): the images' keys in the .idx
+    keys: np.ndarray  # int64 (n,): keys of the images in the .idx
     labels: np.ndarray  # int64 (n,): true classes
     top: np.ndarray  # int64 (n, k): the k most probable classes, best first
-    probabilities: np.ndarray  # float32 (n, k): theirs
+    probabilities: np.ndarray  # float32 (n, k): of the classes in `top`
     true: np.ndarray  # float32 (n,): probability of the true class
-    rank: np.ndarray  # int64 (n,): place of the true class among all, 0 being the first
+    rank: np.ndarray  # int64 (n,): rank of the true class among all, 0 for the first
     classes: int  # of the network
-    key: str = ""  # changes when the parameters, the preprocessing or the images do
+    key: str = ""  # digest of parameters, preprocessing and images
 
     def __post_init__(self) -> None:
         images, k = self.top.shape
         shapes = [array.shape for array in (self.keys, self.labels, self.true, self.rank)]
         if shapes != [(images,)] * 4 or self.probabilities.shape != (images, k):
-            raise ValueError("arrays of predictions do not agree in their shapes")
+            raise ValueError("predictions: the shapes of the arrays do not match")
         for name, array in (("label", self.labels), ("class", self.top), ("rank", self.rank)):
             if array.size and (array.min() < 0 or array.max() >= self.classes):
-                raise ValueError(f"a {name} of the predictions is not below {self.classes}")
+                raise ValueError(f"predictions: a {name} is not in 0..{self.classes - 1}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,27 +51,27 @@ class Predictions:
     def confusion(self, k: int = 0) -> np.ndarray:
         """Counts of (true class, predicted class), int64 (classes, classes).
 
-        Each image adds its k most probable classes, by default as `confusion_top` says; k = 1
-        gives the usual matrix.
+        Each image adds its k most probable classes, by default `confusion_top` of them; k = 1
+        gives the usual confusion matrix.
         """
         k = k or confusion_top(self.classes)
         return top_k_confusion(self.labels, self.top[:, :k], self.classes)
 
     def save(self, path: AnyPath) -> None:
-        """Write an .npz, whole or not at all; InputError when it cannot be written."""
+        """Write an .npz atomically; InputError when it cannot be written."""
         with atomic_write(path) as file:
             np.savez_compressed(file, **{one.name: getattr(self, one.name) for one in fields(self)})
 
 
-_PROBABILITIES_ONLY = "indices"  # an array that saved Predictions do not have
+_INDICES = "indices"  # an array that saved Predictions do not have
 
 
 class ProbabilitiesFile:
-    """Writes the probabilities of all classes as they come, so they need no memory.
+    """Writes the probabilities of all classes batch by batch, so they need no memory.
 
     An .npz with `probabilities` float32 (n, classes), `indices` int64 (n,) (the keys in the
-    .idx), `labels` int64 (n,), `top` int64 (n, k), and `key`. A context manager: the file takes
-    its name at the end of the block, and only if `finish` was called.
+    .idx), `labels` int64 (n,), `top` int64 (n, k), and `key`. A context manager: the file appears
+    at the end of the block if `finish` was called, otherwise not at all.
     """
 
     def __init__(self, path: AnyPath, images: int, classes: int):
@@ -88,17 +87,17 @@ class ProbabilitiesFile:
         np.lib.format.write_array_header_1_0(self._rows, about)
         return self
 
-    def add(self, places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """Take in a batch; batches come in the order of the shards."""
-        if len(places) and places[0] != self._next:
-            raise ValueError(f"image {places[0]} came where {self._next} was due")
-        self._next += len(places)
+    def add(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Write a batch. Batches must come in the order of the shards."""
+        if len(positions) and positions[0] != self._next:
+            raise ValueError(f"got image {positions[0]}, expected image {self._next}")
+        self._next += len(positions)
         self._rows.write(np.ascontiguousarray(probabilities, "<f4").tobytes())
 
     def finish(self, predictions: Predictions) -> None:
-        """Add what is short, and end."""
+        """Write the other arrays, which are small."""
         self._rows.close()
-        arrays = {"indices": predictions.keys, "labels": predictions.labels, "top": predictions.top}
+        arrays = {_INDICES: predictions.keys, "labels": predictions.labels, "top": predictions.top}
         for name, array in {**arrays, "key": np.array(predictions.key)}.items():
             with self._archive.open(_member(name), "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -112,21 +111,21 @@ class ProbabilitiesFile:
     ) -> None:
         self._rows.close()
         if kind is None and not self._finished:
-            unfinished = ValueError(f"{self._path}: was left unfinished")
+            unfinished = ValueError(f"{self._path}: finish() was not called")
             self._stack.__exit__(ValueError, unfinished, None)
             raise unfinished
         self._stack.__exit__(kind, error, trace)
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(f"{name}.npy")  # of 1980, so the same predictions are the same bytes
+    return zipfile.ZipInfo(f"{name}.npy")  # dated 1980: equal predictions give equal bytes
 
 
 def probabilities_key(path: AnyPath) -> Optional[str]:
     """The key of a ProbabilitiesFile; None for a file that is missing, damaged or another one."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return str(file["key"]) if _PROBABILITIES_ONLY in file.files else None
+            return str(file["key"]) if _INDICES in file.files else None
     except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
         return None
 
@@ -137,60 +136,60 @@ def holds_probabilities(path: AnyPath) -> bool:
 
 
 def load(path: AnyPath, key: Optional[str] = None) -> Optional[Predictions]:
-    """Predictions that were saved; None when they are not there, damaged, or of another key."""
+    """Saved predictions; None for a file that is missing, damaged or has another key."""
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {one.name: file[one.name] for one in fields(Predictions)}
         found["classes"], found["key"] = int(found["classes"]), str(found["key"])
         predictions = Predictions(**found)  # type: ignore[arg-type]
-    except Exception:  # zipfile, zlib and NumPy have each their own for damage
+    except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
         return None
     return predictions if key in (None, predictions.key) else None
 
 
 class Collector:
-    """Gathers the predictions to n images, batch by batch, in whatever order the batches come.
+    """Collects the predictions for n images from batches in any order.
 
     Parameters
     ----------
     keys
-        int64 (n,), the keys of all images in the order of the shards.
+        Keys of all images in the order of the shards, int64 (n,).
     classes
-        of the network.
+        Number of classes of the network.
     k
-        how many of each image's most probable classes are kept; at least 5, at most all.
+        Number of most probable classes to keep for each image: at least 5, at most all.
 
     """
 
     def __init__(self, keys: np.ndarray, classes: int, k: int = TOP):
         images, self.k = len(keys), min(max(k, TOP), classes)
         self.classes, self.keys = classes, keys
-        self._answered = np.zeros(images, np.int64)  # how often
+        self._counts = np.zeros(images, np.int64)  # how often each image came
         self._labels = np.zeros(images, np.int64)
         self._top = np.zeros((images, self.k), np.int64)
         self._probabilities = np.zeros((images, self.k), np.float32)
         self._true = np.zeros(images, np.float32)
         self._rank = np.zeros(images, np.int64)
 
-    def add(self, places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """Take in a batch: places in the set int64 (m,), float32 (m, classes), int64 (m,)."""
+    def add(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Add a batch: positions in the dataset int64 (m,), float32 (m, classes), int64 (m,)."""
         top = top_classes(probabilities, self.k)
-        np.add.at(self._answered, places, 1)
-        self._labels[places] = labels
-        self._top[places] = top
-        self._probabilities[places] = np.take_along_axis(probabilities, top, axis=1)
-        self._true[places] = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
-        self._rank[places] = ranks(probabilities, labels)
+        np.add.at(self._counts, positions, 1)
+        self._labels[positions] = labels
+        self._top[positions] = top
+        self._probabilities[positions] = np.take_along_axis(probabilities, top, axis=1)
+        self._true[positions] = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+        self._rank[positions] = ranks(probabilities, labels)
 
     @property
     def seen(self) -> int:
-        """Predictions taken in so far."""
-        return int(self._answered.sum())
+        """Predictions added so far."""
+        return int(self._counts.sum())
 
     def whole(self, key: str = "") -> Predictions:
-        """All predictions; ValueError unless every image was answered exactly once."""
-        if (self._answered != 1).any():
-            raise ValueError(f"{self.seen} images scored, the index has {len(self.keys)}")
+        """All predictions; ValueError unless every image came exactly once."""
+        if (self._counts != 1).any():
+            raise ValueError(f"{self.seen} images evaluated, the index has {len(self.keys)}")
         return Predictions(
             self.keys, self._labels, self._top, self._probabilities, self._true, self._rank,
             self.classes, key,

@@ -1,8 +1,8 @@
-"""How wrong errors are: numbers from predictions and WordNet's tree; arrays in, numbers out.
+"""Severity of errors: metrics from predictions and WordNet's tree.
 
-A retriever taken for another dog is a smaller error than one taken for a fire engine. The idea of
-weighing errors by a hierarchy is that of Deng, Berg, Li and Fei-Fei 2010, "What does classifying
-more than 10,000 image categories tell us?".
+Predicting another dog for a retriever is a smaller error than predicting a fire engine. Weighing
+errors by a hierarchy follows Deng, Berg, Li and Fei-Fei 2010, "What does classifying more than
+10,000 image categories tell us?".
 """
 
 from collections import Counter
@@ -14,10 +14,11 @@ from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.taxonomy import DOMAINS, GROUPS, LEVELS, Taxonomy, taxonomy_of
 
 PAIRS = 20
+"""Confused pairs in evaluation.json."""
 
 
 class ConfusedPair(NamedTuple):
-    """Two classes that are taken for each other; `there` counts a taken for b, `back` b for a."""
+    """Two classes that the network confuses: images of a predicted as b, and of b as a."""
 
     a: int
     b: int
@@ -26,9 +27,9 @@ class ConfusedPair(NamedTuple):
 
 
 def semantic_results(predictions: Predictions, ids: Sequence[str]) -> Dict[str, Any]:
-    """What evaluation.json holds: `confused_pairs`, and `meaning` where WordNet has all classes."""
+    """The entries `confused_pairs` and, where WordNet has all classes, `meaning`."""
     pairs = confused_pairs(predictions.confusion(1))
-    found: Dict[str, Any] = {
+    entry: Dict[str, Any] = {
         "confused_pairs": [
             {"a": ids[pair.a], "b": ids[pair.b], "a_as_b": pair.a_as_b, "b_as_a": pair.b_as_a}
             for pair in pairs
@@ -37,45 +38,45 @@ def semantic_results(predictions: Predictions, ids: Sequence[str]) -> Dict[str, 
     taxonomy = taxonomy_of(ids)
     if taxonomy is not None:
         first = predictions.top[:, 0]
-        found["meaning"] = semantic_metrics(
+        entry["meaning"] = semantic_metrics(
             predictions.labels, first, predictions.confusion(), taxonomy
         )
-    return found
+    return entry
 
 
-def summary_lines(numbers: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    """Lines for a terminal from an entry of evaluation.json; names of classes by id."""
-    found = numbers.get("meaning")
-    if found and numbers["images"]:
+def summary_lines(entry: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """An entry of evaluation.json as lines for a terminal; `names` of the classes by id."""
+    semantic = entry.get("meaning")
+    if semantic and entry["images"]:
         levels = ("animal or object", "kind", "group", "class")
-        shares = found["levels"].values()
-        yield "right: " + ", ".join(f"{n} {100 * s:.2f} %" for n, s in zip(levels, shares))
-        if found["errors"]:
+        shares = semantic["levels"].values()
+        yield "correct: " + ", ".join(f"{n} {100 * s:.2f} %" for n, s in zip(levels, shares))
+        if semantic["errors"]:
             line = (
-                f"errors: {100 * found['errors_in_group']:.2f} % stay in the group; "
-                f"{found['error_distance']:.2f} edges of WordNet's tree away"
+                f"errors: {100 * semantic['errors_in_group']:.2f} % within the group; mean "
+                f"distance {semantic['error_distance']:.2f} edges of WordNet's tree"
             )
-            chance = found["chance_distance"]
-            yield line + (f", two classes at random {chance:.2f}" if chance is not None else "")
-        within = found["clusters"]["within"]
+            chance = semantic["chance_distance"]
+            yield line + (f" (two random classes: {chance:.2f})" if chance is not None else "")
+        within = semantic["clusters"]["within"]
         yield f"matrix: {100 * within:.2f} % within animals or within objects"
-    for pair in numbers.get("confused_pairs", ())[:3]:
+    for pair in entry.get("confused_pairs", ())[:3]:
         a, b = names[pair["a"]], names[pair["b"]]
-        yield f"confused: {a} taken for {b} {pair['a_as_b']}, {b} for {a} {pair['b_as_a']}"
+        yield f"confused: {a} as {b} {pair['a_as_b']}, {b} as {a} {pair['b_as_a']}"
 
 
 def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:
-    """The first name of each class (id, name), with its id where two classes have the same."""
+    """The first name of each class (id, name), with the id where two classes share a name."""
     first = [(name.split(",")[0].strip() or one, one) for one, name in classes]
-    often = Counter(name for name, _ in first)
-    return [f"{name} ({one})" if often[name] > 1 else name for name, one in first]
+    count = Counter(name for name, _ in first)
+    return [f"{name} ({one})" if count[name] > 1 else name for name, one in first]
 
 
 def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[ConfusedPair]:
-    """The pairs of classes with the most confusions in both directions together, most first.
+    """The pairs of classes with the most confusions, in both directions together, most first.
 
-    Takes counts int64 (classes, classes), rows true, columns predicted. Pairs that are confused
-    as often come in the order of their classes; pairs that never are do not come at all.
+    Takes counts int64 (classes, classes): rows true, columns predicted. Pairs with equal counts
+    are in the order of their classes; pairs that are never confused are left out.
     """
     both = np.triu(matrix + matrix.T, 1)
     a, b = np.nonzero(both)
@@ -89,19 +90,20 @@ def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[ConfusedPair]
 def semantic_metrics(
     labels: np.ndarray, predicted: np.ndarray, matrix: np.ndarray, taxonomy: Taxonomy
 ) -> Dict[str, Any]:
-    """All numbers that need WordNet, as plain values for JSON; shares are 0 to 1.
+    """All metrics that need WordNet, as plain values for JSON; shares are 0 to 1.
 
-    Takes true classes int64 (n,), rank-1 classes int64 (n,), and the top-k confusion matrix int64
-    (classes, classes). A share of nothing is None.
+    Takes true classes int64 (n,), predicted classes int64 (n,), and the top-k confusion matrix
+    int64 (classes, classes). A share of zero images is None.
 
-    - `levels`: share of the images whose rank-1 class is in the same domain, kind, group as the
-      true one, or is it (`class`, which is rank-1 accuracy).
-    - `errors`, `errors_in_group`: rank-1 errors, and the share of them that stay in the group.
-    - `error_distance`: mean edges of WordNet's tree between true and predicted class over rank-1
-      errors; `chance_distance`: over all pairs of two different classes.
-    - `clusters`: shares of the matrix's mass by true and predicted domain, `within` and `between`
-      added up, and the same without the diagonal as `within_off_diagonal`.
-    - `groups`: for each group its classes, images, rank-1 accuracy, share that stays in it.
+    - `levels`: share of the images whose predicted class is in the same domain, kind or group as
+      the true one, or equal to it (`class`: rank-1 accuracy).
+    - `errors`, `errors_in_group`: rank-1 errors, and the share of them within the group.
+    - `error_distance`: mean number of edges of WordNet's tree between true and predicted class
+      over the errors; `chance_distance`: the same over all pairs of different classes.
+    - `clusters`: the matrix's mass by true and predicted domain as shares of the whole, their sums
+      `within` and `between`, and `within_off_diagonal`, which ignores the diagonal.
+    - `groups`: for each group its classes, images, rank-1 accuracy, and the share of its images
+      predicted within it.
     """
     wrong = labels != predicted
     distances = taxonomy.distances
@@ -123,45 +125,45 @@ def semantic_metrics(
 
 
 def clusters(matrix: np.ndarray, taxonomy: Taxonomy) -> Dict[str, Any]:
-    """Mass of a matrix within and between animals and objects, as shares of the whole."""
+    """The mass of a matrix within and between animals and objects, as shares of the whole."""
     mass, off = (
         _between(counts, taxonomy.domain) for counts in (matrix, matrix * (1 - np.eye(len(matrix))))
     )
-    found: Dict[str, Any] = {
+    shares: Dict[str, Any] = {
         f"{true} as {predicted}": _share(mass[i, j], mass.sum())
         for i, true in enumerate(DOMAINS)
         for j, predicted in enumerate(DOMAINS)
     }
-    found["within"] = _share(np.trace(mass), mass.sum())
-    found["between"] = _share(mass.sum() - np.trace(mass), mass.sum())
-    found["within_off_diagonal"] = _share(np.trace(off), off.sum())
-    return found
+    shares["within"] = _share(np.trace(mass), mass.sum())
+    shares["between"] = _share(mass.sum() - np.trace(mass), mass.sum())
+    shares["within_off_diagonal"] = _share(np.trace(off), off.sum())
+    return shares
 
 
 def _between(counts: np.ndarray, domain: np.ndarray) -> np.ndarray:
-    """Counts added up by domain, (2, 2)."""
+    """Sums of the counts by domain, (2, 2)."""
     member = np.eye(len(DOMAINS))[domain]  # classes, 2
     return member.T @ counts @ member
 
 
 def _by_group(
-    labels: np.ndarray, right: np.ndarray, same_group: np.ndarray, taxonomy: Taxonomy
+    labels: np.ndarray, correct: np.ndarray, same_group: np.ndarray, taxonomy: Taxonomy
 ) -> List[Dict[str, Any]]:
-    of_image = taxonomy.group[labels]
-    found = []
+    group_of_image = taxonomy.group[labels]
+    groups = []
     for number, group in enumerate(GROUPS):
-        classes, here = int((taxonomy.group == number).sum()), of_image == number
+        classes, members = int((taxonomy.group == number).sum()), group_of_image == number
         if classes:
-            found.append(
+            groups.append(
                 {
                     "name": group.name,
                     "classes": classes,
-                    "images": int(here.sum()),
-                    "rank1": _mean(right[here]),
-                    "in_group": _mean(same_group[here]),
+                    "images": int(members.sum()),
+                    "rank1": _mean(correct[members]),
+                    "in_group": _mean(same_group[members]),
                 }
             )
-    return found
+    return groups
 
 
 def _mean(values: np.ndarray) -> Any:

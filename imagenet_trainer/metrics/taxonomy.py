@@ -1,13 +1,13 @@
-"""What ImageNet's classes mean: their paths in WordNet, and groups of them that people know.
+"""ImageNet's classes in WordNet: their paths in the tree, and groups of classes.
 
-Classes are cut into parts at three levels, each finer than the one before:
+Three levels divide the classes, each finer than the one before:
 
-1. domain: animals and objects, the latter being everything else;
+1. domain: animals, and objects (everything else);
 2. kind: mammals, birds ..., artifacts, food ...;
 3. group: dogs, cats, other mammals ..., vehicles, tools, clothing ...
 
-A class belongs to the group of the nearest synset above it that GROUPS names, so each class is in
-exactly one. Sets of which a class is no WordNet id of the 1,000 have no taxonomy.
+A class belongs to the group of its nearest ancestor in GROUPS, so each class is in exactly one
+group. Only datasets whose classes are all among ImageNet's 1,000 have a taxonomy.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LEVELS = ("domain", "kind", "group", "class")
 
 
 class Group(NamedTuple):
-    """A group of classes: its name, its kind, and the synsets below which its classes lie."""
+    """A group of classes: its name, its kind, and the synsets above its classes."""
 
     name: str
     kind: str
@@ -32,14 +32,14 @@ class Group(NamedTuple):
 
 
 GROUPS = (
-    # Animals, as far as WordNet allows in the order of ImageNet.
+    # Animals, in ImageNet's order as far as WordNet's tree allows.
     Group("fish", "fish", ("n02512053",)),
     Group("amphibians", "amphibians", ("n01627424",)),
     Group("reptiles", "reptiles", ("n01661091",)),
     Group("birds", "birds", ("n01503061",)),
     Group("dogs", "mammals", ("n02084071",)),
-    Group("wolves and foxes", "mammals", ("n02083346",)),  # canines that are no dogs
-    Group("cats", "mammals", ("n02120997",)),  # felines, wild ones too
+    Group("wolves and foxes", "mammals", ("n02083346",)),  # canines other than dogs
+    Group("cats", "mammals", ("n02120997",)),  # felines, also wild ones
     Group("hoofed animals", "mammals", ("n02370806",)),
     Group("monkeys and apes", "mammals", ("n02469914",)),
     Group("other mammals", "mammals", ("n01861778",)),
@@ -52,7 +52,7 @@ GROUPS = (
     # structure, roof, shelter
     Group("structures", "artifacts", ("n04341686", "n04105068", "n04191943")),
     Group("furniture", "artifacts", ("n03405265",)),  # furnishing
-    # clothing; footwear, body armor and armor plate, which WordNet has elsewhere
+    # clothing; footwear, body armor and armor plate are elsewhere in WordNet
     Group("clothing", "artifacts", ("n03051540", "n03380867", "n02862048", "n02740764")),
     Group("fabrics and covers", "artifacts", ("n03309808", "n03122748")),
     Group("containers", "artifacts", ("n03094503", "n04550840")),  # and tableware
@@ -69,12 +69,12 @@ GROUPS = (
     Group("instruments", "artifacts", ("n03574816",)),  # that measure, magnify, heal
     Group("sports and games", "artifacts", ("n03414162", "n04285146")),
     Group("other devices", "artifacts", ("n03183080", "n03294048")),
-    Group("other objects", "artifacts", ("n00001740",)),  # entity: whatever is left
+    Group("other objects", "artifacts", ("n00001740",)),  # entity: all others
     # food in WordNet's two senses, edible fruit, beverage
     Group("food", "food", ("n00021265", "n07555863", "n07705931", "n07881800")),
     # plant, fungus, plant part
     Group("plants and fungi", "plants", ("n00017222", "n12992868", "n13086908")),
-    # geological formation; a bar of sand, which is a barrier to WordNet
+    # geological formation; a sandbar, which WordNet has as a barrier
     Group("landscapes", "landscapes", ("n09287968", "n09214060")),
     Group("people", "people", ("n00007846",)),
 )
@@ -83,7 +83,7 @@ _ANIMAL = "n00015388"
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """The classes of a set, in the order of their labels.
+    """The classes of a dataset in the order of their labels.
 
     `paths` are WordNet ids from the root to the class; `place` is the line of each class in the
     outline of WordNet, int64 (classes,); `group`, `kind` and `domain` are indices, int64
@@ -96,7 +96,7 @@ class Taxonomy:
 
     @property
     def groups(self) -> Tuple[str, ...]:
-        """Names of all groups, the empty ones too."""
+        """Names of all groups, also empty ones."""
         return tuple(group.name for group in GROUPS)
 
     @property
@@ -115,13 +115,13 @@ class Taxonomy:
         return np.array([_ANIMAL not in path for path in self.paths]).astype(np.int64)
 
     def parts(self, level: str) -> np.ndarray:
-        """The part that each class is in at one of LEVELS, int64 (classes,)."""
+        """The part of each class at one of LEVELS, int64 (classes,)."""
         own = np.arange(len(self.paths))
         return {"domain": self.domain, "kind": self.kind, "group": self.group, "class": own}[level]
 
     @cached_property
     def distances(self) -> np.ndarray:
-        """Edges of the tree between two classes, int16 (classes, classes)."""
+        """Number of edges in the tree between two classes, int16 (classes, classes)."""
         number: Dict[str, int] = {}
         depth = np.array([len(path) for path in self.paths])
         padded = np.full((len(self.paths), depth.max()), -1)
@@ -129,14 +129,14 @@ class Taxonomy:
             row[: len(path)] = [number.setdefault(wnid, len(number)) for wnid in path]
         shared = np.zeros((len(padded), len(padded)), np.int16)
         for column in padded.T:
-            # A synset has one path, so equal synsets have equal ones above them. A path that has
-            # ended is -1, which another one that has ended must not count as.
+            # A synset has one path, so equal synsets have equal ancestors. -1 pads the end of a
+            # path; two paths that have ended share nothing.
             shared += (column[:, None] == column) & (column >= 0)
         return (depth[:, None] + depth - 2 * shared).astype(np.int16)
 
 
 def taxonomy_of(ids: Sequence[str]) -> Optional[Taxonomy]:
-    """The taxonomy of classes by their ids; None unless all are among ImageNet's 1,000."""
+    """The taxonomy of classes given by id; None unless all are among ImageNet's 1,000."""
     outline = _outline()
     if not ids or not all(wnid in outline for wnid in ids):
         return None
@@ -147,16 +147,16 @@ def taxonomy_of(ids: Sequence[str]) -> Optional[Taxonomy]:
 
 @cache
 def _outline() -> Dict[str, Tuple[int, Tuple[str, ...]]]:
-    """The line and the path of every class, by id; classes are the leaves of the outline."""
-    found: Dict[str, Tuple[int, Tuple[str, ...]]] = {}
+    """Line and path of every class by id. Classes are the leaves of the outline."""
+    classes: Dict[str, Tuple[int, Tuple[str, ...]]] = {}
     path: List[str] = []
     for number, line in enumerate(_TABLE.read_text(encoding="utf-8").splitlines()):
         depth = len(line) - len(line.lstrip())
         if depth == len(path) and path:
-            found.pop(path[-1])  # the line before has something below it
+            classes.pop(path[-1])  # the line before has children
         path = [*path[:depth], line.split()[0]]
-        found[path[-1]] = number, tuple(path)
-    return found
+        classes[path[-1]] = number, tuple(path)
+    return classes
 
 
 @cache

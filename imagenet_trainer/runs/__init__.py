@@ -1,1 +1,4 @@
-"""Room runs."""
+"""A run on disk: the names of its files, checkpoints, parameters, history, logs and events.
+
+Nothing here trains, evaluates or draws.
+"""

@@ -1,8 +1,8 @@
-"""A checkpoint, and the pair of files that it is on disk.
+"""Checkpoints and their two files.
 
 NAME.params holds the parameters in MXNet's format, NAME.npz everything else that the next update
-depends on. The .npz is put in place last and holds the SHA-256 of its .params; a pair that does not
-agree is no checkpoint. Nothing is ever unpickled.
+depends on. The .npz is renamed into place last and holds the SHA-256 of its .params; files that do
+not match are not a checkpoint. Nothing is ever unpickled.
 """
 
 import contextlib
@@ -26,59 +26,59 @@ from imagenet_trainer.system.files import as_text, file_error, read_bytes, remed
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes this network's input; evaluation must do the same."""
+    """How images are prepared for a network, in training, evaluation and prediction alike."""
 
     image_shape: Tuple[int, ...]  # channels, height, width
     rgb_mean: Tuple[float, ...]
     rgb_std: Tuple[float, ...]
-    val_resize: int  # short side in pixels; 0: by the rule of --val-resize
+    val_resize: int  # short side in pixels; 0: the default rule of --val-resize
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come, and what the epoch under way has counted."""
+    """How far a run has come, and the counts of the current epoch."""
 
     epoch: int = 0  # finished epochs
     update: int = 0  # updates made
-    scores: Scores = field(default_factory=Scores)  # of the epoch under way
-    seconds: float = 0.0  # likewise
-    wait_seconds: float = 0.0  # of these, waiting for data
-    rate_scale: float = 1.0  # what rollbacks have left of the learning rate
-    rollbacks: int = 0  # how often numbers that were not finite took the run back
+    scores: Scores = field(default_factory=Scores)  # of the current epoch
+    seconds: float = 0.0  # of training in the current epoch
+    wait_seconds: float = 0.0  # of these seconds, waiting for data
+    rate_scale: float = 1.0  # factor on the learning rate, reduced by rollbacks
+    rollbacks: int = 0  # times that values that are not finite made the run go back
 
     @property
     def age(self) -> Tuple[int, int, int]:
-        """Orders the checkpoints of a run as they were made: a rollback goes to fewer updates."""
+        """Sorts the checkpoints of a run by creation; after a rollback the updates are fewer."""
         return self.rollbacks, self.update, self.epoch
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Parameters, and all that is needed to go on from them or to use them."""
+    """Parameters, and everything needed to continue training from them or to use them."""
 
     arg: Arrays
     aux: Arrays
     progress: Progress
-    state: Arrays = field(default_factory=dict)  # the engine's; empty: parameters only
-    preprocessing: Optional[Preprocessing] = None  # None: not ours, nobody knows
+    state: Arrays = field(default_factory=dict)  # of the engine; empty: parameters only
+    preprocessing: Optional[Preprocessing] = None  # None: of another program, unknown
     classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
-    validation: Optional[Scores] = None  # None: inside an epoch, or not known
+    validation: Optional[Scores] = None  # None: inside an epoch, or unknown
 
 
 class CheckpointFiles(NamedTuple):
-    """Where a checkpoint is kept. InputError from every method for files that are no checkpoint."""
+    """The two files of a checkpoint. Every method raises InputError for invalid files."""
 
     params: Path
     state: Path
 
     def exists(self) -> bool:
-        """Whether both files are there, or were about to be when a crash came."""
+        """Whether both files exist, or existed except for the last rename before a crash."""
         return (_new(self.state).exists() or self.state.exists()) and self.params.exists()
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write both; they are complete on the disk before the first takes its name.
+        """Write both files; they are complete on disk before the first is renamed into place.
 
-        A crash between the two renames is mended by `read`.
+        `read` completes the second rename after a crash between the two.
         """
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
         packed = _packed(checkpoint, hashlib.sha256(data).hexdigest())
@@ -97,13 +97,13 @@ class CheckpointFiles(NamedTuple):
                 if params_new.exists():  # after the first rename `read` needs the second file
                     for path in (params_new, state_new):
                         path.unlink(missing_ok=True)
-            kept = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
+            older = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
             raise file_error(
-                self.params, error, f"{kept}{remedy(error)} and run the same command again"
+                self.params, error, f"{older}{remedy(error)} and run the same command again"
             ) from error
 
     def read(self, epoch: int) -> Checkpoint:
-        """Read both; parameters without our .npz beside them are those of `epoch` finished ones."""
+        """Read both files; parameters without an .npz are taken as those after `epoch` epochs."""
         data = read_bytes(self.params)
         arg, aux = params.split(params.loads(data, self.params), self.params)
         digest = hashlib.sha256(data).hexdigest()
@@ -111,49 +111,51 @@ class CheckpointFiles(NamedTuple):
             about, state = _read_state(candidate) if candidate.exists() else (None, {})
             if about and about["params_sha256"] == digest:
                 if candidate != self.state:
-                    os.replace(candidate, self.state)  # the second rename that a crash prevented
+                    os.replace(candidate, self.state)  # the rename that a crash prevented
                 return _unpacked(arg, aux, about, state)
         if self.state.exists():
             raise InputError(
-                f"{self.params}: is not what {self.state.name} was written with; "
+                f"{self.params}: does not match {self.state.name}; "
                 "remove both and continue from an older epoch with --load-epoch"
             )
         return Checkpoint(arg, aux, Progress(epoch=epoch))
 
     def preprocessing(self) -> Optional[Preprocessing]:
-        """Without reading the rest; None where nobody knows."""
+        """The preprocessing, without reading the rest; None where it is unknown."""
         if not self.state.exists():
             return None
         try:
             return _preprocessing(_about(self.state))
-        except Exception as error:  # zipfile, zlib, NumPy and JSON have each their own for damage
+        except (
+            Exception
+        ) as error:  # zipfile, zlib, NumPy and JSON each raise their own for a damaged file
             raise InputError(
                 f"{self.state}: is damaged ({error}); remove it and its .params"
             ) from error
 
     def validation(self) -> Optional[Scores]:
-        """What it scored, without reading the rest; None if it does not tell."""
+        """The validation scores, without reading the rest; None where they are unknown."""
         try:
             return _scores(_about(self.state))
-        except Exception:  # zipfile, zlib and NumPy have each their own for damage
+        except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
             return None
 
     def remove(self) -> None:
-        """Remove both, the parameters first: without the .npz they look like another program's."""
+        """Remove both, the parameters first: without .npz they look like another program's."""
         self.params.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> Arrays:
-    """All arrays of an .npz; ValueError when it is damaged, no .npz, or holds pickles."""
+    """All arrays of an .npz; ValueError if it is damaged, not an .npz, or holds pickles."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except Exception as error:  # zipfile, zlib and NumPy have each their own for damage
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own for a damaged file
         raise ValueError(str(error)) from error
 
 
-# --- what the .npz holds -----------------------------------------------------------------------
+# --- content of the .npz -----------------------------------------------------------------------
 
 
 def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
@@ -180,7 +182,7 @@ def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) ->
 
 
 def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
-    """The description and the engine's state in an .npz; (None, {}) of a half-written .new."""
+    """The description and the engine's state in an .npz; (None, {}) for an incomplete .new."""
     try:
         arrays = read_arrays(path)
         about = json.loads(str(arrays["about"]))

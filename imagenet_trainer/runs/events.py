@@ -1,9 +1,9 @@
-"""One JSON line an event: what a run did, for programs (events.jsonl).
+"""events.jsonl: the events of a run, one JSON object per line, for programs.
 
-The file only grows. A run that continues from update u makes the updates behind u again, so its
-line `continue` (or `rollback`) takes back what stands above it about later updates: `read_events`
-leaves that out, as TensorBoard does with its own files. A line torn by a kill is cut off when the
-run continues.
+The file only grows. A run that continues from update u repeats the updates after u, so its line
+`continue` (or `rollback`) invalidates the lines above it about later updates: `read_events` leaves
+them out, as TensorBoard does in its own files. An incomplete line, left by a kill, is removed when
+the run continues.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
 
-# Events that say from which update the run goes on, and those that they may take back.
+# Events that say from which update the run continues, and those that they may invalidate.
 REWINDING = ("continue", "rollback")
-_TAKEN_BACK = ("interval", "statistics", "epoch", "validation", "checkpoint")
+_REPEATED = ("interval", "statistics", "epoch", "validation", "checkpoint")
 
 
 class EventLog:
-    """Appends events to a file; a full disk costs lines and not the run.
+    """Appends events to a file. On a full disk lines are lost, and the run continues.
 
     Parameters
     ----------
     path
-        the file; None writes nothing (workers other than the first).
+        The file; None writes nothing (all workers except the first).
     warn
-        is told once, in one line, when lines cannot be written.
+        Called once, with one line, if events cannot be written.
 
     """
 
@@ -41,7 +41,7 @@ class EventLog:
         self._warned = False
 
     def write(self, event: str, fields: Mapping[str, Any]) -> None:
-        """One line: time (ISO 8601 with zone), event, fields; what is not finite becomes null."""
+        """Append time (ISO 8601 with zone), event, fields; values that are not finite are null."""
         if self._path is None:
             return
         line = json.dumps(
@@ -49,18 +49,18 @@ class EventLog:
         )
         try:
             if self._file is None:
-                self._file = _open_mended(self._path)
+                self._file = _open_repaired(self._path)
             data = line.encode() + b"\n"
-            if self._file.write(data) != len(data):  # in one call, so that lines stay whole
-                raise OSError(0, "no room for a whole line")
+            if self._file.write(data) != len(data):  # one call, so that lines stay complete
+                raise OSError(0, "the line was not written completely")
         except OSError as error:
-            self.close()  # the next line mends what is torn
+            self.close()  # the next line removes an incomplete one
             if not self._warned:
                 self._warned = True
-                self._warn(f"{file_error(self._path, error)}; events are lost, the run goes on")
+                self._warn(f"{file_error(self._path, error)}; events are lost, the run continues")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -68,34 +68,36 @@ class EventLog:
 
 
 def read_events(path: AnyPath) -> List[Dict[str, Any]]:
-    """The events of a run in their order, without those that a later one takes back.
+    """The events of a run in order, without those that a later one invalidates.
 
-    A torn last line is left out. Raises InputError for a file that is not there or whose lines are
-    no events.
+    An incomplete last line is ignored. Raises InputError if the file does not exist or a line is
+    not an event.
     """
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise file_error(path, error) from error
-    found: List[Dict[str, Any]] = []
+    events: List[Dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], 1):
         try:
             event = json.loads(line)
             kind = event["event"]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{os.fspath(path)}: line {number} is no event; remove it") from error
+            raise InputError(
+                f"{os.fspath(path)}: line {number} is not an event; remove it"
+            ) from error
         if kind in REWINDING:
-            found = [one for one in found if not _is_taken_back(one, event["update"])]
-        found.append(event)
-    return found
+            events = [one for one in events if not _is_repeated(one, event["update"])]
+        events.append(event)
+    return events
 
 
-def _is_taken_back(event: Mapping[str, Any], update: int) -> bool:
-    return event["event"] in _TAKEN_BACK and event["update"] > update
+def _is_repeated(event: Mapping[str, Any], update: int) -> bool:
+    return event["event"] in _REPEATED and event["update"] > update
 
 
-def _open_mended(path: Path) -> io.FileIO:
-    """The file for appending, without a last line that has no end."""
+def _open_repaired(path: Path) -> io.FileIO:
+    """Open the file for appending, without an incomplete last line."""
     file = io.FileIO(path, "a+")
     try:
         size = file.seek(0, os.SEEK_END)
@@ -103,9 +105,9 @@ def _open_mended(path: Path) -> io.FileIO:
         while end:
             begin = max(0, end - (1 << 16))
             file.seek(begin)
-            place = file.read(end - begin).rfind(b"\n")
-            if place >= 0:
-                end = begin + place + 1
+            newline = file.read(end - begin).rfind(b"\n")
+            if newline >= 0:
+                end = begin + newline + 1
                 break
             end = begin
         if end < size:
@@ -125,7 +127,7 @@ def _now() -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no nan and no infinity."""
+    """The value without nan and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""history.csv: a row for each epoch of a run."""
+"""history.csv: metrics of a run, one row per epoch."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, read_bytes
 
-# Columns that every history.csv has; later versions added some, and may add more.
+# Columns of every history.csv; later versions added some and may add more.
 _FIRST_COLUMNS = (
     "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1", "val_rank5",
     "learning_rate", "images_per_second", "seconds", "wait_share",
@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write all rows anew; an absent value is an empty cell."""
+    """Write all rows; a missing value is an empty cell."""
     with atomic_write(path, "w") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
@@ -28,10 +28,10 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> List[Dict[str, str]]:
-    """The rows, values as text; [] if there are none.
+    """All rows, values as text; [] if there are none.
 
-    A file of an older version has fewer columns; the missing ones stay empty. InputError for one
-    that is damaged or another program's.
+    A file of an older version has fewer columns; the others stay empty. InputError for a damaged
+    file and for that of another program.
     """
     if not path.exists():
         return []
@@ -43,4 +43,4 @@ def read(path: Path) -> List[Dict[str, str]]:
     if all(set(_FIRST_COLUMNS) <= set(row) <= set(COLUMNS)
            and row["epoch"].isdigit() for row in rows):  # fmt: skip
         return rows
-    raise InputError(f"{path}: is damaged or another program's; move it away to begin anew")
+    raise InputError(f"{path}: is damaged or was not written by this program; move it away")

@@ -1,4 +1,4 @@
-"""What a run says: log lines that parsers of MXNet's logs read, and a bar on a terminal."""
+"""The log of a run: lines that parsers of MXNet's logs read, and a progress bar."""
 
 import contextlib
 import logging
@@ -13,7 +13,7 @@ _LOGGER = "imagenet_trainer"
 
 
 class RunLog:
-    """Lines `TIME Node[rank] message` on standard error and in log.txt, beside a progress bar.
+    """Logs `TIME Node[rank] message` to standard error and log.txt, above a progress bar.
 
     Only rank 0 writes the file and draws the bar.
     """
@@ -29,7 +29,7 @@ class RunLog:
         self._logger.setLevel(logging.INFO)
         self._propagate, self._logger.propagate = self._logger.propagate, False
         pattern = logging.Formatter(f"%(asctime)-15s Node[{rank}] %(message)s")
-        self._handlers: List[logging.Handler] = [_BesideTheBar()]
+        self._handlers: List[logging.Handler] = [_Console()]
         if path is not None and rank == 0:
             self._handlers.append(_File(path, encoding="utf-8", delay=True))
         for handler in self._handlers:
@@ -53,14 +53,14 @@ class RunLog:
             with contextlib.suppress(OSError):  # a full disk; see _File
                 handler.close()
 
-    def say(self, message: str) -> None:
-        """One line."""
+    def info(self, message: str) -> None:
+        """Log a line."""
         self._logger.info(message)
 
-    # --- the bar -------------------------------------------------------------------------------
+    # --- progress bar --------------------------------------------------------------------------
 
     def open_bar(self, epoch: int, batches: int, done: int) -> None:
-        """Show how far an epoch is, on a terminal."""
+        """Show the progress of an epoch on a terminal."""
         if self._show_bar:
             from tqdm import tqdm
 
@@ -69,17 +69,17 @@ class RunLog:
             )
 
     def advance_bar(self) -> None:
-        """One batch more."""
+        """Advance by one batch."""
         if self._bar is not None:
             self._bar.update()
 
     def close_bar(self) -> None:
-        """Take it away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-    # --- lines of the old scripts --------------------------------------------------------------
+    # --- lines of MXNet's example scripts ------------------------------------------------------
 
     def batches(
         self,
@@ -91,32 +91,33 @@ class RunLog:
         wait: float,
         left: Optional[float] = None,
     ) -> None:
-        r"""`Epoch[3] Batch [20-40]\tSpeed: 812.40 samples/sec\taccuracy=0.412000`, data wait, left.
+        r"""Log `Epoch[3] Batch [20-40]\tSpeed: 812.40 samples/sec\taccuracy=0.412000` and more.
 
-        `left` are the seconds until the run's end, None where nobody knows.
+        `wait` are the seconds spent waiting for data, `left` those until the end of the run, None
+        if unknown.
         """
         values = "\t".join(f"{name}={value:f}" for name, value in self._values(scores))
         speed = scores.images / max(seconds, 1e-9)
-        self.say(
+        self.info(
             f"Epoch[{epoch}] Batch [{first}-{last}]\tSpeed: {speed:.2f} samples/sec\t{values}"
             f"\tdata-wait={100 * wait / max(seconds, 1e-9):.1f}%"
             + ("" if left is None else f"\tleft={duration(left)}")
         )
 
     def trained(self, epoch: int, scores: Scores, seconds: float) -> None:
-        """`Epoch[3] Train-accuracy=0.431` and its like, `Epoch[3] Time cost=52.113`."""
+        """Log `Epoch[3] Train-accuracy=0.431`, the other metrics, `Epoch[3] Time cost=52.113`."""
         for name, value in self._values(scores):
-            self.say(f"Epoch[{epoch}] Train-{name}={value:f}")
-        self.say(f"Epoch[{epoch}] Time cost={seconds:.3f}")
+            self.info(f"Epoch[{epoch}] Train-{name}={value:f}")
+        self.info(f"Epoch[{epoch}] Time cost={seconds:.3f}")
 
     def validated(self, epoch: int, scores: Scores) -> None:
-        """`Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy."""
+        """Log `Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy."""
         for name, value in (
             ("accuracy", scores.rank1_accuracy),
             ("top_k_accuracy_5", scores.rank5_accuracy),
             ("cross-entropy", scores.mean_loss),
         ):
-            self.say(f"Epoch[{epoch}] Validation-{name}={value:f}")
+            self.info(f"Epoch[{epoch}] Validation-{name}={value:f}")
 
     def _values(self, scores: Scores) -> List[Any]:
         values = (scores.rank1_accuracy, scores.rank5_accuracy, scores.mean_loss)
@@ -125,7 +126,7 @@ class RunLog:
 
 
 def duration(seconds: float) -> str:
-    """`0:52:07`, with days in front where there are any: `2d03:14:07`."""
+    """`0:52:07`, with days if there are any: `2d03:14:07`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -133,18 +134,18 @@ def duration(seconds: float) -> str:
 
 
 class _File(logging.FileHandler):
-    """log.txt; a full disk costs its lines, which are on standard error too, and not the run."""
+    """log.txt. On a full disk its lines are lost (standard error has them), the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nothing, where `logging` would print a traceback."""
+        """Do nothing; `logging` would print a traceback."""
 
 
-class _BesideTheBar(logging.Handler):
-    """Standard error, above the bar where there is one."""
+class _Console(logging.Handler):
+    """Standard error, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
-        # A reader that went away (`2>&1 | head`) must not end a training of days.
+        # A closed pipe (`2>&1 | head`) must not end a training of days.
         with contextlib.suppress(OSError):
             if sys.stderr.isatty():
                 from tqdm import tqdm

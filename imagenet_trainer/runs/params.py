@@ -1,6 +1,6 @@
-"""MXNet's .params files, read and written without MXNet.
+"""Reads and writes MXNet's .params files without MXNet.
 
-A file is what `mx.nd.save` makes of a dict (MXNet 1.9.1, src/ndarray/ndarray.cc), little-endian:
+The format is that of `mx.nd.save` for a dict (MXNet 1.9.1, src/ndarray/ndarray.cc), little-endian:
 
     uint64  0x112, then uint64 0 (reserved)
     uint64  number of arrays, then every array:
@@ -9,12 +9,12 @@ A file is what `mx.nd.save` makes of a dict (MXNet 1.9.1, src/ndarray/ndarray.cc
         int32   n, then n x int64      the shape
         int32   1, int32 0             the device it was on: CPU 0 (ignored by the reader)
         int32   type flag              see _TYPES
-        bytes   the numbers, row by row
+        bytes   the values in C order
     uint64  number of names, then every name: uint64 length, UTF-8
 
-The reader also knows the array headers of other times: 0xF993fac8 (2017; no storage type), none
-at all (2016, many published checkpoints; the first word is n and the shape is n x uint32) and
-0xF993faca (arrays saved under `mx.util.set_np`; as the second, but n may be 0).
+The reader also accepts the array headers of other versions: 0xF993fac8 (2017; no storage type), no
+magic number (2016, many published checkpoints; the first word is n and the shape is n x uint32) and
+0xF993faca (arrays saved under `mx.util.set_np`; like the second format, but n may be 0).
 """
 
 import math
@@ -32,7 +32,7 @@ _V1_MAGIC = 0xF993FAC8
 _V2_MAGIC = 0xF993FAC9
 _V3_MAGIC = 0xF993FACA
 _CPU, _DEVICE_0 = 1, 0
-_MAX_DIMENSIONS = 32  # of a NumPy array, and far more than a parameter has
+_MAX_DIMENSIONS = 32  # the limit of NumPy; parameters have far fewer
 _TYPES: Dict[int, np.dtype] = {
     0: np.dtype("<f4"),
     1: np.dtype("<f8"),
@@ -48,14 +48,14 @@ _FLAGS = {dtype: flag for flag, dtype in _TYPES.items()}
 def dumps(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The bytes that `mx.nd.save` writes for the same dict of CPU arrays, in the dict's order.
 
-    Arrays are float16/32/64, uint8, int8, int32 or int64, of one dimension or more and not empty
-    (the format has no word for a scalar); anything else is a ValueError that names the array.
+    Arrays are float16/32/64, uint8, int8, int32 or int64, not empty and not scalars, which the
+    format cannot represent. Raises ValueError with the name of any other array.
     """
     pieces: List[Union[bytes, memoryview]] = [struct.pack("<QQQ", _FILE_MAGIC, 0, len(arrays))]
     for name, array in arrays.items():
         flag = _FLAGS.get(array.dtype.newbyteorder("<"))
         if flag is None or array.size == 0 or array.ndim == 0:
-            raise ValueError(f"{name}: no {array.dtype} of shape {array.shape} in a .params file")
+            raise ValueError(f"{name}: .params files cannot hold {array.dtype} {array.shape}")
         pieces.append(struct.pack("<IiI", _V2_MAGIC, 0, array.ndim))
         pieces.append(struct.pack(f"<{array.ndim}q", *array.shape))
         pieces.append(struct.pack("<iii", _CPU, _DEVICE_0, flag))
@@ -71,13 +71,13 @@ def dumps(arrays: Mapping[str, np.ndarray]) -> bytes:
 def loads(data: bytes, path: AnyPath) -> Arrays:
     """The arrays of a .params file by name, in the file's order, writable and in native byte order.
 
-    `path` is what errors call the file. Raises InputError when the bytes are not such a file,
-    end early, go on too long, or hold a sparse array, an unknown type or arrays without names.
+    `path` names the file in errors. Raises InputError if the bytes are not a .params file, are too
+    short or too long, or hold a sparse array, an unknown type or arrays without names.
     """
     reader = _Reader(data, path)
     if len(data) < 8 or reader.unpack("<Q")[0] != _FILE_MAGIC:
         raise InputError(
-            f"{path}: not an MXNet .params file, or damaged at its start; copy it again"
+            f"{path}: is not an MXNet .params file, or its start is damaged; copy it again"
         )
     _, count = reader.unpack("<QQ")
     values = [reader.array() for _ in range(reader.at_most(count))]
@@ -91,7 +91,7 @@ def loads(data: bytes, path: AnyPath) -> Arrays:
 
 
 def read(path: AnyPath) -> Arrays:
-    """The arrays of a .params file by name, as `loads`; InputError also when it is not there."""
+    """Read a .params file, as `loads` does; InputError also if it does not exist."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -117,7 +117,7 @@ def split(arrays: Mapping[str, np.ndarray], path: AnyPath = "checkpoint") -> Tup
         kind, colon, name = key.partition(":")
         if not colon or kind not in parts:
             raise InputError(
-                f"{path}: not a checkpoint: {key!r} is neither arg:NAME nor aux:NAME; "
+                f"{path}: is not a checkpoint: {key!r} is neither arg:NAME nor aux:NAME; "
                 "give a .params file that MXNet's Module or this trainer saved"
             )
         parts[kind][name] = array
@@ -125,34 +125,34 @@ def split(arrays: Mapping[str, np.ndarray], path: AnyPath = "checkpoint") -> Tup
 
 
 class _Reader:
-    """A place in the bytes of one file; every step past the end is the same InputError."""
+    """Reads the bytes of a file in order; reading past the end raises InputError."""
 
     def __init__(self, data: bytes, path: AnyPath):
         self.data = data
         self.path = path
-        self.place = 0
+        self.position = 0
 
     @property
     def left(self) -> int:
-        return len(self.data) - self.place
+        return len(self.data) - self.position
 
     def damaged(self) -> InputError:
         return InputError(
-            f"{self.path}: damaged or cut short near byte {self.place} of {len(self.data)}; "
+            f"{self.path}: is damaged or cut short near byte {self.position} of {len(self.data)}; "
             "copy it again or go back to an earlier checkpoint"
         )
 
     def take(self, size: int) -> bytes:
         if not 0 <= size <= self.left:
             raise self.damaged()
-        self.place += size
-        return self.data[self.place - size : self.place]
+        self.position += size
+        return self.data[self.position - size : self.position]
 
     def unpack(self, layout: str) -> Tuple[Any, ...]:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
     def at_most(self, count: int) -> int:
-        """A count of things that take four bytes or more each, so a wild one ends here."""
+        """Check a count of items of at least four bytes each against the bytes left."""
         if count * 4 > self.left:
             raise self.damaged()
         return count
@@ -189,12 +189,12 @@ class _Reader:
         _, _, flag = self.unpack("<iii")
         if flag not in _TYPES:
             raise InputError(
-                f"{self.path}: type flag {flag} near byte {self.place} is none of MXNet's number "
-                "types that are read here; the file is damaged, or cast its arrays to float32"
+                f"{self.path}: type flag {flag} near byte {self.position} is not supported; the "
+                "file is damaged, or its arrays must be cast to float32"
             )
         dtype = _TYPES[flag]
-        numbers = np.frombuffer(self.take(math.prod(shape) * dtype.itemsize), dtype)
+        values = np.frombuffer(self.take(math.prod(shape) * dtype.itemsize), dtype)
         try:
-            return numbers.reshape(shape).astype(dtype.newbyteorder("="))
-        except ValueError:  # no numbers, and an extent beyond all memory beside the nought
+            return values.reshape(shape).astype(dtype.newbyteorder("="))
+        except ValueError:  # an empty array with a huge extent next to the zero
             raise self.damaged() from None

@@ -1,4 +1,4 @@
-"""Every file of a run: its name and folder, which checkpoints there are, the newest of them."""
+"""The folder of a run: the names of its files, its checkpoints, the newest of them."""
 
 import fcntl
 import json
@@ -15,14 +15,14 @@ from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes
 
 RUNS = "runs"
 _SYMBOL = "-symbol.json"
-# Parts of config.json and evaluation.json that are objects.
+# The keys of config.json and evaluation.json whose values are objects.
 _SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
 
 
 class Run:
     """The files of `--model-prefix FOLDER/NAME`.
 
-    Raises InputError from every method for files that cannot be read, written or trusted.
+    Every method raises InputError for files that cannot be read or written, or are damaged.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -35,27 +35,27 @@ class Run:
 
     @property
     def symbol_path(self) -> Path:
-        """The pure network, as MXNet writes it."""
+        """The symbol of the network, as MXNet writes it."""
         return self.folder / f"{self.name}{_SYMBOL}"
 
     @property
     def config_path(self) -> Path:
-        """Settings, versions, command line, data."""
+        """Settings, versions, command line, datasets."""
         return self.folder / "config.json"
 
     @property
     def history_path(self) -> Path:
-        """A row an epoch."""
+        """Metrics, one row per epoch."""
         return self.folder / "history.csv"
 
     @property
     def log_path(self) -> Path:
-        """What was said while it trained."""
+        """The log of the training."""
         return self.folder / "log.txt"
 
     @property
     def events_path(self) -> Path:
-        """What happened, one JSON line an event."""
+        """Events of the training, one JSON object per line."""
         return self.folder / "events.jsonl"
 
     @property
@@ -70,31 +70,32 @@ class Run:
 
     @property
     def evaluation_path(self) -> Path:
-        """All numbers of `evaluate`, by epoch."""
+        """All metrics of `evaluate`, by epoch."""
         return self.folder / "evaluation.json"
 
     def gif_path(self, name: str = "") -> Path:
-        """The confusion matrix over the epochs, on the set of that name in evaluation.json."""
+        """The confusion matrix over the epochs, for the dataset of that name in evaluation.json."""
         return self.folder / f"confusion{name and '-' + name}.gif"
 
     @property
     def training_gif_path(self) -> Path:
-        """The same as it was counted while the network was trained."""
+        """The confusion matrix over the epochs, counted during training."""
         return self.folder / "confusion.fit.gif"
 
     def comparison_path(self, epoch: int, other: str) -> Path:
-        """How an epoch compares with another, or with NAME-EPOCH of another run."""
+        """The comparison of an epoch with another, or with NAME-EPOCH of another run."""
         return self.folder / f"comparison-{epoch:04d}-{other}.json"
 
     def confusion_path(self, epoch: int, suffix: str, name: str = "") -> Path:
-        """The matrix of one epoch: image (.png) or counts (.npz).
+        """The confusion matrix of an epoch: drawn (.png) or counts (.npz).
 
-        `name` is that of the set of images, as in evaluation.json; none for the run's own.
+        `name` is the name of the dataset in evaluation.json, '' for the run's own validation
+        images.
         """
         return self.folder / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
 
     def predictions_path(self, epoch: int, name: str = "") -> Path:
-        """What the network of one epoch said of each image of the set of that name."""
+        """The predictions of an epoch for each image of the dataset of that name."""
         return self.folder / f"predictions-{epoch:04d}{name and '-' + name}.npz"
 
     def probabilities_path(self, epoch: int, name: str = "") -> Path:
@@ -102,24 +103,24 @@ class Run:
         return self.folder / f"probabilities-{epoch:04d}{name and '-' + name}.npz"
 
     def classes_path(self, epoch: int, name: str = "") -> Path:
-        """A row a class: recall, precision, top-5 recall, with intervals."""
+        """Recall, precision and top-5 recall with intervals, one row per class."""
         return self.folder / f"classes-{epoch:04d}{name and '-' + name}.csv"
 
     @property
     def measured_path(self) -> Path:
-        """What `compare` measured: training's seconds and memory, speed of predictions."""
+        """Measurements of `compare`: time and memory of the training, speed of inference."""
         return self.folder / "compare.json"
 
     def rates_path(self, name: str) -> Path:
-        """schedule.png of `fit --show-schedule`; lr-range.png, lr-range.csv of `--find-lr`."""
+        """schedule.png of `fit --show-schedule`; lr-range.png and lr-range.csv of `--find-lr`."""
         return self.folder / name
 
     def params_path(self, epoch: Optional[int]) -> Path:
-        """Parameters after that epoch; None: the newest inside an epoch."""
+        """Parameters after that epoch; None: of the newest checkpoint inside an epoch."""
         return self.folder / f"{self._stem(epoch)}.params"
 
     def state_path(self, epoch: Optional[int]) -> Path:
-        """Everything else of that checkpoint."""
+        """Everything else in that checkpoint."""
         return self.folder / f"{self._stem(epoch)}.npz"
 
     def _stem(self, epoch: Optional[int]) -> str:
@@ -128,13 +129,13 @@ class Run:
     # --- the folder ----------------------------------------------------------------------------
 
     def open_for_training(self) -> None:
-        """Create the folder and keep other trainers out until this process ends."""
+        """Create the folder and lock it against other trainings until this process ends."""
         if not self.epochs():
             self.refuse_misnamed()
         make_folder(self.folder)
         if not os.access(self.folder, os.W_OK):
             raise InputError(
-                f"{self.folder}: is read-only; choose another place with --model-prefix"
+                f"{self.folder}: is read-only; choose another folder with --model-prefix"
             )
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -145,34 +146,34 @@ class Run:
                 "another --model-prefix"
             ) from None
         except OSError:
-            pass  # some network file systems have no locks
+            pass  # some network file systems do not support locks
 
         others = self._others()
         if others:
             raise InputError(
-                f"{self.folder}: holds the run {others[0]}; a folder holds one run, so choose "
+                f"{self.folder}: already holds the run {others[0]}; a folder holds one run; choose "
                 f"another --model-prefix, such as {self.folder / self.name / 'model'}"
             )
 
     def refuse_misnamed(self) -> None:
-        """InputError where the prefix names a folder or a file, with the one that is meant."""
-        meant = self.meant()
-        if meant:
-            raise InputError(f"--model-prefix {self.prefix}: {meant}")
+        """InputError where the prefix names a folder or a file instead of a run."""
+        misnamed = self.misnamed()
+        if misnamed:
+            raise InputError(f"--model-prefix {self.prefix}: {misnamed}")
 
-    def meant(self) -> str:
-        """What is wrong with a prefix that names a folder or a file, and the way out; or ""."""
-        named = re.fullmatch(r"(.+?)(-\d{4,}|-last)?\.(params|npz)", self.prefix)
-        if named:
-            return f"is a file's name; give its PREFIX: {named[1]}"
+    def misnamed(self) -> str:
+        """What is wrong with a prefix that names a folder or a file, and the way out, or ""."""
+        file = re.fullmatch(r"(.+?)(-\d{4,}|-last)?\.(params|npz)", self.prefix)
+        if file:
+            return f"is the name of a file; give the PREFIX of the run: {file[1]}"
         folder = Path(self.prefix)
         if not folder.is_dir():
             return ""
         found = sorted(path.name[: -len(_SYMBOL)] for path in folder.glob(f"*{_SYMBOL}"))
-        return f"is a folder; name the run in it too: {folder / (found or ['model'])[0]}"
+        return f"is a folder; add the name of the run: {folder / (found or ['model'])[0]}"
 
     def _others(self) -> List[str]:
-        """Names of other runs of ours in this folder: they would share history and settings."""
+        """Names of other runs in this folder; they would share history and settings."""
         matches = (
             re.fullmatch(r"(.+)-(\d{4,}|last)", path.stem) for path in self.folder.glob("*.npz")
         )
@@ -182,27 +183,27 @@ class Run:
         return sorted(names - {self.name})
 
     def refuse_other_folder(self) -> None:
-        """InputError if the folder was removed under the run and there is another one now."""
+        """InputError if the folder was removed during the training and another one replaced it."""
         if self._lock is None:
             return
         try:
             held, there = os.fstat(self._lock), os.stat(self.folder)
         except OSError:
-            return  # gone, or a network file system that is away: writing will tell
+            return  # removed, or on an unavailable network file system: writing fails
         if held.st_nlink == 0 or held.st_ino != there.st_ino:
             raise InputError(
-                f"{self.folder}: was removed while this run was training, and another folder has "
-                "its name now; nothing is written into it"
+                f"{self.folder}: was removed during the training and another folder has its name; "
+                "nothing is written into it"
             )
 
     def close(self) -> None:
-        """Let other trainers in again."""
+        """Unlock the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def epochs(self) -> List[int]:
-        """Epochs with parameters, ascending (ours and those of other MXNet programs)."""
+        """Epochs with parameters, ascending, also those of other MXNet programs."""
         return self._numbers(".params")
 
     def _numbers(self, suffix: str) -> List[int]:
@@ -217,69 +218,68 @@ class Run:
         return CheckpointFiles(self.params_path(epoch), self.state_path(epoch))
 
     def save(self, checkpoint: Checkpoint, epoch: Optional[int]) -> None:
-        """Write a checkpoint of that number, or with None the newest inside an epoch."""
+        """Write the checkpoint of an epoch, or with None the newest one inside an epoch."""
         self.refuse_other_folder()
         self._pair(epoch).write(checkpoint)
 
     def load(self, epoch: Optional[int]) -> Checkpoint:
-        """Read a checkpoint; parameters without our .npz beside them have an empty state."""
+        """Read a checkpoint. Parameters without an .npz beside them have an empty state."""
         path = self.params_path(epoch)
         if not path.exists():
             found = self.epochs()
-            there = "there are" if found[1:] else "there is"
-            there += f" {_ranges(found)}" if found else " none"
-            raise InputError(f"{path}: no such checkpoint; {there} in {self.folder}")
+            there = f"has {_ranges(found)}" if found else "has none"
+            raise InputError(f"{path}: no such checkpoint; {self.folder} {there}")
         return self._pair(epoch).read(epoch or 0)
 
     def preprocessing(self, epoch: int) -> Optional[Preprocessing]:
-        """That of a checkpoint, without reading the rest; None where nobody knows."""
+        """The preprocessing of a checkpoint, without reading the rest; None where it is unknown."""
         return self._pair(epoch).preprocessing()
 
     def own_checkpoints(self) -> List[Optional[int]]:
-        """The last epoch with all that training goes on from, and None for that inside an epoch."""
+        """Checkpoints that training can continue from: the last epoch, and None inside an epoch."""
         epochs = [epoch for epoch in self.epochs() if self._pair(epoch).exists()]
         return [*epochs[-1:], *([None] if self._pair(None).exists() else [])]
 
     def newest(self) -> Optional[Checkpoint]:
-        """The checkpoint that was made last; None in a fresh folder.
+        """The checkpoint that was written last; None in a new folder.
 
-        Raises InputError if all parameters in the folder are another program's.
+        Raises InputError if all parameters in the folder are those of another program.
         """
         candidates = self.own_checkpoints()
         if not candidates and self.epochs():
             raise InputError(
-                f"{self.folder}: holds checkpoints of another program; --load-epoch "
-                f"{self.epochs()[-1]} continues from them, another --model-prefix starts afresh"
+                f"{self.folder}: holds checkpoints of another program; continue from them with "
+                f"--load-epoch {self.epochs()[-1]}, or choose another --model-prefix"
             )
         loaded = [self.load(epoch) for epoch in candidates]
         return max(loaded, key=lambda one: one.progress.age, default=None)
 
     def go_back_to(self, epoch: int) -> Checkpoint:
-        """Load that epoch as the newest one; refuse while later ones would be mixed with it."""
+        """Load that epoch as the newest one; InputError if there are later ones."""
         later = [number for number in self.epochs() if number > epoch]
         if later:
             raise InputError(
-                f"--load-epoch {epoch}: {self.folder} goes on to {_ranges(later)}; move those "
-                "files away first, or leave the flag away to continue from the newest"
+                f"--load-epoch {epoch}: {self.folder} also has {_ranges(later)}; move their files "
+                "away, or omit the flag to continue from the newest"
             )
         return self.load(epoch)
 
     def forget_last_beyond(self, progress: Progress) -> None:
-        """Remove the checkpoint inside an epoch if a run that went back would find it newer."""
+        """Remove the checkpoint inside an epoch if it is newer than this progress."""
         last = self._pair(None)
         if last.exists() and self.load(None).progress.age > progress.age:
             last.remove()
 
     def validations(self) -> Dict[int, Optional[Scores]]:
-        """What our numbered checkpoints scored, by epoch; None where one does not say."""
+        """Validation scores of the checkpoints by epoch; None where they are unknown."""
         pairs = {epoch: self._pair(epoch) for epoch in self.epochs()}
         return {epoch: pair.validation() for epoch, pair in pairs.items() if pair.exists()}
 
     def remove(self, epoch: int) -> None:
-        """Remove a numbered checkpoint of ours, and what a crash left of one removed before it."""
-        whole = self.epochs()
+        """Remove the checkpoint of an epoch, and what a crash left of removed earlier ones."""
+        complete = self.epochs()
         for number in self._numbers(".npz"):
-            if number == epoch or (number < epoch and number not in whole):
+            if number == epoch or (number < epoch and number not in complete):
                 self._pair(number).remove()
 
     # --- settings, symbol, history, evaluation -------------------------------------------------
@@ -291,7 +291,7 @@ class Run:
             file.write("\n")
 
     def read_json(self, path: Path) -> Dict[str, Any]:
-        """Read it; {} if it is not there."""
+        """Read config.json or evaluation.json; {} if the file does not exist."""
         if not path.exists():
             return {}
         try:
@@ -301,7 +301,7 @@ class Run:
         if not isinstance(content, dict) or not all(
             isinstance(content.get(name, {}), dict) for name in _SECTIONS
         ):
-            raise InputError(f"{path}: is not a file of this program; remove it")
+            raise InputError(f"{path}: was not written by this program; remove it")
         return content
 
     def write_symbol(self, text: str) -> None:
@@ -314,8 +314,8 @@ class Run:
         if not self.symbol_path.exists():
             self.refuse_misnamed()
             raise InputError(
-                f"{self.symbol_path}: is not there; train first with "
-                "python -m imagenet_trainer.fit, or name a run with --model-prefix"
+                f"{self.symbol_path}: does not exist; train first with "
+                "python -m imagenet_trainer.fit, or choose a run with --model-prefix"
             )
         data = read_bytes(self.symbol_path)
         try:
@@ -325,29 +325,29 @@ class Run:
             raise InputError(f"{self.symbol_path}: is damaged ({error}); copy it again") from error
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write all rows anew; an absent value is an empty cell."""
+        """Write all rows; a missing value is an empty cell."""
         self.refuse_other_folder()
         history.write(self.history_path, rows)
 
     def read_history(self) -> List[Dict[str, str]]:
-        """The rows, values as text; [] if there are none."""
+        """All rows, values as text; [] if there are none."""
         return history.read(self.history_path)
 
 
 def run_of(prefix: Optional[str], network: str) -> Run:
-    """The run of --model-prefix, or without it that of a network below runs/."""
+    """The run of a prefix, by default the one of a network below runs/."""
     return Run(prefix or f"{RUNS}/{network}/model")
 
 
 def newest_run(folder: str = RUNS) -> Run:
-    """The run below a folder whose parameters changed last; InputError when there is none."""
+    """The run below a folder with the most recent parameters; InputError if there is none."""
     found = sorted(
         Path(folder).glob("*/*-[0-9][0-9][0-9][0-9]*.params"), key=lambda path: path.stat().st_mtime
     )
     if not found:
         raise InputError(
-            f"{folder}/: no trained network in it; run python -m imagenet_trainer.fit first, "
-            "or name a run with --model-prefix"
+            f"{folder}/: has no trained network; train first with python -m imagenet_trainer.fit, "
+            "or choose a run with --model-prefix"
         )
     return Run(str(found[-1].parent / found[-1].name.rpartition("-")[0]))
 

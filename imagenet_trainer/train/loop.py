@@ -27,9 +27,9 @@ def fit(session: "Session", stopping: "Agreement", watch: "Watch") -> None:
             return train_epochs(session, stopping, watch)
         except NonFiniteLossError as error:
             what = f"{error} ({session_epoch(session, error.update)}) and that update was not made"
-            roll_back(session, what, watch.log.say)
+            roll_back(session, what, watch.log.info)
         except NonFiniteError as error:
-            roll_back(session, error.what, watch.log.say)
+            roll_back(session, error.what, watch.log.info)
         watch.log.close_bar()
         watch.rolled_back(session.progress)
         save(session, None, session.progress, stopping, watch)
@@ -47,14 +47,14 @@ def train_epochs(session: "Session", stopping: "Agreement", watch: "Watch") -> N
     last_update = session.first_update(settings.num_epochs)
     stopping.reach()
     if stopping:  # while everything was opened: nothing has changed since the last checkpoint
-        watch.log.say(f"Stopped before update {progress.update}; run the same command to continue")
+        watch.log.info(f"Stopped before update {progress.update}; run the same command to continue")
         return
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
         range(progress.update, last_update), Worker(engine.rank, engine.world_size), threads,
         mixup, encoded=decodes_on_gpu(settings),
     ) as batches:  # fmt: skip
-        stream = decoded(batches, settings, session.train.shards, threads.count, watch.log.say)
+        stream = decoded(batches, settings, session.train.shards, threads.count, watch.log.info)
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, stopping, watch)
             if not stopping:
@@ -171,7 +171,7 @@ def save(
         if session.engine.rank == 0:
             patiently(
                 lambda: session.run.save(checkpoint, epoch),
-                session.settings.save_patience, stopping.signals, watch.log.say,
+                session.settings.save_patience, stopping.signals, watch.log.info,
             )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def finish_epoch(
     save(session, number if numbered else None, following, stopping, watch, scores)
     if numbered and session.engine.rank == 0:
         for epoch in prune(run, settings.keep) if settings.keep else ():
-            watch.log.say(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
+            watch.log.info(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
     watch.epoch_is_over()
     return following
 
@@ -234,11 +234,11 @@ def train(settings: config.FitSettings, argv: Optional[Sequence[str]] = None) ->
         with contextlib.ExitStack() as stack:
             log = RunLog(run.log_path, rank, settings.top_k, settings.loss)
             stack.enter_context(log)
-            stack.enter_context(when_done.afterwards(command, run.prefix, interrupts, log.say))
+            stack.enter_context(when_done.afterwards(command, run.prefix, interrupts, log.info))
             stack.callback(session.close)
             watch = stack.enter_context(Watch(session, log, stopping))
             if session.progress.epoch >= settings.num_epochs:
-                log.say(
+                log.info(
                     f"All {settings.num_epochs} epochs are done; a higher --num-epochs trains on"
                 )
             try:

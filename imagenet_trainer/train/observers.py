@@ -16,7 +16,7 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
-from imagenet_trainer.runs.tensorboard import Scalars
+from imagenet_trainer.runs.tensorboard import ScalarWriter
 from imagenet_trainer.system.files import as_text, atomic_write
 from imagenet_trainer.system.interrupts import signal_name
 from imagenet_trainer.system.utilisation import Load, Sampler
@@ -41,10 +41,10 @@ class Watch:
         self.log, self._session, self._stopping = log, session, stopping
         settings, progress, run = session.settings, session.progress, session.run
         self._first = first = session.engine.rank == 0
-        self._events = EventLog(run.events_path if first else None, log.say)
+        self._events = EventLog(run.events_path if first else None, log.info)
         folder = run.tensorboard_path if first and settings.tensorboard else None
-        self._scalars = Scalars(folder, progress.update, log.say)
-        self._sampler = Sampler(settings.gpus, log.say)
+        self._scalars = ScalarWriter(folder, progress.update, log.info)
+        self._sampler = Sampler(settings.gpus, log.info)
         self._load: Optional[Load] = None  # of the epoch under way
         self._pace = Pace()
         self._update = progress.update
@@ -59,7 +59,7 @@ class Watch:
         session, settings = self._session, self._session.settings
         self._sampler.__enter__()
         for note in session.notes if self._first else ():
-            self.log.say(note)
+            self.log.info(note)
         self._events.write(
             "continue" if session.progress.update else "begin",
             {
@@ -139,12 +139,12 @@ class Watch:
         """What --monitor saw of tensors since the last time."""
         for update, values in self._session.engine.read_statistics():
             for name, value in values.items():
-                self.log.say(f"Batch: {update:7d} {name:>30} {value:g}")
+                self.log.info(f"Batch: {update:7d} {name:>30} {value:g}")
             self._events.write("statistics", {"update": update, "tensors": values})
             self._scalars.write(update, {f"tensors/{name}": v for name, v in values.items()})
             odd = next((name for name, value in values.items() if not math.isfinite(value)), None)
             if odd:
-                self.log.say(f"The first tensor of update {update - 1} that is not finite: {odd}")
+                self.log.info(f"The first tensor of update {update - 1} that is not finite: {odd}")
 
     @contextlib.contextmanager
     def saving(self, epoch: Optional[int], progress: Progress) -> Iterator[None]:
@@ -153,7 +153,7 @@ class Watch:
         yield
         path = self._session.run.params_path(epoch)
         if epoch is not None and self._session.engine.rank == 0:
-            self.log.say(f'Saved checkpoint to "{path}"')
+            self.log.info(f'Saved checkpoint to "{path}"')
         self._events.write(
             "checkpoint",
             {
@@ -166,7 +166,7 @@ class Watch:
         """A signal ended the run; its checkpoint is written."""
         self._interrupted = signal_name(signal)
         self._update = progress.update
-        self.log.say(f"Stopped after update {progress.update}; run the same command to continue")
+        self.log.info(f"Stopped after update {progress.update}; run the same command to continue")
         self._event("interrupt", {"update": progress.update, "signal": self._interrupted})
 
     def rolled_back(self, progress: Progress) -> None:
@@ -178,7 +178,7 @@ class Watch:
         """One that may take the run back, by events.REWINDING, to the `update` in its fields."""
         self._events.write(kind, fields)
         if kind in REWINDING:
-            self._scalars.take_back(fields["update"])
+            self._scalars.hide_after(fields["update"])
 
     # --- at the end of an epoch ----------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class Watch:
         if self._first:
             patiently(
                 lambda: session.run.write_history(session.history),
-                session.settings.save_patience, self._stopping.signals, self.log.say,
+                session.settings.save_patience, self._stopping.signals, self.log.info,
             )  # fmt: skip
         self._is_drawn = not self._draws
         now = time.perf_counter()
@@ -253,7 +253,7 @@ class Watch:
                 file.write(image)
         except Exception as error:  # an image is worth no training
             self._draws = False
-            self.log.say(f"The learning curves are not drawn any more: {_one_line(error)}")
+            self.log.info(f"The learning curves are not drawn any more: {_one_line(error)}")
         self._is_drawn = True
         self._drawn = time.perf_counter()
         self._drawing_cost = self._drawn - began

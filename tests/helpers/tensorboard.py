@@ -1,4 +1,4 @@
-"""The points of an event file."""
+"""Reads event files with tensorboardX, as TensorBoard does."""
 
 import struct
 
@@ -12,21 +12,21 @@ def masked(data):
 
 
 def records(path):
-    """The records of a file in TFRecord's format, their checksums checked."""
-    data, place = path.read_bytes(), 0
-    while place < len(data):
-        head = data[place : place + 8]
+    """The records of a TFRecord file; their checksums are checked."""
+    data, start = path.read_bytes(), 0
+    while start < len(data):
+        head = data[start : start + 8]
         (length,) = struct.unpack("<Q", head)
-        (head_crc,) = struct.unpack("<I", data[place + 8 : place + 12])
-        body = data[place + 12 : place + 12 + length]
-        (body_crc,) = struct.unpack("<I", data[place + 12 + length : place + 16 + length])
+        (head_crc,) = struct.unpack("<I", data[start + 8 : start + 12])
+        body = data[start + 12 : start + 12 + length]
+        (body_crc,) = struct.unpack("<I", data[start + 12 + length : start + 16 + length])
         assert (head_crc, body_crc) == (masked(head), masked(body))
         yield body
-        place += 16 + length
+        start += 16 + length
 
 
 def points(folder):
-    """(tag, step, value) as TensorBoard shows them: a start hides what is at its step or later."""
+    """(tag, step, value) that TensorBoard shows: a session start hides points from its step on."""
     shown = []
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for number, body in enumerate(records(path)):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_trainer.metrics import counts as metrics
+from imagenet_trainer.metrics import counts
 from imagenet_trainer.metrics.counts import Scores
 
 
@@ -20,17 +20,17 @@ def batches(draw):
 
 
 def by_sorting(row):
-    """Classes of a row, best first, as Python's stable sort has them."""
+    """Classes of a row, best first, in the order of a stable sort."""
     return sorted(range(len(row)), key=lambda index: -row[index])
 
 
 @given(batches())
-def test_ranks_are_places_in_a_stable_sort(batch):
+def test_ranks_are_positions_in_a_stable_sort(batch):
     probabilities, labels = batch
     expected = [
         by_sorting(row).index(label) for row, label in zip(probabilities.tolist(), labels.tolist())
     ]
-    ranks = metrics.ranks(probabilities, labels)
+    ranks = counts.ranks(probabilities, labels)
     assert ranks.tolist() == expected
     assert ranks.dtype == np.int64
 
@@ -38,7 +38,7 @@ def test_ranks_are_places_in_a_stable_sort(batch):
 @given(batches(), st.integers(1, 15))
 def test_top_classes_are_the_head_of_a_stable_sort(batch, k):
     probabilities, _ = batch
-    top = metrics.top_classes(probabilities, k)
+    top = counts.top_classes(probabilities, k)
     assert top.tolist() == [by_sorting(row)[:k] for row in probabilities.tolist()]
     assert top.dtype == np.int64
 
@@ -48,33 +48,33 @@ def test_a_thousand_classes_against_a_full_sort():
     probabilities = rng.dirichlet(np.ones(1000), 200).astype(np.float32)
     labels = rng.integers(0, 1000, 200)
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    assert np.array_equal(metrics.top_classes(probabilities, 5), order[:, :5])
+    assert np.array_equal(counts.top_classes(probabilities, 5), order[:, :5])
     assert np.array_equal(
-        metrics.ranks(probabilities, labels), np.nonzero(order == labels[:, None])[1]
+        counts.ranks(probabilities, labels), np.nonzero(order == labels[:, None])[1]
     )
 
 
 def test_ties_go_to_the_lower_class():
     even = np.full((1, 4), 0.25, np.float32)
-    assert [metrics.ranks(even, np.array([label])).item() for label in range(4)] == [0, 1, 2, 3]
-    assert metrics.top_classes(even, 2).tolist() == [[0, 1]]
+    assert [counts.ranks(even, np.array([label])).item() for label in range(4)] == [0, 1, 2, 3]
+    assert counts.top_classes(even, 2).tolist() == [[0, 1]]
     two_best = np.array([[0.1, 0.2, 0.3, 0.1, 0.3]], np.float32)
-    assert metrics.top_classes(two_best, 4).tolist() == [[2, 4, 1, 0]]
+    assert counts.top_classes(two_best, 4).tolist() == [[2, 4, 1, 0]]
 
 
 def test_more_predictions_than_classes():
     probabilities = np.array([[0.2, 0.5, 0.3]], np.float32)
-    assert metrics.top_classes(probabilities, 5).tolist() == [[1, 2, 0]]
+    assert counts.top_classes(probabilities, 5).tolist() == [[1, 2, 0]]
 
 
 def test_log_loss():
     probabilities = np.array([[0.25, 0.75], [1, 0], [1, 0]], np.float32)
-    losses = metrics.log_loss(probabilities, np.array([0, 0, 1]))
+    losses = counts.log_loss(probabilities, np.array([0, 0, 1]))
     assert losses.dtype == np.float64
     assert losses == pytest.approx([math.log(4), 0, -math.log(1.2e-38)])
 
 
-def test_score_of_a_batch_worked_out_by_hand():
+def test_score_of_a_batch_by_hand():
     probabilities = np.array(
         [
             [0.5, 0.3, 0.1, 0.05, 0.03, 0.02],
@@ -83,7 +83,7 @@ def test_score_of_a_batch_worked_out_by_hand():
         ],
         np.float32,
     )
-    scores = metrics.score(probabilities, np.array([0, 4, 5]))
+    scores = counts.score(probabilities, np.array([0, 4, 5]))
     assert (scores.images, scores.rank1, scores.rank5) == (3, 1, 2)
     assert scores.loss == pytest.approx(-math.log(0.5 * 0.03 * 0.02), rel=1e-6)
     assert scores.rank1_accuracy == pytest.approx(1 / 3)
@@ -91,18 +91,18 @@ def test_score_of_a_batch_worked_out_by_hand():
     assert scores.mean_loss == pytest.approx(scores.loss / 3)
 
 
-def test_scores_of_batches_add_up_to_those_of_the_whole():
+def test_the_sum_of_the_batches_is_the_score_of_all_images():
     rng = np.random.default_rng(1)
     probabilities = rng.dirichlet(np.ones(10), 37).astype(np.float32)
     labels = rng.integers(0, 10, 37)
     parts = [slice(0, 16), slice(16, 32), slice(32, 37)]
-    total = sum((metrics.score(probabilities[part], labels[part]) for part in parts), Scores())
-    whole = metrics.score(probabilities, labels)
+    total = sum((counts.score(probabilities[part], labels[part]) for part in parts), Scores())
+    whole = counts.score(probabilities, labels)
     assert (total.images, total.rank1, total.rank5) == (37, whole.rank1, whole.rank5)
     assert total.loss == pytest.approx(whole.loss, rel=1e-12)
 
 
-def test_without_images_an_accuracy_is_not_a_number():
+def test_accuracy_without_images_is_nan():
     assert math.isnan(Scores().rank1_accuracy)
     assert math.isnan(Scores().mean_loss)
 
@@ -111,22 +111,22 @@ def test_without_images_an_accuracy_is_not_a_number():
 def test_confusion_counts_every_prediction_once(batch):
     probabilities, labels = batch
     classes = probabilities.shape[1]
-    top = metrics.top_classes(probabilities, 5)
+    top = counts.top_classes(probabilities, 5)
     expected = np.zeros((classes, classes), np.int64)
     for label, predictions in zip(labels, top):
         for prediction in predictions:
             expected[label, prediction] += 1
-    matrix = metrics.top_k_confusion(labels, top, classes)
+    matrix = counts.top_k_confusion(labels, top, classes)
     assert matrix.dtype == np.int64
     assert np.array_equal(matrix, expected)
-    in_top = metrics.ranks(probabilities, labels) < 5
-    assert np.trace(matrix) == in_top.sum() == metrics.score(probabilities, labels).rank5
+    in_top = counts.ranks(probabilities, labels) < 5
+    assert np.trace(matrix) == in_top.sum() == counts.score(probabilities, labels).rank5
 
 
 def test_five_predictions_for_each_of_50000_images_are_250000_counts():
     labels = np.repeat(np.arange(1000), 50)
     top = (labels[:, None] + np.arange(5)) % 1000
-    matrix = metrics.top_k_confusion(labels, top, 1000)
+    matrix = counts.top_k_confusion(labels, top, 1000)
     assert matrix.sum() == 250_000
     assert matrix[3, 7] == 50 and matrix[7, 3] == 0  # rows are true, columns predicted
     assert matrix[999, [999, 0, 1, 2, 3]].tolist() == [50] * 5
@@ -135,4 +135,4 @@ def test_five_predictions_for_each_of_50000_images_are_250000_counts():
 @pytest.mark.parametrize("label, prediction", [(3, 0), (0, 3), (-1, 0), (0, -1)])
 def test_a_class_outside_the_matrix_is_refused(label, prediction):
     with pytest.raises(ValueError):
-        metrics.top_k_confusion(np.array([label]), np.array([[prediction]]), 3)
+        counts.top_k_confusion(np.array([label]), np.array([[prediction]]), 3)

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from imagenet_trainer.metrics import evaluation as numbers
+from imagenet_trainer.metrics import evaluation
 from imagenet_trainer.metrics.predictions import Collector, Predictions
 
 
@@ -15,16 +15,16 @@ def predictions_of(probabilities, labels, k=5):
     return collector.whole()
 
 
-def known(n=6, classes=3):
-    """Predictions of which everything is known: six images of three classes."""
+def known():
+    """Predictions with known metrics: six images of three classes."""
     probabilities = np.array(
         [
-            [0.8, 0.1, 0.1],  # right
-            [0.4, 0.5, 0.1],  # 0 taken for 1
-            [0.1, 0.9, 0.0],  # right
-            [0.2, 0.6, 0.2],  # right
-            [0.5, 0.0, 0.5],  # a tie: 2 taken for 0, which is the lower class
-            [0.1, 0.6, 0.3],  # 2 taken for 1
+            [0.8, 0.1, 0.1],  # correct
+            [0.4, 0.5, 0.1],  # 0 predicted as 1
+            [0.1, 0.9, 0.0],  # correct
+            [0.2, 0.6, 0.2],  # correct
+            [0.5, 0.0, 0.5],  # a tie: 2 predicted as 0, the lower class
+            [0.1, 0.6, 0.3],  # 2 predicted as 1
         ],
         np.float32,
     )
@@ -32,8 +32,8 @@ def known(n=6, classes=3):
 
 
 @pytest.fixture(scope="module")
-def random_said():
-    """Probabilities without ties, of 700 images and 12 classes, right about half of the time."""
+def random_predictions():
+    """Probabilities without ties for 700 images of 12 classes, and labels; half are correct."""
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 12, 700)
     logits = rng.normal(0, 1.5, (700, 12))
@@ -45,8 +45,8 @@ def random_said():
 # --- by hand --------------------------------------------------------------------------------------
 
 
-def test_numbers_by_hand():
-    found = numbers.estimates(known(), (2,))
+def test_metrics_by_hand():
+    found = evaluation.estimates(known(), (2,))
     value = {name: one.value for name, one in found.items()}
     assert list(value) == [
         "rank1", "rank2", "rank5", "loss", "macro_recall", "macro_precision", "macro_rank5",
@@ -54,7 +54,7 @@ def test_numbers_by_hand():
     ]  # fmt: skip
     assert value["rank1"] == 3 / 6 and value["rank2"] == 1 and value["rank5"] == 1
     assert value["macro_recall"] == pytest.approx((1 / 2 + 1 + 0) / 3)
-    # Predicted: class 0 twice (one right), class 1 four times (two right), class 2 never.
+    # Predictions: class 0 twice (1 correct), class 1 four times (2 correct), class 2 never.
     assert value["macro_precision"] == pytest.approx((1 / 2 + 2 / 4 + 0) / 3)
     assert value["macro_rank5"] == 1
     true = np.float32([0.8, 0.4, 0.9, 0.6, 0.5, 0.3]).astype(float)
@@ -67,7 +67,7 @@ def test_numbers_by_hand():
 
 
 def test_the_table_of_classes_by_hand():
-    counted = numbers.class_table(known())
+    counted = evaluation.class_table(known())
     assert counted.images.tolist() == [2, 2, 2]
     assert counted.predicted.tolist() == [2, 4, 0]
     assert counted.hits.tolist() == [1, 2, 0] and counted.top5_hits.tolist() == [2, 2, 2]
@@ -76,52 +76,50 @@ def test_the_table_of_classes_by_hand():
     assert precision[:2, 0].tolist() == [0.5, 0.5] and np.isnan(precision[2]).all()
     # Wilson of 1 of 2.
     assert counted.recall()[0, 1:] == pytest.approx([0.0945, 0.9055], abs=1e-4)
-    rows = numbers.class_rows(counted, [("n01", "a, b"), ("n02", "c"), ("n03", "d")])
+    rows = evaluation.class_rows(counted, [("n01", "a, b"), ("n02", "c"), ("n03", "d")])
     assert rows[0][:6] == (0, "n01", "a, b", 2, 2, "0.500000")
     assert rows[2][8:11] == ("", "", "")
-    assert len(rows[0]) == len(numbers.CLASS_COLUMNS)
+    assert len(rows[0]) == len(evaluation.CLASS_COLUMNS)
 
 
-def test_what_is_kept_and_told():
-    found = numbers.as_json(numbers.estimates(known()), known())
+def test_json_entry_and_table():
+    found = evaluation.as_json(evaluation.estimates(known()), known())
     assert found["images"] == 6 and found["rank1_count"] == 3 and found["rank5_count"] == 6
     assert found["intervals"].keys() < found.keys()
-    lines = numbers.table(found).splitlines()
-    assert lines[0].split() == ["95", "%", "interval"]
+    lines = evaluation.table(found).splitlines()
     assert lines[1].split() == ["rank-1", "50.00", "%", "18.76", "to", "81.24", "%"]
     assert lines[3].startswith("loss ") and "%" not in lines[3]
 
 
-def test_of_no_images_nothing_is_known():
+def test_metrics_without_images_are_unknown():
     nothing = Predictions(*(np.zeros(s, d) for s, d in [(0, int), (0, int), ((0, 3), int),
                       ((0, 3), np.float32), (0, np.float32), (0, int)]), 3)  # fmt: skip
-    found = numbers.as_json(numbers.estimates(nothing), nothing)
+    found = evaluation.as_json(evaluation.estimates(nothing), nothing)
     assert found["rank1"] is None and found["loss"] is None and found["images"] == 0
-    assert "rank-1" in numbers.table(found)
+    assert "rank-1" in evaluation.table(found)
 
 
-def test_classes_without_images_are_left_out_of_means():
-    said = known()
+def test_macro_averages_ignore_classes_without_images():
     wider = predictions_of(
         np.pad(np.float32([[0.8, 0.2], [0.7, 0.3]]), ((0, 0), (0, 4))), np.array([0, 1])
     )
-    value = {name: one.value for name, one in numbers.estimates(wider).items()}
+    value = {name: one.value for name, one in evaluation.estimates(wider).items()}
     assert value["macro_recall"] == 0.5 and value["macro_precision"] == pytest.approx(0.25)
-    assert np.isnan(numbers.class_table(wider).recall()[2:]).all() and len(said) == 6
+    assert np.isnan(evaluation.class_table(wider).recall()[2:]).all()
 
 
-def test_the_same_again_and_another_seed():
-    said = known()
-    assert numbers.estimates(said) == numbers.estimates(said)
-    assert numbers.estimates(said) != numbers.estimates(said, seed=1)
+def test_the_seed_decides_the_intervals():
+    predictions = known()
+    assert evaluation.estimates(predictions) == evaluation.estimates(predictions)
+    assert evaluation.estimates(predictions) != evaluation.estimates(predictions, seed=1)
 
 
 # --- scikit-learn ---------------------------------------------------------------------------------
 
 
-def test_numbers_are_scikit_learns(random_said):
-    p, labels = random_said
-    found = numbers.estimates(predictions_of(p, labels), (3,))
+def test_metrics_agree_with_scikit_learn(random_predictions):
+    p, labels = random_predictions
+    found = evaluation.estimates(predictions_of(p, labels), (3,))
     best = p.argmax(axis=1)
     value = {name: one.value for name, one in found.items()}
     for k in (1, 3, 5):
@@ -135,8 +133,8 @@ def test_numbers_are_scikit_learns(random_said):
     )
     # Accuracy and mean probability of the bins that are not empty.
     hits, confidence = best == labels, p.max(axis=1)
-    accuracy, mean = calibration_curve(hits, confidence, n_bins=numbers.BINS)
-    diagram = numbers.calibration(predictions_of(p, labels))
+    accuracy, mean = calibration_curve(hits, confidence, n_bins=evaluation.BINS)
+    diagram = evaluation.calibration(predictions_of(p, labels))
     there = diagram["images"] > 0
     np.testing.assert_allclose(diagram["accuracy"][there], accuracy)
     np.testing.assert_allclose(diagram["confidence"][there], mean, rtol=1e-6)
@@ -144,11 +142,11 @@ def test_numbers_are_scikit_learns(random_said):
     assert value["calibration_error"] == pytest.approx(wanted, rel=1e-6)
 
 
-def test_classes_are_scikit_learns(random_said):
-    p, labels = random_said
+def test_the_table_of_classes_agrees_with_scikit_learn(random_predictions):
+    p, labels = random_predictions
     predictions = predictions_of(p, labels)
     best = p.argmax(axis=1)
-    counted = numbers.class_table(predictions)
+    counted = evaluation.class_table(predictions)
     np.testing.assert_array_equal(predictions.confusion(1), sk.confusion_matrix(labels, best))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -161,36 +159,36 @@ def test_classes_are_scikit_learns(random_said):
     np.testing.assert_allclose(counted.top5_recall()[:, 0], wanted)
 
 
-# --- intervals hold what they promise -------------------------------------------------------------
+# --- coverage of the intervals --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sureness", [1.0, 0.97])
-def test_the_interval_of_the_calibration_error_covers_it(sureness):
-    # Two classes; the more probable one is right with `sureness` times its probability, so the
-    # true error is (1 - sureness) times the mean probability, the same in every bin's sign.
+@pytest.mark.parametrize("scale", [1.0, 0.97])
+def test_the_interval_covers_the_calibration_error(scale):
+    # Two classes; the more probable one is correct with `scale` times its probability, so the
+    # true error is (1 - scale) times the mean probability, with the same sign in every bin.
     rng = np.random.default_rng(6)
-    truth = (1 - sureness) * (0.5 + 0.5 * 3 / 5)
+    truth = (1 - scale) * (0.5 + 0.5 * 3 / 5)
     inside, above = 0, 0
     for _ in range(40):
         confidence = 0.5 + 0.5 * rng.beta(3, 2, 1000)
-        right = rng.random(1000) < sureness * confidence
+        correct = rng.random(1000) < scale * confidence
         p = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
-        one = numbers.estimates(predictions_of(p, np.where(right, 0, 1)))["calibration_error"]
+        one = evaluation.estimates(predictions_of(p, np.where(correct, 0, 1)))["calibration_error"]
         inside += one.low <= truth <= one.high
         above += one.value > truth
     assert inside >= 37
-    assert above >= 25  # why the percentiles alone would not do
+    assert above >= 25  # so the percentiles alone do not cover it
 
 
-def test_intervals_of_means_cover_them():
+def test_the_interval_covers_a_mean():
     # 90 of 100 in one class, 50 of 100 in the other: the mean recall is .7.
     rng = np.random.default_rng(7)
     inside = 0
     for _ in range(60):
         labels = np.repeat([0, 1], 100)
-        right = rng.random(200) < np.where(labels == 0, 0.9, 0.5)
+        correct = rng.random(200) < np.where(labels == 0, 0.9, 0.5)
         p = np.full((200, 2), 0.3, np.float32)
-        p[np.arange(200), np.where(right, labels, 1 - labels)] = 0.7
-        one = numbers.estimates(predictions_of(p, labels))["macro_recall"]
+        p[np.arange(200), np.where(correct, labels, 1 - labels)] = 0.7
+        one = evaluation.estimates(predictions_of(p, labels))["macro_recall"]
         inside += one.low <= 0.7 <= one.high
     assert inside >= 53

@@ -4,10 +4,10 @@ from imagenet_trainer.runs.ema import averages, to_resume, to_save
 
 
 def arrays(offset, names):
-    return {name: np.full(2, offset + place) for place, name in enumerate(names)}
+    return {name: np.full(2, offset + index) for index, name in enumerate(names)}
 
 
-def test_there_and_back_again():
+def test_to_save_and_to_resume_are_inverse():
     arg, aux = arrays(0, ("w", "b")), arrays(10, ("mean",))
     state = {
         "updates": np.array(3),
@@ -29,12 +29,12 @@ def test_there_and_back_again():
             np.testing.assert_array_equal(ours[name], theirs[name])
 
 
-def test_without_an_average_nothing_is_touched():
+def test_without_an_average_nothing_changes():
     arg, aux, state = arrays(0, ("w",)), {}, {"updates": np.array(3)}
     assert averages(state) is None
     assert to_save(arg, aux, state) == (arg, aux, state) == to_resume(arg, aux, state)
 
 
-def test_a_network_without_statistics_has_averages_too():
+def test_averages_of_a_network_without_statistics():
     state = arrays(0, ("average:arg:w",))
     assert averages(state) == ({"w": state["average:arg:w"]}, {})

@@ -16,7 +16,7 @@ TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
 
 
 def lines_of(text, rank=0):
-    """The messages, after a check of what stands before each."""
+    """The messages; checks the time and node before each."""
     lines = text.splitlines()
     head = re.compile(rf"{TIME}Node\[{rank}\] ")
     assert all(head.match(line) for line in lines), text
@@ -31,7 +31,7 @@ def path(tmp_path):
 # --- lines ----------------------------------------------------------------------------------------
 
 
-def test_the_lines_that_parsers_read(path, capsys):
+def test_lines_of_parsers(path, capsys):
     with RunLog(path, 0) as log:
         log.batches(3, 20, 40, SCORES, 0.05, 0.01)
         log.trained(3, SCORES, 52.1134)
@@ -73,7 +73,7 @@ def test_more_metrics_of_training(path):
 
 
 def test_no_images_and_no_time(path):
-    # An epoch that a batch of the one before has used up.
+    # An epoch whose images were all in the last batch of the epoch before.
     with RunLog(path, 0) as log:
         log.batches(1, 0, 0, Scores(), 0.0, 0.0)
         log.trained(1, Scores(), 0.0)
@@ -84,25 +84,25 @@ def test_no_images_and_no_time(path):
     ]
 
 
-def test_a_second_run_adds_to_the_file(path):
+def test_a_second_run_appends(path):
     for word in ("first", "second"):
         with RunLog(path, 0) as log:
-            log.say(word)
+            log.info(word)
     assert lines_of(path.read_text()) == ["first", "second"]
 
 
-def test_a_log_that_is_closed_writes_no_more(path, tmp_path, capsys):
+def test_a_closed_log_writes_nothing(path, tmp_path, capsys):
     with RunLog(path, 0) as first:
         pass
     with RunLog(tmp_path / "other.txt", 0):
-        first.say("once")
+        first.info("once")
     assert not path.exists()
     assert lines_of(capsys.readouterr().err) == ["once"]
 
 
 def test_only_the_first_worker_writes_the_file(path, capsys):
     with RunLog(path, 1) as log:
-        log.say("here")
+        log.info("here")
     assert not path.exists()
     assert lines_of(capsys.readouterr().err, rank=1) == ["here"]
 
@@ -111,32 +111,32 @@ def test_only_the_first_worker_writes_the_file(path, capsys):
 def test_a_full_disk_does_not_end_the_run(path, capsys):
     path.symlink_to("/dev/full")
     with RunLog(path, 0) as log:
-        log.say("one")
-        log.say("two")
+        log.info("one")
+        log.info("two")
     assert lines_of(capsys.readouterr().err) == ["one", "two"]
 
 
-# --- the bar --------------------------------------------------------------------------------------
+# --- progress bar ---------------------------------------------------------------------------------
 
 
 def steps(log):
     log.open_bar(2, batches=8, done=3)
     log.advance_bar()
-    log.say("in between")
+    log.info("in between")
     log.advance_bar()
     log.close_bar()
 
 
-def test_no_bar_where_nobody_looks(path, capsys):
+def test_no_bar_without_a_terminal(path, capsys):
     with RunLog(path, 0) as log:
         steps(log)
     assert lines_of(capsys.readouterr().err) == ["in between"]
 
 
-def test_no_bar_and_no_tqdm_in_a_file():
+def test_tqdm_is_not_imported_without_a_terminal():
     program = (
         "import sys; from imagenet_trainer.runs.logs import RunLog; log = RunLog(None, 0);"
-        "log.open_bar(0, 8, 0); log.advance_bar(); log.say('x'); log.close_bar();"
+        "log.open_bar(0, 8, 0); log.advance_bar(); log.info('x'); log.close_bar();"
         "assert 'tqdm' not in sys.modules"
     )
     assert run("-c", program).stderr.count("\n") == 1
@@ -148,7 +148,7 @@ class Terminal(io.StringIO):
 
 
 def steps_on_a_terminal(monkeypatch, path, rank, walk=steps):
-    """What is written to a terminal, every step of the bar drawn."""
+    """The output on a terminal, with every step of the bar."""
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(tqdm.tqdm, "__init__", partialmethod(tqdm.tqdm.__init__, mininterval=0))
     with RunLog(path, rank) as log:
@@ -158,9 +158,9 @@ def steps_on_a_terminal(monkeypatch, path, rank, walk=steps):
 
 def test_a_bar_on_a_terminal(path, monkeypatch):
     text = steps_on_a_terminal(monkeypatch, path, 0)
-    assert "Epoch[2]:  38%" in text and "3/8" in text  # where the run was continued
+    assert "Epoch[2]:  38%" in text and "3/8" in text  # where the run continued
     assert "4/8" in text and "5/8" in text
-    # The line stands alone, the bar is drawn below it again, and is gone at the end.
+    # The message has a line of its own; the bar is redrawn below it and removed at the end.
     assert re.search(TIME.replace("^", r"(?:^|[\r\n])") + r"Node\[0\] in between\n", text)
     assert text.index("in between") < text.rindex("Epoch[2]")
     assert text.rpartition("\r")[0].endswith(" ")
@@ -171,7 +171,7 @@ def test_other_workers_draw_no_bar(path, monkeypatch):
     assert "Epoch[2]" not in steps_on_a_terminal(monkeypatch, path, 1)
 
 
-def test_an_error_takes_the_bar_away(path, monkeypatch):
+def test_an_error_removes_the_bar(path, monkeypatch):
     def fail(log):
         log.open_bar(2, 8, 3)
         raise ArithmeticError

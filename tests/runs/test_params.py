@@ -14,7 +14,7 @@ WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
 def by_mxnet(arrays, path):
-    """The bytes that MXNet itself writes for these arrays."""
+    """The bytes that MXNet writes for these arrays."""
     file = str(path / "mxnet.params")
     mx.nd.save(file, {name: mx.nd.array(a, dtype=a.dtype) for name, a in arrays.items()})
     with open(file, "rb") as saved:
@@ -61,7 +61,7 @@ def assert_same(ours, theirs):
     )
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_bytes_are_mxnets_and_come_back(tmp_path_factory, description):
+def test_bytes_are_those_of_mxnet(tmp_path_factory, description):
     path = tmp_path_factory.mktemp("params")
     random = np.random.default_rng(0)
     arrays = {
@@ -96,17 +96,17 @@ def test_arrays_saved_in_numpy_mode_are_read(tmp_path):
     assert_same(params.read(file), {name: np.asarray(array) for name, array in arrays.items()})
 
 
-def test_an_extent_beyond_all_memory_beside_a_nought_is_refused():
+def test_a_huge_extent_next_to_a_zero_is_refused():
     data = one_array_file(struct.pack("<IiIqq", 0xF993FACA, 0, 2, 0, 2**62), WEIGHT[:0])
     with pytest.raises(InputError, match="damaged"):
         params.loads(data, "x")
 
 
-def test_loaded_arrays_can_be_written_to():
+def test_loaded_arrays_are_writable():
     params.loads(params.dumps({"w": WEIGHT}), "x")["w"] += 1
 
 
-def test_a_checkpoint_of_module_goes_both_ways(tmp_path):
+def test_a_checkpoint_of_module_is_read_and_written(tmp_path):
     data = mx.sym.var("data")
     net = mx.sym.BatchNorm(mx.sym.FullyConnected(data, num_hidden=2, name="fc"), name="bn")
     shapes = dict(zip(net.list_arguments(), net.infer_shape(data=(1, 3))[0]))
@@ -125,7 +125,7 @@ def test_a_checkpoint_of_module_goes_both_ways(tmp_path):
     [params.dumps({"arg:w": WEIGHT, "aux:m": np.ones(3, np.float16)}), *OLD.values()],
     ids=["now", *OLD],
 )
-def test_a_file_cut_anywhere_is_refused(data):
+def test_a_truncated_file_is_refused(data):
     for length in range(len(data)):
         with pytest.raises(InputError, match=r"cut\.params: .*damaged"):
             params.loads(data[:length], "cut.params")
@@ -135,9 +135,9 @@ def test_a_file_cut_anywhere_is_refused(data):
 
 @given(st.integers(0, 200), st.integers(0, 255))
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_a_changed_byte_is_read_or_refused_but_never_a_traceback(place, value):
+def test_a_changed_byte_is_read_or_refused(position, value):
     data = bytearray(params.dumps({"arg:w": WEIGHT, "aux:m": np.ones(3, np.int64)}))
-    data[place % len(data)] = value
+    data[position % len(data)] = value
     try:
         params.loads(bytes(data), "x.params")
     except InputError as error:
@@ -146,11 +146,11 @@ def test_a_changed_byte_is_read_or_refused_but_never_a_traceback(place, value):
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4 a zip file", b"\x80\x04 a pickle"])
 def test_another_kind_of_file_is_refused(data):
-    with pytest.raises(InputError, match=r"other\.bin: not an MXNet \.params file"):
+    with pytest.raises(InputError, match=r"other\.bin: is not an MXNet \.params file"):
         params.loads(data, "other.bin")
 
 
-def test_what_a_parameter_file_should_not_hold_is_refused(tmp_path):
+def test_unsupported_content_is_refused(tmp_path):
     file = str(tmp_path / "model.params")
     mx.nd.save(file, [mx.nd.array(WEIGHT)])
     with pytest.raises(InputError, match="no names"):
@@ -161,21 +161,21 @@ def test_what_a_parameter_file_should_not_hold_is_refused(tmp_path):
     mx.nd.save(file, {"w": mx.nd.array([1], dtype="bool")})
     with pytest.raises(InputError, match="type flag 7"):
         params.read(file)
-    with pytest.raises(InputError, match=r"missing\.params: No such file"):
+    with pytest.raises(InputError, match=r"missing\.params: "):
         params.read(tmp_path / "missing.params")
 
 
 @pytest.mark.parametrize(
     "array", [np.float32(1), np.zeros((0, 2), np.float32), np.zeros(2, bool), np.zeros(2, "c8")]
 )
-def test_what_the_format_cannot_hold_is_not_written(array):
-    with pytest.raises(ValueError, match="w: no"):
+def test_unsupported_arrays_are_not_written(array):
+    with pytest.raises(ValueError, match="w: "):
         params.dumps({"w": np.asarray(array)})
 
 
-def test_split_wants_the_prefixes():
+def test_split_requires_the_prefixes():
     arg, aux = params.split({"arg:w": WEIGHT, "aux:m": WEIGHT, "arg:a:b": WEIGHT})
     assert (list(arg), list(aux)) == (["w", "a:b"], ["m"])
     for key in ("w", "args:w", "arg"):
-        with pytest.raises(InputError, match=r"model\.params: not a checkpoint"):
+        with pytest.raises(InputError, match=r"model\.params: is not a checkpoint"):
             params.split({key: WEIGHT}, "model.params")

@@ -7,9 +7,9 @@ import pytest
 from imagenet_trainer import evaluate, fit, predict
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
-from imagenet_trainer.runs import retention as keeping
+from imagenet_trainer.runs import retention
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
-from imagenet_trainer.runs.retention import best_of, superfluous
+from imagenet_trainer.runs.retention import best_of, epochs_to_remove
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train import loop
 
@@ -30,42 +30,42 @@ def model(tmp_path):
     return Run(str(tmp_path / "model"))
 
 
-# --- which ones ----------------------------------------------------------------------------------
+# --- the rule ------------------------------------------------------------------------------------
 
 
 def test_the_best_is_the_highest_rank1_then_the_lowest_loss_then_the_earliest():
     assert best_of({}) is None and best_of({3: None}) is None
     assert best_of({1: scores(40), 2: scores(60), 3: scores(50), 4: None}) == 2
     assert best_of({1: scores(60, 50.0), 2: scores(60, 49.0), 3: scores(60, 49.0)}) == 2
-    # Sets of different sizes: shares count, not images.
+    # Datasets of different sizes: shares count, not images.
     assert best_of({1: scores(60), 2: replace(scores(100), images=1000)}) == 1
 
 
 @pytest.mark.parametrize(
-    ("keep", "gone"), [(1, [1, 3, 4]), (2, [1, 3]), (3, [1]), (4, [1]), (5, []), (9, [])]
+    ("keep", "removed"), [(1, [1, 3, 4]), (2, [1, 3]), (3, [1]), (4, [1]), (5, []), (9, [])]
 )
-def test_the_newest_and_the_best_stay(keep, gone):
+def test_the_newest_and_the_best_stay(keep, removed):
     found = {1: scores(10), 2: scores(60), 3: scores(50), 4: scores(40), 5: scores(30)}
-    assert superfluous(found, keep) == gone
+    assert epochs_to_remove(found, keep) == removed
 
 
-def test_one_that_might_be_the_best_stays():
-    assert superfluous({1: None, 2: scores(10), 3: scores(20), 4: scores(15)}, 1) == [2]
+def test_an_epoch_without_scores_stays():
+    assert epochs_to_remove({1: None, 2: scores(10), 3: scores(20), 4: scores(15)}, 1) == [2]
 
 
-# --- on the disk ---------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
-def test_removed_from_the_disk(model):
+def test_prune_removes_the_files(model):
     for epoch, rank1 in enumerate((10, 60, 50, 40), start=1):
         save(model, epoch, scores(rank1))
-    assert keeping.best_epoch(model) == 2
-    assert keeping.prune(model, 1) == [1, 3]
+    assert retention.best_epoch(model) == 2
+    assert retention.prune(model, 1) == [1, 3]
     assert sorted(os.listdir(model.folder)) == [
         "model-0002.npz", "model-0002.params", "model-0004.npz", "model-0004.params",
     ]  # fmt: skip
-    assert keeping.prune(model, 1) == []
-    assert keeping.is_best_so_far(model, scores(61)) and not keeping.is_best_so_far(
+    assert retention.prune(model, 1) == []
+    assert retention.is_best_so_far(model, scores(61)) and not retention.is_best_so_far(
         model, scores(60)
     )
 
@@ -74,15 +74,15 @@ def test_parameters_of_another_program_are_never_removed(model):
     for epoch in (1, 2, 3):
         save(model, epoch, scores(epoch))
     model.state_path(1).unlink()
-    assert keeping.prune(model, 1) == [2]
+    assert retention.prune(model, 1) == [2]
     assert model.epochs() == [1, 3]
 
 
-def test_what_a_crash_left_of_a_removal_goes_with_the_next(model):
+def test_the_next_removal_completes_one_that_crashed(model):
     for epoch in (1, 2, 3):
         save(model, epoch, scores(epoch))
     model.params_path(1).unlink()  # the crash came here
-    assert keeping.prune(model, 1) == [2]
+    assert retention.prune(model, 1) == [2]
     assert sorted(os.listdir(model.folder)) == ["model-0003.npz", "model-0003.params"]
 
 
@@ -90,16 +90,16 @@ def test_a_damaged_checkpoint_is_not_removed(model):
     for epoch in (1, 2, 3):
         save(model, epoch, scores(epoch))
     model.state_path(1).write_bytes(b"damaged")
-    assert keeping.prune(model, 1) == [2]
+    assert retention.prune(model, 1) == [2]
 
 
-def test_no_scores_no_best(model):
+def test_without_scores_there_is_no_best_epoch(model):
     save(model, 1, None)
-    with pytest.raises(InputError, match="none of its checkpoints knows its validation scores"):
-        keeping.best_epoch(model)
+    with pytest.raises(InputError, match="validation scores"):
+        retention.best_epoch(model)
 
 
-# --- in a training -------------------------------------------------------------------------------
+# --- during training -----------------------------------------------------------------------------
 
 
 def test_a_run_keeps_the_newest_and_the_best(fit_words, tmp_path, capsys, monkeypatch):
@@ -108,20 +108,20 @@ def test_a_run_keeps_the_newest_and_the_best(fit_words, tmp_path, capsys, monkey
     monkeypatch.setattr(loop, "validate", lambda *_: scores(next(rank1)))
     words = [*fit_words, "--model-prefix", str(prefix), "--save-period", "3", "--keep", "1"]
     seen = []
-    real = keeping.prune
+    real = retention.prune
 
     def prune(run, keep):
-        assert run.load(max(run.epochs())).validation  # whole before older ones go
-        gone = real(run, keep)
-        seen.append((gone, run.epochs()))
-        return gone
+        assert run.load(max(run.epochs())).validation  # complete before older ones are removed
+        removed = real(run, keep)
+        seen.append((removed, run.epochs()))
+        return removed
 
-    monkeypatch.setattr(keeping, "prune", prune)
+    monkeypatch.setattr(retention, "prune", prune)
     assert fit.main([*words, "--num-epochs", "6"]) == 0
     # 1 and 2 are the best so far, 3 and 6 are due.
     assert seen == [([], [1]), ([1], [2]), ([], [2, 3]), ([3], [2, 6])]
-    said = capsys.readouterr().err
-    assert f'Removed "{prefix}-0003.params" (--keep 1)' in said and "evaluate" in said
+    log = capsys.readouterr().err
+    assert f'Removed "{prefix}-0003.params" (--keep 1)' in log
     monkeypatch.undo()
     assert list(evaluate.evaluate(evaluate_settings(prefix, "best"))) == [2]
     assert list(evaluate.evaluate(evaluate_settings(prefix, "all"))) == [2, 6]
@@ -139,7 +139,7 @@ def test_predict_names_the_best(fit_words, packed, tmp_path, capsys):
     prefix = str(tmp_path / "model")
     assert fit.main([*fit_words, "--model-prefix", prefix]) == 0
     run = Run(prefix)
-    best = keeping.best_epoch(run)
+    best = retention.best_epoch(run)
     image = str(next((packed / "pictures").rglob("*.png")))
     predictions = []
     for epoch in ("best", str(best), str(3 - best)):

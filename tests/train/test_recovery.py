@@ -280,7 +280,7 @@ def test_a_folder_with_another_run_in_its_place(fit_words, tmp_path, at_update, 
 
     at_update(act)
     assert train(fit_words, folder / "model", *OFTEN) == 2
-    assert "was removed while this run was training" in error_line(capsys)
+    assert "was removed" in error_line(capsys)
     assert not list(folder.iterdir())
 
 
@@ -316,7 +316,7 @@ def test_one_folder_holds_one_run(fit_words, tmp_path, capsys):
     before = contents(tmp_path)
     assert train(fit_words, tmp_path / "two", "--num-epochs", 1) == 2
     line = error_line(capsys)
-    assert f"{tmp_path}: holds the run one; " in line and f"{tmp_path}/two/model" in line
+    assert f"{tmp_path}: already holds the run one; " in line and f"{tmp_path}/two/model" in line
     assert contents(tmp_path) == before
 
 

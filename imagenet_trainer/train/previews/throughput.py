@@ -59,13 +59,13 @@ def read_only(settings: FitSettings) -> int:
             encoded=decodes_on_gpu(settings),
         ) as batches,
     ):  # fmt: skip
-        stream = decoded(batches, settings, train.shards, threads.count, log.say)
+        stream = decoded(batches, settings, train.shards, threads.count, log.info)
         began, images = time.perf_counter(), 0
         for batch in stream:
             images += len(batch.labels)
             if (batch.update + 1) % settings.disp_batches == 0:
                 speed = images / (time.perf_counter() - began)
                 first = batch.update + 1 - settings.disp_batches
-                log.say(f"Batch [{first}-{batch.update + 1}]\tSpeed: {speed:.2f} samples/sec")
+                log.info(f"Batch [{first}-{batch.update + 1}]\tSpeed: {speed:.2f} samples/sec")
                 began, images = time.perf_counter(), 0
     return 0
