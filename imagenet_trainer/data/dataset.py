@@ -129,12 +129,12 @@ def default_classes(count: int) -> Classes:
 def _manifests(path: str, paths: Sequence[str]) -> List[Manifest]:
     """The manifests of shards, checked against each other; empty if there are none."""
     # The shards of one pack share a manifest; packed chunks have one each.
-    found = {manifest_path(shard): read_manifest(shard) for shard in paths}
-    manifests = [manifest for manifest in found.values() if manifest is not None]
+    by_path = {manifest_path(shard): read_manifest(shard) for shard in paths}
+    manifests = [manifest for manifest in by_path.values() if manifest is not None]
     if not manifests:
         return []
-    if len(manifests) < len(found):
-        missing = next(name for name, manifest in found.items() if manifest is None)
+    if len(manifests) < len(by_path):
+        missing = next(name for name, manifest in by_path.items() if manifest is None)
         raise InputError(f"{path}: {missing} is missing; pack that shard again")
     if not manifests[0].classes:
         raise InputError(f"{paths[0]}: its labels are not classes; pack images with one class each")

@@ -33,7 +33,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class ImageViews:
-    """The views of a file, uint8 (places x height, width, 3), and its own height and width."""
+    """The views of a file, uint8 (positions x height, width, 3), and its own height and width."""
 
     path: str
     views: np.ndarray

@@ -22,8 +22,8 @@ class Views:
     bgr: bool = False  # the network's input is blue, green, red
 
     @property
-    def places(self) -> int:
-        """Number of crops of an image, without mirrors."""
+    def positions(self) -> int:
+        """Number of positions at which an image is cropped."""
         return 5 if self.crops == 10 else 1
 
     @property
@@ -39,14 +39,14 @@ CENTRE = Views()
 class ViewTransform(EvalTransform):
     """Evaluation's resize, then the crops of `Views` one below the other.
 
-    `size` is (places x height, width), so the views of an image are one image for a loader; the
+    `size` is (positions x height, width), so the views of an image are one image for a loader; the
     first `height` rows are the centre crop. Parameters and errors as in `EvalTransform`.
     """
 
     def __init__(self, image_shape: Sequence[int], val_resize: int = 0, views: Views = CENTRE):
         super().__init__(image_shape, val_resize)
         self.crop, self.views = self.size, views
-        self.size = (views.places * self.crop[0], self.crop[1])
+        self.size = (views.positions * self.crop[0], self.crop[1])
 
     def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
         """Write the views of the image, uint8 (height, width, 3) RGB, to `out` (*size, 3)."""
@@ -56,7 +56,7 @@ class ViewTransform(EvalTransform):
         high, wide = self.crop
         bottom, right = image.shape[0] - high, image.shape[1] - wide
         corners = ((0, 0), (0, right), (bottom, 0), (bottom, right))
-        places = ((bottom // 2, right // 2), *corners)[: self.views.places]
-        for number, (top, left) in enumerate(places):
+        corners_and_centre = ((bottom // 2, right // 2), *corners)[: self.views.positions]
+        for number, (top, left) in enumerate(corners_and_centre):
             crop = image[top : top + high, left : left + wide]
             out[number * high : (number + 1) * high] = crop

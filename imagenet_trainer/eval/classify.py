@@ -43,7 +43,7 @@ class Classifier:
         views = views_of(settings)
         devices = len(settings.gpus) or settings.cpus
         least = -(-min(settings.batch_size, max(1, images)) // devices) * devices
-        self.batch, engine_batch = share_of_batch(least * views.places, views, devices)
+        self.batch, engine_batch = share_of_batch(least * views.positions, views, devices)
         where = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         self.engine: Engine
         self.engine, _, checkpoint = open_network(
@@ -56,7 +56,7 @@ class Classifier:
         self.threads = loader_threads(settings.data_nthreads, bool(settings.gpus)).count
 
     def ask(self, views: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (n, classes) of uint8 (n, places x height, width, 3)."""
+        """Probabilities float32 (n, classes) of uint8 (n, positions x height, width, 3)."""
         probabilities = predict_views(self.engine, views, self.transform.views)
         check_finite(probabilities)
         return probabilities

@@ -18,7 +18,7 @@ from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.metrics.predictions import Collector, Predictions
 
-# Places in the set int64 (n,), views uint8 (n, places x height, width, 3), labels int64 (n,).
+# Places in the set int64 (n,), views uint8 (n, positions x height, width, 3), labels int64 (n,).
 Views_of_batch = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 _UNCOUNTED = 2  # batches of predictions that may wait to be counted
@@ -148,14 +148,14 @@ def predict_dataset(
 
 
 def predict_views(engine: Engine, images: np.ndarray, views: Views) -> np.ndarray:
-    """Probabilities float32 (n, classes) of uint8 (n, places x height, width, 3).
+    """Probabilities float32 (n, classes) of uint8 (n, positions x height, width, 3).
 
     The mean over the views of each image.
     """
     count, high, wide, _ = images.shape
-    crops = images.reshape(count * views.places, high // views.places, wide, 3)
+    crops = images.reshape(count * views.positions, high // views.positions, wide, 3)
     shown = [crops, crops[:, :, ::-1]] if views.mirrored else [crops]
-    if len(shown) * views.places == 1 and count <= engine.batch_size:
+    if len(shown) * views.positions == 1 and count <= engine.batch_size:
         return engine.predict(images)
     total: Any = 0.0
     for some in shown:
@@ -164,8 +164,8 @@ def predict_views(engine: Engine, images: np.ndarray, views: Views) -> np.ndarra
             for first in range(0, len(some), engine.batch_size)
         ]
         found = np.concatenate(parts)
-        total = total + found.reshape(count, views.places, -1).sum(axis=1, dtype=np.float64)
-    return (total / (len(shown) * views.places)).astype(np.float32)
+        total = total + found.reshape(count, views.positions, -1).sum(axis=1, dtype=np.float64)
+    return (total / (len(shown) * views.positions)).astype(np.float32)
 
 
 def check_finite(probabilities: np.ndarray) -> None:
@@ -183,9 +183,9 @@ def share_of_batch(batch_size: int, views: Views, devices: int) -> Tuple[int, in
     A batch of `batch_size` views holds whole images where there are several places, and what
     the devices can share; with one place it is what the user asked for.
     """
-    if views.places == 1:
+    if views.positions == 1:
         return batch_size, batch_size
-    dataset = max(1, batch_size // views.places)
-    while dataset * views.places % devices:
+    dataset = max(1, batch_size // views.positions)
+    while dataset * views.positions % devices:
         dataset += 1
-    return dataset, dataset * views.places
+    return dataset, dataset * views.positions

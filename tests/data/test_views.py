@@ -9,7 +9,7 @@ def views_of(image, shape, resize, views):
     transform = ViewTransform(shape, resize, views)
     out = np.empty((*transform.size, 3), np.uint8)
     transform.apply(image, None, 0, out)
-    return out.reshape(views.places, *shape[1:], 3)
+    return out.reshape(views.positions, *shape[1:], 3)
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def test_blue_green_red(image):
 
 
 @pytest.mark.parametrize(
-    ("views", "places", "mirrored"),
+    ("views", "positions", "mirrored"),
     [(Views(), 1, False), (Views(flip=True), 1, True), (Views(10), 5, True),
      (Views(10, True), 5, True)],
 )  # fmt: skip
-def test_numbers_of_places(views, places, mirrored):
-    assert (views.places, views.mirrored) == (places, mirrored)
+def test_positions_and_mirrors(views, positions, mirrored):
+    assert (views.positions, views.mirrored) == (positions, mirrored)

@@ -104,13 +104,13 @@ def test_views_are_averaged(packed, views, batch):
     engine = Linear(batch)
     for places, images, _ in source_of(packed, views, batch=6):
         found = predict_views(engine, images, views)
-        crops = images.reshape(len(places), views.places, SIDE, SIDE, 3)
+        crops = images.reshape(len(places), views.positions, SIDE, SIDE, 3)
         both = np.concatenate([crops, crops[:, :, :, ::-1]], axis=1)
         big = Linear(1000)
         by_hand = [big.predict(one).astype(np.float64).mean(axis=0) for one in both]
         np.testing.assert_allclose(found, by_hand, rtol=1e-6)
         assert found.dtype == np.float32
-    assert sum(engine.asked) == N * 2 * views.places
+    assert sum(engine.asked) == N * 2 * views.positions
 
 
 def test_all_probabilities_go_to_the_sink_in_order(packed):
