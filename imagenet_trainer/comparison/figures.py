@@ -183,7 +183,7 @@ def draw_learning_curves(series: Sequence[Tuple[str, Sequence[Result]]]) -> byte
             rank.errorbar(images, gains, [[max(v, 0) for v in lows], [max(v, 0) for v in highs]],
                           label=name, capsize=3, elinewidth=0.8, **style)  # fmt: skip
             loss.plot(images, [one.loss for one in members], label=name, **style)
-        rank.set_title("validation rank-1, %, with 95 % confidence intervals")
+        rank.set_title("validation rank-1, %, with 95 % intervals")
         loss.set_title("validation loss, nats")
         for axes in (rank, loss):
             axes.set_xscale("log")
