@@ -167,11 +167,6 @@ def test_shards_of_different_classes(packed, tmp_path):
 # --- damage ---------------------------------------------------------------------------------------
 
 
-def test_no_such_shard(tmp_path):
-    text = refused(tmp_path / "train.rec")
-    assert text.startswith(str(tmp_path / "train.rec")) and "python tools/im2rec.py" in text
-
-
 def test_an_index_shorter_than_the_manifest(copy):
     index = copy / "train.idx"
     index.write_text("".join(index.read_text().splitlines(True)[:-1]))
@@ -184,27 +179,6 @@ def test_another_shard_beside_the_manifest(copy):
         shutil.copy(copy / f"val{suffix}", copy / f"train{suffix}")
     text = refused(copy / "train.rec")
     assert re.search(r"train\.rec: .* 15 images, .* 60; .*pack again", text)
-
-
-def test_the_index_of_another_shard(copy):
-    for rec, index in (("train.rec", "val.idx"), ("val.rec", "train.idx")):
-        text = refused(copy / rec, copy / index)
-        assert rec in text and index in text and "--rebuild-index" in text
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 0.9999])
-def test_a_truncated_shard(copy, share):
-    path = copy / "train.rec"
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    text = refused(path)
-    assert "train.rec: record " in text and "byte" in text
-
-
-def test_a_damaged_manifest(copy):
-    (copy / "train.json").write_text('{"format": 1')
-    text = refused(copy / "train.rec")
-    assert "train.json" in text and "pack again" in text
 
 
 def test_labels_that_are_not_classes(packed, tmp_path):
