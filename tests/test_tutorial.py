@@ -1,4 +1,4 @@
-"""The notebook of the docs, run as a reader would run it."""
+"""The notebook of the docs, executed as by a reader."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 
-def test_the_notebook_is_kept_with_what_it_shows():
+def test_the_notebook_is_stored_with_its_outputs():
     text = (ROOT / "docs" / "tutorial.ipynb").read_text()
     assert not re.search(r"/(home|tmp|root|Users)/|Traceback", text)
     cells = [cell for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"]
@@ -18,17 +18,17 @@ def test_the_notebook_is_kept_with_what_it_shows():
     assert "image/png" in text and all(cell.outputs for cell in cells[1:])
 
 
-def test_the_notebook_goes_from_images_to_a_confusion_matrix(tmp_path, monkeypatch):
+def test_the_notebook_runs_from_images_to_predictions(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(ROOT / "docs" / "tutorial.ipynb", as_version=4)
     NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = [
+    pictures = [
         output["data"]["image/png"]
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert Image.open(io.BytesIO(base64.b64decode(shown[-1]))).size == (1000, 1000)
+    assert Image.open(io.BytesIO(base64.b64decode(pictures[-1]))).size == (1000, 1000)
     assert (tmp_path / "tutorial" / "run" / "model-0003.params").exists()
     last = next(cell for cell in reversed(notebook.cells) if cell.cell_type == "code")
     assert "bag/0800.png [('bag', " in last.outputs[0]["text"]
