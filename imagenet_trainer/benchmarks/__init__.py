@@ -1,1 +1,5 @@
-"""Measurements that `python -m imagenet_trainer.benchmark` runs, one module each."""
+"""What `benchmark` and `doctor --measure` measure, one module for each kind.
+
+This room holds measurements, comparisons with other tools, and what `bottleneck` advises. Nothing
+here is used by a training or an evaluation.
+"""

@@ -1,9 +1,9 @@
-"""Where the time of a training goes: each of its stages alone, then all together.
+"""Measure where the time of a training goes: each of its stages alone, then all together.
 
 Read, decode and augment are measured image by image in one thread; copy, compute, metric and
 update on one batch that stays in memory, each waiting for the one before; then all decoding threads
-without the network, the network without data, and both. The learning rate is nought, so nothing is
-trained; the stages cost the same.
+without the network, the network without data, and both. The learning rate is zero, so nothing is
+trained; the stages take the same time.
 """
 
 import statistics
@@ -31,18 +31,18 @@ from imagenet_trainer.train.setup import Start, start_of
 # Images, labels, rate and mix: the arguments of train_batch.
 _Update = Tuple[np.ndarray, np.ndarray, float, Optional[Mix]]
 
-_WARM = 2  # updates before an engine is measured
-_AHEAD = 6  # batches that a loader has ready, and more, before it is measured
+_WARM = 2  # warm-up updates of an engine
+_AHEAD = 6  # warm-up batches of a loader, more than it prepares ahead
 _ROUNDS = 3
-_LEAST = 3  # repetitions, however slow
+_LEAST = 3  # repetitions, even if they take longer than the time given
 
 
 def run(settings: BottleneckSettings) -> None:
-    """Measure, and print the numbers and what they say."""
+    """Measure, and print the table, the verdict and the advice."""
     if settings.decode == "gpu":
         raise InputError(
-            "--decode gpu: bottleneck measures what the processors decode; leave it away, and "
-            "measure the GPU's decoding with fit --test-io 1 --decode gpu"
+            "--decode gpu: bottleneck measures decoding on the CPU; omit the flag, and measure "
+            "decoding on the GPU with fit --test-io 1 --decode gpu"
         )
     start = start_of(settings)
     train = open_training_set(settings)
@@ -55,7 +55,7 @@ def run(settings: BottleneckSettings) -> None:
 
 
 def measure(start: Start, train: Dataset, seconds: float) -> Measured:
-    """All numbers; each thing is measured for so many seconds, all take about seven times that."""
+    """Measure everything, each item for this many seconds, which takes about seven times that."""
     settings = start.settings
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     order = open_order(settings, train)
@@ -70,19 +70,19 @@ def measure(start: Start, train: Dataset, seconds: float) -> Measured:
 
     images, short_side = _images(train, order, transform, seconds)
     with loader() as batches:
-        held = _update_of(next(batches))
+        in_memory = _update_of(next(batches))
     engine = start.opened(start.symbol(len(train.classes)))
     data, updates, together, waited = [], [], [], []
-    for _ in range(_ROUNDS):  # taking turns, as what else the machine does comes and goes
+    for _ in range(_ROUNDS):  # in turns, because the load of other programs varies
         with loader() as batches:
             data.append(_data_rate(batches, seconds / _ROUNDS))
-        updates.append(_updates(engine, held, seconds / _ROUNDS))
+        updates.append(_updates(engine, in_memory, seconds / _ROUNDS))
         with loader() as batches:
             rate, share = _together(engine, batches, seconds / _ROUNDS)
         together.append(rate)
         waited.append(share)
-    stages = _stages(engine, held, seconds)
-    del engine  # its memory, before another one is opened
+    stages = _stages(engine, in_memory, seconds)
+    del engine  # frees its memory before another one is opened
     median = statistics.median
     return Measured(
         processors=processors(),
@@ -93,7 +93,7 @@ def measure(start: Start, train: Dataset, seconds: float) -> Measured:
         faster_dtypes="" if settings.gpus or not has_bfloat16() else "bfloat16",
         short_side=short_side,
         crop_side=max(settings.image_shape[1:]),
-        half_batch=_half_batch(start, held, len(train.classes), seconds),
+        half_batch=_half_batch(start, in_memory, len(train.classes), seconds),
         data_rate=median(data),
         network_rate=settings.batch_size / median(updates),
         together_rate=median(together),
@@ -105,13 +105,13 @@ def measure(start: Start, train: Dataset, seconds: float) -> Measured:
 
 
 def table(m: Measured, network: str, shard: str) -> str:
-    """The numbers as text."""
+    """Format the measurements."""
     where = f"{m.gpus} GPUs" if m.gpus else "the CPU"
     lines = [
         f"{network} on {where} in {m.dtype}, batch {m.batch_size}; {shard}; decoding threads: "
         f"{m.threads}; processors: {m.processors}",
         "",
-        f"{'alone':<32}{'ms an image':>14}{'images/s':>12}",
+        f"{'alone':<32}{'ms per image':>14}{'images/s':>12}",
     ]
     for name in ("read", "decode", "augment"):
         seconds = getattr(m, name)
@@ -130,7 +130,7 @@ def table(m: Measured, network: str, shard: str) -> str:
 def _images(
     train: Dataset, order: Order, transform: TrainTransform, seconds: float
 ) -> Tuple[Dict[str, float], float]:
-    """Seconds an image of reading, decoding and augmenting; the median short side."""
+    """Seconds per image of reading, decoding and augmentation; the median short side."""
     keep_freed_memory()
     spent = {"read": 0.0, "decode": 0.0, "augment": 0.0}
     out = np.empty((*transform.size, 3), np.uint8)
@@ -143,9 +143,9 @@ def _images(
         spent["augment"] += time.thread_time() - began
         for i, index in enumerate(indices.tolist()):
             began = time.perf_counter()
-            encoded = bytes(train.shards.record(index).image)  # a view until it is copied
+            encoded = bytes(train.shards.record(index).image)  # a copy: the record is only a view
             spent["read"] += time.perf_counter() - began
-            # These wait for nothing, so what counts is processor time.
+            # These never wait, so processor time is measured.
             began = time.thread_time()
             image = decode(encoded)
             decoded = time.thread_time()
@@ -158,7 +158,7 @@ def _images(
 
 
 def _data_rate(batches: Loader, seconds: float) -> float:
-    """Images per second of all decoding threads."""
+    """Images per second of all decoding threads together."""
     for _ in range(_AHEAD):
         images = len(next(batches).labels)
     times, spent = _repeat(lambda: next(batches), seconds)
@@ -166,35 +166,35 @@ def _data_rate(batches: Loader, seconds: float) -> float:
 
 
 def _update_of(batch: Batch) -> _Update:
-    """What train_batch takes to make the update of a batch, at a rate of nought; copies."""
+    """Copy a batch into arguments of train_batch, with a learning rate of zero."""
     mix = Mix(*(part.copy() for part in batch.mix)) if batch.mix else None
     return batch.images.copy(), batch.labels.copy(), 0.0, mix
 
 
-def _updates(engine: Engine, held: _Update, seconds: float) -> float:
-    """Seconds an update."""
+def _updates(engine: Engine, in_memory: _Update, seconds: float) -> float:
+    """Seconds per update."""
     for _ in range(_WARM):
-        engine.train_batch(*held)
-    times, spent = _repeat(lambda: engine.train_batch(*held), seconds)
+        engine.train_batch(*in_memory)
+    times, spent = _repeat(lambda: engine.train_batch(*in_memory), seconds)
     return spent / times
 
 
-def _stages(engine: Engine, held: _Update, seconds: float) -> Dict[str, float]:
+def _stages(engine: Engine, in_memory: _Update, seconds: float) -> Dict[str, float]:
     """Seconds of the stages of an update."""
     engine.stage_seconds = {}
-    times, _ = _repeat(lambda: engine.train_batch(*held), seconds)
-    found = {name: value / times for name, value in engine.stage_seconds.items()}
+    times, _ = _repeat(lambda: engine.train_batch(*in_memory), seconds)
+    seconds_of = {name: value / times for name, value in engine.stage_seconds.items()}
     engine.stage_seconds = None
-    return found
+    return seconds_of
 
 
-def _half_batch(start: Start, held: _Update, classes: int, seconds: float) -> Optional[float]:
-    """Seconds of an update with half the batch; None where the devices cannot share it."""
+def _half_batch(start: Start, in_memory: _Update, classes: int, seconds: float) -> Optional[float]:
+    """Seconds of an update with half the batch; None if the devices cannot share it."""
     settings = start.settings
     half, odd = divmod(settings.batch_size, 2)
     if odd or half % ((len(settings.gpus) or settings.cpus) * settings.accumulate):
         return None
-    images, labels, rate, mix = held
+    images, labels, rate, mix = in_memory
     mix = mix and Mix(mix.labels[:half], mix.shares[:half])
     start = replace(start, settings=replace(settings, batch_size=half))
     engine = start.opened(start.symbol(classes))
@@ -202,24 +202,24 @@ def _half_batch(start: Start, held: _Update, classes: int, seconds: float) -> Op
 
 
 def _together(engine: Engine, batches: Loader, seconds: float) -> Tuple[float, float]:
-    """Images per second and share of waiting of training as fit does it."""
+    """Images per second and share of waiting of a training as in fit."""
     for _ in range(_AHEAD):
         engine.train_batch(*_update_of(next(batches)))
     images, waited = 0, 0.0
 
-    def one() -> None:
+    def update() -> None:
         nonlocal images, waited
         batch = next(batches)
         mix = Mix(*batch.mix) if batch.mix else None
         engine.train_batch(batch.images, batch.labels, 0.0, mix)
         images, waited = images + len(batch.labels), waited + batch.wait
 
-    _, spent = _repeat(one, seconds)
+    _, spent = _repeat(update, seconds)
     return images / spent, waited / spent
 
 
 def _repeat(work: Callable[[], object], seconds: float) -> Tuple[int, float]:
-    """Do it until the time is over; how often, and in how many seconds."""
+    """Call `work` for this long; return the number of calls and their seconds."""
     began, times = time.perf_counter(), 0
     while times < _LEAST or time.perf_counter() - began < seconds:
         work()

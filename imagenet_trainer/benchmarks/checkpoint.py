@@ -1,8 +1,8 @@
-"""What a checkpoint costs: seconds in which training waits for it, against one a minute.
+"""Measure what a checkpoint costs: the seconds for which training waits, as a share of a minute.
 
-Fetching parameters and optimizer state from the engine, the check that all are finite, checksum,
-writing and fsync of both files, as fit does it; beside it a bare write and fsync of as many bytes,
-which is the disk's part.
+This includes what fit does: fetching parameters and optimizer state from the engine, checking that
+all are finite, checksums, writing and fsync of both files. A bare write and fsync of as many bytes
+is measured too: the disk's share.
 """
 
 import os
@@ -29,9 +29,9 @@ _AIM = 0.01
 
 
 def run(rounds: int = 5) -> None:
-    """Print seconds and share of the time of a checkpoint for some networks."""
+    """Print the seconds of a checkpoint of some networks, and the share of one per minute."""
     print(f"{f'median of {rounds}':<16}{'MB':>8}{'fetch, s':>10}{'write, s':>10}{'bare, s':>10}"
-          f"{'at one a minute':>18}")  # fmt: skip
+          f"{'at one per minute':>18}")  # fmt: skip
     for name in _NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             size, fetch, write, bare = _measure(name, folder, rounds)
@@ -41,14 +41,14 @@ def run(rounds: int = 5) -> None:
 
 
 def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, float]:
-    """Bytes; seconds of fetching, of writing, of a bare write."""
+    """Return bytes, and seconds of fetching, of writing and of a bare write."""
     settings = replace(FitSettings(), network=name, batch_size=2)
     network = symbols.find(name)
     symbol = symbols.get_symbol(name, IMAGENET_CLASSES)
     engine = open_training_engine(settings, symbol)
     engine.set_params(*first_parameters(settings, network, symbol))
     images = np.zeros((2, *settings.image_shape[1:], 3), np.uint8)
-    engine.train_batch(images, np.zeros(2, np.int64), 0.0)  # momentum is there after an update
+    engine.train_batch(images, np.zeros(2, np.int64), 0.0)  # momentum exists after an update
     how = Preprocessing(settings.image_shape, settings.rgb_mean, settings.rgb_std, 0)
     run = Run(os.path.join(folder, "model"))
     fetches, writes, bares = [], [], []

@@ -1,4 +1,4 @@
-"""`doctor --measure`: which engine and which numbers train fastest on this CPU."""
+"""`doctor --measure`: which engine and which --dtype train fastest on this CPU."""
 
 import gc
 import time
@@ -13,13 +13,13 @@ from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.train.initializers import initial_parameters
 
 Kind = Tuple[str, str]  # engine, dtype
-DEFAULT: Kind = ("mxnet", "float32")  # what fit takes by itself
+DEFAULT: Kind = ("mxnet", "float32")  # of fit
 _NAMES = {"mxnet": "MXNet", "torch": "PyTorch"}
-_WORTH = 1.05  # of the default's speed: less is noise
+_WORTH = 1.05  # ratio to the default's speed; a smaller one is noise
 
 
-def kinds_here() -> List[Kind]:
-    """What can be measured: PyTorch where it is installed, bfloat16 where the CPU has it."""
+def available_kinds() -> List[Kind]:
+    """Return what can be measured: PyTorch if installed, bfloat16 if the CPU has it."""
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     return [(engine, d) for engine in ("mxnet", "torch") if engine == "mxnet" or has_torch()
             for d in dtypes]  # fmt: skip
@@ -34,7 +34,7 @@ def updates_per_second(
     seconds: float = 5.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Updates of one network on one batch in memory, for so long and at least one."""
+    """Measure updates of a network on one batch in memory, for this long and at least one."""
     engine_name, dtype = kind
     symbol = symbols.get_symbol(network, classes, image_shape)
     _, height, width = image_shape
@@ -48,7 +48,7 @@ def updates_per_second(
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (batch, height, width, 3), np.uint8)
     labels = random.integers(0, classes, batch)
-    engine.train_batch(images, labels, 1e-3)  # allocates, and tries algorithms
+    engine.train_batch(images, labels, 1e-3)  # allocates, and chooses algorithms
     engine.read_counts()
     began, updates = clock(), 0
     while updates == 0 or clock() - began < seconds:
@@ -58,8 +58,8 @@ def updates_per_second(
     return updates / (clock() - began)
 
 
-def told(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
-    """A table, and one sentence that says what to take."""
+def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
+    """Return a table, and one line that recommends flags."""
     lines = [f"{network}, batch {batch}, on this CPU:"]
     for (engine, dtype), speed in speeds.items():
         lines.append(
@@ -68,7 +68,7 @@ def told(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
     best = max(speeds, key=lambda kind: speeds[kind])
     gain = speeds[best] / speeds[DEFAULT]
     if gain < _WORTH:
-        return [*lines, "recommended: what fit takes by itself, MXNet in float32; nothing else is "
+        return [*lines, "recommended: the defaults, MXNet in float32; nothing else is "
                 f"{100 * (_WORTH - 1):.0f} % faster"]  # fmt: skip
     words = [f"--engine {best[0]}"] * (best[0] != DEFAULT[0]) + [f"--dtype {best[1]}"] * (
         best[1] != DEFAULT[1]
@@ -77,9 +77,9 @@ def told(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
 
 
 def measure(network: str = "resnet-18", batch: int = 16) -> None:
-    """Print the table; a few seconds for each line."""
+    """Print the table; each line takes a few seconds."""
     speeds = {}
-    for kind in kinds_here():
+    for kind in available_kinds():
         speeds[kind] = updates_per_second(network, kind, batch=batch)
         gc.collect()
-    print("\n".join(told(speeds, network, batch)))
+    print("\n".join(report_lines(speeds, network, batch)))

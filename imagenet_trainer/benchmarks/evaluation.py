@@ -1,8 +1,8 @@
-"""Time from 50,000 predictions to all metrics, and of an evaluation against its bare forward pass.
+"""Measure the time from 50,000 predictions to all metrics, and of evaluation against inference.
 
-`numbers` needs no network: the probabilities are made up. `forward` packs photographs, and asks
-ResNet-50 about them on the CPU: once the same batch over and over, once the images of the shard
-with everything that `evaluate` does, and once more with the images in memory.
+`numbers` needs no network: the probabilities are synthetic. `forward` packs photographs and runs
+ResNet-50 on the CPU: on one batch repeatedly, on the images of the shard with everything that
+`evaluate` does, and the same with the decoded images in memory.
 """
 
 import statistics
@@ -29,8 +29,8 @@ _IMAGES = 50_000  # of ImageNet's validation set
 
 
 def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
-    """Seconds from probabilities (images, 1000) to everything that is told of a network."""
-    probabilities, labels = made_up(images)
+    """Print the seconds from probabilities (images, 1000) to all metrics and files."""
+    probabilities, labels = synthetic_probabilities(images)
     seconds: Dict[str, List[float]] = {}
     for _ in range(rounds):
         began = time.perf_counter()
@@ -39,52 +39,52 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
             part = np.arange(first, min(first + 64, images))
             collector.add(part, probabilities[part[0] : part[-1] + 1], labels[part])
         predictions = collector.whole()
-        began = _note(seconds, "ranks and best classes", began)
+        began = _record(seconds, "ranks and best classes", began)
         matrix = predictions.confusion()
-        began = _note(seconds, "top-5 confusion matrix", began)
+        began = _record(seconds, "top-5 confusion matrix", began)
         estimates(predictions)
-        began = _note(seconds, "numbers with intervals", began)
+        began = _record(seconds, "numbers with intervals", began)
         class_rows(class_table(predictions), [("", "")] * IMAGENET_CLASSES)
-        began = _note(seconds, "table of classes", began)
-        _keep(predictions, matrix)
-        _note(seconds, "files and image", began)
+        began = _record(seconds, "table of classes", began)
+        _save(predictions, matrix)
+        _record(seconds, "files and picture", began)
     print(f"{images:,} predictions of {IMAGENET_CLASSES:,} classes, median of {rounds}")
     for name, times in seconds.items():
         print(f"{name:<28}{statistics.median(times):8.2f} s")
     print(f"{'all':<28}{statistics.median(map(sum, zip(*seconds.values()))):8.2f} s (aim 5)")
 
 
-def made_up(images: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 (images, 1000), right for about half of the labels int64 (images,)."""
+def synthetic_probabilities(images: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return float32 (images, 1000), correct for about half of the labels int64 (images,)."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, IMAGENET_CLASSES, images)
-    found = rng.random((images, IMAGENET_CLASSES), np.float32) ** 8
-    found[np.arange(images), labels] += 2 * rng.random(images, np.float32)
-    return found / found.sum(axis=1, keepdims=True), labels
+    scores = rng.random((images, IMAGENET_CLASSES), np.float32) ** 8
+    scores[np.arange(images), labels] += 2 * rng.random(images, np.float32)
+    return scores / scores.sum(axis=1, keepdims=True), labels
 
 
-def _keep(predictions: Predictions, matrix: np.ndarray) -> None:
+def _save(predictions: Predictions, matrix: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         predictions.save(f"{folder}/predictions.npz")
         write_png(f"{folder}/confusion.png", draw(matrix))
 
 
-def _note(seconds: Dict[str, List[float]], name: str, began: float) -> float:
+def _record(seconds: Dict[str, List[float]], name: str, began: float) -> float:
     now = time.perf_counter()
     seconds.setdefault(name, []).append(now - began)
     return now
 
 
 def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int = _SIDE) -> None:
-    """Images per second of the forward pass alone, and of a whole evaluation."""
+    """Print images per second of the forward pass alone, and of a whole evaluation."""
     engine = _engine(layers, side)
     speeds: Dict[str, List[float]] = {"forward alone": [], "evaluate": [], "from memory": []}
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset(pack_photographs(folder, images))
         threads = loader_threads(0, False)
         transform = ViewTransform((3, side, side))
-        kept = ViewBatches(dataset, transform, _BATCH, threads, keep=True)
-        (batch, *_) = [views.copy() for _, views, _ in kept][:1]  # also fills the memory
+        in_memory = ViewBatches(dataset, transform, _BATCH, threads, keep=True)
+        (batch, *_) = [views.copy() for _, views, _ in in_memory][:1]  # also decodes all
         engine.predict(batch)
         for turn in range(rounds):
             began = time.perf_counter()
@@ -94,15 +94,17 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
             for name in ("evaluate", "from memory"):
                 began = time.perf_counter()
                 source = ViewBatches(dataset, transform, _BATCH, threads)
-                predictions = predict_dataset(engine, source if name == "evaluate" else kept, 5)
+                predictions = predict_dataset(
+                    engine, source if name == "evaluate" else in_memory, 5
+                )
                 predictions.confusion()
                 speeds[name].append(images / (time.perf_counter() - began))
-            told = ", ".join(f"{name} {all_[-1]:.2f}" for name, all_ in speeds.items())
-            print(f"round {turn + 1}, images/s: {told}", flush=True)
+            last = ", ".join(f"{name} {rates[-1]:.2f}" for name, rates in speeds.items())
+            print(f"round {turn + 1}, images/s: {last}", flush=True)
     for name in ("evaluate", "from memory"):
         both = zip(speeds[name], speeds["forward alone"])
         share = statistics.median(ours / bare for ours, bare in both)
-        print(f"{name}: {100 * share:.1f} % of the bare forward speed (aim 95)")
+        print(f"{name}: {100 * share:.1f} % of the speed of the forward pass (aim 95)")
 
 
 def _engine(layers: int, side: int) -> Engine:

@@ -1,7 +1,7 @@
-"""The loader against MXNet's ImageRecordIter and against nothing but decoding.
+"""Measure the loader against MXNet's ImageRecordIter, and against decoding alone.
 
-All three read the same shard of photographs, taking turns, each in a process of its own: the loader
-changes how its process keeps memory, which would help the others too. Starting is not timed. The
+All three read the same shard of photographs in turns, each in its own process: the loader changes
+how its process reuses memory, which would speed the others up too. The start is not timed. The
 loader also reads these images as im2rec.py packs them with --resize 256.
 """
 
@@ -31,10 +31,10 @@ from imagenet_trainer.system.machine import keep_freed_memory, processors, resid
 
 _BATCH, _SIDE = 64, 224
 _REC = "photographs.rec"
-_EPOCHS = 10  # over which memory is watched
+_EPOCHS = 10  # over which memory is measured
 _OURS, _MXNET, _BARE = "imagenet_trainer", "mx.io.ImageRecordIter", "cv2.imdecode alone"
 _PACKED = "the same, packed at 256 pixels"
-# Images/s of ResNet-50 that one H100 is meant to train at (docs/engines.md).
+# Aim for ResNet-50 on one H100, in images/s (docs/engines.md).
 _H100 = 3400
 Rates = Tuple[float, float]  # images per CPU-second, images per second
 
@@ -47,7 +47,7 @@ def run(count: int = 1000, rounds: int = 5, threads: int = 2) -> None:
             size = os.path.getsize(rec) / count / 1e3
             print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each; random resized crop to")
             print(f"{_SIDE} pixels and mirror; batch {_BATCH}; {threads} threads")
-            resident = _memory(shards, threads)  # first: MXNet's own memory is not counted
+            resident = _memory(shards, threads)  # first, so that MXNet's memory is not counted
             _pack_smaller(folder, count)
             like = min(threads, max(1, processors() - 1))
             rates = _measure(folder, rounds, threads, like)
@@ -67,31 +67,32 @@ def _pack(folder: str, count: int) -> str:
 
 
 def _pack_smaller(folder: str, count: int) -> None:
-    # Here, for MXNet and all else that this imports would count as the loader's memory.
+    # Imported late: MXNet and other imports would count as memory of the loader.
     from imagenet_trainer.benchmarks.train import pack_photographs
 
     pack_photographs(os.path.join(folder, "packed"), count)
 
 
 def _measure(folder: str, rounds: int, threads: int, like: int) -> Dict[str, Rates]:
-    """Medians over the rounds."""
-    contestants = (
+    """Return the medians over the rounds."""
+    candidates = (
         (_named(_OURS, like), _OURS, like),
         (_named(_OURS, threads), _OURS, threads),
         (_PACKED, _PACKED, threads),
         (_named(_BARE, like), _BARE, like),
         (_MXNET, _MXNET, threads),
     )
-    rates: Dict[str, List[Rates]] = {title: [] for title, _, _ in contestants}
+    rates: Dict[str, List[Rates]] = {title: [] for title, _, _ in candidates}
     for _ in range(rounds):
-        for title, kind, count in contestants:
+        for title, kind, count in candidates:
             rates[title].append(_in_a_process(kind, folder, count))
     return {title: _medians(all_) for title, all_ in rates.items()}
 
 
 def _in_a_process(kind: str, folder: str, threads: int) -> Rates:
     code = (
-        "import sys; from imagenet_trainer.benchmarks.loader import compete; compete(*sys.argv[1:])"
+        "import sys; from imagenet_trainer.benchmarks import loader; "
+        "loader.measure_candidate(*sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, kind, folder, str(threads)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -99,8 +100,8 @@ def _in_a_process(kind: str, folder: str, threads: int) -> Rates:
     return cpu, wall
 
 
-def compete(kind: str, folder: str, threads: str) -> None:
-    """Print the rates of one contestant: its second pass, since the first warms up."""
+def measure_candidate(kind: str, folder: str, threads: str) -> None:
+    """Print the rates of one candidate in its second pass; the first is the warm-up."""
     count, rec = int(threads), os.path.join(folder, _REC)
     if kind == _PACKED:
         rec = os.path.join(folder, "packed", "train.rec")
@@ -108,13 +109,13 @@ def compete(kind: str, folder: str, threads: str) -> None:
     with Shards([rec]) as shards:
         if kind == _MXNET:
             _image_record_iter(rec, count)()
-            # Made anew, for it counts right only in its first pass.
+            # A new one: it counts correctly only in its first pass.
             work = _image_record_iter(rec, count)
         elif kind in (_OURS, _PACKED):
             _load(shards, count, 0)
             work = partial(_load, shards, count, 1)
         else:
-            keep_freed_memory()  # as the loader does: what it is measured by has the same
+            keep_freed_memory()  # as the loader does, for a fair comparison
             images = [np.frombuffer(shards.record(i).image, np.uint8) for i in range(len(shards))]
             _decode(images, count)
             work = partial(_decode, images, count)
@@ -147,7 +148,7 @@ def _load(shards: Shards, threads: int, epoch: int) -> int:
 
 
 def _image_record_iter(rec: str, threads: int) -> Callable[[], int]:
-    from imagenet_trainer.system.mxnet_import import mx
+    from imagenet_trainer.system.mxnet_import import mx  # only the process that measures it
 
     settings = AugmentSettings()
     iterator = mx.io.ImageRecordIter(
@@ -191,7 +192,7 @@ def _decode(encoded: List[np.ndarray], threads: int) -> int:
 
 
 def _memory(shards: Shards, threads: int) -> List[float]:
-    """Resident megabytes at the end of each of ten epochs."""
+    """Return the resident megabytes at the end of each of ten epochs."""
     resident = []
     ends = {updates_before(epoch + 1, len(shards), _BATCH) for epoch in range(_EPOCHS)}
     with _batches(shards, threads, 0, _EPOCHS) as loader:
@@ -214,8 +215,8 @@ def _print_rates(rates: Dict[str, Rates], rounds: int, threads: int, like: int) 
     print(f"processors for {_H100} images/s, packed at 256 pixels: {_H100 / packed:.1f}")
     if like < threads:
         print(
-            f"({_MXNET} leaves one processor free: asked for {threads} threads it runs {like}. "
-            "What is\ncompared per CPU-second runs as many: two busy cores are each slower.)"
+            f"({_MXNET} leaves one processor free: asked for {threads} threads it uses {like}. "
+            "Comparisons\nper CPU-second use as many, because each of two busy cores is slower.)"
         )
 
 

@@ -1,9 +1,8 @@
-"""Packing photographs against MXNet's own im2rec.py.
+"""Measure packing of photographs against MXNet's im2rec.py.
 
-Both run as whole processes, taking turns, on the same list. Their start is measured by packing a
-list of one image, so that the rates with and without it can be told. What a second thread gains
-is measured on a longer list besides: the start is one thread's work, and its share of a pack falls
-with the length.
+Both run as whole processes, in turns, on the same list. Their start is measured by packing a list
+of one image, so that rates are printed with and without it. The gain of a second thread is also
+measured on a longer list: the start uses one thread, and its share falls with the length.
 """
 
 import os
@@ -28,16 +27,16 @@ from imagenet_trainer.system.machine import keep_freed_memory
 
 _OURS, _MXNET, _ALONE = "tools/im2rec.py", "MXNet's im2rec.py", "ours, 1 thread"
 _OUR_SCRIPT = "import sys; from imagenet_trainer.packing.im2rec import main; sys.exit(main())"
-# Through our door to MXNet, as its tool cannot import it beside today's NumPy.
+# With our import of MXNet: its tool alone cannot import it with today's NumPy.
 _MXNET_SCRIPT = (
     "import os, runpy; from imagenet_trainer.system.mxnet_import import mx; "
     "tool = os.path.join(os.path.dirname(mx.__file__), 'tools', 'im2rec.py'); "
     "runpy.run_path(tool, run_name='__main__')"
 )
-# Flags, what they are to reach against MXNet's tool, and that one's disadvantage or ours.
+# Flags, the aim for the ratio to MXNet's tool, and a remark on what differs.
 _WAYS: Tuple[Tuple[Tuple[str, ...], float, str], ...] = (
     (("--resize", "256"), 1.8, ""),
-    (("--pass-through",), 1.3, "; ours proves that every image can be decoded, theirs does not"),
+    (("--pass-through",), 1.3, "; only ours verifies that every image can be decoded"),
 )
 _AIM_SCALING = 1.85
 _LONGER = 4
@@ -49,30 +48,30 @@ Seconds = Dict[str, List[float]]
 def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
     """Print the rates, their ratios, and whether the packed pixels are the same."""
     with tempfile.TemporaryDirectory() as folder:
-        images = os.path.join(folder, "pictures")
+        images = os.path.join(folder, "images")
         make_photographs(images, count)
         size = sum(entry.stat().st_size for entry in os.scandir(images)) / count / 1e3
         print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each")
         for number, (flags, aim, remark) in enumerate(_WAYS):
             print(f"\n{' '.join(flags)} --num-thread {threads}, whole processes{remark}")
-            place = os.path.join(folder, str(number))
-            os.mkdir(place)
+            subfolder = os.path.join(folder, str(number))
+            os.mkdir(subfolder)
             tools = _tools(flags, threads)
-            prefixes = {name: _listed(place, name, images) for name in tools}
+            prefixes = {name: _write_lists(subfolder, images) for name in tools}
             start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, images, 3)
             whole = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
             _print_rates(count, rounds, start, whole, threads, aim)
             ours = {name: prefixes[name] + "long" for name in (_OURS, _ALONE)}
             _print_scaling(count, _measure(tools, ours, images, rounds), threads)
             print(f"conversion alone, in memory, {threads} threads against 1: ", end="")
-            print(f"{_bound(flags, images, threads, rounds):.2f} times, which no packing exceeds")
+            print(f"{_bound(flags, images, threads, rounds):.2f} times, an upper bound for packing")
             same = _same_pixels(prefixes[_OURS] + "all.rec", prefixes[_MXNET] + "all.rec")
             print(f"images whose decoded pixels are identical: {same} of {count}")
-            shutil.rmtree(place)
+            shutil.rmtree(subfolder)
 
 
 def _tools(flags: Sequence[str], threads: int) -> Dict[str, List[str]]:
-    """The beginning of each command line; ours with one thread is there to be compared."""
+    """Return the start of each command line; ours also with one thread, for the scaling."""
     with_threads = [*flags, "--num-thread", str(threads)]
     return {
         _OURS: [sys.executable, "-c", _OUR_SCRIPT, *with_threads],
@@ -81,27 +80,27 @@ def _tools(flags: Sequence[str], threads: int) -> Dict[str, List[str]]:
     }
 
 
-def _listed(folder: str, name: str, images: str) -> str:
+def _write_lists(folder: str, images: str) -> str:
     """Write the lists `all`, `one` and `long` into a new folder; return it with a slash."""
-    place = os.path.join(tempfile.mkdtemp(dir=folder), "")
-    make_lists(place + "all", images, recursive=False, flat=True, extensions=[".jpg"])
-    with open(place + "all.lst") as file:
+    prefix = os.path.join(tempfile.mkdtemp(dir=folder), "")
+    make_lists(prefix + "all", images, recursive=False, flat=True, extensions=[".jpg"])
+    with open(prefix + "all.lst") as file:
         lines = [line.split("\t", 1)[1] for line in file]
     for name, some in (("one", lines[:1]), ("long", lines * _LONGER)):
-        with open(f"{place}{name}.lst", "w") as file:
+        with open(f"{prefix}{name}.lst", "w") as file:
             file.writelines(f"{index}\t{line}" for index, line in enumerate(some))
-    return place
+    return prefix
 
 
 def _measure(
     tools: Dict[str, List[str]], prefixes: Dict[str, str], images: str, rounds: int
 ) -> Seconds:
-    """Seconds of every round, after one that warms up."""
+    """Return the seconds of every round after one warm-up round."""
     seconds: Seconds = {name: [] for name in prefixes}
     environment = _with_bytecode(os.path.dirname(next(iter(prefixes.values()))))
     for _ in range(rounds + 1):
         for name, prefix in prefixes.items():
-            # MXNet's tool packs every list that begins with the prefix: each gets its own folder.
+            # MXNet's tool packs every list that starts with the prefix, so each has its own folder.
             alone = tempfile.mkdtemp(dir=os.path.dirname(prefix))
             target = os.path.join(alone, os.path.basename(prefix))
             shutil.copy(prefix + ".lst", target + ".lst")
@@ -121,7 +120,7 @@ def _measure(
 
 
 def _with_bytecode(folder: str) -> Dict[str, str]:
-    """An environment in which the second start of a program finds its bytecode, as is usual."""
+    """Return an environment in which the second start of a program finds cached bytecode."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
@@ -144,7 +143,7 @@ def _print_rates(
 
 def _print_scaling(count: int, seconds: Seconds, threads: int) -> None:
     ratio = statistics.median(seconds[_ALONE]) / statistics.median(seconds[_OURS])
-    print(f"of {_LONGER * count:,} images, {threads} threads against 1: {ratio:.2f} times")
+    print(f"on {_LONGER * count:,} images, {threads} threads against 1: {ratio:.2f} times")
 
 
 def _bound(flags: Sequence[str], images: str, threads: int, rounds: int) -> float:
@@ -159,7 +158,7 @@ def _bound(flags: Sequence[str], images: str, threads: int, rounds: int) -> floa
         parts = [data[first::workers] for first in range(workers)]
         begin = time.perf_counter()
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda part: [convert(one, conversion) for one in part], parts))
+            list(pool.map(lambda part: [convert(image, conversion) for image in part], parts))
         return time.perf_counter() - begin
 
     alone, together = [], []
@@ -170,11 +169,11 @@ def _bound(flags: Sequence[str], images: str, threads: int, rounds: int) -> floa
 
 
 def _same_pixels(ours: str, theirs: str) -> int:
-    """How many records of two shards decode to the same pixels."""
+    """Count the records of two shards that decode to the same pixels."""
     with RecordFile(ours) as one, RecordFile(theirs) as other:
-        places = {key: place for place, key in enumerate(other.keys.tolist())}
+        positions = {key: n for n, key in enumerate(other.keys.tolist())}
         return sum(
-            np.array_equal(decode(one.record(place).image), decode(other.record(places[key]).image))
-            for place, key in enumerate(one.keys.tolist())
-            if key in places
+            np.array_equal(decode(one.record(n).image), decode(other.record(positions[key]).image))
+            for n, key in enumerate(one.keys.tolist())
+            if key in positions
         )

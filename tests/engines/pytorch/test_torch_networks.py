@@ -21,7 +21,7 @@ MEAN, STD = (123, 117, 104), (58, 57, 57)
 def check_parity(of):
     """The same function in float64, and in float32 the same to 1e-4."""
     exact, exact_mxnet = parity.by_torch(of, "float64"), parity.by_mxnet(of, "float64")
-    same = parity.apart(exact, exact_mxnet, exact)
+    same = parity.difference(exact, exact_mxnet, exact)
     assert max(same.output, same.worst[0]) < 1e-9, same.worst
     assert same.statistics < 1e-6  # MXNet keeps a momentum of 0.9 in float32
     # Only a gamma that the symbol fixes has a gradient in MXNet and none here, of nought.
@@ -29,7 +29,7 @@ def check_parity(of):
     assert not any(np.any(exact_mxnet.gradients[name]) for name in missing)
     assert exact.statistics.keys() == exact_mxnet.statistics.keys()
     ours, theirs = parity.by_torch(of, "float32"), parity.by_mxnet(of, "float32")
-    between = parity.apart(ours, theirs, exact)
+    between = parity.difference(ours, theirs, exact)
     assert between.output < 1e-4
     assert between.statistics < 1e-4
     assert between.worst[0] < 1e-4, between.worst
@@ -37,13 +37,13 @@ def check_parity(of):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_small_networks_agree(name):
-    check_parity(parity.subject(name))
+    check_parity(parity.case_of(name))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", all_names())
 def test_every_network_agrees(name):
-    check_parity(parity.subject(name))
+    check_parity(parity.case_of(name))
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_every_network_agrees(name):
 )
 def test_first_parameters_give_the_same_function(name):
     # Where a run begins; kinks are no matter in float64, whose rounding is too fine to cross them.
-    of = parity.subject(name, learned=False)
+    of = parity.case_of(name, learned=False)
     exact, theirs = parity.by_torch(of, "float64"), parity.by_mxnet(of, "float64")
-    same = parity.apart(exact, theirs, exact)
+    same = parity.difference(exact, theirs, exact)
     assert max(same.output, same.worst[0], same.statistics) < 1e-6, same.worst
 
 
 def test_a_wrong_number_is_seen():
-    of = parity.subject("resnet-20", batch=4)
+    of = parity.case_of("resnet-20", batch=4)
     exact = parity.by_torch(of, "float64")
     of.arg["stage1_unit1_bn1_gamma"][0] *= 1.01
-    found = parity.apart(parity.by_torch(of, "float32"), exact, exact)
+    found = parity.difference(parity.by_torch(of, "float32"), exact, exact)
     assert found.output > 1e-4 and found.worst[0] > 1e-3 and found.statistics > 1e-4
 
 
