@@ -55,10 +55,10 @@ def open_dataset(path: str, index: str = "", num_classes: Optional[int] = None) 
     path
         shards, as `find_shards` takes them.
     index
-        their `.idx` files with commas between them; "" where these lie beside the shards.
+        their `.idx` files with commas between them; "" if they are beside the shards.
     num_classes
         number of classes of shards without a manifest, as MXNet's own tool writes them. None
-        means 1000, and these carry ImageNet's names.
+        means 1000, with ImageNet's names.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def open_dataset(path: str, index: str = "", num_classes: Optional[int] = None) 
     indexes = index.split(",") if index else ()
     if indexes and len(indexes) != len(paths):
         raise InputError(
-            f"{path}: {len(paths)} shards, but {len(indexes)} indexes ({index}); "
-            "give one index for each shard"
+            f"{path}: {len(paths)} shards need {len(paths)} indexes, not {len(indexes)} ({index}); "
+            "give one for each, in the same order"
         )
     shards = Shards(paths, indexes)
     manifests = _manifests(path, paths)

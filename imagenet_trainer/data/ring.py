@@ -16,8 +16,8 @@ from imagenet_trainer.data.records.shards import Shards
 # Images that a thread claims at a time. Few enough that threads finish a batch together, enough
 # that the lock costs nothing; even, so that a pair is mixed by the thread that made it.
 _CHUNK = 4
-# Images requested from the disk with each chunk, when a worker is behind: at the start of a run,
-# a whole window is.
+# Images that a thread requests from the disk before it makes a chunk. So a whole window, as at the
+# start of a run, is requested in parts, between which images are made.
 _REQUEST = 8 * _CHUNK
 PACK_AGAIN = "pack the set again with tools/im2rec.py, which rejects such images"
 

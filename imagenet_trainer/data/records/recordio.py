@@ -231,7 +231,7 @@ class RecordFile:
             cut = order[max(0, int(np.searchsorted(ordered, self.size)) - 1)]
             raise self.error(
                 int(cut),
-                f"the shard ends in it or right after it, at {self.size} bytes, but {index} has "
+                f"the shard ends inside it or right after it, at {self.size} bytes, but {index} has "
                 f"more records; pack it again, or if the index is of another shard, "
                 f"{_rebuild(index)}",
             )
@@ -257,7 +257,7 @@ class RecordFile:
         except OSError as error:
             raise self.error(record, error.strerror or str(error)) from error
         if len(data) < end - offset:
-            raise self.error(record, "the shard ends in it")
+            raise self.error(record, "the shard ends inside this record")
         return data
 
     def read(self, record: int) -> memoryview:
@@ -295,7 +295,7 @@ class RecordFile:
     def record(self, record: int, raw: Optional[memoryview] = None) -> Record:
         """Label, id and encoded image of a record; RecordError also where it is not an image.
 
-        `raw` is the result of `raw`, if the bytes have been read already.
+        `raw` holds the record's bytes on disk, if they have been read already.
         """
         payload = self.read(record) if raw is None else self.payload(record, raw)
         try:
@@ -349,7 +349,7 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
                 parts += 1
                 position += 8 + length + -length % 4
                 if position > size:
-                    raise RecordError(name, number, start, "the shard ends in it")
+                    raise RecordError(name, number, start, "the shard ends inside this record")
             if len(head) < _HEADER.size:
                 raise RecordError(name, number, start, "it is not an image with a label")
             yield start, _HEADER.unpack_from(head)[2]
