@@ -5,6 +5,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tupl
 
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.console import format_images
 from imagenet_trainer.system.files import check_folder, file_error, is_hidden
 
 Reject = Callable[[str, str], None]  # path, reason
@@ -148,11 +149,11 @@ class Tree:
             raise NoImages(root, self._extensions)
         folder, names = folders[0]
         if folder == "" and len(folders) == 1:
-            raise NoClassFolders(f"{root}: its {len(names):,} images are not in class folders")
+            raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")
         if folder == "":
             raise InputError(
-                f"{root}: {names[0]} and {len(names) - 1} more images are next to the class "
-                "folders and would become class 0; move them away"
+                f"{root}: {format_images(len(names))} next to the class folders, {names[0]} first, "
+                "would become class 0; move them away"
             )
         return folders
 
@@ -163,10 +164,7 @@ class Tree:
         if names and flat:
             return [("", names)]
         if names:
-            raise NoClassFolders(
-                f"{root}: its {len(names):,} images are not in class folders and would all get "
-                "label 0"
-            )
+            raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")
         if folders:
             raise OnlyFolders(f"{root}: contains {len(folders)} folders, {folders[0]} first")
         raise NoImages(root, self._extensions)

@@ -107,7 +107,7 @@ def write_pack(
                 if journal.done:
                     log(f"resumes after image {journal.done:,} of {len(pack.images):,}")
                 elif journal.stale:
-                    log("starts over: the list or a setting has changed since the unfinished pack")
+                    log("starts over: the list or a setting is not that of the unfinished pack")
                 _write_records(pack, threads, most_rejected, progress, journal)
                 _remove_partials(pack, len(journal.shards))
                 journal.name_files(obsolete_files(len(journal.shards)))

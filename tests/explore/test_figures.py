@@ -98,10 +98,10 @@ def test_the_sheet_shows_its_images():
         ("Others", [figures.Thumbnail(None, "gone.png")] * 7),
     ]
     image = pixels(figures.draw_sheet(rows))
-    found = np.abs(image - (250, 5, 5)).max(axis=2) < 5
-    columns = found.any(axis=0).astype(int)
+    is_red = np.abs(image - (250, 5, 5)).max(axis=2) < 5
+    columns = is_red.any(axis=0).astype(int)
     assert (np.diff(columns) == 1).sum() == 3  # three red images side by side
-    assert not found[image.shape[0] // 2 :].any()
+    assert not is_red[image.shape[0] // 2 :].any()
 
 
 def test_the_same_bytes_again():

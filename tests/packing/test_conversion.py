@@ -61,10 +61,10 @@ def test_interpolations_on_the_command_line(tmp_path, monkeypatch, capsys):
 def test_fast_decoding_stays_within_its_tolerance(side):
     means = []
     for data in PHOTOS:
-        whole = pixels(data, resize=side, interp="area").astype(int)
+        full = pixels(data, resize=side, interp="area").astype(int)
         fast = pixels(data, resize=side, interp="area", fast_decode=True).astype(int)
-        assert fast.shape == whole.shape
-        difference = abs(fast - whole)
+        assert fast.shape == full.shape
+        difference = abs(fast - full)
         means.append(difference.mean())
         assert means[-1] < 4 and np.percentile(difference, 99) < 25
     # At most two of the photographs are too small for a reduced decoding.
@@ -75,10 +75,8 @@ def test_fast_decoding_stays_within_its_tolerance(side):
 def test_fast_decoding_does_not_change_small_images():
     decoded = cv2.imdecode(np.frombuffer(PHOTOS[0], np.uint8), cv2.IMREAD_COLOR)
     side = min(decoded.shape[:2]) // 4 + 1
-    fast, whole = (
-        convert(PHOTOS[0], Conversion(resize=side, fast_decode=f)) for f in (True, False)
-    )
-    assert fast == whole
+    fast, full = (convert(PHOTOS[0], Conversion(resize=side, fast_decode=f)) for f in (True, False))
+    assert fast == full
     png = cv2.imencode(".png", decoded)[1].tobytes()
-    fast, whole = (convert(png, Conversion(resize=20, fast_decode=f)) for f in (True, False))
-    assert fast == whole
+    fast, full = (convert(png, Conversion(resize=20, fast_decode=f)) for f in (True, False))
+    assert fast == full

@@ -24,7 +24,7 @@ def encode(pixels, quality=95):
 
 
 @pytest.fixture
-def there(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     """Training and validation sets with copies of some images, packed."""
     monkeypatch.chdir(tmp_path)
     images = {
@@ -48,7 +48,7 @@ def there(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_copies_within_and_between_sets(there, capsys):
+def test_copies_within_and_between_sets(folder, capsys):
     capsys.readouterr()
     assert main(["--duplicates", "data/train", "data/val"]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -73,13 +73,13 @@ def order(prefix):
     return paths.index
 
 
-def test_a_set_without_copies(there, capsys):
+def test_a_set_without_copies(folder, capsys):
     capsys.readouterr()
     assert main(["--duplicates", "data/val.rec"]) == 0
     assert capsys.readouterr().out.startswith("same bytes: 0 groups of 0 images")
 
 
-def test_similar_images(there, capsys):
+def test_similar_images(folder, capsys):
     capsys.readouterr()
     Path("data/val.lst").unlink()
     assert main(["--near-duplicates", "4", "data/train", "data/val", "--num-thread", "3"]) == 1

@@ -66,10 +66,10 @@ def test_a_tar_makes_the_pack_of_the_folder(both, monkeypatch, capsys):
         manifest = packs[-1].pop("x.json").decode()
         assert f'"root": "{root}"' in manifest and manifest.count('"id"') == 5
         shard = folder / "x-00001-of-00002.rec"
-        whole = shard.read_bytes()
-        shard.write_bytes(whole[:100])
+        data = shard.read_bytes()
+        shard.write_bytes(data[:100])
         assert main(["--repair", f"{root}.d/x"]) == 0
-        assert shard.read_bytes() == whole
+        assert shard.read_bytes() == data
     assert packs[0] == packs[1] == packs[2]
 
 

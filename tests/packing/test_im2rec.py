@@ -22,7 +22,7 @@ def draw(path, seed=0):
 
 
 @pytest.fixture
-def there(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     """A folder with 3 classes of 4 images in pics/train and 2 in pics/val."""
     for split, count in (("train", 4), ("val", 2)):
         for name in ("ant", "bee", "cat"):
@@ -45,7 +45,7 @@ def make_train():
 # --- what it does ------------------------------------------------------------------------------
 
 
-def test_from_images_to_a_pack(there, capsys):
+def test_from_images_to_a_pack(folder, capsys):
     make_train()
     output = capsys.readouterr().out
     assert "class 1: bee, 4 images\n" in output
@@ -60,16 +60,16 @@ def test_from_images_to_a_pack(there, capsys):
     assert Path("data/train.rec").stat().st_size < before.st_size
 
 
-def test_exactly_the_named_list_is_packed(there):
+def test_exactly_the_named_list_is_packed(folder):
     words = ["--list", "--recursive", "--train-ratio", ".5", "data/train", "pics/train"]
     assert main(words) == 0
     make_train()
-    assert sorted(path.name for path in there.glob("data/*")) == [
+    assert sorted(path.name for path in folder.glob("data/*")) == [
         "train.idx", "train.json", "train.lst", "train.rec", "train_train.lst", "train_val.lst",
     ]  # fmt: skip
 
 
-def test_chunks(there, fails):
+def test_chunks(folder, fails):
     words = ["--chunks", "2", "data/train", "pics/train"]
     assert "--list --recursive --chunks 2 data/train pics/train" in fails(*words)
     assert main(["--list", "--recursive", *words]) == 0
@@ -81,8 +81,8 @@ def test_chunks(there, fails):
     assert not Path("data/train.rec").exists()
 
 
-def test_extensions_as_separate_words(there, capsys):
-    draw(there / "pics/train/ant/9.png")
+def test_extensions_as_separate_words(folder, capsys):
+    draw(folder / "pics/train/ant/9.png")
     words = ["--list", "--recursive", "data/x", "pics/train"]
     assert main([*words, "--exts", ".png", ".JPG"]) == 0
     assert "data/x.lst: 13 images" in capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_extensions_as_separate_words(there, capsys):
     assert "data/x.lst: 1 image\n" in capsys.readouterr().out
 
 
-def test_a_flat_folder(there):
+def test_a_flat_folder(folder):
     assert main(["--list", "--flat", "data/ants", "pics/train/ant"]) == 0
     assert main(["data/ants", "pics/train/ant"]) == 0
     assert read_manifest("data/ants.rec").counts == (4,)
@@ -99,7 +99,7 @@ def test_a_flat_folder(there):
 # --- damaged images --------------------------------------------------------------------------
 
 
-def test_exit_codes_of_damaged_images(there, capsys, fails):
+def test_exit_codes_of_damaged_images(folder, capsys, fails):
     Path("pics/train/bee/1.jpg").write_bytes(b"")
     assert main(["--list", "--recursive", "data/train", "pics/train"]) == 0
     for _ in range(2):  # packing, and finding it up to date
@@ -125,7 +125,7 @@ def test_max_rejected(allowed, total, most):
 # --- classes -----------------------------------------------------------------------------------
 
 
-def test_validation_has_the_classes_of_training(there, fails):
+def test_validation_has_the_classes_of_training(folder, fails):
     make_train()
     words = ["data/val", "pics/val"]
     assert main(["--list", "--recursive", *words]) == 0
@@ -141,7 +141,7 @@ def test_validation_has_the_classes_of_training(there, fails):
     assert message.startswith("--classes-from data/gone.json: ") and "train.json" in message
 
 
-def test_a_validation_split_is_compared_with_its_training_split(there):
+def test_a_validation_split_is_compared_with_its_training_split(folder):
     words = ["--list", "--recursive", "--train-ratio", ".8", "--no-shuffle", "data/all"]
     assert main([*words, "pics/train"]) == 0
     assert main(["data/all_train", "pics/train"]) == 0
@@ -154,7 +154,7 @@ def test_a_validation_split_is_compared_with_its_training_split(there):
 # --- bad input ---------------------------------------------------------------------------------
 
 
-def test_missing_lists(there, fails):
+def test_missing_lists(folder, fails):
     message = fails("data/train", "pics/train")
     assert message.startswith("data/train.lst: ") and "tools/im2rec.py --list" in message
     message = fails("data/train.lst", "pics/train")
@@ -165,11 +165,11 @@ def test_missing_lists(there, fails):
     assert "give the prefix data/all_train" in fails("data/all", "pics/train")
 
 
-def test_unusable_roots(there, fails):
+def test_unusable_roots(folder, fails):
     make_train()
     assert "nowhere: " in fails("data/train", "nowhere")
     assert "nowhere: " in fails("--list", "--recursive", "data/x", "nowhere")
-    (there / "empty").mkdir()
+    (folder / "empty").mkdir()
     assert "empty: " in fails("--list", "--recursive", "data/x", "empty")
     assert "give --recursive" in fails("--list", "data/x", "pics/train")
     assert "--flat" in fails("--list", "data/x", "pics/train/ant")
@@ -178,7 +178,7 @@ def test_unusable_roots(there, fails):
     )
 
 
-def test_lists_that_do_not_match_the_folder(there, fails):
+def test_lists_that_do_not_match_the_folder(folder, fails):
     make_train()
     Path("data/train.rec").unlink()
     with open("data/train.lst", "a") as file:
@@ -189,10 +189,10 @@ def test_lists_that_do_not_match_the_folder(there, fails):
     with open("data/train.lst", "a") as file:
         file.write("13\tant\tant/1.jpg\n")
     assert fails("data/train", "pics/train").startswith("data/train.lst: line 14: label 'ant' ")
-    assert not list(there.glob("data/*.partial"))
+    assert not list(folder.glob("data/*.partial"))
 
 
-def test_flags_that_contradict(there, fails):
+def test_flags_that_contradict(folder, fails):
     make_train()
     words = ("data/train", "pics/train", "--pass-through")
     assert "--pass-through --resize 8: " in fails(*words, "--resize", "8")
@@ -204,10 +204,10 @@ def test_ratios_above_one(fails):
     assert "--train-ratio 0.8 --test-ratio 0.3: " in fails("--list", "--recursive", *words)
 
 
-def test_more_chunks_than_images_fill(there, fails):
+def test_more_chunks_than_images_fill(folder, fails):
     words = ("--list", "--recursive", "--chunks", "11", "data/x", "pics/train")
     assert fails(*words).startswith("--chunks 11: ") and fails(*words).endswith("give 6")
-    assert not list(there.glob("data/*.lst"))
+    assert not list(folder.glob("data/*.lst"))
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_wrong_values_of_flags(words, start, capsys):
     assert caught.value.code == 2 and start in error and error.count("\n") == 1
 
 
-def test_a_folder_that_cannot_be_made(there, fails):
-    (there / "data").write_text("a file")
+def test_a_folder_that_cannot_be_made(folder, fails):
+    (folder / "data").write_text("a file")
     assert fails("--list", "--recursive", "data/train", "pics/train").startswith("data: ")
 
 
@@ -255,10 +255,10 @@ WAITING = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_pack_resumes(there, capsys, number):
+def test_a_stopped_pack_resumes(folder, capsys, number):
     names = ("ant", "bee", "cat")
     lines = [f"{n}\t{n % 3}\t{names[n % 3]}/{n % 4}.jpg\n" for n in range(30)]
-    (there / "data").mkdir()
+    (folder / "data").mkdir()
     Path("data/train.lst").write_text("".join(lines))
     words = ["data/train", "pics/train", "--resize", "30"]
     process = subprocess.Popen(
@@ -277,7 +277,7 @@ def test_a_stopped_pack_resumes(there, capsys, number):
     assert RecordFile("data/train.rec").keys.tolist() == list(range(30))
 
 
-def test_verify(there, capsys):
+def test_verify(folder, capsys):
     make_train()
     capsys.readouterr()
     for word in ("data/train", "data/train.rec"):
@@ -293,7 +293,7 @@ def test_verify(there, capsys):
     assert error[1].startswith("im2rec: error: data/train.rec: damaged") and "--repair" in error[1]
 
 
-def test_rebuild_index(there, capsys, fails):
+def test_rebuild_index(folder, capsys, fails):
     make_train()
     index = Path("data/train.idx")
     before = index.read_bytes()

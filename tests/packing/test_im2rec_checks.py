@@ -11,7 +11,7 @@ from imagenet_trainer.packing.im2rec import main
 
 
 @pytest.fixture
-def there(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     """Twelve images of three classes, packed into data/train-*-of-00004.rec."""
     random = np.random.default_rng(0)
     for name in ("ant", "bee", "cat"):
@@ -38,7 +38,7 @@ def damage(number):
     return path, offset
 
 
-def test_packed_into_shards(there, capsys):
+def test_packed_into_shards(folder, capsys):
     assert sorted(files())[0] == "train-00000-of-00004.idx" and len(files()) == 10
     capsys.readouterr()
     assert main(["data/train", "pics", "--shards", "4"]) == 0
@@ -55,7 +55,7 @@ def test_packed_into_shards(there, capsys):
         (["--shards", "2", "--shard-size", "1G"], "--shards --shard-size: "),
     ],
 )
-def test_impossible_layouts(there, capsys, words, start):
+def test_impossible_layouts(folder, capsys, words, start):
     assert main(["data/train", "pics", *words]) == 2
     assert start in capsys.readouterr().err
 
@@ -68,7 +68,7 @@ def test_invalid_shard_sizes(capsys, size):
     assert caught.value.code == 2 and "--shard-size" in error and error.count("\n") == 1
 
 
-def test_verify_over_shards(there, capsys):
+def test_verify_over_shards(folder, capsys):
     capsys.readouterr()
     assert main(["--verify", "data/train"]) == 0
     assert capsys.readouterr().out == "data/train: 4 shards: intact\n"
@@ -86,7 +86,7 @@ def test_verify_over_shards(there, capsys):
     assert "data/gone.rec: " in capsys.readouterr().err
 
 
-def test_verify_several_packs(there, capsys):
+def test_verify_several_packs(folder, capsys):
     for name in ("val", "other.tar"):
         Path(f"data/{name}.lst").write_text("0\t0\tant/0.jpg\n")
         assert main([f"data/{name}", "pics", "--classes-from", "none"]) == 0
@@ -105,7 +105,7 @@ def test_verify_several_packs(there, capsys):
     assert "data/train-00001-of-00004.rec: damaged" in error and "data/val.rec: damaged" in error
 
 
-def test_repair_takes_one_pack(there, capsys):
+def test_repair_takes_one_pack(folder, capsys):
     damage(1)
     assert main(["--repair", "data/train", "data/val"]) == 2
     assert "root data/val: " in capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_repair_takes_one_pack(there, capsys):
     assert "--repair data/train pics more: " in capsys.readouterr().err
 
 
-def test_repair(there, capsys):
+def test_repair(folder, capsys):
     before = files()
     path = damage(2)[0]
     capsys.readouterr()
@@ -134,7 +134,7 @@ def test_repair(there, capsys):
     assert "data/train.json: " in capsys.readouterr().err
 
 
-def test_a_repair_on_a_read_only_disk(there, capsys, monkeypatch):
+def test_a_repair_on_a_read_only_disk(folder, capsys, monkeypatch):
     def refused(*_):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -147,7 +147,7 @@ def test_a_repair_on_a_read_only_disk(there, capsys, monkeypatch):
     assert sorted(files()) == sorted(before) and Path(path).read_bytes() == damaged
 
 
-def test_indexes_of_all_shards(there, capsys):
+def test_indexes_of_all_shards(folder, capsys):
     before = files()
     for path in Path("data").glob("*.idx"):
         path.unlink()

@@ -100,7 +100,7 @@ def test_a_flat_folder_needs_the_flag(tmp_path):
     root.mkdir()
     (root / "1.jpg").touch()
     for recursive in (False, True):
-        with pytest.raises(NoClassFolders, match="1 images"):
+        with pytest.raises(NoClassFolders, match="1 image"):
             make(tmp_path / "x", root, recursive=recursive)
     assert not (tmp_path / "x.lst").exists()
     make(tmp_path / "x", root, recursive=False, flat=True)
@@ -111,7 +111,7 @@ def test_folders_that_are_not_laid_out(root, tmp_path):
     with pytest.raises(OnlyFolders, match="4 folders, a first"):
         make(tmp_path / "x", root, recursive=False)
     (root / "stray.jpg").touch()
-    with pytest.raises(InputError, match=r"stray\.jpg and 0 more images"):
+    with pytest.raises(InputError, match=r"stray\.jpg"):
         make(tmp_path / "x", root)
     for recursive in (False, True):
         with pytest.raises(NoImages, match=r"empty: .*\.jpeg \.jpg"):

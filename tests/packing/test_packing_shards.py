@@ -74,15 +74,15 @@ def records(paths):
 @pytest.mark.parametrize("layout", [{"shards": 4}, {"shards": 1}, {"shard_bytes": 4000}])
 def test_one_order_over_all_shards(prefix, layout):
     run(pack_of(prefix))
-    whole = records([f"{prefix}.rec"])
-    assert [key for key, _ in whole] == [100 - n for n in range(LINES) if n not in (4, 9)]
+    expected = records([f"{prefix}.rec"])
+    assert [key for key, _ in expected] == [100 - n for n in range(LINES) if n not in (4, 9)]
     manifest = run(pack_of(prefix, **layout))
     # The previous pack is gone: --data-train train.rec now means the shards.
     paths = find_shards(f"{prefix}.rec")
     assert [os.path.basename(path) for path in paths] == [one.file for one in manifest.shards]
     assert paths[0].endswith(f"train-00000-of-{len(paths):05d}.rec")
     assert len(paths) == layout.get("shards", len(paths))
-    assert records(paths) == whole
+    assert records(paths) == expected
     images = open_dataset(f"{prefix}.rec")
     assert (len(images), images.has_manifest) == (21, True)
     assert [one.path for one in manifest.rejected] == ["class1/4.png", "class0/9.png"]
@@ -175,7 +175,7 @@ def test_a_shard_without_images(prefix):
 def test_an_interrupted_pack_resumes(prefix, layout, number):
     pack = pack_of(prefix, **layout)
     run(pack)
-    whole = files(prefix)
+    expected = files(prefix)
     clear(prefix)
 
     def stop(done, *_):
@@ -189,7 +189,7 @@ def test_an_interrupted_pack_resumes(prefix, layout, number):
     done = []
     run(pack, threads=1, progress=lambda at, *_: done.append(at))
     assert done == list(range(number + 1, LINES + 1))
-    assert files(prefix) == whole
+    assert files(prefix) == expected
 
 
 # A process for each moment: it kills itself at the n-th fsync, rename or removal of a file. First
@@ -230,10 +230,12 @@ KILLED = """
         assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
         return status != 0
 
+    previous = test.files(prefix)
+
     def start():
         test.clear(prefix)
-        if {previous}:
-            test.run(test.pack_of(prefix, shards=2), threads=1)
+        for name, data in previous.items():
+            prefix.with_name(name).write_bytes(data)
 
     for alone in (True, False):
         start()
@@ -253,19 +255,22 @@ KILLED = """
 def finish(pack, prefix):
     """Resume a pack; its files must be those of an uninterrupted one."""
     run(pack, threads=1)
-    whole = {path.name: path.read_bytes() for path in prefix.with_name("whole").iterdir()}
-    assert files(prefix) == whole, sorted(files(prefix))
+    expected = {path.name: path.read_bytes() for path in prefix.with_name("expected").iterdir()}
+    assert files(prefix) == expected, sorted(files(prefix))
 
 
 @pytest.mark.parametrize("layout", [{"shards": 3}, {"shard_bytes": 6000}, {}])
 @pytest.mark.parametrize("previous", [False, True], ids=["new", "over-another"])
 def test_a_pack_killed_at_any_moment_resumes(prefix, layout, previous):
     run(pack_of(prefix, **layout))
-    prefix.with_name("whole").mkdir()
+    prefix.with_name("expected").mkdir()
     for name, data in files(prefix).items():
-        (prefix.with_name("whole") / name).write_bytes(data)
+        (prefix.with_name("expected") / name).write_bytes(data)
+    clear(prefix)
+    if previous:
+        run(pack_of(prefix, shards=2))
     here = [os.path.dirname(__file__), str(ROOT / "tests")]
-    script = KILLED.format(here=here, layout=layout, previous=previous, step=7)
+    script = KILLED.format(here=here, layout=layout, step=7)
     command = [sys.executable, "-c", textwrap.dedent(script), str(prefix)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

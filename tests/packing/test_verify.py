@@ -68,7 +68,7 @@ def test_shards_of_a_prefix_or_a_file(prefix):
         assert [Path(path).name for path in shards_of(str(name))] == names
     one = str(prefix.parent / names[1])
     assert shards_of(one) == [one]
-    # Without a manifest, those that are there; with one, those that should be.
+    # With a manifest, the shards that it lists; without one, those that exist.
     Path(one).unlink()
     assert one in shards(prefix)
     prefix.with_suffix(".json").unlink()

@@ -264,8 +264,8 @@ def interrupt_at(number, error):
 def test_an_interrupted_pack_resumes(prefix, number):
     pack = pack_of(prefix, resize=64)
     run(pack)
-    whole = files(prefix)
-    for kind in whole:
+    expected = files(prefix)
+    for kind in expected:
         prefix.with_suffix(kind).unlink()
     with pytest.raises(KeyboardInterrupt):
         run(pack, progress=interrupt_at(number, KeyboardInterrupt()))
@@ -273,27 +273,27 @@ def test_an_interrupted_pack_resumes(prefix, number):
     done = []
     run(pack, threads=1, progress=lambda at, *_: done.append(at))
     assert done == list(range(number + 1, 12))
-    assert files(prefix) == whole
+    assert files(prefix) == expected
 
 
 @pytest.mark.parametrize("kind", ["rec", "idx", "json"])
 def test_truncated_lines_are_ignored(prefix, kind):
     pack = pack_of(prefix, resize=64)
     run(pack)
-    whole = files(prefix)
+    expected = files(prefix)
     with pytest.raises(KeyboardInterrupt):
         run(pack, progress=interrupt_at(5, KeyboardInterrupt()))
     partial = Path(f"{prefix}.{kind}.partial")
     with open(partial, "ab") as file:
         file.write(b'{"done": 9, "rec": 1')
     run(pack)
-    assert files(prefix) == whole
+    assert files(prefix) == expected
     # If a file is shorter than its mark, packing starts from the beginning.
     with pytest.raises(KeyboardInterrupt):
         run(pack, progress=interrupt_at(5, KeyboardInterrupt()))
     partial.write_bytes(partial.read_bytes()[:-3])
     run(pack)
-    assert files(prefix) == whole
+    assert files(prefix) == expected
 
 
 # Packing that marks after every image, and never reaches the last images.
@@ -381,7 +381,7 @@ def test_only_one_process_can_pack_a_prefix(prefix):
 def test_a_full_disk_loses_nothing(prefix, monkeypatch):
     pack = pack_of(prefix, resize=64)
     run(pack)
-    whole = files(prefix)
+    expected = files(prefix)
     prefix.with_suffix(".json").unlink()
     sync = RecordWriter.sync
 
@@ -393,7 +393,7 @@ def test_a_full_disk_loses_nothing(prefix, monkeypatch):
         run(pack)
     monkeypatch.setattr(RecordWriter, "sync", sync)
     run(pack)
-    assert files(prefix) == whole
+    assert files(prefix) == expected
 
 
 def test_the_number_of_pending_results_is_bounded():

@@ -29,9 +29,9 @@ def fails(capsys):
 
 def rows(name):
     """(label, path) of a list's lines, in their order."""
-    found = read_list(f"data/{name}.lst")
-    assert sorted(found.indices) == list(range(len(found)))
-    return [(int(labels[0]), path) for labels, path in zip(found.labels, found.paths)]
+    images = read_list(f"data/{name}.lst")
+    assert sorted(images.indices) == list(range(len(images)))
+    return [(int(labels[0]), path) for labels, path in zip(images.labels, images.paths)]
 
 
 def make(root, *words, code=0):

@@ -108,9 +108,9 @@ def test_missing_files(here, tmp_path):
 
 
 def test_damaged_devkits(here, tmp_path):
-    whole = miniature.tar_of(miniature.devkit_files(), "w:gz")
-    for length in (0, 100, len(whole) // 2):
-        (tmp_path / "cut.tar.gz").write_bytes(whole[:length])
+    archive = miniature.tar_of(miniature.devkit_files(), "w:gz")
+    for length in (0, 100, len(archive) // 2):
+        (tmp_path / "cut.tar.gz").write_bytes(archive[:length])
         assert "cut.tar.gz: " in message_of(read_labels, "cut.tar.gz")
     meta = (here / "meta.mat").read_bytes()
     damaged = [b"", b"text", meta[:200], meta[:-20], b"MATLAB 7.3 MAT-file".ljust(512, b"\0")]

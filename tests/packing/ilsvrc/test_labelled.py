@@ -109,28 +109,28 @@ def images(classes=3, of_each=20):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 30), st.integers(0, 2**40))
 def test_taken_and_left_images_are_all_images(number, seed):
-    whole = images()
-    taken, left = take_out(whole, lambda _: number, seed)
-    for name, paths in whole.items():
+    everything = images()
+    taken, left = take_out(everything, lambda _: number, seed)
+    for name, paths in everything.items():
         assert len(taken[name]) == min(number, len(paths))
         assert sorted(taken[name] + left[name]) == sorted(paths)
         for part in (taken[name], left[name]):
             assert part == [path for path in paths if path in part]  # in their order
-    assert size(taken) + size(left) == size(whole)
+    assert size(taken) + size(left) == size(everything)
 
 
 def test_the_choice_depends_on_seed_and_path_alone():
-    whole = images()
-    taken, _ = take_out(whole, lambda _: 5, 7)
-    assert take_out(whole, lambda _: 5, 7)[0] == taken
-    assert take_out(whole, lambda _: 5, 8)[0] != taken
-    assert take_out({"c1": whole["c1"]}, lambda _: 5, 7)[0]["c1"] == taken["c1"]
-    backwards = {name: paths[::-1] for name, paths in whole.items()}
+    everything = images()
+    taken, _ = take_out(everything, lambda _: 5, 7)
+    assert take_out(everything, lambda _: 5, 7)[0] == taken
+    assert take_out(everything, lambda _: 5, 8)[0] != taken
+    assert take_out({"c1": everything["c1"]}, lambda _: 5, 7)[0]["c1"] == taken["c1"]
+    backwards = {name: paths[::-1] for name, paths in everything.items()}
     assert {n: set(p) for n, p in take_out(backwards, lambda _: 5, 7)[0].items()} == {
         n: set(p) for n, p in taken.items()
     }
-    more, _ = take_out(whole, lambda _: 10, 7)
-    assert all(set(taken[name]) < set(more[name]) for name in whole)
+    more, _ = take_out(everything, lambda _: 10, 7)
+    assert all(set(taken[name]) < set(more[name]) for name in everything)
 
 
 def test_a_fixed_choice():

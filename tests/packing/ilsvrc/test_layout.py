@@ -82,7 +82,7 @@ def complete(train_in_last=1300, val_in_last=50):
     """ILSVRC2012's number of images: 732 in the first class, 1,300 in most."""
     counts = [732, *[1300] * 895, *[1124] * 103, 1]
     counts[-1] = 1_281_167 - sum(counts[:-1]) + train_in_last - 1300
-    train = {name: [f"{name}/{k}.jpg" for k in range(n)] for name, n in zip(SYNSETS, counts)}
+    train = {name: ["x"] * count for name, count in zip(SYNSETS, counts)}
     val = {name: ["x"] * 50 for name in SYNSETS}
     val[SYNSETS[-1]] = ["x"] * val_in_last
     return train, val

@@ -36,8 +36,8 @@ def test_validation_by_labels(tmp_path):
     root = write(tmp_path / "val", "ILSVRC2012_val_00000001.jpg", "other.jpg")
     table = tmp_path / "LOC_val_solution.csv"
     table.write_text("ILSVRC2012_val_00000001,n01751748\nother,n09193705\n")
-    found = read_val(root, FOLDERS, [str(table)])
-    assert found == {"n01751748": ["ILSVRC2012_val_00000001.jpg"], "n09193705": ["other.jpg"]}
+    classes = read_val(root, FOLDERS, [str(table)])
+    assert classes == {"n01751748": ["ILSVRC2012_val_00000001.jpg"], "n09193705": ["other.jpg"]}
     with pytest.raises(NoLabels, match=r"2 images"):
         read_val(root, FOLDERS, [])
     # A single folder is not a class if there are labels.
