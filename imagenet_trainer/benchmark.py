@@ -8,6 +8,7 @@ import importlib
 import sys
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError, run_command

@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags, recipes
 from imagenet_trainer.config.python_api import callable_module

@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from typing import Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config import flags
 from imagenet_trainer.errors import run_command
 

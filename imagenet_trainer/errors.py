@@ -3,8 +3,11 @@
 import contextlib
 import io
 import os
+import signal
 import sys
-from typing import Callable, Iterator, Optional
+import threading
+from types import FrameType
+from typing import Callable, Iterator, Optional, Tuple
 
 
 class InputError(Exception):
@@ -78,28 +81,61 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     75). Ctrl-C gives 130. A closed pipe (`| head`) ends the command quietly. Other errors are
     bugs and keep their traceback.
     """
-    code = InputError.exit_code
+    _handle_interrupts(name)
     _open_output()
     try:
         return _run_and_flush(body)
-    except InputError as error:
-        message, code = _with_flag(error), error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted(name)
     except BrokenPipeError:
         # The interpreter flushes stdout again at exit, which must not fail.
         _discard_output()
         return 1
-    except OSError as error:
-        message = f"{error.filename or 'standard output'}: {error.strerror or error}"
-        if error.filename is None:
-            _discard_output()
-    except MemoryError as error:
-        reason = f" ({error})" if str(error) else ""
-        message = f"out of memory{reason}; close other programs or process less at a time"
-    except KeyboardInterrupt:
-        print_message(name, "interrupted; run the same command again to continue")
-        return 130
+    except Exception as error:
+        report = _report_of(error)
+        if report is None:
+            raise
+    message, code = report
     print_message(name, f"error: {' '.join(message.split())}")
     return code
+
+
+def _handle_interrupts(name: str) -> None:
+    """Make Ctrl-C raise KeyboardInterrupt if `system.interruptible` made it end the process."""
+    at_main = threading.current_thread() is threading.main_thread()
+    if not at_main or signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        return
+
+    def interrupt(number: int, frame: Optional[FrameType]) -> None:
+        while frame:
+            if "importlib" in frame.f_code.co_filename:
+                # Extension modules print the exception and raise another one.
+                os._exit(_interrupted(name))
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _interrupted(name: str) -> int:
+    print_message(name, "interrupted; run the same command again to continue")
+    return 130
+
+
+def _report_of(error: Exception) -> Optional[Tuple[str, int]]:
+    """Message and exit code of an error that is no bug; None for a bug."""
+    if isinstance(error, InputError):
+        return _with_flag(error), error.exit_code
+    if isinstance(error, OSError):
+        if error.filename is None:
+            _discard_output()
+        message = f"{error.filename or 'standard output'}: {error.strerror or error}"
+        return message, InputError.exit_code
+    if isinstance(error, MemoryError):
+        reason = f" ({error})" if str(error) else ""
+        message = f"out of memory{reason}; close other programs or process less at a time"
+        return message, InputError.exit_code
+    return None
 
 
 def _with_flag(error: InputError) -> str:

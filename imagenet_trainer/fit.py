@@ -6,6 +6,7 @@ Run again, the same command continues where it was, to the last bit on one CPU.
 import sys
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags, recipes
 from imagenet_trainer.config.python_api import callable_module

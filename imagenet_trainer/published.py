@@ -8,6 +8,7 @@ work on it as on any other. Files are looked for in one folder and never fetched
 import sys
 from typing import TYPE_CHECKING, List, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.convert.published import (

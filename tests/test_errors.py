@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -97,14 +98,39 @@ def test_output_and_errors_may_be_closed():
     assert run_python(code).returncode == 0
 
 
-def test_importing_the_package_changes_nothing():
-    code = """
-import signal, sys
-sys.argv[0] = "/usr/bin/imagenet-fit"
-from imagenet_trainer import evaluate, fit
-assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-"""
-    assert run_python(code).stderr == ""
+# Stands for a module that a command imports while it starts.
+KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+
+
+def run_with_stub(name, command, folder):
+    """Run a command that is interrupted when it imports the module `name`."""
+    (folder / f"{name}.py").write_text(KILL)
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+@pytest.mark.parametrize("program", ["-m", "imagenet-fit", "im2rec.py"])
+def test_ctrl_c_while_a_command_starts_shows_no_traceback(program, tmp_path):
+    command = ["-m", "imagenet_trainer.fit"]
+    if program == "imagenet-fit":
+        (tmp_path / program).write_text("import imagenet_trainer.fit")
+        command = [str(tmp_path / program)]
+    elif program == "im2rec.py":
+        command = [str(ROOT / "tools" / program)]
+    done = run_with_stub("argparse", command, tmp_path)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_program_that_imports_a_command_keeps_its_interrupts(tmp_path):
+    (tmp_path / "imagenet-mine.py").write_text("import imagenet_trainer.fit")
+    done = run_with_stub("argparse", [str(tmp_path / "imagenet-mine.py")], tmp_path)
+    assert "KeyboardInterrupt" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -127,15 +153,7 @@ def test_ctrl_c_while_a_command_imports_is_one_line(command, tmp_path):
     # An interrupt that arrives when the first large library is imported.
     (tmp_path / "train.lst").write_text("0\t0\ta.jpg\n")
     (tmp_path / "images").mkdir()
-    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)")
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    done = subprocess.run(
-        [sys.executable, *command],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    done = run_with_stub("numpy", command, tmp_path)
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
     assert "interrupted" in done.stderr
 

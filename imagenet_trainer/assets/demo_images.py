@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import assets
 from imagenet_trainer.config.flags import option, parse
 from imagenet_trainer.errors import InputError, run_command

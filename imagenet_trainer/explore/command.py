@@ -6,6 +6,7 @@ What is slow to import is imported after the flags are parsed, so that --help an
 import sys
 from typing import Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config.flags import parse
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.explore.flags import ExploreSettings

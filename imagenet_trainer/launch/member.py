@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import IO, Any, Dict, List, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.launch.addresses import address_of, address_towards, interface_of
 from imagenet_trainer.launch.plan import WORKER, Member

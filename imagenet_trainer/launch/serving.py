@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 from typing import List, Optional, Sequence
 
+import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config.flags import flag_of, parse
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.packing.im2rec_flags import CheckSettings, Im2recSettings, PackCheckSettings
