@@ -140,8 +140,8 @@ def test_a_second_run_trains_and_measures_nothing_again(done, packed, here, caps
     output, file, _ = done
     before_ns = {path: path.stat().st_mtime_ns for path in output.glob("*/model-*")}
     before = (output / "compare.csv").read_text()
-    words = ["--networks", str(file), "--output", str(output), *QUICK, *common(packed)]
-    assert compare.main(words) == 1  # one fails again
+    arguments = ["--networks", str(file), "--output", str(output), *QUICK, *common(packed)]
+    assert compare.main(arguments) == 1  # one fails again
     printed = capsys.readouterr()
     assert [line for line in printed.out.splitlines() if line.endswith("training")] == [
         "[2/3] mobilenet: training"
@@ -155,10 +155,18 @@ def test_other_flags_or_images_need_another_training(done, packed, tmp_path):
     output, file, _ = done
 
     def is_trained(*more):
-        words = ["--networks", str(file), "--output", str(output), *QUICK, *common(packed), *more]
-        settings = flags.parse_or_raise(config.CompareSettings, words)
+        arguments = [
+            "--networks",
+            str(file),
+            "--output",
+            str(output),
+            *QUICK,
+            *common(packed),
+            *more,
+        ]
+        settings = flags.parse_or_raise(config.CompareSettings, arguments)
         candidates = find_candidates(
-            settings, flags.unknown_arguments(config.ComparisonSettings, words)
+            settings, flags.unknown_arguments(config.ComparisonSettings, arguments)
         )
         return run_is_trained(candidates[0], check(candidates))
 
@@ -172,16 +180,18 @@ def test_finished_runs(done, packed, tmp_path, capsys, here):
     output = tmp_path / "finished"
     shutil.copytree(done[0], output)
     prefixes = ",".join(str(output / name / "model") for name in NAMES)
-    words = ["--runs", prefixes, "--output", str(tmp_path / "out"), *QUICK]
-    assert compare.main(words) == 0
+    arguments = ["--runs", prefixes, "--output", str(tmp_path / "out"), *QUICK]
+    assert compare.main(arguments) == 0
     assert ": training" not in capsys.readouterr().out
     for one, other in zip(rows_of(tmp_path / "out"), rows_of(output)):
         assert {**one, "flags": ""} == {**other, "flags": ""}
-    words[1], stored = str(output / "resnet-8" / "model"), output / "resnet-8" / "compare.json"
+    arguments[1], stored = str(output / "resnet-8" / "model"), output / "resnet-8" / "compare.json"
     before = json.loads(stored.read_text())
-    assert compare.main([*words, "--data-val", str(packed / "train.rec")]) == 0
+    assert compare.main([*arguments, "--data-val", str(packed / "train.rec")]) == 0
     assert json.loads(stored.read_text())["measured"] == before["measured"]
-    assert compare.main([*words, "--data-val", str(packed / "train.rec"), "--measure-again"]) == 0
+    assert (
+        compare.main([*arguments, "--data-val", str(packed / "train.rec"), "--measure-again"]) == 0
+    )
     after = json.loads(stored.read_text())
     assert after["training"] == before["training"]
     assert after["measured"]["timings"] != before["measured"]["timings"]
@@ -204,8 +214,8 @@ def test_gpu_memory_comes_from_the_history(done, tmp_path):
 
 def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capfd):
     """With real processes: the signal is forwarded to the training, which saves."""
-    words = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
-    words += ["--disp-batches", "1"]
+    arguments = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
+    arguments += ["--disp-batches", "1"]
     log, sent = tmp_path / "resnet-8" / "log.txt", []
 
     def interrupt():
@@ -217,7 +227,7 @@ def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capf
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:
         threading.Thread(target=interrupt, daemon=True).start()
-        assert compare.main(words) == 128 + signal.SIGTERM
+        assert compare.main(arguments) == 128 + signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
     assert sent
@@ -226,28 +236,28 @@ def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capf
     assert (tmp_path / "resnet-8" / "model-last.npz").exists()
     stored = json.loads((tmp_path / "resnet-8" / "compare.json").read_text())
     seconds = stored["training"]["seconds"]
-    assert compare.main(words) == 0
+    assert compare.main(arguments) == 0
     assert "resnet-8: continuing" in capfd.readouterr().err
     (row,) = rows_of(tmp_path)
     assert float(row["wall_seconds"]) > seconds
     assert 50e6 < int(row["peak_bytes"]) < 5e9
-    ours, theirs = (
+    continued, straight = (
         params.read(folder / "resnet-8" / "model-0002.params") for folder in (tmp_path, done[0])
     )
-    for key in theirs:
-        np.testing.assert_array_equal(ours[key], theirs[key], key)
+    for key in straight:
+        np.testing.assert_array_equal(continued[key], straight[key], key)
 
 
 def test_refused_before_anything_is_trained(packed, tmp_path, capsys):
     output = tmp_path / "out"
-    words = ["--networks", "resnet-8,resnet5", "--output", str(output), *common(packed)]
-    assert compare.main(words) == 2
+    arguments = ["--networks", "resnet-8,resnet5", "--output", str(output), *common(packed)]
+    assert compare.main(arguments) == 2
     assert "compare: error: --networks resnet5: " in capsys.readouterr().err
-    words[1] = "resnet-8,vgg-11"  # too small images for the second
-    assert compare.main(words) == 2
+    arguments[1] = "resnet-8,vgg-11"  # too small images for the second
+    assert compare.main(arguments) == 2
     assert "compare: error: vgg-11: " in capsys.readouterr().err
-    words[1:2] = ["resnet-8", "--pretrained", "nowhere/model,3"]
-    assert compare.main(words) == 2
+    arguments[1:2] = ["resnet-8", "--pretrained", "nowhere/model,3"]
+    assert compare.main(arguments) == 2
     assert "compare: error: resnet-8: nowhere/model-0003.params: " in capsys.readouterr().err
     assert not output.exists()
     with pytest.raises(InputError, match=r"none\.rec"):
@@ -256,8 +266,8 @@ def test_refused_before_anything_is_trained(packed, tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_created_is_refused_first(packed, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    words = ["--networks", "resnet-8", "--output", str(tmp_path / "file"), *common(packed)]
-    assert compare.main(words) == 2
+    arguments = ["--networks", "resnet-8", "--output", str(tmp_path / "file"), *common(packed)]
+    assert compare.main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1 and str(tmp_path / "file") in printed.err
     assert not printed.out
@@ -265,16 +275,16 @@ def test_a_folder_that_cannot_be_created_is_refused_first(packed, tmp_path, caps
 
 def test_errors_of_fit_name_the_flag_of_this_command(done, packed, tmp_path, capsys, here):
     shutil.copytree(done[0] / "resnet-8", tmp_path / "resnet-8")
-    words = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
-    assert compare.main([*words, "--wd", "0"]) == 2
+    arguments = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
+    assert compare.main([*arguments, "--wd", "0"]) == 2
     excluded, error = capsys.readouterr().err.splitlines()
     assert "resnet-8" in excluded and "--wd 0" in excluded and error.startswith("compare: error: ")
     assert "--output" in excluded and "--model-prefix" not in excluded
 
 
 def test_if_all_networks_fail(packed, tmp_path, here, capsys):
-    words = ["--networks", "resnet-8", "--output", str(tmp_path), *common(packed), "--lr=1e9"]
-    assert compare.main(words) == 2
+    arguments = ["--networks", "resnet-8", "--output", str(tmp_path), *common(packed), "--lr=1e9"]
+    assert compare.main(arguments) == 2
     excluded, error = capsys.readouterr().err.splitlines()
     assert "resnet-8" in excluded and error.startswith("compare: error: ")
     assert "is not finite" in (tmp_path / "compare.html").read_text()

@@ -169,25 +169,25 @@ def recommendations(results: Sequence[Result]) -> List[Recommendation]:
     best = most_accurate(results)
     low, high = (100 * bound for bound in best.rank1_interval)
     interval = f"95 % confidence interval {low:.1f} to {high:.1f}"
-    found = [Recommendation("most accurate", best.name, f"{_rank1(best)}, {interval}")]
+    chosen = [Recommendation("most accurate", best.name, f"{_rank1(best)}, {interval}")]
     for device, timing in enumerate(best.timings):
         fast = min(results, key=lambda one: one.timings[device].median)
         reason = f"{fast.timings[device].median:.2f} ms, {_rank1(fast)}"
-        found.append(Recommendation(f"fastest, one image on {timing.device}", fast.name, reason))
+        chosen.append(Recommendation(f"fastest, one image on {timing.device}", fast.name, reason))
     small = min(results, key=lambda one: (one.parameters, -one.rank1))
     reason = f"{small.parameters:,} parameters, {_rank1(small)}"
-    found.append(Recommendation("smallest", small.name, reason))
+    chosen.append(Recommendation("smallest", small.name, reason))
     trained = [one for one in results if one.epochs]
     if trained:
         cheap = min(trained, key=lambda one: epoch_times(one.epochs).total)
         reason = f"{epoch_times(cheap.epochs).total:.0f} s, {_rank1(cheap)}"
-        found.append(Recommendation("least training", cheap.name, reason))
+        chosen.append(Recommendation("least training", cheap.name, reason))
     equal = [one for one in results if one is best or p_value(best, one) >= SIGNIFICANCE]
     fast = min(equal, key=lambda one: one.timings[0].median)
     p = "" if fast is best else f"; p {p_value(best, fast):.2g} against {best.name}"
     reason = f"{fast.timings[0].median:.2f} ms, {_rank1(fast)}{p}"
     purpose = "fastest that is not measurably worse than the most accurate"
-    return [*found, Recommendation(purpose, fast.name, reason)]
+    return [*chosen, Recommendation(purpose, fast.name, reason)]
 
 
 def _rank1(result: Result) -> str:

@@ -94,7 +94,9 @@ class _Page:
         self.suspects = label_suspects(self.predictions, _IMAGES).tolist()
         self.losses = loss_of(self.predictions.true)
         shown = {*self.worst, *self.suspects}
-        shown.update(place for pair in self.examples for place in (*pair.a_as_b, *pair.b_as_a))
+        shown.update(
+            position for pair in self.examples for position in (*pair.a_as_b, *pair.b_as_a)
+        )
         self.thumbnails = report.thumbnails(shown)
 
     def values(self) -> Dict[str, Any]:
@@ -108,8 +110,8 @@ class _Page:
             "classes": self._classes(),
             "semantic": self._semantic(),
             "pairs": self._pairs(),
-            "worst": [self._image(place) for place in self.worst],
-            "suspects": [self._image(place) for place in self.suspects],
+            "worst": [self._image(position) for position in self.worst],
+            "suspects": [self._image(position) for position in self.suspects],
             "suspect_probability": SUSPECT_PROBABILITY,
             "calibration": figures.draw_calibration(calibration(self.predictions)),
         }
@@ -187,18 +189,20 @@ class _Page:
         if self.taxonomy is None or not len(self.predictions):
             return None
         predictions = self.predictions
-        found = semantic_metrics(predictions.labels, predictions.top[:, 0], self.top, self.taxonomy)
-        clusters = found["clusters"]
+        metrics = semantic_metrics(
+            predictions.labels, predictions.top[:, 0], self.top, self.taxonomy
+        )
+        clusters = metrics["clusters"]
         group_columns = ("classes", "images", "rank-1", "predicted as the same group")
         return {
-            "errors": found["errors"],
-            "errors_in_group": found["errors_in_group"],
-            "error_distance": found["error_distance"],
-            "chance_distance": found["chance_distance"],
+            "errors": metrics["errors"],
+            "errors_in_group": metrics["errors_in_group"],
+            "error_distance": metrics["error_distance"],
+            "chance_distance": metrics["chance_distance"],
             "within": clusters["within"],
             "levels": Table(
                 [Column("level", is_text=True), Column("accuracy")],
-                [[Cell(_LEVELS[name]), percent(share)] for name, share in found["levels"].items()],
+                [[Cell(_LEVELS[name]), percent(share)] for name, share in metrics["levels"].items()],
             ),
             "clusters": Table(
                 [Column("true", is_text=True), *map(Column, DOMAINS)],
@@ -208,7 +212,7 @@ class _Page:
             "groups": Table(
                 [Column("group", is_text=True), *map(Column, group_columns)],
                 [[Cell(row["name"]), number(row["classes"]), number(row["images"]),
-                  percent(row["rank1"]), percent(row["in_group"])] for row in found["groups"]],
+                  percent(row["rank1"]), percent(row["in_group"])] for row in metrics["groups"]],
             ),
         }  # fmt: skip
 
@@ -218,8 +222,8 @@ class _Page:
             a, b = self.names[pair.a], self.names[pair.b]
             directions = [
                 {"count": count, "true": true, "predicted": predicted,
-                 "images": [self._image(place) for place in places]}
-                for count, true, predicted, places in (
+                 "images": [self._image(position) for position in positions]}
+                for count, true, predicted, positions in (
                     (pair.a_as_b, a, b, shown.a_as_b), (pair.b_as_a, b, a, shown.b_as_a),
                 )
             ]  # fmt: skip
@@ -227,16 +231,16 @@ class _Page:
             values.append({"a": a, "b": b, "total": total, "directions": directions})
         return values
 
-    def _image(self, place: int) -> _Image:
+    def _image(self, position: int) -> _Image:
         predictions = self.predictions
         return _Image(
-            int(predictions.keys[place]),
-            self.thumbnails.get(place),
-            self.names[int(predictions.labels[place])],
-            float(predictions.true[place]),
-            self.names[int(predictions.top[place, 0])],
-            float(predictions.probabilities[place, 0]),
-            float(self.losses[place]),
+            int(predictions.keys[position]),
+            self.thumbnails.get(position),
+            self.names[int(predictions.labels[position])],
+            float(predictions.true[position]),
+            self.names[int(predictions.top[position, 0])],
+            float(predictions.probabilities[position, 0]),
+            float(self.losses[position]),
         )
 
 

@@ -26,7 +26,7 @@ def test_epoch_times():
 
 
 @pytest.mark.parametrize(
-    ("train", "val", "found"),
+    ("train", "val", "expected"),
     [
         ([3, 2, 1, 0.5], [3, 2, 2.25, 2.5], (2, 0.5, 1.5)),
         ([3, 2, 1], [3, 2, 1], None),  # still improving
@@ -39,8 +39,8 @@ def test_epoch_times():
         ([1, 1], [float("nan")] * 2, None),
     ],
 )
-def test_overfitting(train, val, found):
-    assert overfitting(epochs_of(train, val)) == found
+def test_overfitting(train, val, expected):
+    assert overfitting(epochs_of(train, val)) == expected
 
 
 def test_pareto_front():
@@ -55,11 +55,11 @@ points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
 
 @given(points)
-def test_pareto_front_by_its_definition(found):
-    costs, gains = [float(a) for a, _ in found], [float(b) for _, b in found]
+def test_pareto_front_by_its_definition(pairs):
+    costs, gains = [float(a) for a, _ in pairs], [float(b) for _, b in pairs]
     chosen = pareto_front(costs, gains)
-    for index, (cost, gain) in enumerate(found):
-        better = [(a, b) for a, b in found if a <= cost and b >= gain and (a, b) != (cost, gain)]
+    for index, (cost, gain) in enumerate(pairs):
+        better = [(a, b) for a, b in pairs if a <= cost and b >= gain and (a, b) != (cost, gain)]
         assert (index in chosen) == (not better)
     assert [costs[i] for i in chosen] == sorted(costs[i] for i in chosen)
 
@@ -74,8 +74,8 @@ def test_advice():
     best = result("large", 198, 200, median=9, parameters=9_000_000)
     near = result("medium", 196, 200, median=4, parameters=500, epochs=epochs_of([1], [1], 0.5))
     poor = result("small", 100, 200, median=1, parameters=1000)
-    found = {one.purpose: one.network for one in recommendations([poor, near, best])}
-    assert found == {
+    networks = {one.purpose: one.network for one in recommendations([poor, near, best])}
+    assert networks == {
         "most accurate": "large",
         "fastest, one image on CPU": "small",
         "smallest": "medium",
@@ -104,9 +104,9 @@ def test_the_fastest_on_each_device():
         result("a", timings=(timing(1), timing(5, "GPU"))),
         result("b", timings=(timing(2), timing(4, "GPU"))),
     ]
-    found = {one.purpose: one.network for one in recommendations(two)}
-    assert found["fastest, one image on CPU"] == "a"
-    assert found["fastest, one image on GPU"] == "b"
+    networks = {one.purpose: one.network for one in recommendations(two)}
+    assert networks["fastest, one image on CPU"] == "a"
+    assert networks["fastest, one image on GPU"] == "b"
 
 
 def test_the_best_batch_size():

@@ -102,14 +102,14 @@ def test_it_ends_when_its_parent_is_killed(module):
 
 @pytest.mark.skipif(not LINUX, reason="needs /proc of Linux")
 def test_peak_memory_excludes_that_of_the_parent():
-    ours = np.ones(50 << 20, np.uint8)  # a forked process would inherit this peak
+    memory = np.ones(50 << 20, np.uint8)  # a forked process would inherit this peak
     code = "import time; held = b'x' * (30 << 20); print(flush=True); time.sleep(60)"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
             process.stdout.readline()
-            (found,) = child_process.peaks_of_session(process.pid).items()
+            (peak,) = child_process.peaks_of_session(process.pid).items()
         finally:
             process.kill()
-    assert found[0] == process.pid and 30 << 20 < found[1] < 50 << 20 <= ours.nbytes
+    assert peak[0] == process.pid and 30 << 20 < peak[1] < 50 << 20 <= memory.nbytes

@@ -150,8 +150,8 @@ def test_seconds_of_training_add_up(monkeypatch, results):
 
 def test_ticks_are_round_and_few():
     for low, high in ((0.5, 900), (20, 60), (36, 46), (7e6, 5.5e7), (1, 1.2)):
-        found = figures.ticks(low, high)
-        assert all(low <= tick <= high for tick in found) and 1 <= len(found) <= 8
+        ticks = figures.ticks(low, high)
+        assert all(low <= tick <= high for tick in ticks) and 1 <= len(ticks) <= 8
     assert figures.ticks(1, 1000) == [1, 10, 100, 1000]
     assert [figures.short(value) for value in (0.5, 20, 3000, 1.5e6)] == [
         "0.5", "20", "3 k", "1.5 M",

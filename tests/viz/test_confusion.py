@@ -28,11 +28,11 @@ def pixels(image):
 
 def frames_of(path):
     with Image.open(path) as gif:
-        found = []
+        frames = []
         for index in range(gif.n_frames):
             gif.seek(index)
-            found.append((pixels(gif), gif.info["duration"]))
-        return found, gif
+            frames.append((pixels(gif), gif.info["duration"]))
+        return frames, gif
 
 
 @pytest.mark.parametrize("classes", [1000, 10, 7, 3])
@@ -97,16 +97,16 @@ def test_equalisation_is_that_of_datashader():
     matrix = some_matrix(100)
     data = xarray.DataArray(np.where(matrix > 0, matrix, np.nan), dims=("y", "x"))
     reference = shade(data, cmap=confusion.DARK_TO_BRIGHT, how="eq_hist").to_pil(origin="upper")
-    ours = pixels(confusion.draw(matrix, side=100)).astype(int)
-    assert np.abs(ours - pixels(reference)).max() <= 1  # rounding of the level
+    drawn = pixels(confusion.draw(matrix, side=100)).astype(int)
+    assert np.abs(drawn - pixels(reference)).max() <= 1  # rounding of the level
 
 
 def test_png_contains_the_picture(tmp_path):
     image = confusion.draw(some_matrix())
     confusion.write_png(tmp_path / "confusion-0001.png", image)
-    with Image.open(tmp_path / "confusion-0001.png") as found:
-        assert found.format == "PNG"
-        assert np.array_equal(pixels(found), pixels(image))
+    with Image.open(tmp_path / "confusion-0001.png") as opened:
+        assert opened.format == "PNG"
+        assert np.array_equal(pixels(opened), pixels(image))
     assert [path.name for path in tmp_path.iterdir()] == ["confusion-0001.png"]
 
 
@@ -115,17 +115,17 @@ def test_gif_has_a_frame_with_a_caption_for_each_epoch(tmp_path):
     confusion.draw_gif(
         tmp_path / "a.gif", [(1, matrix), (2, matrix), (3, matrix, 0.5)], last_seconds=2
     )
-    found, gif = frames_of(tmp_path / "a.gif")
+    frames, gif = frames_of(tmp_path / "a.gif")
     assert (gif.format, gif.size, gif.n_frames, gif.info["loop"]) == ("GIF", (1000, 1000), 3, 0)
-    assert [duration for _, duration in found] == [400, 400, 2000]
-    captions = [image[CAPTION] for image, _ in found]
+    assert [duration for _, duration in frames] == [400, 400, 2000]
+    captions = [image[CAPTION] for image, _ in frames]
     for one, other in [(0, 1), (1, 2), (0, 2)]:
         assert not np.array_equal(captions[one], captions[other])
-    for image, _ in found:  # the rest is only data
+    for image, _ in frames:  # the rest is only data
         image[CAPTION] = 0
     expected = pixels(confusion.draw(matrix))
     expected[CAPTION] = 0
-    assert all(np.array_equal(image, expected) for image, _ in found)
+    assert all(np.array_equal(image, expected) for image, _ in frames)
 
 
 def test_the_caption_is_bright_on_black_and_small(tmp_path):

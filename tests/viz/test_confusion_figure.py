@@ -11,7 +11,7 @@ from imagenet_trainer.viz import confusion_figure as figures
 from imagenet_trainer.viz.class_order import class_order
 from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
 
-PLACE = (slice(figures._TOP, figures._TOP + 1000), slice(figures._LEFT, figures._LEFT + 1000))
+MATRIX = (slice(figures._TOP, figures._TOP + 1000), slice(figures._LEFT, figures._LEFT + 1000))
 
 
 def some(classes, seed=0):
@@ -65,9 +65,9 @@ def test_the_matrix_is_included_pixel_for_pixel(classes, order):
     sides = Sides([f"class {n}" for n in range(classes)], class_order(order, matrix, None))
     image = pixels(draw_figure(matrix, sides, "a title", "more"))
     ordered = matrix[np.ix_(sides.order, sides.order)]
-    assert np.array_equal(image[PLACE], np.array(confusion.draw(ordered)))
+    assert np.array_equal(image[MATRIX], np.array(confusion.draw(ordered)))
     around = ink(image)
-    around[PLACE] = False
+    around[MATRIX] = False
     assert around[: figures._TOP].any() and around[:, -figures._RIGHT :].any()  # title, legend
     assert around[:, : figures._LEFT].any() and around[-figures._BOTTOM :].any()  # names
     # Nothing touches the edge, so nothing is cut off.
@@ -75,13 +75,13 @@ def test_the_matrix_is_included_pixel_for_pixel(classes, order):
         assert (edge == 255).all()
 
 
-WHOLE = taxonomy_of(list(known_synsets()))
+IMAGENET = taxonomy_of(list(known_synsets()))
 
 
 @pytest.mark.parametrize(
     ("classes", "order", "taxonomy"),
     [(10, "imagenet", None), (100, "imagenet", None), (400, "imagenet", None),
-     (1000, "imagenet", WHOLE), (1000, "wordnet", WHOLE), (1000, "cluster", WHOLE)],
+     (1000, "imagenet", IMAGENET), (1000, "wordnet", IMAGENET), (1000, "cluster", IMAGENET)],
 )  # fmt: skip
 def test_texts_do_not_overlap(drawn, classes, order, taxonomy):
     boxes = drawn(classes, order, taxonomy)
@@ -95,17 +95,17 @@ def test_texts_do_not_overlap(drawn, classes, order, taxonomy):
 
 def test_classes_are_named_if_there_is_room(drawn):
     names = [f"animal number {n}" for n in range(9)] + ["a name of far more than thirty letters"]
-    found = [text for text, _ in drawn(10, names=names)]
-    assert found.count("animal number 3") == 2
-    assert any(text.startswith("a name of far") and text.endswith("…") for text in found)
+    texts = [text for text, _ in drawn(10, names=names)]
+    assert texts.count("animal number 3") == 2
+    assert any(text.startswith("a name of far") and text.endswith("…") for text in texts)
 
 
 def test_groups_are_named_from_wordnet(drawn):
-    found = [text for text, _ in drawn(1000, "wordnet", WHOLE)]
+    texts = [text for text, _ in drawn(1000, "wordnet", IMAGENET)]
     for group in ("fish", "birds", "reptiles", "dogs", "other mammals", "vehicles", "tools",
                   "clothing", "food", "people", "animals", "objects"):  # fmt: skip
-        assert found.count(group) == 2, group
-    assert "true class" in found and "predicted class" in found and "title of it" in found
+        assert texts.count(group) == 2, group
+    assert "true class" in texts and "predicted class" in texts and "title of it" in texts
 
 
 def test_names_are_not_parsed_as_math():
@@ -123,22 +123,22 @@ def test_the_legend_shows_the_colours_of_counts():
     image = pixels(draw_figure(matrix, Sides(list("abcd"), np.arange(4)), "", ""))
     left, bottom = figures._LEFT + 1000 + 28 + 9, figures._TOP + 1000 - 250
     for count, level in ticks[1:3]:
-        place = int(np.argwhere(matrix[0] == count)[0, 0]) * 250 + 125
-        green = int(image[figures._TOP + 125, figures._LEFT + place, 1])
+        column = int(np.argwhere(matrix[0] == count)[0, 0]) * 250 + 125
+        green = int(image[figures._TOP + 125, figures._LEFT + column, 1])
         assert abs(int(image[bottom - round(500 * level), left, 1]) - green) <= 3
 
 
 def test_a_matrix_of_zeros():
     image = pixels(draw_figure(np.zeros((3, 3), int), Sides(list("abc"), np.arange(3)), "", ""))
-    assert not image[PLACE].any()
+    assert not image[MATRIX].any()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_names_are_spread_near_their_positions(seed):
     rng = np.random.default_rng(seed)
-    places = np.sort(rng.uniform(0, 1000, 30))
-    found = np.array(figures._spread(places.tolist(), 13, 1000))
-    assert (np.diff(found) >= 13 - 1e-9).all() and found[0] >= 6.5 and found[-1] <= 993.5
+    positions = np.sort(rng.uniform(0, 1000, 30))
+    moved = np.array(figures._spread(positions.tolist(), 13, 1000))
+    assert (np.diff(moved) >= 13 - 1e-9).all() and moved[0] >= 6.5 and moved[-1] <= 993.5
     apart = [100.0, 200.0, 300.0]
     assert figures._spread(apart, 13, 1000) == apart
     assert figures._spread([500.0, 500.0], 13, 1000) == [493.5, 506.5]

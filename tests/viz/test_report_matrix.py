@@ -12,8 +12,8 @@ from imagenet_trainer.viz.report_matrix import matrix_data
 def data_of(matrix, ids, taxonomy=None):
     classes = [(one, one) for one in ids]
     images = np.full(len(ids), 5)
-    found = matrix_data([("a", matrix)], classes, list(ids), images, taxonomy)
-    return json.loads(json.dumps(found))  # plain values only
+    data = matrix_data([("a", matrix)], classes, list(ids), images, taxonomy)
+    return json.loads(json.dumps(data))  # plain values only
 
 
 def dense(sparse, classes):
@@ -29,8 +29,8 @@ def test_counts_can_be_decoded(most):
     rng = np.random.default_rng(most)
     matrix = rng.integers(0, 2, (30, 30)) * rng.integers(1, most + 1, (30, 30))
     matrix[3, 4] = most
-    found = data_of(matrix, [f"c{n}" for n in range(30)])
-    assert np.array_equal(dense(found["matrices"][0], 30), matrix)
+    data = data_of(matrix, [f"c{n}" for n in range(30)])
+    assert np.array_equal(dense(data["matrices"][0], 30), matrix)
 
 
 def test_orders_and_groups_with_and_without_wordnet():

@@ -58,8 +58,8 @@ def geometry(window):
 def tip(window, row, column, length=CLASSES):
     """The text of the tooltip of a cell, counted from the first one shown."""
     left, side = geometry(window)
-    place = (left + (column + 0.5) * side / length, (row + 0.5) * side / length)
-    window.pointer("#matrix-canvas", place)
+    point = (left + (column + 0.5) * side / length, (row + 0.5) * side / length)
+    window.pointer("#matrix-canvas", point)
     return window.script("return document.getElementById('matrix-tip').textContent")
 
 
@@ -75,9 +75,9 @@ def pixels(window):
         "return [b.left, b.top]"
     )
     with Image.open(io.BytesIO(window.screenshot())) as image:
-        whole = np.array(image.convert("RGB"))
+        screen = np.array(image.convert("RGB"))
     top, left = round(area[1]), round(area[0]) + left
-    return whole[top : top + int(side), left : left + int(side)]
+    return screen[top : top + int(side), left : left + int(side)]
 
 
 def test_it_opens_without_errors_and_draws_every_count(shown, predictions):

@@ -32,17 +32,17 @@ def shards(tmp_path):
             payloads.append(pack_header(0.0, number) + data)
         keys = [50 - number for number in range(3 * shard, 3 * shard + 3)]
         paths.append(write_records(tmp_path / f"{shard}.rec", payloads, keys))
-    with Shards(paths) as found:
-        yield found
+    with Shards(paths) as opened:
+        yield opened
 
 
 def test_images_are_found_by_key(shards):
     assert shards.keys.tolist() == [50, 49, 48, 47, 46, 45]
-    found = thumbnails(shards, np.array([45, 50, 99, 47, 46]), [0, 1, 2, 3, 4])
+    uris = thumbnails(shards, np.array([45, 50, 99, 47, 46]), [0, 1, 2, 3, 4])
     # There is no key 99, and the record of 47 is no image.
-    assert sorted(found) == [0, 1, 4]
+    assert sorted(uris) == [0, 1, 4]
     for position, value in ((0, 200), (1, 0), (4, 160)):
-        image = pixels(found[position])
+        image = pixels(uris[position])
         assert image.shape == (81, 144, 3) and abs(image.mean() - value) < 3
 
 
@@ -53,8 +53,8 @@ def test_shards_that_share_keys_are_read_by_position(tmp_path):
         payloads = [pack_header(0.0, n) + encoded(image) for n, image in enumerate(grey)]
         paths.append(write_records(tmp_path / f"{shard}.rec", payloads))
     with Shards(paths) as shards:
-        found = thumbnails(shards, shards.keys, range(4))
-        values = [round(float(pixels(found[n]).mean())) for n in range(4)]
+        uris = thumbnails(shards, shards.keys, range(4))
+        values = [round(float(pixels(uris[n]).mean())) for n in range(4)]
     assert np.abs(np.array(values) - [0, 20, 100, 120]).max() <= 2
 
 
