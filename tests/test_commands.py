@@ -44,7 +44,7 @@ def test_a_misspelt_flag_is_one_line(name):
         ("im2rec", ["data/train", "ILSVRC/train"], ["data/train.lst", "--list --recursive"]),
         ("im2rec", ["--list", "--recursive", "data/train", "ILSVRC/train"], ["ILSVRC/train"]),
         ("fit", [], ["--data-train data/train.rec", "run first: python tools/im2rec.py"]),
-        ("evaluate", [], ["runs/", "run python -m imagenet_trainer.fit first"]),
+        ("evaluate", [], ["runs/", "python -m imagenet_trainer.fit"]),
         ("predict", ["cat.jpg"], ["cat.jpg: No such file"]),
     ],
 )
@@ -58,7 +58,7 @@ def test_without_any_files_each_names_the_command_to_run_first(tmp_path, name, a
 def test_an_image_but_no_network(tmp_path):
     image = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
     result = run(*COMMAND_LINES["predict"], image, cwd=tmp_path, check=None)
-    one_line_error(result, "predict: error: runs/: ", "run python -m imagenet_trainer.fit first")
+    one_line_error(result, "predict: error: runs/: ", "python -m imagenet_trainer.fit")
 
 
 @pytest.mark.parametrize("name", ["predict", "benchmark", "assets.demo_images", "im2rec"])
