@@ -192,7 +192,7 @@ class _Page:
         metrics = semantic_metrics(
             predictions.labels, predictions.top[:, 0], self.top, self.taxonomy
         )
-        clusters = metrics["clusters"]
+        clusters, groups = metrics["clusters"], metrics["groups"]
         group_columns = ("classes", "images", "rank-1", "predicted as the same group")
         return {
             "errors": metrics["errors"],
@@ -202,7 +202,7 @@ class _Page:
             "within": clusters["within"],
             "levels": Table(
                 [Column("level", is_text=True), Column("accuracy")],
-                [[Cell(_LEVELS[name]), percent(share)] for name, share in metrics["levels"].items()],
+                [[Cell(_LEVELS[name]), percent(p)] for name, p in metrics["levels"].items()],
             ),
             "clusters": Table(
                 [Column("true", is_text=True), *map(Column, DOMAINS)],
@@ -212,7 +212,7 @@ class _Page:
             "groups": Table(
                 [Column("group", is_text=True), *map(Column, group_columns)],
                 [[Cell(row["name"]), number(row["classes"]), number(row["images"]),
-                  percent(row["rank1"]), percent(row["in_group"])] for row in metrics["groups"]],
+                  percent(row["rank1"]), percent(row["in_group"])] for row in groups],
             ),
         }  # fmt: skip
 
