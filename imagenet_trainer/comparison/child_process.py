@@ -16,7 +16,10 @@ import time
 from pathlib import Path
 from typing import IO, Dict, List, NamedTuple, Sequence, Tuple
 
+import psutil
+
 from imagenet_trainer.system.interrupts import Interrupts, signal_name
+from imagenet_trainer.system.machine import peak_memory
 
 _ROOT = Path(__file__).parents[2]
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
@@ -101,18 +104,11 @@ def peaks_of_session(session: int) -> Dict[int, int]:
     The peak that wait4 reports is of no use: a forked process inherits that of its parent.
     """
     peaks: Dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):  # the process has ended
-            # pid (name) state parent group session ...; the name may contain spaces and parentheses
-            columns = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if int(columns[3]) == session:
-                peaks[int(folder.name)] = _peak(folder / "status")
+    for process in psutil.pids():
+        with contextlib.suppress(OSError):  # the process has ended
+            if os.getsid(process) == session:
+                peaks[process] = peak_memory(process)
     return {process: peak for process, peak in peaks.items() if peak}
-
-
-def _peak(status: Path) -> int:
-    lines = status.read_text(errors="replace").splitlines()
-    return next((int(one.split()[1]) << 10 for one in lines if one.startswith("VmHWM:")), 0)
 
 
 def _copy(lines: "IO[bytes]", prefix: str, errors: List[str], last: List[str]) -> None:

@@ -47,12 +47,14 @@ def reset_peak_memory() -> None:
         file.write("5")
 
 
-def peak_memory() -> int:
-    """Most bytes that this process held since `reset_peak_memory`; 0 if unknown (not Linux).
+def peak_memory(process: int = 0) -> int:
+    """Most bytes that a process held since `reset_peak_memory`; 0 if unknown (not Linux).
 
-    psutil has no peak on Linux, and that of getrusage cannot be reset.
+    The default is this process. psutil has no peak on Linux, and that of getrusage cannot be
+    reset.
     """
-    with contextlib.suppress(OSError), open("/proc/self/status") as file:
+    path = f"/proc/{process or 'self'}/status"
+    with contextlib.suppress(OSError), open(path, errors="replace") as file:
         return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:")), 0)
     return 0
 
