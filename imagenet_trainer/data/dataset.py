@@ -71,8 +71,8 @@ def open_dataset(path: str, index: str = "", num_classes: Optional[int] = None) 
     indexes = index.split(",") if index else ()
     if indexes and len(indexes) != len(paths):
         raise InputError(
-            f"{path}: {len(paths)} shards need {len(paths)} indexes, not {len(indexes)} ({index}); "
-            "give one for each, in the same order"
+            f"{path}: number of index files: expected {len(paths)}, got {len(indexes)} ({index}); "
+            "give one for each shard, in the same order"
         )
     shards = Shards(paths, indexes)
     manifests = _manifests(path, paths)

@@ -141,7 +141,7 @@ def test_indexes_of_several_shards(tmp_path):
     indexes = ",".join(map(str, moved))
     assert len(open_dataset(f"{one},{two}", indexes, 3)) == 7
     text = refused(f"{one},{two}", moved[0])
-    assert text.startswith(one) and f"2 indexes, not 1 ({moved[0]})" in text
+    assert text.startswith(one) and f"expected 2, got 1 ({moved[0]})" in text
     text = refused(f"{one},{two}")
     assert "a.idx" in text and "--rebuild-index" in text
 

@@ -231,8 +231,8 @@ class RecordFile:
             cut = order[max(0, int(np.searchsorted(ordered, self.size)) - 1)]
             raise self.error(
                 int(cut),
-                f"the shard ends inside it or right after it, at {self.size} bytes, but {index} has "
-                f"more records; pack it again, or if the index is of another shard, "
+                f"the shard ends inside it or right after it, at {self.size} bytes, but {index} "
+                "has more records; pack it again, or if the index is of another shard, "
                 f"{_rebuild(index)}",
             )
         for record in {int(order[0]), int(order[-1])}:

@@ -30,8 +30,8 @@ class Shards:
     def __init__(self, paths: Sequence[AnyPath], indexes: Sequence[AnyPath] = ()):
         if indexes and len(indexes) != len(paths):
             raise InputError(
-                f"{len(paths)} shards need {len(paths)} indexes, not {len(indexes)}; give one for "
-                "each, or none if they are beside the shards"
+                f"number of index files: expected {len(paths)}, got {len(indexes)}; give one for "
+                "each shard, or none if they are beside the shards"
             )
         self.files: List[RecordFile] = []
         try:

@@ -32,7 +32,7 @@ def test_several_shards_are_one_sequence(tmp_path):
         assert "2.rec: record 4 at byte" in str(shards.error(8, "reason"))
     indexes = [path.with_suffix(".idx") for path in paths]
     assert len(Shards(paths, indexes)) == 9
-    with pytest.raises(InputError, match="3 indexes, not 2"):
+    with pytest.raises(InputError, match="expected 3, got 2"):
         Shards(paths, indexes[:2])
 
 
