@@ -30,7 +30,7 @@ import torch
 import torchvision_networks
 
 import symbols
-from imagenet_trainer.benchmarks.train import pack_photographs
+from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.values import integers, strings
 from imagenet_trainer.engines import (

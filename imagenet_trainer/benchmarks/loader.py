@@ -19,7 +19,7 @@ from typing import Callable, Dict, List, Tuple
 import cv2
 import numpy as np
 
-from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.benchmarks.photographs import make_photographs, pack_photographs
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.loader import Loader, Threads, training_batches
@@ -48,7 +48,7 @@ def run(count: int = 1000, rounds: int = 5, threads: int = 2) -> None:
             print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each; random resized crop to")
             print(f"{_SIDE} pixels and mirror; batch {_BATCH}; {threads} threads")
             resident = _memory(shards, threads)  # first, so that MXNet's memory is not counted
-            _pack_smaller(folder, count)
+            pack_photographs(os.path.join(folder, "packed"), count)
             like = min(threads, max(1, processors() - 1))
             rates = _measure(folder, rounds, threads, like)
             _print_rates(rates, rounds, threads, like)
@@ -64,13 +64,6 @@ def _pack(folder: str, count: int) -> str:
             with open(os.path.join(folder, f"{number:05d}.jpg"), "rb") as file:
                 writer.write(number, pack_header(float(number % 1000), number) + file.read())
     return rec
-
-
-def _pack_smaller(folder: str, count: int) -> None:
-    # Imported late: MXNet and other imports would count as memory of the loader.
-    from imagenet_trainer.benchmarks.train import pack_photographs
-
-    pack_photographs(os.path.join(folder, "packed"), count)
 
 
 def _measure(folder: str, rounds: int, threads: int, like: int) -> Dict[str, Rates]:

@@ -1,5 +1,7 @@
 """Make any number of photographs for measurements: crops of the package's own."""
 
+import contextlib
+import io
 import os
 from importlib import resources
 from typing import List
@@ -7,6 +9,7 @@ from typing import List
 import cv2
 import numpy as np
 
+from imagenet_trainer.packing import im2rec
 from imagenet_trainer.system.files import AnyPath, make_folder
 
 # With these, JPEGs of 500 x 375 pixels are as large as ImageNet's: 70 kB on average.
@@ -45,6 +48,17 @@ def make_photographs(
         assert done
         with open(os.path.join(target, f"{number:05d}.jpg"), "wb") as file:
             file.write(data.tobytes())
+
+
+def pack_photographs(folder: str, count: int) -> str:
+    """Pack photographs of 500 x 375 pixels, resized to 256, without manifest; return the .rec."""
+    prefix, images = os.path.join(folder, "train"), os.path.join(folder, "images")
+    make_photographs(os.path.join(images, "photographs"), count)
+    with contextlib.redirect_stdout(io.StringIO()):
+        im2rec.main(["--list", "--recursive", prefix, images])
+        im2rec.main(["--resize", "256", prefix, images])
+    os.remove(f"{prefix}.json")  # it names one class only; without it there are 1000
+    return f"{prefix}.rec"
 
 
 def _package_photographs() -> List[np.ndarray]:

@@ -1,8 +1,6 @@
 """Measure training speed with data and without, and against MXNet with its defaults."""
 
-import contextlib
 import csv
-import io
 import os
 import re
 import statistics
@@ -13,10 +11,9 @@ import time
 from typing import Dict, List, Tuple
 
 import symbols
-from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
-from imagenet_trainer.packing import im2rec
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.previews.throughput import INTERVALS
@@ -80,17 +77,6 @@ def run(images: int = 160, rounds: int = 3) -> None:
 def _median_ratio(ours: List[float], theirs: List[float]) -> float:
     """The median over rounds of the ratio within a round, which varies less with other load."""
     return statistics.median(a / b for a, b in zip(ours, theirs))
-
-
-def pack_photographs(folder: str, count: int) -> str:
-    """Pack photographs of 500 x 375 pixels, resized to 256, without manifest; return the .rec."""
-    prefix, images = os.path.join(folder, "train"), os.path.join(folder, "images")
-    make_photographs(os.path.join(images, "photographs"), count)
-    with contextlib.redirect_stdout(io.StringIO()):
-        im2rec.main(["--list", "--recursive", prefix, images])
-        im2rec.main(["--resize", "256", prefix, images])
-    os.remove(f"{prefix}.json")  # it names one class only; without it there are 1000
-    return f"{prefix}.rec"
 
 
 def _command(kind: _Kind) -> List[str]:

@@ -1,0 +1,34 @@
+"""The table of kinds: each names a function that takes the settings listed."""
+
+import importlib
+import inspect
+
+import pytest
+
+from imagenet_trainer import benchmark
+from imagenet_trainer.config import BenchmarkSettings
+from imagenet_trainer.engines.choice import has_torch
+
+
+def test_every_choice_has_a_row():
+    kind = BenchmarkSettings.__dataclass_fields__["kind"]
+    assert set(kind.metadata["choices"]) == {*benchmark.KINDS, "bottleneck"}
+
+
+@pytest.mark.parametrize("kind", benchmark.KINDS.values(), ids=benchmark.KINDS)
+def test_the_function_takes_the_settings(kind):
+    if kind.needs_torch and not has_torch():
+        pytest.skip("PyTorch is not installed")
+    module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
+    inspect.signature(getattr(module, kind.function)).bind(*kind.arguments)
+    assert set(kind.arguments) <= set(BenchmarkSettings.__dataclass_fields__)
+    assert ("images" in kind.arguments) == (kind.images is not None)
+
+
+def test_images_given_replace_the_default(monkeypatch):
+    calls = []
+    module = importlib.import_module("imagenet_trainer.benchmarks.evaluation")
+    monkeypatch.setattr(module, "numbers", lambda *values: calls.append(values))
+    assert benchmark.main(["numbers"]) == 0
+    assert benchmark.main(["numbers", "--images", "100", "--rounds", "2"]) == 0
+    assert calls == [(50_000, 5), (100, 2)]
