@@ -15,7 +15,7 @@ import symbols
 from imagenet_trainer import evaluate, fit
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
-from imagenet_trainer.engines import parameter_shapes
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.eval import evaluator as scorer
 from imagenet_trainer.eval import inference as answering
 from imagenet_trainer.eval.evaluator import Evaluator
@@ -402,7 +402,7 @@ def test_a_symbol_that_is_damaged(prefix, capsys, text):
 
 def test_a_batch_that_devices_cannot_share(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--cpus", 3)
-    assert "--batch-size 64 cannot be split evenly over 3 devices" in line
+    assert "--batch-size 64: cannot be split evenly over 3 devices" in line
 
 
 def test_a_damaged_list_of_numbers(prefix, capsys):

@@ -13,7 +13,8 @@ from imagenet_trainer import export
 from imagenet_trainer.convert import forms, onnx_file
 from imagenet_trainer.convert.graph import Predictor, normalise, without_label, write_onnx
 from imagenet_trainer.data.dataset import open_dataset
-from imagenet_trainer.engines import Devices, parameter_shapes
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.metrics.counts import Scores

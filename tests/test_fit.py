@@ -234,7 +234,7 @@ def refusal(capsys, words, *more):
         (["--num-examples", "61"], "--num-examples 61: "),
         (["--gpus", "0"], "--gpus 0: "),
         (["--val-resize", "12"], "--val-resize 12"),
-        (["--cpus", "3"], "--batch-size 8 cannot be split evenly over 3 devices"),
+        (["--cpus", "3"], "--batch-size 8: cannot be split evenly over 3 devices"),
         (["--dtype", "float16"], "--dtype float16"),
         (["--load-epoch", "7"], "model-0007.params: no such checkpoint"),
     ],

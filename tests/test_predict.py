@@ -16,7 +16,8 @@ from imagenet_trainer.data.loader import Threads
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
-from imagenet_trainer.engines import Devices, parameter_shapes
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.eval.validation import predictions
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress

@@ -5,7 +5,7 @@ from conftest import ROOT, one_line_error, run
 import symbols
 from imagenet_trainer import config, published
 from imagenet_trainer.convert import published as catalogue
-from imagenet_trainer.engines import parameter_shapes
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.predict import predict
 from imagenet_trainer.runs import params

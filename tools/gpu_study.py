@@ -33,14 +33,10 @@ import symbols
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.values import integers, strings
-from imagenet_trainer.engines import (
-    Devices,
-    Optimizer,
-    Training,
-    open_engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.train.initializers import initial_parameters
 

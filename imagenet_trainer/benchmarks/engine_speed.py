@@ -7,8 +7,10 @@ from typing import Callable, Dict, List, Tuple
 import numpy as np
 
 import symbols
-from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.train.initializers import initial_parameters
 

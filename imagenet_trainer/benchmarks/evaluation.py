@@ -17,7 +17,9 @@ from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, open_dataset
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
-from imagenet_trainer.engines import Devices, Engine, open_engine, parameter_shapes
+from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset
 from imagenet_trainer.metrics.evaluation import class_rows, class_table, estimates
 from imagenet_trainer.metrics.predictions import Collector, Predictions

@@ -22,14 +22,14 @@ from torch import Tensor, fx
 from imagenet_trainer.engines.pytorch import arithmetic as torch_arithmetic
 from imagenet_trainer.engines.pytorch import modes as torch_modes
 from imagenet_trainer.engines.pytorch import operators as torch_operators
-from imagenet_trainer.engines.pytorch.graph import Network
+from imagenet_trainer.engines.pytorch.graph import TorchNetwork
 
 # Largest shift of a bias, in standard deviations of its channel over the batch.
 REACH = 0.1
 _BREAKPOINTS = {"relu": (0.0,), "leaky": (0.0,), "prelu": (0.0,)}  # by act_type
 
 
-def move_away(network: Network, images: Tensor, labels: Tensor) -> None:
+def move_away(network: TorchNetwork, images: Tensor, labels: Tensor) -> None:
     """Shift biases of a float64 network, in place, to keep all units of this batch off breakpoints.
 
     Raises ValueError for a rectifier without a bias before it.
@@ -38,7 +38,7 @@ def move_away(network: Network, images: Tensor, labels: Tensor) -> None:
         _Mover(network.training, garbage_collect_values=False).run(images, labels)
 
 
-def certainty(exact: Network, rounded: Network, images: Tensor, labels: Tensor) -> float:
+def certainty(exact: TorchNetwork, rounded: TorchNetwork, images: Tensor, labels: Tensor) -> float:
     """Return how certain every decision of rectifiers and poolings is in float32 on this batch.
 
     It is the smallest ratio, over the whole network, of two numbers. The first is the distance of
@@ -136,7 +136,7 @@ def _shift(values: np.ndarray, breakpoints: Tuple[float, ...]) -> float:
 
 
 @contextmanager
-def _in_planes(network: Network) -> Iterator[None]:
+def _in_planes(network: TorchNetwork) -> Iterator[None]:
     """Store weights plane by plane, so that PyTorch computes in that layout."""
     stored = [(value, value.data) for value in network.training.parameters()]
     for value, data in stored:
@@ -147,7 +147,7 @@ def _in_planes(network: Network) -> Iterator[None]:
 
 
 def _certainty_of_run(
-    network: Network, images: Tensor, labels: Tensor, inputs: Dict[str, List[Tensor]]
+    network: TorchNetwork, images: Tensor, labels: Tensor, inputs: Dict[str, List[Tensor]]
 ) -> float:
     decisions = _Decisions(network.training, inputs)
     with torch.no_grad():

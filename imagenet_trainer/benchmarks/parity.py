@@ -19,8 +19,8 @@ import torch
 
 import symbols
 from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
-from imagenet_trainer.engines import parameter_shapes
-from imagenet_trainer.engines.pytorch.graph import Network, load_graph, to_tensor
+from imagenet_trainer.engines.pytorch.graph import TorchNetwork, load_graph, to_tensor
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
@@ -194,7 +194,7 @@ def by_torch(case: Case, dtype: str) -> Results:
 def torch_network(
     symbol: "mx.sym.Symbol", arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray],
     dtype: str,
-) -> Network:  # fmt: skip
+) -> TorchNetwork:  # fmt: skip
     """Return a symbol as the PyTorch engine computes it, with these parameters."""
     shapes, aux_shapes = (
         {name: value.shape for name, value in group.items()} for group in (arg, aux)

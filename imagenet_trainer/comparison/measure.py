@@ -21,7 +21,8 @@ from imagenet_trainer.comparison.results import read_stored, store
 from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.dataset import Dataset
-from imagenet_trainer.engines import Devices, open_engine
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator

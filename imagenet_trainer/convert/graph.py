@@ -10,6 +10,7 @@ from typing import Any, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.engines.mxnet.arrays import to_mxnet, to_numpy
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
@@ -87,7 +88,7 @@ class Predictor:
         self._mean, self._std, self._bgr = mean, std, bgr
         self._module = mx.mod.Module(symbol, label_names=None, context=mx.cpu())
         self._module.bind([("data", (self.batch_size, 3, height, width))], for_training=False)
-        self._module.set_params(_to_mxnet(arg), _to_mxnet(aux))
+        self._module.set_params(to_mxnet(arg), to_mxnet(aux))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
@@ -119,7 +120,7 @@ def write_onnx(model: Model, image_shape: Sequence[int], path: str) -> None:
     """
     symbol, arg, aux = model
     symbol = with_flattening_said(symbol)
-    parameters = _to_mxnet({**with_fixed_gammas(symbol, arg), **aux})
+    parameters = to_mxnet({**with_fixed_gammas(symbol, arg), **aux})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -150,16 +151,8 @@ def quantised(model: Model, planes: np.ndarray, batch: int, mode: str) -> Model:
     symbol, arg, aux = model
     images = mx.io.NDArrayIter(planes, batch_size=batch, data_name="data")
     made, arguments, auxiliary = mx.contrib.quantization.quantize_model_mkldnn(
-        symbol, _to_mxnet(arg), _to_mxnet(aux), data_names=("data",), label_names=None,
+        symbol, to_mxnet(arg), to_mxnet(aux), data_names=("data",), label_names=None,
         ctx=mx.cpu(), calib_mode=mode, calib_data=images, num_calib_examples=len(planes),
         quantized_dtype="auto", logger=None,
     )  # fmt: skip
-    return made, _to_numpy(arguments), _to_numpy(auxiliary)
-
-
-def _to_mxnet(arrays: Arrays) -> Any:
-    return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}
-
-
-def _to_numpy(arrays: Any) -> Arrays:
-    return {name: value.asnumpy() for name, value in arrays.items()}
+    return made, to_numpy(arguments), to_numpy(auxiliary)

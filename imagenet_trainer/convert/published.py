@@ -206,7 +206,7 @@ def _checked(
 ) -> Pretrained:
     import symbols
     from imagenet_trainer.data.records.manifest import known_synsets
-    from imagenet_trainer.engines import check_parameters
+    from imagenet_trainer.engines.symbol import check_parameters
     from imagenet_trainer.runs.checkpoint import Preprocessing
 
     size, resize, (mean, std) = how
@@ -221,7 +221,7 @@ def _checked(
 def _number_of_classes(network: str, arg: "Arrays", path: str) -> int:
     """The length of the last layer: the parameter whose shape follows the number of classes."""
     import symbols
-    from imagenet_trainer.engines import parameter_shapes
+    from imagenet_trainer.engines.symbol import parameter_shapes
 
     shape = symbols.find(network).image_shape
     few, more = (parameter_shapes(symbols.get_symbol(network, n, shape), shape)[0] for n in (2, 3))

@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory: what MXNet and PyTorch raise then, as one error."""
+"""Errors of MXNet and PyTorch for batches that do not fit into memory, as one class."""
 
 import contextlib
 from typing import Iterator
@@ -25,7 +25,7 @@ class DeviceMemoryError(ArgumentError):
 
 @contextlib.contextmanager
 def memory_errors(batch: int, device: str) -> Iterator[None]:
-    """Raise DeviceMemoryError where the engine has no memory for this batch on this device."""
+    """Raise DeviceMemoryError if the engine has no memory for this batch on this device."""
     try:
         yield
     except MemoryError as error:

@@ -1,15 +1,15 @@
-"""Seconds of the stages of an update, where somebody asks for them."""
+"""Measures the stages of an update."""
 
 import time
 from abc import ABC, abstractmethod
 from typing import Dict, Optional
 
 
-class Staged(ABC):
-    """An engine whose updates can be measured stage by stage.
+class StageTimer(ABC):
+    """Base class of engines whose updates can be timed stage by stage.
 
-    A dictionary in `stage_seconds` makes every update add its stages' seconds to it; each then
-    waits for the one before. None, as usual, costs nothing.
+    If `stage_seconds` is a dictionary, every update adds the seconds of its stages to it, and each
+    stage waits for the one before. If it is None, the default, nothing is measured.
     """
 
     stage_seconds: Optional[Dict[str, float]] = None
@@ -17,10 +17,10 @@ class Staged(ABC):
 
     @abstractmethod
     def wait(self) -> None:
-        """Wait for all work under way on the devices."""
+        """Wait for all pending work on the devices."""
 
     def end_stage(self, name: str) -> None:
-        """Count the time since the last stage ended to this one; to none with an empty name."""
+        """Add the time since the last stage ended to this stage; with an empty name, to none."""
         if self.stage_seconds is None:
             return
         self.wait()

@@ -1,4 +1,4 @@
-"""The processes that train one network together: which one this is, and sums over all of them."""
+"""The processes that train one network together: the rank of this one, and sums over all."""
 
 import contextlib
 import hashlib
@@ -11,24 +11,24 @@ from imagenet_trainer.system.arrays import Arrays
 
 
 class Member(Protocol):
-    """One of several that work together; an engine is one too."""
+    """One of several processes that work together; engines are members too."""
 
     rank: int  # 0 to world_size - 1
     world_size: int
 
 
 class Workers(Member, Protocol):
-    """The group that this process belongs to. Every member calls the same methods in one order."""
+    """The group of this process. All members call the same methods in the same order."""
 
-    in_step: bool  # every update is made of the gradients of all workers
+    in_step: bool  # every update uses the gradients of all workers
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add float64 (k,) of all workers, element by element: float64 (k,), the same for all."""
+        """Sum float64 (k,) over all workers, element by element; all get the same result."""
 
     def part(self) -> None:
-        """All work is done: the process ends when the others are here too.
+        """Leave the group when all work is done; the process ends after all others have called it.
 
-        A process that ends without it, by an error, waits for nobody.
+        A process that ends without this call, because of an error, does not wait.
         """
 
 
@@ -44,23 +44,23 @@ class Alone:
         return np.asarray(values, np.float64)
 
     def part(self) -> None:
-        """Nobody else is there."""
+        """There are no others to wait for."""
 
 
 ALONE = Alone()
 
 
 def share(total: int, workers: "Member") -> range:
-    """Return this worker's part of 0..total-1: neighbours, and parts differ by one at most."""
+    """Return this worker's part of 0..total-1: contiguous; sizes differ by at most one."""
     rank, size = workers.rank, workers.world_size
     return range(total * rank // size, total * (rank + 1) // size)
 
 
 @contextlib.contextmanager
 def together(workers: Workers) -> Iterator[None]:
-    """A stretch that all workers get through, or none; nothing is summed inside.
+    """A block that all workers complete, or none; it must not call `sum`.
 
-    Raises InputError in the workers that got through when another one did not.
+    Raises InputError in the workers that completed it if another one did not.
     """
     try:
         yield
@@ -68,7 +68,7 @@ def together(workers: Workers) -> Iterator[None]:
         workers.sum(np.ones(1))
         raise
     if workers.sum(np.zeros(1))[0]:
-        raise InputError("another worker cannot begin; its own line says why")
+        raise InputError("another worker cannot begin; see its error")
 
 
 def gathered(values: np.ndarray, workers: Workers) -> np.ndarray:
@@ -81,24 +81,24 @@ def gathered(values: np.ndarray, workers: Workers) -> np.ndarray:
 def of_all_devices(here: Sequence[Arrays], workers: Workers) -> List[Arrays]:
     """The arrays of every device of every worker, those of rank 0 first.
 
-    `here` are those of this worker's devices; names, shapes and types are the same everywhere.
+    `here` are those of this worker's devices; names, shapes and types are the same for all.
     """
     if workers.world_size == 1 or not here[0]:
         return list(here)
     flat = np.concatenate([value.ravel() for one in here for value in one.values()])
     ends = np.cumsum([value.size for value in here[0].values()])[:-1]
-    found: List[Arrays] = []
-    # One worker after the other: they may be as long as the parameters.
+    result: List[Arrays] = []
+    # One worker at a time, as the arrays may be as large as the parameters.
     for rank in range(workers.world_size):
         theirs = workers.sum(flat if rank == workers.rank else np.zeros(len(flat)))
         for row in theirs.reshape(len(here), -1):
             parts = zip(here[0].items(), np.split(row, ends))
-            found.append({n: part.reshape(v.shape).astype(v.dtype) for (n, v), part in parts})
-    return found
+            result.append({n: part.reshape(v.shape).astype(v.dtype) for (n, v), part in parts})
+    return result
 
 
 def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:
-    """The mean over every device of every worker; parameters as `of_all_devices`."""
+    """The mean over every device of every worker; arguments as for `of_all_devices`."""
     all_ = of_all_devices(here, workers)
     if len(all_) == 1:
         return all_[0]
@@ -106,9 +106,9 @@ def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:
 
 
 def whole_of(parts: Mapping[str, float], workers: Workers) -> Dict[str, float]:
-    """Root mean squares of a batch, by name, of those of every worker's part of it.
+    """Root mean squares over a batch from those over every worker's part of it, by name.
 
-    Parts are equally large; what all workers hold alike, such as parameters, stays as it is.
+    Parts have equal sizes. Values that are equal for all workers, as of parameters, do not change.
     """
     if workers.world_size == 1:
         return dict(parts)
@@ -117,8 +117,8 @@ def whole_of(parts: Mapping[str, float], workers: Workers) -> Dict[str, float]:
 
 
 def check_equal(value: Any, workers: Workers, otherwise: str) -> None:
-    """InputError `worker 3 of 4 OTHERWISE`, in all workers, unless all have the same value."""
-    # 48 bits, which a float64 holds exactly.
+    """Raise InputError `worker 3 of 4 OTHERWISE` in all workers unless their values are equal."""
+    # 48 bits, which a float64 represents exactly.
     number = int.from_bytes(hashlib.sha256(repr(value).encode()).digest()[:6], "big")
     numbers = gathered(np.array([number], np.float64), workers).ravel()
     others = np.flatnonzero(numbers != numbers[0])

@@ -7,14 +7,9 @@ from imagenet_trainer.config import PreparationSettings, ViewSettings
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.views import Views
-from imagenet_trainer.engines import (
-    Devices,
-    Engine,
-    check_parameters,
-    load_symbol,
-    open_engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import check_parameters, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.foreign import adapted
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing

@@ -3,7 +3,8 @@
 from typing import Any, Mapping, Optional
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines import Devices, Engine, Optimizer, Training, join_workers, open_engine
+from imagenet_trainer.engines import Devices, Engine, Optimizer, Training
+from imagenet_trainer.engines.factory import join_workers, open_engine
 from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.train.transfer import rate_factors
 

@@ -11,9 +11,11 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.engines import Engine, check_parameters, join_workers
+from imagenet_trainer.engines import Engine
 from imagenet_trainer.engines.choice import choose_engine
-from imagenet_trainer.engines.mxnet.compression import in_words
+from imagenet_trainer.engines.factory import join_workers
+from imagenet_trainer.engines.mxnet.compression import describe_compression
+from imagenet_trainer.engines.symbol import check_parameters
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.metrics.counts import Scores
@@ -248,7 +250,7 @@ def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
             )
     if settings.gc_type != "none":
         here = len(settings.gpus) or settings.cpus
-        notes.append(in_words(here * workers.world_size))
+        notes.append(describe_compression(here * workers.world_size))
     return notes
 
 

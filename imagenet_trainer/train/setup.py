@@ -14,10 +14,8 @@ import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of
 from imagenet_trainer.data.augment import effective
-from imagenet_trainer.engines import (
-    Engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of

@@ -16,7 +16,7 @@ import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.config.values import BEST
-from imagenet_trainer.engines import Shapes, load_symbol, parameter_shapes
+from imagenet_trainer.engines.symbol import Shapes, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_epoch

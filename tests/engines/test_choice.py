@@ -35,7 +35,7 @@ def test_what_is_asked_for_is_taken(machine):
     assert choose_engine(Devices((0,), engine="mxnet")).engine == "mxnet"
     assert choose_engine(Devices(engine="torch")).engine == "torch"
     machine(torch=False)
-    with pytest.raises(InputError, match="--engine torch: PyTorch is not installed"):
+    with pytest.raises(InputError, match=r"^engine torch: PyTorch is not installed"):
         choose_engine(Devices(engine="torch"))
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from helpers.worker_threads import Threads
 
-from imagenet_trainer.engines import Devices, join_workers
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.engines.mxnet import workers as mxnet_workers
 from imagenet_trainer.engines.workers import (
     ALONE,
@@ -65,7 +66,7 @@ def test_a_difference_is_told_to_all():
     check_equal(1, ALONE, "never")
 
 
-def test_long_sums_go_in_stretches(monkeypatch):
+def test_long_sums_are_chunked(monkeypatch):
     lengths = []
 
     class Twice(mxnet_workers.KVStoreWorkers):
@@ -76,7 +77,7 @@ def test_long_sums_go_in_stretches(monkeypatch):
             lengths.append(len(values))
             return 2 * values
 
-    monkeypatch.setattr(mxnet_workers, "_STRETCH", 4)
+    monkeypatch.setattr(mxnet_workers, "_CHUNK", 4)
     for count in (0, 3, 4, 9):
         np.testing.assert_array_equal(Twice().sum(np.arange(count)), 2.0 * np.arange(count))
     assert lengths == [3, 4, 4, 4, 1]
@@ -86,9 +87,9 @@ def test_which_kvstore_needs_the_launcher(monkeypatch):
     for name in ("DMLC_ROLE", "DMLC_NUM_WORKER", "DMLC_PS_ROOT_URI"):
         monkeypatch.delenv(name, raising=False)
     assert join_workers(Devices()) is ALONE
-    with pytest.raises(InputError, match=r"--kv-store dist_sync: .*DMLC_ROLE.*tools/launch.py -n"):
+    with pytest.raises(InputError, match=r"^kv_store dist_sync: .*DMLC_ROLE.*tools/launch.py -n"):
         join_workers(Devices(kv_store="dist_sync"))
     monkeypatch.setenv("DMLC_ROLE", "worker")
     monkeypatch.setenv("DMLC_NUM_WORKER", "2")
-    with pytest.raises(InputError, match=r"--kv-store device: leaves each .* use --kv-store dist"):
+    with pytest.raises(InputError, match=r"^kv_store device: .* use dist_sync"):
         join_workers(Devices())

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from imagenet_trainer.engines import Devices, open_engine
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.foreign import adapted
 from imagenet_trainer.system.mxnet_import import mx

@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 
-from imagenet_trainer.engines import (
-    Devices,
-    Optimizer,
-    Training,
-    open_engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.mxnet_import import mx
 
 BATCH, SIDE, CLASSES = 8, 12, 10

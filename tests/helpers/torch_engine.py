@@ -12,12 +12,8 @@ from helpers.tiny_engine import (
     first_parameters,
 )
 
-from imagenet_trainer.engines import (
-    Devices,
-    Optimizer,
-    Training,
-    open_engine,
-)
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
 
 
 def open_one(engine, symbol, rule="sgd", momentum=0.9, options=None, devices=None, **training):

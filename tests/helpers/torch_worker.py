@@ -9,14 +9,8 @@ from pathlib import Path
 import numpy as np
 from helpers.tiny_engine import BATCH, MEAN, SIDE, STD, batches, first_parameters, network
 
-from imagenet_trainer.engines import (
-    Devices,
-    NonFiniteLossError,
-    Optimizer,
-    Training,
-    join_workers,
-    open_engine,
-)
+from imagenet_trainer.engines import Devices, NonFiniteLossError, Optimizer, Training
+from imagenet_trainer.engines.factory import join_workers, open_engine
 from imagenet_trainer.engines.workers import share, together
 from imagenet_trainer.errors import InputError, run_command
 

@@ -15,14 +15,9 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.loader import Worker, training_batches
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.engines import (
-    Devices,
-    Optimizer,
-    Training,
-    join_workers,
-    open_engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import join_workers, open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.mxnet_import import mx
 
 BATCH, SIDE = 12, 16

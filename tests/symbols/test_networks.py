@@ -21,7 +21,9 @@ from helpers.networks import (
 )
 
 import symbols
-from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import mx

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import symbols
-from imagenet_trainer.engines import parameter_shapes
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.mxnet_import import mx
 from symbols.gluoncv_zoo import import_gluoncv
 

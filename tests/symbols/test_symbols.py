@@ -12,7 +12,9 @@ from conftest import ROOT
 
 import symbols
 from imagenet_trainer.data.augment import EvalTransform, decode
-from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters

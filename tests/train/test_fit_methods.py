@@ -109,7 +109,7 @@ def test_config_json_holds_what_came_of_a_recipe(packed, tmp_path):
     ("more", "told"),
     [
         (["--batch-size", "9", "--mixup", "0.2"], "--batch-size 9: --mixup mixes pairs"),
-        (["--accumulate", "3"], "--batch-size 8 cannot be split evenly into --accumulate 3"),
+        (["--accumulate", "3"], "--batch-size 8: cannot be split evenly into 3 accumulated parts"),
         (["--label-smoothing", "1"], "--label-smoothing: '1': must be from 0 to 0.999"),
         (["--ema", "1"], "--ema: '1': must be"),
         (["--lr-schedule", "exponential"], "--lr-schedule"),

@@ -1,4 +1,4 @@
-"""An exponential moving average of parameters and moving statistics, kept where they are.
+"""An exponential moving average of parameters and moving statistics, kept on their devices.
 
 Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; the decayed form
 as in PyTorch's swa_utils: the first update's parameters are copied, then
@@ -20,15 +20,15 @@ _ON_DEVICES = "average_statistics:"
 class MovingAverage:
     """The averages of an engine's executors.
 
-    Parameters are the same on all devices and averaged on the first; every device has moving
-    statistics of its own, so these are averaged on each, and over the devices when they are read.
+    Parameters are the same on all devices and are averaged on the first one. Moving statistics
+    differ between devices; they are averaged on each, and over the devices when they are read.
 
     Parameters
     ----------
     decay
-        what an average keeps of itself, above 0 and below 1.
+        weight of the previous average, above 0 and below 1.
     names
-        of the parameters.
+        names of the parameters.
 
     """
 
@@ -38,11 +38,12 @@ class MovingAverage:
         self._aux: List[Dict[str, Any]] = []
 
     def update(self, executors: Sequence[Any]) -> None:
-        """Take an update's parameters in, not waited for."""
+        """Add the parameters after an update to the average, without waiting for them."""
         for executor in executors:
             for value in executor.aux_dict.values():
-                # MXNet takes BatchNorm's backward, which writes these, for a reader of them, and
-                # lets other readers go ahead of it. A writer has to wait; this one changes nothing.
+                # MXNet treats BatchNorm's backward, which writes these, as a reader of them, and
+                # does not make other readers wait for it. A writer has to wait; this one multiplies
+                # by one.
                 mx.nd._internal._mul_scalar(value, scalar=1.0, out=value)
         arg = {name: executors[0].arg_dict[name] for name in self._names}
         if not self._arg:
@@ -59,44 +60,44 @@ class MovingAverage:
     def _move(self, averages: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         rest = 1 - self._decay
         for name, average in averages.items():
-            # (1 - rest * 1) * average + rest * value in one operator, which sgd's is.
+            # (1 - rest * 1) * average + rest * value in one operator, that of sgd.
             mx.nd.sgd_update(average, values[name], out=average, lr=rest, wd=1.0, rescale_grad=-1.0)
 
     def state(self, workers: Workers) -> Arrays:
-        """`average:arg:NAME`, `average:aux:NAME`; of several devices each one's statistics too.
+        """`average:arg:NAME`, `average:aux:NAME`; with several devices also their statistics.
 
-        Devices are counted over all workers, who all call it.
+        Devices are numbered over all workers, all of which must call this.
         """
-        found = {f"{_ARG}{name}": value.asnumpy() for name, value in self._arg.items()}
+        state = {f"{_ARG}{name}": value.asnumpy() for name, value in self._arg.items()}
         here = [{name: value.asnumpy() for name, value in one.items()} for one in self._aux]
         per_device = of_all_devices(here, workers) if here else []
         if per_device:
             for name in per_device[0]:
-                found[f"{_AUX}{name}"] = np.mean([one[name] for one in per_device], axis=0)
+                state[f"{_AUX}{name}"] = np.mean([one[name] for one in per_device], axis=0)
         if len(per_device) > 1:
             for device, averages in enumerate(per_device):
                 for name, value in averages.items():
-                    found[f"{_ON_DEVICES}{device}:{name}"] = value
-        return found
+                    state[f"{_ON_DEVICES}{device}:{name}"] = value
+        return state
 
     def set_state(
         self, state: Mapping[str, np.ndarray], executors: Sequence[Any], workers: Workers
     ) -> None:
-        """Continue from `state`; from the average over the devices if their number is another."""
+        """Continue from `state`; from the average over devices if their number has changed."""
         self._arg, self._aux = {}, []
         if not any(key.startswith(_ARG) for key in state):
             return
         self._arg = {
-            name: _placed(state[_ARG + name], executors[0].arg_dict[name]) for name in self._names
+            name: _like(executors[0].arg_dict[name], state[_ARG + name]) for name in self._names
         }
         devices = {key.split(":")[1] for key in state if key.startswith(_ON_DEVICES)}
         same = len(devices) == len(executors) * workers.world_size
         for device, executor in enumerate(executors, workers.rank * len(executors)):
             prefix = f"{_ON_DEVICES}{device}:" if same else _AUX
             self._aux.append(
-                {name: _placed(state[prefix + name], v) for name, v in executor.aux_dict.items()}
+                {name: _like(v, state[prefix + name]) for name, v in executor.aux_dict.items()}
             )
 
 
-def _placed(value: np.ndarray, beside: Any) -> Any:
-    return mx.nd.array(value, ctx=beside.context, dtype=beside.dtype)
+def _like(array: Any, value: np.ndarray) -> Any:
+    return mx.nd.array(value, ctx=array.context, dtype=array.dtype)

@@ -1,14 +1,15 @@
-"""--gc-type 2bit: every device sends -t, 0 or t for a gradient and keeps what that leaves.
+"""2-bit gradient compression: a device sends -t, 0 or t for a gradient and keeps the residual.
 
-The rule is that of MXNet's `2bit`; keeping the rest for the next gradient is Seide et al. 2014,
-"1-bit stochastic gradient descent", section 3. MXNet's own is not used: its Module refuses it with
-servers, there it would compress counts too, and no checkpoint can have what it keeps.
+The rule is that of MXNet's `2bit`. Adding the residual to the next gradient is Seide et al. 2014,
+"1-bit stochastic gradient descent", section 3. MXNet's own implementation is not used: its Module
+refuses it with servers, there it would also compress counts, and checkpoints cannot store its
+residuals.
 
-Here the kvstore stays as it is and adds float32 words up. What is sent of a gradient is a digit -1,
-0 or 1 in base 2 n + 1, for n devices in all, whose digits go from -n to n: so no sum of n digits
-carries, and the sum of words is the word of sums. As many digits as leave a word's size below 2^23,
-where float32 has every integer, travel in it, there and back. Sums are exact, in whatever order
-the servers make them.
+The kvstore is unchanged and sums float32 words. For each gradient a digit -1, 0 or 1 is sent, in
+base 2 n + 1 for n devices in total, whose digits range from -n to n. So sums of n digits have no
+carry, and the sum of words is the word of the sums. A word holds as many digits as keep it below
+2^23 in size, where float32 represents every integer, in both directions. Sums are exact, in
+whatever order the servers compute them.
 """
 
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
@@ -19,42 +20,42 @@ from imagenet_trainer.engines.workers import Workers, of_all_devices
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
-# Gradients that travel together, at least: few messages, and those of the last layers leave while
-# those of the first are computed.
-_TOGETHER = 2**20
-_KEPT, _KEPT_BY = "kept:", "kept_by"  # in a state
+# The least number of gradients per message: few messages, and the gradients of the last layers are
+# sent while those of the first ones are computed.
+_BUCKET_SIZE = 2**20
+_RESIDUAL, _DEVICES = "kept:", "kept_by"  # keys in a state
 
 
 def digits_of(devices: int) -> Tuple[int, int]:
-    """(base, digits in a word) for sums over so many devices."""
+    """(base, digits in a word) for sums over this number of devices."""
     base, digits = 2 * devices + 1, 1
     while base ** (digits + 1) <= 2**24:
         digits += 1
     return base, digits
 
 
-def in_words(devices: int) -> str:
-    """What the log says of it."""
+def describe_compression(devices: int) -> str:
+    """The line for the log."""
     if devices == 1:
-        return "--gc-type 2bit: one device sends nothing; its gradients are rounded all the same"
+        return "2-bit gradient compression: a single device sends nothing, but rounds its gradients"
     digits = digits_of(devices)[1]
     return (
-        f"--gc-type 2bit: with {devices} devices {digits} gradients travel in 32 bits, there and "
-        "back; what they are rounded by is in checkpoints"
+        f"2-bit gradient compression: with {devices} devices 32 bits hold {digits} gradients in "
+        "both directions; checkpoints contain the residuals"
     )
 
 
 class TwoBit:
-    """Adds up what all devices of all workers send of their gradients.
+    """Sums the compressed gradients of all devices of all workers.
 
     Parameters
     ----------
     threshold
-        t, of gradients as a module has them: summed over a device's part of the batch.
+        t, for gradients as a module has them: summed over a device's part of the batch.
     module
-        whose gradients; parameters that do not learn have none.
+        has the gradients; parameters that are not trained have none.
     kvstore
-        what adds arrays up; None for one device alone.
+        sums arrays; None for a single device.
     workers
         the group that this process trains with.
 
@@ -71,13 +72,13 @@ class TwoBit:
             _Bucket(gradients, threshold, self.devices)
             for gradients in _in_buckets(dict(zip(group.param_names, group.grad_arrays)))
         ]
-        self._even = True  # all devices keep the same
+        self._even = True  # all devices have the same residuals
         if kvstore is not None:
             for number, bucket in enumerate(self._buckets):
                 kvstore.init(_key(number), mx.nd.zeros(bucket.words))
 
-    def add_up(self, scale: float = 1.0) -> None:
-        """Put the sums in the gradients' places, not waited for; both are times `scale`."""
+    def sum_gradients(self, scale: float = 1.0) -> None:
+        """Replace the gradients by the sums, without waiting; both are multiplied by `scale`."""
         self._even = False
         for number, bucket in enumerate(self._buckets):
             packed = [bucket.pack(device, scale) for device in range(self._here)]
@@ -87,51 +88,52 @@ class TwoBit:
                 bucket.unpack(words, device, scale)
 
     def share(self) -> None:
-        """Let every device keep the same part of what all of them keep."""
+        """Distribute the sum of all residuals evenly over the devices."""
         if self._even:
             return
-        here = [sum(k.asnumpy().astype(np.float64) for k in b.kept) for b in self._buckets]
+        here = [sum(r.asnumpy().astype(np.float64) for r in b.residuals) for b in self._buckets]
         each = self._workers.sum(np.concatenate(here)) / self.devices
         ends = np.cumsum([len(part) for part in here])[:-1]
         for bucket, part in zip(self._buckets, np.split(each, ends)):
-            for kept in bucket.kept:
-                kept[:] = part.astype(np.float32)
+            for residual in bucket.residuals:
+                residual[:] = part.astype(np.float32)
         self._even = True
 
     def state(self) -> Arrays:
-        """`kept_by`, a number of devices, and `kept:NAME` float32 if all of them keep the same.
+        """`kept_by`, the number of devices, and `kept:NAME` float32 if their residuals are equal.
 
-        Otherwise `kept:DEVICE:NAME`, devices counted over all workers, who all call this.
+        Otherwise `kept:DEVICE:NAME`, with devices numbered over all workers, all of which must call
+        this.
         """
-        state: Arrays = {_KEPT_BY: np.array(self.devices, np.int64)}
+        state: Arrays = {_DEVICES: np.array(self.devices, np.int64)}
         here: List[Arrays] = [{} for _ in range(1 if self._even else self._here)]
         for device, arrays in enumerate(here):
             for bucket in self._buckets:
-                arrays.update(bucket.kept_by_name(device))
+                arrays.update(bucket.residuals_by_name(device))
         if self._even:
-            return {**state, **{_KEPT + name: value for name, value in here[0].items()}}
+            return {**state, **{_RESIDUAL + name: value for name, value in here[0].items()}}
         for device, arrays in enumerate(of_all_devices(here, self._workers)):
-            state.update({f"{_KEPT}{device}:{name}": value for name, value in arrays.items()})
+            state.update({f"{_RESIDUAL}{device}:{name}": value for name, value in arrays.items()})
         return state
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from it; another number of devices shares what those of the state kept."""
-        kept_by = int(state.get(_KEPT_BY, 0))
-        differ = any(key.startswith(f"{_KEPT}0:") for key in state)
-        self._even = not differ or kept_by != self.devices
+        """Continue from a state; another number of devices shares its residuals evenly."""
+        devices = int(state.get(_DEVICES, 0))
+        differ = any(key.startswith(f"{_RESIDUAL}0:") for key in state)
+        self._even = not differ or devices != self.devices
         for bucket in self._buckets:
             rows: Sequence[Any] = [
-                bucket.flat(state, f"{_KEPT}{device}:" if differ else _KEPT)
-                for device in range(kept_by)
+                bucket.flat(state, f"{_RESIDUAL}{device}:" if differ else _RESIDUAL)
+                for device in range(devices)
             ]
             if self._even:
                 rows = [np.sum(rows, 0, np.float64) / self.devices] * self.devices
-            for device, kept in enumerate(bucket.kept, self._workers.rank * self._here):
-                kept[:] = np.asarray(rows[device], np.float32)
+            for device, residual in enumerate(bucket.residuals, self._workers.rank * self._here):
+                residual[:] = np.asarray(rows[device], np.float32)
 
 
 class _Bucket:
-    """Gradients that travel as one array; by parameter a list with that of each device here."""
+    """Gradients that are sent as one array; for each parameter, a list with one per device."""
 
     def __init__(self, gradients: Dict[str, List[Any]], threshold: float, devices: int) -> None:
         self._gradients, self._threshold = gradients, threshold
@@ -141,18 +143,20 @@ class _Bucket:
         self.words = -(-sum(self._sizes) // self._digits)
         self._padding = self.words * self._digits - sum(self._sizes)
         contexts = [gradient.context for gradient in next(iter(gradients.values()))]
-        # float32 (digits * words,) on each device, 0 at the end where the last parameter ends.
-        self.kept = [mx.nd.zeros(self.words * self._digits, ctx=context) for context in contexts]
+        # float32 (digits * words,) on each device, padded with zeros after the last parameter.
+        size = self.words * self._digits
+        self.residuals = [mx.nd.zeros(size, ctx=context) for context in contexts]
 
     def pack(self, device: int, scale: float) -> "mx.nd.NDArray":
-        """What a device sends: float32 (words,). The rest is kept."""
-        kept, threshold = self.kept[device], self._threshold
-        for part, gradient in self._parts(kept, device):
+        """The words that a device sends, float32 (words,); updates its residuals."""
+        residual, threshold = self.residuals[device], self._threshold
+        for part, gradient in self._parts(residual, device):
             _add(part, gradient, 1 / scale)
-        digits = (kept >= threshold) - (kept <= -threshold)
-        _add(kept, digits, -threshold)
-        # What is not finite would be sent as a number, and no loss would ever tell: 0 inf is none.
-        _add(digits, kept, 0.0)
+        digits = (residual >= threshold) - (residual <= -threshold)
+        _add(residual, digits, -threshold)
+        # Infinite values would be sent as finite ones and never show in the loss. 0 times inf is
+        # not a number, so the digits become nan.
+        _add(digits, residual, 0.0)
         rows = digits.reshape((self._digits, self.words))
         words = rows[0].copy()
         for row in range(1, self._digits):
@@ -161,7 +165,7 @@ class _Bucket:
         return words
 
     def unpack(self, words: "mx.nd.NDArray", device: int, scale: float) -> None:
-        """Put sums of what devices sent in the places of a device's gradients."""
+        """Write the sums of the words that the devices sent to a device's gradients."""
         digits = mx.nd.empty((self._digits, self.words), ctx=words.context)
         for row in range(self._digits - 1, 0, -1):
             rest = mx.nd.round(words / self._base)
@@ -172,29 +176,29 @@ class _Bucket:
             mx.nd._internal._mul_scalar(part, scalar=self._threshold * scale, out=gradient)
 
     def _parts(self, flat: Any, device: int) -> Iterator[Tuple[Any, Any]]:
-        """Each gradient of a device and its part, in its shape, of a float32 (digits * words,)."""
+        """Each gradient of a device with its part of a float32 (digits * words,), in its shape."""
         begin = 0
         for of_devices, size in zip(self._gradients.values(), self._sizes):
             gradient = of_devices[device]
             yield flat[begin : begin + size].reshape(gradient.shape), gradient
             begin += size
 
-    def kept_by_name(self, device: int) -> Arrays:
-        """What a device keeps, in the shapes of the gradients."""
-        parts = np.split(self.kept[device].asnumpy(), np.cumsum(self._sizes))
+    def residuals_by_name(self, device: int) -> Arrays:
+        """The residuals of a device in the shapes of the gradients."""
+        parts = np.split(self.residuals[device].asnumpy(), np.cumsum(self._sizes))
         return {
             name: part.reshape(of_devices[device].shape)
             for (name, of_devices), part in zip(self._gradients.items(), parts)
         }
 
     def flat(self, state: Mapping[str, np.ndarray], prefix: str) -> np.ndarray:
-        """What was kept as one array, of the parameters' keys in a state."""
+        """The residuals in a state as one array, in the order of the parameters."""
         parts = [state[prefix + name].ravel() for name in self._gradients]
         return np.concatenate([*parts, np.zeros(self._padding, np.float32)])
 
 
 def _add(to: "mx.nd.NDArray", values: "mx.nd.NDArray", factor: float) -> None:
-    # In one operator, which sgd's is.
+    # In one operator, that of sgd.
     mx.nd.sgd_update(to, values, out=to, lr=-factor, wd=0.0)
 
 
@@ -203,13 +207,13 @@ def _key(bucket: int) -> str:
 
 
 def _in_buckets(gradients: Mapping[str, List[Any]]) -> List[Dict[str, List[Any]]]:
-    """Neighbours together; without parameters that have no gradient."""
+    """Neighbouring parameters in buckets, without those that have no gradient."""
     buckets: List[Dict[str, List[Any]]] = []
-    size = _TOGETHER
+    size = _BUCKET_SIZE
     for name, of_devices in gradients.items():
         if of_devices[0] is None:
             continue
-        if size >= _TOGETHER:
+        if size >= _BUCKET_SIZE:
             buckets.append({})
             size = 0
         buckets[-1][name] = of_devices

@@ -1,4 +1,4 @@
-"""Executes a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
+"""Runs a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
 
 import functools
 import logging
@@ -6,56 +6,46 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, described, seed_of
-from imagenet_trainer.engines.loss_scale import LOSS_SCALE, LossScale, all_finite, scalable
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
+from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
+from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
-from imagenet_trainer.engines.mxnet.max_norm import max_norms, shorten
+from imagenet_trainer.engines.mxnet.devices import (
+    check_kvstore,
+    check_shares,
+    contexts_of,
+)
+from imagenet_trainer.engines.mxnet.max_norm import clip_norms, max_norms
 from imagenet_trainer.engines.mxnet.monitor import TensorMonitor
-from imagenet_trainer.engines.mxnet.precision import in_16_bits
-from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
-from imagenet_trainer.engines.optimizers import (
-    frozen,
+from imagenet_trainer.engines.mxnet.optimizers import (
     init_optimizer,
     optimizer_state,
     set_optimizer_state,
 )
-from imagenet_trainer.engines.stages import Staged
-from imagenet_trainer.engines.targets import (
-    LABEL,
-    MIX_LABEL,
-    MIX_SHARE,
-    Targets,
-    frozen_in,
-    number_of_classes,
+from imagenet_trainer.engines.mxnet.precision import (
+    LOSS_SCALE,
+    all_finite,
+    in_16_bits,
+    with_scaled_loss,
 )
+from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, Targets
+from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
+from imagenet_trainer.engines.stages import StageTimer
+from imagenet_trainer.engines.symbol import frozen_in, number_of_classes
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
-from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.mxnet_import import gpu_problem, mx
+from imagenet_trainer.system.mxnet_import import mx
 
 M = TypeVar("M", bound=Callable[..., Any])
 
 
-def normalised(
-    symbol: "mx.sym.Symbol", mean: Sequence[float], std: Sequence[float]
-) -> "mx.sym.Symbol":
-    """Put a head in front of a network: uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w).
-
-    Batches travel as bytes and become (value - mean) / std on the device.
-    """
-    pixels = mx.sym.Variable("data")
-    planes = mx.sym.transpose(mx.sym.Cast(pixels, dtype="float32"), axes=(0, 3, 1, 2))
-    if any(mean) or any(deviation != 1 for deviation in std):
-        planes = mx.sym.image.normalize(planes, mean=tuple(mean), std=tuple(std))
-    return symbol(data=planes)
-
-
 def _memory_checked(method: M) -> M:
-    """A method of MXNetEngine that raises DeviceMemoryError where MXNet's memory is full.
+    """A method of MXNetEngine that raises DeviceMemoryError if MXNet's memory is full.
 
-    MXNet reports it from whatever call waits for the failed operation.
+    MXNet reports it from whichever call waits for the failed operation.
     """
 
     @functools.wraps(method)
@@ -66,15 +56,15 @@ def _memory_checked(method: M) -> M:
     return cast(M, checked)
 
 
-class MXNetEngine(Staged):
-    """One symbol on some devices: trains it, asks it, gives and takes its parameters.
+class MXNetEngine(StageTimer):
+    """One symbol on some devices: training, inference, parameters and state.
 
     Parameters
     ----------
     symbol
         network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
     devices
-        where it runs. In bfloat16 (CPUs that have instructions for it) and float16 (GPUs)
+        where it runs. With bfloat16 (CPUs with instructions for it) and float16 (GPUs),
         parameters, statistics and optimizer state stay float32; with float16 the loss is scaled.
     batch_shape
         (n, h, w, 3): the batch over all devices of all workers, split evenly over the workers and
@@ -82,11 +72,12 @@ class MXNetEngine(Staged):
     mean, std
         of red, green and blue, on the scale 0-255.
     training
-        how parameters move; None for an engine that only predicts.
+        the update rule and its options; None for an engine that only predicts.
     workers
-        the group that this process trains with; its kvstore adds the gradients up.
+        the group that this process trains with; its kvstore sums the gradients.
 
-    Raises InputError for devices that are not there or a batch that they cannot share.
+    Raises InputError for devices that do not exist, a batch that cannot be split evenly over them,
+    and DeviceMemoryError, as all methods do, for a batch that does not fit into their memory.
 
     """
 
@@ -100,21 +91,23 @@ class MXNetEngine(Staged):
         training: Optional[Training] = None,
         workers: Workers = ALONE,
     ) -> None:
-        contexts = _contexts(devices.gpus, devices.cpus)
-        _check_kvstore(devices)
+        contexts = contexts_of(devices)
+        check_kvstore(devices)
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None
         if self._async and devices.dtype == "float16":
-            raise InputError("--dtype float16: needs workers in step; use --kv-store dist_sync")
+            raise ArgumentError(
+                "dtype", "float16", "needs synchronous workers; use kvstore dist_sync"
+            )
         self._accumulate = training.accumulate if training else 1
-        _check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
+        check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
         batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
         self.batch_size = batch_shape[0]
         self._seed = training.seed if training else 0
         self._updates = 0
         self._optimizer = training.optimizer if training else None
-        self._frozen = frozen(self._optimizer) if self._optimizer else []
+        self._frozen = self._optimizer.frozen if self._optimizer else []
         self._counts = np.zeros(4)
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
@@ -123,34 +116,34 @@ class MXNetEngine(Staged):
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)
-        self._symbol = normalised(scalable(symbol) if self._scale else symbol, mean, std)
+        self._symbol = normalised(with_scaled_loss(symbol) if self._scale else symbol, mean, std)
         if devices.dtype != "float32":
             self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
-        self._symbol = self._targets.in_front_of(self._symbol)
+        self._symbol = self._targets.added_to(self._symbol)
         self._contexts = contexts
-        self._device_names = described(devices)
+        self._device_names = devices.description
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
-        self._has_answered = False  # since it was bound
-        self._module = self._bound_module()
+        self._has_predicted = False  # since it was bound
         self._average: Optional[MovingAverage] = None
         self._monitor: Optional[TensorMonitor] = None
         self._compression: Optional[TwoBit] = None
+        self._module = self._bound_module()
         if training:
             self._open_training(training, devices)
 
     def _open_training(self, training: Training, devices: Devices) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
         if kvstore is None and len(self._contexts) > 1:
-            kvstore = mx.kv.create(devices.kv_store)  # one device alone has nothing to add up
-        # The kvstore wants values to start from; set_params brings the real ones.
-        self._module.init_params(_nought)
-        # In step an update is made of all gradients, otherwise of one worker's.
+            kvstore = mx.kv.create(devices.kv_store)  # a single device has nothing to sum
+        # The kvstore needs initial values; set_params sets the real ones.
+        self._module.init_params(_zero)
+        # In step an update uses the gradients of all workers, otherwise those of one worker.
         batch = self.batch_size * (self.world_size if self.in_step else 1)
         first_key = self._async.keys if self._async else 0
         threshold = devices.compression_threshold
         if threshold is not None:
             self._compression = TwoBit(threshold, self._module, kvstore, self._workers)
-            kvstore = None  # the module finds sums where it looks for gradients
+            kvstore = None  # TwoBit writes the sums to the module's gradients
         init_optimizer(self._module, kvstore, training.optimizer, batch)
         if self._async:
             self._async.hand_over(self._module, first_key)
@@ -190,9 +183,9 @@ class MXNetEngine(Staged):
     ) -> None:
         """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,), part by part.
 
-        Raises NonFiniteLossError before the update when the loss is infinite or not a number. The
-        loss is counted between forward and backward and read while backward runs, so a GPU never
-        waits for the answer. All workers raise it if one has such a loss.
+        Raises NonFiniteLossError before the update if the loss is infinite or not a number, in all
+        workers if one of them has such a loss. The loss is computed between forward and backward
+        and read while backward runs, so a GPU never waits for the host.
         """
         if self._monitor:
             self._monitor.begin(self._updates)
@@ -236,33 +229,33 @@ class MXNetEngine(Staged):
 
     @_memory_checked
     def wait(self) -> None:
-        """Wait for all work under way on the devices."""
-        _settle()
+        """Wait for all pending work on the devices."""
+        _wait_for_all()
 
     def _update(self) -> None:
-        """Move the parameters by their gradients, unless these overflow."""
+        """Update the parameters, unless their gradients overflow."""
         scale = self._scale.value if self._scale else 1.0
         if not self._may_update():
             return
         if self._compression:
-            self._compression.add_up(scale)
+            self._compression.sum_gradients(scale)
         self._module.update()
-        shorten(self._executors(), self._max_norms)
+        clip_norms(self._executors(), self._max_norms)
         if self._average:
             self._average.update(self._executors())
 
     def _may_update(self) -> bool:
-        """Whether the gradients are finite for all workers, where a scaled loss may spoil them.
+        """Whether the gradients of all workers are finite; True if the loss is not scaled.
 
-        Prepares the update, or says that it is skipped. Raises NonFiniteLossError where it is not
-        the scale that spoils them.
+        Prepares the update, or logs that it is skipped. Raises NonFiniteLossError if the scale is
+        not the cause.
         """
         if self._scale is None:
             return True
         overflowed = bool(self._workers.sum(np.array([not all_finite(self._module)]))[0])
         batch = self.batch_size * self.world_size
         self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
-        return self._scale.lets_pass(overflowed, self._updates, self.rank)
+        return self._scale.may_update(overflowed, self._updates, self.rank)
 
     def _seed_network(self, part: int) -> None:
         mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
@@ -271,7 +264,7 @@ class MXNetEngine(Staged):
         self, part: int, images: np.ndarray, inputs: Mapping[str, np.ndarray]
     ) -> "mx.io.DataBatch":
         """One part of a batch; nd.array copies it, so the loader may reuse its buffers."""
-        size = self._batch_shape[0]
+        size = self._batch_shape[0]  # of a part
         here = slice(part * size, (part + 1) * size)
         return mx.io.DataBatch(
             [mx.nd.array(images[here], dtype=np.uint8)],
@@ -279,14 +272,14 @@ class MXNetEngine(Staged):
         )
 
     def _clear_gradients(self) -> None:
-        """Nought, where parts are added up."""
+        """Set the gradients to zero before the parts of a batch are added to them."""
         for gradients in self._module._exec_group.grad_arrays:
             for gradient in gradients:
                 if gradient is not None:
                     gradient[:] = 0
 
     def _count(self) -> List["mx.nd.NDArray"]:
-        """(rank-1 hits, rank-5 hits, summed loss) on each device, not waited for."""
+        """(rank-1 hits, rank-5 hits, summed loss) on each device, without waiting for them."""
         outputs = self._module.get_outputs(merge_multi_context=False)[0]
         return [
             self._targets.count(output, executor.arg_dict)
@@ -301,11 +294,11 @@ class MXNetEngine(Staged):
         return int(images), int(rank1), int(rank5), float(loss)
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
-        """Add float64 (k,) of all workers, element by element; without others the values."""
+        """Sum float64 (k,) over all workers, element by element."""
         return self._workers.sum(values)
 
     def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:
-        """What --monitor saw since the last call: updates made, root mean squares by tensor."""
+        """Results of Training.monitor since the last call: update, root mean squares by tensor."""
         return self._monitor.read() if self._monitor else []
 
     @_memory_checked
@@ -313,64 +306,64 @@ class MXNetEngine(Staged):
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         count, size = len(images), self._batch_shape[0]
         inputs = {name: np.zeros(size, np.float32) for name in self._inputs}
-        _settle()
-        self._has_answered = True
-        answers = []
+        _wait_for_all()
+        self._has_predicted = True
+        probabilities = []
         for first in range(0, count, size):
-            some = images[first : first + size]
-            if len(some) < size:
-                # The rest is computed and cut off: rebinding would cost far more.
-                padding = np.zeros((size - len(some), *images.shape[1:]), np.uint8)
-                some = np.concatenate([some, padding])
-            self._module.forward(self._part(0, some, inputs), is_train=False)
-            answers.append(self._module.get_outputs()[0].asnumpy())
-        return np.concatenate(answers)[:count]
+            batch = images[first : first + size]
+            if len(batch) < size:
+                # Padding is computed and cut off: rebinding to another size would cost far more.
+                padding = np.zeros((size - len(batch), *images.shape[1:]), np.uint8)
+                batch = np.concatenate([batch, padding])
+            self._module.forward(self._part(0, batch, inputs), is_train=False)
+            probabilities.append(self._module.get_outputs()[0].asnumpy())
+        return np.concatenate(probabilities)[:count]
 
     # --- parameters and state --------------------------------------------------------------------
 
     @_memory_checked
     def get_params(self) -> Tuple[Arrays, Arrays]:
-        """Arguments and auxiliary states by MXNet's names; of all devices the average."""
-        _settle()
+        """Arguments and auxiliary states by MXNet's names, averaged over the devices."""
+        _wait_for_all()
         if self._async:
             self._async.read(self._module)
             self._module._params_dirty = True
-        arg, aux = (_to_numpy(arrays) for arrays in self._module.get_params())
-        # The parameters are the same for all workers, the statistics are not.
+        arg, aux = (to_numpy(arrays) for arrays in self._module.get_params())
+        # All workers have the same parameters, but not the same statistics.
         return arg, average_of([aux], self._workers)
 
     @_memory_checked
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
         """Set them on every device; names and shapes must be the network's.
 
-        What compression keeps back is shared evenly by all devices.
+        The residuals of gradient compression are distributed evenly over all devices.
         """
-        _settle()
+        _wait_for_all()
         if self._compression:
             self._compression.share()
-        if self._optimizer is None and self._has_answered:
-            # On the CPU a network bound for prediction keeps convolutions fused with BatchNorm,
-            # computed from the parameters of its first batch; only binding anew forgets them.
-            self._module, self._has_answered = self._bound_module(), False
-        self._module.set_params(_to_mxnet(arg), _to_mxnet(aux), force_init=True)
+        if self._optimizer is None and self._has_predicted:
+            # On the CPU a network bound for inference caches convolutions fused with BatchNorm,
+            # computed from the parameters of its first batch. Only a new binding discards them.
+            self._module, self._has_predicted = self._bound_module(), False
+        self._module.set_params(to_mxnet(arg), to_mxnet(aux), force_init=True)
         if self._async:
             self._async.write(self._module)
 
     @_memory_checked
     def get_state(self) -> Arrays:
-        """What, beside the parameters, the next update depends on.
+        """Everything except the parameters that the next update depends on.
 
-        `updates` so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that has
-        been updated; with several devices `statistics:DEVICE:NAME`, each one's moving statistics,
-        which get_params averages, devices counted over all workers, those of rank 0 first; the
-        moving averages, see Training; in float16 `loss_scale`; with compressed gradients what is
-        kept of them, see TwoBit.
+        `updates` made so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that
+        has been updated; with several devices `statistics:DEVICE:NAME`, the moving statistics of
+        each device, which get_params averages (devices are numbered over all workers, those of
+        rank 0 first); the moving averages, see Training; with float16 `loss_scale`; with gradient
+        compression the residuals, see TwoBit.
         """
-        _settle()
+        _wait_for_all()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._optimizer:
             state.update(optimizer_state(self._module, self._optimizer))
-        here = [_to_numpy(executor.aux_dict) for executor in self._executors()]
+        here = [to_numpy(executor.aux_dict) for executor in self._executors()]
         everywhere = of_all_devices(here, self._workers)
         if len(everywhere) > 1:
             for device, statistics in enumerate(everywhere):
@@ -384,9 +377,9 @@ class MXNetEngine(Staged):
 
     @_memory_checked
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what get_state gave, after set_params.
+        """Continue from the result of get_state, after set_params.
 
-        Statistics of another number of devices are left out: then all start from the average.
+        Statistics of another number of devices are ignored: all devices start from the average.
         """
         assert self._optimizer
         self._updates = int(state["updates"])
@@ -413,54 +406,15 @@ class MXNetEngine(Staged):
         return self._module._exec_group.execs
 
 
-def _settle() -> None:
-    """Wait for everything under way.
+def _wait_for_all() -> None:
+    """Wait for all pending operations.
 
-    BatchNorm writes its moving statistics during backward, and MXNet lets readers of them go
-    ahead before that (measured).
+    BatchNorm writes its moving statistics during backward, and MXNet does not make readers of them
+    wait for that (measured).
     """
     mx.nd.waitall()
 
 
-def _nought(name: str, array: "mx.nd.NDArray") -> None:
-    """An initializer that, unlike MXNet's own, takes whatever name a parameter has."""
+def _zero(name: str, array: "mx.nd.NDArray") -> None:
+    """An initializer that, unlike MXNet's own, accepts any parameter name."""
     array[:] = 0
-
-
-def _contexts(gpus: Sequence[int], cpus: int) -> List["mx.Context"]:
-    if not gpus:
-        return [mx.cpu(number) for number in range(cpus)]
-    problem = gpu_problem(tuple(gpus))
-    if problem:
-        raise ArgumentError("gpus", gpus, problem)
-    return [mx.gpu(number) for number in gpus]
-
-
-def _check_kvstore(devices: Devices) -> None:
-    gpus, kv_store = devices.gpus, devices.kv_store
-    if kv_store == "nccl" and not gpus:
-        raise InputError("--kv-store nccl: adds up gradients of GPUs; use it with --gpus")
-    if devices.compression_threshold is not None and kv_store == "dist_async":
-        raise InputError(
-            "--gc-type 2bit: compresses sums of gradients, and with --kv-store dist_async there "
-            "are none; use dist_sync, or leave it away"
-        )
-
-
-def _check_shares(batch: int, parts: int, devices: int, workers: int) -> None:
-    shares = parts * devices * workers
-    if batch % shares:
-        many = f"{devices} devices" if devices > 1 else "one device"
-        each = f" of {workers} workers" if workers > 1 else ""
-        how = f"over {many}{each}" if parts == 1 else f"into --accumulate {parts} parts on {many}"
-        raise InputError(
-            f"--batch-size {batch} cannot be split evenly {how}; use a multiple of {shares}"
-        )
-
-
-def _to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:
-    return {name: value.asnumpy() for name, value in arrays.items()}
-
-
-def _to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
-    return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}

@@ -1,18 +1,18 @@
-"""Max-norm: rows of weights that must not be longer than the symbol says (`__max_norm__`).
+"""Max-norm constraint: limits the norm of the rows of weights with a `__max_norm__` in the symbol.
 
-A row is what goes into one unit: the constraint of Srivastava et al. 2014 ("Dropout", section
-5.1), acted on after every update.
+A row holds the incoming weights of one unit. The constraint is that of Srivastava et al. 2014
+("Dropout", section 5.1), applied after every update.
 """
 
 from typing import Any, Dict, Iterable, Mapping
 
 from imagenet_trainer.system.mxnet_import import mx
 
-_SHORTEST = 1e-30  # a row of nought has a length of nought, and nothing to shorten
+_SMALLEST = 1e-30  # avoids a division by zero for rows of zeros
 
 
 def max_norms(symbol: "mx.sym.Symbol") -> Dict[str, float]:
-    """How long the rows of a weight may be, by its name."""
+    """The largest norm of a weight's rows, by its name."""
     attributes = symbol.attr_dict()
     return {
         name: float(attributes[name]["__max_norm__"])
@@ -21,11 +21,11 @@ def max_norms(symbol: "mx.sym.Symbol") -> Dict[str, float]:
     }
 
 
-def shorten(executors: Iterable[Any], longest: Mapping[str, float]) -> None:
-    """Shorten the rows of these weights to that length, on every device."""
+def clip_norms(executors: Iterable[Any], largest: Mapping[str, float]) -> None:
+    """Scale rows of these weights down to the largest norm, on every device."""
     for executor in executors:
-        for name, most in longest.items():
+        for name, limit in largest.items():
             weight = executor.arg_dict[name]
             rows = weight.reshape((weight.shape[0], -1))
-            length = mx.nd.norm(rows, axis=1, keepdims=True)
-            rows[:] = rows * mx.nd.minimum(1, most / mx.nd.maximum(length, _SHORTEST))
+            norms = mx.nd.norm(rows, axis=1, keepdims=True)
+            rows[:] = rows * mx.nd.minimum(1, limit / mx.nd.maximum(norms, _SMALLEST))

@@ -1,33 +1,39 @@
-"""Casts to 16 bits around the operators that gain by them; parameters stay in 32."""
+"""16-bit operators of a symbol and the scaled loss of float16; parameters stay in float32."""
 
 import contextlib
 import json
 from typing import List, Sequence, Tuple
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import mixed_precision, mx
+
+LOSS_SCALE = "loss_scale"  # name of the input
 
 
 def in_16_bits(
     symbol: "mx.sym.Symbol", dtype: str, gpus: Sequence[int], batch_shape: Tuple[int, ...]
 ) -> "mx.sym.Symbol":
-    """Casts around the operators that gain by float16 or bfloat16; parameters stay float32.
+    """The network with casts around the operators that are faster in float16 or bfloat16.
 
-    `batch_shape` is that of `data`. Raises InputError for float16 on CPUs, and for bfloat16 on GPUs
-    and on CPUs without instructions for it.
+    `batch_shape` is that of `data`. Raises ArgumentError for float16 on CPUs, and for bfloat16 on
+    GPUs and on CPUs without instructions for it.
     """
     if dtype == "float16" and not gpus:
-        raise InputError(
-            "--dtype float16: MXNet has no float16 matrix product for CPUs; use --gpus, or "
-            "--dtype bfloat16 on a CPU that has it"
+        raise ArgumentError(
+            "dtype",
+            dtype,
+            "MXNet has no float16 matrix product for CPUs; use GPUs, or bfloat16 on a CPU that "
+            "supports it",
         )
     if dtype == "bfloat16" and gpus:
-        raise InputError("--dtype bfloat16: is for CPUs; with --gpus use --dtype float16")
+        raise ArgumentError("dtype", dtype, "only on CPUs with MXNet; use float16 on GPUs")
     if dtype == "bfloat16" and not has_bfloat16():
-        raise InputError(
-            "--dtype bfloat16: this CPU has no instructions for it (avx512_bf16 or amx_bf16), it "
-            "would be slower than float32; leave it away"
+        raise ArgumentError(
+            "dtype",
+            dtype,
+            "this CPU has no instructions for it (avx512_bf16 or amx_bf16) and would be slower "
+            "than with float32; omit it",
         )
     if dtype == "bfloat16":
         converted = _in_bfloat16(symbol, batch_shape)
@@ -41,14 +47,14 @@ def in_16_bits(
 
 
 def _in_bfloat16(symbol: "mx.sym.Symbol", batch_shape: Tuple[int, ...]) -> "mx.sym.Symbol":
-    """MXNet's conversion, but what its kernels are slow at stays float32.
+    """MXNet's conversion, except that operators with slow bfloat16 kernels stay float32.
 
-    `clip` is MXNet's own, one number after the other: MobileNetV2 took twice as long.
+    `clip` is MXNet's own kernel, which is not vectorised: MobileNetV2 took twice as long.
 
-    MXNet lets a Concat take whatever type comes, and then cannot convert a network in which one
-    joins both. In DenseNet that is the first convolution's float32 and the others' bfloat16, so
-    the first is converted too. In Inception-ResNet a scaled residual is float32 anyhow, so Concat
-    is.
+    MXNet does not cast the inputs of a Concat, and then cannot convert a network in which one joins
+    both types. In DenseNet these are the first convolution's float32 and the others' bfloat16, so
+    the first convolution is converted too. In Inception-ResNet a scaled residual is float32 in any
+    case, so Concat is too.
     """
     amp = mixed_precision()
     operators = [*amp.lists.symbol_bf16.FP32_FUNCS, "clip"]
@@ -66,11 +72,11 @@ def _in_bfloat16(symbol: "mx.sym.Symbol", batch_shape: Tuple[int, ...]) -> "mx.s
 
 
 def slow_in_bfloat16(symbol: "mx.sym.Symbol", batch_shape: Tuple[int, ...]) -> List[str]:
-    """Names of the convolutions that lose more in bfloat16 than they gain; see _lacks_kernels.
+    """Names of the convolutions that are slower in bfloat16; see _lacks_kernels.
 
-    Without groups that is so only where a BatchNorm follows: oneDNN has none for bfloat16 in the
-    plain layout that the general convolution puts out but a very slow one. In ResNet-18 the two
-    that follow the first convolution took a quarter of an update.
+    Without groups, only those that a BatchNorm follows: the general convolution writes a plain
+    layout, for which oneDNN's bfloat16 BatchNorm is very slow. In ResNet-18 the two that follow the
+    first convolution took a quarter of an update.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
     shapes = dict(zip(symbol.list_arguments(), symbol.infer_shape(data=batch_shape)[0]))
@@ -88,12 +94,47 @@ def slow_in_bfloat16(symbol: "mx.sym.Symbol", batch_shape: Tuple[int, ...]) -> L
 
 
 def _lacks_kernels(filters: int, channels: int, groups: int) -> bool:
-    """Whether oneDNN 2.4 leaves a bfloat16 convolution, or its gradient, to its general product.
+    """Whether oneDNN 2.4 computes a bfloat16 convolution, or its gradient, by a general product.
 
-    `channels` are those of a group. Its kernels work on blocks of 16 channels (read in its log,
-    DNNL_VERBOSE=1); in float32 there are such for blocks of 4 and 8 as well, and for the one or
-    three channels of a first convolution.
+    `channels` are those of a group. Its bfloat16 kernels work on blocks of 16 channels (as its log
+    shows, DNNL_VERBOSE=1); its float32 kernels also on blocks of 4 and 8, and on the one or three
+    channels of a first convolution.
     """
-    if channels == 1 and groups > 1:  # channel by channel
+    if channels == 1 and groups > 1:  # depthwise
         return filters % 16 != 0
     return channels % 16 != 0 or filters // groups % 16 != 0
+
+
+def with_scaled_loss(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
+    """The network with the gradient of its loss multiplied by an input `loss_scale` (n,).
+
+    SoftmaxOutput has an option for this, out_grad, which MXNet 1.9.1 ignores (measured). So the
+    logits x, with scale s, become x + (s x - s x) with constants for the first and the last term:
+    the same number to the last bit, with gradient s. Raises ArgumentError for a network whose
+    output is not a softmax.
+    """
+    graph = json.loads(symbol.tojson())
+    heads = [graph["nodes"][node] for node, *_ in graph["heads"]]
+    if [head["op"] for head in heads] != ["SoftmaxOutput"]:
+        raise ArgumentError("dtype", "float16", "needs a network that ends in a softmax; omit it")
+    logits, label = symbol.get_children()  # n, classes; n
+    factor = mx.sym.reshape(mx.sym.Variable(LOSS_SCALE), shape=(-1, 1))
+    scaled = mx.sym.broadcast_mul(logits, factor)
+    same = mx.sym.BlockGrad(logits) + (scaled - mx.sym.BlockGrad(scaled))
+    return mx.sym.SoftmaxOutput(same, label, name=heads[0]["name"], **heads[0].get("attrs", {}))
+
+
+def all_finite(module: "mx.mod.Module") -> bool:
+    """Whether all gradients on all devices of a module are finite; waits for them."""
+    checks = []
+    for device, context in enumerate(module._context):
+        gradients = [
+            of_parameter[device]
+            for of_parameter in module._exec_group.grad_arrays
+            if of_parameter[device] is not None
+        ]
+        checks.append(mx.nd.ones((1,), ctx=context))
+        for first in range(0, len(gradients), 200):  # the operator's limit
+            some = gradients[first : first + 200]
+            mx.nd.multi_all_finite(*some, num_arrays=len(some), init_output=False, out=checks[-1])
+    return all(check.asscalar() for check in checks)

@@ -1,4 +1,4 @@
-"""Workers that meet at MXNet's parameter servers (ps-lite): --kv-store dist_*."""
+"""Workers of MXNet's parameter servers (ps-lite): the kvstores dist_*."""
 
 import json
 import os
@@ -7,28 +7,28 @@ from typing import Any, Dict, Mapping, Optional
 import numpy as np
 
 from imagenet_trainer.engines.mxnet import async_updates
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.mxnet_import import mx
 
-# What ps-lite reads; without any one of them it ends the process.
+# Environment variables of ps-lite, which ends the process if one of them is missing.
 _NEEDED = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKER",
            "DMLC_NUM_SERVER")  # fmt: skip
-# The launcher's number of this worker. ps-lite's own follows addresses and ports of the moment;
+# The rank of this worker, set by the launcher. ps-lite's own ranks depend on addresses and ports;
 # with ours, worker 0 is on the first host after every restart.
 RANK = "IMAGENET_TRAINER_RANK"
-_STRETCH = 2**20  # servers hold two arrays of every length that was ever added up
+_CHUNK = 2**20  # servers keep two arrays for every length that was ever summed
 
 
 def join(kind: str) -> "KVStoreWorkers":
-    """The workers of this process's launcher."""
+    """Join the workers that the launcher started together with this process."""
     return AsyncWorkers(kind) if kind == "dist_async" else KVStoreWorkers(kind)
 
 
 class KVStoreWorkers:
-    """The workers of parameter servers that add gradients up, met when this is made.
+    """The workers of parameter servers that sum gradients; creating one joins the group.
 
-    Waits until all of them are there. Raises InputError outside `tools/launch.py`, or where
-    another launcher gave numbers that are not those of n workers.
+    Waits until all workers are present. Raises InputError outside a launcher, or if the launcher
+    set ranks that are not 0 to n - 1.
     """
 
     in_step = True
@@ -36,14 +36,15 @@ class KVStoreWorkers:
     def __init__(self, kind: str, environment: Mapping[str, str] = os.environ) -> None:
         missing = [name for name in _NEEDED if not environment.get(name)]
         if missing:
-            raise InputError(
-                f"--kv-store {kind}: is for workers that a launcher starts ({missing[0]} is not "
-                "set); put `python tools/launch.py -n 2` before the command, or use "
-                "--kv-store device"
+            raise ArgumentError(
+                "kv_store",
+                kind,
+                f"needs workers that a launcher starts ({missing[0]} is not set); put `python "
+                "tools/launch.py -n 2` before the command, or use device",
             )
         self.kvstore = mx.kv.create(kind)
-        # MXNet's default lets a worker that failed wait for ever for the others.
-        self._meet_before_exit(False)
+        # By default MXNet makes a failed worker wait for the others, possibly forever.
+        self._set_barrier_before_exit(False)
         self.world_size: int = self.kvstore.num_workers
         self.rank: int = int(environment.get(RANK, self.kvstore.rank))
         self._sums: Dict[int, str] = {}  # a key for each length
@@ -53,19 +54,19 @@ class KVStoreWorkers:
             present[self.rank] = 1
         if not (self.sum(present) == 1).all():
             raise InputError(
-                f"{RANK} {self.rank}: the {self.world_size} workers must have the numbers 0 to "
-                f"{self.world_size - 1}; leave it to tools/launch.py"
+                f"{RANK} {self.rank}: the {self.world_size} workers must have the ranks 0 to "
+                f"{self.world_size - 1}; let tools/launch.py set them"
             )
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add float64 (k,) of all workers, long ones in stretches."""
-        parts = [values[k : k + _STRETCH] for k in range(0, len(values), _STRETCH)]
+        """Sum float64 (k,) over all workers, long arrays in chunks."""
+        parts = [values[k : k + _CHUNK] for k in range(0, len(values), _CHUNK)]
         return np.concatenate([np.zeros(0), *map(self._sum, parts)])
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
-        """The servers add, as they add gradients."""
+        """The servers sum the arrays as they sum gradients."""
         key = self._key_of(len(values))
-        # A fresh array each time: the pull also overwrites what was pushed (measured).
+        # A new array each time: the pull also overwrites the pushed array (measured).
         pushed = mx.nd.array(np.asarray(values, np.float64), dtype="float64")
         result = mx.nd.zeros(len(values), dtype="float64")
         self.kvstore.push(key, pushed)
@@ -80,22 +81,22 @@ class KVStoreWorkers:
         return key
 
     def _begin(self) -> None:
-        """Prepare the servers; they add up by themselves."""
+        """Prepare the servers; summing needs nothing."""
 
     def part(self) -> None:
-        """All work is done: wait for the others when the process ends; the last stops servers."""
-        self._meet_before_exit(True)
+        """Leave the group when all work is done: the process waits for the others at its end."""
+        self._set_barrier_before_exit(True)
 
-    def _meet_before_exit(self, meet: bool) -> None:
+    def _set_barrier_before_exit(self, wait: bool) -> None:
         set_barrier = mx.base._LIB.MXKVStoreSetBarrierBeforeExit
-        mx.base.check_call(set_barrier(self.kvstore.handle, int(meet)))
+        mx.base.check_call(set_barrier(self.kvstore.handle, int(wait)))
 
 
 class AsyncWorkers(KVStoreWorkers):
-    """The workers of servers that make an update of every gradient as it comes: dist_async.
+    """The workers of servers that update after every single gradient: dist_async.
 
-    The servers hold the parameters and the optimizer's state, and MXNet has no way to read the
-    latter. Workers wait for each other in `sum`, `write` and `read` only.
+    The servers hold the parameters and the optimizer's state, which MXNet cannot read back. Workers
+    wait for each other only in `sum`, `write` and `read`.
     """
 
     in_step = False
@@ -103,65 +104,65 @@ class AsyncWorkers(KVStoreWorkers):
     def _begin(self) -> None:
         self._totals: Dict[str, np.ndarray] = {}
         self._rate: Optional[float] = None
-        self._tell(async_updates.BEGIN)
+        self._command(async_updates.BEGIN)
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
-        """The servers keep a total, and what it grows by is the sum."""
+        """The servers keep a running total; its increase is the sum."""
         key = self._key_of(len(values))
         total = mx.nd.zeros(len(values), dtype="float64")
         self.kvstore.push(key, mx.nd.array(np.asarray(values, np.float64), dtype="float64"))
-        self._meet()
+        self._barrier()
         self.kvstore.pull(key, total)
-        found = total.asnumpy()
-        self._meet()  # before the next push
+        after = total.asnumpy()
+        self._barrier()  # before the next push
         before = self._totals.get(key, np.zeros(len(values)))
-        self._totals[key] = found
-        return found - before
+        self._totals[key] = after
+        return after - before
 
     def hand_over(self, module: "mx.mod.Module", first: int) -> None:
-        """Give the update rule to the servers, where the parameters' keys begin with `first`."""
+        """Move the update rule to the servers; the parameters' keys there begin with `first`."""
         names = dict(enumerate(module._exec_group.param_names, first))
-        self._tell(async_updates.OPTIMIZER, async_updates.described(module._optimizer, names))
+        self._command(async_updates.OPTIMIZER, async_updates.serialise(module._optimizer, names))
         module._update_on_kvstore = True
 
     @property
     def keys(self) -> int:
-        """How many keys the servers know; MXNet counts them up."""
+        """The number of keys on the servers, which MXNet numbers in sequence."""
         return len(self._sums)
 
     def set_rate(self, rate: float) -> None:
-        """Tell the servers a new learning rate."""
+        """Send a new learning rate to the servers."""
         if self.rank == 0 and rate != self._rate:
             self._send(async_updates.RATE, rate)
         self._rate = rate
 
     def write(self, module: "mx.mod.Module") -> None:
-        """Give the servers the parameters of rank 0."""
-        self._tell(async_updates.ASSIGN)
+        """Copy the parameters of rank 0 to the servers."""
+        self._command(async_updates.ASSIGN)
         if self.rank == 0:
             group = module._exec_group
             for name, arrays in zip(group.param_names, group.param_arrays):
                 self.kvstore.push(name, arrays[0].copy())
-        self._meet()
-        self._tell(async_updates.TRAIN)
+        self._barrier()
+        self._command(async_updates.TRAIN)
 
     def read(self, module: "mx.mod.Module") -> None:
-        """Take the parameters from the servers when all gradients under way have reached them."""
-        self._meet()
+        """Copy the parameters from the servers after all pending gradients have reached them."""
+        self._barrier()
         group = module._exec_group
         for name, arrays in zip(group.param_names, group.param_arrays):
             self.kvstore.pull(name, arrays)
-        self._meet()
+        self._barrier()
 
-    def _tell(self, word: str, value: Any = None) -> None:
+    def _command(self, kind: str, value: Any = None) -> None:
         if self.rank == 0:
-            self._send(word, value)
-        self._meet()
+            self._send(kind, value)
+        self._barrier()
 
-    def _send(self, word: str, value: Any) -> None:
-        text = json.dumps([word, value])
+    def _send(self, kind: str, value: Any) -> None:
+        text = json.dumps([kind, value])
         self.kvstore._send_command_to_servers(async_updates.NUMBER, text)
 
-    def _meet(self) -> None:
+    def _barrier(self) -> None:
         mx.nd.waitall()
         self.kvstore._barrier()

@@ -1,1 +1,5 @@
-"""Room pytorch."""
+"""PyTorch's engine: symbols as torch.fx graphs, update rules, and torchrun's workers.
+
+The only package that imports PyTorch, apart from benchmarks. It does not run MXNet: symbols arrive
+as JSON.
+"""

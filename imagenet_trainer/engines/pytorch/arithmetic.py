@@ -1,4 +1,4 @@
-"""MXNet's arithmetic and shape operators in PyTorch: see `torch_operators`."""
+"""MXNet's arithmetic and shape operators in PyTorch: see `operators`."""
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
@@ -16,8 +16,8 @@ def same(x: Tensor) -> Tensor:
     return x
 
 
-def cut_off(x: Tensor) -> Tensor:
-    """The input without its gradient."""
+def detached(x: Tensor) -> Tensor:
+    """The input, through which no gradient flows."""
     return x.detach()
 
 
@@ -35,18 +35,18 @@ def added(*parts: Tensor) -> Tensor:
 
 
 def greater(x: Tensor, y: Tensor) -> Tensor:
-    """The greater of both; of two equal ones the first has the gradient, as in MXNet."""
+    """The maximum of both; if they are equal, the first has the gradient, as in MXNet."""
     return torch.where((x >= y) | x.isnan(), x, y)
 
 
 def lesser(x: Tensor, y: Tensor) -> Tensor:
-    """The lesser of both; of two equal ones the first has the gradient, as in MXNet."""
+    """The minimum of both; if they are equal, the first has the gradient, as in MXNet."""
     return torch.where((x <= y) | x.isnan(), x, y)
 
 
 for _names, _compute in {
     "identity _copy": same,
-    "BlockGrad stop_gradient": cut_off,
+    "BlockGrad stop_gradient": detached,
     "Flatten flatten": flatten,
     "relu": F.relu,
     "sigmoid": torch.sigmoid,
@@ -80,55 +80,55 @@ def _with_scalar(names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 @_with_scalar("_plus_scalar _PlusScalar")
 def plus_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """Added."""
+    """X + scalar."""
     return x + scalar
 
 
 @_with_scalar("_minus_scalar _MinusScalar")
 def minus_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """Subtracted."""
+    """X - scalar."""
     return x - scalar
 
 
 @_with_scalar("_rminus_scalar _RMinusScalar")
 def from_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """Subtracted from it."""
+    """Scalar - x."""
     return scalar - x
 
 
 @_with_scalar("_mul_scalar _MulScalar")
 def times_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """Multiplied."""
+    """X * scalar."""
     return x * scalar
 
 
 @_with_scalar("_div_scalar _DivScalar")
 def over_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """Divided."""
+    """X / scalar."""
     return x / scalar
 
 
 @_with_scalar("_rdiv_scalar _RDivScalar")
 def scalar_over(x: Tensor, *, scalar: float) -> Tensor:
-    """Divided by it."""
+    """Scalar / x."""
     return scalar / x
 
 
 @_with_scalar("_power_scalar _PowerScalar")
 def power_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """To its power."""
+    """X ** scalar."""
     return x**scalar
 
 
 @_with_scalar("_maximum_scalar _MaximumScalar")
 def at_least(x: Tensor, *, scalar: float) -> Tensor:
-    """The greater of both."""
+    """max(x, scalar)."""
     return x.clamp(min=scalar)
 
 
 @_with_scalar("_minimum_scalar _MinimumScalar")
 def at_most(x: Tensor, *, scalar: float) -> Tensor:
-    """The lesser of both."""
+    """min(x, scalar)."""
     return x.clamp(max=scalar)
 
 
@@ -141,7 +141,7 @@ def _axes(x: Tensor, axis: Union[int, Sequence[int], None], exclude: bool) -> Tu
 
 
 def _at_least_1d(x: Tensor) -> Tensor:
-    return x if x.dim() else x.reshape(1)  # MXNet has no arrays without axes
+    return x if x.dim() else x.reshape(1)  # MXNet has no 0-dimensional arrays
 
 
 @operator("mean", axis=None, keepdims=False, exclude=False)
@@ -158,10 +158,10 @@ def total(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
 
 @operator("max max_axis", axis=None, keepdims=False, exclude=False)
 def maximum(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
-    """The greatest over some axes; each of several equal ones has the whole gradient."""
+    """The maximum over some axes; each of several equal elements gets the whole gradient."""
     axes = _axes(x, axis, exclude)
     top = x.amax(axes, keepdims)
-    # PyTorch shares the gradient out among equals, MXNet does not.
+    # PyTorch divides the gradient among equal elements, MXNet does not.
     equals = (x == x.amax(axes, True)).sum(axes, keepdims)
     return _at_least_1d(top + (equals - 1) * (top - top.detach()))
 
@@ -170,7 +170,7 @@ def _constant(names: str, value: float) -> None:
     def filled(x: Tensor, *, shape: Tuple[int, ...], dtype: str) -> Tensor:
         return torch.full(shape, value, dtype=getattr(torch, dtype), device=x.device)
 
-    # What it is given is only where it lies.
+    # The input x only determines the device.
     operator(names, "ctx", shape=(), dtype="float32")(filled)
 
 
@@ -183,13 +183,13 @@ _constant("_zeros", 0.0)
 
 @operator("Concat concat", "num_args", dim=1)
 def concat(*parts: Tensor, dim: int) -> Tensor:
-    """One after the other along an axis."""
+    """The inputs joined along an axis."""
     return torch.cat(parts, dim)
 
 
 @operator("stack", "num_args", axis=0)
 def stack(*parts: Tensor, axis: int) -> Tensor:
-    """One after the other along a new axis."""
+    """The inputs joined along a new axis."""
     return torch.stack(parts, axis)
 
 
@@ -208,8 +208,8 @@ def slice_(x: Tensor, *, begin: Any, end: Any, step: Any) -> Tensor:
     index = []
     for axis, (first, last, by) in enumerate(zip(begin, end, step)):
         if by is not None and by < 0:
-            places = range(*slice(first, last, by).indices(x.shape[axis]))
-            x = x.index_select(axis, torch.tensor(list(places), device=x.device))
+            positions = range(*slice(first, last, by).indices(x.shape[axis]))
+            x = x.index_select(axis, torch.tensor(list(positions), device=x.device))
             index.append(slice(None))
         else:
             index.append(slice(first, last, by))
@@ -225,7 +225,7 @@ def slice_axis(x: Tensor, *, axis: int, begin: int, end: Optional[int]) -> Tenso
 
 @operator("slice_like", axes=())
 def slice_like(x: Tensor, like: Tensor, *, axes: Tuple[int, ...]) -> Tensor:
-    """The beginning of x, as long as the other in some axes."""
+    """The beginning of x, with the length of `like` along some axes."""
     for axis in axes or range(min(x.dim(), like.dim())):
         x = x.narrow(axis, 0, like.shape[axis])
     return x
@@ -233,46 +233,46 @@ def slice_like(x: Tensor, like: Tensor, *, axes: Tuple[int, ...]) -> Tensor:
 
 @operator("broadcast_like", "", {"lhs_axes": (None, ()), "rhs_axes": (None, ())})
 def broadcast_like(x: Tensor, like: Tensor) -> Tensor:
-    """Repeated along its axes of length one."""
+    """X repeated along its axes of length one, to the shape of `like`."""
     return x.expand(like.shape)
 
 
 @operator("broadcast_axis broadcast_axes", axis=(), size=())
 def broadcast_axis(x: Tensor, *, axis: Tuple[int, ...], size: Tuple[int, ...]) -> Tensor:
-    """Repeated along some axes of length one."""
+    """X repeated along some axes of length one."""
     shape = list(x.shape)
-    for place, length in zip(axis, size):
-        shape[place] = length
+    for number, length in zip(axis, size):
+        shape[number] = length
     return x.expand(shape)
 
 
 @operator("SwapAxis swapaxes", dim1=0, dim2=0)
 def swap_axis(x: Tensor, *, dim1: int, dim2: int) -> Tensor:
-    """Two axes change places."""
+    """X with two axes exchanged."""
     return x.transpose(dim1, dim2)
 
 
 @operator("transpose", axes=())
 def transpose(x: Tensor, *, axes: Tuple[int, ...]) -> Tensor:
-    """The axes in another order; without one, backwards."""
+    """X with the axes in another order, by default reversed."""
     return x.permute(axes or tuple(reversed(range(x.dim()))))
 
 
 @operator("expand_dims", axis=0)
 def expand_dims(x: Tensor, *, axis: int) -> Tensor:
-    """A new axis of length one."""
+    """X with a new axis of length one."""
     return x.unsqueeze(axis)
 
 
 @operator("squeeze", axis=None)
 def squeeze(x: Tensor, *, axis: Any) -> Tensor:
-    """Without axes of length one."""
+    """X without axes of length one."""
     return x.squeeze() if axis is None else x.squeeze(axis)
 
 
 @operator("Pad pad", mode="constant", pad_width=(), constant_value=0.0)
 def pad(x: Tensor, *, mode: str, pad_width: Tuple[int, ...], constant_value: float) -> Tensor:
-    """Wider by (before, after) of each axis; the first two stay in every mode but `constant`."""
+    """X padded by (before, after) along each axis; only `constant` pads the first two axes."""
     pairs = [pad_width[i : i + 2] for i in range(0, len(pad_width), 2)]
     if mode != "constant":
         pairs = pairs[2:]
@@ -282,13 +282,13 @@ def pad(x: Tensor, *, mode: str, pad_width: Tuple[int, ...], constant_value: flo
     return F.pad(x, widths, mode={"edge": "replicate", "reflect": "reflect"}[mode])
 
 
-# Other kinds of floats would need parameters of the same kind.
+# Other float types would need parameters of the same type.
 @operator(
     "Cast cast", "", {"dtype": ("float32", "uint8", "int8", "int32", "int64", "bool")},
     dtype="float32",
 )  # fmt: skip
 def cast(x: Tensor, *, dtype: str) -> Tensor:
-    """Numbers of another kind."""
+    """X converted to another type."""
     return x.to(getattr(torch, dtype))
 
 
@@ -297,38 +297,38 @@ def cast(x: Tensor, *, dtype: str) -> Tensor:
     shape=(), reverse=False,
 )  # fmt: skip
 def reshape(x: Tensor, *, shape: Tuple[int, ...], reverse: bool) -> Tensor:
-    """Another shape of as many elements; MXNet's special codes are in `new_shape`."""
+    """X in another shape; see `new_shape` for MXNet's special codes."""
     return x.reshape(new_shape(tuple(x.shape), shape, reverse))
 
 
 def new_shape(old: Sequence[int], codes: Sequence[int], reverse: bool = False) -> List[int]:
-    """The shape that MXNet's codes ask for.
+    """The shape that MXNet's codes describe.
 
-    0 keeps an axis, -1 is what is left, -2 keeps all that remain, -3 joins two axes, -4 splits one
-    into the two numbers behind it. `reverse` reads both from the right.
+    0 keeps an axis, -1 is inferred, -2 keeps all remaining axes, -3 joins two axes, -4 splits an
+    axis into the two numbers that follow it. `reverse` reads both from the right.
     """
     if reverse:
         return new_shape(list(old)[::-1], list(codes)[::-1])[::-1]
-    left, made, place = list(old), [], 0
-    while place < len(codes):
-        code = codes[place]
+    remaining, result, position = list(old), [], 0
+    while position < len(codes):
+        code = codes[position]
         if code == -2:
-            made += left
-            left = []
+            result += remaining
+            remaining = []
         elif code == -3:
-            made.append(left[0] * left[1])
-            left = left[2:]
+            result.append(remaining[0] * remaining[1])
+            remaining = remaining[2:]
         elif code == -4:
-            first, second = codes[place + 1], codes[place + 2]
+            first, second = codes[position + 1], codes[position + 2]
             if first == -1:
-                first = left[0] // second
+                first = remaining[0] // second
             elif second == -1:
-                second = left[0] // first
-            made += [first, second]
-            left = left[1:]
-            place += 2
+                second = remaining[0] // first
+            result += [first, second]
+            remaining = remaining[1:]
+            position += 2
         else:
-            made.append(left[0] if code == 0 else code)
-            left = left[1:]
-        place += 1
-    return made
+            result.append(remaining[0] if code == 0 else code)
+            remaining = remaining[1:]
+        position += 1
+    return result

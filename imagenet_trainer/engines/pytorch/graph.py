@@ -1,8 +1,8 @@
-"""An MXNet symbol as PyTorch modules: one that trains and one that answers.
+"""Translates an MXNet symbol to PyTorch modules: one for training and one for inference.
 
-The symbol's nodes become a `torch.fx` graph, which is plain Python code over plain PyTorch
-operators: `print(network.training.code)` shows it, torch.compile fuses it, DistributedDataParallel
-wraps it. Parameters have MXNet's names. Nothing here knows a network.
+The symbol's nodes become a `torch.fx` graph, which is Python code with PyTorch's operators:
+`print(network.training.code)` shows it, torch.compile fuses it, DistributedDataParallel wraps it.
+Parameters have MXNet's names. Nothing here depends on a particular network.
 """
 
 import ast
@@ -18,11 +18,11 @@ from torch import fx
 from torch._subclasses import FakeTensorMode
 
 from imagenet_trainer.engines.pytorch import modes
-from imagenet_trainer.engines.pytorch.arithmetic import added, cut_off
+from imagenet_trainer.engines.pytorch.arithmetic import added, detached
 from imagenet_trainer.engines.pytorch.operators import OPERATORS, UnsupportedError
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 
-# Attributes of nodes that say how MXNet's own machinery treats them, not what they compute.
+# Attributes of nodes that control MXNet's runtime, not the computation.
 _OF_MXNET = re.compile(r"__.*__|ctx_group|force_mirroring|weight_lr_mult|lr_mult|wd_mult")
 _BATCH_NORM = {
     "eps": 1e-3, "momentum": 0.9, "fix_gamma": True, "use_global_stats": False, "axis": 1,
@@ -45,28 +45,28 @@ class Statistic:
 
 
 @dataclass(frozen=True)
-class Network:
+class TorchNetwork:
     """A symbol in PyTorch.
 
-    `training(data, label)` is (outputs, loss, statistics): probabilities float32 of every
-    SoftmaxOutput (and other heads as they are); the loss whose gradient MXNet gives back, summed
-    over the batch; of every entry of `statistics` the batch's mean and variance, one after the
-    other. `answering(data)` is the outputs. `data` is (n, c, h, w), `label` (n,) or (n, classes).
-    Both modules hold the same tensors.
+    `training(data, label)` returns (outputs, loss, moments): probabilities float32 of every
+    SoftmaxOutput (and other outputs unchanged); the loss whose gradient MXNet computes, summed over
+    the batch; the batch's mean and variance for every entry of `statistics`, in this order.
+    `inference(data)` returns the outputs. `data` is (n, c, h, w), `label` (n,) or (n, classes).
+    Both modules share their tensors.
     """
 
     training: fx.GraphModule
-    answering: fx.GraphModule
+    inference: fx.GraphModule
     arg: Dict[str, torch.nn.Parameter]
     aux: Dict[str, torch.Tensor]
     statistics: Tuple[Statistic, ...]
-    fixed: Tuple[str, ...]  # gammas that are 1 whatever they were set to
-    # Of rate and weight decay, where the symbol says them (`__lr_mult__`, `__wd_mult__`).
+    fixed: Tuple[str, ...]  # gammas that are treated as 1, whatever their value
+    # Factors of rate and weight decay, if the symbol has them (`__lr_mult__`, `__wd_mult__`).
     multipliers: Mapping[str, Tuple[Optional[float], Optional[float]]]
-    # How long a row of a weight, what goes into one unit, may be, where the symbol says it
+    # Largest norm of a weight's rows, the incoming weights of a unit, if the symbol has one
     # (`__max_norm__`; Srivastava et al. 2014, "Dropout", section 5.1).
     max_norms: Mapping[str, float]
-    has_loss: bool  # whether some SoftmaxOutput says what to train for
+    has_loss: bool  # whether there is a SoftmaxOutput
 
 
 def load_graph(
@@ -74,7 +74,7 @@ def load_graph(
     shapes: Mapping[str, Tuple[int, ...]],
     aux_shapes: Mapping[str, Tuple[int, ...]],
     device: torch.device,
-) -> Network:
+) -> TorchNetwork:
     """The network that a symbol's JSON describes, with all parameters zero.
 
     Parameters
@@ -84,9 +84,9 @@ def load_graph(
     shapes, aux_shapes
         of arguments (without data and labels) and auxiliary states, by MXNet's names.
     device
-        where its parameters live.
+        holds the parameters.
 
-    Raises InputError naming the node and its operator, attribute or value that is not there.
+    Raises InputError with the node and the operator, attribute or value that is not available.
 
     """
     graph = json.loads(text)
@@ -101,10 +101,10 @@ def load_graph(
     training = _Translation(graph, {*arg, *aux}, True)
     for name in training.fixed:
         arg[name].requires_grad_(False)
-    answering = _Translation(graph, {*arg, *aux}, False)
-    return Network(
-        fx.GraphModule(holder, training.made),
-        fx.GraphModule(holder, answering.made).eval(),
+    inference = _Translation(graph, {*arg, *aux}, False)
+    return TorchNetwork(
+        fx.GraphModule(holder, training.result),
+        fx.GraphModule(holder, inference.result).eval(),
         arg,
         aux,
         tuple(training.statistics),
@@ -127,61 +127,61 @@ def _parameter(shape: Tuple[int, ...], device: torch.device) -> torch.nn.Paramet
 
 
 def _identifier(name: str) -> str:
-    """MXNet's name as Python writes one; no two become the same."""
-    return re.sub(r"\W", lambda found: f"_x{ord(found[0]):x}_", name)
+    """MXNet's name as a Python identifier; different names stay different."""
+    return re.sub(r"\W", lambda match: f"_x{ord(match[0]):x}_", name)
 
 
 def _multipliers(node: Mapping[str, Any]) -> Tuple[Optional[float], Optional[float]]:
-    said = [node.get("attrs", {}).get(name) for name in ("__lr_mult__", "__wd_mult__")]
-    rate, decay = (None if word is None else float(word) for word in said)
+    texts = [node.get("attrs", {}).get(name) for name in ("__lr_mult__", "__wd_mult__")]
+    rate, decay = (None if text is None else float(text) for text in texts)
     return rate, decay
 
 
 class _Translation:
-    """Walks the nodes once, in order, and makes the graph of one of the two modules."""
+    """Translates the nodes, in order, to the graph of one of the two modules."""
 
-    def __init__(self, graph: Mapping[str, Any], held: Any, is_training: bool) -> None:
+    def __init__(self, graph: Mapping[str, Any], parameters: Any, is_training: bool) -> None:
         self.is_training = is_training
-        self.made = fx.Graph()
+        self.result = fx.Graph()
         self.statistics: List[Statistic] = []
-        self.moments: List[fx.Node] = []  # of the batch, as `statistics` has them
+        self.moments: List[fx.Node] = []  # of the batch, in the order of `statistics`
         self.losses: List[fx.Node] = []
         self.fixed: List[str] = []
         self._nodes = graph["nodes"]
-        self._data = self.made.placeholder("data")
-        self._label = self.made.placeholder("label") if is_training else None
-        self._held = held
-        self._of: Dict[int, Any] = {}
+        self._data = self.result.placeholder("data")
+        self._label = self.result.placeholder("label") if is_training else None
+        self._parameters = parameters
+        self._values: Dict[int, Any] = {}  # by index of the node
         labels = _labels(self._nodes)
-        for place, node in enumerate(self._nodes):
+        for index, node in enumerate(self._nodes):
             if node["op"] == "null":
-                self._of[place] = self._variable(place, node["name"], labels)
+                self._values[index] = self._variable(index, node["name"], labels)
             else:
-                self._of[place] = self._computed(node)
+                self._values[index] = self._computed(node)
         heads = tuple(self._input(head) for head in graph["heads"])
         if is_training:
-            loss = self.made.call_function(added, tuple(self.losses)) if self.losses else None
-            self.made.output((heads, loss, tuple(self.moments)))
+            loss = self.result.call_function(added, tuple(self.losses)) if self.losses else None
+            self.result.output((heads, loss, tuple(self.moments)))
         else:
-            self.made.output(heads)
-        self.made.eliminate_dead_code()
+            self.result.output(heads)
+        self.result.eliminate_dead_code()
 
-    def _variable(self, place: int, name: str, labels: Any) -> Any:
-        if name in self._held:
-            return self.made.get_attr(_identifier(name))
+    def _variable(self, index: int, name: str, labels: Any) -> Any:
+        if name in self._parameters:
+            return self.result.get_attr(_identifier(name))
         if name == "data":
             return self._data
-        if place in labels:
+        if index in labels:
             return self._label
         raise InputError(f"{name}: this network has an input that is neither data nor its label")
 
     def _input(self, source: List[int]) -> Any:
-        place, output = source[0], source[1]
-        value = self._of[place]
+        index, output = source[0], source[1]
+        value = self._values[index]
         if isinstance(value, tuple):
             return value[output]
         if output:
-            raise _refusal(self._nodes[place], f"output {output} is not there on PyTorch")
+            raise _unsupported(self._nodes[index], f"output {output}")
         return value
 
     def _computed(self, node: Mapping[str, Any]) -> Any:
@@ -194,17 +194,15 @@ class _Translation:
             return self._dropout(node, inputs)
         known = OPERATORS.get(node["op"])
         if known is None:
-            raise InputError(
-                f"{node['name']}: operator {node['op']} is not there on PyTorch; use --engine mxnet"
-            )
-        inputs = inputs or [self._data]  # a constant, which lies where the data does
+            raise _unsupported(node, "this operator")
+        inputs = inputs or [self._data]  # a constant is created on the device of the data
         values = attributes_of(node, known.attributes, known.ignored, known.only)
-        made = self._call(node, known.compute, inputs, values)
+        result = self._call(node, known.compute, inputs, values)
         count = values.get("num_outputs", 1)
         if node["op"] in ("SliceChannel", "split") and count > 1:
             get = python_operator.getitem
-            return tuple(self.made.call_function(get, (made, i)) for i in range(count))
-        return made
+            return tuple(self.result.call_function(get, (result, i)) for i in range(count))
+        return result
 
     def _batch_norm(self, node: Mapping[str, Any], inputs: List[Any]) -> Any:
         values = attributes_of(
@@ -212,7 +210,7 @@ class _Translation:
             {"output_mean_var": (False,), "min_calib_range": (None,), "max_calib_range": (None,)},
         )  # fmt: skip
         if values["axis"] != 1:
-            raise _refusal(node, f"axis {values['axis']} is not there on PyTorch")
+            raise _unsupported(node, f"axis {values['axis']}")
         x, gamma, beta, mean, variance = inputs
         names = [self._nodes[source[0]]["name"] for source in node["inputs"]]
         if values["fix_gamma"]:
@@ -221,12 +219,13 @@ class _Translation:
                 self.fixed.append(names[1])
         eps = {"eps": values["eps"]}
         if values["use_global_stats"] or not self.is_training:
-            known = (x, gamma, beta, mean, variance)
-            return self._call(node, modes.batch_norm_known, known, eps)
+            arguments = (x, gamma, beta, mean, variance)
+            return self._call(node, modes.batch_norm_moving, arguments, eps)
         if any(names[3] == other.mean for other in self.statistics):
-            raise _refusal(node, "shares its moving statistics, which is not there on PyTorch")
+            raise _unsupported(node, "sharing of moving statistics")
         all_three = self._call(node, modes.batch_norm, (x, gamma, beta), eps)
-        parts = [self.made.call_function(python_operator.getitem, (all_three, i)) for i in range(3)]
+        get = python_operator.getitem
+        parts = [self.result.call_function(get, (all_three, i)) for i in range(3)]
         self.statistics.append(Statistic(names[3], names[4], values["momentum"]))
         self.moments += parts[1:]
         return parts[0]
@@ -235,27 +234,26 @@ class _Translation:
         values = attributes_of(node, _DROPOUT, ("cudnn_off",), {"mode": ("training", "always")})
         if not values["p"] or (values["mode"] == "training" and not self.is_training):
             return inputs[0]
-        how = {"p": values["p"], "axes": values["axes"]}
-        return self._call(node, modes.dropout, inputs[:1], how)
+        options = {"p": values["p"], "axes": values["axes"]}
+        return self._call(node, modes.dropout, inputs[:1], options)
 
     def _softmax_output(self, node: Mapping[str, Any]) -> Any:
-        answers, label = (self._of[source[0]] for source in node["inputs"][:2])
-        answers = self._input(node["inputs"][0])
+        logits, label = self._input(node["inputs"][0]), self._values[node["inputs"][1][0]]
         values = attributes_of(
             node, _LOSS, (), {"out_grad": (False,), "normalization": ("null", "batch", "valid")}
         )
         if self.is_training:
-            loss = self._call(node, modes.softmax_loss, (answers, label), values)
+            loss = self._call(node, modes.softmax_loss, (logits, label), values)
             self.losses.append(loss)
-            # MXNet passes no gradient through the probabilities either.
-            answers = self.made.call_function(cut_off, (answers,))
+            # Like MXNet's, the probabilities pass no gradient.
+            logits = self.result.call_function(detached, (logits,))
         shape = {name: values[name] for name in _SOFTMAX}
-        return self._call(node, modes.softmax_output, (answers,), shape)
+        return self._call(node, modes.softmax_output, (logits,), shape)
 
     def _call(self, node: Mapping[str, Any], compute: Any, inputs: Any, values: Any) -> fx.Node:
-        made = self.made.call_function(compute, tuple(inputs), dict(values))
-        made.meta["symbol"] = f"{node['name']}: {node['op']}"
-        return made
+        result = self.result.call_function(compute, tuple(inputs), dict(values))
+        result.meta["symbol"] = f"{node['name']}: {node['op']}"
+        return result
 
 
 def _labels(nodes: List[Mapping[str, Any]]) -> set:
@@ -268,14 +266,14 @@ def attributes_of(
     ignored: Tuple[str, ...] = (),
     only: Optional[Mapping[str, Tuple[Any, ...]]] = None,
 ) -> Dict[str, Any]:
-    """A node's attributes in full; InputError for one that the operator here does not know.
+    """A node's attributes including defaults; InputError for one that is not supported here.
 
-    The JSON has them as words: "(1, 1)", "True", "relu". Their kinds follow from the defaults'.
+    In the JSON they are text: "(1, 1)", "True", "relu". Their types follow from the defaults.
     """
     only = only or {}
     values = dict(defaults)
-    for name, word in node.get("attrs", {}).items():
-        value = _value(word)
+    for name, text in node.get("attrs", {}).items():
+        value = _value(text)
         if name in defaults:
             default = defaults[name]
             if isinstance(default, tuple) and not isinstance(value, tuple):
@@ -286,22 +284,26 @@ def attributes_of(
                 value = float(value)
             values[name] = value
         elif name not in ignored and name not in only and not _OF_MXNET.fullmatch(name):
-            raise _refusal(node, f"attribute {name} is not there on PyTorch")
+            raise _unsupported(node, f"attribute {name}")
         if name in only and value not in only[name]:
-            raise _refusal(node, f"{name} {word} is not there on PyTorch")
+            raise _unsupported(node, f"{name} {text}")
     return values
 
 
-def _refusal(node: Mapping[str, Any], why: str) -> InputError:
-    return InputError(f"{node['name']}: {node['op']}: {why}; use --engine mxnet")
+def _unsupported(node: Mapping[str, Any], what: str) -> ArgumentError:
+    return _refusal(f"{node['name']}: {node['op']}", f"{what} is not supported")
 
 
-def _value(word: str) -> Any:
-    text = {"true": "True", "false": "False"}.get(word, word)
+def _refusal(where: str, reason: str) -> ArgumentError:
+    return ArgumentError("engine", "torch", f"{where}: {reason}; use mxnet")
+
+
+def _value(text: str) -> Any:
+    literal = {"true": "True", "false": "False"}.get(text, text)
     try:
-        value = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", text))
+        value = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", literal))
     except (ValueError, SyntaxError):
-        return word
+        return text
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -311,27 +313,27 @@ class _Check(fx.Interpreter):
         try:
             return super().run_node(n)
         except UnsupportedError as error:
-            raise InputError(f"{where}: {error}; use --engine mxnet") from error
+            raise _refusal(where, str(error)) from error
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             why = str(error).split("\n")[0]
-            raise InputError(f"{where}: PyTorch refuses it: {why}; use --engine mxnet") from error
+            raise _refusal(where, f"PyTorch fails with: {why}") from error
 
 
-def check_shapes(network: Network, data_shape: Tuple[int, ...]) -> None:
-    """InputError naming the node that PyTorch cannot compute for images of this size."""
+def check_shapes(network: TorchNetwork, data_shape: Tuple[int, ...]) -> None:
+    """Raise ArgumentError with the node that PyTorch cannot compute for images of this size."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         device = next(iter(network.arg.values())).device
-        check = _Check(network.answering)
-        check.extra_traceback = False  # which would add lines to the message
+        check = _Check(network.inference)
+        check.extra_traceback = False  # it would add lines to the message
         check.run(torch.empty(data_shape, device=device))
 
 
-def to_tensor(value: np.ndarray, like: torch.Tensor) -> None:
-    """Copy an array into a parameter, keeping how that lies in memory."""
+def to_tensor(value: np.ndarray, parameter: torch.Tensor) -> None:
+    """Copy an array to a parameter, whose memory layout does not change."""
     with torch.no_grad():
-        like.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float32)))
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float32)))
 
 
 def to_numpy(value: torch.Tensor) -> np.ndarray:
-    """A parameter as MXNet has it: float32, C order."""
+    """A parameter in MXNet's layout: float32, C order."""
     return np.ascontiguousarray(value.detach().float().cpu().contiguous().numpy()).copy()

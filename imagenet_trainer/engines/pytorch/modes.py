@@ -1,4 +1,4 @@
-"""MXNet's operators that do one thing in training and another in prediction, in PyTorch."""
+"""MXNet's operators that differ between training and inference, in PyTorch."""
 
 from typing import Any, Optional, Tuple
 
@@ -6,36 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# --- what training changes ---------------------------------------------------------------------
-
 
 def batch_norm(
     x: Tensor, gamma: Optional[Tensor], beta: Tensor, *, eps: float
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Normalised by the batch's own mean and variance; these two, float32 (c,), beside it.
+    """X normalised by the batch's mean and variance, and these two, float32 (c,).
 
-    The variance is that of the batch (divided by n), which MXNet's moving variance is made of;
-    PyTorch's own running variance divides by n - 1.
+    The variance is divided by n, as for MXNet's moving variance; PyTorch's running variance is
+    divided by n - 1.
     """
     scale = _scale(gamma, beta)
-    made, mean_, inverse = torch.native_batch_norm(x, scale, beta, None, None, True, 0.0, eps)
-    return made, mean_.detach(), (inverse.detach().square().reciprocal() - eps)
+    result, mean_, inverse = torch.native_batch_norm(x, scale, beta, None, None, True, 0.0, eps)
+    return result, mean_.detach(), (inverse.detach().square().reciprocal() - eps)
 
 
-def batch_norm_known(
+def batch_norm_moving(
     x: Tensor, gamma: Optional[Tensor], beta: Tensor, mean_: Tensor, variance: Tensor, *, eps: float
 ) -> Tensor:
-    """Normalised by the moving mean and variance."""
+    """X normalised by the moving mean and variance."""
     return F.batch_norm(x, mean_, variance, _scale(gamma, beta), beta, False, 0.0, eps)
 
 
 def _scale(gamma: Optional[Tensor], beta: Tensor) -> Tensor:
-    """Ones for a gamma that the symbol fixes: on GPUs backward needs both or neither."""
+    """Gamma, or ones if the symbol fixes it: on GPUs backward needs both or neither."""
     return torch.ones_like(beta) if gamma is None else gamma
 
 
 def dropout(x: Tensor, *, p: float, axes: Tuple[int, ...]) -> Tensor:
-    """Zero with probability p, and the rest larger by 1 / (1 - p); along `axes` all alike."""
+    """Zero with probability p, other elements times 1 / (1 - p); the same mask along `axes`."""
     if not axes:
         return F.dropout(x, p)
     shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
@@ -47,7 +45,7 @@ def _precise(x: Tensor) -> Tensor:
 
 
 def softmax_output(x: Tensor, *, multi_output: bool, preserve_shape: bool) -> Tensor:
-    """Probabilities float32, of the last layer's answers."""
+    """Probabilities float32 of the logits."""
     x = _precise(x)
     if multi_output:
         return x.softmax(1)
@@ -66,17 +64,17 @@ def softmax_loss(
     ignore_label: float,
     normalization: str,
 ) -> Tensor:
-    """The number whose gradient is what MXNet's SoftmaxOutput gives back: p - y, summed.
+    """The loss whose gradient MXNet's SoftmaxOutput computes: p - y, summed.
 
-    x: the last layer's answers (n, classes), or with `multi_output` (n, classes, ...).
-    label: the classes (n,) or (n, ...), or their shares of each image (n, classes).
+    x: logits (n, classes), or with `multi_output` (n, classes, ...).
+    label: class indices (n,) or (n, ...), or a distribution for each image (n, classes).
     """
     x = _precise(x)
     if not multi_output:
         x = x.flatten(0, -2) if preserve_shape else x.flatten(1)
     logs = x.log_softmax(1)
     if label.shape == logs.shape:
-        # To shares MXNet applies grad_scale, and nothing else of what follows.
+        # For distributions MXNet applies grad_scale only.
         return -(logs * label).sum() * grad_scale
     label = label.reshape(logs.shape[:1] + logs.shape[2:])
     counted = label != ignore_label
@@ -84,7 +82,7 @@ def softmax_loss(
     index = label.long().clamp(0, classes - 1)
     true = logs.gather(1, index.unsqueeze(1)).squeeze(1)
     loss = -true
-    if smooth_alpha and not multi_output:  # which MXNet does not smooth
+    if smooth_alpha and not multi_output:  # MXNet does not smooth multi_output
         rest = smooth_alpha / (classes - 1)
         loss = -((1 - smooth_alpha - rest) * true + rest * logs.sum(1))
     if use_ignore:

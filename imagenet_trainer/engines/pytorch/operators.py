@@ -1,12 +1,12 @@
-"""MXNet's operators in PyTorch, each with MXNet's meaning where the two differ.
+"""MXNet's operators in PyTorch, with MXNet's semantics where the two differ.
 
-An entry of `OPERATORS` is a function of tensors with keyword options, and the attributes that it
-understands with MXNet's defaults. An attribute that is neither understood nor known to change
-nothing is refused: a network computes what its symbol says, or not at all.
+An entry of `OPERATORS` is a function of tensors with keyword options, and its attributes with
+MXNet's defaults. Attributes that are neither supported nor known to have no effect are refused: a
+network computes exactly what its symbol says, or not at all.
 
-Here are layers and activations, in `torch_arithmetic` arithmetic and shapes, in `torch_modes` what
-does one thing in training and another in prediction. Tensors are NCHW by shape; how they lie in
-memory (channels_last) is their own affair.
+This module has layers and activations, `arithmetic` has arithmetic and shapes, `modes` has the
+operators that differ between training and inference. Tensors have the shape NCHW in any memory
+format (channels_last).
 """
 
 import math
@@ -20,32 +20,32 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Operator:
-    """What computes a node."""
+    """The implementation of an operator."""
 
     compute: Callable[..., Any]  # (*inputs, **attributes)
     attributes: Mapping[str, Any] = field(default_factory=dict)  # with MXNet's defaults
-    ignored: Tuple[str, ...] = ()  # of memory and speed only, or said by the inputs' shapes
-    only: Mapping[str, Tuple[Any, ...]] = field(default_factory=dict)  # the values that are there
+    ignored: Tuple[str, ...] = ()  # about memory and speed only, or implied by the inputs' shapes
+    only: Mapping[str, Tuple[Any, ...]] = field(default_factory=dict)  # the supported values
 
 
 OPERATORS: Dict[str, Operator] = {}
 
 
 class UnsupportedError(ValueError):
-    """MXNet computes this, and PyTorch has nothing that gives the same."""
+    """PyTorch has no equivalent for what MXNet computes here."""
 
 
 def operator(
     names: str, ignored: str = "", only: Optional[Mapping[str, Any]] = None, **attributes: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function under some names."""
+    """Register a function under one or more names."""
 
-    def enter(compute: Callable[..., Any]) -> Callable[..., Any]:
+    def register(compute: Callable[..., Any]) -> Callable[..., Any]:
         for name in names.split():
             OPERATORS[name] = Operator(compute, attributes, tuple(ignored.split()), only or {})
         return compute
 
-    return enter
+    return register
 
 
 _PLANES = {"layout": ("NCHW", "NCW", "NCDHW", "None", None)}
@@ -74,7 +74,7 @@ def convolution(  # type: ignore[no-untyped-def]
 def deconvolution(  # type: ignore[no-untyped-def]
     x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, stride, pad, adj, dilate, num_group
 ) -> Tensor:
-    """The gradient of a convolution as a layer."""
+    """Transposed convolution."""
     compute = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}[weight.dim()]
     return compute(x, weight, bias, stride or 1, pad or 0, adj or 0, num_group, dilate or 1)
 
@@ -95,20 +95,20 @@ def fully_connected(
 def pooling(  # type: ignore[no-untyped-def]
     x: Tensor, *, kernel, stride, pad, pool_type, global_pool, pooling_convention, count_include_pad
 ) -> Tensor:
-    """`full` rounds the number of windows up and lets the last one hang over the edge."""
+    """With `full`, the number of windows is rounded up and the last one may cross the edge."""
     dims = x.dim() - 2
     if global_pool:
         kernel, stride, pad, pooling_convention = tuple(x.shape[2:]), (), (), "valid"
     stride, pad = stride or (1,) * dims, pad or (0,) * dims
     if any(2 * p > k for k, p in zip(kernel, pad)):
-        raise UnsupportedError("its pad is wider than half of its kernel")
+        raise UnsupportedError("a pad wider than half of the kernel is not supported")
     full = pooling_convention == "full"
     if full:
         for size, k, s, p in zip(x.shape[2:], kernel, stride, pad):
             last = math.ceil((size + 2 * p - k) / s) * s
             if last >= size + p:
-                # PyTorch leaves such a window out, MXNet fills it with the lowest number.
-                raise UnsupportedError("its last window lies outside the image")
+                # PyTorch omits such a window, MXNet fills it with the lowest number.
+                raise UnsupportedError("a last window outside the image is not supported")
     if pool_type == "max":
         maximum = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
         return maximum(x, kernel, stride, pad, ceil_mode=full)
@@ -119,7 +119,7 @@ def pooling(  # type: ignore[no-untyped-def]
         if global_pool:
             return x.mean(tuple(range(2, x.dim())), keepdim=True)
         return average(x, kernel, stride, pad, full, count_include_pad)
-    raise UnsupportedError(f"pool_type {pool_type} of {dims} dimensions is not there")
+    raise UnsupportedError(f"pool_type {pool_type} in {dims} dimensions is not supported")
 
 
 @operator("_contrib_AdaptiveAvgPooling2D", output_size=())
@@ -138,11 +138,11 @@ def adaptive_average_pooling(x: Tensor, *, output_size: Tuple[int, ...]) -> Tens
 def bilinear_resize(  # type: ignore[no-untyped-def]
     x: Tensor, like: Optional[Tensor] = None, *, height, width, mode, align_corners
 ) -> Tensor:
-    """Planes of another height and width."""
+    """Bilinear interpolation to another height and width."""
     size = tuple(like.shape[2:]) if mode == "like" and like is not None else (height, width)
     if not align_corners and 1 in size and size != tuple(x.shape[2:]):
-        # MXNet takes the first pixel for it, PyTorch one of the middle.
-        raise UnsupportedError("planes of one row or column are not there")
+        # MXNet uses the first pixel, PyTorch one in the middle.
+        raise UnsupportedError("an output of one row or column is not supported")
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
@@ -151,7 +151,7 @@ def bilinear_resize(  # type: ignore[no-untyped-def]
     {"sample_type": ("nearest",), "num_args": (1,)}, scale=1,
 )  # fmt: skip
 def up_sampling(x: Tensor, *, scale: int) -> Tensor:
-    """Every pixel as a square of `scale` by `scale`."""
+    """Every pixel repeated as a square of `scale` by `scale`."""
     return F.interpolate(x, scale_factor=scale, mode="nearest")
 
 
@@ -163,7 +163,7 @@ def lrn(x: Tensor, *, alpha: float, beta: float, knorm: float, nsize: int) -> Te
 
 @operator("L2Normalization", eps=1e-10, mode="instance")
 def l2_normalization(x: Tensor, *, eps: float, mode: str) -> Tensor:
-    """Divided by the length: `instance` of all, `channel` at a place, `spatial` of a plane."""
+    """X divided by its L2 norm: `instance` over all, `channel` per pixel, `spatial` per plane."""
     axes = {"channel": (1,), "spatial": tuple(range(2, x.dim()))}.get(
         mode, tuple(range(1, x.dim()))
     )
@@ -172,14 +172,14 @@ def l2_normalization(x: Tensor, *, eps: float, mode: str) -> Tensor:
 
 @operator("LayerNorm", "output_mean_var", axis=-1, eps=1e-5)
 def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, axis: int, eps: float) -> Tensor:
-    """Normalised along one axis."""
+    """X normalised along one axis."""
     moved = x.movedim(axis, -1)
     return F.layer_norm(moved, moved.shape[-1:], gamma, beta, eps).movedim(-1, axis)
 
 
 @operator("GroupNorm", "output_mean_var", num_groups=1, eps=1e-5)
 def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, num_groups: int, eps: float) -> Tensor:
-    """Normalised over each group of channels; gamma and beta (groups,), unlike PyTorch's."""
+    """X normalised over groups of channels; gamma and beta are (groups,), unlike PyTorch's."""
     of_group = (1, -1, *[1] * (x.dim() - 1))
     groups = F.group_norm(x, num_groups, None, None, eps).unflatten(1, (num_groups, -1))
     return (groups * gamma.reshape(of_group) + beta.reshape(of_group)).flatten(1, 2)
@@ -195,17 +195,17 @@ _ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {
 
 @operator("Activation", "cudnn_off", {"act_type": tuple(_ACTIVATIONS)}, act_type="relu")
 def activation(x: Tensor, *, act_type: str) -> Tensor:
-    """Element by element."""
+    """An activation function, element by element."""
     return _ACTIVATIONS[act_type](x)
 
 
 @operator(
     "LeakyReLU", "lower_bound upper_bound",
-    # selu is left out: MXNet's gradient of it is not its derivative (measured).
+    # selu is omitted: MXNet's gradient of it is not its derivative (measured).
     {"act_type": ("leaky", "elu", "prelu", "gelu")}, act_type="leaky", slope=0.25,
 )  # fmt: skip
 def leaky_relu(x: Tensor, gamma: Optional[Tensor] = None, *, act_type: str, slope: float) -> Tensor:
-    """As it is above nought; below: slope x (leaky), slope (e^x - 1) (elu), gamma x (prelu)."""
+    """X above zero; below: slope x (leaky), slope (e^x - 1) (elu), gamma x (prelu)."""
     if act_type == "prelu":
         assert gamma is not None
         return F.prelu(x, gamma.flatten())
@@ -218,13 +218,13 @@ def leaky_relu(x: Tensor, gamma: Optional[Tensor] = None, *, act_type: str, slop
 
 @operator("hard_sigmoid", alpha=0.2, beta=0.5)
 def hard_sigmoid(x: Tensor, *, alpha: float, beta: float) -> Tensor:
-    """A straight line between 0 and 1."""
+    """Alpha x + beta, limited to [0, 1]."""
     return (alpha * x + beta).clamp(0, 1)
 
 
 @operator("clip", a_min=0.0, a_max=0.0)
 def clip(x: Tensor, *, a_min: float, a_max: float) -> Tensor:
-    """Between two numbers."""
+    """X limited to [a_min, a_max]."""
     return x.clamp(a_min, a_max)
 
 
@@ -239,14 +239,14 @@ def softmax(x: Tensor, *, axis: int) -> Tensor:
 
 @operator("log_softmax", "", _PLAIN_SOFTMAX, axis=-1)
 def log_softmax(x: Tensor, *, axis: int) -> Tensor:
-    """Their logarithms."""
+    """Logarithms of the probabilities along an axis."""
     return x.log_softmax(axis)
 
 
 @operator("SoftmaxActivation", mode="instance")
 def softmax_activation(x: Tensor, *, mode: str) -> Tensor:
-    """Probabilities of each row (n, classes), or of the channels at a place."""
+    """Probabilities of each row (n, classes), or over the channels of each pixel."""
     if mode == "instance" and x.dim() > 2:
-        # Said to be of a whole image; MXNet's own CPU side takes the last axis (measured).
-        raise UnsupportedError("mode instance of more than two axes is not there")
+        # Documented as over a whole image, but MXNet's CPU version uses the last axis (measured).
+        raise UnsupportedError("mode instance with more than two axes is not supported")
     return x.softmax(1)

@@ -1,10 +1,10 @@
 """MXNet's update rules in PyTorch, on all parameters at once, with MXNet's state.
 
 The formulas are those of `engines.Optimizer`. Momentum is MXNet's: v is a step of the weight and
-holds the rates of the updates that made it, v <- m v - r (g + d w), w <- w + v. `torch.optim.SGD`
-keeps b <- m b + (g + d w), w <- w - r b, which is -v / r while the rate stays, and another thing
-once it changes. So the rules are written out here, in the same multi-tensor operators that
-torch.optim is made of; a state goes from engine to engine as it is.
+includes the rates of the past updates, v <- m v - r (g + d w), w <- w + v. `torch.optim.SGD` has
+b <- m b + (g + d w), w <- w - r b, where b is -v / r as long as the rate is constant, but differs
+once it changes. So the rules are implemented here, with the same multi-tensor operators that
+torch.optim uses, and both engines have the same state.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from imagenet_trainer.engines import Optimizer
-from imagenet_trainer.engines.pytorch.graph import Network, to_numpy, to_tensor
+from imagenet_trainer.engines.pytorch.graph import TorchNetwork, to_numpy, to_tensor
 from imagenet_trainer.system.arrays import Arrays
 
 _STATE_NAMES = {
@@ -28,45 +28,45 @@ _Tensors = List[torch.Tensor]
 
 
 class Update:
-    """Moves a network's parameters, and remembers what its rule remembers of each.
+    """The update rule of a network's parameters, with its state.
 
-    Parameters that are frozen (rate factor 0) lose `requires_grad`. Gammas that are fixed at one
-    are set to it before every update and decay in it, as in MXNet, so that checkpoints agree.
+    Frozen parameters (rate factor 0) lose `requires_grad`. Gammas that are fixed at one are set to
+    one before every update and decay in it, as in MXNet, so that checkpoints are equal.
     """
 
-    def __init__(self, optimizer: Optimizer, network: Network) -> None:
+    def __init__(self, optimizer: Optimizer, network: TorchNetwork) -> None:
         self._rule, self._network = optimizer, network
         self._groups: Dict[Tuple[float, float], List[str]] = {}  # by factor of rate, weight decay
         for name, value in network.arg.items():
-            said_rate, said_decay = network.multipliers.get(name, (None, None))
-            factor = optimizer.rate_factors.get(name, 1.0 if said_rate is None else said_rate)
+            symbol_rate, symbol_decay = network.multipliers.get(name, (None, None))
+            factor = optimizer.rate_factors.get(name, 1.0 if symbol_rate is None else symbol_rate)
             if not factor:
                 value.requires_grad_(False)
                 continue
             decays = float(name.endswith(("_weight", "_gamma")))
-            decays = decays if said_decay is None else said_decay
+            decays = decays if symbol_decay is None else symbol_decay
             if name.endswith("_gamma") and not optimizer.decay_gammas:
                 decays = 0.0
             self._groups.setdefault((factor, optimizer.weight_decay * decays), []).append(name)
-        self._held: Dict[str, Dict[str, torch.Tensor]] = {}  # empty until the first update
+        self._state: Dict[str, Dict[str, torch.Tensor]] = {}  # empty until the first update
 
     @torch.no_grad()
     def step(self, rate: float, scale: float, number: int) -> None:
         """Make update `number` (from 1) with the parameters' `grad` times `scale`."""
-        if not self._held:
+        if not self._state:
             for label in self._labels():
-                moved = [name for group in self._groups.values() for name in group]
-                self._held[label] = {n: torch.zeros_like(self._network.arg[n]) for n in moved}
+                learned = [name for group in self._groups.values() for name in group]
+                self._state[label] = {n: torch.zeros_like(self._network.arg[n]) for n in learned}
         for (factor, decay), names in self._groups.items():
             weights = [self._network.arg[name] for name in names]
             gradients = [self._gradient(name) for name in names]
             torch._foreach_mul_(gradients, scale)
-            held = [[values[name] for name in names] for values in self._held.values()]
-            self._move(weights, gradients, held, rate * factor, decay, number)
-        for name, longest in self._network.max_norms.items():
+            state = [[values[name] for name in names] for values in self._state.values()]
+            self._apply(weights, gradients, state, rate * factor, decay, number)
+        for name, largest in self._network.max_norms.items():
             weight = self._network.arg[name]
-            rows = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
-            weight.mul_((longest / rows.clamp(min=1e-30)).clamp(max=1))
+            norms = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
+            weight.mul_((largest / norms.clamp(min=1e-30)).clamp(max=1))
 
     def _gradient(self, name: str) -> torch.Tensor:
         weight = self._network.arg[name]
@@ -74,13 +74,13 @@ class Update:
             weight.fill_(1)
         return torch.zeros_like(weight) if weight.grad is None else weight.grad
 
-    def _move(
-        self, weights: _Tensors, gradients: _Tensors, held: List[_Tensors], rate: float,
+    def _apply(
+        self, weights: _Tensors, gradients: _Tensors, state: List[_Tensors], rate: float,
         decay: float, number: int,
     ) -> None:  # fmt: skip
         rule = self._rule
         if rule.name == "adam":
-            self._adam(weights, gradients, held, rate, decay, number)
+            self._adam(weights, gradients, state, rate, decay, number)
             return
         ratios = _ratios(weights, gradients, decay) if rule.name == "lbsgd" else None
         if rule.clip_gradient is not None:
@@ -89,23 +89,23 @@ class Update:
             torch._foreach_add_(gradients, weights, alpha=decay)
         if ratios is not None:
             torch._foreach_mul_(gradients, ratios)
-        if not held:
+        if not state:
             torch._foreach_add_(weights, gradients, alpha=-rate)
             return
-        (speeds,) = held
-        torch._foreach_mul_(speeds, rule.momentum)
-        torch._foreach_add_(speeds, gradients, alpha=-rate)
+        (momenta,) = state
+        torch._foreach_mul_(momenta, rule.momentum)
+        torch._foreach_add_(momenta, gradients, alpha=-rate)
         if rule.name == "nag":
-            torch._foreach_add_(weights, speeds, alpha=rule.momentum)
+            torch._foreach_add_(weights, momenta, alpha=rule.momentum)
             torch._foreach_add_(weights, gradients, alpha=-rate)
         else:
-            torch._foreach_add_(weights, speeds)
+            torch._foreach_add_(weights, momenta)
 
     def _adam(
-        self, weights: _Tensors, gradients: _Tensors, held: List[_Tensors], rate: float,
+        self, weights: _Tensors, gradients: _Tensors, state: List[_Tensors], rate: float,
         decay: float, number: int,
     ) -> None:  # fmt: skip
-        means, variances = held
+        means, variances = state
         if decay:
             torch._foreach_add_(gradients, weights, alpha=decay)
         if self._rule.clip_gradient is not None:
@@ -124,25 +124,25 @@ class Update:
         return labels if self._rule.momentum or self._rule.name == "adam" else ()
 
     def state(self) -> Arrays:
-        """`momentum:NAME`, or `mean:` and `variance:`, of every parameter that has moved."""
+        """`momentum:NAME`, or `mean:` and `variance:`, of every parameter that was updated."""
         return {
             f"{label}:{name}": to_numpy(value)
-            for label, values in self._held.items()
+            for label, values in self._state.items()
             for name, value in values.items()
         }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from it; what is not in it begins at nought."""
-        self._held = {}
-        wanted = [(f"{label}:{n}", label, n) for label in self._labels()
-                  for group in self._groups.values() for n in group]  # fmt: skip
-        if not any(key in state for key, _, _ in wanted):
+        """Continue from a state; values that are not in it start at zero."""
+        self._state = {}
+        keys = [(f"{label}:{n}", label, n) for label in self._labels()
+                for group in self._groups.values() for n in group]  # fmt: skip
+        if not any(key in state for key, _, _ in keys):
             return
-        for key, label, name in wanted:
-            place = torch.zeros_like(self._network.arg[name])
+        for key, label, name in keys:
+            value = torch.zeros_like(self._network.arg[name])
             if key in state:
-                to_tensor(state[key], place)
-            self._held.setdefault(label, {})[name] = place
+                to_tensor(state[key], value)
+            self._state.setdefault(label, {})[name] = value
 
 
 def _clip(gradients: _Tensors, limit: float) -> None:
@@ -161,34 +161,34 @@ def _ratios(weights: _Tensors, gradients: _Tensors, decay: float) -> _Tensors:
 
 
 class Average:
-    """An exponential moving average of parameters and moving statistics, where they are."""
+    """An exponential moving average of parameters and moving statistics, on their device."""
 
-    def __init__(self, decay: float, network: Network) -> None:
+    def __init__(self, decay: float, network: TorchNetwork) -> None:
         self._decay = decay
-        self._of: Dict[str, torch.Tensor] = {
+        self._values: Dict[str, torch.Tensor] = {
             **{f"average:arg:{name}": value for name, value in network.arg.items()},
             **{f"average:aux:{name}": value for name, value in network.aux.items()},
         }
-        self._held: Dict[str, torch.Tensor] = {}  # empty until the first update
+        self._averages: Dict[str, torch.Tensor] = {}  # empty until the first update
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in what an update left."""
-        if not self._held:
-            self._held = {name: value.detach().clone() for name, value in self._of.items()}
+        """Add the values after an update to the average."""
+        if not self._averages:
+            self._averages = {name: value.detach().clone() for name, value in self._values.items()}
             return
-        held = list(self._held.values())
-        torch._foreach_mul_(held, self._decay)
-        torch._foreach_add_(held, list(self._of.values()), alpha=1 - self._decay)
+        averages = list(self._averages.values())
+        torch._foreach_mul_(averages, self._decay)
+        torch._foreach_add_(averages, list(self._values.values()), alpha=1 - self._decay)
 
     def state(self) -> Arrays:
         """`average:arg:NAME` and `average:aux:NAME`."""
-        return {name: to_numpy(value) for name, value in self._held.items()}
+        return {name: to_numpy(value) for name, value in self._averages.items()}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from it, or begin anew where it has none."""
-        self._held = {}
-        if all(name in state for name in self._of):
-            self._held = {name: torch.empty_like(value) for name, value in self._of.items()}
-            for name, value in self._held.items():
+        """Continue from a state, or start again if it has no average."""
+        self._averages = {}
+        if all(name in state for name in self._values):
+            self._averages = {n: torch.empty_like(value) for n, value in self._values.items()}
+            for name, value in self._averages.items():
                 to_tensor(state[name], value)

@@ -1,23 +1,25 @@
-"""What the device computes in an update: bytes in; loss, counts and moments out."""
+"""The forward pass of an update on the device: bytes to loss, counts and moments."""
 
 from typing import Any, Dict, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from imagenet_trainer.engines import Training
-from imagenet_trainer.engines.pytorch.graph import Network
+from imagenet_trainer.engines.pytorch.graph import TorchNetwork
+from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
 
 
 class Head(nn.Module):
-    """Uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w), normalised; in memory it stays NHWC."""
+    """Uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w), normalised; the memory layout stays NHWC."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
         super().__init__()
-        # No buffers, which DistributedDataParallel would send round before every forward.
+        # Not buffers, as DistributedDataParallel would broadcast these before every forward.
         self.mean, self.std = (
             torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
             for value in (mean, std)
@@ -25,7 +27,7 @@ class Head(nn.Module):
         self._is_plain = not any(mean) and all(deviation == 1 for deviation in std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """No byte moves: channels_last is what NHWC is called when its axes are named NCHW."""
+        """Permuting copies nothing: NHWC memory with the axes NCHW is channels_last."""
         planes = images.permute(0, 3, 1, 2).to(torch.float32)
         return planes if self._is_plain else (planes - self.mean) / self.std
 
@@ -34,12 +36,12 @@ class Step(nn.Module):
     """Forward in training: (loss, counts, moments).
 
     The loss is a sum over the batch, to be differentiated. Counts, float32 (3,): rank-1 hits,
-    rank-5 hits, summed cross-entropy with the targets. Moments, float32 (k,): every BatchNorm's
-    mean and variance of the batch, one after the other.
+    rank-5 hits, summed cross-entropy with the targets. Moments, float32 (k,): the batch's mean and
+    variance of every BatchNorm, concatenated.
     """
 
     def __init__(
-        self, head: Head, network: Network, training: Training, classes: int,
+        self, head: Head, network: TorchNetwork, training: Training, classes: int,
         autocast: Optional[torch.dtype],
     ) -> None:  # fmt: skip
         super().__init__()
@@ -53,7 +55,7 @@ class Step(nn.Module):
         """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,)."""
         with torch.autocast(images.device.type, self._autocast, self._autocast is not None):
             target = self._target(label, other, share)
-            # Not `self.network(...)`: that prints a page of its code for whatever is raised in it.
+            # Not `self.network(...)`, which prints its code if an error is raised in it.
             outputs, loss, moments = self.network.forward(self.head(images), target)
         with torch.no_grad():
             counts = self._count(outputs[0].reshape(len(label), -1), label, other, share)
@@ -61,7 +63,7 @@ class Step(nn.Module):
             return loss, counts, torch.cat(flat) if flat else counts.new_empty(0)
 
     def _target(self, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
-        """The label, or a distribution (n, classes) where it is smoothed or mixed."""
+        """The label, or a distribution (n, classes) if it is smoothed or mixed."""
         if not (self._smoothing or self._mixup):
             return label
         one_hot = nn.functional.one_hot
@@ -74,7 +76,7 @@ class Step(nn.Module):
     def _count(self, output: Tensor, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
         loss = _cross_entropy(output, label)
         if self._mixup:
-            # Not 0 * log(0), nor the last bits of a number that no image is to.
+            # _TINY avoids 0 * log(0) for a label with share 0.
             loss = share * loss + (1 - share) * _cross_entropy(output, other)
             label = torch.where(share >= 0.5, label, other)
         if self._smoothing:
@@ -92,24 +94,50 @@ def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
     return -(output.gather(1, label.unsqueeze(1)).squeeze(1) + _TINY).log()
 
 
+class Result:
+    """Counts and moments of a part, summed over the workers, and copied to the host."""
+
+    def __init__(self, counts: Tensor, moments: Tensor, workers: Optional[TorchWorkers]) -> None:
+        # One message for both. Moving statistics are linear in the moments, so the mean of the
+        # moments over the workers yields the mean of their statistics.
+        both = torch.cat([counts, moments])
+        if workers and workers.world_size > 1:
+            workers.sum_in_place(both)
+            both[3:] /= workers.world_size
+        self.moments = both[3:]
+        self._copied: Any = None
+        self._counts = both[:3]
+        if both.is_cuda:
+            self._counts = torch.empty(3, pin_memory=True)
+            self._counts.copy_(both[:3], non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def counts(self) -> np.ndarray:
+        """Float64 (3,); waits for forward, but not for backward."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._counts.numpy().astype(np.float64)
+
+
 class Monitor(fx.Interpreter):
-    """Runs a network once more; `seen` are the root mean squares of what its layers put out."""
+    """Runs a network and records the root mean squares of its layers' outputs in `values`."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.seen: Dict[str, float] = {}
+        self.values: Dict[str, float] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """One node, computed and looked at."""
+        """Compute one node and record its output."""
         value = super().run_node(n)
         output = value[0] if isinstance(value, tuple) else value
-        # What is no operator of the symbol, such as the loss, has no name in it.
+        # Nodes that are not operators of the symbol, such as the loss, have no name in it.
         if isinstance(output, Tensor) and "symbol" in n.meta:
             name = n.meta["symbol"].rpartition(":")[0]
-            self.seen[f"{name}_output"] = root_mean_square(output)
+            self.values[f"{name}_output"] = root_mean_square(output)
         return value
 
 
 def root_mean_square(tensor: Tensor) -> float:
-    """Of all its elements, whatever their type; waits for the device."""
+    """The root mean square of all elements of any type; waits for the device."""
     return (tensor.detach().float().norm() / max(tensor.numel(), 1) ** 0.5).item()

@@ -1,4 +1,4 @@
-"""Workers that torchrun started: one process for each GPU, or for each part of some CPUs."""
+"""Workers that torchrun started: one process for each GPU, or for each part of the CPUs."""
 
 import ctypes
 import os
@@ -21,52 +21,54 @@ from imagenet_trainer.engines.pytorch.heartbeat import Heartbeat
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError, LostWorkerError
 
-# How long a sum waits for a worker that is alive: compiling the network, which takes its time on
-# the first update, must fit in, and a checkpoint that waits for its disk. Who is silent altogether
-# is found by the heartbeat long before.
-_PATIENCE = timedelta(minutes=30)
-# Tenths of a second in which torchrun, which looks as often, has seen the worker that failed first.
-_SEEN = 100
+# How long a sum waits for a worker that responds: long enough for compiling the network at the
+# first update, and for a checkpoint that waits for its disk. The heartbeat detects workers that do
+# not respond much sooner.
+_TIMEOUT = timedelta(minutes=30)
+# Tenths of a second within which torchrun, which polls as often, notices the worker that failed.
+_NOTICED = 100
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 def join_torchrun(devices: Devices) -> Workers:
-    """The group that a launcher started this process in; of one without a launcher."""
+    """Join the group that a launcher started this process in; a group of one without a launcher."""
     if not is_torch_worker():
         return ALONE
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        # A torchrun that is killed leaves no workers behind: they save and end.
+        # If torchrun is killed, its workers get SIGTERM: they save and end.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     return TorchWorkers(device_here(devices))
 
 
 class TorchWorkers:
-    """The process group, joined when this is made; waits until all of its members are there.
+    """The process group; creating this joins it and waits until all members are present.
 
-    NCCL adds up what is on GPUs, gloo what is in the host's memory. So what workers tell each other
-    of signals and counts after an update waits for the other hosts, and not until the GPU is done.
+    NCCL sums tensors on GPUs, gloo sums arrays in host memory. So the workers' messages about
+    signals and counts after an update wait for the other hosts, but not for the GPU.
 
-    Raises LostWorkerError, as all methods do, where the others cannot be reached.
+    Raises LostWorkerError, as all methods do, if the others cannot be reached.
     """
 
-    in_step = True  # every update is made of the gradients of all workers
+    in_step = True  # every update uses the gradients of all workers
 
     def __init__(self, device: torch.device) -> None:
         self.rank, self.world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._heartbeat: Optional[Heartbeat] = None
         self._is_lost = False
-        # Interrupts takes its handlers away at the first signal: so one that came is told by them.
-        self._before_signal = signal.getsignal(signal.SIGTERM)
-        is_kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        if is_kept:
+        # `Interrupts` removes its handlers at the first signal, so a changed handler shows that
+        # there was one.
+        self._handler = signal.getsignal(signal.SIGTERM)
+        torchrun_has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        if torchrun_has_store:
             _check_restarts()
-        with self.told():
-            if is_kept:
-                # torchrun has the store already: who falls silent while all join is missed too.
+        with self.lost_errors():
+            if torchrun_has_store:
+                # The store exists before the group, so workers that hang while joining are
+                # detected too.
                 self._begin_heartbeat()
             if not dist.is_initialized():
                 _join(device)
-            if not is_kept:
+            if not torchrun_has_store:
                 self._begin_heartbeat()
 
     def _begin_heartbeat(self) -> None:
@@ -75,85 +77,85 @@ class TorchWorkers:
             self._heartbeat.begin()
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Add float64 (k,) of all workers, element by element."""
-        whole = torch.tensor(np.asarray(values, np.float64))  # of its own: the sum goes in there
-        with self.told():
-            dist.all_reduce(whole)
-        return whole.numpy()
+        """Sum float64 (k,) over all workers, element by element."""
+        result = torch.tensor(np.asarray(values, np.float64))  # a copy, which all_reduce overwrites
+        with self.lost_errors():
+            dist.all_reduce(result)
+        return result.numpy()
 
-    def add_up(self, values: torch.Tensor) -> None:
-        """The same in place, of a tensor on the worker's device."""
+    def sum_in_place(self, values: torch.Tensor) -> None:
+        """Sum a tensor on the worker's device over all workers, in place."""
         dist.all_reduce(values)
 
     def part(self) -> None:
-        """All work is done: leave the group when the others are here too."""
+        """Leave the group when all work is done and the others have called this too."""
         self.sum(np.zeros(1))
         if self._heartbeat:
             self._heartbeat.leave()
         dist.destroy_process_group()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """LostWorkerError with this worker's rank where the others cannot be reached."""
+    def lost_errors(self) -> Iterator[None]:
+        """Raise LostWorkerError with this worker's rank if the others cannot be reached."""
         try:
             yield
         except RuntimeError as error:
-            told = str(error).strip().splitlines()
+            lines = str(error).strip().splitlines()
             if not (isinstance(error, dist.DistError) or any(w in str(error) for w in _BROKEN)):
                 raise
-            self._let_the_first_be_seen()
-            # gloo begins with a file and line of its own, and ends with a guess.
-            why = re.sub(r"^\[[^]]*\] |\. This is typically.*", "", told[0] if told else "")
-            raise LostWorkerError(self._told(why[:200] or repr(error))) from error
+            self._wait_for_signal()
+            # gloo's messages begin with a file and line, and end with a guess.
+            why = re.sub(r"^\[[^]]*\] |\. This is typically.*", "", lines[0] if lines else "")
+            raise LostWorkerError(self._lost_message(why[:200] or repr(error))) from error
 
-    def _let_the_first_be_seen(self) -> None:
-        """Wait for torchrun's signal: the run ends with the exit code of who it sees fail first.
+    def _wait_for_signal(self) -> None:
+        """Wait for torchrun's signal: the run ends with the exit code of the first failed worker.
 
-        That has to be the worker that failed, and not one that lost it.
+        That has to be the worker that failed, not one that lost it.
         """
-        for _ in range(0 if self._is_lost else _SEEN):
-            if signal.getsignal(signal.SIGTERM) is not self._before_signal:
+        for _ in range(0 if self._is_lost else _NOTICED):
+            if signal.getsignal(signal.SIGTERM) is not self._handler:
                 break
             time.sleep(0.1)
         self._is_lost = True
 
-    def _told(self, why: str) -> str:
+    def _lost_message(self, why: str) -> str:
         return (
             f"worker {self.rank} of {self.world_size} ({os.uname().nodename}) lost another one: "
             f"{why}; the same command continues from the last checkpoint"
         )
 
     def _end(self, why: str) -> None:
-        """End this process from the heartbeat's thread: the worker itself waits inside a sum."""
-        print(f"error: {self._told(why)}", file=sys.stderr, flush=True)
+        """End this process from the heartbeat's thread, as the worker itself waits in a sum."""
+        print(f"error: {self._lost_message(why)}", file=sys.stderr, flush=True)
         os._exit(LostWorkerError.exit_code)
 
 
-# Words of gloo's and NCCL's errors that have no class of their own.
+# Parts of gloo's and NCCL's error messages, which have no error class.
 _BROKEN = ("gloo", "Gloo", "NCCL", "Connection", "process group")
 
 
 def _join(device: torch.device) -> None:
     if device.type == "cuda":
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE, device_id=device)
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_TIMEOUT, device_id=device)
     else:
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.init_process_group("gloo", timeout=_TIMEOUT)
 
 
 def _check_restarts() -> None:
-    """InputError where torchrun would restart workers into a store of the last attempt's."""
+    """Raise InputError if torchrun would restart workers with the store of the last attempt."""
     restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
     if restarts != "0":
         raise InputError(
-            f"torchrun --max-restarts {restarts}: its restarted workers look for those that died "
-            "(PyTorch's issue 135712); on one machine use tools/launch.py --engine torch, on "
-            "several --rdzv-backend c10d and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
+            f"torchrun --max-restarts {restarts}: restarted workers would try to reach the ones "
+            "that ended (PyTorch's issue 135712); on one machine use tools/launch.py --engine "
+            "torch, on several --rdzv-backend c10d and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
             "environment of every torchrun"
         )
 
 
 def _connection() -> dist.TCPStore:
-    """One more to the store that the group meets at: on a shared one a waiting call stops all."""
+    """Another connection to the group's store: on a shared one a waiting call blocks all others."""
     return dist.TCPStore(
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False,
         wait_for_workers=False, timeout=timedelta(seconds=30),

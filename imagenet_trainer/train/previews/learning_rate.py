@@ -15,7 +15,8 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import Worker, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
-from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError, join_workers
+from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError
+from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder
 from imagenet_trainer.train.datasets import open_order, open_training_set

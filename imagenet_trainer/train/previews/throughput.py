@@ -8,7 +8,8 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.data.loader import loader_threads, training_batches
-from imagenet_trainer.engines import Mix, join_workers
+from imagenet_trainer.engines import Mix
+from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.train.datasets import open_order, open_training_set

@@ -14,15 +14,9 @@ from helpers.tiny_engine import (
 )
 
 import symbols
-from imagenet_trainer.engines import (
-    Devices,
-    Mix,
-    NonFiniteLossError,
-    Optimizer,
-    Training,
-    open_engine,
-    parameter_shapes,
-)
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
@@ -119,9 +113,9 @@ def test_predictions_come_in_parts_too():
 
 
 def test_a_batch_that_cannot_be_split():
-    with pytest.raises(InputError, match=r"--batch-size 8 .*into --accumulate 3 parts on one dev"):
+    with pytest.raises(InputError, match=r"^batch_size 8: .*3 accumulated parts.* multiple of 3"):
         engine_of(network(), accumulate=3)
-    with pytest.raises(InputError, match=r"--accumulate 2 parts on 8 devices; .*multiple of 16"):
+    with pytest.raises(InputError, match=r"2 accumulated parts on 8 devices; .*multiple of 16"):
         engine_of(network(), 8, accumulate=2)
 
 

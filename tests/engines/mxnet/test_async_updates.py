@@ -5,7 +5,7 @@ import pytest
 from helpers.mxnet_engine import batches, engine_of, network, train
 
 from imagenet_trainer.engines.mxnet import async_updates
-from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates, described
+from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates, serialise
 from imagenet_trainer.system.mxnet_import import mx
 
 __all__ = ["batches"]  # a fixture
@@ -21,7 +21,7 @@ def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
     names = engine._module._exec_group.param_names
     server = AsyncUpdates()
     server.command(command(async_updates.BEGIN))
-    told = described(engine._module._optimizer, dict(enumerate(names, 3)))
+    told = serialise(engine._module._optimizer, dict(enumerate(names, 3)))
     server.command(command(async_updates.OPTIMIZER, told))
     server.command(command(async_updates.ASSIGN))
     held = {name: mx.nd.zeros(v.shape) for name, v in engine.get_params()[0].items()}

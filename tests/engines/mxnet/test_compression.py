@@ -16,7 +16,7 @@ from helpers.mxnet_engine import (
 )
 
 from imagenet_trainer.engines.mxnet import compression
-from imagenet_trainer.engines.mxnet.compression import TwoBit, digits_of, in_words
+from imagenet_trainer.engines.mxnet.compression import TwoBit, describe_compression, digits_of
 from imagenet_trainer.engines.mxnet.engine import normalised
 from imagenet_trainer.engines.workers import ALONE
 from imagenet_trainer.system.mxnet_import import mx
@@ -70,7 +70,7 @@ def one_update(two_bit, module, seed):
     for gradients in module.gradients.values():
         for gradient in gradients:
             gradient[:] = random.normal(0, T, gradient.shape)
-    two_bit.add_up()
+    two_bit.sum_gradients()
     return {name: gradients[0].asnumpy() for name, gradients in module.gradients.items()}
 
 
@@ -86,7 +86,7 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("kv_store", ["device", "local"])
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_it_is_the_formula(devices, kv_store, monkeypatch):
-    monkeypatch.setattr(compression, "_TOGETHER", 100)  # several arrays travel
+    monkeypatch.setattr(compression, "_BUCKET_SIZE", 100)  # several arrays travel
     random, module = np.random.RandomState(0), Module(devices, frozen=("c",))
     kvstore = mx.kv.create(kv_store) if devices > 1 else None
     two_bit = TwoBit(T, module, kvstore, ALONE)
@@ -100,7 +100,7 @@ def test_it_is_the_formula(devices, kv_store, monkeypatch):
                 gradient[:] = value * scale
                 sent, kept[name, d] = quantised(kept[name, d], value)
                 sums[name] = sums[name] + np.round(sent / np.float32(T))
-        two_bit.add_up(scale)
+        two_bit.sum_gradients(scale)
         for name, gradients in module.gradients.items():
             for gradient in gradients:
                 wanted = sums[name] * np.float32(T * scale)
@@ -124,14 +124,14 @@ def test_sums_over_many_devices_are_exact(devices):
     for values in (signs, np.ones(1000), -np.ones(1000), np.zeros(1000)):
         gradient[:] = values
         two_bit.set_state({})
-        two_bit.add_up()
+        two_bit.sum_gradients()
         wanted = values.astype(np.float32) * np.float32(devices) * np.float32(T)
         np.testing.assert_array_equal(gradient.asnumpy(), wanted)
 
 
-def test_in_words():
-    assert "with 8 devices 5 gradients travel in 32 bits" in in_words(8)
-    assert "one device sends nothing" in in_words(1)
+def test_describe_compression():
+    assert "with 8 devices 32 bits hold 5 gradients" in describe_compression(8)
+    assert "a single device sends nothing" in describe_compression(1)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
@@ -139,7 +139,7 @@ def test_what_is_not_finite_stays_so(wrong):
     module = Module(2)
     two_bit = TwoBit(T, module, mx.kv.create("device"), ALONE)
     module.gradients["e"][1][500] = wrong
-    two_bit.add_up()
+    two_bit.sum_gradients()
     assert all(np.isnan(g.asnumpy()[500]) for g in module.gradients["e"])
 
 

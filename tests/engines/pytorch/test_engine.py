@@ -17,12 +17,8 @@ from helpers.tiny_engine import (
 )
 from helpers.torch_engine import assert_near, everything, open_one
 
-from imagenet_trainer.engines import (
-    Devices,
-    Mix,
-    NonFiniteLossError,
-    open_engine,
-)
+from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch import engine as torch_engine
 from imagenet_trainer.errors import InputError
@@ -312,18 +308,18 @@ def test_a_full_memory_is_told_with_the_way_out_and_nothing_else(capsys):
 
 def test_what_torch_cannot_do():
     symbol = network()
-    with pytest.raises(InputError, match="--gc-type 2bit"):
+    with pytest.raises(InputError, match=r"^gc_type 2bit"):
         open_one("torch", symbol, devices={"compression_threshold": 0.5})
-    with pytest.raises(InputError, match="--kv-store dist_sync"):
+    with pytest.raises(InputError, match=r"^kv_store dist_sync"):
         open_one("torch", symbol, devices={"kv_store": "dist_sync"})
-    with pytest.raises(InputError, match=r"--batch-size 8 cannot be split evenly .* in 3"):
+    with pytest.raises(InputError, match=r"^batch_size 8: .*multiple of 3"):
         open_one("torch", symbol, accumulate=3)
-    with pytest.raises(InputError, match="--dtype float16: is for GPUs"):
+    with pytest.raises(InputError, match=r"^dtype float16: .*bfloat16"):
         open_one("torch", symbol, devices={"dtype": "float16"})
-    with pytest.raises(InputError, match="nothing to train for"):
+    with pytest.raises(InputError, match="SoftmaxOutput"):
         open_one("torch", mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3))
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="--gpus 0: PyTorch"):
+        with pytest.raises(InputError, match=r"^gpus 0: PyTorch"):
             open_one("torch", symbol, devices={"gpus": (0,)})
 
 

@@ -66,7 +66,7 @@ def compare(symbol, shape=SHAPE, label=None, seed=0, is_train=True, positive=Fal
     images.requires_grad_(True)
     if not is_train:
         with torch.no_grad():
-            for a, b in zip(network.answering(images), theirs):
+            for a, b in zip(network.inference(images), theirs):
                 close(a.numpy(), b, "output")
         return
     target = None if label is None else torch.from_numpy(label)
@@ -161,16 +161,16 @@ def test_a_maximum_met_twice_gives_its_gradient_to_the_same_place():
     "symbol, why",
     [
         (S.Pooling(X, kernel=(2, 2), stride=(2, 2), pad=(1, 1), pooling_convention="full",
-                   name="it"), "Pooling: its last window lies outside the image"),
+                   name="it"), "Pooling: .* last window .*"),
         (S.Pooling(X, kernel=(3, 2), pad=(2, 0), name="it"),
-         "Pooling: its pad is wider than half of its kernel"),
+         "Pooling: .* pad .*"),
         (S.SoftmaxActivation(X, name="it"),
-         "SoftmaxActivation: mode instance of more than two axes is not there"),
+         "SoftmaxActivation: mode instance .*"),
         (S.contrib.BilinearResize2D(X, height=1, width=4, align_corners=False, name="it"),
-         "_contrib_BilinearResize2D: planes of one row or column are not there"),
+         "_contrib_BilinearResize2D: .* one row .*"),
         (S.Pad(S.expand_dims(X, axis=4), mode="reflect", name="it",
                pad_width=(0, 0, 0, 0, 0, 0, 0, 0, 1, 1)),
-         "Pad: PyTorch refuses it: .*Padding size should be less than .*"),
+         "Pad: .*Padding size should be less than .*"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -178,7 +178,7 @@ def test_what_pytorch_computes_otherwise_is_refused_in_one_line(symbol, why):
     network, _ = graph_of(S.FullyConnected(symbol, num_hidden=2), (1, 1, 5, 5))
     with pytest.raises(InputError) as caught:
         torch_graph.check_shapes(network, (1, 1, 5, 5))
-    assert re.fullmatch(f"it: {why}; use --engine mxnet", str(caught.value))
+    assert re.fullmatch(f"engine torch: it: {why}; use mxnet", str(caught.value))
 
 
 @pytest.mark.parametrize("fix_gamma", [False, True])
@@ -337,25 +337,25 @@ def test_dropout_keeps_the_mean_and_drops_whole_planes_if_asked():
         assert dropped[kept].unique().tolist() == [pytest.approx(1 / 0.75)]
         assert kept.float().mean().item() == pytest.approx(0.75, abs=0.03)
         assert bool((kept.all((2, 3)) | (~kept).all((2, 3))).all()) == bool(axes)
-        assert torch.equal(network.answering(data)[0], data)
+        assert torch.equal(network.inference(data)[0], data)
     always, _ = graph_of(S.Dropout(X, p=0.25, mode="always"), tuple(data.shape))
-    assert (always.answering(data)[0] == 0).any()
+    assert (always.inference(data)[0] == 0).any()
 
 
 def test_what_is_not_there_is_named():
-    with pytest.raises(InputError, match="corr7: operator Correlation is not there"):
+    with pytest.raises(InputError, match="corr7: Correlation: this operator"):
         graph_of(S.Correlation(X, X, name="corr7"), SHAPE)
-    with pytest.raises(InputError, match="act1: LeakyReLU: act_type rrelu is not there"):
+    with pytest.raises(InputError, match="act1: LeakyReLU: act_type rrelu"):
         graph_of(S.LeakyReLU(X, act_type="rrelu", name="act1"), SHAPE)
-    with pytest.raises(InputError, match="sure: softmax: use_length True is not there"):
+    with pytest.raises(InputError, match="sure: softmax: use_length True"):
         graph_of(S.softmax(X, S.Variable("length"), use_length=True, name="sure"), (2, 5))
-    with pytest.raises(InputError, match="half: Cast: dtype float16 is not there"):
+    with pytest.raises(InputError, match="half: Cast: dtype float16"):
         graph_of(S.Cast(X, dtype="float16", name="half"), SHAPE)
-    with pytest.raises(InputError, match="old: operator Pooling_v1 is not there"):
+    with pytest.raises(InputError, match="old: Pooling_v1: this operator"):
         graph_of(S.Pooling_v1(X, kernel=(2, 2), name="old"), SHAPE)
     text = json.loads(S.Flatten(X, name="flat").tojson())
     text["nodes"][1]["attrs"] = {"order": "F"}
-    with pytest.raises(InputError, match="flat: Flatten: attribute order is not there"):
+    with pytest.raises(InputError, match="flat: Flatten: attribute order"):
         torch_graph.load_graph(json.dumps(text), {}, {}, CPU)
     with pytest.raises(InputError, match="more: this network has an input"):
         torch_graph.load_graph((X + S.Variable("more")).tojson(), {}, {}, CPU)

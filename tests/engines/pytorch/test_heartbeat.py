@@ -42,7 +42,7 @@ def test_who_never_begins_is_missed_by_the_one_before(three):
     (first, second, _), told, anyone = three
     first.begin(), second.begin()
     assert anyone.wait(60)
-    assert told == {1: "worker 2 of 3 has given no sign for 1.2 s"}
+    assert told == {1: "worker 2 of 3 has not responded for 1.2 s"}
 
 
 def test_who_leaves_is_not_missed(three):
@@ -63,7 +63,7 @@ def test_who_stops_is_missed_by_the_one_before(three):
     stopped = threading.Event()
     hearts[0]._ended.wait = lambda seconds: stopped.wait(3600)  # as a stopped process does nothing
     assert anyone.wait(60)
-    assert told == {2: "worker 0 of 3 has given no sign for 0.8 s"}
+    assert told == {2: "worker 0 of 3 has not responded for 0.8 s"}
     stopped.set()
 
 
@@ -77,7 +77,7 @@ def test_a_store_that_is_gone_is_told(three):
     hearts[0].begin()
     hearts[0]._store = Gone()
     assert anyone.wait(60)
-    assert told == {0: "the first worker's machine has given no sign for 0.8 s"}
+    assert told == {0: "the first worker's machine has not responded for 0.8 s"}
 
 
 def test_who_stops_at_once_is_missed_by_the_one_before(three):
@@ -86,7 +86,7 @@ def test_who_stops_at_once_is_missed_by_the_one_before(three):
     for heart in hearts:
         heart.begin()
     assert anyone.wait(60)
-    assert told == {2: "worker 0 of 3 has given no sign for 0.8 s"}
+    assert told == {2: "worker 0 of 3 has not responded for 0.8 s"}
 
 
 def test_who_ends_without_having_done_its_work_is_missed(three):
@@ -97,4 +97,4 @@ def test_who_ends_without_having_done_its_work_is_missed(three):
         assert not anyone.wait(TICK)
     hearts[2]._end()  # as at the end of the interpreter, after an error
     assert anyone.wait(60)
-    assert told == {1: "worker 2 of 3 has given no sign for 0.8 s"}
+    assert told == {1: "worker 2 of 3 has not responded for 0.8 s"}

@@ -5,8 +5,8 @@ from helpers.gluoncv_networks import CLASSES, classification_names, gluoncv, sym
 
 torch = pytest.importorskip("torch")
 
-from imagenet_trainer.engines import parameter_shapes
 from imagenet_trainer.engines.pytorch import graph as torch_graph
+from imagenet_trainer.engines.symbol import parameter_shapes
 
 META = torch.device("meta")  # tensors without numbers: shapes are computed, nothing else
 # The cheapest of several kinds; all of them in the slow test.
@@ -42,7 +42,7 @@ def check(name):
     internals = symbol.get_internals()
     _, shapes, _ = internals.infer_shape(data=shape)
     wanted = dict(zip(internals.list_outputs(), shapes))
-    for module, inputs in ((network.answering, ()), (network.training, (0,))):
+    for module, inputs in ((network.inference, ()), (network.training, (0,))):
         label = [torch.zeros(shape[0], dtype=torch.long, device=META) for _ in inputs]
         there = Shapes(module)
         with torch.no_grad():

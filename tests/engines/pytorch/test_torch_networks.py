@@ -9,8 +9,10 @@ torch = pytest.importorskip("torch")
 import symbols
 from imagenet_trainer.benchmarks import nondifferentiable as kinks
 from imagenet_trainer.benchmarks import parity
-from imagenet_trainer.engines import Devices, Optimizer, Training, open_engine, parameter_shapes
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.pytorch import graph as torch_graph
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.train.initializers import initial_parameters
 
 # Small networks of several families: compared always, all of them in the slow test.

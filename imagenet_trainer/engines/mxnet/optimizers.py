@@ -1,6 +1,6 @@
-"""MXNet's update rules: their settings and their state."""
+"""MXNet's update rules: options and state."""
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from imagenet_trainer.engines import Optimizer
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
-# What MXNet's optimizers remember for each parameter, in the order of their state tuples.
+# State of each parameter in MXNet's optimizers, in the order of their state tuples.
 _STATE_NAMES = {
     "sgd": ("momentum",),
     "nag": ("momentum",),
@@ -19,10 +19,10 @@ _STATE_NAMES = {
 
 @mx.optimizer.Optimizer.register
 class Nesterov(mx.optimizer.NAG):
-    """MXNet's NAG by its formula.
+    """MXNet's NAG with the documented formula.
 
-    Its operator, asked to write the weight in place, decays the momentum by the weight that it has
-    just written (measured). So it writes to another array here.
+    MXNet's operator, writing the weight in place, applies weight decay with the weight that it has
+    just written (measured). Here it writes to another array.
     """
 
     def _update_impl(
@@ -42,51 +42,47 @@ class Nesterov(mx.optimizer.NAG):
 
 @mx.optimizer.Optimizer.register
 class LayerwiseSGD(mx.optimizer.LBSGD):
-    """MXNet's LBSGD, reduced to its layer-wise adaptive rates and with their ratio put right.
+    """MXNet's LBSGD, reduced to its layer-wise adaptive rates and with a corrected ratio.
 
     MXNet compares a weight with the gradient summed over the batch, before rescale_grad, so its
-    ratio shrinks as the batch grows (and ends at its lower limit of 0.01); here it is the average
-    that the update uses. LBSGD's own warm-up, batch scale and accumulation stay off: schedule.py
-    and Training.accumulate do these for every optimizer.
+    ratio shrinks as the batch grows (down to its lower limit of 0.01). Here the ratio uses the
+    average gradient, as the update does. LBSGD's own warm-up, batch scale and accumulation stay
+    off: the schedule and Training.accumulate provide these for every optimizer.
     """
 
-    def __init__(self, **words: Any) -> None:
-        super().__init__(warmup_strategy="lars", warmup_epochs=0, batch_scale=1, **words)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(warmup_strategy="lars", warmup_epochs=0, batch_scale=1, **options)
 
     def _get_lars(self, weight: "mx.nd.NDArray", g: "mx.nd.NDArray", wd: float) -> float:
         return super()._get_lars(weight, g * self.rescale_grad, wd)
 
     def _l2norm(self, v: "mx.nd.NDArray") -> float:
-        # On the device; MXNet brings the whole array to the host for it.
+        # On the device; MXNet's own copies the whole array to the host.
         flat = v.reshape((-1,))
         return float(mx.nd.dot(flat, flat).asscalar())
 
 
 def init_optimizer(module: "mx.mod.Module", kvstore: Any, optimizer: Optimizer, batch: int) -> None:
-    """Give a module its update rule; `batch` is that over all workers."""
-    words: Dict[str, Any] = {"wd": optimizer.weight_decay, "learning_rate": 1.0}
+    """Set the update rule of a module; `batch` is the global batch size."""
+    options: Dict[str, Any] = {"wd": optimizer.weight_decay, "learning_rate": 1.0}
     if optimizer.name != "adam":
-        words["momentum"] = optimizer.momentum
+        options["momentum"] = optimizer.momentum
     # The symbol's gradient is a sum over the batch.
-    words["rescale_grad"] = 1.0 / batch
-    words["clip_gradient"] = optimizer.clip_gradient
+    options["rescale_grad"] = 1.0 / batch
+    options["clip_gradient"] = optimizer.clip_gradient
     ours = {"nag": "nesterov", "lbsgd": "layerwisesgd"}
-    module.init_optimizer(kvstore, ours.get(optimizer.name, optimizer.name), words)
-    made = module._optimizer
+    module.init_optimizer(kvstore, ours.get(optimizer.name, optimizer.name), options)
+    rule = module._optimizer
     names = module._exec_group.param_names
     if not optimizer.decay_gammas:
-        made.set_wd_mult({name: 0.0 for name in names if name.endswith("_gamma")})
-    made.set_lr_mult(dict(optimizer.rate_factors))
+        rule.set_wd_mult({name: 0.0 for name in names if name.endswith("_gamma")})
+    rule.set_lr_mult(dict(optimizer.rate_factors))
     if module._context[0].device_type == "cpu":
-        # Several weights in one operator save launches on a GPU; here the operator's inner loop
-        # over the weights costs more than it saves (a tenth of ResNet-18's update, measured).
+        # One operator for several weights saves kernel launches on a GPU. On a CPU the operator's
+        # inner loop over the weights costs more than it saves (a tenth of ResNet-18's update,
+        # measured).
         module._updater.aggregate_updates = False
-        made.aggregate_num = 0
-
-
-def frozen(optimizer: Optimizer) -> List[str]:
-    """Parameters that do not move, in the order of their names."""
-    return sorted(name for name, factor in optimizer.rate_factors.items() if factor == 0)
+        rule.aggregate_num = 0
 
 
 def optimizer_state(module: "mx.mod.Module", optimizer: Optimizer) -> Arrays:
@@ -94,9 +90,9 @@ def optimizer_state(module: "mx.mod.Module", optimizer: Optimizer) -> Arrays:
     state: Arrays = {}
     devices = len(module._context)
     for index, name in enumerate(module._exec_group.param_names):
-        # All devices hold the same state; the first one's is index * devices.
-        held = module._updater.states.get(index * devices)
-        for label, part in zip(_STATE_NAMES[optimizer.name], _parts(held)):
+        # All devices have the same state; the key of the first one's is index * devices.
+        own = module._updater.states.get(index * devices)
+        for label, part in zip(_STATE_NAMES[optimizer.name], _parts(own)):
             if part is not None:
                 state[f"{label}:{name}"] = part.asnumpy()
     return state
@@ -105,10 +101,10 @@ def optimizer_state(module: "mx.mod.Module", optimizer: Optimizer) -> Arrays:
 def set_optimizer_state(
     module: "mx.mod.Module", optimizer: Optimizer, state: Mapping[str, np.ndarray], updates: int
 ) -> None:
-    """Continue after so many updates from what `optimizer_state` gave."""
-    made, updater = module._optimizer, module._updater
-    made.begin_num_update = made.num_update = updates
-    for counts in made._all_index_update_counts.values():
+    """Continue after `updates` updates from the result of `optimizer_state`."""
+    rule, updater = module._optimizer, module._updater
+    rule.begin_num_update = rule.num_update = updates
+    for counts in rule._all_index_update_counts.values():
         counts.clear()
     updater.states.clear()
     updater.states_synced.clear()
@@ -118,14 +114,14 @@ def set_optimizer_state(
         if any(value is None for value in values):
             continue
         for device, executor in enumerate(executors):
-            place = index * len(executors) + device
-            held = made.create_state_multi_precision(place, executor.arg_dict[name])
-            for part, value in zip(_parts(held), values):
+            key = index * len(executors) + device
+            own = rule.create_state_multi_precision(key, executor.arg_dict[name])
+            for part, value in zip(_parts(own), values):
                 if part is not None:
                     part[:] = value
-            updater.states[place] = held
-            updater.states_synced[place] = True
+            updater.states[key] = own
+            updater.states_synced[key] = True
 
 
-def _parts(held: Any) -> Tuple[Any, ...]:
-    return held if isinstance(held, tuple) else (held,)
+def _parts(state: Any) -> Tuple[Any, ...]:
+    return state if isinstance(state, tuple) else (state,)

@@ -1,0 +1,55 @@
+"""Opens engines and joins the workers that train together."""
+
+import os
+from typing import Any, Optional, Sequence, Tuple
+
+from imagenet_trainer.engines import Devices, Engine, Training
+from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.memory import memory_errors
+from imagenet_trainer.engines.mxnet.engine import MXNetEngine
+from imagenet_trainer.engines.mxnet.workers import join
+from imagenet_trainer.engines.workers import ALONE, Workers
+from imagenet_trainer.errors import ArgumentError
+
+
+def join_workers(devices: Devices) -> Workers:
+    """Join the workers that train together with this process; waits until all are present.
+
+    Raises ArgumentError for a kvstore of several machines outside a launcher, and for one of a
+    single machine inside a launcher.
+    """
+    if choose_engine(devices).engine == "torch":
+        from imagenet_trainer.engines.pytorch.workers import join_torchrun
+
+        return join_torchrun(devices)
+    if devices.kv_store.startswith("dist"):
+        return join(devices.kv_store)
+    if os.environ.get("DMLC_ROLE") == "worker" and os.environ.get("DMLC_NUM_WORKER", "1") != "1":
+        raise ArgumentError(
+            "kv_store",
+            devices.kv_store,
+            f"does not connect the launcher's {os.environ['DMLC_NUM_WORKER']} workers; use "
+            "dist_sync",
+        )
+    return ALONE
+
+
+def open_engine(
+    symbol: Any,
+    devices: Devices,
+    batch_shape: Tuple[int, int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    training: Optional[Training] = None,
+    workers: Workers = ALONE,
+) -> Engine:
+    """Open the engine that `choose_engine` names for these devices: MXNetEngine or TorchEngine.
+
+    `batch_shape` is that of the batch over all devices of all workers.
+    """
+    with memory_errors(batch_shape[0], devices.description):
+        if choose_engine(devices).engine == "torch":
+            from imagenet_trainer.engines.pytorch.engine import TorchEngine
+
+            return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
+        return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)

@@ -1,0 +1,32 @@
+"""Copies arrays between NumPy and MXNet, and normalises images on the device."""
+
+from typing import Dict, Mapping, Sequence
+
+import numpy as np
+
+from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.system.mxnet_import import mx
+
+
+def to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:
+    """Named MXNet arrays as NumPy arrays; waits for them."""
+    return {name: value.asnumpy() for name, value in arrays.items()}
+
+
+def to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
+    """Named NumPy arrays as MXNet arrays on the CPU, of the same types."""
+    return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}
+
+
+def normalised(
+    symbol: "mx.sym.Symbol", mean: Sequence[float], std: Sequence[float]
+) -> "mx.sym.Symbol":
+    """The network with an input of uint8 (n, h, w, 3) RGB instead of float32 (n, 3, h, w).
+
+    Batches are copied as bytes and become (value - mean) / std on the device.
+    """
+    pixels = mx.sym.Variable("data")
+    planes = mx.sym.transpose(mx.sym.Cast(pixels, dtype="float32"), axes=(0, 3, 1, 2))
+    if any(mean) or any(deviation != 1 for deviation in std):
+        planes = mx.sym.image.normalize(planes, mean=tuple(mean), std=tuple(std))
+    return symbol(data=planes)

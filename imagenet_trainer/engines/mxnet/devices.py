@@ -1,0 +1,42 @@
+"""Devices of MXNet's engine: contexts, and checks before anything is bound."""
+
+from typing import List
+
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.system.mxnet_import import gpu_problem, mx
+
+
+def contexts_of(devices: Devices) -> List["mx.Context"]:
+    """A context for each device; ArgumentError for a GPU that MXNet cannot use."""
+    if not devices.gpus:
+        return [mx.cpu(number) for number in range(devices.cpus)]
+    reason = gpu_problem(tuple(devices.gpus))
+    if reason:
+        raise ArgumentError("gpus", devices.gpus, reason)
+    return [mx.gpu(number) for number in devices.gpus]
+
+
+def check_kvstore(devices: Devices) -> None:
+    """Raise ArgumentError for a kvstore that does not fit the devices or the compression."""
+    if devices.kv_store == "nccl" and not devices.gpus:
+        raise ArgumentError("kv_store", "nccl", "sums gradients of GPUs; use device on CPUs")
+    if devices.compression_threshold is not None and devices.kv_store == "dist_async":
+        raise ArgumentError(
+            "gc_type",
+            "2bit",
+            "compresses sums of gradients, and kvstore dist_async makes none; use dist_sync, or "
+            "omit it",
+        )
+
+
+def check_shares(batch: int, parts: int, devices: int, workers: int) -> None:
+    """Raise ArgumentError unless all devices of all workers get equal parts of a batch."""
+    shares = parts * devices * workers
+    if batch % shares:
+        many = f"{devices} devices" if devices > 1 else "one device"
+        each = f" of {workers} workers" if workers > 1 else ""
+        how = f"over {many}{each}" if parts == 1 else f"into {parts} accumulated parts on {many}"
+        raise ArgumentError(
+            "batch_size", batch, f"cannot be split evenly {how}; use a multiple of {shares}"
+        )
