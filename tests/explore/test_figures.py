@@ -21,11 +21,8 @@ def blue(data):
     return int((np.abs(pixels(data) - BLUE).max(axis=2) < 12).sum())
 
 
-@pytest.mark.parametrize("count", [1, 3, 5000])
-def test_sizes(count):
-    random = np.random.default_rng(0)
-    widths, heights = random.integers(1, 3000, (2, count))
-    image = figures.draw_sizes(widths, heights, random.integers(1, 10**7, count))
+def test_sizes_of_one_image():
+    image = figures.draw_sizes(np.array([640]), np.array([480]), np.array([10**5]))
     assert blue(image) > 1000
     assert pixels(image).shape == (704, 1100, 3)
 
@@ -68,11 +65,12 @@ def test_a_large_cloud_is_where_its_points_are():
         assert saturated[: image.shape[0] // 4, : image.shape[1] // 3].any()
 
 
-def test_a_cloud_of_one_size():
-    assert blue(figures.draw_cloud(np.full(500, 28), np.full(500, 28))) > 10
+def test_a_cloud_of_one_size_has_the_same_bytes_each_time():
+    first, second = (figures.draw_cloud(np.full(500, 28), np.full(500, 28)) for _ in range(2))
+    assert blue(first) > 10 and first == second
 
 
-@pytest.mark.parametrize("classes", [1, 10, 40, 41, 1000])
+@pytest.mark.parametrize("classes", [1, 40, 41])
 def test_classes(classes):
     counts = np.arange(classes) * 3 + 1
     image = figures.draw_classes(counts, [f"class {n}" for n in range(classes)])
@@ -102,8 +100,3 @@ def test_the_sheet_shows_its_images():
     columns = is_red.any(axis=0).astype(int)
     assert (np.diff(columns) == 1).sum() == 3  # three red images side by side
     assert not is_red[image.shape[0] // 2 :].any()
-
-
-def test_the_same_bytes_again():
-    sizes = np.arange(1, 50)
-    assert figures.draw_cloud(sizes, sizes) == figures.draw_cloud(sizes, sizes)

@@ -193,7 +193,7 @@ def test_an_interrupted_pack_resumes(prefix, layout, number):
 
 
 # A process for each moment: it kills itself at the n-th fsync, rename or removal of a file. First
-# each pack starts from nothing (or over another one) and is finished after the kill; then each
+# each pack starts from nothing, or over another one, and is finished after the kill; then each
 # process continues what the killed one before it has left, until one finishes.
 KILLED = """
     import os, signal, sys
@@ -230,25 +230,28 @@ KILLED = """
         assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
         return status != 0
 
-    previous = test.files(prefix)
-
-    def start():
+    def start(previous):
         test.clear(prefix)
         for name, data in previous.items():
             prefix.with_name(name).write_bytes(data)
 
-    for alone in (True, False):
-        start()
+    def kill_at_any_moment(previous, finish_each):
+        start(previous)
         kills = 0
-        for moment in range(1, 10_000, {step}):
+        for moment in range(1, 10_000, 7):
             if not killed(moment):
                 break
             kills += 1
-            if alone:
+            if finish_each:
                 test.finish(pack, prefix)
-                start()
+                start(previous)
         assert kills
         test.finish(pack, prefix)
+
+    another = test.files(prefix)
+    for previous in ({{}}, another):
+        for finish_each in (True, False):
+            kill_at_any_moment(previous, finish_each)
 """
 
 
@@ -260,17 +263,19 @@ def finish(pack, prefix):
 
 
 @pytest.mark.parametrize("layout", [{"shards": 3}, {"shard_bytes": 6000}, {}])
-@pytest.mark.parametrize("previous", [False, True], ids=["new", "over-another"])
-def test_a_pack_killed_at_any_moment_resumes(prefix, layout, previous):
+def test_a_pack_killed_at_any_moment_resumes(prefix, layout):
     run(pack_of(prefix, **layout))
     prefix.with_name("expected").mkdir()
     for name, data in files(prefix).items():
         (prefix.with_name("expected") / name).write_bytes(data)
     clear(prefix)
-    if previous:
-        run(pack_of(prefix, shards=2))
+    run(pack_of(prefix, shards=2))  # another pack, over which the killed ones are packed
     here = [os.path.dirname(__file__), str(ROOT / "tests")]
-    script = KILLED.format(here=here, layout=layout, step=7)
-    command = [sys.executable, "-c", textwrap.dedent(script), str(prefix)]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(KILLED.format(here=here, layout=layout)),
+        prefix,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
