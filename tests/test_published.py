@@ -7,7 +7,7 @@ from imagenet_trainer import config, published
 from imagenet_trainer.convert import published as catalogue
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.predict import predict
+from imagenet_trainer.eval.files import predict
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
 
@@ -54,8 +54,8 @@ def test_a_published_file_becomes_a_run(models, tmp_path, file):
     how = checkpoint.preprocessing
     assert how.image_shape == (3, 227, 227) and how.rgb_mean == (123, 117, 104)
     assert checkpoint.classes[281] == ("n02123045", "tabby, tabby cat")
-    (answers,) = predict(config.PredictSettings(images=(str(IMAGE),), model_prefix=prefix))
-    assert len(answers) == 5 and sum(answer[2] for answer in answers) <= 1.001
+    (predictions,) = predict(config.PredictSettings(pictures=(str(IMAGE),), model_prefix=prefix))
+    assert len(predictions) == 5 and sum(p for *_, p in predictions) <= 1.001
     with pytest.raises(InputError, match="holds checkpoints already"):
         published.export(settings)
 

@@ -12,7 +12,6 @@ from imagenet_trainer.comparison.page import Comparison, write
 from imagenet_trainer.comparison.results import read_results, read_stored, store
 from imagenet_trainer.config import CompareSettings, MeasureSettings, flags
 from imagenet_trainer.errors import InputError, print_message
-from imagenet_trainer.eval.evaluator import own_validation_set
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.system.interrupts import Interrupts
 
@@ -164,7 +163,7 @@ def validation_images(
         return first.settings.data_val, first.settings.data_val_idx
     if flags.is_given("data_val", arguments):
         return settings.data_val, settings.data_val_idx
-    return own_validation_set(first.run)
+    return first.run.validation_shard()
 
 
 def summary(result: Result) -> str:

@@ -104,7 +104,7 @@ def _evaluate(
     """Run inference over all images and store the predictions, as `evaluate` does."""
     evaluator = Evaluator(replace(settings, epochs=(epoch,)), run, (epoch,), log)
     (scored,) = evaluator.results()
-    return scored, evaluator.dataset, evaluator.shown.preprocessing
+    return scored, evaluator.dataset, evaluator.input.preprocessing
 
 
 def costs(

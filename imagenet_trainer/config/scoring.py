@@ -98,7 +98,7 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         (), "also report the top-K accuracy, such as 3 or 3,10", integers(1), metavar="K"
     )
     save_predictions: bool = option(
-        False, "also write the probabilities of all classes to predictions-EPOCH.npz"
+        False, "also write the probabilities of all classes to probabilities-EPOCH.npz"
     )
     batch_size: int = option(64, "images per batch; results do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as in fit", integer(0, 256))

@@ -1,4 +1,4 @@
-"""Scores epochs of a run on one set of images: what `evaluate` does between flags and files."""
+"""Evaluates the epochs of a run on a dataset."""
 
 import contextlib
 import math
@@ -12,8 +12,8 @@ from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
-from imagenet_trainer.eval.network import Tell, load_trained, open_network, set_checkpoint, views_of
-from imagenet_trainer.eval.results import Results, Shown
+from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
+from imagenet_trainer.eval.results import EvaluationInput, ResultFiles
 from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.predictions import rename_old_probabilities, save_predictions
@@ -23,100 +23,98 @@ from imagenet_trainer.system.progress_bar import progress
 
 
 class EpochResult(NamedTuple):
-    """One epoch's predictions and numbers."""
+    """Predictions and metrics of an epoch."""
 
     epoch: int
     predictions: Predictions
-    metrics: Dict[str, Any]  # as evaluation.json holds them
-    name: str  # of the set; '' for the run's own images
+    metrics: Dict[str, Any]  # as in evaluation.json
+    name: str  # of the dataset; '' for the run's own validation images
     classes: Classes
 
 
 class Evaluator:
-    """The epochs of a run, one set of images, one way of showing them.
+    """Evaluates some epochs of a run on one dataset, with the same views of each image.
 
     Parameters
     ----------
     settings, run, epochs
-        what `evaluate` was told.
-    tell
-        is given a line for everything that the user should know.
+        The settings of `evaluate`, the run, and its epochs.
+    log
+        Called with a line for everything that the user should know.
 
-    Raises InputError for what does not fit: see `open_network`, `open_validation_set`.
+    Raises InputError for settings that do not fit: see `open_network`, `open_validation_set`.
 
     """
 
     def __init__(
-        self, settings: EvaluateSettings, run: Run, epochs: Sequence[int], tell: Tell
+        self, settings: EvaluateSettings, run: Run, epochs: Sequence[int], log: Log
     ) -> None:
-        self.settings, self.run, self.epochs, self._tell = settings, run, epochs, tell
+        self.settings, self.run, self.epochs, self._log = settings, run, epochs, log
         views = views_of(settings)
         devices = Devices(settings.gpus, settings.cpus, engine=settings.engine)
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )
         self._engine, self._symbol, checkpoint = open_network(
-            run, epochs[0], devices, engine_batch, settings, tell
+            run, epochs[0], devices, engine_batch, settings, log
         )
-        self._held = epochs[0]  # whose parameters the engine has
+        self._loaded = epochs[0]  # the epoch whose parameters the engine has
         how = checkpoint.preprocessing
         assert how is not None
         self.dataset, own = open_validation_set(settings, run, checkpoint)
-        self.shown = Shown(self.dataset, how, views)
-        self.files = Results(run, self.shown, run.preprocessing(epochs[0]), own)
+        self.input = EvaluationInput(self.dataset, how, views)
+        self.files = ResultFiles(run, self.input, run.preprocessing(epochs[0]), own)
         transform = ViewTransform(how.image_shape, how.val_resize, views)
         if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
-            tell(
-                "--crops 10: images are resized to the crop's own size, so square ones have the "
-                "same crop in all corners; --val-resize makes room"
+            log(
+                "--crops 10: images are resized to the size of the crop, so all crops of a square "
+                "image are the same; --val-resize resizes to a larger size"
             )
         threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
-        self._source = ViewBatches(self.dataset, transform, batch, threads)
+        self._batches = ViewBatches(self.dataset, transform, batch, threads)
 
     def results(self) -> Iterator[EpochResult]:
-        """Each epoch, computed or found; the next checkpoint is read while one is computed.
+        """The result of each epoch, computed or from its files.
 
-        All files of an epoch are written before it comes.
+        While an epoch is computed, the next checkpoint is read. All files of an epoch are written
+        before its result is yielded.
         """
-        top_k, probabilities = self.settings.top_k, self.settings.save_predictions
-        keys = {epoch: self.shown.key(self.run.params_path(epoch)) for epoch in self.epochs}
-        most = max((TOP, *top_k))
+        name, top_k = self.files.name, max((TOP, *self.settings.top_k))
         for epoch in self.epochs:
-            rename_old_probabilities(self.run, epoch, self.files.name)
-        found = {
-            epoch: self.files.known(epoch, keys[epoch], most, probabilities)
+            rename_old_probabilities(self.run, epoch, name)
+        keys = {epoch: self.input.key(self.run.params_path(epoch)) for epoch in self.epochs}
+        saved = {
+            epoch: self.files.known(epoch, keys[epoch], top_k, self.settings.save_predictions)
             for epoch in self.epochs
         }
-        to_score = [epoch for epoch in self.epochs if found[epoch] is None]
-        self._keep_images(len(to_score))
+        missing = [epoch for epoch in self.epochs if saved[epoch] is None]
+        self._keep_images(len(missing))
         with ThreadPoolExecutor(1) as reader:
             coming: Dict[int, Future] = {}
             for epoch in self.epochs:
-                predictions = found.pop(epoch)
+                predictions = saved.pop(epoch)
                 if predictions is None:
-                    if epoch != self._held:
+                    if epoch != self._loaded:
                         one = coming.get(epoch) or reader.submit(self._read, epoch)
                         set_checkpoint(self._engine, self._symbol, self.run, one.result())
-                        self._held = epoch
-                    following = to_score[to_score.index(epoch) + 1 :][:1]
+                        self._loaded = epoch
+                    following = missing[missing.index(epoch) + 1 :][:1]
                     coming = {next_: reader.submit(self._read, next_) for next_ in following}
-                    predictions = self._score(epoch, keys[epoch], most)
-                    save_predictions(self.run, epoch, self.files.name, predictions)
-                numbers = self.files.record(epoch, predictions, top_k)
-                yield EpochResult(
-                    epoch, predictions, numbers, self.files.name, self.dataset.classes
-                )
+                    predictions = self._predict(epoch, keys[epoch], top_k)
+                    save_predictions(self.run, epoch, name, predictions)
+                metrics = self.files.record(epoch, predictions, self.settings.top_k)
+                yield EpochResult(epoch, predictions, metrics, name, self.dataset.classes)
 
     def _read(self, epoch: int) -> Checkpoint:
         checkpoint = load_trained(self.run, epoch, self.settings)
-        if checkpoint.preprocessing != self.shown.preprocessing:
+        if checkpoint.preprocessing != self.input.preprocessing:
             raise InputError(
-                f"{self.run.params_path(epoch)}: its images are prepared otherwise than epoch "
-                f"{self.epochs[0]}'s; score it in a call of its own"
+                f"{self.run.params_path(epoch)}: its preprocessing differs from that of epoch "
+                f"{self.epochs[0]}; evaluate it in a separate call"
             )
         return checkpoint
 
-    def _score(self, epoch: int, key: str, top_k: int) -> Predictions:
+    def _predict(self, epoch: int, key: str, top_k: int) -> Predictions:
         images, classes = len(self.dataset), len(self.dataset.classes)
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(progress(f"epoch {epoch}", images))
@@ -124,7 +122,7 @@ class Evaluator:
             if self.settings.save_predictions:
                 path = self.run.probabilities_path(epoch, self.files.name)
                 file = stack.enter_context(ProbabilitiesFile(path, images, classes))
-            predictions = predict_dataset(self._engine, self._source, top_k, key, file, advance)
+            predictions = predict_dataset(self._engine, self._batches, top_k, key, file, advance)
             if file is not None:
                 file.finish(predictions)
         return predictions
@@ -134,39 +132,30 @@ class Evaluator:
         share = self.settings.cache_memory
         if epochs < 2 or not share:
             return
-        room, size = share * free_memory(), self._source.size
-        if size <= room:
-            self._source.keep = True
-            self._tell(f"decoding once for {epochs} epochs: {_told(size)} of memory")
+        available, size = share * free_memory(), self._batches.size
+        if size <= available:
+            self._batches.keep = True
+            self._log(f"images are decoded once for {epochs} epochs: {_in_mib(size)} of memory")
         else:
-            self._tell(
-                f"decoding for every epoch: the images take {_told(size)}, and --cache-memory "
-                f"{share:g} of the free memory is {_told(room)}"
+            self._log(
+                f"images are decoded for every epoch: they need {_in_mib(size)}, and "
+                f"--cache-memory {share:g} of the free memory is {_in_mib(available)}"
             )
 
 
-def _told(size: float) -> str:
+def _in_mib(size: float) -> str:
     """`2 MiB`, `7.0 GiB`."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{math.ceil(size / 2**20)} MiB"
-
-
-def own_validation_set(run: Run) -> Tuple[str, str]:
-    """--data-val and --data-val-idx that a run was trained with, or the defaults."""
-    before = run.read_json(run.config_path).get("settings", {})
-    found = before.get("data_val", "data/val.rec"), before.get("data_val_idx", "")
-    if not all(isinstance(value, str) for value in found):
-        raise InputError(f"{run.config_path}: is not a file of this program; remove it")
-    return found
 
 
 def open_validation_set(
     settings: EvaluateSettings, run: Run, checkpoint: Checkpoint
 ) -> Tuple[Dataset, Optional[bool]]:
-    """The validation images of the run, or others with the same classes.
+    """The dataset to evaluate on: the run's validation images, or others with the same classes.
 
-    And whether they are the run's own; None where it does not say which these are.
+    And whether it is the run's own; None if the run does not know its own.
     """
-    path, index = own_validation_set(run)
+    path, index = run.validation_shard()
     if settings.data_val:
         path, index = settings.data_val, settings.data_val_idx
     index = settings.data_val_idx or index

@@ -1,8 +1,8 @@
-"""Asks a network about every image of a set, and keeps devices, decoding and counting busy.
+"""Inference over a dataset: decoding, computing and counting run at the same time.
 
-Threads of the loader decode the next batches while the devices compute one, and another thread
-counts the one before. For several checkpoints the decoded images are kept in memory, if they
-fit, so they are read and decoded once.
+The loader's threads decode the next batches while the devices compute one, and another thread
+counts the previous one. To evaluate several checkpoints, the decoded images can stay in memory, so
+they are read and decoded once.
 """
 
 from collections import deque
@@ -18,25 +18,25 @@ from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.metrics.predictions import Collector, Predictions
 
-# Places in the set int64 (n,), views uint8 (n, positions x height, width, 3), labels int64 (n,).
-Views_of_batch = Tuple[np.ndarray, np.ndarray, np.ndarray]
+# Positions in the dataset int64 (n,), views uint8 (n, positions x height, width, 3), labels (n,).
+ViewBatch = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
-_UNCOUNTED = 2  # batches of predictions that may wait to be counted
+_WAITING = 2  # batches of predictions that may wait to be counted
 
 
 class ViewBatches:
-    """The views of all images in shard order, as often as they are asked for.
+    """The views of all images in shard order; can be iterated several times.
 
     Parameters
     ----------
-    images, transform
-        which, and what is shown of them.
+    dataset, transform
+        The images, and the views of each.
     batch
-        images at a time.
+        Images per batch.
     threads
-        of the loader.
+        Threads of the loader.
     keep
-        whether the first pass leaves them in memory for the next ones: `size` bytes.
+        Keep the views of the first pass in memory (`size` bytes) for the next ones.
 
     """
 
@@ -58,7 +58,7 @@ class ViewBatches:
         high, wide = self.transform.size
         return len(self.dataset) * high * wide * 3
 
-    def __iter__(self) -> Iterator[Views_of_batch]:
+    def __iter__(self) -> Iterator[ViewBatch]:
         if self._kept is None:
             yield from self._decoded()
             return
@@ -67,11 +67,11 @@ class ViewBatches:
             part = slice(first, first + self.batch)
             yield np.arange(len(labels))[part], images[part], labels[part]
 
-    def _decoded(self) -> Iterator[Views_of_batch]:
+    def _decoded(self) -> Iterator[ViewBatch]:
         count = len(self.dataset)
-        # Pages that are not written yet take no memory.
+        # Pages that are not written to take no memory.
         images = np.empty((count if self.keep else 0, *self.transform.size, 3), np.uint8)
-        all_labels, seen = np.empty(count, np.int64), 0
+        all_labels, images_seen = np.empty(count, np.int64), 0
         with evaluation_batches(
             self.dataset.shards, self.transform, len(self.dataset.classes), self.batch,
             self._threads,
@@ -80,63 +80,63 @@ class ViewBatches:
                 if self.keep:
                     images[batch.indices] = batch.images
                     all_labels[batch.indices] = batch.labels
-                    seen += len(batch.labels)
+                    images_seen += len(batch.labels)
                 yield batch.indices, batch.images, batch.labels
-        if self.keep and seen == count:
+        if self.keep and images_seen == count:
             self._kept = images, all_labels
 
 
 class Sink(Protocol):
-    """Takes the probabilities of every batch."""
+    """Receives the probabilities of every batch."""
 
-    def add(self, places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        """Places int64 (n,), float32 (n, classes), int64 (n,)."""
+    def add(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Add positions int64 (n,), probabilities float32 (n, classes), labels int64 (n,)."""
 
 
 def predict_dataset(
     engine: Engine,
-    source: ViewBatches,
+    batches: ViewBatches,
     top_k: int,
     key: str = "",
     sink: Optional[Sink] = None,
     advance: Callable[[int], object] = lambda images: None,
 ) -> Predictions:
-    """Ask about every image once.
+    """Predict the classes of every image once.
 
     Parameters
     ----------
     engine
-        with its parameters set.
-    source
-        the images.
+        The engine, with its parameters set.
+    batches
+        The images.
     top_k
-        classes that are kept of each image, at least 5.
+        Number of most probable classes to keep for each image, at least 5.
     key
-        of the predictions.
+        The key of the predictions.
     sink
-        also gets all probabilities, batch by batch in shard order.
+        Also receives all probabilities, batch by batch in shard order.
     advance
-        is told how many images more have been answered.
+        Called with the number of images after each batch.
 
-    Raises InputError where predictions are not finite, or an image did not come exactly once.
+    Raises InputError if a probability is not finite or an image does not come exactly once.
 
     """
-    dataset, views = source.dataset, source.transform.views
+    dataset, views = batches.dataset, batches.transform.views
     collector = Collector(dataset.shards.keys, len(dataset.classes), top_k)
 
-    def count(places: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+    def count(positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
         check_finite(probabilities)
-        collector.add(places, probabilities, labels)
+        collector.add(positions, probabilities, labels)
         if sink is not None:
-            sink.add(places, probabilities, labels)
+            sink.add(positions, probabilities, labels)
 
     with ThreadPoolExecutor(1) as counter:
         waiting: Deque[Future] = deque()
-        for places, images, labels in source:
+        for positions, images, labels in batches:
             probabilities = predict_views(engine, images, views)
-            # The loader uses its buffers again.
-            waiting.append(counter.submit(count, places, probabilities, labels.copy()))
-            if len(waiting) > _UNCOUNTED:
+            # The loader reuses its buffers.
+            waiting.append(counter.submit(count, positions, probabilities, labels.copy()))
+            if len(waiting) > _WAITING:
                 waiting.popleft().result()
             advance(len(labels))
         for one in waiting:
@@ -148,44 +148,46 @@ def predict_dataset(
 
 
 def predict_views(engine: Engine, images: np.ndarray, views: Views) -> np.ndarray:
-    """Probabilities float32 (n, classes) of uint8 (n, positions x height, width, 3).
+    """Probabilities float32 (n, classes) of views uint8 (n, positions x height, width, 3).
 
-    The mean over the views of each image.
+    Each row is the mean over the views of an image.
     """
     count, high, wide, _ = images.shape
     crops = images.reshape(count * views.positions, high // views.positions, wide, 3)
-    shown = [crops, crops[:, :, ::-1]] if views.mirrored else [crops]
-    if len(shown) * views.positions == 1 and count <= engine.batch_size:
+    sides = [crops, crops[:, :, ::-1]] if views.mirrored else [crops]
+    if len(sides) * views.positions == 1 and count <= engine.batch_size:
         return engine.predict(images)
     total: Any = 0.0
-    for some in shown:
+    for side in sides:
         parts = [
-            engine.predict(some[first : first + engine.batch_size])
-            for first in range(0, len(some), engine.batch_size)
+            engine.predict(side[first : first + engine.batch_size])
+            for first in range(0, len(side), engine.batch_size)
         ]
-        found = np.concatenate(parts)
-        total = total + found.reshape(count, views.positions, -1).sum(axis=1, dtype=np.float64)
-    return (total / (len(shown) * views.positions)).astype(np.float32)
+        probabilities = np.concatenate(parts)
+        total = total + probabilities.reshape(count, views.positions, -1).sum(
+            axis=1, dtype=np.float64
+        )
+    return (total / (len(sides) * views.positions)).astype(np.float32)
 
 
 def check_finite(probabilities: np.ndarray) -> None:
-    """NonFiniteError unless all are numbers."""
+    """NonFiniteError if a probability is infinite or undefined."""
     if not np.isfinite(probabilities).all():
         raise NonFiniteError(
-            "the network's predictions are not finite, its parameters are of no use",
-            "train anew with a lower --lr and another --model-prefix",
+            "the predictions are not finite, so the parameters are unusable",
+            "train again with a lower --lr and another --model-prefix",
         )
 
 
 def share_of_batch(batch_size: int, views: Views, devices: int) -> Tuple[int, int]:
-    """Images at a time, and views that an engine takes at a time.
+    """Images per batch, and views per batch of the engine.
 
-    A batch of `batch_size` views holds whole images where there are several places, and what
-    the devices can share; with one place it is what the user asked for.
+    With one crop per image both are `batch_size`. With several, a batch holds about `batch_size`
+    views: all those of its images, in a number that the devices can divide.
     """
     if views.positions == 1:
         return batch_size, batch_size
-    dataset = max(1, batch_size // views.positions)
-    while dataset * views.positions % devices:
-        dataset += 1
-    return dataset, dataset * views.positions
+    images = max(1, batch_size // views.positions)
+    while images * views.positions % devices:
+        images += 1
+    return images, images * views.positions

@@ -1,4 +1,4 @@
-"""How long one answer takes: time from a file to its classes, alone and in batches."""
+"""Latency of inference: from a file to its classes, for one image and for a batch."""
 
 import time
 from typing import Any, Callable, List, NamedTuple, Sequence
@@ -9,11 +9,11 @@ from imagenet_trainer.data.image_files import read_image
 from imagenet_trainer.eval.classify import Classifier
 
 ROUNDS, WARM_UP = 100, 10
-"""Calls that are timed, and calls before them that are not."""
+"""Timed calls, and calls before them that are not timed."""
 
 
 class Latency(NamedTuple):
-    """Milliseconds of a call that predictions `batch` images."""
+    """Milliseconds of a call with `batch` images."""
 
     name: str
     batch: int
@@ -29,7 +29,7 @@ def measure(
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
-    """Time `call(round)`; what it returns must be there when it returns."""
+    """Time `call(round)`, which must return only when its result is complete."""
     for number in range(min(WARM_UP, rounds)):
         call(number)
     times = np.empty(rounds)
@@ -37,7 +37,7 @@ def measure(
         began = clock()
         call(number)
         times[number] = clock() - began
-    # The time that 99 of 100 calls keep, itself one that was measured.
+    # The smallest measured time that 99 of 100 calls do not exceed.
     high = np.sort(times)[int(np.ceil(0.99 * rounds)) - 1]
     return Latency(name, batch, 1000 * float(np.median(times)), 1000 * float(high), rounds)
 
@@ -45,10 +45,10 @@ def measure(
 def of_network(
     single: Classifier, many: Classifier, paths: Sequence[str], rounds: int = ROUNDS
 ) -> List[Latency]:
-    """Latencies of reading and decoding files, of the network with one image, of both, and of
-    the network with a batch.
+    """Latencies of decoding, of the network for one image, of both, and for a batch.
 
-    Takes a network for one image at a time and one for a batch; the files take turns.
+    Takes a classifier with batches of one image and one with larger batches. The files are used
+    in turn.
     """
 
     def decode(number: int) -> np.ndarray:
@@ -61,19 +61,19 @@ def of_network(
     batch = np.repeat(one, many.batch, axis=0)
     return [
         measure("reading and decoding", 1, decode, rounds),
-        measure("network", 1, lambda number: single.ask(one), rounds),
-        measure("file to classes", 1, lambda number: single.ask(decode(number)), rounds),
-        measure("network", many.batch, lambda number: many.ask(batch), rounds),
+        measure("network", 1, lambda number: single.predict(one), rounds),
+        measure("file to classes", 1, lambda number: single.predict(decode(number)), rounds),
+        measure("network", many.batch, lambda number: many.predict(batch), rounds),
     ]
 
 
-def table(device: str, found: Sequence[Latency]) -> str:
-    """The latencies for people, a line each."""
+def table(device: str, latencies: Sequence[Latency]) -> str:
+    """The latencies as text, one per line."""
     lines: List[str] = [
-        f"{device}; {found[0].rounds} calls each, milliseconds",
-        f"{'':<26}{'batch':>6}{'median':>10}{'99th %':>10}{'an image':>11}{'images/s':>12}",
+        f"{device}; {latencies[0].rounds} calls each, milliseconds",
+        f"{'':<26}{'batch':>6}{'median':>10}{'99th %':>10}{'per image':>11}{'images/s':>12}",
     ]
-    for one in found:
+    for one in latencies:
         each = one.median / one.batch
         lines.append(
             f"{one.name:<26}{one.batch:>6}{one.median:>10.2f}{one.high:>10.2f}{each:>11.2f}"

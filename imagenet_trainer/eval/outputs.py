@@ -1,4 +1,4 @@
-"""What `evaluate` draws and writes for people once epochs are scored: images, films, a report."""
+"""Plots, animations and reports of evaluated epochs."""
 
 import hashlib
 from pathlib import Path
@@ -10,6 +10,7 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.eval.report import write_report
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
 from imagenet_trainer.runs.run import Run
@@ -19,58 +20,56 @@ from imagenet_trainer.viz.class_order import class_order
 from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
 
 
-def refuse_early(settings: EvaluateSettings, classes: Classes) -> None:
-    """InputError for what cannot be counted or drawn of these classes, before any is scored."""
+def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
+    """InputError for metrics and plots that these classes do not allow, before evaluation."""
     if max(settings.top_k, default=0) > len(classes):
         raise InputError(
-            f"--top-k {max(settings.top_k)}: there are {len(classes)} classes, so every image's "
-            f"is among them; take {len(classes) - 1} or less"
+            f"--top-k {max(settings.top_k)}: the network has only {len(classes)} classes; use "
+            f"{len(classes) - 1} or less"
         )
     if settings.video:
         with attributed_to(f"--video {settings.video}"):
             video.check_ffmpeg(settings.video)
     if settings.order == "wordnet" and taxonomy_of([one for one, _ in classes]) is None:
-        stranger = next(one for one, _ in classes if taxonomy_of([one]) is None)
+        other = next(one for one, _ in classes if taxonomy_of([one]) is None)
         raise InputError(
-            f"--order wordnet: class {stranger} is none of ImageNet's 1,000 WordNet ids; take "
+            f"--order wordnet: class {other} is not one of ImageNet's 1,000 WordNet ids; use "
             "imagenet or cluster"
         )
 
 
-def present(
-    settings: EvaluateSettings, scorer: Evaluator, scored: Sequence[EpochResult]
+def write_outputs(
+    settings: EvaluateSettings, evaluator: Evaluator, results: Sequence[EpochResult]
 ) -> Iterator[str]:
-    """Draw and write what the flags ask for; a line for each thing that the user should know."""
-    run, last = scorer.run, scored[-1]
+    """Draw and write what the settings ask for; yield the lines to print."""
+    run, last = evaluator.run, results[-1]
     taxonomy = taxonomy_of([one for one, _ in last.classes])
     names = short_names(last.classes)
     yield from summary_lines(last.metrics, dict(zip((one for one, _ in last.classes), names)))
-    for one in scored:
+    for one in results:
         path = _draw(run, one, settings.order, names, taxonomy)
     yield f"drawn: {path}"
     order = class_order(settings.order, last.predictions.confusion(), taxonomy)
     frames = [
-        confusion.Frame(one.epoch, _ordered(one, order), one.metrics["rank1"]) for one in scored
+        confusion.Frame(one.epoch, _ordered(one, order), one.metrics["rank1"]) for one in results
     ] if settings.gif or settings.video else []  # fmt: skip
-    film = _with_order(run.gif_path(last.name), settings.order)
+    animation = _with_order(run.gif_path(last.name), settings.order)
     if settings.gif:
-        confusion.draw_gif(film, frames)
-        yield f"drawn: {film}"
+        confusion.draw_gif(animation, frames)
+        yield f"drawn: {animation}"
     if settings.video:
-        film = film.with_suffix(f".{settings.video}")
+        animation = animation.with_suffix(f".{settings.video}")
         with attributed_to(f"--video {settings.video}"):
-            video.draw_video(film, frames, settings.video)
-        yield f"drawn: {film}"
+            video.draw_video(animation, frames, settings.video)
+        yield f"drawn: {animation}"
     if settings.report:
-        from imagenet_trainer.eval.report import write_report
-
-        yield f"written: {write_report(scorer, last)}"
+        yield f"written: {write_report(evaluator, last)}"
 
 
 def _draw(
     run: Run, one: EpochResult, order: str, names: Sequence[str], taxonomy: Optional[Taxonomy]
 ) -> Path:
-    """The figure of an epoch, and in another order than the usual its bare pixels."""
+    """Draw the figure of an epoch, and in another order than the default also its bare pixels."""
     bare = _with_order(run.confusion_path(one.epoch, ".png", one.name), order)
     path = bare.with_suffix(".figure.png")
     matrix = one.predictions.confusion()
@@ -83,7 +82,7 @@ def _draw(
     subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
     note = _digest(matrix, [order, title, subtitle, *names])
     if bare.exists() and note_in(path) == note:
-        return path  # drawn before
+        return path  # up to date
     sides = Sides(names, class_order(order, matrix, taxonomy), taxonomy)
     if order != "imagenet":
         confusion.write_png(bare, confusion.draw(_ordered(one, sides.order)))
@@ -92,11 +91,11 @@ def _draw(
     return path
 
 
-def _digest(matrix: np.ndarray, words: Sequence[str]) -> str:
-    """Changes when anything does that is drawn."""
-    drawn = hashlib.sha256(matrix.tobytes())
-    drawn.update(repr(words).encode())
-    return drawn.hexdigest()
+def _digest(matrix: np.ndarray, texts: Sequence[str]) -> str:
+    """A digest of everything that is drawn."""
+    digest = hashlib.sha256(matrix.tobytes())
+    digest.update(repr(texts).encode())
+    return digest.hexdigest()
 
 
 def _ordered(one: EpochResult, order: np.ndarray) -> np.ndarray:

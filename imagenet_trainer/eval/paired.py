@@ -1,4 +1,4 @@
-"""Two networks on the same images: is one better, how sure is that, and in which classes."""
+"""Compares two networks on the same images: accuracy, significance, classes."""
 
 import re
 from pathlib import Path
@@ -13,51 +13,54 @@ from imagenet_trainer.metrics.confidence import false_discovery_limit, mcnemar, 
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.run import Run
 
-TOLD = 10
-"""Classes that got better, and that got worse, that are printed."""
+PRINTED = 10
+"""Better classes, and worse classes, that are printed."""
 
 Side = Tuple[Run, EpochResult]
 
 
-def opponents(words: Sequence[str], default: Callable[[], Run]) -> List[Tuple[Run, Optional[int]]]:
-    """The runs and epochs that --compare names; no epoch means the newest.
+def parse_checkpoints(
+    values: Sequence[str], default: Callable[[], Run]
+) -> List[Tuple[Run, Optional[int]]]:
+    """The runs and epochs in the values of --compare; without an epoch the newest.
 
-    A word is an epoch of the default run, a run's PREFIX, or PREFIX,EPOCH; `best` is an epoch.
+    A value is an epoch of the default run (a number or `best`), a PREFIX, or PREFIX,EPOCH.
     """
     sides: List[Tuple[Run, Optional[int]]] = []
-    for word in words:
-        prefix, comma, epoch = word.rpartition(",")
+    for value in values:
+        prefix, comma, epoch = value.rpartition(",")
         if not comma:
-            prefix, epoch = ("", word) if _is_epoch(word) else (word, "")
+            prefix, epoch = ("", value) if _is_epoch(value) else (value, "")
         if epoch and not _is_epoch(epoch):
             raise InputError(
-                f"--compare {word}: {epoch!r} is no epoch; give an epoch, PREFIX or PREFIX,EPOCH"
+                f"--compare {value}: {epoch!r} is not an epoch; give an epoch, PREFIX or "
+                "PREFIX,EPOCH"
             )
         sides.append((Run(prefix) if prefix else default(), epoch_number(epoch) if epoch else None))
     return sides
 
 
-def _is_epoch(word: str) -> bool:
-    return word == "best" or word.isdigit()
+def _is_epoch(value: str) -> bool:
+    return value == "best" or value.isdigit()
 
 
-def compared(first: Side, second: Side) -> Dict[str, Any]:
-    """What comparison-....json holds. InputError unless both answered the same images."""
+def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
+    """The content of comparison-....json. InputError unless both have the same images."""
     (run_a, a), (run_b, b) = first, second
     one, other = a.predictions, b.predictions
     if not (np.array_equal(one.keys, other.keys) and np.array_equal(one.labels, other.labels)):
         raise InputError(
-            f"--compare: {run_a.prefix} and {run_b.prefix} answered different images; name some "
-            "for both with --data-val"
+            f"--compare: {run_a.prefix} and {run_b.prefix} were evaluated on different images; "
+            "choose a shard for both with --data-val"
         )
-    right_a, right_b = one.rank < 1, other.rank < 1
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    correct_a, correct_b = one.rank < 1, other.rank < 1
+    only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
     images = len(one)
     result: Dict[str, Any] = {
         "a": {"prefix": run_a.prefix, "epoch": a.epoch, "set": a.name},
         "b": {"prefix": run_b.prefix, "epoch": b.epoch, "set": b.name},
         "images": images,
-        "both_right": int((right_a & right_b).sum()),
+        "both_right": int((correct_a & correct_b).sum()),
         "only_a_right": only_a,
         "only_b_right": only_b,
         "rank1": [a.metrics["rank1"], b.metrics["rank1"]],
@@ -75,15 +78,15 @@ def compared(first: Side, second: Side) -> Dict[str, Any]:
 def class_changes(
     one: Predictions, other: Predictions, classes: Sequence[Tuple[str, str]]
 ) -> List[Dict[str, Any]]:
-    """Each class with images: right predictions of both, and McNemar's p; the most gained first."""
+    """Each class with images: hits of both networks and McNemar's p; the largest gain first."""
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(one.labels[chosen], minlength=one.classes)
 
-    right_a, right_b = one.rank < 1, other.rank < 1
+    correct_a, correct_b = one.rank < 1, other.rank < 1
     images = np.bincount(one.labels, minlength=one.classes)
-    hits_a, hits_b = count(right_a), count(right_b)
-    p = mcnemar(count(right_a & ~right_b), count(right_b & ~right_a))
+    hits_a, hits_b = count(correct_a), count(correct_b)
+    p = mcnemar(count(correct_a & ~correct_b), count(correct_b & ~correct_a))
     with np.errstate(invalid="ignore"):
         gained = (hits_b - hits_a) / images
     order = [label for label in np.argsort(-gained, kind="stable") if images[label]]
@@ -97,8 +100,8 @@ def class_changes(
     ]  # fmt: skip
 
 
-def paths_of(result: Dict[str, Any], run: Run) -> Path:
-    """Where a comparison is kept: in the first one's folder."""
+def comparison_path(result: Dict[str, Any], run: Run) -> Path:
+    """The path of a comparison, in the folder of the first run."""
     a, b = result["a"], result["b"]
     other = f"{b['epoch']:04d}"
     if a["prefix"] != b["prefix"]:
@@ -106,29 +109,29 @@ def paths_of(result: Dict[str, Any], run: Run) -> Path:
     return run.comparison_path(a["epoch"], other + (a["set"] and "-" + a["set"]))
 
 
-def told(result: Dict[str, Any]) -> str:
-    """The comparison for people."""
+def comparison_text(result: Dict[str, Any]) -> str:
+    """A comparison as text."""
     low, high = (100 * bound for bound in result["interval"])
     rows = result["classes"]
     better = [row for row in rows if row["right_b"] > row["right_a"]]
     worse = [row for row in rows[::-1] if row["right_b"] < row["right_a"]]
-    sure = [sum(row["sure"] for row in group) for group in (better, worse)]
+    significant = [sum(row["sure"] for row in group) for group in (better, worse)]
     lines = [
         f"rank-1: {100 * result['difference']:+.2f} points, 95 % interval {low:+.2f} to "
         f"{high:+.2f}",
-        f"only the first is right: {result['only_a_right']}, only the second: "
+        f"only the first is correct: {result['only_a_right']}, only the second: "
         f"{result['only_b_right']}; McNemar's exact p {result['mcnemar_p']:.2g}: "
-        + ("a difference" if result["mcnemar_p"] < 0.05 else "may be chance"),
+        + ("significant" if result["mcnemar_p"] < 0.05 else "not significant"),
         f"classes: {len(better)} better, {len(worse)} worse, "
-        f"{len(rows) - len(better) - len(worse)} the same; more than chance (false discovery rate "
-        f"5 %): {sure[0]} better, {sure[1]} worse",
+        f"{len(rows) - len(better) - len(worse)} equal; significant (false discovery rate 5 %): "
+        f"{significant[0]} better, {significant[1]} worse",
     ]
     for title, group in (("better", better), ("worse", worse)):
         if group:
             lines.append(f"{title}:")
-            lines += [_class_line(row) for row in group[:TOLD]]
-            if len(group) > TOLD:
-                lines.append(f"  ... and {len(group) - TOLD} more")
+            lines += [_class_line(row) for row in group[:PRINTED]]
+            if len(group) > PRINTED:
+                lines.append(f"  ... and {len(group) - PRINTED} more")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Gathers what a report tells of from a run's files and writes the page."""
+"""Writes report.html of an epoch from the files of its run."""
 
 from pathlib import Path
 from typing import List, Tuple
@@ -9,15 +9,15 @@ from imagenet_trainer.viz import report
 from imagenet_trainer.viz.thumbnails import thumbnails
 
 
-def write_report(scorer: Evaluator, one: EpochResult) -> Path:
-    """Write report.html, or report-NAME.html of a set with a name, into the run's folder.
+def write_report(evaluator: Evaluator, one: EpochResult) -> Path:
+    """Write report.html, or report-NAME.html for a named dataset, into the folder of the run.
 
     Returns its path. Raises InputError when it cannot be written.
     """
-    run, dataset = scorer.run, scorer.dataset
-    found = report.Report(
+    run, dataset = evaluator.run, evaluator.dataset
+    content = report.Report(
         f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}",
-        _facts(scorer, one),
+        _facts(evaluator, one),
         one.classes,
         one.predictions,
         one.metrics,
@@ -26,18 +26,18 @@ def write_report(scorer: Evaluator, one: EpochResult) -> Path:
     )
     path = run.folder / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:
-        file.write(report.page(found))
+        file.write(report.page(content))
     return path
 
 
-def _facts(scorer: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
-    run, how = scorer.run, scorer.shown.preprocessing
+def _facts(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
+    run, how = evaluator.run, evaluator.input.preprocessing
     trained = run.read_json(run.config_path).get("settings", {})
-    words = (trained.get(name) for name in ("network", "num_layers"))
+    network = (trained.get(name) for name in ("network", "num_layers"))
     facts = [
-        ("network", " ".join(str(word) for word in words if word)),
+        ("network", " ".join(str(part) for part in network if part)),
         ("parameters", str(run.params_path(one.epoch))),
-        ("images", scorer.dataset.path),
+        ("images", evaluator.dataset.path),
         ("input", f"{how.image_shape[2]} × {how.image_shape[1]} pixels"),
     ]
     return [(name, value) for name, value in facts if value]

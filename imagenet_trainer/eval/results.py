@@ -1,8 +1,8 @@
-"""What evaluations leave in a run's folder, and when it need not be computed again.
+"""The files of evaluations in the folder of a run, and whether they are up to date.
 
-evaluation.json holds the numbers: those of the run's own validation images under `epochs`, and
-those of other images, sizes or crops under `sets`, each with a name that is also in the names
-of its files (predictions-0012-train-10crop.npz).
+evaluation.json has the metrics: those for the run's own validation images under `epochs`, those
+for other datasets, sizes or crops under `sets`, each with a name that is also part of the names of
+its files (predictions-0012-train-10crop.npz).
 """
 
 import csv
@@ -31,18 +31,19 @@ from imagenet_trainer.runs.checkpoint import Preprocessing, read_arrays
 from imagenet_trainer.runs.predictions import has_probabilities, load_predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.viz import confusion
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a network was shown: images, their preprocessing, their views."""
+class EvaluationInput:
+    """What a network is evaluated on: a dataset, its preprocessing, the views of each image."""
 
     dataset: Dataset
     preprocessing: Preprocessing
     views: Views
 
     def about(self) -> Dict[str, Any]:
-        """For evaluation.json."""
+        """The description in evaluation.json."""
         return {
             "pictures": self.dataset.path,
             "fingerprint": self.dataset.fingerprint,
@@ -51,55 +52,60 @@ class Shown:
         }
 
     def key(self, params_path: Path) -> str:
-        """Changes when the parameters, the preprocessing, the views or the images do."""
+        """A digest of the parameters, the preprocessing, the views and the images."""
         parts = [sha256(params_path), repr(self.preprocessing), self.dataset.fingerprint]
         if self.views != Views():
             parts.append(repr(self.views))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-class Results:
-    """The results of one run on one set of images.
+class ResultFiles:
+    """The files with the results of a run for one evaluation input.
 
     Parameters
     ----------
-    run, shown
-        whose, and on what.
+    run, input_
+        The run, and what it is evaluated on.
     trained_with
-        preprocessing of the checkpoint; None where nobody knows.
+        Preprocessing of the checkpoint; None if unknown.
     own
-        whether the images are the run's own validation images; None where the run does not
-        say which these are: then those that are scored first.
+        Whether the dataset is the run's own validation images; None if the run does not know
+        them: then those that are evaluated first.
 
     """
 
     def __init__(
-        self, run: Run, shown: Shown, trained_with: Optional[Preprocessing], own: Optional[bool]
+        self,
+        run: Run,
+        input_: EvaluationInput,
+        trained_with: Optional[Preprocessing],
+        own: Optional[bool],
     ):
-        self.run, self.shown = run, shown
+        self.run, self.input = run, input_
         self.name = self._name(trained_with, own)
 
     def _name(self, trained_with: Optional[Preprocessing], own: Optional[bool]) -> str:
-        """'' for the default entry, a name of its own for everything else."""
-        record, about = self._read(), self.shown.about()
+        """The name of the entry in evaluation.json; '' for the default one."""
+        record, about = self._read(), self.input.about()
         first = record.get("about", about)
         if own is None:
             own = first["fingerprint"] == about["fingerprint"]
         bgr = trained_with is None and first["views"]["bgr"]
         if trained_with is None:
             trained_with = _prepared(first)
-        name = describe(self.shown, Shown(self.shown.dataset, trained_with, Views(bgr=bgr)), own)
-        there = record.get("sets", {}).get(name)
-        if there and not same(there.get("about", {}), about):
-            # Two shards of the same name, or another mean: their results must not mix.
+        usual = EvaluationInput(self.input.dataset, trained_with, Views(bgr=bgr))
+        name = describe(self.input, usual, own)
+        existing = record.get("sets", {}).get(name)
+        if existing and not same(existing.get("about", {}), about):
+            # Two shards with the same file name, or another mean: keep their results apart.
             digest = hashlib.sha256(repr(sorted(_identity(about).items())).encode()).hexdigest()
             name = f"{name}-{digest[:6]}"
         return name
 
     def known(self, epoch: int, key: str, top_k: int, probabilities: bool) -> Optional[Predictions]:
-        """Predictions of an earlier evaluation of the same, if they hold what is wanted now."""
+        """Predictions saved by an earlier evaluation, if they are valid and sufficient."""
         run, name = self.run, self.name
-        if self._numbers_of(epoch).get("key") != key:
+        if self._metrics_of(epoch).get("key") != key:
             return None
         found = load_predictions(run, epoch, name, key)
         if found is None or found.top.shape[1] < min(top_k, found.classes):
@@ -109,30 +115,29 @@ class Results:
         return found
 
     def record(self, epoch: int, predictions: Predictions, top_k: Sequence[int]) -> Dict[str, Any]:
-        """Write counts, their image, the table of classes and the numbers, and return these.
+        """Write metrics, table of classes, confusion matrix and its image; return the metrics.
 
-        What an earlier evaluation left is not made again, unless something of it is missing,
-        damaged, or counted by another version's rules.
+        Files of an earlier evaluation are kept unless one is missing, damaged, or was computed by
+        the rules of another version.
         """
-        whole = self._is_whole(epoch, predictions)
-        found = self._numbers_of(epoch) if whole else {}
-        if found.get("key") != predictions.key:
-            found = {}
+        complete = self._is_complete(epoch, predictions)
+        metrics = self._metrics_of(epoch) if complete else {}
+        if metrics.get("key") != predictions.key:
+            metrics = {}
         wanted = {"calibration_error", "confused_pairs", *rank_names(top_k)}
-        if not wanted <= found.keys():
-            before = (int(name[4:]) for name in found if re.fullmatch(r"rank\d+", name))
-            found = as_json(estimates(predictions, [*top_k, *before]), predictions)
-            found.update(
-                semantic_results(predictions, [one for one, _ in self.shown.dataset.classes])
-            )
-            found["key"] = predictions.key
-        if not whole:
+        if not wanted <= metrics.keys():
+            before = (int(name[4:]) for name in metrics if re.fullmatch(r"rank\d+", name))
+            metrics = as_json(estimates(predictions, [*top_k, *before]), predictions)
+            ids = [wnid for wnid, _ in self.input.dataset.classes]
+            metrics.update(semantic_results(predictions, ids))
+            metrics["key"] = predictions.key
+        if not complete:
             self._write(epoch, predictions)
-        self._note(epoch, found)
-        return found
+        self._save_metrics(epoch, metrics)
+        return metrics
 
-    def _is_whole(self, epoch: int, predictions: Predictions) -> bool:
-        """Whether all that follows from these predictions is there."""
+    def _is_complete(self, epoch: int, predictions: Predictions) -> bool:
+        """Whether all files that follow from these predictions exist and are valid."""
         run, name = self.run, self.name
         if not run.confusion_path(epoch, ".png", name).exists():
             return False
@@ -147,46 +152,44 @@ class Results:
         return np.array_equal(counts["matrix"], predictions.confusion())
 
     def _write(self, epoch: int, predictions: Predictions) -> None:
-        from imagenet_trainer.viz.confusion import draw, write_png
-
         run, name, matrix = self.run, self.name, predictions.confusion()
-        write_png(run.confusion_path(epoch, ".png", name), draw(matrix))
+        confusion.write_png(run.confusion_path(epoch, ".png", name), confusion.draw(matrix))
         with atomic_write(run.classes_path(epoch, name), "w") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CLASS_COLUMNS)
-            writer.writerows(class_rows(class_table(predictions), self.shown.dataset.classes))
-        # The counts come last: they say that the others are theirs.
+            writer.writerows(class_rows(class_table(predictions), self.input.dataset.classes))
+        # The counts are written last: their key vouches for the other files.
         with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
             np.savez_compressed(file, matrix=matrix, key=np.array(predictions.key))
 
-    def _note(self, epoch: int, numbers: Dict[str, Any]) -> None:
+    def _save_metrics(self, epoch: int, metrics: Dict[str, Any]) -> None:
         record = self._read()
         entry = self._entry(record)
-        entry["about"] = self.shown.about()
-        entry.setdefault("epochs", {})[str(epoch)] = numbers
+        entry["about"] = self.input.about()
+        entry.setdefault("epochs", {})[str(epoch)] = metrics
         entry["epochs"] = dict(sorted(entry["epochs"].items(), key=lambda item: int(item[0])))
         if self.name:
             record.setdefault("epochs", {})
             record.setdefault("sets", {})[self.name] = entry
         self.run.write_json(self.run.evaluation_path, record)
 
-    def _numbers_of(self, epoch: int) -> Dict[str, Any]:
-        """What evaluation.json says of an epoch; {} if nothing."""
+    def _metrics_of(self, epoch: int) -> Dict[str, Any]:
+        """The metrics of an epoch in evaluation.json; {} if there are none."""
         return self._entry(self._read()).get("epochs", {}).get(str(epoch), {})
 
     def _read(self) -> Dict[str, Any]:
-        """evaluation.json; InputError unless it has the form that is written here."""
+        """The content of evaluation.json; InputError if it is not a file of this program."""
         record = self.run.read_json(self.run.evaluation_path)
         try:
             for entry in (record, *record.get("sets", {}).values()):
-                for epoch, numbers in entry.get("epochs", {}).items():
-                    int(epoch), numbers.get("key")
+                for epoch, metrics in entry.get("epochs", {}).items():
+                    int(epoch), metrics.get("key")
                 about = entry.get("about")
                 if about is not None:
                     about["fingerprint"], about["views"]["bgr"], _prepared(about)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{self.run.evaluation_path}: is not a file of this program; remove it"
+                f"{self.run.evaluation_path}: was not written by this program; remove it"
             ) from error
         return record
 
@@ -194,13 +197,13 @@ class Results:
         return record.get("sets", {}).get(self.name, {}) if self.name else record
 
 
-def describe(shown: Shown, usual: Shown, own: bool) -> str:
-    """A name for what a network is shown, from what is not as usual: '' if all is.
+def describe(input_: EvaluationInput, usual: EvaluationInput, own: bool) -> str:
+    """A name for an evaluation input from its differences to the usual one; '' without any.
 
-    `own`: the images are the run's own.
+    `own`: the dataset is the run's own.
     """
-    how, trained, views = shown.preprocessing, usual.preprocessing, shown.views
-    parts = [] if own else [_stem(shown.dataset.path)]
+    how, trained, views = input_.preprocessing, usual.preprocessing, input_.views
+    parts = [] if own else [_stem(input_.dataset.path)]
     if how.image_shape != trained.image_shape:
         parts.append(f"{how.image_shape[1]}x{how.image_shape[2]}")
     if how.val_resize != trained.val_resize:
@@ -217,7 +220,7 @@ def describe(shown: Shown, usual: Shown, own: bool) -> str:
 
 
 def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
-    """Whether two entries were shown the same; the path does not count."""
+    """Whether two entries have the same input; the path does not matter."""
     return _identity(about) == _identity(other)
 
 
@@ -231,7 +234,7 @@ def _identity(about: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _stem(path: str) -> str:
-    """A word for file names from what --data-val says."""
+    """A name for use in file names, from the path of a shard."""
     stem = re.sub(r"\.rec$", "", Path(path.split(",")[0].strip()).name)
     return re.sub(r"[^\w.]+", "_", stem).strip("_") or "pictures"
 

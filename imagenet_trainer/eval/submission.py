@@ -1,10 +1,10 @@
-"""Predictions as files: a table of the best classes, and what Kaggle's competitions ask for.
+"""Files of predictions: a table of the most probable classes, and submissions to Kaggle.
 
 - label: `id,label` with the name of the class.
-- probability: `id,label` with the probability of one class, as "Dogs vs. Cats Redux" (1 = dog).
-- probabilities: `id` and a column for each class, as "Dog Breed Identification".
-- imagenet: `ImageId,PredictionString`, five times WordNet id and box, as "ImageNet Object
-  Localization Challenge"; the box is the whole image, since a classifier knows no other.
+- probability: `id,label` with the probability of one class, as in "Dogs vs. Cats Redux" (1 = dog).
+- probabilities: `id` and a column per class, as in "Dog Breed Identification".
+- imagenet: `ImageId,PredictionString`, five times WordNet id and box, as in "ImageNet Object
+  Localization Challenge"; the box is the whole image, because a classifier has no other.
 """
 
 import csv
@@ -20,13 +20,13 @@ from imagenet_trainer.metrics.counts import top_classes
 
 Classes = Sequence[Tuple[str, str]]
 KINDS = ("label", "probability", "probabilities", "imagenet")
-_BOXES = 5  # that the ImageNet challenge takes
+_BOXES = 5  # allowed by the ImageNet challenge
 
 
 class Table:
-    """Rows of `--csv`: the file, then id, name and probability of its best classes.
+    """Writes the rows of `--csv`: the file, then id, name, probability of its top classes.
 
-    Written as they come; `file` is a text file.
+    Rows are written immediately; `file` is a text file.
     """
 
     def __init__(self, file: IO[str], classes: Classes, top_k: int):
@@ -37,7 +37,7 @@ class Table:
         self._writer.writerow(("file", *heads))
 
     def add(self, one: FilePrediction) -> None:
-        """Write one file's row."""
+        """Write the row of a file."""
         row: List[Any] = [one.path]
         for label in top_classes(one.probabilities[None], self._k)[0]:
             row += [*self._classes[label], f"{one.probabilities[label]:.6f}"]
@@ -45,21 +45,21 @@ class Table:
 
 
 class Submission:
-    """Rows of `--submission`, one for each image, sorted by id.
+    """Collects the rows of `--submission`, one per image, sorted by id.
 
     Parameters
     ----------
     kind
-        one of KINDS.
+        One of KINDS.
     classes
-        of the network, in the order of its outputs.
+        The classes of the network, in the order of its outputs.
     of_class
-        for `probability`: id or name of the class; '' for the second of two.
+        For `probability`: id or name of the class; '' for the second of two.
     clip
-        probabilities stay between this and 1 minus it, so that one sure mistake does not cost a
-        log loss of infinity; where every class has a column, they are made to add up to 1 again.
+        Probabilities are clipped to clip ... 1 - clip, so that one confident error does not cost
+        an infinite log loss. With a column per class they are normalised to a sum of 1 again.
 
-    Raises InputError where kind and classes do not fit.
+    Raises InputError if kind and classes do not fit.
 
     """
 
@@ -67,21 +67,23 @@ class Submission:
         self._kind, self._classes, self._clip = kind, classes, clip
         self._of = _class_named(of_class, classes) if kind == "probability" else 0
         if clip and kind in ("label", "imagenet"):
-            raise InputError(f"--clip {clip:g}: --submission-kind {kind} holds no probabilities")
+            raise InputError(
+                f"--clip {clip:g}: --submission-kind {kind} has no probabilities; omit --clip"
+            )
         if clip * len(classes) >= 1:
             raise InputError(
-                f"--clip {clip:g}: is not below 1 / {len(classes)}, the number of classes"
+                f"--clip {clip:g}: must be below 1/{len(classes)}, for {len(classes)} classes"
             )
-        stranger = next((one for one, _ in classes if not re.fullmatch(r"n\d{8}", one)), None)
-        if kind == "imagenet" and stranger is not None:
+        other = next((one for one, _ in classes if not re.fullmatch(r"n\d{8}", one)), None)
+        if kind == "imagenet" and other is not None:
             raise InputError(
-                f"--submission-kind imagenet: class {stranger} is no WordNet id such as n01440764, "
-                "which that competition takes; take label or probabilities"
+                f"--submission-kind imagenet: class {other} is not a WordNet id such as n01440764, "
+                "which that competition needs; use label or probabilities"
             )
         self._rows: Dict[str, List[str]] = {}
 
     def add(self, one: FilePrediction) -> None:
-        """Take in one image."""
+        """Add the row of an image."""
         self._rows[id_of(one.path)] = self._cells(one)
 
     def _cells(self, one: FilePrediction) -> List[str]:
@@ -98,7 +100,7 @@ class Submission:
         return [f"{value:.6f}" for value in p / p.sum()]
 
     def write(self, file: IO[str]) -> None:
-        """Write all rows: by number where all ids are whole numbers, otherwise by name."""
+        """Write all rows: sorted by number if all ids are integers, otherwise by name."""
         heads = {
             "label": ["id", "label"],
             "probability": ["id", "label"],
@@ -113,18 +115,18 @@ class Submission:
 
 
 def id_of(path: str) -> str:
-    """An image's id: the name of the file without its ending."""
+    """The id of an image: the name of the file without its extension."""
     return Path(path).stem
 
 
 def check_ids(paths: Iterable[str]) -> None:
-    """InputError unless each image has an id of its own."""
+    """InputError if two images have the same id."""
     seen: Set[str] = set()
     for path in paths:
         if id_of(path) in seen:
             raise InputError(
-                f"{path}: there is another image with the id {id_of(path)}; each needs its own "
-                "row, so name one of them, or rename it"
+                f"{path}: another image has the same id {id_of(path)}; each id needs one row, so "
+                "give only one of the images, or rename it"
             )
         seen.add(id_of(path))
 
@@ -135,7 +137,7 @@ def _class_named(name: str, classes: Classes) -> int:
     if not name:
         raise InputError(
             "--submission-kind probability: the network has "
-            f"{len(classes)} classes; say which one with --submission-class, or take probabilities"
+            f"{len(classes)} classes; choose one with --submission-class, or use probabilities"
         )
     for label, both in enumerate(classes):
         if name in both:

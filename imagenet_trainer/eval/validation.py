@@ -1,4 +1,4 @@
-"""Carved out of imagenet_trainer/scoring.py."""
+"""The validation pass over a dataset: predictions batch by batch."""
 
 from typing import Iterator, Optional, Protocol, Tuple
 
@@ -13,7 +13,7 @@ from imagenet_trainer.runs.checkpoint import Preprocessing
 
 
 class Predictor(Protocol):
-    """What is asked of an engine for its predictions."""
+    """The part of an engine that inference needs."""
 
     batch_size: int
 
@@ -30,12 +30,12 @@ def predict_batches(
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """Probabilities float32 (n, classes) and labels int64 (n,), batch by batch in shard order.
 
-    `part` is a stretch of the images, for a worker that shares them with others. Raises
-    InputError if the images that came are not as many as the index says, NonFiniteError if an
-    answer is infinite or undefined.
+    `part` is a range of the images, for a worker that shares them with others. Raises InputError
+    if the number of images differs from the index, NonFiniteError if a probability is infinite or
+    undefined.
     """
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
-    wanted, scored = len(dataset if part is None else part), 0
+    expected, count = len(dataset if part is None else part), 0
     with evaluation_batches(
         dataset.shards, transform, len(dataset.classes), engine.batch_size, threads, part,
     ) as batches:  # fmt: skip
@@ -43,6 +43,6 @@ def predict_batches(
             probabilities = engine.predict(batch.images)
             check_finite(probabilities)
             yield probabilities, batch.labels
-            scored += len(batch.labels)
-    if scored != wanted:
-        raise InputError(f"{dataset.path}: {scored} images scored, the index has {wanted}")
+            count += len(batch.labels)
+    if count != expected:
+        raise InputError(f"{dataset.path}: {count} images evaluated, the index has {expected}")

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
@@ -303,6 +303,14 @@ class Run:
         ):
             raise InputError(f"{path}: was not written by this program; remove it")
         return content
+
+    def validation_shard(self) -> Tuple[str, str]:
+        """The validation shard and index that the run was trained with, or the defaults."""
+        settings = self.read_json(self.config_path).get("settings", {})
+        found = settings.get("data_val", "data/val.rec"), settings.get("data_val_idx", "")
+        if not all(isinstance(value, str) for value in found):
+            raise InputError(f"{self.config_path}: was not written by this program; remove it")
+        return found
 
     def write_symbol(self, text: str) -> None:
         """Write the network's JSON."""

@@ -9,7 +9,7 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.views import CENTRE, Views, ViewTransform
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval import inference as answering
+from imagenet_trainer.eval import inference
 from imagenet_trainer.eval.inference import (
     ViewBatches,
     predict_dataset,
@@ -21,16 +21,16 @@ N, SIDE, CLASSES = 23, 12, 7
 
 
 class Linear:
-    """Probabilities from the image's pixels; counts how it is asked."""
+    """Probabilities from the pixels; records the batch sizes."""
 
     def __init__(self, batch_size=4):
-        self.batch_size, self.asked = batch_size, []
+        self.batch_size, self.batches = batch_size, []
         rng = np.random.default_rng(0)
         self.weights = rng.normal(size=(SIDE * SIDE * 3, CLASSES)) / 3000
 
     def predict(self, images):
         assert len(images) <= self.batch_size and images.shape[1:] == (SIDE, SIDE, 3)
-        self.asked.append(len(images))
+        self.batches.append(len(images))
         logits = images.reshape(len(images), -1).astype(np.float64) @ self.weights
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -38,7 +38,7 @@ class Linear:
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    """Two shards of 23 images 20 pixels high, keys that are not their places."""
+    """Two shards with 23 images of 20 pixels, whose keys are not their positions."""
     folder, paths = tmp_path_factory.mktemp("shards"), []
     for shard, numbers in enumerate((range(11), range(11, N))):
         paths.append(str(folder / f"val-{shard}.rec"))
@@ -50,7 +50,7 @@ def packed(tmp_path_factory):
     return open_dataset(",".join(paths), "", CLASSES)
 
 
-def source_of(packed, views=CENTRE, batch=4, threads=1, keep=False):
+def batches_of(packed, views=CENTRE, batch=4, threads=1, keep=False):
     return ViewBatches(
         packed, ViewTransform((3, SIDE, SIDE), 16, views), batch, Threads(threads), keep=keep
     )
@@ -58,13 +58,13 @@ def source_of(packed, views=CENTRE, batch=4, threads=1, keep=False):
 
 @pytest.fixture(scope="module")
 def wanted(packed):
-    return predict_dataset(Linear(N), source_of(packed, batch=N), 5)
+    return predict_dataset(Linear(N), batches_of(packed, batch=N), 5)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 22, 23, 64])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_each_image_once_whatever_the_batch(packed, wanted, batch, threads):
-    found = predict_dataset(Linear(batch), source_of(packed, batch=batch, threads=threads), 5)
+def test_the_batch_size_does_not_matter(packed, wanted, batch, threads):
+    found = predict_dataset(Linear(batch), batches_of(packed, batch=batch, threads=threads), 5)
     for name in ("keys", "labels", "top", "probabilities", "true", "rank"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     np.testing.assert_array_equal(found.keys, 500 - 7 * np.arange(N))
@@ -72,48 +72,48 @@ def test_each_image_once_whatever_the_batch(packed, wanted, batch, threads):
 
 
 def test_several_passes_decode_once(packed, wanted, monkeypatch):
-    source, passes, real = source_of(packed, keep=True), [], answering.evaluation_batches
+    batches, passes, real = batches_of(packed, keep=True), [], inference.evaluation_batches
 
     def counted(*words, **more):
         passes.append(1)
         return real(*words, **more)
 
-    monkeypatch.setattr(answering, "evaluation_batches", counted)
+    monkeypatch.setattr(inference, "evaluation_batches", counted)
     for _ in range(3):
-        found = predict_dataset(Linear(), source, 5)
+        found = predict_dataset(Linear(), batches, 5)
         np.testing.assert_array_equal(found.probabilities, wanted.probabilities)
         np.testing.assert_array_equal(found.labels, wanted.labels)
-    assert len(passes) == 1 and source.size == N * SIDE * SIDE * 3
-    again = source_of(packed)
+    assert len(passes) == 1 and batches.size == N * SIDE * SIDE * 3
+    again = batches_of(packed)
     for _ in range(2):
         predict_dataset(Linear(), again, 5)
     assert len(passes) == 3
 
 
-def test_a_pass_that_was_left_early_is_not_kept(packed):
-    source = source_of(packed, keep=True)
-    for _ in source:
+def test_an_incomplete_pass_is_not_kept(packed):
+    batches = batches_of(packed, keep=True)
+    for _ in batches:
         break
-    assert sum(len(labels) for _, _, labels in source) == N
-    assert sum(len(labels) for _, _, labels in source) == N
+    assert sum(len(labels) for _, _, labels in batches) == N
+    assert sum(len(labels) for _, _, labels in batches) == N
 
 
 @pytest.mark.parametrize("views", [Views(flip=True), Views(10), Views(10, bgr=True)])
 @pytest.mark.parametrize("batch", [2, 3, 5, 64])
-def test_views_are_averaged(packed, views, batch):
+def test_predictions_for_views_are_averaged(packed, views, batch):
     engine = Linear(batch)
-    for places, images, _ in source_of(packed, views, batch=6):
+    for positions, images, _ in batches_of(packed, views, batch=6):
         found = predict_views(engine, images, views)
-        crops = images.reshape(len(places), views.positions, SIDE, SIDE, 3)
+        crops = images.reshape(len(positions), views.positions, SIDE, SIDE, 3)
         both = np.concatenate([crops, crops[:, :, :, ::-1]], axis=1)
         big = Linear(1000)
         by_hand = [big.predict(one).astype(np.float64).mean(axis=0) for one in both]
         np.testing.assert_allclose(found, by_hand, rtol=1e-6)
         assert found.dtype == np.float32
-    assert sum(engine.asked) == N * 2 * views.positions
+    assert sum(engine.batches) == N * 2 * views.positions
 
 
-def test_all_probabilities_go_to_the_sink_in_order(packed):
+def test_the_sink_receives_all_probabilities_in_order(packed):
     class Kept:
         def __init__(self):
             self.parts = []
@@ -121,16 +121,16 @@ def test_all_probabilities_go_to_the_sink_in_order(packed):
         def add(self, *part):
             self.parts.append(part)
 
-    sink, told = Kept(), []
-    predictions = predict_dataset(Linear(), source_of(packed), 5, "key", sink, told.append)
-    places, p, labels = (np.concatenate(parts) for parts in zip(*sink.parts))
-    np.testing.assert_array_equal(places, np.arange(N))
+    sink, counts = Kept(), []
+    predictions = predict_dataset(Linear(), batches_of(packed), 5, "key", sink, counts.append)
+    positions, p, labels = (np.concatenate(parts) for parts in zip(*sink.parts))
+    np.testing.assert_array_equal(positions, np.arange(N))
     np.testing.assert_array_equal(labels, predictions.labels)
     np.testing.assert_array_equal(p[np.arange(N), labels], predictions.true)
-    assert sum(told) == N and predictions.key == "key"
+    assert sum(counts) == N and predictions.key == "key"
 
 
-def test_images_that_did_not_come(packed):
+def test_missing_and_repeated_images(packed):
     class Short(ViewBatches):
         def __iter__(self):
             yield from list(super().__iter__())[:-1]
@@ -141,27 +141,27 @@ def test_images_that_did_not_come(packed):
             yield from [*parts, parts[0]]
 
     for kind, count in ((Short, 20), (Twice, 27)):
-        source = kind(packed, ViewTransform((3, SIDE, SIDE), 16), 4)
-        with pytest.raises(InputError, match=f"{count} images scored, the index has 23"):
-            predict_dataset(Linear(), source, 5)
+        batches = kind(packed, ViewTransform((3, SIDE, SIDE), 16), 4)
+        with pytest.raises(InputError, match=f"{count} images .* 23"):
+            predict_dataset(Linear(), batches, 5)
 
 
-def test_answers_that_are_not_finite(packed):
+def test_predictions_that_are_not_finite(packed):
     class Broken(Linear):
         def predict(self, images):
             return np.full((len(images), CLASSES), np.nan, np.float32)
 
-    with pytest.raises(InputError, match="predictions are not finite"):
-        predict_dataset(Broken(), source_of(packed), 5)
+    with pytest.raises(InputError, match="not finite"):
+        predict_dataset(Broken(), batches_of(packed), 5)
 
 
-def test_an_error_of_the_device_ends_it(packed):
+def test_an_error_of_the_device_is_raised(packed):
     class Lost(Linear):
         def predict(self, images):
             raise RuntimeError("the device is gone")
 
     with pytest.raises(RuntimeError, match="the device is gone"):
-        predict_dataset(Lost(), source_of(packed), 5)
+        predict_dataset(Lost(), batches_of(packed), 5)
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_an_error_of_the_device_ends_it(packed):
     [(64, Views(), 1, (64, 64)), (64, Views(), 3, (64, 64)), (64, Views(10), 1, (12, 60)),
      (64, Views(10), 4, (12, 60)), (64, Views(10), 8, (16, 80)), (2, Views(10), 2, (2, 10))],
 )  # fmt: skip
-def test_shares_of_a_batch(batch, views, devices, wanted):
+def test_share_of_batch(batch, views, devices, wanted):
     assert share_of_batch(batch, views, devices) == wanted

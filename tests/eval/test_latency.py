@@ -3,7 +3,7 @@ import numpy as np
 from imagenet_trainer.eval import latency
 
 
-def test_median_and_the_time_that_99_of_100_calls_keep():
+def test_median_and_99th_percentile():
     times = iter(np.random.default_rng(0).permutation(np.arange(1, 101)) / 1000)
     now, calls = [0.0], []
 
@@ -15,15 +15,15 @@ def test_median_and_the_time_that_99_of_100_calls_keep():
         if len(calls) > latency.WARM_UP:
             now[0] += next(times)
 
-    found = latency.measure("network", 4, call, 100, clock)
+    measured = latency.measure("network", 4, call, 100, clock)
     assert calls == [*range(latency.WARM_UP), *range(100)]
-    np.testing.assert_allclose([found.median, found.high], [50.5, 99])
-    lines = latency.table("CPU", [found]).splitlines()
+    np.testing.assert_allclose([measured.median, measured.high], [50.5, 99])
+    lines = latency.table("CPU", [measured]).splitlines()
     assert lines[0] == "CPU; 100 calls each, milliseconds"
     assert lines[2].split() == ["network", "4", "50.50", "99.00", "12.62", "79.2"]
 
 
-def test_few_rounds_have_few_before_them():
+def test_few_rounds_have_a_short_warm_up():
     calls = []
     found = latency.measure("x", 1, calls.append, 3)
     assert len(calls) == 6 and found.rounds == 3 and found.high >= found.median

@@ -11,8 +11,8 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.evaluator import EpochResult
-from imagenet_trainer.eval.outputs import present, refuse_early
-from imagenet_trainer.metrics import evaluation as numbers
+from imagenet_trainer.eval.outputs import check_outputs, write_outputs
+from imagenet_trainer.metrics import evaluation
 from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.metrics.semantic import semantic_results
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -40,118 +40,124 @@ def predictions_of(images, seed):
     return collector.whole(f"key {seed}")
 
 
-def scored_of(images, epoch, seed=None, name="", classes=None):
+def result_of(images, epoch, seed=None, name="", classes=None):
     predictions = predictions_of(images, epoch if seed is None else seed)
     classes = classes or images.classes
-    found = numbers.as_json(numbers.estimates(predictions), predictions)
+    found = evaluation.as_json(evaluation.estimates(predictions), predictions)
     found.update(semantic_results(predictions, [one for one, _ in classes]))
     return EpochResult(epoch, predictions, found, name, classes)
 
 
 @pytest.fixture
-def scorer(tmp_path, images):
+def evaluator(tmp_path, images):
     how = Preprocessing((3, 16, 16), (0.0,) * 3, (1.0,) * 3, 0)
     run = Run(str(tmp_path / "some-run" / "model"))
     run.folder.mkdir()
-    shown = SimpleNamespace(preprocessing=how)
-    return SimpleNamespace(run=run, dataset=images, shown=shown)
+    input_ = SimpleNamespace(preprocessing=how)
+    return SimpleNamespace(run=run, dataset=images, input=input_)
 
 
 def settings_of(**more):
     return dataclasses.replace(EvaluateSettings(), **more)
 
 
-def names(scorer):
-    return sorted(path.name for path in scorer.run.folder.iterdir())
+def names(evaluator):
+    return sorted(path.name for path in evaluator.run.folder.iterdir())
 
 
-def test_figures_of_every_epoch(scorer, images):
-    scored = [scored_of(images, epoch) for epoch in (1, 2)]
-    confusion.write_png(scorer.run.confusion_path(1, ".png"), confusion.draw(np.eye(3, dtype=int)))
-    lines = list(present(settings_of(), scorer, scored))
+def test_every_epoch_has_a_figure(evaluator, images):
+    results = [result_of(images, epoch) for epoch in (1, 2)]
+    confusion.write_png(
+        evaluator.run.confusion_path(1, ".png"), confusion.draw(np.eye(3, dtype=int))
+    )
+    lines = list(write_outputs(settings_of(), evaluator, results))
     figures = ["confusion-0001.figure.png", "confusion-0002.figure.png"]
-    assert names(scorer) == [figures[0], "confusion-0001.png", figures[1]]
-    assert lines[-1] == f"drawn: {scorer.run.folder / figures[1]}"
+    assert names(evaluator) == [figures[0], "confusion-0001.png", figures[1]]
+    assert lines[-1] == f"drawn: {evaluator.run.folder / figures[1]}"
     assert any(line.startswith("confused: ") for line in lines[:-1])
 
 
-def test_a_figure_is_drawn_again_only_for_other_answers(scorer, images):
-    one = scored_of(images, 1)
-    confusion.write_png(scorer.run.confusion_path(1, ".png"), confusion.draw(np.eye(3, dtype=int)))
-    list(present(settings_of(), scorer, [one]))
-    path = scorer.run.folder / "confusion-0001.figure.png"
+def test_a_figure_is_drawn_again_only_for_other_predictions(evaluator, images):
+    one = result_of(images, 1)
+    confusion.write_png(
+        evaluator.run.confusion_path(1, ".png"), confusion.draw(np.eye(3, dtype=int))
+    )
+    list(write_outputs(settings_of(), evaluator, [one]))
+    path = evaluator.run.folder / "confusion-0001.figure.png"
     long_ago = 1_000_000_000
     os.utime(path, (long_ago, long_ago))
-    list(present(settings_of(), scorer, [one]))
+    list(write_outputs(settings_of(), evaluator, [one]))
     assert path.stat().st_mtime == long_ago
-    other = scored_of(images, 1, seed=7)
-    list(present(settings_of(), scorer, [other]))
+    other = result_of(images, 1, seed=7)
+    list(write_outputs(settings_of(), evaluator, [other]))
     assert path.stat().st_mtime > long_ago
-    # Also where an older version drew other counts of the same predictions.
+    # Also if an older version drew other counts of the same predictions.
     drawn = path.read_bytes()
     same_key = dataclasses.replace(one.predictions, key=other.predictions.key)
     list(
-        present(settings_of(), scorer, [one._replace(predictions=same_key, metrics=other.metrics)])
+        write_outputs(
+            settings_of(), evaluator, [one._replace(predictions=same_key, metrics=other.metrics)]
+        )
     )
     assert path.read_bytes() != drawn
 
 
-def test_another_order_has_files_of_its_own(scorer, images):
-    scored = [scored_of(images, epoch, classes=KNOWN) for epoch in (1, 2)]
-    list(present(settings_of(order="wordnet", gif=True), scorer, scored))
-    assert names(scorer) == [
+def test_another_order_has_separate_files(evaluator, images):
+    results = [result_of(images, epoch, classes=KNOWN) for epoch in (1, 2)]
+    list(write_outputs(settings_of(order="wordnet", gif=True), evaluator, results))
+    assert names(evaluator) == [
         "confusion-0001.wordnet.figure.png", "confusion-0001.wordnet.png",
         "confusion-0002.wordnet.figure.png", "confusion-0002.wordnet.png", "confusion.wordnet.gif",
     ]  # fmt: skip
-    with Image.open(scorer.run.folder / "confusion-0002.wordnet.png") as image:
+    with Image.open(evaluator.run.folder / "confusion-0002.wordnet.png") as image:
         ours = np.array(image)
     # WordNet's groups have fish, dogs, vehicles in this order, which is that of the labels.
-    assert np.array_equal(ours, np.array(confusion.draw(scored[1].predictions.confusion())))
+    assert np.array_equal(ours, np.array(confusion.draw(results[1].predictions.confusion())))
 
 
-def test_cluster_order_is_that_of_the_last_epoch_in_the_film(scorer, images):
-    scored = [scored_of(images, epoch) for epoch in (1, 2)]
-    list(present(settings_of(order="cluster", gif=True), scorer, scored))
-    with Image.open(scorer.run.folder / "confusion.cluster.gif") as gif:
+def test_the_animation_has_the_cluster_order_of_the_last_epoch(evaluator, images):
+    results = [result_of(images, epoch) for epoch in (1, 2)]
+    list(write_outputs(settings_of(order="cluster", gif=True), evaluator, results))
+    with Image.open(evaluator.run.folder / "confusion.cluster.gif") as gif:
         assert gif.n_frames == 2
-    assert (scorer.run.folder / "confusion-0001.cluster.png").exists()
+    assert (evaluator.run.folder / "confusion-0001.cluster.png").exists()
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
-def test_a_video(scorer, images):
-    lines = list(present(settings_of(video="mp4"), scorer, [scored_of(images, 1)]))
-    assert lines[-1] == f"drawn: {scorer.run.folder / 'confusion.mp4'}"
-    assert (scorer.run.folder / "confusion.mp4").stat().st_size > 1000
+def test_a_video(evaluator, images):
+    lines = list(write_outputs(settings_of(video="mp4"), evaluator, [result_of(images, 1)]))
+    assert lines[-1] == f"drawn: {evaluator.run.folder / 'confusion.mp4'}"
+    assert (evaluator.run.folder / "confusion.mp4").stat().st_size > 1000
 
 
-def test_the_report_has_images_from_the_shard(scorer, images):
-    lines = list(present(settings_of(report=True), scorer, [scored_of(images, 3)]))
-    path = scorer.run.folder / "report.html"
+def test_the_report_has_images_of_the_shard(evaluator, images):
+    lines = list(write_outputs(settings_of(report=True), evaluator, [result_of(images, 3)]))
+    path = evaluator.run.folder / "report.html"
     assert lines[-1] == f"written: {path}"
     html = path.read_text(encoding="utf-8")
     assert "<title>some-run, epoch 3</title>" in html and "val.rec" in html
-    wrong = int((scored_of(images, 3).predictions.rank > 0).sum())
+    wrong = int((result_of(images, 3).predictions.rank > 0).sum())
     assert wrong and html.count("data:image/jpeg;base64,") >= wrong
     assert "no image" not in html
 
 
-def test_other_images_have_a_report_of_their_own(scorer, images):
-    list(present(settings_of(report=True), scorer, [scored_of(images, 3, name="train")]))
-    assert "report-train.html" in names(scorer)
-    assert "confusion-0003-train.figure.png" in names(scorer)
+def test_another_dataset_has_a_separate_report(evaluator, images):
+    list(write_outputs(settings_of(report=True), evaluator, [result_of(images, 3, name="train")]))
+    assert "report-train.html" in names(evaluator)
+    assert "confusion-0003-train.figure.png" in names(evaluator)
 
 
-def test_the_flags_offer_what_there_is():
+def test_choices_of_the_flags():
     fields = {field.name: field.metadata for field in dataclasses.fields(EvaluateSettings)}
     assert fields["order"]["choices"] == ORDERS
     assert fields["video"]["choices"] == ("", *KINDS)
 
 
-def test_what_cannot_be_drawn_is_refused_before_scoring(monkeypatch, images):
-    refuse_early(settings_of(order="wordnet"), KNOWN)
-    refuse_early(settings_of(order="cluster"), images.classes)
-    with pytest.raises(InputError, match="--order wordnet: class circle is none of ImageNet's"):
-        refuse_early(settings_of(order="wordnet"), (KNOWN[0], *images.classes))
+def test_impossible_outputs_are_refused_before_evaluation(monkeypatch, images):
+    check_outputs(settings_of(order="wordnet"), KNOWN)
+    check_outputs(settings_of(order="cluster"), images.classes)
+    with pytest.raises(InputError, match="--order wordnet: class circle "):
+        check_outputs(settings_of(order="wordnet"), (KNOWN[0], *images.classes))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match=r"--video webm: .*ffmpeg"):
-        refuse_early(settings_of(video="webm"), KNOWN)
+        check_outputs(settings_of(video="webm"), KNOWN)

@@ -6,31 +6,38 @@ from scipy import stats
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.evaluator import EpochResult
-from imagenet_trainer.eval.paired import compared, opponents, paths_of, told
+from imagenet_trainer.eval.paired import (
+    comparison_path,
+    comparison_text,
+    paired_comparison,
+    parse_checkpoints,
+)
 from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.runs.run import Run
 
 CLASSES = (("n1", "one"), ("n2", "two"), ("n3", "n3"))
 
 
-def side(prefix, epoch, labels, right, keys=None):
-    """A network that is right where it is said, and otherwise says the next class."""
-    labels, right = np.array(labels), np.array(right, bool)
+def side(prefix, epoch, labels, correct, keys=None):
+    """A network with correct predictions where `correct` is true, elsewhere the next class."""
+    labels, correct = np.array(labels), np.array(correct, bool)
     p = np.full((len(labels), 4), 0.1, np.float32)
-    p[np.arange(len(labels)), np.where(right, labels, (labels + 1) % 3)] = 0.7
+    p[np.arange(len(labels)), np.where(correct, labels, (labels + 1) % 3)] = 0.7
     collector = Collector(np.arange(len(labels)) if keys is None else keys, 4)
     collector.add(np.arange(len(labels)), p, labels)
     predictions = collector.whole()
     return Run(prefix), EpochResult(
-        epoch, predictions, {"rank1": right.mean()}, "", (*CLASSES, ("n4", "x"))
+        epoch, predictions, {"rank1": correct.mean()}, "", (*CLASSES, ("n4", "x"))
     )
 
 
-def test_worked_out_by_hand():
+def test_a_comparison_by_hand():
     labels = [0] * 30 + [1] * 4 + [2] * 2
     right_a = [0] * 20 + [1] * 10 + [1, 1, 0, 0] + [1, 0]
     right_b = [1] * 30 + [1, 0, 0, 1] + [0, 0]
-    result = compared(side("runs/a/m", 5, labels, right_a), side("runs/a/m", 9, labels, right_b))
+    result = paired_comparison(
+        side("runs/a/m", 5, labels, right_a), side("runs/a/m", 9, labels, right_b)
+    )
     assert result["images"] == 36 and result["both_right"] == 11
     assert (result["only_a_right"], result["only_b_right"]) == (2, 21)
     assert result["difference"] == pytest.approx(19 / 36)
@@ -43,50 +50,50 @@ def test_worked_out_by_hand():
     }  # fmt: skip
     assert (same["class"], same["right_a"], same["right_b"], same["p"]) == (1, 2, 2, 1)
     assert (lost["class"], lost["p"], lost["sure"]) == (2, 1, False)
-    lines = told(result).splitlines()
+    lines = comparison_text(result).splitlines()
     assert lines[0].startswith("rank-1: +52.78 points, 95 % interval +")
-    assert "only the first is right: 2, only the second: 21" in lines[1]
-    assert lines[1].endswith("a difference")
-    assert lines[2].startswith("classes: 1 better, 1 worse, 1 the same; more than chance")
+    assert "the first is correct: 2, only the second: 21" in lines[1]
+    assert lines[1].endswith(": significant")
+    assert lines[2].startswith("classes: 1 better, 1 worse, 1 equal; ")
     assert lines[2].endswith(": 1 better, 0 worse")
     assert lines[3:] == [
         "better:", "  n1 one: 10 -> 30 of 30, p 1.9e-06 *", "worse:", "  n3: 1 -> 0 of 2, p 1",
     ]  # fmt: skip
-    assert paths_of(result, Run("runs/a/m")) == Path("runs/a/comparison-0005-0009.json")
+    assert comparison_path(result, Run("runs/a/m")) == Path("runs/a/comparison-0005-0009.json")
 
 
-def test_a_network_with_itself():
+def test_a_network_compared_with_itself():
     one = side("a/m", 1, [0, 1, 2, 2], [1, 0, 1, 1])
-    result = compared(one, one)
+    result = paired_comparison(one, one)
     assert result["difference"] == 0 and result["mcnemar_p"] == 1
-    assert told(result).splitlines()[1].endswith("may be chance")
+    assert comparison_text(result).splitlines()[1].endswith("not significant")
     assert not any(row["sure"] for row in result["classes"])
 
 
-def test_many_classes_are_told_shortly():
+def test_at_most_ten_classes_are_printed():
     labels = np.repeat([0, 1, 2], 4)
-    result = compared(side("a/m", 1, labels, [0] * 12), side("b/m", 2, labels, [1] * 12))
+    result = paired_comparison(side("a/m", 1, labels, [0] * 12), side("b/m", 2, labels, [1] * 12))
     result["classes"] = result["classes"] * 5
-    assert "  ... and 5 more" in told(result)
-    assert paths_of(result, Run("a/m")) == Path("a/comparison-0001-b_m-0002.json")
+    assert "  ... and 5 more" in comparison_text(result)
+    assert comparison_path(result, Run("a/m")) == Path("a/comparison-0001-b_m-0002.json")
 
 
 @pytest.mark.parametrize("other", [{"labels": [0, 1, 1]}, {"keys": np.array([0, 1, 5])}])
 def test_different_images(other):
-    words = {"labels": [0, 1, 2], "right": [1, 1, 0]}
-    with pytest.raises(InputError, match="answered different images; name some for both"):
-        compared(side("a/m", 1, **words), side("b/m", 1, **{**words, **other}))
+    words = {"labels": [0, 1, 2], "correct": [1, 1, 0]}
+    with pytest.raises(InputError, match=r"--compare: a/m and b/m .*--data-val"):
+        paired_comparison(side("a/m", 1, **words), side("b/m", 1, **{**words, **other}))
 
 
-def test_what_the_flag_names():
+def test_values_of_compare():
     def default():
         return Run("runs/newest/model")
 
-    def named(*words):
-        return [(run.prefix, epoch) for run, epoch in opponents(words, default)]
+    def parsed(*values):
+        return [(run.prefix, epoch) for run, epoch in parse_checkpoints(values, default)]
 
-    assert named("5", "9") == [("runs/newest/model", 5), ("runs/newest/model", 9)]
-    assert named("runs/a/m", "runs/b/m,12") == [("runs/a/m", None), ("runs/b/m", 12)]
-    assert named("3", "runs/a,b/m,4") == [("runs/newest/model", 3), ("runs/a,b/m", 4)]
-    with pytest.raises(InputError, match="--compare runs/a/m,last: 'last' is no epoch"):
-        named("runs/a/m,last", "5")
+    assert parsed("5", "9") == [("runs/newest/model", 5), ("runs/newest/model", 9)]
+    assert parsed("runs/a/m", "runs/b/m,12") == [("runs/a/m", None), ("runs/b/m", 12)]
+    assert parsed("3", "runs/a,b/m,4") == [("runs/newest/model", 3), ("runs/a,b/m", 4)]
+    with pytest.raises(InputError, match="--compare runs/a/m,last: 'last'"):
+        parsed("runs/a/m,last", "5")

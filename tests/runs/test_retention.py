@@ -4,8 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imagenet_trainer import evaluate, fit, predict
+from imagenet_trainer import fit, predict
+from imagenet_trainer.config.values import BEST
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.epochs import select_epochs
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import retention
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
@@ -123,16 +125,8 @@ def test_a_run_keeps_the_newest_and_the_best(fit_words, tmp_path, capsys, monkey
     log = capsys.readouterr().err
     assert f'Removed "{prefix}-0003.params" (--keep 1)' in log
     monkeypatch.undo()
-    assert list(evaluate.evaluate(evaluate_settings(prefix, "best"))) == [2]
-    assert list(evaluate.evaluate(evaluate_settings(prefix, "all"))) == [2, 6]
-
-
-def evaluate_settings(prefix, epochs):
-    from imagenet_trainer import config
-    from imagenet_trainer.config import flags
-
-    words = ["--model-prefix", str(prefix), "--epochs", epochs]
-    return flags.parse(config.EvaluateSettings, words, "evaluate", "")
+    run = Run(str(prefix))
+    assert select_epochs(run, (BEST,)) == (2,) and select_epochs(run, ()) == (2, 6)
 
 
 def test_predict_names_the_best(fit_words, packed, tmp_path, capsys):

@@ -1,0 +1,105 @@
+"""`evaluate`: evaluates epochs of a run, or compares two checkpoints, and prints the results."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.config.values import BEST
+from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.eval.outputs import check_outputs, write_outputs
+from imagenet_trainer.eval.paired import (
+    comparison_path,
+    comparison_text,
+    paired_comparison,
+    parse_checkpoints,
+)
+from imagenet_trainer.metrics.evaluation import rank_names, table
+from imagenet_trainer.runs.retention import best_epoch
+from imagenet_trainer.runs.run import Run, newest_run
+
+log = partial(print_message, "evaluate")
+
+
+def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
+    """Evaluate the chosen epochs; return the metrics of each, as in evaluation.json.
+
+    Epochs that were evaluated before, with the same parameters and images, are not computed again.
+    """
+    run = _run_of(settings)
+    evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
+    check_outputs(settings, evaluator.dataset.classes)
+    results = []
+    for one in evaluator.results():
+        print(epoch_line(one, settings.top_k), flush=True)
+        results.append(one)
+    print(table(results[-1].metrics, settings.top_k))
+    for text in write_outputs(settings, evaluator, results):
+        print(text, flush=True)
+    return {one.epoch: one.metrics for one in results}
+
+
+def compare(settings: EvaluateSettings) -> Dict[str, Any]:
+    """Evaluate two checkpoints on the same images, compare them, and print the comparison."""
+    _check_alone(settings)
+    sides = parse_checkpoints(settings.compare, lambda: _run_of(settings))
+    (first, _), (second, _) = sides
+    if not settings.data_val and first.prefix != second.prefix:
+        path, index = first.validation_shard()  # for both runs
+        settings = replace(settings, data_val=path, data_val_idx=settings.data_val_idx or index)
+    # Check that both epochs exist before the first is evaluated.
+    epochs = [select_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
+    results = []
+    for (run, _), selected in zip(sides, epochs):
+        (one,) = Evaluator(settings, run, selected, log).results()
+        print(f"{run.prefix} {epoch_line(one, settings.top_k)}", flush=True)
+        results.append(one)
+    comparison = paired_comparison((first, results[0]), (second, results[1]))
+    first.write_json(comparison_path(comparison, first), comparison)
+    print(comparison_text(comparison))
+    return comparison
+
+
+def _run_of(settings: EvaluateSettings) -> Run:
+    return Run(settings.model_prefix) if settings.model_prefix else newest_run()
+
+
+def _check_alone(settings: EvaluateSettings) -> None:
+    """InputError for settings that --compare does not use."""
+    default = EvaluateSettings()
+    for name in ("epochs", "gif", "video", "report", "order"):
+        if getattr(settings, name) != getattr(default, name):
+            reason = "chooses its two epochs itself" if name == "epochs" else "draws nothing"
+            raise InputError(f"--{name}: --compare {reason}; omit one of the two")
+
+
+def select_epochs(run: Run, requested: Optional[Tuple[int, ...]]) -> Tuple[int, ...]:
+    """The epochs to evaluate: `requested`, () for all of this program, None for the newest."""
+    available = run.epochs()
+    if not available:
+        run.refuse_misnamed()
+        raise InputError(
+            f"{run.prefix}: no finished epoch in {run.folder}; train first with "
+            "python -m imagenet_trainer.fit, or choose a run with --model-prefix"
+        )
+    if requested == (BEST,):
+        requested = (best_epoch(run),)
+    for epoch in requested or ():
+        if epoch not in available:
+            run.load(epoch)  # raises InputError with the available epochs
+    if requested == ():
+        # A run that continued from a checkpoint of another program has that one too.
+        own = tuple(epoch for epoch in available if run.state_path(epoch).exists())
+        requested = own or tuple(available)
+    return requested or tuple(available[-1:])
+
+
+def epoch_line(one: EpochResult, top_k: Sequence[int] = ()) -> str:
+    """The line that is printed for an epoch."""
+    metrics = one.metrics
+    shares = "  ".join(f"rank-{key[4:]} {100 * metrics[key]:.2f} %" for key in rank_names(top_k))
+    return (
+        f"epoch {one.epoch}{one.name and ' ' + one.name}: {shares}  loss {metrics['loss']:.4f}"
+        f"  ({metrics['images']} images)"
+    )

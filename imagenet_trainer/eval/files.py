@@ -1,0 +1,150 @@
+"""`predict`: classifies image files and prints, writes or times the predictions."""
+
+import contextlib
+import os
+from dataclasses import replace
+from functools import partial
+from typing import Iterator, List, Optional, Protocol, Sequence, Tuple
+
+from imagenet_trainer.config import PredictSettings, flags
+from imagenet_trainer.data.image_files import ImageFile, find_images
+from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.eval import latency
+from imagenet_trainer.eval.classify import Classifier, FilePrediction
+from imagenet_trainer.eval.submission import Submission, Table, check_ids
+from imagenet_trainer.metrics.counts import top_classes
+from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.progress_bar import progress
+
+log = partial(print_message, "predict")
+
+TopClasses = List[Tuple[str, str, float]]  # id, name, probability, the most probable first
+
+
+class Writer(Protocol):
+    """Writes the predictions of files."""
+
+    def add(self, one: FilePrediction) -> None:
+        """Add the prediction of a file."""
+
+
+def predict(settings: PredictSettings) -> List[TopClasses]:
+    """The most probable classes of each image, the most probable first.
+
+    Raises InputError for the first file that is not an image.
+    """
+    classifier, files = open_classifier(settings)
+    return [top_of(one, classifier, settings.top_k) for one in classifier.classify(files)]
+
+
+def run_predict(settings: PredictSettings) -> None:
+    """Print the latency, print the predictions, or write the requested files."""
+    check(settings)
+    (print_latency if settings.latency else show)(settings)
+
+
+def open_classifier(
+    settings: PredictSettings, batch_size: Optional[int] = None
+) -> Tuple[Classifier, List[ImageFile]]:
+    """The network and the files. Batches have at most `batch_size` images, or all files."""
+    files = find_images(settings.pictures)
+    run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
+    return Classifier(settings, run, batch_size or len(files), log), files
+
+
+def top_of(one: FilePrediction, classifier: Classifier, top_k: int) -> TopClasses:
+    """The most probable classes of a file."""
+    labels = top_classes(one.probabilities[None], top_k)[0]
+    return [(*classifier.classes[label], float(one.probabilities[label])) for label in labels]
+
+
+def show(settings: PredictSettings) -> None:
+    """Print a paragraph per image, or write the requested files."""
+    classifier, files = open_classifier(settings)
+    damaged: List[InputError] = []
+
+    def skip(error: InputError) -> None:
+        log(f"skipped: {error}")
+        damaged.append(error)
+
+    with contextlib.ExitStack() as stack:
+        writers = _open_writers(settings, classifier, files, stack)
+        bar = stack.enter_context(progress("predict", len(files))) if writers else None
+        # A submission must have a row for every image.
+        for one in classifier.classify(files, None if settings.submission else skip):
+            for writer in writers:
+                writer.add(one)
+            if not writers:
+                print("\n".join(paragraph(one.path, top_of(one, classifier, settings.top_k))))
+            if bar:
+                bar(1)
+        if len(damaged) == len(files):
+            raise InputError(f"none of the {len(files)} files is an image")
+    count = len(files) - len(damaged)
+    for path in filter(None, (settings.csv, settings.submission)):
+        print(f"written: {path} ({count} image{'' if count == 1 else 's'})")
+    if damaged:
+        log(f"skipped {len(damaged)} of {len(files)} files, which are damaged or not images")
+
+
+def _open_writers(
+    settings: PredictSettings,
+    classifier: Classifier,
+    files: Sequence[ImageFile],
+    stack: contextlib.ExitStack,
+) -> List[Writer]:
+    """Writers of the requested files, which appear when the stack is closed without error."""
+    writers: List[Writer] = []
+    if settings.csv:
+        file = stack.enter_context(atomic_write(settings.csv, "w"))
+        writers.append(Table(file, classifier.classes, settings.top_k))
+    if settings.submission:
+        check_ids(one.path for one in files)
+        rows = Submission(
+            settings.submission_kind, classifier.classes, settings.submission_class, settings.clip
+        )
+        output = stack.enter_context(atomic_write(settings.submission, "w"))
+        stack.push(lambda kind, *_: None if kind else rows.write(output))  # before it is closed
+        writers.append(rows)
+    return writers
+
+
+def paragraph(path: str, best: TopClasses) -> Iterator[str]:
+    """The lines that are printed for an image."""
+    yield path
+    for wnid, name, probability in best:
+        # The name of a class folder without a known meaning is printed once.
+        title = wnid if name == wnid else f"{wnid} {name}"
+        yield f"  {title}  {probability:.2f}"
+
+
+def print_latency(settings: PredictSettings) -> None:
+    """Print the latency of inference, for one image and for a batch."""
+    single, files = open_classifier(replace(settings, batch_size=1))
+    many, _ = open_classifier(settings, settings.batch_size)
+    _, high, wide = single.image_shape
+    device = "CPU" if not settings.gpus else f"GPU {','.join(map(str, settings.gpus))}"
+    paths = [one.path for one in files]
+    latencies = latency.of_network(single, many, paths, settings.latency_rounds)
+    print(latency.table(f"{device}, {wide} x {high} pixels", latencies))
+
+
+def check(settings: PredictSettings) -> None:
+    """InputError for flags that have no effect together."""
+    default = PredictSettings()
+    for name in ("submission_kind", "submission_class", "clip"):
+        if getattr(settings, name) != getattr(default, name) and not settings.submission:
+            raise InputError(f"{flags.flag_of(name)}: needs --submission FILE")
+    if settings.latency_rounds != default.latency_rounds and not settings.latency:
+        raise InputError("--latency-rounds: needs --latency")
+    both = settings.csv and settings.submission
+    if both and os.path.realpath(settings.csv) == os.path.realpath(settings.submission):
+        raise InputError(f"--csv {settings.csv}: is also the file of --submission; choose another")
+    if settings.submission_class and settings.submission_kind != "probability":
+        raise InputError("--submission-class: needs --submission-kind probability")
+    for name in ("csv", "submission"):
+        if settings.latency and getattr(settings, name):
+            raise InputError(
+                f"{flags.flag_of(name)}: --latency writes no file; omit one of the two"
+            )
