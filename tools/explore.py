@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Look at a set of images before training on it; `--help` says how, docs/explore.md in full."""
+"""Explore a set of images before training on it; see --help and docs/explore.md."""
 
 import sys
 from pathlib import Path

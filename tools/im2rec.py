@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pack images into RecordIO shards; `--help` says how, docs/im2rec.md in full."""
+"""Pack images into RecordIO shards; see --help and docs/im2rec.md."""
 
 import sys
 from pathlib import Path

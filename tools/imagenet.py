@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make train, val and test lists from ILSVRC2012 or any images; `--help` says how."""
+"""Make train, val and test lists from ILSVRC2012 or any images; see --help and docs/imagenet.md."""
 
 import sys
 from pathlib import Path

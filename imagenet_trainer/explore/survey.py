@@ -2,11 +2,9 @@
 
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -14,6 +12,7 @@ from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.explore.channels import Channels, channels, histogram
 from imagenet_trainer.explore.sources import ImageSource
+from imagenet_trainer.packing.parallel import in_order
 
 _CHUNK = 64  # images per call of a thread
 T = TypeVar("T")
@@ -101,7 +100,6 @@ def measure_channels(
     Images that cannot be decoded are added to the survey's problems. The colours are None if no
     image can be decoded.
     """
-    cv2.setNumThreads(0)  # one thread per image is enough
     numbers = np.flatnonzero(result.good)
     if 0 < sample < len(numbers):
         # Sorted to read shards sequentially. Raw words are the same in every version of NumPy.
@@ -131,9 +129,5 @@ def measure_channels(
 
 def _in_chunks(function: Callable[[range], T], count: int, threads: int) -> Iterator[T]:
     """Call a function with parts of range(count), in threads; yield results in order."""
-    parts = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield from pool.map(function, parts)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining images
+    parts = (range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK))
+    return in_order(function, parts, threads)

@@ -40,7 +40,7 @@ class Duplicates:
     """Groups of two or more images, ordered by the first image of each."""
 
     same_bytes: Tuple[Tuple[PackedImage, ...], ...]
-    look_alike: Tuple[Tuple[PackedImage, ...], ...]
+    similar: Tuple[Tuple[PackedImage, ...], ...]
 
 
 def find_duplicates(

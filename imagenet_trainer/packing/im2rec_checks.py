@@ -131,7 +131,7 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
     paths = {name: _paths_by_id(name) for name in prefixes}
     report = prefixes[0] + ".duplicates.json"
     with atomic_write(report, "w") as file:
-        kinds = {"same_bytes": duplicates.same_bytes, "look_alike": duplicates.look_alike}
+        kinds = {"same_bytes": duplicates.same_bytes, "look_alike": duplicates.similar}
         groups = {kind: [[_entry(image, paths) for image in group] for group in of_kind]
                   for kind, of_kind in kinds.items()}  # fmt: skip
         json.dump(
@@ -140,9 +140,9 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
         file.write("\n")
     _print_groups("same bytes", duplicates.same_bytes, paths)
     if settings.near_duplicates is not None:
-        _print_groups("similar", duplicates.look_alike, paths)
+        _print_groups("similar", duplicates.similar, paths)
     print(f"{report}: complete list")
-    return 1 if duplicates.same_bytes or duplicates.look_alike else 0
+    return 1 if duplicates.same_bytes or duplicates.similar else 0
 
 
 def _paths_by_id(prefix: str) -> Dict[int, str]:

@@ -52,7 +52,7 @@ class ListSettings:
         integer(1),
     )  # fmt: skip
     train_ratio: float = option(
-        1.0, "share of the images for PREFIX_train.lst; the rest goes to PREFIX_val.lst",
+        1.0, "below 1: share of the images for PREFIX_train.lst; the rest goes to PREFIX_val.lst",
         number(0, 1, above=True),
     )  # fmt: skip
     test_ratio: float = option(0.0, "share of the images for PREFIX_test.lst", number(0, 1))

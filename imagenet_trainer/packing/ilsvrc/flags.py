@@ -41,10 +41,10 @@ class ImagenetSettings:
     )  # fmt: skip
     exts: str = option(".jpeg,.jpg,.png", "file extensions of images", extensions, metavar="EXT")
     test_per_class: int = option(
-        50, "images per class to move from training to test.lst; 0: no test.lst", integer(0)
+        50, "images per class for test.lst, taken out of training; 0: no test.lst", integer(0)
     )
     val_per_class: int = option(
-        0, "images per class to move from training to val.lst, if there are no validation images",
+        0, "images per class for val.lst, taken out of training if there is no validation set",
         integer(0),
     )  # fmt: skip
     val_ratio: float = option(0.0, "the same as a share of each class", number(0, 0.9))
