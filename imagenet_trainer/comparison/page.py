@@ -27,9 +27,13 @@ class Section(NamedTuple):
     """A section of the page and of the Markdown file."""
 
     title: str
-    text: str = ""
     plot: str = ""  # its name
     grids: Sequence[Tuple[str, tables.Grid]] = ()  # captions ("": none) and tables
+
+    @property
+    def text(self) -> str:
+        """The paragraph below the title."""
+        return _TEXTS.get(self.title, "")
 
     @property
     def alt(self) -> str:
@@ -77,6 +81,53 @@ def draw_plots(results: Sequence[Result]) -> Dict[str, bytes]:
 
 # --- text --------------------------------------------------------------------------------------
 
+_TEXTS = {
+    "Recommendations": (
+        'From the validation images, each network with its best epoch. "Not measurably worse": '
+        "of the images that only one of the two networks predicts correctly, a split at least as "
+        f"uneven has a probability of at least {100 * SIGNIFICANCE:.0f} % if both networks are "
+        "equally accurate (McNemar's exact test)."
+    ),
+    "Accuracy and cost": (
+        "Left and up is better. Filled marks are on the Pareto front: no other network is both "
+        "cheaper and more accurate. Bars are 95 % confidence intervals. Costs are on a logarithmic "
+        "scale."
+    ),
+    "Accuracy by number of training images": (
+        "A line that still rises suggests that more images would help. With the same number "
+        "of epochs, a smaller share of the images means fewer updates."
+    ),
+    "Accuracy by training time": (
+        "The accuracy of each network after a number of seconds of updates. If the "
+        "learning-rate schedule does not depend on the length of the training, this shows "
+        "which network is best within a smaller budget of time. Times depend on this machine "
+        "and its load."
+    ),
+    "Accuracy": (
+        "Each network is evaluated after the epoch with its highest validation rank-1. p: the "
+        "probability of a difference at least this large to the most accurate network if both are "
+        "equally accurate."
+    ),
+    "Inference speed": (
+        "Latency of the network alone, and of the whole way from the encoded image to "
+        "probabilities; float32. Images/s: the highest throughput of the batch sizes 1, 2, 4, ..."
+    ),
+    "Size": (
+        "Trainable parameters; multiply-adds of convolutions and dense layers in the forward "
+        "pass. Peak memory is the host memory of the training's processes. GPU memory is the "
+        "peak on the GPU that used most, of all its processes (from NVML; empty without "
+        "nvidia-ml-py)."
+    ),
+    "Training": (
+        "Seconds of updates; the first epoch includes preparing the network. Overfitting "
+        "starts after the epoch with the lowest validation loss, if the validation loss of "
+        "all later epochs is higher while the training loss falls further."
+    ),
+    "Errors by class": (
+        "False negatives: images of the class that are predicted as another class. False "
+        "positives: images of other classes that are predicted as this class."
+    ),
+}
 _ALT = {
     "fronts": "Validation rank-1 over the latency of an image, parameters and seconds of training",
     "times": "Validation rank-1 over seconds of training",
@@ -90,78 +141,24 @@ def sections(comparison: Comparison, plots: Mapping[str, bytes]) -> Iterator[Sec
     results = comparison.results
     if comparison.failed:
         rows = [tuple(pair) for pair in comparison.failed.items()]
-        yield Section("Excluded", grids=[("", tables.Grid(("network", "reason"), rows, (0, 1)))])
+        yield Section("Excluded", "", [("", tables.Grid(("network", "reason"), rows, (0, 1)))])
     if not results:
         return
-    yield Section(
-        "Recommendations",
-        'From the validation images, each network with its best epoch. "Not measurably worse": '
-        "of the images that only one of the two networks predicts correctly, a split at least as "
-        f"uneven has a probability of more than {100 * SIGNIFICANCE:.0f} % if both networks are "
-        "equally accurate (McNemar's exact test).",
-        grids=[("", tables.recommendations(recommendations(results)))],
-    )
-    yield Section(
-        "Accuracy and cost",
-        "Left and up is better. Filled marks are on the Pareto front: no other network is both "
-        "cheaper and more accurate. Bars are 95 % confidence intervals. Costs are on a logarithmic "
-        "scale.",
-        "fronts",
-    )
+    recommended = tables.recommendations(recommendations(results))
+    yield Section("Recommendations", "", [("", recommended)])
+    yield Section("Accuracy and cost", "fronts")
     if "learning-curve" in plots:
-        yield Section(
-            "Accuracy by number of training images",
-            "A line that still rises suggests that more images would help. With the same number "
-            "of epochs, a smaller share of the images means fewer updates.",
-            "learning-curve",
-        )
+        yield Section("Accuracy by number of training images", "learning-curve")
     if "times" in plots:
-        yield Section(
-            "Accuracy by training time",
-            "The accuracy of each network after a number of seconds of updates. If the "
-            "learning-rate schedule does not depend on the length of the training, this shows "
-            "which network is best within a smaller budget of time. Times depend on this machine "
-            "and its load.",
-            "times",
-        )
-    yield Section(
-        "Accuracy",
-        "Each network is evaluated after the epoch with its highest validation rank-1. p: the "
-        "probability of a difference at least this large to the most accurate network if both are "
-        "equally accurate.",
-        grids=[("", tables.accuracy(results))],
-    )
-    yield Section(
-        "Inference speed",
-        "Latency of the network alone, and of the whole way from the encoded image to "
-        "probabilities; float32. Images/s: the highest throughput of the batch sizes 1, 2, 4, ...",
-        grids=[("", tables.speeds(results))],
-    )
-    yield Section(
-        "Size",
-        "Trainable parameters; multiply-adds of convolutions and dense layers in the forward "
-        "pass. Peak memory is the host memory of the training's processes. GPU memory is the "
-        "peak on the GPU that used most, of all its processes (from NVML; empty without "
-        "nvidia-ml-py).",
-        grids=[("", tables.sizes(results))],
-    )
+        yield Section("Accuracy by training time", "times")
+    yield Section("Accuracy", "", [("", tables.accuracy(results))])
+    yield Section("Inference speed", "", [("", tables.speeds(results))])
+    yield Section("Size", "", [("", tables.sizes(results))])
     if "curves" in plots:
-        yield Section(
-            "Training",
-            "Seconds of updates; the first epoch includes preparing the network. Overfitting "
-            "starts after the epoch with the lowest validation loss, if the validation loss of "
-            "all later epochs is higher while the training loss falls further.",
-            "curves",
-            [("", tables.training(results))],
-        )
-    yield Section(
-        "Errors by class",
-        "False negatives: images of the class that are predicted as another class. False "
-        "positives: images of other classes that are predicted as this class.",
-        grids=list(tables.class_errors(results)),
-    )
+        yield Section("Training", "curves", [("", tables.training(results))])
+    yield Section("Errors by class", "", list(tables.class_errors(results)))
     if "curves" in plots:
-        yield Section("Epochs", grids=list(tables.epochs(results)))
+        yield Section("Epochs", "", list(tables.epochs(results)))
 
 
 def page(comparison: Comparison, plots: Mapping[str, bytes]) -> str:

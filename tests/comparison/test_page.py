@@ -10,7 +10,7 @@ import pytest
 from helpers.results import epochs_of, result
 
 from imagenet_trainer.comparison import figures, tables
-from imagenet_trainer.comparison.page import Comparison, write
+from imagenet_trainer.comparison.page import Comparison, draw_plots, sections, write
 
 EVIL = '<script>alert("|$x$")</script>'
 
@@ -69,6 +69,12 @@ def test_all_files_of_a_report(results, tmp_path):
     again = write(comparison_of(results, failed=failed, waiting=["late"]), str(tmp_path / "again"))
     for one in path.parent.iterdir():
         assert (again.parent / one.name).read_bytes() == one.read_bytes()
+
+
+def test_sections_with_numbers_explain_them(results):
+    comparison = comparison_of(results, failed={"a": "no such file"})
+    shown = list(sections(comparison, draw_plots(results)))
+    assert [one.title for one in shown if not one.text] == ["Excluded", "Epochs"]
 
 
 def test_a_report_when_all_failed(tmp_path):
