@@ -10,8 +10,9 @@ from helpers.networks import CHEAPEST, classes_of, first_parameters, smallest_sh
 
 import symbols
 from imagenet_trainer import export
-from imagenet_trainer.convert import forms, onnx_file
+from imagenet_trainer.convert import onnx_file
 from imagenet_trainer.convert.graph import Predictor, normalise, without_label, write_onnx
+from imagenet_trainer.convert.samples import sample_images
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.symbol import parameter_shapes
@@ -30,7 +31,7 @@ HOW = Preprocessing(SHAPE, (120.0, 110.0, 100.0), (60.0, 58.0, 56.0), 0)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, packed):
-    """A run with one finished epoch of a ResNet-8 that looks trained."""
+    """A run with one epoch of a ResNet-8 with random statistics, as after a training."""
     run = Run(str(tmp_path_factory.mktemp("run") / "model"))
     symbol = symbols.get_symbol("resnet8", 3, SHAPE)
     arg, aux = initial_parameters(
@@ -40,7 +41,7 @@ def run(tmp_path_factory, packed):
     for name, value in {**arg, **aux}.items():
         if not name.endswith("weight"):
             value += random.uniform(0, 0.3, value.shape).astype(np.float32)
-    # What weight decay makes of a gamma that counts as 1.
+    # Weight decay changes the stored value of a fixed gamma.
     arg["bn_data_gamma"][:] = 0.9
     run.open_for_training()
     run.write_symbol(symbol.tojson())
@@ -55,23 +56,23 @@ def run(tmp_path_factory, packed):
 
 @pytest.fixture
 def images(packed):
-    return forms.some_images(open_dataset(str(packed / "val.rec"), "", 3), HOW, 10)
+    return sample_images(open_dataset(str(packed / "val.rec"), "", 3), HOW, 10)
 
 
 @pytest.fixture
-def answers(run, images):
-    """What the engine answers."""
+def predictions(run, images):
+    """Predictions of the engine."""
     return open_network(run, 1, Devices(), len(images))[0].predict(images)
 
 
-def made(run, tmp_path, *words):
+def export_card(run, tmp_path, *words):
     assert (
         export.main(["--model-prefix", run.prefix, "--output", str(tmp_path / "net"), *words]) == 0
     )
     return json.loads((tmp_path / "net-0001.json").read_text())
 
 
-def ask(path, batch):
+def predict_onnx(path, batch):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -82,36 +83,40 @@ def ask(path, batch):
 # --- ONNX --------------------------------------------------------------------------------------
 
 
-def test_onnx_answers_as_the_engine_does(run, tmp_path, images, answers, capsys):
-    card = made(run, tmp_path, "--to", "onnx")
+def test_onnx_equals_the_engine(run, tmp_path, images, predictions, capsys):
+    card = export_card(run, tmp_path, "--to", "onnx")
     planes = normalise(images, HOW.rgb_mean, HOW.rgb_std)
-    given, found, about = ask(tmp_path / "net-0001.onnx", planes)
+    given, found, about = predict_onnx(tmp_path / "net-0001.onnx", planes)
     assert (given.name, given.type, given.shape) == ("data", "tensor(float)", ["batch", *SHAPE])
-    assert np.ptp(answers) > 0.1
-    np.testing.assert_allclose(found, answers, atol=1e-5)
-    one = ask(tmp_path / "net-0001.onnx", planes[:1])[1]  # the batch size is free
-    np.testing.assert_allclose(one, answers[:1], atol=1e-5)
+    assert np.ptp(predictions) > 0.1
+    np.testing.assert_allclose(found, predictions, atol=1e-5)
+    one = predict_onnx(tmp_path / "net-0001.onnx", planes[:1])[1]  # the batch size is free
+    np.testing.assert_allclose(one, predictions[:1], atol=1e-5)
     assert json.loads(about.custom_metadata_map["classes"]) == [list(pair) for pair in CLASSES]
     assert json.loads(about.custom_metadata_map["preprocessing"])["rgb_mean"] == [120, 110, 100]
     assert card["onnx"]["opset"] == 13 and card["onnx"]["checked_pictures"] == 15
     assert "opset 13" in capsys.readouterr().out
 
 
-def test_onnx_with_preprocessing_takes_bytes(run, tmp_path, images, answers):
-    card = made(run, tmp_path, "--to", "onnx", "--preprocessing", "1", "--check-pictures", "3")
-    given, found, _ = ask(tmp_path / "net-0001.onnx", images)
+def test_onnx_with_preprocessing_takes_bytes(run, tmp_path, images, predictions):
+    card = export_card(
+        run, tmp_path, "--to", "onnx", "--preprocessing", "1", "--check-pictures", "3"
+    )
+    given, found, _ = predict_onnx(tmp_path / "net-0001.onnx", images)
     assert (given.name, given.type, given.shape) == (
         "pictures",
         "tensor(uint8)",
         ["batch", 20, 20, 3],
     )
-    np.testing.assert_allclose(found, answers, atol=1e-5)
+    np.testing.assert_allclose(found, predictions, atol=1e-5)
     assert card["onnx"]["checked_pictures"] == 3
 
 
-def test_an_onnx_file_that_answers_otherwise_is_not_written(run, tmp_path, monkeypatch, capsys):
-    honest = onnx_file.answers
-    monkeypatch.setattr(onnx_file, "answers", lambda *words: [one + 0.01 for one in honest(*words)])
+def test_an_onnx_file_with_other_predictions_is_not_written(run, tmp_path, monkeypatch, capsys):
+    original = onnx_file.predict
+    monkeypatch.setattr(
+        onnx_file, "predict", lambda *inputs: [one + 0.01 for one in original(*inputs)]
+    )
     fails = one_line_failure(export.main, "export", capsys)
     assert "differ from MXNet's by 0.01" in fails(
         "--model-prefix", run.prefix, "--output", str(tmp_path / "net"), "--to", "onnx"
@@ -133,8 +138,8 @@ def test_networks_of_every_family_become_onnx(name, tmp_path):
     write_onnx(model, shape, str(tmp_path / "rough.onnx"))
     images = np.random.default_rng(0).integers(0, 256, (3, *shape[1:], 3), np.uint8)
     mean, std = HOW.rgb_mean, HOW.rgb_std
-    (found,) = onnx_file.answers(
-        onnx_file.tidied(tmp_path / "rough.onnx"), [normalise(images, mean, std)]
+    (found,) = onnx_file.predict(
+        onnx_file.cleaned(tmp_path / "rough.onnx"), [normalise(images, mean, std)]
     )
     np.testing.assert_allclose(
         found, Predictor(model, images.shape, mean, std).predict(images), atol=1e-5
@@ -145,7 +150,7 @@ def test_networks_of_every_family_become_onnx(name, tmp_path):
 
 
 def loaded(tmp_path, name, images):
-    """The answers of a pair as any MXNet program gets them."""
+    """Predictions of a pair, loaded by MXNet's own functions."""
     symbol, arg, aux = mx.model.load_checkpoint(str(tmp_path / name), 1)
     module = mx.mod.Module(symbol, label_names=None)
     module.bind([("data", (len(images), *SHAPE))], for_training=False)
@@ -155,24 +160,24 @@ def loaded(tmp_path, name, images):
     return module.get_outputs()[0].asnumpy()
 
 
-def test_the_mxnet_pair_needs_no_label(run, tmp_path, images, answers):
-    card = made(run, tmp_path, "--to", "mxnet")
+def test_the_mxnet_pair_needs_no_label(run, tmp_path, images, predictions):
+    card = export_card(run, tmp_path, "--to", "mxnet")
     symbol = mx.sym.load(str(tmp_path / "net-deploy-symbol.json"))
     assert "softmax_label" not in symbol.list_arguments()
     assert symbol.list_outputs() == ["softmax_output"]
-    np.testing.assert_allclose(loaded(tmp_path, "net-deploy", images), answers, atol=1e-6)
+    np.testing.assert_allclose(loaded(tmp_path, "net-deploy", images), predictions, atol=1e-6)
     for name, digest in card["files"].items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
     assert len(card["files"]) == 2
 
 
-def test_int8_is_told_with_its_scores(run, tmp_path, images, answers, capsys):
-    card = made(run, tmp_path, "--to", "int8", "--calibration", "naive", "--batch-size", "8")
+def test_int8_prints_its_scores(run, tmp_path, images, predictions, capsys):
+    card = export_card(run, tmp_path, "--to", "int8", "--calibration", "naive", "--batch-size", "8")
     nodes = json.loads((tmp_path / "net-int8-symbol.json").read_text())["nodes"]
     assert sum(node.get("attrs", {}).get("quantized") == "true" for node in nodes) > 5
     found = loaded(tmp_path, "net-int8", images)
-    assert not np.array_equal(found, answers)
-    np.testing.assert_allclose(found, answers, atol=0.1)
+    assert not np.array_equal(found, predictions)
+    np.testing.assert_allclose(found, predictions, atol=0.1)
     scores = card["int8"]
     assert scores["int8"]["images"] == scores["float32"]["images"] == 15
     assert scores["int8"]["loss"] == pytest.approx(scores["float32"]["loss"], rel=0.1)
@@ -189,11 +194,11 @@ def test_a_network_that_does_not_end_in_a_softmax_is_refused():
     assert without_label(bare, "net.json") is bare
 
 
-# --- the card and mistakes ---------------------------------------------------------------------
+# --- the card and errors ---------------------------------------------------------------------
 
 
-def test_the_card_says_what_is_needed_to_use_it(run, tmp_path):
-    card = made(run, tmp_path, "--to", "mxnet")
+def test_the_card(run, tmp_path):
+    card = export_card(run, tmp_path, "--to", "mxnet")
     assert card["classes"][1] == {"id": "cross", "name": "cross"}
     assert card["scores"] == {"val_rank1": 0.75, "val_loss": 0.5}
     assert (
@@ -212,17 +217,17 @@ def test_files_go_beside_the_run_by_default(run):
 def test_in_a_folder_files_have_the_runs_name(run, tmp_path, word):
     folder = tmp_path / "new"
     if not word:
-        folder.mkdir()  # as cp does: what is there is a folder, what ends in / becomes one
+        folder.mkdir()  # like cp: an existing folder, or a name that ends in /
     words = ["--model-prefix", run.prefix, "--to", "mxnet", "--output", f"{folder}{word}"]
     assert export.main(words) == 0
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["model-0001.json", "model-deploy-0001.params", "model-deploy-symbol.json"]
 
 
-def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
+def test_errors_are_one_line(run, tmp_path, monkeypatch, capsys):
     fails = one_line_failure(export.main, "export", capsys)
     words = ("--model-prefix", run.prefix, "--preprocessing", "1")
-    assert "give --to onnx,mxnet,int8, or leave" in fails(*words, "--to", "mxnet,int8")
+    assert "--to onnx,mxnet,int8" in fails(*words, "--to", "mxnet,int8")
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
     words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
     every = ["--to", "onnx,mxnet,int8"]
@@ -237,8 +242,9 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys):
 
 
 def write_foreign(prefix):
-    """A network that takes blue first, names its input otherwise and ends in logits, beside a
-    second output whose parameters nobody asks; what it answers to float32 (n, 3, h, w).
+    """Write a BGR network with another input name and a second, unused output.
+
+    Returns its predictions as a function of float32 (n, 3, h, w).
     """
     random = np.random.default_rng(3)
     planes = mx.sym.Variable("image")
@@ -255,15 +261,15 @@ def write_foreign(prefix):
     symbol.save(f"{prefix}-symbol.json")
     mx.nd.save(f"{prefix}-0007.params", {f"arg:{name}": value for name, value in values.items()})
 
-    def ask_mxnet(images):
+    def predict_mxnet(images):
         given = {**values, "image": mx.nd.array(images)}
         return symbol.bind(mx.cpu(), given).forward()[0].asnumpy()
 
-    return ask_mxnet
+    return predict_mxnet
 
 
 def test_a_network_of_another_program_is_exported(tmp_path, packed, images, capsys):
-    ask_mxnet = write_foreign(tmp_path / "model")
+    predict_mxnet = write_foreign(tmp_path / "model")
     words = ["--model-prefix", tmp_path / "model", "--output", tmp_path / "net",
              "--data-val", packed / "val.rec"]  # fmt: skip
     words = [str(word) for word in words]
@@ -273,9 +279,9 @@ def test_a_network_of_another_program_is_exported(tmp_path, packed, images, caps
     words += ["--bgr", "--to", "onnx,mxnet,int8", "--calibration", "naive"]
     words += ["--data-train", str(packed / "train.rec"), "--preprocessing", "1"]
     assert export.main(words) == 0
-    wanted = ask_mxnet(normalise(images[..., ::-1], HOW.rgb_mean[::-1], HOW.rgb_std[::-1]))
+    wanted = predict_mxnet(normalise(images[..., ::-1], HOW.rgb_mean[::-1], HOW.rgb_std[::-1]))
     assert np.ptp(wanted) > 0.1
-    given, found, about = ask(tmp_path / "net-0007.onnx", images)
+    given, found, about = predict_onnx(tmp_path / "net-0007.onnx", images)
     assert (
         given.name == "pictures" and json.loads(about.custom_metadata_map["preprocessing"])["bgr"]
     )

@@ -1,25 +1,26 @@
-"""Carved out of imagenet_trainer/export.py."""
+"""The card of an export: network, input, output, scores, training, classes."""
 
-from typing import TYPE_CHECKING, Any, Dict
+from typing import Any, Dict
 
-if TYPE_CHECKING:
-    from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
-    from imagenet_trainer.runs.run import Run
+from imagenet_trainer.data.augment import EvalTransform
+from imagenet_trainer.runs.checkpoint import Checkpoint
+from imagenet_trainer.runs.run import Run
 
 
-def describe(run: "Run", epoch: int, checkpoint: "Checkpoint", bgr: bool = False) -> Dict[str, Any]:
-    """What is known of a checkpoint: network, input, output, classes, scores, training."""
-    how = checkpoint.preprocessing
-    assert how is not None
-    began = run.read_json(run.config_path)
-    settings = began.get("settings", {})
+def describe(run: Run, epoch: int, checkpoint: Checkpoint, bgr: bool = False) -> Dict[str, Any]:
+    """The card of a checkpoint; `files` is empty."""
+    preprocessing = checkpoint.preprocessing
+    assert preprocessing is not None
+    config = run.read_json(run.config_path)
+    settings = config.get("settings", {})
     rows = {int(row["epoch"]): row for row in run.read_history()}
     scores = {
         name: float(value)
         for name, value in rows.get(epoch, {}).items()
         if name.startswith("val_") and value
     }
-    _, height, width = how.image_shape
+    _, height, width = preprocessing.image_shape
+    short_side = EvalTransform(preprocessing.image_shape, preprocessing.val_resize).short_side
     return {
         "network": {
             "name": settings.get("network"),
@@ -28,26 +29,19 @@ def describe(run: "Run", epoch: int, checkpoint: "Checkpoint", bgr: bool = False
             "epoch": epoch,
         },
         "input": {
-            "pictures": f"short side to {short_side(how)} pixels, bilinear; centre "
+            "pictures": f"short side to {short_side} pixels, bilinear; centre "
             f"{width} x {height}; {'BGR' if bgr else 'RGB'}, 0-255",
-            "rgb_mean": list(how.rgb_mean),
-            "rgb_std": list(how.rgb_std),
-            "shape": ["batch", *how.image_shape],
+            "rgb_mean": list(preprocessing.rgb_mean),
+            "rgb_std": list(preprocessing.rgb_std),
+            "shape": ["batch", *preprocessing.image_shape],
         },
         "output": "probability of each class, in the order of `classes`",
         "scores": scores,
         "training": {
             "settings": settings,
-            "data": began.get("data", {}),
-            "versions": began.get("versions", {}),
+            "data": config.get("data", {}),
+            "versions": config.get("versions", {}),
         },
         "files": {},
         "classes": [{"id": name, "name": title} for name, title in checkpoint.classes],
     }
-
-
-def short_side(how: "Preprocessing") -> int:
-    """Pixels to which an image's short side is resized."""
-    from imagenet_trainer.data.augment import EvalTransform
-
-    return EvalTransform(how.image_shape, how.val_resize).short_side

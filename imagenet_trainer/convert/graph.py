@@ -1,6 +1,6 @@
-"""Trained symbols for use elsewhere: without a label, as ONNX, in 8-bit integers.
+"""MXNet's part of an export: symbols without label, ONNX by MXNet's exporter, quantisation.
 
-Arrays and symbols in and out; all of it on the CPU.
+Functions take and return symbols and arrays, and run on the CPU.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.engines.mxnet.arrays import to_mxnet, to_numpy
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -21,8 +21,8 @@ Model = Tuple[Any, Arrays, Arrays]  # symbol, arguments and auxiliary states by 
 def without_label(symbol: Any, path: str) -> Any:
     """The network from `data` to probabilities `softmax_output`, with no input for labels.
 
-    Raises InputError, naming the file, for a network that ends in something else than a
-    SoftmaxOutput or a softmax.
+    Raises InputError with the file for a network that does not end in a SoftmaxOutput or a
+    softmax.
     """
     last = json.loads(symbol.tojson())["nodes"][-1]
     if last["op"] == "softmax":
@@ -33,9 +33,10 @@ def without_label(symbol: Any, path: str) -> Any:
 
 
 def with_fixed_gammas(symbol: Any, arg: Arrays) -> Arrays:
-    """The arguments with the gammas that BatchNorm takes for 1, whatever they hold, set to 1.
+    """The arguments with fixed gammas set to 1.
 
-    Weight decay moves them a little; MXNet does not look at them, and its ONNX exporter does.
+    BatchNorm treats these gammas as 1, but weight decay changes their stored values a little. MXNet
+    ignores the values, its ONNX exporter does not.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
     fixed = {
@@ -46,10 +47,10 @@ def with_fixed_gammas(symbol: Any, arg: Arrays) -> Arrays:
     return {name: np.ones_like(value) if name in fixed else value for name, value in arg.items()}
 
 
-def with_flattening_said(symbol: Any) -> Any:
-    """The network with MXNet's default written out: dense layers flatten what they get.
+def with_explicit_flatten(symbol: Any) -> Any:
+    """The network with MXNet's default written out: dense layers flatten their input.
 
-    MXNet's ONNX exporter takes the default for the opposite.
+    MXNet's ONNX exporter assumes the opposite default.
     """
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
@@ -59,7 +60,7 @@ def with_flattening_said(symbol: Any) -> Any:
 
 
 class Predictor:
-    """Answers of a network without label on the CPU; what `scoring.answers` asks an engine for.
+    """Inference of a network without label on the CPU, with the methods that evaluation calls.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class Predictor:
     ) -> None:
         symbol, arg, aux = model
         self.batch_size, height, width, _ = batch_shape
-        self.seconds = 0.0  # spent on answers
+        self.seconds = 0.0  # of inference
         self._mean, self._std, self._bgr = mean, std, bgr
         self._module = mx.mod.Module(symbol, label_names=None, context=mx.cpu())
         self._module.bind([("data", (self.batch_size, 3, height, width))], for_training=False)
@@ -97,29 +98,27 @@ class Predictor:
         missing = self.batch_size - len(images)
         planes = np.concatenate([planes, np.zeros((missing, *planes.shape[1:]), np.float32)])
         self._module.forward(mx.io.DataBatch([mx.nd.array(planes)]), is_train=False)
-        answer = self._module.get_outputs()[0].asnumpy()[: len(images)]
+        probabilities = self._module.get_outputs()[0].asnumpy()[: len(images)]
         self.seconds += time.perf_counter() - began
-        return answer
+        return probabilities
 
 
 def normalise(
     images: np.ndarray, mean: Sequence[float], std: Sequence[float], bgr: bool = False
 ) -> np.ndarray:
-    """What the network takes of uint8 (n, h, w, 3) RGB: float32 (n, 3, h, w), (value - mean) / std,
-    with `bgr` blue first.
-    """
+    """(value - mean) / std of uint8 (n, h, w, 3) RGB as float32 (n, 3, h, w); `bgr`: blue first."""
     values = (images.astype(np.float32) - np.array(mean, np.float32)) / np.array(std, np.float32)
     values = values[..., ::-1] if bgr else values
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
 def write_onnx(model: Model, image_shape: Sequence[int], path: str) -> None:
-    """Write a network without label as ONNX with a free batch size, by MXNet's own exporter.
+    """Write a network without label as ONNX with a free batch size, by MXNet's exporter.
 
-    Raises InputError naming an operator that ONNX or the exporter lacks.
+    Raises ArgumentError with the operator that ONNX or the exporter does not have.
     """
     symbol, arg, aux = model
-    symbol = with_flattening_said(symbol)
+    symbol = with_explicit_flatten(symbol)
     parameters = to_mxnet({**with_fixed_gammas(symbol, arg), **aux})
     try:
         with warnings.catch_warnings():
@@ -128,8 +127,10 @@ def write_onnx(model: Model, image_shape: Sequence[int], path: str) -> None:
                 symbol, parameters, [(1, *image_shape)], np.float32, path,
                 dynamic=True, dynamic_input_shapes=[("batch", *image_shape)],
             )  # fmt: skip
-    except AttributeError as error:  # what the exporter raises for an operator it does not know
-        raise InputError(f"--to onnx: MXNet cannot write this network as ONNX: {error}") from error
+    except AttributeError as error:  # the exporter raises it for operators that it does not have
+        raise ArgumentError(
+            "to", "onnx", f"MXNet cannot write this network as ONNX: {error}; use mxnet"
+        ) from error
 
 
 def quantised(model: Model, planes: np.ndarray, batch: int, mode: str) -> Model:
@@ -140,19 +141,19 @@ def quantised(model: Model, planes: np.ndarray, batch: int, mode: str) -> Model:
     model
         without label.
     planes
-        float32 (n, 3, h, w), from which the ranges of all layers' outputs are taken.
+        float32 (n, 3, h, w), for the ranges of all layers' outputs.
     batch
-        how many of them at a time.
+        batch size for these.
     mode
-        naive takes the least and greatest value, entropy the range that loses least (Migacz 2017,
-        "8-bit Inference with TensorRT").
+        naive uses the minimum and maximum, entropy the range with the least loss of information
+        (Migacz 2017, "8-bit Inference with TensorRT").
 
     """
     symbol, arg, aux = model
     images = mx.io.NDArrayIter(planes, batch_size=batch, data_name="data")
-    made, arguments, auxiliary = mx.contrib.quantization.quantize_model_mkldnn(
+    int8, arguments, auxiliary = mx.contrib.quantization.quantize_model_mkldnn(
         symbol, to_mxnet(arg), to_mxnet(aux), data_names=("data",), label_names=None,
         ctx=mx.cpu(), calib_mode=mode, calib_data=images, num_calib_examples=len(planes),
         quantized_dtype="auto", logger=None,
     )  # fmt: skip
-    return made, to_numpy(arguments), to_numpy(auxiliary)
+    return int8, to_numpy(arguments), to_numpy(auxiliary)

@@ -1,43 +1,42 @@
-"""ONNX files for people: images in, class probabilities out; compared with onnxruntime.
-
-MXNet's exporter writes the graph. Here it is tidied, given its preprocessing, and proved.
-"""
+"""ONNX files: cleans what MXNet's exporter writes, adds preprocessing, and runs onnxruntime."""
 
 import json
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 IMAGES, PLANES, PROBABILITIES = "pictures", "data", "probabilities"
-OPSET, _IR = 13, 8  # operators and file format that every runtime since 2021 reads
-_QUIET = 3  # onnxruntime's severity of errors
+OPSET, _IR = 13, 8  # operators and file format that all runtimes since 2021 support
+_ERRORS_ONLY = 3  # onnxruntime's log level
 
 
-def needed() -> None:
-    """Raise InputError unless the libraries are here."""
+def check_libraries() -> None:
+    """Raise ArgumentError unless onnx and onnxruntime are installed."""
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise InputError(
-            f"--to onnx: needs {error.name}; in the checkout run: pip install -e '.[export]'"
+        raise ArgumentError(
+            "to", "onnx", f"needs {error.name}; in the checkout run: pip install -e '.[export]'"
         ) from error
-    # MXNet's exporter, of 2022, asks for this table.
+    # MXNet's exporter, of 2022, uses this table.
     if not hasattr(onnx, "mapping"):
-        raise InputError(
-            f"--to onnx: MXNet's exporter cannot use onnx {onnx.__version__}; run: pip install "
-            "'onnx<1.18'"
+        raise ArgumentError(
+            "to",
+            "onnx",
+            f"MXNet's exporter does not support onnx {onnx.__version__}; run: pip install "
+            "'onnx<1.18'",
         )
     del onnxruntime
 
 
-def tidied(path: AnyPath) -> Any:
-    """The model that MXNet wrote: parameters are constants, the output is `probabilities`.
+def cleaned(path: AnyPath) -> Any:
+    """The model that MXNet wrote, with constant parameters and the output `probabilities`.
 
-    As written, every parameter is an input too, which keeps runtimes from folding them.
+    In MXNet's file every parameter is also an input, which keeps runtimes from folding constants.
     """
     import onnx
 
@@ -47,11 +46,11 @@ def tidied(path: AnyPath) -> Any:
     constants = [one for one in graph.initializer if one.name in used]
     named = {one.name for one in graph.initializer}
     inputs = [one for one in graph.input if one.name not in named]
-    for field, kept in ((graph.initializer, constants), (graph.input, inputs)):
+    for field, values in ((graph.initializer, constants), (graph.input, inputs)):
         del field[:]
-        field.extend(kept)
+        field.extend(values)
     _rename_output(graph)
-    # The exporter writes nodes of this version whatever onnx is installed, and does not say so.
+    # The exporter always writes nodes of this version, but declares that of the installed onnx.
     del model.opset_import[1:]
     model.opset_import[0].version = OPSET
     model.ir_version = _IR
@@ -72,8 +71,9 @@ def with_preprocessing(
     std: Sequence[float],
     bgr: bool = False,
 ) -> Any:
-    """The same behind a head: uint8 (batch, h, w, 3) RGB `images` instead of `data`, of which
-    the network gets blue first with `bgr`.
+    """The model with the input `pictures`, uint8 (batch, h, w, 3) RGB, instead of `data`.
+
+    With `bgr` the network gets blue first.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -102,7 +102,7 @@ def with_preprocessing(
 
 
 def write(model: Any, path: AnyPath, about: Dict[str, Any]) -> None:
-    """Check a model, note in it what it is, and write it whole."""
+    """Check a model, add metadata, and write it atomically."""
     import onnx
 
     for key, value in about.items():
@@ -113,12 +113,12 @@ def write(model: Any, path: AnyPath, about: Dict[str, Any]) -> None:
         file.write(model.SerializeToString())
 
 
-def answers(model: Any, batches: Sequence[np.ndarray]) -> List[np.ndarray]:
-    """What onnxruntime answers on the CPU: probabilities float32 (n, classes) of each batch."""
+def predict(model: Any, batches: Sequence[np.ndarray]) -> List[np.ndarray]:
+    """Predictions of onnxruntime on the CPU: probabilities float32 (n, classes) for each batch."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _QUIET
+    options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

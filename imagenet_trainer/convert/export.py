@@ -1,0 +1,66 @@
+"""Exports a trained network: MXNet pair, ONNX file, 8-bit integers, and a card."""
+
+import json
+import os
+from dataclasses import replace
+from functools import partial
+from typing import Any, Dict
+
+from imagenet_trainer import config
+from imagenet_trainer.convert import onnx_file
+from imagenet_trainer.convert.card import describe
+from imagenet_trainer.convert.forms import hashes_of, to_int8, to_onnx, write_pair
+from imagenet_trainer.convert.graph import without_label
+from imagenet_trainer.convert.samples import open_calibration, open_images
+from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.eval.network import own_parameters, read_network
+from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.system.files import atomic_write, make_folder
+
+
+def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
+    """Write the requested forms; return the card, which is written as PREFIX-0012.json."""
+    if "onnx" in settings.to:
+        onnx_file.check_libraries()
+    elif settings.preprocessing:
+        raise InputError(
+            f"--preprocessing 1: only ONNX files contain preprocessing; use --to "
+            f"{','.join(('onnx', *settings.to))}, or omit it"
+        )
+    run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
+    log = partial(print_message, "export")
+    symbol, checkpoint = read_network(run, settings.epoch, settings, log)
+    epoch = checkpoint.progress.epoch
+    arg, aux = own_parameters(symbol, run, checkpoint)
+    # Missing shards are an error before anything is written.
+    if {"onnx", "int8"} & set(settings.to):
+        open_images(settings.data_val, "data_val", run, checkpoint).shards.close()
+    if "int8" in settings.to:
+        open_calibration(settings, run, checkpoint).shards.close()
+    checkpoint = replace(checkpoint, arg=arg, aux=aux)
+    model = (without_label(symbol, str(run.symbol_path)), arg, aux)
+    prefix = prefix_of(settings.output, run)
+    make_folder(os.path.dirname(prefix) or ".")
+    card = describe(run, epoch, checkpoint, settings.bgr)
+    if "mxnet" in settings.to:
+        card["files"].update(write_pair(model, f"{prefix}-deploy", epoch))
+    if "onnx" in settings.to:
+        card["onnx"] = to_onnx(settings, run, checkpoint, model, f"{prefix}-{epoch:04d}.onnx")
+        card["files"].update(hashes_of(f"{prefix}-{epoch:04d}.onnx"))
+    if "int8" in settings.to:
+        int8, card["int8"] = to_int8(settings, run, checkpoint, model)
+        card["files"].update(write_pair(int8, f"{prefix}-int8", epoch))
+    with atomic_write(f"{prefix}-{epoch:04d}.json", "w") as file:
+        json.dump(card, file, indent=1)
+        file.write("\n")
+    print(f"{prefix}-{epoch:04d}.json: the card: classes, preprocessing, scores")
+    return card
+
+
+def prefix_of(output: str, run: Run) -> str:
+    """The prefix of all files: `output`; if that is a folder, the run's name in it."""
+    if not output:
+        return str(run.folder / "export" / run.name)
+    if os.path.isdir(output) or not os.path.basename(output):
+        return os.path.join(output, run.name)
+    return output

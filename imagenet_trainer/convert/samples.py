@@ -1,0 +1,41 @@
+"""Images that check and calibrate an export: datasets of flags or of the run, and samples."""
+
+import numpy as np
+
+from imagenet_trainer import config
+from imagenet_trainer.config import flags
+from imagenet_trainer.data.augment import EvalTransform, decode
+from imagenet_trainer.data.dataset import Dataset, open_matching_dataset
+from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
+from imagenet_trainer.runs.run import Run
+
+
+def open_images(value: str, name: str, run: Run, checkpoint: Checkpoint) -> Dataset:
+    """The shards that a flag names, by default those of the run."""
+    used = run.read_json(run.config_path).get("settings", {})
+    path = value or used.get(name, f"data/{name[5:]}.rec")
+    index = "" if value else used.get(f"{name}_idx", "")
+    with attributed_to(flags.flag_of(name), " "):
+        return open_matching_dataset(path, index, checkpoint.classes, run.prefix)
+
+
+def open_calibration(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -> Dataset:
+    """The training shard, which is not scored; the validation shard if there is none."""
+    if settings.data_train:
+        return open_images(settings.data_train, "data_train", run, checkpoint)
+    try:
+        return open_images("", "data_train", run, checkpoint)
+    except InputError:
+        return open_images(settings.data_val, "data_val", run, checkpoint)
+
+
+def sample_images(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:
+    """`count` images, evenly spaced in the set, prepared as for evaluation: uint8 (n, h, w, 3)."""
+    transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
+    count = min(count, len(dataset))
+    images = np.empty((count, *transform.size, 3), np.uint8)
+    for position, number in enumerate(np.linspace(0, len(dataset) - 1, count).astype(int)):
+        record = dataset.shards.record(int(number))
+        transform.apply(decode(record.image), None, position, images[position])
+    return images
