@@ -1,4 +1,6 @@
+import contextlib
 import csv
+import io
 import json
 import re
 import shutil
@@ -7,17 +9,18 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from conftest import CLASSES, draw_shape, run, write_images
+from conftest import CLASSES, draw_shape, write_images
 from PIL import Image
 from sklearn import metrics as sk
 
 import symbols
 from imagenet_trainer import evaluate, fit
+from imagenet_trainer.config import EvaluateSettings, flags
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.eval import evaluator as scorer
-from imagenet_trainer.eval import inference as answering
+from imagenet_trainer.eval import evaluator, inference
+from imagenet_trainer.eval.epochs import select_epochs
 from imagenet_trainer.eval.evaluator import Evaluator
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
@@ -48,24 +51,51 @@ def trained(packed, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def evaluated(trained, tmp_path_factory):
+    """A copy of that run whose two epochs are evaluated, and the printed lines."""
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    shutil.copytree(trained, folder)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert evaluate.main(["--model-prefix", str(folder / "model"), "--epochs", "all"]) == 0
+    return folder, output.getvalue().splitlines()
+
+
 @pytest.fixture
-def prefix(trained, tmp_path):
-    """Prefix of a copy of that run."""
+def fresh(trained, tmp_path):
+    """Prefix of a copy of the run, not evaluated."""
     shutil.copytree(trained, tmp_path / "run")
     return str(tmp_path / "run" / "model")
 
 
 @pytest.fixture
+def prefix(evaluated, tmp_path):
+    """Prefix of a copy of the evaluated run."""
+    shutil.copytree(evaluated[0], tmp_path / "run")
+    return str(tmp_path / "run" / "model")
+
+
+@pytest.fixture
 def scored(capsys):
-    """Run the command; its lines, and what it left in evaluation.json."""
+    """Run the command; return its lines and the metrics in evaluation.json."""
 
     def score(prefix, *more):
         capsys.readouterr()
         assert evaluate.main(["--model-prefix", prefix, *map(str, more)]) == 0
-        file = Run(prefix).evaluation_path
-        return capsys.readouterr().out.splitlines(), json.loads(file.read_text())["epochs"]
+        return capsys.readouterr().out.splitlines(), metrics_of(prefix)
 
     return score
+
+
+def metrics_of(prefix):
+    return json.loads(Run(prefix).evaluation_path.read_text())["epochs"]
+
+
+def evaluator_of(prefix, *epochs, log=print, **settings):
+    """An evaluator, for what needs no output files."""
+    chosen = EvaluateSettings(model_prefix=prefix, **settings)
+    return Evaluator(chosen, Run(prefix), epochs, log)
 
 
 def matrix_of(prefix, epoch):
@@ -79,11 +109,11 @@ def refusal(capsys, *words):
     return lines[0]
 
 
-# --- the numbers ----------------------------------------------------------------------------------
+# --- metrics --------------------------------------------------------------------------------------
 
 
 def probabilities_by_mxnet_alone(prefix, epoch, rec, top=2, left=2, turn=1):
-    """Float32 (n, classes) and labels (n,), with nothing of this project."""
+    """Float32 (n, classes) and labels (n,), without this package."""
     reader = mx.recordio.MXIndexedRecordIO(rec[:-3] + "idx", rec, "r")
     planes, labels = [], []
     for key in reader.keys:
@@ -102,8 +132,10 @@ def probabilities_by_mxnet_alone(prefix, epoch, rec, top=2, left=2, turn=1):
     return module.get_outputs()[0].asnumpy(), np.array(labels)
 
 
-def test_numbers_are_those_of_mxnet_and_numpy_alone(prefix, packed, scored):
-    lines, found = scored(prefix, "--epochs", "all")
+def test_metrics_agree_with_mxnet_and_numpy(evaluated, packed):
+    folder, lines = evaluated
+    prefix = str(folder / "model")
+    found = metrics_of(prefix)
     for epoch in (1, 2):
         p, labels = probabilities_by_mxnet_alone(prefix, epoch, str(packed / "val.rec"))
         best = np.argsort(-p, axis=1, kind="stable")
@@ -116,7 +148,7 @@ def test_numbers_are_those_of_mxnet_and_numpy_alone(prefix, packed, scored):
         assert numbers["loss"] == pytest.approx(loss, rel=1e-4)
         wanted = np.zeros((3, 3), int)
         for label, row in zip(labels, best):
-            wanted[label, row[0]] += 1  # of three classes the first alone
+            wanted[label, row[0]] += 1  # with three classes only the most probable one counts
         np.testing.assert_array_equal(matrix_of(prefix, epoch), wanted)
         rank1 = 100 * numbers["rank1"]
         assert lines[epoch - 1] == (
@@ -125,10 +157,10 @@ def test_numbers_are_those_of_mxnet_and_numpy_alone(prefix, packed, scored):
         )
 
 
-def test_numbers_are_those_of_the_history(prefix, scored):
+def test_metrics_agree_with_the_history(prefix):
     with open(Run(prefix).history_path, newline="") as file:
         history = {row["epoch"]: row for row in csv.DictReader(file)}
-    _, found = scored(prefix, "--epochs", "1-2")
+    found = metrics_of(prefix)
     assert found.keys() == history.keys()
     for epoch, numbers in found.items():
         assert numbers["rank1"] == float(history[epoch]["val_rank1"])
@@ -160,60 +192,69 @@ def seven_prefix(seven, tmp_path):
     return str(tmp_path / "seven" / "model")
 
 
-def test_a_image_adds_its_first_five_classes(seven_prefix, seven, scored):
-    # No config.json here: the shard has to be named.
-    _, found = scored(seven_prefix, "--data-val", seven / "val.rec")
-    matrix, numbers = matrix_of(seven_prefix, 1), found["1"]
-    assert numbers["images"] == 23 and matrix.shape == (7, 7) and matrix.sum() == 5 * 23
+@pytest.fixture(scope="module")
+def seven_evaluated(seven, tmp_path_factory):
+    """Prefix of a copy of that network, evaluated in one batch."""
+    folder = tmp_path_factory.mktemp("seven-evaluated") / "run"
+    shutil.copytree(seven, folder)
+    # The folder has no config.json, so the shard must be given.
+    words = ["--data-val", str(seven / "val.rec"), "--batch-size", "23"]
+    assert evaluate.main(["--model-prefix", str(folder / "model"), *words]) == 0
+    return str(folder / "model")
+
+
+def test_an_image_adds_its_five_most_probable_classes(seven_evaluated):
+    matrix, metrics = matrix_of(seven_evaluated, 1), metrics_of(seven_evaluated)["1"]
+    assert metrics["images"] == 23 and matrix.shape == (7, 7) and matrix.sum() == 5 * 23
     labels = np.arange(23) ** 2 % 7
     np.testing.assert_array_equal(matrix.sum(axis=1), 5 * np.bincount(labels, minlength=7))
-    # Images whose class is among the five are those on the diagonal.
-    assert matrix.trace() == numbers["rank5_count"] >= numbers["rank1_count"]
+    # The diagonal has the images whose class is among the five.
+    assert matrix.trace() == metrics["rank5_count"] >= metrics["rank1_count"]
 
 
 @pytest.mark.parametrize("words", [["--batch-size", 9], ["--cpus", 2]])
-def test_batches_and_devices_change_nothing(seven_prefix, seven, scored, words):
-    folder = Run(seven_prefix).folder
+def test_batches_and_devices_change_nothing(seven_prefix, seven, seven_evaluated, scored, words):
     data = ["--data-val", seven / "val.rec"]
-    _, wanted = scored(seven_prefix, *data, "--batch-size", 23)
-    matrix = matrix_of(seven_prefix, 1)
-    for path in [*folder.glob("confusion*"), folder / "evaluation.json"]:
-        path.unlink()
+    wanted = metrics_of(seven_evaluated)
     _, found = scored(seven_prefix, *data, "--data-nthreads", 2, *words)
-    np.testing.assert_array_equal(matrix_of(seven_prefix, 1), matrix)
-    # Probabilities differ in their last digits with the batch, what is counted does not.
+    np.testing.assert_array_equal(matrix_of(seven_prefix, 1), matrix_of(seven_evaluated, 1))
+    # The last digits of the probabilities depend on the batch; the counts do not.
     for name in ("loss", "calibration_error"):
         assert found["1"].pop(name) == pytest.approx(wanted["1"].pop(name), rel=1e-5)
-        for numbers in (found, wanted):
-            numbers["1"]["intervals"].pop(name)
+        for metrics in (found, wanted):
+            metrics["1"]["intervals"].pop(name)
     assert found == wanted
 
 
-# --- which epochs ---------------------------------------------------------------------------------
+# --- selected epochs ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "epochs"),
-    [([], [2]), (["--epochs", "all"], [1, 2]), (["--epochs", "1"], [1]),
-     (["--epochs", "1-2"], [1, 2]), (["--epochs", "2,1"], [1, 2])],
+    [([], (2,)), (["--epochs", "all"], (1, 2)), (["--epochs", "1"], (1,)),
+     (["--epochs", "1-2"], (1, 2)), (["--epochs", "2,1"], (1, 2))],
 )  # fmt: skip
-def test_the_epochs_asked_for(prefix, scored, words, epochs):
-    lines, found = scored(prefix, *words)
-    of_epochs = [line.split(":")[0] for line in lines if line.startswith("epoch ")]
-    assert of_epochs == [f"epoch {epoch}" for epoch in epochs]
-    assert list(found) == [str(epoch) for epoch in epochs]
+def test_selected_epochs(trained, words, epochs):
+    settings = flags.parse(EvaluateSettings, words, "evaluate", "")
+    assert select_epochs(Run(str(trained / "model")), settings.epochs) == epochs
+
+
+def test_only_the_selected_epochs_are_evaluated(fresh, scored):
+    lines, found = scored(fresh, "--epochs", "1")
+    assert lines[0].startswith("epoch 1: ") and list(found) == ["1"]
+    assert not any(line.startswith("epoch ") for line in lines[1:])
     for epoch in (1, 2):
         for suffix in (".png", ".npz"):
-            assert Run(prefix).confusion_path(epoch, suffix).exists() == (epoch in epochs)
+            assert Run(fresh).confusion_path(epoch, suffix).exists() == (epoch == 1)
 
 
-def test_epochs_that_are_not_there(prefix, capsys):
-    line = refusal(capsys, "--model-prefix", prefix, "--epochs", "1-30")
+def test_missing_epochs(fresh, capsys):
+    line = refusal(capsys, "--model-prefix", fresh, "--epochs", "1-30")
     assert "model-0003.params: " in line and "epochs 1 to 2" in line
-    assert not Run(prefix).evaluation_path.exists()
+    assert not Run(fresh).evaluation_path.exists()
 
 
-def test_images_and_gif(prefix, scored):
+def test_drawn_matrices_and_gif(prefix, scored):
     lines, _ = scored(prefix, "--epochs", "all", "--gif")
     assert lines[-1] == f"drawn: {Run(prefix).gif_path()}"
     with Image.open(Run(prefix).gif_path()) as gif:
@@ -221,7 +262,7 @@ def test_images_and_gif(prefix, scored):
     for epoch in (1, 2):
         with Image.open(Run(prefix).confusion_path(epoch, ".png")) as image:
             assert image.size == (1000, 1000)
-            # Green alone, brightest where the counts are highest.
+            # Only green, brightest for the highest count.
             red, green, blue = np.moveaxis(np.asarray(image), 2, 0)
         assert not red.any() and not blue.any()
         matrix = matrix_of(prefix, epoch)
@@ -231,12 +272,12 @@ def test_images_and_gif(prefix, scored):
         assert cells[matrix == matrix.max()].min() == 255
 
 
-# --- what was scored before -----------------------------------------------------------------------
+# --- earlier evaluations --------------------------------------------------------------------------
 
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The epochs that are really scored."""
+    """The epochs that are really computed."""
     epochs, real = [], Evaluator._predict
 
     def predict(self, epoch, *words):
@@ -247,31 +288,29 @@ def counted(monkeypatch):
     return epochs
 
 
-def test_nothing_is_scored_twice(prefix, scored, counted):
-    first = scored(prefix, "--epochs", "2")
-    again = scored(prefix, "--epochs", "2", "--batch-size", 5)
-    assert again == first and counted == [2]
-    lines, found = scored(prefix, "--epochs", "all", "--gif")
-    assert counted == [2, 1] and lines[1] == first[0][0] and found["2"] == first[1]["2"]
+def test_nothing_is_computed_twice(prefix, evaluated, scored, counted):
+    before = metrics_of(prefix)
+    lines, metrics = scored(prefix, "--epochs", "all", "--batch-size", 5)
+    assert lines[:2] == evaluated[1][:2] and metrics == before and counted == []
+    Run(prefix).predictions_path(1).unlink()
+    lines, metrics = scored(prefix, "--epochs", "all")
+    assert lines[:2] == evaluated[1][:2] and metrics == before and counted == [1]
 
 
-def test_other_parameters_are_scored_anew(prefix, scored, counted):
-    _, before = scored(prefix)
+def test_other_parameters_are_computed_again(prefix, scored, counted):
+    before = metrics_of(prefix)
     model = Run(prefix)
-    one = model.load(1)
-    model.save(one, 2)
+    model.save(model.load(1), 2)
     _, after = scored(prefix)
-    assert counted == [2, 2] and before["2"]["key"] != after["2"]["key"]
-    assert scored(prefix, "--epochs", "1")[1]["1"]["loss"] == after["2"]["loss"]
+    assert counted == [2] and before["2"]["key"] != after["2"]["key"]
+    assert before["1"]["loss"] == after["2"]["loss"]
 
 
-def test_other_images_are_scored_anew(prefix, packed, scored, counted):
-    scored(prefix)
-    _, first = scored(prefix, "--epochs", "all")
+def test_another_dataset_has_a_separate_entry(prefix, packed, scored, counted):
+    first = metrics_of(prefix)
     lines, found = scored(prefix, "--data-val", packed / "train.rec")
     assert lines[0].startswith("epoch 2 train: ") and "(60 images)" in lines[0]
-    # They have names of their own, and leave the others alone.
-    assert found == first and counted == [2, 1, 2]
+    assert found == first and counted == [2]
     model = Run(prefix)
     entry = json.loads(model.evaluation_path.read_text())["sets"]["train"]
     assert list(entry["epochs"]) == ["2"] and entry["epochs"]["2"]["images"] == 60
@@ -279,37 +318,52 @@ def test_other_images_are_scored_anew(prefix, packed, scored, counted):
     for path in (model.predictions_path(2, "train"), model.confusion_path(2, ".png", "train")):
         assert path.exists()
     again, _ = scored(prefix, "--data-val", packed / "train.rec")
-    assert again == lines and counted == [2, 1, 2]
-    # The run's own images under their own name are the run's own.
+    assert again == lines and counted == [2]
+    # The run's own images, given by their path, are still its own.
     scored(prefix, "--data-val", packed / "val.rec")
-    assert counted == [2, 1, 2]
+    assert counted == [2]
+
+
+def test_files_of_version_0_1_are_used(prefix, scored, counted):
+    """It had predictions in answers-0002.npz, and probabilities in predictions-0002.npz."""
+    wanted = scored(prefix, "--save-predictions")
+    assert counted == [2]
+    model = Run(prefix)
+    probabilities = model.probabilities_path(2).read_bytes()
+    model.predictions_path(2).rename(model.folder / "answers-0002.npz")
+    model.probabilities_path(2).rename(model.folder / "predictions-0002.npz")
+    assert scored(prefix, "--save-predictions") == wanted and counted == [2]
+    assert model.probabilities_path(2).read_bytes() == probabilities
+    model.save(model.load(1), 2)  # other parameters: now they are computed again
+    scored(prefix)
+    assert counted == [2, 2] and load_predictions(model, 2).key == metrics_of(prefix)["2"]["key"]
+    assert model.probabilities_path(2).read_bytes() == probabilities
 
 
 @pytest.mark.parametrize("share", [0, 0.5, None])
-def test_damaged_counts_are_written_anew(prefix, scored, counted, share):
+def test_damaged_counts_are_written_again(prefix, scored, counted, share):
     first = scored(prefix)
     path = Run(prefix).confusion_path(2, ".npz")
     data = path.read_bytes()
     middle = len(data) // 3
     overwritten = data[:middle] + bytes(40) + data[middle + 40 :]
     path.write_bytes(overwritten if share is None else data[: int(share * len(data))])
-    assert scored(prefix) == first and counted == [2]
+    assert scored(prefix) == first and counted == []
     assert path.read_bytes() == data
 
 
-def test_files_that_were_removed_are_made_again_without_the_network(prefix, scored, counted):
-    scored(prefix)
+def test_removed_files_are_written_again_without_the_network(prefix, scored, counted):
     model = Run(prefix)
     for path in (model.confusion_path(2, ".png"), model.classes_path(2)):
         data = path.read_bytes()
         path.unlink()
         scored(prefix)
         assert path.read_bytes() == data
-    assert counted == [2]
+    assert counted == []
 
 
-def test_what_an_older_version_counted_otherwise_is_counted_anew(prefix, scored, counted):
-    """Of three classes it counted the first three predictions: every cell of a row the same."""
+def test_counts_by_the_rules_of_an_older_version_are_replaced(prefix, scored, counted):
+    """With three classes it counted three predictions per image: all cells of a row were equal."""
     first = scored(prefix)
     model = Run(prefix)
     paths = [model.confusion_path(2, suffix) for suffix in (".npz", ".png")]
@@ -322,14 +376,14 @@ def test_what_an_older_version_counted_otherwise_is_counted_anew(prefix, scored,
     numbers = json.loads(model.evaluation_path.read_text())
     numbers["epochs"]["2"]["confused_pairs"] = []
     model.write_json(model.evaluation_path, numbers)
-    assert scored(prefix) == first and counted == [2]
+    assert scored(prefix) == first and counted == []
     assert [path.read_bytes() for path in paths] == wanted
 
 
-# --- what it refuses ------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def test_no_run_there(tmp_path, monkeypatch, capsys):
+def test_without_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = refusal(capsys)
     assert "runs/" in line and "imagenet_trainer.fit" in line
@@ -346,7 +400,7 @@ def test_the_newest_run_is_found(prefix, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "runs" / "some" / "confusion-0002.png").exists()
 
 
-def test_images_of_other_classes(prefix, tmp_path, capsys):
+def test_a_dataset_with_other_classes(prefix, tmp_path, capsys):
     images, pack = tmp_path / "pictures", str(tmp_path / "other")
     write_images(images, 2)
     (images / "cross").rename(images / "disc")
@@ -365,22 +419,22 @@ def test_images_of_other_classes(prefix, tmp_path, capsys):
     assert "other.rec: has 4 classes" in refusal(capsys, *words)
 
 
-def test_labels_beyond_the_networks_classes(prefix, seven, capsys):
+def test_labels_beyond_the_classes_of_the_network(prefix, seven, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--data-val", seven / "val.rec")
     assert "val.rec: record" in line and "label 4" in line
 
 
-def test_a_run_without_its_settings(prefix, tmp_path, monkeypatch, capsys):
+def test_a_run_without_config_json(prefix, tmp_path, monkeypatch, capsys):
     Run(prefix).config_path.unlink()
     monkeypatch.chdir(tmp_path)
     assert "--data-val data/val.rec: no such shard" in refusal(capsys, "--model-prefix", prefix)
 
 
-def test_parameters_whose_preprocessing_nobody_knows(prefix, capsys):
+def test_parameters_with_unknown_preprocessing(prefix, capsys):
     Run(prefix).state_path(2).unlink()
     line = refusal(capsys, "--model-prefix", prefix, "--epochs", "2")
     assert "model-0002.params: " in line and "--rgb-mean" in line
-    # `all` is what can be scored.
+    # `all` are the epochs with known preprocessing.
     assert evaluate.main(["--model-prefix", str(prefix), "--epochs", "all"]) == 0
     assert "epoch 2" not in capsys.readouterr().out
 
@@ -391,21 +445,21 @@ def test_parameters_of_another_network(prefix, capsys):
     arg = {**first.arg, "fc1_weight": first.arg["fc1_weight"][:2]}
     model.save(replace(first, arg=arg), 1)
     line = refusal(capsys, "--model-prefix", prefix, "--epochs", "1")
-    assert "fc1_weight is (2, 64) where this network has (3, 64)" in line
+    assert "model-0001.params: fc1_weight is (2, 64)" in line and "(3, 64)" in line
 
 
 @pytest.mark.parametrize("text", ["", '{"nodes": [', "{}", "3"])
-def test_a_symbol_that_is_damaged(prefix, capsys, text):
+def test_a_damaged_symbol(prefix, capsys, text):
     Run(prefix).symbol_path.write_text(text)
     assert "model-symbol.json: " in refusal(capsys, "--model-prefix", prefix)
 
 
-def test_a_batch_that_devices_cannot_share(prefix, capsys):
+def test_a_batch_that_the_devices_cannot_divide(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--cpus", 3)
     assert "--batch-size 64: cannot be split evenly over 3 devices" in line
 
 
-def test_a_damaged_list_of_numbers(prefix, capsys):
+def test_a_damaged_evaluation_json(prefix, capsys):
     Run(prefix).evaluation_path.write_text('{"epochs"')
     assert "evaluation.json: is damaged" in refusal(capsys, "--model-prefix", prefix)
 
@@ -416,20 +470,20 @@ def test_a_damaged_list_of_numbers(prefix, capsys):
      '{"sets": {"train": 3}}', '{"about": {}}',
      '{"about": {"fingerprint": "", "views": {"bgr": 0}, "preprocessing": {"side": 3}}}'],
 )  # fmt: skip
-def test_a_list_of_numbers_that_is_not_ours(prefix, capsys, text):
+def test_an_evaluation_json_of_another_program(prefix, capsys, text):
     Run(prefix).evaluation_path.write_text(text)
     line = refusal(capsys, "--model-prefix", prefix)
     assert "evaluation.json: " in line and "remove it" in line
 
 
 @pytest.mark.parametrize("text", ['{"settings": 3}', '{"settings": {"data_val": 5}}'])
-def test_settings_that_are_not_ours(prefix, capsys, text):
+def test_a_config_json_of_another_program(prefix, capsys, text):
     Run(prefix).config_path.write_text(text)
     line = refusal(capsys, "--model-prefix", prefix)
     assert "config.json: " in line and "remove it" in line
 
 
-def test_images_and_report_from_the_command_line(prefix, scored):
+def test_report_and_another_order(prefix, scored):
     lines, found = scored(prefix, "--epochs", "all", "--gif", "--order", "cluster", "--report")
     folder = Run(prefix).folder
     assert lines[-1] == f"written: {folder / 'report.html'}"
@@ -439,22 +493,15 @@ def test_images_and_report_from_the_command_line(prefix, scored):
     assert "meaning" not in found["2"] and len(found["2"]["confused_pairs"]) <= 3
 
 
-def test_an_order_that_the_classes_do_not_have(prefix, capsys):
+def test_an_order_that_the_classes_do_not_allow(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--order", "wordnet")
     assert "--order wordnet: class circle " in line
 
 
-def test_the_command(prefix):
-    text = run("-m", "imagenet_trainer.evaluate", "--model-prefix", prefix).stdout
-    first, *table = text.splitlines()
-    assert re.fullmatch(r"epoch 2: rank-1 [\d.]+ %  rank-5 [\d.]+ %  loss [\d.]+ .*", first)
-    assert "95 % interval" in table[0] and table[8].startswith("confused: ")
+# --- probabilities --------------------------------------------------------------------------------
 
 
-# --- all probabilities, and scikit-learn on them --------------------------------------------------
-
-
-def test_saved_predictions_give_the_numbers(seven_prefix, seven, scored):
+def test_metrics_agree_with_scikit_learn_on_the_saved_probabilities(seven_prefix, seven, scored):
     data = ["--data-val", seven / "val.rec", "--save-predictions", "--top-k", "2,3"]
     _, found = scored(seven_prefix, *data, "--batch-size", 5)
     numbers = found["1"]
@@ -484,32 +531,32 @@ def test_saved_predictions_give_the_numbers(seven_prefix, seven, scored):
     assert [int(row["pictures"]) for row in rows] == np.bincount(labels, minlength=7).tolist()
 
 
-def test_predictions_asked_for_later_are_computed(prefix, scored, counted):
+def test_probabilities_requested_later_are_computed(prefix, scored, counted):
     first = scored(prefix)
-    assert not Run(prefix).probabilities_path(2).exists()
-    assert scored(prefix, "--save-predictions") == first
-    assert Run(prefix).probabilities_path(2).exists() and counted == [2, 2]
-    assert scored(prefix, "--save-predictions") == first and counted == [2, 2]
+    assert not Run(prefix).probabilities_path(2).exists() and counted == []
+    for _ in range(2):
+        assert scored(prefix, "--save-predictions") == first and counted == [2]
+    assert Run(prefix).probabilities_path(2).exists()
 
 
-def test_more_ranks_need_no_network(prefix, scored, counted):
+def test_more_ranks_do_not_need_the_network(prefix, scored, counted):
     usual, first = scored(prefix)
     lines, found = scored(prefix, "--top-k", 2)
-    assert counted == [2] and "rank-2 " in lines[0]
+    assert counted == [] and "rank-2 " in lines[0]
     assert found["2"]["rank2_count"] == (load_predictions(Run(prefix), 2).rank < 2).sum()
     assert found["2"]["rank1"] == first["2"]["rank1"]
-    # What was asked for once is kept, and told to who asks.
+    # Ranks that were requested once are kept, and printed on request.
     lines, found = scored(prefix, "--top-k", 3)
     assert "rank-3 " in lines[0] and "rank-2 " not in "".join(lines)
     assert {"rank2", "rank3"} <= found["2"]["intervals"].keys()
-    assert scored(prefix)[0] == usual and counted == [2]
+    assert scored(prefix)[0] == usual and counted == []
 
 
 # --- other crops, sizes, preprocessing ------------------------------------------------------------
 
 
-def test_ten_crops_have_a_name_of_their_own(prefix, packed, scored, capsys):
-    _, first = scored(prefix)
+def test_ten_crops_have_a_separate_entry(prefix, packed, scored, capsys):
+    first = metrics_of(prefix)
     lines, found = scored(prefix, "--crops", 10, "--save-predictions")
     assert lines[0].startswith("epoch 2 10crop: ") and found == first
     # The mean of the ten, computed with MXNet alone.
@@ -527,44 +574,42 @@ def test_ten_crops_have_a_name_of_their_own(prefix, packed, scored, capsys):
     assert sorted(sets) == ["10crop", "flip"]
 
 
-def test_another_size_is_said_aloud(prefix, scored, capsys):
-    scored(prefix)
-    capsys.readouterr()
+def test_another_size_is_logged(prefix, capsys):
     assert evaluate.main(["--model-prefix", prefix, "--image-shape", "3,20,20"]) == 0
-    told = capsys.readouterr()
-    assert "was trained with --image-shape 3,16,16; now --image-shape 3,20,20\n" in told.err
-    assert told.out.startswith("epoch 2 20x20: ")
-    # The same mean again is no other one.
+    output = capsys.readouterr()
+    assert "was trained with --image-shape 3,16,16; now --image-shape 3,20,20\n" in output.err
+    assert output.out.startswith("epoch 2 20x20: ")
+    # The mean of the checkpoint is no change.
     assert evaluate.main(
         ["--model-prefix", prefix, "--rgb-mean", ",".join(map(str, MEAN))]
     ) == 0  # fmt: skip
-    told = capsys.readouterr()
-    assert told.err == "" and told.out.startswith("epoch 2: ")
+    output = capsys.readouterr()
+    assert output.err == "" and output.out.startswith("epoch 2: ")
 
 
-def test_epochs_that_were_prepared_otherwise_do_not_mix(prefix, capsys):
-    model = Run(prefix)
+def test_epochs_with_different_preprocessing_are_refused(fresh, capsys):
+    model = Run(fresh)
     second = model.load(2)
     how = replace(second.preprocessing, rgb_mean=(0.0, 0.0, 0.0))
     model.save(replace(second, preprocessing=how), 2)
-    assert evaluate.main(["--model-prefix", prefix, "--epochs", "all", "--cache-memory", "0"]) == 2
+    assert evaluate.main(["--model-prefix", fresh, "--epochs", "all", "--cache-memory", "0"]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert "model-0002.params: " in line and "epoch 1" in line
 
 
-def test_ten_crops_are_mirrored_already(prefix, capsys):
+def test_ten_crops_already_include_mirror_images(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--crops", 10, "--flip")
     assert "--flip: --crops 10 " in line
 
 
-def test_ten_crops_without_room(prefix, capsys):
-    words = ["--model-prefix", prefix, "--crops", "10", "--val-resize", "16"]
-    assert evaluate.main(words) == 0
-    assert "--crops 10: " in capsys.readouterr().err
+def test_ten_crops_without_room(prefix):
+    lines = []
+    evaluator_of(prefix, 2, log=lines.append, crops=10, val_resize=16)
+    assert "--crops 10: " in lines[-1] and "--val-resize" in lines[-1]
 
 
-def test_images_of_the_same_file_name_do_not_mix(prefix, packed, tmp_path, scored):
+def test_datasets_with_the_same_file_name_are_kept_apart(prefix, packed, tmp_path, scored):
     scored(prefix, "--data-val", packed / "train.rec")
     images, pack = str(tmp_path / "pictures"), str(tmp_path / "train")
     write_images(tmp_path / "pictures", 1)
@@ -580,30 +625,31 @@ def test_images_of_the_same_file_name_do_not_mix(prefix, packed, tmp_path, score
     assert scored(prefix, "--data-val", tmp_path / "train.rec")[0] == other
 
 
-# --- several epochs decode once -------------------------------------------------------------------
+# --- several epochs -------------------------------------------------------------------------------
 
 
-def test_images_are_decoded_once_or_it_is_said(prefix, capsys, monkeypatch):
-    passes, real = [], answering.evaluation_batches
+@pytest.mark.parametrize(
+    ("share", "free", "passes", "message"),
+    [(0.5, 10**9, 1, "decoded once for 2 epochs"), (0.5, 10_000, 2, "--cache-memory 0.5 "),
+     (0, 10**9, 2, "")],
+)  # fmt: skip
+def test_images_are_decoded_once_if_they_fit(
+    fresh, evaluated, monkeypatch, share, free, passes, message
+):
+    calls, real, lines = [], inference.evaluation_batches, []
 
     def counted_batches(*words, **more):
-        passes.append(1)
+        calls.append(1)
         return real(*words, **more)
 
-    monkeypatch.setattr(answering, "evaluation_batches", counted_batches)
-    words = ["--model-prefix", prefix, "--epochs", "all"]
-    assert evaluate.main(words) == 0
-    assert "decoded once for 2 epochs" in capsys.readouterr().err and len(passes) == 1
-    kept = Run(prefix).evaluation_path.read_text()
-    Run(prefix).evaluation_path.unlink()
-    monkeypatch.setattr(scorer, "free_memory", lambda: 10_000)
-    assert evaluate.main(words) == 0
-    told = capsys.readouterr().err
-    assert "decoded for every epoch" in told and "--cache-memory 0.5 of" in told
-    assert len(passes) == 3 and Run(prefix).evaluation_path.read_text() == kept
-    Run(prefix).evaluation_path.unlink()
-    assert evaluate.main([*words, "--cache-memory", "0"]) == 0
-    assert len(passes) == 5 and Run(prefix).evaluation_path.read_text() == kept
+    monkeypatch.setattr(inference, "evaluation_batches", counted_batches)
+    monkeypatch.setattr(evaluator, "free_memory", lambda: free)
+    results = list(
+        evaluator_of(fresh, 1, 2, log=lines.append, cache_memory=share).results()
+    )  # fmt: skip
+    assert len(calls) == passes and message in "".join(lines) and bool(lines) == bool(message)
+    wanted = metrics_of(str(evaluated[0] / "model"))
+    assert [one.metrics for one in results] == [wanted["1"], wanted["2"]]
 
 
 # --- checkpoints of other programs ----------------------------------------------------------------
@@ -611,11 +657,11 @@ def test_images_are_decoded_once_or_it_is_said(prefix, capsys, monkeypatch):
 
 @pytest.fixture
 def foreign(prefix, tmp_path):
-    """The run's second epoch as another program leaves it: logits, its own names, BGR."""
+    """The second epoch as another program saves it: logits, other names, BGR."""
     symbol, arg, aux = mx.model.load_checkpoint(prefix, 2)
     logits = symbol.get_internals()["fc1_output"](data=mx.sym.Variable("photo"))
-    # The same network for the other order of colours: nothing before its first convolution
-    # tells channels apart but the parameters.
+    # The same network for the other order of channels: up to its first convolution only the
+    # parameters depend on it.
     for name in ("bn_data_gamma", "bn_data_beta"):
         arg[name] = arg[name][::-1]
     for name in ("bn_data_moving_mean", "bn_data_moving_var"):
@@ -627,46 +673,45 @@ def foreign(prefix, tmp_path):
     return str(tmp_path / "other" / "net")
 
 
-def test_a_network_of_another_program(prefix, foreign, packed, scored, capsys):
-    _, wanted = scored(prefix, "--epochs", "2")
+def test_a_network_of_another_program(prefix, foreign, packed, capsys):
+    wanted = metrics_of(prefix)
     words = [
         "--model-prefix", foreign, "--data-val", str(packed / "val.rec"), "--val-resize", "20",
         "--rgb-mean", ",".join(map(str, MEAN)), "--rgb-std", ",".join(map(str, STD)), "--bgr",
         "--image-shape", f"3,{SIDE},{SIDE}", "--batch-size", "4",
     ]  # fmt: skip
-    capsys.readouterr()
     assert evaluate.main(words) == 0
-    told = capsys.readouterr()
-    assert "ends in FullyConnected" in told.err
-    assert "'photo'" in told.err
-    assert "preprocessing --image-shape 3,16,16 --rgb-mean 120,110,100" in told.err
+    output = capsys.readouterr()
+    assert "ends in FullyConnected" in output.err
+    assert "'photo'" in output.err
+    assert "preprocessing --image-shape 3,16,16 --rgb-mean 120,110,100" in output.err
     found = json.loads(Run(foreign).evaluation_path.read_text())["epochs"]["0"]
     assert found["rank1_count"] == wanted["2"]["rank1_count"]
     assert found["loss"] == pytest.approx(wanted["2"]["loss"], rel=1e-4)
     np.testing.assert_array_equal(
         read_arrays(Run(foreign).confusion_path(0, ".npz"))["matrix"], matrix_of(prefix, 2)
     )
-    # What came first is the default; others have names.
+    # The first input is the default; others have names.
     for more, name in ((["--flip"], "flip"), (["--data-val", packed / "train.rec"], "train")):
         assert evaluate.main([*words, *map(str, more)]) == 0
         assert capsys.readouterr().out.startswith(f"epoch 0 {name}: ")
 
 
-def test_a_network_of_another_program_needs_its_mean(foreign, packed, capsys):
+def test_a_network_of_another_program_needs_the_mean(foreign, packed, capsys):
     line = refusal(capsys, "--model-prefix", foreign, "--data-val", packed / "val.rec")
     assert "net-0000.params: " in line and "--rgb-mean" in line
 
 
-# --- two networks ---------------------------------------------------------------------------------
+# --- comparison of two networks -------------------------------------------------------------------
 
 
-def test_two_epochs_compared(prefix, capsys, scored):
+def test_two_epochs_compared(prefix, capsys):
     assert evaluate.main(["--model-prefix", prefix, "--compare", "1", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{prefix} epoch 1: ") and "epoch 2: " in lines[1]
     assert lines[2].startswith("rank-1: ") and "95 % interval" in lines[2]
     result = json.loads((Run(prefix).folder / "comparison-0001-0002.json").read_text())
-    _, found = scored(prefix, "--epochs", "all")
+    found = metrics_of(prefix)
     assert result["rank1"] == [found["1"]["rank1"], found["2"]["rank1"]]
     assert result["difference"] == pytest.approx(found["2"]["rank1"] - found["1"]["rank1"])
 
@@ -679,7 +724,7 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     assert lines[0].startswith(f"{prefix} epoch 1: ") and lines[1].startswith(f"{other} epoch 2: ")
     (kept,) = Run(prefix).folder.glob("comparison-0001-*again_model-0002.json")
     assert json.loads(kept.read_text())["b"]["prefix"] == other
-    # They were the run's own images for both.
+    # The images are the own ones of both runs.
     assert "sets" not in json.loads(Run(other).evaluation_path.read_text())
 
 
@@ -687,29 +732,29 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     "words",
     [["--epochs", "1"], ["--gif"], ["--video", "mp4"], ["--report"], ["--order", "cluster"]],
 )
-def test_a_comparison_does_not_take_what_it_would_not_do(prefix, capsys, words):
+def test_a_comparison_refuses_flags_without_effect(prefix, capsys, words):
     line = refusal(capsys, "--model-prefix", prefix, "--compare", "1", "2", *words)
     assert f"{words[0]}: --compare " in line and "omit" in line
 
 
-def test_a_comparison_looks_for_both_before_it_scores(prefix, capsys):
+def test_a_comparison_checks_both_epochs_first(prefix, capsys):
     assert "model-0099.params: no such" in refusal(
         capsys, "--model-prefix", prefix, "--compare", "1", "99"
     )
 
 
-def test_a_comparison_with_the_best(prefix, capsys):
+def test_a_comparison_with_the_best_epoch(prefix, capsys):
     best = best_epoch(Run(prefix))
     assert evaluate.main(["--model-prefix", prefix, "--compare", "1", "best"]) == 0
     assert f"{prefix} epoch {best}: " in capsys.readouterr().out.splitlines()[1]
 
 
 def test_more_ranks_than_classes(prefix, capsys):
-    told = refusal(capsys, "--model-prefix", prefix, "--top-k", 2, "--top-k", "2,99")
-    assert "--top-k 99: " in told and "2 or less" in told
+    output = refusal(capsys, "--model-prefix", prefix, "--top-k", 2, "--top-k", "2,99")
+    assert "--top-k 99: " in output and "2 or less" in output
 
 
-def test_a_folder_or_a_file_in_the_place_of_a_prefix(prefix, capsys):
+def test_a_prefix_that_names_a_folder_or_a_file(prefix, capsys):
     for word in (str(Run(prefix).folder), f"{prefix}-0001.params"):
         line = refusal(capsys, "--model-prefix", word)
         assert f"--model-prefix {word}: " in line and line.endswith(f": {prefix}")
