@@ -23,6 +23,10 @@ class NoClassFolders(InputError):
     """The images of a folder or a tar are not in class folders."""
 
 
+class StrayImages(InputError):
+    """A folder or a tar contains images next to its class folders."""
+
+
 class OnlyFolders(InputError):
     """A folder or a tar contains folders where images are expected."""
 
@@ -151,9 +155,9 @@ class Tree:
         if folder == "" and len(folders) == 1:
             raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")
         if folder == "":
-            raise InputError(
+            raise StrayImages(
                 f"{root}: {format_images(len(names))} next to the class folders, {names[0]} first, "
-                "would become class 0; move them away"
+                "would become class 0"
             )
         return folders
 

@@ -6,7 +6,8 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import extensions, integer, number
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.system.files import check_folder
 
 _INTERPOLATIONS = ("nearest", "linear", "cubic", "area", "lanczos")  # by MXNet's number
 _SMALLEST_SHARD = 1 << 20
@@ -157,6 +158,15 @@ class Im2recSettings(CheckSettings, PackSettings, ListSettings):
         positional="one",
     )  # fmt: skip
     root: str = option("", "folder or tar that contains the images", positional="one")
+
+
+def check_root(root: str) -> None:
+    """Raise InputError unless ROOT is a folder, or a file, which is then opened as a tar."""
+    if not os.path.exists(root):
+        raise InputError(f"root {root}: no such folder or tar; give the one with the images")
+    if not os.path.isfile(root):
+        with attributed_to("root", " "):
+            check_folder(root)
 
 
 def check_prefix(prefix: str) -> None:

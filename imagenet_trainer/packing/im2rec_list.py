@@ -1,14 +1,28 @@
 """`tools/im2rec.py --list`: write the list of a folder or a tar and print what is in it."""
 
 import os
-from typing import List, Tuple
+from typing import Dict, List, Tuple, Type
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.console import MOST_LINES, format_images, printable
-from imagenet_trainer.packing.folders import NoClassFolders, NoImages, OnlyFolders
-from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix
+from imagenet_trainer.packing.folders import (
+    NoClassFolders,
+    NoImages,
+    OnlyFolders,
+    StrayImages,
+)
+from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.packing.lists import TooManyChunks, make_lists
 from imagenet_trainer.system.files import make_folder
+
+# What the user can do about a folder of another layout.
+_WAYS_OUT: Dict[Type[InputError], str] = {
+    NoImages: "give another folder, or other extensions with --exts",
+    NoClassFolders: "make a folder for each class, such as {root}/cat/1.jpg, and give --recursive; "
+    "or give only --flat to label all images 0",
+    OnlyFolders: "give --recursive to make each of them a class",
+    StrayImages: "move them away",
+}
 
 
 def write_lists(settings: Im2recSettings) -> int:
@@ -34,15 +48,9 @@ def write_lists(settings: Im2recSettings) -> int:
         )
     except TooManyChunks as error:
         raise InputError(f"--chunks {settings.chunks}: {error}; give {error.most}") from None
-    except NoImages as error:
-        raise InputError(f"{error}; give another folder, or other extensions with --exts") from None
-    except NoClassFolders as error:
-        raise InputError(
-            f"{error}; make a folder for each class, such as {settings.root}/cat/1.jpg, and give "
-            "--recursive; or give only --flat to label all images 0"
-        ) from None
-    except OnlyFolders as error:
-        raise InputError(f"{error}; give --recursive to make each of them a class") from None
+    except tuple(_WAYS_OUT) as error:
+        advice = _WAYS_OUT[type(error)].format(root=settings.root)
+        raise InputError(f"root {error}; {advice}") from error
     for label, (folder, count) in enumerate(classes):
         if label < MOST_LINES or label == len(classes) - 1:
             print(f"class {label}: {printable(folder)}, {format_images(count)}")
@@ -68,3 +76,4 @@ def _check_flags(settings: Im2recSettings) -> None:
             "the sum is more than 1; give smaller shares"
         )
     check_prefix(settings.prefix)
+    check_root(settings.root)

@@ -24,11 +24,10 @@ from imagenet_trainer.packing.console import (
 )
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.dry_run import dry_run
-from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix
+from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.packing.lists import check_files
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
-from imagenet_trainer.system.files import check_folder
 from imagenet_trainer.system.machine import processors
 
 
@@ -40,8 +39,7 @@ def pack_lists(settings: Im2recSettings) -> int:
     for name in names:
         if not os.path.exists(name + ".lst"):
             raise _missing_list(name, settings)
-    if not os.path.isfile(settings.root):
-        check_folder(settings.root)
+    check_root(settings.root)
     lists = [read_list(name + ".lst") for name in names]
     try:
         classes = classes_of_pack(prefix, lists, settings.classes_from)

@@ -167,10 +167,10 @@ def test_missing_lists(folder, fails):
 
 def test_unusable_roots(folder, fails):
     make_train()
-    assert "nowhere: " in fails("data/train", "nowhere")
-    assert "nowhere: " in fails("--list", "--recursive", "data/x", "nowhere")
+    assert "root nowhere: " in fails("data/train", "nowhere")
+    assert "root nowhere: " in fails("--list", "--recursive", "data/x", "nowhere")
     (folder / "empty").mkdir()
-    assert "empty: " in fails("--list", "--recursive", "data/x", "empty")
+    assert "root empty: " in fails("--list", "--recursive", "data/x", "empty")
     assert "give --recursive" in fails("--list", "data/x", "pics/train")
     assert "--flat" in fails("--list", "data/x", "pics/train/ant")
     assert "--flat --recursive: " in fails(

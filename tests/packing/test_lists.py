@@ -7,7 +7,12 @@ import pytest
 
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import NoClassFolders, NoImages, OnlyFolders
+from imagenet_trainer.packing.folders import (
+    NoClassFolders,
+    NoImages,
+    OnlyFolders,
+    StrayImages,
+)
 from imagenet_trainer.packing.lists import TooManyChunks, check_files, make_lists
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -111,7 +116,7 @@ def test_folders_that_are_not_laid_out(root, tmp_path):
     with pytest.raises(OnlyFolders, match="4 folders, a first"):
         make(tmp_path / "x", root, recursive=False)
     (root / "stray.jpg").touch()
-    with pytest.raises(InputError, match=r"stray\.jpg"):
+    with pytest.raises(StrayImages, match=r"stray\.jpg"):
         make(tmp_path / "x", root)
     for recursive in (False, True):
         with pytest.raises(NoImages, match=r"empty: .*\.jpeg \.jpg"):
