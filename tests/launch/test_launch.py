@@ -170,7 +170,7 @@ def test_a_wrong_flag_or_file_is_not_tried_again():
 _SSH = """#!/bin/sh
 for last; do :; done
 while [ "${1#10.77.0.}" = "$1" ]; do shift; done
-exec ip netns exec "launch-test-${1#10.77.0.}" sh -c "$last"
+exec ip netns exec "NAMESPACE-${1#10.77.0.}" sh -c "$last"
 """
 
 
@@ -180,8 +180,9 @@ def ip(*words):
 
 @pytest.fixture
 def namespaces():
-    """Three machines on one network: launch-test-1, -2 and -3, with 10.77.0.1 to 10.77.0.3."""
-    names = [f"launch-test-{number}" for number in (1, 2, 3)]
+    """Three machines on one network, with 10.77.0.1 to 10.77.0.3 and names that end with -1 to -3."""
+    prefix = f"launch-test-{os.getpid()}"  # the tests may run twice at the same time
+    names = [f"{prefix}-{number}" for number in (1, 2, 3)]
     try:
         try:
             for name in names:
@@ -191,7 +192,7 @@ def namespaces():
             ip("-n", names[0], "addr", "add", "10.77.0.1/24", "dev", "wire")
             ip("-n", names[0], "link", "set", "wire", "up")
             for number in (2, 3):
-                name, port = f"launch-test-{number}", f"port{number}"
+                name, port = f"{prefix}-{number}", f"port{number}"
                 words = ("type", "veth", "peer", "name", "eth7", "netns", name)
                 ip("-n", names[0], "link", "add", port, *words)
                 ip("-n", names[0], "link", "set", port, "master", "wire", "up")
@@ -207,7 +208,7 @@ def namespaces():
 
 
 def test_namespaces_as_separate_machines(tmp_path, namespaces):
-    (tmp_path / "ssh").write_text(_SSH)
+    (tmp_path / "ssh").write_text(_SSH.replace("NAMESPACE", namespaces[0].rpartition("-")[0]))
     (tmp_path / "ssh").chmod(0o755)
     (tmp_path / "hosts").write_text("10.77.0.2\n10.77.0.3\n")
     flags = ("-n", "2", "-s", "2", "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
