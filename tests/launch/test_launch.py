@@ -180,7 +180,7 @@ def ip(*words):
 
 @pytest.fixture
 def namespaces():
-    """Three machines on one network, with 10.77.0.1 to 10.77.0.3 and names that end with -1 to -3."""
+    """Three machines on one network: 10.77.0.1 to 10.77.0.3; their names end with -1 to -3."""
     prefix = f"launch-test-{os.getpid()}"  # the tests may run twice at the same time
     names = [f"{prefix}-{number}" for number in (1, 2, 3)]
     try:
