@@ -1,31 +1,25 @@
 """Train a network: python -m imagenet_trainer.fit --network resnet --num-layers 18 --gpus 0,1
 
-Run again, the same command continues where it was, to the last bit on one CPU.
+Run the same command again to continue an interrupted run, bit for bit on one CPU.
 """
 
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import imagenet_trainer.system.interruptible  # noqa: F401
-from imagenet_trainer import config
-from imagenet_trainer.config import flags, recipes
+from imagenet_trainer.config import FitSettings, flags, recipes
 from imagenet_trainer.config.python_api import callable_module
 from imagenet_trainer.errors import run_command
-from imagenet_trainer.train.loop import (
-    train,
-)
-
-if TYPE_CHECKING:
-    pass
+from imagenet_trainer.train.previews.choose import RECIPES, requested_preview
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
-    about = "Train a network on packed images; run again to continue."
 
     def body() -> int:
         words = recipes.expanded(sys.argv[1:] if argv is None else argv)
-        return train(flags.parse(config.FitSettings, words, "fit", about), words)
+        about = "Train a network on packed images; run again to continue."
+        return _run(flags.parse(FitSettings, words, "fit", about), words)
 
     return run_command("fit", body)
 
@@ -33,24 +27,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     """From Python: `fit(network="resnet", lr=0.1)` returns the run's prefix and its history.
 
-    Raises KeyboardInterrupt when a signal ended it; what was trained is saved.
+    Raises KeyboardInterrupt after a signal; the run is saved.
     """
+    settings = flags.settings_of(FitSettings, values, recipes.expanded)
+    if _run(settings):
+        raise KeyboardInterrupt
     from imagenet_trainer.train.setup import run_for
 
-    settings = flags.settings_of(config.FitSettings, values, recipes.expanded)
-    if train(settings):
-        raise KeyboardInterrupt
     run = run_for(settings)
     rows = [
-        {**{name: number_of(text) for name, text in row.items()}, "epoch": int(row["epoch"])}
+        {**{name: float(text) if text else None for name, text in row.items()},
+         "epoch": int(row["epoch"])}
         for row in run.read_history()
-    ]
+    ]  # fmt: skip
     return {"prefix": run.prefix, "history": rows}
 
 
-def number_of(text: str) -> Optional[float]:
-    """What a cell of history.csv says."""
-    return float(text) if text else None
+def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
+    """Train, or show what a flag asks for; return the exit code."""
+    if requested_preview(settings) == RECIPES:
+        print(recipes.listing())
+        return 0
+    from imagenet_trainer.train.loop import train
+
+    return train(settings, argv)
 
 
 callable_module(__name__)

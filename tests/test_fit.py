@@ -177,7 +177,7 @@ def test_a_share_of_the_images_resumes_inside_an_epoch(words, tmp_path, capsys):
     assert_same(parameters(tmp_path / "b" / "model", 2), parameters(tmp_path / "a" / "model", 2))
     words[-1] = "1"
     told = refusal(capsys, words, "--model-prefix", tmp_path / "b" / "model")
-    assert "--train-fraction 1.0: " in told and "was begun with 0.4" in told
+    assert "--train-fraction 1.0: " in told and "with 0.4; " in told
 
 
 def test_more_epochs_continue_a_finished_run(words, straight, tmp_path):
@@ -247,7 +247,7 @@ def test_refused_before_anything_is_trained(words, tmp_path, capsys, more, told)
 def test_other_flags_for_a_run_that_is_there(words, straight, capsys):
     before = parameters(straight, 2)
     line = refusal(capsys, words, "--model-prefix", straight, "--lr", "0.2", "--num-epochs", 3)
-    assert "--lr 0.2: " in line and "begun with 0.05" in line and "--model-prefix" in line
+    assert "--lr 0.2: " in line and "with 0.05; " in line and "--model-prefix" in line
     line = refusal(capsys, words, "--model-prefix", straight, "--load-epoch", "1")
     assert "--load-epoch 1: " in line and "epoch 2" in line
     assert_same(parameters(straight, 2), before)
@@ -262,7 +262,7 @@ def test_flags_may_still_change_while_nothing_is_trained(words, tmp_path, capsys
 
 def test_other_images_for_a_run_that_is_there(words, straight, packed, capsys):
     other = ["--data-train", packed / "val.rec"]
-    assert "not what" in refusal(capsys, words, "--model-prefix", straight, *other)
+    assert "val.rec: " in refusal(capsys, words, "--model-prefix", straight, *other)
 
 
 def test_a_checkpoint_of_another_network(words, straight, tmp_path, capsys):

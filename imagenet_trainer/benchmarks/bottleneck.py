@@ -26,7 +26,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import has_bfloat16, keep_freed_memory, processors
 from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
-from imagenet_trainer.train.setup import Start, start_of
+from imagenet_trainer.train.setup import TrainingSetup, training_setup
 
 # Images, labels, rate and mix: the arguments of train_batch.
 _Update = Tuple[np.ndarray, np.ndarray, float, Optional[Mix]]
@@ -44,7 +44,7 @@ def run(settings: BottleneckSettings) -> None:
             "--decode gpu: bottleneck measures decoding on the CPU; omit the flag, and measure "
             "decoding on the GPU with fit --test-io 1 --decode gpu"
         )
-    start = start_of(settings)
+    start = training_setup(settings)
     train = open_training_set(settings)
     measured = measure(start, train, settings.seconds)
     print(table(measured, start.name, settings.data_train))
@@ -54,7 +54,7 @@ def run(settings: BottleneckSettings) -> None:
         print(f"- {sentence}")
 
 
-def measure(start: Start, train: Dataset, seconds: float) -> Measured:
+def measure(start: TrainingSetup, train: Dataset, seconds: float) -> Measured:
     """Measure everything, each item for this many seconds, which takes about seven times that."""
     settings = start.settings
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
@@ -71,7 +71,7 @@ def measure(start: Start, train: Dataset, seconds: float) -> Measured:
     images, short_side = _images(train, order, transform, seconds)
     with loader() as batches:
         in_memory = _update_of(next(batches))
-    engine = start.opened(start.symbol(len(train.classes)))
+    engine = start.open_engine(start.symbol(len(train.classes)))
     data, updates, together, waited = [], [], [], []
     for _ in range(_ROUNDS):  # in turns, because the load of other programs varies
         with loader() as batches:
@@ -188,7 +188,9 @@ def _stages(engine: Engine, in_memory: _Update, seconds: float) -> Dict[str, flo
     return seconds_of
 
 
-def _half_batch(start: Start, in_memory: _Update, classes: int, seconds: float) -> Optional[float]:
+def _half_batch(
+    start: TrainingSetup, in_memory: _Update, classes: int, seconds: float
+) -> Optional[float]:
     """Seconds of an update with half the batch; None if the devices cannot share it."""
     settings = start.settings
     half, odd = divmod(settings.batch_size, 2)
@@ -197,7 +199,7 @@ def _half_batch(start: Start, in_memory: _Update, classes: int, seconds: float) 
     images, labels, rate, mix = in_memory
     mix = mix and Mix(mix.labels[:half], mix.shares[:half])
     start = replace(start, settings=replace(settings, batch_size=half))
-    engine = start.opened(start.symbol(classes))
+    engine = start.open_engine(start.symbol(classes))
     return _updates(engine, (images[:half], labels[:half], rate, mix), seconds)
 
 

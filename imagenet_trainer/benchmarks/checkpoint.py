@@ -21,7 +21,7 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.session import check_finite
-from imagenet_trainer.train.setup import first_parameters
+from imagenet_trainer.train.setup import untrained_parameters
 
 _NETWORKS = ("squeezenet1.0", "resnet-18", "resnet-50")
 _MINUTE = 60.0
@@ -46,7 +46,7 @@ def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, fl
     network = symbols.find(name)
     symbol = symbols.get_symbol(name, IMAGENET_CLASSES)
     engine = open_training_engine(settings, symbol)
-    engine.set_params(*first_parameters(settings, network, symbol))
+    engine.set_params(*untrained_parameters(settings, network, symbol))
     images = np.zeros((2, *settings.image_shape[1:], 3), np.uint8)
     engine.train_batch(images, np.zeros(2, np.int64), 0.0)  # momentum exists after an update
     how = Preprocessing(settings.image_shape, settings.rgb_mean, settings.rgb_std, 0)

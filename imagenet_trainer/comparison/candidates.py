@@ -13,7 +13,7 @@ from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_o
 from imagenet_trainer.errors import ArgumentError, InputError, attributed_to
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import open_training_set, open_validation_set
-from imagenet_trainer.train.setup import start_of
+from imagenet_trainer.train.setup import training_setup
 
 # Flags that the comparison sets, and flags with which fit does not train.
 _REFUSED = (
@@ -92,7 +92,7 @@ def check(candidates: Sequence[Candidate]) -> Dict[str, str]:
     for one in candidates:
         assert one.settings is not None
         with attributed_to(one.name):
-            start_of(one.settings).symbol(len(train.classes))
+            training_setup(one.settings).symbol(len(train.classes))
     return {"train": train.fingerprint, "val": val.fingerprint}
 
 

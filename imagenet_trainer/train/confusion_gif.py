@@ -1,8 +1,8 @@
-"""The GIF of the confusion matrix that grows while a network is trained.
+"""`fit --confusion-gif`: the confusion matrix of every epoch so far, as a GIF.
 
-The matrix of every epoch is kept beside the checkpoints, as `confusion-0003.fit.npz`; the GIF is
-drawn anew from those up to the epoch that has just ended. So a run that was interrupted, or went
-back to an earlier epoch, ends with the GIF of a straight one.
+The matrix of each epoch is stored beside the checkpoints, as `confusion-0003.fit.npz`. After an
+epoch the GIF is drawn again from all matrices up to that epoch. So a run that was interrupted or
+rolled back ends with the same GIF as one that was not.
 """
 
 from typing import Callable, Iterator
@@ -16,10 +16,10 @@ from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.viz.confusion import Frame, draw_gif
 
 
-class GrowingGif:
-    """Counts an epoch's validation, batch by batch, and draws all epochs so far.
+class ConfusionGif:
+    """Counts the predictions of a validation, batch by batch, and draws all epochs so far.
 
-    `counts` is the matrix of the validation under way, int64 (classes, classes).
+    `counts` is the matrix of the current validation, int64 (classes, classes).
     """
 
     def __init__(self, run: Run, classes: int) -> None:
@@ -27,7 +27,7 @@ class GrowingGif:
         self.counts = np.zeros((classes, classes), np.int64)
 
     def begin(self) -> None:
-        """Forget what was counted."""
+        """Set all counts to 0."""
         self.counts[:] = 0
 
     def count(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
@@ -36,13 +36,13 @@ class GrowingGif:
         top = top_classes(probabilities, confusion_top(classes))
         self.counts += top_k_confusion(labels, top, classes)
 
-    def add_up(self, over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Add up what several workers counted; `over_workers` sums float64 (k,)."""
-        total = over_workers(self.counts.ravel().astype(np.float64))
+    def sum_workers(self, sum_over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Add up the counts of all workers; `sum_over_workers` sums float64 (k,)."""
+        total = sum_over_workers(self.counts.ravel().astype(np.float64))
         self.counts[:] = total.reshape(self.counts.shape)
 
     def draw(self, epoch: int, rank1: float) -> None:
-        """Keep what was counted as that epoch's and draw all up to it; errors as `atomic_write`."""
+        """Store the counts as those of the epoch and draw all up to it; errors: `atomic_write`."""
         self._run.refuse_other_folder()
         with atomic_write(self._run.confusion_path(epoch, ".fit.npz")) as file:
             small = self.counts.astype(np.min_scalar_type(self.counts.max(initial=0)))
@@ -55,9 +55,9 @@ class GrowingGif:
             if not path.exists():
                 continue  # trained without the GIF
             try:
-                kept = read_arrays(path)
-                frame = Frame(epoch, kept["matrix"], float(kept["rank1"]))
+                stored = read_arrays(path)
+                frame = Frame(epoch, stored["matrix"], float(stored["rank1"]))
             except (ValueError, KeyError):
-                continue  # damaged: an image is not worth a training of days
+                continue  # damaged: a missing frame must not end a training of days
             if frame.matrix.shape == self.counts.shape:
                 yield frame

@@ -1,4 +1,7 @@
-"""Carved out of imagenet_trainer/starting.py, imagenet_trainer/optimisation.py."""
+"""From settings to an engine: its devices, its optimizer, and the engine itself.
+
+The one place where `fit`'s flags become arguments of `engines.open_engine`.
+"""
 
 from typing import Any, Mapping, Optional
 
@@ -10,7 +13,7 @@ from imagenet_trainer.train.transfer import rate_factors
 
 
 def devices_of(settings: FitSettings) -> Devices:
-    """Where these settings train."""
+    """The devices on which these settings train, and how they work together."""
     return Devices(
         settings.gpus,
         settings.cpus,
@@ -25,7 +28,7 @@ def devices_of(settings: FitSettings) -> Devices:
 def open_training_engine(
     settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
 ) -> Engine:
-    """The engine that these settings describe, with the workers that were joined for it."""
+    """The engine that these settings describe; joins the workers unless they are given."""
     _, height, width = settings.image_shape
     devices = devices_of(settings)
     return open_engine(
@@ -40,7 +43,7 @@ def open_training_engine(
 
 
 def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Training:
-    """What the engine is told beside symbol, devices and shapes."""
+    """How the engine trains: optimizer, regularisation, accumulation, averaging."""
     return Training(
         Optimizer(
             settings.optimizer,

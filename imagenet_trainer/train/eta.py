@@ -1,38 +1,38 @@
-"""How long a run will still take, from how long it took so far."""
+"""How long the rest of a run takes, estimated from its speed so far."""
 
 from collections import deque
 from typing import Deque, Optional, Tuple
 
-_REMEMBERED = 50  # stretches of updates: a run that got slower is believed after a while
+_WINDOW = 50  # intervals of updates; a run that became slower changes the estimate after a while
 
 
-class Pace:
-    """Remembers the seconds of updates and of what lies between epochs."""
+class RemainingTime:
+    """Estimates the remaining time from the latest updates and ends of epochs."""
 
     def __init__(self) -> None:
-        self._stretches: Deque[Tuple[int, float]] = deque(maxlen=_REMEMBERED)
-        self._between: Deque[float] = deque(maxlen=_REMEMBERED)
+        self._intervals: Deque[Tuple[int, float]] = deque(maxlen=_WINDOW)
+        self._epoch_ends: Deque[float] = deque(maxlen=_WINDOW)
         self._is_warm = False
 
-    def trained(self, updates: int, seconds: float) -> None:
-        """A stretch of updates took so long; the first, which warms up, counts until a second."""
-        if self._stretches and not self._is_warm:
-            self._stretches.clear()
+    def add_interval(self, updates: int, seconds: float) -> None:
+        """Record the time of some updates; the second interval replaces the first, a warm-up."""
+        if self._intervals and not self._is_warm:
+            self._intervals.clear()
             self._is_warm = True
         if updates:
-            self._stretches.append((updates, seconds))
+            self._intervals.append((updates, seconds))
 
-    def between(self, seconds: float) -> None:
-        """Validation, checkpoint and images of one epoch took so long."""
-        self._between.append(seconds)
+    def add_epoch_end(self, seconds: float) -> None:
+        """Record the time of an epoch's validation, checkpoint and plots."""
+        self._epoch_ends.append(seconds)
 
-    def left(self, updates: int, epochs: int) -> Optional[float]:
-        """Seconds that so many updates and ends of epochs will take; None before anything is known.
+    def seconds(self, updates: int, epochs: int) -> Optional[float]:
+        """Seconds that the given updates and ends of epochs will take; None without an interval.
 
-        Ends of epochs count nothing before the first was seen.
+        Ends of epochs count 0 until the first one is recorded.
         """
-        if not self._stretches:
+        if not self._intervals:
             return None
-        made, seconds = (sum(values) for values in zip(*self._stretches))
-        ends = sum(self._between) / len(self._between) if self._between else 0.0
-        return updates * seconds / made + epochs * ends
+        done, elapsed = (sum(values) for values in zip(*self._intervals))
+        end = sum(self._epoch_ends) / len(self._epoch_ends) if self._epoch_ends else 0.0
+        return updates * elapsed / done + epochs * end

@@ -1,4 +1,4 @@
-"""Who decodes a training's images: the loader's threads, or the GPUs that train (--decode)."""
+"""Whether threads decode the training images, or the GPUs that train (--decode)."""
 
 import importlib.util
 import os
@@ -13,21 +13,21 @@ from imagenet_trainer.train.engine import devices_of
 
 
 def decodes_on_gpu(settings: FitSettings) -> bool:
-    """Whether the GPUs decode; InputError where --decode gpu asks for what cannot be."""
+    """Whether GPUs decode the images; InputError where --decode gpu is impossible."""
     if settings.decode == "cpu":
         return False
     if not settings.gpus:
-        raise InputError("--decode gpu: this training has no GPU; add --gpus, or take --decode cpu")
-    engine, why = choose_engine(devices_of(settings))
+        raise InputError("--decode gpu: this training has no GPU; add --gpus, or use --decode cpu")
+    engine, reason = choose_engine(devices_of(settings))
     if engine != "torch":
         raise InputError(
-            f"--decode gpu: is for --engine torch, and MXNet trains here ({why}); "
-            "add --engine torch, or take --decode cpu"
+            f"--decode gpu: needs --engine torch, and MXNet trains here ({reason}); "
+            "add --engine torch, or use --decode cpu"
         )
     if not has_dali():
         raise InputError(
             "--decode gpu: NVIDIA DALI is not installed; in the checkout run: "
-            "pip install -e '.[dali]' (Python 3.10 and above), or take --decode cpu"
+            "pip install -e '.[dali]' (Python 3.10 and above), or use --decode cpu"
         )
     return True
 
@@ -37,19 +37,19 @@ def decoded(
     settings: FitSettings,
     shards: Shards,
     threads: int,
-    tell: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> Iterator[Batch]:
-    """The batches of `training_batches(..., encoded=decodes_on_gpu(settings))` with pixels.
+    """The batches of `training_batches(..., encoded=decodes_on_gpu(settings))` as pixels.
 
-    `threads` and `tell` as for `data.dali.DecodedBatches`. On GPUs, each process decodes on the
-    one that it trains on.
+    `threads` and `log` are passed to `data.dali.DecodedBatches`. With several GPUs, each process
+    decodes on the one on which it trains.
     """
     if not decodes_on_gpu(settings):
         return iter(batches)
-    from imagenet_trainer.data.dali import DecodedBatches
+    from imagenet_trainer.data.dali import DecodedBatches  # an optional package
 
     gpu = settings.gpus[int(os.environ.get("LOCAL_RANK", "0"))]
-    return _attributed(DecodedBatches(batches, shards, gpu, threads, tell))
+    return _attributed(DecodedBatches(batches, shards, gpu, threads, log))
 
 
 def _attributed(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -63,8 +63,8 @@ def _attributed(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def has_dali() -> bool:
-    """Whether DALI is installed; it is not imported for the answer."""
+    """Whether DALI is installed; does not import it."""
     try:
         return importlib.util.find_spec("nvidia.dali") is not None
-    except ModuleNotFoundError:  # not even its parent
+    except ModuleNotFoundError:  # the parent package does not exist either
         return False

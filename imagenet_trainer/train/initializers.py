@@ -1,14 +1,13 @@
-"""How parameters begin: NumPy only, and a pure function of (seed, parameter name).
+"""Initial parameters: a pure function of the seed and each parameter's name, in NumPy.
 
-A parameter's numbers depend on nothing but the seed, its name, its shape and the initializer: not
-on the other parameters, the engine, the devices or the order in which they are made. They come
-from the raw words of NumPy's Philox counter, which NumPy keeps the same in all its versions, by
-arithmetic of our own, because NumPy does not promise the same for its distributions.
+The values of a parameter depend only on the seed, its name, its shape and the initializer, not on
+other parameters, the engine, the devices or the order. They are computed from the raw words of
+NumPy's Philox generator, which are the same in all versions of NumPy; NumPy's distributions may
+change, so this module computes its own.
 
-Which rule a parameter gets follows from the end of its name, as in MXNet (`mx.init.Initializer`):
-weights are what the initializer says, biases, betas and moving (in Gluon: running) means 0, gammas
-and such variances 1. The initializers are those of MXNet's image-classification scripts with the
-same defaults as in `mx.init`.
+The end of a parameter's name decides its rule, as in MXNet (`mx.init.Initializer`): weights use the
+initializer; biases, betas and moving (in Gluon: running) means are 0; gammas and moving variances
+are 1. The initializers and their defaults are those of `mx.init`.
 """
 
 import difflib
@@ -30,23 +29,23 @@ def initial_parameters(
     initializer: Union[str, Mapping[str, Any]],
     seed: int,
 ) -> Tuple[Arrays, Arrays]:
-    """First values of all parameters, float32: (arguments, auxiliary states) by name.
+    """Initial values of all parameters, float32: (arguments, auxiliary states) by name.
 
     Parameters
     ----------
     shapes
-        of the arguments to be learned, without data and label.
+        of the arguments to learn, without data and label.
     aux_shapes
         of the auxiliary states.
     initializer
-        a name from INITIALIZERS, or it with options:
-        `{"name": "xavier", "rnd_type": "gaussian", "factor_type": "in", "magnitude": 2}`;
-        `"except"` maps names of weights to initializers of their own.
+        a name from INITIALIZERS, or a name with options:
+        `{"name": "xavier", "rnd_type": "gaussian", "factor_type": "in", "magnitude": 2}`.
+        `"except"` maps names of weights to other initializers.
     seed
         of the run.
 
-    Raises InputError for a name that is none; TypeError for an option that it does not have;
-    ValueError for a parameter whose name ends in nothing known or whose shape does not suit.
+    Raises InputError for an unknown name, TypeError for an unknown option, and ValueError for a
+    parameter whose name or shape has no rule.
 
     """
     options: Dict[str, Any] = (
@@ -58,10 +57,11 @@ def initial_parameters(
         near = difflib.get_close_matches(name, INITIALIZERS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"--initializer {name}: no such initializer; {hint}there are {', '.join(INITIALIZERS)}"
+            f"--initializer {name}: no such initializer; {hint}"
+            f"choose one of {', '.join(INITIALIZERS)}"
         )
 
-    def first_value(parameter: str, shape: Shape) -> np.ndarray:
+    def initial_value(parameter: str, shape: Shape) -> np.ndarray:
         if parameter.endswith("weight"):
             if parameter in exceptions:
                 own = initial_parameters({parameter: shape}, {}, exceptions[parameter], seed)
@@ -72,11 +72,11 @@ def initial_parameters(
             return np.zeros(shape, np.float32)
         if parameter.endswith(("gamma", "moving_var", "running_var")):
             return np.ones(shape, np.float32)
-        raise ValueError(f"{parameter}: no rule for the first values of a parameter of this name")
+        raise ValueError(f"{parameter}: no rule for the initial values of such a name")
 
     return (
-        {parameter: first_value(parameter, shape) for parameter, shape in shapes.items()},
-        {parameter: first_value(parameter, shape) for parameter, shape in aux_shapes.items()},
+        {parameter: initial_value(parameter, shape) for parameter, shape in shapes.items()},
+        {parameter: initial_value(parameter, shape) for parameter, shape in aux_shapes.items()},
     )
 
 
@@ -88,7 +88,7 @@ class Stream:
         self._bits = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
 
     def unit(self, count: int) -> np.ndarray:
-        """(count,) uniform in [0, 1), of 53 bits."""
+        """(count,) uniform in [0, 1), with 53 bits."""
         return (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
 
     def uniform(self, bound: float, shape: Shape) -> np.ndarray:
@@ -126,14 +126,14 @@ def xavier(
 
 
 def msra(shape: Shape, stream: Stream, factor_type: str = "avg", slope: float = 0.25) -> np.ndarray:
-    """He et al. 2015 (arXiv:1502.01852) for a PReLU of this slope."""
+    """He et al. 2015 (arXiv:1502.01852), for a PReLU of the given slope."""
     return xavier(shape, stream, "gaussian", factor_type, 2 / (1 + slope**2))
 
 
 def orthogonal(shape: Shape, stream: Stream, scale: float = 1.414) -> np.ndarray:
     """Rows or columns orthogonal, of length `scale` (Saxe et al. 2013, arXiv:1312.6120).
 
-    The only one that passes through LAPACK: its last bits may differ between machines.
+    The only one that uses LAPACK: its last bits may differ between machines.
     """
     square = stream.uniform(1, (shape[0], math.prod(shape[1:])))
     left, _, right = np.linalg.svd(square, full_matrices=False)
@@ -151,12 +151,12 @@ def uniform(shape: Shape, stream: Stream, scale: float = 0.07) -> np.ndarray:
 
 
 def one(shape: Shape, stream: Stream) -> np.ndarray:
-    """Ones; for tests of other things than learning."""
+    """Ones; for tests that do not train."""
     return np.ones(shape)
 
 
 def zero(shape: Shape, stream: Stream) -> np.ndarray:
-    """Zeros; for tests of other things than learning."""
+    """Zeros; for tests that do not train."""
     return np.zeros(shape)
 
 

@@ -1,15 +1,15 @@
-"""All that watches a run: log lines, history.csv, events.jsonl, TensorBoard, learning curves.
+"""What a training reports: log lines, history.csv, events.jsonl, TensorBoard, learning curves.
 
-The training loop says what happened; what is made of it is settled here. Only the first worker
-writes files. What is written beside history.csv and log.txt may be lost to a full disk and never
-ends a run.
+The loop calls `Observers` when something happens; this module decides which files record it. Only
+worker 0 writes files. Files other than history.csv and log.txt may be lost to a full disk, which
+never ends a run.
 """
 
 import contextlib
 import math
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Type
+from typing import Any, Dict, Iterator, Mapping, Optional, Type
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
@@ -20,46 +20,45 @@ from imagenet_trainer.runs.tensorboard import ScalarWriter
 from imagenet_trainer.system.files import as_text, atomic_write
 from imagenet_trainer.system.interrupts import signal_name
 from imagenet_trainer.system.utilisation import Load, Sampler
-from imagenet_trainer.train.eta import Pace
-from imagenet_trainer.train.recovery import patiently
+from imagenet_trainer.train.coordination import Coordinator
+from imagenet_trainer.train.eta import RemainingTime
+from imagenet_trainer.train.recovery import write_with_retries
+from imagenet_trainer.train.session import Session
+from imagenet_trainer.viz import curves
 
-if TYPE_CHECKING:
-    from imagenet_trainer.train.coordination import Agreement
-    from imagenet_trainer.train.session import Session
-
-# The curves are drawn at an epoch's end unless that would take more than this share of the time.
+# The largest share of the time that is spent on drawing the curves at ends of epochs.
 _DRAWING_SHARE = 0.02
 
 
-class Watch:
-    """A context around a training: opens all observers, and says how the run ended.
+class Observers:
+    """A context around a training: opens all observers, and records how the run ended.
 
-    `log` is the run's log, for lines that are nobody else's business, and its progress bar.
+    `log` is the run's log with its progress bar, also for lines that concern no other observer.
     """
 
-    def __init__(self, session: "Session", log: RunLog, stopping: "Agreement") -> None:
-        self.log, self._session, self._stopping = log, session, stopping
+    def __init__(self, session: Session, log: RunLog, coordinator: Coordinator) -> None:
+        self.log, self._session, self._coordinator = log, session, coordinator
         settings, progress, run = session.settings, session.progress, session.run
-        self._first = first = session.engine.rank == 0
+        self._is_first = first = session.engine.rank == 0
         self._events = EventLog(run.events_path if first else None, log.info)
         folder = run.tensorboard_path if first and settings.tensorboard else None
         self._scalars = ScalarWriter(folder, progress.update, log.info)
         self._sampler = Sampler(settings.gpus, log.info)
-        self._load: Optional[Load] = None  # of the epoch under way
-        self._pace = Pace()
+        self._load: Optional[Load] = None  # of the current epoch
+        self._remaining = RemainingTime()
         self._update = progress.update
-        self._epoch_began = self._marked = time.perf_counter()
-        self._drawing_cost, self._drawn = 1.0, time.perf_counter()
+        self._interval_ended = time.perf_counter()
+        self._drawing_seconds, self._drawn_at = 1.0, time.perf_counter()
         self._is_drawn, self._draws = True, first
-        self._interrupted: Optional[str] = None
+        self._signal: Optional[str] = None  # that interrupted the run
 
     # --- begin and end -------------------------------------------------------------------------
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "Observers":
         session, settings = self._session, self._session.settings
         self._sampler.__enter__()
-        for note in session.notes if self._first else ():
-            self.log.info(note)
+        for message in session.messages if self._is_first else ():
+            self.log.info(message)
         self._events.write(
             "continue" if session.progress.update else "begin",
             {
@@ -85,74 +84,78 @@ class Watch:
         if not self._is_drawn:
             self._draw_curves()
         ended: Dict[str, Any] = {"update": self._update, "how": "finished"}
-        if self._interrupted:
-            ended.update(how="interrupted", signal=self._interrupted)
+        if self._signal:
+            ended.update(how="interrupted", signal=self._signal)
         if self._session.settings.monitor:
-            self._statistics()  # of an update that was refused for its loss
+            self._record_statistics()  # also those of an update that was refused for its loss
         if error is not None:
             ended.update(how="failed", error=str(error) or type(error).__name__)
         self._events.write("end", ended)
         self._events.close()
         self._scalars.close()
 
-    # --- while it trains -----------------------------------------------------------------------
+    # --- during an epoch -----------------------------------------------------------------------
 
-    def interval(
+    def on_interval(
         self, progress: Progress, first: int, scores: Scores, seconds: float, wait: float
     ) -> None:
-        """Updates `first` to `progress.update` were made: their counts, seconds, and of these those
-        that data were waited for.
+        """Record the updates from `first` to `progress.update`.
+
+        `seconds` is their time, `wait` the part of it that was spent waiting for data.
         """
         session, update = self._session, progress.update
         begin = session.first_update(progress.epoch)
         load = self._sampler.read()
         self._load = load if self._load is None else self._load + load
-        self._pace.trained(update - first, seconds)
-        self._update, self._marked = update, time.perf_counter()
+        self._remaining.add_interval(update - first, seconds)
+        self._update, self._interval_ended = update, time.perf_counter()
         epochs = session.settings.num_epochs
-        left = self._pace.left(
+        left = self._remaining.seconds(
             max(session.first_update(epochs) - update, 0), max(epochs - progress.epoch, 0)
         )
         self.log.batches(progress.epoch, first - begin, update - begin, scores, seconds, wait, left)
-        rate = session.learning_rate(max(update - 1, 0)) * progress.rate_scale
-        told = {
+        values = {
             "loss": scores.mean_loss,
             "rank1": scores.rank1_accuracy,
             "rank5": scores.rank5_accuracy,
-            "learning_rate": rate,
+            "learning_rate": self._last_rate(progress),
             "images_per_second": scores.images / max(seconds, 1e-9),
             "wait_share": wait / max(seconds, 1e-9),
         }
         self._events.write(
             "interval",
             {
-                "epoch": progress.epoch + 1, "update": update, "updates": update - first, **told,
+                "epoch": progress.epoch + 1, "update": update, "updates": update - first, **values,
                 "seconds": seconds, "seconds_left": left, **load.row(),
             },
         )  # fmt: skip
-        scalars = {f"train/{name}": value for name, value in told.items()}
+        scalars = {f"train/{name}": value for name, value in values.items()}
         self._scalars.write(update, {**scalars, **load.scalars(session.settings.gpus)})
         if session.settings.monitor:
-            self._statistics()
+            self._record_statistics()
 
-    def _statistics(self) -> None:
-        """What --monitor saw of tensors since the last time."""
+    def _last_rate(self, progress: Progress) -> float:
+        """The learning rate of the latest update."""
+        return self._session.learning_rate(max(progress.update - 1, 0)) * progress.rate_scale
+
+    def _record_statistics(self) -> None:
+        """Record the tensor statistics of --monitor since the last call."""
         for update, values in self._session.engine.read_statistics():
             for name, value in values.items():
                 self.log.info(f"Batch: {update:7d} {name:>30} {value:g}")
             self._events.write("statistics", {"update": update, "tensors": values})
             self._scalars.write(update, {f"tensors/{name}": v for name, v in values.items()})
-            odd = next((name for name, value in values.items() if not math.isfinite(value)), None)
-            if odd:
-                self.log.info(f"The first tensor of update {update - 1} that is not finite: {odd}")
+            bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
+            if bad:
+                self.log.info(f"The first tensor of update {update - 1} that is not finite: {bad}")
 
     @contextlib.contextmanager
     def saving(self, epoch: Optional[int], progress: Progress) -> Iterator[None]:
-        """Around writing a checkpoint: of a finished epoch, or with None inside one."""
+        """A context around writing a checkpoint: of a finished epoch, or inside one (None)."""
         began = time.perf_counter()
         yield
         path = self._session.run.params_path(epoch)
-        if epoch is not None and self._session.engine.rank == 0:
+        if epoch is not None and self._is_first:
             self.log.info(f'Saved checkpoint to "{path}"')
         self._events.write(
             "checkpoint",
@@ -162,68 +165,71 @@ class Watch:
             },
         )  # fmt: skip
 
-    def interrupted(self, progress: Progress, signal: int) -> None:
+    def on_interrupt(self, progress: Progress, signal: int) -> None:
         """A signal ended the run; its checkpoint is written."""
-        self._interrupted = signal_name(signal)
+        self._signal = signal_name(signal)
         self._update = progress.update
         self.log.info(f"Stopped after update {progress.update}; run the same command to continue")
-        self._event("interrupt", {"update": progress.update, "signal": self._interrupted})
+        self._record_event("interrupt", {"update": progress.update, "signal": self._signal})
 
-    def rolled_back(self, progress: Progress) -> None:
-        """The run went back to this progress, because numbers were not finite."""
-        told = {"epochs_done": progress.epoch, "rate_scale": progress.rate_scale}
-        self._event("rollback", {"update": progress.update, **told})
+    def on_rollback(self, progress: Progress) -> None:
+        """The run was rolled back to this progress, because numbers were not finite."""
+        values = {"epochs_done": progress.epoch, "rate_scale": progress.rate_scale}
+        self._record_event("rollback", {"update": progress.update, **values})
 
-    def _event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """One that may take the run back, by events.REWINDING, to the `update` in its fields."""
+    def _record_event(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Write an event; one of events.REWINDING resets TensorBoard to its `update`."""
         self._events.write(kind, fields)
         if kind in REWINDING:
             self._scalars.hide_after(fields["update"])
 
     # --- at the end of an epoch ----------------------------------------------------------------
 
-    def epoch(self, progress: Progress, scores: Scores) -> None:
-        """An epoch was trained, as `progress` says, and validated: lines, history, curves."""
-        session, number = self._session, progress.epoch + 1
-        if self._first:  # the counts are those of all workers
+    def on_epoch(self, progress: Progress, scores: Scores) -> None:
+        """Record a trained epoch and the scores of its validation."""
+        session = self._session
+        if self._is_first:  # the counts are those of all workers
             self.log.trained(progress.epoch, progress.scores, progress.seconds)
             self.log.validated(progress.epoch, scores)
         load = self._sampler.read() if self._load is None else self._load
         self._load = None
-        row = self._row(progress, scores, load)
+        row = self._history_row(progress, scores, load)
         session.history.append(row)
+        self._record_epoch(progress, scores, row)
+        if self._is_first:
+            write_with_retries(
+                lambda: session.run.write_history(session.history),
+                session.settings.save_patience, self._coordinator.interrupts, self.log.info,
+            )  # fmt: skip
+        self._is_drawn = not self._draws
+        now = time.perf_counter()
+        if self._draws and self._drawing_seconds <= _DRAWING_SHARE * (now - self._drawn_at):
+            self._draw_curves()
+
+    def on_epoch_end(self) -> None:
+        """Everything between two epochs is done."""
+        now = time.perf_counter()
+        self._remaining.add_epoch_end(now - self._interval_ended)
+        self._interval_ended = now
+
+    def _record_epoch(self, progress: Progress, scores: Scores, row: Mapping[str, Any]) -> None:
+        """Write the events of an epoch and its validation, and TensorBoard's scalars."""
+        update = progress.update
         trained = {name: value for name, value in row.items() if not name.startswith("val_")}
         validated = {
             "loss": scores.mean_loss,
             "rank1": scores.rank1_accuracy,
             "rank5": scores.rank5_accuracy,
         }
-        self._events.write("epoch", {"update": progress.update, **trained})
+        self._events.write("epoch", {"update": update, **trained})
         self._events.write(
             "validation",
-            {"epoch": number, "update": progress.update, "images": scores.images, **validated},
+            {"epoch": row["epoch"], "update": update, "images": scores.images, **validated},
         )
-        self._scalars.write(
-            progress.update, {f"validation/{name}": value for name, value in validated.items()}
-        )
-        if self._first:
-            patiently(
-                lambda: session.run.write_history(session.history),
-                session.settings.save_patience, self._stopping.signals, self.log.info,
-            )  # fmt: skip
-        self._is_drawn = not self._draws
-        now = time.perf_counter()
-        if self._draws and self._drawing_cost <= _DRAWING_SHARE * (now - self._drawn):
-            self._draw_curves()
+        self._scalars.write(update, {f"validation/{name}": v for name, v in validated.items()})
 
-    def epoch_is_over(self) -> None:
-        """All that lies between two epochs is done."""
-        now = time.perf_counter()
-        self._pace.between(now - self._marked)
-        self._marked = now
-
-    def _row(self, progress: Progress, scores: Scores, load: Load) -> Dict[str, Any]:
-        """One row of history.csv."""
+    def _history_row(self, progress: Progress, scores: Scores, load: Load) -> Dict[str, Any]:
+        """A row of history.csv."""
         seconds, trained = max(progress.seconds, 1e-9), progress.scores
         return {
             "epoch": progress.epoch + 1,
@@ -233,8 +239,7 @@ class Watch:
             "val_loss": scores.mean_loss,
             "val_rank1": scores.rank1_accuracy,
             "val_rank5": scores.rank5_accuracy,
-            "learning_rate": self._session.learning_rate(max(progress.update - 1, 0))
-            * progress.rate_scale,
+            "learning_rate": self._last_rate(progress),
             "images_per_second": trained.images / seconds,
             "seconds": progress.seconds,
             "wait_share": progress.wait_seconds / seconds,
@@ -242,8 +247,6 @@ class Watch:
         }
 
     def _draw_curves(self) -> None:
-        from imagenet_trainer.viz import curves
-
         began = time.perf_counter()
         try:
             self._session.run.refuse_other_folder()
@@ -251,14 +254,14 @@ class Watch:
             self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(image)
-        except Exception as error:  # an image is worth no training
+        except Exception as error:  # a failed plot must not end a training
             self._draws = False
             self.log.info(f"The learning curves are not drawn any more: {_one_line(error)}")
         self._is_drawn = True
-        self._drawn = time.perf_counter()
-        self._drawing_cost = self._drawn - began
+        self._drawn_at = time.perf_counter()
+        self._drawing_seconds = self._drawn_at - began
 
 
 def _one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split())
-    return words if isinstance(error, InputError) else f"{type(error).__name__}: {words}"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"

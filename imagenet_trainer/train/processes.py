@@ -1,4 +1,4 @@
-"""The processes of one machine that train together with PyTorch, one for each device."""
+"""Several processes on one machine: PyTorch trains with one process for each device."""
 
 from typing import Optional, Sequence
 
@@ -9,19 +9,19 @@ from imagenet_trainer.launch.torchrun import start
 from imagenet_trainer.train.engine import devices_of
 
 
-def processes_of(settings: FitSettings) -> int:
-    """How many `fit` has to start; 1 where it trains by itself."""
+def process_count(settings: FitSettings) -> int:
+    """The number of processes that `fit` has to start; 1 if it trains in its own process."""
     count = len(settings.gpus) or settings.cpus
     if count == 1 or is_torch_worker():
         return 1
     return count if choose_engine(devices_of(settings)).engine == "torch" else 1
 
 
-def start_each(count: int, argv: Optional[Sequence[str]]) -> int:
-    """Run `fit` with these words in each of them, by torchrun; return the exit code."""
+def run_processes(count: int, argv: Optional[Sequence[str]]) -> int:
+    """Run `fit` with these arguments in each process, by torchrun; return the exit code."""
     if argv is None:
         raise InputError(
-            "--engine torch: several devices take a process each, which the command line starts; "
-            "use python -m imagenet_trainer.fit, or one device"
+            "--engine torch: several devices need one process each, which only the command line "
+            "starts; run python -m imagenet_trainer.fit, or use one device"
         )
     return start(count, ["-m", "imagenet_trainer.fit", *argv])

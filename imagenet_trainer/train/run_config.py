@@ -1,4 +1,4 @@
-"""Carved out of imagenet_trainer/session.py."""
+"""config.json: the settings, data and versions of a run, and what a resumed run may change."""
 
 import hashlib
 import os
@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, fields
 from typing import Any, Dict, List
 
+import cv2
 import numpy as np
 
 from imagenet_trainer import __version__
@@ -18,47 +19,24 @@ from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.engine import devices_of
-from imagenet_trainer.train.schedule_flags import fixes_the_length
+from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 
-# Flags that a resumed run may change and that all workers must have alike: these say when they
-# meet, and what they do then.
-_IN_STEP = (
+# Flags that a resumed run may change, but that must be equal in all workers: they decide when the
+# workers meet and what they do then.
+_EQUAL_IN_WORKERS = (
     "num_epochs", "load_epoch", "disp_batches", "confusion_gif", "on_nan", "max_rollbacks",
 )  # fmt: skip
+# What config.json records for information; a difference is logged.
+_MAY_DIFFER = ("omp_num_threads", "versions", "workers", "engine", "decode")
+_OF_FIRST_VERSION = {"workers": 1, "engine": "mxnet", "decode": "cpu"}  # which did not write these
 
 
-def _check_equal(
-    workers: Workers, config: Dict[str, Any], checkpoint: Checkpoint, run: Run
-) -> None:
-    """InputError, in all workers alike, if one of them would train something else."""
-    begin = hashlib.sha256(repr(checkpoint.progress).encode())
-    for name in sorted(checkpoint.arg):
-        begin.update(checkpoint.arg[name].tobytes())
-    flags = {
-        field.name: config["settings"][field.name]
-        for field in fields(FitSettings)
-        if not field.metadata["may_change"] or field.name in _IN_STEP
-    }
-    check_equal(flags, workers, "has other flags than worker 0; start all with one command")
-    check_equal(
-        config["data"], workers, "has other images than worker 0; copy them, or share one folder"
-    )
-    check_equal(
-        begin.hexdigest(),
-        workers,
-        f"does not see the checkpoint that worker 0 goes on from; {run.folder} must be a folder "
-        "that all machines share",
-    )
-
-
-def _configuration(
+def run_configuration(
     settings: FitSettings, train: Dataset, val: Dataset, workers: int
 ) -> Dict[str, Any]:
-    import cv2
-
-    from imagenet_trainer.system.mxnet_import import mx
-
+    """The content of config.json for a run that these settings open now."""
     engine = choose_engine(devices_of(settings)).engine
     versions = {
         "imagenet_trainer": __version__,
@@ -81,52 +59,88 @@ def _configuration(
     }
 
 
-def _check_same(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List[str]:
-    """InputError if a run that is there was begun with other settings; notes on what may differ."""
+def check_resumable(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List[str]:
+    """Compare with the config.json of an existing run.
+
+    Raises InputError if the run was started with other settings or training images. Returns the
+    differences that are allowed, for the log.
+    """
     before = run.read_json(run.config_path)
     if not before:
         return []
-    # Which the first version did not write.
-    before = {"workers": 1, "engine": "mxnet", "decode": "cpu", **before}
+    before = {**_OF_FIRST_VERSION, **before}
     if not before.keys() >= config.keys():
-        raise InputError(f"{run.config_path}: is another program's; choose another --model-prefix")
+        raise InputError(
+            f"{run.config_path}: belongs to another program; choose another --model-prefix"
+        )
     if not run.own_checkpoints():
-        return []  # nothing has been trained with them
-    way_out = "use the same, or begin another run with --model-prefix"
-    for field in fields(FitSettings):
-        length = field.name == "num_epochs" and fixes_the_length(settings)
-        if field.metadata["may_change"] and not length:
-            continue
-        # A run that an older version began has what its flags were fixed to.
-        theirs = _listed(before["settings"].get(field.name, field.default))
-        ours = _listed(config["settings"][field.name])
-        if ours != theirs:
-            why = f", and --lr-schedule {settings.lr_schedule} ends with them" if length else ""
-            raise InputError(
-                f"{flag_of(field.name)} {_words(ours)}: {run.folder} was begun with "
-                f"{_words(theirs)}{why}; {way_out}"
-            )
+        return []  # nothing was trained with these settings
+    _check_settings(run, settings, before["settings"])
     if config["data"]["train"] != before["data"]["train"]:
         raise InputError(
-            f"--data-train {config['settings']['data_train']}: is not what {run.folder} was "
-            f"trained on so far; {way_out}"
+            f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
+            "was trained; use the same, or start another run with --model-prefix"
         )
-    # PyTorch's is there where it trained; those that are in both can differ.
+    # Only packages that both have can differ; PyTorch is listed where it trained.
     changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]
     then, now = (
         {**each, "versions": {name: each["versions"][name] for name in changed}}
         for each in (before, config)
     )
     return [
-        f"{what} was {then[what]} and is {now[what]}: the run goes on, but not to the last bit"
-        for what in ("omp_num_threads", "versions", "workers", "engine", "decode")
-        if then[what] != now[what]
+        f"{name} was {then[name]} and is {now[name]}: the run continues, but not bit for bit"
+        for name in _MAY_DIFFER
+        if then[name] != now[name]
     ]
 
 
-def _listed(value: Any) -> Any:
+def _check_settings(run: Run, settings: FitSettings, before: Dict[str, Any]) -> None:
+    """InputError for the first flag that differs from `before`, though a resume must keep it."""
+    for field in fields(FitSettings):
+        fixed_length = field.name == "num_epochs" and depends_on_num_epochs(settings)
+        if field.metadata["may_change"] and not fixed_length:
+            continue
+        # A run of an older version had the default of every flag that did not exist yet.
+        old = _as_json(before.get(field.name, field.default))
+        new = _as_json(getattr(settings, field.name))
+        if new != old:
+            reason = ""
+            if fixed_length:
+                reason = f", on which --lr-schedule {settings.lr_schedule} depends"
+            raise InputError(
+                f"{flag_of(field.name)} {_formatted(new)}: {run.folder} was started with "
+                f"{_formatted(old)}{reason}; use the same, or start another run with "
+                "--model-prefix"
+            )
+
+
+def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _words(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check_workers_equal(
+    workers: Workers, config: Dict[str, Any], checkpoint: Checkpoint, run: Run
+) -> None:
+    """InputError, in all workers, if one of them would train something else."""
+    start = hashlib.sha256(repr(checkpoint.progress).encode())
+    for name in sorted(checkpoint.arg):
+        start.update(checkpoint.arg[name].tobytes())
+    flags = {
+        field.name: config["settings"][field.name]
+        for field in fields(FitSettings)
+        if not field.metadata["may_change"] or field.name in _EQUAL_IN_WORKERS
+    }
+    check_equal(flags, workers, "has other flags than worker 0; start all with one command")
+    check_equal(
+        config["data"], workers, "has other images than worker 0; copy them, or share one folder"
+    )
+    check_equal(
+        start.hexdigest(),
+        workers,
+        f"cannot see the checkpoint from which worker 0 continues; put {run.folder} into a folder "
+        "that all machines share",
+    )

@@ -1,4 +1,4 @@
-"""Learning rates: pure functions of the update number, so a resumed run needs to remember nothing.
+"""Learning rates: pure functions of the update number, so a resumed run restores nothing.
 
 Warm-up and scaling with the batch: Goyal et al. 2017, "Accurate, Large Minibatch SGD: Training
 ImageNet in 1 Hour", 2.1 and 2.2. Polynomial: as in Caffe and ParseNet (Liu et al. 2015). Cosine:
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Optional, Sequence, Tuple
 
-# How far the rate has risen when a share of the warm-up, in (0, 1], is done.
+# The share of the full rate after a share of the warm-up, in (0, 1].
 _RISES = {
     "linear": lambda share: share,
     "power2": lambda share: share**2,
     "sqrt": lambda share: share**0.5,
 }
-# How much of the way from the base down to the final rate is left when a share, in [0, 1], of the
-# updates behind the warm-up is done.
+# The share of the way from the base to the final rate that is left after a share, in [0, 1], of the
+# updates that follow the warm-up.
 _FALLS = {
     "poly": lambda share, power: (1 - share) ** power,
     "cosine": lambda share, power: (1 + math.cos(math.pi * share)) / 2,
@@ -27,24 +27,24 @@ KINDS = ("step", *_FALLS)
 
 @dataclass(frozen=True)
 class Schedule:
-    """The rate of every update, counted from 0, whatever was trained before it.
+    """The rate of every update, counted from 0.
 
-    step: `base` is multiplied by `factor` once for each of `steps`, which are the first updates at
-    a lower rate, or, where `every` is given, at the end of every so many updates; it never goes
-    below `final`. poly: base falls to `final` as (1 - share of the updates made) ** power; cosine:
-    as half a period of a cosine. Both count from the end of the warm-up to `total`, and stay at
-    `final` from there on.
+    step: `base` is multiplied by `factor` at each update in `steps`, or, if `every` is given, once
+    every `every` updates. The rate never falls below `final`. poly: the rate falls from `base` to
+    `final` as (1 - share of the updates made) ** power. cosine: it falls as half a period of a
+    cosine. Both count the updates from the end of the warm-up to `total`, and stay at `final`
+    afterwards.
 
-    The first `warmup` updates rise to that from nought, update u having the share
-    (u + 1) / warmup of the way behind it: `linear`ly, as its square (`power2`) or its square root
-    (`sqrt`).
+    During the first `warmup` updates the rate rises from zero: update u has the share
+    (u + 1) / warmup of the full rate (`linear`), the square of that share (`power2`) or its square
+    root (`sqrt`).
     """
 
     base: float
     kind: str = "step"  # KINDS
     factor: float = 0.1
     steps: Tuple[int, ...] = ()
-    every: Optional[Fraction] = None  # updates, not a whole number where epochs are none
+    every: Optional[Fraction] = None  # in updates; not always a whole number
     total: int = 0  # updates of the run, for poly and cosine
     power: float = 2.0
     final: float = 0.0
@@ -53,13 +53,13 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.strategy not in _RISES:
-            raise ValueError(f"{self.kind}, {self.strategy}: no such schedule or warm-up")
+            raise ValueError(f"{self.kind}, {self.strategy}: unknown schedule or warm-up")
 
     def rate(self, update: int) -> float:
         """The learning rate of an update."""
         if update >= self.warmup:
             return self._falling(update)
-        # What it rises to: poly and cosine begin to fall when the warm-up is over.
+        # The rate at the end of the warm-up: poly and cosine begin to fall there.
         top = self._falling(update if self.kind == "step" else self.warmup)
         return top * _RISES[self.strategy]((update + 1) / self.warmup)
 
@@ -72,15 +72,15 @@ class Schedule:
     def _drops(self, update: int) -> int:
         if self.every is None:
             return sum(step <= update for step in self.steps)
-        # Drop k comes with update floor(k * every), as in `steps_of`.
+        # Drop k is at update floor(k * every), as in `steps_of`.
         return math.ceil((update + 1) / self.every) - 1
 
 
 def updates_in(epochs: float, images: int, batch: int) -> Fraction:
-    """How many updates some epochs take, exactly.
+    """The exact number of updates in the given epochs.
 
-    Epochs may have fractions and mean the decimal number that they are written as: 0.3 epochs of
-    10 images are 3 images, although the nearest float to 0.3 lies below it.
+    A fraction of an epoch means the decimal number as it is written: 0.3 epochs of 10 images are
+    3 images, although the nearest float to 0.3 is smaller.
     """
     return Fraction(str(epochs)) * images / batch
 

@@ -1,4 +1,4 @@
-"""What the flags of optimisation mean: the schedule of a run, and what its engine is told."""
+"""From flags to the learning-rate schedule of a run."""
 
 from typing import List
 
@@ -8,24 +8,25 @@ from imagenet_trainer.train.schedule import Schedule, steps_of, updates_in
 
 
 def schedule_of(settings: FitSettings, images: int) -> Schedule:
-    """The learning rates of a run over so many training images.
+    """The schedule of a run on the given number of training images.
 
-    Raises InputError where the flags leave a falling schedule no way to go.
+    Raises InputError for flags that exclude each other.
     """
     s = settings
     if s.lr_final > s.lr:
         raise InputError(
-            f"--lr-final {s.lr_final:g}: is above --lr {s.lr:g}; schedules fall, take it or less"
+            f"--lr-final {s.lr_final:g}: is above --lr {s.lr:g}, from which rates fall; use at "
+            "most that"
         )
     if s.lr_schedule != "step" and s.warmup_epochs >= s.num_epochs:
         raise InputError(
-            f"--warmup-epochs {s.warmup_epochs:g}: leaves nothing of --num-epochs {s.num_epochs} "
-            f"for --lr-schedule {s.lr_schedule}; take fewer"
+            f"--warmup-epochs {s.warmup_epochs:g}: leaves none of --num-epochs {s.num_epochs} "
+            f"for --lr-schedule {s.lr_schedule}; use fewer"
         )
     if s.lr_schedule != "step" and s.lr_step_every is not None:
         raise InputError(
-            f"--lr-step-every {s.lr_step_every:g}: is for --lr-schedule step; leave one of them "
-            "away"
+            f"--lr-step-every {s.lr_step_every:g}: works with --lr-schedule step only; omit one "
+            "of the two flags"
         )
     scale = s.batch_size / s.lr_scale_batch if s.lr_scale_batch else 1.0
     every = None
@@ -38,7 +39,7 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
         factor=s.lr_factor,
         steps=steps_of(s.lr_step_epochs, images, s.batch_size),
         every=every,
-        # Only what depends on it: a longer run with steps is the same run.
+        # Not with steps: there a longer run has the same schedule.
         total=total if s.lr_schedule != "step" else 0,
         power=s.lr_power,
         final=s.lr_final * scale,
@@ -47,18 +48,18 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
     )
 
 
-def scaling_in_words(settings: FitSettings) -> List[str]:
-    """What --lr-scale-batch made of --lr, for the log; nothing where it is off."""
+def scaling_messages(settings: FitSettings) -> List[str]:
+    """For the log: the rate that --lr-scale-batch makes of --lr; empty without that flag."""
     s = settings
     if not s.lr_scale_batch:
         return []
     rate = s.lr * s.batch_size / s.lr_scale_batch
     return [
-        f"learning rate {rate:g}: --lr {s.lr:g} is for batches of {s.lr_scale_batch}, these are of "
-        f"{s.batch_size}"
+        f"learning rate {rate:g}: --lr {s.lr:g} is for batches of {s.lr_scale_batch}, and "
+        f"--batch-size is {s.batch_size}"
     ]
 
 
-def fixes_the_length(settings: FitSettings) -> bool:
-    """Whether every rate depends on --num-epochs, so that a resumed run may not change it."""
+def depends_on_num_epochs(settings: FitSettings) -> bool:
+    """Whether every rate depends on --num-epochs, so that a resumed run cannot change it."""
     return settings.lr_schedule != "step"

@@ -1,9 +1,14 @@
-"""What a training needs, opened and checked: data, network, engine, run folder, where to begin."""
+"""A training with everything opened and checked: data, network, engine, run, first checkpoint.
+
+`open_session` does it in three steps: `_read_inputs` reads data, flags and network, and writes
+nothing; `_prepare_run` checks the run on the disk and finds the checkpoint to continue from;
+`_record` writes what belongs to the run before its first update.
+"""
 
 import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -22,23 +27,23 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.train.confusion_gif import GrowingGif
+from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.train.datasets import open_order, open_training_set, open_validation_set
 from imagenet_trainer.train.engine import devices_of, open_training_engine
 from imagenet_trainer.train.run_config import (
-    _check_equal,
-    _check_same,
-    _configuration,
+    check_resumable,
+    check_workers_equal,
+    run_configuration,
 )
 from imagenet_trainer.train.schedule import Schedule
-from imagenet_trainer.train.schedule_flags import scaling_in_words, schedule_of
-from imagenet_trainer.train.setup import Start, size_notes, start_of
-from imagenet_trainer.train.transfer import freeze_notes
+from imagenet_trainer.train.schedule_flags import scaling_messages, schedule_of
+from imagenet_trainer.train.setup import TrainingSetup, image_size_messages, training_setup
+from imagenet_trainer.train.transfer import freeze_messages
 
 
 @dataclass
 class Session:
-    """Everything that the training loop calls by name."""
+    """Everything that the training loop uses."""
 
     settings: FitSettings
     run: Run
@@ -51,11 +56,11 @@ class Session:
     preprocessing: Preprocessing
     progress: Progress
     history: List[Dict[str, Any]]
-    notes: List[str]  # what the user should be told once
-    first: Callable[[], Checkpoint]  # what the run begins with, if no checkpoint says otherwise
+    messages: List[str]  # for the log, once
+    initial_checkpoint: Callable[[], Checkpoint]  # before the first update
 
     def first_update(self, epoch: int) -> int:
-        """The update with which an epoch begins."""
+        """The first update of an epoch."""
         return updates_before(epoch, len(self.train), self.settings.batch_size)
 
     def learning_rate(self, update: int) -> float:
@@ -68,9 +73,9 @@ class Session:
         return schedule_of(self.settings, len(self.train))
 
     @contextlib.contextmanager
-    def parameters_to_score(self) -> Iterator[None]:
-        """Set the engine to what checkpoints hold: with --ema the averages, and back again."""
-        # The moving statistics of several devices become one here, at a fixed place.
+    def evaluated_parameters(self) -> Iterator[None]:
+        """Give the engine the parameters that a checkpoint stores (with --ema: the averages)."""
+        # Here the devices' moving statistics are averaged; it has to be at a fixed place.
         trained = self.engine.get_params()
         state = self.engine.get_state() if self.settings.ema else {}
         self.engine.set_params(*averages(state) or trained)
@@ -81,34 +86,34 @@ class Session:
                 self.engine.set_params(*trained)
 
     @cached_property
-    def film(self) -> Optional[GrowingGif]:
+    def confusion_gif(self) -> Optional[ConfusionGif]:
         """Draws the confusion matrix after each epoch, with --confusion-gif."""
         wanted = self.settings.confusion_gif
-        return GrowingGif(self.run, len(self.train.classes)) if wanted else None
+        return ConfusionGif(self.run, len(self.train.classes)) if wanted else None
 
     def close(self) -> None:
-        """Close the shards and let other trainers of the run in."""
+        """Close the shards and unlock the run."""
         self.train.shards.close()
         self.val.shards.close()
         self.run.close()
 
-    def go_back(self, rate_scale: float, rollbacks: int) -> Progress:
-        """Continue from the newest numbered checkpoint, or the beginning; what was later is gone.
+    def restore(self, rate_scale: float, rollbacks: int) -> Progress:
+        """Return to the newest numbered checkpoint, or the beginning, and forget what followed.
 
-        Save the progress that it returns: a run that is killed afterwards has to know of it.
+        The caller must save the returned progress: after a kill the run has to know the rollback.
         """
         epochs = self.run.epochs()
-        checkpoint = self.run.load(epochs[-1]) if epochs else self.first()
-        progress = _hand_over(checkpoint, self.engine, self.settings, len(self.train))
-        self.engine.read_counts()  # of updates that are forgotten
+        checkpoint = self.run.load(epochs[-1]) if epochs else self.initial_checkpoint()
+        progress = _load_into(self.engine, checkpoint, self.settings, len(self.train))
+        self.engine.read_counts()  # discards the counts of the updates that are forgotten
         self.progress = replace(progress, rate_scale=rate_scale, rollbacks=rollbacks)
         self.history = [row for row in self.history if int(row["epoch"]) <= progress.epoch]
         return self.progress
 
     def checkpoint(self, progress: Progress, validation: Optional[Scores] = None) -> Checkpoint:
-        """What a checkpoint holds now; refused with infinite or undefined numbers in it.
+        """The content of a checkpoint now; NonFiniteError if a parameter is not finite.
 
-        All workers call it, for each has a part of the state; the first one writes it.
+        All workers call it, because each has a part of the state; worker 0 writes it.
         """
         arg, aux = self.engine.get_params()
         state = self.engine.get_state()
@@ -119,97 +124,132 @@ class Session:
         )
 
 
-def open_session(given: FitSettings) -> Session:
-    """Open all of it; InputError for the first thing that does not fit."""
-    start = start_of(given)
+def open_session(settings: FitSettings) -> Session:
+    """Open everything that a training needs; InputError for the first thing that is wrong."""
+    setup = training_setup(settings)
     with contextlib.ExitStack() as on_error:
-        on_error.callback(start.run.close)
-        session = _opened(start)
+        on_error.callback(setup.run.close)
+        workers = join_workers(devices_of(setup.settings))
+        inputs, config, checkpoint, engine, changes = _open_together(setup, workers)
+        check_workers_equal(workers, config, checkpoint, setup.run)
+        progress = _load_into(engine, checkpoint, setup.settings, len(inputs.train))
+        if workers.rank == 0:
+            _record(setup, inputs.symbol, config, progress)
+        history = [r for r in setup.run.read_history() if int(r["epoch"]) <= progress.epoch]
+        session = Session(
+            setup.settings, setup.run, workers, inputs.train, inputs.val, engine, inputs.order,
+            inputs.transform, _preprocessing(setup.settings), progress,
+            [dict(row) for row in history],
+            [*changes, *_messages(setup, inputs, workers),
+             _first_message(setup, progress, len(inputs.train))],
+            partial(_initial_checkpoint, setup, inputs.symbol),
+        )  # fmt: skip
         on_error.pop_all()
     return session
 
 
-def _opened(start: Start) -> Session:
-    settings, run = start.settings, start.run
-    workers = join_workers(devices_of(settings))
+# --- the steps of opening ----------------------------------------------------------------------
+
+
+class _Inputs(NamedTuple):
+    """What is read before anything is written."""
+
+    train: Dataset
+    val: Dataset
+    order: Order
+    transform: TrainTransform
+    symbol: Any
+
+
+def _open_together(
+    setup: TrainingSetup, workers: Workers
+) -> Tuple[_Inputs, Dict[str, Any], Checkpoint, Engine, List[str]]:
+    """Inputs, config.json, checkpoint and engine of this worker, and changes to log.
+
+    Worker 0 goes first where the run on the disk is opened: it repairs what a crash left. If one
+    worker raises an error, all do.
+    """
     with together(workers):
-        train = open_training_set(settings)
-        val = open_validation_set(settings, train.classes, train.path)
-        order = open_order(settings, train)
-        transform = TrainTransform(settings, settings.image_shape, settings.seed)
-        # These two refuse what cannot be, before anything is trained.
-        EvalTransform(settings.image_shape, settings.val_resize)
-        schedule_of(settings, len(train))
-        symbol = start.symbol(len(train.classes))
-        config = _configuration(settings, train, val, workers.world_size)
+        inputs = _read_inputs(setup)
+        config = run_configuration(setup.settings, inputs.train, inputs.val, workers.world_size)
         if workers.rank == 0:
-            run.open_for_training()
-            notes = _check_same(run, settings, config)
-            checkpoint = _beginning(start, train, symbol)
+            setup.run.open_for_training()
+            changes, checkpoint = _prepare_run(setup, inputs, config)
     with together(workers):
-        if workers.rank:  # now that the first one has mended what a crash left
-            notes = _check_same(run, settings, config)
-            checkpoint = _beginning(start, train, symbol)
-        engine = open_training_engine(settings, symbol, workers)
-    _check_equal(workers, config, checkpoint, run)
-    progress = _hand_over(checkpoint, engine, settings, len(train))
-    if engine.rank == 0:
-        run.write_symbol(symbol.tojson())
-        run.write_json(run.config_path, config)
-        if settings.load_epoch is not None:
-            run.forget_last_beyond(progress)
-    notes += _notes(start, symbol, workers)
-    if not train.has_manifest and settings.num_classes is None:
-        notes.append(
-            f"{train.path} has no manifest that names its classes: it is taken for "
-            f"ImageNet's {len(train.classes)}; --num-classes says how many there are"
-        )
-    history = [row for row in run.read_history() if int(row["epoch"]) <= progress.epoch]
-    preprocessing = Preprocessing(
-        settings.image_shape, settings.rgb_mean, settings.rgb_std, settings.val_resize
-    )
-    return Session(
-        settings, run, workers, train, val, engine, order, transform, preprocessing, progress,
-        [dict(row) for row in history], notes + _welcome(run, start.name, progress, len(train)),
-        partial(_first, start, symbol),
-    )  # fmt: skip
+        if workers.rank != 0:
+            changes, checkpoint = _prepare_run(setup, inputs, config)
+        engine = open_training_engine(setup.settings, inputs.symbol, workers)
+    return inputs, config, checkpoint, engine, changes
+
+
+def _read_inputs(setup: TrainingSetup) -> _Inputs:
+    """Data and network; InputError for flags that cannot work, before anything is written."""
+    settings = setup.settings
+    train = open_training_set(settings)
+    val = open_validation_set(settings, train.classes, train.path)
+    order = open_order(settings, train)
+    transform = TrainTransform(settings, settings.image_shape, settings.seed)
+    # Made again later; here they only check the flags.
+    EvalTransform(settings.image_shape, settings.val_resize)
+    schedule_of(settings, len(train))
+    return _Inputs(train, val, order, transform, setup.symbol(len(train.classes)))
+
+
+def _prepare_run(
+    setup: TrainingSetup, inputs: _Inputs, config: Dict[str, Any]
+) -> Tuple[List[str], Checkpoint]:
+    """Changes since the run was started, for the log, and the checkpoint to continue from."""
+    changes = check_resumable(setup.run, setup.settings, config)
+    return changes, _checkpoint_to_continue(setup, inputs.train, inputs.symbol)
+
+
+def _record(setup: TrainingSetup, symbol: Any, config: Dict[str, Any], progress: Progress) -> None:
+    """Write the network and config.json into the run's folder."""
+    run = setup.run
+    run.write_symbol(symbol.tojson())
+    run.write_json(run.config_path, config)
+    if setup.settings.load_epoch is not None:
+        run.forget_last_beyond(progress)
 
 
 # --- where to begin ----------------------------------------------------------------------------
 
 
-def _beginning(start: Start, train: Dataset, symbol: Any) -> Checkpoint:
-    """What the run goes on from: a checkpoint that fits its network and classes, or a fresh one."""
-    settings, run = start.settings, start.run
-    checkpoint = _checkpoint_of(run, settings)
+def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -> Checkpoint:
+    """A checkpoint that matches the network and the classes, or the initial parameters."""
+    settings, run = setup.settings, setup.run
+    checkpoint = _find_checkpoint(run, settings)
     if checkpoint is None:
-        return _first(start, symbol)
+        return _initial_checkpoint(setup, symbol)
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
     check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
-    _check_classes(checkpoint, train)
+    if checkpoint.classes and checkpoint.classes != train.classes:
+        raise InputError(
+            f"{train.path}: its classes are not those on which the run was trained; "
+            "choose another --model-prefix"
+        )
     return checkpoint
 
 
-def _first(start: Start, symbol: Any) -> Checkpoint:
-    """What a run begins with."""
-    return Checkpoint(*start.first_parameters(symbol), Progress())
+def _initial_checkpoint(setup: TrainingSetup, symbol: Any) -> Checkpoint:
+    return Checkpoint(*setup.initial_parameters(symbol), Progress())
 
 
-def _checkpoint_of(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
-    """The newest checkpoint, or that of --load-epoch; None to begin afresh."""
-    begun_from = run.read_json(run.config_path).get("settings", {}).get("load_epoch")
+def _find_checkpoint(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
+    """The newest checkpoint, or that of --load-epoch; None for a new run."""
     if settings.load_epoch is None:
         return run.newest()
-    if begun_from == settings.load_epoch and run.own_checkpoints():
+    started_from = run.read_json(run.config_path).get("settings", {}).get("load_epoch")
+    if started_from == settings.load_epoch and run.own_checkpoints():
         return run.newest()
     return run.go_back_to(settings.load_epoch)
 
 
-def _hand_over(
-    checkpoint: Checkpoint, engine: Engine, settings: FitSettings, images: int
+def _load_into(
+    engine: Engine, checkpoint: Checkpoint, settings: FitSettings, images: int
 ) -> Progress:
-    """Set the engine to a checkpoint; where that was parameters only, count its epochs as made."""
+    """Set the engine to a checkpoint; one of parameters alone counts its epochs as trained."""
     progress = checkpoint.progress
     arg, aux, state = to_resume(checkpoint.arg, checkpoint.aux, checkpoint.state)
     engine.set_params(arg, aux)
@@ -222,56 +262,14 @@ def _hand_over(
     return progress
 
 
-def _notes(start: Start, symbol: Any, workers: Workers) -> List[str]:
-    """What the flags mean for this run that a user may not expect."""
-    settings = start.settings
-    notes = start.source.notes(settings, symbol) if start.source else []
-    notes += size_notes(start)
-    notes += freeze_notes(settings, symbol)
-    if settings.keep:
-        notes.append(
-            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
-            "evaluate --epochs all and its --gif need those that go, so score them before"
-        )
-    notes += scaling_in_words(settings)
-    if not workers.in_step:
-        notes.append(
-            "--kv-store dist_async: the servers hold the optimizer's state, which no checkpoint "
-            "can have; a continued run begins with fresh momentum, and no two runs are the same"
-        )
-    devices = devices_of(settings)
-    engine, why = choose_engine(devices)
-    if engine == "torch":
-        notes.append(f"engine: PyTorch ({why})")
-        if devices.is_compiled:
-            notes.append(
-                "the first update takes a minute or more: torch.compile makes kernels for this "
-                "network (--compile off begins at once, and is slower)"
-            )
-    if settings.gc_type != "none":
-        here = len(settings.gpus) or settings.cpus
-        notes.append(describe_compression(here * workers.world_size))
-    return notes
-
-
-def _welcome(run: Run, network: str, progress: Progress, images: int) -> List[str]:
-    if not progress.update:
-        return [f"{network}: {images} training images, files in {run.folder}/"]
-    return [
-        f"{network}: continuing {run.prefix} after epoch {progress.epoch}, update {progress.update}"
-    ]
-
-
-def _check_classes(checkpoint: Checkpoint, train: Dataset) -> None:
-    if checkpoint.classes and checkpoint.classes != train.classes:
-        raise InputError(
-            f"{train.path}: its classes are not those that the run was trained on; "
-            "choose another --model-prefix"
-        )
+def _preprocessing(settings: FitSettings) -> Preprocessing:
+    return Preprocessing(
+        settings.image_shape, settings.rgb_mean, settings.rgb_std, settings.val_resize
+    )
 
 
 def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
-    """NonFiniteError if a parameter is infinite or undefined: the checkpoint would be worthless."""
+    """NonFiniteError if a parameter is infinite or undefined: such a checkpoint is useless."""
     for name, value in arrays.items():
         if not np.isfinite(value).all():
             raise NonFiniteError(
@@ -281,4 +279,56 @@ def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
             )
 
 
-# --- config.json -------------------------------------------------------------------------------
+# --- messages at the start ---------------------------------------------------------------------
+
+
+def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[str]:
+    """Consequences of the flags that a user may not expect."""
+    settings, symbol, train = setup.settings, inputs.symbol, inputs.train
+    messages = setup.fine_tuning.messages(settings, symbol) if setup.fine_tuning else []
+    messages += image_size_messages(setup)
+    messages += freeze_messages(settings, symbol)
+    if settings.keep:
+        messages.append(
+            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
+            "evaluate --epochs all and its --gif need the others, so run them before they go"
+        )
+    messages += scaling_messages(settings)
+    messages += _engine_messages(settings, workers)
+    if not train.has_manifest and settings.num_classes is None:
+        messages.append(
+            f"{train.path} has no manifest with its classes: the labels are taken for ImageNet's "
+            f"{len(train.classes)} classes; --num-classes sets another number"
+        )
+    return messages
+
+
+def _engine_messages(settings: FitSettings, workers: Workers) -> List[str]:
+    messages = []
+    if not workers.in_step:
+        messages.append(
+            "--kv-store dist_async: the servers hold the optimizer's state, which checkpoints "
+            "do not contain; a resumed run starts with zero momentum, and no run is reproducible"
+        )
+    devices = devices_of(settings)
+    engine, reason = choose_engine(devices)
+    if engine == "torch":
+        messages.append(f"engine: PyTorch ({reason})")
+        if devices.is_compiled:
+            messages.append(
+                "the first update takes a minute or more, because torch.compile makes kernels for "
+                "this network (--compile off starts at once, and is slower)"
+            )
+    if settings.gc_type != "none":
+        local = len(settings.gpus) or settings.cpus
+        messages.append(describe_compression(local * workers.world_size))
+    return messages
+
+
+def _first_message(setup: TrainingSetup, progress: Progress, images: int) -> str:
+    if not progress.update:
+        return f"{setup.name}: {images} training images, files in {setup.run.folder}/"
+    return (
+        f"{setup.name}: continuing {setup.run.prefix} after epoch {progress.epoch}, "
+        f"update {progress.update}"
+    )

@@ -1,8 +1,7 @@
-"""What a training begins with: its settings made whole, its network, engine and first parameters.
+"""A training before it is opened: complete settings, network, run, initial parameters.
 
-Everything that trains, or asks what a training would be, begins here: `fit` itself, `--summary`,
-`--show-schedule`, `--find-lr`, `--find-batch`, `--benchmark` and `benchmark bottleneck`. So all of
-them mean the same network by the same flags, with --pretrained too.
+`fit` itself, all of its previews and `benchmark bottleneck` start with `training_setup`. So the
+same flags mean the same network in all of them, with --pretrained too.
 """
 
 from dataclasses import dataclass, replace
@@ -23,81 +22,76 @@ from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.residual import branch_ends
-from imagenet_trainer.train.transfer import Source, default_prefix
+from imagenet_trainer.train.transfer import FineTuning, default_prefix
 
-# What --use-imagenet-data-augmentation divides by, unless --rgb-std says otherwise.
+# The standard deviation that --use-imagenet-data-augmentation sets, unless --rgb-std is given.
 IMAGENET_STD = (58.393, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
-class Start:
-    """A training before anything of it is opened.
+class TrainingSetup:
+    """A training, of which nothing is opened yet.
 
-    `settings` are whole: what flags mean together and what --pretrained brings is filled in.
+    `settings` are complete: flags that stand for others are resolved, and with --pretrained they
+    contain the preprocessing of the pretrained network.
     """
 
     settings: FitSettings
     run: Run
     network: symbols.Network  # of --network
-    source: Optional[Source]  # with --pretrained
+    fine_tuning: Optional[FineTuning]  # with --pretrained
 
     @property
     def name(self) -> str:
-        """What the run says that it trains."""
-        return self.source.network_name(self.network) if self.source else self.network.name
+        """The name of the network in log lines and titles."""
+        if self.fine_tuning:
+            return self.fine_tuning.network_name(self.network)
+        return self.network.name
 
     def symbol(self, classes: int) -> Any:
-        """The network for so many classes, as an MXNet symbol."""
-        if self.source:
-            return self.source.symbol(self.settings, classes)
+        """The network with the given number of classes, as an MXNet symbol."""
+        if self.fine_tuning:
+            return self.fine_tuning.symbol(self.settings, classes)
         s = self.settings
         return symbols.get_symbol(s.network, classes, s.image_shape, s.num_layers, s.activation)
 
-    def first_parameters(self, symbol: Any) -> Tuple[Arrays, Arrays]:
-        """Arguments and auxiliary states that it begins with."""
-        make = self.source.first_parameters if self.source else first_parameters
-        return make(self.settings, self.network, symbol)
+    def initial_parameters(self, symbol: Any) -> Tuple[Arrays, Arrays]:
+        """Arguments and auxiliary states before the first update."""
+        if self.fine_tuning:
+            return self.fine_tuning.initial_parameters(self.settings, self.network, symbol)
+        return untrained_parameters(self.settings, self.network, symbol)
 
-    def opened(self, symbol: Any, workers: Optional[Workers] = None) -> Engine:
-        """An engine that holds the first parameters; the workers are joined if they are not yet."""
+    def open_engine(self, symbol: Any, workers: Optional[Workers] = None) -> Engine:
+        """An engine with the initial parameters; joins the workers unless they are given."""
         engine = open_training_engine(self.settings, symbol, workers)
-        engine.set_params(*self.first_parameters(symbol))
+        engine.set_params(*self.initial_parameters(symbol))
         return engine
 
 
-def start_of(settings: FitSettings) -> Start:
-    """What these flags begin; InputError where they contradict each other or name nothing."""
+def training_setup(settings: FitSettings) -> TrainingSetup:
+    """The training that these flags describe; InputError where they contradict each other."""
     network = symbols.find(settings.network, settings.num_layers)
     run = run_for(settings)
-    source = Source(settings, run) if settings.pretrained else None
-    settings = completed(settings)
-    return Start(source.adopted(settings) if source else settings, run, network, source)
-
-
-def size_notes(start: Start) -> List[str]:
-    """A word to who leaves --image-shape away for a network that was published for another size."""
-    usual, own = default_of(FitSettings, "image_shape"), start.network.image_shape
-    if start.source or start.settings.image_shape != usual or own == usual:
-        return []
-    return [
-        f"{start.name}: was published for images of {own[1]} x {own[2]} and is trained on "
-        f"{usual[1]} x {usual[2]} here; --image-shape {','.join(map(str, own))} is its own size"
-    ]
+    fine_tuning = FineTuning(settings, run) if settings.pretrained else None
+    settings = resolved(settings)
+    if fine_tuning:
+        settings = fine_tuning.with_preprocessing(settings)
+    return TrainingSetup(settings, run, network, fine_tuning)
 
 
 def run_for(settings: FitSettings) -> Run:
-    """The run that a training with these settings is."""
+    """The run in which a training with these settings stores its files."""
     if settings.pretrained:
         return Run(settings.model_prefix or default_prefix(settings.pretrained[0]))
     name = symbols.find(settings.network, settings.num_layers).name
     return run_of(settings.model_prefix, name)
 
 
-def completed(settings: FitSettings) -> FitSettings:
-    """The settings with what flags stand for filled in; InputError for flags that contradict."""
+def resolved(settings: FitSettings) -> FitSettings:
+    """The settings with flags that stand for others resolved; InputError for contradictions."""
     if settings.pretrained and settings.zero_last_gamma:
         raise InputError(
-            "--zero-last-gamma and --pretrained: what was learned would be lost; leave one away"
+            "--zero-last-gamma and --pretrained: would overwrite pretrained parameters; omit one"
         )
     settings = effective(settings)
     if settings.use_imagenet_data_augmentation and settings.rgb_std == (1.0, 1.0, 1.0):
@@ -105,10 +99,10 @@ def completed(settings: FitSettings) -> FitSettings:
     return settings
 
 
-def first_parameters(
+def untrained_parameters(
     settings: FitSettings, network: symbols.Network, symbol: Any
 ) -> Tuple[Arrays, Arrays]:
-    """Arguments and auxiliary states that an untrained network begins with."""
+    """Arguments and auxiliary states of an untrained network."""
     default = settings.initializer == "default"
     arg, aux = initial_parameters(
         *parameter_shapes(symbol, settings.image_shape),
@@ -119,7 +113,18 @@ def first_parameters(
         ends = branch_ends(symbol.tojson())
         if not ends:
             raise InputError(
-                f"--zero-last-gamma: {network.name} has no residual branches; leave it away"
+                f"--zero-last-gamma: {network.name} has no residual branches; omit the flag"
             )
         arg.update({name: np.zeros_like(arg[name]) for name in ends})
     return arg, aux
+
+
+def image_size_messages(setup: TrainingSetup) -> List[str]:
+    """For the log: a warning if --image-shape is omitted and the network's own size is another."""
+    default, own = default_of(FitSettings, "image_shape"), setup.network.image_shape
+    if setup.fine_tuning or setup.settings.image_shape != default or own == default:
+        return []
+    return [
+        f"{setup.name}: was published for images of {own[1]} x {own[2]} and is trained on "
+        f"{default[1]} x {default[2]} here; --image-shape {','.join(map(str, own))} is its own size"
+    ]

@@ -1,8 +1,8 @@
-"""Transfer learning: begin with what another training has learned, and hold parts of it still.
+"""Transfer learning: start from pretrained parameters (--pretrained), keep some fixed (--freeze).
 
-A network that was trained before is a symbol, its arguments and its auxiliary states, whoever made
-it: `Pretrained`. It gets a classifier for the classes at hand; everything else keeps its numbers.
-The files of a pretrained network are read to begin a run, and not when it continues.
+A `PretrainedNetwork` is a symbol with its parameters, of any program. It gets a new classifier for
+the classes of the training set; all other parameters are kept. Its files are read when a run
+starts, and not when it is resumed.
 """
 
 import re
@@ -23,25 +23,27 @@ from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.initializers import initial_parameters
+from symbols.classifier import classifier_of, with_classifier
 
-_PREPARED = ("image_shape", "rgb_mean", "rgb_std", "val_resize")  # of Preprocessing and FitSettings
+# Flags, and fields of Preprocessing, that a pretrained network brings.
+_PREPROCESSING = ("image_shape", "rgb_mean", "rgb_std", "val_resize")
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """A network with its numbers. Arrays float32, by MXNet's names."""
+class PretrainedNetwork:
+    """A network with its parameters: float32 arrays by MXNet's names."""
 
-    symbol: Any  # None: nobody knows, only its parameters are there
+    symbol: Any  # None: only the parameters are known
     arg: Arrays
     aux: Arrays
-    preprocessing: Optional[Preprocessing]  # None: not ours, nobody knows
-    where: str  # what errors call the parameters
+    preprocessing: Optional[Preprocessing]  # None: not known, another program trained it
+    source: str  # the file's name, for errors
 
 
-def read_pretrained(prefix: str, epoch: int) -> Pretrained:
-    """PREFIX-symbol.json and PREFIX-EPOCH.params, of a run of ours or of any MXNet program.
+def read_pretrained(prefix: str, epoch: int) -> PretrainedNetwork:
+    """Read PREFIX-symbol.json and PREFIX-EPOCH.params, of a run of fit or of any MXNet program.
 
-    Raises InputError where they are not there or damaged.
+    Raises InputError if they are missing or damaged.
     """
     run = Run(prefix)
     if epoch == BEST:
@@ -50,7 +52,7 @@ def read_pretrained(prefix: str, epoch: int) -> Pretrained:
     symbol = None
     if run.symbol_path.exists():
         symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
-    return Pretrained(
+    return PretrainedNetwork(
         symbol, _float32(checkpoint.arg), _float32(checkpoint.aux), checkpoint.preprocessing,
         str(run.params_path(epoch)),
     )  # fmt: skip
@@ -60,98 +62,97 @@ def _float32(arrays: Arrays) -> Arrays:
     return {name: value.astype(np.float32) for name, value in arrays.items()}
 
 
-def begin_with(
-    pretrained: Pretrained,
+def transfer_parameters(
+    pretrained: PretrainedNetwork,
     symbol: Any,
     image_shape: Tuple[int, ...],
-    first_values: Callable[[Shapes], Arrays],
+    initialise: Callable[[Shapes], Arrays],
 ) -> Tuple[Arrays, Arrays]:
-    """Arguments and auxiliary states of a network: its classifier's new, all others pretrained.
+    """Arguments and auxiliary states for a network: a new classifier, all others pretrained.
 
-    `symbol` is the network with its new classifier, `first_values` makes the numbers of the
-    parameters whose shapes it gets. Raises InputError naming the first parameter that the
-    pretrained network lacks or has in another shape.
+    `symbol` is the network with its new classifier, and `initialise` makes the arrays of the
+    classifier's shapes. Raises InputError naming the first parameter that the pretrained network
+    lacks or has in another shape.
     """
-    from symbols.classifier import classifier_of
-
     new = classifier_of(symbol)
-    arg_shapes, aux_shapes = _shapes(symbol, image_shape, pretrained.where)
-    arg = first_values({name: arg_shapes[name] for name in new})
-    old = {name: shape for name, shape in arg_shapes.items() if name not in new}
-    arg.update(_taken(pretrained.arg, old, pretrained.where))
-    return arg, _taken(pretrained.aux, aux_shapes, pretrained.where)
+    arg_shapes, aux_shapes = _shapes(symbol, image_shape, pretrained.source)
+    arg = initialise({name: arg_shapes[name] for name in new})
+    kept = {name: shape for name, shape in arg_shapes.items() if name not in new}
+    arg.update(_selected(pretrained.arg, kept, pretrained.source))
+    return arg, _selected(pretrained.aux, aux_shapes, pretrained.source)
 
 
-def _taken(arrays: Arrays, shapes: Shapes, where: str) -> Arrays:
+def _selected(arrays: Arrays, shapes: Shapes, source: str) -> Arrays:
     for name, shape in shapes.items():
         if name not in arrays:
             raise InputError(
-                f"{where}: has no {name}: it is of another network; leave --network away to take "
-                "the one of its -symbol.json"
+                f"{source}: has no {name}: it belongs to another network; omit --network to use "
+                "the one in its -symbol.json"
             )
         if arrays[name].shape != tuple(shape):
             raise InputError(
-                f"{where}: {name} is {arrays[name].shape} where this network has {tuple(shape)}: "
-                "it is of another network or image size (--network, --num-layers, --image-shape)"
+                f"{source}: {name} is {arrays[name].shape} where this network has {tuple(shape)}: "
+                "it belongs to another network or image size (--network, --num-layers, "
+                "--image-shape)"
             )
     return {name: arrays[name] for name in shapes}
 
 
-def _shapes(symbol: Any, image_shape: Tuple[int, ...], where: str) -> Tuple[Shapes, Shapes]:
+def _shapes(symbol: Any, image_shape: Tuple[int, ...], source: str) -> Tuple[Shapes, Shapes]:
     try:
         return parameter_shapes(symbol, image_shape)
-    except (RuntimeError, TypeError) as error:  # MXNet's, and what it leaves open
+    except (RuntimeError, TypeError) as error:  # MXNet's error, or a shape that it does not infer
         raise InputError(
-            f"--image-shape {_words(image_shape)}: the network of {where} does not take such "
-            "images; give the size that it was trained on"
+            f"--image-shape {_formatted(image_shape)}: the network of {source} cannot take such "
+            "images; use the size on which it was trained"
         ) from error
 
 
-class Source:
-    """What --pretrained means for one run, whether it begins or continues."""
+class FineTuning:
+    """What --pretrained means for one run, whether it starts or is resumed."""
 
     def __init__(self, given: FitSettings, run: Run) -> None:
         assert given.pretrained is not None
         self._given = given
         self._run = run
-        prefix, epoch = given.pretrained
-        self._name = f"--pretrained {prefix},{'best' if epoch == BEST else epoch}"
+        self._prefix, epoch = given.pretrained
+        self._flag = f"--pretrained {self._prefix},{'best' if epoch == BEST else epoch}"
         if given.load_epoch is not None:
             raise InputError(
-                "--pretrained and --load-epoch: the one begins a run, the other continues one; "
-                "leave one away"
+                "--pretrained and --load-epoch: one starts a run, the other continues one; omit "
+                "one of them"
             )
-        if Run(prefix).prefix == run.prefix:
+        if Run(self._prefix).prefix == run.prefix:
             raise InputError(
-                f"{self._name}: is the run itself; give another --model-prefix, or leave "
-                "--pretrained away to continue"
+                f"{self._flag}: is the run itself; use another --model-prefix, or omit "
+                "--pretrained to continue"
             )
-        self.continues = bool(run.own_checkpoints())
-        self._read: Optional[Pretrained] = None
+        self.is_resumed = bool(run.own_checkpoints())
+        self._network: Optional[PretrainedNetwork] = None
 
     @property
-    def pretrained(self) -> Pretrained:
-        """Read once, and only by a run that begins."""
-        if self._read is None:
+    def pretrained(self) -> PretrainedNetwork:
+        """Read once, and only by a run that starts."""
+        if self._network is None:
             assert self._given.pretrained is not None
-            self._read = read_pretrained(*self._given.pretrained)
-        return self._read
+            self._network = read_pretrained(*self._given.pretrained)
+        return self._network
 
-    def adopted(self, settings: FitSettings) -> FitSettings:
-        """The settings with images prepared as for the pretrained network, if that is known.
+    def with_preprocessing(self, settings: FitSettings) -> FitSettings:
+        """The settings with the preprocessing of the pretrained network, if it is known.
 
-        Flags that were given another value than their default are obeyed.
+        A flag whose value is not its default wins.
         """
-        if self.continues:
+        if self.is_resumed:
             before = self._run.read_json(self._run.config_path).get("settings", {})
-            how = {name: before[name] for name in _PREPARED if name in before}
+            theirs = {name: before[name] for name in _PREPROCESSING if name in before}
         elif self.pretrained.preprocessing is None:
             return settings
         else:
-            how = {name: getattr(self.pretrained.preprocessing, name) for name in _PREPARED}
+            theirs = {name: getattr(self.pretrained.preprocessing, name) for name in _PREPROCESSING}
         changes: Dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in how.items()
+            for name, value in theirs.items()
             if getattr(self._given, name) == default_of(FitSettings, name)
         }
         return replace(settings, **changes)
@@ -159,140 +160,137 @@ class Source:
     def symbol(self, settings: FitSettings, num_classes: int) -> Any:
         """The network with its new classifier.
 
-        That of the run, when it continues; that of --network, if it or --num-layers was given;
-        else that of the pretrained PREFIX-symbol.json.
+        It is that of the run when the run is resumed, that of --network if --network or
+        --num-layers is given, and otherwise that of the pretrained PREFIX-symbol.json.
         """
-        from symbols.classifier import with_classifier
-
-        if self.continues:
+        if self.is_resumed:
             return load_symbol(self._run.read_symbol(), str(self._run.symbol_path))
-        pretrained, layer = self.pretrained, settings.layer_before_fullc
         if names_a_network(settings):
-            symbol = symbols.get_symbol(
-                settings.network, num_classes, settings.image_shape, settings.num_layers,
-                settings.activation,
-            )  # fmt: skip
-            known = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
-            for name in (*pretrained.arg, *pretrained.aux):
-                if name not in known:
-                    raise InputError(
-                        f"{pretrained.where}: {name} is not in --network {settings.network}: it is "
-                        "of another one; leave the flag away to take that of its -symbol.json"
-                    )
-            return with_classifier(symbol, num_classes, layer) if layer else symbol
-        if pretrained.symbol is None:
+            return self._named_symbol(settings, num_classes)
+        if self.pretrained.symbol is None:
             raise InputError(
-                f"{self._name}: there is no {self._given.pretrained[0]}-symbol.json; "  # type: ignore
-                "copy it too, or say which network it is with --network"
+                f"{self._flag}: there is no {self._prefix}-symbol.json; copy it too, or name the "
+                "network with --network"
             )
-        return with_classifier(pretrained.symbol, num_classes, layer)
+        return with_classifier(self.pretrained.symbol, num_classes, settings.layer_before_fullc)
+
+    def _named_symbol(self, settings: FitSettings, num_classes: int) -> Any:
+        pretrained, layer = self.pretrained, settings.layer_before_fullc
+        symbol = symbols.get_symbol(
+            settings.network, num_classes, settings.image_shape, settings.num_layers,
+            settings.activation,
+        )  # fmt: skip
+        known = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
+        for name in (*pretrained.arg, *pretrained.aux):
+            if name not in known:
+                raise InputError(
+                    f"{pretrained.source}: {name} is not in --network {settings.network}: it "
+                    "belongs to another network; omit the flag to use that of its -symbol.json"
+                )
+        return with_classifier(symbol, num_classes, layer) if layer else symbol
 
     def network_name(self, network: symbols.Network) -> str:
-        """What the run says that it trains; `network` is that of --network."""
-        assert self._given.pretrained is not None
+        """The network's name in log lines; `network` is that of --network."""
         if names_a_network(self._given):
             return network.name
-        return f"the network of {self._given.pretrained[0]}"
+        return f"the network of {self._prefix}"
 
-    def first_parameters(
+    def initial_parameters(
         self, settings: FitSettings, network: symbols.Network, symbol: Any
     ) -> Tuple[Arrays, Arrays]:
-        """Arguments and auxiliary states that the run begins with."""
+        """Arguments and auxiliary states before the first update."""
         rule = network.initializer if names_a_network(settings) else symbols.HE_NORMAL
         if settings.initializer != "default":
             rule = {"name": settings.initializer}
-        return begin_with(
+        return transfer_parameters(
             self.pretrained, symbol, settings.image_shape,
             lambda shapes: initial_parameters(shapes, {}, rule, settings.seed)[0],
         )  # fmt: skip
 
-    def notes(self, settings: FitSettings, symbol: Any) -> List[str]:
-        """What is new, what is kept, and how images are prepared."""
-        from symbols.classifier import classifier_of
-
-        if self.continues:
+    def messages(self, settings: FitSettings, symbol: Any) -> List[str]:
+        """For the log: which parameters are new, and how images are preprocessed."""
+        if self.is_resumed:
             return []
         new = classifier_of(symbol)
-        kept = parameter_shapes(symbol, settings.image_shape)[0]
-        ours = self.pretrained.preprocessing is not None
-        prepared = "; ".join(f"{flag_of(n)} {_words(getattr(settings, n))}" for n in _PREPARED)
+        shapes = parameter_shapes(symbol, settings.image_shape)[0]
+        known = self.pretrained.preprocessing is not None
+        how = "as for it" if known else "as the flags say, because its preprocessing is not known"
+        values = "; ".join(
+            f"{flag_of(name)} {_formatted(getattr(settings, name))}" for name in _PREPROCESSING
+        )
         return [
-            f"{self._name}: {len(kept) - len(new)} parameters are kept, new are {', '.join(new)}",
-            f"{self._name}: images are prepared "
-            + ("as for it" if ours else "as the flags say, it does not tell how it was trained")
-            + f": {prepared}",
+            f"{self._flag}: {len(shapes) - len(new)} parameters are kept, new are {', '.join(new)}",
+            f"{self._flag}: images are preprocessed {how}: {values}",
         ]
 
 
 def names_a_network(settings: FitSettings) -> bool:
-    """Whether --network or --num-layers was given, as far as one can tell."""
+    """Whether --network or --num-layers was given with a value other than its default."""
     return settings.num_layers is not None or settings.network != default_of(FitSettings, "network")
 
 
 def default_prefix(prefix: str) -> str:
-    """Where a run goes that is not told: runs/NAME-tuned/model."""
+    """The prefix of a run without --model-prefix: runs/NAME-tuned/model."""
     path = Path(prefix)
     name = path.parent.name if path.name == "model" and path.parent.name else path.name
     return f"{RUNS}/{name}-tuned/model"
 
 
 def rate_factors(settings: FitSettings, symbol: Any) -> Dict[str, float]:
-    """By which the rate of a parameter is multiplied, where it is not 1; 0 where it is frozen.
+    """Factors of the learning rate by parameter, where they are not 1; 0 for frozen parameters.
 
-    Raises InputError for --freeze that matches nothing or everything, and for flags of --pretrained
-    without it.
+    Raises InputError if --freeze matches no parameter or all of them, and for flags that need
+    --pretrained.
     """
-    from symbols.classifier import classifier_of
-
     names = [n for n in symbol.list_arguments() if n not in ("data", "softmax_label")]
     factors: Dict[str, float] = {}
     if settings.pretrained_lr_factor != 1:
-        _needs_pretrained(settings, "pretrained_lr_factor")
+        _check_pretrained(settings, "pretrained_lr_factor")
         new = classifier_of(symbol)
         factors = {name: settings.pretrained_lr_factor for name in names if name not in new}
     if settings.layer_before_fullc:
-        _needs_pretrained(settings, "layer_before_fullc")
+        _check_pretrained(settings, "layer_before_fullc")
     factors.update(dict.fromkeys(frozen(settings, names), 0.0))
     return factors
 
 
 def frozen(settings: FitSettings, names: List[str]) -> List[str]:
-    """The parameters whose names begin with a match of --freeze."""
+    """The parameters whose names start with a match of --freeze."""
     if not settings.freeze:
         return []
-    found = [name for name in names if re.match(settings.freeze, name)]
-    if not found:
+    matching = [name for name in names if re.match(settings.freeze, name)]
+    if not matching:
         raise InputError(
-            f"--freeze {settings.freeze}: none of the {len(names)} parameters begins so; there are "
-            f"{names[0]}, {names[1]} ... {names[-1]}; for a match further on begin with .*"
+            f"--freeze {settings.freeze}: matches the start of none of the {len(names)} parameters "
+            f"{names[0]}, {names[1]} ... {names[-1]}; to match elsewhere, start with .*"
         )
-    if len(found) == len(names):
+    if len(matching) == len(names):
         raise InputError(
-            f"--freeze {settings.freeze}: matches every parameter, nothing would be trained; match "
-            "fewer"
+            f"--freeze {settings.freeze}: matches every parameter, so nothing would be trained; "
+            "match fewer"
         )
-    return found
+    return matching
 
 
-def freeze_notes(settings: FitSettings, symbol: Any) -> List[str]:
-    """How much --freeze holds still."""
+def freeze_messages(settings: FitSettings, symbol: Any) -> List[str]:
+    """For the log: how many parameters --freeze matches."""
     if not settings.freeze:
         return []
     shapes, _ = parameter_shapes(symbol, settings.image_shape)
-    still = frozen(settings, list(shapes))
-    numbers = sum(int(np.prod(shapes[name])) for name in still)
-    of = sum(int(np.prod(shape)) for shape in shapes.values())
+    fixed = frozen(settings, list(shapes))
+    numbers = sum(int(np.prod(shapes[name])) for name in fixed)
+    total = sum(int(np.prod(shape)) for shape in shapes.values())
     return [
-        f"--freeze {settings.freeze}: {len(still)} of {len(shapes)} parameters do not move "
-        f"({numbers:,} of {of:,} numbers)"
+        f"--freeze {settings.freeze}: {len(fixed)} of {len(shapes)} parameters are frozen "
+        f"({numbers:,} of {total:,} numbers)"
     ]
 
 
-def _needs_pretrained(settings: FitSettings, field: str) -> None:
+def _check_pretrained(settings: FitSettings, field: str) -> None:
     if settings.pretrained is None:
         value = getattr(settings, field)
-        raise InputError(f"{flag_of(field)} {value}: goes with --pretrained; leave it away")
+        raise InputError(f"{flag_of(field)} {value}: needs --pretrained; add it, or omit the flag")
 
 
-def _words(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)

@@ -1,8 +1,8 @@
-"""A command after a run: to switch a rented machine off, to tell somebody, to begin the next job.
+"""A command after a run: shut a rented machine down, send a message, start the next job.
 
-It runs when the run has ended by itself, finished or failed, and not after a signal: who pressed
-Ctrl-C sits at the machine, and one that is taken away needs no switching off. Its words are split
-once, as a shell would, and no shell ever sees them.
+It runs when the run has finished or failed, and not after a signal: a user who presses Ctrl-C sits
+at the machine, and a pre-empted machine needs no shutdown. The command is split once, as a shell
+does it, and no shell ever sees it.
 """
 
 import contextlib
@@ -15,24 +15,24 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.interrupts import Interrupts
 
 
-def check(command: Sequence[str]) -> None:
-    """InputError if there is no such program: that is better told before days of training."""
+def check_command(command: Sequence[str]) -> None:
+    """InputError if the program does not exist, before days of training."""
     if command and shutil.which(command[0]) is None:
         raise InputError(
-            f"--when-done {command[0]}: there is no such program; give its full path, and for "
-            "pipes and variables put them into a script"
+            f"--when-done {command[0]}: there is no such program; give its full path, and put "
+            "pipes and variables into a script"
         )
 
 
 @contextlib.contextmanager
-def afterwards(
-    command: Sequence[str], prefix: str, interrupts: Interrupts, say: Callable[[str], None]
+def run_afterwards(
+    command: Sequence[str], prefix: str, interrupts: Interrupts, log: Callable[[str], None]
 ) -> Iterator[None]:
-    """Run a command after the block unless a signal ended it; an empty one is none.
+    """Run a command after the block unless a signal ended it; nothing if it is empty.
 
-    In each word {how} becomes finished or failed, {exit_code} the number that the program is going
-    to end with, {prefix} the run's --model-prefix. The command finds the same in its environment
-    as IMAGENET_TRAINER_HOW, _EXIT_CODE and _PREFIX. Its failure is told and changes nothing.
+    In each word {how} becomes finished or failed, {exit_code} the exit code of the program, and
+    {prefix} the run's --model-prefix. The command gets the same in its environment as
+    IMAGENET_TRAINER_HOW, _EXIT_CODE and _PREFIX. If it fails, that is logged and ignored.
     """
     how, code = "failed", 1
     try:
@@ -43,8 +43,8 @@ def afterwards(
         raise
     finally:
         if command and not interrupts:
-            told = {"how": how, "exit_code": str(code), "prefix": prefix}
-            say(_run([_filled(word, told) for word in command], told))
+            values = {"how": how, "exit_code": str(code), "prefix": prefix}
+            log(_run([_filled(word, values) for word in command], values))
 
 
 def _filled(word: str, values: Mapping[str, str]) -> str:
@@ -53,15 +53,15 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
     return word
 
 
-def _run(words: Sequence[str], told: Mapping[str, str]) -> str:
-    """Run it to its end; what is to be said about it."""
-    more = {f"IMAGENET_TRAINER_{name.upper()}": value for name, value in told.items()}
+def _run(command: Sequence[str], values: Mapping[str, str]) -> str:
+    """Run it to its end; return the line for the log."""
+    variables = {f"IMAGENET_TRAINER_{name.upper()}": value for name, value in values.items()}
     try:
         ended = subprocess.run(
-            words, stdin=subprocess.DEVNULL, env={**os.environ, **more}, check=False
+            command, stdin=subprocess.DEVNULL, env={**os.environ, **variables}, check=False
         )
     except (OSError, ValueError) as error:
-        return f"--when-done {words[0]}: could not be run: {error}"
+        return f"--when-done {command[0]}: could not be run: {error}"
     if ended.returncode:
-        return f"--when-done {words[0]}: ended with {ended.returncode}"
-    return f"--when-done {words[0]}: done"
+        return f"--when-done {command[0]}: exit code {ended.returncode}"
+    return f"--when-done {command[0]}: done"

@@ -7,7 +7,7 @@ from imagenet_trainer import benchmark
 from imagenet_trainer.benchmarks import bottleneck, checkpoint
 from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.train.datasets import open_training_set
-from imagenet_trainer.train.setup import start_of
+from imagenet_trainer.train.setup import training_setup
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def settings(packed, monkeypatch):
 
 
 def test_each_stage_is_measured(settings):
-    result = bottleneck.measure(start_of(settings), open_training_set(settings), 0.05)
+    result = bottleneck.measure(training_setup(settings), open_training_set(settings), 0.05)
     assert (result.batch_size, result.threads, result.gpus, result.crop_side) == (8, 1, 0, 16)
     assert result.short_side == 20  # of all images in the dataset
     for seconds in (result.read, result.decode, result.augment, *result.stages.values()):
@@ -35,11 +35,11 @@ def test_each_stage_is_measured(settings):
     "odd", [{"batch_size": 5}, {"batch_size": 6, "cpus": 2}, {"batch_size": 6, "accumulate": 2}]
 )
 def test_a_batch_that_cannot_be_halved(settings, odd):
-    assert bottleneck._half_batch(start_of(replace(settings, **odd)), None, 3, 0.01) is None
+    assert bottleneck._half_batch(training_setup(replace(settings, **odd)), None, 3, 0.01) is None
 
 
 def test_mixed_batches_are_measured_too(settings):
-    mixed = start_of(replace(settings, mixup=0.2, accumulate=2))
+    mixed = training_setup(replace(settings, mixup=0.2, accumulate=2))
     result = bottleneck.measure(mixed, open_training_set(mixed.settings), 0.05)
     assert result.together_rate > 0 and result.half_batch > 0
 

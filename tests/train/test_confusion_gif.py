@@ -5,7 +5,7 @@ from PIL import Image
 from imagenet_trainer import fit
 from imagenet_trainer.runs.checkpoint import read_arrays
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.train.confusion_gif import GrowingGif
+from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.viz.confusion import draw_gif
 
 
@@ -25,7 +25,7 @@ def grow(gif, epoch, seed):
 
 def test_it_is_the_gif_of_all_epochs_so_far(tmp_path):
     run = Run(str(tmp_path / "model"))
-    gif = GrowingGif(run, 7)
+    gif = ConfusionGif(run, 7)
     frames = [(epoch, grow(gif, epoch, epoch), epoch / 10) for epoch in (1, 2, 3)]
     assert all(matrix.sum() == 12 * 5 for _, matrix, _ in frames)
     draw_gif(tmp_path / "wanted.gif", frames)
@@ -34,11 +34,11 @@ def test_it_is_the_gif_of_all_epochs_so_far(tmp_path):
 
 def test_going_back_forgets_later_epochs_and_damage_is_left_out(tmp_path):
     run = Run(str(tmp_path / "model"))
-    gif = GrowingGif(run, 7)
+    gif = ConfusionGif(run, 7)
     for epoch in (1, 2, 3):
         grow(gif, epoch, epoch)
     run.confusion_path(1, ".fit.npz").write_bytes(b"damaged")
-    first = grow(GrowingGif(run, 7), 2, 9)
+    first = grow(ConfusionGif(run, 7), 2, 9)
     draw_gif(tmp_path / "wanted.gif", [(2, first, 0.9)])
     assert run.training_gif_path.read_bytes() == (tmp_path / "wanted.gif").read_bytes()
 

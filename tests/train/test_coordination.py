@@ -3,11 +3,11 @@ import signal
 from helpers.worker_threads import Threads
 
 from imagenet_trainer.system.interrupts import Interrupts
-from imagenet_trainer.train.coordination import Agreement
+from imagenet_trainer.train.coordination import Coordinator
 
 
 class OneEngine:
-    """The part of an engine that an agreement uses."""
+    """The part of an engine that an coordinator uses."""
 
     def __init__(self, workers):
         self.rank, self.world_size = workers.rank, workers.world_size
@@ -18,13 +18,13 @@ class OneEngine:
 def test_a_signal_to_one_stops_all_after_the_same_update():
     def work(workers):
         interrupts = Interrupts()
-        agreement = Agreement(OneEngine(workers), interrupts)
+        coordinator = Coordinator(OneEngine(workers), interrupts)
         for update in range(10):
             if workers.rank == 1 and update == 4:
                 interrupts.signal = signal.SIGTERM
-                assert agreement.asked and not agreement
-            agreement.reach()
-            if agreement:
+                assert coordinator.signalled and not coordinator.stopping
+            coordinator.synchronise()
+            if coordinator.stopping:
                 return update, interrupts.exit_code
         return None
 
@@ -33,9 +33,9 @@ def test_a_signal_to_one_stops_all_after_the_same_update():
 
 def test_worker_0_says_when_a_checkpoint_is_due():
     def work(workers):
-        agreement = Agreement(OneEngine(workers), Interrupts())
+        coordinator = Coordinator(OneEngine(workers), Interrupts())
         due = [(True, False), (False, True), (False, False)]  # by worker 0's clock, by the other's
-        return [agreement.reach(pair[workers.rank]) for pair in due]
+        return [coordinator.synchronise(pair[workers.rank]) for pair in due]
 
     assert Threads(2).run(work) == [[True, False, False]] * 2
 
@@ -43,9 +43,9 @@ def test_worker_0_says_when_a_checkpoint_is_due():
 def test_two_different_signals_give_one_exit_code():
     def work(workers):
         interrupts = Interrupts()
-        agreement = Agreement(OneEngine(workers), interrupts)
+        coordinator = Coordinator(OneEngine(workers), interrupts)
         interrupts.signal = (signal.SIGTERM, signal.SIGINT)[workers.rank]
-        agreement.reach()
+        coordinator.synchronise()
         return interrupts.exit_code
 
     assert Threads(2).run(work) == [130, 130]

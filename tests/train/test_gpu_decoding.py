@@ -69,23 +69,20 @@ def refused(settings):
 
 
 def test_what_cannot_be_is_told_in_a_line(monkeypatch, machine):
-    assert refused(replace(ON_GPU, gpus=())) == (
-        "--decode gpu: this training has no GPU; add --gpus, or take --decode cpu"
-    )
+    no_gpu = refused(replace(ON_GPU, gpus=()))
+    assert no_gpu.startswith("--decode gpu: ") and "add --gpus" in no_gpu
     machine(V100, cuda=True)
-    assert refused(replace(ON_GPU, engine="auto")) == (
-        "--decode gpu: is for --engine torch, and MXNet trains here (it is the first choice and "
-        "drives these GPUs); add --engine torch, or take --decode cpu"
-    )
+    no_torch = refused(replace(ON_GPU, engine="auto"))
+    assert no_torch.startswith("--decode gpu: ") and "add --engine torch" in no_torch
     monkeypatch.setattr(decoding, "has_dali", lambda: False)
-    assert "DALI is not installed; in the checkout run: pip install" in refused(ON_GPU)
+    assert "pip install" in refused(ON_GPU)
 
 
 def test_fit_refuses_before_it_reads_anything(capsys):
     assert fit.main(["--decode", "gpu", "--data-train", "not-there.rec"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert fit.main(["--decode", "gpu", "--gpus", "0", "--engine", "mxnet"]) == 2
-    assert "--decode gpu: is for --engine torch" in capsys.readouterr().err
+    assert "add --engine torch" in capsys.readouterr().err
 
 
 def test_dali_is_looked_for_and_not_imported(monkeypatch):

@@ -18,7 +18,7 @@ from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import read_events
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.train.observers import Watch
+from imagenet_trainer.train.observers import Observers
 from imagenet_trainer.viz import curves
 
 
@@ -197,7 +197,7 @@ def test_when_done(words, tmp_path, capsys):
 # --- with GPUs, and beside other workers ----------------------------------------------------------
 
 
-UNDISTURBED = SimpleNamespace(signals=())  # an Agreement without any
+UNDISTURBED = SimpleNamespace(interrupts=())  # an Agreement without any
 
 
 def session_of(folder, rank=0, gpus=(), monitor=0):
@@ -206,7 +206,7 @@ def session_of(folder, rank=0, gpus=(), monitor=0):
         save_patience=0.0,
     )  # fmt: skip
     return SimpleNamespace(
-        settings=settings, progress=Progress(), run=Run(str(folder / "model")), notes=["hello"],
+        settings=settings, progress=Progress(), run=Run(str(folder / "model")), messages=["hello"],
         engine=SimpleNamespace(rank=rank, world_size=2), history=[], train=range(40),
         first_update=lambda epoch: 10 * epoch, learning_rate=lambda update: 0.1,
     )  # fmt: skip
@@ -214,11 +214,11 @@ def session_of(folder, rank=0, gpus=(), monitor=0):
 
 def watched(folder, rank=0, gpus=()):
     session = session_of(folder, rank, gpus)
-    with RunLog(None, rank) as log, Watch(session, log, UNDISTURBED) as watch:
+    with RunLog(None, rank) as log, Observers(session, log, UNDISTURBED) as observers:
         progress = Progress(update=10, scores=Scores(40, 10, 30, 50.0), seconds=2.0)
-        watch.interval(progress, 0, progress.scores, 2.0, 0.5)
-        watch.epoch(progress, Scores(8, 4, 8, 4.0))
-        watch.epoch_is_over()
+        observers.on_interval(progress, 0, progress.scores, 2.0, 0.5)
+        observers.on_epoch(progress, Scores(8, 4, 8, 4.0))
+        observers.on_epoch_end()
 
 
 def test_gpus_are_in_all_files(tmp_path, monkeypatch):
@@ -238,11 +238,13 @@ def test_only_the_first_worker_writes_files(tmp_path, capsys):
 
 
 def test_a_rollback_is_in_events_and_tensorboard(tmp_path):
-    with RunLog(None, 0) as log, Watch(session_of(tmp_path), log, UNDISTURBED) as watch:
+    with RunLog(None, 0) as log, Observers(session_of(tmp_path), log, UNDISTURBED) as observers:
         for update in (5, 10):
-            watch.interval(Progress(update=update), update - 5, Scores(20, 1, 2, 3.0), 1.0, 0.0)
-        watch.rolled_back(Progress(update=5, rate_scale=0.5))
-        watch.interval(Progress(update=10), 5, Scores(20, 1, 2, 6.0), 1.0, 0.0)
+            observers.on_interval(
+                Progress(update=update), update - 5, Scores(20, 1, 2, 3.0), 1.0, 0.0
+            )
+        observers.on_rollback(Progress(update=5, rate_scale=0.5))
+        observers.on_interval(Progress(update=10), 5, Scores(20, 1, 2, 6.0), 1.0, 0.0)
     assert [loss for _, loss in losses(tmp_path)] == [0.15, 0.3]
     shown = [value for tag, _, value in points(tmp_path / "tensorboard") if tag == "train/loss"]
     assert shown == [0.15, 0.3]

@@ -10,7 +10,7 @@ from imagenet_trainer.benchmarks import bottleneck
 from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.datasets import open_training_set
-from imagenet_trainer.train.setup import size_notes, start_of
+from imagenet_trainer.train.setup import image_size_messages, training_setup
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def test_the_summary_is_of_the_pretrained_network(words, trained, capsys):
 def test_the_schedule_goes_to_the_folder_of_the_run(words, tmp_path, capsys):
     assert fit.main([*words, "--show-schedule", "--num-epochs", "2"]) == 0
     (image,) = tmp_path.rglob("schedule.png")
-    assert start_of_words(words).run.folder.resolve() == image.parent
+    assert setup_of_words(words).run.folder.resolve() == image.parent
     assert image.parent.name.endswith("-tuned")
 
 
-def start_of_words(words):
-    return start_of(flags.parse(FitSettings, words, "fit", ""))
+def setup_of_words(words):
+    return training_setup(flags.parse(FitSettings, words, "fit", ""))
 
 
 def test_the_range_test_begins_with_what_was_learned(words, tmp_path):
@@ -67,23 +67,23 @@ def test_the_range_test_begins_with_what_was_learned(words, tmp_path):
 def test_the_bottleneck_is_measured_on_the_pretrained_network(words, monkeypatch):
     for name in ("_ROUNDS", "_LEAST", "_AHEAD", "_WARM"):
         monkeypatch.setattr(bottleneck, name, 1)
-    start = start_of_words(words)
+    start = setup_of_words(words)
     found = bottleneck.measure(start, open_training_set(start.settings), 0.02)
     assert found.crop_side == 16
 
 
 def test_first_values_of_branches_are_not_those_of_a_pretrained_network(words):
-    with pytest.raises(InputError, match="--zero-last-gamma and --pretrained: what was learned"):
-        start_of_words([*words, "--zero-last-gamma", "1"])
+    with pytest.raises(InputError, match="--zero-last-gamma and --pretrained: "):
+        setup_of_words([*words, "--zero-last-gamma", "1"])
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--summary", "--find-lr", "5"], "--find-lr and --summary: each is done instead of"),
-        (["--show-schedule", "--test-io", "1"], "--show-schedule and --test-io: each is done"),
-        (["--find-batch", "--benchmark", "1"], "--find-batch and --benchmark: each is done"),
-        (["--recipe", "list", "--summary"], "--recipe list and --summary: each is done"),
+        (["--summary", "--find-lr", "5"], "--find-lr and --summary: "),
+        (["--show-schedule", "--test-io", "1"], "--show-schedule and --test-io: "),
+        (["--find-batch", "--benchmark", "1"], "--find-batch and --benchmark: "),
+        (["--recipe", "list", "--summary"], "--recipe list and --summary: "),
     ],
 )
 def test_one_thing_instead_of_training(more, told, capsys):
@@ -103,7 +103,7 @@ def test_one_thing_instead_of_training(more, told, capsys):
     ],
 )
 def test_a_size_that_a_network_was_not_published_for_is_said(network, more, size):
-    found = size_notes(start_of(FitSettings(network=network, **more)))
+    found = image_size_messages(training_setup(FitSettings(network=network, **more)))
     assert [f"--image-shape {size} is its own size" in note for note in found] == [True] * bool(
         size
     )

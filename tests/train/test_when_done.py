@@ -30,7 +30,7 @@ def tell(path, *words):
 
 
 def after(command, said, error=None, interrupts=None):
-    with when_done.afterwards(command, "runs/a/model", interrupts or Interrupts(), said.append):
+    with when_done.run_afterwards(command, "runs/a/model", interrupts or Interrupts(), said.append):
         if error:
             raise error
 
@@ -68,7 +68,7 @@ def test_no_shell_sees_the_words(path, said, tmp_path):
 
 
 def test_a_prefix_is_one_word_whatever_is_in_it(path, said):
-    with when_done.afterwards(
+    with when_done.run_afterwards(
         tell(path, "{prefix}"), "runs/a b; {how} $x/model", Interrupts(), said.append
     ):
         pass
@@ -78,7 +78,7 @@ def test_a_prefix_is_one_word_whatever_is_in_it(path, said):
 def test_its_failure_is_told_and_not_ours(said):
     after([sys.executable, "-c", "raise SystemExit(3)"], said)
     after(["/nowhere/at-all"], said)
-    assert said[0] == f"--when-done {sys.executable}: ended with 3"
+    assert said[0] == f"--when-done {sys.executable}: exit code 3"
     assert said[1].startswith("--when-done /nowhere/at-all: could not be run: ")
 
 
@@ -88,10 +88,10 @@ def test_nothing_without_it(said):
 
 
 def test_a_program_that_is_not_there_is_told_before_the_training():
-    when_done.check(())
-    when_done.check([sys.executable, "-c", "pass"])
+    when_done.check_command(())
+    when_done.check_command([sys.executable, "-c", "pass"])
     with pytest.raises(InputError, match="--when-done powerof: there is no such program"):
-        when_done.check(["powerof"])
+        when_done.check_command(["powerof"])
 
 
 def test_quotes_that_are_not_closed():

@@ -1,4 +1,4 @@
-"""How large a batch the device's memory holds: measured by doubling and halving."""
+"""`fit --find-batch`: the largest batch that fits into memory, found by trying batches."""
 
 import gc
 import math
@@ -23,16 +23,16 @@ from imagenet_trainer.system.machine import (
 from imagenet_trainer.train.datasets import number_of_classes
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.session import Session
-from imagenet_trainer.train.setup import Start, start_of
+from imagenet_trainer.train.setup import TrainingSetup, training_setup
 
-_MOST = 1 << 16
-_SHARE = 0.9  # of what is free: other programs live too
+_MAX_BATCH = 1 << 16
+_USABLE_SHARE = 0.9  # of the free memory; the rest is for other programs
 
 
-def largest(fits: Callable[[int], bool], start: int, step: int, most: int = _MOST) -> int:
-    """The largest multiple of `step` up to `most` that fits, to a sixteenth; 0 if none does.
+def largest(fits: Callable[[int], bool], start: int, step: int, most: int = _MAX_BATCH) -> int:
+    """The largest multiple of `step` up to `most` that fits, within one sixteenth; 0 for none.
 
-    `start` is tried first, then its doubles or halves, then what lies between.
+    Tries `start` first, then its doubles or halves, then the sizes between.
     """
     good, bad = 0, most + step
     trial = min(max(step, start // step * step), most)
@@ -50,66 +50,66 @@ def largest(fits: Callable[[int], bool], start: int, step: int, most: int = _MOS
     return good
 
 
-class Foresight:
-    """Whether a batch would fit into the memory of CPUs, foreseen from smaller ones.
+class MemoryForecast:
+    """Predicts from smaller batches how much of a CPU's memory a batch needs.
 
-    A GPU refuses what it has no room for; a machine swaps until nothing moves, or kills. So no
-    batch is tried of which those before say that it would take more than is free. Memory grows
-    with images in a straight line.
+    A GPU refuses an allocation that does not fit; a machine without free memory swaps until
+    nothing responds, or kills a process. So a batch is not tried if smaller ones predict that it
+    needs more than is free. Memory grows linearly with the number of images.
 
     Parameters
     ----------
     processes
-        that share the memory, each with a batch of this size.
+        that share the memory, each with a batch of the size that is tried.
 
-    Raises InputError where the system does not report the peak of a process's memory.
+    Raises InputError if the system does not report the peak memory of a process.
 
     """
 
     def __init__(self, processes: int) -> None:
         if not peak_memory():
             raise InputError(
-                "--find-batch: on CPUs it needs Linux, which reports the peak of a process's "
-                "memory; try batches by hand"
+                "--find-batch: needs Linux on CPUs, which reports the peak memory of a process; "
+                "try --batch-size by hand"
             )
         free = free_memory()
         self._base = resident_memory()
-        self.limit = _SHARE * (self._base + free / processes)
+        self.limit = _USABLE_SHARE * (self._base + free / processes)
         self._peaks: Dict[int, int] = {}  # bytes by images
 
     def begin(self) -> None:
-        """Before a batch is tried."""
+        """Call before a batch is tried."""
         reset_peak_memory()
 
     def end(self, batch: int) -> None:
-        """After it."""
+        """Call after a batch was tried."""
         self._peaks[batch] = peak_memory()
 
     def needed(self, batch: int) -> float:
-        """Bytes that a process needs for a batch; 0 before anything is known."""
+        """Bytes that a process needs for a batch; 0 before the first measurement."""
         if not self._peaks:
             return 0.0
         sizes = sorted(self._peaks)
         last = sizes[-1]
-        # As steep as between the last two, and no less than from nothing: what small batches take
-        # may hide in memory that was freed before.
-        each = max(0.0, self._peaks[last] - self._base) / last
+        # The steeper of two slopes: between the last two batches, and from zero images. Small
+        # batches may use memory that was freed before, and then seem to need none.
+        slope = max(0.0, self._peaks[last] - self._base) / last
         if len(sizes) > 1:
             rise = self._peaks[last] - self._peaks[sizes[-2]]
-            each = max(each, rise / (last - sizes[-2]))
-        return self._peaks[last] + each * (batch - last)
+            slope = max(slope, rise / (last - sizes[-2]))
+        return self._peaks[last] + slope * (batch - last)
 
 
-def attempt(start: Start, batch: int) -> bool:
-    """Whether two updates with so many images fit; the second has the optimizer's state too."""
-    start = replace(start, settings=replace(start.settings, batch_size=batch))
-    _, height, width = start.settings.image_shape
-    symbol = start.symbol(number_of_classes(start.settings))
+def attempt(setup: TrainingSetup, batch: int) -> bool:
+    """Whether two updates with this batch fit; the second also holds the optimizer's state."""
+    setup = replace(setup, settings=replace(setup.settings, batch_size=batch))
+    _, height, width = setup.settings.image_shape
+    symbol = setup.symbol(number_of_classes(setup.settings))
     images = np.zeros((batch, height, width, 3), np.uint8)
     labels = np.zeros(batch, np.int64)
-    mix = Mix(labels, np.ones(batch, np.float32)) if start.settings.mixup else None
+    mix = Mix(labels, np.ones(batch, np.float32)) if setup.settings.mixup else None
     try:
-        engine = start.opened(symbol)
+        engine = setup.open_engine(symbol)
         for _ in range(2):
             engine.train_batch(images, labels, 0.0, mix)
         engine.read_counts()
@@ -118,11 +118,11 @@ def attempt(start: Start, batch: int) -> bool:
         return False
     finally:
         engine = None  # type: ignore[assignment]
-        _free()
+        _free_memory()
 
 
-def _free() -> None:
-    torch = sys.modules.get("torch")  # which MXNet does without
+def _free_memory() -> None:
+    torch = sys.modules.get("torch")  # not imported if MXNet trains
     if torch:
         torch.compiler.reset()
     gc.collect()
@@ -130,78 +130,80 @@ def _free() -> None:
         torch.cuda.empty_cache()
 
 
-def _tried(start: Start, processes: int, tell: Callable[[int, str], None]) -> Callable[[int], bool]:
-    """What says whether so many images fit each process, after a word."""
-    foresight = None if start.settings.gpus else Foresight(processes)
+def _fits(
+    setup: TrainingSetup, processes: int, report: Callable[[int, str], None]
+) -> Callable[[int], bool]:
+    """A function that tries whether a batch fits each process, and reports the result."""
+    forecast = None if setup.settings.gpus else MemoryForecast(processes)
 
     def fits(size: int) -> bool:
-        if foresight:
-            needed = foresight.needed(size)
-            if needed > foresight.limit:
-                tell(size, f"is too many: would take {needed / 1e9:.1f} GB of "
-                     f"{foresight.limit / 1e9:.1f}")  # fmt: skip
+        if forecast:
+            needed = forecast.needed(size)
+            if needed > forecast.limit:
+                report(
+                    size,
+                    f"too large: would need {needed / 1e9:.1f} GB of {forecast.limit / 1e9:.1f}",
+                )
                 return False
-            foresight.begin()
-        answer = attempt(start, size)
-        if foresight:
-            foresight.end(size)
-        tell(size, "fits" if answer else "is too many")
-        return answer
+            forecast.begin()
+        result = attempt(setup, size)
+        if forecast:
+            forecast.end(size)
+        report(size, "fits" if result else "too large")
+        return result
 
     return fits
 
 
-def largest_below(settings: FitSettings, batch: int) -> int:
-    """The largest batch that fits, when this one does not."""
-    start = start_of(settings)
-    _free()
-    step = _step(settings)
-    first = batch // 2 if settings.gpus else step  # see Foresight
-    return largest(_tried(start, 1, lambda size, word: None), first, step, batch - 1)
-
-
 def _step(settings: FitSettings, parts: int = 1) -> int:
-    """What batches are multiples of: 8, and the parts of --accumulate on each device."""
+    """The unit of batch sizes: a multiple of 8 and of the parts of --accumulate per device."""
     return math.lcm(8, settings.accumulate * parts)
 
 
 def with_way_out(session: Session, error: DeviceMemoryError) -> DeviceMemoryError:
-    """The error with what else helps, and the batch that fits, measured if one process trains."""
-    ways = f"{error}, more --gpus, or --accumulate, which computes a batch in parts"
-    if (
-        session.engine.world_size == 1
-        and choose_engine(devices_of(session.settings)).engine == "torch"
-    ):
-        # The memory is needed for the measurement; frames of a traceback hold on to it.
+    """The error with the flags that help, and the batch that fits if one process measures it."""
+    message = f"{error}, more --gpus, or --accumulate, which computes a batch in parts"
+    engine = choose_engine(devices_of(session.settings)).engine
+    if session.engine.world_size == 1 and engine == "torch":
+        # Free the memory for the measurement; the frames of a traceback hold on to it.
         session.engine = None  # type: ignore[assignment]
         error.__cause__ = error.__context__ = error.__traceback__ = None
-        fits = largest_below(session.settings, session.settings.batch_size)
-        ways += f" (measured: {fits} fit)" if fits else ""
-    error.args = (ways,)
+        size = _largest_below(session.settings, session.settings.batch_size)
+        message += f" (measured: {size} fit)" if size else ""
+    error.args = (message,)
     return error
 
 
-def tell_largest(settings: FitSettings) -> int:
-    """`fit --find-batch`: print what fits, from the least that does to the most."""
+def _largest_below(settings: FitSettings, batch: int) -> int:
+    """The largest batch that fits, given one that does not."""
+    setup = training_setup(settings)
+    _free_memory()
+    step = _step(settings)
+    first = batch // 2 if settings.gpus else step  # see MemoryForecast
+    return largest(_fits(setup, 1, lambda size, result: None), first, step, batch - 1)
+
+
+def print_largest_batch(settings: FitSettings) -> int:
+    """Print every batch that is tried, and the largest that fits."""
     engine, devices = choose_engine(devices_of(settings)).engine, len(settings.gpus)
     if engine == "mxnet" and devices:
         raise InputError(
-            "--find-batch: of GPUs it measures PyTorch's memory; use it with --engine torch"
+            "--find-batch: can measure GPU memory with PyTorch only; add --engine torch"
         )
-    # Before PyTorch is imported, which warns of every allocation that fails; some are meant to.
+    # Set before PyTorch is imported: it warns of every failed allocation, and some are intended.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     devices, processes = devices or settings.cpus, 1
     if engine == "torch":
-        # Each trains its part in a process of its own: the first one's memory stands for all.
+        # Each device has a process of its own; the memory of the first stands for all.
         processes = devices
         settings = replace(settings, gpus=settings.gpus[:1], cpus=1)
-    start, step = start_of(settings), _step(settings, devices // processes)
+    setup, step = training_setup(settings), _step(settings, devices // processes)
     first = max(step, settings.batch_size // processes) if settings.gpus else step
 
-    def tell(size: int, word: str) -> None:
-        print(f"{size * processes:6}  {word}", flush=True)
+    def report(size: int, result: str) -> None:
+        print(f"{size * processes:6}  {result}", flush=True)
 
-    most = largest(_tried(start, processes, tell), first, step)
-    each = f", {most} on each of {processes} devices" if processes > 1 else ""
-    print(f"--batch-size {most * processes}: the largest that fits, to a sixteenth{each}")
+    size = largest(_fits(setup, processes, report), first, step)
+    each = f", {size} on each of {processes} devices" if processes > 1 else ""
+    print(f"--batch-size {size * processes}: the largest that fits, within one sixteenth{each}")
     return 0

@@ -1,8 +1,9 @@
 """`fit --find-lr`: the learning-rate range test.
 
 Smith 2015, "Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186, section 3.3:
-train for a while at rates that rise from one that does nothing to one that diverges, and look at
-which the loss falls. Rates rise exponentially here, and the test ends when the loss explodes.
+train for a while at increasing rates, from one at which nothing changes to one at which training
+diverges, and plot the loss. Here the rates increase exponentially, and the test ends when the loss
+explodes.
 """
 
 import math
@@ -22,11 +23,12 @@ from imagenet_trainer.system.files import atomic_write, make_folder
 from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
-from imagenet_trainer.train.setup import start_of
+from imagenet_trainer.train.setup import TrainingSetup, training_setup
+from imagenet_trainer.viz.lr_figures import draw_range
 
-# How much of itself the smoothed loss keeps, how far above its lowest it ends the test, and how
-# far below the rate of the lowest the suggestion lies.
-_SMOOTHING, _EXPLODED, _BELOW = 0.9, 4.0, 10.0
+_SMOOTHING = 0.9  # the decay of the smoothed loss
+_EXPLODED = 4.0  # the test ends when the smoothed loss is this many times its minimum
+_BELOW = 10.0  # the suggested rate is that of the minimum divided by this
 RULE = "a tenth of the rate at which the smoothed loss was lowest"
 
 
@@ -34,51 +36,58 @@ class Point(NamedTuple):
     """An update of the test."""
 
     rate: float
-    loss: float  # of its batch, before it
+    loss: float  # of its batch, before the update
     smoothed: float
 
 
-def find(settings: FitSettings) -> int:
-    """Run the test, draw and tabulate it in the run's folder, print the suggestion."""
-    start = start_of(settings)
-    settings, run = start.settings, start.run
+def print_range_test(settings: FitSettings) -> int:
+    """Run the test, write its plot and table into the run's folder, print the suggestion."""
+    setup = training_setup(settings)
+    settings = setup.settings
     low, high = settings.find_lr_range
     if low >= high:
         raise InputError(
-            f"--find-lr-range {low:g},{high:g}: must rise from the first to the second"
+            f"--find-lr-range {low:g},{high:g}: the second rate must be above the first"
         )
     workers = join_workers(devices_of(settings))
     train = open_training_set(settings)
-    engine = start.opened(start.symbol(len(train.classes)), workers)
+    engine = setup.open_engine(setup.symbol(len(train.classes)), workers)
     try:
-        points = measure(settings, engine, train)
+        points = range_test(settings, engine, train)
     finally:
         train.shards.close()
     workers.part()
-    if engine.rank:
-        return 0
-    best = suggestion(points)
-    image, as_table = run.rates_path("lr-range.png"), run.rates_path("lr-range.csv")
+    if engine.rank == 0:
+        _report(setup, points)
+    return 0
+
+
+def _report(setup: TrainingSetup, points: Sequence[Point]) -> None:
+    """Write lr-range.csv and lr-range.png; print the suggestion."""
+    run, rate = setup.run, suggestion(points)
+    plot, table = run.rates_path("lr-range.png"), run.rates_path("lr-range.csv")
     make_folder(run.folder)
-    with atomic_write(as_table, "w") as file:
+    with atomic_write(table, "w") as file:
         file.write("learning_rate,loss,smoothed_loss\n")
         file.writelines(f"{p.rate:.9g},{p.loss:.9g},{p.smoothed:.9g}\n" for p in points)
-    with atomic_write(image) as file:
-        file.write(drawn(points, best, f"{start.name}: learning-rate range test"))
+    rates_of, losses, smoothed = zip(*points)
+    with atomic_write(plot) as file:
+        file.write(
+            draw_range(rates_of, losses, smoothed, rate, f"{setup.name}: learning-rate range test")
+        )
     print(
         f"{len(points)} updates at rates from {points[0].rate:.3g} to {points[-1].rate:.3g}, "
         f"loss from {points[0].loss:.4g} to {points[-1].loss:.4g}"
     )
-    print(f"Drawn to {image}, as a table in {as_table}")
-    if best is None:
+    print(f"Plot: {plot}, table: {table}")
+    if rate is None:
         print("The loss did not fall: try more updates or another --find-lr-range")
     else:
-        print(f"Suggested: --lr {best:.2g} ({RULE})")
-    return 0
+        print(f"Suggested: --lr {rate:.2g} ({RULE})")
 
 
-def measure(settings: FitSettings, engine: Engine, train: Dataset) -> List[Point]:
-    """Train at rising rates on the run's own batches, until the loss explodes or the end."""
+def range_test(settings: FitSettings, engine: Engine, train: Dataset) -> List[Point]:
+    """Train at increasing rates on the run's batches until the loss explodes or the last rate."""
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
@@ -100,20 +109,20 @@ def measure(settings: FitSettings, engine: Engine, train: Dataset) -> List[Point
             images, _, _, loss = engine.read_counts()
             loss /= images
             average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
-            # Kingma and Ba 2014, section 3: an average that began at nought is too low.
+            # Kingma and Ba 2014, section 3: corrects the average, which starts at zero.
             points.append(Point(rate, loss, average / (1 - _SMOOTHING ** (len(points) + 1))))
             if points[-1].smoothed > _EXPLODED * min(point.smoothed for point in points):
                 break
     if not points:
         raise InputError(
-            f"--find-lr-range {settings.find_lr_range[0]:g},...: the loss of the first update is "
-            "not finite before any step; look at --initializer, --rgb-mean and --rgb-std"
+            f"--find-lr-range {settings.find_lr_range[0]:g},...: the loss of the first batch is "
+            "not finite before any update; check --initializer, --rgb-mean and --rgb-std"
         )
     return points
 
 
 def rates(low: float, high: float, updates: int) -> List[float]:
-    """Rates from low to high, each the same number of times the one before."""
+    """Rates from low to high, each a constant factor above the one before."""
     return [
         low * math.exp(math.log(high / low) * update / max(1, updates - 1))
         for update in range(updates)
@@ -121,17 +130,9 @@ def rates(low: float, high: float, updates: int) -> List[float]:
 
 
 def suggestion(points: Sequence[Point]) -> Optional[float]:
-    """RULE; None where the loss never fell by a hundredth below its beginning."""
+    """The rate by RULE; None if the smoothed loss never fell 1 % below its first value."""
     smoothed = np.array([point.smoothed for point in points])
     lowest = int(smoothed.argmin())
     if smoothed[lowest] > 0.99 * smoothed[0]:
         return None
     return points[lowest].rate / _BELOW
-
-
-def drawn(points: Sequence[Point], best: Optional[float], title: str) -> bytes:
-    """The test as PNG."""
-    from imagenet_trainer.viz.lr_figures import draw_range
-
-    rates, losses, smoothed = zip(*points)
-    return draw_range(rates, losses, smoothed, best, title)

@@ -1,4 +1,4 @@
-"""`fit --show-schedule`: the learning rates of a run, printed and drawn, without training."""
+"""`fit --show-schedule`: print and plot the learning rates of a run without training."""
 
 from typing import List, NamedTuple, Sequence
 
@@ -9,14 +9,15 @@ from imagenet_trainer.system.files import atomic_write, make_folder
 from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
-from imagenet_trainer.train.setup import start_of
+from imagenet_trainer.train.setup import training_setup
+from imagenet_trainer.viz.lr_figures import draw_schedule
 
-# Enough for every step of a curve on a screen.
+# Updates that are plotted: more than the plot has pixels.
 _POINTS = 2000
 
 
 class Row(NamedTuple):
-    """An epoch of the table, counted from 0 as in log lines."""
+    """One epoch of the table; epochs count from 0, as in log lines."""
 
     epoch: int
     first_update: int
@@ -24,46 +25,43 @@ class Row(NamedTuple):
     last_rate: float
 
 
-def show(settings: FitSettings) -> int:
-    """Print the table, draw the image into the run's folder."""
-    from imagenet_trainer.viz.lr_figures import draw_schedule
-
-    start = start_of(settings)
+def print_schedule(settings: FitSettings) -> int:
+    """Print the table; draw the plot into the run's folder."""
+    setup = training_setup(settings)
     images = _images(settings)
     if settings.batch_size > images:
         raise InputError(
-            f"--batch-size {settings.batch_size}: there are only {images} images; take fewer"
+            f"--batch-size {settings.batch_size}: there are only {images} images; use a smaller one"
         )
     schedule = schedule_of(settings, images)
     for line in table(schedule, images, settings.batch_size, settings.num_epochs):
         print(line)
     total = updates_before(settings.num_epochs, images, settings.batch_size)
     shown = sorted({total * point // _POINTS for point in range(_POINTS)} | {total - 1})
-    image = draw_schedule(
+    plot = draw_schedule(
         [(update + 0.5) * settings.batch_size / images for update in shown],
         [schedule.rate(update) for update in shown],
-        f"{start.name}: learning rate",
+        f"{setup.name}: learning rate",
     )
-    make_folder(start.run.folder)
-    path = start.run.rates_path("schedule.png")
+    make_folder(setup.run.folder)
+    path = setup.run.rates_path("schedule.png")
     with atomic_write(path) as file:
-        file.write(image)
-    print(f"\nDrawn to {path}")
+        file.write(plot)
+    print(f"\nPlot: {path}")
     return 0
 
 
 def rows(schedule: Schedule, images: int, batch: int, epochs: int) -> List[Row]:
-    """The first and the last rate of every epoch."""
+    """The first and the last rate of each epoch."""
     begins = [updates_before(epoch, images, batch) for epoch in range(epochs + 1)]
     return [
-        Row(epoch, first, schedule.rate(first), schedule.rate(behind - 1))
-        for epoch, (first, behind) in enumerate(zip(begins, begins[1:]))
+        Row(epoch, first, schedule.rate(first), schedule.rate(following - 1))
+        for epoch, (first, following) in enumerate(zip(begins, begins[1:]))
     ]
 
 
 def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[str]:
-    """Lines for people."""
-    every = rows(schedule, images, batch, epochs)
+    """The lines to print."""
     lines = [
         f"{images} images in batches of {batch}: {updates_before(epochs, images, batch)} updates",
         "",
@@ -71,7 +69,7 @@ def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[
     ]
     lines += [
         f"{row.epoch:>5} {row.first_update:>13} {row.first_rate:>12.6g} {row.last_rate:>12.6g}"
-        for row in every
+        for row in rows(schedule, images, batch, epochs)
     ]
     return lines
 
@@ -82,6 +80,6 @@ def _images(settings: FitSettings) -> int:
     try:
         train = open_training_set(settings)
     except InputError as error:
-        raise InputError(f"{error}; or say how many images with --num-examples") from None
+        raise InputError(f"{error}; or give the number of images with --num-examples") from None
     train.shards.close()
     return len(train)

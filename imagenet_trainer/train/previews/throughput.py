@@ -1,4 +1,4 @@
-"""Carved out of imagenet_trainer/benchmarks/train.py."""
+"""`fit --benchmark` and `fit --test-io`: the speed of training alone and of data loading alone."""
 
 import time
 
@@ -15,17 +15,17 @@ from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
-from imagenet_trainer.train.setup import start_of
+from imagenet_trainer.train.setup import training_setup
 
 INTERVALS = 5  # of --disp-batches updates each
 
 
-def synthetic(settings: FitSettings) -> int:
-    """`fit --benchmark 1`: train on one batch that is in memory; leaves no files."""
-    start = start_of(settings)
-    settings, classes = start.settings, settings.num_classes or IMAGENET_CLASSES
+def benchmark_training(settings: FitSettings) -> int:
+    """`--benchmark 1`: train on one batch that is held in memory; writes no files."""
+    setup = training_setup(settings)
+    settings, classes = setup.settings, settings.num_classes or IMAGENET_CLASSES
     workers = join_workers(devices_of(settings))
-    engine = start.opened(start.symbol(classes), workers)
+    engine = setup.open_engine(setup.symbol(classes), workers)
     random = np.random.default_rng(settings.seed)
     _, height, width = settings.image_shape
     images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
@@ -45,9 +45,9 @@ def synthetic(settings: FitSettings) -> int:
     return 0
 
 
-def read_only(settings: FitSettings) -> int:
-    """`fit --test-io 1`: read and augment without training; leaves no files."""
-    settings = start_of(settings).settings
+def benchmark_loader(settings: FitSettings) -> int:
+    """`--test-io 1`: read and augment images without training; writes no files."""
+    settings = training_setup(settings).settings
     train = open_training_set(settings)
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)

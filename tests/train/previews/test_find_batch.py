@@ -42,8 +42,8 @@ def small(monkeypatch):
 def test_find_batch_prints_what_fits(small, fit_words, capsys):
     assert fit.main([*fit_words, "--engine", "torch", "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "     8  fits" and "    24  is too many" in lines
-    assert lines[-1] == "--batch-size 16: the largest that fits, to a sixteenth"
+    assert lines[0] == "     8  fits" and "    24  too large" in lines
+    assert lines[-1] == "--batch-size 16: the largest that fits, within one sixteenth"
 
 
 @pytest.mark.parametrize("engine", ["mxnet", "torch"])
@@ -59,7 +59,7 @@ def test_several_devices_hold_a_part_each(small, fit_words, capsys):
     assert fit.main([*fit_words, "--engine", "torch", "--cpus", "2", "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == (
-        "--batch-size 32: the largest that fits, to a sixteenth, 16 on each of 2 devices"
+        "--batch-size 32: the largest that fits, within one sixteenth, 16 on each of 2 devices"
     )
 
 
@@ -73,7 +73,7 @@ def test_a_batch_that_is_too_large_says_which_would_fit(small, fit_words, tmp_pa
 
 def test_mxnet_is_not_measured_on_gpus(fit_words, capsys):
     assert fit.main([*fit_words, "--engine", "mxnet", "--gpus", "0", "--find-batch"]) == 2
-    assert "--find-batch: of GPUs it measures PyTorch's memory" in capsys.readouterr().err
+    assert "add --engine torch" in capsys.readouterr().err
 
 
 def memory(monkeypatch, free, base=100, each=10):
@@ -99,7 +99,7 @@ def test_a_cpu_is_not_filled(monkeypatch, engine, fit_words, capsys):
     assert fit.main([*fit_words, "--engine", engine, "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()
     # 9 GB, a tenth being left to others, hold 900 images: never more were tried.
-    assert max(tried) <= 900 and "  1024  is too many: would take 10.2 GB of 9.0" in lines
+    assert max(tried) <= 900 and "  1024  too large: would need 10.2 GB of 9.0" in lines
     assert lines[-1].startswith(f"--batch-size {max(tried)}: ") and max(tried) > 840
 
 
@@ -133,7 +133,7 @@ def tried(foresight, size):
     block = np.ones(size * 2_000_000, np.uint8)
     foresight.end(size)
 
-foresight = batch.Foresight(1)
+foresight = batch.MemoryForecast(1)
 for size in (16, 32):
     tried(foresight, size)
 before = foresight.needed(200)

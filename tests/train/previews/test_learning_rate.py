@@ -68,7 +68,7 @@ def test_it_ends_when_the_loss_explodes_and_repeats_itself(test_of, tmp_path):
 
 def test_refusals(test_of, tmp_path):
     code, told = test_of(10, "--find-lr-range", "1,0.1")
-    assert code == 2 and "--find-lr-range 1,0.1: must rise" in told.err
+    assert code == 2 and "--find-lr-range 1,0.1: " in told.err
     code, told = test_of(10, "--data-train", "nowhere.rec")
     assert code == 2 and "--data-train nowhere.rec" in told.err
     assert not list(tmp_path.iterdir())

@@ -49,7 +49,7 @@ def test_shown_for_the_shards_at_hand(packed, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--data-train", "nowhere.rec"], "or say how many images with --num-examples"),
+        (["--data-train", "nowhere.rec"], "--num-examples"),
         (["--num-examples", "100"], "--batch-size 128: there are only 100 images"),
         (["--num-examples", "999", "--lr-final", "3"], "--lr-final 3: is above --lr 0.1"),
     ],
