@@ -16,7 +16,6 @@ from imagenet_trainer import fit
 from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval import validation
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.interrupts import Interrupts
@@ -102,15 +101,15 @@ def test_sigterm_saves_within_one_update(fit_words, straight, tmp_path, at_updat
 
 def test_sigterm_during_validation(fit_words, straight, tmp_path, monkeypatch):
     prefix = tmp_path / "model"
-    real = validation.predict_batches
+    real = loop.predict_batches
 
     def predict_batches(*arguments):
-        for answer in real(*arguments):
+        for batch in real(*arguments):
             terminate()
-            yield answer
+            yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(validation, "predict_batches", predict_batches)
+        patch.setattr(loop, "predict_batches", predict_batches)
         assert train(fit_words, prefix) == 128 + signal.SIGTERM
     saved = Run(str(prefix)).load(None).progress
     assert (saved.epoch, saved.update) == (0, EPOCH_1)

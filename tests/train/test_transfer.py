@@ -329,8 +329,14 @@ def test_back_to_what_it_began_with(fashion, tmp_path, monkeypatch):
         ({"load_epoch": 1}, "--pretrained and --load-epoch: "),
         ({"freeze": "fc2"}, "--freeze fc2: "),
         ({"freeze": ".*"}, "--freeze .*: "),
-        ({"pretrained": None, "network": "resnet8", "pretrained_lr_factor": 0.1}, "--pretrained-lr-factor 0.1: needs --pretrained"),
-        ({"pretrained": None, "network": "resnet8", "layer_before_fullc": "x"}, "--layer-before-fullc x: needs --pretrained"),
+        (
+            {"pretrained": None, "network": "resnet8", "pretrained_lr_factor": 0.1},
+            "--pretrained-lr-factor 0.1: needs --pretrained",
+        ),
+        (
+            {"pretrained": None, "network": "resnet8", "layer_before_fullc": "x"},
+            "--layer-before-fullc x: needs --pretrained",
+        ),
     ],
 )
 def test_refused_in_one_line(settings, opened, fashion, changed, told):
