@@ -153,7 +153,7 @@ def test_settings_of_another_program(opened, settings, content):
     run = Run(settings.model_prefix)
     run.write_json(run.config_path, content)
     if content:
-        with pytest.raises(InputError, match="config.json: .*--model-prefix"):
+        with pytest.raises(InputError, match=r"config.json: .*--model-prefix"):
             opened()
     else:
         opened()
@@ -199,7 +199,7 @@ def test_a_run_of_before_these_flags_goes_on(opened):
         del config["settings"][name]
     session.run.write_json(session.run.config_path, config)
     assert opened().progress.update == 7
-    with pytest.raises(InputError, match="--mixup 0.2: .* with 0.0; "):
+    with pytest.raises(InputError, match=r"--mixup 0.2: .* with 0.0; "):
         opened(mixup=0.2)
 
 

@@ -322,7 +322,7 @@ def test_back_to_what_it_began_with(fashion, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"epoch": 9}, r"model-0009.params: .* epochs 1 to 3"),
+        ({"epoch": 9}, "model-0009.params: no such checkpoint"),
         ({"num_layers": 14}, "has no stage1_unit2_bn1_gamma: "),
         ({"network": "squeezenet1.1", "image_shape": (3, 32, 32)}, "is not in --network squeeze"),
         ({"layer_before_fullc": "flaten0"}, "layer_before_fullc flaten0: no such layer; did you"),
@@ -373,7 +373,7 @@ def test_images_that_the_network_cannot_take(settings, opened, tmp_path):
 def test_without_a_symbol_the_network_has_to_be_named(settings, opened, published):
     prefix, _ = published
     Path(f"{prefix}-symbol.json").unlink()
-    with pytest.raises(InputError, match="resnet-8-symbol.json; .*--network"):
+    with pytest.raises(InputError, match=r"resnet-8-symbol.json; .*--network"):
         opened(replace(settings, pretrained=(prefix, 0), image_shape=(3, 28, 28)))
 
 
