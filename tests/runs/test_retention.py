@@ -118,7 +118,7 @@ def test_a_run_keeps_the_newest_and_the_best(fit_words, tmp_path, capsys, monkey
         seen.append((removed, run.epochs()))
         return removed
 
-    monkeypatch.setattr(retention, "prune", prune)
+    monkeypatch.setattr(loop, "prune", prune)
     assert fit.main([*words, "--num-epochs", "6"]) == 0
     # 1 and 2 are the best so far, 3 and 6 are due.
     assert seen == [([], [1]), ([1], [2]), ([], [2, 3]), ([3], [2, 6])]
