@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import pytest
+from helpers.fit_runs import words_of
 from helpers.launched import WORKER, Launched
 
 from imagenet_trainer.launch.addresses import LOOPBACK, free_port
@@ -202,6 +203,21 @@ def test_ctrl_c_lets_workers_save(cluster, tmp_path):
     assert launched.end() == 130, launched.output
     assert len(re.findall(r"^\[worker [01]\b.*saved", launched.output, re.M)) == 2
     assert "restart" not in launched.output and launched.nobody_is_left()
+
+
+@pytest.mark.slow
+def test_a_signal_stops_a_training(cluster, packed, tmp_path):
+    _, flags, env = cluster
+    prefix = tmp_path / "run" / "model"
+    command = ["python", "-m", "imagenet_trainer.fit", *words_of(packed)]
+    command += ["--kv-store", "dist_sync", "--model-prefix", prefix]
+    launched = Launched(("-n", 2, "-s", 1, *flags), command, env=env)
+    launched.until(r"Node\[1\] Epoch.1. Batch .2-")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.end() == 143, launched.output
+    stopped = re.findall(r"Stopped after update (\d+)", launched.output)
+    assert len(stopped) == 2 and len(set(stopped)) == 1
+    assert (prefix.parent / "model-last.npz").exists() and launched.nobody_is_left()
 
 
 def test_a_signal_of_slurm_lets_workers_save(tmp_path):

@@ -1,3 +1,5 @@
+"""Which launcher, which addresses, when to restart; the command line."""
+
 import os
 import signal
 import sys
