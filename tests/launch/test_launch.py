@@ -122,7 +122,7 @@ def test_a_killed_worker_with_compressed_gradients(packed, tmp_path):
     straight, prefix = tmp_path / "straight" / "model", tmp_path / "killed" / "model"
     launched = Launched(TWO, fit_command(packed, straight, *more))
     assert launched.end() == 0, launched.output
-    assert "with 4 devices 7 gradients travel in 32 bits" in launched.output
+    assert re.search("4 devices .* 7 gradients", launched.output)
     killed_in_the_second_epoch(fit_command(packed, prefix, *more))
     for epoch in (1, 2):
         assert_same(parameters(prefix, epoch), parameters(straight, epoch))
