@@ -279,7 +279,7 @@ def _obsolete_files(pack: Pack) -> Callable[[int], List[str]]:
     """A function from the number of shards to the files of the previous pack that are obsolete.
 
     Raises InputError if the folder contains shards of this prefix that no manifest lists: the new
-    shards could not be told from them.
+    shards could not be distinguished from them.
     """
     try:
         previous = load_manifest(pack.prefix + ".json")
