@@ -10,14 +10,14 @@ from imagenet_trainer.engines.choice import TORCHRUN, choose_engine
 from imagenet_trainer.errors import InputError
 
 
-def test_mxnet_where_it_can(machine):
+def test_mxnet_is_preferred(machine):
     machine()
     assert choose_engine(Devices()).engine == "mxnet"
     machine(V100, V100, cuda=True)
     assert choose_engine(Devices((0, 1))).engine == "mxnet"
 
 
-def test_pytorch_where_mxnet_has_no_code(machine):
+def test_pytorch_if_mxnet_does_not_support_the_gpu(machine):
     machine(H100, cuda=True)
     found = choose_engine(Devices((0,)))
     assert found.engine == "torch"
@@ -30,7 +30,7 @@ def test_pytorch_where_mxnet_has_no_code(machine):
         choose_engine(Devices((0,)))
 
 
-def test_what_is_asked_for_is_taken(machine):
+def test_the_requested_engine_is_used(machine):
     machine(H100)
     assert choose_engine(Devices((0,), engine="mxnet")).engine == "mxnet"
     assert choose_engine(Devices(engine="torch")).engine == "torch"
@@ -39,7 +39,7 @@ def test_what_is_asked_for_is_taken(machine):
         choose_engine(Devices(engine="torch"))
 
 
-def test_a_worker_of_torchrun_is_pytorch_s(machine, monkeypatch):
+def test_workers_of_torchrun_use_pytorch(machine, monkeypatch):
     machine()
     for name in TORCHRUN:
         monkeypatch.setenv(name, "1")

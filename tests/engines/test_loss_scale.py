@@ -35,7 +35,7 @@ def assert_same(ours, theirs):
 # --- the scale ------------------------------------------------------------------------------------
 
 
-def test_it_halves_at_an_overflow_and_doubles_after_2000_calm_updates():
+def test_the_scale_halves_at_an_overflow_and_doubles_after_2000_updates():
     scale, values = LossScale(), []
     for overflowed in (False, True, True, *[False] * 1999):
         scale.record(overflowed)
@@ -45,7 +45,7 @@ def test_it_halves_at_an_overflow_and_doubles_after_2000_calm_updates():
     assert scale.value == 2.0**15 and scale.skipped == 2
 
 
-def test_it_stays_between_1_and_2_to_the_24th():
+def test_the_scale_stays_between_1_and_2_to_the_24th():
     scale = LossScale()
     for _ in range(20):
         scale.record(True)
@@ -55,7 +55,7 @@ def test_it_stays_between_1_and_2_to_the_24th():
     assert scale.value == 2.0**24
 
 
-def test_it_goes_on_from_its_state():
+def test_the_scale_continues_from_its_state():
     straight, resumed = LossScale(), LossScale()
     for overflowed in (True, *[False] * 1500):
         straight.record(overflowed)
@@ -84,7 +84,7 @@ def test_scaling_changes_no_bit(batches, half, optimizer, cpus):
     assert plain.read_counts() == scaled.read_counts()
 
 
-def test_an_overflow_skips_the_update_and_is_told(batches, half, caplog):
+def test_an_overflow_skips_the_update_and_is_logged(batches, half, caplog):
     engine = half(network())
     engine.set_state({"updates": np.array(0), "loss_scale": np.array([2.0**127, 0, 0])})
     before = engine.get_params()
@@ -94,7 +94,7 @@ def test_an_overflow_skips_the_update_and_is_told(batches, half, caplog):
     assert "Update 0 skipped" in caplog.text and "1 skipped so far" in caplog.text
     state = engine.get_state()
     assert int(state["updates"]) == 1 and state["loss_scale"].tolist() == [2.0**126, 0, 1]
-    assert engine.read_counts()[0] == BATCH  # its images were seen
+    assert engine.read_counts()[0] == BATCH  # its images count
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -134,7 +134,7 @@ def test_gradients_that_are_infinite_without_a_scale_stop(batches, half):
     assert caught.value.update == 5
 
 
-def test_gradients_of_all_devices_are_looked_at(batches, half):
+def test_gradients_of_all_devices_are_checked(batches, half):
     engine = train(half(network(), cpus=2), batches[:1])
     assert all_finite(engine._module)
     engine._module._exec_group.grad_arrays[-1][1][0] = np.inf
@@ -156,7 +156,7 @@ def test_the_casts_leave_parameters_and_probabilities_in_float32():
     assert by_name["conv_output"] == by_name["fc_output"] == np.float16
 
 
-def test_where_float16_cannot_be():
+def test_float16_where_it_is_not_supported():
     with pytest.raises(InputError, match=r"^dtype float16: .*bfloat16"):
         engine_of(network(), dtype="float16")
     regression = mx.sym.LinearRegressionOutput(mx.sym.Flatten(mx.sym.Variable("data")))

@@ -41,14 +41,14 @@ def torch_train(optimizer_of, symbol, updates=4):
         ("adam", 1e-3, lambda groups: torch.optim.Adam(groups, 1e-3)),
     ],
 )
-def test_pytorchs_optimizers_go_the_same_way(name, rate, reference, batch_norm):
+def test_optimizers_equal_pytorchs(name, rate, reference, batch_norm):
     symbol = network(batch_norm)
     engine = train(engine_of(symbol, optimizer=name, decay=DECAY), batches(4), rate)
     tensors = torch_train(reference, symbol)
     for parameter, value in engine.get_params()[0].items():
         off = np.abs(value - tensors[parameter].detach().numpy()) > 2e-5
-        # Adam makes whole steps of gradients that are rounding errors: those of a bias in front
-        # of BatchNorm, and of some weights.
+        # Adam makes full steps for gradients that are rounding errors: those of a bias before
+        # BatchNorm, and of some weights.
         if not (name == "adam" and batch_norm and parameter == "conv_bias"):
             assert off.mean() <= (0.03 if name == "adam" else 0), parameter
     moved = first_parameters(symbol)[0]["fc_weight"] - engine.get_params()[0]["fc_weight"]
@@ -63,7 +63,7 @@ def gradients(values, symbol, images, labels):
 
 
 def numpy_train(step, updates=3):
-    """The parameters when `step(name, weight, gradient, decay, memory)` gives every new weight."""
+    """Parameters after updates by `step(name, weight, gradient, decay, memory)`."""
     symbol = network()
     values, _ = first_parameters(symbol)
     memory = {name: {} for name in values}
@@ -118,8 +118,8 @@ def test_lbsgd_adapts_the_rate_of_every_layer(cpus):
     values = numpy_train(step)
     engine = train(engine_of(network(), cpus, "lbsgd", decay=DECAY), batches(3), rate)
     assert_equal_to(engine, values)
-    # Ratios that differ, inside the limits: as MXNet has it, of summed gradients, they would be
-    # BATCH times smaller.
+    # Different ratios inside the limits. MXNet's own, of summed gradients, would be BATCH times
+    # smaller.
     assert 1 < max(seen) < 100 and max(seen) > 2 * min(seen) and BATCH > 2
 
 
@@ -152,7 +152,7 @@ LOWER = ("conv_weight", "conv_bias", "bn_gamma", "bn_beta")
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_what_is_frozen_is_a_fixed_function(cpus):
+def test_the_frozen_part_is_a_fixed_function(cpus):
     symbol = network(batch_norm=True)
     options = {"rate_factors": dict.fromkeys(LOWER, 0.0)}
     engine = engine_of(symbol, cpus, options=options, average_decay=0.5)
@@ -185,7 +185,7 @@ def test_a_frozen_batchnorm_normalises_with_its_moving_statistics():
     np.testing.assert_allclose(found, wanted.detach().numpy(), atol=1e-6)
 
 
-def test_a_batchnorm_of_which_something_learns_keeps_its_batches_statistics():
+def test_a_partly_frozen_batchnorm_uses_the_statistics_of_its_batch():
     symbol = network(batch_norm=True)
     options = {"rate_factors": {"bn_gamma": 0.0}}
     engine = train(engine_of(symbol, options=options), batches(1))

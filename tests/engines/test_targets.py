@@ -70,7 +70,7 @@ def test_a_hit_is_one_of_the_label_with_the_larger_share():
     assert engine.read_counts()[1:3] == (wanted.rank1, wanted.rank5)
 
 
-def test_a_mix_of_a_image_with_itself_changes_nothing():
+def test_a_mix_of_an_image_with_itself_changes_nothing():
     symbol = network(batch_norm=True)
     plain, mixed = engine_of(symbol), engine_of(symbol, mixup=True)
     for images, labels in batches(2):
@@ -81,8 +81,8 @@ def test_a_mix_of_a_image_with_itself_changes_nothing():
     assert plain.read_counts()[:3] == mixed.read_counts()[:3]
 
 
-def test_a_certain_answer_costs_nothing_for_what_it_is_not():
-    # Logarithms of underflown probabilities are finite, and a share of nought of them is nought.
+def test_labels_with_share_0_add_nothing_to_the_loss():
+    # Logarithms of underflown probabilities are finite, and zero times them is zero.
     symbol = network()
     engine = engine_of(symbol, mixup=True, label_smoothing=0.1)
     arg, aux = first_parameters(symbol)
@@ -95,7 +95,7 @@ def test_a_certain_answer_costs_nothing_for_what_it_is_not():
     assert loss == pytest.approx(BATCH * 0.1 * 0.9 * -np.log(1.2e-38), rel=0.01)
 
 
-def test_the_network_that_was_given_stays_pure():
+def test_the_given_network_does_not_change():
     symbol = network(batch_norm=True)
     text = symbol.tojson()
     options = {"rate_factors": {"bn_gamma": 0.0, "bn_beta": 0.0}}
@@ -104,7 +104,7 @@ def test_the_network_that_was_given_stays_pure():
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"mixup": True}])
-def test_targets_for_an_output_that_is_no_softmax(options):
+def test_targets_need_a_softmax(options):
     x = mx.sym.FullyConnected(mx.sym.Flatten(mx.sym.Variable("data")), num_hidden=2, name="fc")
     symbol = mx.sym.LogisticRegressionOutput(x, mx.sym.Variable("softmax_label"), name="softmax")
     with pytest.raises(InputError, match=r"^(label_smoothing|mixup): .*softmax"):
@@ -130,7 +130,7 @@ def test_targets_in_bfloat16_stay_float32():
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
-def test_only_batchnorms_that_are_wholly_frozen_keep_their_statistics():
+def test_only_fully_frozen_batchnorms_keep_their_statistics():
     x = mx.sym.Variable("data")
     for name, fixed in (("all", False), ("beta", False), ("fixed", True), ("none", False)):
         x = mx.sym.BatchNorm(x, fix_gamma=fixed, name=name)

@@ -16,7 +16,7 @@ from imagenet_trainer.engines.workers import (
 from imagenet_trainer.errors import InputError
 
 
-def test_shares_are_stretches_that_differ_by_one_at_most():
+def test_shares_are_contiguous_and_differ_by_at_most_one():
     for total in (0, 1, 15, 16, 50001):
         parts = Threads(4).run(lambda workers: share(total, workers))  # noqa: B023
         assert [n for part in parts for n in part] == list(range(total))
@@ -24,7 +24,7 @@ def test_shares_are_stretches_that_differ_by_one_at_most():
     assert share(7, ALONE) == range(7)
 
 
-def test_arrays_of_all_devices_come_in_the_order_of_the_ranks():
+def test_arrays_of_all_devices_are_in_the_order_of_the_ranks():
     def work(workers):
         here = [
             {"mean": np.full((2, 3), 10 * workers.rank + d, np.float32), "var": np.full(1, 0.1 * d)}
@@ -39,11 +39,11 @@ def test_arrays_of_all_devices_come_in_the_order_of_the_ranks():
         assert (average["mean"] == 10.5).all() and average["mean"].dtype == np.float32
 
 
-def test_a_network_without_statistics_has_none_anywhere():
+def test_a_network_without_statistics():
     assert Threads(2).run(lambda workers: average_of([{}], workers)) == [{}, {}]
 
 
-def test_all_begin_or_none():
+def test_together_all_workers_complete_or_none():
     def work(workers):
         with together(workers):
             if workers.rank == 1:
@@ -57,7 +57,7 @@ def test_all_begin_or_none():
         pass
 
 
-def test_a_difference_is_told_to_all():
+def test_a_difference_is_an_error_in_all_workers():
     def work(workers):
         check_equal({"lr": 0.1, "seed": 0}, workers, "has other flags")
         check_equal({"seed": workers.rank // 2}, workers, "has other seeds")
@@ -83,7 +83,7 @@ def test_long_sums_are_chunked(monkeypatch):
     assert lengths == [3, 4, 4, 4, 1]
 
 
-def test_which_kvstore_needs_the_launcher(monkeypatch):
+def test_kvstores_and_the_launcher(monkeypatch):
     for name in ("DMLC_ROLE", "DMLC_NUM_WORKER", "DMLC_PS_ROOT_URI"):
         monkeypatch.delenv(name, raising=False)
     assert join_workers(Devices()) is ALONE

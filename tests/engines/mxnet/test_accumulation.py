@@ -24,7 +24,7 @@ from imagenet_trainer.train.initializers import initial_parameters
 
 @pytest.mark.parametrize(("parts", "cpus"), [(2, 1), (8, 1), (2, 2), (4, 2)])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbsgd"])
-def test_parts_make_the_update_of_the_whole(parts, cpus, optimizer):
+def test_parts_give_the_update_of_the_whole_batch(parts, cpus, optimizer):
     symbol = network()
     whole = train(engine_of(symbol, 1, optimizer), batches(4))
     inside = train(engine_of(symbol, cpus, optimizer, accumulate=parts), batches(4))
@@ -47,7 +47,7 @@ def test_soft_targets_are_split_with_their_images():
 
 
 @pytest.mark.parametrize("name, side", [("resnet8", 16), ("squeezenet1.1", 32)])
-def test_the_gradients_of_parts_are_added_up_for_real_networks(name, side):
+def test_gradients_of_parts_are_summed_in_real_networks(name, side):
     # With BatchNorm each part is normalised by itself, so the update is the mean of two updates
     # with half the batch, each from the same parameters.
     symbol = symbols.get_symbol(name, CLASSES, (3, side, side))
@@ -72,7 +72,7 @@ def test_the_gradients_of_parts_are_added_up_for_real_networks(name, side):
         np.testing.assert_allclose(value, wanted, atol=1e-5, err_msg=key)
 
 
-def test_statistics_move_once_for_each_part():
+def test_statistics_are_updated_once_per_part():
     symbol = network(batch_norm=True)
     images, labels = batches(1)[0]
     engine = train(engine_of(symbol, accumulate=2), [(images, labels)], rate=0.0)
@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_finite_in_any_part_stops_before_the_update():
     assert_same(engine.get_state(), before[1])
 
 
-def test_predictions_come_in_parts_too():
+def test_predictions_are_computed_in_parts_too():
     symbol = network(batch_norm=True)
     images = batches(1)[0][0]
     wanted = engine_of(symbol).predict(images)
@@ -112,7 +112,7 @@ def test_predictions_come_in_parts_too():
         np.testing.assert_allclose(engine.predict(images[:count]), wanted[:count], atol=1e-6)
 
 
-def test_a_batch_that_cannot_be_split():
+def test_batches_that_cannot_be_split_evenly():
     with pytest.raises(InputError, match=r"^batch_size 8: .*3 accumulated parts.* multiple of 3"):
         engine_of(network(), accumulate=3)
     with pytest.raises(InputError, match=r"2 accumulated parts on 8 devices; .*multiple of 16"):
@@ -121,7 +121,7 @@ def test_a_batch_that_cannot_be_split():
 
 @pytest.mark.parametrize("cpus", [1, 2])
 @pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam", "lbsgd"])
-def test_everything_at_once_goes_on_exactly_from_a_state(optimizer, cpus):
+def test_all_options_together_resume_exactly(optimizer, cpus):
     symbol = network(batch_norm=True, dropout=0.5)
     mixes = [
         Mix(labels[::-1].copy(), np.linspace(0.1, 1, BATCH, dtype=np.float32))

@@ -43,7 +43,7 @@ def test_two_devices_do_what_one_does(batches, optimizer):
 
 @pytest.mark.parametrize("cpus", [1, 2])
 @pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam"])
-def test_going_on_from_a_state_is_exact(batches, optimizer, cpus):
+def test_resuming_from_a_state_is_exact(batches, optimizer, cpus):
     symbol = network(batch_norm=True, dropout=0.5)
     straight = train(engine_of(symbol, cpus, optimizer), batches[:3])
     params, state = straight.get_params(), straight.get_state()
@@ -87,7 +87,7 @@ def test_sgd_is_the_formula(batches):
         np.testing.assert_allclose(value, arg[name], atol=1e-6)
 
 
-def test_counts_are_those_of_metrics(batches):
+def test_counts_equal_those_of_metrics(batches):
     engine = engine_of(network(), cpus=2)
     images, labels = batches[0]
     wanted = metrics.score(engine.predict(images), labels)
@@ -98,7 +98,7 @@ def test_counts_are_those_of_metrics(batches):
     assert engine.read_counts() == (0, 0, 0, 0.0)
 
 
-def test_ties_are_counted_as_metrics_does(batches):
+def test_ties_count_as_in_metrics(batches):
     symbol = network()
     engine = engine_of(symbol)
     arg, aux = first_parameters(symbol)
@@ -109,7 +109,7 @@ def test_ties_are_counted_as_metrics_does(batches):
     assert engine.read_counts()[1:3] == (1, 5)
 
 
-def test_a_short_batch_is_predicted_as_in_a_long_one(batches):
+def test_predictions_do_not_depend_on_the_size_of_the_batch(batches):
     engine = engine_of(network(batch_norm=True))
     images, _ = batches[0]
     whole = engine.predict(images)

@@ -1,4 +1,4 @@
-"""What of a network is computed in bfloat16, and by which of oneDNN's kernels."""
+"""Layers that compute in bfloat16, and their kernels in oneDNN."""
 
 import os
 import re
@@ -22,16 +22,27 @@ def headed(name):
     return normalised(symbols.get_symbol(name, 16, (3, SIDE, SIDE)), (0, 0, 0), (1, 1, 1))
 
 
-def kernels(name, primitive):
-    """(kernel, types and layouts) of the primitives that take bfloat16, forward and backward.
+UPDATE = """
+import sys
+import numpy as np
+import symbols
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
 
-    oneDNN tells them on standard output.
+name, side = sys.argv[1], int(sys.argv[2])
+symbol = symbols.get_symbol(name, 16, (3, side, side))
+how = Training(Optimizer("sgd", 0.9, 0.0))
+engine = open_engine(symbol, Devices(dtype="bfloat16"), (2, side, side, 3), (0,) * 3, (1,) * 3, how)
+engine.train_batch(np.zeros((2, side, side, 3), np.uint8), np.zeros(2, np.int64), 0.0)
+"""
+
+
+def kernels(name, primitive):
+    """(kernel, types and layouts) of the primitives of an update that take bfloat16.
+
+    oneDNN prints them on standard output.
     """
-    command = [
-        sys.executable, "-m", "imagenet_trainer.fit", "--benchmark", "1", "--network", name,
-        "--num-classes", "16", "--batch-size", "2", "--image-shape", f"3,{SIDE},{SIDE}",
-        "--lr", "1e-9", "--disp-batches", "1", "--dtype", "bfloat16", "--engine", "mxnet",
-    ]  # fmt: skip
+    command = [sys.executable, "-c", UPDATE, name, str(SIDE)]
     environment = {**os.environ, "DNNL_VERBOSE": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     line = rf"dnnl_verbose,exec,cpu,{primitive},([^,]+),[^,]+,([^,]*_bf16[^,]*),"
@@ -40,15 +51,15 @@ def kernels(name, primitive):
 
 @on_bfloat16
 @pytest.mark.parametrize("name", ["resnet-18", "mobilenetv2-0.25"])
-def test_no_batch_norm_takes_bfloat16_in_plain_layout(name):
+def test_no_batch_norm_has_bfloat16_in_plain_layout(name):
     found = kernels(name, "batch_normalization")
-    assert len(found) > 50 and {kernel for kernel, _ in found} == {"bnorm_jit:avx512_core_bf16"}
+    assert len(found) > 20 and {kernel for kernel, _ in found} == {"bnorm_jit:avx512_core_bf16"}
 
 
 @on_bfloat16
-def test_no_group_is_left_to_the_general_product():
+def test_no_grouped_convolution_uses_the_general_product():
     found = kernels("resnext-50", "convolution")
-    assert len(found) > 500 and all("gemm" not in kernel for kernel, _ in found)
+    assert len(found) > 60 and all("gemm" not in kernel for kernel, _ in found)
 
 
 def test_convolutions_that_stay_in_float32():
@@ -62,7 +73,7 @@ def test_convolutions_that_stay_in_float32():
     units = ["stage1_unit1", "stage1_unit2", "stage1_unit3"]
     units += ["stage2_unit1", "stage2_unit2", "stage2_unit3", "stage2_unit4"]
     assert slow("resnext-50") == ["conv0", *(f"{unit}_conv2" for unit in units)]
-    # Every channel a group, all in multiples of 16; a quarter of the width begins with 8.
+    # Depthwise, with multiples of 16 channels; a quarter of the width begins with 8.
     assert slow("mobilenet") == ["conv1"]
     assert slow("mobilenet0.25") == ["conv1", "conv2_dw", "conv2"]
 
@@ -77,12 +88,12 @@ def types_in(name):
 
 
 @on_bfloat16
-def test_what_is_bfloat16():
+def test_types_of_the_layers():
     types = types_in("resnet-18")
     assert {types[name] for name in types if re.search("_(weight|gamma|bias|mean)$", name)} == {
         "float32"
     }
-    # The first convolution and what follows it, up to the next.
+    # The first convolution and the layers up to the next one.
     for name in ("conv0", "bn0", "relu0", "pool0", "stage1_unit1_relu1", "softmax"):
         assert types[f"{name}_output"] == "float32", name
     for name in ("stage1_unit1_conv1", "stage1_unit1_plus", "stage4_unit2_bn2", "bn1", "fc1"):
@@ -90,7 +101,7 @@ def test_what_is_bfloat16():
 
 
 @on_bfloat16
-def test_where_the_first_convolution_cannot_stay_in_float32():
-    # A Concat joins it with the others.
+def test_a_first_convolution_in_bfloat16():
+    # A Concat joins its output with others.
     types = types_in("densenet-121")
     assert types["conv0_output"] == types["stage1_unit1_concat_output"] == "bfloat16"

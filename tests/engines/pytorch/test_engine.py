@@ -80,7 +80,7 @@ def test_mixtures_mean_the_same(smoothing):
     assert ours.read_counts() == pytest.approx(mxnet.read_counts(), rel=1e-5)
 
 
-def test_multipliers_of_the_symbol_are_obeyed():
+def test_multipliers_of_the_symbol():
     weight = mx.sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
     bias = mx.sym.Variable("fc_bias", wd_mult=2.0)
     x = mx.sym.Flatten(mx.sym.Variable("data"))
@@ -91,7 +91,7 @@ def test_multipliers_of_the_symbol_are_obeyed():
     assert_near(everything(ours), everything(mxnet), 1e-5)
 
 
-def test_rows_are_kept_as_short_as_the_symbol_says():
+def test_max_norms_of_the_symbol():
     weight = mx.sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
     x = mx.sym.FullyConnected(
         mx.sym.Flatten(mx.sym.Variable("data")), weight, num_hidden=CLASSES, name="fc"
@@ -106,7 +106,7 @@ def test_rows_are_kept_as_short_as_the_symbol_says():
     np.testing.assert_allclose(after, shortened, rtol=1e-5)
 
 
-def test_a_fixed_gamma_is_left_as_mxnet_leaves_it():
+def test_fixed_gammas_decay_as_in_mxnet():
     x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
     x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
     mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
@@ -118,8 +118,8 @@ def test_a_fixed_gamma_is_left_as_mxnet_leaves_it():
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("first, second", [("mxnet", "torch"), ("torch", "mxnet")])
-def test_a_run_goes_on_with_the_other_engine(first, second, rule):
-    # The rate changes in between, which torch.optim's momentum would feel.
+def test_a_run_continues_with_the_other_engine(first, second, rule):
+    # The rate changes in between, to which torch.optim's momentum is sensitive.
     symbol = network(batch_norm=rule != "adam")
     begun = train(open_one(first, symbol, rule, average_decay=0.9), batches()[:3], rate=0.003)
     resumed = open_one(second, symbol, rule, average_decay=0.9)
@@ -131,7 +131,7 @@ def test_a_run_goes_on_with_the_other_engine(first, second, rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_going_on_from_a_state_is_exact(rule):
+def test_resuming_from_a_state_is_exact(rule):
     symbol = network(batch_norm=True, dropout=0.5)
     straight = train(open_one("torch", symbol, rule, average_decay=0.9), batches()[:3])
     params, state = straight.get_params(), straight.get_state()
@@ -139,7 +139,7 @@ def test_going_on_from_a_state_is_exact(rule):
     resumed = open_one("torch", symbol, rule, average_decay=0.9)
     resumed.set_params(*params)
     resumed.set_state(state)
-    torch.rand(7)  # nothing depends on what was drawn before
+    torch.rand(7)  # earlier random numbers have no effect
     train(resumed, batches()[3:])
     assert_same(everything(straight), everything(resumed))
 
@@ -156,7 +156,7 @@ def test_fifty_updates_stay_within_a_thousandth():
         assert np.linalg.norm(ours.get_params()[0][name] - value) < 1e-3 * max(moved, 0.1), name
 
 
-def test_counts_are_those_of_metrics():
+def test_counts_equal_those_of_metrics():
     engine = open_one("torch", network())
     images, labels = batches()[0]
     wanted = metrics.score(engine.predict(images), labels)
@@ -167,7 +167,7 @@ def test_counts_are_those_of_metrics():
     assert engine.read_counts() == (0, 0, 0, 0.0)
 
 
-def test_ties_are_counted_as_metrics_does():
+def test_ties_count_as_in_metrics():
     symbol = network()
     engine = open_one("torch", symbol)
     arg, aux = first_parameters(symbol)
@@ -176,7 +176,7 @@ def test_ties_are_counted_as_metrics_does():
     assert engine.read_counts()[1:3] == (1, 5)
 
 
-def test_a_short_batch_is_predicted_as_in_a_long_one():
+def test_predictions_do_not_depend_on_the_size_of_the_batch():
     engine = open_engine(
         network(batch_norm=True), Devices(engine="torch"), (BATCH, SIDE, SIDE, 3), MEAN, STD
     )
@@ -187,7 +187,7 @@ def test_a_short_batch_is_predicted_as_in_a_long_one():
     np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
 
 
-def test_images_of_another_library_come_by_dlpack():
+def test_images_of_another_library_by_dlpack():
     symbol = network()
     ours, theirs = open_one("torch", symbol), open_one("torch", symbol)
     for images, labels in batches(3):
@@ -196,8 +196,8 @@ def test_images_of_another_library_come_by_dlpack():
     assert_same(everything(ours), everything(theirs))
 
 
-def test_a_batch_goes_in_without_a_copy():
-    # NHWC bytes are channels_last planes; float32 is the first thing that is written.
+def test_batches_are_not_copied():
+    # NHWC bytes are channels_last planes; the first array that is written is float32.
     images = torch.from_numpy(batches()[0][0])
     head = torch_engine.Head(MEAN, STD, torch.device("cpu"))
     assert images.permute(0, 3, 1, 2).is_contiguous(memory_format=torch.channels_last)
@@ -207,14 +207,14 @@ def test_a_batch_goes_in_without_a_copy():
     np.testing.assert_allclose(made.numpy(), wanted, atol=1e-5)
 
 
-def test_arrays_that_may_not_be_written_are_taken():
+def test_read_only_arrays():
     images, labels = batches()[0]
     images.setflags(write=False)
     open_one("torch", network()).train_batch(images, labels.astype(np.int32), 0.01)
 
 
-def test_mirror_images_are_views_and_are_answered():
-    # What --flip, --crops 10 and --bgr give: NumPy's views with negative strides.
+def test_views_with_negative_strides():
+    # Mirrored images and BGR are NumPy views with negative strides.
     images = batches()[0][0]
     engine = open_one("torch", network())
     mirrored = images[:, :, ::-1, ::-1]
@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update():
         engine.train_batch(*batches()[2], 0.01)
     assert caught.value.update == 2
     assert_same(everything(engine), before)
-    # And it can go on, with better parameters.
+    # Training can continue with other parameters.
     engine.set_params(*first_parameters(symbol))
     train(engine, batches()[2:3])
     assert engine.get_state()["updates"] == 3
@@ -258,7 +258,7 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_the_monitor_sees_what_that_of_mxnet_does(parts):
+def test_the_monitor_equals_mxnets(parts):
     seen = []
     for engine in both(network(), monitor=2, accumulate=parts):
         train(engine, batches()[:3])
@@ -266,7 +266,7 @@ def test_the_monitor_sees_what_that_of_mxnet_does(parts):
         assert engine.read_statistics() == []
     for (update, ours), (theirs_of, theirs) in zip(*reversed(seen)):
         assert update == theirs_of
-        # MXNet's head is part of its symbol, and it tells BatchNorm's moments too.
+        # MXNet's input normalisation is part of its symbol, and it reports BatchNorm's moments too.
         assert ours.keys() <= theirs.keys()
         assert {"fc_output", "softmax_output", "data", "fc_bias", "fc_bias_grad"} <= ours.keys()
         for name, value in ours.items():
@@ -274,7 +274,7 @@ def test_the_monitor_sees_what_that_of_mxnet_does(parts):
     assert [update for update, _ in seen[1]] == [1, 3]
 
 
-def test_the_monitor_shows_where_a_loss_went_wrong_and_changes_no_number():
+def test_the_monitor_shows_the_cause_of_a_bad_loss_and_changes_nothing():
     straight, watched = open_one("torch", network()), open_one("torch", network(), monitor=1)
     for engine in (straight, watched):
         train(engine, batches()[:2])
@@ -289,8 +289,8 @@ def test_the_monitor_shows_where_a_loss_went_wrong_and_changes_no_number():
     assert next(n for n, value in values.items() if not np.isfinite(value)) == "fc_output"
 
 
-def test_a_full_memory_is_told_with_the_way_out_and_nothing_else(capsys):
-    # A matrix of 256 TiB, more than there are addresses.
+def test_full_memory_is_an_error_and_prints_nothing(capsys):
+    # A matrix of 256 TiB, more than the address space.
     x = mx.sym.Flatten(mx.sym.Variable("data"))
     mean = mx.sym.mean(x, keepdims=True)
     rows, columns = (mx.sym.broadcast_axis(mean, axis=axis, size=1 << 23) for axis in (0, 1))
@@ -303,10 +303,10 @@ def test_a_full_memory_is_told_with_the_way_out_and_nothing_else(capsys):
         engine.train_batch(images, labels, 0.01)
     with pytest.raises(DeviceMemoryError, match="batch_size: 8 images at a time"):
         engine.predict(images)
-    assert capsys.readouterr().err == ""  # torch.fx prints where in its code something was raised
+    assert capsys.readouterr().err == ""  # torch.fx prints the position of errors in its code
 
 
-def test_what_torch_cannot_do():
+def test_unsupported_options_are_refused():
     symbol = network()
     with pytest.raises(InputError, match=r"^gc_type 2bit"):
         open_one("torch", symbol, devices={"compression_threshold": 0.5})
@@ -332,18 +332,18 @@ def test_a_compiled_step_trains_the_same():
     for place, (images, labels) in enumerate(batches()):
         for engine in (plain, fused):
             engine.train_batch(images, labels, 0.01 / (1 + place))
-            if place == 2:  # as between two epochs
+            if place == 2:  # as at the end of an epoch
                 engine.predict(images[:3])
                 engine.set_params(*engine.get_params())
     assert_near(everything(fused), everything(plain), 1e-5)
-    # Compiled once, in one piece, whatever changes from update to update.
+    # Compiled once, as a whole, although values change from update to update.
     counted = torch._dynamo.utils.counters
     assert counted["stats"]["unique_graphs"] == counted["frames"]["total"] == 1
     assert not counted["graph_break"]
 
 
 def test_an_overflow_of_float16_skips_the_update_and_halves_the_scale(monkeypatch):
-    # The CPU has no float16; what follows from its overflows has nothing to do with the device.
+    # CPUs have no float16, but the handling of overflows does not depend on the device.
     engine = train(open_one("torch", network(batch_norm=True)), batches()[:1])
     engine._scale = torch_engine.LossScale()
     before, gradients = everything(engine), torch._foreach_norm

@@ -1,4 +1,4 @@
-"""MXNet's operators on PyTorch, one by one against MXNet."""
+"""Each of MXNet's operators in PyTorch, compared with MXNet."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def values_for(network, random):
 
 
 def close(ours, theirs, what, tolerance=1e-4):
-    """Relative to the tensor's size as a whole: single elements may be sums that cancel."""
+    """Difference relative to the norm of the tensor, as elements may be sums that cancel."""
     assert ours.shape == theirs.shape, what
     size = np.linalg.norm(theirs)
     assert np.linalg.norm(ours - theirs) <= tolerance * size + 1e-7, (
@@ -132,7 +132,7 @@ def poolings():
         for convention in ("valid", "full"):
             for _ in range(5):
                 kernel = tuple(int(k) for k in random.randint(2, 4, 2))
-                # Strides as wide as a kernel with pads could put a window outside the image.
+                # With pads, strides as wide as the kernel could put a window outside the image.
                 yield {
                     "pool_type": kind, "pooling_convention": convention, "kernel": kernel,
                     "stride": tuple(int(random.randint(1, k)) for k in kernel),
@@ -151,8 +151,8 @@ def test_global_pooling(kind):
     compare(S.Pooling(X, kernel=(1, 1), global_pool=True, pool_type=kind, pad=(2, 2)))
 
 
-def test_a_maximum_met_twice_gives_its_gradient_to_the_same_place():
-    # After a relu most windows hold several noughts.
+def test_equal_maxima_give_the_gradient_to_the_same_element():
+    # After a relu most windows hold several zeros.
     compare(S.Pooling(S.relu(X - 1.0), kernel=(3, 3), stride=(2, 2), pool_type="max"))
     compare(S.Pooling(S.relu(X - 1.0), kernel=(1, 1), global_pool=True, pool_type="max"))
 
@@ -174,7 +174,7 @@ def test_a_maximum_met_twice_gives_its_gradient_to_the_same_place():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_what_pytorch_computes_otherwise_is_refused_in_one_line(symbol, why):
+def test_what_pytorch_computes_differently_is_refused(symbol, why):
     network, _ = graph_of(S.FullyConnected(symbol, num_hidden=2), (1, 1, 5, 5))
     with pytest.raises(InputError) as caught:
         torch_graph.check_shapes(network, (1, 1, 5, 5))
@@ -264,7 +264,7 @@ def test_operator(symbol):
     ],
     ids=lambda symbol: symbol.name,
 )  # fmt: skip
-def test_of_equals_the_same_ones_have_the_gradient(symbol):
+def test_equal_elements_get_the_same_gradient(symbol):
     compare(symbol)
 
 
@@ -310,7 +310,7 @@ def test_softmax_output(how):
 
 @pytest.mark.parametrize("smooth", [0.0, 0.1])
 @pytest.mark.parametrize("normalization", ["null", "batch", "valid"])
-def test_softmax_output_at_every_place(normalization, smooth):
+def test_softmax_output_of_every_pixel(normalization, smooth):
     label = np.random.RandomState(0).randint(0, 8, (3, 9 * 7)).astype(np.float32)
     symbol = S.SoftmaxOutput(
         S.Reshape(S.Convolution(X, kernel=(1, 1), num_filter=8), shape=(0, 0, -1)),
@@ -320,14 +320,15 @@ def test_softmax_output_at_every_place(normalization, smooth):
 
 
 @pytest.mark.parametrize("how", softmaxes(), ids=str)
-def test_softmax_output_of_shares(how):
-    # What mixup and label smoothing hand over. MXNet smooths, ignores and divides only classes.
+def test_softmax_output_of_distributions(how):
+    # The targets of mixup and label smoothing. MXNet's smoothing, ignored labels and normalisation
+    # apply to class indices only.
     shares = np.random.RandomState(0).dirichlet(np.ones(4), 6).astype(np.float32)
     label = S.Variable("softmax_label", shape=(6, 4))
     compare(S.SoftmaxOutput(X, label, name="softmax", **how), (6, 4), shares)
 
 
-def test_dropout_keeps_the_mean_and_drops_whole_planes_if_asked():
+def test_dropout_keeps_the_mean_and_can_drop_whole_planes():
     torch.manual_seed(0)
     data = torch.ones(64, 32, 4, 4)
     for axes in ((), (2, 3)):
@@ -342,7 +343,7 @@ def test_dropout_keeps_the_mean_and_drops_whole_planes_if_asked():
     assert (always.inference(data)[0] == 0).any()
 
 
-def test_what_is_not_there_is_named():
+def test_unsupported_operators_and_attributes_are_named():
     with pytest.raises(InputError, match="corr7: Correlation: this operator"):
         graph_of(S.Correlation(X, X, name="corr7"), SHAPE)
     with pytest.raises(InputError, match="act1: LeakyReLU: act_type rrelu"):
@@ -361,7 +362,7 @@ def test_what_is_not_there_is_named():
         torch_graph.load_graph((X + S.Variable("more")).tojson(), {}, {}, CPU)
 
 
-def test_names_that_are_no_python_names():
+def test_names_that_are_not_python_identifiers():
     symbol = S.FullyConnected(X, num_hidden=2, name="stage1.fc/a-b")
     network, _ = graph_of(symbol, (2, 3))
     assert list(network.arg) == ["stage1.fc/a-b_weight", "stage1.fc/a-b_bias"]

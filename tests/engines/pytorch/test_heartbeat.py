@@ -1,4 +1,4 @@
-"""Workers that share a store of torch.distributed's, in threads of one process."""
+"""Workers in threads of one process that share a store of torch.distributed."""
 
 import threading
 from datetime import timedelta
@@ -14,7 +14,7 @@ PATIENCE, BEGINNING, TICK = 40, 60, 0.02
 
 @pytest.fixture
 def three():
-    """Three workers' heartbeats; what each of them tells of a lost one; who has told."""
+    """Three workers' heartbeats; the reason that each gives for a lost one; an event for any."""
     from torch.distributed import TCPStore
 
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -38,14 +38,14 @@ def three():
         heart._end()
 
 
-def test_who_never_begins_is_missed_by_the_one_before(three):
+def test_a_worker_that_never_begins_is_lost(three):
     (first, second, _), told, anyone = three
     first.begin(), second.begin()
     assert anyone.wait(60)
     assert told == {1: "worker 2 of 3 has not responded for 1.2 s"}
 
 
-def test_who_leaves_is_not_missed(three):
+def test_a_worker_that_leaves_is_not_lost(three):
     hearts, told, anyone = three
     for heart in hearts:
         heart.begin()
@@ -55,19 +55,19 @@ def test_who_leaves_is_not_missed(three):
     assert told == {}
 
 
-def test_who_stops_is_missed_by_the_one_before(three):
+def test_a_worker_that_hangs_is_lost(three):
     hearts, told, anyone = three
     for heart in hearts:
         heart.begin()
     assert not anyone.wait(2 * PATIENCE * TICK)
     stopped = threading.Event()
-    hearts[0]._ended.wait = lambda seconds: stopped.wait(3600)  # as a stopped process does nothing
+    hearts[0]._ended.wait = lambda seconds: stopped.wait(3600)  # like a stopped process
     assert anyone.wait(60)
     assert told == {2: "worker 0 of 3 has not responded for 0.8 s"}
     stopped.set()
 
 
-def test_a_store_that_is_gone_is_told(three):
+def test_a_lost_store(three):
     hearts, told, anyone = three
 
     class Gone:
@@ -80,20 +80,20 @@ def test_a_store_that_is_gone_is_told(three):
     assert told == {0: "the first worker's machine has not responded for 0.8 s"}
 
 
-def test_who_stops_at_once_is_missed_by_the_one_before(three):
+def test_a_worker_that_hangs_at_once_is_lost(three):
     hearts, told, anyone = three
-    hearts[0]._beat = hearts[0]._watch = lambda: None  # stopped as soon as it had begun
+    hearts[0]._beat = hearts[0]._watch = lambda: None  # hangs right after its start
     for heart in hearts:
         heart.begin()
     assert anyone.wait(60)
     assert told == {2: "worker 0 of 3 has not responded for 0.8 s"}
 
 
-def test_who_ends_without_having_done_its_work_is_missed(three):
+def test_a_worker_that_ends_without_leaving_is_lost(three):
     hearts, told, anyone = three
     for heart in hearts:
         heart.begin()
-    while hearts[1]._patience["next"] != PATIENCE:  # until it has heard of the third
+    while hearts[1]._patience["next"] != PATIENCE:  # until the third one's first heartbeat
         assert not anyone.wait(TICK)
     hearts[2]._end()  # as at the end of the interpreter, after an error
     assert anyone.wait(60)

@@ -1,4 +1,4 @@
-"""GluonCV's classification networks on PyTorch: every operator is there, with MXNet's shapes."""
+"""GluonCV's classification networks in PyTorch: all operators, with MXNet's shapes."""
 
 import pytest
 from helpers.gluoncv_networks import CLASSES, classification_names, gluoncv, symbol_of  # noqa: F401
@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch")
 from imagenet_trainer.engines.pytorch import graph as torch_graph
 from imagenet_trainer.engines.symbol import parameter_shapes
 
-META = torch.device("meta")  # tensors without numbers: shapes are computed, nothing else
+META = torch.device("meta")  # tensors without data: only shapes are computed
 # The cheapest of several kinds; all of them in the slow test.
 QUICK = ("cifar_resnet20_v1", "mobilenetv3_small", "resnet18_v1b", "squeezenet1.1")
 
 
 class Shapes(torch.fx.Interpreter):
-    """Runs a graph and keeps the shape of every node by its name in the symbol."""
+    """Runs a graph and records the shape of every node by its name in the symbol."""
 
     def __init__(self, module):
         super().__init__(module)
@@ -59,12 +59,12 @@ def check(name):
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_shapes_are_mxnet_s(gluoncv, name):
+def test_shapes_equal_mxnets(gluoncv, name):
     check(name)
 
 
 @pytest.mark.slow
-def test_every_network_s_shapes_are_mxnet_s(gluoncv):
+def test_all_networks_have_mxnets_shapes(gluoncv):
     wrong = {}
     names = classification_names()
     for name in names:

@@ -1,4 +1,4 @@
-"""The torch engine on a GPU against MXNet on the CPU; skipped where there is no GPU."""
+"""PyTorch's engine on a GPU compared with MXNet on the CPU; skipped without a GPU."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def on_gpu(symbol, rule="sgd", **more):
 
 @pytest.mark.parametrize("fused", ["on", "off"])
 @pytest.mark.parametrize("rule", ["sgd", "nag", "lbsgd"])
-def test_training_is_mxnet_s(rule, fused):
+def test_training_equals_mxnets(rule, fused):
     symbol = network(batch_norm=True)
     mxnet = train(open_one("mxnet", symbol, rule), batches(), rate=0.003)
     ours = train(on_gpu(symbol, rule, devices={"compile": fused}), batches(), rate=0.003)
@@ -50,7 +50,7 @@ def test_options_mean_the_same(more):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_fewer_bits_learn_what_float32_does(dtype):
+def test_16_bits_learn_the_same_as_float32(dtype):
     symbol = network(batch_norm=True)
     full = train(on_gpu(symbol), batches()).get_params()[0]
     half = train(on_gpu(symbol, devices={"dtype": dtype}), batches()).get_params()[0]
@@ -59,7 +59,7 @@ def test_fewer_bits_learn_what_float32_does(dtype):
 
 
 def test_batches_in_flight_do_not_mix():
-    # The two pinned buffers come round many times; the host's array is overwritten at once.
+    # Both pinned buffers are reused many times; the host's array is overwritten at once.
     symbol = network()
     data = batches(24)
     careful = train(on_gpu(symbol), data)

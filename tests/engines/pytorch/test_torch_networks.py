@@ -15,7 +15,7 @@ from imagenet_trainer.engines.pytorch import graph as torch_graph
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.train.initializers import initial_parameters
 
-# Small networks of several families: compared always, all of them in the slow test.
+# Small networks of several families; the slow test compares all networks.
 QUICK = ("resnet-20", "squeezenet1.1", "mobilenet0.25", "mobilenetv2-0.25", "cifar-cnn")
 MEAN, STD = (123, 117, 104), (58, 57, 57)
 
@@ -25,8 +25,8 @@ def check_parity(of):
     exact, exact_mxnet = parity.by_torch(of, "float64"), parity.by_mxnet(of, "float64")
     same = parity.difference(exact, exact_mxnet, exact)
     assert max(same.output, same.worst[0]) < 1e-9, same.worst
-    assert same.statistics < 1e-6  # MXNet keeps a momentum of 0.9 in float32
-    # Only a gamma that the symbol fixes has a gradient in MXNet and none here, of nought.
+    assert same.statistics < 1e-6  # MXNet stores BatchNorm's momentum 0.9 in float32
+    # Only gammas that the symbol fixes have a gradient in MXNet, of zeros, and none here.
     missing = exact_mxnet.gradients.keys() - exact.gradients.keys()
     assert not any(np.any(exact_mxnet.gradients[name]) for name in missing)
     assert exact.statistics.keys() == exact_mxnet.statistics.keys()
@@ -52,14 +52,14 @@ def test_every_network_agrees(name):
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in all_names()]
 )
 def test_first_parameters_give_the_same_function(name):
-    # Where a run begins; kinks are no matter in float64, whose rounding is too fine to cross them.
+    # At initial parameters. Rounding in float64 is too small to cross a breakpoint.
     of = parity.case_of(name, learned=False)
     exact, theirs = parity.by_torch(of, "float64"), parity.by_mxnet(of, "float64")
     same = parity.difference(exact, theirs, exact)
     assert max(same.output, same.worst[0], same.statistics) < 1e-6, same.worst
 
 
-def test_a_wrong_number_is_seen():
+def test_a_wrong_number_is_detected():
     of = parity.case_of("resnet-20", batch=4)
     exact = parity.by_torch(of, "float64")
     of.arg["stage1_unit1_bn1_gamma"][0] *= 1.01
@@ -82,7 +82,7 @@ def opened(symbol, shape, batch, engine, params, state=None):
 
 
 def certain_batches(name, symbol, shape, batch, start, rate, updates=50):
-    """Batches on which no unit of a run lies on its kink, and MXNet's engine trained with them.
+    """Batches on which no unit of a run is at its breakpoint, and MXNet's engine after them.
 
     From a unit that is on in one engine and off in the other two runs go their own ways, by a
     tenth more with every update (measured), whoever computes. So each batch is the first of a
@@ -136,7 +136,7 @@ def check_fifty_updates(name, rate, batch=4):
             assert np.linalg.norm(value - wanted[1][key]) < 1e-3 * scale, (how, key)
 
 
-# With BatchNorm and with none, with their rectifiers; what dropout there is, `smallest` turns off.
+# With BatchNorm and without, with their rectifiers; `smallest` disables dropout.
 @pytest.mark.parametrize("name, rate", [("resnet-20", 1e-3), ("squeezenet1.1", 1e-2)])
 def test_fifty_updates_on_either_engine_or_half_and_half(name, rate):
     check_fifty_updates(name, rate)

@@ -1,4 +1,4 @@
-"""Two processes of torchrun's against one, with gloo."""
+"""Two processes of torchrun compared with one, with gloo."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def two_workers(folder, mode, restarts=0):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """What one process and two left in a folder."""
+    """A folder with the results of one process and of two."""
     folder = tmp_path_factory.mktemp("workers")
     one, _ = torch_worker.opened()
     torch_worker.train(one, 0, 3)
@@ -62,7 +62,7 @@ def assert_close(ours, theirs, atol=1e-5):
             np.testing.assert_allclose(one[name], other[name], atol=atol, err_msg=name)
 
 
-def test_two_workers_give_what_one_does(trained):
+def test_two_workers_equal_one(trained):
     assert_close(trained / "two.npz", trained / "one.npz")
     with np.load(trained / "told-0.npz") as first, np.load(trained / "told-1.npz") as second:
         assert first["counts"][0] == 6 * torch_worker.BATCH
@@ -78,8 +78,8 @@ def test_the_number_of_workers_may_change_between_halves(trained):
     assert_close(trained / "two-then-one.npz", trained / "one.npz")
 
 
-def test_moving_statistics_are_the_mean_of_what_the_workers_saw(trained):
-    # Each worker normalises its own half; the half twice has the same mean and variance.
+def test_moving_statistics_are_the_mean_over_the_workers(trained):
+    # Each worker normalises its own half; a batch of two equal halves has the same moments.
     images, labels = torch_worker.batches()[0]
     halves = []
     for half in (slice(0, 4), slice(4, 8)):
@@ -94,7 +94,7 @@ def test_moving_statistics_are_the_mean_of_what_the_workers_saw(trained):
             assert np.abs(halves[0][name] - halves[1][name]).max() > 1e-4
 
 
-def test_the_monitor_tells_of_the_whole_batch(trained):
+def test_the_monitor_covers_the_whole_batch(trained):
     engine, _ = torch_worker.opened(monitor=1)
     torch_worker.train(engine, 0, 2)
     wanted = engine.read_statistics()[1][1]
@@ -102,12 +102,12 @@ def test_the_monitor_tells_of_the_whole_batch(trained):
         with np.load(trained / f"told-{rank}.npz") as told:
             seen = {name[5:]: told[name] for name in told.files if name.startswith("seen:")}
         assert len(seen) == len(wanted) and {"data", "conv_weight", "fc_bias_grad"} <= seen.keys()
-        # In the same order; some have no name of their own but a number of MXNet's.
+        # In the same order, as MXNet numbers nodes without a name.
         for (name, value), theirs in zip(seen.items(), wanted.values()):
             assert value == pytest.approx(theirs, rel=1e-4), name
 
 
-def test_a_sum_leaves_alone_what_was_added(trained):
+def test_sums_do_not_change_their_argument(trained):
     for rank in (0, 1):
         with np.load(trained / f"told-{rank}.npz") as told:
             np.testing.assert_array_equal(told["mine"], [1, 5])
@@ -121,11 +121,11 @@ def test_one_worker_s_infinite_loss_stops_all(trained):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_ends_all_and_a_restart_goes_on(tmp_path, trained):
+def test_a_worker_that_dies_ends_all_and_a_restart_continues(tmp_path, trained):
     result = two_workers(tmp_path, "killed")
     assert result.returncode == 128 + 9
     assert "worker 1 ended with -9, and all others with it" in result.stderr
-    assert two_workers(tmp_path, "killed").returncode == 0  # from what was kept
+    assert two_workers(tmp_path, "killed").returncode == 0  # from the checkpoint
     assert_close(tmp_path / "kept.npz", trained / "one.npz")
 
 
@@ -136,17 +136,17 @@ def test_torchrun_restarts_by_itself(tmp_path, trained):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_silent_ends_all_within_a_minute(tmp_path):
+def test_a_worker_that_hangs_ends_all_within_a_minute(tmp_path):
     result = two_workers(tmp_path, "stopped")
     took = time.time() - float((tmp_path / "stopped.txt").read_text())
     assert result.returncode == 75
-    told = "lost another one: worker 1 of 2 has given no sign for 20 s"
+    told = "lost another one: worker 1 of 2 has not responded for 20 s"
     assert f"error: worker 0 of 2 ({os.uname().nodename}) {told}" in result.stderr
     assert "torchrun: worker 0 ended with 75, and all others with it" in result.stderr
-    assert took < 60  # 20 until it is missed, 30 that torchrun waits for it
+    assert took < 60  # 20 s until it is lost, then 30 s of torchrun
 
 
-def test_one_worker_s_mistake_ends_all_and_is_not_tried_again(tmp_path):
+def test_an_input_error_of_one_worker_ends_all_without_a_retry(tmp_path):
     result = two_workers(tmp_path, "refused", restarts=3)
     assert result.returncode == 2
     assert (tmp_path / "attempts.txt").read_text() == "x"
@@ -155,7 +155,7 @@ def test_one_worker_s_mistake_ends_all_and_is_not_tried_again(tmp_path):
     assert "Traceback" not in result.stderr and "torchrun:" not in result.stderr
 
 
-def test_an_engine_talks_to_others_in_its_first_update_only(monkeypatch):
+def test_an_engine_communicates_from_its_first_update_on(monkeypatch):
     class Joined(Exception):
         pass
 
@@ -172,7 +172,7 @@ def test_an_engine_talks_to_others_in_its_first_update_only(monkeypatch):
         engine.train_batch(images[: BATCH // 2], labels[: BATCH // 2], 0.1)
 
 
-def test_workers_of_a_killed_launcher_are_told_to_end(tmp_path):
+def test_workers_of_a_killed_launcher_end(tmp_path):
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     launcher = subprocess.Popen(
         [sys.executable, "-c", START, "0", str(tmp_path), "orphaned"],
@@ -196,7 +196,7 @@ def test_workers_of_a_killed_launcher_are_told_to_end(tmp_path):
         ({0: (75, 7), 1: (-9, 7)}, (137, 1)),
         ({0: (-15, 7), 1: (1, 7)}, (1, 1)),
         ({1: (-9, 7), 0: (-15, 8)}, (137, 1)),
-        ({0: (75, 7), 1: (-9, 37)}, (75, 0)),  # it was silent, and torchrun killed it
+        ({0: (75, 7), 1: (-9, 37)}, (75, 0)),  # it hung, and torchrun killed it
         ({0: (1, 8), 1: (3, 7)}, (3, 1)),
         ({0: (75, 8), 1: (75, 7)}, (75, 1)),
         ({0: (-15, 7), 1: (143, 7)}, (143, 1)),
@@ -208,7 +208,7 @@ def test_the_exit_code_is_that_of_the_worker_that_failed(found, wanted):
 
 @pytest.fixture
 def lost_one(monkeypatch):
-    """A worker; how often it has slept, and what happens in its sleep."""
+    """A worker, its sleeps, and functions to call during a sleep by number."""
     sleeps, happens = [], {}
     worker = TorchWorkers.__new__(TorchWorkers)
     worker.rank, worker.world_size, worker._is_lost = 0, 2, False
@@ -231,9 +231,9 @@ def lose(worker):
     return str(told.value)
 
 
-def test_who_lost_another_waits_until_torchrun_has_seen_that(lost_one):
+def test_a_worker_that_lost_another_waits_for_torchruns_signal(lost_one):
     worker, sleeps, happens = lost_one
-    happens[3] = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Interrupts tell of one
+    happens[3] = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as at a signal
     here = f"worker 0 of 2 ({os.uname().nodename}) lost another one: Connection closed by peer "
     assert lose(worker) == (
         f"{here}[1.2.3.4]:5; the same command continues from the last checkpoint"
@@ -243,20 +243,20 @@ def test_who_lost_another_waits_until_torchrun_has_seen_that(lost_one):
     assert len(sleeps) == 3  # it has waited
 
 
-def test_who_lost_another_ends_at_last_without_torchrun(lost_one):
+def test_a_worker_that_lost_another_ends_without_torchrun(lost_one):
     worker, sleeps, _ = lost_one
     lose(worker)
     assert sum(sleeps) == pytest.approx(10)
 
 
-def test_what_is_no_broken_connection_stays_what_it_is(lost_one):
+def test_other_errors_than_lost_connections_pass(lost_one):
     worker, sleeps, _ = lost_one
     with pytest.raises(RuntimeError, match="shapes"), worker.lost_errors():
         raise RuntimeError("shapes differ")
     assert not sleeps
 
 
-def test_gpus_are_added_up_by_nccl_and_what_hosts_say_by_gloo(monkeypatch):
+def test_nccl_on_gpus_and_gloo_on_hosts(monkeypatch):
     asked = []
     monkeypatch.setattr(
         torch_workers.dist, "init_process_group", lambda *a, **k: asked.append((a, k["device_id"]))
@@ -291,7 +291,7 @@ def test_a_worker_for_each_gpu(monkeypatch, workers, place):
 
 @pytest.fixture
 def attempts(monkeypatch):
-    """What the attempts of torchrun do, as a test sets it; signals and variables as they were."""
+    """Replace the attempts of torchrun; signals and variables are restored."""
     for name in ("OMP_NUM_THREADS", "TORCH_CPP_LOG_LEVEL", *choice.TORCHRUN, "LOCAL_RANK"):
         monkeypatch.setenv(name, "1")
     before = signal.getsignal(signal.SIGHUP)
@@ -302,7 +302,7 @@ def attempts(monkeypatch):
 
 
 @pytest.mark.parametrize(("handler", "kept"), [(signal.SIG_IGN, True), (signal.SIG_DFL, False)])
-def test_what_nohup_keeps_off_is_kept_off(attempts, handler, kept):
+def test_nohup_protects_the_workers(attempts, handler, kept):
     signal.signal(signal.SIGHUP, handler)
     seen = []
 
@@ -316,8 +316,8 @@ def test_what_nohup_keeps_off_is_kept_off(attempts, handler, kept):
 
 
 @pytest.mark.parametrize("program", [["-m", "imagenet_trainer.fit"], ["python", "fit.py"]])
-def test_flags_of_the_program_are_its_own(attempts, monkeypatch, program):
-    # --monitor is the beginning of two of torchrun's.
+def test_flags_of_the_program_are_not_torchruns(attempts, monkeypatch, program):
+    # --monitor is a prefix of two of torchrun's flags.
     from torch.distributed import run
 
     seen = []
@@ -340,7 +340,7 @@ def test_a_signal_between_two_attempts_ends_quietly(attempts):
     assert torchrun.start(2, ["x"], restarts=3) == 143
 
 
-def test_the_launcher_says_where_pytorch_is_missing(monkeypatch, capsys):
+def test_the_launcher_without_pytorch(monkeypatch, capsys):
     monkeypatch.setattr(choice, "has_torch", lambda: False)
     assert launch(["--engine", "torch", "-n", "2", "python", "-m", "x"]) == 2
     assert "--engine torch: PyTorch is not installed" in capsys.readouterr().err
