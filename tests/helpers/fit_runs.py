@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from imagenet_trainer import fit
+from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.runs import params
 
 
@@ -42,6 +44,24 @@ def words_of(packed):
 @pytest.fixture
 def words(packed):
     return words_of(packed)
+
+
+class PowerFailure(BaseException):
+    """No handler of errors catches it, so nothing is saved."""
+
+
+def train_until(update, words, *more):
+    """Train in this process and fail before an update, as if the power failed."""
+    real = MXNetEngine.train_batch
+
+    def train_batch(engine, *batch):
+        if engine._updates == update:
+            raise PowerFailure
+        real(engine, *batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerFailure):
+        patch.setattr(MXNetEngine, "train_batch", train_batch)
+        fit.main([*words, *map(str, more)])
 
 
 def begin(words, *more):

@@ -71,17 +71,13 @@ def rank1(prefix):
 
 
 def test_features_of_eight_classes_help_with_the_two_others(fashion, tmp_path):
-    # 15 updates on 80 images. Five seeds gave 65 to 75 % with what the eight classes taught and
-    # 50 to 56 % from scratch; the closest pair was 13 points apart.
-    gained = []
-    for seed in range(3):
-        tuned, fresh = tmp_path / f"tuned{seed}" / "model", tmp_path / f"fresh{seed}" / "model"
-        begin = ["--pretrained", f"{fashion}/eight/model,3"]
-        network = ["--network", "resnet", "--num-layers", "8", "--image-shape", "3,28,28"]
-        assert train(fashion, "two", tuned, *TUNE, "--seed", seed, *begin) == 0
-        assert train(fashion, "two", fresh, *TUNE, "--seed", seed, *network) == 0
-        gained.append(rank1(tuned)[-1] - rank1(fresh)[-1])
-    assert np.mean(gained) > 0.08 and min(gained) > 0.03
+    # 15 updates on 80 images. Five seeds gave 65 to 75 % with pretrained parameters and 50 to 56 %
+    # from scratch; the smallest difference was 13 points. A run is the same each time.
+    tuned, fresh = tmp_path / "tuned" / "model", tmp_path / "fresh" / "model"
+    network = ["--network", "resnet", "--num-layers", "8", "--image-shape", "3,28,28"]
+    assert train(fashion, "two", tuned, *TUNE, "--pretrained", f"{fashion}/eight/model,3") == 0
+    assert train(fashion, "two", fresh, *TUNE, *network) == 0
+    assert rank1(tuned)[-1] - rank1(fresh)[-1] > 0.08
 
 
 # --- what a run begins with ----------------------------------------------------------------------
