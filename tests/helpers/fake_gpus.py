@@ -1,4 +1,4 @@
-"""GPUs that nvidia-smi and MXNet only claim to see."""
+"""Fake GPUs in the output of nvidia-smi and in MXNet."""
 
 import os
 

@@ -10,11 +10,11 @@ from symbols import gluoncv_zoo
 CLASSES = 6
 
 
-# Not of GluonCV's list: quantized ones cannot be trained.
+# Names to exclude: quantised networks cannot be trained.
 QUANTIZED = ("mobilenet1.0_int8", "resnet50_v1_int8")
 
 
-# How the names of the others begin, or what is in them.
+# Prefixes and parts of the names of other networks.
 OTHER_WORK = (
     "ssd_", "rcnn", "yolo", "fcn_", "psp_", "deeplab", "icnet", "danet", "fastscnn", "_pose",
     "pose_", "center_net", "siamrpn", "monodepth", "kinetics", "ucf101", "hmdb51", "sthsth",
@@ -30,7 +30,7 @@ def gluoncv():
 
 
 def classification_names():
-    """Of GluonCV's 332 names those of networks that classify images."""
+    """The image classifiers among GluonCV's 332 names."""
     return [
         name
         for name in gluoncv_zoo.names()

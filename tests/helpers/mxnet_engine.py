@@ -61,7 +61,7 @@ from imagenet_trainer.engines.mxnet import engine as mxnet_engine
 
 @pytest.fixture
 def half(monkeypatch):
-    """Everything of --dtype float16 but the casts, whose operators MXNet has on GPUs only."""
+    """float16 training without the casts, whose operators MXNet has on GPUs only."""
     monkeypatch.setattr(mxnet_engine, "in_16_bits", lambda symbol, *_: symbol)
 
     def engine(symbol, cpus=1, optimizer="sgd", **devices):

@@ -9,7 +9,7 @@ import numpy as np
 import symbols
 from imagenet_trainer.system.mxnet_import import mx
 
-# The least pixels each way, by family; of those that take any, a size that keeps several pixels.
+# The smallest image size by family; for those without one, a size that leaves several pixels.
 SMALLEST = {
     "resnet": 33,
     "resnet_v1": 33,
@@ -35,7 +35,7 @@ CHEAPEST = (
 
 
 def all_names():
-    """Every network once, by the name that its runs have."""
+    """Every network once, by its default run name."""
     return list(dict.fromkeys(symbols.find(name).name for name in symbols.names()))
 
 
@@ -54,7 +54,7 @@ def smallest_shape(name):
 
 @functools.lru_cache(maxsize=2)
 def smallest(name):
-    """Its symbol for the smallest images, without dropout: the same twice."""
+    """The symbol for the smallest images, without dropout, so that results are reproducible."""
     symbol = symbols.get_symbol(name, classes_of(name), smallest_shape(name))
     graph = json.loads(symbol.tojson())
     for node in graph["nodes"]:
@@ -64,7 +64,7 @@ def smallest(name):
 
 
 def first_parameters(shapes, aux_shapes):
-    """He et al.'s variance, quickly."""
+    """Random parameters with He et al.'s variance, computed quickly."""
     random = np.random.default_rng(0)
     arg = {}
     for name, shape in shapes.items():

@@ -24,7 +24,7 @@ def network(batch_norm=False, dropout=0.0):
 
 
 def logits(tensors, images, training=True):
-    """What `network` computes, in PyTorch; moving statistics where not `training`."""
+    """`network` in PyTorch; without `training` it uses the moving statistics."""
     import torch
 
     pixels = (torch.tensor(images.astype(np.float32)) - torch.tensor(MEAN)) / torch.tensor(STD)
@@ -50,7 +50,7 @@ def first_parameters(symbol, seed=1):
 
 
 def tensors_of(symbol):
-    """The first parameters as leaves of PyTorch, moving statistics without gradient."""
+    """The initial parameters as PyTorch tensors; moving statistics have no gradient."""
     import torch
 
     arg, aux = first_parameters(symbol)
@@ -59,7 +59,7 @@ def tensors_of(symbol):
 
 
 def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, decay=1e-3, options=None, **training):
-    """An engine with first parameters; `options` go to the Optimizer, the others to Training."""
+    """An engine with initial parameters; `options` are for Optimizer, others for Training."""
     how = Training(Optimizer(optimizer, momentum, decay, **(options or {})), **training)
     engine = open_engine(symbol, Devices(cpus=cpus), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
     engine.set_params(*first_parameters(symbol))
@@ -84,7 +84,7 @@ def assert_close(engine, tensors, atol=1e-6):
 
 
 def assert_same(ours, theirs):
-    """Two (arg, aux) or two states, to the last bit."""
+    """Assert that two (arg, aux) or two states are equal bit for bit."""
     for one, other in zip(ours, theirs) if isinstance(ours, tuple) else [(ours, theirs)]:
         assert one.keys() == other.keys()
         for name in one:

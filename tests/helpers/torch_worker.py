@@ -69,7 +69,7 @@ def all_in_one(folder):
     save(normed, folder / "normed.npz")
     watched, _ = opened(monitor=1)
     train(watched, 0, 2)
-    told = {f"seen:{n}": v for n, v in watched.read_statistics()[1][1].items()}
+    results = {f"seen:{n}": v for n, v in watched.read_statistics()[1][1].items()}
     images, labels = batches()[0]
     labels = labels[: BATCH // 2].copy()
     arg, aux = engine.get_params()
@@ -82,8 +82,8 @@ def all_in_one(folder):
     except NonFiniteLossError as error:
         stopped = error.update == 6
     mine = np.array([1.0, 5.0])
-    told.update(mine=mine, sum=workers.sum(mine))
-    np.savez(folder / f"told-{engine.rank}.npz", counts=counts, stopped=stopped, **told)
+    results.update(mine=mine, sum=workers.sum(mine))
+    np.savez(folder / f"results-{engine.rank}.npz", counts=counts, stopped=stopped, **results)
     workers.part()
 
 
@@ -115,7 +115,7 @@ def stopped(folder):
 def refused(folder):
     """The second worker finds its mistake while the first one opens its engine.
 
-    It is told as the commands tell it; the file counts the attempts.
+    It is printed as the commands print it; the file counts the attempts.
     """
 
     def body():
@@ -134,7 +134,7 @@ def refused(folder):
 
 
 def orphaned(folder):
-    """Both wait until they are told to end; the last of the two to say so lets the test go on."""
+    """Both wait for a signal; the last of the two prints a line for the test."""
     workers = join_workers(Devices(engine="torch"))
     ended = folder / f"ended-{workers.rank}.txt"
 

@@ -41,7 +41,7 @@ def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):
         cpus=int(cpus), kv_store=kv_store, compression_threshold=threshold and float(threshold)
     )
     workers = join_workers(devices)
-    monitor = 0 if kv_store == "dist_async" else 2  # its workers tell each of its own part
+    monitor = 0 if kv_store == "dist_async" else 2  # its workers report their own parts
     engine = open_engine(
         symbol, devices, (BATCH, SIDE, SIDE, 3), (120.0,) * 3, (60.0,) * 3,
         Training(Optimizer("sgd", 0.9, 1e-3), monitor=monitor), workers,

@@ -28,7 +28,7 @@ class Threads:
         return total
 
     def run(self, work):
-        """What each rank's work gives, or the error that it raised."""
+        """The result of each rank, or the error that it raised."""
         results = [None] * self.world_size
 
         def one(rank):

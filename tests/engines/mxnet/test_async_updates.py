@@ -21,8 +21,8 @@ def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
     names = engine._module._exec_group.param_names
     server = AsyncUpdates()
     server.command(command(async_updates.BEGIN))
-    told = serialise(engine._module._optimizer, dict(enumerate(names, 3)))
-    server.command(command(async_updates.OPTIMIZER, told))
+    optimizer = serialise(engine._module._optimizer, dict(enumerate(names, 3)))
+    server.command(command(async_updates.OPTIMIZER, optimizer))
     server.command(command(async_updates.ASSIGN))
     held = {name: mx.nd.zeros(v.shape) for name, v in engine.get_params()[0].items()}
     for key, name in enumerate(names, 3):

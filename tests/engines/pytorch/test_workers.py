@@ -64,7 +64,7 @@ def assert_close(ours, theirs, atol=1e-5):
 
 def test_two_workers_equal_one(trained):
     assert_close(trained / "two.npz", trained / "one.npz")
-    with np.load(trained / "told-0.npz") as first, np.load(trained / "told-1.npz") as second:
+    with np.load(trained / "results-0.npz") as first, np.load(trained / "results-1.npz") as second:
         assert first["counts"][0] == 6 * torch_worker.BATCH
         np.testing.assert_array_equal(first["counts"], second["counts"])
 
@@ -99,8 +99,8 @@ def test_the_monitor_covers_the_whole_batch(trained):
     torch_worker.train(engine, 0, 2)
     wanted = engine.read_statistics()[1][1]
     for rank in (0, 1):
-        with np.load(trained / f"told-{rank}.npz") as told:
-            seen = {name[5:]: told[name] for name in told.files if name.startswith("seen:")}
+        with np.load(trained / f"results-{rank}.npz") as results:
+            seen = {name[5:]: results[name] for name in results.files if name.startswith("seen:")}
         assert len(seen) == len(wanted) and {"data", "conv_weight", "fc_bias_grad"} <= seen.keys()
         # In the same order, as MXNet numbers nodes without a name.
         for (name, value), theirs in zip(seen.items(), wanted.values()):
@@ -109,15 +109,15 @@ def test_the_monitor_covers_the_whole_batch(trained):
 
 def test_sums_do_not_change_their_argument(trained):
     for rank in (0, 1):
-        with np.load(trained / f"told-{rank}.npz") as told:
-            np.testing.assert_array_equal(told["mine"], [1, 5])
-            np.testing.assert_array_equal(told["sum"], [2, 10])
+        with np.load(trained / f"results-{rank}.npz") as results:
+            np.testing.assert_array_equal(results["mine"], [1, 5])
+            np.testing.assert_array_equal(results["sum"], [2, 10])
 
 
 def test_one_worker_s_infinite_loss_stops_all(trained):
     for rank in (0, 1):
-        with np.load(trained / f"told-{rank}.npz") as told:
-            assert told["stopped"]
+        with np.load(trained / f"results-{rank}.npz") as results:
+            assert results["stopped"]
 
 
 @pytest.mark.slow
@@ -140,8 +140,8 @@ def test_a_worker_that_hangs_ends_all_within_a_minute(tmp_path):
     result = two_workers(tmp_path, "stopped")
     took = time.time() - float((tmp_path / "stopped.txt").read_text())
     assert result.returncode == 75
-    told = "lost another one: worker 1 of 2 has not responded for 20 s"
-    assert f"error: worker 0 of 2 ({os.uname().nodename}) {told}" in result.stderr
+    message = "lost another one: worker 1 of 2 has not responded for 20 s"
+    assert f"error: worker 0 of 2 ({os.uname().nodename}) {message}" in result.stderr
     assert "torchrun: worker 0 ended with 75, and all others with it" in result.stderr
     assert took < 60  # 20 s until it is lost, then 30 s of torchrun
 
@@ -224,11 +224,11 @@ def lost_one(monkeypatch):
 
 
 def lose(worker):
-    with pytest.raises(LostWorkerError) as told, worker.lost_errors():
+    with pytest.raises(LostWorkerError) as error, worker.lost_errors():
         raise RuntimeError(
             "[/build/pair.cc:553] Connection closed by peer [1.2.3.4]:5. This is typically luck"
         )
-    return str(told.value)
+    return str(error.value)
 
 
 def test_a_worker_that_lost_another_waits_for_torchruns_signal(lost_one):
