@@ -157,16 +157,16 @@ def test_a_shuffle_window_resumes_inside_an_epoch(words, straight, tmp_path):
 def test_a_share_of_the_images_resumes_inside_an_epoch(words, tmp_path, capsys):
     words = [*words, "--train-fraction", "0.4"]
     assert train(words, "--model-prefix", tmp_path / "a" / "model") == 0
-    told = capsys.readouterr().err
-    assert "24 training images" in told and "Epoch[0] Batch [2-3]" in told
+    output = capsys.readouterr().err
+    assert "24 training images" in output and "Epoch[0] Batch [2-3]" in output
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert config["data"]["train_images"] == 24
     train_until(4, words, "--model-prefix", tmp_path / "b" / "model", "--checkpoint-minutes", 1e-9)
     assert train(words, "--model-prefix", tmp_path / "b" / "model") == 0
     assert_same(parameters(tmp_path / "b" / "model", 2), parameters(tmp_path / "a" / "model", 2))
     words[-1] = "1"
-    told = refusal(capsys, words, "--model-prefix", tmp_path / "b" / "model")
-    assert "--train-fraction 1.0: " in told and "with 0.4; " in told
+    output = refusal(capsys, words, "--model-prefix", tmp_path / "b" / "model")
+    assert "--train-fraction 1.0: " in output and "with 0.4; " in output
 
 
 def test_more_epochs_continue_a_finished_run(words, straight, tmp_path):
@@ -209,7 +209,7 @@ def refusal(capsys, words, *more):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         (["--network", "resnet5"], "did you mean resnet50"),
         (["--num-layers", "9"], "9"),
@@ -225,8 +225,8 @@ def refusal(capsys, words, *more):
         (["--load-epoch", "7"], "model-0007.params: no such checkpoint"),
     ],
 )
-def test_refused_before_anything_is_trained(words, tmp_path, capsys, more, told):
-    assert told in refusal(capsys, words, "--model-prefix", tmp_path / "a" / "model", *more)
+def test_refused_before_anything_is_trained(words, tmp_path, capsys, more, expected):
+    assert expected in refusal(capsys, words, "--model-prefix", tmp_path / "a" / "model", *more)
     assert not list(tmp_path.rglob("*.params"))
 
 

@@ -24,7 +24,7 @@ def test_the_first_stretch_warms_up():
     assert remaining.seconds(100, 0) == pytest.approx(50.0)
 
 
-def test_a_run_that_got_slower_is_believed():
+def test_a_run_that_became_slower_changes_the_estimate():
     remaining = RemainingTime()
     for seconds in [1.0] * 200 + [4.0] * 50:
         remaining.add_interval(1, seconds)

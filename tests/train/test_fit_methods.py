@@ -84,7 +84,7 @@ def test_config_json_holds_the_settings_of_a_recipe(packed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         (["--batch-size", "9", "--mixup", "0.2"], "--batch-size 9: "),
         (["--accumulate", "3"], "--batch-size 8: cannot be split evenly into 3 accumulated parts"),
@@ -94,13 +94,13 @@ def test_config_json_holds_the_settings_of_a_recipe(packed, tmp_path):
         (["--recipe", "resnet50"], "--recipe resnet50: no such recipe; did you mean resnet"),
     ],
 )
-def test_refused_in_one_line(packed, tmp_path, more, told, capsys):
+def test_refused_in_one_line(packed, tmp_path, more, expected, capsys):
     try:
         code = train(words_of(packed), "--model-prefix", tmp_path / "model", *more)
     except SystemExit as end:
         code = end.code
     lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
-    assert code == 2 and len(lines) == 1 and told in lines[0]
+    assert code == 2 and len(lines) == 1 and expected in lines[0]
     assert not list(tmp_path.rglob("*.params"))
 
 

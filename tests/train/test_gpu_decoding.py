@@ -22,7 +22,7 @@ def dali(monkeypatch):
     monkeypatch.setattr(decoding, "has_dali", lambda: True)
 
 
-def test_processors_decode_unless_told_otherwise():
+def test_threads_decode_by_default():
     assert not decodes_on_gpu(FitSettings(gpus=(0,)))
     batches = [1, 2]
     assert list(decoded(batches, FitSettings(), None, 1, print)) == batches
@@ -68,7 +68,7 @@ def refused(settings):
     return str(error.value)
 
 
-def test_what_cannot_be_is_told_in_a_line(monkeypatch, machine):
+def test_impossible_decoding_is_one_line(monkeypatch, machine):
     no_gpu = refused(replace(ON_GPU, gpus=()))
     assert no_gpu.startswith("--decode gpu: ") and "add --gpus" in no_gpu
     machine(V100, cuda=True)

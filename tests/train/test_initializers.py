@@ -24,7 +24,7 @@ DESCRIPTIONS = {
     "out": {"name": "xavier", "factor_type": "out", "magnitude": 2.5},
 }
 
-# Drawn once with NumPy 1.26; the words behind them are Philox4x64-10 with the key of sha256.
+# Drawn once with NumPy 1.26; they come from Philox4x64-10 with the key of sha256.
 PINNED_UNIT = [0.16653495415073072, 0.7158899817505341]
 PINNED_NORMAL = [-1.074135493717086, -0.34595263674386706, -0.13950367189202173]
 

@@ -39,12 +39,12 @@ def words(packed):
     return words_of(packed)
 
 
-def told(folder, kind):
+def events_of(folder, kind):
     return [event for event in read_events(folder / "events.jsonl") if event["event"] == kind]
 
 
 def losses(folder):
-    return [(event["update"], event["loss"]) for event in told(folder, "interval")]
+    return [(event["update"], event["loss"]) for event in events_of(folder, "interval")]
 
 
 # --- a run from its beginning to its end ----------------------------------------------------------
@@ -56,11 +56,11 @@ def test_events_of_a_run(straight):
         "begin", *["interval"] * 7, "epoch", "validation", "checkpoint",
         *["interval"] * 8, "epoch", "validation", "checkpoint", "end",
     ]  # fmt: skip
-    (start,) = told(straight, "begin")
+    (start,) = events_of(straight, "begin")
     assert (start["update"], start["updates"], start["images"]) == (0, 15, 60)
     assert [update for update, _ in losses(straight)] == list(range(1, 16))
-    assert told(straight, "end")[0]["how"] == "finished"
-    assert [one["file"] for one in told(straight, "checkpoint")] == [
+    assert events_of(straight, "end")[0]["how"] == "finished"
+    assert [one["file"] for one in events_of(straight, "checkpoint")] == [
         "model-0001.params", "model-0002.params",
     ]  # fmt: skip
 
@@ -68,7 +68,9 @@ def test_events_of_a_run(straight):
 def test_events_say_what_history_says(straight):
     with open(straight / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    for row, epoch, validation in zip(rows, told(straight, "epoch"), told(straight, "validation")):
+    for row, epoch, validation in zip(
+        rows, events_of(straight, "epoch"), events_of(straight, "validation")
+    ):
         assert int(row["epoch"]) == epoch["epoch"] == validation["epoch"]
         assert float(row["train_loss"]) == epoch["train_loss"]
         assert float(row["val_rank1"]) == validation["rank1"]
@@ -93,7 +95,7 @@ def test_tensorboard_shows_the_same(straight):
 
 def test_the_time_left_goes_down_to_nothing(straight):
     # At the last update only what follows an epoch is left, which is measured after the first one.
-    left = [event["seconds_left"] for event in told(straight, "interval")]
+    left = [event["seconds_left"] for event in events_of(straight, "interval")]
     assert all(value is None or value >= 0 for value in left) and left[-1] < max(left[1:8])
     lines = (straight / "log.txt").read_text().splitlines()
     assert sum("\tleft=0:00:" in line for line in lines) == 15
@@ -106,7 +108,7 @@ def test_curves_are_drawn(straight):
 # --- interrupted ----------------------------------------------------------------------------------
 
 
-def test_after_a_kill_no_step_is_told_twice(words, straight, tmp_path):
+def test_after_a_kill_no_step_is_recorded_twice(words, straight, tmp_path):
     prefix = tmp_path / "model"
     # Checkpoints are far between: what was made after the last one is made again.
     words = [*words, "--model-prefix", str(prefix)]
@@ -118,7 +120,7 @@ def test_after_a_kill_no_step_is_told_twice(words, straight, tmp_path):
         file.write(b'{"time": "2026-')  # torn
     assert train(words) == 0
     assert losses(tmp_path) == losses(straight)
-    (again,) = told(tmp_path, "continue")
+    (again,) = events_of(tmp_path, "continue")
     assert (again["update"], again["epochs_done"]) == (7, 1)
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     updates = [e["update"] for e in map(json.loads, lines) if e["event"] == "interval"]
@@ -143,10 +145,10 @@ def test_a_run_that_failed_shows_where(words, tmp_path, capsys):
     prefix = ["--model-prefix", tmp_path / "model", "--num-epochs", 1]
     # A rate that ends every training, watched at every update.
     assert train(words, *prefix, "--lr", "1e30", "--monitor", 1) == 2
-    (end,) = told(tmp_path, "end")
+    (end,) = events_of(tmp_path, "end")
     assert end["how"] == "failed" and "not finite" in end["error"]
     refused = int(re.search(r"the loss of update (\d+) is not finite", end["error"])[1])
-    last = told(tmp_path, "statistics")[-1]
+    last = events_of(tmp_path, "statistics")[-1]
     assert last["update"] == refused + 1 and last["tensors"]["softmax_output"] is None
     assert f"The first tensor of update {refused} that is not finite: " in capsys.readouterr().err
 
@@ -157,7 +159,7 @@ def test_a_run_that_failed_shows_where(words, tmp_path, capsys):
 def test_the_monitor(words, straight, tmp_path):
     more = ["--model-prefix", tmp_path / "model", "--monitor", 4, "--cpus", 2, "--num-epochs", 1]
     assert train(words, *more) == 0
-    statistics = told(tmp_path, "statistics")
+    statistics = events_of(tmp_path, "statistics")
     assert [event["update"] for event in statistics] == [1, 5]
     value = statistics[0]["tensors"]["fc1_weight"]
     assert ("tensors/fc1_weight", 1, round(value, 5)) in [
@@ -179,9 +181,11 @@ def test_curves_never_fail_a_run(words, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(curves, "draw", fail)
     assert train(words, "--model-prefix", tmp_path / "model", "--num-epochs", 1) == 0
-    said = capsys.readouterr().err
-    assert said.count("The learning curves are not drawn any more: RuntimeError: no font any") == 1
-    assert told(tmp_path, "end")[0]["how"] == "finished"
+    output = capsys.readouterr().err
+    assert (
+        output.count("The learning curves are not drawn any more: RuntimeError: no font any") == 1
+    )
+    assert events_of(tmp_path, "end")[0]["how"] == "finished"
 
 
 def test_when_done(words, tmp_path, capsys):
@@ -226,7 +230,7 @@ def test_gpus_are_in_all_files(tmp_path, monkeypatch):
     watched(tmp_path, gpus=(1,))
     (row,) = csv.DictReader((tmp_path / "history.csv").read_text().splitlines())
     assert (row["gpu_percent"], row["gpu_celsius"], row["gpu_watts"]) == ("90.0", "70.0", "250.0")
-    assert told(tmp_path, "interval")[0]["gpu_memory_mb"] == 4 * 2**30 / 1e6
+    assert events_of(tmp_path, "interval")[0]["gpu_memory_mb"] == 4 * 2**30 / 1e6
     shown = points(tmp_path / "tensorboard")
     assert ("gpu1/watts", 10, 250.0) in shown and ("gpu1/percent", 10, 90.0) in shown
 

@@ -193,7 +193,7 @@ def test_killed_at_twenty_random_moments(fit_words, tmp_path):
 # --- files that cannot be written ----------------------------------------------------------------
 
 
-def test_patience_tries_again_until_it_works():
+def test_writes_are_retried_until_one_succeeds():
     log, tries = [], []
 
     def write():
@@ -212,7 +212,7 @@ def test_patience_tries_again_until_it_works():
 @pytest.mark.parametrize(
     ("minutes", "number", "cause"), [(0, None, OSError()), (9, 15, OSError()), (9, None, None)]
 )
-def test_patience_has_an_end(minutes, number, cause):
+def test_retries_end(minutes, number, cause):
     # Its time is over; a signal came; it is no matter of the file system.
     interrupts, tries = Interrupts(), []
     interrupts.signal = number
@@ -416,7 +416,7 @@ def test_back_to_the_beginning(fit_words, tmp_path, at_update):
 
 
 def test_back_over_several_epochs(fit_words, tmp_path, at_update):
-    # Without a number for epoch 1 the way back leads to the beginning, and its row is made anew.
+    # Epoch 1 has no numbered checkpoint: the run returns to the beginning and writes its row again.
     made = at_update(blow_up(12))
     assert train(fit_words, tmp_path / "model", *ROLLBACK, "--save-period", 2) == 0
     assert made == [*range(12), *range(END)]
@@ -443,7 +443,7 @@ def test_statistics_that_are_not_finite(fit_words, halved, tmp_path, at_update, 
         assert_same(final(tmp_path / name / "model"), halved)
 
 
-def test_a_rate_that_no_halving_saves(fit_words, tmp_path, capsys):
+def test_rollbacks_are_limited(fit_words, tmp_path, capsys):
     # Real arithmetic: at 1e30 the second loss is not a number, whatever is halved three times.
     words = [*fit_words, "--lr", "1e30", *ROLLBACK]
     assert train(words, tmp_path / "model") == 2

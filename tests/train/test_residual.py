@@ -54,7 +54,7 @@ def test_linear_bottlenecks_end_in_the_batchnorm_of_their_projection():
     assert all(name.endswith("gamma") for name in ends)
 
 
-def test_a_gamma_that_is_fixed_cannot_be_nought():
+def test_a_fixed_gamma_cannot_be_zero():
     data = mx.sym.Variable("data")
     branch = mx.sym.BatchNorm(mx.sym.Convolution(data, kernel=(1, 1), num_filter=3), fix_gamma=True)
     assert branch_ends((data + branch).tojson()) == ()

@@ -33,7 +33,7 @@ def test_steps_may_come_in_any_order_and_twice():
         ("sqrt", [0.5, math.sqrt(0.5), math.sqrt(0.75), 1, 1]),
     ],
 )
-def test_warm_up_rises_from_nought_to_the_base(strategy, expected):
+def test_warm_up_rises_from_zero_to_the_base(strategy, expected):
     found = rates(range(5), base=2.0, warmup=4, strategy=strategy)
     assert found == pytest.approx([2 * share for share in expected])
 

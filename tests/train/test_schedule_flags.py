@@ -41,7 +41,7 @@ def test_linear_scaling_with_the_batch():
     assert rates([0], batch_size=1024) == [0.1]
 
 
-def test_scaling_is_said():
+def test_scaling_is_logged():
     assert scaling_messages(SETTINGS) == []
     (line,) = scaling_messages(replace(SETTINGS, batch_size=1024, lr_scale_batch=256))
     assert "rate 0.4: " in line and "256" in line and "1024" in line
@@ -63,27 +63,29 @@ def test_with_steps_a_longer_run_is_the_same_run():
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         ({"lr_final": 0.2}, "--lr-final 0.2: is above --lr 0.1"),
         ({"lr_schedule": "cosine", "warmup_epochs": 90.0}, "--warmup-epochs 90: .*--num-epochs 90"),
         ({"lr_schedule": "poly", "lr_step_every": 1.0}, "--lr-step-every 1: .*--lr-schedule"),
     ],
 )
-def test_flags_that_do_not_go_together(changed, told):
-    with pytest.raises(InputError, match=told):
+def test_flags_that_exclude_each_other(changed, expected):
+    with pytest.raises(InputError, match=expected):
         rates([0], **changed)
 
 
-def test_what_the_engine_is_told():
+def test_training_options_of_the_engine():
     plain = training_of(SETTINGS, {})
     assert (plain.mixup, plain.accumulate, plain.average_decay) == (False, 1, 0.0)
     assert plain.optimizer.decay_gammas and plain.optimizer.clip_gradient is None
-    told = training_of(
+    training = training_of(
         replace(SETTINGS, optimizer="lbsgd", clip_gradient=0.5, no_bias_decay=True, mixup=0.2,
                 label_smoothing=0.1, accumulate=4, ema=0.999, seed=3), {"fc_weight": 0.1}
     )  # fmt: skip
-    assert told.optimizer.rate_factors == {"fc_weight": 0.1}
-    assert (told.optimizer.name, told.optimizer.clip_gradient) == ("lbsgd", 0.5)
-    assert not told.optimizer.decay_gammas and told.mixup and told.label_smoothing == 0.1
-    assert (told.accumulate, told.average_decay, told.seed) == (4, 0.999, 3)
+    assert training.optimizer.rate_factors == {"fc_weight": 0.1}
+    assert (training.optimizer.name, training.optimizer.clip_gradient) == ("lbsgd", 0.5)
+    assert (
+        not training.optimizer.decay_gammas and training.mixup and training.label_smoothing == 0.1
+    )
+    assert (training.accumulate, training.average_decay, training.seed) == (4, 0.999, 3)

@@ -110,14 +110,14 @@ def test_parameters_of_another_program_are_not_lost_before_the_first_checkpoint(
             np.testing.assert_array_equal(value, arg[name])
 
 
-def test_rows_behind_the_checkpoint_are_made_again(opened):
+def test_history_after_the_checkpoint_is_dropped(opened):
     session = opened()
     session.run.save(session.checkpoint(Progress(1, 7)), 1)
     session.run.write_history([{"epoch": 1}, {"epoch": 2}])
     assert [row["epoch"] for row in opened().history] == ["1"]
 
 
-def test_what_may_change_is_noted(opened, settings):
+def test_allowed_changes_are_logged(opened, settings):
     session = opened()
     session.run.save(session.checkpoint(session.progress), None)
     run = session.run
@@ -132,7 +132,7 @@ def test_what_may_change_is_noted(opened, settings):
     assert not any("decode was" in note for note in opened().messages)
 
 
-def test_another_version_of_pytorch_is_noted_where_it_trains(opened):
+def test_another_version_of_pytorch_is_logged_where_it_trains(opened):
     pytest.importorskip("torch")
     session = opened(engine="torch")
     session.run.save(session.checkpoint(session.progress), None)
@@ -176,12 +176,12 @@ def test_a_checkpoint_with_infinite_numbers_is_refused():
 
 
 @pytest.mark.parametrize("kind", ["poly", "cosine"])
-def test_a_curve_ends_with_the_run_that_it_was_begun_for(opened, kind):
+def test_a_curve_fixes_the_number_of_epochs(opened, kind):
     session = opened(lr_schedule=kind)
     session.run.save(session.checkpoint(Progress(1, 7)), 1)
     opened(lr_schedule=kind)
-    told = f"--num-epochs 5: .* 4, .*--lr-schedule {kind}"
-    with pytest.raises(InputError, match=told):
+    expected = f"--num-epochs 5: .* 4, .*--lr-schedule {kind}"
+    with pytest.raises(InputError, match=expected):
         opened(lr_schedule=kind, num_epochs=5)
 
 
@@ -191,7 +191,7 @@ def test_steps_let_a_run_go_on(opened):
     assert opened(num_epochs=9).progress.update == 7
 
 
-def test_a_run_of_before_these_flags_goes_on(opened):
+def test_a_run_of_an_older_version_continues(opened):
     session = opened()
     session.run.save(session.checkpoint(Progress(1, 7)), 1)
     config = session.run.read_json(session.run.config_path)
@@ -206,7 +206,7 @@ def test_a_run_of_before_these_flags_goes_on(opened):
 # --- first values and averages -------------------------------------------------------------------
 
 
-def test_residual_branches_begin_as_nought(opened):
+def test_residual_branches_start_at_zero(opened):
     arg, _ = opened(zero_last_gamma=True).engine.get_params()
     ends = [f"stage{stage}_unit1_conv2_weight" for stage in (1, 2, 3)]
     assert all(not arg[name].any() for name in ends)
@@ -219,7 +219,7 @@ def test_a_network_without_residual_branches(opened):
         opened(network="squeezenet", num_layers=None, image_shape=(3, 32, 32), zero_last_gamma=True)
 
 
-def test_what_is_scored_and_saved_is_the_average(opened):
+def test_the_average_is_validated_and_saved(opened):
     session = opened(ema=0.75)
     images = np.random.RandomState(0).randint(0, 256, (8, 16, 16, 3)).astype(np.uint8)
     for _ in range(4):
@@ -254,7 +254,7 @@ def test_what_is_scored_and_saved_is_the_average(opened):
         ({"top_k": 5}, False),
     ],
 )
-def test_what_workers_do_together_has_to_be_alike(opened, monkeypatch, changed, has_to_be_alike):
+def test_flags_that_must_be_equal_in_all_workers(opened, monkeypatch, changed, has_to_be_alike):
     compared = []
     monkeypatch.setattr(run_config, "check_equal", lambda value, *_: compared.append(repr(value)))
     opened()
@@ -263,14 +263,14 @@ def test_what_workers_do_together_has_to_be_alike(opened, monkeypatch, changed, 
     assert (flags != others) is has_to_be_alike
 
 
-def test_a_shard_without_manifest_is_said_to_be_taken_for_imagenet(packed, opened, tmp_path):
+def test_the_classes_of_a_shard_without_manifest_are_logged(packed, opened, tmp_path):
     for name in ("train.rec", "train.idx", "val.rec", "val.idx"):
         shutil.copy(packed / name, tmp_path)
     places = {"data_train": str(tmp_path / "train.rec"), "data_val": str(tmp_path / "val.rec")}
 
-    def told(**flags):
+    def messages(**flags):
         notes = opened(**places, model_prefix=str(tmp_path / "a" / "model"), **flags).messages
         return [line for line in notes if "no manifest" in line]
 
-    assert "1000" in told()[0] and "--num-classes" in told()[0]
-    assert not told(num_classes=1000)
+    assert "1000" in messages()[0] and "--num-classes" in messages()[0]
+    assert not messages(num_classes=1000)

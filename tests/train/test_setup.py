@@ -34,9 +34,9 @@ def words(packed, trained, tmp_path, monkeypatch):
 
 def test_the_summary_is_of_the_pretrained_network(words, trained, capsys):
     assert fit.main([*words, "--summary"]) == 0
-    told = capsys.readouterr().out
-    assert f"the network of {trained}: 3 classes, images of 3 x 16 x 16" in told
-    assert "77,654 learned" in told  # as of --network resnet --num-layers 8
+    output = capsys.readouterr().out
+    assert f"the network of {trained}: 3 classes, images of 3 x 16 x 16" in output
+    assert "77,654 learned" in output  # as of --network resnet --num-layers 8
 
 
 def test_the_schedule_goes_to_the_folder_of_the_run(words, tmp_path, capsys):
@@ -50,7 +50,7 @@ def setup_of_words(words):
     return training_setup(flags.parse(FitSettings, words, "fit", ""))
 
 
-def test_the_range_test_begins_with_what_was_learned(words, tmp_path):
+def test_the_range_test_starts_with_pretrained_parameters(words, tmp_path):
     assert fit.main([*words, "--find-lr", "3", "--freeze", "(?!fc1)"]) == 0
     (table,) = tmp_path.rglob("lr-range.csv")
     with open(table, newline="") as file:
@@ -72,13 +72,13 @@ def test_the_bottleneck_is_measured_on_the_pretrained_network(words, monkeypatch
     assert found.crop_side == 16
 
 
-def test_first_values_of_branches_are_not_those_of_a_pretrained_network(words):
+def test_zero_last_gamma_excludes_pretrained(words):
     with pytest.raises(InputError, match="--zero-last-gamma and --pretrained: "):
         setup_of_words([*words, "--zero-last-gamma", "1"])
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "expected"),
     [
         (["--summary", "--find-lr", "5"], "--find-lr and --summary: "),
         (["--show-schedule", "--test-io", "1"], "--show-schedule and --test-io: "),
@@ -86,10 +86,10 @@ def test_first_values_of_branches_are_not_those_of_a_pretrained_network(words):
         (["--recipe", "list", "--summary"], "--recipe list and --summary: "),
     ],
 )
-def test_one_thing_instead_of_training(more, told, capsys):
+def test_one_preview_at_a_time(more, expected, capsys):
     assert fit.main(more) == 2
     line = capsys.readouterr().err
-    assert told in line and line.count("\n") == 1
+    assert expected in line and line.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_one_thing_instead_of_training(more, told, capsys):
         ("resnet", {}, None),
     ],
 )
-def test_a_size_that_a_network_was_not_published_for_is_said(network, more, size):
+def test_another_image_size_than_published_is_logged(network, more, size):
     found = image_size_messages(training_setup(FitSettings(network=network, **more)))
     assert [f"--image-shape {size} is its own size" in note for note in found] == [True] * bool(
         size

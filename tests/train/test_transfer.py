@@ -148,7 +148,7 @@ def test_the_best_of_a_run(settings, opened, fashion):
     assert_begins_with(session, {**best.arg, **best.aux}, ["fc1_weight", "fc1_bias"])
 
 
-def test_a_flag_that_was_given_is_obeyed(settings, opened):
+def test_a_given_flag_wins(settings, opened):
     session = opened(replace(settings, rgb_mean=(1.0, 2.0, 3.0)))
     assert session.preprocessing.rgb_mean == (1.0, 2.0, 3.0)
     assert session.preprocessing.image_shape == (3, 28, 28)
@@ -183,7 +183,7 @@ def test_from_a_published_checkpoint(settings, opened, published):
     assert_begins_with(session, arrays, ["fc1_weight", "fc1_bias"])
     assert session.preprocessing.rgb_mean == (0.0, 0.0, 0.0)
     assert any("as the flags say" in note for note in session.messages)
-    # With the classifier behind a layer, as fine-tune.py names it.
+    # With the classifier after a layer, as fine-tune.py names it.
     elsewhere = str(session.run.folder / "other" / "model")
     session = opened(replace(foreign, layer_before_fullc="flatten0", model_prefix=elsewhere))
     assert_begins_with(session, arrays, ["fc_weight", "fc_bias"])
@@ -217,7 +217,7 @@ def test_from_gluon(settings, opened, tmp_path):
     assert multipliers["net_dense0_bias"] == 0.0
 
 
-def test_what_is_new_follows_from_the_seed_alone(settings, opened):
+def test_new_parameters_depend_on_the_seed_alone(settings, opened):
     first = numbers(opened(settings))["fc1_weight"]
     other = replace(settings, model_prefix=settings.model_prefix.replace("run", "other"))
     np.testing.assert_array_equal(first, numbers(opened(other))["fc1_weight"])
@@ -292,7 +292,7 @@ def test_a_run_continues_without_the_files_that_it_began_with(fashion, tmp_path)
         np.testing.assert_array_equal(ours[name], theirs[name], name)
 
 
-def test_back_to_what_it_began_with(fashion, tmp_path, monkeypatch):
+def test_rollback_to_the_pretrained_parameters(fashion, tmp_path, monkeypatch):
     real, rates = MXNetEngine.train_batch, []
 
     def train_batch(self, images, labels, learning_rate, *more):
@@ -316,7 +316,7 @@ def test_back_to_what_it_began_with(fashion, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         ({"epoch": 9}, "model-0009.params: no such checkpoint"),
         ({"num_layers": 14}, "has no stage1_unit2_bn1_gamma: "),
@@ -335,11 +335,11 @@ def test_back_to_what_it_began_with(fashion, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_refused_in_one_line(settings, opened, fashion, changed, told):
+def test_refused_in_one_line(settings, opened, fashion, changed, expected):
     changed = dict({"image_shape": (3, 28, 28)}, **changed)
     if "epoch" in changed:
         changed["pretrained"] = (f"{fashion}/eight/model", changed.pop("epoch"))
-    with pytest.raises(InputError, match=re.escape(told)) as caught:
+    with pytest.raises(InputError, match=re.escape(expected)) as caught:
         opened(replace(settings, **changed))
     assert "\n" not in str(caught.value)
     assert not list(Path(settings.model_prefix).parent.glob("*.params"))
@@ -350,8 +350,10 @@ def test_parameters_of_another_shape_are_named(settings, opened, published):
     arrays = params.read(f"{prefix}-0000.params")
     arrays["arg:conv0_weight"] = arrays["arg:conv0_weight"][:, :2]
     Path(f"{prefix}-0000.params").write_bytes(params.dumps(arrays))
-    told = r"resnet-8-0000.params: conv0_weight is \(16, 2, 3, 3\) where this network has \(16, 3"
-    with pytest.raises(InputError, match=told):
+    expected = (
+        r"resnet-8-0000.params: conv0_weight is \(16, 2, 3, 3\) where this network has \(16, 3"
+    )
+    with pytest.raises(InputError, match=expected):
         opened(replace(settings, pretrained=(prefix, 0), image_shape=(3, 28, 28)))
 
 
@@ -391,7 +393,7 @@ def test_a_freeze_that_is_no_expression(capsys):
     assert "--freeze: 'stage[1': must be a regular expression: " in capsys.readouterr().err
 
 
-def test_where_a_run_goes_that_is_not_told():
+def test_default_prefix():
     assert default_prefix("runs/resnet-18/model") == "runs/resnet-18-tuned/model"
     assert default_prefix("published/resnet-18") == "runs/resnet-18-tuned/model"
     assert default_prefix("resnet-50") == "runs/resnet-50-tuned/model"

@@ -44,7 +44,7 @@ def table_of(folder):
 
 
 def test_the_test_on_images(test_of, tmp_path):
-    code, told = test_of(40, "--find-lr-range", "1e-4,1000", "--mixup", "0.2", "--ema", "0.9")
+    code, result = test_of(40, "--find-lr-range", "1e-4,1000", "--mixup", "0.2", "--ema", "0.9")
     assert code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr-range.csv", "lr-range.png"]
     rows = table_of(tmp_path)
@@ -55,7 +55,7 @@ def test_the_test_on_images(test_of, tmp_path):
     assert rows[-1]["smoothed_loss"] == pytest.approx(last, rel=1e-6)
     lowest = min(rows, key=lambda row: row["smoothed_loss"])
     assert lowest["smoothed_loss"] < rows[0]["smoothed_loss"]
-    assert f"Suggested: --lr {lowest['learning_rate'] / 10:.2g} (a tenth of" in told.out
+    assert f"Suggested: --lr {lowest['learning_rate'] / 10:.2g} (a tenth of" in result.out
     assert cv2.imread(str(tmp_path / "lr-range.png")).shape[0] > 300
 
 
@@ -67,8 +67,8 @@ def test_it_ends_when_the_loss_explodes_and_repeats_itself(test_of, tmp_path):
 
 
 def test_refusals(test_of, tmp_path):
-    code, told = test_of(10, "--find-lr-range", "1,0.1")
-    assert code == 2 and "--find-lr-range 1,0.1: " in told.err
-    code, told = test_of(10, "--data-train", "nowhere.rec")
-    assert code == 2 and "--data-train nowhere.rec" in told.err
+    code, result = test_of(10, "--find-lr-range", "1,0.1")
+    assert code == 2 and "--find-lr-range 1,0.1: " in result.err
+    code, result = test_of(10, "--data-train", "nowhere.rec")
+    assert code == 2 and "--data-train nowhere.rec" in result.err
     assert not list(tmp_path.iterdir())

@@ -19,9 +19,9 @@ def test_shown_without_any_data(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["--show-schedule", "--num-examples", "1281167", "--recipe", "squeezenet"]
     assert fit.main(words) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "1281167 images in batches of 128: 800729 updates"
-    table = [line.split() for line in told[3:83]]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1281167 images in batches of 128: 800729 updates"
+    table = [line.split() for line in lines[3:83]]
     assert [int(row[0]) for row in table] == list(range(80))
     assert [row[2] for row in table] == ["0.01"] * 50 + ["0.001"] * 15 + ["0.0001"] * 10 + [
         "1e-05"
@@ -39,24 +39,24 @@ def test_shown_for_the_shards_at_hand(packed, tmp_path, capsys):
     words = ["--show-schedule", "--data-train", str(packed / "train.rec"), "--batch-size", "8"]
     more = ["--model-prefix", str(tmp_path / "model"), "--num-epochs", "3"]
     assert fit.main([*words, *more, "--lr-step-every", "1", "--lr-factor", "0.5"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "60 images in batches of 8: 22 updates"
-    assert [line.split() for line in told[3:6]] == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "60 images in batches of 8: 22 updates"
+    assert [line.split() for line in lines[3:6]] == [
         ["0", "0", "0.1", "0.1"], ["1", "7", "0.05", "0.05"], ["2", "15", "0.025", "0.025"],
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--data-train", "nowhere.rec"], "--num-examples"),
         (["--num-examples", "100"], "--batch-size 128: there are only 100 images"),
         (["--num-examples", "999", "--lr-final", "3"], "--lr-final 3: is above --lr 0.1"),
     ],
 )
-def test_refusals(words, told, tmp_path, monkeypatch, capsys):
+def test_refusals(words, expected, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert fit.main(["--show-schedule", *words]) == 2
     line = capsys.readouterr().err
-    assert told in line and line.count("\n") == 1
+    assert expected in line and line.count("\n") == 1
     assert not list(tmp_path.iterdir())
