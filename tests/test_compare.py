@@ -15,7 +15,7 @@ import pytest
 from conftest import words_of_fit
 
 from imagenet_trainer import compare, config, fit
-from imagenet_trainer.comparison import child_process, measure
+from imagenet_trainer.comparison import child_process, measure, page
 from imagenet_trainer.comparison.candidates import Candidate, check, find_candidates
 from imagenet_trainer.comparison.compare import is_trained as run_is_trained
 from imagenet_trainer.comparison.results import read_results, read_stored
@@ -51,7 +51,13 @@ def run_here(module, arguments, interrupts, forward_signals=False):
 
 
 @pytest.fixture
-def here(monkeypatch):
+def no_plots(monkeypatch):
+    """Plots take longer than the rest of the report, which is written after each network."""
+    monkeypatch.setattr(page, "draw_plots", lambda results: {"fronts": b"<svg/>"})
+
+
+@pytest.fixture
+def here(monkeypatch, no_plots):
     monkeypatch.setattr(child_process, "run", run_here)
     monkeypatch.setattr(measure, "_SECONDS", 0.0)  # so that a few calls are enough
 
@@ -212,7 +218,7 @@ def test_gpu_memory_comes_from_the_history(done, tmp_path):
         read_results(candidate)
 
 
-def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capfd):
+def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capfd, no_plots):
     """With real processes: the signal is forwarded to the training, which saves."""
     arguments = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
     arguments += ["--disp-batches", "1"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
+from typing import Collection, Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 from imagenet_trainer.comparison import figures, tables
 from imagenet_trainer.comparison.analysis import SIGNIFICANCE, Result, recommendations
@@ -136,8 +136,8 @@ _ALT = {
 }
 
 
-def sections(comparison: Comparison, plots: Mapping[str, bytes]) -> Iterator[Section]:
-    """The sections that a report has, in their order."""
+def sections(comparison: Comparison, plots: Collection[str]) -> Iterator[Section]:
+    """The sections of a report with these plots, in their order."""
     results = comparison.results
     if comparison.failed:
         rows = [tuple(pair) for pair in comparison.failed.items()]
