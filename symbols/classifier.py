@@ -25,7 +25,7 @@ _STALE = ("__shape__", "__dtype__", "__storage_type__", "__lr_mult__", "__wd_mul
 _WIDTHS = {"FullyConnected": "num_hidden", "Convolution": "num_filter"}
 
 
-def with_classifier(symbol: mx.sym.Symbol, num_classes: int, layer: str = "") -> mx.sym.Symbol:
+def with_classifier(symbol: "mx.sym.Symbol", num_classes: int, layer: str = "") -> "mx.sym.Symbol":
     """The network with a classifier of `num_classes` outputs, ending in `softmax`.
 
     With `layer`, everything after that layer is removed and a FullyConnected `fc` is appended, as
@@ -56,7 +56,7 @@ def with_classifier(symbol: mx.sym.Symbol, num_classes: int, layer: str = "") ->
     return mx.sym.SoftmaxOutput(logits, name="softmax")
 
 
-def classifier_of(symbol: mx.sym.Symbol) -> List[str]:
+def classifier_of(symbol: "mx.sym.Symbol") -> List[str]:
     """Names of the classifier's parameters, weight first."""
     graph = json.loads(symbol.tojson())
     nodes = graph["nodes"]

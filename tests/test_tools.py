@@ -102,7 +102,9 @@ def test_every_module_belongs_to_a_room_on_a_layer(structure):
 
 
 def test_imports_stand_at_the_top_of_a_module(structure):
-    assert structure.late_imports() == []
+    late = {line.partition(": ")[2].split(".")[0] for line in structure.late_imports()}
+    # It takes a second, for which every training would wait.
+    assert late <= {"datashader", "xarray"}
 
 
 # --- equal results -----------------------------------------------------------------------------

@@ -22,10 +22,13 @@ from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "imagenet_trainer"
-# Installed by an extra of setup.cfg only: they may be imported where they are used.
-OPTIONAL = {
+# Installed by an extra of setup.cfg only, and the modules that need them: they may be imported
+# where they are used.
+OPTIONAL = (
     "mxnet", "torch", "torchvision", "gluoncv", "onnx", "onnxruntime", "nvidia", "pynvml",
-}  # fmt: skip
+    "imagenet_trainer.engines.mxnet", "imagenet_trainer.engines.pytorch",
+    "imagenet_trainer.data.dali", "imagenet_trainer.system.mxnet_import",
+)  # fmt: skip
 # These modules read a command line. Their heavy imports wait until `--help` was answered.
 COMMANDS = {
     "fit", "evaluate", "predict", "compare", "export", "published", "benchmark", "doctor",
@@ -80,16 +83,21 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@cache
+def modules() -> Set[str]:
+    """The names of all modules."""
+    return {module_of(path) for path in sources()}
+
+
 def imports(tree: ast.AST) -> Iterator[Tuple[ast.stmt, str]]:
     """The import statements of a tree, each with the modules that it names."""
-    modules = {module_of(path) for path in sources()}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                yield node, whole if whole in modules else node.module
+                yield node, whole if whole in modules() else node.module
 
 
 def arrows() -> Dict[Tuple[str, str], int]:
@@ -115,7 +123,7 @@ def late_imports() -> List[str]:
                 found += [
                     f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
                     for node, name in imports(function)
-                    if name.split(".")[0] not in OPTIONAL and not name.endswith("mxnet_import")
+                    if not any(f"{name}.".startswith(f"{one}.") for one in OPTIONAL)
                 ]
     return sorted(set(found))
 

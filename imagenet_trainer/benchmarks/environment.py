@@ -7,6 +7,7 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 from imagenet_trainer import __version__
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system import mxnet_import
 from imagenet_trainer.system.machine import processors
 
 _PACKAGES = (
@@ -23,7 +24,7 @@ def print_environment() -> int:
     for package in _PACKAGES:
         print(f"  {package:24}{installed(package) or 'not installed'}")
     try:
-        from imagenet_trainer.system import mxnet_import
+        mxnet_import.mx.__version__  # noqa: B018: imports it
     except InputError as error:
         print(f"engine: none\nto do: {error}")
         return 1

@@ -1,4 +1,7 @@
-"""Opens engines and joins the workers that train together."""
+"""Opens engines and joins the workers that train together.
+
+The modules of MXNet and PyTorch are imported when one of them is chosen.
+"""
 
 import os
 from typing import Any, Optional, Sequence, Tuple
@@ -6,8 +9,6 @@ from typing import Any, Optional, Sequence, Tuple
 from imagenet_trainer.engines import Devices, Engine, Training
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.memory import memory_errors
-from imagenet_trainer.engines.mxnet.engine import MXNetEngine
-from imagenet_trainer.engines.mxnet.workers import join
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
 
@@ -23,6 +24,8 @@ def join_workers(devices: Devices) -> Workers:
 
         return join_torchrun(devices)
     if devices.kv_store.startswith("dist"):
+        from imagenet_trainer.engines.mxnet.workers import join
+
         return join(devices.kv_store)
     if os.environ.get("DMLC_ROLE") == "worker" and os.environ.get("DMLC_NUM_WORKER", "1") != "1":
         raise ArgumentError(
@@ -52,4 +55,6 @@ def open_engine(
             from imagenet_trainer.engines.pytorch.engine import TorchEngine
 
             return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
+        from imagenet_trainer.engines.mxnet.engine import MXNetEngine
+
         return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)

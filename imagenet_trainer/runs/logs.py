@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, List, Optional, Type
 
+from tqdm import tqdm
+
 from imagenet_trainer.metrics.counts import Scores
 
 _LOGGER = "imagenet_trainer"
@@ -62,8 +64,6 @@ class RunLog:
     def open_bar(self, epoch: int, batches: int, done: int) -> None:
         """Show the progress of an epoch on a terminal."""
         if self._show_bar:
-            from tqdm import tqdm
-
             self._bar = tqdm(
                 total=batches, initial=done, desc=f"Epoch[{epoch}]", unit="batch", leave=False
             )
@@ -148,8 +148,6 @@ class _Console(logging.Handler):
         # A closed pipe (`2>&1 | head`) must not end a training of days.
         with contextlib.suppress(OSError):
             if sys.stderr.isatty():
-                from tqdm import tqdm
-
                 tqdm.write(line, file=sys.stderr)
             else:
                 print(line, file=sys.stderr, flush=True)

@@ -1,5 +1,8 @@
 """The import of MXNet for all modules: `from imagenet_trainer.system.mxnet_import import mx`.
 
+`mx` imports MXNet when one of its attributes is first used. That takes two seconds, which a
+command that needs no network, or that refuses its input, does not spend.
+
 MXNet 1.9.1 is its last release. For its import this module
 
 - restores NumPy's old aliases (`numpy.bool` etc.), which MXNet uses and NumPy 1.24 removed;
@@ -16,7 +19,7 @@ import subprocess
 import sys
 import warnings
 from types import ModuleType
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -95,9 +98,6 @@ def import_remedy(error: BaseException) -> str:
 
 
 def _import() -> ModuleType:
-    os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
-    os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
-    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise every bind prints a line
     if "mxnet" not in sys.modules:
         _restore_numpy_aliases()
         load_cuda_wheels()
@@ -141,7 +141,20 @@ def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
     return None
 
 
+class _MXNet(ModuleType):
+    """Stands for the module MXNet and imports it at the first use; InputError if that fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(_import(), name)
+        setattr(self, name, value)  # found without this function the next time
+        return value
+
+
+# Read by OpenMP and MXNet when they are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
+os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
+os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise every bind prints a line
 if TYPE_CHECKING:
     import mxnet as mx
 else:
-    mx = _import()
+    mx = _MXNet("mxnet")

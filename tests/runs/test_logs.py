@@ -6,7 +6,6 @@ from functools import partialmethod
 
 import pytest
 import tqdm
-from conftest import run
 
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.logs import RunLog, duration
@@ -131,15 +130,6 @@ def test_no_bar_without_a_terminal(path, capsys):
     with RunLog(path, 0) as log:
         steps(log)
     assert lines_of(capsys.readouterr().err) == ["in between"]
-
-
-def test_tqdm_is_not_imported_without_a_terminal():
-    program = (
-        "import sys; from imagenet_trainer.runs.logs import RunLog; log = RunLog(None, 0);"
-        "log.open_bar(0, 8, 0); log.advance_bar(); log.info('x'); log.close_bar();"
-        "assert 'tqdm' not in sys.modules"
-    )
-    assert run("-c", program).stderr.count("\n") == 1
 
 
 class Terminal(io.StringIO):

@@ -34,14 +34,25 @@ def with_mxnet(tmp_path):
 def test_openmp_uses_the_processors_of_the_process(with_mxnet):
     def threads(before):
         """OMP_NUM_THREADS as MXNet finds it."""
-        environment = with_mxnet("import os; print(os.environ['OMP_NUM_THREADS'])")
-        program = f"import os; {before}; import imagenet_trainer.system.mxnet_import"
+        environment = with_mxnet("import os; print(os.environ['OMP_NUM_THREADS']); nd = 0")
+        imported = "from imagenet_trainer.system.mxnet_import import mx"
+        program = f"import os; {before}; {imported}; mx.nd"
         return int(run("-c", program, env=environment).stdout)
 
     unset = "os.environ.pop('OMP_NUM_THREADS', None)"
     assert threads(unset) == len(os.sched_getaffinity(0))
     assert threads(f"{unset}; os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})") == 1
     assert threads("os.environ['OMP_NUM_THREADS'] = '7'") == 7
+
+
+def test_mxnet_is_imported_at_its_first_use(with_mxnet):
+    program = (
+        "import sys, imagenet_trainer.fit, imagenet_trainer.train.loop\n"
+        "from imagenet_trainer.system.mxnet_import import mx\n"
+        "print('mxnet' in sys.modules, mx.answer, 'mxnet' in sys.modules)"
+    )
+    result = run("-c", program, env=with_mxnet("answer = 42"))
+    assert result.stdout.split() == ["False", "42", "True"]
 
 
 def test_numpys_aliases_are_restored():
