@@ -24,7 +24,7 @@ def print_environment() -> int:
     for package in _PACKAGES:
         print(f"  {package:24}{installed(package) or 'not installed'}")
     try:
-        mxnet_import.mx.__version__  # noqa: B018: imports it
+        mxnet_import.mx.runtime.Features()  # imports MXNet
     except InputError as error:
         print(f"engine: none\nto do: {error}")
         return 1
