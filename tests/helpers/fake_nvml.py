@@ -1,4 +1,4 @@
-"""A GPU driver that is not there."""
+"""A simulated NVML, for machines without GPUs."""
 
 from types import SimpleNamespace
 
@@ -10,13 +10,13 @@ class NVMLError(Exception):
 
 
 class FakeNvml:
-    """A stand-in for the package: two GPUs, whose answers the test sets."""
+    """Simulates pynvml with two GPUs; tests set their `readings`."""
 
     NVMLError, NVML_TEMPERATURE_GPU = NVMLError, 0
     uuids = ("GPU-aaaa-1", "GPU-bbbb-2")
 
     def __init__(self):
-        self.answers = {0: [50.0, 2 * GIB, 60, 200_000], 1: [90.0, 4 * GIB, 70, 250_000]}
+        self.readings = {0: [50.0, 2 * GIB, 60, 200_000], 1: [90.0, 4 * GIB, 70, 250_000]}
         self.asked = 0
 
     def nvmlInit(self):
@@ -26,7 +26,7 @@ class FakeNvml:
         return 2
 
     def nvmlDeviceGetHandleByIndex(self, index):
-        if index not in self.answers:
+        if index not in self.readings:
             raise NVMLError("Invalid Argument")
         return index
 
@@ -36,21 +36,21 @@ class FakeNvml:
     def nvmlDeviceGetHandleByUUID(self, uuid):
         raise NVMLError("Not Found")
 
-    def _answer(self, handle, what):
+    def _reading(self, handle, what):
         self.asked += 1
-        value = self.answers[handle][what]
+        value = self.readings[handle][what]
         if value is None:
             raise NVMLError("Not Supported")
         return value
 
     def nvmlDeviceGetUtilizationRates(self, handle):
-        return SimpleNamespace(gpu=self._answer(handle, 0))
+        return SimpleNamespace(gpu=self._reading(handle, 0))
 
     def nvmlDeviceGetMemoryInfo(self, handle):
-        return SimpleNamespace(used=self._answer(handle, 1))
+        return SimpleNamespace(used=self._reading(handle, 1))
 
     def nvmlDeviceGetTemperature(self, handle, sensor):
-        return self._answer(handle, 2)
+        return self._reading(handle, 2)
 
     def nvmlDeviceGetPowerUsage(self, handle):
-        return self._answer(handle, 3)
+        return self._reading(handle, 3)

@@ -55,7 +55,7 @@ print(resident_memory() - before)
 
 def test_gpus(nvml, warnings):
     with Sampler((0, 1), warnings.append) as sampler:
-        nvml.answers[0] = [100.0, 3 * GIB, 65, 300_000]
+        nvml.readings[0] = [100.0, 3 * GIB, 65, 300_000]
         sampler.sample()
         load = sampler.read()
     first, second = load.gpus
@@ -72,7 +72,7 @@ def test_gpus(nvml, warnings):
 def test_each_reading_covers_the_interval_since_the_last_one(nvml, warnings):
     with Sampler((0,), warnings.append) as sampler:
         sampler.read()
-        nvml.answers[0][0] = 10.0
+        nvml.readings[0][0] = 10.0
         sampler.sample()
         sampler.read()
         sampler.sample()
@@ -82,7 +82,7 @@ def test_each_reading_covers_the_interval_since_the_last_one(nvml, warnings):
 
 
 def test_what_a_gpu_does_not_report_is_nan(nvml, warnings):
-    nvml.answers[0] = [None, 2 * GIB, None, None]
+    nvml.readings[0] = [None, 2 * GIB, None, None]
     with Sampler((0,), warnings.append) as sampler:
         load = sampler.read()
     assert math.isnan(load.gpus[0].percent) and math.isnan(load.gpus[0].watts)
