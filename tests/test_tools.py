@@ -87,6 +87,14 @@ def test_a_setting_that_does_not_exist(outputs):
         list(outputs.blocks_of(PAGE.replace("plain", "nowhere")))
 
 
+@pytest.mark.parametrize(("setting", "least"), [("plain", 3), ("images", 5), ("imagenet", 5)])
+def test_outputs_in_the_guides_are_true(outputs, setting, least, capsys):
+    pages = [path.read_text(encoding="utf-8") for path in outputs.pages()]
+    blocks = [block for page in pages for block in outputs.blocks_of(page)]
+    assert sum(block.setting == setting for block in blocks) >= least
+    assert outputs.check([setting]) == 0, capsys.readouterr().out
+
+
 # --- structure ---------------------------------------------------------------------------------
 
 

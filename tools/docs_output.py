@@ -99,6 +99,7 @@ def execute(command: str, folder: Path) -> List[str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "COLUMNS": "100",
+        "OMP_NUM_THREADS": "2",  # the results of a training depend on it
     }
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, text=True, check=False,
