@@ -104,7 +104,7 @@ def _network_advice(m: Measured) -> List[str]:
     if fixed > _FIXED * whole:
         advice.append(
             f"--batch-size {2 * m.batch_size}: {fixed / whole:.0%} of an update does not depend on "
-            f"the batch (half the batch takes {1000 * (m.half_batch or 0):.0f} ms, the whole one "
+            f"the batch (half the batch takes {1000 * (m.half_batch or 0):.0f} ms, the full batch "
             f"{1000 * whole:.0f} ms). Scale --lr with it."
         )
     if m.update > _SHARE["update"] * whole:

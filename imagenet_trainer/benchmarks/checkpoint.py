@@ -25,7 +25,7 @@ from imagenet_trainer.train.setup import untrained_parameters
 
 _NETWORKS = ("squeezenet1.0", "resnet-18", "resnet-50")
 _MINUTE = 60.0
-_AIM = 0.01
+_TARGET = 0.01
 
 
 def run(rounds: int = 5) -> None:
@@ -37,7 +37,7 @@ def run(rounds: int = 5) -> None:
             size, fetch, write, bare = _measure(name, folder, rounds)
         share = (fetch + write) / _MINUTE
         print(f"{name:<16}{size / 1e6:>8.1f}{fetch:>10.3f}{write:>10.3f}{bare:>10.3f}"
-              f"{share:>17.2%} (aim below {_AIM:.0%})")  # fmt: skip
+              f"{share:>17.2%} (target below {_TARGET:.0%})")  # fmt: skip
 
 
 def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, float]:

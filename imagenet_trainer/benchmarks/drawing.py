@@ -60,7 +60,7 @@ def _matrices(predictions: Predictions, folder: Path) -> Iterable[Row]:
         _seconds(lambda: importlib.import_module("datashader.transfer_functions")),
         None,
     )
-    bare = folder / "confusion-made-up.png"
+    bare = folder / "confusion-synthetic.png"
     yield from _repeated("PNG", lambda: confusion.write_png(bare, confusion.draw(matrix)), bare)
     rank1, rank5 = ((predictions.rank < k).mean() for k in (1, 5))
     title = f"synthetic: {matrix.sum():,} top-5 predictions of {len(predictions):,} images"
@@ -69,7 +69,7 @@ def _matrices(predictions: Predictions, folder: Path) -> Iterable[Row]:
         seconds = _seconds(functools.partial(class_order, order, matrix, taxonomy))
         yield f"order {order}", seconds, None
         sides = Sides(short_names(classes), class_order(order, matrix, taxonomy), taxonomy)
-        path = folder / f"confusion-made-up.{order}.figure.png"
+        path = folder / f"confusion-synthetic.{order}.figure.png"
         draw = functools.partial(_draw_figure, path, matrix, sides, title, subtitle)
         yield from _repeated(f"PNG with axes, {order}", draw, path)
 
@@ -83,7 +83,7 @@ def _videos(epochs: List[Predictions], folder: Path) -> Iterable[Row]:
         confusion.Frame(epoch, predictions.confusion(), float((predictions.rank < 1).mean()))
         for epoch, predictions in enumerate(epochs, start=1)
     ]
-    gif = folder / "confusion-made-up.gif"
+    gif = folder / "confusion-synthetic.gif"
     seconds = _seconds(lambda: confusion.draw_gif(gif, frames))
     yield f"GIF of {len(frames)} frames", seconds, gif
     for kind in KINDS if shutil.which("ffmpeg") else ():
@@ -107,7 +107,7 @@ def _report(predictions: Predictions, folder: Path) -> Iterable[Row]:
 
     facts = [("network", "none: predictions are synthetic, photographs are only examples")]
     classes = list(known_synsets().items())
-    path = folder / "report-made-up.html"
+    path = folder / "report-synthetic.html"
 
     def write() -> None:
         whole = report.Report(

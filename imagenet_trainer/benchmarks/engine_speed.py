@@ -72,10 +72,10 @@ def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[st
     if gain < _WORTH:
         return [*lines, "recommended: the defaults, MXNet in float32; nothing else is "
                 f"{100 * (_WORTH - 1):.0f} % faster"]  # fmt: skip
-    words = [f"--engine {best[0]}"] * (best[0] != DEFAULT[0]) + [f"--dtype {best[1]}"] * (
+    flags = [f"--engine {best[0]}"] * (best[0] != DEFAULT[0]) + [f"--dtype {best[1]}"] * (
         best[1] != DEFAULT[1]
     )
-    return [*lines, f"recommended: {' '.join(words)}, {gain:.2f} times MXNet in float32"]
+    return [*lines, f"recommended: {' '.join(flags)}, {gain:.2f} times MXNet in float32"]
 
 
 def measure(network: str = "resnet-18", batch: int = 16) -> None:

@@ -53,7 +53,7 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
     print(f"{images:,} predictions of {IMAGENET_CLASSES:,} classes, median of {rounds}")
     for name, times in seconds.items():
         print(f"{name:<28}{statistics.median(times):8.2f} s")
-    print(f"{'all':<28}{statistics.median(map(sum, zip(*seconds.values()))):8.2f} s (aim 5)")
+    print(f"{'all':<28}{statistics.median(map(sum, zip(*seconds.values()))):8.2f} s (target 5)")
 
 
 def synthetic_probabilities(images: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
     for name in ("evaluate", "from memory"):
         both = zip(speeds[name], speeds["forward alone"])
         share = statistics.median(ours / bare for ours, bare in both)
-        print(f"{name}: {100 * share:.1f} % of the speed of the forward pass (aim 95)")
+        print(f"{name}: {100 * share:.1f} % of the speed of the forward pass (target 95)")
 
 
 def _engine(layers: int, side: int) -> Engine:

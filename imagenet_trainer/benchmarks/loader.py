@@ -34,7 +34,7 @@ _REC = "photographs.rec"
 _EPOCHS = 10  # over which memory is measured
 _OURS, _MXNET, _BARE = "imagenet_trainer", "mx.io.ImageRecordIter", "cv2.imdecode alone"
 _PACKED = "the same, packed at 256 pixels"
-# Aim for ResNet-50 on one H100, in images/s (docs/engines.md).
+# Target for ResNet-50 on one H100, in images/s (docs/engines.md).
 _H100 = 3400
 Rates = Tuple[float, float]  # images per CPU-second, images per second
 
@@ -201,15 +201,16 @@ def _print_rates(rates: Dict[str, Rates], rounds: int, threads: int, like: int) 
         print(f"{name:<34}{cpu:>20.0f}{wall:>17.0f}")
     ours, theirs, bare = rates[_named(_OURS, like)], rates[_MXNET], rates[_named(_BARE, like)]
     fastest = rates[_named(_OURS, threads)]
-    print(f"\nagainst {_MXNET}, per CPU-second: {ours[0] / theirs[0]:.2f} times (aim 1.6)")
-    print(f"against {_MXNET}, per second:     {fastest[1] / theirs[1]:.2f} times (aim 2)")
-    print(f"against {_BARE}, per CPU-second:    {ours[0] / bare[0]:.0%} (aim 75 %)")
+    print(f"\nagainst {_MXNET}, per CPU-second: {ours[0] / theirs[0]:.2f} times (target 1.6)")
+    print(f"against {_MXNET}, per second:     {fastest[1] / theirs[1]:.2f} times (target 2)")
+    print(f"against {_BARE}, per CPU-second:    {ours[0] / bare[0]:.0%} (target 75 %)")
     packed = rates[_PACKED][0]
     print(f"processors for {_H100} images/s, packed at 256 pixels: {_H100 / packed:.1f}")
     if like < threads:
         print(
-            f"({_MXNET} leaves one processor free: asked for {threads} threads it uses {like}. "
-            "Comparisons\nper CPU-second use as many, because each of two busy cores is slower.)"
+            f"({_MXNET} leaves one processor free: of {threads} requested threads it uses {like}. "
+            "Comparisons\nper CPU-second use the same number, because each of two busy cores is "
+            "slower.)"
         )
 
 

@@ -33,12 +33,12 @@ _MXNET_SCRIPT = (
     "tool = os.path.join(os.path.dirname(mx.__file__), 'tools', 'im2rec.py'); "
     "runpy.run_path(tool, run_name='__main__')"
 )
-# Flags, the aim for the ratio to MXNet's tool, and a remark on what differs.
+# Flags, the target for the ratio to MXNet's tool, and a remark on what differs.
 _WAYS: Tuple[Tuple[Tuple[str, ...], float, str], ...] = (
     (("--resize", "256"), 1.8, ""),
     (("--pass-through",), 1.3, "; only ours verifies that every image can be decoded"),
 )
-_AIM_SCALING = 1.85
+_TARGET_SCALING = 1.85
 _LONGER = 4
 _BOUND_IMAGES = 500
 
@@ -52,7 +52,7 @@ def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
         make_photographs(images, count)
         size = sum(entry.stat().st_size for entry in os.scandir(images)) / count / 1e3
         print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each")
-        for number, (flags, aim, remark) in enumerate(_WAYS):
+        for number, (flags, target, remark) in enumerate(_WAYS):
             print(f"\n{' '.join(flags)} --num-thread {threads}, whole processes{remark}")
             subfolder = os.path.join(folder, str(number))
             os.mkdir(subfolder)
@@ -60,7 +60,7 @@ def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
             prefixes = {name: _write_lists(subfolder, images) for name in tools}
             start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, images, 3)
             whole = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
-            _print_rates(count, rounds, start, whole, threads, aim)
+            _print_rates(count, rounds, start, whole, threads, target)
             ours = {name: prefixes[name] + "long" for name in (_OURS, _ALONE)}
             _print_scaling(count, _measure(tools, ours, images, rounds), threads)
             print(f"conversion alone, in memory, {threads} threads against 1: ", end="")
@@ -127,7 +127,7 @@ def _with_bytecode(folder: str) -> Dict[str, str]:
 
 
 def _print_rates(
-    count: int, rounds: int, start: Seconds, seconds: Seconds, threads: int, aim: float
+    count: int, rounds: int, start: Seconds, seconds: Seconds, threads: int, target: float
 ) -> None:
     print(f"{f'median of {rounds} rounds':<20}{'images / s':>12}{'start, s':>10}{'without it':>12}")
     whole = {name: statistics.median(all_) for name, all_ in seconds.items()}
@@ -135,10 +135,12 @@ def _print_rates(
     net = {name: (count - 1) / (whole[name] - begin[name]) for name in whole}
     for name in whole:
         print(f"{name:<20}{count / whole[name]:>12.0f}{begin[name]:>10.2f}{net[name]:>12.0f}")
-    print(f"against {_MXNET}: {whole[_MXNET] / whole[_OURS]:.2f} times (aim {aim}), ", end="")
+    print(f"against {_MXNET}: {whole[_MXNET] / whole[_OURS]:.2f} times (target {target}), ", end="")
     print(f"without the start {net[_OURS] / net[_MXNET]:.2f} times")
     print(f"{threads} threads against 1: {whole[_ALONE] / whole[_OURS]:.2f} times, ", end="")
-    print(f"without the start {net[_OURS] / net[_ALONE]:.2f} times (aim for 2: {_AIM_SCALING})")
+    print(
+        f"without the start {net[_OURS] / net[_ALONE]:.2f} times (target for 2: {_TARGET_SCALING})"
+    )
 
 
 def _print_scaling(count: int, seconds: Seconds, threads: int) -> None:

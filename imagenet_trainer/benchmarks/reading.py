@@ -27,7 +27,7 @@ _WINDOW = 2048
 
 
 def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> None:
-    """Print times, memory and reading rates, with the aims."""
+    """Print times, memory and reading rates, with the targets."""
     with tempfile.TemporaryDirectory() as folder:
         _opening(_write_small(folder), rounds)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,8 +65,8 @@ def _opening(paths: List[str], rounds: int) -> None:
             if turn == 0:
                 added = _resident() - before
     print(f"{count:,} records in {_SHARDS} shards")
-    print(f"opened in            {statistics.median(seconds):6.3f} s   (aim: under 2 s)")
-    print(f"memory added         {added:6.0f} MB  (aim: under 300 MB)")
+    print(f"opened in            {statistics.median(seconds):6.3f} s   (target: under 2 s)")
+    print(f"memory added         {added:6.0f} MB  (target: under 300 MB)")
     for window in (0, 8192):
         seconds = []
         for turn in range(rounds):
@@ -74,7 +74,7 @@ def _opening(paths: List[str], rounds: int) -> None:
             permutation(0, turn, count, window)
             seconds.append(time.perf_counter() - begin)
         name = f"order, window {window}" if window else "order of an epoch"
-        print(f"{name:<20} {statistics.median(seconds):6.3f} s   (aim: under 0.2 s)")
+        print(f"{name:<20} {statistics.median(seconds):6.3f} s   (target: under 0.2 s)")
 
 
 def _resident() -> float:

@@ -1,8 +1,8 @@
 """Predictions without a network, to measure drawing and reports with, and for examples.
 
-Whatever shows them says that they are synthetic. They have the size of ImageNet's validation set,
-50,000 images of 1,000 classes, and errors like those of real networks: classes that are close in
-WordNet's tree are confused.
+Output that shows them must label them as synthetic. They have the size of ImageNet's validation
+set, 50,000 images of 1,000 classes, and errors like those of real networks: classes that are close
+in WordNet's tree are confused.
 """
 
 import numpy as np

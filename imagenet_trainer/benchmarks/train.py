@@ -62,7 +62,7 @@ def run(images: int = 160, rounds: int = 3) -> None:
         print(f"{_RESNET} --dtype {dtype}: {ours / slow:.2f} times {_MXNET}")
     for network, dtype, engine in kinds:
         share = _median_ratio(with_data[network, dtype, engine], without[network, dtype, engine])
-        print(f"{network} {dtype} {engine}: {share:.1%} of its speed without data (aim 97 %)")
+        print(f"{network} {dtype} {engine}: {share:.1%} of its speed without data (target 97 %)")
         if engine == "torch":
             of_mxnet = with_data[network, dtype, "mxnet"]
             both = _median_ratio(with_data[network, dtype, engine], of_mxnet)
@@ -70,8 +70,8 @@ def run(images: int = 160, rounds: int = 3) -> None:
         elif dtype == "bfloat16":
             in_float32 = with_data[network, "float32", engine]
             both = _median_ratio(with_data[network, dtype, engine], in_float32)
-            print(f"{network} bfloat16: {both:.2f} times float32 (aim 1.35)")
-    print(f"waiting for data: at most {100 * max(waits):.1f} % (aim below 3)")
+            print(f"{network} bfloat16: {both:.2f} times float32 (target 1.35)")
+    print(f"waiting for data: at most {100 * max(waits):.1f} % (target below 3)")
 
 
 def _median_ratio(ours: List[float], theirs: List[float]) -> float:

@@ -125,7 +125,7 @@ def _copy(lines: "IO[bytes]", prefix: str, errors: List[str], last: List[str]) -
 
 
 def main(argv: Sequence[str]) -> None:
-    """Become MODULE, with the arguments after it."""
+    """Run MODULE in this process, with the arguments after it."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:  # Linux; elsewhere this process survives a killed parent
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -38,9 +38,9 @@ from symbols.summary import summarise
 log = partial(print_message, "compare")
 
 _VERSION = 1  # of the stored measurements; others are measured again
-_IMAGES = 16  # different images while the latency of one image is timed
-# A batch size is timed for at least so many seconds and calls. Doubling stops after two sizes that
-# are no faster, or after a call that takes longer than the last number.
+_IMAGES = 16  # number of different images in the timing of single images
+# A batch size is timed for at least this many seconds and calls. Doubling stops after two sizes
+# that are no faster, or after a call that takes longer than the last number, in seconds.
 _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
 
 

@@ -109,7 +109,7 @@ _TEXTS = {
         "equally accurate."
     ),
     "Inference speed": (
-        "Latency of the network alone, and of the whole way from the encoded image to "
+        "Latency of the network alone, and of all steps from the encoded image to "
         "probabilities; float32. Images/s: the highest throughput of the batch sizes 1, 2, 4, ..."
     ),
     "Size": (

@@ -1,4 +1,4 @@
 """What training and evaluation read: datasets, the order of images, augmentation, the loader.
 
-Nothing here knows a command line, an engine or a run.
+Nothing here depends on the command line, an engine or a run.
 """

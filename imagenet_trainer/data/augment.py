@@ -69,12 +69,12 @@ def decode(data: Any) -> np.ndarray:
 
 
 class Transform(Protocol):
-    """What a loader needs of a transform."""
+    """The interface of the transforms that a loader applies."""
 
     size: Size
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Any:
-        """The random choices for a batch of images, (n,) and (n,) whole numbers."""
+        """The random choices for a batch of images, given as integers (n,) and (n,)."""
 
     def steps(self, size: Size, drawn: Any, i: int) -> Steps:
         """The steps for image i of a drawn batch, given its height and width."""
@@ -133,7 +133,7 @@ class TrainTransform:
         )
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Drawn:
-        """The random choices for images (n,) in epochs (n,), whole numbers both."""
+        """The random choices for images (n,) in epochs (n,), both integers."""
         settings = self.settings
         draws = philox.uniform(self.seed, epochs, images, _DRAWS)
         area = _between(settings.min_random_area, settings.max_random_area, draws[:, _AREA])
@@ -245,7 +245,7 @@ class EvalTransform:
             )
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> None:
-        """Nothing is random here."""
+        """Nothing is drawn: evaluation is deterministic."""
 
     def steps(self, size: Size, drawn: None, i: int) -> Steps:
         """The steps for any image of this height and width."""

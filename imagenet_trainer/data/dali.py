@@ -1,7 +1,7 @@
 """Decoding and transforming encoded batches on a GPU, by NVIDIA DALI.
 
-DALI draws nothing: the images, their order and the steps for each are in the batch. nvJPEG decodes
-JPEGs; images that it cannot decode as OpenCV does are in the batch as bitmaps.
+DALI makes no random choices: the batch has the images, in order, and the steps for each. nvJPEG
+decodes JPEGs; images that it cannot decode as OpenCV does are in the batch as bitmaps.
 """
 
 import time

@@ -149,7 +149,7 @@ def _fingerprint(manifests: Sequence[Manifest]) -> str:
 
 
 def _index_fingerprint(shards: Shards) -> str:
-    """Of the indexes only: hashing the shards themselves would take too long."""
+    """A digest of the indexes only: hashing the shards themselves would take too long."""
     digest = sha256()
     for file in shards.files:
         for numbers in (file.keys, file.offsets, np.array([len(file), file.size])):

@@ -41,7 +41,7 @@ class ImageViews:
 
 
 def find_images(paths: Sequence[str]) -> List[ImageFile]:
-    """The files of several paths: of files, of folders with all below them, of patterns.
+    """The image files of several paths: files, folders with their subfolders, glob patterns.
 
     Folders and patterns are sorted. Raises InputError for a URL, a missing file, a folder without
     images, and a pattern that matches nothing.
@@ -49,7 +49,7 @@ def find_images(paths: Sequence[str]) -> List[ImageFile]:
     files: List[ImageFile] = []
     for path in paths:
         if re.match(r"[A-Za-z][\w+.-]*://", path):
-            raise InputError(f"{path}: is a URL; download the image and name the file")
+            raise InputError(f"{path}: is a URL; download the image and give its path")
         if os.path.isdir(path):
             inside = _below(path)
             if not inside:
@@ -87,7 +87,7 @@ def read_image(path: str) -> np.ndarray:
     try:
         return cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB)
     except ValueError as error:
-        raise InputError(f"{path}: {error}; name JPEG, PNG or other image files") from error
+        raise InputError(f"{path}: {error}; give JPEG, PNG or other image files") from error
 
 
 def decoded_files(

@@ -21,7 +21,7 @@ from imagenet_trainer.data.ring import Plan, Ring
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import keep_freed_memory, processors
 
-# OpenCV's log level without its warnings of damaged images: our error says more.
+# OpenCV's log level without its warnings of damaged images: our own error is more specific.
 _ERRORS = 2
 
 
@@ -56,8 +56,8 @@ class Threads:
     nice
         added to their niceness, where the system has one for each thread (Linux).
     prefetch
-        number of batches that the threads may be ahead. The disk is asked for images that many
-        batches earlier still.
+        number of batches that the threads may be ahead. Images are requested from the disk
+        another `prefetch` batches earlier.
 
     """
 
@@ -72,14 +72,14 @@ ONE_WORKER, ONE_THREAD = Worker(), Threads()
 class Loader:
     """Iterates over the batches of a plan; a context manager that ends its threads.
 
-    The threads also end after the last batch, after an error, and when the loader is no longer
-    referred to. Made by `training_batches` and `evaluation_batches`.
+    The threads also end after the last batch, after an error, and when the loader is
+    garbage-collected. Made by `training_batches` and `evaluation_batches`.
 
     Raises
     ------
     RecordError
         from `next`, as soon as a thread meets it: a record cannot be read or decoded, or its label
-        is not a class. The message has the shard, the record, its offset and the way out.
+        is not a class. The message names the shard, the record, its offset and the way out.
 
     """
 
@@ -147,7 +147,7 @@ def training_batches(
     shards, order, transform
         where images come from, their order, and what happens to them.
     num_classes
-        labels must be whole numbers below it.
+        labels must be integers below it.
     updates
         consecutive updates of the order.
     worker

@@ -40,7 +40,7 @@ def uniform(
     seed
         0 to 2^64 - 1.
     epochs, images
-        whole numbers (n,), or one for all; epochs below 2^32.
+        integers (n,), or one for all; epochs below 2^32.
     draws
         number of draws for each image. The first ones do not depend on this number.
     first_block

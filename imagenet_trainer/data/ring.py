@@ -22,7 +22,7 @@ _REQUEST = 8 * _CHUNK
 PACK_AGAIN = "pack the set again with tools/im2rec.py, which rejects such images"
 
 # For each batch to come: update, images int64 (n,), their epochs int64 (n,), and the images
-# int64 (m,) to request from the disk when the batch is begun.
+# int64 (m,) to request from the disk when the batch is started.
 Plan = Iterator[Tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 
 
@@ -51,7 +51,7 @@ class Slot:
         return self._images[:count]
 
     def put(self, i: int, data: Any) -> None:
-        """Make image i of its encoded bytes; ValueError where they are not an image."""
+        """Make image i from its encoded bytes; ValueError if they are not an image."""
         self._transform.apply(decode(data), self.drawn, i, self.images[i])
 
     def mix(self, mixup: Mixup, first: int, last: int) -> None:
@@ -208,7 +208,7 @@ class Ring:
         if len(record.labels) != 1:
             raise self._shards.error(
                 index, f"it has {len(record.labels)} labels where a classifier takes one; "
-                "pack the set again with one label a line",
+                "pack the set again with one label per line",
             )  # fmt: skip
         if not (record.label.is_integer() and 0 <= record.label < self._num_classes):
             raise self._shards.error(

@@ -11,7 +11,7 @@ from imagenet_trainer.data.transforms import short_side_to
 
 @dataclass(frozen=True)
 class Views:
-    """The crops of an image that a network gets.
+    """The crops of an image that are passed to a network.
 
     Ten crops are the four corners and the centre, each also mirrored left to right; the
     probabilities of all are averaged (Krizhevsky, Sutskever and Hinton 2012, section 4.1).

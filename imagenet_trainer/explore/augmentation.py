@@ -2,7 +2,7 @@
 
     python -m imagenet_trainer.explore.augmentation FOLDER --show
 
-What is slow to import is imported after the flags are parsed, so that --help answers at once.
+Slow modules are imported after the flags are parsed, so that --help returns at once.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """The command that explores a set of images: `python tools/explore.py`.
 
-What is slow to import is imported after the flags are parsed, so that --help answers at once.
+Slow modules are imported after the flags are parsed, so that --help returns at once.
 """
 
 import sys

@@ -1,5 +1,5 @@
 """Packing: from a list and its images to RecordIO shards, an index and a manifest.
 
 Plan, write, journal, verify, repair, duplicates and dry run; `ilsvrc/` makes lists from ImageNet's
-own files. What reads shards is in `data/records/`, and nothing here imports a network or an engine.
+own files. Shards are read by `data/records/`. Nothing here imports a network or an engine.
 """

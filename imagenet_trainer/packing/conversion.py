@@ -9,12 +9,12 @@ import numpy as np
 from imagenet_trainer.data.images.decode import (
     MAX_IMAGE,
     MAX_PIXELS,
+    check_decodable,
     check_size,
     decode,
     jpeg_size,
     kind_of,
     png_size,
-    prove,
 )
 
 _LONGEST_SIDE = 65500  # of libjpeg
@@ -74,7 +74,7 @@ def _pass_through(data: bytes, max_pixels: int) -> bytes:
             raise ValueError(f"{kind} must be converted, MXNet reads only JPEG and PNG")
         raise ValueError("not an image that can be decoded" if data else "the file is empty")
     check_size(jpeg_size(data) if kind == "JPEG" else png_size(data), max_pixels)
-    prove(data)
+    check_decodable(data)
     return data
 
 

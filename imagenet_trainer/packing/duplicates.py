@@ -1,9 +1,9 @@
 """Images that are packed more than once, in one dataset or in several.
 
 Equal images are found by a digest of the encoded bytes. Similar images (another size, another
-compression) are found by their difference hash: 64 bits that say where the grey image, reduced to
-9 x 8 pixels, gets brighter to the right (N. Krawetz, "Kind of Like That", 2013). Flat surfaces have
-hashes that many images share; these are not compared.
+compression) are found by their difference hash: 64 bits that encode where the grey image, reduced
+to 9 x 8 pixels, gets brighter to the right (N. Krawetz, "Kind of Like That", 2013). Flat surfaces
+have hashes that many images share; these are not compared.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 
 _BITS = 64
 _SIDE = 64  # pixels; enough for a hash and fast to decode
-# A hash with fewer ones or zeros only says that the image is flat or a plain gradient.
+# A hash with fewer ones or zeros only means that the image is flat or a plain gradient.
 _MIN_BITS = 8
 
 
 @dataclass(frozen=True)
 class PackedImage:
-    """An image and its place: set, shard and number of the record."""
+    """An image and its location: set, shard and number of the record."""
 
     set: str
     shard: str

@@ -47,8 +47,8 @@ def walk(
 
     `folder` is the first one, relative to the root; `above` contains device and inode numbers of
     its parents. Hidden files and folders are skipped. `reject` is called for links that lead to a
-    parent folder, to themselves or nowhere, and for other things than files with an image's
-    extension; the default raises InputError.
+    parent folder, to themselves or nowhere, and for entries with an image's extension that are not
+    files; the default raises InputError.
     """
     path = os.path.join(root, folder)
     status = os.stat(path)
@@ -58,7 +58,7 @@ def walk(
         return
     try:
         with os.scandir(path) as entries:
-            images, folders = _sort_out(entries, extensions, reject)
+            images, folders = _partition(entries, extensions, reject)
     except OSError as error:
         raise file_error(path, error, "allow reading it, or move it away") from error
     images.sort()
@@ -69,7 +69,7 @@ def walk(
         yield from walk(root, inner, extensions, above | {identity}, reject)
 
 
-def _sort_out(
+def _partition(
     entries: Iterable["os.DirEntry[str]"], extensions: Sequence[str], reject: Reject
 ) -> Tuple[List[str], List[str]]:
     """Names of the images and of the subfolders in a folder."""

@@ -40,7 +40,7 @@ def check(settings: PackCheckSettings) -> int:
 
 
 def _packs(paths: Sequence[str]) -> List[str]:
-    """The prefixes among the arguments; a ROOT left over from the packing command is none."""
+    """The prefixes among the arguments; a ROOT left over from the packing command is omitted."""
     first, *others = paths
     is_root = [os.path.isdir(one) or one.lower().endswith(".tar") for one in others]
     return [first, *(one for one, root in zip(others, is_root) if not root)]

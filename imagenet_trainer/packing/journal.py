@@ -3,7 +3,7 @@
 The first line is the pack's identity. The following lines record, in order, each rejected image,
 each mark (number of finished lines of the list, and lengths of the current shard's two files,
 written after these have reached the disk) and each complete shard. Once all shards are complete,
-one line says that the files are being renamed. A truncated last line is ignored.
+one line records that the files are being renamed. A truncated last line is ignored.
 """
 
 import contextlib

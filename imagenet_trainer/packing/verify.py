@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data.images.decode import prove
+from imagenet_trainer.data.images.decode import check_decodable
 from imagenet_trainer.data.records.manifest import Shard, manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import RecordError, RecordFile
 from imagenet_trainer.data.records.shards import find_shards
@@ -96,8 +96,8 @@ def _verify_shard(
     with shard:
         if expected and (shard.size, len(shard)) != (expected.bytes, expected.records):
             damage.append(
-                f"{path}: {len(shard)} records in {shard.size} bytes, but the manifest says "
-                f"{expected.records} in {expected.bytes}"
+                f"{path}: {len(shard)} records in {shard.size} bytes, not "
+                f"{expected.records} in {expected.bytes} as in the manifest"
             )
         same_count = expected is not None and len(shard) == expected.records
         checksums = expected.checksums() if expected and same_count else ()
@@ -128,8 +128,8 @@ def _check_record(shard: RecordFile, record: int, raw: memoryview) -> None:
     """Raise RecordError unless a record is an image with the id of its line in the index."""
     parsed = shard.record(record, raw)
     if parsed.id != shard.keys[record]:
-        raise shard.error(record, f"its id is {parsed.id}, the index says {shard.keys[record]}")
+        raise shard.error(record, f"its id is {parsed.id}, but {shard.keys[record]} in the index")
     try:
-        prove(parsed.image)
+        check_decodable(parsed.image)
     except ValueError as error:
         raise shard.error(record, str(error)) from error

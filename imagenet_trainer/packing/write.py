@@ -121,7 +121,7 @@ def write_pack(
 
 
 def _matches_files(pack: Pack, journal: Journal) -> bool:
-    """Whether the files on disk contain what the journal says."""
+    """Whether the files on disk match the journal."""
     total = len(journal.shards)
     for number, shard in enumerate(journal.shards):
         sizes = [_size(pack.stem(number) + ".rec.partial")]

@@ -26,7 +26,7 @@ _TEXT_HEIGHT = 28  # pixels
 
 
 class Frame(NamedTuple):
-    """An epoch of a film: its number, its matrix, and its rank-1 accuracy (0 to 1) if known."""
+    """A frame of an animation: epoch, matrix, and rank-1 accuracy (0 to 1) if known."""
 
     epoch: int
     matrix: np.ndarray
@@ -43,7 +43,7 @@ def draw(matrix: np.ndarray, side: int = SIDE) -> Image.Image:
     return _shade(grid, Equalisation([_counts_of(grid)]))
 
 
-class Film:
+class Animation:
     """The pictures of `Frame`s (or equal tuples), each with its epoch and accuracy as text.
 
     A count has the same colour in all pictures: all matrices are equalised together. Matrices are
@@ -61,7 +61,7 @@ class Film:
             counts.append(_counts_of(grid))
             self._grids.append((zlib.compress(grid.tobytes(), 1), grid.dtype))
         if not self._grids:
-            raise ValueError("no frame: a film needs at least one")
+            raise ValueError("no frames: an animation needs at least one")
         self._equalisation = Equalisation(counts)
 
     def __len__(self) -> int:
@@ -81,13 +81,13 @@ def draw_gif(
     seconds: float = SECONDS,
     last_seconds: float = LAST_SECONDS,
 ) -> None:
-    """Write a `Film` as an endless GIF.
+    """Write a `Animation` as an endless GIF.
 
     Raises ValueError without frames, InputError if the file cannot be written.
     """
-    film = Film(frames, side)
-    pictures = iter(film)
-    durations = [round(1000 * seconds)] * (len(film) - 1) + [round(1000 * last_seconds)]
+    animation = Animation(frames, side)
+    pictures = iter(animation)
+    durations = [round(1000 * seconds)] * (len(animation) - 1) + [round(1000 * last_seconds)]
     with atomic_write(path) as file:
         # With optimize, Pillow makes unchanged pixels transparent, which compresses these worse.
         next(pictures).save(

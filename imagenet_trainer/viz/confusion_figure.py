@@ -74,7 +74,7 @@ def draw_figure(
 
 
 def note_in(path: AnyPath) -> str:
-    """The note of a figure; "" if there is no such file or it is no such figure."""
+    """The note of a figure; "" if the file is missing or is not such a figure."""
     try:
         with Image.open(path) as image:
             return str(image.info.get(_NOTE, ""))

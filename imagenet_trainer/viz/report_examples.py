@@ -8,7 +8,7 @@ from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.semantic import ConfusedPair
 
 SUSPECT_PROBABILITY = 0.5
-"""The least probability of another class with which an image is shown as a label error."""
+"""The least probability of another class for an image to count as a possible label error."""
 
 
 class PairExamples(NamedTuple):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
-from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Film
+from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Animation
 
 KINDS = ("mp4", "webm")
 _ENCODERS = {
@@ -41,27 +41,27 @@ def draw_video(path: AnyPath, frames: Iterable[Tuple], kind: str) -> None:
     Raises ValueError without frames, InputError if ffmpeg is missing or fails, or if the file
     cannot be written.
     """
-    ffmpeg, film = check_ffmpeg(kind), Film(frames)
+    ffmpeg, animation = check_ffmpeg(kind), Animation(frames)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"video.{kind}"
-        size = f"{film.side}x{film.side}"
+        size = f"{animation.side}x{animation.side}"
         command = [
             ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(_RATE), "-i", "pipe:0",
             *_ENCODERS[kind], "-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1",
             str(temporary),
         ]  # fmt: skip
-        _encode(command, film)
+        _encode(command, animation)
         with atomic_write(path) as file, open(temporary, "rb") as video:
             shutil.copyfileobj(video, file)
 
 
-def _encode(command: List[str], film: Film) -> None:
+def _encode(command: List[str], animation: Animation) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         try:
-            for number, picture in enumerate(film, start=1):
-                seconds = LAST_SECONDS if number == len(film) else SECONDS
+            for number, picture in enumerate(animation, start=1):
+                seconds = LAST_SECONDS if number == len(animation) else SECONDS
                 process.stdin.write(_bytes_of(picture) * round(seconds * _RATE))
             process.stdin.close()
         except BrokenPipeError:

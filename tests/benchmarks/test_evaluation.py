@@ -7,7 +7,7 @@ def test_the_parts_of_all_numbers(capsys):
     evaluation.numbers(images=300, rounds=2)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "300 predictions of 1,000 classes, median of 2"
-    parts = [re.fullmatch(r"(.*?) +([\d.]+) s( \(aim 5\))?", line) for line in lines[1:]]
+    parts = [re.fullmatch(r"(.*?) +([\d.]+) s( \(target 5\))?", line) for line in lines[1:]]
     assert parts[-1][1] == "all" and len(parts) == 6
     total = sum(float(part[2]) for part in parts[:-1])
     assert abs(float(parts[-1][2]) - total) < 0.5 * total + 0.1

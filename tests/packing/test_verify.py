@@ -86,7 +86,7 @@ def test_every_damaged_record_is_named(prefix, threads):
     overwrite(third, offsets[2][3] + 16, b"\x09")  # the id
     overwrite(third, offsets[2][1] + 300, b"\x55\x55")  # in the image, which still decodes
     damaged = [(0, 1, "decoded"), (0, 2, "magic number"), (2, 0, "bytes have changed"),
-               (2, 1, "bytes have changed"), (2, 3, "its id is 9, the index says 61")]  # fmt: skip
+               (2, 1, "bytes have changed"), (2, 3, "its id is 9, but 61")]  # fmt: skip
     lines = damage(prefix, threads)
     assert len(lines) == len(damaged)
     for line, (shard, record, reason) in zip(lines, damaged):

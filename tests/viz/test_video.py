@@ -26,8 +26,8 @@ def test_a_video_shows_the_frames_of_the_gif(tmp_path, kind):
     frames = decoded(path)
     # 5 frames per second: 0.4 s for each epoch and 3 s for the last.
     assert len(frames) == 2 * 2 + 15
-    film = [np.array(image.convert("RGB")) for image in confusion.Film(FRAMES)]
-    for number, wanted in zip((0, 2, 18), film):
+    animation = [np.array(image.convert("RGB")) for image in confusion.Animation(FRAMES)]
+    for number, wanted in zip((0, 2, 18), animation):
         assert np.abs(frames[number].astype(int) - wanted).mean() < 3
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 

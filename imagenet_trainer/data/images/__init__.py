@@ -1,4 +1,4 @@
 """Image files of every kind: found in folders and tars, measured, decoded.
 
-Nothing here knows datasets, labels or training.
+Nothing here depends on datasets, labels or training.
 """

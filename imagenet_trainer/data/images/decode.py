@@ -53,7 +53,7 @@ _REDUCED = {
 def read_file(path: str) -> bytes:
     """The bytes of an image file; ValueError with the reason if it cannot be read."""
     try:
-        # Without O_NONBLOCK, opening a pipe waits for its writer, possibly for ever.
+        # Without O_NONBLOCK, opening a pipe waits for its writer, possibly forever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
@@ -122,7 +122,7 @@ def decode(
     Parameters
     ----------
     data
-        a whole file. Its EXIF orientation is ignored.
+        a complete file. Its EXIF orientation is ignored.
     color
         1: BGR (height, width, 3), transparent pixels with the colours stored for them; 0: grey
         (height, width); -1: as stored, grey, BGR, or BGRA with alpha.
@@ -158,7 +158,7 @@ def decode(
     return _by_opencv(data, flags)
 
 
-def prove(data: Data) -> None:
+def check_decodable(data: Data) -> None:
     """Raise ValueError unless OpenCV can decode an image, as our loader and MXNet do.
 
     A JPEG is decoded at an eighth of its size: this reads all data, so it finds the same damage in

@@ -25,7 +25,7 @@ class Folder:
             status = os.stat(os.path.join(self._root, name))
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from error
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
             raise ValueError("not a file")
         return status.st_size
 

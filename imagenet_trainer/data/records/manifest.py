@@ -183,7 +183,7 @@ def known_synsets() -> Dict[str, str]:
 
 
 def class_of(labels: Sequence[float]) -> Optional[int]:
-    """The class that an image's labels mean, or None."""
+    """The class that an image's labels denote, or None."""
     label = labels[0]
     if len(labels) == 1 and label == int(label) and 0 <= label <= _MOST_CLASSES:
         return int(label)

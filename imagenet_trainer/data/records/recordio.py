@@ -2,7 +2,7 @@ r"""Reading RecordIO shards as MXNet writes them: `.rec` files of records and th
 
 A record is `uint32 0xced7230a`, `uint32 (part << 29 | length)`, the payload, and zeros up to a
 multiple of 4 bytes. Where a payload has the magic number at a multiple of 4 bytes, the number is
-omitted and the record continues in another part: part 0 is a whole record, 1 the first, 2 a
+omitted and the record continues in another part: part 0 is a complete record, 1 the first, 2 a
 middle, 3 the last part. The payload of an image is a header `IfQQ` (number of labels, label, id,
 upper id), the labels as float32 if their number is not 0, and the encoded image. An index has a
 line `key\toffset` for each record. All numbers are little endian.
@@ -32,7 +32,7 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 
 
 class RecordError(InputError):
-    """A record cannot be read; the message has the shard, the record's number and byte offset."""
+    """A record cannot be read; the message names the shard, the record and its byte offset."""
 
     def __init__(self, path: str, record: int, offset: int, reason: str):
         super().__init__(f"{path}: record {record} at byte {offset}: {reason}")
@@ -70,7 +70,7 @@ def unpack(payload: Union[bytes, memoryview]) -> Record:
     count, label, low, high = _HEADER.unpack_from(payload)
     start = _HEADER.size + 4 * count
     if start > len(payload):
-        raise ValueError(f"its header says {count} labels, but it has {len(payload)} bytes")
+        raise ValueError(f"its header declares {count} labels, but it has {len(payload)} bytes")
     labels = struct.unpack_from(f"<{count}f", payload, _HEADER.size) if count else (label,)
     return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels)
 
@@ -125,7 +125,7 @@ def _join(data: memoryview) -> memoryview:
         if part in (_WHOLE, _LAST):
             break
     if position != len(data):
-        raise ValueError("it is shorter than the index says")
+        raise ValueError("it is shorter than in the index")
     return parts[0] if len(parts) == 1 else memoryview(MAGIC.join(parts))
 
 
@@ -203,7 +203,7 @@ class RecordFile:
         try:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged
             if not is_shard and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
-                raise InputError(f"{self.path}: not a shard, by its first bytes; give a .rec file")
+                raise InputError(f"{self.path}: not a shard (wrong first bytes); give a .rec file")
             if not os.path.exists(index):
                 beside = os.path.splitext(index)[0] == os.path.splitext(self.path)[0]
                 way = _rebuild(index) if beside else "give an index that exists"
@@ -281,7 +281,7 @@ class RecordFile:
     def head(self, record: int, most: int) -> Tuple[memoryview, int]:
         """The first `most` bytes of a payload, and its length, reading little else.
 
-        A record in several parts is read whole. Raises RecordError as `read` does.
+        A record in several parts is read completely. Raises RecordError as `read` does.
         """
         offset, end = int(self.offsets[record]), int(self._ends[record])
         data = memoryview(os.pread(self._descriptor, min(8 + most, end - offset), offset))
@@ -304,7 +304,7 @@ class RecordFile:
             raise self.error(record, str(error)) from error
 
     def error(self, record: int, reason: str) -> RecordError:
-        """An error with the position of a record and what is wrong with it."""
+        """An error that names the position of a record and the reason."""
         return RecordError(self.path, record, int(self.offsets[record]), reason)
 
     def close(self) -> None:

@@ -83,7 +83,7 @@ class Shards:
             self.files[shard].will_need(records[shards == shard] - self._starts[shard])
 
     def error(self, record: int, reason: str) -> RecordError:
-        """An error with the position of a record and what is wrong with it."""
+        """An error that names the position of a record and the reason."""
         file, number = self._find(record)
         return file.error(number, reason)
 
@@ -100,7 +100,7 @@ class Shards:
 
 
 def find_shards(value: str) -> List[str]:
-    """The shards that a path, or several, stand for, in order.
+    """The shards that one or more paths stand for, in order.
 
     Parameters
     ----------

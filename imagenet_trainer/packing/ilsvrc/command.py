@@ -1,6 +1,6 @@
 """The command that makes lists: `python tools/imagenet.py`, from ILSVRC2012 or any images.
 
-What is slow to import is imported after the flags are parsed, so that --help answers at once.
+Slow modules are imported after the flags are parsed, so that --help returns at once.
 """
 
 from typing import Optional, Sequence

@@ -21,7 +21,7 @@ from imagenet_trainer.packing.ilsvrc.labelled import Classes, size, stem, take_o
 from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 from imagenet_trainer.system.files import make_folder
 
-# What the user can do about the errors of the modules that know no flags.
+# Advice for the errors of modules that are independent of the flags.
 _WAYS_OUT: Dict[Type[InputError], str] = {
     NoImages: "give the folder that contains them, or other file extensions with --exts",
     NoClassFolders: (

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from imagenet_trainer.data.images.decode import (
+    check_decodable,
     decode,
     jpeg_size,
     kind_of,
     png_size,
-    prove,
     read_file,
 )
 from imagenet_trainer.packing.conversion import Conversion, convert
@@ -276,7 +276,7 @@ def test_pass_through_accepts_what_mxnet_reads(photo):
         assert mx.image.imdecode(packed).shape == (40, 60, 3)
 
 
-def test_prove_finds_what_decoding_finds(photo):
+def test_check_decodable_finds_what_decoding_finds(photo):
     random = np.random.default_rng(0)
     refused = 0
     for progressive in (False, True):
@@ -292,7 +292,7 @@ def test_prove_finds_what_decoding_finds(photo):
             except cv2.error:
                 whole = False
             try:
-                prove(bytes(bad))
+                check_decodable(bytes(bad))
                 assert whole
             except ValueError:
                 assert not whole
