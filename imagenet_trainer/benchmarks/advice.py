@@ -93,29 +93,29 @@ def _verdict(m: Measured) -> Tuple[str, List[str]]:
 
 
 def _network_advice(m: Measured) -> List[str]:
-    whole = sum(m.stages.values())
+    total = sum(m.stages.values())
     advice = []
     if m.dtype == "float32" and m.faster_dtypes:
         advice.append(
             f"--dtype {m.faster_dtypes}: convolutions and dense layers in 16 bits; this device has "
             "instructions for it."
         )
-    fixed = 0.0 if m.half_batch is None else 2 * m.half_batch - whole
-    if fixed > _FIXED * whole:
+    fixed = 0.0 if m.half_batch is None else 2 * m.half_batch - total
+    if fixed > _FIXED * total:
         advice.append(
-            f"--batch-size {2 * m.batch_size}: {fixed / whole:.0%} of an update does not depend on "
+            f"--batch-size {2 * m.batch_size}: {fixed / total:.0%} of an update does not depend on "
             f"the batch (half the batch takes {1000 * (m.half_batch or 0):.0f} ms, the full batch "
-            f"{1000 * whole:.0f} ms). Scale --lr with it."
+            f"{1000 * total:.0f} ms). Scale --lr with it."
         )
-    if m.update > _SHARE["update"] * whole:
+    if m.update > _SHARE["update"] * total:
         more = " and summing gradients over the devices" if m.gpus > 1 else ""
         advice.append(
-            f"The update{more} takes {m.update / whole:.0%}: there is one per batch, so a larger "
+            f"The update{more} takes {m.update / total:.0%}: there is one per batch, so a larger "
             "--batch-size needs fewer" + ("; try --kv-store nccl." if m.gpus > 1 else ".")
         )
-    if m.copy > _SHARE["copy"] * whole:
+    if m.copy > _SHARE["copy"] * total:
         advice.append(
-            f"Copying batches to the device takes {m.copy / whole:.0%}, although they are copied "
+            f"Copying batches to the device takes {m.copy / total:.0%}, although they are copied "
             "as bytes: "
             + (
                 "check the link (nvidia-smi topo -m, PCIe width), or use fewer GPUs on it."
@@ -123,15 +123,15 @@ def _network_advice(m: Measured) -> List[str]:
                 else "another program uses the memory bandwidth, or the network is very small."
             )
         )
-    if m.metric > _SHARE["metric"] * whole:
+    if m.metric > _SHARE["metric"] * total:
         advice.append(
-            f"Computing the metrics takes {m.metric / whole:.0%}: on a fast device it hardly "
+            f"Computing the metrics takes {m.metric / total:.0%}: on a fast device it hardly "
             "depends on the batch, so a larger --batch-size helps."
         )
     if not advice:
         more_devices = "more GPUs" if m.gpus else "a GPU, or more processors"
         advice.append(
-            f"{m.compute / whole:.0%} of an update is computation: only {more_devices}, a smaller "
+            f"{m.compute / total:.0%} of an update is computation: only {more_devices}, a smaller "
             "network or a smaller --image-shape makes it faster."
         )
     return advice
@@ -139,7 +139,7 @@ def _network_advice(m: Measured) -> List[str]:
 
 def _data_advice(m: Measured) -> List[str]:
     stages = {"reading": m.read, "decoding": m.decode, "augmentation": m.augment}
-    whole = sum(stages.values())
+    total = sum(stages.values())
     largest = max(stages, key=lambda name: stages[name])
     advice = []
     # On the CPU each decoding thread takes a processor from the network.
@@ -162,20 +162,20 @@ def _data_advice(m: Measured) -> List[str]:
         )
     if largest == "reading":
         advice.append(
-            f"Reading is {m.read / whole:.0%} of the work: the disk is slow, or the dataset does "
+            f"Reading is {m.read / total:.0%} of the work: the disk is slow, or the dataset does "
             "not fit into memory. Copy it to a local disk, or shuffle within windows, which are "
             "read in long runs: --shuffle-window 8192."
         )
     if largest == "augmentation":
         advice.append(
-            f"Augmentation is {m.augment / whole:.0%} of the work: omit what the recipe does not "
+            f"Augmentation is {m.augment / total:.0%} of the work: omit what the recipe does not "
             "need (rotation, shear and zoom warp every image, colour changes touch every pixel), "
             "or pack images closer to the size of the crop."
         )
     if not advice:
         advice.append(
             f"All {m.processors} processors are busy, most of the time with {largest} "
-            f"({stages[largest] / whole:.0%}): this machine needs more processors"
+            f"({stages[largest] / total:.0%}): this machine needs more processors"
             + (" for each GPU." if m.gpus else ".")
         )
     return advice
@@ -209,10 +209,10 @@ def _packed_side(m: Measured) -> float:
 
 
 def _pack_smaller(m: Measured) -> str:
-    needed, whole = _packed_side(m), m.read + m.decode + m.augment
+    needed, total = _packed_side(m), m.read + m.decode + m.augment
     return (
         f"Pack at {needed:.0f} pixels (python tools/im2rec.py ... --resize {needed:.0f}): decoding "
-        f"is {m.decode / whole:.0%} of the work, with a short side of {m.short_side:.0f} pixels; "
+        f"is {m.decode / total:.0%} of the work, with a short side of {m.short_side:.0f} pixels; "
         f"the smaller images take about {(needed / m.short_side) ** 2:.0%} of the time."
     )
 

@@ -53,7 +53,7 @@ def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, fl
     run = Run(os.path.join(folder, "model"))
     fetches, writes, bares = [], [], []
     for _ in range(rounds):
-        began = time.perf_counter()
+        start = time.perf_counter()
         (arg, aux), state = engine.get_params(), engine.get_state()
         check_finite({**arg, **aux}, Progress())
         fetched = time.perf_counter()
@@ -62,7 +62,7 @@ def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, fl
         )
         written = time.perf_counter()
         sizes = [run.params_path(None).stat().st_size, run.state_path(None).stat().st_size]
-        fetches.append(fetched - began)
+        fetches.append(fetched - start)
         writes.append(written - fetched)
         bares.append(_bare(folder, sizes))
     median = statistics.median
@@ -71,10 +71,10 @@ def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, fl
 
 def _bare(folder: str, sizes: List[int]) -> float:
     blocks = [os.urandom(size) for size in sizes]
-    began = time.perf_counter()
+    start = time.perf_counter()
     for number, block in enumerate(blocks):
         with open(os.path.join(folder, f"bare-{number}"), "wb") as file:
             file.write(block)
             file.flush()
             os.fsync(file.fileno())
-    return time.perf_counter() - began
+    return time.perf_counter() - start

@@ -110,10 +110,10 @@ def _report(predictions: Predictions, folder: Path) -> Iterable[Row]:
     path = folder / "report-synthetic.html"
 
     def write() -> None:
-        whole = report.Report(
+        content = report.Report(
             "Synthetic predictions", facts, classes, predictions, results, [], thumbnails
         )
-        path.write_text(report.page(whole), encoding="utf-8")
+        path.write_text(report.page(content), encoding="utf-8")
 
     yield "report", _seconds(write), path
 

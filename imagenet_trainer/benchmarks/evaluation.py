@@ -35,21 +35,21 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
     probabilities, labels = synthetic_probabilities(images)
     seconds: Dict[str, List[float]] = {}
     for _ in range(rounds):
-        began = time.perf_counter()
+        start = time.perf_counter()
         collector = Collector(np.arange(images), IMAGENET_CLASSES)
         for first in range(0, images, 64):
             part = np.arange(first, min(first + 64, images))
             collector.add(part, probabilities[part[0] : part[-1] + 1], labels[part])
         predictions = collector.whole()
-        began = _record(seconds, "ranks and best classes", began)
+        start = _record(seconds, "ranks and best classes", start)
         matrix = predictions.confusion()
-        began = _record(seconds, "top-5 confusion matrix", began)
+        start = _record(seconds, "top-5 confusion matrix", start)
         estimates(predictions)
-        began = _record(seconds, "numbers with intervals", began)
+        start = _record(seconds, "numbers with intervals", start)
         class_rows(class_table(predictions), [("", "")] * IMAGENET_CLASSES)
-        began = _record(seconds, "table of classes", began)
+        start = _record(seconds, "table of classes", start)
         _save(predictions, matrix)
-        _record(seconds, "files and picture", began)
+        _record(seconds, "files and picture", start)
     print(f"{images:,} predictions of {IMAGENET_CLASSES:,} classes, median of {rounds}")
     for name, times in seconds.items():
         print(f"{name:<28}{statistics.median(times):8.2f} s")
@@ -71,9 +71,9 @@ def _save(predictions: Predictions, matrix: np.ndarray) -> None:
         write_png(f"{folder}/confusion.png", draw(matrix))
 
 
-def _record(seconds: Dict[str, List[float]], name: str, began: float) -> float:
+def _record(seconds: Dict[str, List[float]], name: str, start: float) -> float:
     now = time.perf_counter()
-    seconds.setdefault(name, []).append(now - began)
+    seconds.setdefault(name, []).append(now - start)
     return now
 
 
@@ -89,18 +89,18 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
         (batch, *_) = [views.copy() for _, views, _ in in_memory][:1]  # also decodes all
         engine.predict(batch)
         for turn in range(rounds):
-            began = time.perf_counter()
+            start = time.perf_counter()
             for first in range(0, images, _BATCH):
                 engine.predict(batch[: images - first])
-            speeds["forward alone"].append(images / (time.perf_counter() - began))
+            speeds["forward alone"].append(images / (time.perf_counter() - start))
             for name in ("evaluate", "from memory"):
-                began = time.perf_counter()
+                start = time.perf_counter()
                 source = ViewBatches(dataset, transform, _BATCH, threads)
                 predictions = predict_dataset(
                     engine, source if name == "evaluate" else in_memory, 5
                 )
                 predictions.confusion()
-                speeds[name].append(images / (time.perf_counter() - began))
+                speeds[name].append(images / (time.perf_counter() - start))
             last = ", ".join(f"{name} {rates[-1]:.2f}" for name, rates in speeds.items())
             print(f"round {turn + 1}, images/s: {last}", flush=True)
     for name in ("evaluate", "from memory"):

@@ -59,8 +59,8 @@ def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
             tools = _tools(flags, threads)
             prefixes = {name: _write_lists(subfolder, images) for name in tools}
             start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, images, 3)
-            whole = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
-            _print_rates(count, rounds, start, whole, threads, target)
+            total = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
+            _print_rates(count, rounds, start, total, threads, target)
             ours = {name: prefixes[name] + "long" for name in (_OURS, _ALONE)}
             _print_scaling(count, _measure(tools, ours, images, rounds), threads)
             print(f"conversion alone, in memory, {threads} threads against 1: ", end="")
@@ -130,14 +130,14 @@ def _print_rates(
     count: int, rounds: int, start: Seconds, seconds: Seconds, threads: int, target: float
 ) -> None:
     print(f"{f'median of {rounds} rounds':<20}{'images / s':>12}{'start, s':>10}{'without it':>12}")
-    whole = {name: statistics.median(all_) for name, all_ in seconds.items()}
+    total = {name: statistics.median(all_) for name, all_ in seconds.items()}
     begin = {name: statistics.median(all_) for name, all_ in start.items()}
-    net = {name: (count - 1) / (whole[name] - begin[name]) for name in whole}
-    for name in whole:
-        print(f"{name:<20}{count / whole[name]:>12.0f}{begin[name]:>10.2f}{net[name]:>12.0f}")
-    print(f"against {_MXNET}: {whole[_MXNET] / whole[_OURS]:.2f} times (target {target}), ", end="")
+    net = {name: (count - 1) / (total[name] - begin[name]) for name in total}
+    for name in total:
+        print(f"{name:<20}{count / total[name]:>12.0f}{begin[name]:>10.2f}{net[name]:>12.0f}")
+    print(f"against {_MXNET}: {total[_MXNET] / total[_OURS]:.2f} times (target {target}), ", end="")
     print(f"without the start {net[_OURS] / net[_MXNET]:.2f} times")
-    print(f"{threads} threads against 1: {whole[_ALONE] / whole[_OURS]:.2f} times, ", end="")
+    print(f"{threads} threads against 1: {total[_ALONE] / total[_OURS]:.2f} times, ", end="")
     print(
         f"without the start {net[_OURS] / net[_ALONE]:.2f} times (target for 2: {_TARGET_SCALING})"
     )

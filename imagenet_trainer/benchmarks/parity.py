@@ -262,7 +262,7 @@ _HEAD = (
 
 def row(name: str) -> str:
     """Measure a network; return its line of the table."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     case = case_of(name)
     exact = by_torch(case, "float64")
     ours, theirs = by_torch(case, "float32"), by_mxnet(case, "float32")
@@ -273,7 +273,7 @@ def row(name: str) -> str:
         f"{name:20}{case.images.shape[2]:7}{case.certainty:6.1f}   "
         f"{between.output:8.1e}{between.worst[0]:9.1e}{between.statistics:8.1e}   "
         f"{own[0]:8.1e}{own[1]:8.1e}   {max(same.output, same.worst[0]):8.1e}"
-        f"{time.perf_counter() - began:8.0f}  {between.worst[1]}"
+        f"{time.perf_counter() - start:8.0f}  {between.worst[1]}"
     )
 
 

@@ -148,11 +148,11 @@ def train_plainly(symbol_path: str, rec: str) -> None:
     accuracy = mx.metric.Accuracy()
     for _ in range(2):
         batches.reset()
-        images, began = 0, time.perf_counter()
+        images, start = 0, time.perf_counter()
         for batch in batches:
             module.forward_backward(batch)
             module.update()
             module.update_metric(accuracy, batch.label)
             images += _BATCH - batch.pad
         mx.nd.waitall()
-    print(f"images/s {images / (time.perf_counter() - began):.3f}")
+    print(f"images/s {images / (time.perf_counter() - start):.3f}")

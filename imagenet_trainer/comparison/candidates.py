@@ -151,13 +151,13 @@ def _lines(value: str) -> Iterator[Tuple[str, str, List[str]]]:
     for number, line in enumerate(text.splitlines(), start=1):
         where = f"{value}, line {number}: "
         try:
-            words = shlex.split(line, comments=True)
+            parts = shlex.split(line, comments=True)
         except ValueError as error:
             raise InputError(f"{where}{error}; close the quotes") from None
-        if words and words[0].startswith("-"):
-            raise InputError(f"{where}{words[0]}: a line starts with the name of a network")
-        if words:
-            yield where, words[0], words[1:]
+        if parts and parts[0].startswith("-"):
+            raise InputError(f"{where}{parts[0]}: a line starts with the name of a network")
+        if parts:
+            yield where, parts[0], parts[1:]
 
 
 def _read(arguments: Sequence[str], where: str) -> FitSettings:

@@ -148,7 +148,7 @@ def timing(
 
     views = [view(number) for number in range(count)]
     alone = measure_latency("", 1, lambda n: engine.predict(views[n % count]), settings.rounds)
-    whole = measure_latency("", 1, lambda n: engine.predict(view(n)), settings.rounds)
+    decoded = measure_latency("", 1, lambda n: engine.predict(view(n)), settings.rounds)
 
     def call_of(batch: int) -> Callable[[], object]:
         shape = (batch, *transform.size, 3)
@@ -158,7 +158,7 @@ def timing(
         return lambda: batched.predict(images)
 
     batches = tuple(throughput(call_of, settings.largest_batch))
-    return Timing(name, alone.median, alone.high, whole.median, whole.high, batches)
+    return Timing(name, alone.median, alone.high, decoded.median, decoded.high, batches)
 
 
 def throughput(

@@ -20,11 +20,11 @@ from imagenet_trainer.data.transforms import (
     Steps,
     Window,
     execute,
+    full_window,
     short_side_steps,
     size_of,
     unchanged,
     warp_of,
-    whole,
 )
 from imagenet_trainer.errors import ArgumentError
 
@@ -159,7 +159,10 @@ class TrainTransform:
         if settings.random_resized_crop:
             first, window = unchanged(size), self._area_window(size, drawn, i)
             if warps is None:
-                first, window = Steps(window, self.size, whole(self.size)), whole(self.size)
+                first, window = (
+                    Steps(window, self.size, full_window(self.size)),
+                    full_window(self.size),
+                )
         else:
             first = _at_least(size, self.size)
             window = self._exact_window(first.size, drawn, i)

@@ -63,8 +63,8 @@ def permutation(seed: int, epoch: int, images: int, window: int = 0) -> np.ndarr
     sequence = (blocks[:, None] * block + np.arange(block)).ravel()
     sequence = sequence[sequence < images]  # the last block may be shorter
     words = generator.random_raw(images)
-    whole = images // window * window
-    for first, last in ((0, whole), (whole, images)):
+    full = images // window * window
+    for first, last in ((0, full), (full, images)):
         if first < last:
             rows = sequence[first:last].reshape(-1, min(window, last - first))
             shuffled = _shuffle(words[first:last].reshape(rows.shape))

@@ -43,7 +43,7 @@ def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
     part = _cut(image, steps.cut, steps.fill)
     if steps.warp is not None:
         _warp(_resized(part, steps), steps, out)
-    elif steps.window == whole(steps.size):
+    elif steps.window == full_window(steps.size):
         _resize(part, steps, out)
     else:
         out[:] = _cut(_resized(part, steps), steps.window, steps.fill)
@@ -58,14 +58,14 @@ def size_of(image: np.ndarray) -> Size:
     return image.shape[0], image.shape[1]
 
 
-def whole(size: Size) -> Window:
+def full_window(size: Size) -> Window:
     """The window of the whole image."""
     return 0, 0, size[1], size[0]
 
 
 def unchanged(size: Size) -> Steps:
     """Steps that do nothing."""
-    return Steps(whole(size), size, whole(size))
+    return Steps(full_window(size), size, full_window(size))
 
 
 def short_side_steps(size: Size, side: int) -> Steps:
@@ -78,7 +78,7 @@ def short_side_steps(size: Size, side: int) -> Steps:
         top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
         height, width = min(height, longest), min(width, longest)
     resized = height * side // short, width * side // short
-    return Steps((left, top, width, height), resized, whole(resized))
+    return Steps((left, top, width, height), resized, full_window(resized))
 
 
 def short_side_to(image: np.ndarray, side: int) -> np.ndarray:

@@ -62,13 +62,13 @@ def _evenly_spaced(source: ImageSource, count: int) -> List[int]:
 
 def changed_flags(settings: AugmentSettings) -> str:
     """The augmentation flags that differ from their defaults, as on a command line."""
-    words = []
+    changed = []
     for field in fields(AugmentSettings):
         value = getattr(settings, field.name)
         if value != field.default:
             text = str(int(value)) if isinstance(value, bool) else f"{value:g}"
-            words.append(f"{flag_of(field.name)} {text}")
-    return " ".join(words) or "the defaults"
+            changed.append(f"{flag_of(field.name)} {text}")
+    return " ".join(changed) or "the defaults"
 
 
 def draw_sheet(rows: Sequence[Sequence[np.ndarray]], title: str) -> Image.Image:

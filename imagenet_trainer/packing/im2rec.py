@@ -24,23 +24,23 @@ _DESCRIPTION = (
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit code is 0, 1 (some images rejected), 2 or 130."""
-    words = _join_extensions(sys.argv[1:] if argv is None else argv)
+    arguments = _join_extensions(sys.argv[1:] if argv is None else argv)
     checks = {flag_of(field.name) for field in fields(CheckSettings)}
-    if checks.intersection(words) and not {"--help", "-h"}.intersection(words):
-        check_settings = parse(PackCheckSettings, words, _NAME, _DESCRIPTION)
+    if checks.intersection(arguments) and not {"--help", "-h"}.intersection(arguments):
+        check_settings = parse(PackCheckSettings, arguments, _NAME, _DESCRIPTION)
         return run_command(_NAME, lambda: _check(check_settings))
-    settings = parse(Im2recSettings, words, _NAME, _DESCRIPTION)
+    settings = parse(Im2recSettings, arguments, _NAME, _DESCRIPTION)
     return run_command(_NAME, lambda: _list(settings) if settings.list else _pack(settings))
 
 
-def _join_extensions(words: Sequence[str]) -> List[str]:
+def _join_extensions(arguments: Sequence[str]) -> List[str]:
     """Join `--exts .jpg .png`, the form of MXNet's tool, into `--exts .jpg,.png`."""
     joined: List[str] = []
-    for word in words:
-        if joined[-2:-1] == ["--exts"] and re.fullmatch(r"\.\w+", word):
-            joined[-1] += "," + word
+    for argument in arguments:
+        if joined[-2:-1] == ["--exts"] and re.fullmatch(r"\.\w+", argument):
+            joined[-1] += "," + argument
         else:
-            joined.append(word)
+            joined.append(argument)
     return joined
 
 

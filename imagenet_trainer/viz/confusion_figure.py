@@ -84,22 +84,20 @@ def note_in(path: AnyPath) -> str:
 
 def _add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes at a position in pixels from the lower left corner."""
-    whole = figure.get_size_inches() * _DPI
-    return figure.add_axes(
-        (left / whole[0], bottom / whole[1], width / whole[0], height / whole[1])
-    )
+    size = figure.get_size_inches() * _DPI
+    return figure.add_axes((left / size[0], bottom / size[1], width / size[0], height / size[1]))
 
 
 def _with_pixels(figure: Figure, picture: Image.Image, note: str) -> bytes:
     """The figure as a PNG file, with the picture of the matrix pasted unchanged."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    whole = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    whole.paste(picture, (_LEFT, _TOP))
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.paste(picture, (_LEFT, _TOP))
     buffer = io.BytesIO()
     info = PngInfo()
     info.add_text(_NOTE, note)
-    whole.save(buffer, "PNG", pnginfo=info)
+    image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 

@@ -115,7 +115,7 @@ def test_decoding_takes_processors_from_the_network():
     assert any("Pack at 256 pixels" in words for words in advice)
 
 
-def test_gpus_may_decode_where_pytorch_drives_them():
+def test_gpu_decoding_is_advised_with_pytorch_on_gpus():
     from_large = replace(SLOW_DATA, decode=0.002)
     assert not any("--decode gpu" in line for line in advise(from_large))
     advice = advise(replace(from_large, can_decode=True))
@@ -124,7 +124,7 @@ def test_gpus_may_decode_where_pytorch_drives_them():
     assert not any("--decode gpu" in line for line in advise(slow_disk))
 
 
-def test_data_that_are_late_only_during_training():
+def test_data_loading_that_is_slow_only_during_training():
     verdict, *advice = advise(replace(CPU, together_rate=20.0, wait_share=0.2))
     assert (
         verdict.startswith("Data loading is fast enough alone (1000 images/s")

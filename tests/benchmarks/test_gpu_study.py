@@ -50,7 +50,7 @@ def test_without_a_gpu(capsys):
     assert line.startswith("gpu_study: error: ") and "--tiny" in line
 
 
-def test_benchmark_gpu_names_the_new_place(capsys):
+def test_benchmark_gpu_names_the_script(capsys):
     assert benchmark.main(["gpu", "--network", "resnet50", "--batches", "256"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("benchmark: error: gpu: ") and "tools/gpu_study.sh" in line

@@ -114,7 +114,7 @@ TOLERANCES = {
         AugmentSettings(random_resized_crop=False, random_crop=True, pad_size=9), 96, 0, 0,
     ),
     "enlarged": (AugmentSettings(random_resized_crop=False), 299, 1, 0.3),
-    # Averages of areas there are of another kind: a Gaussian bell instead of a box.
+    # DALI averages areas with a Gaussian filter instead of a box.
     "averaged": (AugmentSettings(min_random_area=0.5), 48, 40, 3),
 }  # fmt: skip
 
@@ -123,7 +123,7 @@ TOLERANCES = {
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_pixels_are_opencv_s_but_for_rounding(shards, device, name):
     settings, side, most, mean = TOLERANCES[name]
-    if device is not None:  # nvJPEG rounds its own way
+    if device is not None:  # nvJPEG rounds differently
         most, mean = most + 40, mean + 2
     ours = by_opencv(shards, settings, side=side)
     theirs = by_dali(shards, settings, device, side=side)

@@ -86,10 +86,10 @@ def test_rare_formats(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):
-    begun = []
+    started = []
 
     def read(path):
-        begun.append(path)
+        started.append(path)
         return np.zeros((20, 20, 3), np.uint8)
 
     monkeypatch.setattr(image_files, "read_image", read)
@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):
     results = decoded_files(files, ViewTransform((3, 16, 16), 16), 2, 5)
     for count in range(1, 11):
         next(results)
-        assert len(begun) <= count + 5
+        assert len(started) <= count + 5
     results.close()
-    assert len(begun) <= 16
+    assert len(started) <= 16
     assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]

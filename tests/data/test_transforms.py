@@ -7,10 +7,10 @@ from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.transforms import (
     Steps,
     execute,
+    full_window,
     short_side_steps,
     unchanged,
     warp_of,
-    whole,
 )
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
@@ -35,7 +35,7 @@ def test_the_order_of_crops_resize_and_mirror():
 @pytest.mark.parametrize("sides", [((20, 30), True), ((21, 30), False), ((20, 31), False)], ids=str)
 def test_areas_are_averaged_where_both_sides_halve(sides):
     size, averages = sides
-    steps = Steps(whole((40, 60)), size, whole(size))
+    steps = Steps(full_window((40, 60)), size, full_window(size))
     assert steps.averages == averages
     method = cv2.INTER_AREA if averages else cv2.INTER_LINEAR
     assert np.array_equal(
@@ -44,8 +44,8 @@ def test_areas_are_averaged_where_both_sides_halve(sides):
 
 
 def test_pixels_outside_the_image_are_filled():
-    cut = result_of(Steps((-2, -3, 64, 46), (46, 64), whole((46, 64)), fill=9), (46, 64))
-    window = result_of(Steps(whole((40, 60)), (40, 60), (-2, -3, 64, 46), fill=9), (46, 64))
+    cut = result_of(Steps((-2, -3, 64, 46), (46, 64), full_window((46, 64)), fill=9), (46, 64))
+    window = result_of(Steps(full_window((40, 60)), (40, 60), (-2, -3, 64, 46), fill=9), (46, 64))
     assert np.array_equal(cut, window)
     assert np.array_equal(cut[3:43, 2:62], IMAGE)
     assert (cut[:3] == 9).all() and (cut[:, 62:] == 9).all()

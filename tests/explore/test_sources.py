@@ -125,7 +125,7 @@ def test_links_in_a_circle_end(tree):
 
 
 def test_headers_longer_than_what_is_read_first(tmp_path):
-    # A colour profile of 100 kB stands before the size.
+    # A colour profile of 100 kB precedes the size.
     data = [image(40 + n, 30, "JPEG", icc_profile=bytes(100_000 * n)) for n in range(2)]
     path = tmp_path / "a.rec"
     with RecordWriter(path, path.with_suffix(".idx")) as writer:

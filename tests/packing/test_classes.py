@@ -24,7 +24,7 @@ def test_other_classes_are_refused(folders, message):
 
 
 def test_a_folder_whose_name_is_not_utf_8():
-    # As os.listdir gives the name of a folder of an old archive.
+    # As os.listdir returns the name of a folder from an old archive.
     (named,) = name_classes(["K\udce4tzchen"])
     assert named == ClassName("K\\xe4tzchen", "K\\xe4tzchen")
     assert take_classes(["K\udce4tzchen"], [named], "a.lst", "b.json") == (named,)

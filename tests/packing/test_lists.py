@@ -163,7 +163,7 @@ def test_rejected_names(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\tb.jpg", "a\nb.jpg", " a.jpg"])
-def test_names_that_a_list_cannot_hold(tmp_path, name):
+def test_names_that_a_list_cannot_contain(tmp_path, name):
     (tmp_path / "root" / "a").mkdir(parents=True)
     (tmp_path / "root" / "a" / name).touch()
     (tmp_path / "root" / " b").mkdir()

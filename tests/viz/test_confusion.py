@@ -141,7 +141,7 @@ def test_the_caption_is_bright_on_black_and_small(tmp_path):
 
 
 def test_a_count_has_the_same_colour_in_all_frames(tmp_path):
-    # By itself, 2 would be the brightest of the first and the darkest of the second.
+    # Alone, 2 would be the brightest of the first and the darkest of the second.
     early = matrix_of(1000, {(500, 1): 1, (500, 2): 2})
     late = matrix_of(1000, {(500, 1): 2, (500, 2): 9, (600, 3): 30})
     confusion.draw_gif(tmp_path / "a.gif", [(1, early), (2, late)])

@@ -42,7 +42,7 @@ def rgb(data, color=1):
 
 
 def ycck(data):
-    """A CMYK JPEG of Pillow's declared as YCCK: the Adobe marker's last byte says so."""
+    """A CMYK JPEG of Pillow's declared as YCCK: as the last byte of the Adobe marker."""
     at = data.index(b"Adobe") + 11
     return data[:at] + b"\2" + data[at + 1 :]
 
@@ -237,7 +237,7 @@ def test_noise_never_crashes(photo):
 
 
 def test_reading_what_is_not_a_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait forever
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "folder.jpg").mkdir()
     with open(tmp_path / "huge.jpg", "wb") as file:

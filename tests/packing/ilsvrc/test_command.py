@@ -238,7 +238,7 @@ def test_a_tar_of_folders(here):
     assert Path("data/classes.txt").read_text() == "ant\nbee\n"
 
 
-# --- mistakes ----------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------
 
 
 def test_flat_validation_without_labels(here, fails):

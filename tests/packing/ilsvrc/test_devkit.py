@@ -47,7 +47,7 @@ def test_numbers_go_through_meta_mat_and_not_through_the_sorted_order(here):
     exchanged = dict(miniature.FIRST)
     exchanged[490], exchanged[361] = exchanged[361], exchanged[490]
     (here / "meta.mat").write_bytes(miniature.meta_mat(exchanged.items()))
-    # Image 1 is known, so that meta.mat is caught; without it the labels are as it says.
+    # The class of image 1 is known, which detects this; other labels follow meta.mat.
     assert "ILSVRC2012_val_00000001 has class n09193705, but shows n01751748" in message_of(
         read_labels, here
     )

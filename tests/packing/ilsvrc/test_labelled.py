@@ -54,7 +54,7 @@ def test_no_images(tree, tmp_path):
         find_images(str(tmp_path / "gone"), ENDINGS)
 
 
-def test_names_that_a_list_cannot_hold(tree):
+def test_names_that_a_list_cannot_contain(tree):
     (tree / "b" / "tab\t.jpg").touch()
     with pytest.raises(InputError, match="tab"):
         find_images(str(tree), ENDINGS)
