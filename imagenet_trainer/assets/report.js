@@ -492,7 +492,7 @@ function sortable(table) {
   };
   heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
     const words = head.classList.contains("word"), before = head.getAttribute("aria-sort");
-    // First click: numbers from the greatest, text from A. Empty cells are last.
+    // First click: numbers in descending order, text in ascending order. Empty cells are last.
     const ascending = before ? before === "descending" : words;
     const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
     rows.sort(([a], [b]) => {

@@ -63,7 +63,7 @@ def test_the_page_fetches_nothing():
 def test_imagenet_classes_have_a_semantic_section(no_plots):
     classes = list(known_synsets().items())[:50]
     outline = Outline(page(report_of(classes)))
-    assert "How wrong the errors are" in outline.headings
+    assert "Severity of the errors" in outline.headings
     assert "animal or object" in outline.text and "amphibians" in outline.text
 
 
