@@ -15,7 +15,7 @@ COMMAND_LINES = {
 }
 # Packages whose import would delay --help.
 HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm",
-         "matplotlib", "tensorboardX", "pynvml", "torch", "onnx", "scipy", "gluoncv",
+         "matplotlib", "tensorboard", "pynvml", "torch", "onnx", "scipy", "gluoncv",
          "jinja2")  # fmt: skip
 
 

@@ -30,7 +30,8 @@ LIBRARIES = {
     "scipy": "data.mixup metrics packing.ilsvrc viz",
     "subprocess": "comparison.child_process launch system.mxnet_import train.when_done viz.video",
     "pynvml": "",
-    "tensorboardX": "",
+    "tensorboard": "runs.tensorboard",
+    "tensorboardX": "",  # imports PyTorch where it is installed
 }
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 

@@ -44,6 +44,9 @@ def structure():
         (["first", "...", "last"], ["first", "a", "b", "last"], True),
         (["first", "...", "last"], ["first", "a", "b"], False),
         (["first", "..."], ["first"], True),
+        (["a", "...", "c", "...", "e"], ["a", "b", "c", "d", "e"], True),
+        (["a", "...", "c", "...", "e"], ["a", "b", "d", "e"], False),
+        (["...", "e"], ["a", "e"], True),
         ([""], ["something"], False),
     ],
 )

@@ -8,7 +8,7 @@ folder prepared as SETTING says:
     plain       empty, but for tools/
     images      images/ and validation/, the photographs of the package in folders by class
     imagenet    downloads/, a miniature of the files of ImageNet
-    train       empty, but for tools/, and the commands take minutes
+    train       empty, but for tools/, and its commands take minutes
     demo        what tools/demo.sh leaves in demo/, which takes minutes
 
 Without --check, outputs that are no longer true are replaced in the pages. Times, speeds and dates
@@ -16,6 +16,7 @@ do not count as differences. A line `...` stands for lines that the page leaves 
 """
 
 import argparse
+import difflib
 import os
 import re
 import subprocess
@@ -37,7 +38,7 @@ VOLATILE = re.compile(
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(,\d+)?"  # time stamps
     r"|\b\d+:\d\d(:\d\d)?\b"  # durations
     r"|\d[\d,.]*\s?(?:ms|s|min|h|images/s|samples/sec|MB/s|ips)\b"
-    r"|(?<=cost=)[\d.]+"
+    r"|(?<=cost=)[\d.]+|(?<=data-wait=)[\d.]+|(?<=left=)\S+"
     r"|\b\d+ % (?:waiting|of the time)"
 )
 
@@ -113,30 +114,50 @@ def constant(line: str) -> str:
     return re.sub(r"\s+", " ", VOLATILE.sub("#", line)).strip()
 
 
+def parts_of(shown: Sequence[str]) -> List[List[str]]:
+    """The lines between the lines `...`, which stand for any lines."""
+    parts: List[List[str]] = [[]]
+    for line in filter(None, shown):
+        if line == "...":
+            parts.append([])
+        else:
+            parts[-1].append(constant(line))
+    return parts
+
+
 def is_true(shown: Sequence[str], printed: Sequence[str]) -> bool:
-    """Whether a page shows what a command prints; `...` stands for any lines."""
-    ours, theirs = [constant(line) for line in shown if line], [constant(p) for p in printed if p]
-    if "..." not in ours:
-        return ours == theirs
-    first = ours.index("...")
-    last = len(ours) - first - 1
-    head, tail = ours[:first], ours[first + 1 :]
-    return (
-        len(theirs) >= first + last
-        and theirs[:first] == head
-        and (theirs[-last:] == tail if last else True)
-    )
+    """Whether a page shows what a command prints, from the first line to the last."""
+    lines = [constant(line) for line in printed if line]
+    first, *others = parts_of(shown)
+    if not others:
+        return lines == first
+    if lines[: len(first)] != first:
+        return False
+    position = len(first)
+    for part in others[:-1]:
+        while position <= len(lines) and lines[position : position + len(part)] != part:
+            position += 1
+        position += len(part)
+    last = others[-1]
+    return position + len(last) <= len(lines) and lines[len(lines) - len(last) :] == last
 
 
 def updated(shown: Sequence[str], printed: Sequence[str]) -> List[str]:
-    """What a page is to show: as many lines before and after `...` as it has now."""
+    """What a page is to show: all lines, or with `...` those that are nearest to what it shows."""
     lines = [line for line in shown if line]
     blank = [""] * (len(shown) - len("\n".join(shown).rstrip("\n").split("\n")))
-    if "..." in lines and len(printed) >= len(lines):
-        first = lines.index("...")
-        last = len(lines) - first - 1
-        return [*printed[:first], "...", *(printed[-last:] if last else ()), *blank]
-    return [*printed, *blank]
+    if "..." not in lines:
+        return [*printed, *blank]
+    found, position = [], 0
+    for line in lines:
+        rest = [constant(one) for one in printed[position:]]
+        near = difflib.get_close_matches(constant(line), rest, 1, 0.5)
+        if line == "...":
+            found.append(line)
+        elif near:
+            position += rest.index(near[0]) + 1
+            found.append(printed[position - 1])
+    return [*found, *blank]
 
 
 def prepare(setting: str, folder: Path) -> None:
