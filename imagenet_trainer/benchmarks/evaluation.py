@@ -40,7 +40,7 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
         for first in range(0, images, 64):
             part = np.arange(first, min(first + 64, images))
             collector.add(part, probabilities[part[0] : part[-1] + 1], labels[part])
-        predictions = collector.whole()
+        predictions = collector.complete()
         start = _record(seconds, "ranks and best classes", start)
         matrix = predictions.confusion()
         start = _record(seconds, "top-5 confusion matrix", start)

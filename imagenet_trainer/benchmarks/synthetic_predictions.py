@@ -46,4 +46,4 @@ def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLAS
         probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
         positions = label * per_class + np.arange(per_class)
         collector.add(positions, probabilities, labels)
-    return collector.whole()
+    return collector.complete()

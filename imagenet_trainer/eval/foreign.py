@@ -70,7 +70,7 @@ def adapt(
     if len(shape) == 4:
         logits = mx.sym.Flatten(logits)
     if name != "data":
-        notes.append(f"{path}: the images go to its input {name!r}")
+        notes.append(f"{path}: its image input is {name!r}")
         logits = logits(**{name: mx.sym.Variable("data")})
     label = mx.sym.Variable("softmax_label")
     return Adapted(mx.sym.SoftmaxOutput(logits, label, name="softmax"), shape[1], notes)
@@ -107,10 +107,11 @@ def _image(logits: Any, parameters: AbstractSet[str], path: str) -> str:
         others = ", ".join(name for name in free if name != "data")
         raise InputError(
             f"{path}: needs {others} besides the image, which its .params does not have; copy "
-            "the whole checkpoint again, or save the network without these inputs"
+            "the complete checkpoint again, or save the network without these inputs"
         )
     raise InputError(
-        f"{path}: which of its inputs {', '.join(free)} is the image is unknown; rename it to data"
+        f"{path}: has {len(free)} inputs that are not parameters ({', '.join(free)}); rename the "
+        "one for the image to data"
     )
 
 

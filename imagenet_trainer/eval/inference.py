@@ -118,7 +118,7 @@ def predict_dataset(
     advance
         Called with the number of images after each batch.
 
-    Raises InputError if a probability is not finite or an image does not come exactly once.
+    Raises InputError if a probability is not finite or an image is missing or repeated.
 
     """
     dataset, views = batches.dataset, batches.transform.views
@@ -142,7 +142,7 @@ def predict_dataset(
         for one in waiting:
             one.result()
     try:
-        return collector.whole(key)
+        return collector.complete(key)
     except ValueError as error:
         raise InputError(f"{dataset.path}: {error}") from error
 

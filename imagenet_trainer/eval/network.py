@@ -101,7 +101,7 @@ def newest_epoch(run: Run) -> int:
 
 
 def views_of(settings: ViewSettings) -> Views:
-    """The views of each image that settings ask for; InputError for conflicting flags."""
+    """The views of each image that the settings request; InputError for conflicting flags."""
     if settings.flip and settings.crops == 10:
         raise InputError(
             "--flip: --crops 10 already includes the mirror image of every crop; omit --flip"

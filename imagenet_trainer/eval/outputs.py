@@ -41,7 +41,7 @@ def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
 def write_outputs(
     settings: EvaluateSettings, evaluator: Evaluator, results: Sequence[EpochResult]
 ) -> Iterator[str]:
-    """Draw and write what the settings ask for; yield the lines to print."""
+    """Draw and write what the settings request; yield the lines to print."""
     run, last = evaluator.run, results[-1]
     taxonomy = taxonomy_of([one for one, _ in last.classes])
     names = short_names(last.classes)

@@ -158,7 +158,7 @@ class ResultFiles:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(CLASS_COLUMNS)
             writer.writerows(class_rows(class_table(predictions), self.input.dataset.classes))
-        # The counts are written last: their key vouches for the other files.
+        # The counts are written last: with a valid key the other files are complete.
         with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
             np.savez_compressed(file, matrix=matrix, key=np.array(predictions.key))
 

@@ -109,10 +109,10 @@ def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndar
 
     Bins without images are nan.
     """
-    place = _bin(predictions.probabilities[:, 0], bins)
-    images = np.bincount(place, minlength=bins)
-    hits = np.bincount(place, predictions.rank < 1, minlength=bins)
-    confidence = np.bincount(place, predictions.probabilities[:, 0], minlength=bins)
+    bin_of = _bin(predictions.probabilities[:, 0], bins)
+    images = np.bincount(bin_of, minlength=bins)
+    hits = np.bincount(bin_of, predictions.rank < 1, minlength=bins)
+    confidence = np.bincount(bin_of, predictions.probabilities[:, 0], minlength=bins)
     with np.errstate(invalid="ignore"):
         return {"images": images, "accuracy": hits / images, "confidence": confidence / images}
 

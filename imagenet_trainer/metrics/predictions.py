@@ -164,7 +164,7 @@ class Collector:
     def __init__(self, keys: np.ndarray, classes: int, k: int = TOP):
         images, self.k = len(keys), min(max(k, TOP), classes)
         self.classes, self.keys = classes, keys
-        self._counts = np.zeros(images, np.int64)  # how often each image came
+        self._counts = np.zeros(images, np.int64)  # how often each image was added
         self._labels = np.zeros(images, np.int64)
         self._top = np.zeros((images, self.k), np.int64)
         self._probabilities = np.zeros((images, self.k), np.float32)
@@ -186,8 +186,8 @@ class Collector:
         """Predictions added so far."""
         return int(self._counts.sum())
 
-    def whole(self, key: str = "") -> Predictions:
-        """All predictions; ValueError unless every image came exactly once."""
+    def complete(self, key: str = "") -> Predictions:
+        """All predictions; ValueError unless every image was added exactly once."""
         if (self._counts != 1).any():
             raise ValueError(f"{self.seen} images evaluated, the index has {len(self.keys)}")
         return Predictions(

@@ -44,7 +44,7 @@ class Progress:
     seconds: float = 0.0  # of training in the current epoch
     wait_seconds: float = 0.0  # of these seconds, waiting for data
     rate_scale: float = 1.0  # factor on the learning rate, reduced by rollbacks
-    rollbacks: int = 0  # times that values that are not finite made the run go back
+    rollbacks: int = 0  # number of rollbacks so far (--on-nan)
 
     @property
     def age(self) -> Tuple[int, int, int]:
@@ -175,7 +175,7 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
 
 def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
-    classes = tuple((as_text(name), as_text(words)) for name, words in about["classes"])
+    classes = tuple((as_text(id_), as_text(name)) for id_, name in about["classes"])
     return Checkpoint(
         arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
     )

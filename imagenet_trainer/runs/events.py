@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
 
-# Events that say from which update the run continues, and those that they may invalidate.
+# Events that set the update from which the run continues, and those that they may invalidate.
 REWINDING = ("continue", "rollback")
 _REPEATED = ("interval", "statistics", "epoch", "validation", "checkpoint")
 
@@ -57,7 +57,9 @@ class EventLog:
             self.close()  # the next line removes an incomplete one
             if not self._warned:
                 self._warned = True
-                self._warn(f"{file_error(self._path, error)}; events are lost, the run continues")
+                self._warn(
+                    f"{file_error(self._path, error)}; events are lost, and the run continues"
+                )
 
     def close(self) -> None:
         """Close the file."""

@@ -145,7 +145,7 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record)
-        # A closed pipe (`2>&1 | head`) must not end a training of days.
+        # A closed pipe (`2>&1 | head`) must not end a long training.
         with contextlib.suppress(OSError):
             if sys.stderr.isatty():
                 tqdm.write(line, file=sys.stderr)

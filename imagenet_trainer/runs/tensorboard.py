@@ -71,7 +71,9 @@ class ScalarWriter:
             yield
         except OSError as error:
             self.close()
-            self._warn(f"{file_error(str(self._folder), error)}; nothing more goes to TensorBoard")
+            self._warn(
+                f"{file_error(str(self._folder), error)}; no more data is written for TensorBoard"
+            )
 
 
 def _open(folder: Path) -> RecordWriter:

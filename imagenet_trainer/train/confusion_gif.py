@@ -58,6 +58,6 @@ class ConfusionGif:
                 stored = read_arrays(path)
                 frame = Frame(epoch, stored["matrix"], float(stored["rank1"]))
             except (ValueError, KeyError):
-                continue  # damaged: a missing frame must not end a training of days
+                continue  # damaged: a missing frame must not end a long training
             if frame.matrix.shape == self.counts.shape:
                 yield frame

@@ -7,15 +7,15 @@ import numpy as np
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.system.interrupts import Interrupts
 
-_UPDATES_APART = 20  # between the meetings of workers that are not in step
+_UPDATES_APART = 20  # between synchronisations of workers that are not in step
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Coordinator:
-    """Lets all workers stop after the same update, and save when worker 0 says so.
+    """Lets all workers stop after the same update, and save when worker 0 decides.
 
     A signal reaches workers at different moments, and only worker 0's clock decides when a
-    checkpoint is due. So all workers call `synchronise` at the same places and act on the sum of
+    checkpoint is due. So all workers call `synchronise` at the same points and act on the sum of
     what each of them reports.
     """
 
@@ -33,8 +33,8 @@ class Coordinator:
     def synchronise(self, due: bool = False, now: bool = False) -> bool:
         """Update `stopping`; return whether a checkpoint is due by worker 0's clock.
 
-        Workers that are not in step (`--kv-store dist_async`) meet at every twentieth call only,
-        and where `now` is set.
+        Workers that are not in step (`--kv-store dist_async`) synchronise only at every twentieth
+        call, and if `now` is set.
         """
         self._calls += 1
         if not (self._engine.in_step or now or self._calls % _UPDATES_APART == 0):

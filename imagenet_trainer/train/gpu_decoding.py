@@ -21,7 +21,7 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
     engine, reason = choose_engine(devices_of(settings))
     if engine != "torch":
         raise InputError(
-            f"--decode gpu: needs --engine torch, and MXNet trains here ({reason}); "
+            f"--decode gpu: needs --engine torch, but the engine is MXNet ({reason}); "
             "add --engine torch, or use --decode cpu"
         )
     if not has_dali():

@@ -1,11 +1,11 @@
 """The training loop. Read this module first, from top to bottom.
 
 `train` is what `fit` calls: it opens a session and returns the exit code. `train_session` repeats
-`train_epochs` after a rollback; `train_epochs` opens the stream of batches and goes from epoch to
-epoch; `train_epoch` goes from update to update. `validate`, `finish_epoch` and `save` end an epoch.
+`train_epochs` after a rollback; `train_epochs` opens the stream of batches and iterates over the
+epochs; `train_epoch` iterates over the updates. `validate`, `finish_epoch` and `save` end an epoch.
 
 What a training opens is in `session`, what it logs in `observers`, how its workers stop together in
-`coordination`, what happens after a refused write or a loss that is not finite in `recovery`.
+`coordination`, what happens after a failed write or a loss that is not finite in `recovery`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ from imagenet_trainer.train.session import Session, open_session
 
 
 def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
-    """Train with these settings, or do what a flag asks for instead; return the exit code.
+    """Train with these settings, or run the requested preview; return the exit code.
 
     Where PyTorch trains on several devices, each of its processes is started with `argv`.
     """
@@ -244,7 +244,7 @@ def save(
     observers: Observers,
     validation: Optional[Scores] = None,
 ) -> None:
-    """Write a checkpoint of all workers; retry while the file system refuses it.
+    """Write a checkpoint of all workers; retry while writing fails.
 
     `epoch` is the number of a finished epoch, or None for the newest checkpoint inside one.
     """

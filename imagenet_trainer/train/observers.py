@@ -1,7 +1,7 @@
 """What a training reports: log lines, history.csv, events.jsonl, TensorBoard, learning curves.
 
 The loop calls `Observers` when something happens; this module decides which files record it. Only
-worker 0 writes files. Files other than history.csv and log.txt may be lost to a full disk, which
+worker 0 writes files. On a full disk, entries of files other than history.csv may be lost; this
 never ends a run.
 """
 

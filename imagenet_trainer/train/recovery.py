@@ -1,4 +1,4 @@
-"""What a training does when the disk refuses a write, or when numbers are not finite."""
+"""What a training does when a write fails, or when numbers are not finite."""
 
 import time
 from typing import Callable
@@ -17,12 +17,12 @@ def write_with_retries(
     log: Callable[[str], None],
     pause: float = 1.0,
 ) -> None:
-    """Call `write` until the file system accepts it, for at most the given minutes.
+    """Call `write` until it succeeds, for at most the given minutes.
 
     The training waits meanwhile and loses nothing: a network file system may come back, or
     somebody frees disk space. A missing folder is not created, because it may be the mount point
-    of a disk. Raises the InputError of the last attempt when the time is over or a signal has
-    come, and any other error at once. `pause` is in seconds.
+    of a disk. Raises the InputError of the last attempt after that time or after a
+    signal, and any other error at once. `pause` is in seconds.
     """
     end = time.monotonic() + 60 * minutes
     refused = False
@@ -47,7 +47,7 @@ def roll_back(session: Session, problem: str, log: Callable[[str], None]) -> Non
     """Return to the newest numbered checkpoint, or the beginning, at half the learning rate.
 
     Checkpoints inside an epoch are not used: when they are written depends on the clock, and a run
-    that was killed on the way has to end with the same parameters. `problem` says what is not
+    that is killed in between must end with the same parameters. `problem` describes what is not
     finite. Raises InputError with `--on-nan stop`, or after `--max-rollbacks`.
     """
     settings, before = session.settings, session.progress
@@ -58,15 +58,16 @@ def roll_back(session: Session, problem: str, log: Callable[[str], None]) -> Non
     if settings.on_nan == "stop":
         raise InputError(
             f"{problem}; the last checkpoint is kept; run the same command with --on-nan rollback "
-            f"to continue from it at half the rate, or {remedy}"
+            f"to continue from it at half the learning rate, or {remedy}"
         )
     if before.rollbacks >= settings.max_rollbacks:
         raise InputError(
             f"{problem}; the run was rolled back {before.rollbacks} times (--max-rollbacks "
-            f"{settings.max_rollbacks}) and its rate is {before.rate_scale:g} of --lr; {remedy}"
+            f"{settings.max_rollbacks}) and its learning rate is {before.rate_scale:g} of "
+            f"--lr; {remedy}"
         )
     after = session.restore(before.rate_scale * RATE_AFTER_ROLLBACK, before.rollbacks + 1)
     log(
         f"{problem}: back to update {after.update} (epoch {after.epoch}) with {after.rate_scale:g} "
-        f"of the rate, rollback {after.rollbacks} of {settings.max_rollbacks}"
+        f"of the learning rate, rollback {after.rollbacks} of {settings.max_rollbacks}"
     )

@@ -1,8 +1,8 @@
 """The parameters at the ends of residual branches: with zeros in them a branch outputs zero.
 
 Goyal et al. 2017, arXiv:1706.02677, section 5.1: the gamma of the last BatchNorm of each residual
-branch starts at 0, so that every unit first passes its input on. The branches are found in the
-graph, so this works for every family of networks.
+branch starts at 0, so that every unit initially passes its input through unchanged. The branches
+are found in the graph, so this works for every family of networks.
 """
 
 import json

@@ -23,8 +23,8 @@ from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 
-# Flags that a resumed run may change, but that must be equal in all workers: they decide when the
-# workers meet and what they do then.
+# Flags that a resumed run may change, but that must be equal in all workers: they decide when
+# the workers synchronise and what they do then.
 _EQUAL_IN_WORKERS = (
     "num_epochs", "load_epoch", "disp_batches", "confusion_gif", "on_nan", "max_rollbacks",
 )  # fmt: skip

@@ -16,7 +16,7 @@ _RISES = {
     "power2": lambda share: share**2,
     "sqrt": lambda share: share**0.5,
 }
-# The share of the way from the base to the final rate that is left after a share, in [0, 1], of the
+# The remaining share of the difference between base and final rate, after a share in [0, 1] of the
 # updates that follow the warm-up.
 _FALLS = {
     "poly": lambda share, power: (1 - share) ** power,

@@ -15,8 +15,8 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
     s = settings
     if s.lr_final > s.lr:
         raise InputError(
-            f"--lr-final {s.lr_final:g}: is above --lr {s.lr:g}, from which rates fall; use at "
-            "most that"
+            f"--lr-final {s.lr_final:g}: is above --lr {s.lr:g}, the highest rate; use a value "
+            "up to that"
         )
     if s.lr_schedule != "step" and s.warmup_epochs >= s.num_epochs:
         raise InputError(
@@ -49,7 +49,7 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
 
 
 def scaling_messages(settings: FitSettings) -> List[str]:
-    """For the log: the rate that --lr-scale-batch makes of --lr; empty without that flag."""
+    """For the log: the learning rate that --lr-scale-batch sets; empty without that flag."""
     s = settings
     if not s.lr_scale_batch:
         return []

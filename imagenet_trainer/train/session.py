@@ -75,7 +75,7 @@ class Session:
     @contextlib.contextmanager
     def evaluated_parameters(self) -> Iterator[None]:
         """Give the engine the parameters that a checkpoint stores (with --ema: the averages)."""
-        # Here the devices' moving statistics are averaged; it has to be at a fixed place.
+        # Averages the devices' moving statistics, which must happen at a fixed point of each epoch.
         trained = self.engine.get_params()
         state = self.engine.get_state() if self.settings.ema else {}
         self.engine.set_params(*averages(state) or trained)
@@ -98,14 +98,14 @@ class Session:
         self.run.close()
 
     def restore(self, rate_scale: float, rollbacks: int) -> Progress:
-        """Return to the newest numbered checkpoint, or the beginning, and forget what followed.
+        """Return to the newest numbered checkpoint, or the beginning, and discard later progress.
 
-        The caller must save the returned progress: after a kill the run has to know the rollback.
+        The caller must save the returned progress, so that a killed run resumes with the rollback.
         """
         epochs = self.run.epochs()
         checkpoint = self.run.load(epochs[-1]) if epochs else self.initial_checkpoint()
         progress = _load_into(self.engine, checkpoint, self.settings, len(self.train))
-        self.engine.read_counts()  # discards the counts of the updates that are forgotten
+        self.engine.read_counts()  # discards the counts of the discarded updates
         self.progress = replace(progress, rate_scale=rate_scale, rollbacks=rollbacks)
         self.history = [row for row in self.history if int(row["epoch"]) <= progress.epoch]
         return self.progress
@@ -189,7 +189,7 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     val = open_validation_set(settings, train.classes, train.path)
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    # Made again later; here they only check the flags.
+    # Created again later; here they only check the flags.
     EvalTransform(settings.image_shape, settings.val_resize)
     schedule_of(settings, len(train))
     return _Inputs(train, val, order, transform, setup.symbol(len(train.classes)))
@@ -212,7 +212,7 @@ def _record(setup: TrainingSetup, symbol: Any, config: Dict[str, Any], progress:
         run.forget_last_beyond(progress)
 
 
-# --- where to begin ----------------------------------------------------------------------------
+# --- the checkpoint to continue from -----------------------------------------------------------
 
 
 def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -> Checkpoint:
@@ -290,15 +290,15 @@ def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[s
     messages += freeze_messages(settings, symbol)
     if settings.keep:
         messages.append(
-            f"--keep {settings.keep}: of the numbered checkpoints the newest and the best stay; "
-            "evaluate --epochs all and its --gif need the others, so run them before they go"
+            f"--keep {settings.keep}: only the newest and the best numbered checkpoints are kept; "
+            "run evaluate --epochs all and its --gif before the others are removed"
         )
     messages += scaling_messages(settings)
     messages += _engine_messages(settings, workers)
     if not train.has_manifest and settings.num_classes is None:
         messages.append(
-            f"{train.path} has no manifest with its classes: the labels are taken for ImageNet's "
-            f"{len(train.classes)} classes; --num-classes sets another number"
+            f"{train.path} has no manifest with its classes: the labels are interpreted as "
+            f"ImageNet's {len(train.classes)} classes; --num-classes sets another number"
         )
     return messages
 
@@ -316,7 +316,7 @@ def _engine_messages(settings: FitSettings, workers: Workers) -> List[str]:
         messages.append(f"engine: PyTorch ({reason})")
         if devices.is_compiled:
             messages.append(
-                "the first update takes a minute or more, because torch.compile makes kernels for "
+                "the first update takes a minute or more, because torch.compile builds kernels for "
                 "this network (--compile off starts at once, and is slower)"
             )
     if settings.gc_type != "none":

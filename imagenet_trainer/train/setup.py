@@ -30,7 +30,7 @@ IMAGENET_STD = (58.393, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A training, of which nothing is opened yet.
+    """A training that is not opened yet.
 
     `settings` are complete: flags that stand for others are resolved, and with --pretrained they
     contain the preprocessing of the pretrained network.
@@ -120,11 +120,12 @@ def untrained_parameters(
 
 
 def image_size_messages(setup: TrainingSetup) -> List[str]:
-    """For the log: a warning if --image-shape is omitted and the network's own size is another."""
+    """For the log: warn if --image-shape is omitted, but the network is for another size."""
     default, own = default_of(FitSettings, "image_shape"), setup.network.image_shape
     if setup.fine_tuning or setup.settings.image_shape != default or own == default:
         return []
     return [
         f"{setup.name}: was published for images of {own[1]} x {own[2]} and is trained on "
-        f"{default[1]} x {default[2]} here; --image-shape {','.join(map(str, own))} is its own size"
+        f"{default[1]} x {default[2]} here; use --image-shape {','.join(map(str, own))} for the "
+        "published size"
     ]

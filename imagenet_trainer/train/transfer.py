@@ -109,7 +109,7 @@ def _shapes(symbol: Any, image_shape: Tuple[int, ...], source: str) -> Tuple[Sha
 
 
 class FineTuning:
-    """What --pretrained means for one run, whether it starts or is resumed."""
+    """The effect of --pretrained on one run, whether it starts or is resumed."""
 
     def __init__(self, given: FitSettings, run: Run) -> None:
         assert given.pretrained is not None
@@ -214,12 +214,13 @@ class FineTuning:
         new = classifier_of(symbol)
         shapes = parameter_shapes(symbol, settings.image_shape)[0]
         known = self.pretrained.preprocessing is not None
-        how = "as for it" if known else "as the flags say, because its preprocessing is not known"
+        how = "as in its training" if known else "by the flags, because its own is unknown"
         values = "; ".join(
             f"{flag_of(name)} {_formatted(getattr(settings, name))}" for name in _PREPROCESSING
         )
         return [
-            f"{self._flag}: {len(shapes) - len(new)} parameters are kept, new are {', '.join(new)}",
+            f"{self._flag}: {len(shapes) - len(new)} parameters are pretrained; "
+            f"{', '.join(new)} are new",
             f"{self._flag}: images are preprocessed {how}: {values}",
         ]
 

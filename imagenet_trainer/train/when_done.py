@@ -1,8 +1,8 @@
 """A command after a run: shut a rented machine down, send a message, start the next job.
 
-It runs when the run has finished or failed, and not after a signal: a user who presses Ctrl-C sits
-at the machine, and a pre-empted machine needs no shutdown. The command is split once, as a shell
-does it, and no shell ever sees it.
+It runs when the run has finished or failed, and not after a signal: a user who presses Ctrl-C is
+at the machine, and a pre-empted machine needs no shutdown. The command is split into arguments as
+in a shell, but runs without one.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from imagenet_trainer.system.interrupts import Interrupts
 
 
 def check_command(command: Sequence[str]) -> None:
-    """InputError if the program does not exist, before days of training."""
+    """InputError if the program does not exist, before the training starts."""
     if command and shutil.which(command[0]) is None:
         raise InputError(
             f"--when-done {command[0]}: there is no such program; give its full path, and put "
@@ -30,7 +30,7 @@ def run_afterwards(
 ) -> Iterator[None]:
     """Run a command after the block unless a signal ended it; nothing if it is empty.
 
-    In each word {how} becomes finished or failed, {exit_code} the exit code of the program, and
+    In each argument {how} becomes finished or failed, {exit_code} the exit code of the program, and
     {prefix} the run's --model-prefix. The command gets the same in its environment as
     IMAGENET_TRAINER_HOW, _EXIT_CODE and _PREFIX. If it fails, that is logged and ignored.
     """
@@ -44,13 +44,13 @@ def run_afterwards(
     finally:
         if command and not interrupts:
             values = {"how": how, "exit_code": str(code), "prefix": prefix}
-            log(_run([_filled(word, values) for word in command], values))
+            log(_run([_filled(argument, values) for argument in command], values))
 
 
-def _filled(word: str, values: Mapping[str, str]) -> str:
+def _filled(argument: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
-        word = word.replace(f"{{{name}}}", value)
-    return word
+        argument = argument.replace(f"{{{name}}}", value)
+    return argument
 
 
 def _run(command: Sequence[str], values: Mapping[str, str]) -> str:

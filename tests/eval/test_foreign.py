@@ -123,7 +123,7 @@ REFUSED = {
         lambda: mx.sym.broadcast_add(logits(), mx.sym.Variable("offset")), "needs offset ",
     ),
     "two unknown inputs": (
-        lambda: mx.sym.broadcast_add(logits("a"), mx.sym.Variable("b")), "inputs a, b ",
+        lambda: mx.sym.broadcast_add(logits("a"), mx.sym.Variable("b")), "(a, b)",
     ),
     "pooling beyond the image": (
         lambda: mx.sym.softmax(mx.sym.Flatten(

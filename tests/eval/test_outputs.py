@@ -37,7 +37,7 @@ def predictions_of(images, seed):
     odds = rng.random((len(labels), 3)).astype(np.float32)
     collector = Collector(images.shards.keys, 3)
     collector.add(np.arange(len(labels)), odds / odds.sum(axis=1, keepdims=True), labels)
-    return collector.whole(f"key {seed}")
+    return collector.complete(f"key {seed}")
 
 
 def result_of(images, epoch, seed=None, name="", classes=None):

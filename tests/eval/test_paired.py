@@ -25,7 +25,7 @@ def side(prefix, epoch, labels, correct, keys=None):
     p[np.arange(len(labels)), np.where(correct, labels, (labels + 1) % 3)] = 0.7
     collector = Collector(np.arange(len(labels)) if keys is None else keys, 4)
     collector.add(np.arange(len(labels)), p, labels)
-    predictions = collector.whole()
+    predictions = collector.complete()
     return Run(prefix), EpochResult(
         epoch, predictions, {"rank1": correct.mean()}, "", (*CLASSES, ("n4", "x"))
     )

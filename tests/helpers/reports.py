@@ -35,7 +35,7 @@ def predictions_of(classes, per_class=6, seed=0, skill=2.0):
     collector.add(
         np.arange(len(labels)), (odds / odds.sum(1, keepdims=True)).astype(np.float32), labels
     )
-    return collector.whole("key")
+    return collector.complete("key")
 
 
 def report_of(classes, **more):

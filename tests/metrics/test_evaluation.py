@@ -12,7 +12,7 @@ from imagenet_trainer.metrics.predictions import Collector, Predictions
 def predictions_of(probabilities, labels, k=5):
     collector = Collector(np.arange(len(labels)), probabilities.shape[1], k)
     collector.add(np.arange(len(labels)), probabilities, labels)
-    return collector.whole()
+    return collector.complete()
 
 
 def known():

@@ -29,7 +29,7 @@ def collected(batch, parts, k=5, key="abc"):
     collector = Collector(keys, CLASSES, k)
     for part in parts:
         collector.add(part, probabilities[part], labels[part])
-    return collector.whole(key)
+    return collector.complete(key)
 
 
 def same(one, other):

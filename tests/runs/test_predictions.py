@@ -26,7 +26,7 @@ def predictions_of(key):
     labels = rng.integers(0, CLASSES, N)
     collector = Collector(np.arange(N), CLASSES)
     collector.add(np.arange(N), probabilities, labels)
-    return collector.whole(key), probabilities, labels
+    return collector.complete(key), probabilities, labels
 
 
 def write_probabilities(path, key):

@@ -357,7 +357,7 @@ def test_back_to_the_last_epoch_at_half_the_rate(
     log = capsys.readouterr().err
     assert (
         "the loss of update 12 is not finite (epoch 1, batch 5) and that update was not made: back "
-        "to update 7 (epoch 1) with 0.5 of the rate, rollback 1 of 3" in log
+        "to update 7 (epoch 1) with 0.5 of the learning rate, rollback 1 of 3" in log
     )
     assert_same(final(tmp_path / "model"), halved)
     with open(tmp_path / "history.csv", newline="") as file:

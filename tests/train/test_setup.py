@@ -104,6 +104,4 @@ def test_one_preview_at_a_time(more, expected, capsys):
 )
 def test_another_image_size_than_published_is_logged(network, more, size):
     found = image_size_messages(training_setup(FitSettings(network=network, **more)))
-    assert [f"--image-shape {size} is its own size" in note for note in found] == [True] * bool(
-        size
-    )
+    assert [f"--image-shape {size} " in note for note in found] == [True] * bool(size)

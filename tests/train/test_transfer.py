@@ -131,9 +131,9 @@ def test_from_a_run_of_ours(settings, opened, fashion):
     assert session.preprocessing == old.preprocessing
     assert session.preprocessing.image_shape == (3, 28, 28)
     notes = "\n".join(session.messages)
-    assert "new are fc1_weight, fc1_bias" in notes
+    assert "fc1_weight, fc1_bias are new" in notes
     assert "the network of " in notes and "resnet-50" not in notes  # which --network stands for
-    assert "as for it: --image-shape 3,28,28; --rgb-mean 123.68,116.779,103.939" in notes
+    assert "as in its training: --image-shape 3,28,28; --rgb-mean 123.68,116.779,103.939" in notes
     again = mx.sym.load_json(session.run.read_symbol())
     assert again.list_arguments() == symbols.get_symbol("resnet8", 2, (3, 28, 28)).list_arguments()
 
@@ -182,7 +182,7 @@ def test_from_a_published_checkpoint(settings, opened, published):
     session = opened(foreign)
     assert_begins_with(session, arrays, ["fc1_weight", "fc1_bias"])
     assert session.preprocessing.rgb_mean == (0.0, 0.0, 0.0)
-    assert any("as the flags say" in note for note in session.messages)
+    assert any("by the flags" in note for note in session.messages)
     # With the classifier after a layer, as fine-tune.py names it.
     elsewhere = str(session.run.folder / "other" / "model")
     session = opened(replace(foreign, layer_before_fullc="flatten0", model_prefix=elsewhere))

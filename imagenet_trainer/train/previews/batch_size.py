@@ -165,7 +165,7 @@ def with_way_out(session: Session, error: DeviceMemoryError) -> DeviceMemoryErro
     message = f"{error}, more --gpus, or --accumulate, which computes a batch in parts"
     engine = choose_engine(devices_of(session.settings)).engine
     if session.engine.world_size == 1 and engine == "torch":
-        # Free the memory for the measurement; the frames of a traceback hold on to it.
+        # Free the memory for the measurement; the frames of a traceback keep it alive.
         session.engine = None  # type: ignore[assignment]
         error.__cause__ = error.__context__ = error.__traceback__ = None
         size = _largest_below(session.settings, session.settings.batch_size)

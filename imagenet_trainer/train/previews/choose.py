@@ -1,4 +1,4 @@
-"""Which flag asks for something other than a training. Imports nothing heavy."""
+"""Which preview the flags request, if any. Imports nothing heavy."""
 
 from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.errors import InputError
@@ -8,7 +8,7 @@ _PREVIEWS = ("find_lr", "find_batch", "show_schedule", "summary", "test_io", "be
 
 
 def requested_preview(settings: FitSettings) -> str:
-    """The field of the flag that asks for a preview; RECIPES for `--recipe list`, "" for none.
+    """The field of the flag that requests a preview; RECIPES for `--recipe list`, "" for none.
 
     Raises InputError for more than one.
     """

@@ -1,4 +1,4 @@
-"""Runs the preview that a flag asks for."""
+"""Runs the preview that a flag requests."""
 
 from typing import Callable, Mapping, Optional, Sequence
 

@@ -65,7 +65,7 @@ def table(schedule: Schedule, images: int, batch: int, epochs: int) -> Sequence[
     lines = [
         f"{images} images in batches of {batch}: {updates_before(epochs, images, batch)} updates",
         "",
-        f"{'epoch':>5} {'first update':>13} {'its rate':>12} {'last rate':>12}",
+        f"{'epoch':>5} {'first update':>13} {'first rate':>12} {'last rate':>12}",
     ]
     lines += [
         f"{row.epoch:>5} {row.first_update:>13} {row.first_rate:>12.6g} {row.last_rate:>12.6g}"
