@@ -7,8 +7,8 @@ from typing import Dict, List, Optional, Tuple
 # At this share of the speed without data only a faster device helps.
 _GOOD = 0.95
 _WAITS = 0.03  # least share of waiting for data that is reported
-_SHARE = {"copy": 0.10, "metric": 0.05, "update": 0.15}  # least shares of an update, likewise
-_FIXED = 0.2  # least share of an update that does not depend on the batch, likewise
+_SHARE = {"copy": 0.10, "metric": 0.05, "update": 0.15}  # least shares of an update
+_FIXED = 0.2  # least share of an update that does not depend on the batch
 _LARGE = 1.3  # from this ratio of the short side to what a crop needs, decoding is wasteful
 _PACKED = 256 / 224  # margin around a crop with im2rec.py's usual --resize
 _SMALL = 64  # crops up to this size in pixels are cut from images of any size

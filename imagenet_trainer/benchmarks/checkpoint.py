@@ -1,8 +1,8 @@
 """Measure what a checkpoint costs: the seconds for which training waits, as a share of a minute.
 
 This includes what fit does: fetching parameters and optimizer state from the engine, checking that
-all are finite, checksums, writing and fsync of both files. A bare write and fsync of as many bytes
-is measured too: the disk's share.
+all are finite, checksums, writing and fsync of both files. A bare write and fsync of the same
+number of bytes is measured too: the disk's share.
 """
 
 import os

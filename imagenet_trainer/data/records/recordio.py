@@ -54,7 +54,7 @@ class Record(NamedTuple):
 def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
     """The bytes before an encoded image.
 
-    A number goes into the header's label field; a sequence becomes as many float32 after the
+    A number goes into the header's label field; a sequence becomes float32 values after the
     header, as in MXNet's `recordio.pack`.
     """
     if isinstance(label, (int, float, np.number)):
