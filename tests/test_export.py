@@ -11,7 +11,7 @@ from helpers.networks import CHEAPEST, classes_of, first_parameters, smallest_sh
 import symbols
 from imagenet_trainer import export
 from imagenet_trainer.convert import onnx_file
-from imagenet_trainer.convert.graph import Predictor, normalise, without_label, write_onnx
+from imagenet_trainer.convert.graph import ExportedNetwork, normalise, without_label, write_onnx
 from imagenet_trainer.convert.samples import sample_images
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.engines import Devices
@@ -142,7 +142,7 @@ def test_networks_of_every_family_become_onnx(name, tmp_path):
         onnx_file.cleaned(tmp_path / "rough.onnx"), [normalise(images, mean, std)]
     )
     np.testing.assert_allclose(
-        found, Predictor(model, images.shape, mean, std).predict(images), atol=1e-5
+        found, ExportedNetwork(model, images.shape, mean, std).predict(images), atol=1e-5
     )
 
 

@@ -44,7 +44,7 @@ VOLATILE = re.compile(
 
 
 @dataclass
-class Step:
+class Command:
     """A command of a transcript and the lines that it is said to print."""
 
     command: str
@@ -60,17 +60,17 @@ class Block:
     start: int  # of its text, in characters from the start of the page
     end: int
     indent: str
-    steps: List[Step]
+    steps: List[Command]
 
 
-def steps_of(text: str) -> List[Step]:
+def steps_of(text: str) -> List[Command]:
     """The commands of a transcript; a backslash at the end continues a command."""
-    steps: List[Step] = []
+    steps: List[Command] = []
     continued = False
     for line in text.split("\n"):
         if line.startswith("$ ") or continued:
             if not continued:
-                steps.append(Step(""))
+                steps.append(Command(""))
             steps[-1].head.append(line)
             words = line[2:] if not continued else line.strip()
             continued = words.endswith("\\")

@@ -16,7 +16,7 @@ _NOISE = 1.1  # from this ratio of the speeds with and without data, other progr
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrainingProfile:
     """The speed of each stage alone, and of all together."""
 
     # Machine and flags.
@@ -56,7 +56,7 @@ class Measured:
         }
 
 
-def advise(m: Measured) -> List[str]:
+def advise(m: TrainingProfile) -> List[str]:
     """Return the verdict in one sentence, then advice, the most useful first."""
     verdict, advice = _verdict(m)
     if m.together_rate > _NOISE * m.network_rate:
@@ -67,7 +67,7 @@ def advise(m: Measured) -> List[str]:
     return [verdict, *advice]
 
 
-def _verdict(m: Measured) -> Tuple[str, List[str]]:
+def _verdict(m: TrainingProfile) -> Tuple[str, List[str]]:
     share = m.together_rate / m.network_rate
     waits = f"waits for data {m.wait_share:.1%} of the time"
     if m.data_rate < m.network_rate / _GOOD and m.wait_share >= _WAITS:
@@ -92,7 +92,7 @@ def _verdict(m: Measured) -> Tuple[str, List[str]]:
     ), _network_advice(m)
 
 
-def _network_advice(m: Measured) -> List[str]:
+def _network_advice(m: TrainingProfile) -> List[str]:
     total = sum(m.stages.values())
     advice = []
     if m.dtype == "float32" and m.faster_dtypes:
@@ -137,7 +137,7 @@ def _network_advice(m: Measured) -> List[str]:
     return advice
 
 
-def _data_advice(m: Measured) -> List[str]:
+def _data_advice(m: TrainingProfile) -> List[str]:
     stages = {"reading": m.read, "decoding": m.decode, "augmentation": m.augment}
     total = sum(stages.values())
     largest = max(stages, key=lambda name: stages[name])
@@ -181,7 +181,7 @@ def _data_advice(m: Measured) -> List[str]:
     return advice
 
 
-def _contention_advice(m: Measured) -> List[str]:
+def _contention_advice(m: TrainingProfile) -> List[str]:
     advice = []
     enough = max(1, math.ceil(m.threads * m.network_rate / m.data_rate))
     if m.wait_share >= _WAITS and m.threads < m.processors:
@@ -203,12 +203,12 @@ def _contention_advice(m: Measured) -> List[str]:
     return advice
 
 
-def _packed_side(m: Measured) -> float:
+def _packed_side(m: TrainingProfile) -> float:
     """The short side in pixels that a crop needs of an image."""
     return m.crop_side * _PACKED if m.crop_side > _SMALL else math.inf
 
 
-def _pack_smaller(m: Measured) -> str:
+def _pack_smaller(m: TrainingProfile) -> str:
     needed, total = _packed_side(m), m.read + m.decode + m.augment
     return (
         f"Pack at {needed:.0f} pixels (python tools/im2rec.py ... --resize {needed:.0f}): decoding "

@@ -13,7 +13,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.benchmarks.advice import Measured, advise
+from imagenet_trainer.benchmarks.advice import TrainingProfile, advise
 from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.augment import TrainTransform, decode
 from imagenet_trainer.data.dataset import Dataset
@@ -54,7 +54,7 @@ def run(settings: BottleneckSettings) -> None:
         print(f"- {sentence}")
 
 
-def measure(start: TrainingSetup, train: Dataset, seconds: float) -> Measured:
+def measure(start: TrainingSetup, train: Dataset, seconds: float) -> TrainingProfile:
     """Measure everything, each item for this many seconds, which takes about seven times that."""
     settings = start.settings
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
@@ -84,7 +84,7 @@ def measure(start: TrainingSetup, train: Dataset, seconds: float) -> Measured:
     stages = _stages(engine, in_memory, seconds)
     del engine  # frees its memory before another one is opened
     median = statistics.median
-    return Measured(
+    return TrainingProfile(
         processors=processors(),
         threads=threads.count,
         gpus=len(settings.gpus),
@@ -104,7 +104,7 @@ def measure(start: TrainingSetup, train: Dataset, seconds: float) -> Measured:
     )
 
 
-def table(m: Measured, network: str, shard: str) -> str:
+def table(m: TrainingProfile, network: str, shard: str) -> str:
     """Format the measurements."""
     where = f"{m.gpus} GPUs" if m.gpus else "the CPU"
     lines = [

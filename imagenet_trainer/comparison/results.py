@@ -11,7 +11,7 @@ from imagenet_trainer.runs.predictions import load_predictions
 from imagenet_trainer.runs.run import Run
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """The result of a network, and the images it was evaluated on."""
 
     result: Result
@@ -29,7 +29,7 @@ def store(run: Run, **parts: Mapping[str, Any]) -> None:
     run.write_json(run.measured_path, {**read_stored(run), **parts})
 
 
-def read_results(candidate: Candidate) -> Measured:
+def read_results(candidate: Candidate) -> Measurement:
     """The results of a measured candidate.
 
     Raises InputError if its predictions were replaced since.
@@ -67,7 +67,7 @@ def read_results(candidate: Candidate) -> Measured:
         peak_bytes=max(training.get("peak_bytes", 0), _peak(history, "memory_mb")) or None,
         gpu_peak_bytes=_peak(history, "gpu_memory_mb") or None,
     )
-    return Measured(result, scored["pictures"], scored["fingerprint"])
+    return Measurement(result, scored["pictures"], scored["fingerprint"])
 
 
 def class_errors(predictions: Predictions, names: Sequence[str]) -> Tuple[ClassErrors, ...]:

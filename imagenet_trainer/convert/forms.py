@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.convert import onnx_file
-from imagenet_trainer.convert.graph import Model, Predictor, normalise, quantised, write_onnx
+from imagenet_trainer.convert.graph import ExportedNetwork, Model, normalise, quantised, write_onnx
 from imagenet_trainer.convert.samples import open_calibration, open_images, sample_images
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import loader_threads
@@ -55,7 +55,7 @@ def to_onnx(
     dataset = open_images(settings.data_val, "data_val", run, checkpoint)
     images = sample_images(dataset, preprocessing, settings.check_pictures)
     _, height, width = preprocessing.image_shape
-    engine = Predictor(model, (len(images), height, width, 3), *colours)
+    engine = ExportedNetwork(model, (len(images), height, width, 3), *colours)
     inputs = images if settings.preprocessing else normalise(images, *colours)
     (probabilities,) = onnx_file.predict(graph, [inputs])
     difference = float(abs(probabilities - engine.predict(images)).max())
@@ -120,7 +120,7 @@ def scores_of(
     _, height, width = preprocessing.image_shape
     shape = (min(settings.batch_size, len(dataset)), height, width, 3)
     colours = (preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)
-    engine = Predictor(model, shape, *colours)
+    engine = ExportedNetwork(model, shape, *colours)
     threads = loader_threads(settings.data_nthreads, False)
     total = Scores()
     for probabilities, labels in predict_batches(engine, dataset, preprocessing, threads):

@@ -59,7 +59,7 @@ def with_explicit_flatten(symbol: Any) -> Any:
     return mx.sym.load_json(json.dumps(graph))
 
 
-class Predictor:
+class ExportedNetwork:
     """Inference of a network without label on the CPU, with the methods that evaluation calls.
 
     Parameters

@@ -10,14 +10,14 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 
 
-class Member(Protocol):
+class Ranked(Protocol):
     """One of several processes that work together; engines are members too."""
 
     rank: int  # 0 to world_size - 1
     world_size: int
 
 
-class Workers(Member, Protocol):
+class Workers(Ranked, Protocol):
     """The group of this process. All members call the same methods in the same order."""
 
     in_step: bool  # every update uses the gradients of all workers
@@ -50,7 +50,7 @@ class Alone:
 ALONE = Alone()
 
 
-def share(total: int, workers: "Member") -> range:
+def share(total: int, workers: "Ranked") -> range:
     """Return this worker's part of 0..total-1: contiguous; sizes differ by at most one."""
     rank, size = workers.rank, workers.world_size
     return range(total * rank // size, total * (rank + 1) // size)

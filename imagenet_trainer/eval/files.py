@@ -11,7 +11,7 @@ from imagenet_trainer.data.image_files import ImageFile, find_images
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval import latency
 from imagenet_trainer.eval.classify import Classifier, FilePrediction
-from imagenet_trainer.eval.submission import Submission, Table, check_ids
+from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids
 from imagenet_trainer.metrics.counts import top_classes
 from imagenet_trainer.runs.run import Run, newest_run
 from imagenet_trainer.system.files import atomic_write
@@ -98,7 +98,7 @@ def _open_writers(
     writers: List[Writer] = []
     if settings.csv:
         file = stack.enter_context(atomic_write(settings.csv, "w"))
-        writers.append(Table(file, classifier.classes, settings.top_k))
+        writers.append(PredictionTable(file, classifier.classes, settings.top_k))
     if settings.submission:
         check_ids(one.path for one in files)
         rows = Submission(

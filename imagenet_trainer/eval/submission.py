@@ -23,7 +23,7 @@ KINDS = ("label", "probability", "probabilities", "imagenet")
 _BOXES = 5  # allowed by the ImageNet challenge
 
 
-class Table:
+class PredictionTable:
     """Writes the rows of `--csv`: the file, then id, name, probability of its top classes.
 
     Rows are written immediately; `file` is a text file.

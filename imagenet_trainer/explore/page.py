@@ -23,7 +23,7 @@ _MOST_ROWS = 200  # of a table on the page; table.csv has all of them
 _QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 
 
-class Table(NamedTuple):
+class ShortTable(NamedTuple):
     """A table of the page; `more` rows are only in table.csv."""
 
     head: Sequence[str]
@@ -192,7 +192,7 @@ def _page_values(survey: Survey) -> Dict[str, Any]:
     problems = [(printable(survey.names[n]), survey.problems[n]) for n in sorted(survey.problems)]
     return {
         "tiles": tiles,
-        "sizes": Table(
+        "sizes": ShortTable(
             ("", "min", "1 %", "median", "99 %", "max"),
             [(name, *values) for name, values in quantile_rows(survey)],
         ),
@@ -202,8 +202,8 @@ def _page_values(survey: Survey) -> Dict[str, Any]:
     }
 
 
-def _cut(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    return Table(head, rows[:_MOST_ROWS], max(0, len(rows) - _MOST_ROWS))
+def _cut(head: Sequence[str], rows: Sequence[Sequence[str]]) -> ShortTable:
+    return ShortTable(head, rows[:_MOST_ROWS], max(0, len(rows) - _MOST_ROWS))
 
 
 def _describe_balance(counts: np.ndarray) -> str:
@@ -219,7 +219,7 @@ def _describe_balance(counts: np.ndarray) -> str:
     return text + (f" {empty:,} more {'has' if empty == 1 else 'have'} none." if empty else "")
 
 
-def _class_table(survey: Survey, counts: np.ndarray) -> Table:
+def _class_table(survey: Survey, counts: np.ndarray) -> ShortTable:
     rows = [
         (f"{one.id} {one.name}" if one.id != one.name else one.id, str(label), f"{count:,}",
          f"{count / counts.sum():.2%}")

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from imagenet_trainer.benchmarks.advice import Measured, advise
+from imagenet_trainer.benchmarks.advice import TrainingProfile, advise
 
 # A CPU training that cannot be improved: 16 images in 0.64 s, 25 images/s.
-CPU = Measured(
+CPU = TrainingProfile(
     processors=2, threads=1, gpus=0, batch_size=16, dtype="bfloat16", faster_dtypes="bfloat16",
     read=0.00005, decode=0.0007, augment=0.00025, short_side=256.0, crop_side=224,
     copy=0.001, compute=0.62, metric=0.001, update=0.018, half_batch=0.33,

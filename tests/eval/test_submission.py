@@ -5,7 +5,7 @@ import pytest
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.classify import FilePrediction
-from imagenet_trainer.eval.submission import Submission, Table, check_ids
+from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids
 
 TWO = (("cat", "cat"), ("dog", "dog"))
 THREE = (("n01", "tench"), ("n02", "goldfish, carp"), ("n03", "n03"))
@@ -95,7 +95,7 @@ def test_two_images_with_the_same_id():
 
 def test_the_csv_table():
     file = io.StringIO()
-    table = Table(file, THREE, 2)
+    table = PredictionTable(file, THREE, 2)
     table.add(prediction('odd "name", 1.jpg', 0.2, 0.5, 0.3))
     assert file.getvalue() == (
         "file,id1,name1,probability1,id2,name2,probability2\n"

@@ -32,7 +32,7 @@ from imagenet_trainer.engines.pytorch.graph import (
     to_tensor,
 )
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
-from imagenet_trainer.engines.pytorch.step import Head, Monitor, Result, Step, root_mean_square
+from imagenet_trainer.engines.pytorch.step import Head, Monitor, Step, StepResult, root_mean_square
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import frozen_in, number_of_classes, parameter_shapes
@@ -208,7 +208,7 @@ class TorchEngine(StageTimer):
         self._updates = number
         self._counts += (images * self.world_size, *counts)
 
-    def _part(self, tensors: Mapping[str, torch.Tensor], part: int, size: int) -> "Result":
+    def _part(self, tensors: Mapping[str, torch.Tensor], part: int, size: int) -> "StepResult":
         """Forward and backward of one part of the batch; gradients are summed over the parts."""
         here = slice(part * size, (part + 1) * size)
         labels = tensors["labels"][here]
@@ -221,7 +221,7 @@ class TorchEngine(StageTimer):
             torch.compiler.cudagraph_mark_step_begin()
         with self._synchronised(part):
             loss, counts, moments = self._step(*inputs)
-            result = Result(counts, moments, self._workers)
+            result = StepResult(counts, moments, self._workers)
             if loss.requires_grad:
                 (loss * self._loss_scale()).backward()
         return result

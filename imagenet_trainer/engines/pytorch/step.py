@@ -94,7 +94,7 @@ def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
     return -(output.gather(1, label.unsqueeze(1)).squeeze(1) + _TINY).log()
 
 
-class Result:
+class StepResult:
     """Counts and moments of a part, summed over the workers, and copied to the host."""
 
     def __init__(self, counts: Tensor, moments: Tensor, workers: Optional[TorchWorkers]) -> None:
