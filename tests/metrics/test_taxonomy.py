@@ -53,7 +53,7 @@ def test_each_class_is_in_one_group_and_no_group_is_empty(whole):
         ("sandbar", "landscapes", "landscapes"), ("scuba diver", "people", "people"),
     ],
 )  # fmt: skip
-def test_groups_are_what_people_would_say(whole, name, group, kind):
+def test_groups_of_well_known_classes(whole, name, group, kind):
     label = LABEL[name]
     assert whole.groups[whole.group[label]] == group
     assert whole.kinds[whole.kind[label]] == kind

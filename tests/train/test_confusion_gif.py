@@ -32,7 +32,7 @@ def test_it_is_the_gif_of_all_epochs_so_far(tmp_path):
     assert run.training_gif_path.read_bytes() == (tmp_path / "wanted.gif").read_bytes()
 
 
-def test_going_back_forgets_later_epochs_and_damage_is_left_out(tmp_path):
+def test_later_epochs_and_damaged_matrices_are_skipped(tmp_path):
     run = Run(str(tmp_path / "model"))
     gif = ConfusionGif(run, 7)
     for epoch in (1, 2, 3):

@@ -31,7 +31,7 @@ def test_a_signal_to_one_stops_all_after_the_same_update():
     assert Threads(3).run(work) == [(4, 143)] * 3
 
 
-def test_worker_0_says_when_a_checkpoint_is_due():
+def test_worker_0_decides_when_a_checkpoint_is_due():
     def work(workers):
         coordinator = Coordinator(OneEngine(workers), Interrupts())
         due = [(True, False), (False, True), (False, False)]  # by worker 0's clock, by the other's

@@ -3,20 +3,20 @@ import pytest
 from imagenet_trainer.train.eta import RemainingTime
 
 
-def test_nothing_is_known_at_first():
+def test_no_estimate_before_the_first_interval():
     assert RemainingTime().seconds(100, 1) is None
 
 
 def test_updates_and_ends_of_epochs():
     remaining = RemainingTime()
     remaining.add_interval(20, 10.0)
-    assert remaining.seconds(100, 3) == 50.0  # nobody has seen the end of an epoch yet
+    assert remaining.seconds(100, 3) == 50.0  # no end of an epoch is recorded yet
     remaining.add_epoch_end(4.0)
     assert remaining.seconds(100, 3) == 62.0
     assert remaining.seconds(0, 0) == 0.0
 
 
-def test_the_first_stretch_warms_up():
+def test_the_first_interval_is_a_warm_up():
     remaining = RemainingTime()
     remaining.add_interval(20, 100.0)
     remaining.add_interval(20, 10.0)

@@ -31,7 +31,7 @@ MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5".split()
     ],
     ids=["lbsgd-cosine", "nag-two-devices-2bit", "adam-dropout-poly"],
 )  # fmt: skip
-def test_cut_off_inside_an_epoch_and_run_again(packed, tmp_path, more):
+def test_a_run_interrupted_inside_an_epoch_resumes_exactly(packed, tmp_path, more):
     words = [*words_of(packed), "--disp-batches", "50", *more]
     if "squeezenet1.1" in more:
         where = words.index("--num-layers")
@@ -50,7 +50,7 @@ def test_cut_off_inside_an_epoch_and_run_again(packed, tmp_path, more):
     assert history(ours) == history(theirs)
 
 
-def test_the_checkpoint_of_an_average_is_what_was_scored(packed, tmp_path):
+def test_the_checkpoint_of_an_average_has_the_validated_parameters(packed, tmp_path):
     from imagenet_trainer import evaluate
 
     prefix = tmp_path / "model"

@@ -92,7 +92,7 @@ def test_a_parameter_depends_on_seed_and_name_alone(initializer):
         assert abs(np.corrcoef(alone.ravel(), other.ravel())[0, 1]) < 0.02
 
 
-def test_the_stream_is_that_of_every_numpy_version():
+def test_the_stream_does_not_depend_on_the_numpy_version():
     stream = Stream(0, "conv0_weight")
     np.testing.assert_array_equal(stream.unit(2), PINNED_UNIT)
     np.testing.assert_allclose(stream.normal(1, (3,)), PINNED_NORMAL, rtol=1e-12)
@@ -104,7 +104,7 @@ def test_normal_halves_are_independent():
     assert np.isfinite(values).all() and 4 < np.abs(values).max() < 6
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_initializers_are_refused():
     with pytest.raises(InputError, match=r"--initializer xavir: .* did you mean xavier"):
         initial_parameters({}, {}, "xavir", 0)
     with pytest.raises(TypeError, match="magnitud"):

@@ -93,7 +93,7 @@ def test_tensorboard_shows_the_same(straight):
     assert [step for tag, step, _ in shown if tag == "validation/loss"] == [7, 15]
 
 
-def test_the_time_left_goes_down_to_nothing(straight):
+def test_the_remaining_time_decreases_to_zero(straight):
     # At the last update only what follows an epoch is left, which is measured after the first one.
     left = [event["seconds_left"] for event in events_of(straight, "interval")]
     assert all(value is None or value >= 0 for value in left) and left[-1] < max(left[1:8])
@@ -175,7 +175,7 @@ def test_without_tensorboard(words, tmp_path):
     assert not (tmp_path / "tensorboard").exists() and (tmp_path / "events.jsonl").exists()
 
 
-def test_curves_never_fail_a_run(words, tmp_path, monkeypatch, capsys):
+def test_a_failed_plot_does_not_end_a_run(words, tmp_path, monkeypatch, capsys):
     def fail(rows, title):
         raise RuntimeError("no font\nanywhere")
 

@@ -226,7 +226,7 @@ def test_retries_end(minutes, number, cause):
     assert len(tries) == 1
 
 
-def test_a_file_system_without_room(fit_words, straight, tmp_path):
+def test_a_full_file_system(fit_words, straight, tmp_path):
     # Real refusals by the kernel: no file may grow beyond 100 kB, a checkpoint needs more.
     prefix = tmp_path / "model"
     assert train(fit_words, prefix, "--num-epochs", 1) == 0
@@ -248,7 +248,7 @@ def test_a_file_system_without_room(fit_words, straight, tmp_path):
 
 
 def test_a_folder_that_comes_back(fit_words, straight, tmp_path, at_update, capsys, monkeypatch):
-    # As a network file system that is away for a while.
+    # Like a network file system that is unavailable for a while.
     folder, away = tmp_path / "run", tmp_path / "away"
     at_update(lambda engine, update, rate: folder.rename(away) if update == 9 else None)
     monkeypatch.setattr(recovery.time, "sleep", lambda _: away.rename(folder))
@@ -259,13 +259,13 @@ def test_a_folder_that_comes_back(fit_words, straight, tmp_path, at_update, caps
     assert_same(final(folder / "model"), final(straight))
 
 
-def test_a_folder_that_is_gone(fit_words, tmp_path, at_update, capsys):
+def test_a_missing_folder_is_not_created(fit_words, tmp_path, at_update, capsys):
     folder = tmp_path / "run"
     at_update(lambda engine, update, rate: shutil.rmtree(folder) if update == 9 else None)
     assert train(fit_words, folder / "model", "--save-patience", 0, *OFTEN) == 2
     line = error_line(capsys)
     assert "model-last.params: No such file or directory; restore the folder" in line
-    assert not folder.exists()  # where a disk was mounted, nothing is written under its place
+    assert not folder.exists()  # it may be the mount point of a disk, so it is not created
 
 
 def test_a_folder_with_another_run_in_its_place(fit_words, tmp_path, at_update, capsys):
@@ -453,9 +453,7 @@ def test_rollbacks_are_limited(fit_words, tmp_path, capsys):
     assert "(--max-rollbacks 4)" in error_line(capsys)
 
 
-def test_without_rollback_the_line_says_that_there_is_one(
-    fit_words, halved, tmp_path, at_update, capsys
-):
+def test_without_rollback_the_error_names_the_flag(fit_words, halved, tmp_path, at_update, capsys):
     at_update(blow_up(12))
     assert train(fit_words, tmp_path / "model") == 2
     line = error_line(capsys)

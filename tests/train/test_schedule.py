@@ -43,7 +43,7 @@ def test_a_step_inside_the_warm_up_lowers_what_it_rises_to():
 
 
 @pytest.mark.parametrize("word", ["strategy", "kind"])
-def test_an_unknown_word_is_an_error(word):
+def test_an_unknown_name_is_an_error(word):
     with pytest.raises(ValueError, match="cubic"):
         rates([0], **{word: "cubic"})
 
@@ -72,7 +72,7 @@ def test_every_is_steps_without_end(thousandths, images, batch, some):
         assert drop(drops + 1) > update and (drops == 0 or drop(drops) <= update)
 
 
-def test_step_goes_no_lower_than_its_final_rate():
+def test_step_never_falls_below_its_final_rate():
     found = rates([0, 10, 20, 30], steps=(10, 20, 30), final=0.0005)
     assert found == pytest.approx([0.1, 0.01, 0.001, 0.0005])
 
@@ -114,14 +114,14 @@ def test_a_rate_lies_between_the_final_one_and_the_base(kind, update, warmup):
 
 
 @given(st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 10**7), st.integers(1, 10**5))
-def test_whole_epochs_begin_where_the_order_of_images_says(epochs, images, batch):
+def test_first_updates_of_epochs_agree_with_the_order_of_images(epochs, images, batch):
     expected = tuple(order.updates_before(epoch, images, batch) for epoch in epochs)
     assert steps_of(epochs, images, batch) == expected
     assert steps_of([float(epoch) for epoch in epochs], images, batch) == expected
 
 
 @given(st.integers(0, 10**5), st.integers(1, 10**7), st.integers(1, 10**5))
-def test_fractions_of_epochs_mean_their_decimal_number(thousandths, images, batch):
+def test_fractions_of_epochs_are_exact_decimals(thousandths, images, batch):
     expected = math.floor(Decimal(thousandths) * images / (1000 * Decimal(batch)))
     assert steps_of([thousandths / 1000], images, batch) == (expected,)
 

@@ -53,7 +53,7 @@ def test_rates_follow_the_flags(opened):
     assert session.learning_rate(29) == pytest.approx(0.004)
 
 
-def test_imagenets_augmentation_brings_its_deviations(opened):
+def test_imagenet_augmentation_sets_the_standard_deviation(opened):
     session = opened(use_imagenet_data_augmentation=True)
     assert session.preprocessing.rgb_std == IMAGENET_STD
     assert session.settings.pca_noise == 0.1 and session.settings.brightness == 0.4
@@ -159,7 +159,7 @@ def test_settings_of_another_program(opened, settings, content):
         opened()
 
 
-def test_a_refused_session_lets_others_in(opened):
+def test_a_refused_session_unlocks_the_run(opened):
     with pytest.raises(InputError, match=r"model-0003.params: no such checkpoint"):
         opened(load_epoch=3)
     opened()
@@ -185,7 +185,7 @@ def test_a_curve_fixes_the_number_of_epochs(opened, kind):
         opened(lr_schedule=kind, num_epochs=5)
 
 
-def test_steps_let_a_run_go_on(opened):
+def test_a_step_schedule_allows_more_epochs(opened):
     session = opened()
     session.run.save(session.checkpoint(Progress(1, 7)), 1)
     assert opened(num_epochs=9).progress.update == 7

@@ -123,7 +123,7 @@ def assert_begins_with(session, arrays, new):
             np.testing.assert_array_equal(value, arrays[name].astype(np.float32), name)
 
 
-def test_from_a_run_of_ours(settings, opened, fashion):
+def test_from_a_run_of_fit(settings, opened, fashion):
     session = opened(settings)
     old = Run(f"{fashion}/eight/model").load(3)
     assert_begins_with(session, {**old.arg, **old.aux}, ["fc1_weight", "fc1_bias"])
@@ -258,7 +258,7 @@ def test_freezing_works_without_another_training(settings, opened):
     assert not changes["conv0_weight"].any() and changes["fc1_weight"].any()
 
 
-def test_a_smaller_rate_for_what_was_learned_before(settings, opened):
+def test_a_smaller_rate_for_pretrained_parameters(settings, opened):
     plain = replace(settings, mom=0.0, wd=0.0)
     whole = after_one_update(opened(plain))
     elsewhere = settings.model_prefix.replace("run", "other")
@@ -275,7 +275,7 @@ def test_a_smaller_rate_for_what_was_learned_before(settings, opened):
 # --- continued, rolled back ----------------------------------------------------------------------
 
 
-def test_a_run_continues_without_the_files_that_it_began_with(fashion, tmp_path):
+def test_a_resumed_run_does_not_need_the_pretrained_files(fashion, tmp_path):
     words = ["--batch-size", 16, "--lr", 0.02, "--freeze", "conv0", "--pretrained-lr-factor", 0.5]
     shutil.copytree(fashion / "eight", tmp_path / "old")
     begin = ["--pretrained", f"{tmp_path}/old/model,3"]
@@ -375,19 +375,19 @@ def test_without_a_symbol_the_network_has_to_be_named(settings, opened, publishe
         opened(replace(settings, pretrained=(prefix, 0), image_shape=(3, 28, 28)))
 
 
-def test_a_run_is_not_begun_from_itself(settings, opened, fashion):
+def test_a_run_cannot_be_its_own_pretrained_network(settings, opened, fashion):
     with pytest.raises(InputError, match="is the run itself"):
         opened(replace(settings, model_prefix=f"{fashion}/eight/model"))
 
 
 @pytest.mark.parametrize("text", ["model", "model,x", ",3", "model,-1"])
-def test_the_flag_wants_a_prefix_and_an_epoch(text, capsys):
+def test_pretrained_needs_a_prefix_and_an_epoch(text, capsys):
     with pytest.raises(SystemExit):
         fit.main(["--pretrained", text])
     assert "must be PREFIX,EPOCH, such as" in capsys.readouterr().err
 
 
-def test_a_freeze_that_is_no_expression(capsys):
+def test_freeze_must_be_a_regular_expression(capsys):
     with pytest.raises(SystemExit):
         fit.main(["--freeze", "stage[1"])
     assert "--freeze: 'stage[1': must be a regular expression: " in capsys.readouterr().err

@@ -61,7 +61,7 @@ def test_not_after_a_signal(path, log):
     assert not path.exists() and not log
 
 
-def test_no_shell_sees_the_words(path, log, tmp_path):
+def test_the_command_runs_without_a_shell(path, log, tmp_path):
     words = values.command(
         f"""{sys.executable} -c "{REPORT}" {path} $HOME ';' 'a b' `touch\\ x` *"""
     )
@@ -69,7 +69,7 @@ def test_no_shell_sees_the_words(path, log, tmp_path):
     assert json.loads(path.read_text())[0] == ["$HOME", ";", "a b", "`touch x`", "*"]
 
 
-def test_a_prefix_is_one_word_whatever_is_in_it(path, log):
+def test_a_prefix_stays_one_argument(path, log):
     with when_done.run_afterwards(
         report(path, "{prefix}"), "runs/a b; {how} $x/model", Interrupts(), log.append
     ):
@@ -77,14 +77,14 @@ def test_a_prefix_is_one_word_whatever_is_in_it(path, log):
     assert json.loads(path.read_text())[0] == ["runs/a b; {how} $x/model"]
 
 
-def test_its_failure_is_logged_and_ignored(log):
+def test_a_failed_command_is_logged_and_ignored(log):
     after([sys.executable, "-c", "raise SystemExit(3)"], log)
     after(["/nowhere/at-all"], log)
     assert log[0] == f"--when-done {sys.executable}: exit code 3"
     assert log[1].startswith("--when-done /nowhere/at-all: could not be run: ")
 
 
-def test_nothing_without_it(log):
+def test_no_command_without_the_flag(log):
     after((), log)
     assert not log
 

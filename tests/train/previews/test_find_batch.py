@@ -94,7 +94,7 @@ def memory(monkeypatch, free, base=100, each=10):
 
 
 @pytest.mark.parametrize("engine", ["mxnet", "torch"])
-def test_a_cpu_is_not_filled(monkeypatch, engine, fit_words, capsys):
+def test_the_memory_of_a_cpu_is_not_exhausted(monkeypatch, engine, fit_words, capsys):
     tried = memory(monkeypatch, free=10_000_000_000, each=10_000_000)
     assert fit.main([*fit_words, "--engine", engine, "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -143,7 +143,7 @@ print(before, foresight.needed(200), foresight.needed(400))
 
 
 @pytest.mark.skipif(not peak_memory(), reason="needs Linux's /proc")
-def test_what_is_foreseen_is_what_is_needed():
+def test_the_memory_forecast_is_what_is_needed():
     """What two hundred images of two million bytes take follows from 16 and 32."""
     # In a process of its own: what others have held there is no memory that a batch needs.
     answer = subprocess.run(

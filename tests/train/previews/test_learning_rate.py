@@ -43,7 +43,7 @@ def table_of(folder):
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_the_test_on_images(test_of, tmp_path):
+def test_the_range_test_on_images(test_of, tmp_path):
     code, result = test_of(40, "--find-lr-range", "1e-4,1000", "--mixup", "0.2", "--ema", "0.9")
     assert code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr-range.csv", "lr-range.png"]
@@ -59,7 +59,7 @@ def test_the_test_on_images(test_of, tmp_path):
     assert cv2.imread(str(tmp_path / "lr-range.png")).shape[0] > 300
 
 
-def test_it_ends_when_the_loss_explodes_and_repeats_itself(test_of, tmp_path):
+def test_the_range_test_ends_when_the_loss_explodes_and_is_reproducible(test_of, tmp_path):
     code, first = test_of(30, "--find-lr-range", "1,1e9")
     rows = table_of(tmp_path)
     assert code == 0 and len(rows) < 30
