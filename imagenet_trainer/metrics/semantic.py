@@ -76,7 +76,7 @@ def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[ConfusedPair]
     """The pairs of classes with the most confusions, in both directions together, most first.
 
     Takes counts int64 (classes, classes): rows true, columns predicted. Pairs with equal counts
-    are in the order of their classes; pairs that are never confused are left out.
+    are in the order of their classes; pairs that are never confused are omitted.
     """
     both = np.triu(matrix + matrix.T, 1)
     a, b = np.nonzero(both)

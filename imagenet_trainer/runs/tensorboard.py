@@ -42,7 +42,7 @@ class ScalarWriter:
             self.hide_after(update)
 
     def write(self, update: int, values: Mapping[str, float]) -> None:
-        """Write a point for each tag, such as train/loss, after an update; nan is left out."""
+        """Write a point for each tag, such as train/loss, after an update; nan is omitted."""
         known = {tag: value for tag, value in values.items() if not math.isnan(value)}
         if known:
             self._write([_scalar(update, tag, value) for tag, value in known.items()])

@@ -141,7 +141,7 @@ class FineTuning:
     def with_preprocessing(self, settings: FitSettings) -> FitSettings:
         """The settings with the preprocessing of the pretrained network, if it is known.
 
-        A flag whose value is not its default wins.
+        A flag whose value is not its default overrides it.
         """
         if self.is_resumed:
             before = self._run.read_json(self._run.config_path).get("settings", {})

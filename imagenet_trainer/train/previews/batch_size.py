@@ -194,7 +194,7 @@ def print_largest_batch(settings: FitSettings) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     devices, processes = devices or settings.cpus, 1
     if engine == "torch":
-        # Each device has a process of its own; the memory of the first stands for all.
+        # Each device has its own process; the first device is measured for all.
         processes = devices
         settings = replace(settings, gpus=settings.gpus[:1], cpus=1)
     setup, step = training_setup(settings), _step(settings, devices // processes)
