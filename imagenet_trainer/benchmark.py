@@ -40,7 +40,7 @@ KINDS: Dict[str, Kind] = {
 def measure(settings: config.BenchmarkSettings) -> None:
     """Run the chosen benchmark."""
     if settings.kind == "bottleneck":
-        raise InputError("bottleneck: write it before all flags, which are those of fit")
+        raise InputError("bottleneck: must come before all flags, which are those of fit")
     kind = KINDS[settings.kind]
     if kind.needs_torch:
         from imagenet_trainer.engines.choice import check_torch

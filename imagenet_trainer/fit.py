@@ -44,7 +44,7 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
-    """Train, or show what a flag asks for; return the exit code."""
+    """Train, or run the preview that a flag selects; return the exit code."""
     if requested_preview(settings) == RECIPES:
         print(recipes.listing())
         return 0

@@ -17,7 +17,7 @@ from imagenet_trainer.data.records.recordio import pack_header
 # The networks of the tests are tiny: with two threads that wait for each other after every operator
 # they take up to ten times longer on a busy machine. Read when MXNet is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# How long an example takes is the machine's affair, and each run is to see the same ones.
+# The duration of an example depends on the machine, and every run must use the same examples.
 settings.register_profile(
     "any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -27,7 +27,7 @@ CLASSES = ("circle", "cross", "square")
 
 
 def draw_shape(kind: str, seed: int, side: int = 20) -> np.ndarray:
-    """A coloured shape on a noisy ground, uint8 (side, side, 3): easy to tell, never the same."""
+    """A coloured shape on a noisy ground, uint8 (side, side, 3): easy to classify, never the same."""
     random = np.random.default_rng(seed)
     image = random.integers(0, 90, (side, side, 3), np.uint8)
     colour = tuple(int(value) for value in random.integers(150, 255, 3))
@@ -65,7 +65,7 @@ def payloads_of(count, start=0):
 
 
 def run(*words, cwd=ROOT, check=0, env=None, **more):
-    """Run `python words...` in a process of its own, expecting an exit code (None: any)."""
+    """Run `python words...` in a separate process, expecting an exit code (None: any)."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
         [sys.executable, *map(str, words)],
@@ -91,7 +91,7 @@ def one_line_error(result, *words: str) -> str:
 
 
 def one_line_failure(main, name, capsys):
-    """Calls a command line that must end with 2 and one line; gives it without its name."""
+    """Call a command line that must exit with 2 and one line; return the line without the command's name."""
 
     def call(*words):
         capsys.readouterr()

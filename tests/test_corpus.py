@@ -75,7 +75,7 @@ def test_every_file_is_packed_or_rejected(corpus, conversion):
     assert manifest.records >= (PACKED if "pass_through" not in conversion else 470)
 
 
-def test_what_is_known_of_single_files(corpus):
+def test_known_results_for_single_files(corpus):
     prefix, root, _ = corpus
     pack = Pack(str(prefix), str(root), read_list(f"{prefix}.lst"), (), Conversion(resize=32))
     manifest = write_pack(pack, 2, FILES, lambda *_: None, lambda _: None)

@@ -1,4 +1,4 @@
-"""What the pages say against what is there: links, flags, commands, modules, changes."""
+"""The pages agree with the code: links, flags, commands, modules, changes."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
 def words_of(page):
-    """A page without what stands in its blocks of code."""
+    """A page without its blocks of code."""
     return FENCE.sub("", PAGES[page].read_text(encoding="utf-8"))
 
 
@@ -52,7 +52,7 @@ def links(page):
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for path, anchor in links(page):
         file = (PAGES[page].parent / path).resolve() if path else PAGES[page]
         assert file.exists(), f"{page}: {path}"
@@ -88,7 +88,7 @@ def rows_of_flags():
             assert head == "| flag | default | resume | meaning |", page
             for line in body.splitlines():
                 flag, *cells = (cell.strip() for cell in line.strip("|").split("|", 3))
-                assert flag.strip("`") not in found, f"{page}: {flag} stands in two tables"
+                assert flag.strip("`") not in found, f"{page}: {flag} is in two tables"
                 found[flag.strip("`")] = cells
     return found
 
@@ -113,13 +113,13 @@ def test_the_tables_of_fit_hold_every_flag_and_no_other():
 @pytest.mark.parametrize(
     "field", dataclasses.fields(config.FitSettings), ids=lambda field: field.name
 )
-def test_defaults_of_fit_are_as_its_tables_say(field):
+def test_defaults_of_fit_equal_those_in_its_tables(field):
     default, resume, meaning = rows_of_flags()[flags.flag_of(field.name)]
     assert default == default_in_words(field)
     assert resume == ("yes" if field.metadata["may_change"] else "no")
     assert meaning
     for choice in filter(None, map(str, field.metadata["choices"])):
-        assert choice in meaning, f"{choice} is not told"
+        assert choice in meaning, f"{choice} is not documented"
 
 
 # --- commands ----------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_commands_of_the_pages_have_flags_that_exist(page):
         assert given <= known, f"{page}: python -m {module} {words}"
 
 
-def test_readme_says_nothing_of_flags_that_are_not_there():
+def test_the_readme_names_only_flags_that_exist():
     known = {
         flags.flag_of(field.name)
         for settings in (*SETTINGS.values(), LaunchSettings, Im2recSettings, SheetSettings)
@@ -167,7 +167,7 @@ def test_readme_says_nothing_of_flags_that_are_not_there():
 # --- modules and changes -----------------------------------------------------------------------
 
 
-def test_the_architecture_names_every_room_and_no_file_that_is_gone():
+def test_the_architecture_names_every_room_and_only_existing_files():
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     table = text[text.index("| room | subject |") :].split("\n\n")[0]
     named = set(
@@ -180,7 +180,7 @@ def test_the_architecture_names_every_room_and_no_file_that_is_gone():
         assert (package / path).exists() or (ROOT / path).exists(), path
 
 
-def test_changes_stand_under_versions_newest_first():
+def test_changes_are_listed_by_version_newest_first():
     text = (DOCS / "changelog.md").read_text(encoding="utf-8")
     heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert heads[0] == "Next" and all(

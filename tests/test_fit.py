@@ -276,18 +276,18 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(words, tmp_path, ca
 def test_a_full_disk_loses_nothing(words, tmp_path, straight, capsys, monkeypatch):
     prefix = tmp_path / "model"
     assert train(words, "--model-prefix", prefix, "--num-epochs", "1") == 0
-    real, begun = os.fsync, []
+    real, synced = os.fsync, []
 
     def full(descriptor):
         if "model-0002" in os.readlink(f"/proc/self/fd/{descriptor}"):
-            begun.append(descriptor)
+            synced.append(descriptor)
             raise OSError(28, "No space left on device")
         real(descriptor)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         line = refusal(capsys, words, "--model-prefix", prefix, "--save-patience", 0)
-    assert "model-0002.params: No space left on device" in line and begun
+    assert "model-0002.params: No space left on device" in line and synced
     assert sorted(name for name in os.listdir(tmp_path) if "model-" in name) == [
         "model-0001.npz", "model-0001.params", "model-symbol.json",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the layers of setup.cfg do not say: modules at the root, libraries, no pickles, no shell."""
+"""Rules besides the layers in setup.cfg: modules at the root, libraries, no pickles, no shell."""
 
 import ast
 import configparser
@@ -70,12 +70,12 @@ def inside(name, room):
     return name == room or name.startswith(room + ".")
 
 
-def test_only_commands_and_errors_stand_beside_the_rooms():
+def test_only_commands_and_errors_are_outside_rooms():
     found = {path.stem for path in (ROOT / PACKAGE).glob("*.py")}
     assert found == {*COMMANDS, "__init__", "errors"}
 
 
-def test_every_room_is_installed_and_says_what_it_is_for():
+def test_every_room_is_installed_and_has_a_docstring():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     packages = setup["options"]["packages"].split()

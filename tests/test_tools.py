@@ -112,9 +112,9 @@ def test_every_module_belongs_to_a_room_on_a_layer(structure):
     assert found == rooms | {"imagenet_trainer"}
 
 
-def test_imports_stand_at_the_top_of_a_module(structure):
+def test_imports_are_at_the_top_of_a_module(structure):
     late = {line.partition(": ")[2].split(".")[0] for line in structure.late_imports()}
-    # It takes a second, for which every training would wait.
+    # It takes a second, which would delay every training.
     assert late <= {"datashader", "xarray"}
 
 

@@ -1,4 +1,4 @@
-"""The notebook of the docs, executed as by a reader."""
+"""The notebook of the docs, executed as a reader would."""
 
 import base64
 import io

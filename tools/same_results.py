@@ -2,10 +2,10 @@
 """Check that a change of the code changes no result: `python tools/same_results.py REVISION`.
 
 Runs one list of commands twice, with the code of a git revision and with this checkout, and
-compares what they leave, bit for bit: shards, parameters, optimiser states, histories, predictions,
+compares their files bit for bit: shards, parameters, optimiser states, histories, predictions,
 confusion matrices and GIFs. For refactorings; it takes about two minutes on two cores.
 
-Exits with 1 and names each file that differs. Left out: what holds times, loads or wording
+Exits with 1 and names each file that differs. Not compared: files with times, loads or wording
 (log.txt, events.jsonl, tensorboard/, config.json, reports and plots).
 """
 
@@ -109,7 +109,7 @@ def today(name: str) -> str:
 
 
 def without_times(value: Any) -> Any:
-    """What a JSON file says, without times, loads and paths."""
+    """The content of a JSON file without times, loads and paths."""
     if isinstance(value, dict):
         return {k: without_times(v) for k, v in value.items() if not TIMED.search(k)}
     return [without_times(one) for one in value] if isinstance(value, list) else value

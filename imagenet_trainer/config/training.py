@@ -148,7 +148,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Length of the run, its files, its log, and what runs instead of it."""
+    """Length of the run, files, logging, and previews that replace the training."""
 
     num_epochs: int = option(
         80,

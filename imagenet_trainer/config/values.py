@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional, Set, Tuple
 
 Parser = Callable[[str], Any]
 
-BEST = -1  # stands for the epoch `best` until the run says which one that is
+BEST = -1  # stands for the epoch `best` until it is looked up in the run
 _MAX_EPOCH = 999_999  # keeps a mistyped range from filling the memory
 
 

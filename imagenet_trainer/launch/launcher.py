@@ -45,7 +45,7 @@ def chosen_launcher(settings: LaunchSettings) -> str:
         )
     if name == "slurm" and "SLURM_JOB_ID" not in os.environ:
         raise InputError(
-            "--launcher slurm: this is no Slurm allocation (SLURM_JOB_ID is not set); run it "
+            "--launcher slurm: this is not a Slurm allocation (SLURM_JOB_ID is not set); run it "
             "inside sbatch or salloc"
         )
     programs = {"local": "", "mpi": "mpirun", "slurm": "srun", "ssh": ""}

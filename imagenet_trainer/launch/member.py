@@ -23,7 +23,7 @@ from imagenet_trainer.system.machine import processors
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 _SERVING = ("-m", "imagenet_trainer.launch.serving")
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# What mpirun and srun forward, and what schedulers of clusters can be asked to warn with.
+# Signals that mpirun and srun forward, and that cluster schedulers can send as a warning.
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 
 

@@ -96,7 +96,7 @@ class Sampler:
     gpus
         numbers as in --gpus.
     warn
-        called with one line that says why the GPUs cannot be sampled, if so.
+        called with a one-line reason if the GPUs cannot be sampled.
 
     """
 

@@ -112,7 +112,7 @@ def test_every_image_comes_once_in_an_epoch(shards):
         assert np.array_equal(visited, permutation(3, epoch, COUNT))
 
 
-def test_batches_are_uint8_rgb_with_whole_labels(shards):
+def test_batches_are_uint8_rgb_with_integer_labels(shards):
     with training(shards) as loader:
         batch = next(loader)
         assert (batch.images.dtype, batch.images.shape) == (np.uint8, (8, 24, 20, 3))

@@ -48,7 +48,7 @@ def test_together_all_workers_complete_or_none():
         with together(workers):
             if workers.rank == 1:
                 raise InputError("--data-train nowhere.rec: is not there")
-        return "begun"
+        return "done"
 
     first, second, third = Threads(3).run(work)
     assert str(second) == "--data-train nowhere.rec: is not there"

@@ -22,7 +22,7 @@ def show(*gpus):
 
 
 def build_with(monkeypatch, cuda, count=0):
-    """Let MXNet say that it was built with CUDA, or not, and how many GPUs it sees."""
+    """Set whether MXNet reports a CUDA build, and how many GPUs it finds."""
 
     class Features:
         def is_enabled(self, name):

@@ -17,7 +17,7 @@ class FakeNvml:
 
     def __init__(self):
         self.readings = {0: [50.0, 2 * GIB, 60, 200_000], 1: [90.0, 4 * GIB, 70, 250_000]}
-        self.asked = 0
+        self.queries = 0
 
     def nvmlInit(self):
         pass
@@ -37,7 +37,7 @@ class FakeNvml:
         raise NVMLError("Not Found")
 
     def _reading(self, handle, what):
-        self.asked += 1
+        self.queries += 1
         value = self.readings[handle][what]
         if value is None:
             raise NVMLError("Not Supported")

@@ -51,7 +51,7 @@ class PowerFailure(BaseException):
 
 
 def train_until(update, words, *more):
-    """Train in this process and fail before an update, as if the power failed."""
+    """Train in this process and fail before an update, as after a power failure."""
     real = MXNetEngine.train_batch
 
     def train_batch(engine, *batch):
@@ -65,7 +65,7 @@ def train_until(update, words, *more):
 
 
 def begin(words, *more):
-    """The command in a process of its own, its log readable line by line."""
+    """The command in a separate process, with its log readable line by line."""
     command = [sys.executable, "-m", "imagenet_trainer.fit", *words, *map(str, more)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 

@@ -1,4 +1,4 @@
-"""A launcher in a process of its own, and the processes that it starts."""
+"""A launcher in a separate process, and the processes that it starts."""
 
 import os
 import re
@@ -15,7 +15,7 @@ WORKER = ("python", ROOT / "tests" / "helpers" / "kvstore_worker.py")
 
 
 class Launched:
-    """tools/launch.py under way. Its processes carry a mark in their environment."""
+    """A running tools/launch.py. Its processes carry a mark in their environment."""
 
     def __init__(self, flags, command, before=(), env=None):
         self.mark = f"LAUNCH_TEST={uuid.uuid4()}"

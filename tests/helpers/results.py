@@ -1,4 +1,4 @@
-"""Results of a comparison, made by hand."""
+"""Results of a comparison, written by hand."""
 
 import numpy as np
 

@@ -54,7 +54,7 @@ def load(engine, path):
 
 
 def all_in_one(folder):
-    """Six updates; three that go on from another's; a loss that is not finite in one worker."""
+    """Six updates; three that continue another's; a loss that is not finite in one worker."""
     engine, workers = opened()
     train(engine, 0, 3)
     save(engine, folder / "half-by-two.npz")
@@ -88,7 +88,7 @@ def all_in_one(folder):
 
 
 def killed_once(folder):
-    """The second worker is killed in its first life; the second life goes on from what is there."""
+    """The second worker is killed in the first attempt; the second attempt continues from the files."""
     engine, workers = opened()
     first = 0
     if (folder / "kept.npz").exists():
@@ -103,7 +103,7 @@ def killed_once(folder):
 
 
 def stopped(folder):
-    """The second worker does nothing any more after two updates, and is there."""
+    """The second worker hangs after two updates without ending."""
     engine, _ = opened()
     train(engine, 0, 2)
     if engine.rank == 1:
@@ -113,7 +113,7 @@ def stopped(folder):
 
 
 def refused(folder):
-    """The second worker finds its mistake while the first one opens its engine.
+    """The second worker raises its error while the first one opens its engine.
 
     It is printed as the commands print it; the file counts the attempts.
     """

@@ -158,7 +158,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
     assert launched.nobody_is_left()
 
 
-def test_a_wrong_flag_or_file_is_not_tried_again():
+def test_a_wrong_flag_or_file_is_not_retried():
     launched = Launched(TWO, ["python", "-c", "import sys; sys.exit(2)"])
     assert launched.end() == 2, launched.output
     assert launched.nobody_is_left() and "restart" not in launched.output

@@ -37,7 +37,7 @@ def refused(capsys):
         ("-n 2", "-n 2", ""),
     ],
 )
-def test_the_command_begins_with_the_first_word_that_is_no_flag(words, own, command):
+def test_the_command_begins_with_the_first_argument_that_is_not_a_flag(words, own, command):
     assert split_command(words.split()) == (own.split(), command.split())
 
 

@@ -139,7 +139,7 @@ def test_the_process_ends_without_the_launcher(member, role):
     watcher.stderr.close()
 
 
-def test_a_killed_watcher_takes_the_process_with_it(member):
+def test_a_killed_watcher_ends_its_process(member):
     watcher = started(runs(member, "import os; print(os.getpid(), flush=True);" + SLEEPS))
     number = int(watcher.stdout.readline().split()[-1])
     watcher.kill()

@@ -98,7 +98,7 @@ def test_variables_passed_to_other_machines():
         plan.passed_environment(("1;reboot=",), here)
 
 
-def test_a_remote_shell_receives_every_word_unchanged(tmp_path):
+def test_a_remote_shell_receives_every_argument_unchanged(tmp_path):
     # sshd too passes the last argument to a shell.
     (tmp_path / "a b").mkdir()
     show = tmp_path / "py thon"

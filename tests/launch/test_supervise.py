@@ -116,7 +116,7 @@ def test_a_missing_program(attempt):
     assert all(running.code is not None for running in attempt._jobs)
 
 
-def test_lines_stay_whole(attempt, capfd):
+def test_lines_are_not_interleaved(attempt, capfd):
     writes = (
         "import os\nfor n in range(200): os.write(1, b'a' * 50); os.write(1, b'b' * 50 + b'\\n')"
     )

@@ -150,7 +150,7 @@ def test_a_bar_on_a_terminal(path, monkeypatch):
     text = steps_on_a_terminal(monkeypatch, path, 0)
     assert "Epoch[2]:  38%" in text and "3/8" in text  # where the run continued
     assert "4/8" in text and "5/8" in text
-    # The message has a line of its own; the bar is redrawn below it and removed at the end.
+    # The message is on a separate line; the bar is redrawn below it and removed at the end.
     assert re.search(TIME.replace("^", r"(?:^|[\r\n])") + r"Node\[0\] in between\n", text)
     assert text.index("in between") < text.rindex("Epoch[2]")
     assert text.rpartition("\r")[0].endswith(" ")

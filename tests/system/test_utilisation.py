@@ -81,7 +81,7 @@ def test_each_reading_covers_the_interval_since_the_last_one(nvml, warnings):
         assert sampler.read().gpus[0].percent == 10.0
 
 
-def test_what_a_gpu_does_not_report_is_nan(nvml, warnings):
+def test_values_that_a_gpu_does_not_report_are_nan(nvml, warnings):
     nvml.readings[0] = [None, 2 * GIB, None, None]
     with Sampler((0,), warnings.append) as sampler:
         load = sampler.read()
@@ -134,14 +134,14 @@ def test_without_the_package(warnings, monkeypatch):
 def test_nvml_is_not_loaded_without_gpus(nvml, warnings):
     with Sampler((), warnings.append) as sampler:
         sampler.read()
-    assert not nvml.asked
+    assert not nvml.queries
 
 
 def test_the_thread_samples_and_ends(nvml, warnings, monkeypatch):
     monkeypatch.setattr(utilisation, "PERIOD", 0.001)
     with Sampler((0,), warnings.append) as sampler:
-        asked = nvml.asked
-        while nvml.asked < asked + 12:
+        queries = nvml.queries
+        while nvml.queries < queries + 12:
             time.sleep(0.001)
         assert sampler.read().gpus[0].samples > 1
     assert "sampler" not in [thread.name for thread in threading.enumerate()]

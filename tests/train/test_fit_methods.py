@@ -104,7 +104,7 @@ def test_refused_in_one_line(packed, tmp_path, more, expected, capsys):
     assert not list(tmp_path.rglob("*.params"))
 
 
-def test_the_command_itself_lists_recipes_fast(tmp_path):
+def test_the_command_lists_recipes_fast(tmp_path):
     result = run("-X", "importtime", "-m", "imagenet_trainer.fit", "--recipe", "list", cwd=tmp_path)
     assert "squeezenet" in result.stdout and "mxnet" not in result.stderr
     result = run("-m", "imagenet_trainer.fit", "--recipe", "x", cwd=tmp_path, check=None)

@@ -85,7 +85,7 @@ def test_fit_refuses_before_it_reads_anything(capsys):
     assert "add --engine torch" in capsys.readouterr().err
 
 
-def test_dali_is_looked_for_and_not_imported(monkeypatch):
+def test_dali_is_detected_without_importing_it(monkeypatch):
     monkeypatch.undo()
     found = {"nvidia": None}
 

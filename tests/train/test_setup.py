@@ -1,4 +1,4 @@
-"""All that trains, or asks what a training would be, means the same network by the same flags."""
+"""Training and all previews build the same network from the same flags."""
 
 import csv
 
@@ -39,7 +39,7 @@ def test_the_summary_is_of_the_pretrained_network(words, trained, capsys):
     assert "77,654 learned" in output  # as of --network resnet --num-layers 8
 
 
-def test_the_schedule_goes_to_the_folder_of_the_run(words, tmp_path, capsys):
+def test_the_schedule_is_written_to_the_folder_of_the_run(words, tmp_path, capsys):
     assert fit.main([*words, "--show-schedule", "--num-epochs", "2"]) == 0
     (image,) = tmp_path.rglob("schedule.png")
     assert setup_of_words(words).run.folder.resolve() == image.parent
@@ -55,7 +55,7 @@ def test_the_range_test_starts_with_pretrained_parameters(words, tmp_path):
     (table,) = tmp_path.rglob("lr-range.csv")
     with open(table, newline="") as file:
         found = float(next(csv.DictReader(file))["loss"])
-    # A training says the same of its first update.
+    # A training logs the same for its first update.
     prefix = tmp_path / "tuned" / "model"
     more = ["--freeze", "(?!fc1)", "--num-epochs", "1", "--disp-batches", "1", "--loss", "ce"]
     assert fit.main([*words, *more, "--lr", "1e-5", "--model-prefix", str(prefix)]) == 0

@@ -103,7 +103,7 @@ class Heartbeat:
         self._stopped.set()
 
     def _read_next(self) -> Optional[bytes]:
-        # `get` would wait for a worker that has not begun.
+        # `get` would wait for a worker that has not started.
         return self._store.get(self._next) if self._store.check([self._next]) else None
 
     def _watch(self) -> None:

@@ -2,7 +2,7 @@
 
 An entry of `OPERATORS` is a function of tensors with keyword options, and its attributes with
 MXNet's defaults. Attributes that are neither supported nor known to have no effect are refused: a
-network computes exactly what its symbol says, or not at all.
+network computes exactly what its symbol defines, or not at all.
 
 This module has layers and activations, `arithmetic` has arithmetic and shapes, `modes` has the
 operators that differ between training and inference. Tensors have the shape NCHW in any memory

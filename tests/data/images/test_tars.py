@@ -192,7 +192,7 @@ def test_a_damaged_header_is_not_the_end(tar_file):
     assert "bad header" in refusal_of(tar_file(bytes(data)))
 
 
-def test_names_that_lead_out(tar_file):
+def test_names_that_lead_outside_the_folder(tar_file):
     assert "../evil.jpg " in refusal_of(tar_file(tar_of([("../evil.jpg", b"")])))
     assert list(contents(tar_file(tar_of([("/abs/a.jpg", b"")])))) == ["abs/a.jpg"]
 

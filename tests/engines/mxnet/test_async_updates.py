@@ -38,7 +38,7 @@ def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
         np.testing.assert_array_equal(held[name].asnumpy(), value, name)
 
 
-def test_totals_grow():
+def test_totals_accumulate():
     server, held = AsyncUpdates(), mx.nd.zeros(2, dtype="float64")
     for pushed in ([1, 1 / 3], [2, 1e-17]):
         server.update(0, mx.nd.array(pushed, dtype="float64"), held)
@@ -46,6 +46,6 @@ def test_totals_grow():
 
 
 @pytest.mark.parametrize("text", [command("reboot"), "cos\nsystem\n(S'reboot'\ntR.", ""])
-def test_anything_else_is_an_error(text):
+def test_unknown_commands_are_an_error(text):
     with pytest.raises(ValueError):
         AsyncUpdates().command(text)

@@ -39,7 +39,7 @@ def test_the_average_is_pytorchs(cpus):
     assert np.abs(state["average:arg:fc_weight"] - arg["fc_weight"]).max() > 1e-3
 
 
-def test_averaging_does_not_touch_what_is_trained():
+def test_averaging_does_not_change_the_trained_parameters():
     symbol = network(batch_norm=True, dropout=0.5)
     plain = train(engine_of(symbol), batches()).get_params()
     averaged = train(engine_of(symbol, average_decay=DECAY), batches()).get_params()
@@ -57,8 +57,8 @@ def test_before_the_first_update_there_is_no_average():
     np.testing.assert_array_equal(state["average:arg:fc_weight"], arg["fc_weight"])
 
 
-def test_other_parameters_leave_the_average_alone():
-    # So a validation with the averages needs no more than set_params and back.
+def test_set_params_does_not_change_the_average():
+    # So validation with the averages only needs set_params, and set_params to restore.
     engine = train(engine_of(network(batch_norm=True), average_decay=DECAY), batches(3))
     before = engine.get_state()
     trained = engine.get_params()
@@ -71,7 +71,7 @@ def test_other_parameters_leave_the_average_alone():
         np.testing.assert_array_equal(value, after[key], key)
 
 
-def test_another_number_of_devices_goes_on_from_the_average_over_the_devices():
+def test_another_number_of_devices_continues_from_the_average_over_the_devices():
     symbol = network(batch_norm=True)
     two = train(engine_of(symbol, 2, average_decay=DECAY), batches(3)).get_state()
     one = engine_of(symbol, 1, average_decay=DECAY)

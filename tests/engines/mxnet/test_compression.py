@@ -27,7 +27,7 @@ T = 0.3
 
 
 class Module:
-    """As much of one as compression looks at: gradients by parameter and device."""
+    """The part of a module that compression uses: gradients by parameter and device."""
 
     def __init__(self, devices, shapes=SHAPES, frozen=()):
         self._context = [mx.cpu(device) for device in range(devices)]
@@ -44,7 +44,7 @@ class Module:
 
 
 class Times:
-    """A kvstore of workers who all send the same."""
+    """A kvstore whose workers all send the same values."""
 
     def __init__(self, workers):
         self._workers = workers
@@ -59,7 +59,7 @@ class Times:
 
 
 def quantised(kept, gradient):
-    """What 2-bit compression makes of a gradient, and what it keeps: NumPy, element by element."""
+    """The sent gradient and the residual of 2-bit compression, by NumPy, element by element."""
     kept, threshold = (kept + gradient).astype(np.float32), np.float32(T)
     sent = np.where(kept >= threshold, threshold, np.where(kept <= -threshold, -threshold, 0))
     return sent.astype(np.float32), (kept - sent).astype(np.float32)
@@ -85,7 +85,7 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize("kv_store", ["device", "local"])
 @pytest.mark.parametrize("devices", [1, 2, 3])
-def test_it_is_the_formula(devices, kv_store, monkeypatch):
+def test_compression_follows_the_formula(devices, kv_store, monkeypatch):
     monkeypatch.setattr(compression, "_BUCKET_SIZE", 100)  # several arrays travel
     random, module = np.random.RandomState(0), Module(devices, frozen=("c",))
     kvstore = mx.kv.create(kv_store) if devices > 1 else None
@@ -135,7 +135,7 @@ def test_describe_compression():
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_stays_so(wrong):
+def test_values_that_are_not_finite_stay_not_finite(wrong):
     module = Module(2)
     two_bit = TwoBit(T, module, mx.kv.create("device"), ALONE)
     module.gradients["e"][1][500] = wrong
@@ -143,10 +143,10 @@ def test_what_is_not_finite_stays_so(wrong):
     assert all(np.isnan(g.asnumpy()[500]) for g in module.gradients["e"])
 
 
-# --- what is kept ---------------------------------------------------------------------------------
+# --- residuals ------------------------------------------------------------------------------------
 
 
-def test_a_state_goes_on_exactly_and_a_shared_one_holds_a_copy_less():
+def test_a_state_continues_exactly_and_shared_residuals_are_saved_once():
     module = Module(2)
     two_bit = TwoBit(T, module, mx.kv.create("device"), ALONE)
     assert set(two_bit.state()) == {"kept_by", *(f"kept:{name}" for name in SHAPES)}
@@ -170,7 +170,7 @@ def test_a_state_goes_on_exactly_and_a_shared_one_holds_a_copy_less():
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_another_number_of_devices_loses_nothing_that_is_kept(shared):
+def test_another_number_of_devices_keeps_the_sum_of_the_residuals(shared):
     module = Module(2)
     two_bit = TwoBit(T, module, mx.kv.create("device"), ALONE)
     one_update(two_bit, module, 1)
@@ -192,7 +192,7 @@ def test_another_number_of_devices_loses_nothing_that_is_kept(shared):
 # --- in an engine ---------------------------------------------------------------------------------
 
 
-def test_two_devices_of_an_engine_send_what_the_formula_says(batches):
+def test_two_devices_of_an_engine_follow_the_formula(batches):
     symbol = network()
     engine = engine_of(symbol, 2, momentum=0.0, compression_threshold=T)
     arg, _ = first_parameters(symbol)
@@ -228,7 +228,7 @@ def test_two_devices_of_an_engine_send_what_the_formula_says(batches):
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_an_engine_goes_on_exactly(batches, cpus):
+def test_an_engine_with_compression_resumes_exactly(batches, cpus):
     symbol = network(batch_norm=True, dropout=0.5)
 
     def fresh():
@@ -248,7 +248,7 @@ def test_an_engine_goes_on_exactly(batches, cpus):
     assert_same(resumed.get_state(), straight.get_state())
 
 
-def test_a_scaled_loss_compresses_the_gradient_that_is_meant(batches, half):
+def test_a_scaled_loss_compresses_the_unscaled_gradient(batches, half):
     plain = train(engine_of(network(), 2, compression_threshold=T), batches)
     scaled = train(half(network(), 2, compression_threshold=T), batches)
     assert_same(plain.get_params()[0], scaled.get_params()[0])

@@ -34,7 +34,7 @@ def test_the_head_normalises_as_numpy_does(batches):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam"])
-def test_two_devices_do_what_one_does(batches, optimizer):
+def test_two_devices_equal_one(batches, optimizer):
     one = train(engine_of(network(), 1, optimizer), batches).get_params()[0]
     two = train(engine_of(network(), 2, optimizer), batches).get_params()[0]
     for name in one:
@@ -57,11 +57,11 @@ def test_resuming_from_a_state_is_exact(batches, optimizer, cpus):
             np.testing.assert_array_equal(ours[name], theirs[name], name)
 
 
-def test_state_without_momentum_holds_updates_only(batches):
+def test_the_state_without_momentum_contains_only_updates(batches):
     assert list(train(engine_of(network(), momentum=0.0), batches).get_state()) == ["updates"]
 
 
-def test_sgd_is_the_formula(batches):
+def test_sgd_follows_the_formula(batches):
     # v <- m v - r (g + d w), w <- w + v, with biases not decayed; gradients from plain executors.
     symbol = network()
     engine = engine_of(symbol)
@@ -118,8 +118,8 @@ def test_predictions_do_not_depend_on_the_size_of_the_batch(batches):
     np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
 
 
-def test_new_parameters_replace_all_that_was_computed_from_the_old(batches):
-    # A second checkpoint in the same engine answers as in a fresh one.
+def test_set_params_discards_values_computed_from_the_old_parameters(batches):
+    # A second checkpoint in the same engine gives the predictions of a fresh engine.
     symbol = network(batch_norm=True)
     images = batches[0][0]
     trained = engine_of(symbol)
@@ -133,14 +133,14 @@ def test_new_parameters_replace_all_that_was_computed_from_the_old(batches):
         np.testing.assert_allclose(reused.predict(images), trained.predict(images), atol=1e-5)
 
 
-def test_prediction_changes_no_training(batches):
+def test_prediction_does_not_affect_training(batches):
     symbol = network(batch_norm=True, dropout=0.5)
     straight = train(engine_of(symbol), batches)
-    asked = train(engine_of(symbol), batches[:2])
-    asked.predict(batches[0][0])
-    train(asked, batches[2:])
+    predicting = train(engine_of(symbol), batches[:2])
+    predicting.predict(batches[0][0])
+    train(predicting, batches[2:])
     for name, value in straight.get_params()[0].items():
-        np.testing.assert_array_equal(value, asked.get_params()[0][name])
+        np.testing.assert_array_equal(value, predicting.get_params()[0][name])
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(batches):
@@ -167,7 +167,7 @@ def test_another_number_of_devices_starts_from_the_average(batches):
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
-def test_bfloat16_learns_what_float32_does_and_resumes_exactly(batches):
+def test_bfloat16_learns_as_float32_and_resumes_exactly(batches):
     symbol = network(batch_norm=True)
     full = train(engine_of(symbol), batches).get_params()[0]
     half = train(engine_of(symbol, dtype="bfloat16"), batches[:3])
@@ -175,7 +175,7 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly(batches):
     assert all(value.dtype == np.float32 for value in params[0].values())
     train(half, batches[3:])
     for name, value in half.get_params()[0].items():
-        # 8 bits of mantissa: near the float32 run, and not it.
+        # bfloat16 has 8 bits of mantissa: the run is near the float32 run, but not equal.
         assert np.abs(value - full[name]).max() < 0.05 * np.abs(full[name]).max() + 0.01
     assert any((value != full[name]).any() for name, value in half.get_params()[0].items())
     resumed = engine_of(symbol, dtype="bfloat16")
@@ -186,7 +186,7 @@ def test_bfloat16_learns_what_float32_does_and_resumes_exactly(batches):
         np.testing.assert_array_equal(value, resumed.get_params()[0][name])
 
 
-def test_bfloat16_where_it_cannot_be(monkeypatch):
+def test_bfloat16_where_it_is_not_supported(monkeypatch):
     monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     with pytest.raises(InputError, match=r"^dtype bfloat16: "):
         engine_of(network(), dtype="bfloat16")
@@ -197,12 +197,12 @@ def root_mean_square(values):
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_the_monitor_tells_root_mean_squares(batches, cpus):
+def test_the_monitor_returns_root_mean_squares(batches, cpus):
     engine = engine_of(network(), cpus, monitor=2)
     (arg, _), (images, labels) = engine.get_params(), batches[0]
     probabilities = engine.predict(images)
     train(engine, batches[:3])
-    # Of the first update and of the third, after which 1 and 3 were made.
+    # Of the first and the third update, after 1 and 3 updates.
     seen = engine.read_statistics()
     assert [update for update, _ in seen] == [1, 3]
     first = seen[0][1]
@@ -210,7 +210,7 @@ def test_the_monitor_tells_root_mean_squares(batches, cpus):
     assert first["softmax_output"] == pytest.approx(root_mean_square(probabilities), rel=1e-4)
     for name, value in arg.items():
         assert first[name] == pytest.approx(root_mean_square(value), rel=1e-4)
-    # The gradient of the mean loss by the last bias: probability less truth, over the batch.
+    # The gradient of the mean loss by the last bias: probability minus target, averaged over the batch.
     gradient = (probabilities - np.eye(CLASSES)[labels]).mean(axis=0)
     assert first["fc_bias_grad"] == pytest.approx(root_mean_square(gradient), rel=1e-3)
     assert {name for name in first if name.endswith("_grad")} == {f"{name}_grad" for name in arg}
@@ -218,8 +218,8 @@ def test_the_monitor_tells_root_mean_squares(batches, cpus):
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
-def test_the_monitor_sees_bfloat16(batches):
-    # ResNet's convolutions put out the layout of MXNet's kernels.
+def test_the_monitor_reads_bfloat16(batches):
+    # The outputs of ResNet's convolutions have the layout of MXNet's kernels.
     symbol = symbols.get_symbol("resnet", CLASSES, (3, SIDE, SIDE), 8)
     found = []
     for dtype in ("float32", "bfloat16"):
@@ -240,7 +240,7 @@ def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(batches):
         np.testing.assert_array_equal(value, watched.get_params()[0][name])
 
 
-def test_the_monitor_shows_where_a_loss_went_wrong(batches):
+def test_the_monitor_shows_the_cause_of_a_bad_loss(batches):
     engine = engine_of(network(), monitor=1)
     arg, aux = engine.get_params()
     arg["fc_bias"][0] = np.inf
@@ -263,7 +263,7 @@ def test_stages_of_an_update(batches):
         np.testing.assert_array_equal(value, measured.get_params()[0][name])
 
 
-def test_devices_that_are_not_there():
+def test_devices_that_do_not_exist():
     symbol = network()
     with pytest.raises(InputError, match=r"^batch_size 8: .*3 devices; use a multiple of 3"):
         engine_of(symbol, cpus=3)
@@ -276,7 +276,7 @@ def test_devices_that_are_not_there():
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_rows_are_kept_at_their_max_norm(batches, cpus):
+def test_rows_are_limited_to_their_max_norm(batches, cpus):
     def with_max_norm(attributes):
         weight = mx.sym.var("fc_weight", attr=attributes)
         x = mx.sym.Flatten(mx.sym.Variable("data"))

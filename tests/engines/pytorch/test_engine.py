@@ -121,13 +121,13 @@ def test_fixed_gammas_decay_as_in_mxnet():
 def test_a_run_continues_with_the_other_engine(first, second, rule):
     # The rate changes in between, to which torch.optim's momentum is sensitive.
     symbol = network(batch_norm=rule != "adam")
-    begun = train(open_one(first, symbol, rule, average_decay=0.9), batches()[:3], rate=0.003)
+    original = train(open_one(first, symbol, rule, average_decay=0.9), batches()[:3], rate=0.003)
     resumed = open_one(second, symbol, rule, average_decay=0.9)
-    resumed.set_params(*begun.get_params())
-    resumed.set_state(begun.get_state())
-    for engine in (begun, resumed):
+    resumed.set_params(*original.get_params())
+    resumed.set_state(original.get_state())
+    for engine in (original, resumed):
         train(engine, batches()[3:], rate=0.001)
-    assert_near(everything(resumed), everything(begun), 1e-5)
+    assert_near(everything(resumed), everything(original), 1e-5)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update():
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
-def test_bfloat16_learns_what_float32_does_and_resumes_exactly():
+def test_bfloat16_learns_as_float32_and_resumes_exactly():
     symbol, how = network(batch_norm=True), {"devices": {"dtype": "bfloat16"}}
     full = train(open_one("torch", symbol), batches()).get_params()[0]
     half = train(open_one("torch", symbol, **how), batches()[:3])

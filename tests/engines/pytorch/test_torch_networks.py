@@ -7,7 +7,7 @@ from helpers.networks import all_names, classes_of, smallest, smallest_shape
 torch = pytest.importorskip("torch")
 
 import symbols
-from imagenet_trainer.benchmarks import nondifferentiable as kinks
+from imagenet_trainer.benchmarks import nondifferentiable
 from imagenet_trainer.benchmarks import parity
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
@@ -85,7 +85,7 @@ def certain_batches(name, symbol, shape, batch, start, rate, updates=50):
     """Batches on which no unit of a run is at its breakpoint, and MXNet's engine after them.
 
     From a unit that is on in one engine and off in the other two runs go their own ways, by a
-    tenth more with every update (measured), whoever computes. So each batch is the first of a
+    tenth more with every update (measured), on either engine. So each batch is the first of a
     sequence of random ones of whose every decision float32 is sure, at the run's parameters.
     """
     engine, random, chosen = (
@@ -103,7 +103,7 @@ def certain_batches(name, symbol, shape, batch, start, rate, updates=50):
         for network in networks:
             for key, value in network.arg.items():
                 torch_graph.to_tensor(params[key], value)
-        if kinks.certainty(*networks, planes, torch.from_numpy(labels)) > 5:
+        if nondifferentiable.certainty(*networks, planes, torch.from_numpy(labels)) > 5:
             engine.train_batch(images, labels, rate)
             chosen.append((images, labels))
     return chosen, engine.get_params()

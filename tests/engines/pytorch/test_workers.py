@@ -257,16 +257,16 @@ def test_other_errors_than_lost_connections_pass(lost_one):
 
 
 def test_nccl_on_gpus_and_gloo_on_hosts(monkeypatch):
-    asked = []
+    calls = []
     monkeypatch.setattr(
-        torch_workers.dist, "init_process_group", lambda *a, **k: asked.append((a, k["device_id"]))
+        torch_workers.dist, "init_process_group", lambda *a, **k: calls.append((a, k["device_id"]))
     )
     gpu = torch.device("cuda", 3)
     torch_workers._join(gpu)
-    assert asked == [(("cpu:gloo,cuda:nccl",), gpu)]
+    assert calls == [(("cpu:gloo,cuda:nccl",), gpu)]
 
 
-def test_restarts_by_torchrun_need_a_store_of_their_own(monkeypatch):
+def test_restarts_by_torchrun_need_a_separate_store(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")

@@ -19,7 +19,7 @@ def points_of(smoothed):
     return [Point(10.0**k, loss, loss) for k, loss in enumerate(smoothed)]
 
 
-def test_the_suggestion_is_a_tenth_of_the_best_rate():
+def test_the_suggested_rate_is_a_tenth_of_the_best_rate():
     assert suggestion(points_of([2.3, 2.0, 1.5, 1.9, 8])) == 10
     assert suggestion(points_of([2.3, 2.3, 2.4, 8])) is None
 

@@ -35,7 +35,7 @@ def test_shown_without_any_data(tmp_path, monkeypatch, capsys):
     assert blue[:middle].sum() > 200 and blue[middle:].sum() > 200
 
 
-def test_shown_for_the_shards_at_hand(packed, tmp_path, capsys):
+def test_shown_for_existing_shards(packed, tmp_path, capsys):
     words = ["--show-schedule", "--data-train", str(packed / "train.rec"), "--batch-size", "8"]
     more = ["--model-prefix", str(tmp_path / "model"), "--num-epochs", "3"]
     assert fit.main([*words, *more, "--lr-step-every", "1", "--lr-factor", "0.5"]) == 0
