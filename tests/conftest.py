@@ -27,7 +27,7 @@ CLASSES = ("circle", "cross", "square")
 
 
 def draw_shape(kind: str, seed: int, side: int = 20) -> np.ndarray:
-    """A coloured shape on a noisy ground, uint8 (side, side, 3): easy to classify, never the same."""
+    """A coloured shape on a noisy ground, uint8 (side, side, 3); easy to classify."""
     random = np.random.default_rng(seed)
     image = random.integers(0, 90, (side, side, 3), np.uint8)
     colour = tuple(int(value) for value in random.integers(150, 255, 3))
@@ -91,7 +91,7 @@ def one_line_error(result, *words: str) -> str:
 
 
 def one_line_failure(main, name, capsys):
-    """Call a command line that must exit with 2 and one line; return the line without the command's name."""
+    """Call a command that must exit with 2 and one line; return it without the name."""
 
     def call(*words):
         capsys.readouterr()

@@ -88,7 +88,7 @@ def all_in_one(folder):
 
 
 def killed_once(folder):
-    """The second worker is killed in the first attempt; the second attempt continues from the files."""
+    """The second worker is killed in the first attempt; the next one continues."""
     engine, workers = opened()
     first = 0
     if (folder / "kept.npz").exists():

@@ -210,7 +210,7 @@ def test_the_monitor_returns_root_mean_squares(batches, cpus):
     assert first["softmax_output"] == pytest.approx(root_mean_square(probabilities), rel=1e-4)
     for name, value in arg.items():
         assert first[name] == pytest.approx(root_mean_square(value), rel=1e-4)
-    # The gradient of the mean loss by the last bias: probability minus target, averaged over the batch.
+    # The gradient of the mean loss by the last bias: probability minus target.
     gradient = (probabilities - np.eye(CLASSES)[labels]).mean(axis=0)
     assert first["fc_bias_grad"] == pytest.approx(root_mean_square(gradient), rel=1e-3)
     assert {name for name in first if name.endswith("_grad")} == {f"{name}_grad" for name in arg}

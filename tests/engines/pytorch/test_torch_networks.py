@@ -7,8 +7,7 @@ from helpers.networks import all_names, classes_of, smallest, smallest_shape
 torch = pytest.importorskip("torch")
 
 import symbols
-from imagenet_trainer.benchmarks import nondifferentiable
-from imagenet_trainer.benchmarks import parity
+from imagenet_trainer.benchmarks import nondifferentiable, parity
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.pytorch import graph as torch_graph
