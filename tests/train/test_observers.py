@@ -65,7 +65,7 @@ def test_events_of_a_run(straight):
     ]  # fmt: skip
 
 
-def test_events_say_what_history_says(straight):
+def test_events_agree_with_the_history(straight):
     with open(straight / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, epoch, validation in zip(

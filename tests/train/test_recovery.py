@@ -347,7 +347,7 @@ def halved(packed, straight, tmp_path_factory):
 
 
 @pytest.mark.parametrize("more", [(), OFTEN])
-def test_back_to_the_last_epoch_at_half_the_rate(
+def test_rollback_to_the_last_epoch_at_half_the_rate(
     fit_words, halved, tmp_path, at_update, capsys, more
 ):
     # Whether a checkpoint inside the epoch is nearer must not matter: the clock decides on those.
@@ -407,7 +407,7 @@ def test_killed_before_the_rollback_is_saved(fit_words, halved, tmp_path, at_upd
     assert_same(final(tmp_path / "model"), halved)
 
 
-def test_back_to_the_beginning(fit_words, tmp_path, at_update):
+def test_rollback_to_the_initial_parameters(fit_words, tmp_path, at_update):
     assert train([*fit_words, "--lr", "0.0125"], tmp_path / "a" / "model") == 0
     made = at_update(blow_up(3, 0.02))
     assert train(fit_words, tmp_path / "b" / "model", *ROLLBACK) == 0
@@ -415,7 +415,7 @@ def test_back_to_the_beginning(fit_words, tmp_path, at_update):
     assert_same(final(tmp_path / "b" / "model"), final(tmp_path / "a" / "model"))
 
 
-def test_back_over_several_epochs(fit_words, tmp_path, at_update):
+def test_rollback_over_several_epochs(fit_words, tmp_path, at_update):
     # Epoch 1 has no numbered checkpoint: the run returns to the beginning and writes its row again.
     made = at_update(blow_up(12))
     assert train(fit_words, tmp_path / "model", *ROLLBACK, "--save-period", 2) == 0

@@ -63,7 +63,7 @@ def test_imagenet_augmentation_sets_the_standard_deviation(opened):
     ).preprocessing.rgb_std == (2.0, 2.0, 2.0)  # fmt: skip
 
 
-def test_what_is_written_before_the_first_update(opened, settings, packed):
+def test_files_written_before_the_first_update(opened, settings, packed):
     session = opened()
     session.run.save(session.checkpoint(session.progress), None)
     run = session.run

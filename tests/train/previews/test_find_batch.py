@@ -63,7 +63,9 @@ def test_several_devices_hold_a_part_each(small, fit_words, capsys):
     )
 
 
-def test_a_batch_that_is_too_large_says_which_would_fit(small, fit_words, tmp_path, capsys):
+def test_the_error_for_a_batch_that_is_too_large_gives_one_that_fits(
+    small, fit_words, tmp_path, capsys
+):
     words = [*fit_words, "--engine", "torch", "--batch-size", "48"]
     assert fit.main([*words, "--model-prefix", str(tmp_path / "run" / "model")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
