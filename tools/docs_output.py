@@ -3,7 +3,7 @@
 
 A fenced block that follows a line `<!-- output: SETTING -->` is a transcript: lines that begin with
 `$ ` are commands, what follows each is its output. The commands of a page run in order, in a
-folder prepared as SETTING says:
+folder prepared for SETTING:
 
     plain       empty, but for tools/
     images      images/ and validation/, the photographs of the package in folders by class
@@ -45,7 +45,7 @@ VOLATILE = re.compile(
 
 @dataclass
 class Command:
-    """A command of a transcript and the lines that it is said to print."""
+    """A command of a transcript and its expected output lines."""
 
     command: str
     shown: List[str] = field(default_factory=list)
@@ -187,7 +187,7 @@ def prepare(setting: str, folder: Path) -> None:
 
 
 def check_page(path: Path, folders: Dict[str, Path], settings: Sequence[str], write: bool) -> int:
-    """Run the transcripts of a page; print, and if asked replace, those that are stale."""
+    """Run the transcripts of a page; print those that are stale, and replace them if requested."""
     page, stale = path.read_text(encoding="utf-8"), 0
     parts, done = [], 0
     for block in blocks_of(page):
@@ -237,7 +237,7 @@ def check(settings: Sequence[str], only: Sequence[str] = (), write: bool = False
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Update the pages, or with --check say which outputs are stale."""
+    """Update the pages, or with --check list the stale outputs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if one is stale")
     parser.add_argument("--settings", default=",".join(SETTINGS), help="only these, by default all")
