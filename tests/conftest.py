@@ -24,6 +24,20 @@ settings.register_profile(
 settings.load_profile("any machine")
 ROOT = Path(__file__).parents[1]
 CLASSES = ("circle", "cross", "square")
+# Started first, as otherwise one process works on the last of them while the others have ended.
+LONGEST_FILES = (
+    "test_tutorial.py", "test_launch.py", "test_workers.py", "test_recovery.py", "test_fit.py",
+    "test_compare.py", "test_networks.py", "test_clusters.py", "test_fit_methods.py",
+    "test_transfer.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    def rank(item):
+        name = item.path.name
+        return LONGEST_FILES.index(name) if name in LONGEST_FILES else len(LONGEST_FILES)
+
+    items.sort(key=rank)
 
 
 def draw_shape(kind: str, seed: int, side: int = 20) -> np.ndarray:

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, words_of_fit
 
 from imagenet_trainer import fit
 from imagenet_trainer.engines.mxnet.engine import MXNetEngine
@@ -33,12 +33,8 @@ def history(prefix):
 
 
 def words_of(packed):
-    return [
-        "--network", "resnet", "--num-layers", "8", "--image-shape", "3,16,16",
-        "--data-train", str(packed / "train.rec"), "--data-val", str(packed / "val.rec"),
-        "--batch-size", "8", "--num-epochs", "2", "--lr", "0.05",
-        "--random-resized-crop", "0", "--random-crop", "1", "--disp-batches", "1",
-    ]  # fmt: skip
+    """The flags of the small training, with a log line for every update."""
+    return [*words_of_fit(packed), "--disp-batches", "1"]
 
 
 @pytest.fixture

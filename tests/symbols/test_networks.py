@@ -142,7 +142,7 @@ def test_output_and_json(name):
     assert symbols.get_symbol(name, classes, shape).tojson() == symbol.tojson()
 
 
-@networks(CHEAPEST)
+@networks(set(CHEAPEST) - {"inception-resnet-v2"})  # it takes as long as all others together
 def test_gradient_reaches_every_parameter_and_an_update_lowers_the_loss(name):
     engine, batch = engine_of(name), batch_of(name)
     # A tiny rate leaves the parameters unchanged, and the momentum is the gradient.

@@ -29,37 +29,57 @@ import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 
-name, side = sys.argv[1], int(sys.argv[2])
-symbol = symbols.get_symbol(name, 16, (3, side, side))
-how = Training(Optimizer("sgd", 0.9, 0.0))
-engine = open_engine(symbol, Devices(dtype="bfloat16"), (2, side, side, 3), (0,) * 3, (1,) * 3, how)
-engine.train_batch(np.zeros((2, side, side, 3), np.uint8), np.zeros(2, np.int64), 0.0)
+from imagenet_trainer.system.mxnet_import import mx
+
+side = int(sys.argv[1])
+shape, how = (2, side, side, 3), Training(Optimizer("sgd", 0.9, 0.0))
+for name in sys.argv[2:]:
+    print("network", name, flush=True)
+    symbol = symbols.get_symbol(name, 16, (3, side, side))
+    engine = open_engine(symbol, Devices(dtype="bfloat16"), shape, (0,) * 3, (1,) * 3, how)
+    engine.train_batch(np.zeros(shape, np.uint8), np.zeros(2, np.int64), 0.0)
+    mx.nd.waitall()
 """
 
 
-def kernels(name, primitive):
-    """(kernel, types and layouts) of the primitives of an update that take bfloat16.
+@pytest.fixture(scope="module")
+def kernels():
+    """A function that returns the kernels of an update that take bfloat16.
 
-    oneDNN prints them on standard output.
+    oneDNN prints them on standard output; one process makes an update of each network.
     """
-    command = [sys.executable, "-c", UPDATE, name, str(SIDE)]
+    command = [
+        sys.executable,
+        "-c",
+        UPDATE,
+        str(SIDE),
+        "resnet-18",
+        "mobilenetv2-0.25",
+        "resnext-50",
+    ]
     environment = {**os.environ, "DNNL_VERBOSE": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    line = rf"dnnl_verbose,exec,cpu,{primitive},([^,]+),[^,]+,([^,]*_bf16[^,]*),"
-    return re.findall(line, done.stdout)
+    parts = re.split(r"^network (\S+)\n", done.stdout, flags=re.M)
+    by_network = dict(zip(parts[1::2], parts[2::2]))
+
+    def kernels_of(name, primitive):
+        line = rf"dnnl_verbose,exec,cpu,{primitive},([^,]+),[^,]+,[^,]*_bf16[^,]*,"
+        return re.findall(line, by_network[name])
+
+    return kernels_of
 
 
 @on_bfloat16
 @pytest.mark.parametrize("name", ["resnet-18", "mobilenetv2-0.25"])
-def test_no_batch_norm_has_bfloat16_in_plain_layout(name):
+def test_no_batch_norm_has_bfloat16_in_plain_layout(kernels, name):
     found = kernels(name, "batch_normalization")
-    assert len(found) > 20 and {kernel for kernel, _ in found} == {"bnorm_jit:avx512_core_bf16"}
+    assert len(found) > 20 and set(found) == {"bnorm_jit:avx512_core_bf16"}
 
 
 @on_bfloat16
-def test_no_grouped_convolution_uses_the_general_product():
+def test_no_grouped_convolution_uses_the_general_product(kernels):
     found = kernels("resnext-50", "convolution")
-    assert len(found) > 60 and all("gemm" not in kernel for kernel, _ in found)
+    assert len(found) > 60 and all("gemm" not in kernel for kernel in found)
 
 
 def test_convolutions_that_stay_in_float32():
