@@ -90,7 +90,10 @@ def test_a_setting_that_does_not_exist(outputs):
         list(outputs.blocks_of(PAGE.replace("plain", "nowhere")))
 
 
-@pytest.mark.parametrize(("setting", "least"), [("plain", 3), ("images", 5), ("imagenet", 5)])
+@pytest.mark.parametrize(
+    ("setting", "least"),
+    [("plain", 3), ("images", 5), pytest.param("imagenet", 5, marks=pytest.mark.slow)],
+)
 def test_outputs_in_the_guides_are_true(outputs, setting, least, capsys):
     pages = [path.read_text(encoding="utf-8") for path in outputs.pages()]
     blocks = [block for page in pages for block in outputs.blocks_of(page)]

@@ -14,10 +14,12 @@ say ruff check .
 say ruff format --check .
 say mypy
 if command -v lint-imports >/dev/null; then say lint-imports; fi  # for Python 3.10 and later
-# A file of tests a process, on all processors, in the order of tests/conftest.py.
+# A file of tests a process, in the order of tests/conftest.py. Many tests wait for processes that
+# they start, so one more runs than there are processors.
+workers=$(($(nproc) + 1))
 if [ "${1:-}" = --all ]; then
-    say pytest -n auto --dist loadfile --no-loadscope-reorder -m "slow or not slow"
+    say pytest -n $workers --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 else
-    say pytest -n auto --dist loadfile --no-loadscope-reorder
+    say pytest -n $workers --dist loadfile --no-loadscope-reorder
 fi
 say bash tools/demo.sh
