@@ -1,6 +1,10 @@
-"""Commands that messages recommend: to pack a set, to rebuild an index."""
+"""Commands and flags that messages of libraries recommend as the way out."""
 
 PACK = "python tools/im2rec.py"
+TRAIN = "python -m imagenet_trainer.fit"
+CHOOSE_RUN = "choose a run with --model-prefix"
+OTHER_PREFIX = "choose another --model-prefix"
+OLDER_EPOCH = "continue from an older epoch with --load-epoch"
 
 
 def pack_folder(prefix: str, folder: str = "FOLDER") -> str:
@@ -11,3 +15,8 @@ def pack_folder(prefix: str, folder: str = "FOLDER") -> str:
 def rebuild_index(rec_path: str) -> str:
     """The command that rebuilds the index of a shard."""
     return f"{PACK} --rebuild-index {rec_path}"
+
+
+def load_epoch(epoch: int) -> str:
+    """The flag that continues from a checkpoint of another program."""
+    return f"continue from it with --load-epoch {epoch}"

@@ -30,9 +30,9 @@ def choose_engine(devices: Devices) -> Choice:
     """
     if devices.engine == "torch":
         check_torch()
-        return Choice("torch", "--engine torch")
+        return Choice("torch", "requested")
     if devices.engine == "mxnet":
-        return Choice("mxnet", "--engine mxnet")
+        return Choice("mxnet", "requested")
     reason = why_not_mxnet(devices.gpus)
     if is_torch_worker() and has_torch() and not reason:
         return Choice("torch", "torchrun started this worker")

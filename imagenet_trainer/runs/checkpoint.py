@@ -17,6 +17,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
@@ -115,8 +116,8 @@ class CheckpointFiles(NamedTuple):
                 return _unpacked(arg, aux, about, state)
         if self.state.exists():
             raise InputError(
-                f"{self.params}: does not match {self.state.name}; "
-                "remove both and continue from an older epoch with --load-epoch"
+                f"{self.params}: does not match {self.state.name}; remove both and "
+                f"{commands.OLDER_EPOCH}"
             )
         return Checkpoint(arg, aux, Progress(epoch=epoch))
 
@@ -193,8 +194,7 @@ def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
         if path.suffix == ".new":
             return None, {}
         raise InputError(
-            f"{path}: is damaged ({error}); remove it and its .params and continue from an older "
-            "epoch with --load-epoch"
+            f"{path}: is damaged ({error}); remove it and its .params and {commands.OLDER_EPOCH}"
         ) from error
 
 

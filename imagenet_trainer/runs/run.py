@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.config import commands
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import history
 from imagenet_trainer.runs.checkpoint import Checkpoint, CheckpointFiles, Preprocessing, Progress
@@ -134,16 +135,14 @@ class Run:
             self.refuse_misnamed()
         make_folder(self.folder)
         if not os.access(self.folder, os.W_OK):
-            raise InputError(
-                f"{self.folder}: is read-only; choose another folder with --model-prefix"
-            )
+            raise InputError(f"{self.folder}: is read-only; {commands.OTHER_PREFIX}")
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{self.folder}: another process is training this run; wait for it, or choose "
-                "another --model-prefix"
+                f"{self.folder}: another process is training this run; wait for it, or "
+                f"{commands.OTHER_PREFIX}"
             ) from None
         except OSError:
             pass  # some network file systems do not support locks
@@ -151,15 +150,15 @@ class Run:
         others = self._others()
         if others:
             raise InputError(
-                f"{self.folder}: already holds the run {others[0]}; a folder holds one run; choose "
-                f"another --model-prefix, such as {self.folder / self.name / 'model'}"
+                f"{self.folder}: already holds the run {others[0]}; a folder holds one run; "
+                f"{commands.OTHER_PREFIX}, such as {self.folder / self.name / 'model'}"
             )
 
     def refuse_misnamed(self) -> None:
         """InputError where the prefix names a folder or a file instead of a run."""
         misnamed = self.misnamed()
         if misnamed:
-            raise InputError(f"--model-prefix {self.prefix}: {misnamed}")
+            raise ArgumentError("model_prefix", self.prefix, misnamed)
 
     def misnamed(self) -> str:
         """What is wrong with a prefix that names a folder or a file, and the way out, or ""."""
@@ -248,8 +247,8 @@ class Run:
         candidates = self.own_checkpoints()
         if not candidates and self.epochs():
             raise InputError(
-                f"{self.folder}: holds checkpoints of another program; continue from them with "
-                f"--load-epoch {self.epochs()[-1]}, or choose another --model-prefix"
+                f"{self.folder}: holds checkpoints of another program; "
+                f"{commands.load_epoch(self.epochs()[-1])}, or {commands.OTHER_PREFIX}"
             )
         loaded = [self.load(epoch) for epoch in candidates]
         return max(loaded, key=lambda one: one.progress.age, default=None)
@@ -258,9 +257,11 @@ class Run:
         """Load that epoch as the newest one; InputError if there are later ones."""
         later = [number for number in self.epochs() if number > epoch]
         if later:
-            raise InputError(
-                f"--load-epoch {epoch}: {self.folder} also has {_ranges(later)}; move their files "
-                "away, or omit the flag to continue from the newest"
+            raise ArgumentError(
+                "load_epoch",
+                epoch,
+                f"{self.folder} also has {_ranges(later)}; move their files away, or omit the flag "
+                "to continue from the newest",
             )
         return self.load(epoch)
 
@@ -322,8 +323,8 @@ class Run:
         if not self.symbol_path.exists():
             self.refuse_misnamed()
             raise InputError(
-                f"{self.symbol_path}: does not exist; train first with "
-                "python -m imagenet_trainer.fit, or choose a run with --model-prefix"
+                f"{self.symbol_path}: does not exist; train first with {commands.TRAIN}, or "
+                f"{commands.CHOOSE_RUN}"
             )
         data = read_bytes(self.symbol_path)
         try:
@@ -354,8 +355,8 @@ def newest_run(folder: str = RUNS) -> Run:
     )
     if not found:
         raise InputError(
-            f"{folder}/: has no trained network; train first with python -m imagenet_trainer.fit, "
-            "or choose a run with --model-prefix"
+            f"{folder}/: has no trained network; train first with {commands.TRAIN}, or "
+            f"{commands.CHOOSE_RUN}"
         )
     return Run(str(found[-1].parent / found[-1].name.rpartition("-")[0]))
 

@@ -323,7 +323,7 @@ def test_go_back_to_is_refused_while_there_are_later_epochs(model):
         model.save(checkpoint(epoch, 7 * epoch), epoch)
     model.save(checkpoint(3, 25), None)
     text = message(model.go_back_to, 1)
-    assert "--load-epoch 1" in text and "epochs 2 to 3" in text and "move" in text
+    assert "load_epoch 1" in text and "epochs 2 to 3" in text and "move" in text
     assert "no such checkpoint" in message(model.go_back_to, 4)
     assert model.newest().progress.update == 25
 
@@ -468,7 +468,7 @@ def test_a_prefix_that_names_a_folder_or_a_file(tmp_path):
     made.close()
     for prefix in (f"{tmp_path}/a", f"{tmp_path}/a/"):
         assert Run(prefix).misnamed().endswith(f": {made.prefix}")
-        with pytest.raises(InputError, match=r"^--model-prefix .*/a/?: .*folder.*a/model$"):
+        with pytest.raises(InputError, match=r"^model_prefix .*/a/?: .*folder.*a/model$"):
             Run(prefix).open_for_training()
         with pytest.raises(InputError, match=r"folder.*a/model$"):
             Run(prefix).read_symbol()

@@ -91,7 +91,7 @@ def test_a_compiler_is_announced(opened):
     # It is silent for a minute or more; nothing is compiled before the first update.
     pytest.importorskip("torch")
     notes = opened(engine="torch", compile="on").messages
-    assert "engine: PyTorch (--engine torch)" in notes
+    assert "engine: PyTorch (requested)" in notes
     assert any(note.startswith("the first update takes a minute") for note in notes)
     assert not any("first update" in note for note in opened(engine="torch").messages)
 
