@@ -19,6 +19,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,9 @@ def updated(shown: Sequence[str], printed: Sequence[str]) -> List[str]:
 
 def prepare(setting: str, folder: Path) -> None:
     """Make what the commands of a setting find in their folder."""
+    if setting == "demo":
+        _run_demo(folder)
+        return
     (folder / "tools").symlink_to(ROOT / "tools")
     if setting == "images":
         photographs = sorted((ROOT / "imagenet_trainer" / "assets" / "photos").glob("*/*.jpg"))
@@ -171,19 +175,20 @@ def prepare(setting: str, folder: Path) -> None:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(path.read_bytes())
     elif setting == "imagenet":
-        execute(f"python {ROOT / 'tests' / 'helpers' / 'miniature.py'} downloads", folder)
-    elif setting == "demo":
-        # The script goes to the folder above it, which is here and not the checkout.
-        (folder / "tools").unlink()
-        (folder / "tools").mkdir()
-        for path in (ROOT / "tools").iterdir():
-            if path.name != "setup.sh":
-                (folder / "tools" / path.name).symlink_to(path)
-        (folder / "tools" / "setup.sh").write_text("true\n")
-        script = (ROOT / "tools" / "demo.sh").read_text(encoding="utf-8")
-        (folder / "tools" / "demo.sh").unlink()
-        (folder / "tools" / "demo.sh").write_text(script)
-        execute("bash tools/demo.sh", folder)
+        script = shlex.quote(str(ROOT / "tests" / "helpers" / "miniature.py"))
+        execute(f"python {script} downloads", folder)
+
+
+def _run_demo(folder: Path) -> None:
+    """Run tools/demo.sh in a folder, with this environment."""
+    tools = folder / "tools"
+    tools.mkdir()
+    for path in (ROOT / "tools").glob("*.py"):
+        (tools / path.name).symlink_to(path)
+    (tools / "setup.sh").write_text("true\n")
+    # A copy: the script works in the folder above its own, which is not to be the checkout.
+    (tools / "demo.sh").write_bytes((ROOT / "tools" / "demo.sh").read_bytes())
+    execute("bash tools/demo.sh", folder)
 
 
 def check_page(path: Path, folders: Dict[str, Path], settings: Sequence[str], write: bool) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import symbols
-from imagenet_trainer.config import CompareSettings, FitSettings, recipes
+from imagenet_trainer.config import CompareSettings, FitSettings, commands, recipes
 from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_or_raise
 from imagenet_trainer.errors import ArgumentError, InputError, attributed_to
 from imagenet_trainer.runs.run import Run
@@ -193,7 +193,7 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
         if not run.epochs():
             raise InputError(
                 f"--runs {prefix}: no finished epoch in {run.folder}; train it first with "
-                "python -m imagenet_trainer.fit"
+                f"{commands.TRAIN}"
             )
         config = run.read_json(run.config_path).get("settings", {})
         share = config.get("train_fraction", default_of(FitSettings, "train_fraction"))

@@ -3,6 +3,7 @@
 PACK = "python tools/im2rec.py"
 TRAIN = "python -m imagenet_trainer.fit"
 CHOOSE_RUN = "choose a run with --model-prefix"
+TRAIN_FIRST = f"train first with {TRAIN}, or {CHOOSE_RUN}"
 OTHER_PREFIX = "choose another --model-prefix"
 OLDER_EPOCH = "continue from an older epoch with --load-epoch"
 

@@ -14,7 +14,7 @@ from imagenet_trainer.convert.graph import without_label
 from imagenet_trainer.convert.samples import open_calibration, open_images
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.network import own_parameters, read_network
-from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.runs.run import Run, trained_run
 from imagenet_trainer.system.files import atomic_write, make_folder
 
 
@@ -27,7 +27,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
             f"--preprocessing 1: only ONNX files contain preprocessing; use --to "
             f"{','.join(('onnx', *settings.to))}, or omit it"
         )
-    run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
+    run = trained_run(settings.model_prefix)
     log = partial(print_message, "export")
     symbol, checkpoint = read_network(run, settings.epoch, settings, log)
     epoch = checkpoint.progress.epoch

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.config import EvaluateSettings, commands
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
@@ -17,7 +17,7 @@ from imagenet_trainer.eval.paired import (
 )
 from imagenet_trainer.metrics.evaluation import rank_names, table
 from imagenet_trainer.runs.retention import best_epoch
-from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.runs.run import Run, trained_run
 
 log = partial(print_message, "evaluate")
 
@@ -27,7 +27,7 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
     Epochs that were evaluated before, with the same parameters and images, are not computed again.
     """
-    run = _run_of(settings)
+    run = trained_run(settings.model_prefix)
     evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
     check_outputs(settings, evaluator.dataset.classes)
     results = []
@@ -43,7 +43,7 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     """Evaluate two checkpoints on the same images, compare them, and print the comparison."""
     _check_alone(settings)
-    sides = parse_checkpoints(settings.compare, lambda: _run_of(settings))
+    sides = parse_checkpoints(settings.compare, lambda: trained_run(settings.model_prefix))
     (first, _), (second, _) = sides
     if not settings.data_val and first.prefix != second.prefix:
         path, index = first.validation_shard()  # for both runs
@@ -61,10 +61,6 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     return comparison
 
 
-def _run_of(settings: EvaluateSettings) -> Run:
-    return Run(settings.model_prefix) if settings.model_prefix else newest_run()
-
-
 def _check_alone(settings: EvaluateSettings) -> None:
     """InputError for settings that --compare does not use."""
     default = EvaluateSettings()
@@ -79,10 +75,7 @@ def select_epochs(run: Run, requested: Optional[Tuple[int, ...]]) -> Tuple[int, 
     available = run.epochs()
     if not available:
         run.refuse_misnamed()
-        raise InputError(
-            f"{run.prefix}: no finished epoch in {run.folder}; train first with "
-            "python -m imagenet_trainer.fit, or choose a run with --model-prefix"
-        )
+        raise InputError(f"{run.prefix}: no finished epoch in {run.folder}; {commands.TRAIN_FIRST}")
     if requested == (BEST,):
         requested = (best_epoch(run),)
     for epoch in requested or ():

@@ -13,7 +13,7 @@ from imagenet_trainer.eval import latency
 from imagenet_trainer.eval.classify import Classifier, FilePrediction
 from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids
 from imagenet_trainer.metrics.counts import top_classes
-from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.runs.run import trained_run
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.progress_bar import progress
 
@@ -49,7 +49,7 @@ def open_classifier(
 ) -> Tuple[Classifier, List[ImageFile]]:
     """The network and the files. Batches have at most `batch_size` images, or all files."""
     files = find_images(settings.pictures)
-    run = Run(settings.model_prefix) if settings.model_prefix else newest_run()
+    run = trained_run(settings.model_prefix)
     return Classifier(settings, run, batch_size or len(files), log), files
 
 

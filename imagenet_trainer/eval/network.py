@@ -3,7 +3,7 @@
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-from imagenet_trainer.config import PreparationSettings, ViewSettings
+from imagenet_trainer.config import PreparationSettings, ViewSettings, commands
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.views import Views
@@ -94,9 +94,7 @@ def newest_epoch(run: Run) -> int:
     """The last finished epoch of a run; InputError if there is none."""
     epochs = run.epochs()
     if not epochs:
-        raise InputError(
-            f"{run.folder}: has no finished epoch; train with python -m imagenet_trainer.fit"
-        )
+        raise InputError(f"{run.folder}: has no finished epoch; train with {commands.TRAIN}")
     return epochs[-1]
 
 

@@ -322,10 +322,7 @@ class Run:
         """The network's JSON."""
         if not self.symbol_path.exists():
             self.refuse_misnamed()
-            raise InputError(
-                f"{self.symbol_path}: does not exist; train first with {commands.TRAIN}, or "
-                f"{commands.CHOOSE_RUN}"
-            )
+            raise InputError(f"{self.symbol_path}: does not exist; {commands.TRAIN_FIRST}")
         data = read_bytes(self.symbol_path)
         try:
             json.loads(data)
@@ -348,16 +345,18 @@ def run_of(prefix: Optional[str], network: str) -> Run:
     return Run(prefix or f"{RUNS}/{network}/model")
 
 
+def trained_run(prefix: Optional[str]) -> Run:
+    """The run of a prefix, by default the newest below runs/; InputError if there is none."""
+    return Run(prefix) if prefix else newest_run()
+
+
 def newest_run(folder: str = RUNS) -> Run:
     """The run below a folder with the most recent parameters; InputError if there is none."""
     found = sorted(
         Path(folder).glob("*/*-[0-9][0-9][0-9][0-9]*.params"), key=lambda path: path.stat().st_mtime
     )
     if not found:
-        raise InputError(
-            f"{folder}/: has no trained network; train first with {commands.TRAIN}, or "
-            f"{commands.CHOOSE_RUN}"
-        )
+        raise InputError(f"{folder}/: has no trained network; {commands.TRAIN_FIRST}")
     return Run(str(found[-1].parent / found[-1].name.rpartition("-")[0]))
 
 
