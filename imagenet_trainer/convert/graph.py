@@ -13,7 +13,7 @@ import numpy as np
 from imagenet_trainer.engines.mxnet.arrays import to_mxnet, to_numpy
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.system.mxnet_import import mx, quantization
 
 Model = Tuple[Any, Arrays, Arrays]  # symbol, arguments and auxiliary states by MXNet's names
 
@@ -151,7 +151,7 @@ def quantised(model: Model, planes: np.ndarray, batch: int, mode: str) -> Model:
     """
     symbol, arg, aux = model
     images = mx.io.NDArrayIter(planes, batch_size=batch, data_name="data")
-    int8, arguments, auxiliary = mx.contrib.quantization.quantize_model_mkldnn(
+    int8, arguments, auxiliary = quantization().quantize_model_mkldnn(
         symbol, to_mxnet(arg), to_mxnet(aux), data_names=("data",), label_names=None,
         ctx=mx.cpu(), calib_mode=mode, calib_data=images, num_calib_examples=len(planes),
         quantized_dtype="auto", logger=None,

@@ -14,6 +14,7 @@ from imagenet_trainer.system.mxnet_import import (
     import_remedy,
     mx,
     nvidia_gpus,
+    quantization,
     runs_on,
 )
 
@@ -53,6 +54,20 @@ def test_mxnet_is_imported_at_its_first_use(with_mxnet):
     )
     result = run("-c", program, env=with_mxnet("answer = 42"))
     assert result.stdout.split() == ["False", "42", "True"]
+
+
+def test_optional_packages_are_hidden_from_mxnet_only(with_mxnet):
+    statement = "try:\n    import scipy.stats as nd\nexcept ImportError:\n    nd = None"
+    program = (
+        "import importlib.util\n"
+        "from imagenet_trainer.system.mxnet_import import mx\n"
+        "print(mx.nd, importlib.util.find_spec('scipy.stats') is not None)"
+    )
+    assert run("-c", program, env=with_mxnet(statement)).stdout.split() == ["None", "True"]
+
+
+def test_the_entropy_mode_of_quantization_has_what_it_needs():
+    assert quantization().stats.entropy([0.5, 0.5]) == pytest.approx(np.log(2))
 
 
 def test_numpys_aliases_are_restored():
