@@ -27,7 +27,7 @@ LIBRARIES = {
     "onnxruntime": "convert",
     "torch": "engines.pytorch launch.torchrun",
     "tqdm": "system.progress_bar packing.console explore runs.logs",
-    "scipy": "data.mixup metrics packing.ilsvrc viz",
+    "scipy": "data.mixup metrics packing.ilsvrc system.mxnet_import viz",
     "subprocess": "comparison.child_process launch system.mxnet_import train.when_done viz.video",
     "pynvml": "",
     "tensorboard": "runs.tensorboard",
