@@ -34,7 +34,7 @@ def run(images: int = 160, rounds: int = 3) -> None:
     `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same
     engine trains on a batch that stays in memory (`fit --benchmark 1`). For MXNet the same symbol
     of ResNet-18 is trained by a plain Module with ImageRecordIter, and MXNet's choice of OpenMP
-    threads.
+    threads. PyTorch also trains with --deterministic, to show what that costs.
     """
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     # PyTorch too where it is installed, to show which engine suits this CPU.
@@ -42,6 +42,7 @@ def run(images: int = 160, rounds: int = 3) -> None:
     kinds += [(_RESNET, dtype, "torch") for dtype in dtypes if has_torch()]
     with_data: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
     without: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
+    repeatable: Dict[_Kind, List[float]] = {kind: [] for kind in kinds if kind[2] == "torch"}
     plain_speeds: List[float] = []
     waits: List[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -49,6 +50,8 @@ def run(images: int = 160, rounds: int = 3) -> None:
         for turn in range(rounds):
             for kind in kinds:
                 without[kind].append(_synthetic(kind))
+                if kind in repeatable:
+                    repeatable[kind].append(_synthetic(kind, "--deterministic"))
                 speed, waited = _fit(folder, rec, kind, turn)
                 with_data[kind].append(speed)
                 waits.append(waited)
@@ -67,6 +70,9 @@ def run(images: int = 160, rounds: int = 3) -> None:
             of_mxnet = with_data[network, dtype, "mxnet"]
             both = _median_ratio(with_data[network, dtype, engine], of_mxnet)
             print(f"{network} {dtype} --engine torch: {both:.2f} times --engine mxnet")
+            kind = (network, dtype, engine)
+            cost = _median_ratio(repeatable[kind], without[kind])
+            print(f"{network} {dtype} --engine torch --deterministic: {cost:.2f} times without")
         elif dtype == "bfloat16":
             in_float32 = with_data[network, "float32", engine]
             both = _median_ratio(with_data[network, dtype, engine], in_float32)
@@ -101,9 +107,9 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
     return float(last["images_per_second"]), float(last["wait_share"])
 
 
-def _synthetic(kind: _Kind) -> float:
+def _synthetic(kind: _Kind, *more: str) -> float:
     """Return images per second without data: the median of all intervals but the first."""
-    command = [*_command(kind), "--benchmark", "1", "--disp-batches", "4"]
+    command = [*_command(kind), "--benchmark", "1", "--disp-batches", "4", *more]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
     speeds = re.findall(r"Speed: ([.\d]+) samples/sec", done.stderr)
     assert len(speeds) == INTERVALS, done.stderr

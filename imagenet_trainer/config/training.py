@@ -134,6 +134,13 @@ class OptimizerSettings:
         choices=("auto", "on", "off"),
         may_change=True,
     )
+    deterministic: bool = option(
+        False,
+        "1: only algorithms that repeat a training bit for bit on the same kind of GPU (PyTorch; "
+        "on CPUs all are), which may be slower",
+        switch,
+        may_change=True,
+    )
     gc_type: str = option("none", "gradient compression between devices", choices=("none", "2bit"))
     gc_threshold: float = option(
         0.5, "threshold of the gradient compression", number(0, above=True)

@@ -28,6 +28,9 @@ class Devices:
     compression_threshold: Optional[float] = None  # of 2-bit gradient compression
     engine: str = "auto"  # auto, mxnet, torch
     compile: str = "auto"  # torch.compile: on, off, auto (on GPUs only)
+    # The same calls give the same bits on the same kind of device; with PyTorch on GPUs only
+    # algorithms that guarantee it. MXNet on CPUs always does; on GPUs it refuses this.
+    deterministic: bool = False
 
     @property
     def description(self) -> str:

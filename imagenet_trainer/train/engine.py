@@ -22,6 +22,7 @@ def devices_of(settings: FitSettings) -> Devices:
         settings.gc_threshold if settings.gc_type == "2bit" else None,
         settings.engine,
         settings.compile,
+        settings.deterministic,
     )
 
 

@@ -17,8 +17,16 @@ def contexts_of(devices: Devices) -> List["mx.Context"]:
     return [mx.gpu(number) for number in devices.gpus]
 
 
-def check_kvstore(devices: Devices) -> None:
-    """Raise ArgumentError for a kvstore that does not fit the devices or the compression."""
+def check_options(devices: Devices) -> None:
+    """Raise ArgumentError for options that this engine does not have on these devices."""
+    _check_kvstore(devices)
+    if devices.deterministic and devices.gpus:
+        raise ArgumentError(
+            "deterministic", "1", "only with PyTorch's engine on GPUs; use engine torch"
+        )
+
+
+def _check_kvstore(devices: Devices) -> None:
     if devices.kv_store == "nccl" and not devices.gpus:
         raise ArgumentError("kv_store", "nccl", "sums gradients of GPUs; use device on CPUs")
     if devices.compression_threshold is not None and devices.kv_store == "dist_async":

@@ -13,7 +13,7 @@ from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.devices import (
-    check_kvstore,
+    check_options,
     check_shares,
     contexts_of,
 )
@@ -92,7 +92,7 @@ class MXNetEngine(StageTimer):
         workers: Workers = ALONE,
     ) -> None:
         contexts = contexts_of(devices)
-        check_kvstore(devices)
+        check_options(devices)
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None

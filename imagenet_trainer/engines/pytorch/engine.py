@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
 from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
+from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import (
     autocast_type,
     check_options,
@@ -82,6 +83,7 @@ class TorchEngine(StageTimer):
         self._workers = workers if isinstance(workers, TorchWorkers) else None
         self.rank, self.world_size = workers.rank, workers.world_size
         check_options(devices, batch_shape[0], self.world_size, training)
+        set_algorithms(devices)
         self.batch_size = batch_shape[0] // self.world_size
         here = [device_here(devices)] if training else devices_of(devices)
         self._device, self._training = here[0], training
@@ -101,13 +103,7 @@ class TorchEngine(StageTimer):
         self._counts = np.zeros(4)
         self._statistics: List[Tuple[int, Dict[str, float]]] = []  # of Training.monitor
         self._scale = LossScale() if self._autocast == torch.float16 else None
-        is_cuda = self._device.type == "cuda"
         self._is_compiled = devices.is_compiled
-        if is_cuda:
-            # float32 is not TF32; `dtype` selects types with fewer bits.
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-            warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
-            torch.backends.cudnn.benchmark = True
         if training:
             self._open_training(training, symbol, (height, width))
 
@@ -176,7 +172,8 @@ class TorchEngine(StageTimer):
             batch["other"] = np.asarray(mix.labels, np.int64)
             batch["share"] = np.asarray(mix.shares, np.float32)
         lost = self._workers.lost_errors() if self._workers else contextlib.nullcontext()
-        with lost, memory_errors(len(labels) // self._parts, self._device_name):
+        memory = memory_errors(len(labels) // self._parts, self._device_name)
+        with lost, memory, deterministic_errors():
             self._train(batch, len(labels), learning_rate)
 
     def _train(self, batch: Mapping[str, Any], images: int, learning_rate: float) -> None:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import is_torch_worker
+from imagenet_trainer.engines.pytorch.algorithms import set_algorithms
 from imagenet_trainer.engines.pytorch.devices import device_here
 from imagenet_trainer.engines.pytorch.heartbeat import Heartbeat
 from imagenet_trainer.engines.workers import ALONE, Workers
@@ -37,6 +38,7 @@ def join_torchrun(devices: Devices) -> Workers:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # If torchrun is killed, its workers get SIGTERM: they save and end.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    set_algorithms(devices)
     return TorchWorkers(device_here(devices))
 
 

@@ -1,0 +1,55 @@
+"""Process-wide settings of PyTorch: which algorithms it may choose, and in which precision."""
+
+import contextlib
+import os
+import re
+import warnings
+from typing import Iterator
+
+import torch
+
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.errors import ArgumentError
+
+# What CUDA's libraries read when they are first used. cuBLAS repeats its sums only with a workspace
+# of fixed size, NCCL only with a fixed order of the workers.
+_ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring"}
+_NOT_REPEATABLE = re.compile(r"(\w+) does not have a deterministic implementation")
+
+
+def set_algorithms(devices: Devices) -> None:
+    """Allow only deterministic algorithms, or let cuDNN measure and choose the fastest.
+
+    It has to be called before the first use of a GPU, and before workers connect to each other. A
+    value that the user has set for CUBLAS_WORKSPACE_CONFIG or NCCL_ALGO is kept.
+    """
+    if devices.deterministic:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+    torch.use_deterministic_algorithms(devices.deterministic)
+    # PyTorch would otherwise fill new arrays, which costs time; no operator here reads them before
+    # they are written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.deterministic = devices.deterministic
+    torch.backends.cudnn.benchmark = not devices.deterministic
+    if devices.gpus:
+        # float32 is not TF32; `dtype` selects types with fewer bits.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+
+
+@contextlib.contextmanager
+def deterministic_errors() -> Iterator[None]:
+    """Raise ArgumentError for an operator that has no deterministic algorithm on its device."""
+    try:
+        yield
+    except RuntimeError as error:
+        operator = _NOT_REPEATABLE.search(str(error))
+        if not operator:
+            raise
+        raise ArgumentError(
+            "deterministic",
+            "1",
+            f"PyTorch has no deterministic algorithm for {operator[1]} on this device; omit it, "
+            "or use another network",
+        ) from error
