@@ -5,7 +5,7 @@ and errors of each and writes one report. The same command continues an interrup
 """
 
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 import imagenet_trainer.system.interruptible  # noqa: F401
@@ -24,6 +24,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         settings = flags.parse(
             config.CompareSettings, recipes.expanded(arguments), "compare", about
         )
+        if settings.first_difference:
+            from imagenet_trainer.comparison.first_difference import print_first_difference
+
+            return print_first_difference(settings.runs)
         from imagenet_trainer.comparison.compare import compare_networks
 
         return compare_networks(
@@ -39,12 +43,20 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     Returns a dict: `report`, the path of the page; `networks`, the rows of compare.csv by name;
     `advice`, the recommended network for each purpose; `failed`, excluded networks and why. Raises
     KeyboardInterrupt if a signal ended the comparison; trainings are saved.
+
+    With `first_difference` the dict has `first_difference`, a dict or None, `equal` and `settings`,
+    as in `comparison.first_difference.Outcome`.
     """
     from imagenet_trainer.comparison.analysis import recommendations
     from imagenet_trainer.comparison.compare import compare_networks
+    from imagenet_trainer.comparison.first_difference import compare_runs
     from imagenet_trainer.comparison.tables import as_row
 
     settings = flags.settings_of(config.CompareSettings, values, recipes.expanded)
+    if settings.first_difference:
+        outcome = compare_runs(settings.runs)
+        found = asdict(outcome.difference) if outcome.difference else None
+        return {"first_difference": found, "equal": outcome.equal, "settings": outcome.settings}
     own = {one.name for one in fields(config.ComparisonSettings)}
     rest = {name: value for name, value in values.items() if name not in own}
     state, code = compare_networks(settings, flags.arguments_of(config.FitSettings, rest))

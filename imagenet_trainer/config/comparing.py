@@ -45,9 +45,15 @@ class SubjectSettings:
     )
     runs: Tuple[str, ...] = option(
         (),
-        "finished runs to compare instead: their --model-prefix, separated by commas",
+        "finished runs to compare instead: their --model-prefix, separated by spaces or commas",
         _prefixes,
         metavar="PREFIX",
+        nargs="+",
+    )
+    first_difference: bool = option(
+        False,
+        "with two --runs: print the first update or checkpoint in which their numbers differ, and "
+        "which settings differ; exit code 1 if there is one",
     )
     fractions: Tuple[float, ...] = option(
         (),

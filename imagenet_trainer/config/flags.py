@@ -48,7 +48,7 @@ def option(
     positional: str = "",
     may_change: bool = False,
     short: str = "",
-    nargs: int = 0,
+    nargs: Union[int, str] = 0,
     const: str = "",
 ) -> Any:
     """Define one flag of a settings class.
@@ -69,7 +69,8 @@ def option(
     short
         a short name, such as -n.
     nargs
-        number of values, all of them strings.
+        number of values, all of them strings; "+": one or more, each converted to a tuple, which
+        are joined.
     const
         text that stands for the flag without its value.
 
@@ -180,7 +181,9 @@ def _keywords(field: "dataclasses.Field[Any]") -> Dict[str, Any]:
     keywords: Dict[str, Any] = {"help": metadata["help"], "default": field.default}
     if isinstance(field.default, bool) and metadata["parse"] is None:
         return {**keywords, "action": "store_true"}
-    if metadata["nargs"]:
+    if metadata["nargs"] == "+":
+        keywords.update(nargs="+")
+    elif metadata["nargs"]:
         return {**keywords, "nargs": metadata["nargs"], "metavar": metadata["metavar"]}
     if metadata["parse"] is switch:
         keywords.update(nargs="?", const=True)  # the flag without a value switches on
@@ -228,10 +231,12 @@ def _parse(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Se
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         _refuse(parser, unknown[0])
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in vars(arguments).items()
-    }
+    fields = dataclasses.fields(cast(Any, settings))
+    joined = {field.name for field in fields if field.metadata["nargs"] == "+"}
+    values = vars(arguments)
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(sum(value, ()) if name in joined else value)
     return settings(**values)
 
 

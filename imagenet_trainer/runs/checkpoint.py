@@ -76,13 +76,16 @@ class CheckpointFiles(NamedTuple):
         """Whether both files exist, or existed except for the last rename before a crash."""
         return (_new(self.state).exists() or self.state.exists()) and self.params.exists()
 
-    def write(self, checkpoint: Checkpoint) -> None:
+    def write(self, checkpoint: Checkpoint) -> str:
         """Write both files; they are complete on disk before the first is renamed into place.
+
+        Returns the SHA-256 of the .params, as `sha256sum` prints it.
 
         `read` completes the second rename after a crash between the two.
         """
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
-        packed = _packed(checkpoint, hashlib.sha256(data).hexdigest())
+        digest = hashlib.sha256(data).hexdigest()
+        packed = _packed(checkpoint, digest)
         params_new, state_new = _new(self.params), _new(self.state)
         try:
             for path, content in ((params_new, data), (state_new, packed.getbuffer())):
@@ -102,6 +105,7 @@ class CheckpointFiles(NamedTuple):
             raise file_error(
                 self.params, error, f"{older}{remedy(error)} and run the same command again"
             ) from error
+        return digest
 
     def read(self, epoch: int) -> Checkpoint:
         """Read both files; parameters without an .npz are taken as those after `epoch` epochs."""

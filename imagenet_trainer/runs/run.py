@@ -216,10 +216,13 @@ class Run:
     def _pair(self, epoch: Optional[int]) -> CheckpointFiles:
         return CheckpointFiles(self.params_path(epoch), self.state_path(epoch))
 
-    def save(self, checkpoint: Checkpoint, epoch: Optional[int]) -> None:
-        """Write the checkpoint of an epoch, or with None the newest one inside an epoch."""
+    def save(self, checkpoint: Checkpoint, epoch: Optional[int]) -> str:
+        """Write the checkpoint of an epoch, or with None the newest one inside an epoch.
+
+        Returns the SHA-256 of its .params.
+        """
         self.refuse_other_folder()
-        self._pair(epoch).write(checkpoint)
+        return self._pair(epoch).write(checkpoint)
 
     def load(self, epoch: Optional[int]) -> Checkpoint:
         """Read a checkpoint. Parameters without an .npz beside them have an empty state."""

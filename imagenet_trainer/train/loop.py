@@ -248,10 +248,10 @@ def save(
 
     `epoch` is the number of a finished epoch, or None for the newest checkpoint inside one.
     """
-    with observers.saving(epoch, progress):
+    with observers.saving(epoch, progress) as event:
         checkpoint = session.checkpoint(progress, validation)
         if session.engine.rank == 0:
-            write_with_retries(
+            event["params_sha256"] = write_with_retries(
                 lambda: session.run.save(checkpoint, epoch),
                 session.settings.save_patience, coordinator.interrupts, observers.log.info,
             )  # fmt: skip

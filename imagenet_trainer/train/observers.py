@@ -150,10 +150,14 @@ class Observers:
                 self.log.info(f"The first tensor of update {update - 1} that is not finite: {bad}")
 
     @contextlib.contextmanager
-    def saving(self, epoch: Optional[int], progress: Progress) -> Iterator[None]:
-        """A context around writing a checkpoint: of a finished epoch, or inside one (None)."""
+    def saving(self, epoch: Optional[int], progress: Progress) -> Iterator[Dict[str, Any]]:
+        """A context around writing a checkpoint: of a finished epoch, or inside one (None).
+
+        The caller adds what it knows about the files to the fields of their event.
+        """
         began = time.perf_counter()
-        yield
+        fields: Dict[str, Any] = {}
+        yield fields
         path = self._session.run.params_path(epoch)
         if epoch is not None and self._is_first:
             self.log.info(f'Saved checkpoint to "{path}"')
@@ -161,7 +165,7 @@ class Observers:
             "checkpoint",
             {
                 "update": progress.update, "epochs_done": progress.epoch, "file": path.name,
-                "seconds": time.perf_counter() - began,
+                "seconds": time.perf_counter() - began, **fields,
             },
         )  # fmt: skip
 

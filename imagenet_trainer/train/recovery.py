@@ -1,23 +1,25 @@
 """What a training does when a write fails, or when numbers are not finite."""
 
 import time
-from typing import Callable
+from typing import Callable, TypeVar
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train.session import Session
 
+T = TypeVar("T")
+
 RATE_AFTER_ROLLBACK = 0.5  # times the rate before
 
 
 def write_with_retries(
-    write: Callable[[], None],
+    write: Callable[[], T],
     minutes: float,
     interrupts: Interrupts,
     log: Callable[[str], None],
     pause: float = 1.0,
-) -> None:
-    """Call `write` until it succeeds, for at most the given minutes.
+) -> T:
+    """Call `write` until it succeeds, for at most the given minutes; return its result.
 
     The training waits meanwhile and loses nothing: a network file system may come back, or
     somebody frees disk space. A missing folder is not created, because it may be the mount point
@@ -28,7 +30,7 @@ def write_with_retries(
     refused = False
     while True:
         try:
-            write()
+            result = write()
         except InputError as error:
             left = end - time.monotonic()
             if not isinstance(error.__cause__, OSError) or left <= 0 or interrupts:
@@ -40,7 +42,7 @@ def write_with_retries(
         else:
             if refused:
                 log("The file is written now; the run continues")
-            return
+            return result
 
 
 def roll_back(session: Session, problem: str, log: Callable[[str], None]) -> None:
