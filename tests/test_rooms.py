@@ -28,7 +28,7 @@ LIBRARIES = {
     "torch": "engines.pytorch launch.torchrun",
     "tqdm": "system.progress_bar packing.console explore runs.logs",
     "scipy": "data.mixup metrics packing.ilsvrc system.mxnet_import viz",
-    "subprocess": "comparison.child_process launch system.mxnet_import train.when_done viz.video",
+    "subprocess": "comparison.child_process launch system.gpus train.when_done viz.video",
     "pynvml": "",
     "tensorboard": "runs.tensorboard",
     "tensorboardX": "",  # imports PyTorch where it is installed

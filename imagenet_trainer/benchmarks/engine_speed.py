@@ -12,19 +12,19 @@ from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.mxnet_import import installation_problem
 from imagenet_trainer.train.initializers import initial_parameters
 
 Kind = Tuple[str, str]  # engine, dtype
-DEFAULT: Kind = ("mxnet", "float32")  # of fit
 _NAMES = {"mxnet": "MXNet", "torch": "PyTorch"}
 _WORTH = 1.05  # ratio to the default's speed; a smaller one is noise
 
 
 def available_kinds() -> List[Kind]:
-    """Return what can be measured: PyTorch if installed, bfloat16 if the CPU has it."""
+    """Return what can be measured, the default of `fit` first; bfloat16 if the CPU has it."""
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
-    return [(engine, d) for engine in ("mxnet", "torch") if engine == "mxnet" or has_torch()
-            for d in dtypes]  # fmt: skip
+    engines = ["mxnet"] * (installation_problem() is None) + ["torch"] * has_torch()
+    return [(engine, dtype) for engine in engines for dtype in dtypes]
 
 
 def updates_per_second(
@@ -61,21 +61,23 @@ def updates_per_second(
 
 
 def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
-    """Return a table, and one line that recommends flags."""
+    """Return a table, and one line that recommends flags; the first kind is the default."""
+    default = next(iter(speeds))
+    usual = f"{_NAMES[default[0]]} in {default[1]}"
     lines = [f"{network}, batch {batch}, on this CPU:"]
     for (engine, dtype), speed in speeds.items():
         lines.append(
             f"  {_NAMES[engine]:8} {dtype:9}{speed:8.2f} updates/s{speed * batch:9.1f} images/s"
         )
     best = max(speeds, key=lambda kind: speeds[kind])
-    gain = speeds[best] / speeds[DEFAULT]
+    gain = speeds[best] / speeds[default]
     if gain < _WORTH:
-        return [*lines, "recommended: the defaults, MXNet in float32; nothing else is "
+        return [*lines, f"recommended: the defaults, {usual}; nothing else is "
                 f"{100 * (_WORTH - 1):.0f} % faster"]  # fmt: skip
-    flags = [f"--engine {best[0]}"] * (best[0] != DEFAULT[0]) + [f"--dtype {best[1]}"] * (
-        best[1] != DEFAULT[1]
+    flags = [f"--engine {best[0]}"] * (best[0] != default[0]) + [f"--dtype {best[1]}"] * (
+        best[1] != default[1]
     )
-    return [*lines, f"recommended: {' '.join(flags)}, {gain:.2f} times MXNet in float32"]
+    return [*lines, f"recommended: {' '.join(flags)}, {gain:.2f} times {usual}"]
 
 
 def measure(network: str = "resnet-18", batch: int = 16) -> None:

@@ -3,17 +3,28 @@
 import os
 import platform
 from importlib import metadata
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Tuple
 
 from imagenet_trainer import __version__
+from imagenet_trainer.engines import Devices, choice
+from imagenet_trainer.engines.mxnet import devices as mxnet_devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system import mxnet_import
+from imagenet_trainer.system.gpus import Gpu
 from imagenet_trainer.system.machine import processors
+from imagenet_trainer.system.wheels import (
+    Machine,
+    engine_extra,
+    how_to_install,
+    this_machine,
+    torch_drives_gpus,
+)
 
 _PACKAGES = (
     "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
     "tqdm", "nvidia-ml-py",
 )  # fmt: skip
+_NAMES = {"mxnet": "MXNet", "torch": "PyTorch"}
 
 
 def print_environment() -> int:
@@ -23,46 +34,108 @@ def print_environment() -> int:
     )
     for package in _PACKAGES:
         print(f"  {package:24}{installed(package) or 'not installed'}")
-    try:
-        mxnet_import.mx.runtime.Features()  # imports MXNet
-    except InputError as error:
-        print(f"engine: none\nto do: {error}")
-        return 1
     print(f"processors: {processors()}")
     print(f"OpenMP threads: {os.environ['OMP_NUM_THREADS']}")
-    gpus = mxnet_import.nvidia_gpus()
-    for number, (name, (major, minor)) in enumerate(gpus):
-        print(f"GPU {number}: {name}, compute capability {major}.{minor}")
-    for line in advice(gpus, mxnet_import.gpu_problem, installed("torch") is not None):
-        print(line)
-    return 0
+    machine = this_machine()
+    for number, gpu in enumerate(machine.gpus):
+        print(f"GPU {number}: {gpu.name}, {_capability(gpu)}")
+    if not machine.gpus:
+        print("GPUs: none (nvidia-smi finds no NVIDIA driver)")
+    lines = advice(machine)
+    print("\n".join(lines))
+    return 1 if lines[-1].startswith("to do: ") else 0
 
 
-def advice(
-    gpus: Sequence[Tuple[str, Tuple[int, int]]],
-    gpu_problem: Callable[[Tuple[int, ...]], Optional[str]],
-    has_torch: bool,
-) -> List[str]:
-    """Lines that say which engine and devices would be used, why, and what to install."""
-    if not gpus:
-        hint = "; PyTorch is also installed: --engine torch" if has_torch else ""
-        return [
-            "GPUs: none (nvidia-smi finds no NVIDIA driver)", f"engine: MXNet on the CPU{hint}"
-        ]  # fmt: skip
-    problems = [gpu_problem((number,)) for number in range(len(gpus))]
-    usable = [str(number) for number, problem in enumerate(problems) if problem is None]
-    lines = [f"  {problem}" for problem in problems if problem]
-    if usable:
-        return [*lines, f"engine: MXNet on GPUs; add --gpus {','.join(usable)}"]
-    if has_torch:
-        numbers = ",".join(map(str, range(len(gpus))))
-        return [
-            *lines, f"engine: PyTorch on GPUs, which MXNet does not support; add --gpus {numbers}"
-        ]  # fmt: skip
-    return [
-        *lines, "engine: MXNet on the CPU; PyTorch supports GPUs that MXNet does not: "
-        "pip install -e '.[torch]'",
-    ]  # fmt: skip
+def advice(machine: Machine) -> List[str]:
+    """Lines that say which engine and devices would be used, why, and what to install.
+
+    Each engine is asked about each device, by the functions that `fit` calls. The last line begins
+    with `to do: ` if no engine can train.
+    """
+    broken = {engine: _problem(engine) for engine in _NAMES}
+    lines = [f"  {problem}" for engine, problem in broken.items() if problem and _found(engine)]
+    working = [engine for engine, problem in broken.items() if problem is None]
+    if not working:
+        found = [problem for engine, problem in broken.items() if problem and _found(engine)]
+        return ["engine: none", *(f"to do: {p}" for p in found or [_nothing_installed()])]
+    if not machine.gpus:
+        return [*lines, _engine_line(working[0], ()) + _other_engine(working)]
+    numbers = range(len(machine.gpus))
+    for engine in working:
+        reasons = {number: _problem(engine, number) for number in numbers}
+        lines += dict.fromkeys(f"  {r.split(';')[0]}" for r in reasons.values() if r)
+        usable = tuple(number for number, reason in reasons.items() if reason is None)
+        if usable:
+            return [*lines, _engine_line(engine, usable)]
+    return [*lines, *_for_the_gpus(machine), _engine_line(working[0], ())]
+
+
+def _problem(engine: str, gpu: Optional[int] = None) -> Optional[str]:
+    """Why an engine cannot use this GPU, or (None) be used at all; None if it can."""
+    if engine == "mxnet":
+        return mxnet_import.import_problem() if gpu is None else mxnet_devices.gpu_problem((gpu,))
+    if not choice.has_torch():
+        return "PyTorch is not installed"
+    try:
+        # Takes seconds, and fails where PyTorch is damaged.
+        from imagenet_trainer.engines.pytorch import devices as torch_devices
+    except (ImportError, OSError) as error:
+        return f"PyTorch cannot be imported: {error}; install it again"
+    return None if gpu is None else torch_devices.gpu_problem((gpu,))
+
+
+def _found(engine: str) -> bool:
+    return mxnet_import.is_installed() if engine == "mxnet" else choice.has_torch()
+
+
+def _nothing_installed() -> str:
+    return f"no engine is installed; {how_to_install()}"
+
+
+def _engine_line(engine: str, gpus: Tuple[int, ...]) -> str:
+    """The engine that trains, with the flags to add."""
+    flags = [f"--gpus {','.join(map(str, gpus))}"] if gpus else []
+    try:
+        default = choice.choose_engine(Devices(gpus)).engine
+    except InputError:
+        default = ""
+    if default != engine:
+        flags.append(f"--engine {engine}")
+    where = "GPUs" if gpus else "the CPU"
+    return f"engine: {_NAMES[engine]} on {where}" + ("; add " + " ".join(flags) if flags else "")
+
+
+def _other_engine(working: List[str]) -> str:
+    return "; PyTorch is also installed: --engine torch" if len(working) > 1 else ""
+
+
+def _for_the_gpus(machine: Machine) -> List[str]:
+    """A line with the command that installs an engine for GPUs that no installed one can use."""
+    extra = engine_extra(machine)
+    if extra == "cu117":
+        package, is_enough = "mxnet", installed("mxnet-cu117") is not None
+    elif extra == "torch" and torch_drives_gpus(machine):
+        package, is_enough = "torch", _torch_has_cuda()
+    else:
+        return ["  no engine that can be installed here has code for these GPUs and their driver"]
+    if is_enough:
+        return []  # its own line says what is wrong
+    first = f"pip uninstall -y {package}; " if installed(package) else ""
+    return [f"for the GPUs in the checkout run: {first}pip install -e '.[{extra}]'"]
+
+
+def _torch_has_cuda() -> bool:
+    if _problem("torch"):
+        return False
+    from imagenet_trainer.engines.pytorch.devices import is_cuda_build  # takes seconds
+
+    return is_cuda_build()
+
+
+def _capability(gpu: Gpu) -> str:
+    if gpu.capability is None:
+        return "of unknown compute capability (nvidia-smi is older than driver 510)"
+    return "compute capability {}.{}".format(*gpu.capability)
 
 
 def installed(package: str) -> Optional[str]:

@@ -32,7 +32,7 @@ from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import sha256
-from imagenet_trainer.system.mxnet_import import nvidia_gpus
+from imagenet_trainer.system.gpus import nvidia_gpus
 from symbols.summary import summarise
 
 log = partial(print_message, "compare")
@@ -46,7 +46,7 @@ _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
 
 def available_devices(settings: MeasureSettings) -> List[Tuple[str, Devices]]:
     """Names and descriptions: the CPU, and the first GPU (of --gpus, if that is given)."""
-    threads = os.environ["OMP_NUM_THREADS"]  # set when MXNet is imported
+    threads = os.environ["OMP_NUM_THREADS"]  # set by engines.choice
     name = f"CPU, {threads} thread{'s' * (threads != '1')}"
     devices = [(name, Devices(engine="torch" if settings.engine == "torch" else "auto"))]
     gpus = nvidia_gpus()

@@ -1,4 +1,4 @@
-"""Chooses the engine for the devices."""
+"""Chooses the engine for the devices, and says what is installed without importing it."""
 
 import importlib.util
 import os
@@ -6,13 +6,24 @@ from importlib import metadata
 from typing import NamedTuple, Optional, Tuple
 
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.mxnet_import import gpu_problem
-
-_INSTALL = "in the checkout run: pip install -e '.[torch]'"
+from imagenet_trainer.engines.mxnet.devices import gpu_problem
+from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.system.machine import use_all_processors
+from imagenet_trainer.system.mxnet_import import installation_problem
+from imagenet_trainer.system.wheels import (
+    how_to_install,
+    how_to_install_mxnet,
+    pip_install,
+    this_machine,
+    why_no_torch,
+)
 
 # Environment variables that torchrun sets for its processes.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# Packages that provide an engine's module.
+_PACKAGES = {"mxnet": ("mxnet", "mxnet-cu117"), "torch": ("torch",)}
+
+use_all_processors()  # both engines read it when they are imported
 
 
 class Choice(NamedTuple):
@@ -25,13 +36,15 @@ class Choice(NamedTuple):
 def choose_engine(devices: Devices) -> Choice:
     """The engine that `devices.engine` names; for `auto`, one that supports the devices.
 
-    `auto` prefers MXNet if its wheel has code for the devices, then PyTorch if it is installed.
-    Raises ArgumentError if neither supports them, and if the requested engine is not installed.
+    `auto` prefers MXNet if it is installed and has code for the devices, then PyTorch if it is
+    installed. Raises ArgumentError if neither supports them, and if the requested engine is not
+    installed; InputError if there is no engine.
     """
     if devices.engine == "torch":
         check_torch()
         return Choice("torch", "requested")
     if devices.engine == "mxnet":
+        check_mxnet()
         return Choice("mxnet", "requested")
     reason = why_not_mxnet(devices.gpus)
     if is_torch_worker() and has_torch() and not reason:
@@ -39,18 +52,28 @@ def choose_engine(devices: Devices) -> Choice:
     if reason is None:
         return Choice("mxnet", f"the default for {'these GPUs' if devices.gpus else 'CPUs'}")
     if has_torch():
-        return Choice("torch", f"MXNet cannot: {reason.split(';')[0]}")
-    raise ArgumentError(
-        "gpus",
-        devices.gpus,
-        f"{reason}; PyTorch may support them, but is not installed: {_INSTALL}",
+        missing = installation_problem()
+        return Choice("torch", missing or f"MXNet cannot: {reason.split(';')[0]}")
+    if installation_problem():
+        raise InputError(f"no engine: {reason}, PyTorch is not installed; {how_to_install()}")
+    more = why_no_torch(this_machine()) or (
+        f"PyTorch may support them, but is not installed: {pip_install('torch')}"
     )
+    raise ArgumentError("gpus", devices.gpus, f"{reason}; {more}")
 
 
 def check_torch() -> None:
     """Raise ArgumentError if PyTorch is not installed."""
     if not has_torch():
-        raise ArgumentError("engine", "torch", f"PyTorch is not installed; {_INSTALL}")
+        way_out = why_no_torch(this_machine()) or pip_install("torch")
+        raise ArgumentError("engine", "torch", f"PyTorch is not installed; {way_out}")
+
+
+def check_mxnet() -> None:
+    """Raise ArgumentError if MXNet is not installed, or not beside a NumPy that it needs."""
+    problem = installation_problem()
+    if problem:
+        raise ArgumentError("engine", "mxnet", f"{problem}; {how_to_install_mxnet()}")
 
 
 def is_torch_worker() -> bool:
@@ -59,8 +82,8 @@ def is_torch_worker() -> bool:
 
 
 def why_not_mxnet(gpus: Tuple[int, ...]) -> Optional[str]:
-    """Why MXNet cannot use these GPUs; None if it can. It supports all CPUs."""
-    return gpu_problem(gpus) if gpus else None
+    """Why MXNet cannot be used, or cannot use these GPUs; None if it can."""
+    return installation_problem() or (gpu_problem(gpus) if gpus else None)
 
 
 def has_torch() -> bool:
@@ -68,9 +91,11 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def torch_version() -> str:
-    """PyTorch's version, without importing it."""
-    try:
-        return metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        return "without a version"  # for example a folder on sys.path
+def version_of(engine: str) -> str:
+    """The version of an installed engine, without importing it."""
+    for package in _PACKAGES[engine]:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return "without a version"  # for example a folder on sys.path

@@ -14,6 +14,7 @@ from typing import Any, Optional, Sequence
 import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
+from imagenet_trainer.system.wheels import how_to_install_mxnet
 
 _CONTROLLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -22,7 +23,7 @@ def library() -> ctypes.CDLL:
     """Load libmxnet.so without MXNet's Python package; InputError if it is not installed."""
     spec = importlib.util.find_spec("mxnet")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("MXNet is not installed; in the checkout run: pip install -e '.[cpu]'")
+        raise InputError(f"MXNet is not installed; {how_to_install_mxnet()}")
     load_cuda_wheels()
     path = os.path.join(next(iter(spec.submodule_search_locations)), "libmxnet.so")
     try:

@@ -26,6 +26,15 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
+def use_all_processors() -> None:
+    """Make OpenMP use every processor of this process, unless OMP_NUM_THREADS is set.
+
+    It is read when a library with OpenMP is loaded. MXNet's default, half of the processors, trains
+    at half the speed.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
+
+
 def free_memory() -> int:
     """Bytes that this process can still allocate: of the system, or of its container if less."""
     free = psutil.virtual_memory().available

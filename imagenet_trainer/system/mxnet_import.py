@@ -15,23 +15,21 @@ MXNet 1.9.1 is its last release. For its import this module
 - reports a failure in one line with its remedy.
 """
 
+import importlib.util
 import os
-import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 import numpy as np
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
-from imagenet_trainer.system.machine import processors
+from imagenet_trainer.system.machine import use_all_processors
+from imagenet_trainer.system.wheels import how_to_install_mxnet
 
-# mxnet-cu117 1.9.1 contains machine code for these and no PTX, so newer GPUs cannot run it. Code
-# for x.y runs on every x.z with z >= y.
-COMPUTE_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 _ALIASES = {
     "bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str,
 }  # fmt: skip
@@ -39,35 +37,26 @@ _ALIASES = {
 _HIDDEN = ("scipy.stats", "sklearn")
 
 
-def runs_on(capability: Tuple[int, int]) -> bool:
-    """Whether mxnet-cu117 has machine code for a GPU of this compute capability."""
-    return any(capability[0] == major and capability[1] >= minor
-               for major, minor in COMPUTE_CAPABILITIES)  # fmt: skip
+def is_installed() -> bool:
+    """Whether there is a package mxnet, without importing it."""
+    return importlib.util.find_spec("mxnet") is not None
 
 
-def nvidia_gpus() -> List[Tuple[str, Tuple[int, int]]]:
-    """Name and compute capability of every NVIDIA GPU, from nvidia-smi; [] without it."""
-    command = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    try:
-        text = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    gpus = []
-    for line in text.splitlines():
-        name, _, capability = line.rpartition(",")
-        major, _, minor = capability.strip().partition(".")
-        if major.isdigit() and minor.isdigit():
-            gpus.append((name.strip(), (int(major), int(minor))))
-    return gpus
+def numpy_2() -> bool:
+    """Whether the installed NumPy is one with which MXNet fails."""
+    return int(np.__version__.split(".")[0]) >= 2
+
+
+def installation_problem() -> Optional[str]:
+    """Why MXNet cannot be imported, found without trying; None if no reason is known."""
+    if not is_installed():
+        return "MXNet is not installed"
+    if numpy_2():
+        return f"MXNet needs NumPy 1, and NumPy {np.__version__} is installed"
+    return None
 
 
 def _restore_numpy_aliases() -> None:
-    if np.__version__.startswith("2"):
-        raise InputError(
-            f"NumPy {np.__version__} cannot work with MXNet 1.9.1; run: pip install 'numpy<2'"
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy 1.20-1.23 warns about these names
         for name, builtin in _ALIASES.items():
@@ -78,11 +67,6 @@ def _restore_numpy_aliases() -> None:
 def import_remedy(error: BaseException) -> str:
     """One line with the remedy for a failed `import mxnet`."""
     text = str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name == "mxnet":
-        return (
-            "MXNet is not installed; in the checkout run: pip install -e '.[cpu]' "
-            "('.[cu117]' for NVIDIA GPUs from Maxwell to Ada)"
-        )
     if isinstance(error, ModuleNotFoundError) and error.name == "distutils":
         return "MXNet needs distutils, which Python 3.12 removed; run: pip install 'setuptools<81'"
     for library, package in (("libquadmath", "libquadmath0"), ("libgomp", "libgomp1")):
@@ -91,12 +75,12 @@ def import_remedy(error: BaseException) -> str:
     if "libcuda.so" in text:
         return (
             "mxnet-cu117 needs NVIDIA's driver (libcuda.so.1), which is not installed; install it, "
-            "or for the CPU run: pip uninstall -y mxnet-cu117; pip install mxnet==1.9.1"
+            "or for the CPU run: pip uninstall -y mxnet-cu117; pip install -e '.[mxnet]'"
         )
     if ".so" in text:
         return (
             f"MXNet lacks a library ({text}); in the checkout run: pip install -e '.[cu117]', "
-            "which installs the CUDA 11 libraries, or '.[cpu]' on a machine without GPUs"
+            "which installs the CUDA 11 libraries, or '.[mxnet]' on a machine without GPUs"
         )
     return f"MXNet cannot be imported: {text}; run python -m imagenet_trainer.doctor for details"
 
@@ -120,6 +104,9 @@ def _hidden() -> Iterator[None]:
 
 
 def _import() -> ModuleType:
+    problem = installation_problem()
+    if problem:
+        raise InputError(f"{problem}; {how_to_install_mxnet()}")
     if "mxnet" not in sys.modules:
         _restore_numpy_aliases()
         load_cuda_wheels()
@@ -131,6 +118,15 @@ def _import() -> ModuleType:
     except (ImportError, OSError) as error:
         raise InputError(import_remedy(error)) from error
     return mxnet
+
+
+def import_problem() -> Optional[str]:
+    """Why MXNet cannot be imported, in one line with the remedy; None if it is imported now."""
+    try:
+        _import()
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def mixed_precision() -> ModuleType:
@@ -148,30 +144,6 @@ def quantization() -> ModuleType:
     return mx.contrib.quantization
 
 
-def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
-    """Why MXNet cannot use these GPUs, in one line with the remedy; None if it can."""
-    installed = nvidia_gpus()
-    for gpu in gpus:
-        if gpu < len(installed) and not runs_on(installed[gpu][1]):
-            name, (major, minor) = installed[gpu]
-            return (
-                f"GPU {gpu} ({name}) has compute capability {major}.{minor}, but mxnet-cu117 "
-                "supports 5.0 to 8.9 only; use the CPU"
-            )
-    if not mx.runtime.Features().is_enabled("CUDA"):
-        if not installed:
-            return "this MXNet is a build for CPUs, and there is no NVIDIA driver; use the CPU"
-        return (
-            "this MXNet is a build for CPUs; in the checkout run: "
-            "pip uninstall -y mxnet; pip install -e '.[cu117]'"
-        )
-    count = mx.context.num_gpus()
-    for gpu in gpus:
-        if gpu >= count:
-            return f"there is no GPU {gpu}; MXNet finds {count}"
-    return None
-
-
 class _MXNet(ModuleType):
     """Stands for the module MXNet and imports it at the first use; InputError if that fails."""
 
@@ -182,7 +154,7 @@ class _MXNet(ModuleType):
 
 
 # Read by OpenMP and MXNet when they are loaded.
-os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
+use_all_processors()
 os.environ.setdefault("MXNET_UPDATE_ON_KVSTORE", "0")
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")  # otherwise every bind prints a line
 if TYPE_CHECKING:

@@ -14,12 +14,11 @@ from imagenet_trainer import __version__
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.dataset import Dataset
-from imagenet_trainer.engines.choice import choose_engine, torch_version
+from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 
@@ -41,12 +40,10 @@ def run_configuration(
     versions = {
         "imagenet_trainer": __version__,
         "python": platform.python_version(),
-        "mxnet": mx.__version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        engine: version_of(engine),
     }
-    if engine == "torch":
-        versions["torch"] = torch_version()
     return {
         "settings": asdict(settings),
         "data": {"train": train.fingerprint, "val": val.fingerprint, "train_images": len(train)},
@@ -81,7 +78,7 @@ def check_resumable(run: Run, settings: FitSettings, config: Dict[str, Any]) -> 
             f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
             "was trained; use the same, or start another run with --model-prefix"
         )
-    # Only packages that both have can differ; PyTorch is listed where it trained.
+    # Only packages that both have can differ; the engine that trained is listed.
     changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]
     then, now = (
         {**each, "versions": {name: each["versions"][name] for name in changed}}

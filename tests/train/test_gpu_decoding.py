@@ -29,14 +29,14 @@ def test_threads_decode_by_default():
 
 
 def test_gpus_decode_for_pytorch(machine):
-    machine(H100)
+    machine(H100, torch="cuda")
     assert decodes_on_gpu(ON_GPU)
     assert decodes_on_gpu(replace(ON_GPU, engine="auto"))  # MXNet cannot drive it
 
 
 @pytest.mark.parametrize("local, gpu", [(None, 3), ("1", 5)])
 def test_each_process_decodes_on_its_gpu(monkeypatch, machine, local, gpu):
-    machine(H100)
+    machine(H100, torch="cuda")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if local:
         monkeypatch.setenv("LOCAL_RANK", local)
@@ -56,7 +56,7 @@ def test_an_error_of_dali_names_the_flag(monkeypatch, machine):
         raise dali_batches.DaliError("DALI: no such GPU")
         yield
 
-    machine(H100)
+    machine(H100, torch="cuda")
     monkeypatch.setattr(dali_batches, "DecodedBatches", fail)
     with pytest.raises(InputError, match=r"^--decode gpu: DALI: no such GPU; .*--decode cpu"):
         list(decoded([], ON_GPU, None, 1, print))
@@ -71,7 +71,7 @@ def refused(settings):
 def test_impossible_decoding_is_one_line(monkeypatch, machine):
     no_gpu = refused(replace(ON_GPU, gpus=()))
     assert no_gpu.startswith("--decode gpu: ") and "add --gpus" in no_gpu
-    machine(V100, cuda=True)
+    machine(V100, mxnet="cu117", torch="cuda")
     no_torch = refused(replace(ON_GPU, engine="auto"))
     assert no_torch.startswith("--decode gpu: ") and "add --engine torch" in no_torch
     monkeypatch.setattr(decoding, "has_dali", lambda: False)

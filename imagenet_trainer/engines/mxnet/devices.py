@@ -1,10 +1,46 @@
 """Devices of MXNet's engine: contexts, and checks before anything is bound."""
 
-from typing import List
+from typing import List, Optional, Tuple
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.mxnet_import import gpu_problem, mx
+from imagenet_trainer.system.gpus import nvidia_gpus
+from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.system.wheels import cuda_extra_problem, runs_on, this_machine
+
+
+def cuda_gpus() -> Optional[int]:
+    """The number of GPUs that MXNet finds; None if it is a build for CPUs."""
+    if not mx.runtime.Features().is_enabled("CUDA"):
+        return None
+    return mx.context.num_gpus()
+
+
+def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
+    """Why MXNet cannot use these GPUs, in one line with the remedy; None if it can."""
+    installed = nvidia_gpus()
+    for gpu in gpus:
+        name, capability = installed[gpu] if gpu < len(installed) else ("", None)
+        if capability and not runs_on(capability):
+            return (
+                f"GPU {gpu} ({name}) has compute capability {capability[0]}.{capability[1]}, but "
+                "mxnet-cu117 supports 5.0 to 8.9 only; use the CPU"
+            )
+    count = cuda_gpus()
+    if count is None:
+        return f"this MXNet is a build for CPUs; {_way_to_cuda(bool(installed))}"
+    for gpu in gpus:
+        if gpu >= count:
+            return f"there is no GPU {gpu}; MXNet finds {count}"
+    return None
+
+
+def _way_to_cuda(has_driver: bool) -> str:
+    if not has_driver:
+        return "there is no NVIDIA driver; use the CPU"
+    return cuda_extra_problem(this_machine()) or (
+        "in the checkout run: pip uninstall -y mxnet; pip install -e '.[cu117]'"
+    )
 
 
 def contexts_of(devices: Devices) -> List["mx.Context"]:

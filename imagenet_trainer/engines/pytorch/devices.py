@@ -1,7 +1,7 @@
 """Devices of PyTorch's engine: the one of this process and its precision."""
 
 import os
-from typing import List, Optional
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 
@@ -31,27 +31,61 @@ def check_options(devices: Devices, batch: int, workers: int, training: Optional
         )
 
 
-def devices_of(devices: Devices) -> List[torch.device]:
-    """All devices in `devices`; ArgumentError for a GPU that PyTorch does not see."""
-    if not devices.gpus:
-        return [torch.device("cpu")]
+def is_cuda_build() -> bool:
+    """Whether the installed PyTorch has code for NVIDIA GPUs."""
+    return torch.version.cuda is not None
+
+
+def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
+    """Why PyTorch cannot use these GPUs, in one line with the remedy; None if it can."""
     if not torch.cuda.is_available():
-        cuda = torch.version.cuda
-        raise ArgumentError(
-            "gpus",
-            devices.gpus,
-            f"PyTorch {torch.__version__} is built for the CPU; install a CUDA build, or omit it "
-            "to use the CPU"
-            if cuda is None
-            else f"PyTorch (CUDA {cuda}) finds no GPU: there is no driver, or it is too old for "
-            "this CUDA; check with `nvidia-smi`",
+        if not is_cuda_build():
+            return (
+                f"PyTorch {torch.__version__} is built for the CPU; install a CUDA build, or omit "
+                "it to use the CPU"
+            )
+        return (
+            f"PyTorch (CUDA {torch.version.cuda}) finds no GPU: there is no driver, or it is too "
+            "old for this CUDA; check with `nvidia-smi`"
         )
     count = torch.cuda.device_count()
-    for gpu in devices.gpus:
+    for gpu in gpus:
         if gpu >= count:
-            raise ArgumentError(
-                "gpus", devices.gpus, f"there is no GPU {gpu}, PyTorch sees {count}"
+            return f"there is no GPU {gpu}, PyTorch sees {count}"
+        capability = torch.cuda.get_device_capability(gpu)
+        if is_cuda_build() and not _has_code_for(capability, torch.cuda.get_arch_list()):
+            return (
+                f"GPU {gpu} ({torch.cuda.get_device_name(gpu)}) has compute capability "
+                f"{capability[0]}.{capability[1]}, for which PyTorch {torch.__version__} has no "
+                "code; install a build for another version of CUDA"
             )
+    return None
+
+
+def _has_code_for(capability: Tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Whether a build with these architectures (`sm_80`, `compute_90`) runs on a GPU.
+
+    Machine code runs on later minor versions, PTX (`compute_`) on all later GPUs. An empty list is
+    a build that does not tell.
+    """
+    major, minor = capability
+    for name in architectures:
+        kind, _, digits = name.partition("_")
+        found = int("".join(filter(str.isdigit, digits)) or 0)
+        if kind == "compute" and found <= 10 * major + minor:
+            return True
+        if kind == "sm" and found // 10 == major and found % 10 <= minor:
+            return True
+    return not architectures
+
+
+def devices_of(devices: Devices) -> List[torch.device]:
+    """All devices in `devices`; ArgumentError for a GPU that PyTorch cannot use."""
+    if not devices.gpus:
+        return [torch.device("cpu")]
+    reason = gpu_problem(tuple(devices.gpus))
+    if reason:
+        raise ArgumentError("gpus", devices.gpus, reason)
     return [torch.device("cuda", gpu) for gpu in devices.gpus]
 
 
