@@ -125,8 +125,9 @@ class OptimizerSettings:
     dtype: str = option(
         "float32",
         "type of convolutions and dense layers: float16 on GPUs, bfloat16 on CPUs with "
-        "instructions for it; parameters stay float32",
-        choices=("float32", "float16", "bfloat16"),
+        "instructions for it, all on recent GPUs with PyTorch; tf32: float32 whose products have "
+        "10 bits of precision; parameters stay float32",
+        choices=("float32", "tf32", "float16", "bfloat16"),
     )
     compile: str = option(
         "auto",

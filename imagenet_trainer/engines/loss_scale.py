@@ -14,28 +14,28 @@ import numpy as np
 from imagenet_trainer.engines import NonFiniteLossError
 
 _LOG = logging.getLogger("imagenet_trainer")
-_FIRST, _LARGEST, _SMALLEST = 2.0**16, 2.0**24, 1.0
-_GROWTH_INTERVAL = 2000  # updates without an overflow, after which the scale is doubled
-_KEY = "loss_scale"  # in a state
+FIRST, LARGEST, SMALLEST = 2.0**16, 2.0**24, 1.0
+GROWTH_INTERVAL = 2000  # updates without an overflow, after which the scale is doubled
+KEY = "loss_scale"  # in a state
 
 
 class LossScale:
     """The scale of the next update, and the number of skipped updates."""
 
     def __init__(self) -> None:
-        self.value = _FIRST
+        self.value = FIRST
         self.skipped = 0
         self._since_change = 0  # updates
 
     def record(self, overflowed: bool) -> None:
         """Adapt the scale to an update, given whether its gradients overflowed."""
         if overflowed:
-            self.value, self._since_change = max(self.value / 2, _SMALLEST), 0
+            self.value, self._since_change = max(self.value / 2, SMALLEST), 0
             self.skipped += 1
             return
         self._since_change += 1
-        if self._since_change == _GROWTH_INTERVAL:
-            self.value, self._since_change = min(self.value * 2, _LARGEST), 0
+        if self._since_change == GROWTH_INTERVAL:
+            self.value, self._since_change = min(self.value * 2, LARGEST), 0
 
     def may_update(self, overflowed: bool, update: int, rank: int) -> bool:
         """Record an update and return whether it may be made; worker 0 logs a skipped one.
@@ -46,23 +46,28 @@ class LossScale:
             raise NonFiniteLossError(update)
         self.record(overflowed)
         if overflowed and rank == 0:
-            _LOG.info(
-                "Update %d skipped: its gradients overflow float16 (%d skipped so far); the loss "
-                "scale is now %g", update, self.skipped, self.value,
-            )  # fmt: skip
+            log_skipped(update, self.skipped, self.value)
         return not overflowed
 
     @property
     def is_smallest(self) -> bool:
         """Whether the scale cannot be the cause of an overflow."""
-        return self.value == _SMALLEST
+        return self.value == SMALLEST
 
     def state(self) -> Dict[str, np.ndarray]:
         """`loss_scale`: float64 (3,), the scale, updates since it changed, updates skipped."""
-        return {_KEY: np.array([self.value, self._since_change, self.skipped])}
+        return {KEY: np.array([self.value, self._since_change, self.skipped])}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from a state, or from the first scale if it has none."""
-        value, since_change, skipped = state.get(_KEY, (_FIRST, 0, 0))
+        value, since_change, skipped = state.get(KEY, (FIRST, 0, 0))
         self.value, self.skipped = float(value), int(skipped)
         self._since_change = int(since_change)
+
+
+def log_skipped(update: int, skipped: int, scale: float) -> None:
+    """Log an update that was not made; `skipped` counts it too."""
+    _LOG.info(
+        "Update %d skipped: its gradients overflow float16 (%d skipped so far); the loss scale is "
+        "now %g", update, skipped, scale,
+    )  # fmt: skip

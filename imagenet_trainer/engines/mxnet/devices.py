@@ -56,6 +56,10 @@ def contexts_of(devices: Devices) -> List["mx.Context"]:
 def check_options(devices: Devices) -> None:
     """Raise ArgumentError for options that this engine does not have on these devices."""
     _check_kvstore(devices)
+    if devices.dtype == "tf32":
+        raise ArgumentError(
+            "dtype", "tf32", "only with PyTorch's engine on GPUs; use float32, or engine torch"
+        )
     if devices.deterministic and devices.gpus:
         raise ArgumentError(
             "deterministic", "1", "only with PyTorch's engine on GPUs; use engine torch"

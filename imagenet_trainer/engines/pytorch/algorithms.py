@@ -32,10 +32,11 @@ def set_algorithms(devices: Devices) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.deterministic = devices.deterministic
     torch.backends.cudnn.benchmark = not devices.deterministic
-    if devices.gpus:
-        # float32 is not TF32; `dtype` selects types with fewer bits.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+    # float32 is not TF32; `dtype` selects types with fewer bits. The newer `fp32_precision` is not
+    # set, because torch.compile still reads these, which then is an error.
+    allowed = devices.dtype == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
 
 
 @contextlib.contextmanager

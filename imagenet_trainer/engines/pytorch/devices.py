@@ -108,12 +108,16 @@ def device_here(devices: Devices) -> torch.device:
 
 
 def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
-    """The type in which convolutions and dense layers compute, None for float32.
+    """The type in which convolutions and dense layers compute, None for float32 and TF32.
 
     Raises ArgumentError if the device has no instructions for it.
     """
     if dtype == "float32":
         return None
+    if device.type == "cpu" and dtype == "tf32":
+        raise ArgumentError(
+            "dtype", dtype, "only on GPUs; use float32, or bfloat16 on CPUs that support it"
+        )
     if device.type == "cpu" and dtype == "float16":
         raise ArgumentError("dtype", dtype, "only on GPUs; use bfloat16 on CPUs that support it")
     if device.type == "cpu" and not has_bfloat16():
@@ -132,6 +136,8 @@ def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
             f"{torch.cuda.get_device_name(device)} has no instructions for it (compute capability "
             "8.0 or above is needed); use float16",
         )
+    if dtype == "tf32":
+        return None  # a setting of the libraries, not a type: see `algorithms`
     return {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
 
 

@@ -14,7 +14,6 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
-from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import (
@@ -32,6 +31,7 @@ from imagenet_trainer.engines.pytorch.graph import (
     to_numpy,
     to_tensor,
 )
+from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
 from imagenet_trainer.engines.pytorch.step import Head, Monitor, Step, StepResult, root_mean_square
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
@@ -102,7 +102,11 @@ class TorchEngine(StageTimer):
         self._updates = 0
         self._counts = np.zeros(4)
         self._statistics: List[Tuple[int, Dict[str, float]]] = []  # of Training.monitor
-        self._scale = LossScale() if self._autocast == torch.float16 else None
+        self._scale: Optional[DeviceLossScale] = None
+        if self._autocast == torch.float16:
+            self._scale = DeviceLossScale(self._device)
+        is_cuda = self._device.type == "cuda"
+        self._stream = torch.cuda.Stream(self._device) if is_cuda else None  # of the counts
         self._is_compiled = devices.is_compiled
         if training:
             self._open_training(training, symbol, (height, width))
@@ -185,21 +189,21 @@ class TorchEngine(StageTimer):
         self.end_stage("compute")
         counts = np.sum([result.counts() for result in results], axis=0)
         self.end_stage("metric")
-        # DistributedDataParallel returns the mean over the workers of their sums.
-        scale = 1 / (images * self._loss_scale())
+        self._settle()
         every = self._training.monitor if self._training else 0
         if every and self._updates % every == 0:
-            self._monitor(tensors, scale)
+            # DistributedDataParallel returns the mean over the workers of their sums.
+            self._monitor(tensors, 1 / (images * float(self._loss_scale())))
         if not np.isfinite(counts[2]):
             self._discard_gradients()
             raise NonFiniteLossError(self._updates)
         number = self._updates + 1
-        if self._gradients_are_finite():
-            self._update.step(learning_rate, scale, number)
-            for result in results:
-                self._update_statistics(result.moments)
-            if self._average:
-                self._average.update()
+        overflow = self._overflow()
+        self._update.step(learning_rate, images, number, overflow)
+        for result in results:
+            self._update_statistics(result.moments(), overflow)
+        if self._average:
+            self._average.update(overflow)
         self._discard_gradients()
         self.end_stage("update")
         self._updates = number
@@ -218,7 +222,7 @@ class TorchEngine(StageTimer):
             torch.compiler.cudagraph_mark_step_begin()
         with self._synchronised(part):
             loss, counts, moments = self._step(*inputs)
-            result = StepResult(counts, moments, self._workers)
+            result = StepResult(counts, moments, self._workers, self._stream)
             if loss.requires_grad:
                 (loss * self._loss_scale()).backward()
         return result
@@ -228,39 +232,55 @@ class TorchEngine(StageTimer):
         seed = self._training.seed if self._training else 0
         torch.manual_seed(seed_of(seed, self._updates, self.rank, part))
 
-    def _update_statistics(self, moments: torch.Tensor) -> None:
+    def _update_statistics(self, moments: torch.Tensor, overflow: Optional[Overflow]) -> None:
         """MXNet's BatchNorm: moving <- momentum moving + (1 - momentum) batch."""
         aux, statistics = self._network.aux, self._network.statistics
         names = [name for one in statistics for name in (one.mean, one.variance)]
+        if overflow is not None:  # then moving <- 1 moving + 0
+            moments = torch.where(overflow.found > 0, 0.0, moments)
         batch = dict(zip(names, moments.split([aux[name].numel() for name in names])))
         with torch.no_grad():
             for momentum in {one.momentum for one in statistics}:
                 chosen = [one for one in statistics if one.momentum == momentum]
                 some = [name for one in chosen for name in (one.mean, one.variance)]
                 moving = [aux[name] for name in some]
-                torch._foreach_mul_(moving, momentum)
+                kept: Any = momentum
+                if overflow is not None:
+                    kept = torch.where(overflow.found > 0, 1.0, momentum)
+                torch._foreach_mul_(moving, kept)
                 torch._foreach_add_(moving, [batch[name] for name in some], alpha=1 - momentum)
 
     def _discard_gradients(self) -> None:
         for value in self._network.arg.values():
             value.grad = None
 
-    def _loss_scale(self) -> float:
+    def _loss_scale(self) -> Any:
+        """A number, or with float16 float32 () on the device."""
         return self._scale.value if self._scale else 1.0
 
-    def _gradients_are_finite(self) -> bool:
-        """Whether float16 gradients did not overflow; equal for all workers, as they are summed.
+    def _overflow(self) -> Optional[Overflow]:
+        """Whether float16 gradients overflow; equal for all workers, as they are summed.
 
-        Other types have float32's range. Raises NonFiniteLossError if no scale would help.
+        Other types have float32's range.
+        """
+        gradients = [v.grad for v in self._network.arg.values() if v.grad is not None]
+        if self._scale is None or not gradients:
+            return None
+        return self._scale.check(gradients, self._updates)
+
+    def _settle(self) -> None:
+        """Raise NonFiniteLossError if the last update was not made and no loss scale would help.
+
+        With float16 this is known when backward has ended, so it is read later: during the next
+        update, and before anything that follows from this one is handed out.
         """
         if self._scale is None:
-            return True
-        gradients = [v.grad for v in self._network.arg.values() if v.grad is not None]
-        overflowed = not bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all())
+            return
         try:
-            return self._scale.may_update(overflowed, self._updates, self.rank)
-        except NonFiniteLossError:
+            self._scale.settle(self.rank)
+        except NonFiniteLossError as error:
             self._discard_gradients()
+            self._updates = error.update
             raise
 
     def _monitor(self, tensors: Mapping[str, torch.Tensor], scale: float) -> None:
@@ -290,6 +310,7 @@ class TorchEngine(StageTimer):
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
+        self._settle()
         images, rank1, rank5, loss = self._counts
         self._counts = np.zeros(4)
         return int(images), int(rank1), int(rank5), float(loss)
@@ -323,6 +344,7 @@ class TorchEngine(StageTimer):
 
     def get_params(self) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states by MXNet's names; the same in all workers."""
+        self._settle()
         network = self._network
         return (
             {name: to_numpy(value) for name, value in network.arg.items()},
@@ -343,6 +365,7 @@ class TorchEngine(StageTimer):
         `updates` made so far; `momentum:NAME` (or `mean:`, `variance:`); `average:arg:NAME` and
         `average:aux:NAME`; with float16 `loss_scale`.
         """
+        self._settle()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._training:
             state.update(self._update.state())

@@ -3,18 +3,19 @@
 The formulas are those of `engines.Optimizer`. Momentum is MXNet's: v is a step of the weight and
 includes the rates of the past updates, v <- m v - r (g + d w), w <- w + v. `torch.optim.SGD` has
 b <- m b + (g + d w), w <- w - r b, where b is -v / r as long as the rate is constant, but differs
-once it changes. So the rules are implemented here, with the same multi-tensor operators that
-torch.optim uses, and both engines have the same state.
+once it changes. So the rules are here, on top of the fused operators of torch.optim, which read and
+write every tensor once, and both engines have the same state.
 """
 
 import math
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 import torch
 
 from imagenet_trainer.engines import Optimizer
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, to_numpy, to_tensor
+from imagenet_trainer.engines.pytorch.loss_scale import Overflow
 from imagenet_trainer.system.arrays import Arrays
 
 _STATE_NAMES = {
@@ -51,73 +52,82 @@ class Update:
         self._state: Dict[str, Dict[str, torch.Tensor]] = {}  # empty until the first update
 
     @torch.no_grad()
-    def step(self, rate: float, scale: float, number: int) -> None:
-        """Make update `number` (from 1) with the parameters' `grad` times `scale`."""
+    def step(
+        self, rate: float, images: int, number: int, overflow: Optional[Overflow] = None
+    ) -> None:
+        """Make update `number` (from 1) with the parameters' `grad`, a sum over `images`.
+
+        With `overflow` the gradients are also divided by its scale, and nothing changes if they
+        overflowed.
+        """
         if not self._state:
             for label in self._labels():
                 learned = [name for group in self._groups.values() for name in group]
                 self._state[label] = {n: torch.zeros_like(self._network.arg[n]) for n in learned}
         for (factor, decay), names in self._groups.items():
             weights = [self._network.arg[name] for name in names]
-            gradients = [self._gradient(name) for name in names]
-            torch._foreach_mul_(gradients, scale)
+            gradients = [self._gradient(name, overflow) for name in names]
             state = [[values[name] for name in names] for values in self._state.values()]
-            self._apply(weights, gradients, state, rate * factor, decay, number)
+            sums = _Gradients(gradients, images, overflow)
+            self._apply(weights, sums, state, rate * factor, decay, number)
         for name, largest in self._network.max_norms.items():
             weight = self._network.arg[name]
             norms = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
-            weight.mul_((largest / norms.clamp(min=1e-30)).clamp(max=1))
+            _unless(overflow, weight, weight * (largest / norms.clamp(min=1e-30)).clamp(max=1))
 
-    def _gradient(self, name: str) -> torch.Tensor:
+    def _gradient(self, name: str, overflow: Optional[Overflow]) -> torch.Tensor:
         weight = self._network.arg[name]
         if name in self._network.fixed:
-            weight.fill_(1)
-        return torch.zeros_like(weight) if weight.grad is None else weight.grad
+            _unless(overflow, weight, torch.ones_like(weight))
+        if weight.grad is None:
+            return torch.zeros_like(weight)
+        return _as_laid_out(weight.grad, weight)
 
     def _apply(
-        self, weights: _Tensors, gradients: _Tensors, state: List[_Tensors], rate: float,
+        self, weights: _Tensors, sums: "_Gradients", state: List[_Tensors], rate: float,
         decay: float, number: int,
     ) -> None:  # fmt: skip
         rule = self._rule
         if rule.name == "adam":
-            self._adam(weights, gradients, state, rate, decay, number)
+            self._adam(weights, sums, state, rate, decay, number)
             return
-        ratios = _ratios(weights, gradients, decay) if rule.name == "lbsgd" else None
-        if rule.clip_gradient is not None:
-            _clip(gradients, rule.clip_gradient)
-        if decay:
-            torch._foreach_add_(gradients, weights, alpha=decay)
-        if ratios is not None:
-            torch._foreach_mul_(gradients, ratios)
-        if not state:
-            torch._foreach_add_(weights, gradients, alpha=-rate)
-            return
-        (momenta,) = state
-        torch._foreach_mul_(momenta, rule.momentum)
-        torch._foreach_add_(momenta, gradients, alpha=-rate)
-        if rule.name == "nag":
-            torch._foreach_add_(weights, momenta, alpha=rule.momentum)
-            torch._foreach_add_(weights, gradients, alpha=-rate)
-        else:
-            torch._foreach_add_(weights, momenta)
+        if rule.name == "lbsgd" or rule.clip_gradient is not None:
+            gradients = sums.mean()
+            ratios = _ratios(weights, gradients, decay) if rule.name == "lbsgd" else None
+            if rule.clip_gradient is not None:
+                _clip(gradients, rule.clip_gradient)
+            if ratios is not None:
+                if decay:
+                    torch._foreach_add_(gradients, weights, alpha=decay)
+                    decay = 0.0
+                torch._foreach_mul_(gradients, ratios)
+        # PyTorch's rule is b <- m b + (g + d w), w <- w - r b. Gradients and decay that contain the
+        # factor -r, and -1 instead of r, make it MXNet's.
+        torch._fused_sgd_(
+            weights, sums.values, state[0] if state else [], weight_decay=-rate * decay,
+            momentum=rule.momentum, lr=-1.0, dampening=0.0, nesterov=rule.name == "nag",
+            maximize=False, is_first_step=False, grad_scale=sums.divisor(-rate),
+            found_inf=sums.found,
+        )  # fmt: skip
 
     def _adam(
-        self, weights: _Tensors, gradients: _Tensors, state: List[_Tensors], rate: float,
+        self, weights: _Tensors, sums: "_Gradients", state: List[_Tensors], rate: float,
         decay: float, number: int,
     ) -> None:  # fmt: skip
-        means, variances = state
-        if decay:
-            torch._foreach_add_(gradients, weights, alpha=decay)
         if self._rule.clip_gradient is not None:
+            gradients = sums.mean()
+            if decay:
+                torch._foreach_add_(gradients, weights, alpha=decay)
+                decay = 0.0
             _clip(gradients, self._rule.clip_gradient)
-        torch._foreach_mul_(means, _BETA1)
-        torch._foreach_add_(means, gradients, alpha=1 - _BETA1)
-        torch._foreach_mul_(variances, _BETA2)
-        torch._foreach_addcmul_(variances, gradients, gradients, value=1 - _BETA2)
-        roots = torch._foreach_sqrt(variances)
-        torch._foreach_add_(roots, _EPSILON)
-        corrected = rate * math.sqrt(1 - _BETA2**number) / (1 - _BETA1**number)
-        torch._foreach_addcdiv_(weights, means, roots, value=-corrected)
+        # PyTorch adds epsilon to the root of the variance after correcting its bias, MXNet before.
+        epsilon = _EPSILON / math.sqrt(1 - _BETA2**number)
+        steps = [torch.full((), float(number), device=weights[0].device)] * len(weights)
+        torch._fused_adam_(
+            weights, sums.values, *state, [], steps, lr=rate, beta1=_BETA1, beta2=_BETA2,
+            weight_decay=decay, eps=epsilon, amsgrad=False, maximize=False,
+            grad_scale=sums.divisor(1.0), found_inf=sums.found,
+        )  # fmt: skip
 
     def _labels(self) -> Tuple[str, ...]:
         labels = _STATE_NAMES[self._rule.name]
@@ -145,6 +155,49 @@ class Update:
             self._state.setdefault(label, {})[name] = value
 
 
+class _Gradients:
+    """Gradients that are still sums over a batch; the fused update divides them as it reads."""
+
+    def __init__(self, values: _Tensors, images: int, overflow: Optional[Overflow]) -> None:
+        self.values, self._images = values, float(images)
+        self._scale = overflow.scale if overflow else None
+        self.found = overflow.found if overflow else None
+
+    def mean(self) -> _Tensors:
+        """The same tensors, divided in place: means, from now on with the divisor 1."""
+        factor = self._on_device(1 / self._images)
+        torch._foreach_mul_(self.values, factor if self._scale is None else factor / self._scale)
+        self._images, self._scale = 1.0, None
+        return self.values
+
+    def divisor(self, factor: float) -> torch.Tensor:
+        """What the sums are divided by to become means times a factor, float32 ()."""
+        divisor = self._on_device(self._images / factor if factor else math.inf)
+        return divisor if self._scale is None else divisor * self._scale
+
+    def _on_device(self, value: float) -> torch.Tensor:
+        # Not torch.tensor, whose copy from the host would wait for the device.
+        return torch.full((), value, device=self.values[0].device)
+
+
+def _as_laid_out(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The gradient with the strides of its weight, which fused updates require.
+
+    Sides of length one may have any stride: a 1 x 1 kernel has two descriptions of one layout.
+    """
+    ours, theirs = gradient.stride(), weight.stride()
+    if ours == theirs:
+        return gradient
+    if all(one == two for one, two, size in zip(ours, theirs, weight.shape) if size > 1):
+        return gradient.as_strided(weight.shape, theirs, gradient.storage_offset())
+    return torch.empty_like(weight).copy_(gradient)
+
+
+def _unless(overflow: Optional[Overflow], tensor: torch.Tensor, value: torch.Tensor) -> None:
+    """Set a tensor to a value, unless the update overflowed."""
+    tensor.copy_(value if overflow is None else torch.where(overflow.found > 0, tensor, value))
+
+
 def _clip(gradients: _Tensors, limit: float) -> None:
     torch._foreach_clamp_min_(gradients, -limit)
     torch._foreach_clamp_max_(gradients, limit)
@@ -170,24 +223,44 @@ class Average:
             **{f"average:aux:{name}": value for name, value in network.aux.items()},
         }
         self._averages: Dict[str, torch.Tensor] = {}  # empty until the first update
+        # With overflows: 1 after an update that was made, on the device; None: with the first one.
+        self._begun: Optional[torch.Tensor] = None
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Add the values after an update to the average."""
-        if not self._averages:
+    def update(self, overflow: Optional[Overflow] = None) -> None:
+        """Add the values after an update to the average, unless the update overflowed."""
+        if overflow is None and not self._averages:
             self._averages = {name: value.detach().clone() for name, value in self._values.items()}
             return
-        averages = list(self._averages.values())
-        torch._foreach_mul_(averages, self._decay)
-        torch._foreach_add_(averages, list(self._values.values()), alpha=1 - self._decay)
+        averages, values = list(self._averages.values()), list(self._values.values())
+        if overflow is None:
+            torch._foreach_mul_(averages, self._decay)
+            torch._foreach_add_(averages, values, alpha=1 - self._decay)
+            return
+        if not averages:
+            self._averages = {name: torch.zeros_like(value) for name, value in self._values.items()}
+            averages = list(self._averages.values())
+            self._begun = torch.zeros_like(overflow.found)
+        skipped = overflow.found
+        if self._begun is None:
+            self._begun = torch.ones_like(skipped)
+        # The first update that is made begins the average: it has decay 0.
+        has_begun = self._begun > 0
+        decay = torch.where(skipped > 0, 1.0, torch.where(has_begun, self._decay, 0.0))
+        share = torch.where(skipped > 0, 0.0, torch.where(has_begun, 1 - self._decay, 1.0))
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, torch._foreach_mul(values, share))
+        self._begun = torch.maximum(self._begun, 1 - skipped)
 
     def state(self) -> Arrays:
         """`average:arg:NAME` and `average:aux:NAME`."""
+        if self._begun is not None and not self._begun:
+            return {}
         return {name: to_numpy(value) for name, value in self._averages.items()}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from a state, or start again if it has no average."""
-        self._averages = {}
+        self._averages, self._begun = {}, None
         if all(name in state for name in self._values):
             self._averages = {n: torch.empty_like(value) for n, value in self._values.items()}
             for name, value in self._averages.items():

@@ -95,29 +95,49 @@ def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
 
 
 class StepResult:
-    """Counts and moments of a part, summed over the workers, and copied to the host."""
+    """Counts and moments of a part, summed over the workers, and copied to the host.
 
-    def __init__(self, counts: Tensor, moments: Tensor, workers: Optional[TorchWorkers]) -> None:
+    The sum runs beside backward: nothing between forward and backward waits for other workers.
+    `stream` is one beside which backward runs, on a GPU.
+    """
+
+    def __init__(
+        self, counts: Tensor, moments: Tensor, workers: Optional[TorchWorkers], stream: Any = None
+    ) -> None:
         # One message for both. Moving statistics are linear in the moments, so the mean of the
         # moments over the workers yields the mean of their statistics.
-        both = torch.cat([counts, moments])
-        if workers and workers.world_size > 1:
-            workers.sum_in_place(both)
-            both[3:] /= workers.world_size
-        self.moments = both[3:]
+        self._both = torch.cat([counts, moments])
+        self._workers = workers.world_size if workers else 1
+        self._sum = workers.begin_sum(self._both) if workers and self._workers > 1 else None
+        self._counts = self._both[:3]
         self._copied: Any = None
-        self._counts = both[:3]
-        if both.is_cuda:
-            self._counts = torch.empty(3, pin_memory=True)
-            self._counts.copy_(both[:3], non_blocking=True)
+        if self._both.is_cuda:
             self._copied = torch.cuda.Event()
-            self._copied.record()
+            self._counts = torch.empty(3, pin_memory=True)
+            if self._sum is None:
+                self._copy(torch.cuda.current_stream(self._both.device))
+            else:
+                with torch.cuda.stream(stream):
+                    self._sum.wait()  # this stream waits, not the host
+                    self._copy(stream)
+
+    def _copy(self, stream: Any) -> None:
+        self._counts.copy_(self._both[:3], non_blocking=True)
+        self._copied.record(stream)
 
     def counts(self) -> np.ndarray:
-        """Float64 (3,); waits for forward, but not for backward."""
+        """Float64 (3,); waits for forward and the sum, but not for backward."""
         if self._copied is not None:
             self._copied.synchronize()
+        elif self._sum is not None:
+            self._sum.wait()
         return self._counts.numpy().astype(np.float64)
+
+    def moments(self) -> Tensor:
+        """The mean of the moments over the workers, float32 (k,), for the device's own stream."""
+        if self._sum is not None:
+            self._sum.wait()
+        return self._both[3:] / self._workers if self._workers > 1 else self._both[3:]
 
 
 class Monitor(fx.Interpreter):

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Iterator, Optional
+from typing import Any, Iterator, Optional
 
 import numpy as np
 import torch
@@ -85,9 +85,12 @@ class TorchWorkers:
             dist.all_reduce(result)
         return result.numpy()
 
-    def sum_in_place(self, values: torch.Tensor) -> None:
-        """Sum a tensor on the worker's device over all workers, in place."""
-        dist.all_reduce(values)
+    def begin_sum(self, values: torch.Tensor) -> Any:
+        """Begin to sum a tensor on the worker's device over all workers, in place.
+
+        The result has `wait()`: afterwards the host, or on a GPU the current stream, has the sum.
+        """
+        return dist.all_reduce(values, async_op=True)
 
     def part(self) -> None:
         """Leave the group when all work is done and the others have called this too."""

@@ -12,6 +12,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
 from imagenet_trainer.engines.pytorch import workers
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
+from imagenet_trainer.engines.pytorch.devices import autocast_type
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import devices_of
 
@@ -83,6 +84,30 @@ def test_an_operator_without_a_deterministic_algorithm_is_one_line():
             torch.nn.functional.max_unpool2d(x, index, 1)
     with pytest.raises(RuntimeError, match="shape"), deterministic_errors():
         raise RuntimeError("shape")
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", False), ("tf32", True)])
+def test_tf32_is_a_setting_of_the_libraries(dtype, allowed):
+    set_algorithms(Devices((0,), dtype=dtype))
+    assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
+def test_tf32_needs_a_gpu_of_compute_capability_8(monkeypatch, capability):
+    with pytest.raises(InputError, match=r"^dtype tf32: only on GPUs"):
+        autocast_type("tf32", torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA T4")
+    if capability > (8, 0):
+        assert autocast_type("tf32", torch.device("cuda", 0)) is None
+        return
+    with pytest.raises(InputError, match=r"^dtype tf32: NVIDIA T4 .*; use float16"):
+        autocast_type("tf32", torch.device("cuda", 0))
+
+
+def test_mxnet_has_no_tf32():
+    with pytest.raises(InputError, match=r"^dtype tf32: .*engine torch"):
+        mxnet_devices.check_options(Devices((0,), dtype="tf32"))
 
 
 def test_mxnet_has_it_on_cpus_only():

@@ -340,27 +340,3 @@ def test_a_compiled_step_trains_the_same():
     counted = torch._dynamo.utils.counters
     assert counted["stats"]["unique_graphs"] == counted["frames"]["total"] == 1
     assert not counted["graph_break"]
-
-
-def test_an_overflow_of_float16_skips_the_update_and_halves_the_scale(monkeypatch):
-    # CPUs have no float16, but the handling of overflows does not depend on the device.
-    engine = train(open_one("torch", network(batch_norm=True)), batches()[:1])
-    engine._scale = torch_engine.LossScale()
-    before, gradients = everything(engine), torch._foreach_norm
-    monkeypatch.setattr(
-        torch, "_foreach_norm", lambda them: [torch.full((), torch.inf) for _ in them]
-    )
-    train(engine, batches()[1:2])
-    after = everything(engine)
-    assert after.pop("loss_scale").tolist() == [32768, 0, 1] and after.pop("updates") == 2
-    before.pop("loss_scale"), before.pop("updates")
-    assert_same(before, after)
-    monkeypatch.setattr(torch, "_foreach_norm", gradients)
-    scaled = train(engine, batches()[2:3])
-    plain = open_one("torch", network(batch_norm=True))
-    plain.set_params(*[{n: before[n] for n in part} for part in plain.get_params()])
-    plain.set_state({**before, "updates": 2})
-    train(plain, batches()[2:3])
-    held = everything(scaled)
-    held.pop("loss_scale")
-    assert_near(held, everything(plain), 1e-6)
