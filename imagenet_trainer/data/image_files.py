@@ -12,15 +12,13 @@ from typing import Deque, Iterator, List, Sequence, Tuple, Union
 import cv2
 import numpy as np
 
-from imagenet_trainer.data.images.decode import decode, read_file
+from imagenet_trainer.data.images.decode import decode, decode_in_own_threads, read_file
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import file_error, is_hidden
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 """Extensions of the files in a folder that are read as images, in lower or upper case."""
-
-_ERRORS = 2  # OpenCV's log level without its warnings of damaged images
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def decoded_files(
 
     At most `ahead` files are decoded in advance, so memory does not grow with their number.
     """
-    cv2.setNumThreads(0)  # OpenCV's own threads would compete with ours
-    cv2.setLogLevel(_ERRORS)
+    decode_in_own_threads()
 
     def views_of(path: str) -> Union[ImageViews, InputError]:
         try:

@@ -10,19 +10,16 @@ import weakref
 from dataclasses import dataclass
 from typing import Any, List, Optional
 
-import cv2
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform
+from imagenet_trainer.data.images.decode import decode_in_own_threads
 from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.data.ring import Plan, Ring
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import keep_freed_memory, processors
-
-# OpenCV's log level without its warnings of damaged images: our own error is more specific.
-_ERRORS = 2
 
 
 @dataclass
@@ -84,9 +81,7 @@ class Loader:
     """
 
     def __init__(self, ring: Ring, threads: Threads):
-        # OpenCV's own threads would compete with ours and with the network's.
-        cv2.setNumThreads(0)
-        cv2.setLogLevel(_ERRORS)
+        decode_in_own_threads()
         keep_freed_memory()
         self._ring = ring
         # The threads refer to the ring, not to the loader. So the loader can be collected, and

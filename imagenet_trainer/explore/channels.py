@@ -26,7 +26,8 @@ def histogram(data: Union[bytes, memoryview]) -> np.ndarray:
     image = decode(data)
     # calcHist counts in float32, which is exact up to 16 million pixels per level.
     counts = [cv2.calcHist((image,), (channel,), None, (256,), (0, 256)) for channel in range(3)]
-    return np.concatenate(counts, axis=1).T.astype(np.float64) / image[..., 0].size
+    # Columns in OpenCV 4, flat in OpenCV 5.
+    return np.reshape(counts, (3, 256)).astype(np.float64) / image[..., 0].size
 
 
 def channels(histogram_: np.ndarray) -> Channels:

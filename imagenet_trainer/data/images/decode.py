@@ -21,6 +21,7 @@ Data = Union[bytes, memoryview]
 
 MAX_PIXELS = 178_956_970  # 512 MiB as RGB; Pillow's limit, too
 MAX_IMAGE = MAX_LENGTH - (1 << 16)  # bytes; leaves room for thousands of labels in a record
+_ERRORS = 2  # OpenCV's log level without its warnings of damaged images
 _DAMAGED = "damaged or cut short"
 _UNKNOWN = "not an image that can be decoded"
 
@@ -48,6 +49,18 @@ _REDUCED = {
     4: (cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     2: (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
 }
+
+
+def decode_in_own_threads() -> None:
+    """Prepare OpenCV for decoding in several threads of ours.
+
+    Its own threads would compete with them, and its warnings of damaged images are less specific
+    than our errors.
+    """
+    cv2.setNumThreads(0)
+    # OpenCV 5 has moved the function.
+    logging = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
+    logging.setLogLevel(_ERRORS)
 
 
 def read_file(path: str) -> bytes:
