@@ -1,5 +1,6 @@
 """What many tests share: a small packed set, and ways to run the commands as a user does."""
 
+import importlib.util
 import itertools
 import os
 import subprocess
@@ -23,6 +24,10 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 ROOT = Path(__file__).parents[1]
+# For tests of MXNet's engine, and for those that take MXNet as the reference.
+needs_mxnet = pytest.mark.skipif(
+    importlib.util.find_spec("mxnet") is None, reason="MXNet is not installed"
+)
 CLASSES = ("circle", "cross", "square")
 # Started first, as otherwise one process works on the last of them while the others have ended.
 LONGEST_FILES = (

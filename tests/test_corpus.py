@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_mxnet
 
 from imagenet_trainer.data import augment
 from imagenet_trainer.data.images.decode import kind_of
@@ -46,6 +47,7 @@ def corpus(tmp_path_factory):
     return folder / "x", root, names
 
 
+@needs_mxnet
 @pytest.mark.parametrize(
     "conversion",
     [{"resize": 64}, {"pass_through": True}, {"color": -1, "encoding": ".png", "quality": 1}],

@@ -54,7 +54,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if settings.engine == "torch":
             from imagenet_trainer.launch.torchrun import launch
         else:
+            from imagenet_trainer.engines.choice import check_mxnet
             from imagenet_trainer.launch.launcher import launch
+
+            if not settings.dry_run:
+                check_mxnet()  # the scheduler, which runs here, is MXNet's
         return launch(settings, command)
 
     return run_command("launch", body)

@@ -83,7 +83,7 @@ class Server:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line. It has no flags: ps-lite reads the environment."""
-    return run_command("serving", Server().run)
+    return run_command("serving", lambda: Server().run())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT, words_of_fit
 
 from imagenet_trainer import fit
-from imagenet_trainer.engines.mxnet.engine import MXNetEngine
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.runs import params
 
 
@@ -42,13 +43,25 @@ def words(packed):
     return words_of(packed)
 
 
+def default_engine():
+    """The class of the engine that trains here unless a flag says otherwise."""
+    if choose_engine(Devices()).engine == "torch":
+        from imagenet_trainer.engines.pytorch.engine import TorchEngine
+
+        return TorchEngine
+    from imagenet_trainer.engines.mxnet.engine import MXNetEngine
+
+    return MXNetEngine
+
+
 class PowerFailure(BaseException):
     """No handler of errors catches it, so nothing is saved."""
 
 
 def train_until(update, words, *more):
     """Train in this process and fail before an update, as after a power failure."""
-    real = MXNetEngine.train_batch
+    engine_class = default_engine()
+    real = engine_class.train_batch
 
     def train_batch(engine, *batch):
         if engine._updates == update:
@@ -56,7 +69,7 @@ def train_until(update, words, *more):
         real(engine, *batch)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerFailure):
-        patch.setattr(MXNetEngine, "train_batch", train_batch)
+        patch.setattr(engine_class, "train_batch", train_batch)
         fit.main([*words, *map(str, more)])
 
 

@@ -11,10 +11,13 @@ import subprocess
 import time
 
 import pytest
+from conftest import needs_mxnet
 from helpers.fit_runs import words_of
 from helpers.launched import WORKER, Launched
 
 from imagenet_trainer.launch.addresses import LOOPBACK, free_port
+
+pytestmark = needs_mxnet
 
 
 def need(*programs):

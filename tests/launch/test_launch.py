@@ -7,12 +7,14 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_mxnet
 from helpers import train_shard
 from helpers.fit_runs import assert_same, history, parameters, words_of
 from helpers.launched import WORKER, Launched
 
 from imagenet_trainer import fit
+
+pytestmark = needs_mxnet
 
 TWO = ("-n", "2", "-s", "1")
 

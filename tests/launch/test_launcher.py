@@ -8,6 +8,7 @@ import pytest
 from conftest import one_line_failure
 
 from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.engines import choice
 from imagenet_trainer.launch import launcher
 from imagenet_trainer.launch.launcher import chosen_launcher, hosts_of, root_address
 from imagenet_trainer.launch.main import main, split_command
@@ -15,7 +16,9 @@ from imagenet_trainer.launch.plan import Host, Job, Member
 
 
 @pytest.fixture(autouse=True)
-def no_cluster(monkeypatch):
+def this_machine(monkeypatch):
+    """No cluster, and a scheduler."""
+    monkeypatch.setattr(choice, "installation_problem", lambda: None)
     for name in [name for name in os.environ if name.startswith(("SLURM_", "DMLC_"))]:
         monkeypatch.delenv(name)
 
@@ -53,6 +56,12 @@ def test_errors_name_the_flag(refused, tmp_path, monkeypatch):
     assert "--launcher ssh: ssh" in refused("-H", hosts, "x")
     assert "--interface wire0" in refused("--interface", "wire0", "x")
     assert "--env MISSING: " in refused("--env", "MISSING", "x")
+
+
+def test_without_mxnet(refused, monkeypatch):
+    monkeypatch.setattr(choice, "installation_problem", lambda: "MXNet is not installed")
+    assert refused("-n", "2", "x").startswith("--engine mxnet: MXNet is not installed; ")
+    assert main(["-n", "2", "--dry-run", "python", "x.py"]) == 0
 
 
 @pytest.mark.parametrize("engine", ["mxnet", "torch"])

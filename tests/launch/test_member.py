@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_mxnet
 
 from imagenet_trainer.launch.member import environment_of, prefix_of
 from imagenet_trainer.launch.plan import Member
@@ -126,7 +126,7 @@ def test_children_of_the_process_are_killed_too(member):
     watcher.communicate()
 
 
-@pytest.mark.parametrize("role", ["worker", "server"])
+@pytest.mark.parametrize("role", ["worker", pytest.param("server", marks=needs_mxnet)])
 def test_the_process_ends_without_the_launcher(member, role):
     # A server ignores the signal, since it waits for workers. It is killed after the grace.
     deaf = "import signal; signal.signal(15, signal.SIG_IGN);" if role == "worker" else ""

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import needs_mxnet
 
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.errors import InputError
@@ -37,6 +38,7 @@ def make(prefix, root, **flags):
     return make_lists(str(prefix), str(root), **flags)
 
 
+@needs_mxnet
 @pytest.mark.parametrize(
     "flags, words",
     [

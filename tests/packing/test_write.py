@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import needs_mxnet
 from PIL import Image
 
 from imagenet_trainer import assets
@@ -86,6 +87,7 @@ def mxnets_pack(prefix, monkeypatch, *words, root=PHOTOS):
 # --- agreement with MXNet ----------------------------------------------------------------------
 
 
+@needs_mxnet
 @pytest.mark.parametrize(
     "conversion, words",
     [
@@ -111,6 +113,7 @@ def test_the_pack_is_that_of_mxnet(prefix, monkeypatch, conversion, words):
     assert ours == theirs
 
 
+@needs_mxnet
 def test_several_labels(tmp_path, monkeypatch):
     name = "n02123045/chelsea.jpg"
     (tmp_path / "x.lst").write_text(f"5\t1\t2.5\t-3\t{name}\n6\t4\t{name}\n")
@@ -122,6 +125,7 @@ def test_several_labels(tmp_path, monkeypatch):
     assert RecordFile(tmp_path / "x.rec").record(0).labels == (1.0, 2.5, -3.0)
 
 
+@needs_mxnet
 def test_image_record_iter_yields_the_pixels(prefix):
     run(pack_of(prefix, resize=64, center_crop=True, encoding=".png", quality=1))
     images = mx.io.ImageRecordIter(

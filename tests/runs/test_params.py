@@ -2,6 +2,7 @@ import struct
 
 import numpy as np
 import pytest
+from conftest import needs_mxnet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(array, theirs[name])
 
 
+@needs_mxnet
 @given(
     st.dictionaries(
         st.text(max_size=20).filter(lambda name: "\0" not in name),  # C ends a name there
@@ -75,6 +77,7 @@ def test_bytes_are_those_of_mxnet(tmp_path_factory, description):
         assert_same(loaded_by_mxnet(params.dumps(arrays), path), arrays)
 
 
+@needs_mxnet
 def test_reads_arrays_that_are_not_contiguous_or_not_little_endian(tmp_path):
     arrays = {"t": WEIGHT.T, "b": WEIGHT.astype(">f4"), "s": WEIGHT[:, ::2]}
     assert params.dumps(arrays) == by_mxnet(
@@ -82,12 +85,14 @@ def test_reads_arrays_that_are_not_contiguous_or_not_little_endian(tmp_path):
     )
 
 
+@needs_mxnet
 @pytest.mark.parametrize("year", OLD)
 def test_old_headers_are_read_as_mxnet_reads_them(tmp_path, year):
     assert_same(params.loads(OLD[year], "old.params"), {"w": WEIGHT})
     assert_same(loaded_by_mxnet(OLD[year], tmp_path), {"w": WEIGHT})
 
 
+@needs_mxnet
 def test_arrays_saved_in_numpy_mode_are_read(tmp_path):
     file = str(tmp_path / "np.params")
     arrays = {"w": WEIGHT, "scalar": np.float32(3), "none": np.zeros((0, 3), np.float32)}
@@ -106,6 +111,7 @@ def test_loaded_arrays_are_writable():
     params.loads(params.dumps({"w": WEIGHT}), "x")["w"] += 1
 
 
+@needs_mxnet
 def test_a_checkpoint_of_module_is_read_and_written(tmp_path):
     data = mx.sym.var("data")
     net = mx.sym.BatchNorm(mx.sym.FullyConnected(data, num_hidden=2, name="fc"), name="bn")
@@ -150,6 +156,7 @@ def test_another_kind_of_file_is_refused(data):
         params.loads(data, "other.bin")
 
 
+@needs_mxnet
 def test_unsupported_content_is_refused(tmp_path):
     file = str(tmp_path / "model.params")
     mx.nd.save(file, [mx.nd.array(WEIGHT)])

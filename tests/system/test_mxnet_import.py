@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import ROOT, one_line_error, run
+from conftest import ROOT, needs_mxnet, one_line_error, run
 
 from imagenet_trainer.system import cuda_wheels, mxnet_import
 from imagenet_trainer.system.mxnet_import import import_remedy, mx, quantization
@@ -23,6 +23,7 @@ def with_mxnet(tmp_path):
     return environment
 
 
+@needs_mxnet
 def test_openmp_uses_the_processors_of_the_process(with_mxnet):
     def threads(before):
         """OMP_NUM_THREADS as MXNet finds it."""
@@ -37,6 +38,7 @@ def test_openmp_uses_the_processors_of_the_process(with_mxnet):
     assert threads("os.environ['OMP_NUM_THREADS'] = '7'") == 7
 
 
+@needs_mxnet
 def test_mxnet_is_imported_at_its_first_use(with_mxnet):
     program = (
         "import sys, imagenet_trainer.fit, imagenet_trainer.train.loop\n"
@@ -47,6 +49,7 @@ def test_mxnet_is_imported_at_its_first_use(with_mxnet):
     assert result.stdout.split() == ["False", "42", "True"]
 
 
+@needs_mxnet
 def test_optional_packages_are_hidden_from_mxnet_only(with_mxnet):
     statement = "try:\n    import scipy.stats as nd\nexcept ImportError:\n    nd = None"
     program = (
@@ -57,10 +60,12 @@ def test_optional_packages_are_hidden_from_mxnet_only(with_mxnet):
     assert run("-c", program, env=with_mxnet(statement)).stdout.split() == ["None", "True"]
 
 
+@needs_mxnet
 def test_the_entropy_mode_of_quantization_has_what_it_needs():
     assert quantization().stats.entropy([0.5, 0.5]) == pytest.approx(np.log(2))
 
 
+@needs_mxnet
 def test_numpys_aliases_are_restored():
     for name, kind in (("bool", bool), ("int", int), ("float", float), ("object", object)):
         assert getattr(np, name) is kind
@@ -141,6 +146,7 @@ def test_a_machine_without_an_engine(tmp_path, fit_words):
     assert "pip install -e '.[torch]'" in result.stdout.splitlines()[-1]
 
 
+@needs_mxnet
 def test_the_doctor_with_a_broken_mxnet(with_mxnet):
     broken = with_mxnet("raise OSError('libquadmath.so.0: cannot open shared object file')")
     result = run("-m", "imagenet_trainer.doctor", env=broken, check=None)

@@ -9,6 +9,7 @@ from importlib import resources
 import cv2
 import numpy as np
 import pytest
+from conftest import needs_mxnet
 from PIL import Image
 
 from imagenet_trainer.data.images.decode import (
@@ -259,6 +260,7 @@ def test_reading_what_is_not_a_file(tmp_path):
 # --- pass-through ------------------------------------------------------------------------------
 
 
+@needs_mxnet
 def test_pass_through_accepts_what_mxnet_reads(photo):
     through = Conversion(pass_through=True)
     for kind in ("JPEG", "PNG"):

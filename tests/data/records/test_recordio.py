@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import payloads_of, write_records
+from conftest import needs_mxnet, payloads_of, write_records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +35,7 @@ examples = settings(
 # --- agreement with MXNet ----------------------------------------------------------------------
 
 
+@needs_mxnet
 @examples
 @given(st.lists(payloads, min_size=1, max_size=5))
 def test_writes_the_bytes_that_mxnet_writes(tmp_path, records):
@@ -55,6 +56,7 @@ def test_round_trip(tmp_path, records):
         assert [bytes(file.read(n)) for n in range(len(file))] == records
 
 
+@needs_mxnet
 def test_mxnet_reads_what_we_write(tmp_path):
     records = [pack_header(2.0, 7) + MAGIC * 3, pack_header([1.0, 2.5], 9) + b"image"]
     path = write_records(tmp_path / "a.rec", records, keys=[7, 9])
@@ -65,6 +67,7 @@ def test_mxnet_reads_what_we_write(tmp_path):
     assert (header.label.tolist(), header.id, image) == ([1.0, 2.5], 9, b"image")
 
 
+@needs_mxnet
 @pytest.mark.parametrize("label", [3.0, [4.0], [1.0, -2.0, 0.5]])
 def test_headers_are_those_of_mxnet(label):
     theirs = mx.recordio.pack(mx.recordio.IRHeader(0, label, 5, 0), b"data")
