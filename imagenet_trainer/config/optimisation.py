@@ -99,6 +99,19 @@ class MethodSettings:
         "each part separately",
         integer(1),
     )
+    sync_batch_norm: bool = option(
+        False,
+        "1: BatchNorm normalises over the images of all of PyTorch's processes, instead of each "
+        "process's own (Peng et al. 2017)",
+        switch,
+    )
+    checkpoint_activations: bool = option(
+        False,
+        "1: PyTorch computes activations again in the backward pass instead of keeping them (Chen "
+        "et al. 2016): larger batches fit, an update takes longer",
+        switch,
+        may_change=True,
+    )
     ema: float = option(
         0.0,
         "keep an exponential moving average of the parameters with this decay, such as 0.9999; "

@@ -100,6 +100,12 @@ class Training:
     # (1 - this) times the values (Polyak and Juditsky 1992). 0: none. get_state returns it as
     # `average:arg:NAME` and `average:aux:NAME`; get_params returns the trained parameters.
     average_decay: float = 0.0
+    # BatchNorm normalises with the moments of the batches of all workers, not of its own alone;
+    # with PyTorch only.
+    sync_batch_norm: bool = False
+    # Compute activations again in backward instead of keeping them: less memory, more time, the
+    # same gradients; with PyTorch only.
+    checkpoint_activations: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,4 +60,6 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         mixup=settings.mixup > 0,
         accumulate=settings.accumulate,
         average_decay=settings.ema,
+        sync_batch_norm=settings.sync_batch_norm,
+        checkpoint_activations=settings.checkpoint_activations,
     )

@@ -17,9 +17,9 @@ from imagenet_trainer.errors import InputError, run_command
 RATES = (0.02, 0.02, 0.02, 0.005, 0.005, 0.005)
 
 
-def opened(batch_norm=False, monitor=0):
+def opened(batch_norm=False, **more):
     devices = Devices(engine="torch")
-    how = Training(Optimizer("sgd", 0.9, 1e-3), average_decay=0.9, monitor=monitor)
+    how = Training(Optimizer("sgd", 0.9, 1e-3), average_decay=0.9, **more)
     symbol, workers = network(batch_norm), join_workers(devices)
     shape = (BATCH, SIDE, SIDE, 3)
     engine = open_engine(symbol, devices, shape, MEAN, STD, how, workers)
@@ -67,6 +67,10 @@ def all_in_one(folder):
     normed, _ = opened(batch_norm=True)
     train(normed, 0, 1)
     save(normed, folder / "normed.npz")
+    for again in (False, True):
+        synced, _ = opened(batch_norm=True, sync_batch_norm=True, checkpoint_activations=again)
+        train(synced, 0, 6)
+        save(synced, folder / f"synced-{again}.npz")
     watched, _ = opened(monitor=1)
     train(watched, 0, 2)
     results = {f"seen:{n}": v for n, v in watched.read_statistics()[1][1].items()}

@@ -2,7 +2,7 @@
 
 from typing import List, Optional, Tuple
 
-from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.gpus import nvidia_gpus
 from imagenet_trainer.system.mxnet_import import mx
@@ -53,9 +53,14 @@ def contexts_of(devices: Devices) -> List["mx.Context"]:
     return [mx.gpu(number) for number in devices.gpus]
 
 
-def check_options(devices: Devices) -> None:
+def check_options(devices: Devices, training: Optional[Training] = None) -> None:
     """Raise ArgumentError for options that this engine does not have on these devices."""
     _check_kvstore(devices)
+    for name in ("sync_batch_norm", "checkpoint_activations"):
+        if getattr(training, name, False):
+            raise ArgumentError(
+                name, "1", "only with PyTorch's engine; omit it, or use engine torch"
+            )
     if devices.dtype == "tf32":
         raise ArgumentError(
             "dtype", "tf32", "only with PyTorch's engine on GPUs; use float32, or engine torch"

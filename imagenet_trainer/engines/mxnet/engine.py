@@ -92,7 +92,7 @@ class MXNetEngine(StageTimer):
         workers: Workers = ALONE,
     ) -> None:
         contexts = contexts_of(devices)
-        check_options(devices)
+        check_options(devices, training)
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None

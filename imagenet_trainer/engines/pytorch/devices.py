@@ -20,6 +20,10 @@ def check_options(devices: Devices, batch: int, workers: int, training: Optional
             devices.kv_store,
             "only with MXNet's engine; omit it and start PyTorch's workers with torchrun",
         )
+    if training and training.sync_batch_norm and devices.compile == "on":
+        raise ArgumentError(
+            "sync_batch_norm", "1", "cannot be compiled; omit it, or use compile auto"
+        )
     parts = training.accumulate if training else 1
     if batch % (workers * parts):
         of_parts = f" in {parts} parts" if parts > 1 else ""

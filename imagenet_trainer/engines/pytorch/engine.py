@@ -33,7 +33,9 @@ from imagenet_trainer.engines.pytorch.graph import (
 )
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
+from imagenet_trainer.engines.pytorch.recomputation import checkpointed
 from imagenet_trainer.engines.pytorch.step import Head, Monitor, Step, StepResult, root_mean_square
+from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import frozen_in, number_of_classes, parameter_shapes
@@ -119,7 +121,14 @@ class TorchEngine(StageTimer):
         self._average: Optional[Average] = None
         if training.average_decay:
             self._average = Average(training.average_decay, self._network)
-        self._alone = Step(self._heads[0], self._network, training, classes, self._autocast)
+        forward: torch.nn.Module = self._network.training
+        if training.sync_batch_norm and self.world_size > 1:
+            synchronise(self._network.training)
+            self._is_compiled = False  # its messages are between the layers that would be fused
+        if training.checkpoint_activations:
+            shape = (self.batch_size // self._parts, 3, *size)
+            forward = checkpointed(self._network.training, shape)
+        self._alone = Step(self._heads[0], forward, training, classes, self._autocast)
 
     @cached_property
     def _shared(self) -> Any:

@@ -15,7 +15,7 @@ def batch_norm(
     The variance is divided by n, as for MXNet's moving variance; PyTorch's running variance is
     divided by n - 1.
     """
-    scale = _scale(gamma, beta)
+    scale = scale_of(gamma, beta)
     result, mean_, inverse = torch.native_batch_norm(x, scale, beta, None, None, True, 0.0, eps)
     return result, mean_.detach(), (inverse.detach().square().reciprocal() - eps)
 
@@ -24,10 +24,10 @@ def batch_norm_moving(
     x: Tensor, gamma: Optional[Tensor], beta: Tensor, mean_: Tensor, variance: Tensor, *, eps: float
 ) -> Tensor:
     """X normalised by the moving mean and variance."""
-    return F.batch_norm(x, mean_, variance, _scale(gamma, beta), beta, False, 0.0, eps)
+    return F.batch_norm(x, mean_, variance, scale_of(gamma, beta), beta, False, 0.0, eps)
 
 
-def _scale(gamma: Optional[Tensor], beta: Tensor) -> Tensor:
+def scale_of(gamma: Optional[Tensor], beta: Tensor) -> Tensor:
     """Gamma, or ones if the symbol fixes it: on GPUs backward needs both or neither."""
     return torch.ones_like(beta) if gamma is None else gamma
 

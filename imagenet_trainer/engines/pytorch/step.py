@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from imagenet_trainer.engines import Training
-from imagenet_trainer.engines.pytorch.graph import TorchNetwork
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
@@ -33,7 +32,7 @@ class Head(nn.Module):
 
 
 class Step(nn.Module):
-    """Forward in training: (loss, counts, moments).
+    """Forward in training: (loss, counts, moments); `network` is `TorchNetwork.training`.
 
     The loss is a sum over the batch, to be differentiated. Counts, float32 (3,): rank-1 hits,
     rank-5 hits, summed cross-entropy with the targets. Moments, float32 (k,): the batch's mean and
@@ -41,11 +40,11 @@ class Step(nn.Module):
     """
 
     def __init__(
-        self, head: Head, network: TorchNetwork, training: Training, classes: int,
+        self, head: Head, network: nn.Module, training: Training, classes: int,
         autocast: Optional[torch.dtype],
     ) -> None:  # fmt: skip
         super().__init__()
-        self.head, self.network = head, network.training
+        self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
         self._classes, self._autocast = classes, autocast
 

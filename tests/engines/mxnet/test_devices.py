@@ -1,37 +1,23 @@
-from helpers.fake_gpus import (
-    H100,
-    V100,
-    machine,  # noqa: F401
-)
+import pytest
+from helpers.tiny_engine import engine_of, network
 
-from imagenet_trainer.engines.mxnet.devices import gpu_problem
-
-
-def test_an_mxnet_for_the_cpu(machine):
-    machine()
-    text = gpu_problem((0, 1))
-    assert "build for CPUs" in text and "driver" in text
-    machine(V100)
-    assert "pip uninstall -y mxnet; pip install -e '.[cu117]'" in gpu_problem((0,))
-    # Another build of MXNet would not help, or does not exist.
-    machine(H100)
-    text = gpu_problem((0,))
-    assert "compute capability 9.0" in text and "cu117]" not in text
-    machine(V100, kind=("Linux", "aarch64"))
-    text = gpu_problem((0,))
-    assert "aarch64" in text and "cu117]" not in text
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.mxnet.devices import check_options
+from imagenet_trainer.errors import InputError
 
 
-def test_an_mxnet_with_cuda(machine):
-    machine(V100, H100, mxnet="cu117")
-    assert gpu_problem((0,)) is None
-    text = gpu_problem((0, 1))
-    assert text.startswith("GPU 1 (NVIDIA H100 80GB HBM3)") and "9.0" in text
-    assert "5.0 to 8.9" in text
-    assert gpu_problem((2,)).startswith("there is no GPU 2")
+@pytest.mark.parametrize("name", ["sync_batch_norm", "checkpoint_activations"])
+def test_options_of_pytorch_are_refused(name):
+    with pytest.raises(InputError, match=rf"^{name} 1: only with PyTorch.*; omit it"):
+        engine_of(network(), **{name: True})
 
 
-def test_mxnets_own_count_decides_without_compute_capabilities(machine):
-    machine(V100, V100, mxnet="cu117", old_driver=True)
-    assert gpu_problem((0, 1)) is None
-    assert gpu_problem((2,)).startswith("there is no GPU 2")
+def test_there_is_no_tf32():
+    with pytest.raises(InputError, match=r"^dtype tf32: .*engine torch"):
+        check_options(Devices((0,), dtype="tf32"))
+
+
+def test_only_cpus_are_deterministic():
+    check_options(Devices(deterministic=True))
+    with pytest.raises(InputError, match=r"^deterministic 1: .*engine torch"):
+        check_options(Devices((0,), deterministic=True))

@@ -9,7 +9,6 @@ from helpers.torch_engine import everything, open_one
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.engines.mxnet import devices as mxnet_devices
 from imagenet_trainer.engines.pytorch import workers
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import autocast_type
@@ -103,14 +102,3 @@ def test_tf32_needs_a_gpu_of_compute_capability_8(monkeypatch, capability):
         return
     with pytest.raises(InputError, match=r"^dtype tf32: NVIDIA T4 .*; use float16"):
         autocast_type("tf32", torch.device("cuda", 0))
-
-
-def test_mxnet_has_no_tf32():
-    with pytest.raises(InputError, match=r"^dtype tf32: .*engine torch"):
-        mxnet_devices.check_options(Devices((0,), dtype="tf32"))
-
-
-def test_mxnet_has_it_on_cpus_only():
-    mxnet_devices.check_options(Devices(deterministic=True))
-    with pytest.raises(InputError, match=r"^deterministic 1: .*engine torch"):
-        mxnet_devices.check_options(Devices((0,), deterministic=True))

@@ -316,6 +316,8 @@ def test_unsupported_options_are_refused():
         open_one("torch", symbol, accumulate=3)
     with pytest.raises(InputError, match=r"^dtype float16: .*bfloat16"):
         open_one("torch", symbol, devices={"dtype": "float16"})
+    with pytest.raises(InputError, match=r"^sync_batch_norm 1: .*compile auto"):
+        open_one("torch", symbol, devices={"compile": "on"}, sync_batch_norm=True)
     with pytest.raises(InputError, match="SoftmaxOutput"):
         open_one("torch", mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3))
     if not torch.cuda.is_available():

@@ -94,6 +94,19 @@ def test_moving_statistics_are_the_mean_over_the_workers(trained):
             assert np.abs(halves[0][name] - halves[1][name]).max() > 1e-4
 
 
+def test_synchronised_batch_norm_of_two_workers_equals_that_of_one(trained):
+    one, _ = torch_worker.opened(batch_norm=True)
+    torch_worker.train(one, 0, 6)
+    torch_worker.save(one, trained / "whole.npz")
+    assert_close(trained / "synced-False.npz", trained / "whole.npz")
+    with (
+        np.load(trained / "synced-False.npz") as ours,
+        np.load(trained / "synced-True.npz") as again,
+    ):
+        for name in ours.files:
+            np.testing.assert_array_equal(ours[name], again[name], name)
+
+
 def test_the_monitor_covers_the_whole_batch(trained):
     engine, _ = torch_worker.opened(monitor=1)
     torch_worker.train(engine, 0, 2)
