@@ -4,7 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # An environment with the extra `test` has everything that the demo needs.
-. tools/setup.sh "$(grep -qs test .venv/fits && echo test || true)"
+case ,$(cut -d ' ' -f 1 "${VENV:-.venv}/fits" 2>/dev/null || true) in
+    *,test,*) . tools/setup.sh test ;;
+    *) . tools/setup.sh ;;
+esac
 
 run() {
     echo

@@ -184,12 +184,17 @@ def main(argv: Sequence[str]) -> int:
     settings = configparser.ConfigParser()
     settings.read("setup.cfg")
     known = list(settings["options.extras_require"])
+    machine = this_machine()
     try:
         extras = [word for word in argv[0].split(",") if word]
-        print(complete(extras, os.environ.get("ENGINE", ""), this_machine(), known))
+        completed = complete(extras, os.environ.get("ENGINE", ""), machine, known)
     except InputError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 2
+    missing = why_no_mxnet(machine)
+    if missing and not os.environ.get("ENGINE"):
+        print(f"setup: {missing}; the engine is PyTorch", file=sys.stderr)
+    print(completed)
     return 0
 
 
