@@ -2,7 +2,7 @@
 
 Each family is a module of this package: its paper, the differences from it, a table of sizes, and
 a builder. This registry holds the names and the published facts of each network as data; it
-imports a family, and with it MXNet, only when a graph is built.
+imports a family only when a graph is built.
 
 To add a family, write a module with a `get_symbol` and add a line to `families.FAMILIES`.
 
@@ -14,14 +14,11 @@ import importlib
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Tuple
 
 from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.graph import Symbol, as_graph
 from symbols.families import ALIASES, FAMILIES, GLUONCV, GLUONCV_RUN, GLUONCV_SIZES, HE_NORMAL, MSRA
-
-if TYPE_CHECKING:
-    import mxnet as mx
-
 
 __all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "names"]
 
@@ -91,7 +88,7 @@ def get_symbol(
     image_shape: Tuple[int, ...] = (3, 224, 224),
     num_layers: Optional[int] = None,
     activation: str = "relu",
-) -> "mx.sym.Symbol":
+) -> Symbol:
     """Build the graph from `data`, float32 (batch, *image_shape), to `softmax`, (batch, classes).
 
     It ends in a SoftmaxOutput named `softmax` with labels `softmax_label` (batch,). Raises
@@ -105,7 +102,7 @@ def get_symbol(
     elif activation != "relu":
         raise ArgumentError("activation", activation, f"{known.name} has only relu; omit it")
     family = importlib.import_module(f"{__name__}.{known.family}")
-    return family.get_symbol(num_classes, image_shape, **options)
+    return as_graph(family.get_symbol(num_classes, image_shape, **options))
 
 
 def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:

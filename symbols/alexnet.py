@@ -11,14 +11,14 @@ the image size, from 63 pixels.
 
 from typing import Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import check_size, classifier, convolution, dense, max_pool, relu
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 224 pixels."""
     check_size(image_shape, 63, "AlexNet")
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     x = relu(convolution(x, "conv1", 64, 11, stride=4, pad=2, bias=True), "relu1")  # 64, 55, 55
     x = max_pool(x, "pool1", 3, 2)  # 64, 27, 27
     x = relu(convolution(x, "conv2", 192, 5, bias=True), "relu2")  # 192, 27, 27
@@ -29,5 +29,5 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
     x = max_pool(x, "pool5", 3, 2)  # 256, 6, 6
     for number in (6, 7):
         x = relu(dense(x, f"fc{number}", 4096), f"relu{number}")  # 4096
-        x = mx.sym.Dropout(x, p=0.5, name=f"drop{number}")
+        x = sym.Dropout(x, p=0.5, name=f"drop{number}")
     return classifier(x, num_classes, "fc8")  # num_classes

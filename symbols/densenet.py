@@ -10,7 +10,7 @@ Computes the same as GluonCV's and Gluon's networks of these names. Different fr
 
 from typing import Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import (
     batch_norm,
     check_size,
@@ -31,12 +31,12 @@ DEPTHS = {
 }
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 121 layers, 224 pixels."""
     check_size(image_shape, 29, "DenseNet")
     channels, growth, blocks = DEPTHS[num_layers]
 
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     x = convolution(x, "conv0", channels, 7, stride=2)  # 64, 112, 112
     x = relu(batch_norm(x, "bn0"), "relu0")
     x = max_pool(x, "pool0", 3, 2, pad=1)  # 64, 56, 56
@@ -54,16 +54,16 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) 
     return classifier(mean_of_planes(x), num_classes)  # 1024, then num_classes
 
 
-def dense_unit(x: mx.sym.Symbol, name: str, growth: int) -> mx.sym.Symbol:
+def dense_unit(x: sym.Symbol, name: str, growth: int) -> sym.Symbol:
     """Section 3, DenseNet-B: x, followed by `growth` channels computed from all of x."""
     new = relu(batch_norm(x, f"{name}_bn1"), f"{name}_relu1")
     new = convolution(new, f"{name}_conv1", 4 * growth, 1)  # 4 growth, h, w
     new = relu(batch_norm(new, f"{name}_bn2"), f"{name}_relu2")
     new = convolution(new, f"{name}_conv2", growth, 3)  # growth, h, w
-    return mx.sym.Concat(x, new, dim=1, name=f"{name}_concat")  # channels + growth, h, w
+    return sym.Concat(x, new, dim=1, name=f"{name}_concat")  # channels + growth, h, w
 
 
-def transition(x: mx.sym.Symbol, name: str, channels: int) -> mx.sym.Symbol:
+def transition(x: sym.Symbol, name: str, channels: int) -> sym.Symbol:
     """Section 3, compression by one half; (channels, h / 2, w / 2)."""
     x = relu(batch_norm(x, f"{name}_bn"), f"{name}_relu")
     x = convolution(x, f"{name}_conv", channels, 1)  # channels, h, w

@@ -12,15 +12,15 @@ has SoftmaxOutput's name.
 import contextlib
 import difflib
 import importlib
-import json
 import sys
 import warnings
 from types import ModuleType
-from typing import Any, Iterator, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from PIL import ImageFile
 
 from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.graph import GraphError, Symbol, as_graph
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -31,7 +31,7 @@ _GLUON_ONLY = ("__shape__", "__dtype__", "__lr_mult__", "__wd_mult__", "__init__
 INSTALL = "pip install portalocker; pip install --no-deps 'gluoncv>=0.10.5'"
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...], name: str) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...], name: str) -> Symbol:
     """(batch, *image_shape) to (batch, num_classes) of GluonCV's network `name`.
 
     Raises ArgumentError if GluonCV is not installed, if it has no such network, if the network is
@@ -71,6 +71,7 @@ def import_gluoncv() -> ModuleType:
     """
     if "gluoncv" in sys.modules:
         return sys.modules["gluoncv"]
+    _ = mx.__version__  # imports MXNet first, as system.mxnet_import does
     try:
         with _hidden("torch"), _whole_images(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,7 +129,7 @@ def _network(name: str, **options: Any) -> Any:
         raise _not_a_classifier(name) from error
 
 
-def _traced(net: Any, name: str) -> mx.sym.Symbol:
+def _traced(net: Any, name: str) -> Symbol:
     """Its logits as a symbol; the first of several outputs, as the others are auxiliary."""
     try:
         with warnings.catch_warnings(), _traceable_group_norm():
@@ -138,36 +139,34 @@ def _traced(net: Any, name: str) -> mx.sym.Symbol:
         raise _not_a_classifier(name) from error
     if isinstance(outputs, (tuple, list)):
         outputs = outputs[0]
-    return mx.sym.SoftmaxOutput(outputs, name="softmax")
+    try:
+        return as_graph(mx.sym.SoftmaxOutput(outputs, name="softmax"))
+    except GraphError as error:  # operators of quantised networks and of detectors
+        raise _not_a_classifier(name) from error
 
 
-def _without_gluon(symbol: mx.sym.Symbol) -> mx.sym.Symbol:
+def _without_gluon(symbol: Symbol) -> Symbol:
     """The graph without Gluon's attributes of variables."""
-    graph = json.loads(symbol.tojson())
-    for node in graph["nodes"]:
-        if node["op"] == "null" and "attrs" in node:
-            attributes = {key: v for key, v in node["attrs"].items() if key not in _GLUON_ONLY}
-            if "groupnorm" in node["name"] and "__shape__" in node["attrs"]:
-                # MXNet cannot infer it.
-                attributes["__shape__"] = node["attrs"]["__shape__"]
-            node["attrs"] = attributes
-            if not attributes:
-                del node["attrs"]
-    return mx.sym.load_json(json.dumps(graph))
+    changes: Dict[str, Dict[str, Optional[str]]] = {}
+    for node in symbol.nodes:
+        if node.operator is None:
+            removed = dict.fromkeys(_GLUON_ONLY)
+            if "groupnorm" in node.name:
+                del removed["__shape__"]  # it does not follow from the data
+            changes[node.name] = {**removed}
+    return symbol.with_attributes(changes)
 
 
-def _checked(
-    symbol: mx.sym.Symbol, name: str, num_classes: int, image_shape: Tuple[int, ...]
-) -> mx.sym.Symbol:
+def _checked(symbol: Symbol, name: str, num_classes: int, image_shape: Tuple[int, ...]) -> Symbol:
     if symbol.list_outputs() != ["softmax_output"]:
         raise _not_a_classifier(name)
     try:
-        _, (shape,), _ = symbol.infer_shape(data=(1, *image_shape))
-    except mx.base.MXNetError as error:
+        _, outputs, _ = symbol.infer_shape(data=(1, *image_shape))
+    except GraphError as error:
         raise ArgumentError(
             "image_shape", image_shape, f"gluoncv/{name} does not accept images of this size"
         ) from error
-    if shape != (1, num_classes):
+    if outputs != [(1, num_classes)]:
         raise _not_a_classifier(name)
     return symbol
 

@@ -11,7 +11,7 @@ The last pooling is global, so other sizes work too, from 33 pixels.
 
 from typing import Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import (
     batch_norm,
     check_size,
@@ -36,10 +36,10 @@ BLOCKS = {
 }  # fmt: skip
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 224 pixels."""
     check_size(image_shape, 33, "GoogLeNet")
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     x = layer(x, "conv1", 64, 7, stride=2)  # 64, 112, 112
     x = max_pool(x, "pool1", 3, 2, partial=True)  # 64, 56, 56
     x = layer(x, "conv2_reduce", 64, 1)  # 64, 56, 56
@@ -52,14 +52,14 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
         if name == "4e":
             x = max_pool(x, "pool4", 2, 2)  # 832, 7, 7
     x = mean_of_planes(x, "pool5")  # 1024
-    x = mx.sym.Dropout(x, p=0.4, name="drop")
+    x = sym.Dropout(x, p=0.4, name="drop")
     return classifier(x, num_classes)  # num_classes
 
 
 def inception(
-    x: mx.sym.Symbol, name: str, direct: int, three: Tuple[int, int], five: Tuple[int, int],
+    x: sym.Symbol, name: str, direct: int, three: Tuple[int, int], five: Tuple[int, int],
     pooled: int,
-) -> mx.sym.Symbol:  # fmt: skip
+) -> sym.Symbol:  # fmt: skip
     """Figure 2b: (direct + three[1] + five[1] + pooled, h, w)."""
     towers = [
         layer(x, f"in{name}_1x1", direct, 1),
@@ -67,10 +67,10 @@ def inception(
         layer(layer(x, f"in{name}_5x5_reduce", five[0], 1), f"in{name}_5x5", five[1], 3),
         layer(max_pool(x, f"in{name}_pool", 3, 1, 1), f"in{name}_proj", pooled, 1),
     ]
-    return mx.sym.Concat(*towers, dim=1, name=f"in{name}_concat")
+    return sym.Concat(*towers, dim=1, name=f"in{name}_concat")
 
 
-def layer(x: mx.sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1) -> mx.sym.Symbol:
+def layer(x: sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1) -> sym.Symbol:
     """Convolution, BatchNorm, relu."""
     x = convolution(x, f"{name}_conv", filters, kernel, stride)
     return relu(batch_norm(x, f"{name}_bn", 1e-3), f"{name}_relu")

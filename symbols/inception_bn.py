@@ -10,7 +10,7 @@ epsilon 1e-5. The last pooling is global, so other sizes work too, from 39 pixel
 
 from typing import Any, Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import (
     batch_norm,
     check_size,
@@ -38,10 +38,10 @@ BLOCKS = {
 }  # fmt: skip
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 224 pixels."""
     check_size(image_shape, 39, "Inception-BN")
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     x = layer(x, "1", 64, 7, stride=2)  # 64, 112, 112
     x = max_pool(x, "pool_1", 3, 2)  # 64, 55, 55
     x = layer(x, "2_red", 64, 1)  # 64, 55, 55
@@ -53,9 +53,9 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
 
 
 def inception(
-    x: mx.sym.Symbol, name: str, direct: Any, three: Tuple[int, int], double: Tuple[int, int],
+    x: sym.Symbol, name: str, direct: Any, three: Tuple[int, int], double: Tuple[int, int],
     pooled: Any,
-) -> mx.sym.Symbol:  # fmt: skip
+) -> sym.Symbol:  # fmt: skip
     """Section 4.2.1: four towers, or without `direct` and `pooled` three of stride 2."""
     stride = 1 if direct else 2
     once = layer(x, f"{name}_3x3_reduce", three[0], 1)
@@ -70,10 +70,10 @@ def inception(
     if direct:
         towers.insert(0, layer(x, f"{name}_1x1", direct, 1))
         last = layer(last, f"{name}_proj", pooled, 1)
-    return mx.sym.Concat(*towers, last, dim=1, name=f"ch_concat_{name}_chconcat")
+    return sym.Concat(*towers, last, dim=1, name=f"ch_concat_{name}_chconcat")
 
 
-def layer(x: mx.sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1) -> mx.sym.Symbol:
+def layer(x: sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1) -> sym.Symbol:
     """Convolution with bias, BatchNorm, relu."""
     x = convolution(x, f"conv_{name}", filters, kernel, stride, bias=True)
     return relu(batch_norm(x, f"bn_{name}"), f"relu_{name}")

@@ -14,7 +14,7 @@ Different from both: no auxiliary classifier, and BatchNorms learn their gamma, 
 
 from typing import Any, Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import (
     batch_norm,
     check_size,
@@ -32,10 +32,10 @@ UNITS_17, SCALE_17 = 20, 0.10
 UNITS_8, SCALE_8 = 9, 0.20  # and one more at the end
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 299 pixels."""
     check_size(image_shape, 75, "Inception-ResNet v2")
-    x = mx.sym.var("data")  # 3, 299, 299
+    x = sym.var("data")  # 3, 299, 299
     x = layer(x, "conv2d_1a", 32, 3, stride=2, pad=0)  # 32, 149, 149
     x = layer(x, "conv2d_2a", 32, 3, pad=0)  # 32, 147, 147
     x = layer(x, "conv2d_2b", 64, 3)  # 64, 147, 147
@@ -78,11 +78,11 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> mx.sym.Symbol:
     x = layer(x, "conv2d_7b", 1536, 1)  # 1536, 8, 8
 
     x = mean_of_planes(x, "global_pool")  # 1536
-    x = mx.sym.Dropout(x, p=0.2, name="drop")  # section 4: 0.8 are kept
+    x = sym.Dropout(x, p=0.2, name="drop")  # section 4: 0.8 are kept
     return classifier(x, num_classes)  # num_classes
 
 
-def unit_35(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+def unit_35(x: sym.Symbol, name: str) -> sym.Symbol:
     """Figure 16: (320, h, w)."""
     mixed = concat(
         name,
@@ -93,7 +93,7 @@ def unit_35(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return residual(x, mixed, name, 320, SCALE_35)
 
 
-def unit_17(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+def unit_17(x: sym.Symbol, name: str) -> sym.Symbol:
     """Figure 17: (1088, h, w)."""
     mixed = concat(
         name,
@@ -103,7 +103,7 @@ def unit_17(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
     return residual(x, mixed, name, 1088, SCALE_17)
 
 
-def unit_8(x: mx.sym.Symbol, name: str, scale: float) -> mx.sym.Symbol:
+def unit_8(x: sym.Symbol, name: str, scale: float) -> sym.Symbol:
     """Figure 19: (2080, h, w); at scale 1 without relu."""
     mixed = concat(
         name,
@@ -114,17 +114,17 @@ def unit_8(x: mx.sym.Symbol, name: str, scale: float) -> mx.sym.Symbol:
 
 
 def residual(
-    x: mx.sym.Symbol, mixed: mx.sym.Symbol, name: str, channels: int, scale: float
-) -> mx.sym.Symbol:
+    x: sym.Symbol, mixed: sym.Symbol, name: str, channels: int, scale: float
+) -> sym.Symbol:
     """Section 3.3: x + scale * up(mixed), then relu unless the scale is 1."""
     up = convolution(mixed, f"{name}_up", channels, 1, bias=True)
     if scale == 1:
-        return mx.sym.elemwise_add(x, up, name=f"{name}_plus")
+        return sym.elemwise_add(x, up, name=f"{name}_plus")
     up = scaled(up, scale, f"{name}_scaled")
-    return relu(mx.sym.elemwise_add(x, up, name=f"{name}_plus"), f"{name}_relu")
+    return relu(sym.elemwise_add(x, up, name=f"{name}_plus"), f"{name}_relu")
 
 
-def tower(x: mx.sym.Symbol, name: str, *layers: Tuple[int, Any]) -> mx.sym.Symbol:
+def tower(x: sym.Symbol, name: str, *layers: Tuple[int, Any]) -> sym.Symbol:
     """Layers (filters, kernel) in sequence: NAME_conv0, NAME_conv1; a single one is NAME."""
     for number, (filters, kernel) in enumerate(layers):
         x = layer(x, name if len(layers) == 1 else f"{name}_conv{number}", filters, kernel)
@@ -132,21 +132,21 @@ def tower(x: mx.sym.Symbol, name: str, *layers: Tuple[int, Any]) -> mx.sym.Symbo
 
 
 def layer(
-    x: mx.sym.Symbol, name: str, filters: int, kernel: Any, stride: int = 1, pad: int = -1
-) -> mx.sym.Symbol:
+    x: sym.Symbol, name: str, filters: int, kernel: Any, stride: int = 1, pad: int = -1
+) -> sym.Symbol:
     """Convolution, BatchNorm, relu."""
     x = convolution(x, name, filters, kernel, stride, pad)
     return relu(batch_norm(x, f"{name}_bn", 1e-3), f"{name}_relu")
 
 
-def concat(name: str, *towers: mx.sym.Symbol) -> mx.sym.Symbol:
+def concat(name: str, *towers: sym.Symbol) -> sym.Symbol:
     """The channels of all towers."""
-    return mx.sym.Concat(*towers, dim=1, name=f"{name}_concat")
+    return sym.Concat(*towers, dim=1, name=f"{name}_concat")
 
 
-def _mean_pool(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+def _mean_pool(x: sym.Symbol, name: str) -> sym.Symbol:
     """3x3; at the edges the mean of what is there, as TensorFlow's pooling gives."""
-    return mx.sym.Pooling(
+    return sym.Pooling(
         x, kernel=(3, 3), stride=(1, 1), pad=(1, 1), pool_type="avg", count_include_pad=False,
         name=name,
     )  # fmt: skip

@@ -15,7 +15,7 @@ Layers have the names of that checkpoint. Different from the paper:
 
 from typing import Any, Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import (
     batch_norm,
     check_size,
@@ -28,12 +28,12 @@ from symbols.layers import (
 )
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...], published: bool) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...], published: bool) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 299 pixels."""
     check_size(image_shape, 75, "Inception v3")
     network = _Network(fix_gamma=published)
 
-    x = mx.sym.var("data")  # 3, 299, 299
+    x = sym.var("data")  # 3, 299, 299
     x = network.layer(x, "conv", 32, 3, stride=2, pad=0)  # 32, 149, 149
     x = network.layer(x, "conv_1", 32, 3, pad=0)  # 32, 147, 147
     x = network.layer(x, "conv_2", 64, 3)  # 64, 147, 147
@@ -55,7 +55,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], published: bool) 
     x = network.block_8(x, "mixed_10", max_pool if published else mean_pool)  # 2048, 8, 8
 
     x = mean_of_planes(x, "global_pool")  # 2048
-    x = mx.sym.Dropout(x, p=0.5, name="drop")
+    x = sym.Dropout(x, p=0.5, name="drop")
     return classifier(x, num_classes)  # num_classes
 
 
@@ -69,21 +69,21 @@ class _Network:
         self._fix_gamma = fix_gamma
 
     def layer(
-        self, x: mx.sym.Symbol, name: str, filters: int, kernel: Any, stride: int = 1,
+        self, x: sym.Symbol, name: str, filters: int, kernel: Any, stride: int = 1,
         pad: int = -1,
-    ) -> mx.sym.Symbol:  # fmt: skip
+    ) -> sym.Symbol:  # fmt: skip
         """Convolution, BatchNorm, relu."""
         x = convolution(x, f"{name}_conv2d", filters, kernel, stride, pad)
         x = batch_norm(x, f"{name}_batchnorm", 1e-3, self._fix_gamma)
         return relu(x, f"{name}_relu")
 
-    def tower(self, x: mx.sym.Symbol, name: str, *layers: Tuple[int, Any]) -> mx.sym.Symbol:
+    def tower(self, x: sym.Symbol, name: str, *layers: Tuple[int, Any]) -> sym.Symbol:
         """Layers in sequence, none of which changes the size."""
         for number, (filters, kernel) in enumerate(layers):
             x = self.layer(x, f"{name}_conv{f'_{number}' if number else ''}", filters, kernel)
         return x
 
-    def block_35(self, x: mx.sym.Symbol, name: str, pooled: int) -> mx.sym.Symbol:
+    def block_35(self, x: sym.Symbol, name: str, pooled: int) -> sym.Symbol:
         """Figure 5, but with one 5x5 convolution in the second tower; (224 + pooled, h, w)."""
         return _concat(
             name,
@@ -93,7 +93,7 @@ class _Network:
             self.tower(mean_pool(x, f"{name}_pool", 3, 1, 1), f"{name}_tower_2", (pooled, 1)),
         )
 
-    def reduction_35(self, x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+    def reduction_35(self, x: sym.Symbol, name: str) -> sym.Symbol:
         """Figure 10: (480 + channels, h / 2, w / 2)."""
         tower = self.tower(x, f"{name}_tower", (64, 1), (96, 3))
         return _concat(
@@ -103,7 +103,7 @@ class _Network:
             max_pool(x, f"{name}_pool", 3, 2),
         )
 
-    def block_17(self, x: mx.sym.Symbol, name: str, inner: int) -> mx.sym.Symbol:
+    def block_17(self, x: sym.Symbol, name: str, inner: int) -> sym.Symbol:
         """Figure 6, n = 7: (768, h, w)."""
         across, down = (1, 7), (7, 1)
         return _concat(
@@ -117,7 +117,7 @@ class _Network:
             self.tower(mean_pool(x, f"{name}_pool", 3, 1, 1), f"{name}_tower_2", (192, 1)),
         )  # fmt: skip
 
-    def reduction_17(self, x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+    def reduction_17(self, x: sym.Symbol, name: str) -> sym.Symbol:
         """Table 1, between 17 and 8: (512 + channels, h / 2, w / 2)."""
         left = self.tower(x, f"{name}_tower", (192, 1))
         middle = self.tower(x, f"{name}_tower_1", (192, 1), (192, (1, 7)), (192, (7, 1)))
@@ -128,7 +128,7 @@ class _Network:
             max_pool(x, f"{name}_pool", 3, 2),
         )
 
-    def block_8(self, x: mx.sym.Symbol, name: str, pool: Any) -> mx.sym.Symbol:
+    def block_8(self, x: sym.Symbol, name: str, pool: Any) -> sym.Symbol:
         """Figure 7: (2048, h, w)."""
         left = self.tower(x, f"{name}_tower", (384, 1))
         middle = self.tower(x, f"{name}_tower_1", (448, 1), (384, 3))
@@ -143,5 +143,5 @@ class _Network:
         )
 
 
-def _concat(name: str, *towers: mx.sym.Symbol) -> mx.sym.Symbol:
-    return mx.sym.Concat(*towers, dim=1, name=f"ch_concat_{name}_chconcat")
+def _concat(name: str, *towers: sym.Symbol) -> sym.Symbol:
+    return sym.Concat(*towers, dim=1, name=f"ch_concat_{name}_chconcat")

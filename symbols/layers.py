@@ -7,65 +7,63 @@ with which the names of its parameters begin.
 from typing import Tuple, Union
 
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
 Size = Union[int, Tuple[int, int]]  # one number for both, or (height, width)
 
 
 def convolution(
-    x: mx.sym.Symbol, name: str, filters: int, kernel: Size, stride: int = 1, pad: Size = -1,
+    x: sym.Symbol, name: str, filters: int, kernel: Size, stride: int = 1, pad: Size = -1,
     groups: int = 1, bias: bool = False,
-) -> mx.sym.Symbol:  # fmt: skip
+) -> sym.Symbol:  # fmt: skip
     """Convolution; by default padded to keep the size at stride 1."""
     height, width = _pair(kernel)
     margins = (height // 2, width // 2) if pad == -1 else _pair(pad)
-    return mx.sym.Convolution(
+    return sym.Convolution(
         x, num_filter=filters, kernel=(height, width), stride=(stride, stride), pad=margins,
         num_group=groups, no_bias=not bias, name=name,
     )  # fmt: skip
 
 
-def batch_norm(
-    x: mx.sym.Symbol, name: str, eps: float = 1e-5, fix_gamma: bool = False
-) -> mx.sym.Symbol:
+def batch_norm(x: sym.Symbol, name: str, eps: float = 1e-5, fix_gamma: bool = False) -> sym.Symbol:
     """BatchNorm with momentum 0.9; the default epsilon is Gluon's."""
-    return mx.sym.BatchNorm(x, fix_gamma=fix_gamma, eps=eps, momentum=0.9, name=name)
+    return sym.BatchNorm(x, fix_gamma=fix_gamma, eps=eps, momentum=0.9, name=name)
 
 
-def relu(x: mx.sym.Symbol, name: str) -> mx.sym.Symbol:
+def relu(x: sym.Symbol, name: str) -> sym.Symbol:
     """Rectifier."""
-    return mx.sym.Activation(x, act_type="relu", name=name)
+    return sym.Activation(x, act_type="relu", name=name)
 
 
 def max_pool(
-    x: mx.sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0, partial: bool = False
-) -> mx.sym.Symbol:
+    x: sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0, partial: bool = False
+) -> sym.Symbol:
     """Max pooling; with `partial`, windows that cross the right and bottom edge count (Caffe)."""
     return _pool(x, name, "max", kernel, stride, pad, partial)
 
 
-def mean_pool(x: mx.sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0) -> mx.sym.Symbol:
+def mean_pool(x: sym.Symbol, name: str, kernel: int, stride: int, pad: int = 0) -> sym.Symbol:
     """Mean pooling; padding counts as zeros."""
     return _pool(x, name, "avg", kernel, stride, pad, False)
 
 
-def mean_of_planes(x: mx.sym.Symbol, name: str = "pool1") -> mx.sym.Symbol:
+def mean_of_planes(x: sym.Symbol, name: str = "pool1") -> sym.Symbol:
     """(batch, channels): global mean pooling."""
-    x = mx.sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name=name)
-    return mx.sym.Flatten(x, name="flatten0")
+    x = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name=name)
+    return sym.Flatten(x, name="flatten0")
 
 
-def dense(x: mx.sym.Symbol, name: str, units: int) -> mx.sym.Symbol:
+def dense(x: sym.Symbol, name: str, units: int) -> sym.Symbol:
     """(batch, units), with bias; x may have any shape after the batch axis."""
-    return mx.sym.FullyConnected(x, num_hidden=units, name=name)
+    return sym.FullyConnected(x, num_hidden=units, name=name)
 
 
-def classifier(x: mx.sym.Symbol, num_classes: int, name: str = "fc1") -> mx.sym.Symbol:
+def classifier(x: sym.Symbol, num_classes: int, name: str = "fc1") -> sym.Symbol:
     """(batch, features) to the network's output `softmax`, (batch, num_classes)."""
-    return mx.sym.SoftmaxOutput(dense(x, name, num_classes), name="softmax")
+    return sym.SoftmaxOutput(dense(x, name, num_classes), name="softmax")
 
 
-def sigmoid_classifier(x: mx.sym.Symbol, num_classes: int, name: str) -> mx.sym.Symbol:
+def sigmoid_classifier(x: sym.Symbol, num_classes: int, name: str) -> sym.Symbol:
     """As `classifier`, but with one logit z for two classes, as before a sigmoid.
 
     softmax([-z/2, z/2]) is [1 - sigmoid(z), sigmoid(z)], and its cross-entropy is the binary one:
@@ -75,12 +73,12 @@ def sigmoid_classifier(x: mx.sym.Symbol, num_classes: int, name: str) -> mx.sym.
         return classifier(x, num_classes, name)
     logit = dense(x, name, 1)
     halves = [scaled(logit, scalar, f"{name}_{side}") for scalar, side in ((-0.5, 0), (0.5, 1))]
-    return mx.sym.SoftmaxOutput(mx.sym.Concat(*halves, dim=1, name=f"{name}_both"), name="softmax")
+    return sym.SoftmaxOutput(sym.Concat(*halves, dim=1, name=f"{name}_both"), name="softmax")
 
 
-def scaled(x: mx.sym.Symbol, scalar: float, name: str) -> mx.sym.Symbol:
+def scaled(x: sym.Symbol, scalar: float, name: str) -> sym.Symbol:
     """X multiplied by a constant."""
-    return mx.sym._internal._mul_scalar(x, scalar=scalar, name=name)
+    return sym._internal._mul_scalar(x, scalar=scalar, name=name)
 
 
 def check_size(image_shape: Tuple[int, ...], least: int, network: str) -> None:
@@ -92,9 +90,9 @@ def check_size(image_shape: Tuple[int, ...], least: int, network: str) -> None:
 
 
 def _pool(
-    x: mx.sym.Symbol, name: str, kind: str, kernel: int, stride: int, pad: int, partial: bool
-) -> mx.sym.Symbol:
-    return mx.sym.Pooling(
+    x: sym.Symbol, name: str, kind: str, kernel: int, stride: int, pad: int, partial: bool
+) -> sym.Symbol:
+    return sym.Pooling(
         x, kernel=(kernel, kernel), stride=(stride, stride), pad=(pad, pad), pool_type=kind,
         pooling_convention="full" if partial else "valid", name=name,
     )  # fmt: skip

@@ -16,7 +16,7 @@ Both compute the same as Gluon's networks. Different from the papers, as there:
 
 from typing import Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import batch_norm, classifier, convolution, mean_of_planes, relu
 
 # v1, table 1: channels and stride of each depthwise separable convolution.
@@ -49,14 +49,14 @@ INVERTED = (
 
 def get_symbol(
     num_classes: int, image_shape: Tuple[int, ...], version: int, width: float
-) -> mx.sym.Symbol:
+) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for width 1, 224 pixels."""
     return (mobilenet_v1 if version == 1 else mobilenet_v2)(num_classes, width)
 
 
-def mobilenet_v1(num_classes: int, width: float) -> mx.sym.Symbol:
+def mobilenet_v1(num_classes: int, width: float) -> sym.Symbol:
     """Table 1 of 2017."""
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     channels = int(32 * width)
     x = layer(x, "conv1", channels, 3, stride=2)  # 32, 112, 112
     for number, (filters, stride) in enumerate(SEPARABLE, start=2):
@@ -66,9 +66,9 @@ def mobilenet_v1(num_classes: int, width: float) -> mx.sym.Symbol:
     return classifier(mean_of_planes(x), num_classes)  # 1024, then num_classes
 
 
-def mobilenet_v2(num_classes: int, width: float) -> mx.sym.Symbol:
+def mobilenet_v2(num_classes: int, width: float) -> sym.Symbol:
     """Table 2 of 2018."""
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     channels = int(32 * width)
     x = layer(x, "conv1", channels, 3, stride=2, clipped=True)  # 32, 112, 112
     for block, (expansion, filters, units, stride) in enumerate(INVERTED, start=1):
@@ -78,14 +78,14 @@ def mobilenet_v2(num_classes: int, width: float) -> mx.sym.Symbol:
             x = inverted_residual(x, name, channels, wide, expansion, stride if unit == 1 else 1)
             channels = wide
     x = layer(x, "conv2", int(1280 * max(width, 1.0)), 1, clipped=True)  # 1280, 7, 7
-    x = mx.sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool1")
+    x = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool1")
     x = convolution(x, "pred", num_classes, 1)  # num_classes, 1, 1
-    return mx.sym.SoftmaxOutput(mx.sym.Flatten(x, name="flatten0"), name="softmax")
+    return sym.SoftmaxOutput(sym.Flatten(x, name="flatten0"), name="softmax")
 
 
 def inverted_residual(
-    x: mx.sym.Symbol, name: str, channels: int, filters: int, expansion: int, stride: int
-) -> mx.sym.Symbol:
+    x: sym.Symbol, name: str, channels: int, filters: int, expansion: int, stride: int
+) -> sym.Symbol:
     """2018, table 1: expand, filter, project; (filters, h / s, w / s)."""
     inner = channels * expansion
     y = layer(x, f"{name}_expand", inner, 1, clipped=True)  # inner, h, w
@@ -93,16 +93,16 @@ def inverted_residual(
     y = convolution(y, f"{name}_project", filters, 1)  # filters, h / s, w / s
     y = batch_norm(y, f"{name}_project_bn")
     if stride == 1 and channels == filters:
-        y = mx.sym.elemwise_add(y, x, name=f"{name}_plus")
+        y = sym.elemwise_add(y, x, name=f"{name}_plus")
     return y
 
 
 def layer(
-    x: mx.sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1,
+    x: sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1,
     clipped: bool = False,
-) -> mx.sym.Symbol:  # fmt: skip
+) -> sym.Symbol:  # fmt: skip
     """Convolution, BatchNorm, relu; `clipped` at 6."""
     x = batch_norm(convolution(x, name, filters, kernel, stride, groups=groups), f"{name}_bn")
     if clipped:
-        return mx.sym.clip(x, a_min=0, a_max=6, name=f"{name}_relu6")
+        return sym.clip(x, a_min=0, a_max=6, name=f"{name}_relu6")
     return relu(x, f"{name}_relu")

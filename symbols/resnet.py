@@ -18,7 +18,7 @@ import functools
 from typing import List, Tuple
 
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols import layers
 from symbols.layers import convolution
 
@@ -37,17 +37,17 @@ UNITS = {
 }
 
 
-def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) -> mx.sym.Symbol:
+def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 50 layers, 224 pixels."""
     height = image_shape[1]
     units, filters, bottleneck = _stages(num_layers, height)
 
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     x = batch_norm(x, "bn_data", fix_gamma=True)
     if height > 32:
         x = convolution(x, "conv0", filters[0], 7, stride=2)  # 64, 112, 112
-        x = mx.sym.Activation(batch_norm(x, "bn0"), act_type="relu", name="relu0")
-        x = mx.sym.Pooling(
+        x = sym.Activation(batch_norm(x, "bn0"), act_type="relu", name="relu0")
+        x = sym.Pooling(
             x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name="pool0"
         )  # 64, 56, 56
     else:
@@ -61,16 +61,16 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) 
                 stride=2 if stage > 1 and unit == 1 else 1, project=unit == 1,
             )  # fmt: skip
 
-    x = mx.sym.Activation(batch_norm(x, "bn1"), act_type="relu", name="relu1")
-    x = mx.sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool1")
-    x = mx.sym.Flatten(x, name="flatten0")  # 2048
-    x = mx.sym.FullyConnected(x, num_hidden=num_classes, name="fc1")  # num_classes
-    return mx.sym.SoftmaxOutput(x, name="softmax")
+    x = sym.Activation(batch_norm(x, "bn1"), act_type="relu", name="relu1")
+    x = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool1")
+    x = sym.Flatten(x, name="flatten0")  # 2048
+    x = sym.FullyConnected(x, num_hidden=num_classes, name="fc1")  # num_classes
+    return sym.SoftmaxOutput(x, name="softmax")
 
 
 def residual_unit(
-    x: mx.sym.Symbol, name: str, channels: int, bottleneck: bool, stride: int, project: bool
-) -> mx.sym.Symbol:
+    x: sym.Symbol, name: str, channels: int, bottleneck: bool, stride: int, project: bool
+) -> sym.Symbol:
     """Shortcut + convolutions, each preceded by BatchNorm and relu; (channels, h / s, w / s).
 
     2016, figure 4e; the bottleneck is that of 2015, figure 5.
@@ -83,12 +83,12 @@ def residual_unit(
     shortcut = x
     for number, (filters, kernel, step) in enumerate(convolutions, start=1):
         x = batch_norm(x, f"{name}_bn{number}")
-        x = mx.sym.Activation(x, act_type="relu", name=f"{name}_relu{number}")
+        x = sym.Activation(x, act_type="relu", name=f"{name}_relu{number}")
         if project and number == 1:
             shortcut = convolution(x, f"{name}_sc", channels, 1, stride)
         x = convolution(x, f"{name}_conv{number}", filters, kernel, step)
     # Named, because MXNet's automatic name depends on what was built before.
-    return mx.sym.elemwise_add(x, shortcut, name=f"{name}_plus")
+    return sym.elemwise_add(x, shortcut, name=f"{name}_plus")
 
 
 def _stages(num_layers: int, height: int) -> Tuple[List[int], List[int], bool]:

@@ -22,7 +22,7 @@ and no pooling.
 
 from typing import Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import batch_norm, classifier, convolution, max_pool, mean_of_planes, relu
 
 # Depth: units in each stage. From 50 on with bottlenecks.
@@ -37,7 +37,7 @@ UNITS = {
 
 def get_symbol(
     num_classes: int, image_shape: Tuple[int, ...], num_layers: int, variant: str
-) -> mx.sym.Symbol:
+) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 50 layers, 224 pixels.
 
     `variant` is v1, v1b, 32x4d or 64x4d.
@@ -45,7 +45,7 @@ def get_symbol(
     bottleneck, resnext = num_layers >= 50, variant.endswith("d")
     eps = 2e-5 if resnext else 1e-5
 
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     if resnext:
         x = batch_norm(x, "bn_data", eps, fix_gamma=True)
     if image_shape[1] > 32:
@@ -89,8 +89,8 @@ def unit_layers(channels: int, bottleneck: bool, stride: int, variant: str) -> T
 
 
 def residual_unit(
-    x: mx.sym.Symbol, name: str, layers: Tuple[Layer, ...], stride: int, project: bool, eps: float
-) -> mx.sym.Symbol:
+    x: sym.Symbol, name: str, layers: Tuple[Layer, ...], stride: int, project: bool, eps: float
+) -> sym.Symbol:
     """2015, figure 5: convolutions, each followed by BatchNorm, plus the shortcut, then relu."""
     shortcut = x
     if project:
@@ -101,4 +101,4 @@ def residual_unit(
         x = batch_norm(x, f"{name}_bn{number}", eps)
         if number < len(layers):
             x = relu(x, f"{name}_relu{number}")
-    return relu(mx.sym.elemwise_add(x, shortcut, name=f"{name}_plus"), f"{name}_relu")
+    return relu(sym.elemwise_add(x, shortcut, name=f"{name}_plus"), f"{name}_relu")

@@ -18,7 +18,7 @@ Different from the paper:
 from typing import Any, Dict, Tuple
 
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import check_size
 
 # conv1 as (filters, kernel); a fire module as (filters of its squeeze, of each of its expands).
@@ -58,19 +58,19 @@ ACTIVATIONS = ("relu", "elu")
 
 def get_symbol(
     num_classes: int, image_shape: Tuple[int, ...], version: str, activation: str
-) -> mx.sym.Symbol:
+) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes)."""
     if activation not in ACTIVATIONS:
         raise ArgumentError("activation", activation, f"use {' or '.join(ACTIVATIONS)}")
     (filters, kernel), *layers = VERSIONS[version]
     # conv1 reduces the smallest image to 12 pixels, the poolings to 6, 3 and 1.
     check_size(image_shape, kernel + 2 * 11, f"SqueezeNet {version}")
-    x = mx.sym.var("data")
+    x = sym.var("data")
     x = convolution(x, "conv1", filters, kernel, activation, stride=2)
     number = 1
     for layer in layers:
         if layer is POOL:
-            x = mx.sym.Pooling(
+            x = sym.Pooling(
                 x, kernel=(3, 3), stride=(2, 2), pool_type="max", pooling_convention="full",
                 name=f"pool{number}",
             )  # fmt: skip
@@ -78,32 +78,30 @@ def get_symbol(
             number += 1
             squeezed, expanded = layer
             x = fire(x, f"fire{number}", squeezed, expanded, activation)
-    x = mx.sym.Dropout(x, p=0.5, name="drop9")
+    x = sym.Dropout(x, p=0.5, name="drop9")
     x = convolution(x, "conv10", num_classes, 1, activation)  # classes, 13, 13
-    x = mx.sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool10")
-    x = mx.sym.Flatten(x, name="flatten10")  # classes
-    return mx.sym.SoftmaxOutput(x, name="softmax")
+    x = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool10")
+    x = sym.Flatten(x, name="flatten10")  # classes
+    return sym.SoftmaxOutput(x, name="softmax")
 
 
-def fire(
-    x: mx.sym.Symbol, name: str, squeezed: int, expanded: int, activation: str
-) -> mx.sym.Symbol:
+def fire(x: sym.Symbol, name: str, squeezed: int, expanded: int, activation: str) -> sym.Symbol:
     """Section 3.2: 1x1 convolutions squeeze the channels, 1x1 and 3x3 ones expand them."""
     x = convolution(x, f"{name}_squeeze1x1", squeezed, 1, activation)  # squeezed, h, w
     left = convolution(x, f"{name}_expand1x1", expanded, 1, activation)  # expanded, h, w
     right = convolution(x, f"{name}_expand3x3", expanded, 3, activation, pad=1)  # expanded, h, w
-    return mx.sym.Concat(left, right, dim=1, name=f"{name}_concat")  # 2 expanded, h, w
+    return sym.Concat(left, right, dim=1, name=f"{name}_concat")  # 2 expanded, h, w
 
 
 def convolution(
-    x: mx.sym.Symbol, name: str, filters: int, kernel: int, activation: str, stride: int = 1,
+    x: sym.Symbol, name: str, filters: int, kernel: int, activation: str, stride: int = 1,
     pad: int = 0,
-) -> mx.sym.Symbol:  # fmt: skip
+) -> sym.Symbol:  # fmt: skip
     """Convolution with bias, then the activation."""
-    x = mx.sym.Convolution(
+    x = sym.Convolution(
         x, num_filter=filters, kernel=(kernel, kernel), stride=(stride, stride), pad=(pad, pad),
         name=name,
     )  # fmt: skip
     if activation == "elu":
-        return mx.sym.LeakyReLU(x, act_type="elu", slope=1.0, name=f"{name}_elu")
-    return mx.sym.Activation(x, act_type="relu", name=f"{name}_relu")
+        return sym.LeakyReLU(x, act_type="elu", slope=1.0, name=f"{name}_elu")
+    return sym.Activation(x, act_type="relu", name=f"{name}_relu")

@@ -1,21 +1,23 @@
 """Summary of a network: layers, output shapes, parameters, multiply-adds, activations.
 
-Works for any MXNet symbol by a walk over its JSON; nothing is bound or computed. One multiply-add
+Works for any graph by a walk over its nodes; nothing is computed. One multiply-add
 is one multiplication with its addition, as papers count them (the "4.1 GFLOPs" of ResNet-50 are
 4.1 billion of these). Convolutions, dense layers and matrix products count; normalisation,
 activations, pooling and sums, a few percent, do not.
 """
 
-import json
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Any, List, Sequence, Set, Tuple
+
+from imagenet_trainer.graph import Node, as_graph
+from imagenet_trainer.graph.inference import all_shapes
 
 Shape = Tuple[int, ...]
 
 # Operators whose output is a view of their input, or the input itself.
 _VIEWS = (
-    "Flatten", "Reshape", "reshape", "expand_dims", "squeeze", "_copy", "identity", "BlockGrad",
+    "Flatten", "Reshape", "expand_dims", "squeeze", "_copy", "BlockGrad",
 )  # fmt: skip
 _FLOAT32 = 4  # bytes
 
@@ -61,39 +63,42 @@ class Summary:
 
 
 def summarise(symbol: Any, image_shape: Sequence[int], data: str = "data") -> Summary:
-    """Summarise a symbol with an input `data` of shape (batch, *image_shape).
+    """Summarise a graph, or an MXNet symbol, with an input `data` of shape (batch, *image_shape).
 
-    Raises MXNet's error if a shape cannot be inferred, ValueError if one remains unknown.
+    Raises GraphError if shapes contradict each other, or one remains unknown.
     """
-    nodes = json.loads(symbol.tojson())["nodes"]
-    shapes = _shapes(symbol, {data: (1, *image_shape)})
+    symbol = as_graph(symbol)
+    shapes = all_shapes(symbol.nodes, {data: (1, *image_shape)})
     auxiliary = set(symbol.list_auxiliary_states())
     inputs = {data, *(name for name in symbol.list_arguments() if name.endswith("label"))}
     counted: Set[str] = set()
     layers: List[Layer] = []
     learned = fixed = 0
-    for node in nodes:
-        if node["op"] == "null":
+    for node in symbol.nodes:
+        if node.operator is None:
             continue
-        read = [nodes[entry[0]] for entry in node["inputs"]]
-        new = [one["name"] for one in read if one["op"] == "null" and one["name"] not in counted]
-        new = [name for name in dict.fromkeys(new) if name not in auxiliary | inputs]
-        counted.update(new)
-        sizes = [prod(shapes[name]) for name in new]
-        unlearned = sum(size for name, size in zip(new, sizes) if _is_fixed(node, read, name))
-        learned, fixed = learned + sum(sizes) - unlearned, fixed + unlearned
-        outputs = _outputs(shapes, node["name"])
+        new = {}
+        for position, entry in enumerate(node.inputs):
+            name = entry.node.name
+            if entry.node.operator is None and name not in counted | auxiliary | inputs:
+                new[position] = prod(shapes[id(entry.node), 0])
+                counted.add(name)
+        unlearned = sum(size for position, size in new.items() if _is_fixed(node, position))
+        learned, fixed = learned + sum(new.values()) - unlearned, fixed + unlearned
+        outputs = [shapes[id(node), number] for number in range(len(node.outputs))]
         layers.append(
             Layer(
-                node["name"],
-                node["op"],
+                node.name,
+                node.op,
                 outputs[0][1:],
-                sum(sizes),
-                _multiply_adds(node, [_shape_of(shapes, one) for one in read], outputs[0]),
-                0 if node["op"] in _VIEWS else _FLOAT32 * sum(map(prod, outputs)),
+                sum(new.values()),
+                _multiply_adds(
+                    node, [shapes[id(one.node), one.output] for one in node.inputs], outputs[0]
+                ),
+                0 if node.op in _VIEWS else _FLOAT32 * sum(map(prod, outputs)),
             )
         )
-    statistics = sum(prod(shapes[name]) for name in auxiliary)
+    statistics = sum(prod(shapes[id(n), 0]) for n in symbol.nodes if n.name in auxiliary)
     return Summary(tuple(layers), learned, fixed, statistics)
 
 
@@ -134,51 +139,20 @@ def table(summary: Summary, batch_size: int = 1) -> str:
     return "\n".join(lines)
 
 
-def _shapes(symbol: Any, known: Mapping[str, Shape]) -> Dict[str, Shape]:
-    """Shapes of all variables and outputs by name."""
-    internals = symbol.get_internals()
-    _, outputs, _ = internals.infer_shape(**known)
-    if outputs is None:
-        raise ValueError(f"the shapes of the symbol cannot be inferred from {dict(known)}")
-    return dict(zip(internals.list_outputs(), outputs))
+def _is_fixed(node: Node, position: int) -> bool:
+    """Whether an input is a gamma that BatchNorm treats as 1, which is MXNet's default."""
+    return node.op == "BatchNorm" and position == 1 and node.values["fix_gamma"]
 
 
-def _outputs(shapes: Mapping[str, Shape], name: str) -> List[Shape]:
-    """An operator's outputs, without those that only its own backward pass reads."""
-    if f"{name}_output" in shapes:
-        return [shapes[f"{name}_output"]]
-    outputs: List[Shape] = []
-    while f"{name}_output{len(outputs)}" in shapes:
-        outputs.append(shapes[f"{name}_output{len(outputs)}"])
-    if not outputs:
-        raise ValueError(f"the symbol does not name the outputs of {name} as MXNet does")
-    return outputs
-
-
-def _shape_of(shapes: Mapping[str, Shape], node: Mapping[str, Any]) -> Shape:
-    """The shape of a variable, or of an operator's first output."""
-    return shapes[node["name"]] if node["op"] == "null" else _outputs(shapes, node["name"])[0]
-
-
-def _is_fixed(node: Mapping[str, Any], read: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Whether a parameter is a gamma that BatchNorm treats as 1, which is MXNet's default."""
-    if node["op"] != "BatchNorm" or name != read[1]["name"]:
-        return False
-    return node.get("attrs", {}).get("fix_gamma", "True") in ("True", "1")
-
-
-def _multiply_adds(node: Mapping[str, Any], inputs: Sequence[Shape], output: Shape) -> int:
+def _multiply_adds(node: Node, inputs: Sequence[Shape], output: Shape) -> int:
     """Multiply-adds of an operator for a batch of one."""
-    operator, attributes = node["op"], node.get("attrs", {})
-    if operator == "Convolution":  # weight: (filters, channels / groups, *kernel)
+    if node.op == "Convolution":  # weight: (filters, channels / groups, *kernel)
         return prod(output) * prod(inputs[1][1:])
-    if operator == "Deconvolution":  # weight: (channels, filters / groups, *kernel)
+    if node.op == "Deconvolution":  # weight: (channels, filters / groups, *kernel)
         return prod(inputs[0]) * prod(inputs[1][1:])
-    if operator == "FullyConnected":  # weight: (units, inputs)
+    if node.op == "FullyConnected":  # weight: (units, inputs)
         return prod(output) * inputs[1][1]
-    if operator in ("dot", "batch_dot"):
-        transposed = attributes.get("transpose_a", "False") in ("True", "1")
-        batch_dot = operator == "batch_dot"
-        inner = inputs[0][1 if batch_dot else 0] if transposed else inputs[0][-1]
-        return prod(output) * inner
+    if node.op in ("dot", "batch_dot"):
+        first = 1 if node.op == "batch_dot" else 0
+        return prod(output) * inputs[0][first if node.values["transpose_a"] else -1]
     return 0

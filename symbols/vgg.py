@@ -10,7 +10,7 @@ every convolution; the size of the first dense layer follows from the image size
 
 from typing import Tuple
 
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 from symbols.layers import (
     batch_norm,
     check_size,
@@ -33,10 +33,10 @@ FILTERS = (64, 128, 256, 512, 512)
 
 def get_symbol(
     num_classes: int, image_shape: Tuple[int, ...], num_layers: int, normalised: bool
-) -> mx.sym.Symbol:
+) -> sym.Symbol:
     """(batch, *image_shape) to (batch, num_classes); shapes are for 224 pixels."""
     check_size(image_shape, 32, "VGG")
-    x = mx.sym.var("data")  # 3, 224, 224
+    x = sym.var("data")  # 3, 224, 224
     # 64, 112, 112 then 128, 56, 56 then 256, 28, 28 then 512, 14, 14 then 512, 7, 7
     for group, (count, filters) in enumerate(zip(DEPTHS[num_layers], FILTERS), start=1):
         for number in range(1, count + 1):
@@ -47,5 +47,5 @@ def get_symbol(
         x = max_pool(x, f"pool{group}", 2, 2)
     for number in (6, 7):
         x = relu(dense(x, f"fc{number}", 4096), f"relu{number}")  # 4096
-        x = mx.sym.Dropout(x, p=0.5, name=f"drop{number}")
+        x = sym.Dropout(x, p=0.5, name=f"drop{number}")
     return classifier(x, num_classes, "fc8")  # num_classes

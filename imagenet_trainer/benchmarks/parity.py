@@ -8,7 +8,6 @@ BatchNorm, and no unit is at a breakpoint (`nondifferentiable`).
 """
 
 import gc
-import json
 import platform
 import time
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ import torch
 
 import symbols
 from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, load_graph, to_tensor
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
@@ -46,7 +47,7 @@ _ZERO_SCALE = 1e-2
 class Case:
     """A network with parameters and a batch."""
 
-    symbol: "mx.sym.Symbol"
+    symbol: Symbol
     arg: Arrays
     aux: Arrays
     images: np.ndarray  # float32 (n, 3, h, w), already normalised
@@ -108,7 +109,7 @@ def case_of(
     return best
 
 
-def _graph(name: str, sides: Sequence[int]) -> Tuple["mx.sym.Symbol", Tuple[int, int, int]]:
+def _graph(name: str, sides: Sequence[int]) -> Tuple[Symbol, Tuple[int, int, int]]:
     """Return the symbol for the first of these sizes that works; dropout, being random, is off."""
     for side in sides:
         try:
@@ -117,11 +118,8 @@ def _graph(name: str, sides: Sequence[int]) -> Tuple["mx.sym.Symbol", Tuple[int,
             if side == sides[-1]:
                 raise
             continue
-        graph = json.loads(symbol.tojson())
-        for node in graph["nodes"]:
-            if node["op"] == "Dropout":
-                node["attrs"]["p"] = "0"
-        return mx.sym.load_json(json.dumps(graph)), (3, side, side)
+        dropouts = [node.name for node in symbol.nodes if node.op == "Dropout"]
+        return symbol.with_attributes({one: {"p": "0"} for one in dropouts}), (3, side, side)
     raise AssertionError
 
 
@@ -159,7 +157,7 @@ def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
 def by_mxnet(case: Case, dtype: str) -> Results:
     """Run forward and backward passes in MXNet in float32 or float64."""
     names = (*case.symbol.list_arguments(), *case.symbol.list_auxiliary_states())
-    bound = case.symbol.simple_bind(
+    bound = to_symbol(case.symbol).simple_bind(
         mx.cpu(), data=case.images.shape, grad_req="write", type_dict=dict.fromkeys(names, dtype)
     )
     bound.copy_params_from(
@@ -192,14 +190,14 @@ def by_torch(case: Case, dtype: str) -> Results:
 
 
 def torch_network(
-    symbol: "mx.sym.Symbol", arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray],
+    symbol: Symbol, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray],
     dtype: str,
 ) -> TorchNetwork:  # fmt: skip
     """Return a symbol as the PyTorch engine computes it, with these parameters."""
     shapes, aux_shapes = (
         {name: value.shape for name, value in group.items()} for group in (arg, aux)
     )
-    network = load_graph(symbol.tojson(), shapes, aux_shapes, _CPU)
+    network = load_graph(symbol, shapes, aux_shapes, _CPU)
     for name, value in network.arg.items():
         to_tensor(arg[name], value)
     network.training.to(getattr(torch, dtype))

@@ -6,10 +6,12 @@ from typing import Any, Dict, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.convert import onnx_file
-from imagenet_trainer.convert.graph import ExportedNetwork, Model, normalise, quantised, write_onnx
+from imagenet_trainer.convert.graph import Model
 from imagenet_trainer.convert.samples import open_calibration, open_images, sample_images
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import loader_threads
+from imagenet_trainer.engines.mxnet.exported import ExportedNetwork, quantised, write_onnx
+from imagenet_trainer.engines.planes import normalise
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.metrics.counts import Scores, score

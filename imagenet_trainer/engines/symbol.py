@@ -1,28 +1,33 @@
 """Reads symbols, checks parameters against them, and freezes their BatchNorms."""
 
-import json
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.mxnet_import import mx
 
 Shapes = Dict[str, Tuple[int, ...]]
 
 
-def load_symbol(text: str, path: str) -> Any:
-    """An MXNet symbol from its JSON; InputError with the file's name if it is not one."""
+def load_symbol(text: str, path: str) -> Symbol:
+    """The network in the JSON text of a file; InputError with the file's name if it is none."""
     try:
-        return mx.sym.load_json(text)
-    except (mx.base.MXNetError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a network that MXNet can read; copy it again") from error
+        return load_json(text)
+    except GraphError as error:
+        raise InputError(f"{path}: {error}; copy it again from where it was saved") from error
 
 
 def parameter_shapes(symbol: Any, image_shape: Sequence[int]) -> Tuple[Shapes, Shapes]:
     """Shapes of a symbol's arguments (without data and label) and auxiliary states by name."""
+    symbol = as_graph(symbol)
     arguments, _, auxiliary = symbol.infer_shape(data=(1, *image_shape))
+    if arguments is None or auxiliary is None:
+        raise InputError(
+            f"the shapes of the network's parameters do not follow from images of {image_shape}; "
+            "save it with the shapes of its variables"
+        )
     inputs = ("data", "softmax_label")
     arg = {n: s for n, s in zip(symbol.list_arguments(), arguments) if n not in inputs}
     return arg, dict(zip(symbol.list_auxiliary_states(), auxiliary))
@@ -48,24 +53,22 @@ def check_parameters(
 
 def number_of_classes(symbol: Any, image_shape: Tuple[int, int, int]) -> int:
     """The number of a network's outputs; image_shape is (channels, height, width)."""
-    _, outputs, _ = symbol.infer_shape(data=(1, *image_shape))
+    _, outputs, _ = as_graph(symbol).infer_shape(data=(1, *image_shape))
+    if not outputs:
+        raise InputError(f"the number of classes does not follow from images of {image_shape}")
     return int(np.prod(outputs[0][1:]))
 
 
-def frozen_in(symbol: Any, names: List[str]) -> Any:
+def frozen_in(symbol: Any, names: List[str]) -> Symbol:
     """The network whose BatchNorms with frozen parameters normalise by moving statistics.
 
     A BatchNorm is frozen if its beta is frozen and its gamma is frozen or fixed. Otherwise the
     output of a frozen layer would still change with its statistics.
     """
-    frozen, graph = set(names), json.loads(symbol.tojson())
-    nodes = graph["nodes"]
-    for node in nodes:
-        if node["op"] != "BatchNorm":
-            continue
-        attributes = node.setdefault("attrs", {})
-        gamma, beta = (nodes[source[0]]["name"] for source in node["inputs"][1:3])
-        learns_gamma = attributes.get("fix_gamma", "True") in ("False", "0")
-        if beta in frozen and (gamma in frozen or not learns_gamma):
-            attributes["use_global_stats"] = "True"
-    return mx.sym.load_json(json.dumps(graph))
+    symbol, frozen, changes = as_graph(symbol), set(names), {}
+    for node in symbol.nodes:
+        if node.op == "BatchNorm":
+            gamma, beta = (entry.node.name for entry in node.inputs[1:3])
+            if beta in frozen and (gamma in frozen or node.values["fix_gamma"]):
+                changes[node.name] = {"use_global_stats": "True"}
+    return symbol.with_attributes(changes)

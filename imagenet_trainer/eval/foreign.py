@@ -5,14 +5,13 @@ Engines need one input `data`, one output `softmax` with probabilities, and the 
 and the names of inputs vary.
 """
 
-import json
 from typing import AbstractSet, Any, List, NamedTuple, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import GraphError, Symbol, as_graph, sym
 
 # Operators that turn logits into probabilities; their first input is the logits.
-_SOFTMAX = ("SoftmaxOutput", "Softmax", "softmax", "log_softmax", "SoftmaxActivation")
+_SOFTMAX = ("SoftmaxOutput", "softmax", "log_softmax", "SoftmaxActivation")
 # Last operators of networks that do not predict one class per image, or hide their logits.
 _NOT_LOGITS = (
     "Activation", "sigmoid", "tanh", "LogisticRegressionOutput", "LinearRegressionOutput",
@@ -23,7 +22,7 @@ _NOT_LOGITS = (
 class Adapted(NamedTuple):
     """A network in the form that engines execute."""
 
-    symbol: Any  # from `data` to `softmax_output` (n, classes)
+    symbol: Symbol  # from `data` to `softmax_output` (n, classes)
     classes: int
     notes: List[str]  # changes that the user should know
 
@@ -36,7 +35,7 @@ def adapt(
     Parameters
     ----------
     symbol
-        Has one output, or several of which one is a softmax: SoftmaxOutput, softmax, log_softmax.
+        A graph, or a symbol of MXNet. Has one output, or several of which one is a softmax: SoftmaxOutput, softmax, log_softmax.
         Logits (n, classes) get a softmax.
     parameters
         The names in its checkpoint. The argument that is not among them is the image.
@@ -48,13 +47,14 @@ def adapt(
     Raises InputError for networks that are not image classifiers.
 
     """
+    symbol = as_graph(symbol)
     head, op = _head(symbol, path)
     notes: List[str] = []
     if op in _SOFTMAX:
-        logits = head.get_children()[0]
-        temperature = _attribute(head, "temperature")
-        if temperature not in ("", "None"):
-            logits = logits / float(temperature)
+        node = head.entries[0].node
+        logits = Symbol(node.inputs[:1])
+        if node.values.get("temperature") is not None:
+            logits = logits / node.values["temperature"]
     elif op in _NOT_LOGITS:
         raise InputError(
             f"{path}: ends in {op}, which does not return probabilities of classes; use a network "
@@ -68,18 +68,17 @@ def adapt(
     if op == "SoftmaxOutput" and name == "data" and symbol.list_outputs() == ["softmax_output"]:
         return Adapted(symbol, shape[1], notes)
     if len(shape) == 4:
-        logits = mx.sym.Flatten(logits)
+        logits = sym.Flatten(logits)
     if name != "data":
         notes.append(f"{path}: its image input is {name!r}")
-        logits = logits(**{name: mx.sym.Variable("data")})
-    label = mx.sym.Variable("softmax_label")
-    return Adapted(mx.sym.SoftmaxOutput(logits, label, name="softmax"), shape[1], notes)
+        logits = logits(**{name: sym.Variable("data")})
+    label = sym.Variable("softmax_label")
+    return Adapted(sym.SoftmaxOutput(logits, label, name="softmax"), shape[1], notes)
 
 
-def _head(symbol: Any, path: str) -> Tuple[Any, str]:
+def _head(symbol: Symbol, path: str) -> Tuple[Symbol, str]:
     """The output with the class, and its operator."""
-    nodes = json.loads(symbol.tojson())
-    ops = [nodes["nodes"][node]["op"] for node, *_ in nodes["heads"]]
+    ops = [entry.node.op for entry in symbol.entries]
     chosen = [index for index, op in enumerate(ops) if op in _SOFTMAX]
     if len(ops) == 1:
         chosen = [0]
@@ -91,12 +90,7 @@ def _head(symbol: Any, path: str) -> Tuple[Any, str]:
     return symbol[chosen[0]], ops[chosen[0]]
 
 
-def _attribute(head: Any, name: str) -> str:
-    """An attribute of the last operator, or ''."""
-    return head.list_attr().get(name, "")
-
-
-def _image(logits: Any, parameters: AbstractSet[str], path: str) -> str:
+def _image(logits: Symbol, parameters: AbstractSet[str], path: str) -> str:
     """The name of the argument for the image."""
     free = [name for name in logits.list_arguments() if name not in parameters]
     if len(free) == 1:
@@ -115,12 +109,12 @@ def _image(logits: Any, parameters: AbstractSet[str], path: str) -> str:
     )
 
 
-def _shape(logits: Any, name: str, image_shape: Sequence[int], path: str) -> Tuple[int, ...]:
+def _shape(logits: Symbol, name: str, image_shape: Sequence[int], path: str) -> Tuple[int, ...]:
     """Shape of the output for one image: (1, classes) or (1, classes, 1, 1)."""
     size = ",".join(map(str, image_shape))
     try:
         _, outputs, _ = logits.infer_shape(**{name: (1, *image_shape)})
-    except mx.base.MXNetError as error:
+    except GraphError as error:
         raise InputError(
             f"{path}: does not accept images of --image-shape {size}; give the shape that it was "
             "trained with"

@@ -110,7 +110,7 @@ def untrained_parameters(
         settings.seed,
     )
     if settings.zero_last_gamma:
-        ends = branch_ends(symbol.tojson())
+        ends = branch_ends(symbol)
         if not ends:
             raise InputError(
                 f"--zero-last-gamma: {network.name} has no residual branches; omit the flag"

@@ -101,7 +101,7 @@ def _selected(arrays: Arrays, shapes: Shapes, source: str) -> Arrays:
 def _shapes(symbol: Any, image_shape: Tuple[int, ...], source: str) -> Tuple[Shapes, Shapes]:
     try:
         return parameter_shapes(symbol, image_shape)
-    except (RuntimeError, TypeError) as error:  # MXNet's error, or a shape that it does not infer
+    except InputError as error:
         raise InputError(
             f"--image-shape {_formatted(image_shape)}: the network of {source} cannot take such "
             "images; use the size on which it was trained"

@@ -3,6 +3,7 @@ import json
 import pytest
 
 import symbols
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.mxnet_import import mx
 from symbols.classifier import classifier_of, with_classifier
@@ -73,7 +74,7 @@ def test_the_result_is_the_network_built_for_these_classes():
 def test_after_a_layer_it_is_by_fine_tune_script(layer):
     before = ours("resnet18")
     after = with_classifier(before, 7, layer)
-    reference = by_fine_tune_script(before, 7, layer.replace("_output", ""))
+    reference = by_fine_tune_script(to_symbol(before), 7, layer.replace("_output", ""))
     assert after.list_arguments() == reference.list_arguments()
     assert shapes(after) == shapes(reference)
     assert classifier_of(after) == ["fc_weight", "fc_bias"]

@@ -15,8 +15,10 @@ from helpers.gluoncv_networks import (
 import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import Group
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
 from symbols import gluoncv_zoo
@@ -57,7 +59,7 @@ def test_the_symbol_equals_the_gluon_network(gluoncv, name, size):
     arg, aux = parameter_shapes(symbol, image_shape)
     assert {*arg, *aux} == set(values)
     outputs = [name for name in symbol.get_internals().list_outputs() if "softmax" not in name]
-    both = mx.sym.Group([symbol.get_internals()[outputs[-1]], symbol])
+    both = to_symbol(Group([symbol.get_internals()[outputs[-1]], symbol]))
     executor = both.simple_bind(mx.cpu(), data=(2, *image_shape), grad_req="null")
     executor.copy_params_from({key: values[key] for key in arg}, {key: values[key] for key in aux})
     data = mx.nd.random.uniform(0, 2, (2, *image_shape))

@@ -23,6 +23,7 @@ from helpers.networks import (
 import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.machine import has_bfloat16
@@ -269,7 +270,7 @@ def test_images_that_are_too_small_are_refused(name):
 
 
 def test_one_logit_is_the_sigmoid_with_its_loss_and_gradient():
-    symbol = symbols.get_symbol("one-stage-cnn", 2, (3, 8, 8))
+    symbol = to_symbol(symbols.get_symbol("one-stage-cnn", 2, (3, 8, 8)))
     logit = symbol.get_internals()["fc2_output"]
     both = mx.sym.Group([symbol, mx.sym.BlockGrad(logit)])
     executor = both.simple_bind(mx.cpu(), data=(6, 3, 8, 8), grad_req="write")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import symbols
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.mxnet_import import mx
 from symbols.gluoncv_zoo import import_gluoncv
@@ -65,7 +66,7 @@ def with_global_pooling(block):
 
 def compare(name, net, image_shape):
     """The same images and parameters give the same logits, to 1e-5 of the largest."""
-    symbol = symbols.get_symbol(name, CLASSES, image_shape)
+    symbol = to_symbol(symbols.get_symbol(name, CLASSES, image_shape))
     logits = symbol.get_internals()[
         [output for output in symbol.get_internals().list_outputs() if "softmax" not in output][-1]
     ]

@@ -14,6 +14,7 @@ import symbols
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.mxnet_import import mx
@@ -71,7 +72,7 @@ def executor_of(symbol, image_shape, batch=2, grad_req="null"):
 @pytest.mark.parametrize("depth", FACTS)
 def test_resnet_has_the_parameters_of_the_published_checkpoints(depth):
     facts = FACTS[depth]
-    symbol = symbols.get_symbol("resnet", 1000, num_layers=int(depth))
+    symbol = to_symbol(symbols.get_symbol("resnet", 1000, num_layers=int(depth)))
     shapes, aux_shapes, _ = shapes_of(symbol, (3, 224, 224))
     assert {name: list(shape) for name, shape in shapes.items()} == facts["arguments"]
     assert {name: list(shape) for name, shape in aux_shapes.items()} == facts["auxiliary"]
@@ -114,7 +115,7 @@ def test_parameter_count(name, classes, image_shape, count, within):
     ],
 )
 def test_gradient_reaches_every_parameter(name, image_shape, activation):
-    symbol = symbols.get_symbol(name, 10, image_shape, activation=activation)
+    symbol = to_symbol(symbols.get_symbol(name, 10, image_shape, activation=activation))
     executor, arg, _ = executor_of(symbol, image_shape, batch=4, grad_req="write")
     executor.forward(is_train=True)
     executor.backward()
@@ -174,14 +175,14 @@ def test_resnet_equals_gluons(name, height, monkeypatch):
     # Gluon's zoo has a fixed eps; everything else is unchanged.
     monkeypatch.setattr(nn, "BatchNorm", functools.partial(nn.BatchNorm, epsilon=2e-5))
     net = AlwaysProjecting(*structure, classes=11, thumbnail=thumbnail)
-    assert_same_as_gluon(symbols.get_symbol(name, 11, image_shape), net, image_shape, "fc1_output")
+    assert_same_as_gluon(to_symbol(symbols.get_symbol(name, 11, image_shape)), net, image_shape, "fc1_output")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_squeezenet_equals_gluons(version):
     # Gluon's last pooling has a fixed window of 13 x 13, the whole plane at 224 pixels.
     image_shape = (3, 224, 224)
-    symbol = symbols.get_symbol(f"squeezenet{version}", 11, image_shape)
+    symbol = to_symbol(symbols.get_symbol(f"squeezenet{version}", 11, image_shape))
     net = zoo.SqueezeNet(version, classes=11)
     assert_same_as_gluon(symbol, net, image_shape, "flatten10_output")
 
@@ -212,7 +213,7 @@ def test_batch_norms_have_the_constants_of_the_published_checkpoints():
 
 
 def test_moving_statistics_follow_the_batch():
-    symbol = symbols.get_symbol("resnet8", 10, (3, 28, 28))
+    symbol = to_symbol(symbols.get_symbol("resnet8", 10, (3, 28, 28)))
     executor, _, aux = executor_of(symbol, (3, 28, 28), batch=4, grad_req="write")
     executor.forward(is_train=True)
     executor.backward()  # updates the statistics, but reading them does not wait for it
@@ -226,14 +227,14 @@ def test_moving_statistics_follow_the_batch():
 
 def test_published_scaling_of_raw_pixels():
     """bn_data ignores its gamma: another one gives the same output."""
-    executor, _, _ = executor_of(symbols.get_symbol("resnet8", 10, (3, 28, 28)), (3, 28, 28))
+    executor, _, _ = executor_of(to_symbol(symbols.get_symbol("resnet8", 10, (3, 28, 28))), (3, 28, 28))
     before = executor.forward(is_train=False)[0].asnumpy()
     executor.arg_dict["bn_data_gamma"][:] = 7
     np.testing.assert_array_equal(executor.forward(is_train=False)[0].asnumpy(), before)
 
 
 def test_elu_is_the_papers():
-    symbol = symbols.get_symbol("squeezenet1.1", 10, (3, 25, 25), activation="elu")
+    symbol = to_symbol(symbols.get_symbol("squeezenet1.1", 10, (3, 25, 25), activation="elu"))
     inner = symbol.get_internals()
     ends = mx.sym.Group([inner["conv1_output"], inner["conv1_elu_output"]])
     shapes = dict(zip(ends.list_arguments(), ends.infer_shape(data=(2, 3, 25, 25))[0]))
@@ -244,7 +245,7 @@ def test_elu_is_the_papers():
 
 
 def test_dropout_is_one_half_before_the_last_convolution():
-    symbol = symbols.get_symbol("squeezenet1.0", 10, (3, 64, 64))
+    symbol = to_symbol(symbols.get_symbol("squeezenet1.0", 10, (3, 64, 64)))
     inner = symbol.get_internals()
     ends = mx.sym.Group([inner["fire9_concat_output"], inner["drop9_output"]])
     executor = ends.simple_bind(mx.cpu(), data=(2, 3, 64, 64), grad_req="write")
@@ -380,7 +381,7 @@ def test_squeezenet_starts_at_its_published_rate(name, activation):
     transform, images = EvalTransform(shape), np.empty((4, 224, 224, 3), np.uint8)
     for place, file in enumerate(files):
         transform.apply(decode(file.read_bytes()), None, place, images[place])
-    symbol = symbols.get_symbol(name, 1000, shape, activation=activation)
+    symbol = to_symbol(symbols.get_symbol(name, 1000, shape, activation=activation))
     how = Training(Optimizer("sgd", 0.9, 2e-4))
     engine = open_engine(
         symbol, Devices(), images.shape, (123.68, 116.779, 103.939), (1, 1, 1), how

@@ -14,6 +14,7 @@ from imagenet_trainer import assets, fit
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import NonFiniteLossError
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs import params
@@ -170,7 +171,7 @@ def published(tmp_path):
     half = [
         {n: mx.nd.array(v).astype("float16") for n, v in arrays.items()} for arrays in (arg, aux)
     ]
-    mx.model.save_checkpoint(prefix, 0, symbol, *half)
+    mx.model.save_checkpoint(prefix, 0, to_symbol(symbol), *half)
     return prefix, {n: v.asnumpy() for arrays in half for n, v in arrays.items()}
 
 

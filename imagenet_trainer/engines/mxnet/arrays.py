@@ -1,9 +1,10 @@
-"""Copies arrays between NumPy and MXNet, and normalises images on the device."""
+"""Copies arrays and graphs to MXNet, and normalises images on the device."""
 
-from typing import Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 
+from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -16,6 +17,11 @@ def to_numpy(arrays: Mapping[str, "mx.nd.NDArray"]) -> Arrays:
 def to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
     """Named NumPy arrays as MXNet arrays on the CPU, of the same types."""
     return {name: mx.nd.array(value, dtype=value.dtype) for name, value in arrays.items()}
+
+
+def to_symbol(graph: Any) -> "mx.sym.Symbol":
+    """A graph as MXNet's symbol; a symbol of MXNet as it is."""
+    return mx.sym.load_json(graph.tojson()) if isinstance(graph, Symbol) else graph
 
 
 def normalised(

@@ -9,7 +9,7 @@ import numpy as np
 from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
 from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
-from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy
+from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy, to_symbol
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.devices import (
@@ -36,6 +36,7 @@ from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import frozen_in, number_of_classes
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -62,7 +63,7 @@ class MXNetEngine(StageTimer):
     Parameters
     ----------
     symbol
-        network from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
+        graph, or symbol of MXNet, from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
     devices
         where it runs. With bfloat16 (CPUs with instructions for it) and float16 (GPUs),
         parameters, statistics and optimizer state stay float32; with float16 the loss is scaled.
@@ -83,7 +84,7 @@ class MXNetEngine(StageTimer):
 
     def __init__(
         self,
-        symbol: "mx.sym.Symbol",
+        symbol: Any,
         devices: Devices,
         batch_shape: Tuple[int, int, int, int],
         mean: Sequence[float],
@@ -109,6 +110,7 @@ class MXNetEngine(StageTimer):
         self._optimizer = training.optimizer if training else None
         self._frozen = self._optimizer.frozen if self._optimizer else []
         self._counts = np.zeros(4)
+        symbol = as_graph(symbol)
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
         _, height, width, _ = batch_shape
@@ -116,6 +118,7 @@ class MXNetEngine(StageTimer):
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)
+        symbol = to_symbol(symbol)
         self._symbol = normalised(with_scaled_loss(symbol) if self._scale else symbol, mean, std)
         if devices.dtype != "float32":
             self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)

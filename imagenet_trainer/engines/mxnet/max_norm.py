@@ -6,12 +6,13 @@ A row holds the incoming weights of one unit. The constraint is that of Srivasta
 
 from typing import Any, Dict, Iterable, Mapping
 
+from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.mxnet_import import mx
 
 _SMALLEST = 1e-30  # avoids a division by zero for rows of zeros
 
 
-def max_norms(symbol: "mx.sym.Symbol") -> Dict[str, float]:
+def max_norms(symbol: Symbol) -> Dict[str, float]:
     """The largest norm of a weight's rows, by its name."""
     attributes = symbol.attr_dict()
     return {

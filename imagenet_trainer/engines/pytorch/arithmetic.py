@@ -1,12 +1,13 @@
 """MXNet's arithmetic and shape operators in PyTorch: see `operators`."""
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from imagenet_trainer.engines.pytorch.operators import operator
+from imagenet_trainer.graph.shapes import reshaped
 
 # --- arithmetic --------------------------------------------------------------------------------
 
@@ -45,9 +46,9 @@ def lesser(x: Tensor, y: Tensor) -> Tensor:
 
 
 for _names, _compute in {
-    "identity _copy": same,
-    "BlockGrad stop_gradient": detached,
-    "Flatten flatten": flatten,
+    "_copy": same,
+    "BlockGrad": detached,
+    "Flatten": flatten,
     "relu": F.relu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
@@ -62,71 +63,71 @@ for _names, _compute in {
     "softsign": F.softsign,
     "ones_like": torch.ones_like,
     "zeros_like": torch.zeros_like,
-    "elemwise_add _plus _Plus broadcast_add broadcast_plus _grad_add": torch.add,
-    "elemwise_sub _minus _Minus broadcast_sub broadcast_minus": torch.sub,
-    "elemwise_mul _mul _Mul broadcast_mul": torch.mul,
-    "elemwise_div _div _Div broadcast_div": torch.div,
-    "_maximum _Maximum broadcast_maximum": greater,
-    "_minimum _Minimum broadcast_minimum": lesser,
-    "_power _Power broadcast_power": torch.pow,
+    "elemwise_add broadcast_add _grad_add": torch.add,
+    "elemwise_sub broadcast_sub": torch.sub,
+    "elemwise_mul broadcast_mul": torch.mul,
+    "elemwise_div broadcast_div": torch.div,
+    "_maximum broadcast_maximum": greater,
+    "_minimum broadcast_minimum": lesser,
+    "_power broadcast_power": torch.pow,
 }.items():
     operator(_names)(_compute)
-operator("add_n ElementWiseSum", "num_args")(added)
+operator("add_n")(added)
 
 
-def _with_scalar(names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return operator(names, "is_int", scalar=1.0)
+def _with_scalar(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return operator(name, "is_int")
 
 
-@_with_scalar("_plus_scalar _PlusScalar")
+@_with_scalar("_plus_scalar")
 def plus_scalar(x: Tensor, *, scalar: float) -> Tensor:
     """X + scalar."""
     return x + scalar
 
 
-@_with_scalar("_minus_scalar _MinusScalar")
+@_with_scalar("_minus_scalar")
 def minus_scalar(x: Tensor, *, scalar: float) -> Tensor:
     """X - scalar."""
     return x - scalar
 
 
-@_with_scalar("_rminus_scalar _RMinusScalar")
+@_with_scalar("_rminus_scalar")
 def from_scalar(x: Tensor, *, scalar: float) -> Tensor:
     """Scalar - x."""
     return scalar - x
 
 
-@_with_scalar("_mul_scalar _MulScalar")
+@_with_scalar("_mul_scalar")
 def times_scalar(x: Tensor, *, scalar: float) -> Tensor:
     """X * scalar."""
     return x * scalar
 
 
-@_with_scalar("_div_scalar _DivScalar")
+@_with_scalar("_div_scalar")
 def over_scalar(x: Tensor, *, scalar: float) -> Tensor:
     """X / scalar."""
     return x / scalar
 
 
-@_with_scalar("_rdiv_scalar _RDivScalar")
+@_with_scalar("_rdiv_scalar")
 def scalar_over(x: Tensor, *, scalar: float) -> Tensor:
     """Scalar / x."""
     return scalar / x
 
 
-@_with_scalar("_power_scalar _PowerScalar")
+@_with_scalar("_power_scalar")
 def power_scalar(x: Tensor, *, scalar: float) -> Tensor:
     """X ** scalar."""
     return x**scalar
 
 
-@_with_scalar("_maximum_scalar _MaximumScalar")
+@_with_scalar("_maximum_scalar")
 def at_least(x: Tensor, *, scalar: float) -> Tensor:
     """max(x, scalar)."""
     return x.clamp(min=scalar)
 
 
-@_with_scalar("_minimum_scalar _MinimumScalar")
+@_with_scalar("_minimum_scalar")
 def at_most(x: Tensor, *, scalar: float) -> Tensor:
     """min(x, scalar)."""
     return x.clamp(max=scalar)
@@ -144,19 +145,19 @@ def _at_least_1d(x: Tensor) -> Tensor:
     return x if x.dim() else x.reshape(1)  # MXNet has no 0-dimensional arrays
 
 
-@operator("mean", axis=None, keepdims=False, exclude=False)
+@operator("mean")
 def mean(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
     """The mean over some axes."""
     return _at_least_1d(x.mean(_axes(x, axis, exclude), keepdims))
 
 
-@operator("sum sum_axis", axis=None, keepdims=False, exclude=False)
+@operator("sum")
 def total(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
     """The sum over some axes."""
     return _at_least_1d(x.sum(_axes(x, axis, exclude), keepdims))
 
 
-@operator("max max_axis", axis=None, keepdims=False, exclude=False)
+@operator("max")
 def maximum(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
     """The maximum over some axes; each of several equal elements gets the whole gradient."""
     axes = _axes(x, axis, exclude)
@@ -166,12 +167,12 @@ def maximum(x: Tensor, *, axis: Any, keepdims: bool, exclude: bool) -> Tensor:
     return _at_least_1d(top + (equals - 1) * (top - top.detach()))
 
 
-def _constant(names: str, value: float) -> None:
+def _constant(name: str, value: float) -> None:
     def filled(x: Tensor, *, shape: Tuple[int, ...], dtype: str) -> Tensor:
         return torch.full(shape, value, dtype=getattr(torch, dtype), device=x.device)
 
     # The input x only determines the device.
-    operator(names, "ctx", shape=(), dtype="float32")(filled)
+    operator(name, "ctx")(filled)
 
 
 _constant("_ones", 1.0)
@@ -181,19 +182,19 @@ _constant("_zeros", 0.0)
 # --- shapes ------------------------------------------------------------------------------------
 
 
-@operator("Concat concat", "num_args", dim=1)
+@operator("Concat", "num_args")
 def concat(*parts: Tensor, dim: int) -> Tensor:
     """The inputs joined along an axis."""
     return torch.cat(parts, dim)
 
 
-@operator("stack", "num_args", axis=0)
+@operator("stack", "num_args")
 def stack(*parts: Tensor, axis: int) -> Tensor:
     """The inputs joined along a new axis."""
     return torch.stack(parts, axis)
 
 
-@operator("SliceChannel split", num_outputs=1, axis=1, squeeze_axis=False)
+@operator("SliceChannel")
 def split(x: Tensor, *, num_outputs: int, axis: int, squeeze_axis: bool) -> Any:
     """Equal parts along an axis."""
     parts = x.chunk(num_outputs, axis)
@@ -201,7 +202,7 @@ def split(x: Tensor, *, num_outputs: int, axis: int, squeeze_axis: bool) -> Any:
     return parts if num_outputs > 1 else parts[0]
 
 
-@operator("slice crop", begin=(), end=(), step=())
+@operator("slice")
 def slice_(x: Tensor, *, begin: Any, end: Any, step: Any) -> Tensor:
     """x[begin:end:step], axis by axis."""
     step = step or (None,) * len(begin)
@@ -216,14 +217,14 @@ def slice_(x: Tensor, *, begin: Any, end: Any, step: Any) -> Tensor:
     return x[tuple(index)]
 
 
-@operator("slice_axis", axis=0, begin=0, end=None)
+@operator("slice_axis")
 def slice_axis(x: Tensor, *, axis: int, begin: int, end: Optional[int]) -> Tensor:
     """x[begin:end] along one axis."""
     first, last, _ = slice(begin, end).indices(x.shape[axis])
     return x.narrow(axis, first, last - first)
 
 
-@operator("slice_like", axes=())
+@operator("slice_like")
 def slice_like(x: Tensor, like: Tensor, *, axes: Tuple[int, ...]) -> Tensor:
     """The beginning of x, with the length of `like` along some axes."""
     for axis in axes or range(min(x.dim(), like.dim())):
@@ -237,7 +238,7 @@ def broadcast_like(x: Tensor, like: Tensor) -> Tensor:
     return x.expand(like.shape)
 
 
-@operator("broadcast_axis broadcast_axes", axis=(), size=())
+@operator("broadcast_axis")
 def broadcast_axis(x: Tensor, *, axis: Tuple[int, ...], size: Tuple[int, ...]) -> Tensor:
     """X repeated along some axes of length one."""
     shape = list(x.shape)
@@ -246,31 +247,31 @@ def broadcast_axis(x: Tensor, *, axis: Tuple[int, ...], size: Tuple[int, ...]) -
     return x.expand(shape)
 
 
-@operator("SwapAxis swapaxes", dim1=0, dim2=0)
+@operator("SwapAxis")
 def swap_axis(x: Tensor, *, dim1: int, dim2: int) -> Tensor:
     """X with two axes exchanged."""
     return x.transpose(dim1, dim2)
 
 
-@operator("transpose", axes=())
+@operator("transpose")
 def transpose(x: Tensor, *, axes: Tuple[int, ...]) -> Tensor:
     """X with the axes in another order, by default reversed."""
     return x.permute(axes or tuple(reversed(range(x.dim()))))
 
 
-@operator("expand_dims", axis=0)
+@operator("expand_dims")
 def expand_dims(x: Tensor, *, axis: int) -> Tensor:
     """X with a new axis of length one."""
     return x.unsqueeze(axis)
 
 
-@operator("squeeze", axis=None)
+@operator("squeeze")
 def squeeze(x: Tensor, *, axis: Any) -> Tensor:
     """X without axes of length one."""
     return x.squeeze() if axis is None else x.squeeze(axis)
 
 
-@operator("Pad pad", mode="constant", pad_width=(), constant_value=0.0)
+@operator("Pad")
 def pad(x: Tensor, *, mode: str, pad_width: Tuple[int, ...], constant_value: float) -> Tensor:
     """X padded by (before, after) along each axis; only `constant` pads the first two axes."""
     pairs = [pad_width[i : i + 2] for i in range(0, len(pad_width), 2)]
@@ -283,52 +284,13 @@ def pad(x: Tensor, *, mode: str, pad_width: Tuple[int, ...], constant_value: flo
 
 
 # Other float types would need parameters of the same type.
-@operator(
-    "Cast cast", "", {"dtype": ("float32", "uint8", "int8", "int32", "int64", "bool")},
-    dtype="float32",
-)  # fmt: skip
+@operator("Cast", "", {"dtype": ("float32", "uint8", "int8", "int32", "int64", "bool")})
 def cast(x: Tensor, *, dtype: str) -> Tensor:
     """X converted to another type."""
     return x.to(getattr(torch, dtype))
 
 
-@operator(
-    "Reshape reshape", "", {"keep_highest": (False,), "target_shape": ((), 0, (0, 0))},
-    shape=(), reverse=False,
-)  # fmt: skip
+@operator("Reshape", "", {"keep_highest": (False,), "target_shape": ((), (0,), (0, 0))})
 def reshape(x: Tensor, *, shape: Tuple[int, ...], reverse: bool) -> Tensor:
-    """X in another shape; see `new_shape` for MXNet's special codes."""
-    return x.reshape(new_shape(tuple(x.shape), shape, reverse))
-
-
-def new_shape(old: Sequence[int], codes: Sequence[int], reverse: bool = False) -> List[int]:
-    """The shape that MXNet's codes describe.
-
-    0 keeps an axis, -1 is inferred, -2 keeps all remaining axes, -3 joins two axes, -4 splits an
-    axis into the two numbers that follow it. `reverse` reads both from the right.
-    """
-    if reverse:
-        return new_shape(list(old)[::-1], list(codes)[::-1])[::-1]
-    remaining, result, position = list(old), [], 0
-    while position < len(codes):
-        code = codes[position]
-        if code == -2:
-            result += remaining
-            remaining = []
-        elif code == -3:
-            result.append(remaining[0] * remaining[1])
-            remaining = remaining[2:]
-        elif code == -4:
-            first, second = codes[position + 1], codes[position + 2]
-            if first == -1:
-                first = remaining[0] // second
-            elif second == -1:
-                second = remaining[0] // first
-            result += [first, second]
-            remaining = remaining[1:]
-            position += 2
-        else:
-            result.append(remaining[0] if code == 0 else code)
-            remaining = remaining[1:]
-        position += 1
-    return result
+    """X in another shape; see `reshaped` for MXNet's special codes."""
+    return x.reshape(reshaped(tuple(x.shape), shape, reverse))

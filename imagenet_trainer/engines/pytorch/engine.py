@@ -41,6 +41,7 @@ from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import frozen_in, number_of_classes, parameter_shapes
 from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.arrays import Arrays
 
 
@@ -91,11 +92,12 @@ class TorchEngine(StageTimer):
         self._device, self._training = here[0], training
         self._device_name = describe(self._device)
         self._autocast = autocast_type(devices.dtype, self._device)
+        symbol = as_graph(symbol)
         if training:
             symbol = frozen_in(symbol, training.optimizer.frozen)
         height, width = batch_shape[1:3]
         shapes = parameter_shapes(symbol, (3, height, width))
-        self._networks = [load_graph(symbol.tojson(), *shapes, device) for device in here]
+        self._networks = [load_graph(symbol, *shapes, device) for device in here]
         self._network = self._networks[0]
         self._parts = training.accumulate if training else 1
         check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))

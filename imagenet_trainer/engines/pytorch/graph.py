@@ -5,12 +5,10 @@ The symbol's nodes become a `torch.fx` graph, which is Python code with PyTorch'
 Parameters have MXNet's names. Nothing here depends on a particular network.
 """
 
-import ast
-import json
 import operator as python_operator
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 import torch
@@ -19,20 +17,9 @@ from torch._subclasses import FakeTensorMode
 
 from imagenet_trainer.engines.pytorch import modes
 from imagenet_trainer.engines.pytorch.arithmetic import added, detached
-from imagenet_trainer.engines.pytorch.operators import OPERATORS, UnsupportedError
+from imagenet_trainer.engines.pytorch.operators import OPERATORS, Operator, UnsupportedError
 from imagenet_trainer.errors import ArgumentError, InputError
-
-# Attributes of nodes that control MXNet's runtime, not the computation.
-_OF_MXNET = re.compile(r"__.*__|ctx_group|force_mirroring|weight_lr_mult|lr_mult|wd_mult")
-_BATCH_NORM = {
-    "eps": 1e-3, "momentum": 0.9, "fix_gamma": True, "use_global_stats": False, "axis": 1,
-}  # fmt: skip
-_DROPOUT = {"p": 0.5, "mode": "training", "axes": ()}
-_SOFTMAX = {"multi_output": False, "preserve_shape": False}
-_LOSS = {
-    **_SOFTMAX, "grad_scale": 1.0, "smooth_alpha": 0.0, "use_ignore": False, "ignore_label": -1.0,
-    "normalization": "null",
-}  # fmt: skip
+from imagenet_trainer.graph import Entry, Node, Symbol, as_graph
 
 
 @dataclass(frozen=True)
@@ -70,17 +57,17 @@ class TorchNetwork:
 
 
 def load_graph(
-    text: str,
+    symbol: Any,
     shapes: Mapping[str, Tuple[int, ...]],
     aux_shapes: Mapping[str, Tuple[int, ...]],
     device: torch.device,
 ) -> TorchNetwork:
-    """The network that a symbol's JSON describes, with all parameters zero.
+    """A graph in PyTorch, with all parameters zero.
 
     Parameters
     ----------
-    text
-        `symbol.tojson()` of MXNet 1.x.
+    symbol
+        a graph, or a symbol of MXNet.
     shapes, aux_shapes
         of arguments (without data and labels) and auxiliary states, by MXNet's names.
     device
@@ -89,8 +76,7 @@ def load_graph(
     Raises InputError with the node and the operator, attribute or value that is not available.
 
     """
-    graph = json.loads(text)
-    nodes = graph["nodes"]
+    symbol = as_graph(symbol)
     arg = {name: _parameter(shape, device) for name, shape in shapes.items()}
     aux = {name: torch.zeros(shape, device=device) for name, shape in aux_shapes.items()}
     holder = torch.nn.Module()
@@ -98,10 +84,10 @@ def load_graph(
         holder.register_parameter(_identifier(name), value)
     for name, value in aux.items():
         holder.register_buffer(_identifier(name), value)
-    training = _Translation(graph, {*arg, *aux}, True)
+    training = _Translation(symbol, {*arg, *aux}, True)
     for name in training.fixed:
         arg[name].requires_grad_(False)
-    inference = _Translation(graph, {*arg, *aux}, False)
+    inference = _Translation(symbol, {*arg, *aux}, False)
     return TorchNetwork(
         fx.GraphModule(holder, training.result),
         fx.GraphModule(holder, inference.result).eval(),
@@ -109,11 +95,11 @@ def load_graph(
         aux,
         tuple(training.statistics),
         tuple(training.fixed),
-        {n["name"]: _multipliers(n) for n in nodes if n["name"] in arg},
+        {node.name: _multipliers(node) for node in symbol.nodes if node.name in arg},
         {
-            n["name"]: float(n["attrs"]["__max_norm__"])
-            for n in nodes
-            if n["name"] in arg and "__max_norm__" in n.get("attrs", {})
+            node.name: float(node.attrs["__max_norm__"])
+            for node in symbol.nodes
+            if node.name in arg and "__max_norm__" in node.attrs
         },
         bool(training.losses),
     )
@@ -131,8 +117,8 @@ def _identifier(name: str) -> str:
     return re.sub(r"\W", lambda match: f"_x{ord(match[0]):x}_", name)
 
 
-def _multipliers(node: Mapping[str, Any]) -> Tuple[Optional[float], Optional[float]]:
-    texts = [node.get("attrs", {}).get(name) for name in ("__lr_mult__", "__wd_mult__")]
+def _multipliers(node: Node) -> Tuple[Optional[float], Optional[float]]:
+    texts = [node.attrs.get(name) for name in ("__lr_mult__", "__wd_mult__")]
     rate, decay = (None if text is None else float(text) for text in texts)
     return rate, decay
 
@@ -140,25 +126,24 @@ def _multipliers(node: Mapping[str, Any]) -> Tuple[Optional[float], Optional[flo
 class _Translation:
     """Translates the nodes, in order, to the graph of one of the two modules."""
 
-    def __init__(self, graph: Mapping[str, Any], parameters: Any, is_training: bool) -> None:
+    def __init__(self, symbol: Symbol, parameters: Any, is_training: bool) -> None:
         self.is_training = is_training
         self.result = fx.Graph()
         self.statistics: List[Statistic] = []
         self.moments: List[fx.Node] = []  # of the batch, in the order of `statistics`
         self.losses: List[fx.Node] = []
         self.fixed: List[str] = []
-        self._nodes = graph["nodes"]
         self._data = self.result.placeholder("data")
         self._label = self.result.placeholder("label") if is_training else None
         self._parameters = parameters
-        self._values: Dict[int, Any] = {}  # by index of the node
-        labels = _labels(self._nodes)
-        for index, node in enumerate(self._nodes):
-            if node["op"] == "null":
-                self._values[index] = self._variable(index, node["name"], labels)
+        self._values: Dict[int, Any] = {}  # by id of the node
+        labels = {id(n.inputs[1].node) for n in symbol.nodes if n.op == "SoftmaxOutput"}
+        for node in symbol.nodes:
+            if node.operator is None:
+                self._values[id(node)] = self._variable(node, labels)
             else:
-                self._values[index] = self._computed(node)
-        heads = tuple(self._input(head) for head in graph["heads"])
+                self._values[id(node)] = self._computed(node)
+        heads = tuple(map(self._input, symbol.entries))
         if is_training:
             loss = self.result.call_function(added, tuple(self.losses)) if self.losses else None
             self.result.output((heads, loss, tuple(self.moments)))
@@ -166,53 +151,48 @@ class _Translation:
             self.result.output(heads)
         self.result.eliminate_dead_code()
 
-    def _variable(self, index: int, name: str, labels: Any) -> Any:
+    def _variable(self, node: Node, labels: Set[int]) -> Any:
+        name = node.name
         if name in self._parameters:
             return self.result.get_attr(_identifier(name))
         if name == "data":
             return self._data
-        if index in labels:
+        if id(node) in labels:
             return self._label
         raise InputError(f"{name}: this network has an input that is neither data nor its label")
 
-    def _input(self, source: List[int]) -> Any:
-        index, output = source[0], source[1]
-        value = self._values[index]
+    def _input(self, entry: Entry) -> Any:
+        value = self._values[id(entry.node)]
         if isinstance(value, tuple):
-            return value[output]
-        if output:
-            raise _unsupported(self._nodes[index], f"output {output}")
+            return value[entry.output]
+        if entry.output:
+            raise _unsupported(entry.node, f"output {entry.output}")
         return value
 
-    def _computed(self, node: Mapping[str, Any]) -> Any:
-        if node["op"] == "SoftmaxOutput":
+    def _computed(self, node: Node) -> Any:
+        if node.op == "SoftmaxOutput":
             return self._softmax_output(node)
-        inputs = [self._input(source) for source in node["inputs"]]
-        if node["op"] == "BatchNorm":
+        inputs = [self._input(entry) for entry in node.inputs]
+        if node.op == "BatchNorm":
             return self._batch_norm(node, inputs)
-        if node["op"] == "Dropout":
+        if node.op == "Dropout":
             return self._dropout(node, inputs)
-        known = OPERATORS.get(node["op"])
+        known = OPERATORS.get(node.op)
         if known is None:
             raise _unsupported(node, "this operator")
         inputs = inputs or [self._data]  # a constant is created on the device of the data
-        values = attributes_of(node, known.attributes, known.ignored, known.only)
+        values = supported_values(node, known)
         result = self._call(node, known.compute, inputs, values)
-        count = values.get("num_outputs", 1)
-        if node["op"] in ("SliceChannel", "split") and count > 1:
+        if len(node.outputs) > 1:
             get = python_operator.getitem
-            return tuple(self.result.call_function(get, (result, i)) for i in range(count))
+            parts = range(len(node.outputs))
+            return tuple(self.result.call_function(get, (result, i)) for i in parts)
         return result
 
-    def _batch_norm(self, node: Mapping[str, Any], inputs: List[Any]) -> Any:
-        values = attributes_of(
-            node, _BATCH_NORM, ("cudnn_off",),
-            {"output_mean_var": (False,), "min_calib_range": (None,), "max_calib_range": (None,)},
-        )  # fmt: skip
-        if values["axis"] != 1:
-            raise _unsupported(node, f"axis {values['axis']}")
+    def _batch_norm(self, node: Node, inputs: List[Any]) -> Any:
+        values = supported_values(node, modes.BATCH_NORM)
         x, gamma, beta, mean, variance = inputs
-        names = [self._nodes[source[0]]["name"] for source in node["inputs"]]
+        names = [entry.node.name for entry in node.inputs]
         if values["fix_gamma"]:
             gamma = None
             if names[1] not in self.fixed:
@@ -230,81 +210,49 @@ class _Translation:
         self.moments += parts[1:]
         return parts[0]
 
-    def _dropout(self, node: Mapping[str, Any], inputs: List[Any]) -> Any:
-        values = attributes_of(node, _DROPOUT, ("cudnn_off",), {"mode": ("training", "always")})
+    def _dropout(self, node: Node, inputs: List[Any]) -> Any:
+        values = supported_values(node, modes.DROPOUT)
         if not values["p"] or (values["mode"] == "training" and not self.is_training):
             return inputs[0]
         options = {"p": values["p"], "axes": values["axes"]}
         return self._call(node, modes.dropout, inputs[:1], options)
 
-    def _softmax_output(self, node: Mapping[str, Any]) -> Any:
-        logits, label = self._input(node["inputs"][0]), self._values[node["inputs"][1][0]]
-        values = attributes_of(
-            node, _LOSS, (), {"out_grad": (False,), "normalization": ("null", "batch", "valid")}
-        )
+    def _softmax_output(self, node: Node) -> Any:
+        logits, label = self._input(node.inputs[0]), self._values[id(node.inputs[1].node)]
+        values = supported_values(node, modes.SOFTMAX_OUTPUT)
         if self.is_training:
             loss = self._call(node, modes.softmax_loss, (logits, label), values)
             self.losses.append(loss)
             # Like MXNet's, the probabilities pass no gradient.
             logits = self.result.call_function(detached, (logits,))
-        shape = {name: values[name] for name in _SOFTMAX}
+        shape = {name: values[name] for name in ("multi_output", "preserve_shape")}
         return self._call(node, modes.softmax_output, (logits,), shape)
 
-    def _call(self, node: Mapping[str, Any], compute: Any, inputs: Any, values: Any) -> fx.Node:
+    def _call(self, node: Node, compute: Any, inputs: Any, values: Any) -> fx.Node:
         result = self.result.call_function(compute, tuple(inputs), dict(values))
-        result.meta["symbol"] = f"{node['name']}: {node['op']}"
+        result.meta["symbol"] = f"{node.name}: {node.op}"
         return result
 
 
-def _labels(nodes: List[Mapping[str, Any]]) -> set:
-    return {n["inputs"][1][0] for n in nodes if n["op"] == "SoftmaxOutput"}
+def supported_values(node: Node, known: Operator) -> Dict[str, Any]:
+    """The attributes that the implementation takes; ArgumentError for one that it does not have."""
+    for name, value in node.values.items():
+        if name in known.only:
+            if value not in known.only[name]:
+                raise _unsupported(node, f"{name} {value}")
+        elif name not in (*known.attributes, *known.ignored):
+            assert node.operator is not None
+            if value != node.operator.attributes[name].default:
+                raise _unsupported(node, f"attribute {name}")
+    return {name: node.values[name] for name in known.attributes}
 
 
-def attributes_of(
-    node: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    ignored: Tuple[str, ...] = (),
-    only: Optional[Mapping[str, Tuple[Any, ...]]] = None,
-) -> Dict[str, Any]:
-    """A node's attributes including defaults; InputError for one that is not supported here.
-
-    In the JSON they are text: "(1, 1)", "True", "relu". Their types follow from the defaults.
-    """
-    only = only or {}
-    values = dict(defaults)
-    for name, text in node.get("attrs", {}).items():
-        value = _value(text)
-        if name in defaults:
-            default = defaults[name]
-            if isinstance(default, tuple) and not isinstance(value, tuple):
-                value = () if value is None else (value,)
-            elif isinstance(default, bool):
-                value = bool(value)
-            elif isinstance(default, float):
-                value = float(value)
-            values[name] = value
-        elif name not in ignored and name not in only and not _OF_MXNET.fullmatch(name):
-            raise _unsupported(node, f"attribute {name}")
-        if name in only and value not in only[name]:
-            raise _unsupported(node, f"{name} {text}")
-    return values
-
-
-def _unsupported(node: Mapping[str, Any], what: str) -> ArgumentError:
-    return _refusal(f"{node['name']}: {node['op']}", f"{what} is not supported")
+def _unsupported(node: Node, what: str) -> ArgumentError:
+    return _refusal(f"{node.name}: {node.op}", f"{what} is not supported")
 
 
 def _refusal(where: str, reason: str) -> ArgumentError:
     return ArgumentError("engine", "torch", f"{where}: {reason}; use mxnet")
-
-
-def _value(text: str) -> Any:
-    literal = {"true": "True", "false": "False"}.get(text, text)
-    try:
-        value = ast.literal_eval(re.sub(r"(\d)L\b", r"\1", literal))
-    except (ValueError, SyntaxError):
-        return text
-    return tuple(value) if isinstance(value, list) else value
 
 
 class _Check(fx.Interpreter):

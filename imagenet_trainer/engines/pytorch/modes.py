@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenet_trainer.engines.pytorch.operators import Operator
+
 
 def batch_norm(
     x: Tensor, gamma: Optional[Tensor], beta: Tensor, *, eps: float
@@ -95,3 +97,24 @@ def softmax_loss(
     if multi_output and normalization != "valid":
         scale = scale / logs[0, 0].numel()
     return loss.sum() * scale
+
+
+# What the translation of these three supports; it calls one of their modes.
+BATCH_NORM = Operator(
+    batch_norm,
+    ("eps", "momentum", "fix_gamma", "use_global_stats"),
+    ("cudnn_off",),
+    {
+        "axis": (1,), "output_mean_var": (False,), "min_calib_range": (None,),
+        "max_calib_range": (None,),
+    },
+)  # fmt: skip
+DROPOUT = Operator(dropout, ("p", "axes", "mode"), ("cudnn_off",))
+SOFTMAX_OUTPUT = Operator(
+    softmax_loss,
+    (
+        "multi_output", "preserve_shape", "grad_scale", "smooth_alpha", "use_ignore",
+        "ignore_label", "normalization",
+    ),
+    only={"out_grad": (False,)},
+)  # fmt: skip

@@ -11,6 +11,7 @@ format (channels_last).
 
 import math
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import torch
@@ -23,7 +24,7 @@ class Operator:
     """The implementation of an operator."""
 
     compute: Callable[..., Any]  # (*inputs, **attributes)
-    attributes: Mapping[str, Any] = field(default_factory=dict)  # with MXNet's defaults
+    attributes: Tuple[str, ...] = ()  # that `compute` takes
     ignored: Tuple[str, ...] = ()  # about memory and speed only, or implied by the inputs' shapes
     only: Mapping[str, Tuple[Any, ...]] = field(default_factory=dict)  # the supported values
 
@@ -36,11 +37,16 @@ class UnsupportedError(ValueError):
 
 
 def operator(
-    names: str, ignored: str = "", only: Optional[Mapping[str, Any]] = None, **attributes: Any
+    names: str, ignored: str = "", only: Optional[Mapping[str, Any]] = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function under one or more names."""
+    """Register a function under MXNet's canonical names; its attributes are keywords."""
 
     def register(compute: Callable[..., Any]) -> Callable[..., Any]:
+        attributes: Tuple[str, ...] = ()
+        if isinstance(compute, FunctionType):
+            code = compute.__code__
+            first = code.co_argcount
+            attributes = code.co_varnames[first : first + code.co_kwonlyargcount]
         for name in names.split():
             OPERATORS[name] = Operator(compute, attributes, tuple(ignored.split()), only or {})
         return compute
@@ -48,17 +54,14 @@ def operator(
     return register
 
 
-_PLANES = {"layout": ("NCHW", "NCW", "NCDHW", "None", None)}
+_PLANES = {"layout": ("NCHW", "NCW", "NCDHW", None)}
 _CUDNN = "workspace cudnn_tune cudnn_off"
 
 
 # --- layers ------------------------------------------------------------------------------------
 
 
-@operator(
-    "Convolution", f"kernel num_filter no_bias {_CUDNN}", _PLANES,
-    stride=(), pad=(), dilate=(), num_group=1,
-)  # fmt: skip
+@operator("Convolution", f"kernel num_filter no_bias {_CUDNN}", _PLANES)
 def convolution(  # type: ignore[no-untyped-def]
     x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, stride, pad, dilate, num_group
 ) -> Tensor:
@@ -68,9 +71,8 @@ def convolution(  # type: ignore[no-untyped-def]
 
 
 @operator(
-    "Deconvolution", f"kernel num_filter no_bias {_CUDNN}", {**_PLANES, "target_shape": ((), None)},
-    stride=(), pad=(), adj=(), dilate=(), num_group=1,
-)  # fmt: skip
+    "Deconvolution", f"kernel num_filter no_bias {_CUDNN}", {**_PLANES, "target_shape": ((),)}
+)
 def deconvolution(  # type: ignore[no-untyped-def]
     x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, stride, pad, adj, dilate, num_group
 ) -> Tensor:
@@ -79,7 +81,7 @@ def deconvolution(  # type: ignore[no-untyped-def]
     return compute(x, weight, bias, stride or 1, pad or 0, adj or 0, num_group, dilate or 1)
 
 
-@operator("FullyConnected", "num_hidden no_bias", flatten=True)
+@operator("FullyConnected", "num_hidden no_bias")
 def fully_connected(
     x: Tensor, weight: Tensor, bias: Optional[Tensor] = None, *, flatten: bool
 ) -> Tensor:
@@ -88,10 +90,8 @@ def fully_connected(
 
 
 @operator(
-    "Pooling", "cudnn_off", {**_PLANES, "pooling_convention": ("valid", "full")},
-    kernel=(), stride=(), pad=(), pool_type="max", global_pool=False, pooling_convention="valid",
-    count_include_pad=True,
-)  # fmt: skip
+    "Pooling", "cudnn_off p_value", {**_PLANES, "pooling_convention": ("valid", "full")}
+)
 def pooling(  # type: ignore[no-untyped-def]
     x: Tensor, *, kernel, stride, pad, pool_type, global_pool, pooling_convention, count_include_pad
 ) -> Tensor:
@@ -118,11 +118,11 @@ def pooling(  # type: ignore[no-untyped-def]
             return average(x, kernel, stride, pad, full, True, divisor_override=1)
         if global_pool:
             return x.mean(tuple(range(2, x.dim())), keepdim=True)
-        return average(x, kernel, stride, pad, full, count_include_pad)
+        return average(x, kernel, stride, pad, full, count_include_pad is not False)
     raise UnsupportedError(f"pool_type {pool_type} in {dims} dimensions is not supported")
 
 
-@operator("_contrib_AdaptiveAvgPooling2D", output_size=())
+@operator("_contrib_AdaptiveAvgPooling2D")
 def adaptive_average_pooling(x: Tensor, *, output_size: Tuple[int, ...]) -> Tensor:
     """(n, c, h, w) to (n, c, *output_size)."""
     if output_size in ((), (1,), (1, 1)):
@@ -133,7 +133,6 @@ def adaptive_average_pooling(x: Tensor, *, output_size: Tuple[int, ...]) -> Tens
 @operator(
     "_contrib_BilinearResize2D", "",
     {"mode": ("size", "like"), "scale_height": (None,), "scale_width": (None,)},
-    height=1, width=1, mode="size", align_corners=True,
 )  # fmt: skip
 def bilinear_resize(  # type: ignore[no-untyped-def]
     x: Tensor, like: Optional[Tensor] = None, *, height, width, mode, align_corners
@@ -148,20 +147,20 @@ def bilinear_resize(  # type: ignore[no-untyped-def]
 
 @operator(
     "UpSampling", "num_filter workspace multi_input_mode",
-    {"sample_type": ("nearest",), "num_args": (1,)}, scale=1,
+    {"sample_type": ("nearest",), "num_args": (1,)},
 )  # fmt: skip
 def up_sampling(x: Tensor, *, scale: int) -> Tensor:
     """Every pixel repeated as a square of `scale` by `scale`."""
     return F.interpolate(x, scale_factor=scale, mode="nearest")
 
 
-@operator("LRN", alpha=1e-4, beta=0.75, knorm=2.0, nsize=5)
+@operator("LRN")
 def lrn(x: Tensor, *, alpha: float, beta: float, knorm: float, nsize: int) -> Tensor:
     """Local response normalisation across channels."""
     return F.local_response_norm(x, nsize, alpha, beta, knorm)
 
 
-@operator("L2Normalization", eps=1e-10, mode="instance")
+@operator("L2Normalization")
 def l2_normalization(x: Tensor, *, eps: float, mode: str) -> Tensor:
     """X divided by its L2 norm: `instance` over all, `channel` per pixel, `spatial` per plane."""
     axes = {"channel": (1,), "spatial": tuple(range(2, x.dim()))}.get(
@@ -170,14 +169,14 @@ def l2_normalization(x: Tensor, *, eps: float, mode: str) -> Tensor:
     return x / torch.sqrt(x.square().sum(axes, keepdim=True) + eps)
 
 
-@operator("LayerNorm", "output_mean_var", axis=-1, eps=1e-5)
+@operator("LayerNorm", "", {"output_mean_var": (False,)})
 def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, axis: int, eps: float) -> Tensor:
     """X normalised along one axis."""
     moved = x.movedim(axis, -1)
     return F.layer_norm(moved, moved.shape[-1:], gamma, beta, eps).movedim(-1, axis)
 
 
-@operator("GroupNorm", "output_mean_var", num_groups=1, eps=1e-5)
+@operator("GroupNorm", "", {"output_mean_var": (False,)})
 def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, *, num_groups: int, eps: float) -> Tensor:
     """X normalised over groups of channels; gamma and beta are (groups,), unlike PyTorch's."""
     of_group = (1, -1, *[1] * (x.dim() - 1))
@@ -193,17 +192,16 @@ _ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {
 }  # fmt: skip
 
 
-@operator("Activation", "cudnn_off", {"act_type": tuple(_ACTIVATIONS)}, act_type="relu")
+@operator("Activation")
 def activation(x: Tensor, *, act_type: str) -> Tensor:
     """An activation function, element by element."""
     return _ACTIVATIONS[act_type](x)
 
 
+# selu is omitted: MXNet's gradient of it is not its derivative (measured).
 @operator(
-    "LeakyReLU", "lower_bound upper_bound",
-    # selu is omitted: MXNet's gradient of it is not its derivative (measured).
-    {"act_type": ("leaky", "elu", "prelu", "gelu")}, act_type="leaky", slope=0.25,
-)  # fmt: skip
+    "LeakyReLU", "lower_bound upper_bound", {"act_type": ("leaky", "elu", "prelu", "gelu")}
+)
 def leaky_relu(x: Tensor, gamma: Optional[Tensor] = None, *, act_type: str, slope: float) -> Tensor:
     """X above zero; below: slope x (leaky), slope (e^x - 1) (elu), gamma x (prelu)."""
     if act_type == "prelu":
@@ -216,13 +214,13 @@ def leaky_relu(x: Tensor, gamma: Optional[Tensor] = None, *, act_type: str, slop
     return F.gelu(x)
 
 
-@operator("hard_sigmoid", alpha=0.2, beta=0.5)
+@operator("hard_sigmoid")
 def hard_sigmoid(x: Tensor, *, alpha: float, beta: float) -> Tensor:
     """Alpha x + beta, limited to [0, 1]."""
     return (alpha * x + beta).clamp(0, 1)
 
 
-@operator("clip", a_min=0.0, a_max=0.0)
+@operator("clip")
 def clip(x: Tensor, *, a_min: float, a_max: float) -> Tensor:
     """X limited to [a_min, a_max]."""
     return x.clamp(a_min, a_max)
@@ -231,19 +229,19 @@ def clip(x: Tensor, *, a_min: float, a_max: float) -> Tensor:
 _PLAIN_SOFTMAX = {"temperature": (None, 1.0), "use_length": (False,), "dtype": (None, "float32")}
 
 
-@operator("softmax", "", _PLAIN_SOFTMAX, axis=-1)
+@operator("softmax", "", _PLAIN_SOFTMAX)
 def softmax(x: Tensor, *, axis: int) -> Tensor:
     """Probabilities along an axis."""
     return x.softmax(axis)
 
 
-@operator("log_softmax", "", _PLAIN_SOFTMAX, axis=-1)
+@operator("log_softmax", "", _PLAIN_SOFTMAX)
 def log_softmax(x: Tensor, *, axis: int) -> Tensor:
     """Logarithms of the probabilities along an axis."""
     return x.log_softmax(axis)
 
 
-@operator("SoftmaxActivation", mode="instance")
+@operator("SoftmaxActivation")
 def softmax_activation(x: Tensor, *, mode: str) -> Tensor:
     """Probabilities of each row (n, classes), or over the channels of each pixel."""
     if mode == "instance" and x.dim() > 2:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import symbols
+from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.mxnet.engine import normalised
 from imagenet_trainer.engines.mxnet.precision import in_16_bits, slow_in_bfloat16
 from imagenet_trainer.system.machine import has_bfloat16
@@ -19,7 +20,7 @@ BATCH_SHAPE = (2, SIDE, SIDE, 3)
 
 
 def headed(name):
-    return normalised(symbols.get_symbol(name, 16, (3, SIDE, SIDE)), (0, 0, 0), (1, 1, 1))
+    return normalised(to_symbol(symbols.get_symbol(name, 16, (3, SIDE, SIDE))), (0, 0, 0), (1, 1, 1))
 
 
 UPDATE = """

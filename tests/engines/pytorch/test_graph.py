@@ -1,6 +1,5 @@
 """Each of MXNet's operators in PyTorch, compared with MXNet."""
 
-import json
 import re
 
 import numpy as np
@@ -9,8 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from imagenet_trainer.engines.pytorch import graph as torch_graph
-from imagenet_trainer.engines.pytorch.arithmetic import new_shape
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.mxnet_import import mx
 
 S = mx.sym
@@ -24,7 +23,7 @@ def graph_of(symbol, shape):
     labels = {name: named.pop(name) for name in list(named) if name.endswith("label")}
     named.pop("data")
     aux = dict(zip(symbol.list_auxiliary_states(), auxiliary))
-    return torch_graph.load_graph(symbol.tojson(), named, aux, CPU), labels
+    return torch_graph.load_graph(as_graph(symbol), named, aux, CPU), labels
 
 
 def values_for(network, random):
@@ -285,9 +284,6 @@ FROM_THE_RIGHT = [(-1, 0), (-1, 5, 0), (-2, 0), (-2, -3), (-1, 0, 0), (24, 5, 0)
 )
 def test_reshape_codes(codes, reverse):
     compare(S.Reshape(X, shape=codes, reverse=reverse), (6, 4, 5, 2))
-    shape = (6, 4, 5, 2)
-    found = np.zeros(shape).reshape(new_shape(shape, codes, reverse)).shape
-    assert found == S.Reshape(X, shape=codes, reverse=reverse).infer_shape(data=shape)[1][0]
 
 
 def softmaxes():
@@ -344,8 +340,8 @@ def test_dropout_keeps_the_mean_and_can_drop_whole_planes():
 
 
 def test_unsupported_operators_and_attributes_are_named():
-    with pytest.raises(InputError, match="corr7: Correlation: this operator"):
-        graph_of(S.Correlation(X, X, name="corr7"), SHAPE)
+    with pytest.raises(InputError, match="sorted: argmax: this operator"):
+        graph_of(S.argmax(X, axis=1, name="sorted"), SHAPE)
     with pytest.raises(InputError, match="act1: LeakyReLU: act_type rrelu"):
         graph_of(S.LeakyReLU(X, act_type="rrelu", name="act1"), SHAPE)
     with pytest.raises(InputError, match="sure: softmax: use_length True"):
@@ -354,12 +350,8 @@ def test_unsupported_operators_and_attributes_are_named():
         graph_of(S.Cast(X, dtype="float16", name="half"), SHAPE)
     with pytest.raises(InputError, match="old: Pooling_v1: this operator"):
         graph_of(S.Pooling_v1(X, kernel=(2, 2), name="old"), SHAPE)
-    text = json.loads(S.Flatten(X, name="flat").tojson())
-    text["nodes"][1]["attrs"] = {"order": "F"}
-    with pytest.raises(InputError, match="flat: Flatten: attribute order"):
-        torch_graph.load_graph(json.dumps(text), {}, {}, CPU)
     with pytest.raises(InputError, match="more: this network has an input"):
-        torch_graph.load_graph((X + S.Variable("more")).tojson(), {}, {}, CPU)
+        torch_graph.load_graph(as_graph(X + S.Variable("more")), {}, {}, CPU)
 
 
 def test_names_that_are_not_python_identifiers():

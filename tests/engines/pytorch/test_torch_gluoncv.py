@@ -38,7 +38,7 @@ def side_of(name):
 def check(name):
     shape = (2, 3, side_of(name), side_of(name))
     symbol = symbol_of(name, shape[1:])
-    network = torch_graph.load_graph(symbol.tojson(), *parameter_shapes(symbol, shape[1:]), META)
+    network = torch_graph.load_graph(symbol, *parameter_shapes(symbol, shape[1:]), META)
     internals = symbol.get_internals()
     _, shapes, _ = internals.infer_shape(data=shape)
     wanted = dict(zip(internals.list_outputs(), shapes))
