@@ -35,7 +35,8 @@ def adapt(
     Parameters
     ----------
     symbol
-        A graph, or a symbol of MXNet. Has one output, or several of which one is a softmax: SoftmaxOutput, softmax, log_softmax.
+        A graph, or a symbol of MXNet, with one output, or several of which one is a softmax:
+        SoftmaxOutput, softmax, log_softmax.
         Logits (n, classes) get a softmax.
     parameters
         The names in its checkpoint. The argument that is not among them is the image.

@@ -28,6 +28,6 @@ from imagenet_trainer.graph.symbol import Group, Symbol
 symbol = sym
 
 __all__ = [
-    "AttrScope", "Entry", "GraphError", "Group", "Node", "Symbol", "as_graph", "load_json", "name", "sym",
-    "symbol",
+    "AttrScope", "Entry", "GraphError", "Group", "Node", "Symbol", "as_graph", "load_json", "name",
+    "sym", "symbol",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Attributes of operators: their types, and the text that they have in MXNet's JSON."""
 
+import math
 import re
 from typing import Any, Mapping, NamedTuple, Tuple
 
@@ -29,6 +30,8 @@ class Attribute(NamedTuple):
     kind: str
     default: Any = REQUIRED
     choices: Tuple[str, ...] = ()
+    least: float = -math.inf  # of a number
+    most: float = math.inf
 
     def parse(self, text: str) -> Any:
         """The value of an attribute's text; ValueError if it is not of this kind."""
@@ -38,11 +41,17 @@ class Attribute(NamedTuple):
             if "None" not in self.choices:
                 raise ValueError("it cannot be None")
             return None
-        return _PARSERS[self.kind](text, self.choices)  # type: ignore[operator]
+        value = _PARSERS[self.kind](text, self.choices)  # type: ignore[operator]
+        if isinstance(value, (int, float)) and not self.least <= value <= self.most:
+            raise ValueError("it is out of bounds")
+        return value
 
     @property
     def expected(self) -> str:
         """What a value must be, for messages."""
+        if self.least > -math.inf:
+            most = "" if self.most == math.inf else f" and at most {self.most:g}"
+            return f"a number of at least {self.least:g}{most}"
         return {
             "int": "an integer", "float": "a number", "bool": "True or False",
             "shape": "integers such as (3, 3)", "slice": "integers such as (0, None)",

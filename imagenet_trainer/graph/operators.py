@@ -103,11 +103,15 @@ def _add(
     ALIASES.update(dict.fromkeys(names.split(), canonical))
 
 
-# --- kinds of attributes ---------------------------------------------------------------------------
+# --- kinds of attributes -------------------------------------------------------------------------
 
 
 def _int(default: Any = REQUIRED) -> Attribute:
     return Attribute("int", default)
+
+
+def _count(default: Any = REQUIRED) -> Attribute:
+    return Attribute("int", default, least=1)
 
 
 def _float(default: Any = REQUIRED) -> Attribute:
@@ -136,7 +140,7 @@ _CUDNN = {
 }
 
 
-# --- layers ----------------------------------------------------------------------------------------
+# --- layers --------------------------------------------------------------------------------------
 
 
 def _without_bias(inputs: Tuple[str, ...], values: Values) -> Sequence[str]:
@@ -146,7 +150,7 @@ def _without_bias(inputs: Tuple[str, ...], values: Values) -> Sequence[str]:
 def _convolution(names: str, rule: Rule, workspace: int, no_bias: bool, **own: Attribute) -> None:
     attributes = {
         "kernel": _NEEDED, "stride": _shape(), "dilate": _shape(), "pad": _shape(), **own,
-        "num_filter": _int(), "num_group": _int(1), "workspace": _int(workspace),
+        "num_filter": _count(), "num_group": _count(1), "workspace": _int(workspace),
         "no_bias": _bool(no_bias), **_CUDNN,
     }  # fmt: skip
     _add(names, "data weight bias", rule, {"present": _without_bias}, **attributes)
@@ -157,7 +161,7 @@ _convolution("Convolution_v1", shapes.convolution, 1024, False)
 _convolution("Deconvolution", shapes.deconvolution, 512, True, adj=_shape(), target_shape=_shape())
 _add(
     "FullyConnected", "data weight bias", shapes.fully_connected, {"present": _without_bias},
-    num_hidden=_int(), no_bias=_bool(False), flatten=_bool(True),
+    num_hidden=_count(), no_bias=_bool(False), flatten=_bool(True),
 )  # fmt: skip
 
 _POOLING = {
@@ -180,9 +184,8 @@ _add("Pooling_v1", "data", shapes.pooling, **{
 def _has_workspace(values: Values) -> bool:
     return (
         values["pool_type"] == "max"
-        and values["pooling_convention"] != "same"
-        and values["layout"] in (None, "NCHW", "NCDHW")
-        and len(values["kernel"]) in (2, 3)
+        and values["layout"] in (None, "NCW", "NCHW", "NCDHW")
+        and len(values["kernel"]) in (1, 2, 3)
     )
 
 
@@ -223,12 +226,15 @@ _add(
 )  # fmt: skip
 _add(
     "GroupNorm", "data gamma beta", shapes.group_norm, _OF_MOMENTS,
-    num_groups=_int(1), eps=_float(1e-5), output_mean_var=_bool(False),
+    num_groups=_count(1), eps=_float(1e-5), output_mean_var=_bool(False),
 )  # fmt: skip
-_add("InstanceNorm", "data gamma beta", shapes.instance_norm, eps=_float(1e-3))
+_add(
+    "InstanceNorm", "data gamma beta", shapes.instance_norm, {"inner": lambda values: 2},
+    eps=_float(1e-3),
+)  # fmt: skip
 _add(
     "LRN", "data", shapes.elementwise, {"inner": lambda values: 1},
-    alpha=_float(1e-4), beta=_float(0.75), knorm=_float(2.0), nsize=_int(),
+    alpha=_float(1e-4), beta=_float(0.75), knorm=_float(2.0), nsize=_count(),
 )  # fmt: skip
 _add(
     "L2Normalization", "data", shapes.elementwise, {"inner": lambda values: 1},
@@ -236,7 +242,7 @@ _add(
 )  # fmt: skip
 _add(
     "Dropout", "data", shapes.elementwise, {"inner": lambda values: 1},
-    p=_float(0.5), mode=_choice("training always", "training"), axes=_shape(),
+    p=Attribute("float", 0.5, least=0, most=1), mode=_choice("training always", "training"), axes=_shape(),
     cudnn_off=_bool(False),
 )  # fmt: skip
 _add(
@@ -262,30 +268,30 @@ _add(
 )  # fmt: skip
 _add(
     "UpSampling", "*data", shapes.up_sampling, {"count": "num_args"},
-    scale=_int(), num_filter=_int(0), sample_type=_choice("nearest bilinear"),
-    multi_input_mode=_choice("concat sum", "concat"), num_args=_int(), workspace=_int(512),
+    scale=_count(), num_filter=_int(0), sample_type=_choice("nearest"),
+    multi_input_mode=_choice("concat sum", "concat"), num_args=_count(), workspace=_int(512),
 )  # fmt: skip
 _add(
     "Embedding", "data weight", shapes.embedding,
-    input_dim=_int(), output_dim=_int(), dtype=_choice(_DTYPE, "float32"),
+    input_dim=_count(), output_dim=_count(), dtype=_choice(_DTYPE, "float32"),
     sparse_grad=_bool(False),
 )  # fmt: skip
 
-# --- ends of networks ------------------------------------------------------------------------------
+# --- ends of networks ----------------------------------------------------------------------------
 
 _NORMALIZATION = _choice("null batch valid", "null")
 _add(
     "SoftmaxOutput Softmax", "data label", shapes.softmax_output,
     grad_scale=_float(1.0), ignore_label=_float(-1.0), multi_output=_bool(False),
     use_ignore=_bool(False), preserve_shape=_bool(False), normalization=_NORMALIZATION,
-    out_grad=_bool(False), smooth_alpha=_float(0.0),
+    out_grad=_bool(False), smooth_alpha=Attribute("float", 0.0, least=0, most=1),
 )  # fmt: skip
 _SOFTMAX = {
     "axis": _int(-1), "temperature": _float(None),
     "dtype": _choice("float16 float32 float64 None", None), "use_length": _bool(False),
 }  # fmt: skip
 _add(
-    "softmax", "data length", shapes.like_data,
+    "softmax", "data length", shapes.softmax,
     {"present": lambda inputs, values: inputs if values["use_length"] else inputs[:1]}, **_SOFTMAX,
 )  # fmt: skip
 _add("log_softmax", "data", shapes.elementwise, **_SOFTMAX)
@@ -302,15 +308,16 @@ _add(
     grad_scale=_float(1.0), valid_thresh=_float(0.0), normalization=_NORMALIZATION,
 )  # fmt: skip
 
-# --- one input, one output of the same shape -------------------------------------------------------
+# --- one input, one output of the same shape -----------------------------------------------------
 
 _add("_copy identity", "data", shapes.elementwise)
 _add("BlockGrad stop_gradient", "data", shapes.elementwise)
 for _name in (
-    "make_loss relu sigmoid tanh exp expm1 log log1p log2 log10 sqrt rsqrt cbrt rcbrt square abs "
+    "relu sigmoid tanh exp expm1 log log1p log2 log10 sqrt rsqrt cbrt rcbrt square abs "
     "negative reciprocal sign erf softsign sin cos floor ceil round rint ones_like zeros_like"
 ).split():
     _add(_name, "data", shapes.elementwise)
+_add("make_loss", "data", shapes.elementwise, {"outputs": lambda values: ("loss",)})
 _add("hard_sigmoid", "data", shapes.elementwise, alpha=_float(0.2), beta=_float(0.5))
 _add("smooth_l1", "data", shapes.elementwise, scalar=_float(1.0))
 _add("clip", "data", shapes.elementwise, a_min=_float(), a_max=_float())
@@ -335,7 +342,7 @@ for _names in (
 ):  # fmt: skip
     _add(_names, "data", shapes.elementwise, **_SCALAR)
 
-# --- several inputs --------------------------------------------------------------------------------
+# --- several inputs ------------------------------------------------------------------------------
 
 for _names in (
     "elemwise_add _plus _Plus", "elemwise_sub _minus _Minus", "elemwise_mul _mul _Mul",
@@ -358,10 +365,10 @@ _TRANSPOSED = {
 }  # fmt: skip
 _add("dot", "lhs rhs", shapes.dot, **_TRANSPOSED)
 _add("batch_dot", "lhs rhs", shapes.batch_dot, **_TRANSPOSED)
-_add("Concat concat", "*data", shapes.concat, {"count": "num_args"}, num_args=_int(), dim=_int(1))
-_add("stack", "*data", shapes.stack, {"count": "num_args"}, axis=_int(0), num_args=_int())
+_add("Concat concat", "*data", shapes.concat, {"count": "num_args"}, num_args=_count(), dim=_int(1))
+_add("stack", "*data", shapes.stack, {"count": "num_args"}, axis=_int(0), num_args=_count())
 
-# --- reductions, constants and shapes --------------------------------------------------------------
+# --- reductions, constants and shapes ------------------------------------------------------------
 
 _REDUCTION = {
     "axis": Attribute("shape", None), "keepdims": _bool(False), "exclude": _bool(False),
@@ -386,7 +393,7 @@ _add(
 )  # fmt: skip
 _add(
     "one_hot", "indices", shapes.of_data(shapes.one_hot),
-    depth=_int(), on_value=_float(1.0), off_value=_float(0.0), dtype=_choice(_DTYPE, "float32"),
+    depth=_count(), on_value=_float(1.0), off_value=_float(0.0), dtype=_choice(_DTYPE, "float32"),
 )  # fmt: skip
 _add("Flatten flatten", "data", shapes.of_data(shapes.flatten))
 _add(
@@ -397,10 +404,10 @@ _add(
     "SliceChannel split", "data", shapes.slice_channel,
     {
         "outputs": lambda values: [
-            f"output{i}" if values["num_outputs"] > 1 else "" for i in range(values["num_outputs"])
+            f"output{i}" for i in range(values["num_outputs"])
         ]
     },
-    num_outputs=_int(), axis=_int(1), squeeze_axis=_bool(False),
+    num_outputs=_count(), axis=_int(1), squeeze_axis=_bool(False),
 )  # fmt: skip
 _add(
     "slice crop", "data", shapes.of_data(shapes.sliced), begin=Attribute("slice"),
@@ -429,7 +436,7 @@ _add(
     pad_width=_NEEDED, constant_value=_float(0.0),
 )  # fmt: skip
 _add("tile", "data", shapes.of_data(shapes.tile), reps=_NEEDED)
-_add("repeat", "data", shapes.of_data(shapes.repeat), repeats=_int(), axis=_int(None))
-_add("depth_to_space", "data", shapes.of_data(shapes.depth_to_space), block_size=_int())
-_add("space_to_depth", "data", shapes.of_data(shapes.space_to_depth), block_size=_int())
+_add("repeat", "data", shapes.of_data(shapes.repeat), repeats=_count(), axis=_int(None))
+_add("depth_to_space", "data", shapes.of_data(shapes.depth_to_space), block_size=_count())
+_add("space_to_depth", "data", shapes.of_data(shapes.space_to_depth), block_size=_count())
 _add("_image_to_tensor", "data", shapes.of_data(shapes.to_planes))

@@ -118,7 +118,12 @@ def _missing_states(node: Node, operator: Operator) -> List[Entry]:
     names = operator.inputs_of(node.values, len(node.inputs))[len(node.inputs) :]
     if not all(name in operator.auxiliary for name in names):
         return []
-    return [Entry(Node(None, f"{node.name}_{name}", {})) for name in names]
+    made = []
+    for name in names:
+        initial = operator.initial_of(name, node.values)
+        attrs = {**node.attrs, **({"__init__": initial} if initial else {})}
+        made.append(Entry(Node(None, f"{node.name}_{name}", attrs)))
+    return made
 
 
 def _entry(source: Sequence[Any], nodes: Sequence[Node], where: str) -> Entry:

@@ -41,7 +41,7 @@ def _axis(axis: int, count: int) -> int:
     return axis % count
 
 
-# --- all inputs and outputs have one shape ---------------------------------------------------------
+# --- all inputs and outputs have one shape -------------------------------------------------------
 
 
 def elementwise(inputs: List[Known], values: Values) -> Shapes:
@@ -67,12 +67,14 @@ def is_known(shape: Known) -> bool:
 
 
 @needs_data
-def like_data(data: Shape, inputs: List[Known], values: Values) -> Shapes:
-    """The output has the shape of the first input; nothing is known of the others."""
-    return inputs, [data]
+def softmax(data: Shape, inputs: List[Known], values: Values) -> Shapes:
+    """Probabilities like the data; the lengths have all of its axes but one."""
+    axis = _axis(values["axis"], len(data))
+    lengths: Known = (*data[:axis], *data[axis + 1 :]) or (1,)
+    return [data, *([lengths] if len(inputs) > 1 else [])], [data]
 
 
-# --- layers ----------------------------------------------------------------------------------------
+# --- layers --------------------------------------------------------------------------------------
 
 
 def _window(data: Shape, values: Values) -> Tuple[int, List[int], List[Shape]]:
@@ -98,7 +100,7 @@ def _window(data: Shape, values: Values) -> Tuple[int, List[int], List[Shape]]:
 
 def _channels(channels: int, values: Values) -> Tuple[int, int]:
     filters, groups = values["num_filter"], values["num_group"]
-    if filters < 1 or groups < 1 or channels % groups or filters % groups:
+    if channels % groups or filters % groups:
         raise ValueError(f"{channels} channels and {filters} filters in {groups} groups")
     return filters, groups
 
@@ -147,8 +149,6 @@ def deconvolution(data: Shape, inputs: List[Known], values: Values) -> Shapes:
 def fully_connected(data: Shape, inputs: List[Known], values: Values) -> Shapes:
     """(n, ...) to (n, hidden); without `flatten`, only the last axis changes."""
     hidden = values["num_hidden"]
-    if hidden < 1:
-        raise ValueError(f"num_hidden {hidden}")
     if not values["flatten"]:
         return _with_bias(inputs, (hidden, data[-1]), hidden), [(*data[:-1], hidden)]
     return _with_bias(inputs, (hidden, math.prod(data[1:])), hidden), [(data[0], hidden)]
@@ -213,7 +213,7 @@ def layer_norm(data: Shape, inputs: List[Known], values: Values) -> Shapes:
 def group_norm(data: Shape, inputs: List[Known], values: Values) -> Shapes:
     """Gamma and beta are (groups,)."""
     groups = values["num_groups"]
-    if groups < 1 or _second(data, values) % groups:
+    if _second(data, values) % groups:
         raise ValueError(f"{data[1]} channels in {groups} groups")
     more: List[Known] = [(data[0], groups)] * 2 if values["output_mean_var"] else []
     return [data, (groups,), (groups,)], [data, *more]
@@ -248,11 +248,12 @@ def bilinear_resize(data: Shape, inputs: List[Known], values: Values) -> Shapes:
         return inputs, [(*data[:2], *inputs[1][2:]) if inputs[1] else None]
     if values["mode"] != "size":
         raise ValueError(f"mode {values['mode']} is not supported; use size or like")
-    factors = values["scale_height"], values["scale_width"]
     size = [values["height"], values["width"]]
-    for i, factor in enumerate(factors):
-        if factor is not None:
-            size[i] = int(factor * data[2 + i])
+    factors = values["scale_height"], values["scale_width"]
+    if factors != (None, None):
+        if None in factors:
+            raise ValueError("scale_height and scale_width belong together")
+        size = [int(factor * length) for factor, length in zip(factors, data[2:])]
     return inputs, [(*data[:2], *size)]
 
 
@@ -262,9 +263,6 @@ def up_sampling(data: Shape, inputs: List[Known], values: Values) -> Shapes:
     _of_rank(data, 4)
     scale = values["scale"]
     output = (*data[:2], data[2] * scale, data[3] * scale)
-    if values["sample_type"] == "bilinear":
-        kernel = 2 * scale - scale % 2
-        return [data, (data[1], 1, kernel, kernel)], [output]
     if not all(inputs):
         return inputs, [None]
     if values["multi_input_mode"] == "concat":
@@ -272,7 +270,7 @@ def up_sampling(data: Shape, inputs: List[Known], values: Values) -> Shapes:
     return inputs, [output]
 
 
-# --- outputs with a label --------------------------------------------------------------------------
+# --- outputs with a label ------------------------------------------------------------------------
 
 
 @needs_data
@@ -305,7 +303,7 @@ def svm_output(data: Shape, inputs: List[Known], values: Values) -> Shapes:
     return [data, data[:-1]], [data]
 
 
-# --- arithmetic ------------------------------------------------------------------------------------
+# --- arithmetic ----------------------------------------------------------------------------------
 
 
 def broadcast(inputs: List[Known], values: Values) -> Shapes:
@@ -388,7 +386,7 @@ def embedding(data: Shape, inputs: List[Known], values: Values) -> Shapes:
     return [data, weight], [(*data, weight[1])]
 
 
-# --- shapes ----------------------------------------------------------------------------------------
+# --- shapes --------------------------------------------------------------------------------------
 
 
 def concat(inputs: List[Known], values: Values) -> Shapes:
@@ -574,7 +572,7 @@ def depth_to_space(data: Shape, values: Values) -> Sequence[int]:
     """Blocks of channels become squares of pixels."""
     _of_rank(data, 4)
     block = values["block_size"]
-    if block < 1 or data[1] % block**2:
+    if data[1] % block**2:
         raise ValueError(f"{data[1]} channels for blocks of {block} x {block}")
     return data[0], data[1] // block**2, data[2] * block, data[3] * block
 
@@ -583,7 +581,7 @@ def space_to_depth(data: Shape, values: Values) -> Sequence[int]:
     """Squares of pixels become blocks of channels."""
     _of_rank(data, 4)
     block = values["block_size"]
-    if block < 1 or data[2] % block or data[3] % block:
+    if data[2] % block or data[3] % block:
         raise ValueError(f"{data} has no blocks of {block} x {block}")
     return data[0], data[1] * block**2, data[2] // block, data[3] // block
 

@@ -48,7 +48,11 @@ def create(
         if key in by_name:
             entry = by_name[key]._single(f"{where}: {key}")
         else:
-            entry = Entry(_made(operator, name, key, attrs, values))
+            # The operator's attributes are those of the variables that it makes, as in MXNet.
+            entry = Entry(Node(None, f"{name}_{key}", attrs))
+        initial = operator.initial_of(key, values)
+        if initial and entry.node.operator is None:
+            entry.node.attrs.setdefault("__init__", initial)
         if key in operator.auxiliary:
             if entry.node.operator is not None:
                 raise GraphError(f"{where}: {key} is an auxiliary state and must be a variable")
@@ -56,17 +60,6 @@ def create(
         entries.append(Entry(entry.node, entry.output, entry.node.version))
     node = Node(operator, name, attrs, entries, values)
     return Symbol([Entry(node, index) for index in range(len(node.outputs))])
-
-
-def _made(
-    operator: Operator, name: str, key: str, attrs: Mapping[str, str], values: Mapping[str, Any]
-) -> Node:
-    """The variable for an input that was not given: it has the operator's attributes."""
-    initial = operator.initial_of(key, values)
-    own = dict(attrs) if operator.attributes and key != "label" else {}
-    if initial:
-        own.setdefault("__init__", initial)
-    return Node(None, f"{name}_{key}", own)
 
 
 class Symbol:

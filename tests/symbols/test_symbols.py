@@ -175,7 +175,8 @@ def test_resnet_equals_gluons(name, height, monkeypatch):
     # Gluon's zoo has a fixed eps; everything else is unchanged.
     monkeypatch.setattr(nn, "BatchNorm", functools.partial(nn.BatchNorm, epsilon=2e-5))
     net = AlwaysProjecting(*structure, classes=11, thumbnail=thumbnail)
-    assert_same_as_gluon(to_symbol(symbols.get_symbol(name, 11, image_shape)), net, image_shape, "fc1_output")
+    symbol = to_symbol(symbols.get_symbol(name, 11, image_shape))
+    assert_same_as_gluon(symbol, net, image_shape, "fc1_output")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -227,7 +228,8 @@ def test_moving_statistics_follow_the_batch():
 
 def test_published_scaling_of_raw_pixels():
     """bn_data ignores its gamma: another one gives the same output."""
-    executor, _, _ = executor_of(to_symbol(symbols.get_symbol("resnet8", 10, (3, 28, 28))), (3, 28, 28))
+    symbol = to_symbol(symbols.get_symbol("resnet8", 10, (3, 28, 28)))
+    executor, _, _ = executor_of(symbol, (3, 28, 28))
     before = executor.forward(is_train=False)[0].asnumpy()
     executor.arg_dict["bn_data_gamma"][:] = 7
     np.testing.assert_array_equal(executor.forward(is_train=False)[0].asnumpy(), before)

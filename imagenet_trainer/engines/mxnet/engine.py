@@ -63,7 +63,8 @@ class MXNetEngine(StageTimer):
     Parameters
     ----------
     symbol
-        graph, or symbol of MXNet, from `data` (n, 3, h, w) to `softmax` (n, classes), label `softmax_label`.
+        graph, or symbol of MXNet, from `data` (n, 3, h, w) to `softmax` (n, classes), with the
+        label `softmax_label`.
     devices
         where it runs. With bfloat16 (CPUs with instructions for it) and float16 (GPUs),
         parameters, statistics and optimizer state stay float32; with float16 the loss is scaled.

@@ -1,4 +1,4 @@
-"""ONNX by MXNet's exporter, inference of exported networks on the CPU, and their quantisation to 8-bit integers."""
+"""Exported networks: ONNX, inference on the CPU, and quantisation to 8-bit integers."""
 
 import time
 import warnings

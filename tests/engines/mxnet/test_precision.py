@@ -20,7 +20,8 @@ BATCH_SHAPE = (2, SIDE, SIDE, 3)
 
 
 def headed(name):
-    return normalised(to_symbol(symbols.get_symbol(name, 16, (3, SIDE, SIDE))), (0, 0, 0), (1, 1, 1))
+    symbol = to_symbol(symbols.get_symbol(name, 16, (3, SIDE, SIDE)))
+    return normalised(symbol, (0, 0, 0), (1, 1, 1))
 
 
 UPDATE = """
