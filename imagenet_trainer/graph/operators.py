@@ -242,8 +242,8 @@ _add(
 )  # fmt: skip
 _add(
     "Dropout", "data", shapes.elementwise, {"inner": lambda values: 1},
-    p=Attribute("float", 0.5, least=0, most=1), mode=_choice("training always", "training"), axes=_shape(),
-    cudnn_off=_bool(False),
+    p=Attribute("float", 0.5, least=0, most=1), mode=_choice("training always", "training"),
+    axes=_shape(), cudnn_off=_bool(False),
 )  # fmt: skip
 _add(
     "Activation", "data", shapes.elementwise,

@@ -78,7 +78,7 @@ def softmax(data: Shape, inputs: List[Known], values: Values) -> Shapes:
 
 
 def _window(data: Shape, values: Values) -> Tuple[int, List[int], List[Shape]]:
-    """Channel axis, spatial axes, and (kernel, stride, pad, dilate), each for every spatial axis."""
+    """Channel axis, spatial axes, and kernel, stride, pad, dilate, each for all spatial axes."""
     kernel, layout = values["kernel"], values.get("layout")
     count = len(kernel)
     if len(data) != count + 2:

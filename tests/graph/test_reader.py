@@ -85,7 +85,7 @@ BROKEN = {
         "a circle",
     ),
     "itself": (
-        lambda: changed(lambda t, n: n["flat"].update(inputs=[[t["nodes"].index(n["flat"]), 0, 0]])),
+        lambda: changed(lambda t, n: n["bn"].update(inputs=[[len(t["nodes"]) - 3, 0, 0]] * 5)),
         "a circle",
     ),
     "too few inputs": (
