@@ -21,7 +21,15 @@ _REFUSED = (
     "find_batch", "summary", "test_io", "benchmark", "when_done",
 )  # fmt: skip
 # Flags of fit that also apply to the measurement of finished runs.
-_OF_MEASURING = ("data_val", "data_val_idx", "data_nthreads", "gpus", "engine", "batch_size")
+_OF_MEASURING = (
+    "data_val",
+    "data_val_idx",
+    "data_nthreads",
+    "gpus",
+    "engine",
+    "compile",
+    "batch_size",
+)
 _SAME_FOR_ALL = ("data_train", "data_train_idx", "data_val", "data_val_idx")
 
 

@@ -18,7 +18,15 @@ from imagenet_trainer.system.interrupts import Interrupts
 log = partial(print_message, "compare")
 
 # Flags that the measuring process gets unchanged.
-_OF_MEASURING = ("gpus", "engine", "data_nthreads", "rounds", "largest_batch", "measure_again")
+_OF_MEASURING = (
+    "gpus",
+    "engine",
+    "compile",
+    "data_nthreads",
+    "rounds",
+    "largest_batch",
+    "measure_again",
+)
 
 
 @dataclass

@@ -53,7 +53,9 @@ def available_devices(settings: MeasureSettings) -> List[Tuple[str, Devices]]:
     if gpus or settings.gpus:
         number = (settings.gpus or (0,))[0]
         name = gpus[number][0] if number < len(gpus) else f"GPU {number}"
-        devices.append((name, Devices((number,), engine=settings.engine)))
+        # Not compiled, as every batch size would be, unless the user wants that.
+        compile_ = "off" if settings.compile == "auto" else settings.compile
+        devices.append((name, Devices((number,), engine=settings.engine, compile=compile_)))
     return devices
 
 

@@ -41,6 +41,12 @@ class DeviceSettings:
         integer(1, 64),
         may_change=True,
     )
+    compile: str = option(
+        "auto",
+        "whether PyTorch compiles the network; auto: on GPUs, except to classify files",
+        choices=("auto", "on", "off"),
+        may_change=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -128,12 +134,6 @@ class OptimizerSettings:
         "instructions for it, all on recent GPUs with PyTorch; tf32: float32 whose products have "
         "10 bits of precision; parameters stay float32",
         choices=("float32", "tf32", "float16", "bfloat16"),
-    )
-    compile: str = option(
-        "auto",
-        "whether PyTorch compiles the network; auto: on GPUs",
-        choices=("auto", "on", "off"),
-        may_change=True,
     )
     deterministic: bool = option(
         False,

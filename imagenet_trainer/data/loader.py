@@ -17,7 +17,7 @@ from imagenet_trainer.data.images.decode import decode_in_own_threads
 from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.data.ring import Plan, Ring
+from imagenet_trainer.data.ring import Memory, Plan, Ring, pageable
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import keep_freed_memory, processors
 
@@ -55,12 +55,16 @@ class Threads:
     prefetch
         number of batches that the threads may be ahead. Images are requested from the disk
         another `prefetch` batches earlier.
+    memory
+        allocates memory for the images of a batch, uint8 of a shape; see `Engine.host_memory`. It
+        is called when the loader is made, once for each batch that exists at a time.
 
     """
 
     count: int = 1
     nice: int = 0
     prefetch: int = 4
+    memory: Memory = pageable
 
 
 ONE_WORKER, ONE_THREAD = Worker(), Threads()
@@ -172,7 +176,10 @@ def training_batches(
         )
     reads = order.reads(updates.start, updates.stop, threads.prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
-    ring = Ring(shards, transform, num_classes, plan, share, threads.prefetch, mixup, encoded)
+    ring = Ring(
+        shards, transform, num_classes, plan, share, threads.prefetch, threads.memory, mixup,
+        encoded,
+    )  # fmt: skip
     return Loader(ring, threads)
 
 
@@ -192,7 +199,8 @@ def evaluation_batches(
     indices = np.arange(len(shards)) if part is None else np.arange(part.start, part.stop)
     plan = _evaluation_plan(indices, batch_size, threads.prefetch)
     size = min(batch_size, len(indices))
-    return Loader(Ring(shards, transform, num_classes, plan, size, threads.prefetch), threads)
+    ring = Ring(shards, transform, num_classes, plan, size, threads.prefetch, threads.memory)
+    return Loader(ring, threads)
 
 
 def _evaluation_plan(indices: np.ndarray, batch_size: int, prefetch: int) -> Plan:
@@ -210,7 +218,7 @@ def _end(ring: Ring, threads: List[threading.Thread]) -> None:
             thread.join()
 
 
-def loader_threads(requested: int, gpus: bool) -> Threads:
+def loader_threads(requested: int, gpus: bool, memory: Memory = pageable) -> Threads:
     """The decoding threads of a training or an evaluation; `requested` is 0 for the default.
 
     MXNet's OpenMP threads wait for each other after every operator, so beside CPU training one
@@ -219,5 +227,5 @@ def loader_threads(requested: int, gpus: bool) -> Threads:
     if gpus:
         # torchrun sets how many workers of this machine share its processors.
         share = processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return Threads(requested or max(1, min(16, share - 1)))
-    return Threads(requested or 1, nice=19)
+        return Threads(requested or max(1, min(16, share - 1)), memory=memory)
+    return Threads(requested or 1, nice=19, memory=memory)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from typing import Any, Deque, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -25,17 +25,24 @@ PACK_AGAIN = "pack the set again with tools/im2rec.py, which rejects such images
 # int64 (m,) to request from the disk when the batch is started.
 Plan = Iterator[Tuple[int, np.ndarray, np.ndarray, np.ndarray]]
 
+Memory = Callable[[Tuple[int, ...]], np.ndarray]
+
+
+def pageable(shape: Tuple[int, ...]) -> np.ndarray:
+    """Uint8 memory of a shape, as NumPy allocates it."""
+    return np.empty(shape, np.uint8)
+
 
 class Slot:
     """A buffer of the ring, and the batch that is being made in it."""
 
-    def __init__(self, count: int, transform: Transform):
+    def __init__(self, count: int, transform: Transform, memory: Memory):
         self._transform = transform
         self._labels = np.empty(count, np.int64)
-        self._allocate(count)
+        self._allocate(count, memory)
 
-    def _allocate(self, count: int) -> None:
-        self._images = np.empty((count, *self._transform.size, 3), np.uint8)
+    def _allocate(self, count: int, memory: Memory) -> None:
+        self._images = memory((count, *self._transform.size, 3))
 
     def begin(
         self, update: int, indices: np.ndarray, drawn: Any, shares: Optional[np.ndarray]
@@ -63,7 +70,7 @@ class Slot:
 class _EncodedSlot(Slot):
     """A slot whose images stay encoded, with what will happen to them."""
 
-    def _allocate(self, count: int) -> None:
+    def _allocate(self, count: int, memory: Memory) -> None:
         pass
 
     def _batch_of(self, count: int) -> Encoded:
@@ -90,6 +97,8 @@ class Ring:
         the batches, none with more than `batch_size` images.
     prefetch
         number of batches that the threads may be ahead.
+    memory
+        allocates the images of a slot.
 
     """
 
@@ -101,6 +110,7 @@ class Ring:
         plan: Plan,
         batch_size: int,
         prefetch: int,
+        memory: Memory = pageable,
         mixup: Optional[Mixup] = None,
         encoded: bool = False,
     ):
@@ -109,7 +119,7 @@ class Ring:
         self._plan = plan
         self._changed = threading.Condition()
         slot = _EncodedSlot if encoded else Slot
-        self._free = [slot(batch_size, transform) for _ in range(prefetch + 1)]
+        self._free = [slot(batch_size, transform, memory) for _ in range(prefetch + 1)]
         self._begun: Deque[Slot] = deque()  # in the order of the plan
         self._taken: Optional[Slot] = None
         self._wanted: Deque[np.ndarray] = deque()  # images to request from the disk

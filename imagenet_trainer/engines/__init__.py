@@ -31,6 +31,7 @@ class Devices:
     # The same calls give the same bits on the same kind of device; with PyTorch on GPUs only
     # algorithms that guarantee it. MXNet on CPUs always does; on GPUs it refuses this.
     deterministic: bool = False
+    compile_cache: str = ""  # folder of compiled kernels; empty: PyTorch's own, for all networks
 
     @property
     def description(self) -> str:
@@ -39,7 +40,7 @@ class Devices:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether PyTorch's engine trains the network with torch.compile."""
+        """Whether PyTorch's engine runs the network with torch.compile."""
         return self.compile == "on" or (self.compile == "auto" and bool(self.gpus))
 
 
@@ -171,6 +172,9 @@ class Engine(Protocol):
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes)."""
+
+    def host_memory(self, shape: Tuple[int, ...]) -> np.ndarray:
+        """Uint8 memory for images, from which this engine copies fastest to its devices."""
 
     def get_params(self) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states by MXNet's names, averaged over the devices."""

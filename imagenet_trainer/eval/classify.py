@@ -44,7 +44,9 @@ class Classifier:
         devices = len(settings.gpus) or settings.cpus
         least = -(-min(settings.batch_size, max(1, images)) // devices) * devices
         self.batch, engine_batch = share_of_batch(least * views.positions, views, devices)
-        on = Devices(settings.gpus, settings.cpus, engine=settings.engine)
+        # Compiling takes longer than classifying thousands of files.
+        compile_ = "off" if settings.compile == "auto" else settings.compile
+        on = Devices(settings.gpus, settings.cpus, engine=settings.engine, compile=compile_)
         self.engine: Engine
         self.engine, _, checkpoint = open_network(
             run, settings.epoch, on, engine_batch, settings, log

@@ -51,7 +51,9 @@ class Evaluator:
     ) -> None:
         self.settings, self.run, self.epochs, self._log = settings, run, epochs, log
         views = views_of(settings)
-        devices = Devices(settings.gpus, settings.cpus, engine=settings.engine)
+        devices = Devices(
+            settings.gpus, settings.cpus, engine=settings.engine, compile=settings.compile
+        )
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )
@@ -70,7 +72,9 @@ class Evaluator:
                 "--crops 10: images are resized to the size of the crop, so all crops of a square "
                 "image are the same; --val-resize resizes to a larger size"
             )
-        threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
+        threads = loader_threads(
+            settings.data_nthreads, bool(settings.gpus), self._engine.host_memory
+        )
         self._batches = ViewBatches(self.dataset, transform, batch, threads)
 
     def results(self) -> Iterator[EpochResult]:

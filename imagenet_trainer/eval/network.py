@@ -1,5 +1,6 @@
 """Open a trained network: symbol, checkpoint, preprocessing, engine."""
 
+import os
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
@@ -58,6 +59,8 @@ def open_network(
     _, height, width = how.image_shape
     shape = (batch_size, height, width, 3)
     step = -1 if wanted.bgr else 1  # images are in the network's order of channels
+    if os.access(run.folder, os.W_OK):
+        devices = replace(devices, compile_cache=str(run.kernels_path))
     engine = open_engine(symbol, devices, shape, how.rgb_mean[::step], how.rgb_std[::step])
     set_checkpoint(engine, symbol, run, checkpoint)
     return engine, symbol, checkpoint

@@ -65,6 +65,11 @@ class Run:
         return self.folder / "tensorboard"
 
     @property
+    def kernels_path(self) -> Path:
+        """The folder of kernels that PyTorch compiled for the network on a GPU."""
+        return self.folder / "kernels"
+
+    @property
     def curves_path(self) -> Path:
         """The learning curves."""
         return self.folder / "curves.png"

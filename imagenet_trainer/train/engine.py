@@ -3,6 +3,7 @@
 The one place where `fit`'s flags become arguments of `engines.open_engine`.
 """
 
+from dataclasses import replace
 from typing import Any, Mapping, Optional
 
 from imagenet_trainer.config import FitSettings
@@ -27,11 +28,14 @@ def devices_of(settings: FitSettings) -> Devices:
 
 
 def open_training_engine(
-    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None
+    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None, compile_cache: str = ""
 ) -> Engine:
-    """The engine that these settings describe; joins the workers unless they are given."""
+    """The engine that these settings describe; joins the workers unless they are given.
+
+    `compile_cache` is the folder of `Devices.compile_cache`.
+    """
     _, height, width = settings.image_shape
-    devices = devices_of(settings)
+    devices = replace(devices_of(settings), compile_cache=compile_cache)
     return open_engine(
         symbol,
         devices,

@@ -101,7 +101,7 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
     """Train epoch by epoch until the last one, or until a signal reaches one of the workers."""
     settings, engine, progress = session.settings, session.engine, session.progress
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
-    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
     last_update = session.first_update(settings.num_epochs)
     coordinator.synchronise()
     if coordinator.stopping:  # a signal while the session was opened: nothing has changed
@@ -196,7 +196,7 @@ def validate(session: Session, coordinator: Coordinator) -> Scores:
     scores = Scores()
     if gif:
         gif.begin()
-    threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
+    threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
     for probabilities, labels in predict_batches(
         engine, session.val, session.preprocessing, threads, share(len(session.val), engine)
     ):

@@ -178,7 +178,8 @@ def _open_together(
     with together(workers):
         if workers.rank != 0:
             changes, checkpoint = _prepare_run(setup, inputs, config)
-        engine = open_training_engine(setup.settings, inputs.symbol, workers)
+        kernels = str(setup.run.kernels_path)
+        engine = open_training_engine(setup.settings, inputs.symbol, workers, kernels)
     return inputs, config, checkpoint, engine, changes
 
 

@@ -54,6 +54,22 @@ def digests(loader):
         }
 
 
+def test_batches_are_made_in_the_memory_that_the_consumer_gives(shards):
+    given = []
+
+    def memory(shape):
+        given.append(np.empty(shape, np.uint8))
+        return given[-1]
+
+    plain = digests(training(shards))
+    with training(shards, memory=memory, prefetch=2, threads=2) as loader:
+        assert [one.shape for one in given] == [(8, 24, 20, 3)] * 3
+        for batch in loader:
+            assert any(np.shares_memory(batch.images, one) for one in given)
+    assert len(given) == 3  # reused
+    assert digests(training(shards, memory=memory)) == plain
+
+
 # --- what is in the batches --------------------------------------------------------------------
 
 

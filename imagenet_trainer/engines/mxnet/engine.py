@@ -323,6 +323,10 @@ class MXNetEngine(StageTimer):
             probabilities.append(self._module.get_outputs()[0].asnumpy())
         return np.concatenate(probabilities)[:count]
 
+    def host_memory(self, shape: Tuple[int, ...]) -> np.ndarray:
+        """Uint8 memory for images; MXNet copies all memory alike."""
+        return np.empty(shape, np.uint8)
+
     # --- parameters and state --------------------------------------------------------------------
 
     @_memory_checked

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import warnings
-from typing import Iterator
+from typing import Iterator, Set
 
 import torch
 
@@ -14,6 +14,8 @@ from imagenet_trainer.errors import ArgumentError
 # What CUDA's libraries read when they are first used. cuBLAS repeats its sums only with a workspace
 # of fixed size, NCCL only with a fixed order of the workers.
 _ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring"}
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"  # which torch.compile reads whenever it compiles
+_OUR_FOLDERS: Set[str] = set()  # its values that are not the user's
 _NOT_REPEATABLE = re.compile(r"(\w+) does not have a deterministic implementation")
 
 
@@ -23,6 +25,8 @@ def set_algorithms(devices: Devices) -> None:
     It has to be called before the first use of a GPU, and before workers connect to each other. A
     value that the user has set for CUBLAS_WORKSPACE_CONFIG or NCCL_ALGO is kept.
     """
+    if devices.is_compiled and devices.compile_cache:
+        _keep_kernels(devices.compile_cache)
     if devices.deterministic:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -37,6 +41,13 @@ def set_algorithms(devices: Devices) -> None:
     allowed = devices.dtype == "tf32"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+
+
+def _keep_kernels(folder: str) -> None:
+    """Keep compiled kernels in this folder, unless the user has chosen one."""
+    if os.environ.get(_CACHE) in (None, *_OUR_FOLDERS):
+        _OUR_FOLDERS.add(os.path.abspath(folder))
+        os.environ[_CACHE] = os.path.abspath(folder)
 
 
 @contextlib.contextmanager

@@ -25,12 +25,12 @@ from imagenet_trainer.engines.pytorch.devices import (
 )
 from imagenet_trainer.engines.pytorch.feed import Feed
 from imagenet_trainer.engines.pytorch.graph import (
-    TorchNetwork,
     check_shapes,
     load_graph,
     to_numpy,
     to_tensor,
 )
+from imagenet_trainer.engines.pytorch.inference import Inference
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
 from imagenet_trainer.engines.pytorch.recomputation import checkpointed
@@ -99,10 +99,14 @@ class TorchEngine(StageTimer):
         shapes = parameter_shapes(symbol, (3, height, width))
         self._networks = [load_graph(symbol, *shapes, device) for device in here]
         self._network = self._networks[0]
+        self._is_compiled = compiled = devices.is_compiled
         self._parts = training.accumulate if training else 1
         check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
-        self._heads = [Head(mean, std, device) for device in here]
-        self._feeds = [Feed(device) for device in here]
+        self._head, self._feed = Head(mean, std, self._device), Feed(self._device)
+        self._inferences = [
+            Inference(Head(mean, std, device), network.inference, self._autocast, compiled)
+            for device, network in zip(here, self._networks)
+        ]
         self._updates = 0
         self._counts = np.zeros(4)
         self._statistics: List[Tuple[int, Dict[str, float]]] = []  # of Training.monitor
@@ -111,7 +115,6 @@ class TorchEngine(StageTimer):
             self._scale = DeviceLossScale(self._device)
         is_cuda = self._device.type == "cuda"
         self._stream = torch.cuda.Stream(self._device) if is_cuda else None  # of the counts
-        self._is_compiled = devices.is_compiled
         if training:
             self._open_training(training, symbol, (height, width))
 
@@ -130,7 +133,7 @@ class TorchEngine(StageTimer):
         if training.checkpoint_activations:
             shape = (self.batch_size // self._parts, 3, *size)
             forward = checkpointed(self._network.training, shape)
-        self._alone = Step(self._heads[0], forward, training, classes, self._autocast)
+        self._alone = Step(self._head, forward, training, classes, self._autocast)
 
     @cached_property
     def _shared(self) -> Any:
@@ -151,7 +154,8 @@ class TorchEngine(StageTimer):
         """The same module, compiled if requested.
 
         It is captured as CUDA graphs if nothing between forward and backward needs the host. Their
-        shared memory cannot hold gradients to which more is added.
+        shared memory cannot hold gradients to which more is added, and DistributedDataParallel
+        launches its messages from the host, between the compiled parts of backward.
         """
         if not self._is_compiled:
             return self._shared
@@ -193,12 +197,13 @@ class TorchEngine(StageTimer):
 
     def _train(self, batch: Mapping[str, Any], images: int, learning_rate: float) -> None:
         self.end_stage("")
-        tensors = self._feeds[0].to_device(batch)
+        tensors = self._feed.to_device(batch)
         self.end_stage("copy")
         self._network.training.train()
         results = [self._part(tensors, part, images // self._parts) for part in range(self._parts)]
         self.end_stage("compute")
         counts = np.sum([result.counts() for result in results], axis=0)
+        self._feed.wait()  # takes no time: forward has read the batch
         self.end_stage("metric")
         self._settle()
         every = self._training.monitor if self._training else 0
@@ -300,7 +305,7 @@ class TorchEngine(StageTimer):
         self._seed_network(0)
         autocast = torch.autocast(self._device.type, self._autocast, self._autocast is not None)
         with torch.no_grad(), autocast:
-            monitor.run(self._heads[0](tensors["images"]), tensors["labels"])
+            monitor.run(self._head(tensors["images"]), tensors["labels"])
         arg = self._network.arg
         values = {**monitor.values, "data": root_mean_square(tensors["images"])}
         values.update((name, root_mean_square(value)) for name, value in arg.items())
@@ -340,16 +345,19 @@ class TorchEngine(StageTimer):
             padding = np.zeros((self.batch_size - count, *images.shape[1:]), np.uint8)
             images = np.concatenate([images, padding])
         cuts = [self.batch_size * i // devices for i in range(devices + 1)]
-        parts: List[torch.Tensor] = []
         with memory_errors(cuts[1], self._device_name), torch.no_grad():
-            for i, network in enumerate(self._networks):
-                parts.append(self._predict(i, network, images[cuts[i] : cuts[i + 1]]))
-            return np.concatenate([part.float().cpu().numpy() for part in parts])[:count]
+            begun = [
+                one.begin(images[begin:end])
+                for one, begin, end in zip(self._inferences, cuts, cuts[1:])
+            ]
+            parts = [one.end(part) for one, part in zip(self._inferences, begun)]
+        return np.concatenate(parts)[:count]
 
-    def _predict(self, i: int, network: TorchNetwork, images: np.ndarray) -> torch.Tensor:
-        pixels = self._feeds[i].to_device({"images": images})["images"]
-        with torch.autocast(pixels.device.type, self._autocast, self._autocast is not None):
-            return network.inference.forward(self._heads[i](pixels))[0]  # see Step
+    def host_memory(self, shape: Tuple[int, ...]) -> np.ndarray:
+        """Uint8 memory that this engine copies fastest; on GPUs it is pinned."""
+        if self._device.type != "cuda":
+            return np.empty(shape, np.uint8)
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
 
     # --- parameters and state --------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ Tensors = Dict[str, torch.Tensor]
 class Feed:
     """Copies arrays to a device; on GPUs through two pinned buffers and a separate stream.
 
-    The next batch is copied while the GPU computes one. On a GPU the caller may reuse its arrays
-    when `to_device` returns; on the CPU the tensors share their memory. Arrays that are on the GPU
-    already support DLPack (https://dmlc.github.io/dlpack) and are copied there.
+    The next batch is copied while the GPU computes one. Arrays in pinned memory are copied directly
+    and may be reused after `wait`, others when `to_device` returns; on the CPU the tensors share
+    the memory of the arrays. Arrays that are on the GPU already support DLPack
+    (https://dmlc.github.io/dlpack) and are copied there.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,7 +28,7 @@ class Feed:
         tensors = {name: _tensor(value) for name, value in arrays.items()}
         if self._stream is None:
             return tensors
-        layout = tuple((name, v.shape, v.dtype, v.is_cuda) for name, v in tensors.items())
+        layout = tuple((name, v.shape, v.dtype, _is_direct(v)) for name, v in tensors.items())
         if layout != self._layout:
             self._layout = layout
             self._slots = [_Slot(tensors, self._device) for _ in range(2)]
@@ -37,31 +38,43 @@ class Feed:
         before.used.record(torch.cuda.current_stream(self._device))
         return now.copy(tensors, self._stream)
 
+    def wait(self) -> None:
+        """Wait until the arrays of the last call are copied, so that they may be overwritten."""
+        if self._slots:
+            self._slots[1].copied.synchronize()
+
 
 class _Slot:
     """Pinned memory and GPU memory for a batch, with the events after which each is free."""
 
     def __init__(self, like: Tensors, device: torch.device) -> None:
         self._pinned = {
-            name: torch.empty_like(v, pin_memory=True) for name, v in like.items() if not v.is_cuda
+            name: torch.empty_like(v, pin_memory=True)
+            for name, v in like.items()
+            if not _is_direct(v)
         }
         self._on_device = {name: torch.empty_like(v, device=device) for name, v in like.items()}
-        self._copied, self.used = torch.cuda.Event(), torch.cuda.Event()
+        self.copied, self.used = torch.cuda.Event(), torch.cuda.Event()
 
     def copy(self, tensors: Tensors, stream: Any) -> Tensors:
-        self._copied.synchronize()  # the copy of two batches ago, which has ended long before
+        self.copied.synchronize()  # the copy of two batches ago, which has ended long before
         for name, pinned in self._pinned.items():
             pinned.copy_(tensors[name])
         with torch.cuda.stream(stream):
             stream.wait_event(self.used)
             for name, tensor in self._on_device.items():
                 tensor.copy_(self._pinned.get(name, tensors[name]), non_blocking=True)
-            self._copied.record(stream)
-        if len(self._pinned) < len(tensors):
+            self.copied.record(stream)
+        if any(tensor.is_cuda for tensor in tensors.values()):
             # The caller may overwrite its GPU memory after this; takes microseconds.
-            self._copied.synchronize()
-        torch.cuda.current_stream(stream.device).wait_event(self._copied)
+            self.copied.synchronize()
+        torch.cuda.current_stream(stream.device).wait_event(self.copied)
         return self._on_device
+
+
+def _is_direct(tensor: torch.Tensor) -> bool:
+    """Whether the GPU can read the tensor itself, without a copy in pinned memory."""
+    return tensor.is_cuda or tensor.is_pinned()
 
 
 def _tensor(value: Any) -> torch.Tensor:

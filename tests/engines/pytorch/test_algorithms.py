@@ -15,13 +15,14 @@ from imagenet_trainer.engines.pytorch.devices import autocast_type
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import devices_of
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
 NAMES = ("CUBLAS_WORKSPACE_CONFIG", "NCCL_ALGO")
 
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
     """Remove the variables, and end with PyTorch's settings of other engines."""
-    for name in NAMES:
+    for name in (*NAMES, CACHE):
         monkeypatch.setenv(name, "")  # so that a value set by the code is removed afterwards
         monkeypatch.delenv(name)
     yield
@@ -102,3 +103,19 @@ def test_tf32_needs_a_gpu_of_compute_capability_8(monkeypatch, capability):
         return
     with pytest.raises(InputError, match=r"^dtype tf32: NVIDIA T4 .*; use float16"):
         autocast_type("tf32", torch.device("cuda", 0))
+
+
+def test_kernels_are_kept_in_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    set_algorithms(Devices(compile="on", compile_cache="run/kernels"))
+    assert os.environ[CACHE] == str(tmp_path / "run" / "kernels")
+    set_algorithms(Devices(compile="on", compile_cache="other"))  # the next run of this process
+    assert os.environ[CACHE] == str(tmp_path / "other")
+    set_algorithms(Devices(compile="off", compile_cache="third"))
+    assert os.environ[CACHE] == str(tmp_path / "other")
+
+
+def test_the_user_s_folder_of_kernels_is_kept(monkeypatch):
+    monkeypatch.setenv(CACHE, "/mine")
+    set_algorithms(Devices(compile="on", compile_cache="run/kernels"))
+    assert os.environ[CACHE] == "/mine"
