@@ -117,8 +117,17 @@ def test_libraries_are_opened_where_they_belong():
             assert any(inside(module, room) for room in rooms), f"{module} imports {library}"
 
 
-def test_the_registry_of_networks_needs_no_mxnet():
-    assert f"{PACKAGE}.system.mxnet_import" not in set(imported(trees()["symbols"]))
+def test_mxnet_is_one_engine_among_two():
+    users = {
+        module
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("mxnet_import")
+        if "mx" in {alias.name for alias in node.names}
+    }
+    measured = {f"benchmarks.{name}" for name in ("loader", "parity", "train")}
+    engine = {module for module in users if inside(module, "engines.mxnet")}
+    assert users - engine <= measured | {"symbols.gluoncv_zoo"}
 
 
 def test_nothing_is_unpickled_and_no_shell_is_started():

@@ -33,7 +33,7 @@ OPTIONAL = (
 COMMANDS = {
     "fit", "evaluate", "predict", "compare", "export", "published", "benchmark", "doctor",
     "packing.im2rec", "packing.ilsvrc.command", "explore.command", "explore.augmentation",
-    "launch.main", "launch.serving", "assets.demo_images",
+    "launch.main", "mxnet.serving", "assets.demo_images",
 }  # fmt: skip
 FIT = (
     "--network resnet --num-layers 8 --image-shape 3,16,16 --batch-size 8 --num-epochs 1 "

@@ -21,7 +21,7 @@ from imagenet_trainer.launch.plan import WORKER, Member
 from imagenet_trainer.system.machine import processors
 
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
-_SERVING = ("-m", "imagenet_trainer.launch.serving")
+_SERVING = ("-m", "imagenet_trainer.engines.mxnet.serving")
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Signals that mpirun and srun forward, and that cluster schedulers can send as a warning.
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)

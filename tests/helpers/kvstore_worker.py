@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from imagenet_trainer.launch.serving import library
+from imagenet_trainer.engines.mxnet.serving import library
 
 signals = []
 

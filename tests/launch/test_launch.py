@@ -222,7 +222,7 @@ def test_namespaces_as_separate_machines(tmp_path, namespaces):
     )
     assert re.search(r"^\[worker 1 10\.77\.0\.3\] connected to 2", launched.output, re.M)
     inside = ip("netns", "pids", namespaces[2]).split()
-    servers = [n for n in launched.members("launch.serving") if str(n) in inside]
+    servers = [n for n in launched.members("mxnet.serving") if str(n) in inside]
     assert len(servers) == 1
     os.kill(servers[0], signal.SIGKILL)
     launched.until("launch: restart 1 of 3")

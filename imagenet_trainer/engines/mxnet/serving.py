@@ -1,4 +1,4 @@
-"""A parameter server or the scheduler: python -m imagenet_trainer.launch.serving
+"""A parameter server or the scheduler: python -m imagenet_trainer.engines.mxnet.serving
 
 MXNet starts these roles by `import mxnet` with DMLC_ROLE set, which takes two seconds of processor
 time and lets servers unpickle data from the network. This module loads only the library; the
