@@ -1,6 +1,5 @@
 """tools/setup.sh in several shells, with interpreters and GPUs that only pretend to be there."""
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -78,7 +77,7 @@ class Machine:
         self._program("nvidia-smi", f"#!/bin/sh\n{script}\n")
 
     def setup(self, extras="", shell="bash", cwd=None, options="", **variables):
-        """Source the script; return its exit code, VIRTUAL_ENV after it, and the lines on stderr."""
+        """Source the script; return its exit code, VIRTUAL_ENV after it, the lines on stderr."""
         path = shlex.quote(str(self.root / "tools" / "setup.sh"))
         words = f". {path} {extras}" if shell != "dash" else f". {path}"
         program = f'{options}\n{words}\ncode=$?\necho "$code $VIRTUAL_ENV"'
@@ -263,9 +262,11 @@ def test_scripts_that_call_it_keep_their_arguments(here):
         f'set -euo pipefail\n. {shlex.quote(str(here.root))}/tools/setup.sh ""\necho "$@"\n'
     )
     done = subprocess.run(
-        ["bash", str(script), "one", "two"], env={"PATH": f"{here.tools}:/usr/bin:/bin", "HOME": "/"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == "one two" and os.path.exists(
-        here.root / ".venv" / "fits"
+        ["bash", str(script), "one", "two"],
+        env={"PATH": f"{here.tools}:/usr/bin:/bin", "HOME": "/"},
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    assert done.stdout.splitlines()[-1] == "one two"
+    assert (here.root / ".venv" / "fits").exists()

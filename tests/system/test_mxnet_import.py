@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, needs_mxnet, one_line_error, run
 
-from imagenet_trainer.system import cuda_wheels, mxnet_import
+from imagenet_trainer.system import cuda_wheels, mxnet_import, wheels
 from imagenet_trainer.system.mxnet_import import import_remedy, mx, quantization
 
 # --- around the import ----------------------------------------------------------------------------
@@ -76,6 +76,8 @@ def test_numpys_aliases_are_restored():
 def test_numpy_2_is_refused(monkeypatch):
     monkeypatch.setattr(np, "__version__", "2.1.0")
     monkeypatch.setattr(mxnet_import, "is_installed", lambda: True)
+    machine = wheels.Machine((3, 11), "Linux", "x86_64")
+    monkeypatch.setattr(wheels, "this_machine", lambda: machine)
     text = mxnet_import.import_problem()
     assert "NumPy 2.1.0" in text and text.endswith("pip install -e '.[mxnet]'")
 
@@ -89,7 +91,8 @@ def test_cuda_wheels_are_loaded_in_the_order_of_their_dependencies(monkeypatch, 
     loaded = []
 
     def load(path, mode):
-        loaded.append(os.path.basename(path))
+        if path.startswith(str(tmp_path)):
+            loaded.append(os.path.basename(path))
         assert mode == ctypes.RTLD_GLOBAL
         if "cudart" in path:
             raise OSError("it needs a driver")
