@@ -18,6 +18,11 @@ def rebuild_index(rec_path: str) -> str:
     return f"{PACK} --rebuild-index {rec_path}"
 
 
+def repair(prefix: str) -> str:
+    """The command that rebuilds damaged shards of a pack from its images."""
+    return f"{PACK} --repair {prefix}"
+
+
 def load_epoch(epoch: int) -> str:
     """The flag that continues from a checkpoint of another program."""
     return f"continue from it with --load-epoch {epoch}"

@@ -54,6 +54,14 @@ class DataSettings:
         integer(0, 256),
         may_change=True,
     )
+    on_bad_record: str = option(
+        "stop",
+        "reaction to a record that has changed since it was packed, or cannot be decoded; skip: "
+        "train on the next image instead, and leave it out of validation; zero: a black image "
+        "with its label. Each is logged",
+        choices=("stop", "skip", "zero"),
+        may_change=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,12 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
     )
     batch_size: int = option(64, "images per batch; results do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as in fit", integer(0, 256))
+    on_bad_record: str = option(
+        "stop",
+        "reaction to a record that has changed since it was packed, or cannot be decoded; skip: "
+        "leave it out of the result; zero: a black image with its label",
+        choices=("stop", "skip", "zero"),
+    )
     cache_memory: float = option(
         0.5,
         "fraction of the free memory for decoded images, so that several epochs decode them once; "

@@ -15,6 +15,7 @@ import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data import philox
+from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.transforms import (
     Size,
     Steps,
@@ -56,15 +57,16 @@ _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def decode(data: Any) -> np.ndarray:
+def decode(data: Any, remarks: Optional[List[str]] = None, trusted: bool = False) -> np.ndarray:
     """An encoded image (bytes or another buffer) as uint8 RGB (height, width, 3).
 
-    Raises ValueError if it is not an image.
+    `remarks` and `trusted` as in `opencv.imdecode`. Raises ValueError if it is not an image, or
+    is cut short.
     """
-    encoded = np.frombuffer(data, np.uint8)
-    image = cv2.imdecode(encoded, _FLAGS) if encoded.size else None
-    if image is None:
-        raise ValueError("not an image that OpenCV can decode")
+    try:
+        image = opencv.imdecode(data, _FLAGS, remarks, trusted)
+    except ValueError as error:
+        raise ValueError(str(error) or "not an image that OpenCV can decode") from error
     return image if _DECODES_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 

@@ -1,17 +1,26 @@
-"""A packed dataset: shards, their manifest, and the classes of the labels."""
+"""A packed dataset: shards, their manifest, and the classes of the labels.
 
-from dataclasses import dataclass
+What can be checked before the images are read is checked when a dataset is opened: with a manifest
+that the shards are those that were packed, without one that all labels are classes.
+"""
+
+import os
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.config import commands
+from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
 from imagenet_trainer.data.records.manifest import (
     Manifest,
+    Shard,
     known_synsets,
     manifest_path,
     read_manifest,
 )
+from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 
@@ -28,11 +37,15 @@ class Dataset:
     path
         as given to `open_dataset`.
     fingerprint
-        changes when the packed images change.
+        changes when the packed images change; without a manifest, see `headers.digest`.
     has_manifest
         whether the classes come from a manifest; without one they are `default_classes`.
     subset
         int64 (n,), ascending: the subset of the shards' images to use; None for all.
+    old_fingerprint
+        the fingerprint that older versions computed without a manifest; "" if it is the same.
+    note
+        what the user should know about the classes; "" if there is nothing.
 
     """
 
@@ -42,12 +55,16 @@ class Dataset:
     fingerprint: str
     has_manifest: bool
     subset: Optional[np.ndarray] = None
+    old_fingerprint: str = ""
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.shards) if self.subset is None else len(self.subset)
 
 
-def open_dataset(path: str, index: str = "", num_classes: Optional[int] = None) -> Dataset:
+def open_dataset(
+    path: str, index: str = "", num_classes: Optional[int] = None, all_labels: bool = True
+) -> Dataset:
     """Open shards and read their manifest, if there is one.
 
     Parameters
@@ -59,12 +76,14 @@ def open_dataset(path: str, index: str = "", num_classes: Optional[int] = None) 
     num_classes
         number of classes of shards without a manifest, as MXNet's own tool writes them. None
         means 1000, with ImageNet's names.
+    all_labels
+        without a manifest, refuse a set with a label that is not a class.
 
     Raises
     ------
     InputError
-        beginning with the path: a shard is missing or damaged, or the shards do not belong
-        together.
+        beginning with the path: a shard is missing or damaged, is not the one of its manifest, or
+        the shards do not belong together.
 
     """
     paths = find_shards(path)
@@ -75,48 +94,116 @@ def open_dataset(path: str, index: str = "", num_classes: Optional[int] = None) 
             "give one for each shard, in the same order"
         )
     shards = Shards(paths, indexes)
+    try:
+        return _opened(path, shards, num_classes or IMAGENET_CLASSES, all_labels)
+    except BaseException:
+        shards.close()
+        raise
+
+
+def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Dataset:
+    paths = [file.path for file in shards.files]
     manifests = _manifests(path, paths)
     if not manifests:
-        classes = default_classes(num_classes or IMAGENET_CLASSES)
-        return Dataset(path, shards, classes, _index_fingerprint(shards), False)
+        headers = [read_headers(file) for file in shards.files]
+        for file, head in zip(shards.files, headers):
+            bad = first_bad_label(head, num_classes) if all_labels else -1
+            if bad >= 0:
+                start = shards.files.index(file)
+                record = sum(map(len, shards.files[:start])) + bad
+                shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
+        classes = default_classes(num_classes)
+        print_ = digest(shards.files, headers)
+        return Dataset(
+            path, shards, classes, print_, False, old_fingerprint=_index_fingerprint(shards)
+        )
     records = sum(manifest.records for manifest in manifests)
     if records != len(shards):
         raise InputError(
             f"{paths[0]}: the index has {len(shards)} images, the manifest {records}; "
             "they do not belong together: pack again, or give all shards of the pack"
         )
+    for file in shards.files:
+        manifest = read_manifest(file.path)
+        assert manifest is not None
+        _expect(file, manifest)
     classes = tuple((one.id, one.name) for one in manifests[0].classes)
     return Dataset(path, shards, classes, _fingerprint(manifests), True)
 
 
-def open_matching_dataset(path: str, index: str, classes: Classes, reference: str) -> Dataset:
-    """Open a dataset whose classes must be those of `reference`; see `check_same_classes`."""
-    dataset = open_dataset(path, index, len(classes))
-    check_same_classes(dataset, classes, reference)
-    return dataset
+def _expect(file: RecordFile, manifest: Manifest) -> None:
+    """Compare a shard with its manifest, and each of its records from now on."""
+    shard = _shard_of(file, manifest)
+    prefix = os.path.splitext(manifest_path(file.path))[0]
+    way_out = f"to rebuild the shard run: {commands.repair(prefix)}"
+    if shard is None:
+        raise InputError(
+            f"{file.path}: has {len(file)} records in {file.size} bytes, unlike every shard in "
+            f"{manifest_path(file.path)}: it was cut short, or is of another pack; {way_out}"
+        )
+    if (file.offsets[1:] <= file.offsets[:-1]).any():
+        raise InputError(
+            f"{file.path}: the lines of its index are not in the order of the records; run: "
+            f"{commands.rebuild_index(file.path)}"
+        )
+    checksums = shard.checksums()
+    if len(checksums):
+        file.expect(checksums, way_out)
 
 
-def check_same_classes(dataset: Dataset, classes: Classes, reference: str) -> None:
-    """Raise InputError with the first class in which a dataset and `reference` differ.
+def _shard_of(file: RecordFile, manifest: Manifest) -> Optional[Shard]:
+    """The manifest's entry of a shard, which may have been renamed."""
+    same = [s for s in manifest.shards if (s.bytes, s.records) == (file.size, len(file))]
+    named = [s for s in same if s.file == os.path.basename(file.path)]
+    return next(iter(named or same), None)
 
-    Classes without names match any: those of a dataset without a manifest, and those of a network
-    trained on one.
+
+def open_matching_dataset(
+    path: str, index: str, classes: Classes, reference: str, all_labels: bool = True
+) -> Dataset:
+    """Open a dataset whose classes must be those of `reference`; see `with_classes_of`."""
+    dataset = open_dataset(path, index, len(classes), all_labels)
+    try:
+        return with_classes_of(dataset, classes, reference)
+    except BaseException:
+        dataset.shards.close()
+        raise
+
+
+def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Dataset:
+    """The dataset with the classes of `reference`, and its labels as theirs.
+
+    A dataset may lack classes of the reference. Labels that count its own classes become those of
+    the reference, by the ids of the classes. Classes without names match any: those of a dataset
+    without a manifest, and those of a network trained on one. Raises InputError with the first
+    class in which the two differ.
     """
     if not dataset.has_manifest:
-        return
-    if len(dataset.classes) != len(classes):
-        raise InputError(
-            f"{dataset.path}: has {len(dataset.classes)} classes where {reference} has "
-            f"{len(classes)}; pack both with the same class folders"
-        )
-    if classes == default_classes(len(classes)) and len(classes) != IMAGENET_CLASSES:
-        return
-    for label, ((found, _), (expected, _)) in enumerate(zip(dataset.classes, classes)):
-        if found != expected:
-            raise InputError(
-                f"{dataset.path}: class {label} is {found} where {reference} has {expected}; "
-                "pack both with the same class folders"
-            )
+        return dataset
+    ids = [one for one, _ in dataset.classes]
+    expected = [one for one, _ in classes]
+    unnamed = classes == default_classes(len(classes)) and len(classes) != IMAGENET_CLASSES
+    if ids == expected or (unnamed and len(ids) == len(expected)):
+        return dataset
+    if unnamed:
+        ids = []  # the names cannot say more
+    named = [label for label, one in enumerate(ids) if one != f"class_{label}"]
+    fewer = f"has {len(ids)} of the {len(classes)} classes of {reference}"
+    same = all(label < len(expected) and ids[label] == expected[label] for label in named)
+    if named and same and len(ids) <= len(expected):
+        note = "" if len(ids) == len(expected) else f"{dataset.path}: {fewer}"
+        return replace(dataset, classes=classes, note=note)
+    if named and len(named) == len(ids) and set(ids) <= set(expected):
+        position = {one: label for label, one in enumerate(expected)}
+        dataset.shards.classes_of_labels = np.array([position[one] for one in ids])
+        note = f"{dataset.path}: {fewer}; its labels are matched by name"
+        return replace(dataset, classes=classes, note=note)
+    differ = f"has {len(dataset.classes)} classes where {reference} has {len(expected)}"
+    for label, (found, wanted) in enumerate(zip(ids, expected)):
+        if found != wanted:
+            differ = f"class {label} is {found} where {reference} has {wanted}"
+            break
+    raise InputError(f"{dataset.path}: {differ}; pack both with the same class folders")
 
 
 def default_classes(count: int) -> Classes:

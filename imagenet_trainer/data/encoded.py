@@ -6,10 +6,10 @@ Order, augmentation and mixing are drawn as for any other batch; only the decode
 from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
-import cv2
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
+from imagenet_trainer.data.images.opencv import imencode
 from imagenet_trainer.data.transforms import Size, Steps, size_of
 
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
@@ -28,26 +28,36 @@ class Encoded:
     size: Size  # of the transformed images
     shares: Optional[np.ndarray] = None  # float32 (n,), with mixup
 
-    def put(self, i: int, data: Any, transform: Transform, drawn: Any) -> None:
-        """Set image i to encoded bytes; ValueError if OpenCV cannot decode them."""
+    def put(
+        self,
+        i: int,
+        data: Any,
+        transform: Transform,
+        drawn: Any,
+        remarks: Optional[List[str]] = None,
+        trusted: bool = False,
+    ) -> None:
+        """Set image i to encoded bytes; ValueError if OpenCV cannot decode them.
+
+        A JPEG that DALI will decode is not looked at further.
+        """
         size = plain_jpeg_size(data)
         if size is None:
-            self.images[i], size = as_bitmap(data)
+            self.images[i], size = as_bitmap(data, remarks, trusted)
         else:
             self.images[i] = np.frombuffer(data, np.uint8)
         self.steps[i] = transform.steps(size, drawn, i)
 
 
-def as_bitmap(data: Any) -> Tuple[np.ndarray, Size]:
+def as_bitmap(
+    data: Any, remarks: Optional[List[str]] = None, trusted: bool = False
+) -> Tuple[np.ndarray, Size]:
     """Decode an image here; return its pixels as a BMP, which every decoder reads, and its size.
 
-    Raises ValueError if it is not an image.
+    `remarks`, `trusted` and errors as in `augment.decode`.
     """
-    image = decode(data)
-    encoded, bitmap = cv2.imencode(".bmp", image[:, :, ::-1])
-    if not encoded:
-        raise ValueError("too large for a bitmap")
-    return bitmap.reshape(-1), size_of(image)
+    image = decode(data, remarks, trusted)
+    return imencode(".bmp", image[:, :, ::-1]), size_of(image)
 
 
 def plain_jpeg_size(data: Any) -> Optional[Size]:

@@ -8,11 +8,12 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform
+from imagenet_trainer.data.bad_records import SKIP, STOP, OnBad, Report
 from imagenet_trainer.data.images.decode import decode_in_own_threads
 from imagenet_trainer.data.mixup import Mixed, Mixup, partners
 from imagenet_trainer.data.order import Order
@@ -32,6 +33,14 @@ class Batch:
     indices: np.ndarray  # int64 (n,), positions in the dataset
     wait: float  # seconds for which the consumer waited for the batch
     mix: Optional[Mixed] = None  # with mixup
+    reports: Sequence[Report] = ()  # of records that could not be used as they are
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which images of an evaluation are not skipped: bool (n,)."""
+        usable = np.ones(len(self.labels), bool)
+        usable[[one.position for one in self.reports if one.action == SKIP]] = False
+        return usable
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,9 @@ class Loader:
     Raises
     ------
     RecordError
-        from `next`, as soon as a thread meets it: a record cannot be read or decoded, or its label
-        is not a class. The message names the shard, the record, its offset and the way out.
+        from `next`, as soon as a thread meets it: a record cannot be read or decoded, has changed
+        since it was packed, or its label is not a class. The message names the shard, the record,
+        its offset and the way out. See `bad_records` for the alternatives.
 
     """
 
@@ -115,7 +125,8 @@ class Loader:
             raise StopIteration
         wait = time.perf_counter() - start
         mix = None if slot.shares is None else (partners(slot.labels), slot.shares)
-        return Batch(slot.images, slot.labels, slot.update, slot.indices, wait, mix)
+        reports = sorted(slot.reports, key=lambda one: one.position)
+        return Batch(slot.images, slot.labels, slot.update, slot.indices, wait, mix, reports)
 
     def close(self) -> None:
         """End all threads; each finishes at most the image that it is working on."""
@@ -138,6 +149,7 @@ def training_batches(
     threads: Threads = ONE_THREAD,
     mixup: Optional[Mixup] = None,
     encoded: bool = False,
+    on_bad: str = STOP,
 ) -> Loader:
     """One worker's part of the batches of a range of updates.
 
@@ -156,7 +168,10 @@ def training_batches(
     mixup
         mixes neighbours of a batch.
     encoded
-        leaves decoding, and all that follows it, to the consumer: images are `Encoded`.
+        leaves decoding, and all that follows it, to the consumer: images are `Encoded`. Not with
+        an `on_bad` of `zero`.
+    on_bad
+        what happens to a record that cannot be used: see `bad_records`.
 
     Raises
     ------
@@ -178,7 +193,7 @@ def training_batches(
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
     ring = Ring(
         shards, transform, num_classes, plan, share, threads.prefetch, threads.memory, mixup,
-        encoded,
+        encoded, OnBad(on_bad, order.successors),
     )  # fmt: skip
     return Loader(ring, threads)
 
@@ -190,6 +205,7 @@ def evaluation_batches(
     batch_size: int,
     threads: Threads = ONE_THREAD,
     part: Optional[range] = None,
+    on_bad: str = STOP,
 ) -> Loader:
     """Every image once, in the order of the shards; the last batch may be shorter.
 
@@ -199,7 +215,10 @@ def evaluation_batches(
     indices = np.arange(len(shards)) if part is None else np.arange(part.start, part.stop)
     plan = _evaluation_plan(indices, batch_size, threads.prefetch)
     size = min(batch_size, len(indices))
-    ring = Ring(shards, transform, num_classes, plan, size, threads.prefetch, threads.memory)
+    ring = Ring(
+        shards, transform, num_classes, plan, size, threads.prefetch, threads.memory,
+        on_bad=OnBad(on_bad),
+    )  # fmt: skip
     return Loader(ring, threads)
 
 

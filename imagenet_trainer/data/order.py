@@ -173,6 +173,14 @@ class Order:
             known = until
             yield np.sort(self._at(own)[0])
 
+    def successors(self, image: int) -> Iterator[int]:
+        """The other images of the dataset, from the one after `image` on, in the shards' order."""
+        subset = self._subset
+        place = image if subset is None else int(np.searchsorted(subset, image))
+        for step in range(1, self.images):
+            position = (place + step) % self.images
+            yield position if subset is None else int(subset[position])
+
     def _window_before(self, position: int) -> int:
         """The start of the window that contains a position."""
         return position - position % self.images % self.window if self.window else position

@@ -9,8 +9,10 @@ from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
+from imagenet_trainer.data.bad_records import STOP, STOPS, USE, ZERO, OnBad, Report
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.records.recordio import RecordError
 from imagenet_trainer.data.records.shards import Shards
 
 # Images that a thread claims at a time. Few enough that threads finish a batch together, enough
@@ -51,15 +53,24 @@ class Slot:
         self.update, self.indices, self.drawn, self.shares = update, indices, drawn, shares
         self.images: Any = self._batch_of(len(indices))
         self.labels = self._labels[: len(indices)]
+        self.reports: List[Report] = []
         self.claimed = 0
         self.left = len(indices)
 
     def _batch_of(self, count: int) -> Any:
         return self._images[:count]
 
-    def put(self, i: int, data: Any) -> None:
-        """Make image i from its encoded bytes; ValueError if they are not an image."""
-        self._transform.apply(decode(data), self.drawn, i, self.images[i])
+    def put(self, i: int, data: Any, remarks: List[str], trusted: bool) -> None:
+        """Make image i from its encoded bytes; ValueError if they are not an image.
+
+        `remarks` and `trusted` as in `augment.decode`.
+        """
+        image = decode(data, remarks, trusted)
+        self._transform.apply(image, self.drawn, i, self.images[i])
+
+    def put_black(self, i: int) -> None:
+        """Make image i black."""
+        self.images[i] = 0
 
     def mix(self, mixup: Mixup, first: int, last: int) -> None:
         """Mix images first to last - 1, which are whole pairs."""
@@ -79,8 +90,12 @@ class _EncodedSlot(Slot):
         steps: List[Any] = [None] * count
         return Encoded(images, steps, self._transform.size, self.shares)
 
-    def put(self, i: int, data: Any) -> None:
-        self.images.put(i, data, self._transform, self.drawn)
+    def put(self, i: int, data: Any, remarks: List[str], trusted: bool) -> None:
+        self.images.put(i, data, self._transform, self.drawn, remarks, trusted)
+
+    def put_black(self, i: int) -> None:
+        """Not possible: the steps that follow would change the colour."""
+        raise NotImplementedError
 
     def mix(self, mixup: Mixup, first: int, last: int) -> None:
         """The consumer mixes, after decoding."""
@@ -91,7 +106,7 @@ class Ring:
 
     Parameters
     ----------
-    shards, transform, num_classes, mixup, encoded
+    shards, transform, num_classes, mixup, encoded, on_bad
         as in `training_batches`.
     plan
         the batches, none with more than `batch_size` images.
@@ -113,8 +128,9 @@ class Ring:
         memory: Memory = pageable,
         mixup: Optional[Mixup] = None,
         encoded: bool = False,
+        on_bad: OnBad = STOPS,
     ):
-        self._mixup = mixup
+        self._mixup, self._on_bad = mixup, on_bad
         self._shards, self._transform, self._num_classes = shards, transform, num_classes
         self._plan = plan
         self._changed = threading.Condition()
@@ -212,24 +228,44 @@ class Ring:
         self._begun.append(slot)
 
     def _make(self, slot: Slot, i: int) -> None:
-        """Make image i of a batch and set its label."""
+        """Make image i of a batch and set its label, or what replaces it."""
         index = int(slot.indices[i])
-        record = self._shards.record(index)
-        if len(record.labels) != 1:
-            raise self._shards.error(
-                index, f"it has {len(record.labels)} labels where a classifier takes one; "
-                "pack the set again with one label per line",
-            )  # fmt: skip
-        if not (record.label.is_integer() and 0 <= record.label < self._num_classes):
-            raise self._shards.error(
-                index, f"its label {record.label:g} is not a class of 0 to "
-                f"{self._num_classes - 1}; correct the number of classes or pack the set again",
-            )  # fmt: skip
-        slot.labels[i] = int(record.label)
         try:
-            slot.put(i, record.image)
+            self._make_from(slot, i, index)
+        except RecordError as error:
+            action = self._on_bad.action
+            if action == STOP:
+                raise
+            if action == ZERO:
+                record = self._shards.record(index, compare=False)
+                slot.labels[i] = self._shards.class_of(index, record.labels, self._num_classes)
+                slot.put_black(i)
+            elif self._on_bad.successors is None:
+                slot.labels[i] = 0
+                slot.put_black(i)  # whatever it is, it is left out
+            else:
+                self._make_from_next(slot, i, index, error)
+            slot.reports.append(Report(i, error, action))
+
+    def _make_from_next(self, slot: Slot, i: int, index: int, error: RecordError) -> None:
+        """Make image i from the first usable image after `index`; raise `error` if none is."""
+        assert self._on_bad.successors is not None
+        for other in self._on_bad.successors(index):
+            with contextlib.suppress(RecordError):
+                return self._make_from(slot, i, other)
+        raise error
+
+    def _make_from(self, slot: Slot, i: int, index: int) -> None:
+        """Make image i and its label from a record; RecordError if it is unusable."""
+        shards, remarks = self._shards, []  # type: Shards, List[str]
+        record = shards.record(index)
+        slot.labels[i] = shards.class_of(index, record.labels, self._num_classes)
+        trusted = shards.has_checksum(index)
+        try:
+            slot.put(i, record.image, remarks, trusted)
         except ValueError as error:
-            raise self._shards.error(index, f"{error}; {PACK_AGAIN}") from error
+            raise shards.error(index, f"{error}; {PACK_AGAIN}") from error
+        slot.reports += [Report(i, shards.error(index, remark), USE) for remark in remarks[:1]]
 
 
 def _add_niceness(nice: int) -> None:

@@ -9,11 +9,15 @@ from typing import NamedTuple, Optional, Tuple
 import cv2
 import numpy as np
 
+from imagenet_trainer.data.images.opencv import call
+
 Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
 Size = Tuple[int, int]  # height, width
 
 # Of a longer strip only the middle is enlarged: an image of 1 x 5000 would need a gigabyte.
 _LONGEST_STRIP = 16
+_LONGEST_WARPED = (1 << 15) - 2  # pixels of a side that OpenCV's warp can read
+_MARGIN = 2  # pixels around a window that bilinear interpolation may read
 
 
 class Steps(NamedTuple):
@@ -39,7 +43,10 @@ class Steps(NamedTuple):
 
 
 def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
-    """Execute the steps on an image, uint8 RGB (height, width, 3), into `out`."""
+    """Execute the steps on an image, uint8 RGB (height, width, 3), into `out`.
+
+    Raises ValueError if OpenCV cannot.
+    """
     part = _cut(image, steps.cut, steps.fill)
     if steps.warp is not None:
         _warp(_resized(part, steps), steps, out)
@@ -48,9 +55,9 @@ def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
     else:
         out[:] = _cut(_resized(part, steps), steps.window, steps.fill)
     if steps.mirror:
-        cv2.flip(out, 1, dst=out)
+        call(cv2.flip, out, 1, dst=out)
     if steps.colours is not None:
-        cv2.transform(out, steps.colours, dst=out)
+        call(cv2.transform, out, steps.colours, dst=out)
 
 
 def size_of(image: np.ndarray) -> Size:
@@ -128,17 +135,46 @@ def _resize(part: np.ndarray, steps: Steps, out: np.ndarray) -> None:
         out[:] = part
         return
     method = cv2.INTER_AREA if steps.averages else cv2.INTER_LINEAR
-    cv2.resize(part, (out.shape[1], out.shape[0]), dst=out, interpolation=method)
+    call(cv2.resize, part, (out.shape[1], out.shape[0]), dst=out, interpolation=method)
 
 
 def _warp(image: np.ndarray, steps: Steps, out: np.ndarray) -> None:
     """Apply the warp, with bilinear interpolation."""
-    cv2.warpAffine(
+    matrix = steps.warp
+    if matrix is not None and max(image.shape[:2]) > _LONGEST_WARPED:
+        image, matrix = _warpable(image, matrix, size_of(out))
+    call(
+        cv2.warpAffine,
         image,
-        steps.warp,
+        matrix,
         (out.shape[1], out.shape[0]),
         dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(steps.fill,) * 3,
     )
+
+
+def _warpable(image: np.ndarray, matrix: np.ndarray, size: Size) -> Tuple[np.ndarray, np.ndarray]:
+    """The part of a very long image that a warp to `size` shows, and the warp from that part.
+
+    A part that is still too long is averaged along its long sides first.
+    """
+    matrix = matrix.copy()
+    corners = [(x, y, 1) for x in (0, size[1] - 1) for y in (0, size[0] - 1)]
+    shown = np.array(corners) @ matrix.T  # (4, 2): x, y in the image
+    first = np.floor(shown.min(axis=0)).astype(int) - _MARGIN
+    last = np.ceil(shown.max(axis=0)).astype(int) + _MARGIN + 1
+    sides = np.array(image.shape[1::-1])
+    left, top = np.clip(first, 0, sides - 1)
+    right, bottom = np.clip(last, (left + 1, top + 1), sides)
+    part = image[top:bottom, left:right]
+    matrix[:, 2] -= left, top
+    wide, high = (-(-side // -(-side // _LONGEST_WARPED)) for side in part.shape[1::-1])
+    if (high, wide) != part.shape[:2]:
+        # A pixel's coordinates are those of its centre, in both.
+        scale = np.array([wide / part.shape[1], high / part.shape[0]])
+        matrix *= scale[:, None]
+        matrix[:, 2] += scale / 2 - 0.5
+        part = call(cv2.resize, part, (wide, high), interpolation=cv2.INTER_AREA)
+    return part, matrix

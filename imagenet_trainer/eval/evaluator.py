@@ -2,10 +2,12 @@
 
 import contextlib
 import math
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.bad_records import STOP, Report, Tally, describe_counts
 from imagenet_trainer.data.dataset import Classes, Dataset, open_matching_dataset
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
@@ -64,6 +66,8 @@ class Evaluator:
         how = checkpoint.preprocessing
         assert how is not None
         self.dataset, own = open_validation_set(settings, run, checkpoint)
+        if self.dataset.note:
+            log(self.dataset.note)
         self.input = EvaluationInput(self.dataset, how, views)
         self.files = ResultFiles(run, self.input, run.preprocessing(epochs[0]), own)
         transform = ViewTransform(how.image_shape, how.val_resize, views)
@@ -75,7 +79,9 @@ class Evaluator:
         threads = loader_threads(
             settings.data_nthreads, bool(settings.gpus), self._engine.host_memory
         )
-        self._batches = ViewBatches(self.dataset, transform, batch, threads)
+        self._batches = ViewBatches(
+            self.dataset, transform, batch, threads, on_bad=settings.on_bad_record
+        )
 
     def results(self) -> Iterator[EpochResult]:
         """The result of each epoch, computed or from its files.
@@ -88,9 +94,12 @@ class Evaluator:
             rename_old_probabilities(self.run, epoch, name)
         keys = {epoch: self.input.key(self.run.params_path(epoch)) for epoch in self.epochs}
         saved = {
-            epoch: self.files.known(epoch, keys[epoch], top_k, self.settings.save_predictions)
+            epoch: self.files.known(
+                epoch, keys[epoch], top_k, self.settings.save_predictions,
+                self.settings.on_bad_record,
+            )
             for epoch in self.epochs
-        }
+        }  # fmt: skip
         missing = [epoch for epoch in self.epochs if saved[epoch] is None]
         self._keep_images(len(missing))
         with ThreadPoolExecutor(1) as reader:
@@ -106,7 +115,10 @@ class Evaluator:
                     coming = {next_: reader.submit(self._read, next_) for next_ in following}
                     predictions = self._predict(epoch, keys[epoch], top_k)
                     save_predictions(self.run, epoch, name, predictions)
-                metrics = self.files.record(epoch, predictions, self.settings.top_k)
+                    bad = bad_records(self._batches.reports)
+                else:
+                    bad = self.files.bad_records(epoch)
+                metrics = self.files.record(epoch, predictions, self.settings.top_k, bad)
                 yield EpochResult(epoch, predictions, metrics, name, self.dataset.classes)
 
     def _read(self, epoch: int) -> Checkpoint:
@@ -129,6 +141,11 @@ class Evaluator:
             predictions = predict_dataset(self._engine, self._batches, top_k, key, file, advance)
             if file is not None:
                 file.finish(predictions)
+        tally = Tally(self._log)
+        for report in self._batches.reports:
+            tally.add(report)
+        if tally.counts:
+            self._log(f"epoch {epoch}: of {images:,} images, {describe_counts(tally.counts)}")
         return predictions
 
     def _keep_images(self, epochs: int) -> None:
@@ -152,6 +169,12 @@ def _in_mib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{math.ceil(size / 2**20)} MiB"
 
 
+def bad_records(reports: Sequence[Report]) -> Dict[str, int]:
+    """The number of records of each action; {} if all were used."""
+    counts = Counter(one.action for one in reports)
+    return dict(sorted(counts.items()))
+
+
 def open_validation_set(
     settings: EvaluateSettings, run: Run, checkpoint: Checkpoint
 ) -> Tuple[Dataset, Optional[bool]]:
@@ -164,7 +187,9 @@ def open_validation_set(
         path, index = settings.data_val, settings.data_val_idx
     index = settings.data_val_idx or index
     with attributed_to("--data-val", " "):
-        dataset = open_matching_dataset(path, index, checkpoint.classes, run.prefix)
+        dataset = open_matching_dataset(
+            path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP
+        )
     known = run.read_json(run.config_path).get("data", {}).get("val")
     own = None if known is None else not settings.data_val or dataset.fingerprint == known
     return dataset, own

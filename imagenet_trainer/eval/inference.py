@@ -7,10 +7,11 @@ they are read and decoded once.
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Deque, Iterator, Optional, Protocol, Tuple
+from typing import Any, Callable, Deque, Iterator, List, Optional, Protocol, Tuple
 
 import numpy as np
 
+from imagenet_trainer.data.bad_records import SKIP, STOP, Report
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import ONE_THREAD, Threads, evaluation_batches
 from imagenet_trainer.data.views import Views, ViewTransform
@@ -21,6 +22,7 @@ from imagenet_trainer.metrics.predictions import Collector, Predictions
 # Positions in the dataset int64 (n,), views uint8 (n, positions x height, width, 3), labels (n,).
 ViewBatch = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
+_SKIPPED = -1  # the label of an image that is left out
 _WAITING = 2  # batches of predictions that may wait to be counted
 
 
@@ -37,6 +39,13 @@ class ViewBatches:
         Threads of the loader.
     keep
         Keep the views of the first pass in memory (`size` bytes) for the next ones.
+    on_bad
+        What happens to a record that cannot be used: see `data.bad_records`.
+
+    Attributes
+    ----------
+    reports
+        The records of the latest pass that could not be used as they are.
 
     """
 
@@ -47,9 +56,11 @@ class ViewBatches:
         batch: int,
         threads: Threads = ONE_THREAD,
         keep: bool = False,
+        on_bad: str = STOP,
     ):
         self.dataset, self.transform, self.batch = dataset, transform, batch
-        self._threads, self.keep = threads, keep
+        self._threads, self.keep, self._on_bad = threads, keep, on_bad
+        self.reports: List[Report] = []
         self._kept: Optional[Tuple[np.ndarray, np.ndarray]] = None
 
     @property
@@ -65,23 +76,31 @@ class ViewBatches:
         images, labels = self._kept
         for first in range(0, len(labels), self.batch):
             part = slice(first, first + self.batch)
-            yield np.arange(len(labels))[part], images[part], labels[part]
+            usable = labels[part] >= 0
+            yield (
+                np.arange(len(labels))[part][usable], images[part][usable], labels[part][usable]
+            )  # fmt: skip
 
     def _decoded(self) -> Iterator[ViewBatch]:
         count = len(self.dataset)
         # Pages that are not written to take no memory.
         images = np.empty((count if self.keep else 0, *self.transform.size, 3), np.uint8)
-        all_labels, images_seen = np.empty(count, np.int64), 0
+        all_labels, images_seen = np.full(count, _SKIPPED), 0
+        self.reports = []
         with evaluation_batches(
             self.dataset.shards, self.transform, len(self.dataset.classes), self.batch,
-            self._threads,
+            self._threads, on_bad=self._on_bad,
         ) as batches:  # fmt: skip
             for batch in batches:
+                self.reports += batch.reports
+                usable = batch.usable
+                images_seen += len(usable)
+                found = batch.indices, batch.images, batch.labels
+                if not usable.all():
+                    found = batch.indices[usable], batch.images[usable], batch.labels[usable]
                 if self.keep:
-                    images[batch.indices] = batch.images
-                    all_labels[batch.indices] = batch.labels
-                    images_seen += len(batch.labels)
-                yield batch.indices, batch.images, batch.labels
+                    images[found[0]], all_labels[found[0]] = found[1], found[2]
+                yield found
         if self.keep and images_seen == count:
             self._kept = images, all_labels
 
@@ -118,7 +137,8 @@ def predict_dataset(
     advance
         Called with the number of images after each batch.
 
-    Raises InputError if a probability is not finite or an image is missing or repeated.
+    Images that were skipped (`--on-bad-record skip`) are not in the predictions. Raises InputError
+    if a probability is not finite or another image is missing or repeated.
 
     """
     dataset, views = batches.dataset, batches.transform.views
@@ -133,6 +153,8 @@ def predict_dataset(
     with ThreadPoolExecutor(1) as counter:
         waiting: Deque[Future] = deque()
         for positions, images, labels in batches:
+            if not len(labels):
+                continue
             probabilities = predict_views(engine, images, views)
             # The loader reuses its buffers.
             waiting.append(counter.submit(count, positions, probabilities, labels.copy()))
@@ -142,7 +164,7 @@ def predict_dataset(
         for one in waiting:
             one.result()
     try:
-        return collector.complete(key)
+        return collector.complete(key, skipped=sum(one.action == SKIP for one in batches.reports))
     except ValueError as error:
         raise InputError(f"{dataset.path}: {error}") from error
 

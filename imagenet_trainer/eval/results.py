@@ -10,10 +10,12 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 
+from imagenet_trainer.data.bad_records import STOP, USE
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
@@ -32,6 +34,8 @@ from imagenet_trainer.runs.predictions import has_probabilities, load_prediction
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write, sha256
 from imagenet_trainer.viz import confusion
+
+NO_RECORDS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,17 @@ class ResultFiles:
             name = f"{name}-{digest[:6]}"
         return name
 
-    def known(self, epoch: int, key: str, top_k: int, probabilities: bool) -> Optional[Predictions]:
-        """Predictions saved by an earlier evaluation, if they are valid and sufficient."""
+    def known(
+        self, epoch: int, key: str, top_k: int, probabilities: bool, on_bad: str = STOP
+    ) -> Optional[Predictions]:
+        """Predictions saved by an earlier evaluation, if they are valid and sufficient.
+
+        Those with records that could not be used count only for the same `on_bad`.
+        """
         run, name = self.run, self.name
         if self._metrics_of(epoch).get("key") != key:
+            return None
+        if self.bad_records(epoch).keys() - {on_bad, USE}:
             return None
         found = load_predictions(run, epoch, name, key)
         if found is None or found.top.shape[1] < min(top_k, found.classes):
@@ -114,8 +125,21 @@ class ResultFiles:
             return None
         return found
 
-    def record(self, epoch: int, predictions: Predictions, top_k: Sequence[int]) -> Dict[str, Any]:
+    def bad_records(self, epoch: int) -> Dict[str, int]:
+        """The number of records that an evaluation could not use, by what it did instead."""
+        found = self._metrics_of(epoch).get("bad_records", {})
+        return found if isinstance(found, dict) else {}
+
+    def record(
+        self,
+        epoch: int,
+        predictions: Predictions,
+        top_k: Sequence[int],
+        bad_records: Mapping[str, int] = NO_RECORDS,
+    ) -> Dict[str, Any]:
         """Write metrics, table of classes, confusion matrix and its image; return the metrics.
+
+        `bad_records` is what `bad_records()` returns from now on.
 
         Files of an earlier evaluation are kept unless one is missing, damaged, or was computed by
         the rules of another version.
@@ -131,6 +155,9 @@ class ResultFiles:
             ids = [wnid for wnid, _ in self.input.dataset.classes]
             metrics.update(semantic_results(predictions, ids))
             metrics["key"] = predictions.key
+        metrics.pop("bad_records", None)
+        if bad_records:
+            metrics["bad_records"] = dict(bad_records)
         if not complete:
             self._write(epoch, predictions)
         self._save_metrics(epoch, metrics)

@@ -77,6 +77,7 @@ class ProbabilitiesFile:
     def __init__(self, path: AnyPath, images: int, classes: int):
         self._path, self._shape = path, (images, classes)
         self._next, self._finished = 0, False
+        self._used = np.zeros(images, bool)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "ProbabilitiesFile":
@@ -89,16 +90,27 @@ class ProbabilitiesFile:
 
     def add(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Write a batch. Batches must come in the order of the shards."""
-        if len(positions) and positions[0] != self._next:
+        if len(positions) and positions[0] < self._next:
             raise ValueError(f"got image {positions[0]}, expected image {self._next}")
-        self._next += len(positions)
-        self._rows.write(np.ascontiguousarray(probabilities, "<f4").tobytes())
+        rows = np.full((int(positions[-1]) + 1 - self._next, self._shape[1]), np.nan, "<f4")
+        rows[positions - self._next] = probabilities
+        self._used[positions] = True
+        self._next += len(rows)
+        self._rows.write(rows.tobytes())
 
     def finish(self, predictions: Predictions) -> None:
-        """Write the other arrays, which are small."""
+        """Write the other arrays, which are small; ValueError for those of other images."""
+        if self._used.sum() != len(predictions):
+            raise ValueError(f"{self._used.sum()} rows for {len(predictions)} predictions")
+        missing = self._shape[0] - self._next
+        self._rows.write(np.full((missing, self._shape[1]), np.nan, "<f4").tobytes())
         self._rows.close()
-        arrays = {_INDICES: predictions.keys, "labels": predictions.labels, "top": predictions.top}
-        for name, array in {**arrays, "key": np.array(predictions.key)}.items():
+        arrays = {"key": np.array(predictions.key)}
+        known = {_INDICES: predictions.keys, "labels": predictions.labels, "top": predictions.top}
+        for name, array in known.items():
+            arrays[name] = np.full((self._shape[0], *array.shape[1:]), -1, array.dtype)
+            arrays[name][self._used] = array
+        for name, array in arrays.items():
             with self._archive.open(_member(name), "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         self._finished = True
@@ -186,11 +198,18 @@ class Collector:
         """Predictions added so far."""
         return int(self._counts.sum())
 
-    def complete(self, key: str = "") -> Predictions:
-        """All predictions; ValueError unless every image was added exactly once."""
-        if (self._counts != 1).any():
+    def complete(self, key: str = "", skipped: int = 0) -> Predictions:
+        """All predictions, without the images that were not added: `skipped` of them.
+
+        ValueError unless every other image was added exactly once.
+        """
+        if (self._counts > 1).any() or (self._counts == 0).sum() != skipped:
             raise ValueError(f"{self.seen} images evaluated, the index has {len(self.keys)}")
-        return Predictions(
-            self.keys, self._labels, self._top, self._probabilities, self._true, self._rank,
-            self.classes, key,
+        if skipped == len(self.keys):
+            raise ValueError("no image could be evaluated")
+        columns = (
+            self.keys, self._labels, self._top, self._probabilities, self._true, self._rank
         )  # fmt: skip
+        if skipped:
+            columns = tuple(column[self._counts == 1] for column in columns)
+        return Predictions(*columns, self.classes, key)

@@ -1,11 +1,12 @@
 """How an image file is converted into the bytes of its record."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
 
+from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.images.decode import (
     MAX_IMAGE,
     MAX_PIXELS,
@@ -46,17 +47,18 @@ class Conversion:
     fast_decode: bool = False
 
 
-def convert(data: bytes, conversion: Conversion) -> bytes:
+def convert(data: bytes, conversion: Conversion, remarks: Optional[List[str]] = None) -> bytes:
     """Convert the bytes of an image file into the encoded image of its record.
 
     Crop, size and interpolation are those of MXNet's im2rec.py: first the centre square, then the
-    short side is resized to `resize`. Raises ValueError with the reason why the file is rejected.
+    short side is resized to `resize`. `remarks` receives what the decoder reports of an image that
+    it can nevertheless decode. Raises ValueError with the reason why the file is rejected.
     """
     if conversion.pass_through:
-        return _pass_through(data, conversion.max_pixels)
+        return _pass_through(data, conversion.max_pixels, remarks)
     fast = conversion.fast_decode and not conversion.center_crop and kind_of(data) == "JPEG"
     short_side = _MARGIN * conversion.resize if fast else 0
-    image = decode(data, conversion.color, conversion.max_pixels, short_side)
+    image = decode(data, conversion.color, conversion.max_pixels, short_side, remarks)
     width, height = jpeg_size(data) if fast else image.shape[1::-1]
     if conversion.center_crop:
         image = _centre(image)
@@ -66,7 +68,7 @@ def convert(data: bytes, conversion: Conversion) -> bytes:
     return _encode(image, conversion)
 
 
-def _pass_through(data: bytes, max_pixels: int) -> bytes:
+def _pass_through(data: bytes, max_pixels: int, remarks: Optional[List[str]]) -> bytes:
     kind = kind_of(data)
     if kind not in ("JPEG", "PNG"):
         if kind:
@@ -74,7 +76,7 @@ def _pass_through(data: bytes, max_pixels: int) -> bytes:
             raise ValueError(f"{kind} must be converted, MXNet reads only JPEG and PNG")
         raise ValueError("not an image that can be decoded" if data else "the file is empty")
     check_size(jpeg_size(data) if kind == "JPEG" else png_size(data), max_pixels)
-    check_decodable(data)
+    check_decodable(data, remarks)
     return data
 
 
@@ -92,21 +94,22 @@ def _resize(image: np.ndarray, size: Tuple[int, int], conversion: Conversion) ->
     target = (size[0] * conversion.resize // short, size[1] * conversion.resize // short)
     if max(target) > _LONGEST_SIDE:
         raise ValueError(f"{size[0]} x {size[1]} pixels are too narrow to resize")
-    return cv2.resize(image, target, interpolation=_INTERPOLATIONS[conversion.interp])
+    how = _INTERPOLATIONS[conversion.interp]
+    return opencv.call(cv2.resize, image, target, interpolation=how)
 
 
 def _encode(image: np.ndarray, conversion: Conversion) -> bytes:
     if conversion.encoding == ".png":
-        parameters = [cv2.IMWRITE_PNG_COMPRESSION, min(conversion.quality, 9)]
+        parameters = (cv2.IMWRITE_PNG_COMPRESSION, min(conversion.quality, 9))
     else:
-        parameters = [cv2.IMWRITE_JPEG_QUALITY, conversion.quality]
+        parameters = (cv2.IMWRITE_JPEG_QUALITY, conversion.quality)
         if image.dtype == np.uint16:  # OpenCV would saturate every value above 255
             image = (image >> 8).astype(np.uint8)
     try:
-        encodable, encoded = cv2.imencode(conversion.encoding, image, parameters)
-    except cv2.error:
-        encodable = False
-    if not encodable or len(encoded) > MAX_IMAGE:
+        encoded = opencv.imencode(conversion.encoding, image, parameters)
+    except ValueError:
+        encoded = None
+    if encoded is None or len(encoded) > MAX_IMAGE:
         height, width = image.shape[:2]
         raise ValueError(f"{width} x {height} pixels cannot be encoded as {conversion.encoding}")
     return encoded.tobytes()

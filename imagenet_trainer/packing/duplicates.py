@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.images.decode import decode
+from imagenet_trainer.data.images.opencv import call
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 
@@ -102,9 +103,9 @@ def difference_hash(image: memoryview) -> int:
     """The hash of an encoded image; 0, which is not compared, if it cannot be decoded."""
     try:
         grey = decode(image, 0, short_side=_SIDE)
+        small = call(cv2.resize, grey, (9, 8), interpolation=cv2.INTER_AREA)
     except ValueError:
         return 0
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 

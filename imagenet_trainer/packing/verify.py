@@ -1,6 +1,7 @@
 """Verification of shards against their manifest."""
 
 import os
+import re
 import threading
 import zlib
 from hashlib import sha256
@@ -20,7 +21,7 @@ def shards_of(name: str) -> List[str]:
     """The shards of a prefix, or the one shard that a name ending in .rec names.
 
     With a manifest they are the manifest's, whether they exist or not. Raises InputError if there
-    are none.
+    are none, and if the manifest is that of another prefix: its shards would be checked instead.
     """
     if name.endswith(".rec") and os.path.isfile(name):
         return [name]
@@ -28,6 +29,14 @@ def shards_of(name: str) -> List[str]:
     manifest = read_manifest(rec)
     if manifest is None:
         return find_shards(rec)
+    stem = os.path.splitext(os.path.basename(rec))[0]
+    pattern = re.compile(re.escape(re.sub(r"-\d+-of-\d+$", "", stem)) + r"(-\d+-of-\d+)?\.rec")
+    for shard in manifest.shards:
+        if not pattern.fullmatch(shard.file):
+            raise InputError(
+                f"{rec}: {manifest_path(rec)} is the manifest of another pack, which has "
+                f"{shard.file}; restore its own, or pack again"
+            )
     return [os.path.join(os.path.dirname(rec), shard.file) for shard in manifest.shards]
 
 
@@ -100,7 +109,7 @@ def _verify_shard(
                 f"{expected.records} in {expected.bytes} as in the manifest"
             )
         same_count = expected is not None and len(shard) == expected.records
-        checksums = expected.checksums() if expected and same_count else ()
+        checksums = expected.checksums() if expected and same_count else np.empty(0)
         order = np.argsort(shard.offsets, kind="stable").tolist()
         digest = sha256()
 
@@ -109,7 +118,7 @@ def _verify_shard(
             try:
                 data = shard.raw(record)
                 _check_record(shard, record, data)
-                if checksums and zlib.crc32(data) != checksums[position]:
+                if len(checksums) and zlib.crc32(data) != checksums[position]:
                     raise shard.error(record, "its bytes have changed since it was packed")
             except RecordError as error:
                 return memoryview(b""), str(error)

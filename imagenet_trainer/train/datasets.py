@@ -1,8 +1,11 @@
 """The datasets of a training and the order of its images, opened by flags."""
 
+import glob
+import os
 from dataclasses import replace
 
 from imagenet_trainer.config import DataSettings, FitSettings
+from imagenet_trainer.data.bad_records import STOP
 from imagenet_trainer.data.dataset import (
     IMAGENET_CLASSES,
     Classes,
@@ -21,7 +24,10 @@ def open_training_set(settings: FitSettings) -> Dataset:
     Raises InputError where a flag disagrees with the shards.
     """
     with attributed_to("--data-train", " "):
-        dataset = open_dataset(settings.data_train, settings.data_train_idx, settings.num_classes)
+        dataset = open_dataset(
+            settings.data_train, settings.data_train_idx, settings.num_classes,
+            settings.on_bad_record == STOP,
+        )  # fmt: skip
     if settings.num_classes not in (None, len(dataset.classes)):
         raise InputError(
             f"--num-classes {settings.num_classes}: {dataset.path} has {len(dataset.classes)} "
@@ -39,7 +45,30 @@ def open_training_set(settings: FitSettings) -> Dataset:
 def open_validation_set(settings: DataSettings, classes: Classes, reference: str) -> Dataset:
     """Open the validation images; InputError unless their classes are those of `reference`."""
     with attributed_to("--data-val", " "):
-        return open_matching_dataset(settings.data_val, settings.data_val_idx, classes, reference)
+        return open_matching_dataset(
+            settings.data_val, settings.data_val_idx, classes, reference,
+            settings.on_bad_record == STOP,
+        )  # fmt: skip
+
+
+def check_separate(settings: FitSettings, train: Dataset, val: Dataset) -> str:
+    """A message if both sets have the same shards, "" otherwise.
+
+    Raises InputError if a pattern of --data-train also matches a validation shard.
+    """
+    paths = [{os.path.realpath(file.path) for file in one.shards.files} for one in (train, val)]
+    common = paths[0] & paths[1]
+    if common and paths[0] != paths[1] and glob.has_magic(settings.data_train):
+        raise InputError(
+            f"--data-train {settings.data_train}: also matches {min(common)}, which is a shard of "
+            f"--data-val {settings.data_val}; give a pattern that matches only training shards"
+        )
+    if common or train.fingerprint == val.fingerprint:
+        return (
+            "--data-train and --data-val have the same images: the validation accuracy is that of "
+            "images which the network was trained on"
+        )
+    return ""
 
 
 def number_of_classes(settings: FitSettings) -> int:

@@ -5,6 +5,7 @@ import os
 from typing import Callable, Iterator
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.bad_records import ZERO
 from imagenet_trainer.data.loader import Batch, Loader
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.engines.choice import choose_engine
@@ -18,6 +19,8 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
         return False
     if not settings.gpus:
         raise InputError("--decode gpu: this training has no GPU; add --gpus, or use --decode cpu")
+    if settings.on_bad_record == ZERO:
+        raise InputError("--on-bad-record zero: needs --decode cpu; use it, or skip such records")
     engine, reason = choose_engine(devices_of(settings))
     if engine != "torch":
         raise InputError(

@@ -16,6 +16,7 @@ from typing import Iterator, Optional, Sequence
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.bad_records import ACTIONS
 from imagenet_trainer.data.loader import Batch, Worker, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.engines import Mix, NonFiniteLossError
@@ -112,14 +113,14 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
     with training_batches(
         session.train.shards, session.order, session.transform, len(session.train.classes),
         range(progress.update, last_update), Worker(engine.rank, engine.world_size), threads,
-        mixup, encoded=decodes_on_gpu(settings),
+        mixup, encoded=decodes_on_gpu(settings), on_bad=settings.on_bad_record,
     ) as batches:  # fmt: skip
         stream = decoded(batches, settings, session.train.shards, threads.count, observers.log.info)
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, coordinator, observers)
             if not coordinator.stopping:
                 with session.evaluated_parameters():
-                    scores = validate(session, coordinator)
+                    scores = validate(session, coordinator, observers, progress.update)
                 coordinator.synchronise(now=True)
             if coordinator.stopping:
                 save(session, None, progress, coordinator, observers)
@@ -146,6 +147,8 @@ def train_epoch(
         rate = session.learning_rate(update) * progress.rate_scale
         engine.train_batch(batch.images, batch.labels, rate, mix)
         observers.log.advance_bar()
+        for report in batch.reports:
+            observers.on_bad_record(report, update, "train")
         interval.waited += batch.wait
         due = coordinator.synchronise(
             0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved
@@ -187,7 +190,9 @@ class _Interval:
         )
 
 
-def validate(session: Session, coordinator: Coordinator) -> Scores:
+def validate(
+    session: Session, coordinator: Coordinator, observers: Observers, update: int
+) -> Scores:
     """Rank-1, rank-5 and loss on the validation images; incomplete after a signal.
 
     Each worker evaluates a part of the images, and the counts are added up.
@@ -198,8 +203,9 @@ def validate(session: Session, coordinator: Coordinator) -> Scores:
         gif.begin()
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
     for probabilities, labels in predict_batches(
-        engine, session.val, session.preprocessing, threads, share(len(session.val), engine)
-    ):
+        engine, session.val, session.preprocessing, threads, share(len(session.val), engine),
+        settings.on_bad_record, lambda report: observers.on_bad_record(report, update, "val"),
+    ):  # fmt: skip
         scores += score(probabilities, labels)
         if gif:
             gif.count(probabilities, labels)
@@ -207,7 +213,11 @@ def validate(session: Session, coordinator: Coordinator) -> Scores:
             break
     if gif:
         gif.sum_workers(engine.sum_over_workers)
-    images, rank1, rank5, loss = engine.sum_over_workers(np.array(astuple(scores), np.float64))
+    bad = [observers.bad_records.counts.get(action, 0) for action in ACTIONS]
+    images, rank1, rank5, loss, *bad = engine.sum_over_workers(
+        np.array([*astuple(scores), *bad], np.float64)
+    )
+    observers.on_bad_totals(dict(zip(ACTIONS, map(int, bad))))
     return Scores(int(images), int(rank1), int(rank5), float(loss))
 
 

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 from typing import Any, Dict, Iterator, Mapping, Optional, Type
 
+from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
@@ -51,6 +52,8 @@ class Observers:
         self._drawing_seconds, self._drawn_at = 1.0, time.perf_counter()
         self._is_drawn, self._draws = True, first
         self._signal: Optional[str] = None  # that interrupted the run
+        self.bad_records = Tally(log.info)
+        self._bad_totals: Mapping[str, int] = {}
 
     # --- begin and end -------------------------------------------------------------------------
 
@@ -133,6 +136,17 @@ class Observers:
         self._scalars.write(update, {**scalars, **load.scalars(session.settings.gpus)})
         if session.settings.monitor:
             self._record_statistics()
+
+    def on_bad_record(self, report: Report, update: int, data: str) -> None:
+        """A record of `data` (train, val) could not be used as it is (--on-bad-record)."""
+        self.bad_records.add(report)
+        self._events.write("bad_record", {"update": update, "data": data, **report.row()})
+
+    def on_bad_totals(self, counts: Mapping[str, int]) -> None:
+        """The numbers of such records over all workers, at the end of an epoch."""
+        if self._is_first and counts != self._bad_totals:
+            self.log.info(f"Records since the start of this command: {describe_counts(counts)}")
+        self._bad_totals = counts
 
     def _last_rate(self, progress: Progress) -> float:
         """The learning rate of the latest update."""

@@ -56,7 +56,9 @@ def run_configuration(
     }
 
 
-def check_resumable(run: Run, settings: FitSettings, config: Dict[str, Any]) -> List[str]:
+def check_resumable(
+    run: Run, settings: FitSettings, config: Dict[str, Any], train: Dataset
+) -> List[str]:
     """Compare with the config.json of an existing run.
 
     Raises InputError if the run was started with other settings or training images. Returns the
@@ -73,7 +75,7 @@ def check_resumable(run: Run, settings: FitSettings, config: Dict[str, Any]) -> 
     if not run.own_checkpoints():
         return []  # nothing was trained with these settings
     _check_settings(run, settings, before["settings"])
-    if config["data"]["train"] != before["data"]["train"]:
+    if before["data"]["train"] not in (train.fingerprint, train.old_fingerprint):
         raise InputError(
             f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
             "was trained; use the same, or start another run with --model-prefix"

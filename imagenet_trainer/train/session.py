@@ -28,7 +28,12 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.confusion_gif import ConfusionGif
-from imagenet_trainer.train.datasets import open_order, open_training_set, open_validation_set
+from imagenet_trainer.train.datasets import (
+    check_separate,
+    open_order,
+    open_training_set,
+    open_validation_set,
+)
 from imagenet_trainer.train.engine import devices_of, open_training_engine
 from imagenet_trainer.train.run_config import (
     check_resumable,
@@ -159,6 +164,7 @@ class _Inputs(NamedTuple):
     order: Order
     transform: TrainTransform
     symbol: Any
+    messages: Tuple[str, ...]  # about the two datasets
 
 
 def _open_together(
@@ -193,14 +199,16 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     # Created again later; here they only check the flags.
     EvalTransform(settings.image_shape, settings.val_resize)
     schedule_of(settings, len(train))
-    return _Inputs(train, val, order, transform, setup.symbol(len(train.classes)))
+    messages = filter(None, (val.note, check_separate(settings, train, val)))
+    symbol = setup.symbol(len(train.classes))
+    return _Inputs(train, val, order, transform, symbol, tuple(messages))
 
 
 def _prepare_run(
     setup: TrainingSetup, inputs: _Inputs, config: Dict[str, Any]
 ) -> Tuple[List[str], Checkpoint]:
     """Changes since the run was started, for the log, and the checkpoint to continue from."""
-    changes = check_resumable(setup.run, setup.settings, config)
+    changes = check_resumable(setup.run, setup.settings, config, inputs.train)
     return changes, _checkpoint_to_continue(setup, inputs.train, inputs.symbol)
 
 
@@ -286,7 +294,8 @@ def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
 def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[str]:
     """Consequences of the flags that a user may not expect."""
     settings, symbol, train = setup.settings, inputs.symbol, inputs.train
-    messages = setup.fine_tuning.messages(settings, symbol) if setup.fine_tuning else []
+    messages = list(inputs.messages)
+    messages += setup.fine_tuning.messages(settings, symbol) if setup.fine_tuning else []
     messages += image_size_messages(setup)
     messages += freeze_messages(settings, symbol)
     if settings.keep:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.images.decode import decode
+from imagenet_trainer.data.images.opencv import call, imencode
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.viz import html
@@ -46,9 +47,7 @@ def _uri(shards: Shards, record: int) -> Optional[str]:
 def data_uri(encoded: memoryview) -> str:
     """An encoded image as a small JPEG in a data URI; raises the errors of `images.decode`."""
     image = small(decode(encoded, 1))
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    if not done:
-        raise ValueError("cannot be encoded as JPEG")
+    data = imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     return html.data_uri(data.tobytes(), "image/jpeg")
 
 
@@ -57,6 +56,6 @@ def small(image: np.ndarray) -> np.ndarray:
     longer = max(image.shape[:2])
     if longer > SIDE:
         size = tuple(max(1, round(side * SIDE / longer)) for side in image.shape[1::-1])
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return call(cv2.resize, image, size, interpolation=cv2.INTER_AREA)
     factor = SIDE // longer if longer < _SMALL else 1
     return np.repeat(np.repeat(image, factor, 0), factor, 1)

@@ -337,5 +337,5 @@ def test_an_encoded_batch_has_the_shares_of_mixup(shards):
 def test_an_undecodable_record_stops_an_encoded_loader(shards, tmp_path):
     with with_record(shards, tmp_path, PHOTOS[0].read_bytes()[:2000])[0] as damaged:
         with batches_of(damaged, AugmentSettings()) as loader:
-            with pytest.raises(RecordError, match=r"not an image.*pack the set again"):
+            with pytest.raises(RecordError, match=r"end marker.*pack the set again"):
                 list(loader)

@@ -7,10 +7,10 @@ import pytest
 from conftest import write_images
 
 from imagenet_trainer.data.dataset import (
-    check_same_classes,
     default_classes,
     open_dataset,
     open_matching_dataset,
+    with_classes_of,
 )
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
@@ -100,7 +100,7 @@ def test_the_same_classes(packed):
     same = open_matching_dataset(str(packed / "train.rec"), "", dataset.classes, "val.rec")
     assert len(same) == 60
     # Only the ids must agree.
-    check_same_classes(dataset, tuple((name, "another name") for name, _ in dataset.classes), "x")
+    with_classes_of(dataset, tuple((name, "another name") for name, _ in dataset.classes), "x")
 
 
 def test_classes_without_names_match_any(packed, tmp_path):

@@ -162,10 +162,39 @@ def test_a_probabilities_file_is_complete_or_missing(batch, tmp_path):
     with pytest.raises(ValueError, match="finish"), \
          ProbabilitiesFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5), probabilities[:5], labels[:5])
-    with pytest.raises(ValueError, match=r"image 5.* image 0"), \
+    with pytest.raises(ValueError, match=r"image 5.* image 9"), \
          ProbabilitiesFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
         file.add(np.arange(5, 9), probabilities[5:9], labels[5:9])
+        file.add(np.arange(5, 9), probabilities[5:9], labels[5:9])
+    with pytest.raises(ValueError, match=f"5 rows for {N}"), \
+         ProbabilitiesFile(tmp_path / "p.npz", N, CLASSES) as file:  # fmt: skip
+        file.add(np.arange(5), probabilities[:5], labels[:5])
+        file.finish(collected(batch, [np.arange(N)]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_were_left_out(batch, tmp_path):
+    probabilities, labels, keys = batch
+    used = np.delete(np.arange(N), [0, 4, N - 1])
+    collector = Collector(keys, CLASSES)
+    path = tmp_path / "p.npz"
+    with ProbabilitiesFile(path, N, CLASSES) as file:
+        for part in np.split(used, [7]):
+            collector.add(part, probabilities[part], labels[part])
+            file.add(part, probabilities[part], labels[part])
+        for skipped in (0, 2, 4):
+            with pytest.raises(ValueError, match=f"{N - 3} images evaluated"):
+                collector.complete("abc", skipped)
+        predictions = collector.complete("abc", skipped=3)
+        file.finish(predictions)
+    whole = collected(batch, [np.arange(N)])
+    for name in ("keys", "labels", "top", "probabilities", "true", "rank"):
+        np.testing.assert_array_equal(getattr(predictions, name), getattr(whole, name)[used])
+    with np.load(path) as found:
+        np.testing.assert_array_equal(found["probabilities"][used], probabilities[used])
+        assert np.isnan(found["probabilities"][[0, 4, N - 1]]).all()
+        assert (found["labels"] == np.where(np.isin(np.arange(N), used), labels, -1)).all()
+        assert (found["indices"][[0, 4, N - 1]] == -1).all()
 
 
 @pytest.mark.parametrize("classes, k", [(2, 1), (5, 1), (6, 5), (1000, 5)])

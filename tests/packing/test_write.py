@@ -193,7 +193,7 @@ def partly_damaged(tmp_path):
     narrow = cv2.imencode(".png", np.zeros((1, 9000, 3), np.uint8))[1].tobytes()
     contents = {
         "good.jpg": (photo, ""),
-        "cut.jpg": (photo[: len(photo) // 2], "damaged or cut short"),
+        "cut.jpg": (photo[: len(photo) // 2], "cut short: its end marker is missing"),
         "header.jpg": (photo[:3], "damaged or cut short"),
         "cut.png": (png[: len(png) // 2], "damaged or cut short"),
         "text.jpg": (b"<html>not found</html>", "not an image that can be decoded"),

@@ -9,13 +9,15 @@ import io
 import os
 import stat
 import warnings
-from typing import Any, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
+from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.records.recordio import MAX_LENGTH
+from imagenet_trainer.system.library_messages import with_messages
 
 Data = Union[bytes, memoryview]
 
@@ -128,7 +130,11 @@ def png_size(data: Data) -> Tuple[int, int]:
 
 
 def decode(
-    data: Data, color: int = 1, max_pixels: int = MAX_PIXELS, short_side: int = 0
+    data: Data,
+    color: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    short_side: int = 0,
+    remarks: Optional[List[str]] = None,
 ) -> np.ndarray:
     """The pixels of an image, or of the first image of an animation.
 
@@ -145,6 +151,8 @@ def decode(
     short_side
         if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its short side
         has at least this many pixels.
+    remarks
+        receives what the decoder reports of an image that it can nevertheless decode.
 
     Returns
     -------
@@ -158,7 +166,7 @@ def decode(
     """
     kind = kind_of(data)
     if kind not in ("JPEG", "PNG"):
-        return _by_pillow(data, kind, color, max_pixels)
+        return _by_pillow(data, kind, color, max_pixels, remarks)
     size = jpeg_size(data) if kind == "JPEG" else png_size(data)
     check_size(size, max_pixels)
     # IMREAD_UNCHANGED, which is -1, ignores the orientation by itself.
@@ -168,19 +176,20 @@ def decode(
             if min(size) // scale >= short_side:
                 flags = by_color[color] | cv2.IMREAD_IGNORE_ORIENTATION
                 break
-    return _by_opencv(data, flags)
+    return _by_opencv(data, flags, remarks)
 
 
-def check_decodable(data: Data) -> None:
+def check_decodable(data: Data, remarks: Optional[List[str]] = None) -> None:
     """Raise ValueError unless OpenCV can decode an image, as our loader and MXNet do.
 
     A JPEG is decoded at an eighth of its size: this reads all data, so it finds the same damage in
     half the time.
     """
     if kind_of(data) == "JPEG":
-        _by_opencv(data, cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_IGNORE_ORIENTATION
     else:
-        _by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    _by_opencv(data, flags, remarks)
 
 
 def check_size(size: Tuple[int, int], max_pixels: int) -> None:
@@ -189,17 +198,16 @@ def check_size(size: Tuple[int, int], max_pixels: int) -> None:
         raise ValueError(f"{size[0]} x {size[1]} pixels, more than the limit of {max_pixels}")
 
 
-def _by_opencv(data: Data, flags: int) -> np.ndarray:
+def _by_opencv(data: Data, flags: int, remarks: Optional[List[str]]) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ValueError(_DAMAGED if kind_of(data) else _UNKNOWN)
-    return image
+        return opencv.imdecode(data, flags, remarks)
+    except ValueError as error:
+        raise ValueError(str(error) or (_DAMAGED if kind_of(data) else _UNKNOWN)) from error
 
 
-def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray:
+def _by_pillow(
+    data: Data, kind: str, color: int, max_pixels: int, remarks: Optional[List[str]]
+) -> np.ndarray:
     if not data:
         raise ValueError("the file is empty")
     if not kind:
@@ -217,9 +225,11 @@ def _by_pillow(data: Data, kind: str, color: int, max_pixels: int) -> np.ndarray
     check_size(image.size, max_pixels)
     # On damaged files Pillow's decoders raise any error: KeyError, struct.error, OverflowError.
     try:
-        image.load()
+        _, lines = with_messages(image.load)
     except Exception as error:
         raise ValueError(_DAMAGED) from error
+    if remarks is not None:
+        remarks.extend(lines)
     return _eight_bits(image, color)
 
 

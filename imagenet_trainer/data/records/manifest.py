@@ -8,7 +8,9 @@ import re
 import struct
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
 
 from imagenet_trainer import assets
 from imagenet_trainer.data.records.lst import ImageList
@@ -42,10 +44,12 @@ class Shard:
     records: int
     crc32: str = ""
 
-    def checksums(self) -> Tuple[int, ...]:
-        """CRC-32 of the bytes of each record on disk; () where the manifest has none."""
-        data = base64.b64decode(self.crc32)
-        return struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+    def checksums(self) -> np.ndarray:
+        """CRC-32 of the bytes of each record on disk, uint32 (records,).
+
+        Empty where the manifest has none. Raises ValueError if they are damaged.
+        """
+        return np.frombuffer(base64.b64decode(self.crc32, validate=True), "<u4")
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,24 @@ def load_manifest(path: AnyPath) -> Manifest:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: the manifest is damaged ({error!r}); pack again") from error
-    if not all(isinstance(s.records, int) and isinstance(s.bytes, int) for s in manifest.shards):
-        raise InputError(
-            f"{name}: the manifest is damaged (sizes of shards are missing); pack again"
-        )
+    for reason in _contradictions(manifest, data):
+        raise InputError(f"{name}: the manifest is damaged ({reason}); pack again")
     return manifest
+
+
+def _contradictions(manifest: Manifest, data: Dict[str, Any]) -> Iterator[str]:
+    """What in a manifest cannot be as it was written."""
+    if not all(isinstance(s.records, int) and isinstance(s.bytes, int) for s in manifest.shards):
+        yield "sizes of shards are missing"
+    for shard in manifest.shards:
+        try:
+            checksums = len(shard.checksums())
+        except (TypeError, ValueError):
+            checksums = -1
+        if checksums not in (0, shard.records):
+            yield f"the checksums of {shard.file} are not those of {shard.records} records"
+    if data.get("fingerprint", manifest.fingerprint) != manifest.fingerprint:
+        yield "its fingerprint is not that of its shards and classes"
 
 
 def write_manifest(path: AnyPath, manifest: Manifest) -> None:

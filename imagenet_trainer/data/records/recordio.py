@@ -14,6 +14,7 @@ import itertools
 import os
 import struct
 import warnings
+import zlib
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -192,6 +193,7 @@ class RecordFile:
     ):
         self.path = os.fspath(path)
         self._descriptor = -1
+        self._checksums: Optional[np.ndarray] = None
         index = index_path(path) if index is None else os.fspath(index)
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY)
@@ -247,8 +249,24 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def raw(self, record: int) -> memoryview:
-        """The bytes of a record as they are on disk; errors as `read`."""
+    def expect(self, checksums: np.ndarray, way_out: str) -> None:
+        """Compare every record from now on with the CRC-32 of its bytes, and its id with its key.
+
+        `checksums` is uint32 (records,), by the lines of the index. `way_out` ends the message of
+        a RecordError for a record that differs.
+        """
+        self._checksums, self._way_out = checksums, way_out
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether each record is compared with a checksum when it is read."""
+        return self._checksums is not None
+
+    def raw(self, record: int, compare: bool = True) -> memoryview:
+        """The bytes of a record as they are on disk; errors as `read`.
+
+        `compare`: with its checksum, if there is one.
+        """
         if not 0 <= record < len(self.offsets):
             raise IndexError(f"record {record} of {len(self.offsets)}")
         offset, end = int(self.offsets[record]), int(self._ends[record])
@@ -258,12 +276,18 @@ class RecordFile:
             raise self.error(record, error.strerror or str(error)) from error
         if len(data) < end - offset:
             raise self.error(record, "the shard ends inside this record")
+        expected = self._checksums if compare else None
+        if expected is not None and zlib.crc32(data) != expected[record]:
+            raise self.error(
+                record, f"its bytes have changed since it was packed (CRC-32); {self._way_out}"
+            )
         return data
 
     def read(self, record: int) -> memoryview:
         """The payload of a record, by its line in the index.
 
-        Raises RecordError where the file was truncated or overwritten.
+        Raises RecordError where the file was truncated or overwritten, or differs from its
+        checksum (`expect`).
         """
         return self.payload(record, self.raw(record))
 
@@ -299,9 +323,15 @@ class RecordFile:
         """
         payload = self.read(record) if raw is None else self.payload(record, raw)
         try:
-            return unpack(payload)
+            parsed = unpack(payload)
         except ValueError as error:
             raise self.error(record, str(error)) from error
+        if self._checksums is not None and parsed.id != self.keys[record]:
+            raise self.error(
+                record, f"its id is {parsed.id}, but {self.keys[record]} in the index; "
+                f"{_rebuild(self.path)}",
+            )  # fmt: skip
+        return parsed
 
     def error(self, record: int, reason: str) -> RecordError:
         """An error that names the position of a record and the reason."""

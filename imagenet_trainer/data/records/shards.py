@@ -5,7 +5,7 @@ import glob
 import itertools
 import os
 import re
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Shards:
             self.close()
             raise
         self._starts = list(itertools.accumulate(map(len, self.files), initial=0))
+        # Class of each label of the records, int64 (labels,), where the two differ.
+        self.classes_of_labels: Optional[np.ndarray] = None
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -71,10 +73,33 @@ class Shards:
         file, number = self._find(record)
         return file.head(number, most)
 
-    def record(self, record: int) -> Record:
-        """Label, id and encoded image of a record; see `RecordFile.record`."""
+    def record(self, record: int, compare: bool = True) -> Record:
+        """Label, id and encoded image of a record; see `RecordFile.record`.
+
+        `compare`: with its checksum, if there is one.
+        """
         file, number = self._find(record)
-        return file.record(number)
+        return file.record(number, file.raw(number, compare))
+
+    def has_checksum(self, record: int) -> bool:
+        """Whether a record is compared with a checksum when it is read."""
+        return self._find(record)[0].has_checksums
+
+    def class_of(self, record: int, labels: Sequence[float], num_classes: int) -> int:
+        """The class that the labels of a record denote; RecordError if they denote none."""
+        if len(labels) != 1:
+            raise self.error(
+                record, f"it has {len(labels)} labels where a classifier takes one; "
+                "pack the set again with one label per line",
+            )  # fmt: skip
+        classes = self.classes_of_labels
+        label, known = labels[0], num_classes if classes is None else len(classes)
+        if not (label.is_integer() and 0 <= label < known):
+            raise self.error(
+                record, f"its label {label:g} is not a class of 0 to {known - 1}; correct the "
+                "number of classes or pack the set again",
+            )  # fmt: skip
+        return int(label) if classes is None else int(classes[int(label)])
 
     def will_need(self, records: np.ndarray) -> None:
         """Ask the system to read records ahead, int64 (n,) in any order; see `read_ahead`."""

@@ -97,7 +97,8 @@ def range_test(settings: FitSettings, engine: Engine, train: Dataset) -> List[Po
     average = 0.0
     with training_batches(
         train.shards, order, transform, len(train.classes), range(settings.find_lr),
-        Worker(engine.rank, engine.world_size), threads, mixup, encoded=decodes_on_gpu(settings),
+        Worker(engine.rank, engine.world_size), threads, mixup,
+        encoded=decodes_on_gpu(settings), on_bad=settings.on_bad_record,
     ) as batches:  # fmt: skip
         stream = decoded(batches, settings, train.shards, threads.count, print)
         for batch, rate in zip(stream, rates(low, high, settings.find_lr)):

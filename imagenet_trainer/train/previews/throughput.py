@@ -57,7 +57,7 @@ def benchmark_loader(settings: FitSettings) -> int:
         RunLog(None, 0) as log,
         training_batches(
             train.shards, order, transform, len(train.classes), range(updates), threads=threads,
-            encoded=decodes_on_gpu(settings),
+            encoded=decodes_on_gpu(settings), on_bad=settings.on_bad_record,
         ) as batches,
     ):  # fmt: skip
         stream = decoded(batches, settings, train.shards, threads.count, log.info)

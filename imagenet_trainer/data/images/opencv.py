@@ -1,0 +1,72 @@
+"""OpenCV's functions on images from outside: what is wrong raises a ValueError with the reason.
+
+OpenCV raises its own error for some images, returns nothing for others, and prints a line for a
+third kind. All calls that take an image of a user go through this module.
+"""
+
+from typing import Any, Callable, List, Optional, Tuple, TypeVar
+
+import cv2
+import numpy as np
+
+from imagenet_trainer.data.images import plausible
+from imagenet_trainer.system.library_messages import with_messages
+
+T = TypeVar("T")
+# What libjpeg prints where image data are missing; it fills the rest with grey.
+_MISSING = "premature end"
+
+
+def imdecode(
+    data: Any, flags: int, remarks: Optional[List[str]] = None, trusted: bool = False
+) -> np.ndarray:
+    """`cv2.imdecode` of a JPEG, a PNG or another file that OpenCV reads.
+
+    Parameters
+    ----------
+    data
+        a complete file: bytes or another buffer.
+    flags
+        OpenCV's.
+    remarks
+        receives what the decoder reports of an image that it can nevertheless decode, such as
+        `Corrupt JPEG data: 2 extraneous bytes before marker 0xd9`.
+    trusted
+        the bytes are known to be those that were packed, so missing image data are a remark too.
+
+    Raises
+    ------
+    ValueError
+        the image is cut short, or OpenCV cannot decode it; "" if there is no more to say.
+
+    """
+    plausible.check(data)
+    encoded = np.frombuffer(data, np.uint8)
+    if not encoded.size:
+        raise ValueError("")
+    image, lines = with_messages(call, cv2.imdecode, encoded, flags)
+    if image is None:
+        raise ValueError("")
+    for line in lines:
+        if _MISSING in line and not trusted:
+            raise ValueError(f"image data are missing ({line})")
+        if remarks is not None:
+            remarks.append(line)
+    return image
+
+
+def imencode(extension: str, image: np.ndarray, parameters: Tuple[int, ...] = ()) -> np.ndarray:
+    """`cv2.imencode`: the encoded image, uint8 (bytes,)."""
+    encoded, data = call(cv2.imencode, extension, image, parameters)
+    if not encoded:
+        raise ValueError(f"it cannot be encoded as {extension}")
+    return data.reshape(-1)
+
+
+def call(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Call a function of OpenCV; its own error becomes a ValueError in one line."""
+    try:
+        return function(*arguments, **named)
+    except cv2.error as error:
+        reason = " ".join(str(getattr(error, "err", "") or error).split())
+        raise ValueError(f"OpenCV cannot process it ({reason[:200]})") from error
