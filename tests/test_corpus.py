@@ -10,7 +10,7 @@ import pytest
 from conftest import needs_mxnet
 
 from imagenet_trainer.data import augment
-from imagenet_trainer.data.images.decode import kind_of
+from imagenet_trainer.data.images.kinds import kind_of
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.packing.conversion import Conversion

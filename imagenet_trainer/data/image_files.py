@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.images.decode import decode, decode_in_own_threads, read_file
+from imagenet_trainer.data.images.kinds import EXTENSIONS
+from imagenet_trainer.data.images.opencv import call
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import file_error, is_hidden
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-"""Extensions of the files in a folder that are read as images, in lower or upper case."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,16 @@ def find_images(paths: Sequence[str]) -> List[ImageFile]:
 
 
 def _below(root: str) -> List[str]:
+    """The images below a folder, in any case of their extensions; follows links."""
     paths: List[str] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(one for one in folders if not is_hidden(one))
+    for folder, folders, names in os.walk(root, followlinks=True):
+        here = os.path.join(os.path.realpath(folder), "")
+        folders[:] = sorted(
+            one for one in folders
+            if not is_hidden(one)
+            # A link to a parent would lead in a circle.
+            and not here.startswith(os.path.join(os.path.realpath(os.path.join(folder, one)), ""))
+        )  # fmt: skip
         images = (one for one in sorted(names) if one.lower().endswith(EXTENSIONS))
         paths += (os.path.join(folder, one) for one in images if not is_hidden(one))
     return paths
@@ -80,10 +86,10 @@ def _below(root: str) -> List[str]:
 def read_image(path: str) -> np.ndarray:
     """Decode an image file of any format that can be packed, uint8 (height, width, 3) RGB.
 
-    Raises InputError if it cannot be read or decoded.
+    Raises InputError if it cannot be read or decoded, or is cut short.
     """
     try:
-        return cv2.cvtColor(decode(read_file(path)), cv2.COLOR_BGR2RGB)
+        return call(cv2.cvtColor, decode(read_file(path)), cv2.COLOR_BGR2RGB)
     except ValueError as error:
         raise InputError(f"{path}: {error}; give JPEG, PNG or other image files") from error
 
@@ -103,7 +109,10 @@ def decoded_files(
         except InputError as error:
             return error
         views = np.empty((*transform.size, 3), np.uint8)
-        transform.apply(image, None, 0, views)
+        try:
+            transform.apply(image, None, 0, views)
+        except ValueError as error:
+            return InputError(f"{path}: {error}")
         return ImageViews(path, views, (image.shape[0], image.shape[1]))
 
     remaining = iter(files)

@@ -35,7 +35,7 @@ def read_classes(path: AnyPath) -> List[str]:
     Raises InputError if the file cannot be read or is empty.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             lines = [line.strip() for line in file]
     except OSError as error:
         raise file_error(path, error) from error

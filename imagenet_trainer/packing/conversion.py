@@ -14,9 +14,9 @@ from imagenet_trainer.data.images.decode import (
     check_size,
     decode,
     jpeg_size,
-    kind_of,
     png_size,
 )
+from imagenet_trainer.data.images.kinds import kind_of
 
 _LONGEST_SIDE = 65500  # of libjpeg
 # Fast decoding leaves this factor to the resize that follows. With a smaller one the blocks of the

@@ -6,7 +6,7 @@ from typing import Tuple
 from imagenet_trainer.data.records.manifest import Rejected
 from imagenet_trainer.data.records.recordio import record_length
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
-from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.plan import OnRemark, Pack, ignore
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,15 @@ class DryRun:
     rejected: Tuple[Rejected, ...]
 
 
-def dry_run(pack: Pack, threads: int, progress: ProgressCallback) -> DryRun:
-    """Convert every image of a pack; `threads` and `progress` are those of `write_pack`."""
+def dry_run(
+    pack: Pack, threads: int, progress: ProgressCallback, on_remark: OnRemark = ignore
+) -> DryRun:
+    """Convert every image of a pack; the other parameters are those of `write_pack`."""
     rejected = []
     records = total_bytes = shard_bytes = 0
     shards = 1
     total = len(pack.images)
-    results = in_order(pack.converter(), range(total), threads)
+    results = in_order(pack.converter(on_remark), range(total), threads)
     for line, (payload, reason) in enumerate(results):
         if reason:
             rejected.append(Rejected(pack.images.paths[line], reason))

@@ -1,8 +1,10 @@
 """The images in a folder or a tar, and the classes that their folders define."""
 
 import os
-from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+from collections import Counter
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
+from imagenet_trainer.data.images.kinds import EXTENSIONS, kind_of
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.console import format_images
@@ -10,13 +12,47 @@ from imagenet_trainer.system.files import check_folder, file_error, is_hidden
 
 Reject = Callable[[str, str], None]  # path, reason
 Listing = Iterator[Tuple[str, List[str], List[str]]]
+# Files beside images that are known not to be images; they are not opened.
+_OTHER_FILES = frozenset(
+    ".txt .csv .tsv .json .xml .html .md .log .db .ini .yaml .yml .npy .npz .mat .zip .tar .gz "
+    ".py .sh .lst .rec .idx .pdf .mp4".split()
+)
+
+
+class LeftOut:
+    """Images that are not listed because of their file extension, and their folders."""
+
+    def __init__(self) -> None:
+        self.extensions: Counter[str] = Counter()
+        self.folders: Set[str] = set()
+
+    def add(self, path: str) -> None:
+        """Count an image, which is not listed."""
+        folder, name = os.path.split(path)
+        self.extensions[os.path.splitext(name)[1].lower()] += 1
+        self.folders.add(folder)
+
+    def describe(self) -> str:
+        """`16 images with other extensions (.webp 12, .jfif 4)`; "" if there are none."""
+        if not self.extensions:
+            return ""
+        each = ", ".join(f"{one or 'none'} {n:,}" for one, n in self.extensions.most_common())
+        return f"{format_images(sum(self.extensions.values()))} with other extensions ({each})"
+
+    def flag(self, extensions: Sequence[str]) -> str:
+        """The flag that lists them as well; "" if one has no extension."""
+        if "" in self.extensions:
+            return ""
+        return f"--exts {','.join([*extensions, *self.extensions])}"
 
 
 class NoImages(InputError):
     """A folder or a tar contains no images with the given extensions."""
 
-    def __init__(self, root: str, extensions: Sequence[str]) -> None:
-        super().__init__(f"{root}: contains no images (extensions {' '.join(extensions)})")
+    def __init__(self, root: str, extensions: Sequence[str], left_out: LeftOut) -> None:
+        others = left_out.describe()
+        others = f", but {others}" if others else ""
+        super().__init__(f"{root}: contains no images (extensions {' '.join(extensions)}){others}")
 
 
 class NoClassFolders(InputError):
@@ -41,12 +77,14 @@ def walk(
     folder: str,
     extensions: Sequence[str],
     above: Set[Tuple[int, int]],
+    left_out: LeftOut,
     reject: Reject = refuse,
 ) -> Listing:
     """(folder, names of images, names of subfolders), sorted, each folder before its subfolders.
 
     `folder` is the first one, relative to the root; `above` contains device and inode numbers of
-    its parents. Hidden files and folders are skipped. `reject` is called for links that lead to a
+    its parents. Hidden files and folders are skipped. `left_out` receives the images with other
+    extensions. `reject` is called for links that lead to a
     parent folder, to themselves or nowhere, and for entries with an image's extension that are not
     files; the default raises InputError.
     """
@@ -58,7 +96,7 @@ def walk(
         return
     try:
         with os.scandir(path) as entries:
-            images, folders = _partition(entries, extensions, reject)
+            images, folders = _partition(entries, extensions, left_out, reject)
     except OSError as error:
         raise file_error(path, error, "allow reading it, or move it away") from error
     images.sort()
@@ -66,11 +104,14 @@ def walk(
     yield folder, images, folders
     for name in folders:
         inner = os.path.join(folder, name)
-        yield from walk(root, inner, extensions, above | {identity}, reject)
+        yield from walk(root, inner, extensions, above | {identity}, left_out, reject)
 
 
 def _partition(
-    entries: Iterable["os.DirEntry[str]"], extensions: Sequence[str], reject: Reject
+    entries: Iterable["os.DirEntry[str]"],
+    extensions: Sequence[str],
+    left_out: LeftOut,
+    reject: Reject,
 ) -> Tuple[List[str], List[str]]:
     """Names of the images and of the subfolders in a folder."""
     images, folders = [], []
@@ -81,7 +122,8 @@ def _partition(
             if entry.is_dir():
                 folders.append(entry.name)
             elif not _has_extension(entry.name, extensions):
-                continue
+                if entry.is_file() and _is_image(entry.path):
+                    left_out.add(entry.path)
             elif entry.is_file():
                 images.append(entry.name)
             else:
@@ -93,14 +135,33 @@ def _partition(
     return images, folders
 
 
-def _walk_tar(root: str, extensions: Sequence[str]) -> Listing:
+def _is_image(path: str) -> bool:
+    """Whether a file is an image: by its extension, or if that is unknown by its first bytes."""
+    extension = os.path.splitext(path)[1].lower()
+    if extension in EXTENSIONS or extension in _OTHER_FILES:
+        return extension in EXTENSIONS
+    try:
+        with open(path, "rb") as file:
+            return bool(kind_of(file.read(12)))
+    except OSError:
+        return False
+
+
+def images_in_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> List[str]:
+    """The names of the images in a tar, without hidden ones, sorted."""
+    with TarImages(root) as tar:
+        names = [name for name in tar.names() if not is_hidden(name)]
+    for name in names:
+        if not _has_extension(name, extensions) and _has_extension(name, EXTENSIONS):
+            left_out.add(name)
+    return [name for name in names if _has_extension(name, extensions)]
+
+
+def _walk_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> Listing:
     """`walk` for a tar."""
     images: Dict[str, List[str]] = {"": []}
     inside: Dict[str, Set[str]] = {}
-    with TarImages(root) as tar:
-        names = [
-            name for name in tar.names() if _has_extension(name, extensions) and not is_hidden(name)
-        ]
+    names = images_in_tar(root, extensions, left_out)
     for name in names:
         folder, image = os.path.split(name)
         images.setdefault(folder, []).append(image)
@@ -128,18 +189,28 @@ def check_name(root: str, path: str, reject: Reject = refuse) -> bool:
 
 
 class Tree:
-    """A folder or a tar of images; `reject` is called for what a list cannot contain."""
+    """A folder or a tar of images; `reject` is called for what a list cannot contain.
 
-    def __init__(self, root: str, extensions: Sequence[str], reject: Reject = refuse):
+    `left_out` receives the images with other extensions.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        extensions: Sequence[str],
+        reject: Reject = refuse,
+        left_out: Optional[LeftOut] = None,
+    ):
         self._root, self._extensions, self._reject = root, extensions, reject
+        self._left_out = left_out or LeftOut()
         if not os.path.isfile(root):
             check_folder(root)
 
     def _folders(self) -> Listing:
         if os.path.isfile(self._root):
-            listing = _walk_tar(self._root, self._extensions)
+            listing = _walk_tar(self._root, self._extensions, self._left_out)
         else:
-            listing = walk(self._root, "", self._extensions, set(), self._reject)
+            listing = walk(self._root, "", self._extensions, set(), self._left_out, self._reject)
         for folder, names, folders in listing:
             paths = ((name, os.path.join(folder, name)) for name in names)
             good = [name for name, path in paths if check_name(self._root, path, self._reject)]
@@ -150,7 +221,7 @@ class Tree:
         root = self._root
         folders = [(at, names) for at, names, _ in self._folders() if names]
         if not folders:
-            raise NoImages(root, self._extensions)
+            raise NoImages(root, self._extensions, self._left_out)
         folder, names = folders[0]
         if folder == "" and len(folders) == 1:
             raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")
@@ -171,4 +242,4 @@ class Tree:
             raise NoClassFolders(f"{root}: contains {format_images(len(names))}, no class folders")
         if folders:
             raise OnlyFolders(f"{root}: contains {len(folders)} folders, {folders[0]} first")
-        raise NoImages(root, self._extensions)
+        raise NoImages(root, self._extensions, self._left_out)

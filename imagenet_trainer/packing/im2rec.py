@@ -15,6 +15,7 @@ from imagenet_trainer.packing.im2rec_flags import CheckSettings, Im2recSettings,
 from imagenet_trainer.system.machine import silence_opencv
 
 _NAME = "im2rec"
+_SWITCH_VALUES = {"1": True, "true": True, "0": False, "false": False}
 _DESCRIPTION = (
     "Pack images for training. `--list --recursive PREFIX ROOT` writes PREFIX.lst, then "
     "`PREFIX ROOT` packs it into PREFIX.rec, PREFIX.idx and the manifest PREFIX.json. Exit codes: "
@@ -25,6 +26,7 @@ _DESCRIPTION = (
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; the exit code is 0, 1 (some images rejected), 2 or 130."""
     arguments = _join_extensions(sys.argv[1:] if argv is None else argv)
+    arguments = _without_switch_values(arguments)
     checks = {flag_of(field.name) for field in fields(CheckSettings)}
     if checks.intersection(arguments) and not {"--help", "-h"}.intersection(arguments):
         check_settings = parse(PackCheckSettings, arguments, _NAME, _DESCRIPTION)
@@ -42,6 +44,25 @@ def _join_extensions(arguments: Sequence[str]) -> List[str]:
         else:
             joined.append(argument)
     return joined
+
+
+def _without_switch_values(arguments: Sequence[str]) -> List[str]:
+    """Omit the values of switches that older tools took: `--list=1`, `--list True`, `--list 0`."""
+    switches = {flag_of(field.name) for field in fields(Im2recSettings) if field.default is False}
+    kept: List[str] = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if not equals and kept[-1:] and kept[-1] in switches:
+            flag, value = kept[-1], argument
+        on = _SWITCH_VALUES.get(value.lower()) if flag in switches else None
+        if on is None:
+            kept.append(argument)
+            continue
+        if not equals:
+            kept.pop()
+        if on:
+            kept.append(flag)
+    return kept
 
 
 def _list(settings: Im2recSettings) -> int:

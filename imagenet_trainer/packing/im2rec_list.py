@@ -1,11 +1,12 @@
 """`tools/im2rec.py --list`: write the list of a folder or a tar and print what is in it."""
 
 import os
-from typing import Dict, List, Tuple, Type
+from typing import Dict, List, Sequence, Tuple, Type
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.console import MOST_LINES, format_images, printable
 from imagenet_trainer.packing.folders import (
+    LeftOut,
     NoClassFolders,
     NoImages,
     OnlyFolders,
@@ -31,6 +32,7 @@ def write_lists(settings: Im2recSettings) -> int:
     if not settings.dry_run:
         make_folder(os.path.dirname(settings.prefix) or ".")
     rejected: List[Tuple[str, str]] = []
+    left_out = LeftOut()
     try:
         files, classes = make_lists(
             settings.prefix,
@@ -44,6 +46,7 @@ def write_lists(settings: Im2recSettings) -> int:
             seed=settings.seed,
             shuffle=not settings.no_shuffle,
             reject=lambda *reason: rejected.append(reason),
+            left_out=left_out,
             write=not settings.dry_run,
         )
     except TooManyChunks as error:
@@ -62,7 +65,22 @@ def write_lists(settings: Im2recSettings) -> int:
         print(f"{path}: {format_images(count)}")
     if rejected:
         print(f"{settings.prefix}.lst: {len(rejected):,} files rejected, see above")
-    return 1 if rejected else 0
+    if left_out.extensions:
+        _print_left_out(settings, left_out, [folder for folder, _ in classes])
+    # With other extensions than the default ones, leaving images out is what was asked for.
+    forgotten = left_out.extensions and settings.exts == Im2recSettings().exts
+    return 1 if rejected or forgotten else 0
+
+
+def _print_left_out(settings: Im2recSettings, left_out: LeftOut, classes: Sequence[str]) -> None:
+    flag = left_out.flag(settings.exts.split(","))
+    advice = f"; to list them give {flag}" if flag else "; rename them to list them"
+    print(f"left out: {left_out.describe()}{advice}")
+    known = set(classes)
+    for folder in sorted(left_out.folders):
+        name = os.path.relpath(folder, settings.root) if os.path.isdir(folder) else folder
+        if settings.recursive and name not in known and os.path.basename(name) not in known:
+            print(f"left out: {printable(name)} is no class: all its images are left out")
 
 
 def _check_flags(settings: Im2recSettings) -> None:

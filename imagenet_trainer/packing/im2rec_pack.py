@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from dataclasses import fields
-from typing import Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import ImageList, read_list
@@ -30,6 +30,8 @@ from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
 from imagenet_trainer.system.machine import processors
 
+Remarks = List[Tuple[int, str]]  # lines of the list, what the decoder said
+
 
 def pack_lists(settings: Im2recSettings) -> int:
     """Pack PREFIX.lst, or with --chunks each of its parts; the exit code."""
@@ -41,6 +43,8 @@ def pack_lists(settings: Im2recSettings) -> int:
             raise _missing_list(name, settings)
     check_root(settings.root)
     lists = [read_list(name + ".lst") for name in names]
+    if not settings.pack_label:
+        lists = [images.with_first_labels() for images in lists]
     try:
         classes = classes_of_pack(prefix, lists, settings.classes_from)
     except OtherClasses as error:
@@ -101,17 +105,19 @@ def _pack_list(
         )
     check_files(prefix + ".lst", settings.root, images)
     manifest = finished(pack)
+    remarks: Remarks = []
     if settings.dry_run:
-        return _dry_run(pack, settings, manifest is not None)
+        return _dry_run(pack, settings, manifest is not None, remarks)
     if manifest is not None:
         print(f"{prefix}.rec: up to date, {format_images(manifest.records)}")
     else:
-        manifest = _write(pack, settings)
+        manifest = _write(pack, settings, remarks)
+    _print_remarks(pack, remarks)
     _print_rejected(pack, manifest.records, manifest.rejected, f"; {prefix}.json lists them")
     return len(manifest.rejected)
 
 
-def _write(pack: Pack, settings: Im2recSettings) -> Manifest:
+def _write(pack: Pack, settings: Im2recSettings, remarks: Remarks) -> Manifest:
     rec = pack.prefix + ".rec"
     start = time.monotonic()
     _interrupt_on_sigterm()
@@ -123,6 +129,7 @@ def _write(pack: Pack, settings: Im2recSettings) -> Manifest:
                 max_rejected(settings.max_rejected, len(pack.images)),
                 progress,
                 lambda message: print(f"{rec}: {message}", flush=True),
+                lambda *remark: remarks.append(remark),
             )
     except TooManyRejected as error:
         raise InputError(
@@ -142,18 +149,30 @@ def _write(pack: Pack, settings: Im2recSettings) -> Manifest:
     return manifest
 
 
-def _dry_run(pack: Pack, settings: Im2recSettings, is_finished: bool) -> int:
+def _dry_run(pack: Pack, settings: Im2recSettings, is_finished: bool, remarks: Remarks) -> int:
     rec = pack.prefix + ".rec"
     with ProgressDisplay(rec) as progress:
-        result = dry_run(pack, settings.num_thread or processors(), progress)
+        result = dry_run(
+            pack, settings.num_thread or processors(), progress,
+            lambda *remark: remarks.append(remark),
+        )  # fmt: skip
     size = f"{result.bytes / 1e6:,.1f} MB" + ("; it is up to date" if is_finished else "")
     count = format_images(result.records)
     print(f"{rec}: would contain {count} in {format_shards(result.shards)}, {size}")
     most = max_rejected(settings.max_rejected, len(pack.images))
     if len(result.rejected) > most:
         print(f"{rec}: packing would stop: --max-rejected allows {format_images(most)}")
+    _print_remarks(pack, remarks)
     _print_rejected(pack, result.records, result.rejected, "")
     return len(result.rejected)
+
+
+def _print_remarks(pack: Pack, remarks: Remarks) -> None:
+    """Print what the decoder said about images that it could nevertheless decode."""
+    for line, remark in sorted(remarks)[:MOST_LINES]:
+        print(f"decoded with a remark: {printable(pack.images.paths[line])}: {remark}")
+    if len(remarks) > MOST_LINES:
+        print(f"{pack.prefix}.rec: {format_images(len(remarks))} decoded with remarks")
 
 
 def _print_rejected(pack: Pack, records: int, rejected: Sequence[Rejected], listed: str) -> None:

@@ -2,12 +2,13 @@
 
 import os
 import random
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.lst import ImageList, write_list
+from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import Reject, Tree, refuse
+from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, refuse
 
 
 class TooManyChunks(InputError):
@@ -31,6 +32,7 @@ def make_lists(
     seed: int = 100,
     shuffle: bool = True,
     reject: Reject = refuse,
+    left_out: Optional[LeftOut] = None,
     write: bool = True,
 ) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
     """Write the list of a folder or a tar of images: PREFIX.lst, or its parts.
@@ -40,13 +42,13 @@ def make_lists(
     100 gives the order of MXNet's im2rec.py.
 
     `reject` is called with path and reason for each file whose name a list cannot contain and each
-    link that leads in a circle, and the list omits it; the default raises InputError. Without
-    `write` no file is written.
+    link that leads in a circle, and the list omits it; the default raises InputError.
+    `left_out` receives the images with other extensions. Without `write` no file is written.
 
     Returns
     -------
     files, classes
-        (path, lines) of each list; (folder, images) of the labels 0, 1, ...
+        (path, lines) of each list; (name, images) of the labels 0, 1, ...
 
     Raises
     ------
@@ -58,12 +60,13 @@ def make_lists(
     """
     if train_ratio + test_ratio > 1:
         raise ValueError(f"shares {train_ratio:g} and {test_ratio:g} are more than 1 together")
-    tree = Tree(root, extensions, reject)
+    tree = Tree(root, extensions, reject, left_out)
     folders = tree.class_folders() if recursive else tree.one_folder(flat)
     lines: List[Tuple[int, float, str]] = []
     classes = []
+    titles = class_names([folder for folder, _ in folders]) if recursive else ["."]
     for label, (folder, names) in enumerate(folders):
-        classes.append((folder or ".", len(names)))
+        classes.append((titles[label], len(names)))
         for name in names:
             lines.append((len(lines), float(label), os.path.join(folder, name)))
     if shuffle:

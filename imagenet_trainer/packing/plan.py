@@ -1,7 +1,7 @@
 """What a pack contains, and which shard each record goes to."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, List, Tuple
 
 from imagenet_trainer.data.images.source import open_root
 from imagenet_trainer.data.records.lst import ImageList
@@ -9,6 +9,12 @@ from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.system.files import sha256
+
+OnRemark = Callable[[int, str], None]  # line of the list, what the decoder said
+
+
+def ignore(line: int, remark: str) -> None:
+    """Do nothing with a remark."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +71,22 @@ class Pack:
         several = self.conversion.pack_label and len(labels) > 1
         return pack_header(labels if several else labels[0], self.images.indices[line]) + image
 
-    def converter(self) -> Callable[[int], Tuple[bytes, str]]:
-        """A thread-safe function from a line to (record, ""), or (b"", reason) if rejected."""
+    def converter(self, on_remark: OnRemark = ignore) -> Callable[[int], Tuple[bytes, str]]:
+        """A thread-safe function from a line to (record, ""), or (b"", reason) if rejected.
+
+        It calls `on_remark` with the line of an image of which the decoder remarks something.
+        """
         files = open_root(self.root)
 
         def convert_line(line: int) -> Tuple[bytes, str]:
+            remarks: List[str] = []
             try:
                 data = files.read(self.images.paths[line])
-                return self.payload(line, convert(data, self.conversion)), ""
+                payload = self.payload(line, convert(data, self.conversion, remarks))
             except ValueError as error:
                 return b"", str(error)
+            if remarks:
+                on_remark(line, remarks[0])
+            return payload, ""
 
         return convert_line

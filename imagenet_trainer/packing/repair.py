@@ -37,6 +37,8 @@ def open_pack(prefix: str, root: str) -> Pack:
         raise InputError(
             f"{prefix}.json: the setting {error} is missing or invalid; pack again"
         ) from None
+    if not conversion.pack_label:
+        images = images.with_first_labels()
     return Pack(prefix, root or manifest.root, images, manifest.classes, conversion, *layout)
 
 

@@ -29,7 +29,7 @@ from imagenet_trainer.data.records.recordio import record_length
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.journal import Journal
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
-from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.plan import OnRemark, Pack, ignore
 from imagenet_trainer.system.files import file_error
 
 _SECONDS_BETWEEN_MARKS = 0.2
@@ -75,6 +75,7 @@ def write_pack(
     most_rejected: int,
     progress: ProgressCallback,
     log: Callable[[str], None],
+    on_remark: OnRemark = ignore,
 ) -> Manifest:
     """Pack a list into shards, their indexes and PREFIX.json; resume an interrupted pack.
 
@@ -88,6 +89,8 @@ def write_pack(
         called with (images done, images, rejected) after every image.
     log
         called with a message when an unfinished pack is resumed or discarded.
+    on_remark
+        as in `Pack.converter`.
 
     Raises
     ------
@@ -108,7 +111,8 @@ def write_pack(
                     log(f"resumes after image {journal.done:,} of {len(pack.images):,}")
                 elif journal.stale:
                     log("starts over: the list or a setting is not that of the unfinished pack")
-                _write_records(pack, threads, most_rejected, progress, journal)
+                convert = pack.converter(on_remark)
+                _write_records(pack, convert, threads, most_rejected, progress, journal)
                 _remove_partials(pack, len(journal.shards))
                 journal.name_files(obsolete_files(len(journal.shards)))
             manifest = _manifest_of(pack, journal)
@@ -139,12 +143,17 @@ def _matches_files(pack: Pack, journal: Journal) -> bool:
 
 
 def _write_records(
-    pack: Pack, threads: int, most_rejected: int, progress: ProgressCallback, journal: Journal
+    pack: Pack,
+    convert: Callable[[int], Tuple[bytes, str]],
+    threads: int,
+    most_rejected: int,
+    progress: ProgressCallback,
+    journal: Journal,
 ) -> None:
     total = len(pack.images)
     if journal.done == total and journal.shards and not journal.lengths[0]:
         return
-    results = in_order(pack.converter(), range(journal.done, total), threads)
+    results = in_order(convert, range(journal.done, total), threads)
     with _ShardWriter(pack, journal) as writer:
         last_mark = time.monotonic()
         try:

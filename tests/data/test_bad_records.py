@@ -81,7 +81,7 @@ def test_a_changed_byte_of_an_image_or_a_label_stops(damaged):
     for record in BAD:
         with pytest.raises(RecordError, match=rf"record {record} at byte \d+: .*repair it"):
             damaged.record(record)
-    with pytest.raises(RecordError, match="has changed|have changed"):
+    with pytest.raises(RecordError, match="have changed"):
         for _ in training(damaged, STOP):
             pass
     with pytest.raises(RecordError, match="record 4 "):
@@ -91,7 +91,7 @@ def test_a_changed_byte_of_an_image_or_a_label_stops(damaged):
 
 def test_the_id_of_a_record_is_its_key(whole, damaged):
     damaged.files[0].keys[7] += 1
-    with pytest.raises(RecordError, match="record 7 .*id is 7, but 8 .*--rebuild-index"):
+    with pytest.raises(RecordError, match=r"record 7 .*id is 7, but 8 .*--rebuild-index"):
         damaged.record(7)
 
 
@@ -223,7 +223,7 @@ def test_what_the_decoder_says_has_a_record(tmp_path, capfd):
     )
     with Shards([path]) as shards:
         transform = EvalTransform((3, 32, 32))
-        with pytest.raises(RecordError, match="record 2 .*image data are missing"):
+        with pytest.raises(RecordError, match=r"record 2 .*image data are missing"):
             with evaluation_batches(shards, transform, CLASSES, 3) as batches:
                 list(batches)
         # A record that is as it was packed is used, whatever the decoder says.

@@ -9,17 +9,16 @@ import io
 import os
 import stat
 import warnings
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
 from imagenet_trainer.data.images import opencv
+from imagenet_trainer.data.images.kinds import Data, kind_of
 from imagenet_trainer.data.records.recordio import MAX_LENGTH
 from imagenet_trainer.system.library_messages import with_messages
-
-Data = Union[bytes, memoryview]
 
 MAX_PIXELS = 178_956_970  # 512 MiB as RGB; Pillow's limit, too
 MAX_IMAGE = MAX_LENGTH - (1 << 16)  # bytes; leaves room for thousands of labels in a record
@@ -27,18 +26,6 @@ _ERRORS = 2  # OpenCV's log level without its warnings of damaged images
 _DAMAGED = "damaged or cut short"
 _UNKNOWN = "not an image that can be decoded"
 
-_BEGINNINGS = (
-    (b"\xff\xd8", "JPEG"),
-    (b"\x89PNG", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"\0\0\0\x0cjP  ", "JPEG2000"),
-    (b"\xff\x4f\xff\x51", "JPEG2000"),
-)
 # Markers of frame headers, which hold the size; the others of 0xC0 to 0xCF are tables.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset([0x01, *range(0xD0, 0xD9)])
@@ -87,19 +74,6 @@ def check_length(length: int) -> None:
     """Raise ValueError for a file of more bytes than a record can have."""
     if length > MAX_IMAGE:
         raise ValueError(f"{length} bytes, more than fit into a record")
-
-
-def kind_of(data: Data) -> str:
-    """JPEG, PNG, GIF, BMP, TIFF, JPEG2000, WEBP or PPM by the first bytes; "" for others."""
-    head = bytes(data[:12])
-    for beginning, kind in _BEGINNINGS:
-        if head.startswith(beginning):
-            return kind
-    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        return "WEBP"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PPM"
-    return ""
 
 
 def jpeg_size(data: Data) -> Tuple[int, int]:

@@ -3,13 +3,16 @@ r"""Image lists, `.lst` files, written and read.
 A line is `index \t label [\t label ...] \t relative/path`, as MXNet's im2rec.py writes it.
 """
 
+import codecs
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class ImageList:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def with_first_labels(self) -> "ImageList":
+        """The list with the first label of each image only."""
+        return replace(self, labels=[labels[:1] for labels in self.labels])
 
 
 def write_list(name: AnyPath, lines: Iterable[Tuple[int, float, str]]) -> None:
@@ -74,8 +81,12 @@ def read_list(path: AnyPath) -> ImageList:
 
 def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
     try:
-        # File names may hold bytes that are not UTF-8; this keeps them unchanged.
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        with open(path, "rb") as raw:
+            if raw.read(2) in _UTF_16:
+                raise InputError(f"{os.fspath(path)}: is UTF-16 text; save it as UTF-8")
+        # File names may hold bytes that are not UTF-8; this keeps them unchanged. Some editors
+        # begin UTF-8 with a byte order mark.
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
             yield from enumerate(file, 1)
     except OSError as error:
         raise file_error(path, error) from error

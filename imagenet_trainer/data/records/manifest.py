@@ -210,8 +210,8 @@ def class_of(labels: Sequence[float]) -> Optional[int]:
 def folders_of_classes(lists: Sequence[ImageList]) -> List[Optional[str]]:
     """The folder of each class, over several lists; None for a class without a folder.
 
-    Folders name the classes if every class has one folder and every folder one class. Their common
-    parent (`train/` in `train/cat`) is omitted. Empty if the labels are not classes.
+    Folders name the classes if every class has one folder and every folder one class; see
+    `class_names`. Empty if the labels are not classes.
     """
     all_folders: Dict[int, Set[str]] = {}
     for images in lists:
@@ -224,10 +224,23 @@ def folders_of_classes(lists: Sequence[ImageList]) -> List[Optional[str]]:
     distinct = set(single.values())
     folders: List[Optional[str]] = [None] * (max(all_folders) + 1)
     if len(single) == len(all_folders) == len(distinct) and "." not in distinct:
-        common = os.path.commonpath([os.path.dirname(name) for name in distinct])
-        for number, name in single.items():
-            folders[number] = os.path.relpath(name, common or ".")
+        for number, name in zip(single, class_names(list(single.values()))):
+            folders[number] = name
     return folders
+
+
+def class_names(folders: Sequence[str]) -> List[str]:
+    """What distinguishes the class folders: their paths without common beginning and end.
+
+    `train/cat` and `train/dog` are `cat` and `dog`, and so are `cat/images` and `dog/images`, as in
+    Tiny ImageNet.
+    """
+    first, last = folders[0].split(os.sep), os.path.basename(folders[0])
+    parents = [os.path.dirname(one) for one in folders]
+    if len(folders) > 1 and len(first) > 1 and all(os.path.basename(f) == last for f in folders):
+        return class_names(parents)
+    common = os.path.commonpath(parents)
+    return [os.path.relpath(one, common or ".") for one in folders]
 
 
 def name_classes(folders: Sequence[Optional[str]]) -> Tuple[ClassName, ...]:

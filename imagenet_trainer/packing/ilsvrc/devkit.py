@@ -44,11 +44,16 @@ def validation_name(number: int) -> str:
 def read_labels(path: str) -> Labels:
     """The classes of the validation images.
 
-    Read from LOC_val_solution.csv, or from the devkit: its folder, ILSVRC2012_devkit_t12.tar.gz, or
-    its ground truth file next to meta.mat. Raises InputError if they cannot be read, or if a number
-    is not in meta.mat.
+    Read from LOC_val_solution.csv, from Tiny ImageNet's val_annotations.txt, or from the devkit:
+    its folder, ILSVRC2012_devkit_t12.tar.gz, or its ground truth file next to meta.mat. Raises
+    InputError if they cannot be read, or if a number is not in meta.mat.
     """
-    labels = _solution(path) if path.lower().endswith(".csv") else _devkit(path)
+    if path.lower().endswith(".csv"):
+        labels = _solution(path)
+    elif path.lower().endswith(".txt") and b"\t" in _bytes_of(path).partition(b"\n")[0]:
+        labels = _annotations(path)
+    else:
+        labels = _devkit(path)
     check_numbering(path, labels)
     return labels
 
@@ -172,7 +177,7 @@ def _classes_of_meta(name: str, data: bytes) -> Dict[int, str]:
 def _solution(path: str) -> Labels:
     """Labels of LOC_val_solution.csv: `ILSVRC2012_val_00000001,n01751748 111 108 370 297 `."""
     labels: Labels = {}
-    text = _bytes_of(path).decode("utf-8", "replace")
+    text = _bytes_of(path).decode("utf-8-sig", "replace")
     try:
         rows = list(csv.reader(io.StringIO(text)))
     except csv.Error as error:
@@ -193,6 +198,23 @@ def _solution(path: str) -> Labels:
         labels[row[0]] = wnid
     if not labels:
         raise InputError(f"{path}: the file is empty; give LOC_val_solution.csv")
+    return labels
+
+
+def _annotations(path: str) -> Labels:
+    r"""Labels of val_annotations.txt: `val_0.JPEG \t n03444034 \t 0 \t 32 \t 44 \t 62`."""
+    labels: Labels = {}
+    for number, line in enumerate(_bytes_of(path).decode("utf-8-sig", "replace").splitlines(), 1):
+        image, _, rest = line.partition("\t")
+        name, label = os.path.splitext(image)[0], rest.partition("\t")[0].strip()
+        if not line.strip():
+            continue
+        if not name or not label or name in labels:
+            raise InputError(
+                f"{path}: line {number}: not an image and its class with a tab between them, or "
+                "an image that occurs twice; unpack the dataset again"
+            )
+        labels[name] = label
     return labels
 
 

@@ -30,7 +30,8 @@ class ImagenetSettings:
     val: str = option("", "the same for the validation images", metavar="PATH")
     val_labels: str = option(
         "", "labels of validation images without class folders: the devkit (.tar.gz or folder), "
-        "its ground truth file next to its meta.mat, or LOC_val_solution.csv", metavar="PATH",
+        "its ground truth file next to its meta.mat, LOC_val_solution.csv, or Tiny ImageNet's "
+        "val_annotations.txt", metavar="PATH",
     )  # fmt: skip
     blacklist: str = option(
         "", "file with the numbers of validation images to exclude, one per line", metavar="FILE"

@@ -6,38 +6,40 @@ A set is a dictionary from class to paths relative to a root, which is a folder 
 import hashlib
 import os
 import re
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Type
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
-from imagenet_trainer.data.images.tars import TarImages
+from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import NoImages, check_name, walk
-from imagenet_trainer.system.files import check_folder, is_hidden
+from imagenet_trainer.packing.folders import (
+    LeftOut,
+    NoImages,
+    check_name,
+    images_in_tar,
+    walk,
+)
+from imagenet_trainer.system.files import check_folder
 
 Classes = Dict[str, List[str]]
 ClassOf = Callable[[str], str]  # from the path of an image to its class
 
 
-def find_images(root: str, extensions: Sequence[str]) -> List[str]:
+def find_images(
+    root: str, extensions: Sequence[str], left_out: Optional[LeftOut] = None
+) -> List[str]:
     """Paths of the images in a folder or a tar, relative to it, in the order of their folders.
 
-    Raises NoImages if there are none, and InputError if the root cannot be read or a list cannot
-    contain a name.
+    `left_out` receives the images with other extensions. Raises NoImages if there are none, and
+    InputError if the root cannot be read or a list cannot contain a name.
     """
+    left_out = left_out or LeftOut()
     if os.path.isfile(root):
-        with TarImages(root) as tar:
-            names = tar.names()
-        paths = [
-            one
-            for one in names
-            if os.path.splitext(one)[1].lower() in extensions and not is_hidden(one)
-        ]
-        paths.sort(key=_folder_order)
+        paths = sorted(images_in_tar(root, extensions, left_out), key=_folder_order)
     else:
         check_folder(root)
-        folders = walk(root, "", extensions, set())
+        folders = walk(root, "", extensions, set(), left_out)
         paths = [os.path.join(folder, name) for folder, names, _ in folders for name in names]
     if not paths:
-        raise NoImages(root, extensions)
+        raise NoImages(root, extensions, left_out)
     for path in paths:
         check_name(root, path)
     return paths
@@ -72,10 +74,9 @@ def group(
 
 
 def by_folder(paths: Sequence[str]) -> ClassOf:
-    """Classes by folder: its path relative to the parent common to all class folders."""
-    folders = {os.path.dirname(path) for path in paths} - {""}
-    common = os.path.commonpath([os.path.dirname(one) for one in folders]) if folders else ""
-    names = {one: os.path.relpath(one, common or ".") for one in folders}
+    """Classes by folder; see `manifest.class_names`."""
+    folders = sorted({os.path.dirname(path) for path in paths} - {""})
+    names = dict(zip(folders, class_names(folders))) if folders else {}
     return lambda path: names.get(os.path.dirname(path), "")
 
 

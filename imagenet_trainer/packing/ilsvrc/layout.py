@@ -24,6 +24,7 @@ _TEST = ("test", "ILSVRC2012_img_test", "ILSVRC2012_img_test_v10102019.tar",
 _DEVKIT = ("ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12.tar.gz",
            "ILSVRC2012_validation_ground_truth.txt")  # fmt: skip
 _SOLUTION = ("LOC_val_solution.csv",)
+_ANNOTATIONS = "val_annotations.txt"  # of Tiny ImageNet, beside the validation images
 _NAMES_SHOWN = 5
 _MOST_MISSING = 100  # of ILSVRC2012's 1,000 classes; with more it is another dataset
 
@@ -43,10 +44,15 @@ def find_parts(root: str, train: str, val: str, labels: str) -> Parts:
 
     A folder without any of the usual names is itself the training set, unless `train` is NONE.
     """
-    label_files = (_find(root, _DEVKIT, _LABEL_FOLDERS), _find(root, _SOLUTION, _LABEL_FOLDERS))
+    images = "" if val == NONE else val or _find(root, _VAL, _IMAGE_FOLDERS)
+    label_files = (
+        _find(root, _DEVKIT, _LABEL_FOLDERS),
+        _find(root, _SOLUTION, _LABEL_FOLDERS),
+        _find(images, (_ANNOTATIONS,), ("",)) if images else "",
+    )
     parts = Parts(
         train="" if train == NONE else train or _find(root, _TRAIN, _IMAGE_FOLDERS),
-        val="" if val == NONE else val or _find(root, _VAL, _IMAGE_FOLDERS),
+        val=images,
         test=_find(root, _TEST, _IMAGE_FOLDERS),
         labels=(labels,) if labels else tuple(filter(None, label_files)),
     )

@@ -55,6 +55,10 @@ def _make(settings: ImagenetSettings) -> List[str]:
     val = _read_val(parts.val, naming, parts.labels) if parts.val else {}
     test, test_images = _read_test(parts.test, naming, train or val)
     warnings = [*_warnings(train, val, test_images), *_overlaps(parts, train, val, test)]
+    if naming.left_out.extensions and settings.exts == ImagenetSettings().exts:
+        flag = naming.left_out.flag(naming.extensions)
+        advice = f"give {flag}" if flag else "rename them"
+        warnings.append(f"left out: {naming.left_out.describe()}; {advice}")
     classes = _choose_classes(settings, train or val)
     if train and not settings.classes:
         _check_validation_classes(parts, train, val)

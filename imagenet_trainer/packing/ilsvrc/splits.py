@@ -5,11 +5,11 @@ wrong. They print and write nothing.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import NoClassFolders
+from imagenet_trainer.packing.folders import LeftOut, NoClassFolders
 from imagenet_trainer.packing.ilsvrc.devkit import Labels, check_numbering, read_labels
 from imagenet_trainer.packing.ilsvrc.labelled import (
     Classes,
@@ -44,6 +44,7 @@ class Naming:
 
     extensions: Sequence[str]
     pattern: str
+    left_out: LeftOut = field(default_factory=LeftOut)  # images with other extensions
 
     def class_of(self, paths: Sequence[str]) -> ClassOf:
         """A function from one of these paths to its class."""
@@ -59,7 +60,7 @@ class Naming:
 
 def read_train(root: str, naming: Naming) -> Classes:
     """Training images in a folder or a tar."""
-    return naming.group(root, find_images(root, naming.extensions))
+    return naming.group(root, find_images(root, naming.extensions, naming.left_out))
 
 
 def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
@@ -67,7 +68,7 @@ def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
 
     Raises NoLabels if neither gives the classes, and InputError if the two disagree.
     """
-    paths = find_images(root, naming.extensions)
+    paths = find_images(root, naming.extensions, naming.left_out)
     labels = _labels(sources)
     folders = {os.path.dirname(path) for path in paths}
     if naming.pattern:
@@ -88,7 +89,7 @@ def read_test(root: str, naming: Naming, known: Classes) -> Tuple[Classes, Optio
     ILSVRC2012's test images have no labels.
     """
     try:
-        paths = find_images(root, naming.extensions) if root else []
+        paths = find_images(root, naming.extensions, LeftOut()) if root else []
     except InputError:
         return {}, None  # an unusable test folder is ignored
     class_of = naming.class_of(paths)
