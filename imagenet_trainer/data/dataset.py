@@ -185,25 +185,23 @@ def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Datas
     unnamed = classes == default_classes(len(classes)) and len(classes) != IMAGENET_CLASSES
     if ids == expected or (unnamed and len(ids) == len(expected)):
         return dataset
-    if unnamed:
-        ids = []  # the names cannot say more
+    if unnamed or len(ids) > len(expected):
+        differ = f"has {len(ids)} classes where {reference} has {len(expected)}"
+        raise InputError(f"{dataset.path}: {differ}; pack both with the same class folders")
+    note = f"{dataset.path}: has {len(ids)} of the {len(classes)} classes of {reference}"
     named = [label for label, one in enumerate(ids) if one != f"class_{label}"]
-    fewer = f"has {len(ids)} of the {len(classes)} classes of {reference}"
-    same = all(label < len(expected) and ids[label] == expected[label] for label in named)
-    if named and same and len(ids) <= len(expected):
-        note = "" if len(ids) == len(expected) else f"{dataset.path}: {fewer}"
-        return replace(dataset, classes=classes, note=note)
-    if named and len(named) == len(ids) and set(ids) <= set(expected):
+    is_named = bool(named) or ids == expected[: len(ids)]
+    if is_named and all(ids[label] == expected[label] for label in named):
+        return replace(dataset, classes=classes, note=note if len(ids) < len(classes) else "")
+    if len(named) == len(ids) and set(ids) <= set(expected):
         position = {one: label for label, one in enumerate(expected)}
         dataset.shards.classes_of_labels = np.array([position[one] for one in ids])
-        note = f"{dataset.path}: {fewer}; its labels are matched by name"
-        return replace(dataset, classes=classes, note=note)
-    differ = f"has {len(dataset.classes)} classes where {reference} has {len(expected)}"
-    for label, (found, wanted) in enumerate(zip(ids, expected)):
-        if found != wanted:
-            differ = f"class {label} is {found} where {reference} has {wanted}"
-            break
-    raise InputError(f"{dataset.path}: {differ}; pack both with the same class folders")
+        return replace(dataset, classes=classes, note=f"{note}; labels are matched by name")
+    label = next(n for n, (one, other) in enumerate(zip(ids, expected)) if one != other)
+    raise InputError(
+        f"{dataset.path}: class {label} is {ids[label]} where {reference} has {expected[label]}; "
+        "pack both with the same class folders"
+    )
 
 
 def default_classes(count: int) -> Classes:
