@@ -7,6 +7,7 @@ import pytest
 from conftest import write_images
 
 from imagenet_trainer.data.dataset import (
+    Dataset,
     default_classes,
     open_dataset,
     open_matching_dataset,
@@ -190,3 +191,121 @@ def test_labels_that_are_not_classes(packed, tmp_path):
     (tmp_path / "train.lst").write_text("\n".join(lines) + "\n")
     assert im2rec.main([str(tmp_path / "train"), str(images), "--encoding", ".png"]) == 0
     assert re.search(r"train\.rec: its labels .*; pack", refused(tmp_path / "train.rec"))
+
+
+# --- what is checked before the images are read ---------------------------------------------------
+
+
+def overwrite(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def test_records_are_compared_with_the_manifest(copy):
+    dataset = open_dataset(str(copy / "val.rec"))
+    offset = int(dataset.shards.files[0].offsets[3])
+    overwrite(copy / "val.rec", offset + 8 + 4 + 2, b"\x41")  # a bit of the label
+    with pytest.raises(InputError, match=rf"record 3 at byte {offset}: .*--repair .*val$"):
+        dataset.shards.record(3)
+    dataset.shards.record(4)
+
+
+@pytest.mark.parametrize("length", [-4, 4])
+def test_a_shard_of_another_length_than_in_its_manifest(copy, length):
+    path = copy / "val.rec"
+    data = path.read_bytes()
+    path.write_bytes(data[:length] if length < 0 else data + bytes(length))
+    text = refused(path)
+    assert "val.rec" in text and ("--repair" in text or "--rebuild-index" in text)
+
+
+def test_a_renamed_pack_keeps_its_manifest(copy):
+    for kind in ("rec", "idx", "json"):
+        (copy / f"val.{kind}").rename(copy / f"renamed.{kind}")
+    assert open_dataset(str(copy / "renamed.rec")).shards.has_checksum(0)
+    shutil.copy(copy / "train.json", copy / "renamed.json")
+    assert "the manifest 60" in refused(copy / "renamed.rec")
+
+
+def test_the_lines_of_an_index_are_in_the_order_of_the_records(copy):
+    index = copy / "val.idx"
+    first, second, *rest = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([second, first, *rest]))
+    assert "--rebuild-index" in refused(copy / "val.rec")
+
+
+@pytest.mark.parametrize("change", ["class", "checksum", "length"])
+def test_a_manifest_that_contradicts_itself(copy, change):
+    path = copy / "val.json"
+    text = path.read_text()
+    checksums = re.search(r'"crc32": "(.+)"', text)[1]
+    path.write_text({
+        "class": text.replace('"id": "cross"', '"id": "crass"'),
+        "checksum": text.replace(checksums, checksums[:-8]),
+        "length": text.replace(checksums, checksums[:-1]),
+    }[change])  # fmt: skip
+    assert "manifest is damaged" in refused(copy / "val.rec")
+
+
+@pytest.mark.parametrize("label", [3.0, -1.0, 1.5, float("nan"), [1.0, 2.0]])
+def test_all_labels_of_shards_without_a_manifest_are_classes(tmp_path, label):
+    with RecordWriter(tmp_path / "a.rec", tmp_path / "a.idx") as writer:
+        for number in range(5):
+            writer.write(number, pack_header(label if number == 3 else 1, number) + b"image")
+    good = write_shard(tmp_path / "good.rec", 4)
+    offset = int(open_dataset(str(tmp_path / "a.rec"), "", 3, False).shards.files[0].offsets[3])
+    with pytest.raises(InputError, match=rf"a\.rec: record 3 at byte {offset}: its? ") as caught:
+        open_dataset(f"{good},{tmp_path / 'a.rec'}", "", 3)
+    assert "label" in str(caught.value)
+
+
+def test_a_header_record_without_an_image(tmp_path):
+    # Face recognition sets begin with one: flag 2, two numbers, no image.
+    with RecordWriter(tmp_path / "a.rec", tmp_path / "a.idx") as writer:
+        writer.write(0, pack_header([5.0, 9.0], 0))
+        writer.write(1, pack_header(1, 1) + b"image")
+    with pytest.raises(InputError, match="record 0 at byte 0: it has 2 labels"):
+        open_dataset(str(tmp_path / "a.rec"), "", 3)
+
+
+def test_the_fingerprint_without_a_manifest_has_all_bytes_of_a_small_set(tmp_path):
+    path = Path(write_shard(tmp_path / "a.rec", 6))
+    before = open_dataset(str(path), "", 3)
+    overwrite(path, int(before.shards.files[0].offsets[2]) + 8 + 24 + 1, b"M")
+    after = open_dataset(str(path), "", 3)
+    assert after.fingerprint != before.fingerprint
+    # Runs of older versions know that of the index.
+    assert after.old_fingerprint == before.old_fingerprint != ""
+
+
+# --- fewer classes than the reference -------------------------------------------------------------
+
+
+def test_labels_that_count_fewer_classes_are_matched_by_name(packed, tmp_path):
+    train = open_dataset(str(packed / "train.rec"))
+    path = pack(tmp_path, ("circle", "left", "square"), "val")
+    shutil.rmtree(tmp_path / "images" / "left")
+    for one in tmp_path.glob("val.*"):
+        one.unlink()
+    words = [str(tmp_path / "val"), str(tmp_path / "images")]
+    assert im2rec.main(["--list", "--recursive", *words]) == 0
+    assert im2rec.main([*words, "--encoding", ".png", "--classes-from", "none"]) == 0
+    val = open_matching_dataset(path, "", train.classes, "train.rec")
+    assert val.classes == train.classes and "2 of the 3 classes" in val.note
+    labels = [val.shards.record(n).label for n in range(len(val))]
+    found = [val.shards.class_of(n, [label], 3) for n, label in enumerate(labels)]
+    assert sorted(found) == [0, 0, 2, 2]
+    assert found == [{0: 0, 1: 2}[int(label)] for label in labels]
+
+
+def test_the_right_labels_of_fewer_classes_are_kept(packed):
+    val = open_dataset(str(packed / "val.rec"))
+    more = (*val.classes, ("star", "star"))
+    found = with_classes_of(val, more, "net")
+    assert found.classes == more and "3 of the 4 classes" in found.note
+    assert found.shards.class_of(0, [2.0], 4) == 2
+    # Classes without an image have no name in a list.
+    partly = ((val.classes[0][0], "circle"), ("class_1", "class_1"), *val.classes[2:])
+    found = with_classes_of(Dataset("val", val.shards, partly, "", True), val.classes, "net")
+    assert found.classes == val.classes and not found.note

@@ -101,3 +101,22 @@ def test_memory_does_not_grow_with_the_number_of_files(monkeypatch):
     results.close()
     assert len(started) <= 16
     assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]
+
+
+def test_linked_folders_are_followed_but_not_in_a_circle(tree, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (tree / "a" / "1.jpeg").rename(other / "1.jpeg")
+    (tree / "a" / "linked").symlink_to(other)
+    (tree / "b" / "up").symlink_to(tree)
+    (tree / "b" / "here").symlink_to(tree / "b")
+    found = [name for name, _ in names(find_images([str(tree)]), tree)]
+    assert found == ["3.webp", "a/linked/1.jpeg", "b/10.JPG", "b/2.png", "b/odd [1].png"]
+
+
+def test_a_file_that_is_cut_short_is_refused(tree, capfd):
+    data = (tree / "a" / "1.jpeg").read_bytes()
+    for damaged in (data[:-100], data[: len(data) * 2 // 3] + data[-2:]):
+        (tree / "cut.jpg").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"cut\.jpg: "):
+            read_image(str(tree / "cut.jpg"))
+    assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.data import transforms
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.transforms import (
     Steps,
@@ -103,3 +104,33 @@ def test_the_steps_of_evaluation():
     resized = cv2.resize(IMAGE, (48, 32), interpolation=cv2.INTER_LINEAR)
     assert np.array_equal(out, resized[2:30, 10:38])
     assert transform.steps((40, 60), None, 0).window == (10, 2, 28, 28)
+
+
+# --- images that are too long for OpenCV's warp ---------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [(400, 5, 30, 30), (-9, -9, 40, 40), (70, 2, 500, 36)])
+def test_a_warp_of_a_long_image_is_that_of_the_part_it_shows(monkeypatch, window):
+    image = cv2.resize(IMAGE, (900, 40), interpolation=cv2.INTER_LINEAR)
+    angle = 0.3
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    steps = unchanged((40, 900))._replace(warp=warp_of(window, (24, 24), turn), fill=7)
+    expected = result_of(steps, (24, 24), image)
+    monkeypatch.setattr(transforms, "_LONGEST_WARPED", 899)
+    assert np.array_equal(result_of(steps, (24, 24), image), expected)
+
+
+def test_a_long_image_is_warped_as_a_whole():
+    ramp = np.linspace(0, 255, 70_000).astype(np.uint8)
+    image = np.repeat(np.repeat(ramp[None, :, None], 40, 0), 3, 2)
+    whole = full_window((40, 70_000))
+    steps = unchanged((40, 70_000))._replace(warp=warp_of(whole, (8, 50), np.eye(2)))
+    result = result_of(steps, (8, 50), image)
+    expected = cv2.resize(image, (50, 8), interpolation=cv2.INTER_AREA)
+    assert np.abs(result.astype(int) - expected).max() <= 2
+
+
+def test_what_opencv_refuses_is_a_value_error():
+    steps = unchanged((40, 60))._replace(colours=np.zeros((3, 9)))
+    with pytest.raises(ValueError, match="OpenCV cannot"):
+        result_of(steps, (40, 60))

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import NoClassFolders, OnlyFolders, Tree
+from imagenet_trainer.packing.folders import (
+    LeftOut,
+    NoClassFolders,
+    NoImages,
+    OnlyFolders,
+    Tree,
+)
 from imagenet_trainer.packing.ilsvrc.labelled import find_images
 from imagenet_trainer.packing.im2rec import main
 
@@ -129,3 +135,24 @@ def test_hidden_files_and_folders_are_skipped(tmp_path, packed):
         write_tar(root, dict.fromkeys(names, b""))
     assert Tree(str(root), [".jpg"]).class_folders() == [("a", ["1.jpg"]), ("b", ["1.jpg"])]
     assert find_images(str(root), [".jpg"]) == ["a/1.jpg", "b/1.jpg"]
+
+
+@pytest.mark.parametrize("packed", ["folder", "tar"])
+def test_images_with_other_extensions_are_counted(tmp_path, packed):
+    names = ["a/1.jpg", "a/2.webp", "b/1.jfif", "b/2.WEBP", "b/notes.txt", "b/.3.webp"]
+    files = {**dict.fromkeys(names, b"x"), "c/1": image(0), "c/2.jpg_large": image(1), "c/3": b"x"}
+    for name, data in files.items():
+        (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "all" / name).write_bytes(data)
+    root, unknown = tmp_path / "all", {"": 1, ".jpg_large": 1}  # recognised by their first bytes
+    if packed == "tar":
+        root, unknown = tmp_path / "all.tar", {}
+        write_tar(root, files)
+    left_out = LeftOut()
+    assert Tree(str(root), [".jpg"], left_out=left_out).class_folders() == [("a", ["1.jpg"])]
+    assert left_out.extensions == {".webp": 2, ".jfif": 1, **unknown}
+    assert ".webp 2, .jfif 1" in left_out.describe()
+    assert {os.path.basename(folder) for folder in left_out.folders} >= {"a", "b"}
+    assert LeftOut().describe() == ""
+    with pytest.raises(NoImages, match=r"extensions \.png\).*\.webp 2"):
+        Tree(str(root), [".png"]).class_folders()

@@ -305,3 +305,101 @@ def test_rebuild_index(folder, capsys, fails):
     assert "data/x.rec: " in fails("--rebuild-index", "data/x.rec")
     Path("data/x.rec").touch()
     assert fails("--rebuild-index", "data/x.rec").startswith("data/x.rec: ")
+
+
+# --- what is left out, and what is damaged -----------------------------------------------------
+
+
+def test_images_left_out_by_their_extension(folder, capsys):
+    for path in Path("pics/train/bee").iterdir():
+        path.rename(path.with_suffix(".jfif"))
+    Path("pics/train/cat/0.jpg").rename("pics/train/cat/0.webp")
+    words = ["--list", "--recursive", "data/train", "pics/train"]
+    assert main(words) == 1
+    output = capsys.readouterr().out
+    assert "5 images with other extensions (.jfif 4, .webp 1)" in output
+    assert "bee is no class" in output and "cat is no class" not in output
+    (flag,) = [word for word in output.split() if word.startswith(".jpeg,")]
+    assert main([*words, "--exts", flag]) == 0
+    output = capsys.readouterr().out
+    assert "data/train.lst: 12 images" in output and "left out" not in output
+    # With extensions of one's own, that is what was asked for.
+    assert main([*words, "--exts", ".jpg"]) == 0
+    assert "left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["--list=1", "--recursive=true"], ["--list", "True", "--recursive", "1"]]
+)
+def test_switches_with_the_values_of_older_tools(folder, words):
+    assert main([*words, "--no-shuffle=0", "data/x", "pics/train"]) == 0
+    assert main(["--list", "--recursive", "data/y", "pics/train"]) == 0
+    assert Path("data/x.lst").read_bytes() == Path("data/y.lst").read_bytes()
+    assert main(["--list=0", "data/x", "pics/train"]) == 0
+    assert Path("data/x.rec").exists()
+
+
+def test_only_the_first_label_of_a_line_makes_the_classes(folder):
+    make_train()
+    before = Path("data/train.rec").read_bytes()
+    lines = [line.split("\t") for line in Path("data/train.lst").read_text().splitlines()]
+    text = "".join(f"{index}\t{label}\t0.5\t7\t{path}\n" for index, label, path in lines)
+    Path("data/train.lst").write_text("\ufeff" + text, encoding="utf-8")
+    assert main(["data/train", "pics/train"]) == 0
+    assert Path("data/train.rec").read_bytes() == before
+    assert [one.id for one in read_manifest("data/train.rec").classes] == ["ant", "bee", "cat"]
+    with open("data/train.rec", "r+b") as file:
+        file.seek(100)
+        file.write(b"xxxx")
+    assert main(["--repair", "data/train"]) == 0
+    assert Path("data/train.rec").read_bytes() == before
+    assert main(["data/train", "pics/train", "--pack-label"]) == 0
+    assert read_manifest("data/train.rec").classes == ()
+
+
+def test_folders_that_end_alike_are_named_by_what_differs(folder, capsys):
+    for name in ("ant", "bee", "cat"):
+        old = Path("pics/train", name)
+        old.rename("moved")
+        old.mkdir()
+        Path("moved").rename(old / "images")
+    make_train()
+    assert "class 1: bee, 4 images" in capsys.readouterr().out
+    assert [one.id for one in read_manifest("data/train.rec").classes] == ["ant", "bee", "cat"]
+
+
+def jpeg(path, damage, progressive=False):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    words = [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)]
+    path.write_bytes(damage(cv2.imencode(".jpg", pixels, words)[1].tobytes()))
+
+
+@pytest.mark.parametrize("flags", [[], ["--pass-through"], ["--dry-run"]])
+def test_damage_that_a_decoder_repairs_silently(folder, capfd, flags):
+    def huge(data):
+        at = data.index(b"\xff\xc0") + 5
+        return data[:at] + (13000).to_bytes(2, "big") * 2 + data[at + 4 :]
+
+    ants = Path("pics/train/ant")
+    jpeg(ants / "cut.jpg", lambda data: data[: len(data) // 2])
+    jpeg(ants / "lost.jpg", lambda data: data[: len(data) // 3] + data[-2:])
+    jpeg(ants / "huge.jpg", huge)
+    jpeg(ants / "extra.jpg", lambda data: data[:-2] + bytes(30) + data[-2:], progressive=True)
+    assert main(["--list", "--recursive", "data/train", "pics/train"]) == 0
+    capfd.readouterr()
+    assert main(["data/train", "pics/train", "--max-rejected", "9", *flags]) == 1
+    output, error = capfd.readouterr()
+    assert error == ""
+    assert output.count("rejected: ant/") == 3 and "3 of 16 images rejected" in output
+    for name, reason in (("cut", "end marker"), ("lost", "are missing"), ("huge", "13000 x 13000")):
+        assert any(f"ant/{name}.jpg" in line and reason in line for line in output.splitlines())
+    assert "ant/extra.jpg: Corrupt JPEG data" in output
+
+
+def test_the_manifest_of_another_pack_is_refused(folder, fails):
+    make_train()
+    assert main(["--list", "--recursive", "data/val", "pics/val"]) == 0
+    assert main(["data/val", "pics/val"]) == 0
+    Path("data/val.json").write_bytes(Path("data/train.json").read_bytes())
+    assert "another pack, which has train.rec" in fails("--verify", "data/val")
+    assert "another pack" in fails("--verify", "data/val.rec")

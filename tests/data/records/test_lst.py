@@ -44,3 +44,17 @@ def test_files_that_are_not_lists(tmp_path):
     (tmp_path / "z.lst").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match=r"z\.lst: line 1"):
         read_list(tmp_path / "z.lst")
+
+
+def test_byte_order_marks(tmp_path):
+    (tmp_path / "x.lst").write_bytes(b"\xef\xbb\xbf3\t1\ta.jpg\n")
+    assert read_list(tmp_path / "x.lst") == ImageList([3], [(1.0,)], ["a.jpg"])
+    for encoding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "y.lst").write_bytes("\ufeff3\t1\ta.jpg\n".encode(encoding))
+        with pytest.raises(InputError, match=r"y\.lst: is UTF-16"):
+            read_list(tmp_path / "y.lst")
+
+
+def test_the_first_labels_only(tmp_path):
+    images = ImageList([3, 4], [(1.0, 2.5), (0.0,)], ["a.jpg", "b.jpg"])
+    assert images.with_first_labels() == ImageList([3, 4], [(1.0,), (0.0,)], ["a.jpg", "b.jpg"])

@@ -414,3 +414,37 @@ def test_wrong_values_of_flags(words, reason, capsys):
         main(["data", "set", *words])
     error = capsys.readouterr().err
     assert caught.value.code == 2 and reason in error and error.count("\n") == 1
+
+
+# --- Tiny ImageNet -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--val-labels", "tiny/val/val_annotations.txt"]])
+def test_tiny_imagenet(here, capsys, words):
+    ids = ["n01443537", "n01629819", "n01641577"]
+    for name in [f"train/{one}/images/{one}_{n}" for one in ids for n in range(2)] + [
+        f"val/images/val_{n}" for n in range(6)
+    ]:
+        path = Path("tiny", f"{name}.JPEG")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    lines = [f"val_{n}.JPEG\t{ids[n % 3]}\t0\t0\t62\t62\n" for n in range(6)]
+    Path("tiny/val/val_annotations.txt").write_text("".join(lines))
+    assert main(["data", "tiny", "--test-per-class", "0", *words]) == 0
+    assert sorted(rows("val")) == sorted((n % 3, f"images/val_{n}.JPEG") for n in range(6))
+    assert sorted(rows("train"))[0] == (0, "n01443537/images/n01443537_0.JPEG")
+    assert Path("data/classes.txt").read_text().splitlines()[1].startswith("n01629819")
+    Path("tiny/val/val_annotations.txt").write_text("".join([*lines, lines[0]]))
+    capsys.readouterr()
+    assert main(["data", "tiny", "--test-per-class", "0"]) == 2
+    assert "val_annotations.txt: line 7: " in capsys.readouterr().err
+
+
+def test_left_out_extensions_are_a_warning(here, capsys):
+    pets("train/cat", "train/dog", "val/cat", "val/dog")
+    for n in range(3):
+        Path(f"pets/train/dog/{n}.jpg").rename(f"pets/train/dog/{n}.gif")
+        Path(f"pets/val/dog/{n}.jpg").unlink()
+    assert main(["data", "pets", "--test-per-class", "0"]) == 1
+    error = capsys.readouterr().err
+    assert "3 images with other extensions (.gif 3)" in error and "--exts" in error
