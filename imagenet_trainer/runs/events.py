@@ -20,7 +20,7 @@ from imagenet_trainer.system.files import AnyPath, file_error
 
 # Events that set the update from which the run continues, and those that they may invalidate.
 REWINDING = ("continue", "rollback")
-_REPEATED = ("interval", "statistics", "epoch", "validation", "checkpoint")
+_REPEATED = ("interval", "statistics", "epoch", "validation", "checkpoint", "bad_record")
 
 
 class EventLog:

@@ -148,7 +148,7 @@ def train_epoch(
         engine.train_batch(batch.images, batch.labels, rate, mix)
         observers.log.advance_bar()
         for report in batch.reports:
-            observers.on_bad_record(report, update, "train")
+            observers.on_bad_record(report, update + 1, "train")
         interval.waited += batch.wait
         due = coordinator.synchronise(
             0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved
