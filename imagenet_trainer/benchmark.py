@@ -26,6 +26,7 @@ class Kind(NamedTuple):
 
 KINDS: Dict[str, Kind] = {
     "loader": Kind("loader", ("images", "rounds", "threads"), 1000),
+    "checks": Kind("checks", ("images", "rounds"), 500),
     "train": Kind("train", ("images", "rounds"), 160),
     "checkpoint": Kind("checkpoint", ("rounds",)),
     "pack": Kind("pack", ("images", "rounds", "threads"), 2000),

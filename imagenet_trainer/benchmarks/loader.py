@@ -42,7 +42,7 @@ Rates = Tuple[float, float]  # images per CPU-second, images per second
 def run(count: int = 1000, rounds: int = 5, threads: int = 2) -> None:
     """Print the rates, their ratios, and the memory over ten epochs."""
     with tempfile.TemporaryDirectory() as folder:
-        rec = _pack(folder, count)
+        rec = pack(folder, count)
         with Shards([rec]) as shards:
             size = os.path.getsize(rec) / count / 1e3
             print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each; random resized crop to")
@@ -56,7 +56,8 @@ def run(count: int = 1000, rounds: int = 5, threads: int = 2) -> None:
     print(f"resident memory in MB after epochs 1 to {_EPOCHS}: {text}")
 
 
-def _pack(folder: str, count: int) -> str:
+def pack(folder: str, count: int) -> str:
+    """Write photographs of 500 x 375 pixels as they are to a shard; return its path."""
     make_photographs(folder, count)
     rec = os.path.join(folder, _REC)
     with RecordWriter(rec, os.path.join(folder, "photographs.idx")) as writer:
@@ -105,8 +106,8 @@ def measure_candidate(kind: str, folder: str, threads: str) -> None:
             # A new one: it counts correctly only in its first pass.
             work = _image_record_iter(rec, count)
         elif kind in (_OURS, _PACKED):
-            _load(shards, count, 0)
-            work = partial(_load, shards, count, 1)
+            load(shards, count, 0)
+            work = partial(load, shards, count, 1)
         else:
             keep_freed_memory()  # as the loader does, for a fair comparison
             images = [np.frombuffer(shards.record(i).image, np.uint8) for i in range(len(shards))]
@@ -135,7 +136,8 @@ def _batches(shards: Shards, threads: int, epoch: int, epochs: int = 1) -> Loade
     )
 
 
-def _load(shards: Shards, threads: int, epoch: int) -> int:
+def load(shards: Shards, threads: int, epoch: int) -> int:
+    """Make the batches of an epoch; return the number of images."""
     with _batches(shards, threads, epoch) as loader:
         return sum(len(batch.images) for batch in loader)
 

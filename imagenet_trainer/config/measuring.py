@@ -17,6 +17,7 @@ class BenchmarkSettings:
         "what to measure; bottleneck is followed by flags of fit and has its own --help",
         choices=(
             "loader",
+            "checks",
             "train",
             "checkpoint",
             "bottleneck",
@@ -31,8 +32,8 @@ class BenchmarkSettings:
     )
     images: Optional[int] = option(
         None,
-        "number of images; by default 1000; 2000 for pack, 160 for train and evaluate, 8000 for "
-        "reading, 50000 for numbers",
+        "number of images; by default 1000; 2000 for pack, 500 for checks, 160 for train and "
+        "evaluate, 8000 for reading, 50000 for numbers",
         integer(64, 100_000),
     )
     rounds: int = option(5, "measured rounds; the median is printed", integer(1))

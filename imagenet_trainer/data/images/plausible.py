@@ -5,11 +5,14 @@ pixels. Decoders differ in what they make of both: they fill the rest with grey,
 memory, or refuse. These checks read the header and the end of the file, a few microseconds.
 """
 
+import struct
 from typing import Any, NamedTuple, Tuple
 
 _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _PNG = b"\x89PNG"
 _SCAN = 0xDA
+# Of a segment: 0xFF, marker, length; of a frame also precision, height, width.
+_SEGMENT = struct.Struct(">BBHBHH")
 # Frames with Huffman codes: baseline, extended, progressive.
 _HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -18,12 +21,12 @@ _MOST_DEFLATED = 1032  # bytes that a byte of zlib's format can stand for
 
 
 class JpegLayout(NamedTuple):
-    """Where a JPEG has its parts."""
+    """What the segments of a JPEG up to its first scan declare."""
 
     frame: int  # marker of the frame header, 0 without one
     size: Tuple[int, int]  # width, height
     blocks: int  # of 8 x 8 values in all components
-    scan: int  # offset of the first scan
+    end: int  # offset of the first scan, or where reading stopped; 0 if neither is found
 
 
 def check(data: Any) -> None:
@@ -36,42 +39,49 @@ def check(data: Any) -> None:
 
 
 def _check_jpeg(view: memoryview) -> None:
-    layout = jpeg_layout(view)
-    if not layout.scan:
+    ends = view[-2:] == _END
+    layout = jpeg_layout(view, to_scan=not ends)
+    if not layout.end:
         return  # libjpeg says what is wrong with the header
     # The marker cannot occur inside a scan. Some cameras and programs append other data.
-    if view[-2:] != _END and bytes(view[layout.scan :]).rfind(_END) < 0:
+    if not ends and bytes(view[layout.end :]).rfind(_END) < 0:
         raise ValueError("cut short: its end marker is missing")
     # Each block has a Huffman code of at least one bit (ITU-T T.81, F.1.2 and G.1.2).
-    if layout.frame in _HUFFMAN and layout.blocks > 8 * (len(view) - layout.scan):
+    if layout.frame in _HUFFMAN and layout.blocks > 8 * (len(view) - layout.end):
         raise ValueError(
             f"its header declares {layout.size[0]} x {layout.size[1]} pixels, for which its "
             f"{len(view):,} bytes are too few"
         )
 
 
-def jpeg_layout(view: memoryview) -> JpegLayout:
-    """The header of a JPEG up to its first scan; `scan` is 0 if there is none."""
-    at, frame, size, blocks = 2, 0, (0, 0), 0
-    while at + 4 <= len(view) and view[at] == 0xFF:
-        marker, length = view[at + 1], view[at + 2] << 8 | view[at + 3]
+def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:
+    """The header of a JPEG, read up to its first scan, or only to its frame."""
+    at, found = 2, JpegLayout(0, (0, 0), 0, 0)
+    last = len(view) - 10
+    while at <= last:
+        mark, marker, length, _, high, wide = _SEGMENT.unpack_from(view, at)
+        if mark != 0xFF:
+            break
         if marker == 0xFF:  # padding
             at += 1
             continue
         if marker == _SCAN:
-            return JpegLayout(frame, size, blocks, at)
-        body = view[at + 4 : at + 2 + length]
-        if marker in _FRAMES and len(body) > 6:
-            frame = marker
-            size = body[3] << 8 | body[4], body[1] << 8 | body[2]
-            blocks = _blocks(size, bytes(body[7::3])[: body[5]])
+            return found._replace(end=at)
+        if marker in _FRAMES:
+            body = bytes(view[at + 9 : at + 2 + length])  # components, three bytes for each
+            blocks = _blocks((wide, high), body[2::3][: body[0]]) if body else 0
+            found = JpegLayout(marker, (wide, high), blocks, 0)
+            if not to_scan:
+                return found._replace(end=at)
         at += 2 + length
-    return JpegLayout(frame, size, blocks, 0)
+    return found
 
 
 def _blocks(size: Tuple[int, int], sampling: bytes) -> int:
     """Number of blocks, given each component's horizontal and vertical factor in four bits."""
-    factors = [(both >> 4 or 1, both & 15 or 1) for both in sampling] or [(1, 1)]
+    if not sampling:
+        return 0
+    factors = [(both >> 4 or 1, both & 15 or 1) for both in sampling]
     widest, highest = (max(axis) for axis in zip(*factors))
     return sum(
         -(-size[0] * wide // (8 * widest)) * -(-size[1] * high // (8 * highest))

@@ -249,11 +249,11 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def expect(self, checksums: np.ndarray, way_out: str) -> None:
+    def expect(self, checksums: Optional[np.ndarray], way_out: str) -> None:
         """Compare every record from now on with the CRC-32 of its bytes, and its id with its key.
 
-        `checksums` is uint32 (records,), by the lines of the index. `way_out` ends the message of
-        a RecordError for a record that differs.
+        `checksums` is uint32 (records,), by the lines of the index; None: compare nothing.
+        `way_out` ends the message of a RecordError for a record that differs.
         """
         self._checksums, self._way_out = checksums, way_out
 

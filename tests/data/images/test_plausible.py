@@ -41,7 +41,7 @@ def test_the_end_of_a_jpeg(progressive):
     exif[0x010E] = thumbnail.decode("latin-1")  # has an end marker of its own
     data = saved(progressive=progressive, exif=exif)
     assert data.count(b"\xff\xd9") >= 1
-    scan = jpeg_layout(memoryview(data)).scan
+    scan = jpeg_layout(memoryview(data)).end
     for length in (scan + 20, len(data) // 2, len(data) - 2, len(data) - 1):
         with pytest.raises(ValueError, match="cut short"):
             check(data[:length])

@@ -1,0 +1,52 @@
+"""What the loader's checks of records and images cost: each way in turns, in one process."""
+
+import contextlib
+import statistics
+import tempfile
+import time
+import zlib
+from typing import Any, Callable, ContextManager, Dict, List, Tuple, TypeVar
+from unittest import mock
+
+import numpy as np
+
+from imagenet_trainer.benchmarks.loader import load, pack
+from imagenet_trainer.data.images import opencv, plausible
+from imagenet_trainer.data.records.shards import Shards
+
+T = TypeVar("T")
+_WITHOUT, _CHECKSUMS, _ALL = "no checks", "checksums", "checksums and image checks"
+
+
+def run(count: int = 1000, rounds: int = 5) -> None:
+    """Print the processor time of each way, and its ratio to none."""
+    seconds: Dict[str, List[float]] = {_WITHOUT: [], _CHECKSUMS: [], _ALL: []}
+    with tempfile.TemporaryDirectory() as folder, Shards([pack(folder, count)]) as shards:
+        (file,) = shards.files
+        sums = np.array([zlib.crc32(file.raw(n)) for n in range(len(file))], np.uint32)
+        load(shards, 1, 0)  # warms up
+        for number in range(rounds):
+            # In another order each time: the clock of a processor changes slowly.
+            for way in (list(seconds) * 2)[number % 3 :][:3]:
+                file.expect(None if way == _WITHOUT else sums, "")
+                with contextlib.nullcontext() if way == _ALL else _without_image_checks():
+                    began = time.process_time()
+                    load(shards, 1, number + 1)
+                    seconds[way].append(time.process_time() - began)
+    print(f"{count} JPEGs of 500 x 375 pixels, {file.size / count / 1e3:.0f} kB each; one thread")
+    for way, each in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(each, seconds[_WITHOUT]))
+        middle = statistics.median(each) / count * 1e6
+        print(f"{way:<28}{middle:8.0f} us per image   {ratio:.3f}")
+
+
+def _without_image_checks() -> ContextManager[object]:
+    """A context in which OpenCV alone decodes."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(plausible, "check", lambda data: None))
+    stack.enter_context(mock.patch.object(opencv, "with_messages", _call))
+    return stack
+
+
+def _call(function: Callable[..., T], *arguments: Any) -> Tuple[T, List[str]]:
+    return function(*arguments), []
