@@ -16,7 +16,7 @@ def load_symbol(text: str, path: str) -> Symbol:
     try:
         return load_json(text)
     except GraphError as error:
-        raise InputError(f"{path}: {error}; copy it again from where it was saved") from error
+        raise InputError(f"{path}: {error}; copy it again, or use another network") from error
 
 
 def parameter_shapes(symbol: Any, image_shape: Sequence[int]) -> Tuple[Shapes, Shapes]:

@@ -118,7 +118,7 @@ def _shape(logits: Symbol, name: str, image_shape: Sequence[int], path: str) -> 
     except GraphError as error:
         raise InputError(
             f"{path}: does not accept images of --image-shape {size}; give the shape that it was "
-            "trained with"
+            f"trained with ({error})"
         ) from error
     shape = tuple(outputs[0]) if outputs and outputs[0] else ()
     if len(shape) not in (2, 4) or shape[1] < 2 or any(side != 1 for side in shape[2:]):

@@ -7,6 +7,7 @@ from imagenet_trainer.graph.node import HIDDEN, Entry, Node
 from imagenet_trainer.graph.operators import GraphError, Operator, find
 from imagenet_trainer.graph.symbol import Symbol
 
+_MOST_NODES = 20_000  # ResNet with 1,001 layers has 8,000; engines take minutes for many more
 _VERSION_09 = 900  # from here on auxiliary states are inputs, and hidden attributes are marked
 
 
@@ -40,6 +41,10 @@ def _read(document: Mapping[str, Any]) -> Symbol:
     version = document.get("attrs", {}).get("mxnet_version", ["int", 0])[1]
     is_old = int(version) < _VERSION_09
     described = document["nodes"]
+    if len(described) > _MOST_NODES:
+        raise GraphError(
+            f"the network has {len(described)} nodes; {_MOST_NODES} are the most that are read"
+        )
     own = [_attributes(one) for one in described]
     if is_old:
         for index, one in enumerate(described):

@@ -115,8 +115,9 @@ def test_a_graph_of_100_000_nodes():
         x = sym.relu(x)
     assert len(x.nodes) == 100_001
     assert x.infer_shape(data=(1, 2))[1] == [(1, 2)]
-    again = ours.load_json(x.tojson())
-    assert len(again(data=sym.Variable("other")).nodes) == 100_001
+    assert len(x(data=sym.Variable("other")).nodes) == 100_001
+    with pytest.raises(GraphError, match="100001 nodes"):  # engines would take minutes
+        ours.load_json(x.tojson())
 
 
 def test_what_is_no_symbol_is_refused():
