@@ -9,10 +9,10 @@ other import:
 
     x = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=64, kernel=(7, 7), name="conv0")
 
-`symbol` has nodes and graphs, `sym` makes them, `operators` is the table of operators with their
-inputs, attributes and defaults, `shapes` has the rules for the shapes of their outputs,
-`attributes` reads the text of attributes, `reader` and `writer` are about JSON, `naming` about
-automatic names.
+`sym` makes symbols, `symbol` and `node` are what they consist of, `naming` finds automatic names.
+`operators` is the table of operators with their inputs, attributes and defaults, `shapes` and
+`layer_shapes` have the rules for the shapes of their outputs, `inference` applies these,
+`attributes` reads the text of attributes. `reader` and `writer` are about JSON.
 
 Nothing here computes: engines execute graphs.
 """

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.graph import shapes
+from imagenet_trainer.graph import layer_shapes, shapes
 from imagenet_trainer.graph.attributes import DTYPES, REQUIRED, Attribute
 from imagenet_trainer.graph.shapes import Rule
 
@@ -65,12 +65,6 @@ class Operator:
         if self.inputs and self.inputs[0].startswith("*"):
             return [f"arg{number}" for number in range(values.get(self.count) or given)]
         return list(self.present(self.inputs, values))
-
-    def initial_of(self, name: str, values: Values) -> str:
-        """The `__init__` of the variable for an input; an empty string if it has none."""
-        if self.name == "LeakyReLU":
-            return '["Constant", {"value": 0.25}]' if name == "gamma" else ""
-        return self.initial.get(name, "")
 
 
 OPERATORS: Dict[str, Operator] = {}  # by canonical name
@@ -156,11 +150,13 @@ def _convolution(names: str, rule: Rule, workspace: int, no_bias: bool, **own: A
     _add(names, "data weight bias", rule, {"present": _without_bias}, **attributes)
 
 
-_convolution("Convolution", shapes.convolution, 1024, False)
-_convolution("Convolution_v1", shapes.convolution, 1024, False)
-_convolution("Deconvolution", shapes.deconvolution, 512, True, adj=_shape(), target_shape=_shape())
+_convolution("Convolution", layer_shapes.convolution, 1024, False)
+_convolution("Convolution_v1", layer_shapes.convolution, 1024, False)
+_convolution(
+    "Deconvolution", layer_shapes.deconvolution, 512, True, adj=_shape(), target_shape=_shape()
+)
 _add(
-    "FullyConnected", "data weight bias", shapes.fully_connected, {"present": _without_bias},
+    "FullyConnected", "data weight bias", layer_shapes.fully_connected, {"present": _without_bias},
     num_hidden=_count(), no_bias=_bool(False), flatten=_bool(True),
 )  # fmt: skip
 
@@ -172,10 +168,10 @@ _POOLING = {
 }  # fmt: skip
 # MXNet's builds with oneDNN keep a workspace for the gradient of max pooling.
 _add(
-    "Pooling", "data", shapes.pooling,
+    "Pooling", "data", layer_shapes.pooling,
     {"inner": lambda values: int(_has_workspace(values))}, **_POOLING,
 )  # fmt: skip
-_add("Pooling_v1", "data", shapes.pooling, **{
+_add("Pooling_v1", "data", layer_shapes.pooling, **{
     name: _POOLING[name]
     for name in ("kernel", "pool_type", "global_pool", "pooling_convention", "stride", "pad")
 })  # fmt: skip
@@ -210,26 +206,33 @@ _CALIBRATION = {
     "axis": _int(1), "cudnn_off": _bool(False), "min_calib_range": _float(None),
     "max_calib_range": _float(None),
 }  # fmt: skip
-_add("BatchNorm", _BATCH_NORM_INPUTS, shapes.batch_norm, _STATISTICS, **_BATCH_NORM, **_CALIBRATION)
-_add("BatchNorm_v1", _BATCH_NORM_INPUTS, shapes.batch_norm, _STATISTICS, **_BATCH_NORM)
 _add(
-    "_contrib_SyncBatchNorm", _BATCH_NORM_INPUTS, shapes.batch_norm, _STATISTICS, **_BATCH_NORM,
-    ndev=_int(1), key=Attribute("text"),
+    "BatchNorm",
+    _BATCH_NORM_INPUTS,
+    layer_shapes.batch_norm,
+    _STATISTICS,
+    **_BATCH_NORM,
+    **_CALIBRATION,
+)
+_add("BatchNorm_v1", _BATCH_NORM_INPUTS, layer_shapes.batch_norm, _STATISTICS, **_BATCH_NORM)
+_add(
+    "_contrib_SyncBatchNorm", _BATCH_NORM_INPUTS, layer_shapes.batch_norm, _STATISTICS,
+    **_BATCH_NORM, ndev=_int(1), key=Attribute("text"),
 )  # fmt: skip
 _OF_MOMENTS = {
     "outputs": lambda values: _moments(values, "mean", "std"),
     "inner": lambda values: 0 if values["output_mean_var"] else 2,
 }
 _add(
-    "LayerNorm", "data gamma beta", shapes.layer_norm, _OF_MOMENTS,
+    "LayerNorm", "data gamma beta", layer_shapes.layer_norm, _OF_MOMENTS,
     axis=_int(-1), eps=_float(1e-5), output_mean_var=_bool(False),
 )  # fmt: skip
 _add(
-    "GroupNorm", "data gamma beta", shapes.group_norm, _OF_MOMENTS,
+    "GroupNorm", "data gamma beta", layer_shapes.group_norm, _OF_MOMENTS,
     num_groups=_count(1), eps=_float(1e-5), output_mean_var=_bool(False),
 )  # fmt: skip
 _add(
-    "InstanceNorm", "data gamma beta", shapes.instance_norm, {"inner": lambda values: 2},
+    "InstanceNorm", "data gamma beta", layer_shapes.instance_norm, {"inner": lambda values: 2},
     eps=_float(1e-3),
 )  # fmt: skip
 _add(
@@ -250,24 +253,30 @@ _add(
     act_type=_choice("relu sigmoid tanh softrelu softsign"),
 )  # fmt: skip
 _add(
-    "LeakyReLU", "data gamma", shapes.leaky_relu,
+    "LeakyReLU", "data gamma", layer_shapes.leaky_relu,
     {
         "present": lambda inputs, values: inputs if values["act_type"] == "prelu" else inputs[:1],
+        "initial": {"gamma": '["Constant", {"value": 0.25}]'},
         "outputs": lambda values: ("output", "mask") if values["act_type"] == "rrelu" else ("",),
     },
     act_type=_choice("leaky elu prelu gelu selu rrelu", "leaky"), slope=_float(0.25),
     lower_bound=_float(0.125), upper_bound=_float(1 / 3),
 )  # fmt: skip
-_add("_contrib_AdaptiveAvgPooling2D", "data", shapes.of_data(shapes.resized), output_size=_shape())
 _add(
-    "_contrib_BilinearResize2D", "data like", shapes.bilinear_resize,
+    "_contrib_AdaptiveAvgPooling2D",
+    "data",
+    shapes.of_data(layer_shapes.resized),
+    output_size=_shape(),
+)
+_add(
+    "_contrib_BilinearResize2D", "data like", layer_shapes.bilinear_resize,
     {"present": lambda inputs, values: inputs if values["mode"] == "like" else inputs[:1]},
     height=_int(1), width=_int(1), scale_height=_float(None), scale_width=_float(None),
     mode=_choice("size like odd_scale to_even_down to_even_up to_odd_down to_odd_up", "size"),
     align_corners=_bool(True),
 )  # fmt: skip
 _add(
-    "UpSampling", "*data", shapes.up_sampling, {"count": "num_args"},
+    "UpSampling", "*data", layer_shapes.up_sampling, {"count": "num_args"},
     scale=_count(), num_filter=_int(0), sample_type=_choice("nearest"),
     multi_input_mode=_choice("concat sum", "concat"), num_args=_count(), workspace=_int(512),
 )  # fmt: skip
@@ -281,7 +290,7 @@ _add(
 
 _NORMALIZATION = _choice("null batch valid", "null")
 _add(
-    "SoftmaxOutput Softmax", "data label", shapes.softmax_output,
+    "SoftmaxOutput Softmax", "data label", layer_shapes.softmax_output,
     grad_scale=_float(1.0), ignore_label=_float(-1.0), multi_output=_bool(False),
     use_ignore=_bool(False), preserve_shape=_bool(False), normalization=_NORMALIZATION,
     out_grad=_bool(False), smooth_alpha=Attribute("float", 0.0, least=0, most=1),
@@ -298,9 +307,9 @@ _add("log_softmax", "data", shapes.elementwise, **_SOFTMAX)
 _add("softmin", "data", shapes.elementwise, **_SOFTMAX)
 _add("SoftmaxActivation", "data", shapes.elementwise, mode=_choice("instance channel", "instance"))
 for _name in ("LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"):
-    _add(_name, "data label", shapes.regression_output, grad_scale=_float(1.0))
+    _add(_name, "data label", layer_shapes.regression_output, grad_scale=_float(1.0))
 _add(
-    "SVMOutput", "data label", shapes.svm_output,
+    "SVMOutput", "data label", layer_shapes.svm_output,
     margin=_float(1.0), regularization_coefficient=_float(1.0), use_linear=_bool(False),
 )  # fmt: skip
 _add(

@@ -125,7 +125,7 @@ def _missing_states(node: Node, operator: Operator) -> List[Entry]:
         return []
     made = []
     for name in names:
-        initial = operator.initial_of(name, node.values)
+        initial = operator.initial.get(name)
         attrs = {**node.attrs, **({"__init__": initial} if initial else {})}
         made.append(Entry(Node(None, f"{node.name}_{name}", attrs)))
     return made

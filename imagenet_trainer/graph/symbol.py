@@ -50,7 +50,7 @@ def create(
         else:
             # The operator's attributes are those of the variables that it makes, as in MXNet.
             entry = Entry(Node(None, f"{name}_{key}", attrs))
-        initial = operator.initial_of(key, values)
+        initial = operator.initial.get(key)
         if initial and entry.node.operator is None:
             entry.node.attrs.setdefault("__init__", initial)
         if key in operator.auxiliary:
