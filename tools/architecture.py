@@ -33,7 +33,7 @@ OPTIONAL = (
 COMMANDS = {
     "fit", "evaluate", "predict", "compare", "export", "published", "benchmark", "doctor",
     "packing.im2rec", "packing.ilsvrc.command", "explore.command", "explore.augmentation",
-    "launch.main", "mxnet.serving", "assets.demo_images",
+    "launch.main", "engines.mxnet.serving", "assets.demo_images",
 }  # fmt: skip
 FIT = (
     "--network resnet --num-layers 8 --image-shape 3,16,16 --batch-size 8 --num-epochs 1 "
@@ -176,12 +176,12 @@ def executed() -> Dict[str, List[Path]]:
     return found
 
 
-def seconds_of_help(rounds: int = 7) -> float:
-    """Median time of `fit --help` as a process, in seconds."""
+def seconds_of(*words: str, rounds: int = 7) -> float:
+    """Median time of a Python process, in seconds."""
     times = []
     for _ in range(rounds):
         began = time.perf_counter()
-        run("-m", f"{PACKAGE}.fit", "--help", cwd=str(ROOT))
+        run(*words, cwd=str(ROOT))
         times.append(time.perf_counter() - began)
     return statistics.median(times)
 
@@ -209,7 +209,9 @@ def table() -> str:
             room_of(module_of(path)) for path in files if path.is_relative_to(ROOT / PACKAGE)
         }
         rows.append((f"rooms that one `{command}` enters", len(entered)))
-    rows.append(("`fit --help`", f"{seconds_of_help():.2f} s"))
+    rows.append(("`fit --help`", f"{seconds_of('-m', f'{PACKAGE}.fit', '--help'):.2f} s"))
+    graph = seconds_of("-c", "import symbols; symbols.get_symbol('resnet50', 1000)")
+    rows.append(("a process that builds the graph of ResNet-50", f"{graph:.2f} s"))
     return "\n".join(["| measure | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)])
 
 
