@@ -8,7 +8,7 @@ import numpy as np
 
 import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
-from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.engines.choice import TITLES, has_torch
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.machine import has_bfloat16
@@ -16,7 +16,6 @@ from imagenet_trainer.system.mxnet_import import installation_problem
 from imagenet_trainer.train.initializers import initial_parameters
 
 Kind = Tuple[str, str]  # engine, dtype
-_NAMES = {"mxnet": "MXNet", "torch": "PyTorch"}
 _WORTH = 1.05  # ratio to the default's speed; a smaller one is noise
 
 
@@ -63,11 +62,11 @@ def updates_per_second(
 def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[str]:
     """Return a table, and one line that recommends flags; the first kind is the default."""
     default = next(iter(speeds))
-    usual = f"{_NAMES[default[0]]} in {default[1]}"
+    usual = f"{TITLES[default[0]]} in {default[1]}"
     lines = [f"{network}, batch {batch}, on this CPU:"]
     for (engine, dtype), speed in speeds.items():
         lines.append(
-            f"  {_NAMES[engine]:8} {dtype:9}{speed:8.2f} updates/s{speed * batch:9.1f} images/s"
+            f"  {TITLES[engine]:8} {dtype:9}{speed:8.2f} updates/s{speed * batch:9.1f} images/s"
         )
     best = max(speeds, key=lambda kind: speeds[kind])
     gain = speeds[best] / speeds[default]

@@ -24,7 +24,6 @@ _PACKAGES = (
     "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
     "tqdm", "nvidia-ml-py",
 )  # fmt: skip
-_NAMES = {"mxnet": "MXNet", "torch": "PyTorch"}
 
 
 def print_environment() -> int:
@@ -52,7 +51,7 @@ def advice(machine: Machine) -> List[str]:
     Each engine is asked about each device, by the functions that `fit` calls. The last line begins
     with `to do: ` if no engine can train.
     """
-    broken = {engine: _problem(engine) for engine in _NAMES}
+    broken = {engine: _problem(engine) for engine in choice.TITLES}
     lines = [f"  {problem}" for engine, problem in broken.items() if problem and _found(engine)]
     working = [engine for engine, problem in broken.items() if problem is None]
     if not working:
@@ -102,7 +101,8 @@ def _engine_line(engine: str, gpus: Tuple[int, ...]) -> str:
     if default != engine:
         flags.append(f"--engine {engine}")
     where = "GPUs" if gpus else "the CPU"
-    return f"engine: {_NAMES[engine]} on {where}" + ("; add " + " ".join(flags) if flags else "")
+    added = "; add " + " ".join(flags) if flags else ""
+    return f"engine: {choice.TITLES[engine]} on {where}{added}"
 
 
 def _other_engine(working: List[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Dict
 from imagenet_trainer import config
 from imagenet_trainer.convert import onnx_file
 from imagenet_trainer.convert.card import describe
-from imagenet_trainer.convert.forms import hashes_of, to_int8, to_onnx, write_pair
+from imagenet_trainer.convert.forms import check_int8, hashes_of, to_int8, to_onnx, write_pair
 from imagenet_trainer.convert.graph import without_label
 from imagenet_trainer.convert.samples import open_calibration, open_images
 from imagenet_trainer.errors import InputError, print_message
@@ -27,6 +27,8 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
             f"--preprocessing 1: only ONNX files contain preprocessing; use --to "
             f"{','.join(('onnx', *settings.to))}, or omit it"
         )
+    if "int8" in settings.to:
+        check_int8()
     run = trained_run(settings.model_prefix)
     log = partial(print_message, "export")
     symbol, checkpoint = read_network(run, settings.epoch, settings, log)
@@ -45,7 +47,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     if "mxnet" in settings.to:
         card["files"].update(write_pair(model, f"{prefix}-deploy", epoch))
     if "onnx" in settings.to:
-        card["onnx"] = to_onnx(settings, run, checkpoint, model, f"{prefix}-{epoch:04d}.onnx")
+        card["onnx"] = to_onnx(settings, run, checkpoint, symbol, f"{prefix}-{epoch:04d}.onnx")
         card["files"].update(hashes_of(f"{prefix}-{epoch:04d}.onnx"))
     if "int8" in settings.to:
         int8, card["int8"] = to_int8(settings, run, checkpoint, model)

@@ -1,26 +1,32 @@
 """The forms of an export: MXNet pair, ONNX file, 8-bit integers; each checked or scored."""
 
 import os
-import tempfile
 from typing import Any, Dict, Tuple
+
+import numpy as np
 
 from imagenet_trainer import config
 from imagenet_trainer.convert import onnx_file
-from imagenet_trainer.convert.graph import Model
+from imagenet_trainer.convert.graph import Model, without_label
+from imagenet_trainer.convert.onnx_graph import OPSET, PLANES, PROBABILITIES, to_onnx_model
 from imagenet_trainer.convert.samples import open_calibration, open_images, sample_images
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import loader_threads
-from imagenet_trainer.engines.mxnet.exported import ExportedNetwork, quantised, write_onnx
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.choice import TITLES, choose_engine, has_engine, why_not_mxnet
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.planes import normalise
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.validation import predict_batches
+from imagenet_trainer.graph import Symbol
 from imagenet_trainer.metrics.counts import Scores, score
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.system.wheels import how_to_install_mxnet
 
-LARGEST_DIFFERENCE = 1e-4  # of a class's probability between MXNet and onnxruntime
+LARGEST_DIFFERENCE = 1e-4  # of a class's probability between engine and onnxruntime
 
 
 def write_pair(model: Model, prefix: str, epoch: int) -> Dict[str, str]:
@@ -42,46 +48,71 @@ def hashes_of(*paths: str) -> Dict[str, str]:
 
 
 def to_onnx(
-    settings: config.ExportSettings, run: Run, checkpoint: Checkpoint, model: Model, path: str
+    settings: config.ExportSettings, run: Run, checkpoint: Checkpoint, symbol: Symbol, path: str
 ) -> Dict[str, Any]:
-    """Write the ONNX file if its predictions equal MXNet's; return its part of the card."""
+    """Write the ONNX file if its predictions equal the engine's; return its part of the card.
+
+    `symbol` is the network that engines execute. Where none is installed, nothing is compared.
+    """
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
     colours = (preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)
-    with tempfile.TemporaryDirectory() as folder:
-        rough = os.path.join(folder, "rough.onnx")
-        write_onnx(model, preprocessing.image_shape, rough)
-        graph = onnx_file.cleaned(rough)
+    model = (without_label(symbol, str(run.symbol_path)), checkpoint.arg, checkpoint.aux)
+    graph = to_onnx_model(model, preprocessing.image_shape)
     if settings.preprocessing:
         graph = onnx_file.with_preprocessing(graph, preprocessing.image_shape, *colours)
     dataset = open_images(settings.data_val, "data_val", run, checkpoint)
     images = sample_images(dataset, preprocessing, settings.check_pictures)
-    _, height, width = preprocessing.image_shape
-    engine = ExportedNetwork(model, (len(images), height, width, 3), *colours)
     inputs = images if settings.preprocessing else normalise(images, *colours)
     (probabilities,) = onnx_file.predict(graph, [inputs])
-    difference = float(abs(probabilities - engine.predict(images)).max())
-    if not difference <= LARGEST_DIFFERENCE:
-        raise InputError(
-            f"{path}: onnxruntime's probabilities differ from MXNet's by {difference:.2g} on "
-            f"images of {dataset.path}, more than {LARGEST_DIFFERENCE:g}; it was not written"
-        )
+    difference, engine = None, ""
+    if has_engine():
+        engine = TITLES[choose_engine(Devices()).engine]
+        wanted = _predictions(symbol, checkpoint, images, settings.bgr)
+        difference = float(abs(probabilities - wanted).max())
+        if not difference <= LARGEST_DIFFERENCE:
+            raise InputError(
+                f"{path}: onnxruntime's probabilities differ from {engine}'s by {difference:.2g} "
+                f"on images of {dataset.path}, more than {LARGEST_DIFFERENCE:g}; it was not written"
+            )
     metadata = {
         "classes": [list(one) for one in checkpoint.classes],
         "preprocessing": {**vars(preprocessing), "bgr": settings.bgr},
     }
     onnx_file.write(graph, path, metadata)
-    print(
-        f"{path}: opset {onnx_file.OPSET}, {os.path.getsize(path) / 1e6:.1f} MB; on "
-        f"{len(images)} images its probabilities differ from MXNet's by at most {difference:.1e}"
-    )
+    compared = (
+        "not compared with an engine, since none is installed" if difference is None
+        else f"on {len(images)} images its probabilities differ from {engine}'s by at most "
+        f"{difference:.1e}"
+    )  # fmt: skip
+    print(f"{path}: opset {OPSET}, {os.path.getsize(path) / 1e6:.1f} MB; {compared}")
     return {
-        "opset": onnx_file.OPSET,
-        "input": onnx_file.IMAGES if settings.preprocessing else onnx_file.PLANES,
-        "output": onnx_file.PROBABILITIES,
+        "opset": OPSET,
+        "input": onnx_file.IMAGES if settings.preprocessing else PLANES,
+        "output": PROBABILITIES,
         "largest_difference": difference,
-        "checked_pictures": len(images),
+        "checked_pictures": len(images) if engine else 0,
     }
+
+
+def _predictions(
+    symbol: Symbol, checkpoint: Checkpoint, images: np.ndarray, bgr: bool
+) -> np.ndarray:
+    """The engine's probabilities (n, classes) of uint8 RGB (n, h, w, 3), on the CPU."""
+    how, step = checkpoint.preprocessing, -1 if bgr else 1
+    assert how is not None
+    _, height, width = how.image_shape
+    shape = (len(images), height, width, 3)
+    engine = open_engine(symbol, Devices(), shape, how.rgb_mean[::step], how.rgb_std[::step])
+    engine.set_params(checkpoint.arg, checkpoint.aux)
+    return engine.predict(images[..., ::step])
+
+
+def check_int8() -> None:
+    """Raise ArgumentError if MXNet, which quantises networks, is not installed."""
+    problem = why_not_mxnet(())
+    if problem:
+        raise ArgumentError("to", "int8", f"{problem}; {how_to_install_mxnet()}, or omit int8")
 
 
 def to_int8(
@@ -90,6 +121,8 @@ def to_int8(
     """The network in 8-bit integers and its part of the card; prints scores before and after."""
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
+    from imagenet_trainer.engines.mxnet.exported import quantised
+
     calibration = open_calibration(settings, run, checkpoint)
     images = sample_images(calibration, preprocessing, settings.calibration_pictures)
     planes = normalise(images, preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)
@@ -119,6 +152,8 @@ def scores_of(
     """Rank-1, rank-5, loss, bytes of parameters and speed of a network without label."""
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
+    from imagenet_trainer.engines.mxnet.exported import ExportedNetwork
+
     _, height, width = preprocessing.image_shape
     shape = (min(settings.batch_size, len(dataset)), height, width, 3)
     colours = (preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)

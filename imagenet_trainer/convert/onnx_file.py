@@ -1,15 +1,15 @@
-"""ONNX files: cleans what MXNet's exporter writes, adds preprocessing, and runs onnxruntime."""
+"""ONNX files: preprocessing, metadata, and predictions of onnxruntime."""
 
 import json
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
+from imagenet_trainer.convert.onnx_graph import PLANES, PROBABILITIES
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
-IMAGES, PLANES, PROBABILITIES = "pictures", "data", "probabilities"
-OPSET, _IR = 13, 8  # operators and file format that all runtimes since 2021 support
+IMAGES = "pictures"
 _ERRORS_ONLY = 3  # onnxruntime's log level
 
 
@@ -22,46 +22,7 @@ def check_libraries() -> None:
         raise ArgumentError(
             "to", "onnx", f"needs {error.name}; in the checkout run: pip install -e '.[export]'"
         ) from error
-    # MXNet's exporter, of 2022, uses this table.
-    if not hasattr(onnx, "mapping"):
-        raise ArgumentError(
-            "to",
-            "onnx",
-            f"MXNet's exporter does not support onnx {onnx.__version__}; run: pip install "
-            "'onnx<1.18'",
-        )
-    del onnxruntime
-
-
-def cleaned(path: AnyPath) -> Any:
-    """The model that MXNet wrote, with constant parameters and the output `probabilities`.
-
-    In MXNet's file every parameter is also an input, which keeps runtimes from folding constants.
-    """
-    import onnx
-
-    model = onnx.load(path)
-    graph = model.graph
-    used = {name for node in graph.node for name in node.input}
-    constants = [one for one in graph.initializer if one.name in used]
-    named = {one.name for one in graph.initializer}
-    inputs = [one for one in graph.input if one.name not in named]
-    for field, values in ((graph.initializer, constants), (graph.input, inputs)):
-        del field[:]
-        field.extend(values)
-    _rename_output(graph)
-    # The exporter always writes nodes of this version, but declares that of the installed onnx.
-    del model.opset_import[1:]
-    model.opset_import[0].version = OPSET
-    model.ir_version = _IR
-    return model
-
-
-def _rename_output(graph: Any) -> None:
-    before = graph.output[0].name
-    for node in graph.node:
-        node.output[:] = [PROBABILITIES if name == before else name for name in node.output]
-    graph.output[0].name = PROBABILITIES
+    del onnx, onnxruntime
 
 
 def with_preprocessing(

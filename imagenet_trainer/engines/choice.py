@@ -20,6 +20,7 @@ from imagenet_trainer.system.wheels import (
 
 # Environment variables that torchrun sets for its processes.
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+TITLES = {"mxnet": "MXNet", "torch": "PyTorch"}  # of the engines, for messages
 # Packages that provide an engine's module.
 _PACKAGES = {"mxnet": ("mxnet", "mxnet-cu117"), "torch": ("torch",)}
 
@@ -84,6 +85,11 @@ def is_torch_worker() -> bool:
 def why_not_mxnet(gpus: Tuple[int, ...]) -> Optional[str]:
     """Why MXNet cannot be used, or cannot use these GPUs; None if it can."""
     return installation_problem() or (gpu_problem(gpus) if gpus else None)
+
+
+def has_engine() -> bool:
+    """Whether an engine for CPUs is installed."""
+    return why_not_mxnet(()) is None or has_torch()
 
 
 def has_torch() -> bool:

@@ -1,68 +1,16 @@
-"""Exported networks: ONNX, inference on the CPU, and quantisation to 8-bit integers."""
+"""Exported networks: inference on the CPU, and quantisation to 8-bit integers."""
 
 import time
-import warnings
 from typing import Any, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.engines.mxnet.arrays import to_mxnet, to_numpy, to_symbol
 from imagenet_trainer.engines.planes import normalise
-from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx, quantization
 
 Model = Tuple[Any, Arrays, Arrays]  # graph without label, arguments and auxiliary states
-
-
-def with_fixed_gammas(symbol: Symbol, arg: Arrays) -> Arrays:
-    """The arguments with fixed gammas set to 1.
-
-    BatchNorm treats these gammas as 1, but weight decay changes their stored values a little. MXNet
-    ignores the values, its ONNX exporter does not.
-    """
-    fixed = {
-        node.inputs[1].node.name
-        for node in symbol.nodes
-        if node.op == "BatchNorm" and node.values["fix_gamma"]
-    }
-    return {name: np.ones_like(value) if name in fixed else value for name, value in arg.items()}
-
-
-def with_explicit_flatten(symbol: Symbol) -> Symbol:
-    """The network with MXNet's default written out: dense layers flatten their input.
-
-    MXNet's ONNX exporter assumes the opposite default.
-    """
-    return symbol.with_attributes(
-        {
-            node.name: {"flatten": str(node.values["flatten"])}
-            for node in symbol.nodes
-            if node.op == "FullyConnected"
-        }
-    )
-
-
-def write_onnx(model: Model, image_shape: Sequence[int], path: str) -> None:
-    """Write a network without label as ONNX with a free batch size, by MXNet's exporter.
-
-    Raises ArgumentError with the operator that ONNX or the exporter does not have.
-    """
-    symbol, arg, aux = model
-    symbol = with_explicit_flatten(symbol)
-    parameters = to_mxnet({**with_fixed_gammas(symbol, arg), **aux})
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mx.onnx.export_model(
-                to_symbol(symbol), parameters, [(1, *image_shape)], np.float32, path,
-                dynamic=True, dynamic_input_shapes=[("batch", *image_shape)],
-            )  # fmt: skip
-    except AttributeError as error:  # the exporter raises it for operators that it does not have
-        raise ArgumentError(
-            "to", "onnx", f"MXNet cannot write this network as ONNX: {error}; use mxnet"
-        ) from error
 
 
 class ExportedNetwork:
