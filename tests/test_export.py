@@ -5,27 +5,31 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import one_line_failure
+from conftest import needs_mxnet, one_line_failure
 from helpers.networks import CHEAPEST, classes_of, first_parameters, smallest_shape
 
 import symbols
 from imagenet_trainer import export
 from imagenet_trainer.convert import onnx_file
 from imagenet_trainer.convert.graph import without_label
+from imagenet_trainer.convert.onnx_graph import to_onnx_model
 from imagenet_trainer.convert.samples import sample_images
 from imagenet_trainer.data.dataset import open_dataset
-from imagenet_trainer.engines import Devices
-from imagenet_trainer.engines.mxnet.exported import ExportedNetwork, write_onnx
+from imagenet_trainer.engines import Devices, choice
+from imagenet_trainer.engines.choice import TITLES, choose_engine
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.planes import normalise
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import open_network
+from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
 
+onnx = pytest.importorskip("onnx")
 SHAPE = (3, 20, 20)
 CLASSES = (("circle", "circle"), ("cross", "cross"), ("square", "square"))
 HOW = Preprocessing(SHAPE, (120.0, 110.0, 100.0), (60.0, 58.0, 56.0), 0)
@@ -120,10 +124,36 @@ def test_an_onnx_file_with_other_predictions_is_not_written(run, tmp_path, monke
         onnx_file, "predict", lambda *inputs: [one + 0.01 for one in original(*inputs)]
     )
     fails = one_line_failure(export.main, "export", capsys)
-    assert "differ from MXNet's by 0.01" in fails(
+    assert f"differ from {TITLES[choose_engine(Devices()).engine]}'s by 0.01" in fails(
         "--model-prefix", run.prefix, "--output", str(tmp_path / "net"), "--to", "onnx"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["mxnet", "both"])
+def test_onnx_and_the_pair_are_written_where_engines_are_missing(
+    run, tmp_path, images, predictions, monkeypatch, capsys, missing
+):
+    """The file is compared with PyTorch, or with nothing, and is the same."""
+    found = choice.has_torch() and missing != "both"
+    monkeypatch.setattr(choice, "installation_problem", lambda: "MXNet is not installed")
+    monkeypatch.setattr(choice, "has_torch", lambda: found)
+    card = export_card(run, tmp_path, "--to", "onnx,mxnet")
+    printed = capsys.readouterr().out
+    assert ("differ from PyTorch's" in printed) == found
+    assert ("not compared" in printed) != found
+    assert (card["onnx"]["largest_difference"] is None) != found
+    assert card["onnx"]["checked_pictures"] == (15 if found else 0)
+    planes = normalise(images, HOW.rgb_mean, HOW.rgb_std)
+    np.testing.assert_allclose(
+        predict_onnx(tmp_path / "net-0001.onnx", planes)[1], predictions, atol=1e-5
+    )
+    assert (tmp_path / "net-deploy-0001.params").is_file()
+    fails = one_line_failure(export.main, "export", capsys)
+    assert "--to int8: MXNet is not installed" in fails(
+        "--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net"), "--to", "onnx,int8"
+    )
+    assert not (tmp_path / "new").exists()
 
 
 QUICK = ("one-stage-cnn", "cifar-cnn", "squeezenet1.1")
@@ -133,19 +163,18 @@ QUICK = ("one-stage-cnn", "cifar-cnn", "squeezenet1.1")
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CHEAPEST],
 )
-def test_networks_of_every_family_become_onnx(name, tmp_path):
+def test_networks_of_every_family_become_onnx(name):
     shape = smallest_shape(name)
     symbol = symbols.get_symbol(name, classes_of(name), shape)
-    model = (without_label(symbol, name), *first_parameters(*parameter_shapes(symbol, shape)))
-    write_onnx(model, shape, str(tmp_path / "rough.onnx"))
+    parameters = first_parameters(*parameter_shapes(symbol, shape))
+    model = to_onnx_model((without_label(symbol, name), *parameters), shape)
+    onnx.checker.check_model(model, full_check=True)
     images = np.random.default_rng(0).integers(0, 256, (3, *shape[1:], 3), np.uint8)
     mean, std = HOW.rgb_mean, HOW.rgb_std
-    (found,) = onnx_file.predict(
-        onnx_file.cleaned(tmp_path / "rough.onnx"), [normalise(images, mean, std)]
-    )
-    np.testing.assert_allclose(
-        found, ExportedNetwork(model, images.shape, mean, std).predict(images), atol=1e-5
-    )
+    (found,) = onnx_file.predict(model, [normalise(images, mean, std)])
+    engine = open_engine(symbol, Devices(), images.shape, mean, std)
+    engine.set_params(*parameters)
+    np.testing.assert_allclose(found, engine.predict(images), atol=1e-5)
 
 
 # --- MXNet -------------------------------------------------------------------------------------
@@ -162,6 +191,7 @@ def loaded(tmp_path, name, images):
     return module.get_outputs()[0].asnumpy()
 
 
+@needs_mxnet
 def test_the_mxnet_pair_needs_no_label(run, tmp_path, images, predictions):
     card = export_card(run, tmp_path, "--to", "mxnet")
     symbol = mx.sym.load(str(tmp_path / "net-deploy-symbol.json"))
@@ -173,6 +203,7 @@ def test_the_mxnet_pair_needs_no_label(run, tmp_path, images, predictions):
     assert len(card["files"]) == 2
 
 
+@needs_mxnet
 def test_int8_prints_its_scores(run, tmp_path, images, predictions, capsys):
     card = export_card(run, tmp_path, "--to", "int8", "--calibration", "naive", "--batch-size", "8")
     nodes = json.loads((tmp_path / "net-int8-symbol.json").read_text())["nodes"]
@@ -189,10 +220,10 @@ def test_int8_prints_its_scores(run, tmp_path, images, predictions, capsys):
 
 
 def test_a_network_that_does_not_end_in_a_softmax_is_refused():
-    dense = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fc")
+    dense = sym.FullyConnected(sym.Variable("data"), num_hidden=3, name="fc")
     with pytest.raises(InputError, match=r"net\.json: ends in FullyConnected"):
         without_label(dense, "net.json")
-    bare = mx.sym.softmax(dense, name="softmax")
+    bare = sym.softmax(dense, name="softmax")
     assert without_label(bare, "net.json").tojson() == bare.tojson()
 
 
@@ -232,12 +263,21 @@ def test_errors_are_one_line(run, tmp_path, monkeypatch, capsys):
     assert "--to onnx,mxnet,int8" in fails(*words, "--to", "mxnet,int8")
     assert "no such checkpoint" in fails("--model-prefix", run.prefix, "--epoch", "7")
     words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
-    every = ["--to", "onnx,mxnet,int8"]
-    assert "nowhere.rec" in fails(*words, *every, "--data-val", "nowhere.rec")
-    assert "nowhere.rec" in fails(*words, *every, "--data-train", "nowhere.rec")
+    assert "nowhere.rec" in fails(*words, "--to", "onnx,mxnet", "--data-val", "nowhere.rec")
     assert not list(tmp_path.rglob("*net*"))  # refused before anything is written
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install -e '.[export]'" in fails("--model-prefix", run.prefix, "--to", "onnx")
+
+
+@needs_mxnet
+def test_missing_shards_of_the_calibration_are_found_before_anything_is_written(
+    run, tmp_path, capsys
+):
+    fails = one_line_failure(export.main, "export", capsys)
+    words = ["--model-prefix", run.prefix, "--output", str(tmp_path / "new" / "net")]
+    words += ["--to", "onnx,mxnet,int8", "--data-train", "nowhere.rec"]
+    assert "nowhere.rec" in fails(*words)
+    assert not list(tmp_path.rglob("*net*"))
 
 
 # --- networks of other programs ----------------------------------------------------------------
@@ -270,6 +310,7 @@ def write_foreign(prefix):
     return predict_mxnet
 
 
+@needs_mxnet
 def test_a_network_of_another_program_is_exported(tmp_path, packed, images, capsys):
     predict_mxnet = write_foreign(tmp_path / "model")
     words = ["--model-prefix", tmp_path / "model", "--output", tmp_path / "net",

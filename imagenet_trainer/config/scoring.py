@@ -191,7 +191,7 @@ class ExportSettings(PreparationSettings):
     to: Tuple[str, ...] = option(
         ("onnx", "mxnet"),
         "formats to write, separated by commas; onnx; mxnet: symbol and parameters without a label "
-        "input; int8: the same in 8-bit integers",
+        "input; int8: the same in 8-bit integers, made by MXNet",
         subset("onnx", "mxnet", "int8"),
         metavar="LIST",
     )
@@ -217,7 +217,7 @@ class ExportSettings(PreparationSettings):
         metavar="REC",
     )
     check_pictures: int = option(
-        32, "images on which the predictions of ONNX must agree with MXNet's", integer(1)
+        32, "images on which the predictions of ONNX must agree with the engine's", integer(1)
     )
     calibration_pictures: int = option(
         512, "images for the calibration of int8, which sets the range of each layer", integer(1)
