@@ -2,9 +2,11 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -758,3 +760,41 @@ def test_a_prefix_that_names_a_folder_or_a_file(prefix, capsys):
     for word in (str(Run(prefix).folder), f"{prefix}-0001.params"):
         line = refusal(capsys, "--model-prefix", word)
         assert f"--model-prefix {word}: " in line and line.endswith(f": {prefix}")
+
+
+# --- where results are written --------------------------------------------------------------------
+
+
+def files_of(folder):
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def test_results_in_another_folder(fresh, capsys, tmp_path):
+    before = files_of(tmp_path / "run")
+    words = ["--model-prefix", fresh, "--output", str(tmp_path / "out")]
+    assert evaluate.main([*words, "--report", "--gif"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert files_of(tmp_path / "run") == before
+    written = files_of(tmp_path / "out")
+    for name in ("evaluation.json", "predictions-0002.npz", "report.html", "confusion.gif"):
+        assert name in written
+    assert any(str(tmp_path / "out" / "confusion.gif") in line for line in lines)
+    assert evaluate.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[0] == lines[0]
+    words = ["--compare", "1", fresh + ",2", "--output", str(tmp_path / "both")]
+    assert evaluate.main(["--model-prefix", fresh, *words]) == 0
+    assert files_of(tmp_path / "run") == before
+    assert (tmp_path / "both" / "comparison-0001-0002.json").exists()
+
+
+def test_the_results_of_a_read_only_run_are_printed(fresh, capsys, monkeypatch, tmp_path):
+    before = files_of(tmp_path / "run")
+    real = os.access
+    run = tmp_path / "run"
+    monkeypatch.setattr(os, "access", lambda path, *rest: Path(path) != run and real(path, *rest))
+    assert evaluate.main(["--model-prefix", fresh]) == 0
+    output, error = capsys.readouterr()
+    assert output.startswith("epoch 2: rank-1 ") and "--output" in error
+    assert "drawn:" not in output and files_of(run) == before
+    text = refusal(capsys, "--model-prefix", fresh, "--report")
+    assert "--report: " in text and "--output" in text

@@ -126,6 +126,12 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "also draw the confusion matrix over the epochs as a video; needs ffmpeg",
         choices=("", "mp4", "webm"),
     )
+    output: str = option(
+        "",
+        "folder for all files that evaluate writes; by default the run's. If that is read-only, "
+        "results are only printed",
+        metavar="FOLDER",
+    )
     report: bool = option(
         False, "also write report.html: curves, matrix, classes and images of the last epoch"
     )

@@ -1,8 +1,13 @@
 """`evaluate`: evaluates epochs of a run, or compares two checkpoints, and prints the results."""
 
+import contextlib
+import os
+import re
+import tempfile
 from dataclasses import replace
 from functools import partial
-from typing import Any, Dict, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings, commands
 from imagenet_trainer.config.values import BEST
@@ -18,6 +23,7 @@ from imagenet_trainer.eval.paired import (
 from imagenet_trainer.metrics.evaluation import rank_names, table
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run, trained_run
+from imagenet_trainer.system.files import make_folder
 
 log = partial(print_message, "evaluate")
 
@@ -28,15 +34,16 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     Epochs that were evaluated before, with the same parameters and images, are not computed again.
     """
     run = trained_run(settings.model_prefix)
-    evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
-    check_outputs(settings, evaluator.dataset.classes)
-    results = []
-    for one in evaluator.results():
-        print(epoch_line(one, settings.top_k), flush=True)
-        results.append(one)
-    print(table(results[-1].metrics, settings.top_k))
-    for text in write_outputs(settings, evaluator, results):
-        print(text, flush=True)
+    with results_folder(settings, [run]) as keeps:
+        evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
+        check_outputs(settings, evaluator.dataset.classes)
+        results = []
+        for one in evaluator.results():
+            print(epoch_line(one, settings.top_k), flush=True)
+            results.append(one)
+        print(table(results[-1].metrics, settings.top_k))
+        for text in write_outputs(settings, evaluator, results) if keeps else ():
+            print(text, flush=True)
     return {one.epoch: one.metrics for one in results}
 
 
@@ -51,14 +58,42 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     # Check that both epochs exist before the first is evaluated.
     epochs = [select_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
     results = []
-    for (run, _), selected in zip(sides, epochs):
-        (one,) = Evaluator(settings, run, selected, log).results()
-        print(f"{run.prefix} {epoch_line(one, settings.top_k)}", flush=True)
-        results.append(one)
-    comparison = paired_comparison((first, results[0]), (second, results[1]))
-    first.write_json(comparison_path(comparison, first), comparison)
+    with results_folder(settings, [first, second]):
+        for (run, _), selected in zip(sides, epochs):
+            (one,) = Evaluator(settings, run, selected, log).results()
+            print(f"{run.prefix} {epoch_line(one, settings.top_k)}", flush=True)
+            results.append(one)
+        comparison = paired_comparison((first, results[0]), (second, results[1]))
+        first.write_json(comparison_path(comparison, first), comparison)
     print(comparison_text(comparison))
     return comparison
+
+
+@contextlib.contextmanager
+def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[bool]:
+    """Choose where the results of runs are written; yields whether they are kept.
+
+    A read-only folder, such as that of a colleague, gets a temporary one instead.
+    """
+    with contextlib.ExitStack() as stack:
+        keeps = True
+        for run in runs:
+            if settings.output:
+                # Two runs may have the same epochs.
+                several = len({one.prefix for one in runs}) > 1
+                inner = re.sub(r"[^\w.]+", "_", run.prefix).strip("_") if several else ""
+                run.results = make_folder(Path(settings.output) / inner)
+            elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
+                for name in ("save_predictions", "gif", "video", "report"):
+                    if getattr(settings, name):
+                        raise InputError(
+                            f"--{name.replace('_', '-')}: {run.folder} is read-only; give another "
+                            "folder with --output"
+                        )
+                log(f"{run.folder}: is read-only; results are only printed, --output keeps them")
+                run.results = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                keeps = False
+        yield keeps
 
 
 def _check_alone(settings: EvaluateSettings) -> None:

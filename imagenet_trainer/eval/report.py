@@ -10,7 +10,7 @@ from imagenet_trainer.viz.thumbnails import thumbnails
 
 
 def write_report(evaluator: Evaluator, one: EpochResult) -> Path:
-    """Write report.html, or report-NAME.html for a named dataset, into the folder of the run.
+    """Write report.html, or report-NAME.html for a named dataset, into the folder of results.
 
     Returns its path. Raises InputError when it cannot be written.
     """
@@ -24,7 +24,7 @@ def write_report(evaluator: Evaluator, one: EpochResult) -> Path:
         [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
         lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
     )
-    path = run.folder / f"report{one.name and '-' + one.name}.html"
+    path = run.results / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:
         file.write(report.page(content))
     return path

@@ -129,7 +129,14 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
         threads = settings.num_thread or processors()
         duplicates = find_duplicates(sets, settings.near_duplicates, threads, progress)
     paths = {name: _paths_by_id(name) for name in prefixes}
-    report = prefixes[0] + ".duplicates.json"
+    _print_groups("same bytes", duplicates.same_bytes, paths)
+    if settings.near_duplicates is not None:
+        _print_groups("similar", duplicates.similar, paths)
+    report = settings.output or prefixes[0] + ".duplicates.json"
+    if not settings.output and not os.access(os.path.dirname(report) or ".", os.W_OK):
+        raise InputError(
+            f"{report}: cannot be written; give a file for the complete list with --output"
+        )
     with atomic_write(report, "w") as file:
         kinds = {"same_bytes": duplicates.same_bytes, "look_alike": duplicates.similar}
         groups = {kind: [[_entry(image, paths) for image in group] for group in of_kind]
@@ -138,9 +145,6 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
             {"sets": sets, "near_duplicates": settings.near_duplicates, **groups}, file, indent=1
         )
         file.write("\n")
-    _print_groups("same bytes", duplicates.same_bytes, paths)
-    if settings.near_duplicates is not None:
-        _print_groups("similar", duplicates.similar, paths)
     print(f"{report}: complete list")
     return 1 if duplicates.same_bytes or duplicates.similar else 0
 

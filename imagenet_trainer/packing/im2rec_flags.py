@@ -133,8 +133,11 @@ class CheckSettings:
     rebuild_index: bool = option(False, "write the .idx of the shard PREFIX again")
     duplicates: bool = option(
         False, "report images that are packed more than once in PREFIX and any further packs; "
-        "write them to PREFIX.duplicates.json",
+        "write them to --output",
     )  # fmt: skip
+    output: str = option(
+        "", "file for the groups of --duplicates; default: PREFIX.duplicates.json", metavar="JSON"
+    )
     near_duplicates: Optional[int] = option(
         None, "like --duplicates, and report similar images too: difference hashes that differ in "
         "at most N of 64 bits, for example 2", integer(0, 16),

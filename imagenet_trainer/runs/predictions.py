@@ -60,4 +60,4 @@ def rename_old_probabilities(run: Run, epoch: int, dataset: str) -> None:
 
 
 def _old_path(run: Run, epoch: int, dataset: str) -> Path:
-    return run.folder / f"answers-{epoch:04d}{dataset and '-' + dataset}.npz"
+    return run.results / f"answers-{epoch:04d}{dataset and '-' + dataset}.npz"

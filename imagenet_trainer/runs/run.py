@@ -24,12 +24,15 @@ class Run:
     """The files of `--model-prefix FOLDER/NAME`.
 
     Every method raises InputError for files that cannot be read or written, or are damaged.
+
+    `results` is the folder of evaluations, by default that of the run.
     """
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.folder = Path(prefix).parent
         self.name = Path(prefix).name
+        self.results = self.folder
         self._lock: Optional[int] = None
 
     # --- names ---------------------------------------------------------------------------------
@@ -77,11 +80,11 @@ class Run:
     @property
     def evaluation_path(self) -> Path:
         """All metrics of `evaluate`, by epoch."""
-        return self.folder / "evaluation.json"
+        return self.results / "evaluation.json"
 
     def gif_path(self, name: str = "") -> Path:
         """The confusion matrix over the epochs, for the dataset of that name in evaluation.json."""
-        return self.folder / f"confusion{name and '-' + name}.gif"
+        return self.results / f"confusion{name and '-' + name}.gif"
 
     @property
     def training_gif_path(self) -> Path:
@@ -90,7 +93,7 @@ class Run:
 
     def comparison_path(self, epoch: int, other: str) -> Path:
         """The comparison of an epoch with another, or with NAME-EPOCH of another run."""
-        return self.folder / f"comparison-{epoch:04d}-{other}.json"
+        return self.results / f"comparison-{epoch:04d}-{other}.json"
 
     def confusion_path(self, epoch: int, suffix: str, name: str = "") -> Path:
         """The confusion matrix of an epoch: drawn (.png) or counts (.npz).
@@ -98,19 +101,19 @@ class Run:
         `name` is the name of the dataset in evaluation.json, '' for the run's own validation
         images.
         """
-        return self.folder / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
+        return self.results / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
 
     def predictions_path(self, epoch: int, name: str = "") -> Path:
         """The predictions of an epoch for each image of the dataset of that name."""
-        return self.folder / f"predictions-{epoch:04d}{name and '-' + name}.npz"
+        return self.results / f"predictions-{epoch:04d}{name and '-' + name}.npz"
 
     def probabilities_path(self, epoch: int, name: str = "") -> Path:
         """The probabilities of all classes for each image."""
-        return self.folder / f"probabilities-{epoch:04d}{name and '-' + name}.npz"
+        return self.results / f"probabilities-{epoch:04d}{name and '-' + name}.npz"
 
     def classes_path(self, epoch: int, name: str = "") -> Path:
         """Recall, precision and top-5 recall with intervals, one row per class."""
-        return self.folder / f"classes-{epoch:04d}{name and '-' + name}.csv"
+        return self.results / f"classes-{epoch:04d}{name and '-' + name}.csv"
 
     @property
     def measured_path(self) -> Path:

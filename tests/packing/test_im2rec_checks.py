@@ -153,3 +153,14 @@ def test_indexes_of_all_shards(folder, capsys):
         path.unlink()
     assert main(["--rebuild-index", "data/train"]) == 0
     assert files() == before
+
+
+def test_duplicates_of_a_read_only_pack(folder, capsys, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    capsys.readouterr()
+    assert main(["--duplicates", "data/train"]) == 2
+    output, error = capsys.readouterr()
+    assert "same bytes: " in output and "--output" in error
+    assert main(["--duplicates", "data/train", "--output", "found.json"]) in (0, 1)
+    assert "found.json: complete list" in capsys.readouterr().out
+    assert Path("found.json").exists()

@@ -89,9 +89,7 @@ def fully_connected(
     return F.linear(x.flatten(1) if flatten else x, weight, bias)
 
 
-@operator(
-    "Pooling", "cudnn_off p_value", {**_PLANES, "pooling_convention": ("valid", "full")}
-)
+@operator("Pooling", "cudnn_off p_value", {**_PLANES, "pooling_convention": ("valid", "full")})
 def pooling(  # type: ignore[no-untyped-def]
     x: Tensor, *, kernel, stride, pad, pool_type, global_pool, pooling_convention, count_include_pad
 ) -> Tensor:
@@ -199,9 +197,7 @@ def activation(x: Tensor, *, act_type: str) -> Tensor:
 
 
 # selu is omitted: MXNet's gradient of it is not its derivative (measured).
-@operator(
-    "LeakyReLU", "lower_bound upper_bound", {"act_type": ("leaky", "elu", "prelu", "gelu")}
-)
+@operator("LeakyReLU", "lower_bound upper_bound", {"act_type": ("leaky", "elu", "prelu", "gelu")})
 def leaky_relu(x: Tensor, gamma: Optional[Tensor] = None, *, act_type: str, slope: float) -> Tensor:
     """X above zero; below: slope x (leaky), slope (e^x - 1) (elu), gamma x (prelu)."""
     if act_type == "prelu":
