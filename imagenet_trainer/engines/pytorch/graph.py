@@ -17,9 +17,10 @@ from torch._subclasses import FakeTensorMode
 
 from imagenet_trainer.engines.pytorch import modes
 from imagenet_trainer.engines.pytorch.arithmetic import added, detached
-from imagenet_trainer.engines.pytorch.operators import OPERATORS, Operator, UnsupportedError
+from imagenet_trainer.engines.pytorch.operators import OPERATORS
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.graph import Entry, Node, Symbol, as_graph
+from imagenet_trainer.graph.implementations import UnsupportedError, supported_values
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ class _Translation:
             if node.operator is None:
                 self._values[id(node)] = self._variable(node, labels)
             else:
-                self._values[id(node)] = self._computed(node)
+                try:
+                    self._values[id(node)] = self._computed(node)
+                except UnsupportedError as error:
+                    raise _refusal(f"{node.name}: {node.op}", str(error)) from error
         heads = tuple(map(self._input, symbol.entries))
         if is_training:
             loss = self.result.call_function(added, tuple(self.losses)) if self.losses else None
@@ -166,7 +170,8 @@ class _Translation:
         if isinstance(value, tuple):
             return value[entry.output]
         if entry.output:
-            raise _unsupported(entry.node, f"output {entry.output}")
+            where = f"{entry.node.name}: {entry.node.op}"
+            raise _refusal(where, f"output {entry.output} is not supported")
         return value
 
     def _computed(self, node: Node) -> Any:
@@ -177,9 +182,7 @@ class _Translation:
             return self._batch_norm(node, inputs)
         if node.op == "Dropout":
             return self._dropout(node, inputs)
-        known = OPERATORS.get(node.op)
-        if known is None:
-            raise _unsupported(node, "this operator")
+        known = OPERATORS.find(node)
         inputs = inputs or [self._data]  # a constant is created on the device of the data
         values = supported_values(node, known)
         result = self._call(node, known.compute, inputs, values)
@@ -202,7 +205,7 @@ class _Translation:
             arguments = (x, gamma, beta, mean, variance)
             return self._call(node, modes.batch_norm_moving, arguments, eps)
         if any(names[3] == other.mean for other in self.statistics):
-            raise _unsupported(node, "sharing of moving statistics")
+            raise UnsupportedError("sharing of moving statistics is not supported")
         all_three = self._call(node, modes.batch_norm, (x, gamma, beta), eps)
         get = python_operator.getitem
         parts = [self.result.call_function(get, (all_three, i)) for i in range(3)]
@@ -232,23 +235,6 @@ class _Translation:
         result = self.result.call_function(compute, tuple(inputs), dict(values))
         result.meta["symbol"] = f"{node.name}: {node.op}"
         return result
-
-
-def supported_values(node: Node, known: Operator) -> Dict[str, Any]:
-    """The attributes that the implementation takes; ArgumentError for one that it does not have."""
-    for name, value in node.values.items():
-        if name in known.only:
-            if value not in known.only[name]:
-                raise _unsupported(node, f"{name} {value}")
-        elif name not in (*known.attributes, *known.ignored):
-            assert node.operator is not None
-            if value != node.operator.attributes[name].default:
-                raise _unsupported(node, f"attribute {name}")
-    return {name: node.values[name] for name in known.attributes}
-
-
-def _unsupported(node: Node, what: str) -> ArgumentError:
-    return _refusal(f"{node.name}: {node.op}", f"{what} is not supported")
 
 
 def _refusal(where: str, reason: str) -> ArgumentError:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenet_trainer.engines.pytorch.operators import Operator
+from imagenet_trainer.graph.implementations import Implementation
 
 
 def batch_norm(
@@ -100,7 +100,7 @@ def softmax_loss(
 
 
 # What the translation of these three supports; it calls one of their modes.
-BATCH_NORM = Operator(
+BATCH_NORM = Implementation(
     batch_norm,
     ("eps", "momentum", "fix_gamma", "use_global_stats"),
     ("cudnn_off",),
@@ -109,8 +109,8 @@ BATCH_NORM = Operator(
         "max_calib_range": (None,),
     },
 )  # fmt: skip
-DROPOUT = Operator(dropout, ("p", "axes", "mode"), ("cudnn_off",))
-SOFTMAX_OUTPUT = Operator(
+DROPOUT = Implementation(dropout, ("p", "axes", "mode"), ("cudnn_off",))
+SOFTMAX_OUTPUT = Implementation(
     softmax_loss,
     (
         "multi_output", "preserve_shape", "grad_scale", "smooth_alpha", "use_ignore",

@@ -10,49 +10,16 @@ format (channels_last).
 """
 
 import math
-from dataclasses import dataclass, field
-from types import FunctionType
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenet_trainer.graph.implementations import Implementations, UnsupportedError
 
-@dataclass(frozen=True)
-class Operator:
-    """The implementation of an operator."""
-
-    compute: Callable[..., Any]  # (*inputs, **attributes)
-    attributes: Tuple[str, ...] = ()  # that `compute` takes
-    ignored: Tuple[str, ...] = ()  # about memory and speed only, or implied by the inputs' shapes
-    only: Mapping[str, Tuple[Any, ...]] = field(default_factory=dict)  # the supported values
-
-
-OPERATORS: Dict[str, Operator] = {}
-
-
-class UnsupportedError(ValueError):
-    """PyTorch has no equivalent for what MXNet computes here."""
-
-
-def operator(
-    names: str, ignored: str = "", only: Optional[Mapping[str, Any]] = None
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function under MXNet's canonical names; its attributes are keywords."""
-
-    def register(compute: Callable[..., Any]) -> Callable[..., Any]:
-        attributes: Tuple[str, ...] = ()
-        if isinstance(compute, FunctionType):
-            code = compute.__code__
-            first = code.co_argcount
-            attributes = code.co_varnames[first : first + code.co_kwonlyargcount]
-        for name in names.split():
-            OPERATORS[name] = Operator(compute, attributes, tuple(ignored.split()), only or {})
-        return compute
-
-    return register
-
+OPERATORS = Implementations()
+operator = OPERATORS.of
 
 _PLANES = {"layout": ("NCHW", "NCW", "NCDHW", None)}
 _CUDNN = "workspace cudnn_tune cudnn_off"
