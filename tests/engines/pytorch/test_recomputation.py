@@ -16,7 +16,7 @@ from imagenet_trainer.engines.symbol import parameter_shapes
 
 def loaded(name, shape=(3, 32, 32)):
     symbol = symbols.get_symbol(name, 10, shape)
-    return load_graph(symbol.tojson(), *parameter_shapes(symbol, shape), torch.device("cpu"))
+    return load_graph(symbol, *parameter_shapes(symbol, shape), torch.device("cpu"))
 
 
 def kept_bytes(module, data, label):
