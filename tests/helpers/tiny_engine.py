@@ -5,7 +5,7 @@ import numpy as np
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
 BATCH, SIDE, CLASSES = 8, 12, 10
 MEAN, STD = (120.0, 110.0, 100.0), (58.0, 57.0, 56.0)
@@ -13,14 +13,14 @@ EPS = 1e-3
 
 
 def network(batch_norm=False, dropout=0.0):
-    x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=8, name="conv")
+    x = sym.Convolution(sym.Variable("data"), kernel=(3, 3), num_filter=8, name="conv")
     if batch_norm:
-        x = mx.sym.BatchNorm(x, fix_gamma=False, eps=EPS, name="bn")
-    x = mx.sym.Activation(x, act_type="relu")
+        x = sym.BatchNorm(x, fix_gamma=False, eps=EPS, name="bn")
+    x = sym.Activation(x, act_type="relu")
     if dropout:
-        x = mx.sym.Dropout(x, p=dropout)
-    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
-    return mx.sym.SoftmaxOutput(x, name="softmax")
+        x = sym.Dropout(x, p=dropout)
+    x = sym.FullyConnected(sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    return sym.SoftmaxOutput(x, name="softmax")
 
 
 def logits(tensors, images, training=True):

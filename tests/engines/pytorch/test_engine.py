@@ -22,9 +22,9 @@ from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch import engine as torch_engine
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics import counts as metrics
 from imagenet_trainer.system.machine import has_bfloat16
-from imagenet_trainer.system.mxnet_import import mx
 
 RULES = ["sgd", "nag", "adam", "lbsgd"]
 
@@ -81,22 +81,20 @@ def test_mixtures_mean_the_same(smoothing):
 
 
 def test_multipliers_of_the_symbol():
-    weight = mx.sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
-    bias = mx.sym.Variable("fc_bias", wd_mult=2.0)
-    x = mx.sym.Flatten(mx.sym.Variable("data"))
-    x = mx.sym.FullyConnected(x, weight, bias, num_hidden=CLASSES, name="fc")
-    mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
+    weight = sym.Variable("fc_weight", lr_mult=0.1, wd_mult=3.0)
+    bias = sym.Variable("fc_bias", wd_mult=2.0)
+    x = sym.Flatten(sym.Variable("data"))
+    x = sym.FullyConnected(x, weight, bias, num_hidden=CLASSES, name="fc")
+    mxnet, ours = both(sym.SoftmaxOutput(x, name="softmax"))
     for engine in (mxnet, ours):
         train(engine, batches(), rate=0.1)
     assert_near(everything(ours), everything(mxnet), 1e-5)
 
 
 def test_max_norms_of_the_symbol():
-    weight = mx.sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
-    x = mx.sym.FullyConnected(
-        mx.sym.Flatten(mx.sym.Variable("data")), weight, num_hidden=CLASSES, name="fc"
-    )
-    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    weight = sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
+    x = sym.FullyConnected(sym.Flatten(sym.Variable("data")), weight, num_hidden=CLASSES, name="fc")
+    engine = open_one("torch", sym.SoftmaxOutput(x, name="softmax"))
     assert np.linalg.norm(engine.get_params()[0]["fc_weight"], axis=1).min() > 0.4
     before = engine.get_params()[0]["fc_weight"]
     engine.train_batch(*batches()[0], 0.0)
@@ -107,9 +105,9 @@ def test_max_norms_of_the_symbol():
 
 
 def test_fixed_gammas_decay_as_in_mxnet():
-    x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
-    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
-    mxnet, ours = both(mx.sym.SoftmaxOutput(x, name="softmax"))
+    x = sym.BatchNorm(sym.Variable("data"), fix_gamma=True, name="bn_data")
+    x = sym.FullyConnected(sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    mxnet, ours = both(sym.SoftmaxOutput(x, name="softmax"))
     for engine in (mxnet, ours):
         train(engine, batches(), rate=0.1)
     assert mxnet.get_params()[0]["bn_data_gamma"][0] != 1
@@ -291,13 +289,13 @@ def test_the_monitor_shows_the_cause_of_a_bad_loss_and_changes_nothing():
 
 def test_full_memory_is_an_error_and_prints_nothing(capsys):
     # A matrix of 256 TiB, more than the address space.
-    x = mx.sym.Flatten(mx.sym.Variable("data"))
-    mean = mx.sym.mean(x, keepdims=True)
-    rows, columns = (mx.sym.broadcast_axis(mean, axis=axis, size=1 << 23) for axis in (0, 1))
-    matrix = mx.sym.broadcast_add(rows, columns)
-    x = mx.sym.FullyConnected(x, num_hidden=10, name="fc")
-    x = mx.sym.broadcast_add(x, mx.sym.mean(matrix, keepdims=True))
-    engine = open_one("torch", mx.sym.SoftmaxOutput(x, name="softmax"))
+    x = sym.Flatten(sym.Variable("data"))
+    mean = sym.mean(x, keepdims=True)
+    rows, columns = (sym.broadcast_axis(mean, axis=axis, size=1 << 23) for axis in (0, 1))
+    matrix = sym.broadcast_add(rows, columns)
+    x = sym.FullyConnected(x, num_hidden=10, name="fc")
+    x = sym.broadcast_add(x, sym.mean(matrix, keepdims=True))
+    engine = open_one("torch", sym.SoftmaxOutput(x, name="softmax"))
     images, labels = batches()[0]
     with pytest.raises(DeviceMemoryError, match="batch_size: 8 images at a time"):
         engine.train_batch(images, labels, 0.01)
@@ -319,7 +317,7 @@ def test_unsupported_options_are_refused():
     with pytest.raises(InputError, match=r"^sync_batch_norm 1: .*compile auto"):
         open_one("torch", symbol, devices={"compile": "on"}, sync_batch_norm=True)
     with pytest.raises(InputError, match="SoftmaxOutput"):
-        open_one("torch", mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3))
+        open_one("torch", sym.FullyConnected(sym.Variable("data"), num_hidden=3))
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match=r"^gpus 0: PyTorch"):
             open_one("torch", symbol, devices={"gpus": (0,)})

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
 HERE = torch.device("cpu")
 # The squares of gradients that are this much larger are infinite in float32.
@@ -40,11 +40,11 @@ def set_scale(engine, scale):
 
 def special():
     """A network with a fixed gamma, moving statistics, and rows of limited norm."""
-    x = mx.sym.BatchNorm(mx.sym.Variable("data"), fix_gamma=True, name="bn_data")
-    x = mx.sym.BatchNorm(x, fix_gamma=False, name="bn")
-    weight = mx.sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
-    x = mx.sym.FullyConnected(mx.sym.Flatten(x), weight, num_hidden=CLASSES, name="fc")
-    return mx.sym.SoftmaxOutput(x, name="softmax")
+    x = sym.BatchNorm(sym.Variable("data"), fix_gamma=True, name="bn_data")
+    x = sym.BatchNorm(x, fix_gamma=False, name="bn")
+    weight = sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
+    x = sym.FullyConnected(sym.Flatten(x), weight, num_hidden=CLASSES, name="fc")
+    return sym.SoftmaxOutput(x, name="softmax")
 
 
 def test_the_numbers_are_those_of_the_scale_on_the_host():
