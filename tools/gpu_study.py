@@ -1,43 +1,49 @@
 #!/usr/bin/env python3
-"""Measure the torch engine on a GPU: parity with MXNet, and speed against PyTorch's own networks.
+"""Measure PyTorch's engine on a GPU: parity with the CPU, speed against torchvision, a repeat.
 
-It prints one table: parity with MXNet on the CPU; images/s of updates on data in memory and from
-JPEG shards, decoded on the CPU and on the GPU; the same for torchvision's network with PyTorch's
-fastest settings (channels_last, autocast, torch.compile with CUDA graphs, fused SGD, the batch
-already on the GPU); an upper bound from this GPU's copy and matrix rates; the share of time spent
-waiting for data; memory. tools/gpu_study.sh sets the environment up and runs this.
+It prints one table: parity with the CPU; images/s of updates on data in memory and from JPEG
+shards; the same for torchvision's network with PyTorch's fastest settings (channels_last, autocast,
+torch.compile with CUDA graphs, fused SGD, the batch already on the GPU); an upper bound from this
+GPU's copy and matrix rates; the share of time spent waiting for data; memory; whether a training
+with --deterministic repeats bit for bit, and what that costs. tools/gpu_study.sh runs this.
 """
 
-import csv
 import gc
-import json
+import hashlib
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# cuBLAS reads it once; this is its default on Hopper. Without it nothing is deterministic later.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import numpy as np
 import torch
 import torchvision_networks
+from gpu_bounds import Bounds, bound
 
 import symbols
 from imagenet_trainer.benchmarks.photographs import pack_photographs
-from imagenet_trainer.config import flags
+from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.config.values import integers, strings
+from imagenet_trainer.data.augment import TrainTransform
+from imagenet_trainer.data.loader import Batch, loader_threads, training_batches
 from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.choice import why_not_mxnet
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.train.datasets import open_order, open_training_set
+from imagenet_trainer.train.gpu_decoding import decoded, has_dali
 from imagenet_trainer.train.initializers import initial_parameters
 
 _MEAN, _STD = (123.68, 116.779, 103.939), (58.393, 57.12, 57.375)
@@ -49,7 +55,13 @@ _NETWORKS = (("resnet50", "resnet50"), ("resnet18", "resnet18"), ("squeezenet1.0
 class StudySettings:
     """All settings of the study."""
 
-    tiny: bool = flags.option(False, "a trial run on the CPU, whose numbers mean nothing")
+    device: str = flags.option("cuda", "what is measured", choices=("cuda", "cpu"))
+    short: bool = flags.option(
+        False, "batches of 256 only, fewer updates and images: less than ten minutes"
+    )
+    small: bool = flags.option(
+        False, "small images and single updates: a trial of every step, whose numbers mean nothing"
+    )
     network: Tuple[str, ...] = flags.option(
         (), "only these networks; by default all", strings, metavar="NAME,NAME"
     )
@@ -72,23 +84,37 @@ class Workload:
     dtype: str
     matrix: int
     copied: int  # bytes
+    repeated: int  # networks that are trained twice
+
+    @property
+    def gpus(self) -> Tuple[int, ...]:
+        """The numbers of the GPUs, for `Devices`."""
+        return (0,) if self.device == "cuda" else ()
 
 
-FULL = Workload("cuda", 224, 1000, (256, 512, 1024), 30, 3, 16384, "bfloat16", 8192, 1 << 30)
-# A trial run of every step on the CPU in a minute; its numbers mean nothing.
-TINY = Workload("cpu", 64, 10, (4,), 1, 1, 64, "float32", 256, 1 << 20)
+FULL = Workload("cuda", 224, 1000, (256, 512, 1024), 30, 3, 16384, "bfloat16", 8192, 1 << 30, 3)
+SHORT = replace(FULL, batches=(256,), updates=20, rounds=2, images=4096, repeated=1)
+SMALL = Workload("cpu", 64, 10, (4,), 1, 1, 64, "float32", 256, 1 << 20, 1)
 
 
-def run(tiny: bool = False, names: Sequence[str] = (), batches: Sequence[int] = ()) -> None:
-    """Measure and print all networks and batches, or only these.
+def workload_of(settings: StudySettings) -> Workload:
+    """What is measured; InputError without a GPU, unless that is wanted."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "PyTorch finds no GPU on this machine; --device cpu --small is a trial run on the CPU"
+        )
+    if settings.device == "cpu" and not settings.small:
+        raise InputError("--device cpu: would take hours; add --small")
+    workload = SMALL if settings.small else SHORT if settings.short else FULL
+    batches = settings.batches or workload.batches
+    return replace(workload, device=settings.device, batches=batches)
 
-    Raises InputError without a GPU, unless `tiny`, and for networks that torchvision lacks.
-    """
-    networks = _pairs(names) or (_NETWORKS[-1:] if tiny else _NETWORKS)
-    if not tiny and not torch.cuda.is_available():
-        raise InputError("PyTorch finds no GPU on this machine; --tiny is a trial run on the CPU")
-    workload = TINY if tiny else FULL
-    workload = replace(workload, batches=tuple(batches) or workload.batches)
+
+def run(settings: StudySettings) -> None:
+    """Measure and print; InputError for networks that torchvision lacks."""
+    networks = _pairs(settings.network) or (_NETWORKS[-1:] if settings.small else _NETWORKS)
+    workload = workload_of(settings)
+    began = time.monotonic()
     print(machine(workload))
     bounds = measured_bounds(workload)
     print(
@@ -103,8 +129,11 @@ def run(tiny: bool = False, names: Sequence[str] = (), batches: Sequence[int] = 
         rec = pack_photographs(folder, workload.images)
         for ours, theirs in networks:
             for batch in workload.batches:
-                print(row(ours, theirs, batch, workload, bounds, folder, rec), flush=True)
+                print(row(ours, theirs, batch, workload, bounds, rec), flush=True)
     print(f"plain: {torchvision_networks.network('resnet18')[1]}")
+    for ours, _ in networks[: workload.repeated]:
+        print(repeat(ours, workload.batches[0], workload), flush=True)
+    print(f"seconds: {time.monotonic() - began:.0f}")
 
 
 def _pairs(names: Sequence[str]) -> Tuple[Tuple[str, str], ...]:
@@ -119,24 +148,17 @@ def _pairs(names: Sequence[str]) -> Tuple[Tuple[str, str], ...]:
 def machine(workload: Workload) -> str:
     """Describe the device."""
     if workload.device == "cpu":
-        return f"a trial run on the CPU, {platform.machine()}, PyTorch {torch.__version__}"
+        return f"the CPU, {platform.machine()}, PyTorch {torch.__version__}, NumPy {np.__version__}"
     gpu = torch.cuda.get_device_properties(0)
     return (
         f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {gpu.multi_processor_count} "
         f"multiprocessors, compute capability {gpu.major}.{gpu.minor}, PyTorch "
-        f"{torch.__version__}, CUDA {torch.version.cuda}, {len(os.sched_getaffinity(0))} processors"
+        f"{torch.__version__}, CUDA {torch.version.cuda}, NumPy {np.__version__}, "
+        f"{len(os.sched_getaffinity(0))} processors"
     )
 
 
-# --- upper bounds --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Measured rates of the device."""
-
-    flops: float  # of a large matrix product
-    copy: float  # bytes read and written, per second
+# --- timing --------------------------------------------------------------------------------------
 
 
 def measured_bounds(workload: Workload) -> Bounds:
@@ -148,30 +170,6 @@ def measured_bounds(workload: Workload) -> Bounds:
     product = min(_seconds(lambda: torch.mm(matrix, matrix), 10, workload) for _ in range(5))
     copy = min(_seconds(lambda: target.copy_(source), 10, workload) for _ in range(5))
     return Bounds(2 * workload.matrix**3 / product, 2 * workload.copied / copy)
-
-
-def bound(symbol: Any, side: int, bounds: Bounds, bytes_each: int) -> float:
-    """Upper bound in images/s for implementations that compute layer by layer.
-
-    A convolution or dense layer is computed three times (forward, gradients of input and weight),
-    each at the matrix rate or at the rate of reading its input and writing its output once,
-    whichever is slower. The rest (normalisation, activations, update) counts as free.
-    """
-    graph = json.loads(symbol.tojson())
-    internals = symbol.get_internals()
-    _, shapes, _ = internals.infer_shape(data=(1, 3, side, side))
-    shape_of = dict(zip(internals.list_outputs(), shapes))
-    seconds = 0.0
-    for node in graph["nodes"]:
-        if node["op"] not in ("Convolution", "FullyConnected"):
-            continue
-        source, weight = (graph["nodes"][place[0]] for place in node["inputs"][:2])
-        made = np.prod(shape_of[f"{node['name']}_output"])
-        key = source["name"] if source["op"] == "null" else f"{source['name']}_output"
-        read = np.prod(shape_of[key]) if key in shape_of else made
-        flops = 2 * made * np.prod(shape_of[weight["name"]][1:])
-        seconds += 3 * max(flops / bounds.flops, (read + made) * bytes_each / bounds.copy)
-    return 1 / seconds
 
 
 def _seconds(call: Callable[[], Any], times: int, workload: Workload) -> float:
@@ -193,17 +191,20 @@ def _wait(workload: Workload) -> None:
 # --- parity --------------------------------------------------------------------------------------
 
 
-def _engine(name: str, engine: str, batch: int, workload: Workload, dtype: str) -> Any:
+def _engine(name: str, batch: int, workload: Workload, devices: Devices) -> Any:
     shape = (3, workload.side, workload.side)
     symbol = symbols.get_symbol(name, workload.classes, shape)
-    gpus = (0,) if workload.device == "cuda" and engine == "torch" else ()
     opened = open_engine(
-        symbol, Devices(gpus, dtype=dtype, engine=engine), (batch, workload.side, workload.side, 3),
-        _MEAN, _STD, Training(Optimizer("sgd", 0.9, 1e-4)),
+        symbol, devices, (batch, workload.side, workload.side, 3), _MEAN, _STD,
+        Training(Optimizer("sgd", 0.9, 1e-4)),
     )  # fmt: skip
     start = symbols.find(name).initializer
     opened.set_params(*initial_parameters(*parameter_shapes(symbol, shape), start, 0))
     return opened
+
+
+def _ours(workload: Workload, **more: Any) -> Devices:
+    return Devices(workload.gpus, engine="torch", **{"dtype": workload.dtype, **more})
 
 
 def _batch(batch: int, workload: Workload) -> Tuple[np.ndarray, np.ndarray]:
@@ -213,71 +214,103 @@ def _batch(batch: int, workload: Workload) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def parity(name: str, workload: Workload) -> str:
-    """Compare five float32 updates here and with MXNet on the CPU; dropout, if any, differs."""
+    """Compare five updates on this device with the CPU's in float32; dropout, if any, differs."""
     images, labels = _batch(8, workload)
-    predictions, losses = [], []
-    for engine in ("mxnet", "torch"):
-        trained = _engine(name, engine, 8, workload, "float32")
-        predictions.append(trained.predict(images))
+    kinds = {"PyTorch on the CPU": Devices(engine="torch")}
+    if why_not_mxnet(()) is None:
+        kinds["MXNet on the CPU"] = Devices(engine="mxnet")
+    kinds["here"] = _ours(workload, dtype="float32", compile="off")
+    if workload.dtype != "float32":
+        kinds[f"in {workload.dtype}"] = _ours(workload, compile="off")
+    predictions, losses = {}, {}
+    for kind, devices in kinds.items():
+        trained = _engine(name, 8, workload, devices)
+        predictions[kind] = trained.predict(images)
         for _ in range(5):
             trained.train_batch(images, labels, 1e-3)
-        losses.append(trained.read_counts()[3] / 40)
-    difference = np.abs(predictions[0] - predictions[1]).max()
+        losses[kind] = trained.read_counts()[3] / 40
+    reference = list(kinds)[list(kinds).index("here") - 1]
+    difference = np.abs(predictions[reference] - predictions["here"]).max()
+    means = ", ".join(f"{kind} {loss:.5f}" for kind, loss in losses.items())
     return (
-        f"parity, {name}, float32: probabilities differ by at most {difference:.1e}; mean loss of "
-        f"five updates {losses[1]:.5f}, MXNet on the CPU {losses[0]:.5f}"
+        f"parity, {name}, float32: probabilities differ by at most {difference:.1e} from "
+        f"{reference}; mean loss of five updates: {means}"
     )
+
+
+def repeat(name: str, batch: int, workload: Workload) -> str:
+    """Train twice with --deterministic; compare the bits, and the speed with that without."""
+    (one, _), (two, speed) = (_repeated(name, batch, workload, True) for _ in range(2))
+    _, usual = _repeated(name, batch, workload, False)
+    same = "bit-equal" if one == two else f"different: {one}, {two}"
+    return (
+        f"repeat, {name}, batch {batch}, --deterministic: two trainings of five updates are "
+        f"{same}; {speed:.1f} images/s, {speed / usual:.2f} times the speed without it"
+    )
+
+
+def _repeated(name: str, batch: int, workload: Workload, deterministic: bool) -> Tuple[str, float]:
+    """A digest of the parameters after five updates, and images/s."""
+    _free(workload)
+    images, labels = _batch(batch, workload)
+    engine = _engine(name, batch, workload, _ours(workload, deterministic=deterministic))
+    for update in range(5):
+        engine.train_batch(images, np.roll(labels, update), 1e-3)
+    digest = hashlib.sha256()
+    for part in engine.get_params():
+        for value in part.values():
+            digest.update(value.tobytes())
+    speed = _speed(lambda: engine.train_batch(images, labels, 1e-3), batch, workload)
+    return digest.hexdigest()[:16], speed
 
 
 # --- speed ---------------------------------------------------------------------------------------
 
 
-def row(
-    ours: str, theirs: str, batch: int, workload: Workload, bounds: Bounds, folder: str, rec: str
-) -> str:
+def row(ours: str, theirs: str, batch: int, workload: Workload, bounds: Bounds, rec: str) -> str:
     """Return a line of the table, or that the batch does not fit."""
     symbol = symbols.get_symbol(ours, workload.classes, (3, workload.side, workload.side))
     upper = bound(symbol, workload.side, bounds, 4 if workload.dtype == "float32" else 2)
     _free(workload)
     try:
-        mine, memory = engine_speed(ours, batch, workload)
+        mine, memory, shards, wait, on_gpu = engine_speed(ours, batch, workload, rec)
     except DeviceMemoryError:
         return f"{ours:14}{batch:>6}  does not fit"
     _free(workload)
     other = plain_speed(theirs, batch, workload)
-    _free(workload)
-    shards, wait = shard_speed(ours, batch, workload, folder, rec, "cpu")
     compared = f"{other:>10.1f}{mine / other:>7.2f}" if other else f"{'no room':>10}{'':>7}"
     return (
         f"{ours:14}{batch:>6}{mine:>10.1f}{compared}{upper:>9.0f}{mine / upper:>7.2f}{memory:>6.1f}"
-        f"{shards:>9.1f}{shards / mine:>7.2f}{100 * wait:>5.1f}%"
-        + decoded_on_gpu(ours, batch, workload, folder, rec, mine)
+        f"{shards:>9.1f}{shards / mine:>7.2f}{100 * wait:>5.1f}%{on_gpu}"
     )
 
 
+def engine_speed(
+    name: str, batch: int, workload: Workload, rec: str
+) -> Tuple[float, float, float, float, str]:
+    """Images/s with a batch in host memory, GiB, images/s from shards, share of waiting.
+
+    The text is a second line, with --decode gpu; empty on the CPU and without DALI.
+    """
+    images, labels = _batch(batch, workload)
+    engine = _engine(name, batch, workload, _ours(workload))
+    speed = _speed(lambda: engine.train_batch(images, labels, 1e-3), batch, workload)
+    memory = torch.cuda.max_memory_reserved() / 2**30 if workload.device == "cuda" else 0.0
+    shards, wait = shard_speed(engine, batch, workload, rec, "cpu")
+    return speed, memory, shards, wait, decoded_on_gpu(engine, batch, workload, rec, speed)
+
+
 def decoded_on_gpu(
-    name: str, batch: int, workload: Workload, folder: str, rec: str, without_data: float
+    engine: Any, batch: int, workload: Workload, rec: str, without_data: float
 ) -> str:
-    """Return a second line, with --decode gpu; none on the CPU."""
-    if workload.device == "cpu":
+    """Return a second line of the table, with --decode gpu, where that is possible."""
+    if workload.device == "cpu" or not has_dali():
         return ""
     try:
-        shards, wait = shard_speed(name, batch, workload, folder, rec, "gpu")
+        shards, wait = shard_speed(engine, batch, workload, rec, "gpu")
     except InputError as error:
         return f"\n  --decode gpu: {error}"
     return f"\n{'  --decode gpu':69}{shards:>9.1f}{shards / without_data:>7.2f}{100 * wait:>5.1f}%"
-
-
-def engine_speed(name: str, batch: int, workload: Workload) -> Tuple[float, float]:
-    """Images/s of the engine with a batch in host memory, and its peak memory in GiB."""
-    engine = _engine(name, "torch", batch, workload, workload.dtype)
-    images, labels = _batch(batch, workload)
-
-    def train() -> None:
-        engine.train_batch(images, labels, 1e-3)
-
-    speed = _speed(train, batch, workload)
-    return speed, torch.cuda.max_memory_reserved() / 2**30 if workload.device == "cuda" else 0.0
 
 
 def plain_speed(name: str, batch: int, workload: Workload) -> Optional[float]:
@@ -318,26 +351,40 @@ def _speed(train: Callable[[], None], batch: int, workload: Workload) -> float:
 
 
 def shard_speed(
-    name: str, batch: int, workload: Workload, folder: str, rec: str, decode: str
+    engine: Any, batch: int, workload: Workload, rec: str, decode: str
 ) -> Tuple[float, float]:
-    """Images/s and share of waiting in the last epoch of `fit` on JPEG shards."""
-    prefix = os.path.join(folder, f"{name}-{batch}-{decode}", "model")
-    epochs = "4" if workload.device == "cuda" else "1"
-    command = [
-        sys.executable, "-m", "imagenet_trainer.fit", "--engine", "torch", "--network", name,
-        "--image-shape", f"3,{workload.side},{workload.side}", "--batch-size", str(batch),
-        "--num-epochs", epochs, "--data-train", rec, "--data-val", rec, "--lr", "0.001",
-        "--dtype", workload.dtype, "--save-period", "100", "--model-prefix", prefix,
-        "--decode", decode,
-        *(["--gpus", "0"] if workload.device == "cuda" else []),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        line = done.stderr.strip().rpartition("\n")[2]
-        raise InputError(f"fit on shards ended with exit code {done.returncode}: {line}")
-    with open(os.path.join(os.path.dirname(prefix), "history.csv"), newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    return float(last["images_per_second"]), float(last["wait_share"])
+    """Images/s and share of waiting of a training from JPEG shards, as `fit` reads them."""
+    settings = FitSettings(
+        data_train=rec, batch_size=batch, image_shape=(3, workload.side, workload.side),
+        num_classes=workload.classes, gpus=workload.gpus, engine="torch", decode=decode,
+    )  # fmt: skip
+    dataset = open_training_set(settings)
+    transform = TrainTransform(settings, settings.image_shape, settings.seed)
+    threads = loader_threads(0, bool(workload.gpus), engine.host_memory)
+    warm = 5 if workload.gpus else 1
+    with training_batches(
+        dataset.shards, open_order(settings, dataset), transform, workload.classes,
+        range(warm + workload.updates * workload.rounds), threads=threads,
+        encoded=decode == "gpu",
+    ) as loader:  # fmt: skip
+        stream = decoded(loader, settings, dataset.shards, threads.count, print)
+        _train_on(engine, stream, warm, workload)
+        began = time.perf_counter()
+        waited = _train_on(engine, stream, workload.updates * workload.rounds, workload)
+        seconds = time.perf_counter() - began
+    dataset.shards.close()
+    return batch * workload.updates * workload.rounds / seconds, waited / seconds
+
+
+def _train_on(engine: Any, stream: Iterator[Batch], updates: int, workload: Workload) -> float:
+    """Make updates; return the seconds that were spent waiting for batches."""
+    waited = 0.0
+    for _ in range(updates):
+        batch = next(stream)
+        waited += batch.wait
+        engine.train_batch(batch.images, batch.labels, 1e-3)
+    _wait(workload)
+    return waited
 
 
 def _free(workload: Workload) -> None:
@@ -353,9 +400,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line."""
     settings = flags.parse(
         StudySettings, sys.argv[1:] if argv is None else argv, "gpu_study",
-        "Measure the torch engine on a GPU against PyTorch's own networks.",
+        "Measure PyTorch's engine on a GPU against torchvision's networks.",
     )  # fmt: skip
-    return run_command("gpu_study", lambda: run(settings.tiny, settings.network, settings.batches))
+    return run_command("gpu_study", lambda: run(settings))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ from imagenet_trainer import benchmark
 from imagenet_trainer.errors import InputError
 
 sys.path.append(str(ROOT / "tools"))
+import gpu_bounds
 import gpu_study
 import torchvision_networks
+
+TRIAL = ["--device", "cpu", "--small"]
 
 
 @pytest.mark.parametrize(
@@ -33,12 +36,12 @@ def test_networks_have_as_many_parameters_as_torchvisions(name, parameters):
 def test_the_bound_is_the_slower_of_two_rates():
     symbol = symbols.get_symbol("resnet", 1000, num_layers=50)
     # 4.1 GFLOP of multiply-adds forward, three times that in training: He et al. 2016, table 1.
-    by_flops = gpu_study.bound(symbol, 224, gpu_study.Bounds(1e15, 1e30), 2)
+    by_flops = gpu_bounds.bound(symbol, 224, gpu_bounds.Bounds(1e15, 1e30), 2)
     assert 1e15 / by_flops == pytest.approx(3 * 2 * 4.1e9, rel=0.05)
-    by_bytes = gpu_study.bound(symbol, 224, gpu_study.Bounds(1e30, 1e12), 2)
-    both = gpu_study.bound(symbol, 224, gpu_study.Bounds(1e15, 1e12), 2)
+    by_bytes = gpu_bounds.bound(symbol, 224, gpu_bounds.Bounds(1e30, 1e12), 2)
+    both = gpu_bounds.bound(symbol, 224, gpu_bounds.Bounds(1e15, 1e12), 2)
     assert both < min(by_flops, by_bytes) * 1.0001
-    assert gpu_study.bound(symbol, 224, gpu_study.Bounds(1e30, 1e12), 4) == pytest.approx(
+    assert gpu_bounds.bound(symbol, 224, gpu_bounds.Bounds(1e30, 1e12), 4) == pytest.approx(
         by_bytes / 2
     )
 
@@ -47,7 +50,22 @@ def test_the_bound_is_the_slower_of_two_rates():
 def test_without_a_gpu(capsys):
     assert gpu_study.main([]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("gpu_study: error: ") and "--tiny" in line
+    assert line.startswith("gpu_study: error: ") and "--device cpu --small" in line
+
+
+def test_a_cpu_measures_the_trial_run_only(capsys):
+    assert gpu_study.main(["--device", "cpu", "--short"]) == 2
+    assert "add --small" in capsys.readouterr().err
+
+
+def test_the_short_form_measures_less(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    full, short = (
+        gpu_study.workload_of(gpu_study.StudySettings(short=short)) for short in (False, True)
+    )
+    assert short.batches == (256,) and len(full.batches) == 3
+    assert short.images < full.images and short.repeated == 1
+    assert short.gpus == (0,) and short.dtype == "bfloat16"
 
 
 def test_benchmark_gpu_names_the_script(capsys):
@@ -72,20 +90,23 @@ def test_decoding_on_the_gpu_is_a_second_line(monkeypatch):
         return 950.0, 0.031
 
     monkeypatch.setattr(gpu_study, "shard_speed", speed)
-    line = gpu_study.decoded_on_gpu("resnet18", 256, gpu_study.FULL, "folder", "rec", 1000.0)
+    monkeypatch.setattr(gpu_study, "has_dali", lambda: True)
+    line = gpu_study.decoded_on_gpu("engine", 256, gpu_study.FULL, "rec", 1000.0)
     assert calls == ["gpu"] and line.split() == ["--decode", "gpu", "950.0", "0.95", "3.1%"]
-    assert gpu_study.decoded_on_gpu("resnet18", 4, gpu_study.TINY, "folder", "rec", 1000.0) == ""
+    assert gpu_study.decoded_on_gpu("engine", 4, gpu_study.SMALL, "rec", 1000.0) == ""
 
     def fails(*words):
-        raise InputError("DALI is not installed")
+        raise InputError("DALI cannot decode here")
 
     monkeypatch.setattr(gpu_study, "shard_speed", fails)
-    line = gpu_study.decoded_on_gpu("resnet18", 256, gpu_study.FULL, "folder", "rec", 1000.0)
-    assert line == "\n  --decode gpu: DALI is not installed"
+    line = gpu_study.decoded_on_gpu("engine", 256, gpu_study.FULL, "rec", 1000.0)
+    assert line == "\n  --decode gpu: DALI cannot decode here"
+    monkeypatch.setattr(gpu_study, "has_dali", lambda: False)
+    assert gpu_study.decoded_on_gpu("engine", 256, gpu_study.FULL, "rec", 1000.0) == ""
 
 
 def test_networks_that_torchvision_lacks(capsys):
-    assert gpu_study.main(["--network", "resnet50,vgg-16"]) == 2
+    assert gpu_study.main([*TRIAL, "--network", "resnet50,vgg-16"]) == 2
     assert "--network vgg-16: " in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         gpu_study.main(["--batches", "64,x"])
@@ -98,18 +119,32 @@ def test_a_part_of_the_table(monkeypatch, capsys):
         gpu_study, "row", lambda ours, theirs, batch, *more: calls.append((ours, batch))
     )
     monkeypatch.setattr(gpu_study, "parity", lambda name, workload: name)
-    words = ["--tiny", "--network", "squeezenet1.0,resnet18", "--batches", "2,3"]
+    monkeypatch.setattr(gpu_study, "repeat", lambda name, batch, workload: name)
+    monkeypatch.setattr(gpu_study, "pack_photographs", lambda folder, count: "train.rec")
+    words = [*TRIAL, "--network", "squeezenet1.0,resnet18", "--batches", "2,3"]
     assert gpu_study.main(words) == 0
     assert calls == [(n, batch) for n in ("squeezenet1.0", "resnet18") for batch in (2, 3)]
 
 
 @pytest.mark.slow
 def test_the_trial_run(capsys):
-    assert gpu_study.main(["--tiny"]) == 0
+    assert gpu_study.main(TRIAL) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("a trial run on the CPU")
+    assert lines[0].startswith("the CPU")
     (row,) = (line for line in lines if line.startswith("squeezenet1.0"))
     numbers = [float(word.rstrip("%")) for word in row.split()[1:]]
     assert len(numbers) == 10 and np.isfinite(numbers).all()
     (parity,) = (line for line in lines if line.startswith("parity"))
-    assert float(parity.split("at most ")[1].split(";")[0]) < 1e-5
+    assert float(parity.split("at most ")[1].split()[0]) < 1e-5
+    (repeat,) = (line for line in lines if line.startswith("repeat"))
+    assert "are bit-equal; " in repeat
+
+
+@pytest.mark.slow
+def test_the_script_runs_without_a_gpu_if_that_is_wanted(tmp_path):
+    output = tmp_path / "study.txt"
+    environment = {**os.environ, "PYTHON": sys.executable, "STUDY": " ".join(TRIAL)}
+    words = ["bash", str(ROOT / "tools" / "gpu_study.sh"), "--short", str(output)]
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout
+    assert output.read_text() == result.stdout and "bit-equal" in result.stdout
