@@ -137,6 +137,16 @@ def packed(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def without_curves():
+    """Trainings write an empty curves.png: they take half the time."""
+    from imagenet_trainer.viz import curves
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw", lambda rows, title: b"")
+        yield
+
+
 @pytest.fixture
 def fit_words(packed):
     """The flags of a training that takes a second: ResNet-8 on 16 pixels."""

@@ -21,6 +21,8 @@ from imagenet_trainer import fit
 from imagenet_trainer.runs import params
 from imagenet_trainer.system.mxnet_import import mx
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 def train(words, *more):
     return fit.main([*words, *map(str, more)])

@@ -10,6 +10,8 @@ from helpers.fit_runs import assert_same, history, parameters, train_until, word
 from imagenet_trainer import fit
 from imagenet_trainer.system.mxnet_import import mx
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 def train(words, *more):
     return fit.main([*words, *map(str, more)])
