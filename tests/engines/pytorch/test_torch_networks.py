@@ -66,7 +66,7 @@ def test_a_wrong_number_is_detected():
     assert found.output > 1e-4 and found.worst[0] > 1e-3 and found.statistics > 1e-4
 
 
-# --- fifty updates -------------------------------------------------------------------------------
+# --- many updates --------------------------------------------------------------------------------
 
 
 def opened(symbol, shape, batch, engine, params, state=None):
@@ -80,7 +80,7 @@ def opened(symbol, shape, batch, engine, params, state=None):
     return made
 
 
-def certain_batches(name, symbol, shape, batch, start, rate, updates=50):
+def certain_batches(name, symbol, shape, batch, start, rate, updates):
     """Batches on which no unit of a run is at its breakpoint, and MXNet's engine after them.
 
     From a unit that is on in one engine and off in the other two runs go their own ways, by a
@@ -108,23 +108,24 @@ def certain_batches(name, symbol, shape, batch, start, rate, updates=50):
     return chosen, engine.get_params()
 
 
-def check_fifty_updates(name, rate, batch=4):
+def check_updates(name, rate, updates, batch=4):
     symbol, shape = smallest(name), smallest_shape(name)
     start = initial_parameters(*parameter_shapes(symbol, shape), symbols.find(name).initializer, 0)
-    batches, wanted = certain_batches(name, symbol, shape, batch, start, rate)
+    batches, wanted = certain_batches(name, symbol, shape, batch, start, rate, updates)
+    half = updates // 2
 
     def trained(engine, part):
         for images, labels in part:
             engine.train_batch(images, labels, rate)
         return engine
 
-    halves = {e: trained(opened(symbol, shape, batch, e, start), batches[:25])
+    first_halves = {e: trained(opened(symbol, shape, batch, e, start), batches[:half])
               for e in ("mxnet", "torch")}  # fmt: skip
-    left = {e: (half.get_params(), half.get_state()) for e, half in halves.items()}
-    others = {"torch": trained(halves["torch"], batches[25:]).get_params()}
+    left = {e: (one.get_params(), one.get_state()) for e, one in first_halves.items()}
+    others = {"torch": trained(first_halves["torch"], batches[half:]).get_params()}
     for first, second in (("torch", "mxnet"), ("mxnet", "torch")):
         engine = opened(symbol, shape, batch, second, *left[first])
-        others[f"{first}, then {second}"] = trained(engine, batches[25:]).get_params()
+        others[f"{first}, then {second}"] = trained(engine, batches[half:]).get_params()
     went = sum(np.linalg.norm(wanted[0][key] - start[0][key]) ** 2 for key in start[0]) ** 0.5
     assert went > 0.01
     for how, (arg, aux) in others.items():
@@ -137,8 +138,9 @@ def check_fifty_updates(name, rate, batch=4):
 
 # With BatchNorm and without, with their rectifiers; `smallest` disables dropout.
 @pytest.mark.parametrize("name, rate", [("resnet-20", 1e-3), ("squeezenet1.1", 1e-2)])
-def test_fifty_updates_on_either_engine_or_half_and_half(name, rate):
-    check_fifty_updates(name, rate)
+@pytest.mark.parametrize("updates", [16, pytest.param(50, marks=pytest.mark.slow)])
+def test_updates_on_either_engine_or_half_and_half(name, rate, updates):
+    check_updates(name, rate, updates)
 
 
 @pytest.mark.slow
@@ -148,4 +150,4 @@ def test_fifty_updates_on_either_engine_or_half_and_half(name, rate):
      ("googlenet", 1e-3), ("vgg-11", 1e-3), ("cifar-cnn", 1e-4)],
 )  # fmt: skip
 def test_fifty_updates_of_larger_networks(name, rate):
-    check_fifty_updates(name, rate)
+    check_updates(name, rate, 50)
