@@ -37,21 +37,24 @@ def straight(packed, tmp_path_factory):
     return prefix
 
 
-def test_two_workers_train_as_one_and_their_number_may_change(packed, tmp_path):
+@pytest.mark.parametrize(
+    "kv_stores",
+    [("dist_sync", "device"),
+     pytest.param(("dist_sync", "device", "dist_device_sync"), marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_two_workers_train_as_one_and_their_number_may_change(packed, tmp_path, kv_stores):
     # The parameters depend on the order of the images.
     rec, files = str(packed / "train.rec"), [str(tmp_path / f"{n}.npz") for n in range(4)]
-    train_shard.train("device", rec, 0, 18, "", str(tmp_path / "one.npz"))
-    train_shard.train("device", rec, 0, 6, "", str(tmp_path / "third.npz"))
     script = str(ROOT / "tests" / "helpers" / "train_shard.py")
-    for part, kv_store in enumerate(("dist_sync", "device", "dist_device_sync")):
+    for part, kv_store in enumerate(kv_stores):
         words = [kv_store, rec, 6 * part, 6 * part + 6, files[part], files[part + 1]]
         if kv_store == "device":
             train_shard.train(*words)
         else:
             launched = Launched(TWO, ["python", script, *words])
             assert launched.end() == 0, launched.output
-    for ours, theirs in ((files[1], "third.npz"), (files[3], "one.npz")):
-        with np.load(ours) as several, np.load(tmp_path / theirs) as one:
+        train_shard.train("device", rec, 0, 6 * part + 6, "", str(tmp_path / "one.npz"))
+        with np.load(files[part + 1]) as several, np.load(tmp_path / "one.npz") as one:
             assert sorted(several.files) == sorted(one.files)
             for name in set(one.files) - {"counts"}:
                 np.testing.assert_allclose(several[name], one[name], 1e-5, 1e-5, err_msg=name)
@@ -65,7 +68,8 @@ def test_two_compressed_workers_are_two_devices_bit_for_bit(packed, tmp_path):
     rec, script = str(packed / "train.rec"), str(ROOT / "tests" / "helpers" / "train_shard.py")
     first, both, last = (str(tmp_path / f"{name}.npz") for name in ("first", "both", "last"))
     train_shard.train("device", rec, 0, 4, "", first, 2, 0.2)
-    launched = Launched(TWO, ["python", script, "dist_sync", rec, 4, 12, first, both, 1, 0.2])
+    words = ["dist_device_sync", rec, 4, 12, first, both, 1, 0.2]
+    launched = Launched(TWO, ["python", script, *words])
     assert launched.end() == 0, launched.output
     train_shard.train("local", rec, 4, 12, first, last, 2, 0.2)
     with np.load(both) as workers, np.load(last) as devices:
@@ -95,27 +99,39 @@ def test_one_asynchronous_worker_trains_as_a_plain_one(packed, tmp_path):
 
 
 def killed_in_the_second_epoch(command):
-    """Launch a training and kill one of its workers; return the launcher, which has ended."""
+    """Launch a training, kill one of its workers; return the launcher, which starts it again."""
     launched = Launched(TWO, [*command, "--checkpoint-minutes", 1e-9])
     launched.until(r"Node\[0\] Epoch.1. Batch .3-")
     workers = launched.members(" -m imagenet_trainer.fit --network resnet")
     workers.remove(launched.process.pid)  # its command line contains theirs
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
-    assert launched.end() == 0, launched.output
-    assert launched.nobody_is_left()
-    assert "launch: restart 1 of 3" in launched.output
+    launched.until("launch: restart 1 of 3")
     return launched
 
 
-def test_a_killed_worker_ends_in_the_same_state_after_the_restart(packed, straight, tmp_path):
+def test_a_killed_worker_restarts_and_sigterm_saves(packed, straight, tmp_path, capsys):
     prefix = tmp_path / "model"
-    launched = killed_in_the_second_epoch(fit_command(packed, prefix))
+    more = ("--num-epochs", 3)
+    launched = killed_in_the_second_epoch(fit_command(packed, prefix, *more))
+    launched.until(r"Node\[1\] Epoch.2. Batch .2-")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.end() == 143, launched.output
+    assert launched.nobody_is_left() and "restart 2" not in launched.output
     assert "was ended by SIGKILL" in launched.output
     assert re.search(r"continuing .* after epoch 1, update (9|1\d)", launched.output)
     # Moving statistics differ between the workers: the checkpoint holds those of both.
     assert_same(parameters(prefix, 2), parameters(straight, 2))
     assert history(prefix) == history(straight)
+    stopped = re.findall(r"Stopped after update (\d+)", launched.output)
+    assert len(stopped) == 2 and len(set(stopped)) == 1
+    assert (tmp_path / "model-last.npz").exists()
+    # One worker continues.
+    assert fit.main([*words_of(packed), "--model-prefix", str(prefix), *map(str, more)]) == 0
+    log = capsys.readouterr().err
+    assert "workers was 2 and is 1" in log and f"update {stopped[0]}" in log
+    assert [row["epoch"] for row in history(prefix)] == ["1", "2", "3"]
+    assert history(prefix)[:2] == history(straight)
 
 
 @pytest.mark.slow
@@ -125,29 +141,14 @@ def test_a_killed_worker_with_compressed_gradients(packed, tmp_path):
     launched = Launched(TWO, fit_command(packed, straight, *more))
     assert launched.end() == 0, launched.output
     assert re.search("4 devices .* 7 gradients", launched.output)
-    killed_in_the_second_epoch(fit_command(packed, prefix, *more))
+    launched = killed_in_the_second_epoch(fit_command(packed, prefix, *more))
+    assert launched.end() == 0, launched.output
+    assert launched.nobody_is_left()
     for epoch in (1, 2):
         assert_same(parameters(prefix, epoch), parameters(straight, epoch))
     # At the end of an epoch all devices have the same residuals.
     with np.load(f"{straight}-0002.npz") as state:
         assert int(state["state/kept_by"]) == 4 and state["state/kept:conv0_weight"].any()
-
-
-def test_sigterm_saves_and_ends_all_and_one_worker_continues(packed, straight, tmp_path, capsys):
-    prefix = tmp_path / "model"
-    launched = Launched(TWO, fit_command(packed, prefix))
-    launched.until(r"Node\[1\] Epoch.1. Batch .2-")
-    launched.process.send_signal(signal.SIGTERM)
-    assert launched.end() == 143, launched.output
-    assert launched.nobody_is_left() and "restart" not in launched.output
-    stopped = re.findall(r"Stopped after update (\d+)", launched.output)
-    assert len(stopped) == 2 and len(set(stopped)) == 1
-    assert (tmp_path / "model-last.npz").exists()
-    assert fit.main([*words_of(packed), "--model-prefix", str(prefix)]) == 0
-    log = capsys.readouterr().err
-    assert "workers was 2 and is 1" in log and f"update {stopped[0]}" in log
-    assert [row["epoch"] for row in history(prefix)] == ["1", "2"]
-    assert history(prefix)[0] == history(straight)[0]
 
 
 def test_a_killed_launcher_leaves_no_process(tmp_path):
