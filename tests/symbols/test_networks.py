@@ -169,9 +169,11 @@ def test_gradient_reaches_every_parameter_and_an_update_lowers_the_loss(name):
     # One gradient step that should lower the loss by this part; a shorter one where a BatchNorm
     # over few pixels makes the loss too curved for it.
     squares = sum(float(np.vdot(gradient, gradient)) for gradient in gradients.values())
-    parameters = engine.get_params()
     for part in (1e-2, 1e-3):
-        engine.set_params(*parameters)
+        if part < 1e-2:
+            engine.set_params(
+                *first_parameters(*parameter_shapes(smallest(name), smallest_shape(name)))
+            )
         engine.set_state({"updates": np.array(0)})
         engine.train_batch(*batch, part * before / squares)
         loss_of(engine)
