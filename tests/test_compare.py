@@ -25,6 +25,7 @@ from imagenet_trainer.metrics.predictions import load
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_curves")
 QUICK = ["--rounds", "3", "--largest-batch", "2"]
 NAMES = ("resnet-8", "one-stage-cnn")
 
@@ -73,9 +74,16 @@ def done(packed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     file = folder / "list.txt"
     file.write_text("resnet-8\nmobilenet --lr=1e9\none-stage-cnn --lr 0.001 --train-fraction 0.5\n")
+    draw_plots = page.draw_plots
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(child_process, "run", run_here)
         patch.setattr(measure, "_SECONDS", 0.0)
+        # The report is written after each network; only the last one has its plots.
+        patch.setattr(
+            page,
+            "draw_plots",
+            lambda results: draw_plots(results) if results[1:] else {"fronts": b"<svg/>"},
+        )
         result = compare(networks=file, output=folder / "out",
                          **flags_by_name([*QUICK, *common(packed)]))  # fmt: skip
     return folder / "out", file, result
