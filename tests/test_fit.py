@@ -19,6 +19,7 @@ from helpers.fit_runs import (
 
 from imagenet_trainer import fit
 from imagenet_trainer.runs import params
+from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.mxnet_import import mx
 
 pytestmark = pytest.mark.usefixtures("without_curves")
@@ -118,6 +119,7 @@ def test_a_killed_run_ends_with_the_same_parameters(words, straight, tmp_path, m
         process.wait()
     assert train(words, *often) == 0
     assert_same(parameters(prefix, 2), parameters(straight, 2))
+    assert_same(*(Run(str(one)).load(2).state for one in (prefix, straight)))
     assert history(prefix) == history(straight)
 
 

@@ -117,22 +117,19 @@ def stopped(folder):
 
 
 def refused(folder):
-    """The second worker raises its error while the first one opens its engine.
+    """The second worker raises its error while the first one has none.
 
     It is printed as the commands print it; the file counts the attempts.
     """
 
     def body():
-        devices, symbol = Devices(engine="torch"), network()
-        workers = join_workers(devices)
+        workers = join_workers(Devices(engine="torch"))
         if workers.rank == 0:
             with open(folder / "attempts.txt", "a") as file:
                 file.write("x")
         with together(workers):
             if workers.rank == 1:
                 raise InputError("--data-train x.rec: is not there")
-            how, shape = Training(Optimizer("sgd", 0.9, 1e-3)), (BATCH, SIDE, SIDE, 3)
-            open_engine(symbol, devices, shape, MEAN, STD, how, workers)
 
     sys.exit(run_command("fit", body))
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import signal
 import sys
@@ -13,6 +14,7 @@ from helpers.tensorboard import points
 from PIL import Image
 
 from imagenet_trainer import fit
+from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import read_events
@@ -129,11 +131,16 @@ def test_after_a_kill_no_step_is_recorded_twice(words, straight, tmp_path):
     assert shown == list(range(1, 16))
 
 
-def test_a_signal(words, tmp_path):
-    process = begin([*words, "--model-prefix", str(tmp_path / "model")])
-    wait_for(process, "Epoch.0. Batch .2-")
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
+def test_a_signal(words, tmp_path, monkeypatch):
+    real = MXNetEngine.train_batch
+
+    def train_batch(engine, *batch):
+        if engine._updates == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(engine, *batch)
+
+    monkeypatch.setattr(MXNetEngine, "train_batch", train_batch)
+    assert train(words, "--model-prefix", tmp_path / "model") == 128 + signal.SIGTERM
     events = read_events(tmp_path / "events.jsonl")
     assert [event["event"] for event in events[-3:]] == ["checkpoint", "interrupt", "end"]
     assert events[-1]["how"] == "interrupted" and events[-1]["signal"] == "SIGTERM"
