@@ -31,11 +31,11 @@ def gluoncv():
 def random_parameters(symbol, image_shape):
     """Parameters that give every layer an effect and keep deep networks finite."""
     random = np.random.default_rng(0)
+    weights = random.standard_normal(1_000_003, np.float32)  # repeated, to be quick
 
     def value_of(name, shape):
         if name.endswith("weight"):
-            spread = np.float32(math.sqrt(2 / math.prod(shape[1:])))
-            return random.standard_normal(shape, np.float32) * spread
+            return np.resize(weights, shape) * np.float32(math.sqrt(2 / math.prod(shape[1:])))
         low, high = (0.8, 1.2) if name.endswith(("gamma", "moving_var")) else (-0.2, 0.2)
         return random.uniform(low, high, shape).astype(np.float32)
 
