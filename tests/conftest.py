@@ -32,9 +32,9 @@ needs_mxnet = pytest.mark.skipif(
 CLASSES = ("circle", "cross", "square")
 # Started first, as otherwise one process works on the last of them while the others have ended.
 LONGEST_FILES = (
-    "test_tutorial.py", "test_launch.py", "test_workers.py", "test_recovery.py", "test_fit.py",
-    "test_compare.py", "test_networks.py", "test_clusters.py", "test_fit_methods.py",
-    "test_transfer.py",
+    "test_launch.py", "test_workers.py", "test_fit.py", "test_networks.py", "test_clusters.py",
+    "test_tools.py", "test_compare.py", "test_tutorial.py", "test_torch_networks.py",
+    "test_recovery.py", "test_transfer.py", "test_fit_methods.py",
 )  # fmt: skip
 
 
