@@ -152,7 +152,7 @@ def storm(words, prefix, moments, seed):
     for _ in range(moments):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         # Any place: now and then before the first line, mostly a few lines later.
-        lines = drawn.randrange(9)
+        lines = drawn.randrange(12)
         for number, _ in enumerate(process.stderr, start=1):
             if number > lines:
                 break
