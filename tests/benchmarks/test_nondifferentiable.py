@@ -6,9 +6,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from imagenet_trainer.benchmarks import nondifferentiable, parity
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
-S = mx.sym
+S = sym
 
 
 def networks(symbol, side=9, batch=8):

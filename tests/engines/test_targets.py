@@ -18,9 +18,9 @@ from helpers.tiny_engine import (
 from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.symbol import frozen_in
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics import counts as metrics
 from imagenet_trainer.system.machine import has_bfloat16
-from imagenet_trainer.system.mxnet_import import mx
 
 torch = pytest.importorskip("torch")
 
@@ -105,8 +105,8 @@ def test_the_given_network_does_not_change():
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"mixup": True}])
 def test_targets_need_a_softmax(options):
-    x = mx.sym.FullyConnected(mx.sym.Flatten(mx.sym.Variable("data")), num_hidden=2, name="fc")
-    symbol = mx.sym.LogisticRegressionOutput(x, mx.sym.Variable("softmax_label"), name="softmax")
+    x = sym.FullyConnected(sym.Flatten(sym.Variable("data")), num_hidden=2, name="fc")
+    symbol = sym.LogisticRegressionOutput(x, sym.Variable("softmax_label"), name="softmax")
     with pytest.raises(InputError, match=r"^(label_smoothing|mixup): .*softmax"):
         engine_of(symbol, **options)
 
@@ -131,9 +131,9 @@ def test_targets_in_bfloat16_stay_float32():
 
 
 def test_only_fully_frozen_batchnorms_keep_their_statistics():
-    x = mx.sym.Variable("data")
+    x = sym.Variable("data")
     for name, fixed in (("all", False), ("beta", False), ("fixed", True), ("none", False)):
-        x = mx.sym.BatchNorm(x, fix_gamma=fixed, name=name)
+        x = sym.BatchNorm(x, fix_gamma=fixed, name=name)
     frozen = ["all_gamma", "all_beta", "beta_beta", "fixed_beta"]
     nodes = json.loads(frozen_in(x, frozen).tojson())["nodes"]
     kept = {n["name"] for n in nodes if n.get("attrs", {}).get("use_global_stats") == "True"}

@@ -7,40 +7,40 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.foreign import adapt
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
 SIDE, CLASSES = 8, 4
 SHAPE = (3, SIDE, SIDE)
 
 
 def features(name="data"):
-    x = mx.sym.Convolution(mx.sym.Variable(name), kernel=(3, 3), num_filter=4, name="conv")
-    return mx.sym.Flatten(mx.sym.Activation(x, act_type="relu"))
+    x = sym.Convolution(sym.Variable(name), kernel=(3, 3), num_filter=4, name="conv")
+    return sym.Flatten(sym.Activation(x, act_type="relu"))
 
 
 def logits(name="data"):
-    return mx.sym.FullyConnected(features(name), num_hidden=CLASSES, name="fc")
+    return sym.FullyConnected(features(name), num_hidden=CLASSES, name="fc")
 
 
 def fully_convolutional():
-    x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=CLASSES, name="conv")
-    return mx.sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type="avg")
+    x = sym.Convolution(sym.Variable("data"), kernel=(3, 3), num_filter=CLASSES, name="conv")
+    return sym.Pooling(x, global_pool=True, kernel=(1, 1), pool_type="avg")
 
 
 NETWORKS = {
-    "SoftmaxOutput": lambda: mx.sym.SoftmaxOutput(logits(), name="softmax"),
-    "other label": lambda: mx.sym.SoftmaxOutput(logits(), mx.sym.Variable("truth"), name="prob"),
-    "old Softmax": lambda: mx.sym.Softmax(logits(), name="softmax"),
-    "softmax": lambda: mx.sym.softmax(logits(), name="prob"),
-    "temperature": lambda: mx.sym.softmax(logits(), temperature=2.5),
-    "log_softmax": lambda: mx.sym.log_softmax(logits()),
-    "SoftmaxActivation": lambda: mx.sym.SoftmaxActivation(logits()),
+    "SoftmaxOutput": lambda: sym.SoftmaxOutput(logits(), name="softmax"),
+    "other label": lambda: sym.SoftmaxOutput(logits(), sym.Variable("truth"), name="prob"),
+    "old Softmax": lambda: sym.Softmax(logits(), name="softmax"),
+    "softmax": lambda: sym.softmax(logits(), name="prob"),
+    "temperature": lambda: sym.softmax(logits(), temperature=2.5),
+    "log_softmax": lambda: sym.log_softmax(logits()),
+    "SoftmaxActivation": lambda: sym.SoftmaxActivation(logits()),
     "logits": logits,
     "other input": lambda: logits("input_0"),
-    "softmax of another input": lambda: mx.sym.softmax(logits("photo")),
+    "softmax of another input": lambda: sym.softmax(logits("photo")),
     "pooled": fully_convolutional,
-    "flattened": lambda: mx.sym.Flatten(fully_convolutional()),
-    "with features": lambda: mx.sym.Group([features(), mx.sym.softmax(logits())]),
+    "flattened": lambda: sym.Flatten(fully_convolutional()),
+    "with features": lambda: sym.Group([features(), sym.softmax(logits())]),
 }
 
 
@@ -72,7 +72,7 @@ def test_probabilities_by_hand(name):
     arg = parameters()
     if name in ("pooled", "flattened"):
         arg = {key: value for key, value in arg.items() if key.startswith("conv")}
-    symbol = mx.sym.load_json(NETWORKS[name]().tojson())
+    symbol = sym.load_json(NETWORKS[name]().tojson())
     found = adapt(symbol, arg.keys(), SHAPE, "x-symbol.json")
     assert found.classes == CLASSES
     engine = open_engine(found.symbol, Devices(), (3, SIDE, SIDE, 3), (0, 0, 0), (10, 10, 10))
@@ -90,7 +90,7 @@ def test_symbols_of_this_program_are_unchanged():
 def test_changes_are_noted():
     arg = parameters().keys()
     assert "ends in FullyConnected" in adapt(logits(), arg, SHAPE, "x").notes[0]
-    assert "'photo'" in adapt(mx.sym.softmax(logits("photo")), arg, SHAPE, "x").notes[0]
+    assert "'photo'" in adapt(sym.softmax(logits("photo")), arg, SHAPE, "x").notes[0]
 
 
 def test_a_symbol_of_an_early_mxnet():
@@ -100,34 +100,34 @@ def test_a_symbol_of_an_early_mxnet():
         node["param"] = node.pop("attrs", {})
         node["backward_source_id"] = -1
     text["attrs"] = {"mxnet_version": ["int", 500]}
-    symbol = mx.sym.load_json(json.dumps({k: text[k] for k in ("nodes", "arg_nodes", "heads")}))
+    symbol = sym.load_json(json.dumps({k: text[k] for k in ("nodes", "arg_nodes", "heads")}))
     assert adapt(symbol, parameters().keys(), SHAPE, "x").classes == CLASSES
 
 
 REFUSED = {
-    "two softmaxes": (lambda: mx.sym.Group([mx.sym.softmax(logits())] * 2), "has 2 outputs"),
-    "two features": (lambda: mx.sym.Group([features(), logits()]), "none of them"),
-    "sigmoid": (lambda: mx.sym.sigmoid(logits()), "ends in sigmoid"),
-    "regression": (lambda: mx.sym.LinearRegressionOutput(logits()), "ends in LinearRegression"),
+    "two softmaxes": (lambda: sym.Group([sym.softmax(logits())] * 2), "has 2 outputs"),
+    "two features": (lambda: sym.Group([features(), logits()]), "none of them"),
+    "sigmoid": (lambda: sym.sigmoid(logits()), "ends in sigmoid"),
+    "regression": (lambda: sym.LinearRegressionOutput(logits()), "ends in LinearRegression"),
     "segmentation": (
-        lambda: mx.sym.SoftmaxOutput(
-            mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=4, name="conv"),
+        lambda: sym.SoftmaxOutput(
+            sym.Convolution(sym.Variable("data"), kernel=(3, 3), num_filter=4, name="conv"),
             multi_output=True,
         ),
         "(1, 4, 6, 6) for one image of --image-shape 3,8,8",
     ),
     "one class": (
-        lambda: mx.sym.FullyConnected(features(), num_hidden=1, name="fc"), "(1, 1) for one image",
+        lambda: sym.FullyConnected(features(), num_hidden=1, name="fc"), "(1, 1) for one image",
     ),
     "a second input": (
-        lambda: mx.sym.broadcast_add(logits(), mx.sym.Variable("offset")), "needs offset ",
+        lambda: sym.broadcast_add(logits(), sym.Variable("offset")), "needs offset ",
     ),
     "two unknown inputs": (
-        lambda: mx.sym.broadcast_add(logits("a"), mx.sym.Variable("b")), "(a, b)",
+        lambda: sym.broadcast_add(logits("a"), sym.Variable("b")), "(a, b)",
     ),
     "pooling beyond the image": (
-        lambda: mx.sym.softmax(mx.sym.Flatten(
-            mx.sym.Pooling(mx.sym.Variable("data"), kernel=(9, 9), pool_type="avg"))),
+        lambda: sym.softmax(sym.Flatten(
+            sym.Pooling(sym.Variable("data"), kernel=(9, 9), pool_type="avg"))),
         "--image-shape 3,8,8",
     ),
 }  # fmt: skip

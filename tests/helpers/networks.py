@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 import symbols
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
 # The smallest image size by family; for those without one, a size that leaves several pixels.
 SMALLEST = {
@@ -60,7 +60,7 @@ def smallest(name):
     for node in graph["nodes"]:
         if node["op"] == "Dropout":
             node["attrs"]["p"] = "0"
-    return mx.sym.load_json(json.dumps(graph))
+    return sym.load_json(json.dumps(graph))
 
 
 def first_parameters(shapes, aux_shapes):

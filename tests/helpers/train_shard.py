@@ -18,16 +18,16 @@ from imagenet_trainer.data.order import Order
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import join_workers, open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.graph import sym
 
 BATCH, SIDE = 12, 16
 
 
 def network():
-    x = mx.sym.Convolution(mx.sym.Variable("data"), kernel=(3, 3), num_filter=8, name="conv")
-    x = mx.sym.Activation(x, act_type="relu", name="relu")
-    x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=3, name="fc")
-    return mx.sym.SoftmaxOutput(x, name="softmax")
+    x = sym.Convolution(sym.Variable("data"), kernel=(3, 3), num_filter=8, name="conv")
+    x = sym.Activation(x, act_type="relu", name="relu")
+    x = sym.FullyConnected(sym.Flatten(x), num_hidden=3, name="fc")
+    return sym.SoftmaxOutput(x, name="softmax")
 
 
 def train(kv_store, rec, first, last, before, after, cpus=1, threshold=None):

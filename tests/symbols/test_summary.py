@@ -3,7 +3,7 @@ import pytest
 import symbols
 from imagenet_trainer import fit
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
-from imagenet_trainer.graph import GraphError
+from imagenet_trainer.graph import GraphError, sym
 from imagenet_trainer.system.mxnet_import import mx
 from symbols.summary import Summary, summarise, table
 
@@ -34,17 +34,17 @@ def test_parameters_of_the_published_checkpoints(depth):
 
 
 def test_layers_of_a_small_network():
-    data = mx.sym.var("data")
-    x = mx.sym.Convolution(data, kernel=(3, 3), pad=(1, 1), num_filter=4, name="conv")
-    x = mx.sym.BatchNorm(x, fix_gamma=False, name="bn")
-    x = mx.sym.Convolution(
+    data = sym.var("data")
+    x = sym.Convolution(data, kernel=(3, 3), pad=(1, 1), num_filter=4, name="conv")
+    x = sym.BatchNorm(x, fix_gamma=False, name="bn")
+    x = sym.Convolution(
         x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), num_filter=8, num_group=2, no_bias=True,
         name="grouped",
     )  # fmt: skip
-    x = mx.sym.Deconvolution(x, kernel=(2, 2), stride=(2, 2), num_filter=5, no_bias=True, name="up")
-    x = mx.sym.Flatten(mx.sym.Activation(x, act_type="relu", name="relu"), name="flat")
-    x = mx.sym.FullyConnected(x, num_hidden=10, name="fc")
-    summary = summarise(mx.sym.SoftmaxOutput(x, name="softmax"), (3, 8, 8))
+    x = sym.Deconvolution(x, kernel=(2, 2), stride=(2, 2), num_filter=5, no_bias=True, name="up")
+    x = sym.Flatten(sym.Activation(x, act_type="relu", name="relu"), name="flat")
+    x = sym.FullyConnected(x, num_hidden=10, name="fc")
+    summary = summarise(sym.SoftmaxOutput(x, name="softmax"), (3, 8, 8))
     rows = {layer.name: layer for layer in summary.layers}
     assert list(rows) == ["conv", "bn", "grouped", "up", "relu", "flat", "fc", "softmax"]
     assert rows["conv"].output == (4, 8, 8)
@@ -78,14 +78,14 @@ def test_all_parameters_of_a_bound_network_are_counted():
 
 def test_gammas_are_fixed_by_default():
     # BatchNorm's own default.
-    summary = summarise(mx.sym.BatchNorm(mx.sym.var("data"), name="bn"), (3, 8, 8))
+    summary = summarise(sym.BatchNorm(sym.var("data"), name="bn"), (3, 8, 8))
     assert (summary.learned, summary.fixed, summary.statistics) == (3, 3, 6)
 
 
 def test_a_shared_parameter_counts_once():
-    data, weight = mx.sym.var("data"), mx.sym.var("w")
-    one = mx.sym.FullyConnected(data, weight, num_hidden=12, no_bias=True, name="one")
-    two = mx.sym.FullyConnected(one, weight, num_hidden=12, no_bias=True, name="two")
+    data, weight = sym.var("data"), sym.var("w")
+    one = sym.FullyConnected(data, weight, num_hidden=12, no_bias=True, name="one")
+    two = sym.FullyConnected(one, weight, num_hidden=12, no_bias=True, name="two")
     summary = summarise(two, (12,))
     rows = {layer.name: layer for layer in summary.layers}
     assert (rows["one"].parameters, rows["two"].parameters) == (144, 0)
@@ -93,13 +93,13 @@ def test_a_shared_parameter_counts_once():
 
 
 def test_several_outputs_and_products():
-    data = mx.sym.var("data")
-    parts = mx.sym.SliceChannel(data, num_outputs=2, name="split")  # 2 of (2, 6, 5)
-    left = mx.sym.Reshape(parts[0], shape=(-3, 6, 5), name="left")  # (2, 6, 5)
-    right = mx.sym.Reshape(parts[1], shape=(-3, 6, 5), name="right")
-    x = mx.sym.batch_dot(left, right, transpose_b=True, name="product")  # (2, 6, 6)
-    y = mx.sym.batch_dot(left, right, transpose_a=True, name="other")  # (2, 5, 5)
-    rows = layers(mx.sym.Group([x, y]), (4, 6, 5))
+    data = sym.var("data")
+    parts = sym.SliceChannel(data, num_outputs=2, name="split")  # 2 of (2, 6, 5)
+    left = sym.Reshape(parts[0], shape=(-3, 6, 5), name="left")  # (2, 6, 5)
+    right = sym.Reshape(parts[1], shape=(-3, 6, 5), name="right")
+    x = sym.batch_dot(left, right, transpose_b=True, name="product")  # (2, 6, 6)
+    y = sym.batch_dot(left, right, transpose_a=True, name="other")  # (2, 5, 5)
+    rows = layers(sym.Group([x, y]), (4, 6, 5))
     assert rows["split"].activation_bytes == 4 * 4 * 6 * 5
     assert rows["product"].multiply_adds == 2 * 6 * 6 * 5
     assert rows["other"].multiply_adds == 2 * 5 * 5 * 6
@@ -116,7 +116,7 @@ def test_activation_bytes_are_near_what_mxnet_allocates():
 
 
 def test_table():
-    symbol = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1000, name="fc")
+    symbol = sym.FullyConnected(sym.var("data"), num_hidden=1000, name="fc")
     lines = table(summarise(symbol, (2000,)), batch_size=32).splitlines()
     assert lines[0].split() == [
         "layer", "operator", "output", "parameters", "multiply-adds", "activation", "MB",
@@ -132,7 +132,7 @@ def test_an_empty_summary():
 
 
 def test_unknown_shapes_are_refused():
-    symbol = mx.sym.FullyConnected(mx.sym.var("other"), num_hidden=10, name="fc")
+    symbol = sym.FullyConnected(sym.var("other"), num_hidden=10, name="fc")
     with pytest.raises(GraphError):
         summarise(symbol, (3,))
 
