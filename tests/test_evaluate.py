@@ -15,8 +15,7 @@ from conftest import CLASSES, draw_shape, write_images
 from PIL import Image
 from sklearn import metrics as sk
 
-import symbols
-from imagenet_trainer import evaluate, fit
+from imagenet_trainer import evaluate, fit, symbols
 from imagenet_trainer.config import EvaluateSettings, flags
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header

@@ -8,8 +8,7 @@ import pytest
 from conftest import needs_mxnet, one_line_failure
 from helpers.networks import CHEAPEST, classes_of, first_parameters, smallest_shape
 
-import symbols
-from imagenet_trainer import export
+from imagenet_trainer import export, symbols
 from imagenet_trainer.convert import onnx_file
 from imagenet_trainer.convert.graph import without_label
 from imagenet_trainer.convert.onnx_graph import to_onnx_model

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, draw_shape, one_line_error, run
 
-import symbols
-from imagenet_trainer import predict
+from imagenet_trainer import predict, symbols
 from imagenet_trainer.config import PredictSettings
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.loader import Threads

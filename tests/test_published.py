@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, one_line_error, run
 
-import symbols
-from imagenet_trainer import config
+from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import published
 from imagenet_trainer.convert.model_zoo import CHECKPOINTS
 from imagenet_trainer.engines.symbol import parameter_shapes

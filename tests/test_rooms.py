@@ -40,7 +40,7 @@ UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shel
 def trees():
     """The syntax tree of every module by its name, without the package's."""
     found = {}
-    for folder in (PACKAGE, "symbols", "tools"):
+    for folder in (PACKAGE, "tools"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts
@@ -80,14 +80,11 @@ def test_every_room_is_installed_and_has_a_docstring():
     setup.read(ROOT / "setup.cfg")
     packages = setup["options"]["packages"].split()
     folders = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for folder in (PACKAGE, "symbols")
-        for path in (ROOT / folder).rglob("*.py")
+        ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / PACKAGE).rglob("*.py")
     }
     assert sorted(packages) == sorted(folders)
     for package in packages:
-        name = package.partition(".")[2] if package.startswith(PACKAGE) else package
-        assert ast.get_docstring(trees()[name]), package
+        assert ast.get_docstring(trees()[package.partition(".")[2]]), package
 
 
 def test_every_room_has_a_layer():
@@ -95,9 +92,7 @@ def test_every_room_has_a_layer():
     setup.read(ROOT / "setup.cfg")
     layers = setup["importlinter:contract:layers"]["layers"].replace("|", " ").split()
     rooms = {path.parent.name for path in (ROOT / PACKAGE).glob("*/__init__.py")}
-    assert set(layers) == {f"{PACKAGE}.{name}" for name in rooms | COMMANDS | {"errors"}} | {
-        "symbols"
-    }
+    assert set(layers) == {f"{PACKAGE}.{name}" for name in rooms | COMMANDS | {"errors"}}
 
 
 def test_imports_go_one_way():

@@ -60,9 +60,8 @@ sys.exit(code)
 
 
 def sources() -> Iterator[Path]:
-    """The modules of the package and of symbols/."""
-    for folder in (PACKAGE, "symbols"):
-        yield from sorted((ROOT / folder).rglob("*.py"))
+    """The modules of the package."""
+    yield from sorted((ROOT / PACKAGE).rglob("*.py"))
 
 
 def module_of(path: Path) -> str:
@@ -107,7 +106,7 @@ def arrows() -> Dict[Tuple[str, str], int]:
         room = room_of(module_of(path))
         for _, name in imports(tree_of(path)):
             other = room_of(name)
-            if name.split(".")[0] in (PACKAGE, "symbols") and other not in (room, PACKAGE):
+            if name.split(".")[0] == PACKAGE and other not in (room, PACKAGE):
                 found[room, other] = found.get((room, other), 0) + 1
     return found
 
@@ -210,7 +209,9 @@ def table() -> str:
         }
         rows.append((f"rooms that one `{command}` enters", len(entered)))
     rows.append(("`fit --help`", f"{seconds_of('-m', f'{PACKAGE}.fit', '--help'):.2f} s"))
-    graph = seconds_of("-c", "import symbols; symbols.get_symbol('resnet50', 1000)")
+    graph = seconds_of(
+        "-c", "from imagenet_trainer import symbols; symbols.get_symbol('resnet50', 1000)"
+    )
     rows.append(("a process that builds the graph of ResNet-50", f"{graph:.2f} s"))
     return "\n".join(["| measure | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)])
 

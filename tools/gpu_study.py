@@ -30,7 +30,7 @@ import torch
 import torchvision_networks
 from gpu_bounds import Bounds, bound
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.config.values import integers, strings

@@ -14,7 +14,7 @@ from typing import List, Tuple
 
 import numpy as np
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, default_classes
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress

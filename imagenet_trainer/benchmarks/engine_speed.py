@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.choice import TITLES, has_torch
 from imagenet_trainer.engines.factory import open_engine

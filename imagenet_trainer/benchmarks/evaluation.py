@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, open_dataset
 from imagenet_trainer.data.loader import loader_threads

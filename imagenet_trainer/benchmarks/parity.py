@@ -16,7 +16,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import torch
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, load_graph, to_tensor

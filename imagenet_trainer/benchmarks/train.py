@@ -10,7 +10,7 @@ import tempfile
 import time
 from typing import Dict, List, Tuple
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch

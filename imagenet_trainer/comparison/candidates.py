@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.config import CompareSettings, FitSettings, commands, recipes
 from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_or_raise
 from imagenet_trainer.errors import ArgumentError, InputError, attributed_to

@@ -31,9 +31,9 @@ from imagenet_trainer.eval.network import open_network, set_checkpoint
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.symbols.summary import summarise
 from imagenet_trainer.system.files import sha256
 from imagenet_trainer.system.gpus import nvidia_gpus
-from symbols.summary import summarise
 
 log = partial(print_message, "compare")
 

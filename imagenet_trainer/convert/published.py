@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-import symbols
-from imagenet_trainer import config
+from imagenet_trainer import config, symbols
 from imagenet_trainer.convert.model_zoo import (
     CHECKPOINTS,
     CIFAR_COLOURS,
@@ -21,9 +20,9 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.symbols import gluoncv_zoo
+from imagenet_trainer.symbols.families import GLUONCV, GLUONCV_RUN
 from imagenet_trainer.system.arrays import Arrays
-from symbols import gluoncv_zoo
-from symbols.families import GLUONCV, GLUONCV_RUN
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of
 from imagenet_trainer.data.augment import effective

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.config.values import BEST
@@ -21,9 +21,9 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
+from imagenet_trainer.symbols.classifier import classifier_of, with_classifier
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.initializers import initial_parameters
-from symbols.classifier import classifier_of, with_classifier
 
 # Flags, and fields of Preprocessing, that a pretrained network brings.
 _PREPROCESSING = ("image_shape", "rgb_mean", "rgb_std", "val_resize")

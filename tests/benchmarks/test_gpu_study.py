@@ -10,8 +10,7 @@ from conftest import ROOT
 
 torch = pytest.importorskip("torch")
 
-import symbols
-from imagenet_trainer import benchmark
+from imagenet_trainer import benchmark, symbols
 from imagenet_trainer.errors import InputError
 
 sys.path.append(str(ROOT / "tools"))

@@ -5,8 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-import symbols
-from imagenet_trainer import benchmark
+from imagenet_trainer import benchmark, symbols
 from imagenet_trainer.benchmarks import parity
 
 

@@ -3,8 +3,7 @@ import math
 import pytest
 from conftest import ROOT
 
-import symbols
-from imagenet_trainer import config, fit
+from imagenet_trainer import config, fit, symbols
 from imagenet_trainer.config import flags, recipes
 from imagenet_trainer.config.recipes import RECIPES
 from imagenet_trainer.data.order import updates_before

@@ -17,9 +17,9 @@ import sys
 import pytest
 from conftest import run
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.graph import Symbol
-from symbols.families import FAMILIES
+from imagenet_trainer.symbols.families import FAMILIES
 
 FACTS = json.loads(pathlib.Path(__file__).with_name("networks.json").read_text())
 BATCH, CLASSES = 2, 10
@@ -80,7 +80,8 @@ def test_graphs_at_other_sizes(case):
 
 def test_no_network_needs_mxnet():
     code = (
-        "import sys, symbols; symbols.get_symbol('resnet50', 1000); print('mxnet' in sys.modules)"
+        "import sys; from imagenet_trainer import symbols; symbols.get_symbol('resnet50', 1000); "
+        "print('mxnet' in sys.modules)"
     )
     assert run("-c", code).stdout.split() == ["False"]
 
@@ -90,7 +91,7 @@ def by_mxnet():
     from imagenet_trainer.system.mxnet_import import mx
 
     for family in {family.module for family in FAMILIES.values()} | {"layers"}:
-        module = importlib.import_module(f"symbols.{family}")
+        module = importlib.import_module(f"imagenet_trainer.symbols.{family}")
         if hasattr(module, "sym"):
             module.sym = mx.sym
     symbols.as_graph = lambda symbol: symbol

@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
-import symbols
-from symbols import gluoncv_zoo
+from imagenet_trainer import symbols
+from imagenet_trainer.symbols import gluoncv_zoo
 
 CLASSES = 6
 

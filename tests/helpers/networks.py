@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.graph import sym
 
 # The smallest image size by family; for those without one, a size that leaves several pixels.

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.symbols.classifier import classifier_of, with_classifier
 from imagenet_trainer.system.mxnet_import import mx
-from symbols.classifier import classifier_of, with_classifier
 
 SHAPE = (2, 3, 224, 224)
 

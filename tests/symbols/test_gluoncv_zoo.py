@@ -12,16 +12,16 @@ from helpers.gluoncv_networks import (
     symbol_of,
 )
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Group
+from imagenet_trainer.symbols import gluoncv_zoo
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
-from symbols import gluoncv_zoo
 
 
 def filled(net, image_shape):
@@ -93,7 +93,7 @@ def test_names_and_text_are_the_same_in_every_process(gluoncv):
     symbol_of("cifar_resnet20_v1", (3, 32, 32))
     here = symbol_of("cifar_resnet20_v1", (3, 32, 32)).tojson()
     code = (
-        "import symbols; "
+        "from imagenet_trainer import symbols; "
         f"print(symbols.get_symbol('gluoncv/cifar_resnet20_v1', {CLASSES}, (3, 32, 32)).tojson())"
     )
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -136,7 +136,7 @@ def test_without_gluoncv_the_error_names_the_install_command(monkeypatch):
 
 def test_the_import_restores_pytorch_and_pillows_refusal_of_truncated_images(gluoncv):
     code = (
-        "import sys, symbols.gluoncv_zoo as zoo; from PIL import ImageFile; "
+        "import sys, imagenet_trainer.symbols.gluoncv_zoo as zoo; from PIL import ImageFile; "
         "sys.modules['torch'] = sys; zoo.import_gluoncv(); "
         "print(sys.modules['torch'] is sys, ImageFile.LOAD_TRUNCATED_IMAGES); "
         "del sys.modules['torch']"

@@ -20,7 +20,7 @@ from helpers.networks import (
     smallest_shape,
 )
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.mxnet.arrays import to_symbol

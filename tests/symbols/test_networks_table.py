@@ -3,8 +3,8 @@
 import pytest
 from conftest import ROOT
 
-import symbols
-from symbols.summary import summarise
+from imagenet_trainer import symbols
+from imagenet_trainer.symbols.summary import summarise
 
 WIDTHS = ("", "0.75", "0.5", "0.25")
 # Rows of the table by their first two cells: networks, classes, image height.

@@ -10,11 +10,11 @@ import math
 import numpy as np
 import pytest
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.symbols.gluoncv_zoo import import_gluoncv
 from imagenet_trainer.system.mxnet_import import mx
-from symbols.gluoncv_zoo import import_gluoncv
 
 nn = mx.gluon.nn
 gluon = mx.gluon.model_zoo.vision

@@ -1,11 +1,10 @@
 import pytest
 
-import symbols
-from imagenet_trainer import fit
+from imagenet_trainer import fit, symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.graph import GraphError, sym
+from imagenet_trainer.symbols.summary import Summary, summarise, table
 from imagenet_trainer.system.mxnet_import import mx
-from symbols.summary import Summary, summarise, table
 
 
 def layers(symbol, shape=(3, 8, 8)):

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.symbols.families import FAMILIES
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
-from symbols.families import FAMILIES
 
 nn = mx.gluon.nn
 zoo = mx.gluon.model_zoo.vision
@@ -355,7 +355,7 @@ def test_unknown_options_are_a_type_error():
 
 def test_every_depth_of_the_registry_fits_some_image_size():
     family = FAMILIES["resnet"]
-    resnet = importlib.import_module("symbols.resnet")
+    resnet = importlib.import_module("imagenet_trainer.symbols.resnet")
     for depth in family.depths + family.more_depths:
         fits = []
         for height in (28, 224):
@@ -368,7 +368,10 @@ def test_every_depth_of_the_registry_fits_some_image_size():
 
 
 def test_find_does_not_import_mxnet():
-    code = "import sys, symbols; symbols.find('resnet18'); print('mxnet' in sys.modules)"
+    code = (
+        "import sys; from imagenet_trainer import symbols; symbols.find('resnet18'); "
+        "print('mxnet' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "False\n", result.stderr
 
@@ -396,3 +399,19 @@ def test_squeezenet_starts_at_its_published_rate(name, activation):
         losses.append(engine.read_counts()[3] / 4)
     assert losses[0] == pytest.approx(math.log(1000), abs=0.2)
     assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "package"])
+def test_a_file_or_folder_of_this_name_is_not_taken_for_the_package(tmp_path, what):
+    # MXNet's own examples have a folder `symbols`, from whose parent their users run commands.
+    if what == "file":
+        (tmp_path / "symbols.py").write_text("raise ImportError")
+    else:
+        (tmp_path / "symbols").mkdir()
+        if what == "package":
+            (tmp_path / "symbols" / "__init__.py").write_text("raise ImportError")
+    code = "from imagenet_trainer.symbols import get_symbol; print(get_symbol('resnet18', 10).name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

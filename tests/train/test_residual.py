@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.residual import branch_ends

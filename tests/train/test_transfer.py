@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from conftest import write_records
 
-import symbols
-from imagenet_trainer import assets, fit
+from imagenet_trainer import assets, fit, symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import NonFiniteLossError

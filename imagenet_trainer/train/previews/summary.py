@@ -1,9 +1,9 @@
 """`fit --summary`: the layers of the network, its parameters and multiply-adds, as a table."""
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.symbols.summary import summarise, table
 from imagenet_trainer.train.datasets import number_of_classes
 from imagenet_trainer.train.setup import training_setup
-from symbols.summary import summarise, table
 
 
 def print_summary(settings: FitSettings) -> int:

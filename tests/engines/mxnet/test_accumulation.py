@@ -13,7 +13,7 @@ from helpers.tiny_engine import (
     train,
 )
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes

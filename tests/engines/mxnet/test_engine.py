@@ -13,7 +13,7 @@ from helpers.mxnet_engine import (
     train,
 )
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, NonFiniteLossError
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.mxnet import precision

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.engines.mxnet.engine import normalised
 from imagenet_trainer.engines.mxnet.precision import in_16_bits, slow_in_bfloat16
@@ -27,7 +27,7 @@ def headed(name):
 UPDATE = """
 import sys
 import numpy as np
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from helpers.tiny_engine import assert_same, batches, network, train
 from helpers.torch_engine import everything, open_one
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.engines.pytorch.graph import load_graph
 from imagenet_trainer.engines.pytorch.recomputation import checkpointed
 from imagenet_trainer.engines.symbol import parameter_shapes

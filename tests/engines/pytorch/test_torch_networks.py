@@ -6,7 +6,7 @@ from helpers.networks import all_names, classes_of, smallest, smallest_shape
 
 torch = pytest.importorskip("torch")
 
-import symbols
+from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks import nondifferentiable, parity
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine

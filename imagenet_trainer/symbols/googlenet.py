@@ -12,7 +12,7 @@ The last pooling is global, so other sizes work too, from 33 pixels.
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,

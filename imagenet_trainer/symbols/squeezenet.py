@@ -19,7 +19,7 @@ from typing import Any, Dict, Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import sym
-from symbols.layers import check_size
+from imagenet_trainer.symbols.layers import check_size
 
 # conv1 as (filters, kernel); a fire module as (filters of its squeeze, of each of its expands).
 POOL = "3 x 3, stride 2"

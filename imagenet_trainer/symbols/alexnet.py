@@ -12,7 +12,14 @@ the image size, from 63 pixels.
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import check_size, classifier, convolution, dense, max_pool, relu
+from imagenet_trainer.symbols.layers import (
+    check_size,
+    classifier,
+    convolution,
+    dense,
+    max_pool,
+    relu,
+)
 
 
 def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:

@@ -11,7 +11,7 @@ every convolution; the size of the first dense layer follows from the image size
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,

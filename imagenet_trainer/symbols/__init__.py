@@ -18,7 +18,15 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol, as_graph
-from symbols.families import ALIASES, FAMILIES, GLUONCV, GLUONCV_RUN, GLUONCV_SIZES, HE_NORMAL, MSRA
+from imagenet_trainer.symbols.families import (
+    ALIASES,
+    FAMILIES,
+    GLUONCV,
+    GLUONCV_RUN,
+    GLUONCV_SIZES,
+    HE_NORMAL,
+    MSRA,
+)
 
 __all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "names"]
 

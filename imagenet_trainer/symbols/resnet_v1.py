@@ -23,7 +23,14 @@ and no pooling.
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import batch_norm, classifier, convolution, max_pool, mean_of_planes, relu
+from imagenet_trainer.symbols.layers import (
+    batch_norm,
+    classifier,
+    convolution,
+    max_pool,
+    mean_of_planes,
+    relu,
+)
 
 # Depth: units in each stage. From 50 on with bottlenecks.
 UNITS = {

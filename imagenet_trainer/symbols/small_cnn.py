@@ -14,7 +14,7 @@ the first two networks end in one logit (`layers.sigmoid_classifier`).
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,

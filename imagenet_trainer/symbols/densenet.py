@@ -11,7 +11,7 @@ Computes the same as GluonCV's and Gluon's networks of these names. Different fr
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,

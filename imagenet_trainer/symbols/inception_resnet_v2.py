@@ -15,7 +15,7 @@ Different from both: no auxiliary classifier, and BatchNorms learn their gamma, 
 from typing import Any, Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,

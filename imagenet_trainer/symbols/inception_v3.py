@@ -16,7 +16,7 @@ Layers have the names of that checkpoint. Different from the paper:
 from typing import Any, Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,

@@ -19,8 +19,8 @@ from typing import List, Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import sym
-from symbols import layers
-from symbols.layers import convolution
+from imagenet_trainer.symbols import layers
+from imagenet_trainer.symbols.layers import convolution
 
 # With the constants of the published checkpoints.
 batch_norm = functools.partial(layers.batch_norm, eps=2e-5)

@@ -17,7 +17,13 @@ Both compute the same as Gluon's networks. Different from the papers, as there:
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import batch_norm, classifier, convolution, mean_of_planes, relu
+from imagenet_trainer.symbols.layers import (
+    batch_norm,
+    classifier,
+    convolution,
+    mean_of_planes,
+    relu,
+)
 
 # v1, table 1: channels and stride of each depthwise separable convolution.
 SEPARABLE = (

@@ -11,7 +11,7 @@ epsilon 1e-5. The last pooling is global, so other sizes work too, from 39 pixel
 from typing import Any, Tuple
 
 from imagenet_trainer.graph import sym
-from symbols.layers import (
+from imagenet_trainer.symbols.layers import (
     batch_norm,
     check_size,
     classifier,
