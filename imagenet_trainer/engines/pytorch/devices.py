@@ -1,7 +1,8 @@
 """Devices of PyTorch's engine: the one of this process and its precision."""
 
+import contextlib
 import os
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, ContextManager, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -40,8 +41,16 @@ def is_cuda_build() -> bool:
     return torch.version.cuda is not None
 
 
+def is_mac() -> bool:
+    """Whether the GPU is that of Apple silicon, which PyTorch drives by Metal (`mps`)."""
+    return torch.backends.mps.is_available() and not torch.cuda.is_available()
+
+
 def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
     """Why PyTorch cannot use these GPUs, in one line with the remedy; None if it can."""
+    if is_mac():
+        others = [gpu for gpu in gpus if gpu]
+        return f"there is no GPU {others[0]}, a Mac has GPU 0 only" if others else None
     if not torch.cuda.is_available():
         if not is_cuda_build():
             return (
@@ -90,7 +99,7 @@ def devices_of(devices: Devices) -> List[torch.device]:
     reason = gpu_problem(tuple(devices.gpus))
     if reason:
         raise ArgumentError("gpus", devices.gpus, reason)
-    return [torch.device("cuda", gpu) for gpu in devices.gpus]
+    return [torch.device("mps" if is_mac() else "cuda", gpu) for gpu in devices.gpus]
 
 
 def device_here(devices: Devices) -> torch.device:
@@ -118,9 +127,9 @@ def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
     """
     if dtype == "float32":
         return None
-    if device.type == "cpu" and dtype == "tf32":
+    if device.type != "cuda" and dtype == "tf32":
         raise ArgumentError(
-            "dtype", dtype, "only on GPUs; use float32, or bfloat16 on CPUs that support it"
+            "dtype", dtype, "only on NVIDIA's GPUs; use float32, or bfloat16 where it is supported"
         )
     if device.type == "cpu" and dtype == "float16":
         raise ArgumentError("dtype", dtype, "only on GPUs; use bfloat16 on CPUs that support it")
@@ -145,9 +154,14 @@ def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
     return {"float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
 
 
+def autocast(device: torch.device, dtype: Optional[torch.dtype]) -> ContextManager[Any]:
+    """A context in which convolutions and dense layers compute in this type, if there is one."""
+    return torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
+
+
 def describe(device: torch.device) -> str:
-    """`GPU 0 (NVIDIA H100, 80 GiB)`, `the CPU`."""
-    if device.type == "cpu":
-        return "the CPU"
+    """`GPU 0 (NVIDIA H100, 80 GiB)`, `the GPU of this Mac`, `the CPU`."""
+    if device.type != "cuda":
+        return "the CPU" if device.type == "cpu" else "the GPU of this Mac"
     properties = torch.cuda.get_device_properties(device)
     return f"GPU {device.index} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"

@@ -17,6 +17,7 @@ from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training,
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import (
+    autocast,
     autocast_type,
     check_options,
     describe,
@@ -99,7 +100,9 @@ class TorchEngine(StageTimer):
         shapes = parameter_shapes(symbol, (3, height, width))
         self._networks = [load_graph(symbol, *shapes, device) for device in here]
         self._network = self._networks[0]
-        self._is_compiled = compiled = devices.is_compiled
+        # The compiler for Metal is younger than the GPUs' others; `compile` on requests it.
+        is_mac = self._device.type == "mps" and devices.compile == "auto"
+        self._is_compiled = compiled = devices.is_compiled and not is_mac
         self._parts = training.accumulate if training else 1
         check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
         self._head, self._feed = Head(mean, std, self._device), Feed(self._device)
@@ -303,8 +306,7 @@ class TorchEngine(StageTimer):
         """Compute the statistics of Training.monitor, by MXNet's names, before the update."""
         monitor = Monitor(self._network.training)
         self._seed_network(0)
-        autocast = torch.autocast(self._device.type, self._autocast, self._autocast is not None)
-        with torch.no_grad(), autocast:
+        with torch.no_grad(), autocast(self._device, self._autocast):
             monitor.run(self._head(tensors["images"]), tensors["labels"])
         arg = self._network.arg
         values = {**monitor.values, "data": root_mean_square(tensors["images"])}
@@ -323,6 +325,8 @@ class TorchEngine(StageTimer):
         """Wait for all pending work on the device."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
 
     def read_counts(self) -> Tuple[int, int, int, float]:
         """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""

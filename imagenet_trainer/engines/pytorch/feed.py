@@ -12,9 +12,9 @@ class Feed:
     """Copies arrays to a device; on GPUs through two pinned buffers and a separate stream.
 
     The next batch is copied while the GPU computes one. Arrays in pinned memory are copied directly
-    and may be reused after `wait`, others when `to_device` returns; on the CPU the tensors share
-    the memory of the arrays. Arrays that are on the GPU already support DLPack
-    (https://dmlc.github.io/dlpack) and are copied there.
+    and may be reused after `wait`, others when `to_device` returns. Arrays that are on the GPU
+    already support DLPack (https://dmlc.github.io/dlpack) and are copied there. On the CPU the
+    tensors share the memory of the arrays, and for a Mac's GPU they are copied at once.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -27,7 +27,7 @@ class Feed:
         """The arrays on the device; valid until the call after the next."""
         tensors = {name: _tensor(value) for name, value in arrays.items()}
         if self._stream is None:
-            return tensors
+            return {name: tensor.to(self._device) for name, tensor in tensors.items()}
         layout = tuple((name, v.shape, v.dtype, _is_direct(v)) for name, v in tensors.items())
         if layout != self._layout:
             self._layout = layout

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from imagenet_trainer.engines.pytorch.devices import autocast
 from imagenet_trainer.engines.pytorch.feed import Feed
 from imagenet_trainer.engines.pytorch.step import Head
 
@@ -17,9 +18,9 @@ class Inference:
     """
 
     def __init__(
-        self, head: Head, network: fx.GraphModule, autocast: Optional[torch.dtype], compiled: bool
+        self, head: Head, network: fx.GraphModule, dtype: Optional[torch.dtype], compiled: bool
     ) -> None:
-        self._device, self._autocast = head.mean.device, autocast
+        self._device, self._autocast = head.mean.device, dtype
         self._feed = Feed(self._device)
         self._forward: Any = _Forward(head, network)
         if compiled:
@@ -28,7 +29,7 @@ class Inference:
     def begin(self, images: np.ndarray) -> Tensor:
         """Begin to compute the probabilities (n, classes) of uint8 (n, h, w, 3)."""
         pixels = self._feed.to_device({"images": images})["images"]
-        with torch.autocast(self._device.type, self._autocast, self._autocast is not None):
+        with autocast(self._device, self._autocast):
             return self._forward(pixels)
 
     def end(self, probabilities: Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from imagenet_trainer.engines import Training
+from imagenet_trainer.engines.pytorch.devices import autocast
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
@@ -41,18 +42,18 @@ class Step(nn.Module):
 
     def __init__(
         self, head: Head, network: nn.Module, training: Training, classes: int,
-        autocast: Optional[torch.dtype],
+        dtype: Optional[torch.dtype],
     ) -> None:  # fmt: skip
         super().__init__()
         self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
-        self._classes, self._autocast = classes, autocast
+        self._classes, self._autocast = classes, dtype
 
     def forward(
         self, images: Tensor, label: Tensor, other: Tensor, share: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
         """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,)."""
-        with torch.autocast(images.device.type, self._autocast, self._autocast is not None):
+        with autocast(images.device, self._autocast):
             target = self._target(label, other, share)
             # Not `self.network(...)`, which prints its code if an error is raised in it.
             outputs, loss, moments = self.network.forward(self.head(images), target)
@@ -125,12 +126,12 @@ class StepResult:
         self._copied.record(stream)
 
     def counts(self) -> np.ndarray:
-        """Float64 (3,); waits for forward and the sum, but not for backward."""
+        """Float64 (3,); waits for forward and the sum, but not for backward (except on a Mac)."""
         if self._copied is not None:
             self._copied.synchronize()
         elif self._sum is not None:
             self._sum.wait()
-        return self._counts.numpy().astype(np.float64)
+        return self._counts.cpu().numpy().astype(np.float64)
 
     def moments(self) -> Tensor:
         """The mean of the moments over the workers, float32 (k,), for the device's own stream."""

@@ -94,7 +94,7 @@ def test_tf32_is_a_setting_of_the_libraries(dtype, allowed):
 
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
 def test_tf32_needs_a_gpu_of_compute_capability_8(monkeypatch, capability):
-    with pytest.raises(InputError, match=r"^dtype tf32: only on GPUs"):
+    with pytest.raises(InputError, match=r"^dtype tf32: only on NVIDIA"):
         autocast_type("tf32", torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA T4")
