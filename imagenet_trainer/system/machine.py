@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import math
 import os
+from typing import Iterator, Tuple
 
 import psutil
 
@@ -10,6 +12,7 @@ import psutil
 # bytes at the top of the heap above the second are returned to the system.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 _THRESHOLD = 32 << 20
+_OTHER_FILES = 256  # that a process has open beside shards
 # Memory limit and usage of a container, in cgroup v2 and v1. psutil reads the machine's memory
 # only.
 _CONTAINER = (
@@ -19,11 +22,67 @@ _CONTAINER = (
 
 
 def processors() -> int:
-    """Logical processors that this process may use."""
+    """Logical processors that this process may use.
+
+    A container's limit of processor time (`docker --cpus 1.5`) counts as so many, rounded up.
+    """
     try:
-        return len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))
     except AttributeError:  # systems other than Linux
         return os.cpu_count() or 1
+    return max(1, math.ceil(min(count, _processor_quota())))
+
+
+def _processor_quota() -> float:
+    """The processor time per second that the control groups of this process allow."""
+    quota = math.inf
+    for folder, is_v2 in _control_groups():
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            if is_v2:
+                with open(f"{folder}/cpu.max") as file:
+                    time, period = map(int, file.read().split())
+            else:
+                with open(f"{folder}/cpu.cfs_quota_us") as file:
+                    time = int(file.read())
+                with open(f"{folder}/cpu.cfs_period_us") as file:
+                    period = int(file.read())
+            if time > 0 and period > 0:
+                quota = min(quota, time / period)
+    return quota
+
+
+def _control_groups() -> Iterator[Tuple[str, bool]]:
+    """The folders of this process's groups of the controller cpu, and whether they are of v2.
+
+    The limits of the groups above hold as well.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/cgroup") as file:
+        for line in file.read().splitlines():
+            _, controllers, path = line.split(":", 2)
+            is_v2 = not controllers
+            if is_v2 or "cpu" in controllers.split(","):
+                root = "/sys/fs/cgroup" if is_v2 else f"/sys/fs/cgroup/{controllers}"
+                path = path.rstrip("/")
+                while path:
+                    yield root + path, is_v2
+                    path = path.rpartition("/")[0]
+                yield root, is_v2
+
+
+def allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files, as far as it may, so that `count` more fit."""
+    try:
+        import resource  # not on every system
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def use_all_processors() -> None:

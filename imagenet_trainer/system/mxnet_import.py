@@ -56,6 +56,16 @@ def installation_problem() -> Optional[str]:
     return None
 
 
+def environment_problem() -> Optional[str]:
+    """What in the environment MXNet's import does not survive, with the remedy; None if nothing."""
+    if sys.flags.optimize >= 2:
+        return "PYTHONOPTIMIZE=2 (python -OO): MXNet needs its docstrings; unset it"
+    threads = os.environ.get("OMP_NUM_THREADS", "1").strip()
+    if not threads.isdecimal() or not int(threads):
+        return f"OMP_NUM_THREADS={threads}: MXNet takes one number above 0; correct or unset it"
+    return None
+
+
 def _restore_numpy_aliases() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy 1.20-1.23 warns about these names
@@ -107,6 +117,9 @@ def _import() -> ModuleType:
     problem = installation_problem()
     if problem:
         raise InputError(f"{problem}; {how_to_install_mxnet()}")
+    problem = environment_problem()
+    if problem:
+        raise InputError(problem)
     if "mxnet" not in sys.modules:
         _restore_numpy_aliases()
         load_cuda_wheels()
@@ -117,6 +130,8 @@ def _import() -> ModuleType:
                 import mxnet
     except (ImportError, OSError) as error:
         raise InputError(import_remedy(error)) from error
+    # Its functions use names that NumPy and SciPy have deprecated since.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"mxnet\b")
     return mxnet
 
 

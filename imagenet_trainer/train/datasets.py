@@ -33,6 +33,11 @@ def open_training_set(settings: FitSettings) -> Dataset:
             f"--num-classes {settings.num_classes}: {dataset.path} has {len(dataset.classes)} "
             "classes; omit the flag"
         )
+    if len(dataset.classes) < 2:
+        raise InputError(
+            f"--data-train {dataset.path}: has one class, {dataset.classes[0][0]}; a classifier "
+            "needs two or more: make a folder for each, and pack again"
+        )
     if settings.num_examples not in (None, len(dataset)):
         raise InputError(
             f"--num-examples {settings.num_examples}: {dataset.path} has {len(dataset)} images; "

@@ -49,3 +49,38 @@ def test_peak_memory(files):
     machine.reset_peak_memory()  # a file that cannot be written is no error
     files.clear()
     assert machine.peak_memory() == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "limits", "count"),
+    [
+        ("0::/\n", {}, 8),
+        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ("0::/a/b\n", {"/sys/fs/cgroup/a/cpu.max": "50000 100000\n"}, 1),
+        ("0::/a/b\n", {"/sys/fs/cgroup/a/b/cpu.max": "6400000 100000\n"}, 8),
+        ("4:memory:/x\n1:cpu,cpuacct:/a\n0::/\n",
+         {"/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": "300000\n",
+          "/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": "100000\n"}, 3),
+        ("1:cpu:/\n", {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                       "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    ],
+)  # fmt: skip
+def test_processors_of_a_container(files, monkeypatch, group, limits, count):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(8)))
+    files.update({"/proc/self/cgroup": group, **limits})
+    assert machine.processors() == count
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+        machine.allow_open_files(300)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(556, before[1])
+        machine.allow_open_files(10**9)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -154,3 +154,18 @@ def test_the_doctor_with_a_broken_mxnet(with_mxnet):
     broken = with_mxnet("raise OSError('libquadmath.so.0: cannot open shared object file')")
     result = run("-m", "imagenet_trainer.doctor", env=broken, check=None)
     assert "MXNet needs libquadmath; run: apt-get install libquadmath0" in result.stdout
+
+
+@needs_mxnet
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OMP_NUM_THREADS", "abc"), ("OMP_NUM_THREADS", "4,2"), ("PYTHONOPTIMIZE", "2")],
+)
+def test_what_the_import_does_not_survive(name, value):
+    program = (
+        "from imagenet_trainer.errors import run_command\n"
+        "from imagenet_trainer.system.mxnet_import import mx\n"
+        "raise SystemExit(run_command('x', lambda: mx.nd))"
+    )
+    done = run("-c", program, env={name: value}, check=2)
+    assert f"x: error: {name}={value}" in done.stderr and "unset it" in done.stderr

@@ -1,7 +1,11 @@
+import shutil
+
 import pytest
+from conftest import write_images
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing import im2rec
 from imagenet_trainer.train.datasets import (
     number_of_classes,
     open_training_set,
@@ -59,3 +63,14 @@ def test_the_number_of_classes_of_shards_that_may_be_missing(packed, tmp_path):
     assert number_of_classes(settings(packed)) == 3
     assert number_of_classes(FitSettings(data_train=missing)) == 1000
     assert number_of_classes(FitSettings(data_train=missing, num_classes=7)) == 7
+
+
+def test_a_set_of_one_class(tmp_path):
+    write_images(tmp_path / "images", 2)
+    for name in ("circle", "cross"):
+        shutil.rmtree(tmp_path / "images" / name)
+    words = [str(tmp_path / "train"), str(tmp_path / "images")]
+    assert im2rec.main(["--list", "--recursive", *words]) == 0
+    assert im2rec.main(words) == 0
+    with pytest.raises(InputError, match=r"^--data-train .*train\.rec: has one class, square"):
+        open_training_set(FitSettings(data_train=str(tmp_path / "train.rec")))

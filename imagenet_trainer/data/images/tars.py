@@ -215,6 +215,8 @@ def _members(file: _Range) -> Iterator[tarfile.TarInfo]:
 
 
 def _check_magic(name: str, head: bytes) -> None:
+    if head.startswith(b"PK"):
+        raise InputError(f"{name}: is a zip, which cannot be read in place; unzip it first")
     for magic, command in _COMPRESSED.items():
         if head.startswith(magic):
             raise InputError(

@@ -10,6 +10,7 @@ line `key\toffset` for each record. All numbers are little endian.
 Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
 
+import errno
 import itertools
 import os
 import struct
@@ -201,6 +202,8 @@ class RecordFile:
         except OSError as error:
             gone = isinstance(error, FileNotFoundError)
             advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER" if gone else ""
+            if error.errno == errno.EMFILE:
+                advice = "allow more open files (ulimit -n), or pack into fewer shards"
             raise file_error(path, error, advice) from error
         try:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged

@@ -13,6 +13,7 @@ from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.recordio import Record, RecordError, RecordFile
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
+from imagenet_trainer.system.machine import allow_open_files
 
 
 class Shards:
@@ -34,6 +35,7 @@ class Shards:
                 "each shard, or none if they are beside the shards"
             )
         self.files: List[RecordFile] = []
+        allow_open_files(len(paths))
         try:
             for path, index in itertools.zip_longest(paths, indexes):
                 self.files.append(RecordFile(path, index))

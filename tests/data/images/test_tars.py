@@ -166,6 +166,7 @@ def test_compressed_tars_inside_or_outside(tar_file):
 
     plain = tar_of([("a.jpg", b"a")])
     assert "gunzip it first" in refusal_of(tar_file(gzip.compress(plain), "a.tar.gz"))
+    assert "unzip it first" in refusal_of(tar_file(b"PK\3\4" + bytes(600), "a.zip"))
     assert "bunzip2" in refusal_of(tar_file(bz2.compress(plain)))
     assert "unxz" in refusal_of(tar_file(lzma.compress(plain)))
     inside = refusal_of(tar_file(tar_of([("n1.tar", gzip.compress(plain))])))
