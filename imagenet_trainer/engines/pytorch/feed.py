@@ -41,7 +41,7 @@ class Feed:
     def wait(self) -> None:
         """Wait until the arrays of the last call are copied, so that they may be overwritten."""
         if self._slots:
-            self._slots[1].copied.synchronize()
+            self._slots[0].copied.synchronize()
 
 
 class _Slot:
