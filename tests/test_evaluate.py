@@ -307,6 +307,38 @@ def test_other_parameters_are_computed_again(prefix, scored, counted):
     assert before["1"]["loss"] == after["2"]["loss"]
 
 
+def test_an_earlier_result_says_where_it_comes_from(prefix, capsys, counted):
+    assert evaluate.main(["--model-prefix", prefix]) == 0
+    computed = metrics_of(prefix)["2"]["computed"]
+    assert computed.keys() == {"date", "engine", "version"}
+    assert " ".join((f"from {computed['date']},", computed["engine"])) in capsys.readouterr().err
+    assert counted == []
+    assert evaluate.main(["--model-prefix", prefix, "--again"]) == 0
+    assert "--again" not in capsys.readouterr().err and counted == [2]
+
+
+def test_another_engine_or_version_computes_again(prefix, scored, counted):
+    path = Run(prefix).evaluation_path
+    record = json.loads(path.read_text())
+    record["epochs"]["2"].update(loss=9.9, computed={"engine": "mxnet", "version": "1.0"})
+    del record["epochs"]["1"]["computed"]  # of a version that did not write it
+    path.write_text(json.dumps(record))
+    lines, metrics = scored(prefix, "--epochs", "all")
+    assert counted == [2] and metrics["2"]["loss"] != 9.9 and "9.9" not in lines[1]
+
+
+def test_two_networks_in_one_folder_keep_their_results_apart(fresh, capsys, tmp_path):
+    for path in list((tmp_path / "run").glob("model-*")):
+        shutil.copy(path, path.with_name(path.name.replace("model-", "other-")))
+    other = fresh.replace("model", "other")
+    for prefix in (fresh, other, fresh):
+        assert evaluate.main(["--model-prefix", prefix]) == 0
+        assert "several networks" in capsys.readouterr().err
+    for name in ("model", "other"):
+        assert (tmp_path / "run" / f"{name}-results" / "evaluation.json").exists()
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
 def test_another_dataset_has_a_separate_entry(prefix, packed, scored, counted):
     first = metrics_of(prefix)
     lines, found = scored(prefix, "--data-val", packed / "train.rec")
@@ -585,7 +617,7 @@ def test_another_size_is_logged(prefix, capsys):
         ["--model-prefix", prefix, "--rgb-mean", ",".join(map(str, MEAN))]
     ) == 0  # fmt: skip
     output = capsys.readouterr()
-    assert output.err == "" and output.out.startswith("epoch 2: ")
+    assert "now --" not in output.err and output.out.startswith("epoch 2: ")
 
 
 def test_epochs_with_different_preprocessing_are_refused(fresh, capsys):

@@ -128,10 +128,11 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
     )
     output: str = option(
         "",
-        "folder for all files that evaluate writes; by default the run's. If that is read-only, "
-        "results are only printed",
+        "folder for all files that evaluate writes; by default the run's, or NAME-results in a "
+        "folder with several networks. If the run's is read-only, results are only printed",
         metavar="FOLDER",
     )
+    again: bool = option(False, "compute epochs again that were evaluated before")
     report: bool = option(
         False, "also write report.html: curves, matrix, classes and images of the last epoch"
     )

@@ -83,6 +83,10 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 several = len({one.prefix for one in runs}) > 1
                 inner = re.sub(r"[^\w.]+", "_", run.prefix).strip("_") if several else ""
                 run.results = make_folder(Path(settings.output) / inner)
+            elif run.epochs() and run.shares_folder() and os.access(run.folder, os.W_OK):
+                # Files of results are named by epoch: two networks would overwrite each other's.
+                run.results = make_folder(run.folder / f"{run.name}-results")
+                log(f"{run.folder} has several networks; results are in {run.results}")
             elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
                 for name in ("save_predictions", "gif", "video", "report"):
                     if getattr(settings, name):

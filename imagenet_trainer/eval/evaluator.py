@@ -4,7 +4,8 @@ import contextlib
 import math
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from datetime import date
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.bad_records import STOP, Report, Tally, describe_counts
@@ -12,6 +13,7 @@ from imagenet_trainer.data.dataset import Classes, Dataset, open_matching_datase
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
 from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
@@ -62,6 +64,8 @@ class Evaluator:
         self._engine, self._symbol, checkpoint = open_network(
             run, epochs[0], devices, engine_batch, settings, log
         )
+        engine = choose_engine(devices).engine
+        self._engine_version = {"engine": engine, "version": version_of(engine)}
         self._loaded = epochs[0]  # the epoch whose parameters the engine has
         how = checkpoint.preprocessing
         assert how is not None
@@ -94,9 +98,9 @@ class Evaluator:
             rename_old_probabilities(self.run, epoch, name)
         keys = {epoch: self.input.key(self.run.params_path(epoch)) for epoch in self.epochs}
         saved = {
-            epoch: self.files.known(
+            epoch: None if self.settings.again else self.files.known(
                 epoch, keys[epoch], top_k, self.settings.save_predictions,
-                self.settings.on_bad_record,
+                self.settings.on_bad_record, self._engine_version,
             )
             for epoch in self.epochs
         }  # fmt: skip
@@ -116,9 +120,11 @@ class Evaluator:
                     predictions = self._predict(epoch, keys[epoch], top_k)
                     save_predictions(self.run, epoch, name, predictions)
                     bad = bad_records(self._batches.reports)
+                    now = {"date": date.today().isoformat(), **self._engine_version}
                 else:
-                    bad = self.files.bad_records(epoch)
-                metrics = self.files.record(epoch, predictions, self.settings.top_k, bad)
+                    bad, now = self.files.bad_records(epoch), None
+                    self._log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
+                metrics = self.files.record(epoch, predictions, self.settings.top_k, bad, now)
                 yield EpochResult(epoch, predictions, metrics, name, self.dataset.classes)
 
     def _read(self, epoch: int) -> Checkpoint:
@@ -162,6 +168,14 @@ class Evaluator:
                 f"images are decoded for every epoch: they need {_in_mib(size)}, and "
                 f"--cache-memory {share:g} of the free memory is {_in_mib(available)}"
             )
+
+
+def _origin(computed: Mapping[str, str]) -> str:
+    """Where the result of an earlier evaluation comes from, for the log."""
+    words = (computed.get("date", "an earlier evaluation"), computed.get("engine"))
+    known = ", ".join(word for word in words if word)
+    version = f" {computed['version']}" if "version" in computed else ""
+    return f"from {known}{version}; --again computes it again"
 
 
 def _in_mib(size: float) -> str:

@@ -107,10 +107,12 @@ class ResultFiles:
         return name
 
     def known(
-        self, epoch: int, key: str, top_k: int, probabilities: bool, on_bad: str = STOP
-    ) -> Optional[Predictions]:
+        self, epoch: int, key: str, top_k: int, probabilities: bool, on_bad: str = STOP,
+        engine: Optional[Mapping[str, str]] = None,
+    ) -> Optional[Predictions]:  # fmt: skip
         """Predictions saved by an earlier evaluation, if they are valid and sufficient.
 
+        Those of another engine than `engine` (name and version) do not count, unless it is None.
         Those with records that could not be used count only for the same `on_bad`.
         """
         run, name = self.run, self.name
@@ -118,12 +120,20 @@ class ResultFiles:
             return None
         if self.bad_records(epoch).keys() - {on_bad, USE}:
             return None
+        computed = self.computed(epoch)
+        if engine and any(computed.get(part, value) != value for part, value in engine.items()):
+            return None
         found = load_predictions(run, epoch, name, key)
         if found is None or found.top.shape[1] < min(top_k, found.classes):
             return None
         if probabilities and not has_probabilities(run, epoch, name, key):
             return None
         return found
+
+    def computed(self, epoch: int) -> Dict[str, str]:
+        """When and by which engine an epoch was computed: date, engine, version; {} if unknown."""
+        found = self._metrics_of(epoch).get("computed", {})
+        return found if isinstance(found, dict) else {}
 
     def bad_records(self, epoch: int) -> Dict[str, int]:
         """The number of records that an evaluation could not use, by what it did instead."""
@@ -136,16 +146,19 @@ class ResultFiles:
         predictions: Predictions,
         top_k: Sequence[int],
         bad_records: Mapping[str, int] = NO_RECORDS,
+        computed: Optional[Mapping[str, str]] = None,
     ) -> Dict[str, Any]:
         """Write metrics, table of classes, confusion matrix and its image; return the metrics.
 
-        `bad_records` is what `bad_records()` returns from now on.
+        `bad_records` is what `bad_records()` returns from now on. `computed` is what `computed()`
+        returns, for predictions that are new; None for those of an earlier evaluation.
 
         Files of an earlier evaluation are kept unless one is missing, damaged, or was computed by
         the rules of another version.
         """
         complete = self._is_complete(epoch, predictions)
-        metrics = self._metrics_of(epoch) if complete else {}
+        metrics = self._metrics_of(epoch) if complete and computed is None else {}
+        computed = self.computed(epoch) if computed is None else computed
         if metrics.get("key") != predictions.key:
             metrics = {}
         wanted = {"calibration_error", "confused_pairs", *rank_names(top_k)}
@@ -156,6 +169,8 @@ class ResultFiles:
             metrics.update(semantic_results(predictions, ids))
             metrics["key"] = predictions.key
         metrics.pop("bad_records", None)
+        if computed:
+            metrics["computed"] = dict(computed)
         if bad_records:
             metrics["bad_records"] = dict(bad_records)
         if not complete:

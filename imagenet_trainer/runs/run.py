@@ -189,6 +189,11 @@ class Run:
         }
         return sorted(names - {self.name})
 
+    def shares_folder(self) -> bool:
+        """Whether the folder has checkpoints of other networks, as a model zoo has."""
+        stems = (re.fullmatch(r"(.+)-\d{4,}", path.stem) for path in self.folder.glob("*.params"))
+        return any(match and match[1] != self.name for match in stems)
+
     def refuse_other_folder(self) -> None:
         """InputError if the folder was removed during the training and another one replaced it."""
         if self._lock is None:
