@@ -20,15 +20,9 @@ class Event:
 
 
 class Slot:
-    made = []
-
-    def __init__(self, tensors, device):
-        self.copied, self.used, self.layout = (
-            Event(),
-            Event(),
-            {n: v.shape for n, v in tensors.items()},
-        )
-        Slot.made.append(self)
+    def __init__(self, tensors):
+        self.copied, self.used = Event(), Event()
+        self.layout = {name: value.shape for name, value in tensors.items()}
 
     def copy(self, tensors, stream):
         self.copied.record(stream)
