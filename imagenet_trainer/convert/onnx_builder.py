@@ -4,7 +4,7 @@ A function of the table takes the builder, the names of its inputs, and attribut
 adds nodes and returns the names of its outputs. All values are float32.
 """
 
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -137,6 +137,3 @@ def _unique(name: str, taken: Set[str]) -> str:
         name = f"{base}_{number}"
     taken.add(name)
     return name
-
-
-Outputs = Union[str, Sequence[str]]
