@@ -1,6 +1,6 @@
 """Reads symbols, checks parameters against them, and freezes their BatchNorms."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json
 from imagenet_trainer.system.arrays import Arrays
 
 Shapes = Dict[str, Tuple[int, ...]]
+_OF_OPTIMIZERS = ("momentum", "mean", "variance")
 
 
 def load_symbol(text: str, path: str) -> Symbol:
@@ -49,6 +50,44 @@ def check_parameters(
         for name in actual:
             if name not in expected:
                 raise InputError(f"{path}: {name} is not in this network: it is from another one")
+
+
+def check_state(
+    symbol: Symbol, arg: Arrays, aux: Arrays, state: Arrays, frozen: Sequence[str], path: str
+) -> None:
+    """Raise InputError with the file and the first array if a state is not that of a training.
+
+    `arg` and `aux` are the parameters beside it, `frozen` those that the training does not change.
+    Without this check a training would continue with a part of its momentum.
+    """
+    if "updates" not in state:
+        raise InputError(f"{path}: its state has no number of updates: it is incomplete")
+    has: Dict[str, Set[str]] = {}
+    for key, value in state.items():
+        label, _, name = key.partition(":")
+        if label in ("average", "trained", "statistics"):  # average:arg:NAME, statistics:0:NAME
+            kind, _, name = name.partition(":")
+            wanted = (arg if kind == "arg" else aux).get(name)
+        elif label in _OF_OPTIMIZERS:
+            has.setdefault(label, set()).add(name)
+            wanted = arg.get(name)
+        else:
+            continue
+        if wanted is None or wanted.shape != value.shape:
+            raise InputError(
+                f"{path}: its state has {key} {value.shape}, which is not of this network: the "
+                "file is damaged or of another run"
+            )
+    fixed = {n.inputs[1].node.name for n in symbol.nodes if n.values.get("fix_gamma")}
+    fixed |= {n.name for n in symbol.nodes if float(n.attrs.get("__lr_mult__", 1)) == 0}
+    learned = set(arg) - fixed - set(frozen)
+    for label, names in has.items():
+        missing = sorted(learned - names)
+        if missing:
+            raise InputError(
+                f"{path}: its state has no {label} of {missing[0]}: the file is incomplete; "
+                "continue from an older epoch"
+            )
 
 
 def number_of_classes(symbol: Any, image_shape: Tuple[int, int, int]) -> int:

@@ -20,7 +20,7 @@ from imagenet_trainer.engines import Engine
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.engines.mxnet.compression import describe_compression
-from imagenet_trainer.engines.symbol import check_parameters
+from imagenet_trainer.engines.symbol import check_parameters, check_state
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.metrics.counts import Scores
@@ -43,7 +43,7 @@ from imagenet_trainer.train.run_config import (
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import scaling_messages, schedule_of
 from imagenet_trainer.train.setup import TrainingSetup, image_size_messages, training_setup
-from imagenet_trainer.train.transfer import freeze_messages
+from imagenet_trainer.train.transfer import freeze_messages, frozen
 
 
 @dataclass
@@ -233,6 +233,9 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
     check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
+    if checkpoint.state:
+        unchanged = frozen(settings, list(checkpoint.arg))
+        check_state(symbol, checkpoint.arg, checkpoint.aux, checkpoint.state, unchanged, where)
     if checkpoint.classes and checkpoint.classes != train.classes:
         raise InputError(
             f"{train.path}: its classes are not those on which the run was trained; "
