@@ -36,12 +36,17 @@ LIBRARIES = {
 UNPICKLERS = ("pickle", "_pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle")
 
 
+def sources(folder):
+    """The modules below a folder; `rglob` does not follow the link to symbols/."""
+    return sorted([*(ROOT / folder).rglob("*.py"), *(ROOT / folder / "symbols").glob("*.py")])
+
+
 @lru_cache
 def trees():
     """The syntax tree of every module by its name, without the package's."""
     found = {}
     for folder in (PACKAGE, "tools"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
+        for path in sources(folder):
             parts = path.relative_to(ROOT).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts
             name = ".".join(parts[1:] if parts[0] == PACKAGE else parts)
@@ -79,9 +84,7 @@ def test_every_room_is_installed_and_has_a_docstring():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     packages = setup["options"]["packages"].split()
-    folders = {
-        ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / PACKAGE).rglob("*.py")
-    }
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in sources(PACKAGE)}
     assert sorted(packages) == sorted(folders)
     for package in packages:
         assert ast.get_docstring(trees()[package.partition(".")[2]]), package

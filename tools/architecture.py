@@ -60,8 +60,9 @@ sys.exit(code)
 
 
 def sources() -> Iterator[Path]:
-    """The modules of the package."""
-    yield from sorted((ROOT / PACKAGE).rglob("*.py"))
+    """The modules of the package; `rglob` does not follow the link to symbols/."""
+    package = ROOT / PACKAGE
+    yield from sorted([*package.rglob("*.py"), *(package / "symbols").glob("*.py")])
 
 
 def module_of(path: Path) -> str:
