@@ -73,8 +73,12 @@ class CheckpointFiles(NamedTuple):
     state: Path
 
     def exists(self) -> bool:
-        """Whether both files exist, or existed except for the last rename before a crash."""
-        return (_new(self.state).exists() or self.state.exists()) and self.params.exists()
+        """Whether both files exist, or existed except for the last rename before a crash.
+
+        Empty files, which some file systems leave after a loss of power, do not count.
+        """
+        states = (_new(self.state), self.state)
+        return has_content(self.params) and any(map(has_content, states))
 
     def write(self, checkpoint: Checkpoint) -> str:
         """Write both files; they are complete on disk before the first is renamed into place.
@@ -149,6 +153,14 @@ class CheckpointFiles(NamedTuple):
         """Remove both, the parameters first: without .npz they look like another program's."""
         self.params.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
+
+
+def has_content(path: Path) -> bool:
+    """Whether a file exists and is not empty."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def read_arrays(path: Path) -> Arrays:

@@ -40,7 +40,12 @@ def read(path: Path) -> List[Dict[str, str]]:
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error:
         rows = [{}]
-    if all(set(_FIRST_COLUMNS) <= set(row) <= set(COLUMNS)
-           and row["epoch"].isdigit() for row in rows):  # fmt: skip
+    # A file that was cut short ends inside a line, which then may lack cells.
+    if text.endswith("\n") and all(
+        set(_FIRST_COLUMNS) <= set(row) <= set(COLUMNS)
+        and None not in row.values()
+        and row["epoch"].isdigit()
+        for row in rows
+    ):
         return rows
     raise InputError(f"{path}: is damaged or was not written by this program; move it away")

@@ -1,6 +1,7 @@
 """The folder of a run: the names of its files, its checkpoints, the newest of them."""
 
 import fcntl
+import glob
 import json
 import os
 import re
@@ -11,7 +12,13 @@ from imagenet_trainer.config import commands
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import history
-from imagenet_trainer.runs.checkpoint import Checkpoint, CheckpointFiles, Preprocessing, Progress
+from imagenet_trainer.runs.checkpoint import (
+    Checkpoint,
+    CheckpointFiles,
+    Preprocessing,
+    Progress,
+    has_content,
+)
 from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes
 
 RUNS = "runs"
@@ -215,14 +222,22 @@ class Run:
             self._lock = None
 
     def epochs(self) -> List[int]:
-        """Epochs with parameters, ascending, also those of other MXNet programs."""
+        """Epochs with parameters, ascending, also those of other MXNet programs; no empty files."""
         return self._numbers(".params")
 
     def _numbers(self, suffix: str) -> List[int]:
         pattern = re.compile(re.escape(f"{self.name}-") + r"(\d{4,})" + re.escape(suffix))
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         matches = (pattern.fullmatch(name) for name in names)
-        return sorted(int(match.group(1)) for match in matches if match)
+        return sorted(
+            int(match[1]) for match in matches if match and has_content(self.folder / match[0])
+        )
+
+    def empty_files(self) -> List[str]:
+        """Names of checkpoint files without content: they are passed over."""
+        names = sorted(path.name for path in self.folder.glob(f"{glob.escape(self.name)}-*"))
+        pattern = re.compile(re.escape(self.name) + r"-(\d{4,}|last)\.(params|npz)")
+        return [n for n in names if pattern.fullmatch(n) and not has_content(self.folder / n)]
 
     # --- checkpoints ---------------------------------------------------------------------------
 

@@ -298,6 +298,8 @@ def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[s
     """Consequences of the flags that a user may not expect."""
     settings, symbol, train = setup.settings, inputs.symbol, inputs.train
     messages = list(inputs.messages)
+    empty = setup.run.empty_files()
+    messages += [f"{setup.run.folder / name}: is empty; it is passed over" for name in empty]
     messages += setup.fine_tuning.messages(settings, symbol) if setup.fine_tuning else []
     messages += image_size_messages(setup)
     messages += freeze_messages(settings, symbol)

@@ -102,8 +102,9 @@ def test_a_state_without_momentum(model):
 
 def test_epochs_by_file_name(model, tmp_path):
     for name in ("model-0002", "model-0010", "model-12345", "model-last", "other-0001", "model-7"):
-        (tmp_path / f"{name}.params").touch()
-    (tmp_path / "model-0003.params.new").touch()
+        (tmp_path / f"{name}.params").write_bytes(b"x")
+    (tmp_path / "model-0003.params.new").write_bytes(b"x")
+    (tmp_path / "model-0004.params").touch()  # without content
     assert model.epochs() == [2, 10, 12345]
     assert model.params_path(7).name == "model-0007.params"
     assert Run(str(tmp_path / "nowhere" / "model")).epochs() == []
@@ -119,6 +120,18 @@ def test_the_newest_checkpoint_has_the_most_updates(model):
     # An epoch without updates is newer, too.
     model.save(checkpoint(3, 14), None)
     assert model.newest().progress.epoch == 3
+
+
+@pytest.mark.parametrize("suffix", ["params", "npz"])
+def test_an_empty_file_is_passed_over(model, suffix):
+    model.save(checkpoint(1, 7), 1)
+    model.save(checkpoint(2, 14), 2)
+    path = model.folder / f"model-0002.{suffix}"
+    path.write_bytes(b"")
+    assert model.newest().progress.update == 7
+    assert model.empty_files() == [path.name]
+    model.save(checkpoint(2, 14), 2)
+    assert model.newest().progress.update == 14 and model.empty_files() == []
 
 
 def test_a_missing_checkpoint(model):
@@ -388,6 +401,8 @@ def test_a_history_of_an_older_version_is_continued(model):
         b"%s\nx,1\n",
         b"%s\n,\n",
         b"%s\n" + b"1" * 200_000,
+        b"%s\n1" + b",0.5" * 16 + b"\n2" + b",0.5" * 16,  # cut in the last number
+        b"%s\n1" + b",0.5" * 16 + b"\n2" + b",0.5" * 7 + b"\n",
     ],
 )
 def test_a_damaged_or_foreign_history(model, text):
