@@ -214,6 +214,7 @@ class Observers:
         row = self._history_row(progress, scores, load)
         session.history.append(row)
         self._record_epoch(progress, scores, row)
+        self._warn_of_a_dead_network(row)
         if self._is_first:
             write_with_retries(
                 lambda: session.run.write_history(session.history),
@@ -223,6 +224,26 @@ class Observers:
         now = time.perf_counter()
         if self._draws and self._drawing_seconds <= _DRAWING_SHARE * (now - self._drawn_at):
             self._draw_curves()
+
+    def _warn_of_a_dead_network(self, row: Mapping[str, Any]) -> None:
+        """Log and record a validation loss of ln(classes): every class has the same probability.
+
+        Training would go on to its end, since no loss is infinite.
+        """
+        classes = len(self._session.train.classes)
+        if classes < 2 or abs(row["val_loss"] - math.log(classes)) > 1e-5 * math.log(classes):
+            return
+        if self._is_first:
+            self.log.info(
+                f"The validation loss is ln({classes}): the network gives all {classes} classes the "
+                "same probability, whatever the image. Usually the rate was too high and no unit "
+                "is active any more, or the initial weights are too small: use a lower --lr, more "
+                "--warmup-epochs or another --initializer"
+            )
+        self._events.write(
+            "dead_network",
+            {"epoch": row["epoch"], "update": self._update, "val_loss": row["val_loss"]},
+        )
 
     def on_epoch_end(self) -> None:
         """Everything between two epochs is done."""

@@ -163,6 +163,16 @@ def test_a_run_that_failed_shows_where(words, tmp_path, capsys):
 # --- flags ----------------------------------------------------------------------------------------
 
 
+def test_a_network_without_an_opinion_is_reported(words, straight, tmp_path, capsys):
+    # All weights are zero, and the rate is too low to change that.
+    dead = ["--initializer", "zero", "--lr", 1e-9, "--num-epochs", 1]
+    assert train(words, "--model-prefix", tmp_path / "model", *dead) == 0
+    (event,) = events_of(tmp_path, "dead_network")
+    assert event["epoch"] == 1 and event["val_loss"] == pytest.approx(np.log(3), rel=1e-5)
+    assert "--initializer" in (tmp_path / "log.txt").read_text()
+    assert events_of(straight, "dead_network") == []
+
+
 def test_the_monitor(words, straight, tmp_path):
     more = ["--model-prefix", tmp_path / "model", "--monitor", 4, "--cpus", 2, "--num-epochs", 1]
     assert train(words, *more) == 0
@@ -211,6 +221,17 @@ def test_when_done(words, tmp_path, capsys):
 UNDISTURBED = SimpleNamespace(interrupts=())  # an Agreement without any
 
 
+class Images(SimpleNamespace):
+    """A dataset of three classes."""
+
+    def __init__(self, count):
+        super().__init__(classes=("a", "b", "c"))
+        self._count = count
+
+    def __len__(self):
+        return self._count
+
+
 def session_of(folder, rank=0, gpus=(), monitor=0):
     settings = SimpleNamespace(
         tensorboard=True, gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor,
@@ -218,7 +239,7 @@ def session_of(folder, rank=0, gpus=(), monitor=0):
     )  # fmt: skip
     return SimpleNamespace(
         settings=settings, progress=Progress(), run=Run(str(folder / "model")), messages=["hello"],
-        engine=SimpleNamespace(rank=rank, world_size=2), history=[], train=range(40),
+        engine=SimpleNamespace(rank=rank, world_size=2), history=[], train=Images(40),
         first_update=lambda epoch: 10 * epoch, learning_rate=lambda update: 0.1,
     )  # fmt: skip
 
