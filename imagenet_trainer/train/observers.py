@@ -235,8 +235,8 @@ class Observers:
             return
         if self._is_first:
             self.log.info(
-                f"The validation loss is ln({classes}): the network gives all {classes} classes the "
-                "same probability, whatever the image. Usually the rate was too high and no unit "
+                f"The validation loss is ln({classes}): the network gives all classes the same "
+                "probability, whatever the image. Usually the rate was too high and no unit "
                 "is active any more, or the initial weights are too small: use a lower --lr, more "
                 "--warmup-epochs or another --initializer"
             )
