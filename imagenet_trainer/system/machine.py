@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import math
 import os
+import resource
 from typing import Iterator, Tuple
 
 import psutil
@@ -71,10 +72,6 @@ def _control_groups() -> Iterator[Tuple[str, bool]]:
 
 def allow_open_files(count: int) -> None:
     """Raise this process's limit of open files, as far as it may, so that `count` more fit."""
-    try:
-        import resource  # not on every system
-    except ImportError:
-        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + _OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -109,14 +109,13 @@ def test_with_attributes_makes_another_graph():
         x.with_attributes({"drop": {"p": "2"}})
 
 
-def test_a_graph_of_100_000_nodes():
+def test_a_deep_graph():
     x = sym.Variable("data")
-    for _ in range(100_000):
+    for _ in range(20_000):
         x = sym.relu(x)
-    assert len(x.nodes) == 100_001
     assert x.infer_shape(data=(1, 2))[1] == [(1, 2)]
-    assert len(x(data=sym.Variable("other")).nodes) == 100_001
-    with pytest.raises(GraphError, match="100001 nodes"):  # engines would take minutes
+    assert len(x(data=sym.Variable("other")).nodes) == 20_001
+    with pytest.raises(GraphError, match="20001 nodes"):  # engines would take minutes
         ours.load_json(x.tojson())
 
 

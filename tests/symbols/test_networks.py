@@ -128,6 +128,8 @@ def loss_of(engine):
     return engine.read_counts()[3] / BATCH
 
 
+# tests/graph/test_networks.py compares the JSON with MXNet's, byte for byte.
+@pytest.mark.slow
 @every_network
 def test_output_and_json(name):
     classes, shape = classes_of(name), smallest_shape(name)

@@ -107,11 +107,12 @@ def test_parameter_count(name, classes, image_shape, count, within):
         ("squeezenet1.0", (3, 29, 29), "relu"),
         ("squeezenet1.0", (3, 40, 29), "elu"),
         ("squeezenet1.1", (3, 25, 25), "elu"),
-        ("resnet18", (3, 32, 32), "relu"),
-        ("resnet50", (3, 33, 33), "relu"),
-        ("resnet8", (3, 28, 28), "relu"),
         ("resnet20", (1, 28, 20), "relu"),
-        ("resnet164", (3, 8, 8), "relu"),
+        # tests/symbols/test_networks.py does the same for one network of each family.
+        pytest.param("resnet18", (3, 32, 32), "relu", marks=pytest.mark.slow),
+        pytest.param("resnet50", (3, 33, 33), "relu", marks=pytest.mark.slow),
+        pytest.param("resnet8", (3, 28, 28), "relu", marks=pytest.mark.slow),
+        pytest.param("resnet164", (3, 8, 8), "relu", marks=pytest.mark.slow),
     ],
 )
 def test_gradient_reaches_every_parameter(name, image_shape, activation):
