@@ -92,7 +92,10 @@ def test_a_setting_that_does_not_exist(outputs):
 
 @pytest.mark.parametrize(
     ("setting", "least"),
-    [("plain", 3), ("images", 5), pytest.param("imagenet", 5, marks=pytest.mark.slow)],
+    [
+        ("plain", 3),
+        *(pytest.param(one, 5, marks=pytest.mark.slow) for one in ("images", "imagenet")),
+    ],
 )
 def test_outputs_in_the_guides_are_true(outputs, setting, least, capsys):
     pages = [path.read_text(encoding="utf-8") for path in outputs.pages()]

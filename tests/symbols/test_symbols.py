@@ -169,7 +169,13 @@ RESNETS = {
 }
 
 
-@pytest.mark.parametrize("name, height", RESNETS)
+@pytest.mark.parametrize(
+    "name, height",
+    [
+        pytest.param(*one, marks=() if one[0] in ("resnet20", "resnet50") else pytest.mark.slow)
+        for one in RESNETS
+    ],
+)
 def test_resnet_equals_gluons(name, height, monkeypatch):
     *structure, thumbnail = RESNETS[name, height]
     image_shape = (3, height, height + 4)

@@ -366,7 +366,10 @@ def test_rollback_to_the_last_epoch_at_half_the_rate(
     assert (progress.rate_scale, progress.rollbacks) == (0.5, 1)
 
 
-@pytest.mark.parametrize("updates", [3, 11, 12, 13, 16])
+_SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in (11, 13)]
+
+
+@pytest.mark.parametrize("updates", [3, 12, 16, *_SLOW])
 def test_a_run_with_a_rollback_that_is_killed_on_the_way(
     fit_words, halved, tmp_path, at_update, monkeypatch, updates
 ):
