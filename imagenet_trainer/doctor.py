@@ -2,10 +2,11 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config import flags
+from imagenet_trainer.config.values import image_shape, strings
 from imagenet_trainer.errors import run_command
 
 
@@ -13,9 +14,19 @@ from imagenet_trainer.errors import run_command
 class DoctorSettings:
     """Everything that `doctor` takes."""
 
-    measure: bool = flags.option(
-        False,
-        "also train ResNet-18 for a few seconds with each engine on this CPU, and recommend one",
+    measure: Tuple[str, ...] = flags.option(
+        (),
+        "also train these networks (without a value: resnet-18) for a few seconds with each engine "
+        "on this CPU, and recommend one",
+        strings,
+        const="resnet-18",
+        metavar="NAME,NAME",
+    )
+    image_shape: Optional[Tuple[int, ...]] = flags.option(
+        None,
+        "with --measure: size of the images; by default that of the network's publication",
+        image_shape,
+        metavar="3,H,W",
     )
 
 
@@ -31,7 +42,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if code == 0 and settings.measure:
             from imagenet_trainer.benchmarks.engine_speed import measure
 
-            measure()
+            for network in settings.measure:
+                measure(network, settings.image_shape)
         return code
 
     return run_command("doctor", body)
