@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import CLASSES, draw_shape, write_images
+from conftest import CLASSES, draw_shape, needs_mxnet, write_images
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -487,6 +487,7 @@ def test_a_damaged_symbol(prefix, capsys, text):
     assert "model-symbol.json: " in refusal(capsys, "--model-prefix", prefix)
 
 
+@needs_mxnet
 def test_a_batch_that_the_devices_cannot_divide(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--cpus", 3)
     assert "--batch-size 64: cannot be split evenly over 3 devices" in line

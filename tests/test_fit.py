@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import one_line_error, run
+from conftest import needs_mxnet, one_line_error, run
 from helpers.fit_runs import (
     assert_same,
     begin,
@@ -48,6 +48,7 @@ def test_files_of_a_run(straight):
     ]  # fmt: skip
 
 
+@needs_mxnet
 def test_mxnet_loads_the_checkpoint(straight):
     symbol, arg, aux = mx.model.load_checkpoint(str(straight), 2)
     module = mx.mod.Module(symbol)
@@ -139,6 +140,7 @@ def test_ctrl_c_saves_and_ends(words, straight, tmp_path):
     assert history(prefix) == history(straight)
 
 
+@needs_mxnet
 def test_several_devices_resume_inside_an_epoch(words, tmp_path):
     # Each device keeps its own moving statistics; a resumed run must have them all.
     words = [*words, "--cpus", "2"]
@@ -225,7 +227,11 @@ def refusal(capsys, words, *more):
         (["--num-examples", "61"], "--num-examples 61: "),
         (["--gpus", "0"], "--gpus 0: "),
         (["--val-resize", "12"], "--val-resize 12"),
-        (["--cpus", "3"], "--batch-size 8: cannot be split evenly over 3 devices"),
+        pytest.param(
+            ["--cpus", "3"],
+            "--batch-size 8: cannot be split evenly over 3 devices",
+            marks=needs_mxnet,
+        ),
         (["--dtype", "float16"], "--dtype float16"),
         (["--load-epoch", "7"], "model-0007.params: no such checkpoint"),
     ],

@@ -24,4 +24,14 @@ if [ "${1:-}" = --all ]; then
 else
     say pytest -n $workers --dist loadfile --no-loadscope-reorder
 fi
+# The same commands without MXNet: NumPy 2, the newest OpenCV, PyTorch, in a second environment.
+(
+    export ENGINE=torch VENV=.venv-torch
+    . tools/setup.sh test
+    say python -m pip list --quiet --disable-pip-version-check --format freeze |
+        grep -iE '^(numpy|opencv|torch|mxnet)' || true
+    say pytest -n $workers --dist loadfile tests/graph/test_networks.py tests/test_fit.py \
+        tests/test_evaluate.py tests/test_predict.py tests/test_export.py
+    if [ "${1:-}" = --all ]; then rm -rf demo && say bash tools/demo.sh && rm -rf demo; fi
+)
 say bash tools/demo.sh

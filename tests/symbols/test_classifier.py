@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from conftest import needs_mxnet
 
 from imagenet_trainer import symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
@@ -70,6 +71,7 @@ def test_the_result_is_the_network_built_for_these_classes():
     assert ours_nodes == theirs
 
 
+@needs_mxnet
 @pytest.mark.parametrize("layer", ["flatten0", "flatten0_output", "pool1"])
 def test_after_a_layer_it_is_by_fine_tune_script(layer):
     before = ours("resnet18")

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, needs_mxnet, run
 from helpers.gluoncv_networks import (
     CLASSES,
     classification_names,
@@ -123,6 +123,7 @@ def test_unsuitable_networks_are_refused(gluoncv, name, image_shape, message):
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
+@needs_mxnet
 def test_without_gluoncv_the_error_names_the_install_command(monkeypatch):
     for module in [name for name in sys.modules if name.split(".")[0] == "gluoncv"]:
         monkeypatch.delitem(sys.modules, module)

@@ -1,4 +1,5 @@
 import pytest
+from conftest import needs_mxnet
 
 from imagenet_trainer import fit, symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
@@ -63,6 +64,7 @@ def test_layers_of_a_small_network():
     assert summary.activation_bytes == sum(layer.activation_bytes for layer in summary.layers)
 
 
+@needs_mxnet
 def test_all_parameters_of_a_bound_network_are_counted():
     symbol = symbols.get_symbol("resnet", 10, (3, 28, 28), 20)
     summary = summarise(symbol, (3, 28, 28))
@@ -104,6 +106,7 @@ def test_several_outputs_and_products():
     assert rows["other"].multiply_adds == 2 * 5 * 5 * 6
 
 
+@needs_mxnet
 def test_activation_bytes_are_near_what_mxnet_allocates():
     # MXNet computes some layers in place, and allocates gradients in addition.
     symbol = symbols.get_symbol("squeezenet1.1", 1000)

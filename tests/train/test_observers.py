@@ -9,12 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers.fake_nvml import FakeNvml
-from helpers.fit_runs import begin, wait_for, words_of
+from helpers.fit_runs import begin, default_engine, wait_for, words_of
 from helpers.tensorboard import points
 from PIL import Image
 
 from imagenet_trainer import fit
-from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import read_events
@@ -132,14 +131,14 @@ def test_after_a_kill_no_step_is_recorded_twice(words, straight, tmp_path):
 
 
 def test_a_signal(words, tmp_path, monkeypatch):
-    real = MXNetEngine.train_batch
+    real = default_engine().train_batch
 
     def train_batch(engine, *batch):
         if engine._updates == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         real(engine, *batch)
 
-    monkeypatch.setattr(MXNetEngine, "train_batch", train_batch)
+    monkeypatch.setattr(default_engine(), "train_batch", train_batch)
     assert train(words, "--model-prefix", tmp_path / "model") == 128 + signal.SIGTERM
     events = read_events(tmp_path / "events.jsonl")
     assert [event["event"] for event in events[-3:]] == ["checkpoint", "interrupt", "end"]

@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_mxnet
+from helpers.fit_runs import default_engine
 
 from imagenet_trainer import fit
 from imagenet_trainer.engines import NonFiniteLossError
-from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
@@ -67,14 +67,14 @@ def at_update(monkeypatch):
 
     def install(act):
         made = []
-        real = MXNetEngine.train_batch
+        real = default_engine().train_batch
 
         def train_batch(self, images, labels, learning_rate, *more):
             act(self, self._updates, learning_rate)
             real(self, images, labels, learning_rate, *more)
             made.append(self._updates - 1)
 
-        monkeypatch.setattr(MXNetEngine, "train_batch", train_batch)
+        monkeypatch.setattr(default_engine(), "train_batch", train_batch)
         return made
 
     return install
@@ -429,6 +429,7 @@ def test_rollback_over_several_epochs(fit_words, tmp_path, at_update):
     ]  # fmt: skip
 
 
+@needs_mxnet
 def test_statistics_that_are_not_finite(fit_words, halved, tmp_path, at_update, capsys):
     # Training does not look at moving statistics, so no loss tells; validation or a save does.
     def act(engine, update, rate):

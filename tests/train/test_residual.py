@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+from conftest import needs_mxnet
 
 from imagenet_trainer import symbols
 from imagenet_trainer.graph import as_graph
@@ -27,6 +28,7 @@ def test_a_network_without_additions_has_none(name):
     assert branch_ends(symbols.get_symbol(name, 10)) == ()
 
 
+@needs_mxnet
 @pytest.mark.parametrize("name", ["resnet18_v1", "resnet50_v1b", "se_resnet50_v1"])
 def test_gluoncvs_last_gammas_are_found(name, monkeypatch):
     with monkeypatch.context() as patch:
@@ -45,6 +47,7 @@ def test_gluoncvs_last_gammas_are_found(name, monkeypatch):
     assert sorted(branch_ends(as_graph(net(mx.sym.Variable("data"))))) == sorted(wanted)
 
 
+@needs_mxnet
 def test_linear_bottlenecks_end_in_the_batchnorm_of_their_projection():
     # Both sides of an addition may end in a BatchNorm: the unit before is the shallower one.
     net = mx.gluon.model_zoo.vision.mobilenet_v2_0_25(classes=10)
@@ -55,6 +58,7 @@ def test_linear_bottlenecks_end_in_the_batchnorm_of_their_projection():
     assert all(name.endswith("gamma") for name in ends)
 
 
+@needs_mxnet
 def test_a_fixed_gamma_cannot_be_zero():
     data = mx.sym.Variable("data")
     branch = mx.sym.BatchNorm(mx.sym.Convolution(data, kernel=(1, 1), num_filter=3), fix_gamma=True)

@@ -3,6 +3,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from conftest import needs_mxnet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def test_step_never_falls_below_its_final_rate():
     assert found == pytest.approx([0.1, 0.01, 0.001, 0.0005])
 
 
+@needs_mxnet
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_poly_is_mxnets(warmup):
     theirs = mx.lr_scheduler.PolyScheduler(
@@ -86,6 +88,7 @@ def test_poly_is_mxnets(warmup):
     assert found == pytest.approx([theirs(update) for update in range(warmup, 120)], rel=1e-12)
 
 
+@needs_mxnet
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_cosine_is_mxnets(warmup):
     theirs = mx.lr_scheduler.CosineScheduler(100, base_lr=0.4, final_lr=0.01, warmup_steps=warmup)

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_records
+from helpers.fit_runs import default_engine
 
 from imagenet_trainer import assets, fit, symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
-from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
@@ -294,7 +294,7 @@ def test_a_resumed_run_does_not_need_the_pretrained_files(fashion, tmp_path):
 
 
 def test_rollback_to_the_pretrained_parameters(fashion, tmp_path, monkeypatch):
-    real, rates = MXNetEngine.train_batch, []
+    real, rates = default_engine().train_batch, []
 
     def train_batch(self, images, labels, learning_rate, *more):
         if self._updates == 3 and learning_rate > 0.015:
@@ -305,7 +305,7 @@ def test_rollback_to_the_pretrained_parameters(fashion, tmp_path, monkeypatch):
     begin = ["--pretrained", f"{fashion}/eight/model,3", "--num-epochs", 1, "--batch-size", 16]
     low, rolled = tmp_path / "low" / "model", tmp_path / "rolled" / "model"
     assert train(fashion, "two", low, *begin, "--lr", 0.01) == 0
-    monkeypatch.setattr(MXNetEngine, "train_batch", train_batch)
+    monkeypatch.setattr(default_engine(), "train_batch", train_batch)
     assert train(fashion, "two", rolled, *begin, "--lr", 0.02, "--on-nan", "rollback") == 0
     assert rates == [0.02] * 3 + [0.01] * 5
     ours, theirs = (params.read(f"{prefix}-0001.params") for prefix in (rolled, low))

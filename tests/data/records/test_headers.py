@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from conftest import write_records
+
+from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
+from imagenet_trainer.data.records.recordio import MAGIC, RecordError, RecordFile, pack_header
+
+
+def test_the_headers_of_all_records(tmp_path):
+    labels = [3.0, 1.5, [2.0], [1.0, 2.0, 3.0], -1.0]
+    # A payload with the magic number is in several parts on disk.
+    payloads = [pack_header(label, n) + MAGIC * n + b"image" for n, label in enumerate(labels)]
+    with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
+        headers = read_headers(file)
+        assert headers["count"].tolist() == [0, 0, 1, 3, 0]
+        assert headers["label"].tolist() == [3.0, 1.5, 0.0, 0.0, -1.0]
+        assert headers["low"].tolist() == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("labels", "bad"),
+    [
+        ([0.0, 6.0], -1), ([0.0, 7.0], 1), ([-1.0], 0), ([1.0, 0.5], 1), ([float("nan")], 0),
+        ([[5.0], 1.0], -1), ([1.0, [5.0, 1.0]], 1),
+    ],
+)  # fmt: skip
+def test_the_first_label_that_is_no_class(tmp_path, labels, bad):
+    payloads = [pack_header(label, n) + b"image" for n, label in enumerate(labels)]
+    with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
+        assert first_bad_label(read_headers(file), 7) == bad
+
+
+def test_more_records_than_a_thread_reads_at_once(tmp_path):
+    payloads = (pack_header(float(n % 5), n) for n in range(20_000))
+    with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
+        assert np.array_equal(read_headers(file)["label"], np.arange(20_000) % 5)
+
+
+def test_a_record_that_is_too_short(tmp_path):
+    path = write_records(tmp_path / "a.rec", [pack_header(1, 0), b"short", pack_header(1, 2)])
+    with (
+        RecordFile(path) as file,
+        pytest.raises(RecordError, match=r"record 1 at byte 32: .*label"),
+    ):
+        read_headers(file)
+
+
+def test_the_digest_covers_every_byte_of_a_small_set(tmp_path):
+    payloads = [pack_header(1, n) + bytes([n]) * 9 for n in range(4)]
+    path = write_records(tmp_path / "a.rec", payloads)
+
+    def digest_now():
+        with RecordFile(path) as file:
+            return digest([file], [read_headers(file)])
+
+    before = digest_now()
+    assert digest_now() == before
+    data = path.read_bytes()
+    for at in (len(data) - 1, len(data) // 2 + 8, 40):  # padding, image, image
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert digest_now() != before
