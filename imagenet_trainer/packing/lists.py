@@ -63,10 +63,8 @@ def make_lists(
     tree = Tree(root, extensions, reject, left_out)
     folders = tree.class_folders() if recursive else tree.one_folder(flat)
     lines: List[Tuple[int, float, str]] = []
-    classes = []
     titles = class_names([folder for folder, _ in folders]) if recursive else ["."]
     for label, (folder, names) in enumerate(folders):
-        classes.append((titles[label], len(names)))
         for name in names:
             lines.append((len(lines), float(label), os.path.join(folder, name)))
     if shuffle:
@@ -76,7 +74,7 @@ def make_lists(
         if write:
             write_list(name, part)
         files.append((name, len(part)))
-    return files, classes
+    return files, [(title, len(names)) for title, (_, names) in zip(titles, folders)]
 
 
 def _parts(
