@@ -81,7 +81,7 @@ def test_skipping_is_training_on_the_next_image(damaged, packed, capsys):
     assert_same(parameters(damaged / "a" / "m", 1), parameters(reference / "r" / "m", 1))
 
 
-@pytest.mark.parametrize("action", ["skip", "zero"])
+@pytest.mark.parametrize("action", ["skip", pytest.param("zero", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_in_the_same_way(damaged, action):
     flag = ("--on-bad-record", action)
     assert fit.main(words(damaged, "whole", *flag)) == 0

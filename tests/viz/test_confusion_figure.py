@@ -80,8 +80,10 @@ IMAGENET = taxonomy_of(list(known_synsets()))
 
 @pytest.mark.parametrize(
     ("classes", "order", "taxonomy"),
-    [(10, "imagenet", None), (100, "imagenet", None), (400, "imagenet", None),
-     (1000, "imagenet", IMAGENET), (1000, "wordnet", IMAGENET), (1000, "cluster", IMAGENET)],
+    [(10, "imagenet", None), (100, "imagenet", None),
+     pytest.param(400, "imagenet", None, marks=pytest.mark.slow),
+     (1000, "imagenet", IMAGENET), (1000, "wordnet", IMAGENET),
+     pytest.param(1000, "cluster", IMAGENET, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_texts_do_not_overlap(drawn, classes, order, taxonomy):
     boxes = drawn(classes, order, taxonomy)
