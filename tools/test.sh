@@ -18,7 +18,7 @@ if command -v lint-imports >/dev/null; then say lint-imports; fi  # for Python 3
 # they start, so one more runs than there are processors.
 workers=$(($(nproc) + 1))
 # Memory that a test has freed stays with the process: getting it again took 5 % of the time.
-export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=1000000000
+export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=64000000
 if [ "${1:-}" = --all ]; then
     say pytest -n $workers --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 else
