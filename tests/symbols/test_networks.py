@@ -148,8 +148,8 @@ def test_output_and_json(name):
     assert symbols.get_symbol(name, classes, shape).tojson() == symbol.tojson()
 
 
-# The first takes as long as all others together; of the other families there are more networks.
-@networks(set(CHEAPEST) - {"inception-resnet-v2", "vgg-bn-11", "resnet-v1b-18"})
+# The first takes as long as all others together; resnet-v1-18 stands for the second.
+@networks(set(CHEAPEST) - {"inception-resnet-v2", "resnet-v1b-18"})
 def test_gradient_reaches_every_parameter_and_an_update_lowers_the_loss(name):
     engine, batch = engine_of(name), batch_of(name)
     # A tiny rate leaves the parameters unchanged, and the momentum is the gradient.

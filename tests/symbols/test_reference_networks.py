@@ -122,7 +122,7 @@ def slow(*values):
         slow("vgg13", "vgg13", 32),
         slow("vgg16", "vgg16", 32),
         slow("vgg19", "vgg19", 224),
-        pytest.param("vgg11-bn", "vgg11_bn", 32, marks=pytest.mark.slow),
+        slow("vgg11-bn", "vgg11_bn", 32),
         slow("vgg13-bn", "vgg13_bn", 32),
         slow("vgg16-bn", "vgg16_bn", 32),
         slow("vgg19-bn", "vgg19_bn", 32),
