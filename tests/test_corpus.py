@@ -83,11 +83,8 @@ def test_known_results_for_single_files(corpus):
     manifest = write_pack(pack, 2, FILES, lambda *_: None, lambda _: None)
     rejected = {Path(one.path).name: one.reason for one in manifest.rejected}
     assert rejected["decompression_bomb.gif"].startswith("65535 x 66601 pixels")
-    assert (
-        rejected["truncated_jpeg.jpg"]
-        == rejected["broken_data_stream.png"]
-        == ("damaged or cut short")
-    )
+    assert rejected["truncated_jpeg.jpg"].startswith("cut short")
+    assert rejected["broken_data_stream.png"] == "damaged or cut short"
     for name in ("pil_sample_cmyk.jpg", "12bit.cropped.tif", "dispose_bgnd.gif", "hopper.mpo",
                  "16_bit_binary.pgm", "hopper_orientation_6.jpg", "hopper.webp"):  # fmt: skip
         assert name not in rejected
