@@ -4,7 +4,7 @@ import math
 from typing import Dict, Mapping, Sequence, Tuple
 
 from imagenet_trainer.graph.node import Node, declared_shape
-from imagenet_trainer.graph.operators import GraphError, nearest
+from imagenet_trainer.graph.operators import GraphError, check_names
 from imagenet_trainer.graph.shapes import Known, Shape, elementwise, is_known, unified
 
 _LARGEST = 2**63 - 1  # elements of an array
@@ -34,10 +34,7 @@ class Inference:
     def __init__(self, nodes: Sequence[Node], known: Mapping[str, Shape]) -> None:
         self._nodes = nodes
         self._table: Table = {}
-        names = {node.name for node in self._nodes if node.operator is None}
-        unknown = [key for key in known if key not in names]
-        if unknown:
-            raise GraphError(f"there is no variable {unknown[0]!r}{nearest(unknown[0], names)}")
+        check_names(known, [n.name for n in self._nodes if n.operator is None], "variable")
         for node in self._nodes:
             for index in range(len(node.outputs)):
                 self._table[id(node), index] = None

@@ -8,7 +8,7 @@ Names and defaults are those of MXNet 1.9.1, and so are the numbers of inner out
 
 import difflib
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import layer_shapes, shapes
@@ -83,6 +83,13 @@ def nearest(name: str, names: Any) -> str:
     """`; did you mean NAME?`, or an empty string if none is similar."""
     near = difflib.get_close_matches(name, list(names), 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def check_names(given: Iterable[str], names: Collection[str], what: str, where: str = "") -> None:
+    """Raise GraphError, with the nearest one, for the first that is not among the names."""
+    for name in given:
+        if name not in names:
+            raise GraphError(f"{where}there is no {what} {name!r}{nearest(name, names)}")
 
 
 def _add(

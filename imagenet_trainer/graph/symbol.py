@@ -6,13 +6,20 @@ be as deep as it has nodes.
 """
 
 import functools
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from imagenet_trainer.graph.attributes import dtype_text, text_of
 from imagenet_trainer.graph.inference import Inference
 from imagenet_trainer.graph.naming import name_of, scope_attributes
 from imagenet_trainer.graph.node import HIDDEN, Entry, Node, typed
-from imagenet_trainer.graph.operators import ALIASES, GraphError, Operator, find, nearest
+from imagenet_trainer.graph.operators import (
+    ALIASES,
+    GraphError,
+    Operator,
+    check_names,
+    find,
+    nearest,
+)
 from imagenet_trainer.graph.shapes import Known, Shape, is_known
 from imagenet_trainer.graph.writer import to_json
 
@@ -37,9 +44,7 @@ def create(
         attrs[f"__{key}__"] = attrs.pop(key)
     names = operator.inputs_of(values, len(inputs) + len(named))
     where = f"{name} ({operator.name})"
-    unknown = [key for key in named if key not in names]
-    if unknown:
-        raise GraphError(f"{where}: there is no input {unknown[0]!r}{nearest(unknown[0], names)}")
+    check_names(named, names, "input", f"{where}: ")
     if len(inputs) > len(names) or set(names[: len(inputs)]) & set(named):
         raise GraphError(f"{where}: has the inputs {', '.join(names)}, and more were given")
     by_name = {**dict(zip(names, inputs)), **named}
@@ -106,14 +111,14 @@ class Symbol:
         return self._entries[0]
 
     @functools.cached_property
-    def _auxiliary(self) -> Dict[int, bool]:
-        """By id of a variable: whether some operator uses it as an auxiliary state."""
-        result: Dict[int, bool] = {}
+    def _auxiliary(self) -> Set[int]:
+        """The ids of the variables that some operator uses as an auxiliary state."""
+        result: Set[int] = set()
         for node in self.nodes:
             if node.operator and node.operator.auxiliary:
                 for key, entry in zip(node.input_names, node.inputs):
                     if key in node.operator.auxiliary:
-                        result[id(entry.node)] = True
+                        result.add(id(entry.node))
         return result
 
     # --- lists ---------------------------------------------------------------------------------
@@ -203,31 +208,32 @@ class Symbol:
 
     def __call__(self, **variables: "Symbol") -> "Symbol":
         """The graph with some of its variables replaced: `symbol(data=head)`."""
-        names = self.list_inputs()
-        unknown = [key for key in variables if key not in names]
-        if unknown:
-            raise GraphError(f"there is no variable {unknown[0]!r}{nearest(unknown[0], names)}")
-        replaced = {key: as_entry(value, key) for key, value in variables.items()}
-        new: Dict[int, Entry] = {}
-        for node in self.nodes:
-            if node.operator is None:
-                copy = Entry(_copied(node))
-                new[id(node)] = replaced.get(node.name, copy)
-            else:
-                inputs = [_moved(entry, new) for entry in node.inputs]
-                new[id(node)] = Entry(
-                    Node(node.operator, node.name, node.attrs, inputs, node.values)
-                )
-        return Symbol([_moved(entry, new) for entry in self._entries])
+        check_names(variables, self.list_inputs(), "variable")
+        return self._copied({key: as_entry(value, key) for key, value in variables.items()}, {})
 
     def with_attributes(self, changes: Mapping[str, Mapping[str, Optional[str]]]) -> "Symbol":
         """The graph with other attributes of some nodes, by their names; None removes one."""
+        return self._copied({}, changes)
+
+    def _copied(
+        self,
+        replaced: Mapping[str, Entry],
+        changes: Mapping[str, Mapping[str, Optional[str]]],
+    ) -> "Symbol":
+        """A copy of the graph with other variables, and with other attributes of some nodes."""
         new: Dict[int, Entry] = {}
         for node in self.nodes:
-            attrs = {**node.attrs, **changes.get(node.name, {})}
-            kept = {key: text for key, text in attrs.items() if text is not None}
+            if node.operator is None and node.name in replaced:
+                new[id(node)] = replaced[node.name]
+                continue
+            attrs: Mapping[str, Any] = node.attrs
+            values: Optional[Mapping[str, Any]] = node.values
+            if node.name in changes:
+                attrs = {**attrs, **changes[node.name]}
+                attrs = {key: text for key, text in attrs.items() if text is not None}
+                values = None  # read from the new text
             inputs = [_moved(entry, new) for entry in node.inputs]
-            copy = Node(node.operator, node.name, kept, inputs)
+            copy = Node(node.operator, node.name, attrs, inputs, values)
             copy.version = node.version
             new[id(node)] = Entry(copy)
         return Symbol([_moved(entry, new) for entry in self._entries])
@@ -340,12 +346,6 @@ def _moved(entry: Entry, new: Mapping[int, Entry]) -> Entry:
     """The entry in a copy of the graph, in which a variable may be another output."""
     found = new[id(entry.node)]
     return Entry(found.node, entry.output or found.output, entry.version)
-
-
-def _copied(node: Node) -> Node:
-    copy = Node(None, node.name, node.attrs)
-    copy.version = node.version
-    return copy
 
 
 def _listed(node: Node) -> Dict[str, str]:
