@@ -7,7 +7,7 @@
 #   ENGINE   mxnet or torch; default: MXNet where it can drive the devices, else PyTorch
 #   VENV     the environment's folder; default: .venv in the checkout
 
-# Sets _setup_file to the path of this file. Shells other than bash and zsh do not tell it, but have
+# Sets _setup_file to the path of this file. Shells other than bash and zsh do not name it, but have
 # the file open; their subshells do not.
 _setup_find_file() {
     local pid rest link
@@ -61,7 +61,7 @@ _setup_install() { # ROOT VENV EXTRAS
 _setup() { # EXTRAS
     local root venv python extras wanted version
     if ! _setup_find_file; then
-        echo "setup: this shell does not tell where the script is; run it in the checkout's root" >&2
+        echo "setup: this shell does not name its script; run it in the checkout's root" >&2
         return 1
     fi
     root=$(CDPATH='' cd -- "$(dirname -- "$_setup_file")/.." && pwd -P) || return 1

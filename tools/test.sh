@@ -31,6 +31,10 @@ fi
     python -m pip --disable-pip-version-check freeze | grep -E '^(numpy|opencv.*|torch|mxnet.*)=='
     say pytest -n $workers --dist loadfile tests/graph/test_networks.py tests/test_fit.py \
         tests/test_evaluate.py tests/test_predict.py tests/test_export.py
-    if [ "${1:-}" = --all ]; then rm -rf demo && say bash tools/demo.sh && rm -rf demo; fi
+    if [ "${1:-}" = --all ]; then
+        folder=$(mktemp -d)
+        say bash tools/demo.sh "$folder"
+        rm -r "$folder"
+    fi
 )
 say bash tools/demo.sh

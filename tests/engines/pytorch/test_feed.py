@@ -1,4 +1,4 @@
-"""The order of copies to a GPU, with a GPU that only records what it is told."""
+"""The order of copies to a GPU, with a GPU that only records its commands."""
 
 import numpy as np
 import pytest
