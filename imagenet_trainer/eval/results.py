@@ -115,12 +115,10 @@ class ResultFiles:
         Those of another engine than `engine` (name and version) do not count, unless it is None.
         Those with records that could not be used count only for the same `on_bad`.
         """
-        run, name = self.run, self.name
-        if self._metrics_of(epoch).get("key") != key:
+        run, name, metrics = self.run, self.name, self._metrics_of(epoch)
+        if metrics.get("key") != key or _part(metrics, "bad_records").keys() - {on_bad, USE}:
             return None
-        if self.bad_records(epoch).keys() - {on_bad, USE}:
-            return None
-        computed = self.computed(epoch)
+        computed = _part(metrics, "computed")
         if engine and any(computed.get(part, value) != value for part, value in engine.items()):
             return None
         found = load_predictions(run, epoch, name, key)
@@ -132,13 +130,11 @@ class ResultFiles:
 
     def computed(self, epoch: int) -> Dict[str, str]:
         """When and by which engine an epoch was computed: date, engine, version; {} if unknown."""
-        found = self._metrics_of(epoch).get("computed", {})
-        return found if isinstance(found, dict) else {}
+        return _part(self._metrics_of(epoch), "computed")
 
     def bad_records(self, epoch: int) -> Dict[str, int]:
         """The number of records that an evaluation could not use, by what it did instead."""
-        found = self._metrics_of(epoch).get("bad_records", {})
-        return found if isinstance(found, dict) else {}
+        return _part(self._metrics_of(epoch), "bad_records")
 
     def record(
         self,
@@ -157,8 +153,9 @@ class ResultFiles:
         the rules of another version.
         """
         complete = self._is_complete(epoch, predictions)
-        metrics = self._metrics_of(epoch) if complete and computed is None else {}
-        computed = self.computed(epoch) if computed is None else computed
+        earlier = self._metrics_of(epoch)
+        metrics = earlier if complete and computed is None else {}
+        computed = _part(earlier, "computed") if computed is None else computed
         if metrics.get("key") != predictions.key:
             metrics = {}
         wanted = {"calibration_error", "confused_pairs", *rank_names(top_k)}
@@ -237,6 +234,12 @@ class ResultFiles:
 
     def _entry(self, record: Dict[str, Any]) -> Dict[str, Any]:
         return record.get("sets", {}).get(self.name, {}) if self.name else record
+
+
+def _part(metrics: Mapping[str, Any], name: str) -> Dict[str, Any]:
+    """A table among the metrics of an epoch; {} if there is none."""
+    found = metrics.get(name, {})
+    return found if isinstance(found, dict) else {}
 
 
 def describe(input_: EvaluationInput, usual: EvaluationInput, own: bool) -> str:

@@ -1,7 +1,6 @@
 """The folder of a run: the names of its files, its checkpoints, the newest of them."""
 
 import fcntl
-import glob
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes
 
 RUNS = "runs"
 _SYMBOL = "-symbol.json"
+_CHECKPOINT = re.compile(r"(.+)-(\d{4,}|last)\.(params|npz)")  # name, epoch, kind
 # The keys of config.json and evaluation.json whose values are objects.
 _SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
 
@@ -188,18 +188,14 @@ class Run:
 
     def _others(self) -> List[str]:
         """Names of other runs in this folder; they would share history and settings."""
-        matches = (
-            re.fullmatch(r"(.+)-(\d{4,}|last)", path.stem) for path in self.folder.glob("*.npz")
-        )
-        names = {
-            match[1] for match in matches if match and (self.folder / f"{match[0]}.params").exists()
-        }
-        return sorted(names - {self.name})
+        paths = [p for p in self.folder.glob("*.npz") if p.with_suffix(".params").exists()]
+        matches = (_CHECKPOINT.fullmatch(path.name) for path in paths)
+        return sorted({match[1] for match in matches if match} - {self.name})
 
     def shares_folder(self) -> bool:
         """Whether the folder has checkpoints of other networks, as a model zoo has."""
-        stems = (re.fullmatch(r"(.+)-\d{4,}", path.stem) for path in self.folder.glob("*.params"))
-        return any(match and match[1] != self.name for match in stems)
+        found = (_CHECKPOINT.fullmatch(path.name) for path in self.folder.glob("*-*[0-9].params"))
+        return any(match and match[1] != self.name for match in found)
 
     def refuse_other_folder(self) -> None:
         """InputError if the folder was removed during the training and another one replaced it."""
@@ -235,9 +231,9 @@ class Run:
 
     def empty_files(self) -> List[str]:
         """Names of checkpoint files without content: they are passed over."""
-        names = sorted(path.name for path in self.folder.glob(f"{glob.escape(self.name)}-*"))
-        pattern = re.compile(re.escape(self.name) + r"-(\d{4,}|last)\.(params|npz)")
-        return [n for n in names if pattern.fullmatch(n) and not has_content(self.folder / n)]
+        matches = (_CHECKPOINT.fullmatch(path.name) for path in sorted(self.folder.glob("*")))
+        names = [match[0] for match in matches if match and match[1] == self.name]
+        return [name for name in names if not has_content(self.folder / name)]
 
     # --- checkpoints ---------------------------------------------------------------------------
 
