@@ -9,7 +9,7 @@ import pytest
 from conftest import CLASSES, draw_shape, one_line_error, run
 
 from imagenet_trainer import predict, symbols
-from imagenet_trainer.config import PredictSettings
+from imagenet_trainer.config import PredictSettings, flags
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.loader import Threads
 from imagenet_trainer.data.records.manifest import known_synsets
@@ -314,3 +314,13 @@ def test_file_names_that_are_not_utf_8_and_hidden_files(prefix, images, tmp_path
     file = tmp_path / "submission.csv"
     assert predict.main(["--model-prefix", prefix, "--submission", str(file), str(folder)]) == 0
     assert file.read_bytes().splitlines()[1].startswith(b"l\xe4tin,")
+
+
+def test_a_switch_before_the_name_of_an_image():
+    def parsed(*words):
+        settings = flags.parse(PredictSettings, [*words, "cat.jpg"], "predict", "")
+        assert settings.pictures == ("cat.jpg",)
+        return settings.bgr
+
+    assert parsed() is None and parsed("--bgr") is True
+    assert (parsed("--bgr", "0"), parsed("--bgr=1")) == (False, True)

@@ -22,12 +22,11 @@ from imagenet_trainer.config import MeasureSettings, flags
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.latency import measure as measure_latency
-from imagenet_trainer.eval.network import open_network, set_checkpoint
+from imagenet_trainer.eval.network import engine_for, open_network, set_checkpoint
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
@@ -153,8 +152,7 @@ def timing(
     decoded = measure_latency("", 1, lambda n: engine.predict(view(n)), settings.rounds)
 
     def call_of(batch: int) -> Callable[[], object]:
-        shape = (batch, *transform.size, 3)
-        batched = open_engine(symbol, devices, shape, preprocessing.rgb_mean, preprocessing.rgb_std)
+        batched = engine_for(symbol, checkpoint, devices, batch)
         set_checkpoint(batched, symbol, run, checkpoint)
         images = np.concatenate([views[number % count] for number in range(batch)])
         return lambda: batched.predict(images)

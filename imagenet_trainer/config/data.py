@@ -41,6 +41,12 @@ class DataSettings:
         numbers(3, 0, above=True),
         metavar="R,G,B",
     )
+    bgr: bool = option(
+        False,
+        "1: the network takes blue, green, red, as those converted from Caffe; --rgb-mean and "
+        "--rgb-std stay in the order red, green, blue",
+        switch,
+    )
     val_resize: int = option(
         0,
         "short side in pixels to which validation images are resized before the centre crop; "

@@ -215,7 +215,7 @@ def parse_or_raise(settings: Type[S], argv: Sequence[str]) -> S:
 
 def unknown_arguments(settings: Type[Any], argv: Sequence[str]) -> List[str]:
     """The arguments of a command line that do not belong to a settings class."""
-    return _raising_parser(settings).parse_known_args(list(argv))[1]
+    return _raising_parser(settings).parse_known_args(_with_values(settings, argv))[1]
 
 
 def is_given(name: str, argv: Sequence[str]) -> bool:
@@ -228,7 +228,8 @@ def _raising_parser(settings: Type[Any]) -> argparse.ArgumentParser:
 
 
 def _parse(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Sequence[str]]) -> S:
-    arguments, unknown = parser.parse_known_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments, unknown = parser.parse_known_args(_with_values(settings, argv))
     if unknown:
         _refuse(parser, unknown[0])
     fields = dataclasses.fields(cast(Any, settings))
@@ -238,6 +239,22 @@ def _parse(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Se
         if isinstance(value, list):
             values[name] = tuple(sum(value, ()) if name in joined else value)
     return settings(**values)
+
+
+def _with_values(settings: Type[Any], argv: Sequence[str]) -> List[str]:
+    """The words with `--bgr=1` for a `--bgr` before the name of an image.
+
+    Argparse would take the name as the switch's value. Without positional arguments every word
+    after a switch is meant as its value.
+    """
+    fields = dataclasses.fields(settings)
+    words = list(argv)
+    if any(field.metadata["positional"] for field in fields):
+        switches = {flag_of(one.name) for one in fields if one.metadata["parse"] is switch}
+        for number, word in enumerate(words):
+            if word in switches and words[number + 1 : number + 2] not in (["0"], ["1"]):
+                words[number] = f"{word}=1"
+    return words
 
 
 # Flags of other trainers that no spelling leads to ours.

@@ -47,8 +47,11 @@ class PreparationSettings:
         numbers(3, 0, above=True),
         metavar="R,G,B",
     )
-    bgr: bool = option(
-        False, "for checkpoints of other programs: channels are in the order blue, green, red"
+    bgr: Optional[bool] = option(
+        None,
+        "for checkpoints of other programs: the network takes blue, green, red; by default as the "
+        "checkpoint's",
+        switch,
     )
 
 

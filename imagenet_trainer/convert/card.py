@@ -7,7 +7,7 @@ from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
 
 
-def describe(run: Run, epoch: int, checkpoint: Checkpoint, bgr: bool = False) -> Dict[str, Any]:
+def describe(run: Run, epoch: int, checkpoint: Checkpoint) -> Dict[str, Any]:
     """The card of a checkpoint; `files` is empty."""
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
@@ -30,7 +30,7 @@ def describe(run: Run, epoch: int, checkpoint: Checkpoint, bgr: bool = False) ->
         },
         "input": {
             "pictures": f"short side to {short_side} pixels, bilinear; centre "
-            f"{width} x {height}; {'BGR' if bgr else 'RGB'}, 0-255",
+            f"{width} x {height}; {'BGR' if preprocessing.bgr else 'RGB'}, 0-255",
             "rgb_mean": list(preprocessing.rgb_mean),
             "rgb_std": list(preprocessing.rgb_std),
             "shape": ["batch", *preprocessing.image_shape],

@@ -43,7 +43,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     model = (without_label(symbol, str(run.symbol_path)), arg, aux)
     prefix = prefix_of(settings.output, run)
     make_folder(os.path.dirname(prefix) or ".")
-    card = describe(run, epoch, checkpoint, settings.bgr)
+    card = describe(run, epoch, checkpoint)
     if "mxnet" in settings.to:
         card["files"].update(write_pair(model, f"{prefix}-deploy", epoch))
     if "onnx" in settings.to:

@@ -14,9 +14,9 @@ from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import TITLES, choose_engine, has_engine, why_not_mxnet
-from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.planes import normalise
 from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.eval.network import engine_for
 from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.metrics.counts import Scores, score
@@ -56,7 +56,7 @@ def to_onnx(
     """
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
-    colours = (preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)
+    colours = (preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
     model = (without_label(symbol, str(run.symbol_path)), checkpoint.arg, checkpoint.aux)
     graph = to_onnx_model(model, preprocessing.image_shape)
     if settings.preprocessing:
@@ -68,7 +68,7 @@ def to_onnx(
     difference, engine = None, ""
     if has_engine():
         engine = TITLES[choose_engine(Devices()).engine]
-        wanted = _predictions(symbol, checkpoint, images, settings.bgr)
+        wanted = _predictions(symbol, checkpoint, images)
         difference = float(abs(probabilities - wanted).max())
         if not difference <= LARGEST_DIFFERENCE:
             raise InputError(
@@ -77,7 +77,7 @@ def to_onnx(
             )
     metadata = {
         "classes": [list(one) for one in checkpoint.classes],
-        "preprocessing": {**vars(preprocessing), "bgr": settings.bgr},
+        "preprocessing": vars(preprocessing),
     }
     onnx_file.write(graph, path, metadata)
     compared = (
@@ -95,17 +95,11 @@ def to_onnx(
     }
 
 
-def _predictions(
-    symbol: Symbol, checkpoint: Checkpoint, images: np.ndarray, bgr: bool
-) -> np.ndarray:
+def _predictions(symbol: Symbol, checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray:
     """The engine's probabilities (n, classes) of uint8 RGB (n, h, w, 3), on the CPU."""
-    how, step = checkpoint.preprocessing, -1 if bgr else 1
-    assert how is not None
-    _, height, width = how.image_shape
-    shape = (len(images), height, width, 3)
-    engine = open_engine(symbol, Devices(), shape, how.rgb_mean[::step], how.rgb_std[::step])
+    engine = engine_for(symbol, checkpoint, Devices(), len(images))
     engine.set_params(checkpoint.arg, checkpoint.aux)
-    return engine.predict(images[..., ::step])
+    return engine.predict(images)
 
 
 def check_int8() -> None:
@@ -125,7 +119,7 @@ def to_int8(
 
     calibration = open_calibration(settings, run, checkpoint)
     images = sample_images(calibration, preprocessing, settings.calibration_pictures)
-    planes = normalise(images, preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)
+    planes = normalise(images, preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
     int8 = quantised(model, planes, min(settings.batch_size, len(planes)), settings.calibration)
     dataset = open_images(settings.data_val, "data_val", run, checkpoint)
     print(
@@ -156,7 +150,7 @@ def scores_of(
 
     _, height, width = preprocessing.image_shape
     shape = (min(settings.batch_size, len(dataset)), height, width, 3)
-    colours = (preprocessing.rgb_mean, preprocessing.rgb_std, settings.bgr)
+    colours = (preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
     engine = ExportedNetwork(model, shape, *colours)
     threads = loader_threads(settings.data_nthreads, False)
     total = Scores()

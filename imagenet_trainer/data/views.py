@@ -19,7 +19,6 @@ class Views:
 
     crops: int = 1  # 1: the centre; 10
     flip: bool = False  # also mirrored
-    bgr: bool = False  # the network's input is blue, green, red
 
     @property
     def positions(self) -> int:
@@ -51,8 +50,6 @@ class ViewTransform(EvalTransform):
     def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
         """Write the views of the image, uint8 (height, width, 3) RGB, to `out` (*size, 3)."""
         image = short_side_to(image, self.short_side)
-        if self.views.bgr:
-            image = image[..., ::-1]
         high, wide = self.crop
         bottom, right = image.shape[0] - high, image.shape[1] - wide
         corners = ((0, 0), (0, right), (bottom, 0), (bottom, right))

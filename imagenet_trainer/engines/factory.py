@@ -45,16 +45,18 @@ def open_engine(
     std: Sequence[float],
     training: Optional[Training] = None,
     workers: Workers = ALONE,
+    bgr: bool = False,
 ) -> Engine:
     """Open the engine that `choose_engine` names for these devices: MXNetEngine or TorchEngine.
 
-    `batch_shape` is that of the batch over all devices of all workers.
+    `batch_shape` is that of the batch over all devices of all workers, `mean` and `std` are of red,
+    green, blue. Images are RGB; with `bgr` the engine gives the network blue, green, red.
     """
     with memory_errors(batch_shape[0], devices.description):
         if choose_engine(devices).engine == "torch":
             from imagenet_trainer.engines.pytorch.engine import TorchEngine
 
-            return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers)
+            return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers, bgr)
         from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 
-        return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers)
+        return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers, bgr)

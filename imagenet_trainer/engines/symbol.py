@@ -52,6 +52,17 @@ def check_parameters(
                 raise InputError(f"{path}: {name} is not in this network: it is from another one")
 
 
+def of_network(
+    symbol: Any, image_shape: Sequence[int], arg: Arrays, aux: Arrays
+) -> Tuple[Arrays, Arrays]:
+    """The parameters without those that the network does not have, as those of other outputs."""
+    wanted_arg, wanted_aux = parameter_shapes(symbol, image_shape)
+    return (
+        {name: value for name, value in arg.items() if name in wanted_arg},
+        {name: value for name, value in aux.items() if name in wanted_aux},
+    )
+
+
 def check_state(
     symbol: Symbol, arg: Arrays, aux: Arrays, state: Arrays, frozen: Sequence[str], path: str
 ) -> None:

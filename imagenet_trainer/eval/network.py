@@ -10,7 +10,7 @@ from imagenet_trainer.data.dataset import default_classes
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.engines.factory import open_engine
-from imagenet_trainer.engines.symbol import check_parameters, load_symbol, parameter_shapes
+from imagenet_trainer.engines.symbol import check_parameters, load_symbol, of_network
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.foreign import adapt
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
@@ -54,16 +54,20 @@ def open_network(
 
     """
     symbol, checkpoint = read_network(run, epoch, wanted, log)
+    if os.access(run.folder, os.W_OK):
+        devices = replace(devices, compile_cache=str(run.kernels_path))
+    engine = engine_for(symbol, checkpoint, devices, batch_size)
+    set_checkpoint(engine, symbol, run, checkpoint)
+    return engine, symbol, checkpoint
+
+
+def engine_for(symbol: Any, checkpoint: Checkpoint, devices: Devices, batch_size: int) -> Engine:
+    """An engine that predicts with the preprocessing of a checkpoint, without its parameters."""
     how = checkpoint.preprocessing
     assert how is not None
     _, height, width = how.image_shape
     shape = (batch_size, height, width, 3)
-    step = -1 if wanted.bgr else 1  # images are in the network's order of channels
-    if os.access(run.folder, os.W_OK):
-        devices = replace(devices, compile_cache=str(run.kernels_path))
-    engine = open_engine(symbol, devices, shape, how.rgb_mean[::step], how.rgb_std[::step])
-    set_checkpoint(engine, symbol, run, checkpoint)
-    return engine, symbol, checkpoint
+    return open_engine(symbol, devices, shape, how.rgb_mean, how.rgb_std, bgr=how.bgr)
 
 
 def read_network(
@@ -107,7 +111,7 @@ def views_of(settings: ViewSettings) -> Views:
         raise InputError(
             "--flip: --crops 10 already includes the mirror image of every crop; omit --flip"
         )
-    return Views(settings.crops, settings.flip, settings.bgr)
+    return Views(settings.crops, settings.flip)
 
 
 def load_trained(
@@ -145,9 +149,9 @@ def load_trained(
 def _as_flags(how: Dict[str, Any], names: Sequence[str] = ()) -> str:
     """Preprocessing as flags, all of them or those with some names."""
     parts = []
-    for name in names or how:
+    for name in names or (name for name in how if how[name] is not False):
         value = how[name]
-        text = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+        text = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
         parts.append(f"--{name.replace('_', '-')} {text}")
     return " ".join(parts)
 
@@ -163,9 +167,6 @@ def own_parameters(symbol: Any, run: Run, checkpoint: Checkpoint) -> Tuple[Array
     path = str(run.params_path(checkpoint.progress.epoch))
     shape, arg, aux = checkpoint.preprocessing.image_shape, checkpoint.arg, checkpoint.aux
     if not checkpoint.state:
-        # Those of other programs may include parameters of other outputs.
-        wanted_arg, wanted_aux = parameter_shapes(symbol, shape)
-        arg = {name: value for name, value in arg.items() if name in wanted_arg}
-        aux = {name: value for name, value in aux.items() if name in wanted_aux}
+        arg, aux = of_network(symbol, shape, arg, aux)
     check_parameters(symbol, shape, arg, aux, path)
     return arg, aux

@@ -36,6 +36,9 @@ from imagenet_trainer.system.files import atomic_write, sha256
 from imagenet_trainer.viz import confusion
 
 NO_RECORDS: Mapping[str, int] = MappingProxyType({})
+# Fields of Preprocessing that every key contains. Keys are those of the first versions, so that
+# their results stay valid.
+_IN_KEY = ("image_shape", "rgb_mean", "rgb_std", "val_resize")
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,24 @@ class EvaluationInput:
 
     def about(self) -> Dict[str, Any]:
         """The description in evaluation.json."""
+        how = {key: _plain(value) for key, value in asdict(self.preprocessing).items()}
+        bgr = how.pop("bgr")  # which was a view in the first versions
         return {
             "pictures": self.dataset.path,
             "fingerprint": self.dataset.fingerprint,
-            "preprocessing": {k: _plain(v) for k, v in asdict(self.preprocessing).items()},
-            "views": asdict(self.views),
+            "preprocessing": how,
+            "views": {**asdict(self.views), "bgr": bgr},
         }
 
     def key(self, params_path: Path) -> str:
         """A digest of the parameters, the preprocessing, the views and the images."""
-        parts = [sha256(params_path), repr(self.preprocessing), self.dataset.fingerprint]
-        if self.views != Views():
-            parts.append(repr(self.views))
+        how = self.preprocessing
+        named = ((name, getattr(how, name)) for name in _IN_KEY)
+        prepared = f"Preprocessing({', '.join(f'{name}={value!r}' for name, value in named)})"
+        parts = [sha256(params_path), prepared, self.dataset.fingerprint]
+        if self.views != Views() or how.bgr:
+            crops, flip = self.views.crops, self.views.flip
+            parts.append(f"Views(crops={crops}, flip={flip}, bgr={how.bgr})")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -94,10 +103,9 @@ class ResultFiles:
         first = record.get("about", about)
         if own is None:
             own = first["fingerprint"] == about["fingerprint"]
-        bgr = trained_with is None and first["views"]["bgr"]
         if trained_with is None:
             trained_with = _prepared(first)
-        usual = EvaluationInput(self.input.dataset, trained_with, Views(bgr=bgr))
+        usual = EvaluationInput(self.input.dataset, trained_with, Views())
         name = describe(self.input, usual, own)
         existing = record.get("sets", {}).get(name)
         if existing and not same(existing.get("about", {}), about):
@@ -225,7 +233,7 @@ class ResultFiles:
                     int(epoch), metrics.get("key")
                 about = entry.get("about")
                 if about is not None:
-                    about["fingerprint"], about["views"]["bgr"], _prepared(about)
+                    about["fingerprint"], _prepared(about)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self.run.evaluation_path}: was not written by this program; remove it"
@@ -257,8 +265,8 @@ def describe(input_: EvaluationInput, usual: EvaluationInput, own: bool) -> str:
         values = getattr(how, f"rgb_{word}")
         if values != getattr(trained, f"rgb_{word}"):
             parts.append(word + "_".join(f"{value:g}" for value in values))
-    if views.bgr != usual.views.bgr:
-        parts.append("bgr" if views.bgr else "rgb")
+    if how.bgr != trained.bgr:
+        parts.append("bgr" if how.bgr else "rgb")
     if views.mirrored:
         parts.append("10crop" if views.crops == 10 else "flip")
     return "-".join(parts)
@@ -271,7 +279,8 @@ def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
 
 def _prepared(about: Dict[str, Any]) -> Preprocessing:
     """The preprocessing of an entry."""
-    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
+    how = {key: _tuple(value) for key, value in about["preprocessing"].items()}
+    return Preprocessing(**how, bgr=about["views"]["bgr"])
 
 
 def _identity(about: Dict[str, Any]) -> Dict[str, Any]:

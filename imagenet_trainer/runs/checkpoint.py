@@ -33,6 +33,7 @@ class Preprocessing:
     rgb_mean: Tuple[float, ...]
     rgb_std: Tuple[float, ...]
     val_resize: int  # short side in pixels; 0: the default rule of --val-resize
+    bgr: bool = False  # the network takes blue, green, red; mean and std stay red, green, blue
 
 
 @dataclass(frozen=True)

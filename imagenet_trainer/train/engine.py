@@ -44,6 +44,7 @@ def open_training_engine(
         settings.rgb_std,
         training_of(settings, rate_factors(settings, symbol)),
         workers or join_workers(devices),
+        settings.bgr,
     )
 
 

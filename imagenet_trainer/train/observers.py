@@ -144,7 +144,7 @@ class Observers:
 
     def on_bad_totals(self, counts: Mapping[str, int]) -> None:
         """The numbers of such records over all workers, at the end of an epoch."""
-        if self._is_first and counts != self._bad_totals:
+        if self._is_first and any(counts.values()) and counts != self._bad_totals:
             self.log.info(f"Records since the start of this command: {describe_counts(counts)}")
         self._bad_totals = counts
 

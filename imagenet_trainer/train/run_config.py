@@ -118,6 +118,8 @@ def _as_json(value: Any) -> Any:
 
 
 def _formatted(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -20,7 +20,7 @@ from imagenet_trainer.engines import Engine
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.engines.mxnet.compression import describe_compression
-from imagenet_trainer.engines.symbol import check_parameters, check_state
+from imagenet_trainer.engines.symbol import check_parameters, check_state, of_network
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.metrics.counts import Scores
@@ -232,6 +232,9 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
         return _initial_checkpoint(setup, symbol)
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
+    if setup.continuation and not checkpoint.state:
+        arg, aux = of_network(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux)
+        checkpoint = replace(checkpoint, arg=arg, aux=aux)
     check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
     if checkpoint.state:
         unchanged = frozen(settings, list(checkpoint.arg))
@@ -276,7 +279,11 @@ def _load_into(
 
 def _preprocessing(settings: FitSettings) -> Preprocessing:
     return Preprocessing(
-        settings.image_shape, settings.rgb_mean, settings.rgb_std, settings.val_resize
+        settings.image_shape,
+        settings.rgb_mean,
+        settings.rgb_std,
+        settings.val_resize,
+        settings.bgr,
     )
 
 
@@ -301,6 +308,12 @@ def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[s
     empty = setup.run.empty_files()
     messages += [f"{setup.run.folder / name}: is empty; it is passed over" for name in empty]
     messages += setup.fine_tuning.messages(settings, symbol) if setup.fine_tuning else []
+    messages += setup.continuation.messages if setup.continuation else []
+    if setup.adopted:
+        messages.append(
+            f"--load-epoch {settings.load_epoch}: images are preprocessed as in its training: "
+            f"{'; '.join(setup.adopted)}"
+        )
     messages += image_size_messages(setup)
     messages += freeze_messages(settings, symbol)
     if settings.keep:

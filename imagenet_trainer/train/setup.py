@@ -5,7 +5,7 @@ same flags mean the same network in all of them, with --pretrained too.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -19,6 +19,12 @@ from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of
 from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.train.continuation import (
+    Continuation,
+    adopted,
+    as_continued,
+    continuation_of,
+)
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.residual import branch_ends
@@ -40,18 +46,22 @@ class TrainingSetup:
     run: Run
     network: symbols.Network  # of --network
     fine_tuning: Optional[FineTuning]  # with --pretrained
+    continuation: Optional[Continuation]  # of a network that --network does not name
+    adopted: Sequence[str] = ()  # flags that the checkpoint of --load-epoch brought
 
     @property
     def name(self) -> str:
         """The name of the network in log lines and titles."""
         if self.fine_tuning:
             return self.fine_tuning.network_name(self.network)
-        return self.network.name
+        return self.continuation.name if self.continuation else self.network.name
 
     def symbol(self, classes: int) -> Any:
         """The network with the given number of classes, as an MXNet symbol."""
         if self.fine_tuning:
             return self.fine_tuning.symbol(self.settings, classes)
+        if self.continuation:
+            return self.continuation.symbol(classes)
         s = self.settings
         return symbols.get_symbol(s.network, classes, s.image_shape, s.num_layers, s.activation)
 
@@ -73,10 +83,13 @@ def training_setup(settings: FitSettings) -> TrainingSetup:
     network = symbols.find(settings.network, settings.num_layers)
     run = run_for(settings)
     fine_tuning = FineTuning(settings, run) if settings.pretrained else None
-    settings = resolved(settings)
+    given = settings = resolved(settings)
     if fine_tuning:
         settings = fine_tuning.with_preprocessing(settings)
-    return TrainingSetup(settings, run, network, fine_tuning)
+        return TrainingSetup(settings, run, network, fine_tuning, None)
+    settings = as_continued(settings, run)
+    continuation = continuation_of(settings, run, network)
+    return TrainingSetup(settings, run, network, None, continuation, adopted(given, settings))
 
 
 def run_for(settings: FitSettings) -> Run:
@@ -122,7 +135,8 @@ def untrained_parameters(
 def image_size_messages(setup: TrainingSetup) -> List[str]:
     """For the log: warn if --image-shape is omitted, but the network is for another size."""
     default, own = default_of(FitSettings, "image_shape"), setup.network.image_shape
-    if setup.fine_tuning or setup.settings.image_shape != default or own == default:
+    named = not (setup.fine_tuning or setup.continuation)
+    if not named or setup.settings.image_shape != default or own == default:
         return []
     return [
         f"{setup.name}: was published for images of {own[1]} x {own[2]} and is trained on "

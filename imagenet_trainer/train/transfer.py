@@ -6,7 +6,7 @@ starts, and not when it is resumed.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import default_of, flag_of
+from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.engines.symbol import Shapes, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
@@ -23,10 +23,13 @@ from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
 from imagenet_trainer.symbols.classifier import classifier_of, with_classifier
 from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.train.continuation import (
+    PREPROCESSING,
+    formatted,
+    names_a_network,
+    with_preprocessing,
+)
 from imagenet_trainer.train.initializers import initial_parameters
-
-# Flags, and fields of Preprocessing, that a pretrained network brings.
-_PREPROCESSING = ("image_shape", "rgb_mean", "rgb_std", "val_resize")
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def _shapes(symbol: Any, image_shape: Tuple[int, ...], source: str) -> Tuple[Sha
         return parameter_shapes(symbol, image_shape)
     except InputError as error:
         raise InputError(
-            f"--image-shape {_formatted(image_shape)}: the network of {source} cannot take such "
+            f"--image-shape {formatted(image_shape)}: the network of {source} cannot take such "
             "images; use the size on which it was trained"
         ) from error
 
@@ -145,17 +148,10 @@ class FineTuning:
         """
         if self.is_resumed:
             before = self._run.read_json(self._run.config_path).get("settings", {})
-            theirs = {name: before[name] for name in _PREPROCESSING if name in before}
-        elif self.pretrained.preprocessing is None:
+            return with_preprocessing(settings, before)
+        if self.pretrained.preprocessing is None:
             return settings
-        else:
-            theirs = {name: getattr(self.pretrained.preprocessing, name) for name in _PREPROCESSING}
-        changes: Dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in theirs.items()
-            if getattr(self._given, name) == default_of(FitSettings, name)
-        }
-        return replace(settings, **changes)
+        return with_preprocessing(settings, vars(self.pretrained.preprocessing))
 
     def symbol(self, settings: FitSettings, num_classes: int) -> Any:
         """The network with its new classifier.
@@ -216,18 +212,15 @@ class FineTuning:
         known = self.pretrained.preprocessing is not None
         how = "as in its training" if known else "by the flags, because its own is unknown"
         values = "; ".join(
-            f"{flag_of(name)} {_formatted(getattr(settings, name))}" for name in _PREPROCESSING
+            f"{flag_of(name)} {formatted(getattr(settings, name))}"
+            for name in PREPROCESSING
+            if name != "bgr" or settings.bgr
         )
         return [
             f"{self._flag}: {len(shapes) - len(new)} parameters are pretrained; "
             f"{', '.join(new)} are new",
             f"{self._flag}: images are preprocessed {how}: {values}",
         ]
-
-
-def names_a_network(settings: FitSettings) -> bool:
-    """Whether --network or --num-layers was given with a value other than its default."""
-    return settings.num_layers is not None or settings.network != default_of(FitSettings, "network")
 
 
 def default_prefix(prefix: str) -> str:
@@ -291,7 +284,3 @@ def _check_pretrained(settings: FitSettings, field: str) -> None:
     if settings.pretrained is None:
         value = getattr(settings, field)
         raise InputError(f"{flag_of(field)} {value}: needs --pretrained; add it, or omit the flag")
-
-
-def _formatted(value: Any) -> str:
-    return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)

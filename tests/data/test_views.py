@@ -37,11 +37,6 @@ def test_corners(image):
     np.testing.assert_array_equal(result[4], image[-20:, -24:])
 
 
-def test_blue_green_red(image):
-    result = views_of(image, (3, 20, 24), 30, Views(10, bgr=True))
-    np.testing.assert_array_equal(result[..., ::-1], views_of(image, (3, 20, 24), 30, Views(10)))
-
-
 @pytest.mark.parametrize(
     ("views", "positions", "mirrored"),
     [(Views(), 1, False), (Views(flip=True), 1, True), (Views(10), 5, True),

@@ -98,7 +98,7 @@ def test_an_incomplete_pass_is_not_kept(packed):
     assert sum(len(labels) for _, _, labels in batches) == N
 
 
-@pytest.mark.parametrize("views", [Views(flip=True), Views(10), Views(10, bgr=True)])
+@pytest.mark.parametrize("views", [Views(flip=True), Views(10)])
 @pytest.mark.parametrize("batch", [2, 3, 5, 64])
 def test_predictions_for_views_are_averaged(packed, views, batch):
     engine = Linear(batch)

@@ -25,13 +25,16 @@ def to_symbol(graph: Any) -> "mx.sym.Symbol":
 
 
 def normalised(
-    symbol: "mx.sym.Symbol", mean: Sequence[float], std: Sequence[float]
+    symbol: "mx.sym.Symbol", mean: Sequence[float], std: Sequence[float], bgr: bool = False
 ) -> "mx.sym.Symbol":
     """The network with an input of uint8 (n, h, w, 3) RGB instead of float32 (n, 3, h, w).
 
-    Batches are copied as bytes and become (value - mean) / std on the device.
+    Batches are copied as bytes and become (value - mean) / std on the device, with `bgr` in the
+    order blue, green, red.
     """
     pixels = mx.sym.Variable("data")
+    if bgr:
+        pixels, mean, std = mx.sym.reverse(pixels, axis=3), mean[::-1], std[::-1]
     planes = mx.sym.transpose(mx.sym.Cast(pixels, dtype="float32"), axes=(0, 3, 1, 2))
     if any(mean) or any(deviation != 1 for deviation in std):
         planes = mx.sym.image.normalize(planes, mean=tuple(mean), std=tuple(std))

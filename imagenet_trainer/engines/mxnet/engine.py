@@ -77,6 +77,8 @@ class MXNetEngine(StageTimer):
         the update rule and its options; None for an engine that only predicts.
     workers
         the group that this process trains with; its kvstore sums the gradients.
+    bgr
+        whether the network takes blue, green, red; images, mean and std are red, green, blue.
 
     Raises InputError for devices that do not exist, a batch that cannot be split evenly over them,
     and DeviceMemoryError, as all methods do, for a batch that does not fit into their memory.
@@ -92,6 +94,7 @@ class MXNetEngine(StageTimer):
         std: Sequence[float],
         training: Optional[Training] = None,
         workers: Workers = ALONE,
+        bgr: bool = False,
     ) -> None:
         contexts = contexts_of(devices)
         check_options(devices, training)
@@ -120,7 +123,8 @@ class MXNetEngine(StageTimer):
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)
         symbol = to_symbol(symbol)
-        self._symbol = normalised(with_scaled_loss(symbol) if self._scale else symbol, mean, std)
+        scaled = with_scaled_loss(symbol) if self._scale else symbol
+        self._symbol = normalised(scaled, mean, std, bgr)
         if devices.dtype != "float32":
             self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
         self._symbol = self._targets.added_to(self._symbol)

@@ -66,6 +66,8 @@ class TorchEngine(StageTimer):
         the update rule and its options; None for an engine that only predicts.
     workers
         the group to train with.
+    bgr
+        whether the network takes blue, green, red; images, mean and std are red, green, blue.
 
     Raises InputError for operators that are not available, devices that do not exist, and a batch
     that cannot be split evenly over the workers.
@@ -83,6 +85,7 @@ class TorchEngine(StageTimer):
         std: Sequence[float],
         training: Optional[Training] = None,
         workers: Workers = ALONE,
+        bgr: bool = False,
     ) -> None:
         self._workers = workers if isinstance(workers, TorchWorkers) else None
         self.rank, self.world_size = workers.rank, workers.world_size
@@ -105,9 +108,9 @@ class TorchEngine(StageTimer):
         self._is_compiled = compiled = devices.is_compiled and not is_mac
         self._parts = training.accumulate if training else 1
         check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
-        self._head, self._feed = Head(mean, std, self._device), Feed(self._device)
+        self._head, self._feed = Head(mean, std, self._device, bgr), Feed(self._device)
         self._inferences = [
-            Inference(Head(mean, std, device), network.inference, self._autocast, compiled)
+            Inference(Head(mean, std, device, bgr), network.inference, self._autocast, compiled)
             for device, network in zip(here, self._networks)
         ]
         self._updates = 0

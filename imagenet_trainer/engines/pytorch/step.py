@@ -15,10 +15,18 @@ _TINY = 1.2e-38
 
 
 class Head(nn.Module):
-    """Uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w), normalised; the memory layout stays NHWC."""
+    """Uint8 (n, h, w, 3) RGB to float32 (n, 3, h, w), normalised; the memory layout stays NHWC.
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+    `mean` and `std` are of red, green, blue; with `bgr` the result is blue, green, red.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], device: torch.device, bgr: bool = False
+    ) -> None:
         super().__init__()
+        self._bgr = bgr
+        if bgr:
+            mean, std = mean[::-1], std[::-1]
         # Not buffers, as DistributedDataParallel would broadcast these before every forward.
         self.mean, self.std = (
             torch.tensor(value, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
@@ -28,7 +36,8 @@ class Head(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Permuting copies nothing: NHWC memory with the axes NCHW is channels_last."""
-        planes = images.permute(0, 3, 1, 2).to(torch.float32)
+        pixels = images.flip(3) if self._bgr else images
+        planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
         return planes if self._is_plain else (planes - self.mean) / self.std
 
 

@@ -1,0 +1,49 @@
+"""An engine of a network that takes blue, green, red gets the same bytes as any other."""
+
+import numpy as np
+import pytest
+from conftest import needs_mxnet
+from helpers.tiny_engine import BATCH, MEAN, SIDE, STD, batches, first_parameters, network
+
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
+
+ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
+
+
+def engine_of(engine, mean=MEAN, std=STD, bgr=False):
+    opened = open_engine(
+        network(), Devices(engine=engine), (BATCH, SIDE, SIDE, 3), mean, std,
+        Training(Optimizer("sgd", 0.9, 1e-3)), bgr=bgr,
+    )  # fmt: skip
+    opened.set_params(*first_parameters(network()))
+    return opened
+
+
+@pytest.mark.parametrize("plain", [False, True])  # mean 0 and deviation 1 are left out
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bgr_is_a_reversed_image(engine, plain):
+    mean, std = ((0, 0, 0), (1, 1, 1)) if plain else (MEAN, STD)
+    ours = engine_of(engine, mean, std, bgr=True)
+    theirs = engine_of(engine, mean[::-1], std[::-1])
+    images, labels = batches(1)[0]
+    probabilities = ours.predict(images)
+    np.testing.assert_array_equal(probabilities, theirs.predict(images[..., ::-1].copy()))
+    assert np.abs(probabilities - engine_of(engine, mean, std).predict(images)).max() > 1e-3
+    for images, labels in batches(2):
+        ours.train_batch(images, labels, 0.01)
+        theirs.train_batch(images[..., ::-1].copy(), labels, 0.01)
+    for name, value in ours.get_params()[0].items():
+        np.testing.assert_array_equal(value, theirs.get_params()[0][name], name)
+    assert ours.read_counts() == theirs.read_counts()
+
+
+def test_images_on_the_device_of_pytorch_are_reversed_too():
+    # As those that DALI decodes.
+    torch = pytest.importorskip("torch")
+    images, labels = batches(1)[0]
+    ours, theirs = engine_of("torch", bgr=True), engine_of("torch", bgr=True)
+    ours.train_batch(torch.tensor(images), labels, 0.01)
+    theirs.train_batch(images, labels, 0.01)
+    for name, value in ours.get_params()[0].items():
+        np.testing.assert_array_equal(value, theirs.get_params()[0][name], name)
