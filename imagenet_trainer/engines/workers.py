@@ -9,6 +9,13 @@ import numpy as np
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 
+# Seconds without a heartbeat after which a process is lost. torchrun then needs up to 30 more to
+# end one that hangs.
+PATIENCE = 20
+# Seconds for which a worker waits for the first sign of the others, which import from slow disks
+# at different speeds.
+BEGINNING = 300
+
 
 class Ranked(Protocol):
     """One of several processes that work together; engines are members too."""

@@ -8,19 +8,11 @@ import struct
 from typing import Optional
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.hosts import resolve
 
 LOOPBACK = "127.0.0.1"
 _SIOCGIFADDR = 0x8915  # from Linux's sockios.h: the IPv4 address of an interface
 _NAME_BYTES = 15  # of an interface's name in struct ifreq, without the final zero
-
-
-def resolve(host: str) -> str:
-    """Return the IPv4 address of a host name (ps-lite has no IPv6); InputError if unknown."""
-    try:
-        return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{host}: no such host ({reason}); correct its name") from error
 
 
 def is_here(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -12,7 +13,7 @@ from types import FrameType
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from imagenet_trainer.config.launching import LaunchSettings
-from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.errors import InputError, attributed_to, print_message
 from imagenet_trainer.launch import plan
 from imagenet_trainer.launch.addresses import (
     LOOPBACK,
@@ -22,6 +23,7 @@ from imagenet_trainer.launch.addresses import (
     is_here,
 )
 from imagenet_trainer.launch.supervise import SIGNALLED, Attempt
+from imagenet_trainer.system.hosts import resolve
 
 # The address of no machine: its route is the default route.
 _ANYWHERE = "10.255.255.255"
@@ -72,16 +74,32 @@ def hosts_of(settings: LaunchSettings, launcher: str) -> List[plan.Host]:
 def root_address(settings: LaunchSettings, launcher: str, hosts: Sequence[plan.Host]) -> str:
     """Return the scheduler's address, one of this machine that all other processes can reach."""
     if settings.host_address:
-        return settings.host_address
+        with attributed_to("--host-address", " "):
+            return resolve(settings.host_address)
     if settings.interface:
         return address_of(settings.interface)
     if launcher == "local":
         return LOOPBACK
     names = [host.name.rpartition("@")[2] for host in hosts]
+    if launcher == "ssh":
+        names = [name_behind(alias, shlex.split(settings.ssh)) for alias in names]
     others = [name for name in names if not is_here(name)]
     if names and not others:
         return LOOPBACK
     return address_towards(others[0] if others else _ANYWHERE)
+
+
+def name_behind(alias: str, ssh: Sequence[str]) -> str:
+    """Return the host name that ssh's configuration gives an alias, or the name itself."""
+    with contextlib.suppress(InputError):
+        resolve(alias)
+        return alias
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        asked = subprocess.run([*ssh, "-G", alias], capture_output=True, text=True, timeout=10)
+        found = re.search(r"^hostname (\S+)$", asked.stdout, re.MULTILINE)
+        if found and not asked.returncode:
+            return found[1]
+    return alias
 
 
 def member_of(settings: LaunchSettings, command: Sequence[str], root: str) -> plan.Member:

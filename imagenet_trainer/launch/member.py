@@ -38,6 +38,7 @@ def environment_of(member: Member, address: str, interface: str) -> Dict[str, st
         "DMLC_PS_ROOT_PORT": str(member.port),
         "DMLC_NODE_HOST": address,
         "DMLC_INTERFACE": interface,
+        "PS_HEARTBEAT_INTERVAL": "1",  # seconds; engines/mxnet/watch.py
         "PYTHONUNBUFFERED": "1",
     }
     if member.role == WORKER and member.number is not None:

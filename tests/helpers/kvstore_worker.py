@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from imagenet_trainer.engines.mxnet import watch
 from imagenet_trainer.engines.mxnet.serving import library
 
 signals = []
@@ -24,6 +25,7 @@ def note(number, frame):
 
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, note)
+watch.prepare_environment()
 mxnet, store, rank, size = library(), ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
 assert mxnet.MXKVStoreCreate(b"dist_sync", ctypes.byref(store)) == 0
 assert mxnet.MXKVStoreGetRank(store, ctypes.byref(rank)) == 0

@@ -9,6 +9,7 @@ from conftest import one_line_failure
 
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.engines import choice
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.launch import launcher
 from imagenet_trainer.launch.launcher import chosen_launcher, hosts_of, root_address
 from imagenet_trainer.launch.main import main, split_command
@@ -99,6 +100,23 @@ def test_the_address_of_the_scheduler(monkeypatch):
     assert root_address(LaunchSettings(interface="lo"), "ssh", [Host("far")]) == "127.0.0.1"
     chosen = LaunchSettings(host_address="10.1.2.3", interface="lo")
     assert root_address(chosen, "ssh", [Host("far")]) == "10.1.2.3"
+
+
+def test_names_of_the_scheduler_s_machine_become_addresses():
+    assert root_address(LaunchSettings(host_address="localhost"), "local", []) == "127.0.0.1"
+    with pytest.raises(InputError, match=r"^--host-address no-such-host.invalid: "):
+        root_address(LaunchSettings(host_address="no-such-host.invalid"), "local", [])
+
+
+def test_an_alias_of_the_ssh_configuration(tmp_path, monkeypatch):
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\n[ "$1 $2 $3" = "-p7 -G gpu1.invalid" ] && echo hostname far\n')
+    ssh.chmod(0o755)
+    monkeypatch.setattr(launcher, "address_towards", lambda host: f"route to {host}")
+    settings = LaunchSettings(ssh=f"{ssh} -p7")
+    assert root_address(settings, "ssh", [Host("me@gpu1.invalid")]) == "route to far"
+    # An unknown name, and a program that has no -G: the name itself, whose error names it.
+    assert root_address(settings, "ssh", [Host("gpu2.invalid")]) == "route to gpu2.invalid"
 
 
 def test_hosts_of_a_slurm_allocation(monkeypatch, tmp_path):

@@ -57,6 +57,7 @@ def test_variables_and_prefix(member):
     assert (variables["DMLC_NUM_WORKER"], variables["DMLC_NUM_SERVER"]) == ("2", "1")
     assert variables["OMP_NUM_THREADS"] == str(max(1, processors() // 2))
     assert variables["MXNET_X"] == "a b"
+    assert int(variables["PS_HEARTBEAT_INTERVAL"]) > 0  # else the scheduler takes it for lost
     chosen = replace(member, environment={"OMP_NUM_THREADS": "7"})
     assert environment_of(chosen, "127.0.0.1", "lo")["OMP_NUM_THREADS"] == "7"
     server = replace(member, role="server", number=0, name="")

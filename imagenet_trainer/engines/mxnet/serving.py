@@ -12,6 +12,7 @@ import sys
 from typing import Any, Optional, Sequence
 
 import imagenet_trainer.system.interruptible  # noqa: F401
+from imagenet_trainer.engines.mxnet import watch
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.system.wheels import how_to_install_mxnet
@@ -36,6 +37,7 @@ class Server:
     """Sum gradients until the last worker has disconnected."""
 
     def __init__(self) -> None:
+        watch.prepare_environment()
         self._library = library()
         self._handle = ctypes.c_void_p()
         self._check(self._library.MXKVStoreCreate(b"dist", ctypes.byref(self._handle)))
@@ -45,8 +47,13 @@ class Server:
         self._controller = _CONTROLLER(self._command)
 
     def run(self) -> None:
-        """Serve until all workers have disconnected."""
+        """Serve until all workers have disconnected; a lost process ends this one."""
+        watch.end_at_signals()
+        is_scheduler = os.environ.get("DMLC_ROLE") == "scheduler"
+        groups = watch.SERVERS_AND_WORKERS if is_scheduler else watch.SCHEDULER
+        watching = watch.Watch(watch.counter(self._library, self._handle), groups, watch.end_lost)
         self._check(self._library.MXKVStoreRunServer(self._handle, self._controller, None))
+        watching.leave()
         if self._updates is None:
             self._check(self._library.MXKVStoreFree(self._handle))
 

@@ -2,11 +2,12 @@
 
 import json
 import os
+import sys
 from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
-from imagenet_trainer.engines.mxnet import async_updates
+from imagenet_trainer.engines.mxnet import async_updates, serving, watch
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -20,7 +21,15 @@ _CHUNK = 2**20  # servers keep two arrays for every length that was ever summed
 
 
 def join(kind: str) -> "KVStoreWorkers":
-    """Join the workers that the launcher started together with this process."""
+    """Join the workers that the launcher started together with this process.
+
+    Where the environment makes this process a server or the scheduler, as clusters do that start
+    one command in all roles, it serves to the end of the training; then SystemExit.
+    """
+    role = os.environ.get("DMLC_ROLE")
+    if role in ("server", "scheduler"):
+        print(f"DMLC_ROLE={role}: this process trains nothing", file=sys.stderr, flush=True)
+        raise SystemExit(serving.main())
     return AsyncWorkers(kind) if kind == "dist_async" else KVStoreWorkers(kind)
 
 
@@ -42,7 +51,12 @@ class KVStoreWorkers:
                 f"needs workers that a launcher starts ({missing[0]} is not set); put `python "
                 "tools/launch.py -n 2` before the command, or use device",
             )
-        self.kvstore = mx.kv.create(kind)
+        watch.prepare_environment()
+        kvstores = mx.kv  # imports MXNet
+        with watch.joining(_others(environment)):
+            self.kvstore = kvstores.create(kind)
+        count = watch.counter(mx.base._LIB, self.kvstore.handle)
+        self._watch = watch.Watch(count, watch.SCHEDULER, watch.end_lost)
         # By default MXNet makes a failed worker wait for the others, possibly forever.
         self._set_barrier_before_exit(False)
         self.world_size: int = self.kvstore.num_workers
@@ -85,11 +99,22 @@ class KVStoreWorkers:
 
     def part(self) -> None:
         """Leave the group when all work is done: the process waits for the others at its end."""
+        self.sum(np.zeros(1))  # from here on the scheduler may end
+        self._watch.leave()
         self._set_barrier_before_exit(True)
 
     def _set_barrier_before_exit(self, wait: bool) -> None:
         set_barrier = mx.base._LIB.MXKVStoreSetBarrierBeforeExit
         mx.base.check_call(set_barrier(self.kvstore.handle, int(wait)))
+
+
+def _others(environment: Mapping[str, str]) -> str:
+    """What a worker waits for."""
+    root, port, workers, servers = (environment[name] for name in _NEEDED[1:])
+    return (
+        f"the scheduler at {root}:{port}, {workers} workers and {servers} servers (DMLC_PS_ROOT_URI"
+        ", DMLC_PS_ROOT_PORT, DMLC_NUM_WORKER, DMLC_NUM_SERVER)"
+    )
 
 
 class AsyncWorkers(KVStoreWorkers):

@@ -13,10 +13,8 @@ import atexit
 import threading
 from typing import Any, Callable, Optional
 
-# Seconds without a heartbeat. torchrun then needs up to 30 more to end a process that hangs.
-PATIENCE = 20
-# The same before the first heartbeat: workers import from slow disks at different speeds.
-BEGINNING = 300
+from imagenet_trainer.engines.workers import BEGINNING, PATIENCE
+
 _TICK = 1.0
 _LEFT = b"left"  # the value of a worker whose work is done
 
