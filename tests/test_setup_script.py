@@ -14,6 +14,7 @@ FILES = (
     "tools/setup.sh", "setup.cfg", "setup.py", "imagenet_trainer/__init__.py",
     "imagenet_trainer/errors.py", "imagenet_trainer/system/__init__.py",
     "imagenet_trainer/system/gpus.py", "imagenet_trainer/system/wheels.py",
+    "imagenet_trainer/data/images/_jpeg_window.c",
 )  # fmt: skip
 # The version is changed before the program starts.
 VERSION = "import sys; sys.version_info = (3, {minor}, 0, 'final', 0)\n"

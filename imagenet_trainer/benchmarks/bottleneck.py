@@ -15,8 +15,9 @@ import numpy as np
 
 from imagenet_trainer.benchmarks.advice import TrainingProfile, advise
 from imagenet_trainer.config import BottleneckSettings
-from imagenet_trainer.data.augment import TrainTransform, decode
+from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.loader import Batch, Loader, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
@@ -145,11 +146,12 @@ def _images(
             began = time.perf_counter()
             encoded = bytes(train.shards.record(index).image)  # a copy: the record is only a view
             spent["read"] += time.perf_counter() - began
+            trusted = train.shards.has_checksum(index)
             # These never wait, so processor time is measured.
             began = time.thread_time()
-            image = decode(encoded)
+            image, steps = decode_for(encoded, transform, drawn, i, trusted=trusted)
             decoded = time.thread_time()
-            transform.apply(image, drawn, i, out)
+            transform.execute(steps, image, out)
             spent["decode"] += decoded - began
             spent["augment"] += time.thread_time() - decoded
             sides.append(min(image.shape[:2]))

@@ -6,6 +6,7 @@ from importlib import metadata
 from typing import List, Optional, Tuple
 
 from imagenet_trainer import __version__
+from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.engines import Devices, choice
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
 from imagenet_trainer.errors import InputError
@@ -35,6 +36,7 @@ def print_environment() -> int:
         print(f"  {package:24}{installed(package) or 'not installed'}")
     print(f"processors: {processors()}")
     print(f"OpenMP threads: {os.environ['OMP_NUM_THREADS']}")
+    print(_jpeg_decoding())
     machine = this_machine()
     for number, gpu in enumerate(machine.gpus):
         print(f"GPU {number}: {gpu.name}, {_capability(gpu)}")
@@ -67,6 +69,15 @@ def advice(machine: Machine) -> List[str]:
         if usable:
             return [*lines, _engine_line(engine, usable)]
     return [*lines, *_for_the_gpus(machine), _engine_line(working[0], ())]
+
+
+def _jpeg_decoding() -> str:
+    if jpeg_window.LIBRARY:
+        return f"JPEGs: decoded as far as a crop needs them, by {jpeg_window.LIBRARY}"
+    return (
+        "JPEGs: decoded whole, so the loader is slower; apt-get install gcc python3-dev "
+        "libjpeg-dev, then in the checkout run: pip install -e ."
+    )
 
 
 def _problem(engine: str, gpu: Optional[int] = None) -> Optional[str]:

@@ -8,7 +8,8 @@ RGB (height, width, 3) throughout.
 
 import dataclasses
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence, TypeVar
+from abc import ABC, abstractmethod
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, TypeVar
 
 import cv2
 import numpy as np
@@ -70,19 +71,26 @@ def decode(data: Any, remarks: Optional[List[str]] = None, trusted: bool = False
     return image if _DECODES_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-class Transform(Protocol):
-    """The interface of the transforms that a loader applies."""
+class Transform(ABC):
+    """What a loader does with an image: random choices, steps by its size, their execution."""
 
     size: Size
 
+    @abstractmethod
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Any:
         """The random choices for a batch of images, given as integers (n,) and (n,)."""
 
+    @abstractmethod
     def steps(self, size: Size, drawn: Any, i: int) -> Steps:
         """The steps for image i of a drawn batch, given its height and width."""
 
+    def execute(self, steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
+        """Execute the steps of an image, uint8 (height, width, 3) RGB, into `out` (*size, 3)."""
+        execute(steps, image, out)
+
     def apply(self, image: np.ndarray, drawn: Any, i: int, out: np.ndarray) -> None:
-        """Transform image i of a drawn batch and write it to `out`, uint8 (*size, 3) RGB."""
+        """Transform image i of a drawn batch into `out`; arguments as of the other functions."""
+        self.execute(self.steps(size_of(image), drawn, i), image, out)
 
 
 class Drawn(NamedTuple):
@@ -97,10 +105,10 @@ class Drawn(NamedTuple):
     colours: Optional[np.ndarray]  # float64 (n, 3, 4); None: colours are unchanged
 
 
-class TrainTransform:
+class TrainTransform(Transform):
     """Random geometry and colour of training images.
 
-    `draw` is a pure function of (seed, epoch, image); `apply` of that and the image.
+    `draw` is a pure function of (seed, epoch, image); `steps` of that and the image's size.
 
     Parameters
     ----------
@@ -176,10 +184,6 @@ class TrainTransform:
             fill=settings.fill_value,
         )
 
-    def apply(self, image: np.ndarray, drawn: Drawn, i: int, out: np.ndarray) -> None:
-        """Transform image i of a drawn batch, uint8 (height, width, 3) RGB, into `out`."""
-        execute(self.steps(size_of(image), drawn, i), image, out)
-
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
         """Inverses of zoom x rotation x shear: output offsets to image offsets, (n, 2, 2)."""
         settings = self.settings
@@ -220,7 +224,7 @@ class TrainTransform:
         return left - pad, top - pad, wide, high
 
 
-class EvalTransform:
+class EvalTransform(Transform):
     """Resize the short side to `val_resize`, then crop the centre: single-crop evaluation.
 
     Parameters
@@ -239,8 +243,8 @@ class EvalTransform:
     """
 
     def __init__(self, image_shape: Sequence[int], val_resize: int = 0):
-        self.size = (image_shape[1], image_shape[2])
-        side = max(self.size)
+        self.size = self.crop = (image_shape[1], image_shape[2])
+        side = max(self.crop)
         self.short_side = val_resize or (side if side <= 64 else round(side * 256 / 224))
         if self.short_side < side:
             raise ArgumentError(
@@ -255,13 +259,9 @@ class EvalTransform:
     def steps(self, size: Size, drawn: None, i: int) -> Steps:
         """The steps for any image of this height and width."""
         resize = short_side_steps(size, self.short_side)
-        high, wide = self.size
+        high, wide = self.crop
         top, left = (resize.size[0] - high) // 2, (resize.size[1] - wide) // 2
         return resize._replace(window=(left, top, wide, high))
-
-    def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
-        """Resize an image, uint8 (height, width, 3) RGB, and write its centre crop to `out`."""
-        execute(self.steps(size_of(image), drawn, i), image, out)
 
 
 def effective(settings: S) -> S:

@@ -8,8 +8,9 @@ from typing import Any, Callable, Deque, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data.augment import Transform, decode
+from imagenet_trainer.data.augment import Transform
 from imagenet_trainer.data.bad_records import STOP, STOPS, USE, ZERO, OnBad, Report
+from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.records.recordio import RecordError
@@ -65,8 +66,8 @@ class Slot:
 
         `remarks` and `trusted` as in `augment.decode`.
         """
-        image = decode(data, remarks, trusted)
-        self._transform.apply(image, self.drawn, i, self.images[i])
+        image, steps = decode_for(data, self._transform, self.drawn, i, remarks, trusted)
+        self._transform.execute(steps, image, self.images[i])
 
     def put_black(self, i: int) -> None:
         """Make image i black."""

@@ -4,6 +4,7 @@ A transform computes the steps from the image's size alone, before it is decoded
 executed by OpenCV here, or by the GPU that decodes (`dali`).
 """
 
+import math
 from typing import NamedTuple, Optional, Tuple
 
 import cv2
@@ -40,6 +41,18 @@ class Steps(NamedTuple):
     def averages(self) -> bool:
         """Whether resizing averages areas, because it halves both sides or more; else bilinear."""
         return self.cut[3] >= 2 * self.size[0] and self.cut[2] >= 2 * self.size[1]
+
+    def needed(self, size: Size) -> Window:
+        """The part of an image of this height and width that the result depends on."""
+        left, top, wide, high = self.cut
+        columns, rows = (left, left + wide), (top, top + high)
+        if self.warp is None and self.window != full_window(self.size):
+            x, y, window_wide, window_high = self.window
+            columns = _read(columns, self.size[1], x, window_wide)
+            rows = _read(rows, self.size[0], y, window_high)
+        first, last = _inside(columns, size[1])
+        upper, lower = _inside(rows, size[0])
+        return first, upper, last - first, lower - upper
 
 
 def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
@@ -107,6 +120,21 @@ def warp_of(window: Window, size: Size, linear: np.ndarray) -> np.ndarray:
     centre = (left + (wide - 1) / 2, top + (high - 1) / 2)
     matrix[:, 2] = centre - matrix[:, :2] @ ((width - 1) / 2, (height - 1) / 2)
     return matrix
+
+
+def _read(source: Tuple[int, int], resized: int, first: int, count: int) -> Tuple[int, int]:
+    """Bounds of the pixels of a source that `count` pixels of it resized are computed from."""
+    begin, end = source
+    scale = (end - begin) / resized
+    lower = begin + math.floor(first * scale) - _MARGIN
+    upper = begin + math.ceil((first + count) * scale) + _MARGIN
+    return max(begin, lower), min(end, upper)
+
+
+def _inside(bounds: Tuple[int, int], side: int) -> Tuple[int, int]:
+    """The part of a range inside an image, at least one pixel."""
+    first = min(max(0, bounds[0]), side - 1)
+    return first, max(first + 1, min(bounds[1], side))
 
 
 def _cut(image: np.ndarray, window: Window, fill: int) -> np.ndarray:

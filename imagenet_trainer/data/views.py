@@ -6,7 +6,7 @@ from typing import Sequence
 import numpy as np
 
 from imagenet_trainer.data.augment import EvalTransform
-from imagenet_trainer.data.transforms import short_side_to
+from imagenet_trainer.data.transforms import Size, Steps, short_side_steps, short_side_to
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,16 @@ class ViewTransform(EvalTransform):
 
     def __init__(self, image_shape: Sequence[int], val_resize: int = 0, views: Views = CENTRE):
         super().__init__(image_shape, val_resize)
-        self.crop, self.views = self.size, views
+        self.views = views
         self.size = (views.positions * self.crop[0], self.crop[1])
 
-    def apply(self, image: np.ndarray, drawn: None, i: int, out: np.ndarray) -> None:
+    def steps(self, size: Size, drawn: None, i: int) -> Steps:
+        """The resize, and the centre crop; no crop where there are further views."""
+        if self.views.positions > 1:
+            return short_side_steps(size, self.short_side)
+        return super().steps(size, drawn, i)
+
+    def execute(self, steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
         """Write the views of the image, uint8 (height, width, 3) RGB, to `out` (*size, 3)."""
         image = short_side_to(image, self.short_side)
         high, wide = self.crop

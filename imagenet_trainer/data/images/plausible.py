@@ -6,7 +6,7 @@ memory, or refuse. These checks read the header and the end of the file, a few m
 """
 
 import struct
-from typing import Any, NamedTuple, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 _JPEG, _END = b"\xff\xd8", b"\xff\xd9"
 _PNG = b"\x89PNG"
@@ -29,20 +29,24 @@ class JpegLayout(NamedTuple):
     end: int  # offset of the first scan, or where reading stopped; 0 if neither is found
 
 
-def check(data: Any) -> None:
-    """Raise ValueError with the reason if a JPEG or PNG cannot be complete."""
+def check(data: Any) -> Optional[JpegLayout]:
+    """Raise ValueError with the reason if a JPEG or PNG cannot be complete.
+
+    Returns a JPEG's header, None for other data.
+    """
     view = memoryview(data).cast("B")
     if view[:2] == _JPEG:
-        _check_jpeg(view)
-    elif view[:4] == _PNG:
+        return _check_jpeg(view)
+    if view[:4] == _PNG:
         _check_png(view)
+    return None
 
 
-def _check_jpeg(view: memoryview) -> None:
+def _check_jpeg(view: memoryview) -> JpegLayout:
     ends = view[-2:] == _END
     layout = jpeg_layout(view, to_scan=not ends)
     if not layout.end:
-        return  # libjpeg says what is wrong with the header
+        return layout  # libjpeg says what is wrong with the header
     # The marker cannot occur inside a scan. Some cameras and programs append other data.
     if not ends and bytes(view[layout.end :]).rfind(_END) < 0:
         raise ValueError("cut short: its end marker is missing")
@@ -52,6 +56,7 @@ def _check_jpeg(view: memoryview) -> None:
             f"its header declares {layout.size[0]} x {layout.size[1]} pixels, for which its "
             f"{len(view):,} bytes are too few"
         )
+    return layout
 
 
 def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:

@@ -1,0 +1,222 @@
+/* Decodes a window of a JPEG, and as little as possible of what is around it.
+ *
+ * libjpeg-turbo skips the rows above the window without transforming them, transforms only the
+ * columns of the window, and stops after its last row. The pixels are those of the whole image: its
+ * upsampling looks one pixel aside, so one MCU more is decoded on the left and on the right.
+ *
+ * Nothing is allocated by what the file declares, except libjpeg's rows (at most 65,500 pixels
+ * wide): images for which it would keep all coefficients, such as progressive ones, are refused.
+ * There is no state between calls, and the interpreter lock is not held while decoding.
+ */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <setjmp.h>
+#include <stdio.h>
+
+#include <jpeglib.h>
+
+/* Older versions compute wrong pixels at the edges of a window, and read outside their memory. */
+#if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
+#error "libjpeg-turbo 2.1 or later is required"
+#endif
+
+#define TEXT(value) #value
+#define VERSION_OF(value) TEXT(value)
+
+struct errors {
+    struct jpeg_error_mgr base; /* first: libjpeg knows only this part */
+    jmp_buf fatal;
+    long warnings;
+    char message[JMSG_LENGTH_MAX]; /* of the first warning, else of the error */
+};
+
+struct job {
+    Py_buffer data;             /* the file */
+    Py_buffer image;            /* high x wide x 3; only the window and some rows are written */
+    JDIMENSION high, wide;      /* of the whole image */
+    JDIMENSION left, top, columns, rows; /* the window */
+    int to_end;                 /* also read what follows the window, for warnings */
+    struct jpeg_decompress_struct jpeg;
+    struct errors errors;
+};
+
+static void keep_message(j_common_ptr jpeg)
+{
+    struct errors *errors = (struct errors *)jpeg->err;
+    if (!errors->message[0])
+        errors->base.format_message(jpeg, errors->message);
+}
+
+static void on_error(j_common_ptr jpeg)
+{
+    keep_message(jpeg);
+    longjmp(((struct errors *)jpeg->err)->fatal, 1);
+}
+
+static void on_message(j_common_ptr jpeg, int level)
+{
+    if (level < 0) { /* a warning: the file is damaged */
+        keep_message(jpeg);
+        ((struct errors *)jpeg->err)->warnings++;
+    }
+}
+
+static void print_nothing(j_common_ptr jpeg) { (void)jpeg; }
+
+/* Why the window cannot be decoded to the pixels of the whole image; NULL if it can. */
+static const char *refusal(const struct job *job)
+{
+    j_decompress_ptr jpeg = (j_decompress_ptr)&job->jpeg;
+    if (jpeg->image_height != job->high || jpeg->image_width != job->wide)
+        return "the image has another size";
+    if (jpeg->data_precision != 8 || (jpeg->num_components != 1 && jpeg->num_components != 3))
+        return "neither grey nor three colours of 8 bits";
+    if (jpeg->arith_code)
+        return "arithmetic coding";
+    if (jpeg_has_multiple_scans(jpeg))
+        return "several scans";
+    return NULL;
+}
+
+/* Read one row into the image, from column `left` on. */
+static void read_row(struct job *job, JDIMENSION left)
+{
+    size_t at = (size_t)job->jpeg.output_scanline * job->wide + left;
+    JSAMPROW row = (JSAMPROW)job->image.buf + 3 * at;
+    jpeg_read_scanlines(&job->jpeg, &row, 1);
+}
+
+static void read_window(struct job *job)
+{
+    j_decompress_ptr jpeg = &job->jpeg;
+    JDIMENSION mcu = DCTSIZE * (JDIMENSION)jpeg->max_h_samp_factor;
+    JDIMENSION left = job->left > mcu ? job->left - mcu : 0;
+    JDIMENSION right = ((job->left + job->columns + mcu - 1) / mcu + 1) * mcu;
+    JDIMENSION bottom = job->top + job->rows, columns;
+
+    columns = (right < job->wide ? right : job->wide) - left;
+    jpeg->out_color_space = JCS_EXT_RGB;
+    jpeg_start_decompress(jpeg);
+    jpeg_crop_scanline(jpeg, &left, &columns);
+    jpeg_skip_scanlines(jpeg, job->top);
+    while (jpeg->output_scanline < bottom)
+        read_row(job, left);
+    if (!job->to_end)
+        return;
+    /* Skipping all the rest would not read it, but skipping up to the last row does. */
+    if (bottom < job->high) {
+        jpeg_skip_scanlines(jpeg, job->high - 1 - bottom);
+        read_row(job, left);
+    }
+    jpeg_finish_decompress(jpeg);
+}
+
+/* Decode; return 1 if all of the window is decoded, 0 with a message if not. */
+static int run(struct job *job)
+{
+    j_decompress_ptr jpeg = &job->jpeg;
+    const char *reason;
+    int done = 0;
+
+    jpeg->err = jpeg_std_error(&job->errors.base);
+    job->errors.base.error_exit = on_error;
+    job->errors.base.emit_message = on_message;
+    job->errors.base.output_message = print_nothing;
+    if (setjmp(job->errors.fatal) == 0) {
+        jpeg_create_decompress(jpeg);
+        jpeg_mem_src(jpeg, job->data.buf, (unsigned long)job->data.len);
+        jpeg_read_header(jpeg, TRUE);
+        reason = refusal(job);
+        if (reason != NULL) {
+            snprintf(job->errors.message, sizeof job->errors.message, "%s", reason);
+        } else {
+            read_window(job);
+            done = 1;
+        }
+    } else {
+        done = 0;
+    }
+    jpeg_destroy_decompress(jpeg);
+    return done;
+}
+
+/* Whether the image is an array (high, wide, 3) of bytes, and the window lies inside it. */
+static int is_valid(struct job *job, Py_ssize_t left, Py_ssize_t top, Py_ssize_t columns,
+                    Py_ssize_t rows)
+{
+    const Py_ssize_t *shape = job->image.shape;
+    if (job->image.ndim != 3 || job->image.itemsize != 1 || shape[2] != 3)
+        return 0;
+    if (shape[0] > JPEG_MAX_DIMENSION || shape[1] > JPEG_MAX_DIMENSION)
+        return 0;
+    if (left < 0 || top < 0 || columns < 1 || rows < 1)
+        return 0;
+    if (columns > shape[1] - left || rows > shape[0] - top)
+        return 0;
+    job->high = (JDIMENSION)shape[0], job->wide = (JDIMENSION)shape[1];
+    job->left = (JDIMENSION)left, job->top = (JDIMENSION)top;
+    job->columns = (JDIMENSION)columns, job->rows = (JDIMENSION)rows;
+    return 1;
+}
+
+PyDoc_STRVAR(decode_doc,
+"decode(data, image, left, top, columns, rows, to_end) -> (done, warnings, message)\n\n"
+"Decode a window of the JPEG `data` into its place in `image`, uint8 (height, width, 3), RGB.\n\n"
+"`image` has the size of the whole image. What is around the window is undefined afterwards.\n"
+"to_end: also read, without transforming it, what follows the window, for warnings about it.\n"
+"done: whether all pixels are decoded. If libjpeg warned, they may differ from those of the\n"
+"whole image. message: libjpeg's first warning, or the reason why the window is not decoded.\n"
+"ValueError if the window is not inside the image.");
+
+static PyObject *decode(PyObject *module, PyObject *arguments)
+{
+    struct job job;
+    Py_ssize_t left, top, columns, rows;
+    PyObject *image, *result = NULL;
+    int done;
+
+    (void)module;
+    memset(&job, 0, sizeof job);
+    if (!PyArg_ParseTuple(arguments, "y*Onnnnp", &job.data, &image, &left, &top, &columns, &rows,
+                          &job.to_end))
+        return NULL;
+    if (PyObject_GetBuffer(image, &job.image, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS) == 0) {
+        if (is_valid(&job, left, top, columns, rows)) {
+            Py_BEGIN_ALLOW_THREADS
+            done = run(&job);
+            Py_END_ALLOW_THREADS
+            result = Py_BuildValue("Nls", PyBool_FromLong(done), job.errors.warnings,
+                                   job.errors.message);
+        } else {
+            PyErr_SetString(PyExc_ValueError, "the window is not inside an image (h, w, 3)");
+        }
+        PyBuffer_Release(&job.image);
+    }
+    PyBuffer_Release(&job.data);
+    return result;
+}
+
+static PyMethodDef functions[] = {
+    {"decode", decode, METH_VARARGS, decode_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int set_version(PyObject *module)
+{
+    return PyModule_AddStringConstant(module, "LIBJPEG_TURBO",
+                                      VERSION_OF(LIBJPEG_TURBO_VERSION));
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, set_version},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_jpeg_window", "A window of a JPEG, decoded by libjpeg-turbo.", 0,
+    functions, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__jpeg_window(void) { return PyModuleDef_Init(&definition); }

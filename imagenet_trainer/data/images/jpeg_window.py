@@ -1,0 +1,56 @@
+"""Decoding only a window of a JPEG, by a compiled module that an installation may lack.
+
+`_jpeg_window.c` is built where a C compiler and the headers of Python and libjpeg-turbo are found.
+OpenCV bundles libjpeg-turbo too, so the pixels are the same.
+"""
+
+from typing import Any, Optional, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.images.decode import MAX_PIXELS
+from imagenet_trainer.data.images.plausible import JpegLayout
+
+try:
+    from imagenet_trainer.data.images import _jpeg_window  # type: ignore[attr-defined]
+except ImportError:
+    _jpeg_window = None
+
+LIBRARY = _jpeg_window and f"libjpeg-turbo {_jpeg_window.LIBJPEG_TURBO}"
+"""Name and version of the library that decodes windows; None where the module is not built."""
+
+enabled = LIBRARY is not None
+"""Whether windows are decoded; benchmarks and tests turn it off to decode whole images."""
+
+_SEQUENTIAL = (0xC0, 0xC1)  # frames: baseline and extended, with Huffman codes
+
+
+def can_decode(layout: JpegLayout) -> bool:
+    """Whether it is worth trying on a JPEG with this header."""
+    return layout.frame in _SEQUENTIAL and 0 < layout.size[0] * layout.size[1] <= MAX_PIXELS
+
+
+def decode(
+    data: Any, layout: JpegLayout, window: Tuple[int, int, int, int], to_end: bool
+) -> Optional[np.ndarray]:
+    """The image with only a window decoded, uint8 RGB (height, width, 3) of the whole image.
+
+    Parameters
+    ----------
+    data, layout
+        a JPEG, and its header, for which `can_decode` is true.
+    window
+        left, top, width, height in pixels, inside the image. Other pixels are undefined.
+    to_end
+        also read what follows the window, so that damage there is noticed.
+
+    Returns
+    -------
+    None if the pixels could differ from those of the whole image: the file is damaged where it was
+    read, or of a kind whose parts cannot be decoded. Decode the whole image then.
+
+    """
+    assert _jpeg_window is not None
+    image = np.empty((layout.size[1], layout.size[0], 3), np.uint8)
+    done, warnings, _ = _jpeg_window.decode(data, image, *window, to_end)
+    return image if done and not warnings else None

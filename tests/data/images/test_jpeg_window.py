@@ -1,0 +1,271 @@
+"""A window of a JPEG has the pixels of the whole image, or is not decoded."""
+
+import random
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, run
+from helpers import jpegs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_trainer.data.images import jpeg_window, opencv, plausible
+
+pytestmark = pytest.mark.skipif(not jpeg_window.enabled, reason="the decoder is not built")
+FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+WHOLE = jpegs.photo(75, 53)
+
+
+def whole(data):
+    return cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS)
+
+
+def windowed(data, window, to_end=False):
+    """The window as it is decoded, or None."""
+    layout = plausible.check(data)
+    if layout is None or not jpeg_window.can_decode(layout):
+        return None
+    image = jpeg_window.decode(data, layout, window, to_end)
+    return None if image is None else part(image, window)
+
+
+def part(image, window):
+    left, top, wide, high = window
+    return image[top : top + high, left : left + wide]
+
+
+@st.composite
+def windows(draw, size):
+    """Left, top, width, height inside an image; edges are often those of blocks."""
+    spans = []
+    for side in size:
+        edges = st.integers(0, side) | st.integers(0, side // 8).map(lambda block: 8 * block)
+        first = min(draw(edges), side - 1)
+        spans.append((first, max(1, draw(edges) - first)))
+    return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
+
+
+@given(st.data())
+def test_every_sampling_size_and_window(data):
+    size = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
+    sampling = data.draw(st.sampled_from(sorted(jpegs.SAMPLINGS)))
+    restart, quality = data.draw(st.integers(0, 9)), data.draw(st.integers(1, 100))
+    image = jpegs.photo(*size)
+    if data.draw(st.booleans()):
+        image = np.ascontiguousarray(image[..., 0])  # grey
+    file = jpegs.encoded(image, sampling, restart, quality)
+    window, to_end = data.draw(windows(size)), data.draw(st.booleans())
+    np.testing.assert_array_equal(windowed(file, window, to_end), part(whole(file), window))
+
+
+@given(windows((500, 375)), st.sampled_from(sorted(jpegs.SAMPLINGS)))
+def test_windows_of_a_photograph(window, sampling):
+    file = LARGE[sampling]
+    np.testing.assert_array_equal(windowed(file, window), part(whole(file), window))
+
+
+LARGE = {name: jpegs.encoded(jpegs.photo(500, 375), name) for name in jpegs.SAMPLINGS}
+DECODED = {
+    "trailing bytes": jpegs.encoded(WHOLE) + b"appended by a camera\xff\xd9",
+    "RGB": jpegs.rgb(WHOLE),
+    "optimised": jpegs.by_pillow(WHOLE, optimize=True),
+    "grey by Pillow": jpegs.by_pillow(WHOLE, "L"),
+    "turned by EXIF": jpegs.by_pillow(WHOLE, exif=jpegs.turned()),
+    "thumbnail": jpegs.by_pillow(WHOLE, comment=jpegs.encoded(WHOLE[:8, :8])),
+}  # fmt: skip
+MARKED = jpegs.encoded(WHOLE, restart=2)
+REFUSED = {
+    "progressive": jpegs.encoded(WHOLE, progressive=True),
+    "CMYK": jpegs.by_pillow(WHOLE, "CMYK"),
+    "YCCK": jpegs.ycck(WHOLE),
+    "a scan for each component": jpegs.separate_scans(WHOLE),
+    "other numbers of restart markers": jpegs.wrong_restart_markers(MARKED),
+    "without a restart marker": jpegs.wrong_restart_markers(MARKED, missing=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*DECODED, *REFUSED])
+def test_other_kinds(kind):
+    """All of them are images that OpenCV decodes."""
+    file = DECODED.get(kind) or REFUSED[kind]
+    expected = whole(file)
+    assert expected.shape == WHOLE.shape
+    window = (20, 11, 40, 38)
+    for to_end in (False, True):
+        found = windowed(file, window, to_end)
+        assert (found is None) == (kind in REFUSED)
+        if found is not None:
+            np.testing.assert_array_equal(found, part(expected, window))
+
+
+def test_kinds_that_libjpeg_alone_recognises():
+    def of(change):
+        file = jpegs.with_frame(jpegs.encoded(WHOLE), change)
+        return windowed(file, (0, 0, 8, 8))
+
+    def set_byte(at, value):
+        def change(frame):
+            frame[at] = value
+
+        return change
+
+    assert of(set_byte(4, 8)) is not None  # unchanged
+    assert of(set_byte(4, 12)) is None  # bits of a value
+    assert of(set_byte(1, 0xC9)) is None  # arithmetic coding
+    assert of(set_byte(1, 0xC3)) is None  # lossless
+    assert of(set_byte(10, 3)) is None  # a component that the scan does not know
+
+
+def test_damage_after_the_window_is_noticed_on_request():
+    file = jpegs.encoded(WHOLE)
+    damaged = file[:-200] + file[-20:]  # the last rows are missing
+    window = (0, 0, 30, 8)
+    np.testing.assert_array_equal(windowed(damaged, window), part(whole(file), window))
+    assert windowed(damaged, window, to_end=True) is None
+    assert windowed(damaged, (0, 40, 75, 13)) is None
+    extraneous = file[:-2] + b"\x5a" * 30 + file[-2:]
+    assert windowed(extraneous, window, to_end=True) is None
+
+
+def test_what_libjpeg_reports():
+    def decode(file):
+        return jpeg_window._jpeg_window.decode(
+            file, np.empty(WHOLE.shape, np.uint8), 0, 0, 8, 8, True
+        )
+
+    assert decode(jpegs.encoded(WHOLE)) == (True, 0, "")
+    file = jpegs.encoded(WHOLE)
+    done, warnings, message = decode(file[:-100] + file[-2:])
+    assert done and warnings >= 1 and "premature end" in message
+    done, warnings, message = decode(b"\xff\xd8\xff")
+    assert not done and message
+    assert decode(b"")[0] is False
+    assert decode(jpegs.encoded(WHOLE[1:])) == (False, 0, "the image has another size")
+
+
+@pytest.mark.parametrize(
+    "window",
+    [(-1, 0, 5, 5), (0, 0, 0, 5), (0, 0, 76, 5), (70, 0, 6, 5), (0, 50, 5, 4), (0, 0, 5, 1 << 62),
+     (1 << 62, 0, 1 << 62, 5)],
+)  # fmt: skip
+def test_a_window_outside_the_image_is_an_error(window):
+    with pytest.raises(ValueError):
+        jpeg_window._jpeg_window.decode(
+            jpegs.encoded(WHOLE), np.empty(WHOLE.shape, np.uint8), *window, False
+        )
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.empty((53, 75), np.uint8), np.empty((53, 75, 4), np.uint8), np.empty((53, 75, 3), np.int16),
+     np.empty((53, 75, 3), np.uint8)[:, ::-1], b"\0" * 75 * 53 * 3],
+)  # fmt: skip
+def test_another_array_is_an_error(image):
+    with pytest.raises((ValueError, BufferError, TypeError)):
+        jpeg_window._jpeg_window.decode(jpegs.encoded(WHOLE), image, 0, 0, 5, 5, False)
+
+
+# --- damaged files ------------------------------------------------------------------------------
+
+BASES = [
+    jpegs.encoded(jpegs.photo(40, 33, seed), sampling, restart, quality)
+    for seed, (sampling, restart, quality) in enumerate(
+        [("420", 0, 75), ("444", 0, 95), ("422", 3, 75), ("440", 1, 50), ("411", 2, 90)]
+    )
+] + [jpegs.encoded(jpegs.photo(70, 20)[..., 0].copy(), restart=2)]
+
+
+def mutated(number):
+    """File `number` of an endless sequence of damaged files."""
+    draw = random.Random(number)
+    file = bytearray(BASES[number % len(BASES)])
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        at = draw.randrange(2, len(file))
+        kind = draw.randrange(5)
+        if kind == 0:
+            file[at] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            file[at : at + 1] = draw.randbytes(draw.randrange(3))
+        elif kind == 2:
+            del file[at : at + draw.randrange(1, 80)]
+        elif kind == 3:
+            file[at:at] = bytes((0xFF, draw.randrange(256)))
+        else:
+            other = draw.randrange(2, len(file))
+            file[at : at + 20] = file[other : other + 20]
+    return bytes(file)
+
+
+def check_mutated(numbers):
+    """Compare each with OpenCV; the number of files of which a window was decoded."""
+    decoded = 0
+    for number in numbers:
+        file, draw = mutated(number), random.Random(-number)
+        try:
+            layout = plausible.check(file)
+        except ValueError:
+            continue
+        if layout is None or not jpeg_window.can_decode(layout):
+            continue
+        if layout.size[0] * layout.size[1] > 1 << 20:
+            continue  # a damaged size: OpenCV would take seconds
+        left, top = (draw.randrange(side) for side in layout.size)
+        window = (left, top, draw.randint(1, layout.size[0] - left),
+                  draw.randint(1, layout.size[1] - top))  # fmt: skip
+        for to_end in (False, True):
+            found = jpeg_window.decode(file, layout, window, to_end)
+            if found is None:
+                continue
+            decoded += 1
+            remarks = []
+            try:
+                expected = opencv.imdecode(file, FLAGS, remarks, trusted=True)
+            except ValueError:
+                assert not to_end, number  # the damage is after the window
+                continue
+            assert not (to_end and remarks), (number, remarks)
+            assert np.array_equal(part(found, window), part(expected, window)), number
+    return decoded
+
+
+def test_damaged_files():
+    assert check_mutated(range(3000)) > 500
+
+
+@pytest.mark.slow
+def test_many_damaged_files():
+    assert check_mutated(range(100_000)) > 20_000
+
+
+SANITIZED = """
+import importlib.util, sys
+name = "imagenet_trainer.data.images._jpeg_window"
+spec = importlib.util.spec_from_file_location(name, sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+sys.modules[name] = module
+sys.path[:0] = sys.argv[2:]
+import test_jpeg_window
+assert test_jpeg_window.jpeg_window._jpeg_window is module
+print(test_jpeg_window.check_mutated(range(100_000)))
+"""
+
+
+@pytest.mark.slow
+def test_nothing_outside_of_memory_is_touched(tmp_path):
+    """The same files, with a decoder that stops at wrong accesses and undefined behaviour."""
+    asan = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    flags = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
+    run("setup.py", "-q", "build_ext", "--build-lib", tmp_path, "--build-temp", tmp_path,
+        env={"CFLAGS": flags, "LDFLAGS": flags})  # fmt: skip
+    (library,) = tmp_path.rglob("*.so")
+    tests = ROOT / "tests"
+    done = run(
+        "-c", SANITIZED, library, tests, tests / "data" / "images",
+        env={"LD_PRELOAD": asan, "ASAN_OPTIONS": "detect_leaks=0"},
+    )  # fmt: skip
+    assert int(done.stdout) > 20_000
