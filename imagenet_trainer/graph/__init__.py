@@ -22,8 +22,7 @@ from imagenet_trainer.graph import sym
 from imagenet_trainer.graph.naming import AttrScope
 from imagenet_trainer.graph.node import Entry, Node
 from imagenet_trainer.graph.operators import GraphError
-from imagenet_trainer.graph.reader import as_graph, load_json
-from imagenet_trainer.graph.symbol import Group, Symbol
+from imagenet_trainer.graph.symbol import Group, Symbol, as_graph, load_json
 
 symbol = sym
 

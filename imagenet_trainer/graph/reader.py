@@ -5,23 +5,13 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from imagenet_trainer.graph.node import HIDDEN, Entry, Node
 from imagenet_trainer.graph.operators import GraphError, Operator, find
-from imagenet_trainer.graph.symbol import Symbol
 
 _MOST_NODES = 20_000  # ResNet with 1,001 layers has 8,000; engines take minutes for many more
 _VERSION_09 = 900  # from here on auxiliary states are inputs, and hidden attributes are marked
 
 
-def as_graph(symbol: Any) -> Symbol:
-    """A graph as it is; MXNet's own symbol as a graph."""
-    if isinstance(symbol, Symbol):
-        return symbol
-    if hasattr(symbol, "tojson") and hasattr(symbol, "list_arguments"):
-        return load_json(symbol.tojson())
-    raise TypeError(f"a graph or an MXNet symbol is needed, not {type(symbol).__name__}")
-
-
-def load_json(text: str) -> Symbol:
-    """The graph that a JSON text describes.
+def read_outputs(text: str) -> List[Entry]:
+    """The outputs of the graph that a JSON text describes.
 
     Raises GraphError for text that is not such a JSON, for nodes that come before their inputs
     (which a graph with a circle cannot avoid), and for operators, attributes and numbers of inputs
@@ -37,7 +27,7 @@ def load_json(text: str) -> Symbol:
         raise GraphError("the JSON is not that of a network of MXNet") from error
 
 
-def _read(document: Mapping[str, Any]) -> Symbol:
+def _read(document: Mapping[str, Any]) -> List[Entry]:
     version = document.get("attrs", {}).get("mxnet_version", ["int", 0])[1]
     is_old = int(version) < _VERSION_09
     described = document["nodes"]
@@ -55,7 +45,7 @@ def _read(document: Mapping[str, Any]) -> Symbol:
     heads = [_entry(head, nodes, "heads") for head in document["heads"]]
     if not heads:
         raise GraphError("the network has no outputs")
-    return Symbol(heads)
+    return heads
 
 
 def _attributes(one: Mapping[str, Any]) -> Dict[str, str]:

@@ -11,8 +11,7 @@ from imagenet_trainer.graph.attributes import DTYPES, dtype_text, text_of
 from imagenet_trainer.graph.naming import hidden, scope_attributes
 from imagenet_trainer.graph.node import Entry, Node
 from imagenet_trainer.graph.operators import ALIASES, GraphError, nearest
-from imagenet_trainer.graph.reader import load_json
-from imagenet_trainer.graph.symbol import Group, Symbol, function_of
+from imagenet_trainer.graph.symbol import Group, Symbol, function_of, load_json
 
 __all__ = ["Group", "Symbol", "Variable", "contrib", "image", "load", "load_json", "var"]
 

@@ -20,6 +20,7 @@ from imagenet_trainer.graph.operators import (
     find,
     nearest,
 )
+from imagenet_trainer.graph.reader import read_outputs
 from imagenet_trainer.graph.shapes import Known, Shape, is_known
 from imagenet_trainer.graph.writer import to_json
 
@@ -209,7 +210,9 @@ class Symbol:
     def __call__(self, **variables: "Symbol") -> "Symbol":
         """The graph with some of its variables replaced: `symbol(data=head)`."""
         check_names(variables, self.list_inputs(), "variable")
-        return self._copied({key: as_entry(value, key) for key, value in variables.items()}, {})
+        return self._copied(
+            {key: as_graph(value)._single(key) for key, value in variables.items()}, {}
+        )
 
     def with_attributes(self, changes: Mapping[str, Mapping[str, Optional[str]]]) -> "Symbol":
         """The graph with other attributes of some nodes, by their names; None removes one."""
@@ -286,7 +289,7 @@ class Symbol:
         return functools.partial(function_of(name), self)
 
     def _with(self, other: Any, pair: str, scalar: str) -> "Symbol":
-        if isinstance(other, Symbol):
+        if _is_symbol(other):
             return function_of(pair)(self, other)
         if isinstance(other, bool) or not isinstance(other, (int, float)):
             raise TypeError(f"a symbol and {type(other).__name__} {other!r}")
@@ -332,14 +335,7 @@ class Symbol:
 
 def Group(symbols: Sequence[Symbol]) -> Symbol:
     """One symbol with the outputs of several."""
-    return Symbol([entry for symbol in symbols for entry in symbol.entries])
-
-
-def as_entry(symbol: Any, where: str) -> Entry:
-    """The one output of a symbol."""
-    if not isinstance(symbol, Symbol):
-        raise TypeError(f"{where} must be a symbol, not {type(symbol).__name__}")
-    return symbol._single(where)
+    return Symbol([entry for symbol in symbols for entry in as_graph(symbol).entries])
 
 
 def _moved(entry: Entry, new: Mapping[int, Entry]) -> Entry:
@@ -372,7 +368,7 @@ def function_of(name: str, hint: str = "") -> Any:
     ) -> Symbol:  # fmt: skip
         inputs: List[Symbol] = []
         if variadic:
-            inputs = [_checked(one, operator.name) for one in arguments]
+            inputs = [as_graph(one) for one in arguments]
         else:
             if len(arguments) > len(order):
                 raise TypeError(f"{operator.name} takes {len(order)} arguments: {', '.join(order)}")
@@ -381,7 +377,7 @@ def function_of(name: str, hint: str = "") -> Any:
             if twice:
                 raise TypeError(f"{operator.name} has two values for {twice.pop()}")
             named = {**positional, **named}
-        symbols = {key: value for key, value in named.items() if isinstance(value, Symbol)}
+        symbols = {key: as_graph(value) for key, value in named.items() if _is_symbol(value)}
         values = {}
         for key, value in named.items():
             if key in symbols or (key in operator.inputs and value is None):
@@ -396,7 +392,23 @@ def function_of(name: str, hint: str = "") -> Any:
     return function
 
 
-def _checked(value: Any, operator: str) -> Symbol:
-    if not isinstance(value, Symbol):
-        raise TypeError(f"{operator} takes symbols, not {type(value).__name__} {value!r}")
-    return value
+def load_json(text: str) -> Symbol:
+    """The graph that a JSON text describes; errors are those of `reader.read_outputs`."""
+    return Symbol(read_outputs(text))
+
+
+def as_graph(symbol: Any) -> Symbol:
+    """A graph as it is; MXNet's own symbol as a graph, with copies of its nodes.
+
+    The functions of `sym` do this with their inputs. Where two inputs have nodes in common,
+    convert a group of both, so that the nodes stay the same.
+    """
+    if isinstance(symbol, Symbol):
+        return symbol
+    if _is_symbol(symbol):
+        return load_json(symbol.tojson())
+    raise TypeError(f"a graph or an MXNet symbol is needed, not {type(symbol).__name__}")
+
+
+def _is_symbol(value: Any) -> bool:
+    return hasattr(value, "tojson") and hasattr(value, "list_arguments")

@@ -1,5 +1,7 @@
 """Graphs: composition, names, attributes and shapes as in MXNet."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,22 @@ def test_the_json_is_mxnets_byte_for_byte(pair):
     assert made.tojson() == reference.tojson()
     assert as_graph(reference).tojson() == reference.tojson()
     assert mx.sym.load_json(made.tojson()).tojson() == reference.tojson()
+
+
+def test_symbols_of_mxnet_are_inputs_of_our_functions():
+    convolution = mx.sym.Convolution(mx.sym.Variable("data"), num_filter=3, kernel=(2, 2), name="c")
+    other = mx.sym.Variable("other")
+    pool = {"kernel": (2, 2), "pool_type": "max", "name": "p"}
+    for ours_, theirs in (
+        (sym.Pooling(convolution, **pool), mx.sym.Pooling(convolution, **pool)),
+        (sym.Concat(convolution, other, name="n"), mx.sym.Concat(convolution, other, name="n")),
+        (sym.Variable("x") + other, mx.sym.Variable("x") + other),
+        (ours.Group([convolution, other]), mx.sym.Group([convolution, other])),
+    ):
+        assert ours_.list_arguments() == theirs.list_arguments()
+        assert [node["op"] for node in json.loads(ours_.tojson())["nodes"]] == [
+            node["op"] for node in json.loads(theirs.tojson())["nodes"]
+        ]
 
 
 def test_lists_attributes_and_shapes_are_mxnets(pair):
