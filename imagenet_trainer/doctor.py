@@ -17,7 +17,7 @@ class DoctorSettings:
     measure: Tuple[str, ...] = flags.option(
         (),
         "also train these networks (without a value: resnet-18) for a few seconds with each engine "
-        "on this CPU, and recommend one",
+        "on this CPU, recommend one, and keep the figures for fit --engine auto",
         strings,
         const="resnet-18",
         metavar="NAME,NAME",
@@ -42,8 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if code == 0 and settings.measure:
             from imagenet_trainer.benchmarks.engine_speed import measure
 
-            for network in settings.measure:
-                measure(network, settings.image_shape)
+            measure(settings.measure, settings.image_shape)
         return code
 
     return run_command("doctor", body)

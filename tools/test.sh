@@ -24,17 +24,26 @@ if [ "${1:-}" = --all ]; then
 else
     say pytest -n $workers --dist loadfile --no-loadscope-reorder
 fi
-# The same commands without MXNet: NumPy 2, the newest OpenCV, PyTorch, in a second environment.
-(
-    export ENGINE=torch VENV=.venv-torch
+# The same commands without MXNet: NumPy 2, the newest OpenCV, PyTorch, in another environment.
+without_mxnet() ( # ENVIRONMENT [INTERPRETER]
+    export ENGINE=torch VENV=$1 PYTHON=${2:-}
     . tools/setup.sh test
+    python --version
     python -m pip --disable-pip-version-check freeze | grep -E '^(numpy|opencv.*|torch|mxnet.*)=='
     say pytest -n $workers --dist loadfile tests/graph/test_networks.py tests/test_fit.py \
         tests/test_evaluate.py tests/test_predict.py tests/test_export.py
-    if [ "${1:-}" = --all ]; then
-        folder=$(mktemp -d)
-        say bash tools/demo.sh "$folder"
-        rm -r "$folder"
-    fi
 )
+without_mxnet .venv-torch
+if [ "${1:-}" = --all ]; then
+    for version in 3.13 3.14; do # for which there is no MXNet
+        for newer in "python$version" "$HOME/.pyenv/versions/$version".*/bin/python; do
+            "$newer" -c '' 2>/dev/null || continue
+            without_mxnet ".venv-$version" "$newer"
+            break
+        done
+    done
+    folder=$(mktemp -d)
+    (export ENGINE=torch VENV=.venv-torch && say bash tools/demo.sh "$folder")
+    rm -r "$folder"
+fi
 say bash tools/demo.sh

@@ -9,13 +9,11 @@ from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.choice import TITLES, has_torch
 from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.speeds import WORTH, Kind, keep
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import installation_problem
 from imagenet_trainer.train.initializers import initial_parameters
-
-Kind = Tuple[str, str]  # engine, dtype
-_WORTH = 1.05  # ratio to the default's speed; a smaller one is noise
 
 
 def available_kinds() -> List[Kind]:
@@ -96,18 +94,31 @@ def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[st
         )
     best = max(speeds, key=lambda kind: speeds[kind])
     gain = speeds[best] / speeds[default]
-    if gain < _WORTH:
+    if gain < WORTH:
         return [*lines, f"recommended: the defaults, {usual}; nothing else is "
-                f"{100 * (_WORTH - 1):.0f} % faster"]  # fmt: skip
+                f"{100 * (WORTH - 1):.0f} % faster"]  # fmt: skip
     flags = [f"--engine {best[0]}"] * (best[0] != default[0]) + [f"--dtype {best[1]}"] * (
         best[1] != default[1]
     )
     return [*lines, f"recommended: {' '.join(flags)}, {gain:.2f} times {usual}"]
 
 
-def measure(network: str, image_shape: Optional[Tuple[int, ...]] = None, batch: int = 16) -> None:
-    """Print the table; by default for images of the size for which the network was published."""
-    shape = image_shape or symbols.find(network).image_shape
-    classes = 1000 if shape[1] >= 64 else 10
-    speeds = updates_per_second(network, available_kinds(), shape, classes, batch)
-    print("\n".join(report_lines(speeds, network, batch)))
+def measure(
+    networks: Sequence[str], image_shape: Optional[Tuple[int, ...]] = None, batch: int = 16
+) -> None:
+    """Print a table for each network, and keep the speeds for `--engine auto`.
+
+    By default the images have the size for which the network was published. Raises InputError
+    before anything is measured if a network does not exist or not for this size.
+    """
+    found = [symbols.find(name) for name in networks]
+    shapes = [image_shape or network.image_shape for network in found]
+    for network, shape in zip(found, shapes):
+        symbols.get_symbol(network.name, 10, shape)
+    kept = ""
+    for network, shape in zip(found, shapes):
+        classes = 1000 if shape[1] >= 64 else 10
+        speeds = updates_per_second(network.name, available_kinds(), shape, classes, batch)
+        print("\n".join(report_lines(speeds, network.name, batch)), flush=True)
+        kept = keep(network.name, shape, speeds)
+    print(kept)

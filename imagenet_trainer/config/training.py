@@ -24,7 +24,8 @@ class DeviceSettings:
 
     engine: str = option(
         "auto",
-        "library that executes the network; auto: MXNet if it supports the devices, else PyTorch",
+        "library that executes the network; auto: that of a resumed run; else MXNet if it supports "
+        "the devices, unless doctor --measure found PyTorch faster; else PyTorch",
         choices=("auto", "mxnet", "torch"),
         may_change=True,
     )

@@ -31,6 +31,7 @@ from imagenet_trainer.runs.retention import is_best_so_far, prune
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import when_done
 from imagenet_trainer.train.coordination import Coordinator
+from imagenet_trainer.train.engine_choice import with_engine
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 from imagenet_trainer.train.observers import Observers
 from imagenet_trainer.train.previews.batch_size import with_way_out
@@ -46,6 +47,7 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
 
     Where PyTorch trains on several devices, each of its processes is started with `argv`.
     """
+    settings, engine_reason = with_engine(settings)
     preview = requested_preview(settings)
     if preview:
         return run_preview(preview, settings, argv)
@@ -55,13 +57,13 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
         return run_processes(processes, argv)
     when_done.check_command(settings.when_done)
     with Interrupts() as interrupts:
-        _open_and_train(settings, interrupts)
+        _open_and_train(settings, interrupts, engine_reason)
         return interrupts.exit_code
 
 
-def _open_and_train(settings: FitSettings, interrupts: Interrupts) -> None:
+def _open_and_train(settings: FitSettings, interrupts: Interrupts, engine_reason: str) -> None:
     """Open the session, the log and the observers around the training."""
-    session = open_session(settings)
+    session = open_session(settings, engine_reason)
     run, rank = session.run, session.engine.rank
     command = () if rank else settings.when_done
     coordinator = Coordinator(session.engine, interrupts)

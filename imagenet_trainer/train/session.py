@@ -129,8 +129,11 @@ class Session:
         )
 
 
-def open_session(settings: FitSettings) -> Session:
-    """Open everything that a training needs; InputError for the first thing that is wrong."""
+def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
+    """Open everything that a training needs; InputError for the first thing that is wrong.
+
+    `engine_reason` is why `with_engine` chose the engine, for the log.
+    """
     setup = training_setup(settings)
     with contextlib.ExitStack() as on_error:
         on_error.callback(setup.run.close)
@@ -145,7 +148,7 @@ def open_session(settings: FitSettings) -> Session:
             setup.settings, setup.run, workers, inputs.train, inputs.val, engine, inputs.order,
             inputs.transform, _preprocessing(setup.settings), progress,
             [dict(row) for row in history],
-            [*changes, *_messages(setup, inputs, workers),
+            [*changes, *_messages(setup, inputs, workers, engine_reason),
              _first_message(setup, progress, len(inputs.train))],
             partial(_initial_checkpoint, setup, inputs.symbol),
         )  # fmt: skip
@@ -301,7 +304,9 @@ def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
 # --- messages at the start ---------------------------------------------------------------------
 
 
-def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[str]:
+def _messages(
+    setup: TrainingSetup, inputs: _Inputs, workers: Workers, engine_reason: str
+) -> List[str]:
     """Consequences of the flags that a user may not expect."""
     settings, symbol, train = setup.settings, inputs.symbol, inputs.train
     messages = list(inputs.messages)
@@ -322,7 +327,7 @@ def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[s
             "run evaluate --epochs all and its --gif before the others are removed"
         )
     messages += scaling_messages(settings)
-    messages += _engine_messages(settings, workers)
+    messages += _engine_messages(settings, workers, engine_reason)
     if not train.has_manifest and settings.num_classes is None:
         messages.append(
             f"{train.path} has no manifest with its classes: the labels are interpreted as "
@@ -331,7 +336,7 @@ def _messages(setup: TrainingSetup, inputs: _Inputs, workers: Workers) -> List[s
     return messages
 
 
-def _engine_messages(settings: FitSettings, workers: Workers) -> List[str]:
+def _engine_messages(settings: FitSettings, workers: Workers, engine_reason: str) -> List[str]:
     messages = []
     if not workers.in_step:
         messages.append(
@@ -341,7 +346,7 @@ def _engine_messages(settings: FitSettings, workers: Workers) -> List[str]:
     devices = devices_of(settings)
     engine, reason = choose_engine(devices)
     if engine == "torch":
-        messages.append(f"engine: PyTorch ({reason})")
+        messages.append(f"engine: PyTorch ({engine_reason or reason})")
         if devices.is_compiled:
             messages.append(
                 "the first update takes a minute or more, because torch.compile builds kernels for "
