@@ -27,7 +27,7 @@ TRANSFORMS = {
     "turned": TrainTransform(AugmentSettings(max_random_rotate_angle=30), SHAPE, 1),
     "evaluation": EvalTransform(SHAPE),
     "resized": EvalTransform(SHAPE, 40),
-    "one view": ViewTransform(SHAPE, 30, Views(flip=True, bgr=True)),
+    "one view": ViewTransform(SHAPE, 30, Views(flip=True)),
     "ten views": ViewTransform(SHAPE, 30, Views(10)),
 }
 
