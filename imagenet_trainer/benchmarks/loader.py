@@ -143,34 +143,10 @@ def load(shards: Shards, threads: int, epoch: int) -> int:
 
 
 def _image_record_iter(rec: str, threads: int) -> Callable[[], int]:
-    from imagenet_trainer.system.mxnet_import import mx  # only the process that measures it
+    # Only the process that measures it imports MXNet.
+    from imagenet_trainer.engines.mxnet.reference import image_record_reader
 
-    settings = AugmentSettings()
-    iterator = mx.io.ImageRecordIter(
-        path_imgrec=rec,
-        path_imgidx=os.path.splitext(rec)[0] + ".idx",
-        data_shape=(3, _SIDE, _SIDE),
-        batch_size=_BATCH,
-        shuffle=True,
-        random_resized_crop=True,
-        min_random_area=settings.min_random_area,
-        max_random_area=settings.max_random_area,
-        min_aspect_ratio=settings.min_random_aspect_ratio,
-        max_aspect_ratio=settings.max_random_aspect_ratio,
-        rand_mirror=True,
-        preprocess_threads=threads,
-        round_batch=False,
-        verbose=False,
-    )
-
-    def read() -> int:
-        images = 0
-        for batch in iterator:
-            batch.data[0].wait_to_read()
-            images += len(batch.data[0]) - batch.pad
-        return images
-
-    return read
+    return image_record_reader(rec, _SIDE, _BATCH, threads)
 
 
 def _decode(encoded: List[np.ndarray], threads: int) -> int:

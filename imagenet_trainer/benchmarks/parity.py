@@ -18,13 +18,13 @@ import torch
 
 from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
-from imagenet_trainer.engines.mxnet.arrays import to_symbol
+from imagenet_trainer.engines.choice import version_of
+from imagenet_trainer.engines.mxnet.reference import forward_backward
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, load_graph, to_tensor
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.initializers import initial_parameters
 
 CLASSES = 10
@@ -156,20 +156,8 @@ def like_learned(arg: Mapping[str, np.ndarray]) -> Arrays:
 
 def by_mxnet(case: Case, dtype: str) -> Results:
     """Run forward and backward passes in MXNet in float32 or float64."""
-    names = (*case.symbol.list_arguments(), *case.symbol.list_auxiliary_states())
-    bound = to_symbol(case.symbol).simple_bind(
-        mx.cpu(), data=case.images.shape, grad_req="write", type_dict=dict.fromkeys(names, dtype)
-    )
-    bound.copy_params_from(
-        *({name: mx.nd.array(value, dtype=dtype) for name, value in group.items()}
-          for group in (case.arg, case.aux))
-    )  # fmt: skip
-    data = mx.nd.array(case.images, dtype=dtype)
-    output = bound.forward(is_train=True, data=data, softmax_label=case.labels)[0].asnumpy()
-    bound.backward()
-    mx.nd.waitall()
-    gradients = {name: bound.grad_dict[name].asnumpy() for name in case.arg}
-    return Results(output, gradients, {n: value.asnumpy() for n, value in bound.aux_dict.items()})
+    passed = forward_backward(case.symbol, case.arg, case.aux, case.images, case.labels, dtype)
+    return Results(*passed)
 
 
 def by_torch(case: Case, dtype: str) -> Results:
@@ -283,7 +271,7 @@ def run(names: Sequence[str] = ()) -> None:
     chosen = [symbols.find(name).name for name in names] or all_networks()
     print(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, MXNet "
-        f"{mx.__version__}, PyTorch {torch.__version__}"
+        f"{version_of('mxnet')}, PyTorch {torch.__version__}"
     )
     print(_HEAD, flush=True)
     for name in chosen:

@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Dict, List, Tuple
 
 from imagenet_trainer import symbols
@@ -15,7 +14,6 @@ from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.system.machine import has_bfloat16
-from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train.previews.throughput import INTERVALS
 
 _BATCH = 16
@@ -121,10 +119,10 @@ def _plain(folder: str, rec: str) -> float:
     path = os.path.join(folder, "symbol.json")
     symbol.save(path)
     code = (
-        "import sys; from imagenet_trainer.benchmarks import train; "
-        "train.train_plainly(*sys.argv[1:])"
+        "import sys; from imagenet_trainer.engines.mxnet import reference; "
+        "reference.train_plainly(*sys.argv[1:])"
     )
-    command = [sys.executable, "-c", code, path, rec]
+    command = [sys.executable, "-c", code, path, rec, str(_BATCH)]
     result = subprocess.run(
         command, check=True, capture_output=True, text=True,
         env=_environment(),
@@ -136,31 +134,3 @@ def _plain(folder: str, rec: str) -> float:
 
 def _environment() -> Dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-
-
-def train_plainly(symbol_path: str, rec: str) -> None:
-    """Train two epochs as an MXNet tutorial does; print the images per second of the second."""
-    # Importing this package set it; MXNet, which is imported now, chooses its threads itself.
-    os.environ.pop("OMP_NUM_THREADS", None)
-    batches = mx.io.ImageRecordIter(
-        path_imgrec=rec, path_imgidx=rec[:-3] + "idx", data_shape=(3, 224, 224), batch_size=_BATCH,
-        shuffle=True, random_resized_crop=True, min_random_area=0.08, max_random_area=1.0,
-        min_aspect_ratio=3 / 4, max_aspect_ratio=4 / 3, rand_mirror=True, round_batch=False,
-        mean_r=123.68, mean_g=116.779, mean_b=103.939, verbose=False,
-    )  # fmt: skip
-    module = mx.mod.Module(mx.sym.load(symbol_path))
-    module.bind(batches.provide_data, batches.provide_label)
-    module.init_params(mx.init.Xavier(rnd_type="gaussian", factor_type="in", magnitude=2))
-    rates = {"learning_rate": 0.01, "momentum": 0.9, "wd": 1e-4}
-    module.init_optimizer(optimizer="sgd", optimizer_params=rates)
-    accuracy = mx.metric.Accuracy()
-    for _ in range(2):
-        batches.reset()
-        images, start = 0, time.perf_counter()
-        for batch in batches:
-            module.forward_backward(batch)
-            module.update()
-            module.update_metric(accuracy, batch.label)
-            images += _BATCH - batch.pad
-        mx.nd.waitall()
-    print(f"images/s {images / (time.perf_counter() - start):.3f}")
