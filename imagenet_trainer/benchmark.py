@@ -32,6 +32,7 @@ KINDS: Dict[str, Kind] = {
     "pack": Kind("pack", ("images", "rounds", "threads"), 2000),
     "picture": Kind("drawing", ("keep",)),
     "reading": Kind("reading", ("images", "rounds", "threads"), 8000),
+    "many-classes": Kind("many_classes", ("images",), 500_000),
     "numbers": Kind("evaluation", ("images", "rounds"), 50_000, "numbers"),
     "evaluate": Kind("evaluation", ("images", "rounds"), 160, "forward"),
     "parity": Kind("parity", ("network",), needs_torch=True),

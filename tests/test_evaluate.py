@@ -402,7 +402,7 @@ def test_counts_by_the_rules_of_an_older_version_are_replaced(prefix, scored, co
     paths = [model.confusion_path(2, suffix) for suffix in (".npz", ".png")]
     wanted = [path.read_bytes() for path in paths]
     predictions = load_predictions(model, 2)
-    old = predictions.confusion(3)
+    old = predictions.confusion(3).toarray()
     assert (old == 5).all()
     np.savez_compressed(paths[0], matrix=old, key=np.array(predictions.key))
     confusion.write_png(paths[1], confusion.draw(old))
@@ -554,7 +554,7 @@ def test_metrics_agree_with_scikit_learn_on_the_saved_probabilities(seven_prefix
     best = p.argmax(axis=1)
     predictions = load_predictions(Run(seven_prefix), 1)
     np.testing.assert_array_equal(
-        predictions.confusion(1), sk.confusion_matrix(labels, best, labels=np.arange(7))
+        predictions.confusion(1).toarray(), sk.confusion_matrix(labels, best, labels=np.arange(7))
     )
     assert numbers["macro_recall"] == pytest.approx(sk.balanced_accuracy_score(labels, best))
     with open(Run(seven_prefix).classes_path(1), newline="") as file:

@@ -8,42 +8,40 @@ function element(name, properties, ...children) {
   return made;
 }
 
-function bytesOf(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+/* Integers from "2:AAEA": the number of bytes of each, and base64. */
+function integersOf(text) {
+  const buffer = Uint8Array.from(atob(text.slice(2)), (letter) => letter.charCodeAt(0)).buffer;
+  return new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[text[0]](buffer);
 }
 
 const formatted = new Intl.NumberFormat("en").format;
 
 /* ---- the counts ------------------------------------------------------------------------------ */
 
-/* A matrix in one order of its classes, with sums over any rectangle in constant time: entry
-   (r, c) of `sums` is the sum of all cells above and to the left. */
+/* A matrix in one order of its classes. Only cells that are not zero are stored, by row. */
 class Counts {
   constructor(sparse, order) {
-    const n = order.length, positionOf = new Uint32Array(n), side = n + 1;
-    order.forEach((label, position) => { positionOf[label] = position; });
-    const cells = new Uint32Array(bytesOf(sparse.cells));
-    const counts = sparse.bytes === 2 ? new Uint16Array(bytesOf(sparse.counts)) : new Uint32Array(bytesOf(sparse.counts));
-    const sums = new Float64Array(side * side);
-    for (let i = 0; i < cells.length; i++) {
-      const row = positionOf[Math.floor(cells[i] / n)], column = positionOf[cells[i] % n];
-      sums[(row + 1) * side + column + 1] = counts[i];
-    }
-    for (let row = 1; row < side; row++) {
-      let along = 0;
-      for (let column = 1; column < side; column++) {
-        along += sums[row * side + column];
-        sums[row * side + column] = along + sums[(row - 1) * side + column];
-      }
-    }
-    this.sums = sums;
-    this.side = side;
+    this.order = order;
+    for (const name of ["rows", "columns", "counts"]) { this[name] = integersOf(sparse[name]); }
+    this.positionOf = new Uint32Array(order.length);
+    order.forEach((label, position) => { this.positionOf[label] = position; });
   }
 
-  /* Sum over rows top <= r < bottom, columns left <= c < right. */
+  /* Call visit(row, column, count) for the cells in rows top <= row < bottom, left <= column < right. */
+  each(top, bottom, left, right, visit) {
+    for (let row = top; row < bottom; row++) {
+      const label = this.order[row], end = this.rows[label + 1];
+      for (let i = this.rows[label]; i < end; i++) {
+        const column = this.positionOf[this.columns[i]];
+        if (column >= left && column < right) { visit(row, column, this.counts[i]); }
+      }
+    }
+  }
+
   within(top, bottom, left, right) {
-    const { sums, side } = this;
-    return sums[bottom * side + right] - sums[top * side + right] - sums[bottom * side + left] + sums[top * side + left];
+    let sum = 0;
+    this.each(top, bottom, left, right, (row, column, count) => { sum += count; });
+    return sum;
   }
 }
 
@@ -189,13 +187,11 @@ class MatrixView {
 
   /* The part that is shown, with counts summed into as many cells as there are pixels. */
   shade() {
-    const bins = this.bins, values = new Float64Array(bins * bins);
-    for (let i = 0; i < bins; i++) {
-      const top = this.top + this.edge(i), bottom = this.top + this.edge(i + 1);
-      for (let j = 0; j < bins; j++) {
-        values[i * bins + j] = this.counts.within(top, bottom, this.left + this.edge(j), this.left + this.edge(j + 1));
-      }
-    }
+    const bins = this.bins, values = new Float64Array(bins * bins), binOf = new Uint32Array(this.length);
+    for (let i = 0; i < bins; i++) { binOf.fill(i, this.edge(i), this.edge(i + 1)); }
+    this.counts.each(this.top, this.top + this.length, this.left, this.left + this.length, (row, column, count) => {
+      values[binOf[row - this.top] * bins + binOf[column - this.left]] += count;
+    });
     const scale = equalised(values), colour = colourScale(this.data.palettes[this.palette].colours);
     const colours = new Map(scale.counts.map((count) => [count, colour(scale.levels.get(count))]));
     const picture = element("canvas", { width: bins, height: bins });
@@ -215,15 +211,12 @@ class MatrixView {
     context.font = FONT;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    for (let i = 0; i < this.length; i++) {
-      for (let j = 0; j < this.length; j++) {
-        const count = this.counts.within(this.top + i, this.top + i + 1, this.left + j, this.left + j + 1);
-        if (!count || context.measureText(formatted(count)).width > unit - 4) { continue; }
-        const [red, green, blue] = colour(scale.levels.get(count));
-        context.fillStyle = 0.21 * red + 0.72 * green + 0.07 * blue > 110 ? "black" : "white";
-        context.fillText(formatted(count), this.margin + (j + 0.5) * unit, (i + 0.5) * unit);
-      }
-    }
+    this.counts.each(this.top, this.top + this.length, this.left, this.left + this.length, (row, column, count) => {
+      if (context.measureText(formatted(count)).width > unit - 4) { return; }
+      const [red, green, blue] = colour(scale.levels.get(count));
+      context.fillStyle = 0.21 * red + 0.72 * green + 0.07 * blue > 110 ? "black" : "white";
+      context.fillText(formatted(count), this.margin + (column - this.left + 0.5) * unit, (row - this.top + 0.5) * unit);
+    });
   }
 
   name(context) {
@@ -483,6 +476,19 @@ class MatrixView {
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
+const MOST_ROWS = 1000; // shown at a time: laying out 20,000 rows takes a browser seconds
+
+/* Show the rows that contain the text in the table's field, up to MOST_ROWS; return their number. */
+function reveal(table, wanted) {
+  let found = 0;
+  for (const row of table.tBodies[0].rows) {
+    const fits = !wanted || row.textContent.toLowerCase().includes(wanted);
+    found += fits;
+    row.hidden = !fits || found > MOST_ROWS;
+  }
+  return found;
+}
+
 function sortable(table) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   const valueOf = (row, column) => {
@@ -501,23 +507,25 @@ function sortable(table) {
     });
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    body.append(...rows.map(([, row]) => row));
+    const sorted = document.createDocumentFragment();
+    rows.forEach(([, row]) => sorted.append(row));
+    body.append(sorted);
+    refresh();
   }));
-  if (table.dataset.searched) { searchable(table); }
+  const refresh = table.dataset.searched ? searchable(table) : () => {};
 }
 
 function searchable(table) {
   const field = element("input", { type: "search" }), status = element("span", { role: "status" });
-  field.addEventListener("input", () => {
-    const wanted = field.value.trim().toLowerCase();
-    let shown = 0;
-    for (const row of table.tBodies[0].rows) {
-      row.hidden = !row.textContent.toLowerCase().includes(wanted);
-      shown += !row.hidden;
-    }
-    status.textContent = wanted ? `${shown} of ${table.tBodies[0].rows.length}` : "";
-  });
+  const refresh = () => {
+    const wanted = field.value.trim().toLowerCase(), found = reveal(table, wanted), all = table.tBodies[0].rows.length;
+    status.textContent = wanted ? `${formatted(found)} of ${formatted(all)}` : "";
+    if (found > MOST_ROWS) { status.textContent += ` (the first ${formatted(MOST_ROWS)} of ${formatted(found)} are shown)`; }
+  };
+  field.addEventListener("input", refresh);
   table.parentElement.before(element("label", { className: "search" }, "Rows that contain", field, status));
+  refresh();
+  return refresh;
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);

@@ -1,14 +1,15 @@
 """Predictions without a network, to measure drawing and reports with, and for examples.
 
-Output that shows them must label them as synthetic. They have the size of ImageNet's validation
-set, 50,000 images of 1,000 classes, and errors like those of real networks: classes that are close
-in WordNet's tree are confused.
+Output that shows them must label them as synthetic. Those of `synthetic_predictions` have the size
+of ImageNet's validation set, 50,000 images of 1,000 classes, and errors like those of real
+networks: classes that are close in WordNet's tree are confused. `many_predictions` makes those of
+any number of classes, without the probabilities of all classes.
 """
 
 import numpy as np
 
 from imagenet_trainer.data.records.manifest import known_synsets
-from imagenet_trainer.metrics.predictions import Collector, Predictions
+from imagenet_trainer.metrics.predictions import TOP, Collector, Predictions
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 
 PER_CLASS = 50
@@ -47,3 +48,24 @@ def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLAS
         positions = label * per_class + np.arange(per_class)
         collector.add(positions, probabilities, labels)
     return collector.complete()
+
+
+def many_predictions(images: int, classes: int, seed: int = 0) -> Predictions:
+    """Return predictions whose memory does not grow with images x classes.
+
+    Each class is confused with up to 200 others; half of the images are classified correctly.
+    """
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, images)
+    neighbours = random.integers(0, classes, (classes, 40))
+    first = neighbours[labels, random.integers(0, 40, images)]
+    top = (first[:, None] + 997 * np.arange(TOP)) % classes
+    rank = np.minimum(random.geometric(0.5, images) - 1, classes - 1)
+    seen = np.flatnonzero(rank < TOP)
+    top[seen, rank[seen]] = labels[seen]
+    odds = np.sort(random.random((images, TOP), np.float32) ** 4, axis=1)[:, ::-1] / TOP
+    true = np.full(images, 1e-4, np.float32)
+    true[seen] = odds[seen, rank[seen]]
+    return Predictions(
+        np.arange(images), labels, top, np.ascontiguousarray(odds), true, rank, classes, "synthetic"
+    )

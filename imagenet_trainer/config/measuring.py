@@ -25,6 +25,7 @@ class BenchmarkSettings:
             "picture",
             "reading",
             "numbers",
+            "many-classes",
             "evaluate",
             "parity",
         ),
@@ -33,8 +34,8 @@ class BenchmarkSettings:
     images: Optional[int] = option(
         None,
         "number of images; by default 1000; 2000 for pack, 500 for checks, 160 for train and "
-        "evaluate, 8000 for reading, 50000 for numbers",
-        integer(64, 100_000),
+        "evaluate, 8000 for reading, 50000 for numbers, 500000 for many-classes",
+        integer(64, 1_000_000),
     )
     rounds: int = option(5, "measured rounds; the median is printed", integer(1))
     threads: int = option(2, "threads of loader, pack and reading", integer(1, 256))

@@ -11,12 +11,13 @@ from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.report import write_report
+from imagenet_trainer.metrics.confusion import Counts, arrays_of, reordered
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import as_text, atomic_write
 from imagenet_trainer.viz import confusion, video
-from imagenet_trainer.viz.class_order import class_order
+from imagenet_trainer.viz.class_order import MOST_CLUSTERED, class_order
 from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
 
 
@@ -30,6 +31,11 @@ def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
     if settings.video:
         with attributed_to(f"--video {settings.video}"):
             video.check_ffmpeg(settings.video)
+    if settings.order == "cluster" and len(classes) > MOST_CLUSTERED:
+        raise InputError(
+            f"--order cluster: {len(classes):,} classes cannot be clustered in reasonable time, at "
+            f"most {MOST_CLUSTERED:,}; use imagenet"
+        )
     if settings.order == "wordnet" and taxonomy_of([one for one, _ in classes]) is None:
         other = next(one for one, _ in classes if taxonomy_of([one]) is None)
         raise InputError(
@@ -91,15 +97,17 @@ def _draw(
     return path
 
 
-def _digest(matrix: np.ndarray, texts: Sequence[str]) -> str:
+def _digest(matrix: Counts, texts: Sequence[str]) -> str:
     """A digest of everything that is drawn."""
-    digest = hashlib.sha256(matrix.tobytes())
+    digest = hashlib.sha256()
+    for array in arrays_of(matrix).values():
+        digest.update(array.tobytes())
     digest.update(repr(texts).encode())
     return digest.hexdigest()
 
 
-def _ordered(one: EpochResult, order: np.ndarray) -> np.ndarray:
-    return one.predictions.confusion()[np.ix_(order, order)]
+def _ordered(one: EpochResult, order: np.ndarray) -> Counts:
+    return reordered(one.predictions.confusion(), order)
 
 
 def _with_order(path: Path, order: str) -> Path:

@@ -19,6 +19,7 @@ from imagenet_trainer.data.bad_records import STOP, USE
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.confusion import arrays_of, equal, matrix_in
 from imagenet_trainer.metrics.evaluation import (
     CLASS_COLUMNS,
     as_json,
@@ -192,11 +193,10 @@ class ResultFiles:
             return False
         try:
             counts = read_arrays(run.confusion_path(epoch, ".npz", name))
+            matrix = matrix_in(counts)
         except ValueError:
             return False
-        if str(counts.get("key")) != predictions.key or "matrix" not in counts:
-            return False
-        return np.array_equal(counts["matrix"], predictions.confusion())
+        return str(counts.get("key")) == predictions.key and equal(matrix, predictions.confusion())
 
     def _write(self, epoch: int, predictions: Predictions) -> None:
         run, name, matrix = self.run, self.name, predictions.confusion()
@@ -207,7 +207,7 @@ class ResultFiles:
             writer.writerows(class_rows(class_table(predictions), self.input.dataset.classes))
         # The counts are written last: with a valid key the other files are complete.
         with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
-            np.savez_compressed(file, matrix=matrix, key=np.array(predictions.key))
+            np.savez_compressed(file, **arrays_of(matrix), key=np.array(predictions.key))
 
     def _save_metrics(self, epoch: int, metrics: Dict[str, Any]) -> None:
         record = self._read()

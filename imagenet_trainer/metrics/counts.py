@@ -124,16 +124,5 @@ def confusion_top(classes: int) -> int:
     return 5 if classes > 5 else 1
 
 
-def top_k_confusion(labels: np.ndarray, top: np.ndarray, classes: int) -> np.ndarray:
-    """Count (true class, predicted class) for every column of `top`: int64 (classes, classes).
-
-    Rows are true classes, columns predicted ones; n images with k predictions each add n * k
-    counts. Takes int64 (n,) and int64 (n, k), as returned by `top_classes`. Raises ValueError
-    for a class outside 0..classes-1.
-    """
-    cells = np.ravel_multi_index((labels[:, None], top), (classes, classes))
-    return np.bincount(cells.ravel(), minlength=classes * classes).reshape(classes, classes)
-
-
 def _of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]

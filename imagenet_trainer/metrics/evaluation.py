@@ -86,16 +86,20 @@ def estimates(
         low, high = wilson(hits, np.array(images))
         metrics[name] = Estimate(hits / images if images else np.nan, float(low), float(high))
     if not images:
-        names = ("loss", "macro_recall", "macro_precision", "macro_rank5", "calibration_error")
-        return {**metrics, **{name: Estimate(np.nan, np.nan, np.nan) for name in names}}
+        return {**metrics, **{name: Estimate(np.nan, np.nan, np.nan) for name in _TITLES}}
     columns = _columns(predictions)
     whole = _Sums.of(np.asarray(columns.sum(axis=0)), predictions.classes, images)
-    resampled = _Sums.of(resampled_sums(columns, seed), predictions.classes, images)
-    for name in ("loss", "macro_recall", "macro_precision", "macro_rank5"):
-        metrics[name] = Estimate(
-            float(getattr(whole, name)()[0]), *percentiles(getattr(resampled, name)())
+    resampled = [
+        _Sums.of(block, predictions.classes, images).means()
+        for block in resampled_sums(columns, seed)
+    ]
+    for name, values in whole.means().items():
+        resamples = np.concatenate([block[name] for block in resampled])
+        metrics[name] = (
+            _calibration_error(values, resamples)
+            if name == "calibration_error"
+            else Estimate(float(values[0]), *percentiles(resamples))
         )
-    metrics["calibration_error"] = _calibration_error(whole.gaps, resampled.gaps)
     return metrics
 
 
@@ -179,17 +183,15 @@ class _Sums:
         images_of, hits, hits5, predicted, gaps, losses = np.split(sums, edges, axis=1)
         return cls(images_of, hits, hits5, predicted, gaps / images, losses, images)
 
-    def loss(self) -> np.ndarray:
-        return self.losses[:, 0] / self.images
-
-    def macro_recall(self) -> np.ndarray:
-        return self._macro(self.hits, self.images_of)
-
-    def macro_precision(self) -> np.ndarray:
-        return self._macro(self.hits, self.predicted)
-
-    def macro_rank5(self) -> np.ndarray:
-        return self._macro(self.hits5, self.images_of)
+    def means(self) -> Dict[str, np.ndarray]:
+        """The metrics by name, a value for each row; the calibration error as gaps of bins."""
+        return {
+            "loss": self.losses[:, 0] / self.images,
+            "macro_recall": self._macro(self.hits, self.images_of),
+            "macro_precision": self._macro(self.hits, self.predicted),
+            "macro_rank5": self._macro(self.hits5, self.images_of),
+            "calibration_error": self.gaps.copy(),  # not a view, which keeps all sums in memory
+        }
 
     def _macro(self, hits: np.ndarray, of: np.ndarray) -> np.ndarray:
         """Mean of hits / of over the classes with images; 0 for a class where `of` is 0."""

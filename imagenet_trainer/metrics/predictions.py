@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import IO, Optional, Type
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
-from imagenet_trainer.metrics.counts import confusion_top, ranks, top_classes, top_k_confusion
+from imagenet_trainer.metrics.confusion import top_k_confusion
+from imagenet_trainer.metrics.counts import confusion_top, ranks, top_classes
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 TOP = 5
@@ -48,11 +50,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def confusion(self, k: int = 0) -> np.ndarray:
-        """Counts of (true class, predicted class), int64 (classes, classes).
+    def confusion(self, k: int = 0) -> csr_matrix:
+        """Counts of (true class, predicted class), sparse int64 (classes, classes).
 
         Each image adds its k most probable classes, by default `confusion_top` of them; k = 1
-        gives the usual confusion matrix.
+        gives the usual confusion matrix. `.toarray()` makes an array of it.
         """
         k = k or confusion_top(self.classes)
         return top_k_confusion(self.labels, self.top[:, :k], self.classes)

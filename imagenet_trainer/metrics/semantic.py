@@ -9,7 +9,9 @@ from collections import Counter
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
+from scipy.sparse import csr_matrix, triu
 
+from imagenet_trainer.metrics.confusion import off_diagonal
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.taxonomy import DOMAINS, GROUPS, LEVELS, Taxonomy, taxonomy_of
 
@@ -72,28 +74,27 @@ def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:
     return [f"{name} ({one})" if count[name] > 1 else name for name, one in first]
 
 
-def confused_pairs(matrix: np.ndarray, count: int = PAIRS) -> List[ConfusedPair]:
+def confused_pairs(matrix: csr_matrix, count: int = PAIRS) -> List[ConfusedPair]:
     """The pairs of classes with the most confusions, in both directions together, most first.
 
-    Takes counts int64 (classes, classes): rows true, columns predicted. Pairs with equal counts
-    are in the order of their classes; pairs that are never confused are omitted.
+    Takes a matrix of `metrics.confusion`. Pairs with equal counts are in the order of their
+    classes; pairs that are never confused are omitted.
     """
-    both = np.triu(matrix + matrix.T, 1)
-    a, b = np.nonzero(both)
-    order = np.argsort(-both[a, b], kind="stable")[:count]
+    both = triu(matrix + matrix.T, 1, format="coo")
+    order = np.lexsort((both.col, both.row, -both.data))[:count]
     return [
         ConfusedPair(i, j, int(matrix[i, j]), int(matrix[j, i]))
-        for i, j in zip(a[order].tolist(), b[order].tolist())
+        for i, j in zip(both.row[order].tolist(), both.col[order].tolist())
     ]
 
 
 def semantic_metrics(
-    labels: np.ndarray, predicted: np.ndarray, matrix: np.ndarray, taxonomy: Taxonomy
+    labels: np.ndarray, predicted: np.ndarray, matrix: csr_matrix, taxonomy: Taxonomy
 ) -> Dict[str, Any]:
     """All metrics that need WordNet, as plain values for JSON; shares are 0 to 1.
 
-    Takes true classes int64 (n,), predicted classes int64 (n,), and the top-k confusion matrix
-    int64 (classes, classes). A share of zero images is None.
+    Takes true classes int64 (n,), predicted classes int64 (n,), and the top-k confusion matrix.
+    A share of zero images is None.
 
     - `levels`: share of the images whose predicted class is in the same domain, kind or group as
       the true one, or equal to it (`class`: rank-1 accuracy).
@@ -124,11 +125,9 @@ def semantic_metrics(
     }
 
 
-def clusters(matrix: np.ndarray, taxonomy: Taxonomy) -> Dict[str, Any]:
+def clusters(matrix: csr_matrix, taxonomy: Taxonomy) -> Dict[str, Any]:
     """The mass of a matrix within and between animals and objects, as shares of the whole."""
-    mass, off = (
-        _between(counts, taxonomy.domain) for counts in (matrix, matrix * (1 - np.eye(len(matrix))))
-    )
+    mass, off = (_between(counts, taxonomy.domain) for counts in (matrix, off_diagonal(matrix)))
     shares: Dict[str, Any] = {
         f"{true} as {predicted}": _share(mass[i, j], mass.sum())
         for i, true in enumerate(DOMAINS)
@@ -140,10 +139,10 @@ def clusters(matrix: np.ndarray, taxonomy: Taxonomy) -> Dict[str, Any]:
     return shares
 
 
-def _between(counts: np.ndarray, domain: np.ndarray) -> np.ndarray:
+def _between(counts: csr_matrix, domain: np.ndarray) -> np.ndarray:
     """Sums of the counts by domain, (2, 2)."""
     member = np.eye(len(DOMAINS))[domain]  # classes, 2
-    return member.T @ counts @ member
+    return member.T @ (counts @ member)
 
 
 def _by_group(

@@ -9,22 +9,25 @@ from typing import Callable, Iterator
 
 import numpy as np
 
-from imagenet_trainer.metrics.counts import confusion_top, top_classes, top_k_confusion
+from imagenet_trainer.metrics.counts import confusion_top, top_classes
 from imagenet_trainer.runs.checkpoint import read_arrays
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write
-from imagenet_trainer.viz.confusion import Frame, draw_gif
+from imagenet_trainer.viz.confusion import SIDE, Frame, draw_gif, pixels_of
 
 
 class ConfusionGif:
     """Counts the predictions of a validation, batch by batch, and draws all epochs so far.
 
-    `counts` is the matrix of the current validation, int64 (classes, classes).
+    `counts` is the matrix of the current validation, int64 (classes, classes); with more classes
+    than pixels, the counts of the pixels.
     """
 
     def __init__(self, run: Run, classes: int) -> None:
-        self._run = run
-        self.counts = np.zeros((classes, classes), np.int64)
+        self._run, self._classes = run, classes
+        side = min(classes, SIDE)
+        self._place = pixels_of(classes, side)
+        self.counts = np.zeros((side, side), np.int64)
 
     def begin(self) -> None:
         """Set all counts to 0."""
@@ -32,9 +35,8 @@ class ConfusionGif:
 
     def count(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
         """Add a batch: float32 (n, classes) and int64 (n,)."""
-        classes = len(self.counts)
-        top = top_classes(probabilities, confusion_top(classes))
-        self.counts += top_k_confusion(labels, top, classes)
+        top = top_classes(probabilities, confusion_top(self._classes))
+        np.add.at(self.counts, (self._place[labels][:, None], self._place[top]), 1)
 
     def sum_workers(self, sum_over_workers: Callable[[np.ndarray], np.ndarray]) -> None:
         """Add up the counts of all workers; `sum_over_workers` sums float64 (k,)."""

@@ -1,14 +1,17 @@
 """The order of classes along the sides of a confusion matrix: arrays in, orders out."""
 
-from typing import List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from imagenet_trainer.metrics.confusion import as_counts
 from imagenet_trainer.metrics.taxonomy import Taxonomy
 
 ORDERS = ("imagenet", "wordnet", "cluster")
+MOST_CLUSTERED = 1500
+"""Classes that `cluster` orders, in 10 s; the time grows with their third power or faster."""
 
 
 class Span(NamedTuple):
@@ -19,7 +22,7 @@ class Span(NamedTuple):
     name: str
 
 
-def class_order(order: str, matrix: np.ndarray, taxonomy: Optional[Taxonomy]) -> np.ndarray:
+def class_order(order: str, matrix: Any, taxonomy: Optional[Taxonomy]) -> np.ndarray:
     """The class at each position, int64 (classes,).
 
     - `imagenet`: by label, which is the order of the WordNet ids (or of the dataset's own classes);
@@ -27,10 +30,10 @@ def class_order(order: str, matrix: np.ndarray, taxonomy: Optional[Taxonomy]) ->
       taxonomy;
     - `cluster`: classes that are confused are neighbours, see `cluster_order`.
 
-    Takes counts int64 (classes, classes), rows true, columns predicted.
+    Takes a matrix of `metrics.confusion`.
     """
     if order == "imagenet":
-        return np.arange(len(matrix))
+        return np.arange(matrix.shape[0])
     if order == "wordnet":
         if taxonomy is None:
             raise ValueError("the classes are not ImageNet's, so WordNet's order is not known")
@@ -40,7 +43,7 @@ def class_order(order: str, matrix: np.ndarray, taxonomy: Optional[Taxonomy]) ->
     raise ValueError(f"{order}: no such order; choose one of {', '.join(ORDERS)}")
 
 
-def cluster_order(matrix: np.ndarray) -> np.ndarray:
+def cluster_order(matrix: Any) -> np.ndarray:
     """An order in which confusions are near the diagonal, int64 (classes,).
 
     Agglomerative clustering with average linkage. The distance of two classes decreases with the
@@ -48,7 +51,8 @@ def cluster_order(matrix: np.ndarray) -> np.ndarray:
     Bar-Joseph, Gifford and Jaakkola 2001, with class 0 in the first half. Equal distances are
     merged in the order of the labels, so the same matrix always gives the same order.
     """
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    counts = as_counts(matrix).toarray()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     similarity = share + share.T
     np.fill_diagonal(similarity, 0)
     # Without the root, one strong pair would make all others look equal.

@@ -8,11 +8,13 @@ docs/confusion.md explains how to read the picture.
 
 import itertools
 import zlib
-from typing import Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.sparse import coo_matrix
 
+from imagenet_trainer.metrics.confusion import as_counts
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 SIDE = 1000
@@ -29,12 +31,14 @@ class Frame(NamedTuple):
     """A frame of an animation: epoch, matrix, and rank-1 accuracy (0 to 1) if known."""
 
     epoch: int
-    matrix: np.ndarray
+    matrix: Any  # counts, as for `draw`
     rank1: Optional[float] = None
 
 
-def draw(matrix: np.ndarray, side: int = SIDE) -> Image.Image:
-    """Draw a matrix of counts, integers (classes, classes), as RGB of side x side pixels.
+def draw(matrix: Any, side: int = SIDE) -> Image.Image:
+    """Draw a matrix of counts as RGB of side x side pixels.
+
+    The matrix is an array of integers (classes, classes), or sparse as in `metrics.confusion`.
 
     With fewer classes than pixels, cells are blocks whose sides differ by at most a pixel; with
     more, neighbours are added up.
@@ -121,7 +125,7 @@ class Equalisation:
         self.levels = share
 
     @classmethod
-    def of(cls, matrix: np.ndarray, side: int = SIDE) -> "Equalisation":
+    def of(cls, matrix: Any, side: int = SIDE) -> "Equalisation":
         """That of one matrix of counts, drawn with side x side pixels."""
         return cls([_counts_of(grid_of(matrix, side))])
 
@@ -132,15 +136,24 @@ class Equalisation:
         return np.where(grid > 0, np.interp(grid, self.counts, self.levels), np.nan)
 
 
-def grid_of(matrix: np.ndarray, side: int = SIDE) -> np.ndarray:
+def grid_of(matrix: Any, side: int = SIDE) -> np.ndarray:
     """The counts of side x side pixels, in the smallest unsigned integer type that fits."""
-    classes = len(matrix)
-    first = np.arange(side) * classes // side  # the first class of each row and column of pixels
+    counts = as_counts(matrix)
+    classes = counts.shape[0]
     if classes <= side:
-        pixels = matrix[first[:, None], first]
+        first = np.arange(side) * classes // side  # the class of each row and column of pixels
+        pixels = counts.toarray()[first[:, None], first]
     else:
-        pixels = np.add.reduceat(np.add.reduceat(matrix, first, axis=0), first, axis=1)
+        cells, pixel = counts.tocoo(), pixels_of(classes, side)
+        places = pixel[cells.row], pixel[cells.col]
+        pixels = coo_matrix((cells.data, places), (side, side)).toarray()
     return pixels.astype(np.min_scalar_type(pixels.max(initial=0)))
+
+
+def pixels_of(classes: int, side: int = SIDE) -> np.ndarray:
+    """The row and column of pixels of each class, where pixels are fewer: int64 (classes,)."""
+    first = np.arange(side) * classes // side
+    return np.searchsorted(first, np.arange(classes), "right") - 1
 
 
 def _counts_of(grid: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from imagenet_trainer.metrics.confusion import as_counts, reordered
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.viz.class_order import Span, spans
@@ -42,20 +43,19 @@ class Sides(NamedTuple):
     taxonomy: Optional[Taxonomy] = None
 
 
-def draw_figure(
-    matrix: np.ndarray, sides: Sides, title: str, subtitle: str, note: str = ""
-) -> bytes:
-    """Draw a matrix of counts, int64 (classes, classes) by label, with axes: a PNG file.
+def draw_figure(matrix: Any, sides: Sides, title: str, subtitle: str, note: str = "") -> bytes:
+    """Draw a matrix of counts by label, as `confusion.draw` takes it, with axes: a PNG file.
 
     Rows are true classes. The 1,000 x 1,000 pixels of the matrix are those of `confusion.draw` for
     the matrix in this order. `note` is stored in the file, for `note_in`.
     """
-    ordered = matrix[np.ix_(sides.order, sides.order)]
+    ordered = reordered(as_counts(matrix), sides.order)
+    classes = len(sides.order)
     equalisation = Equalisation.of(ordered)
     width, height = _LEFT + SIDE + _RIGHT, _TOP + SIDE + _BOTTOM
     with figure_of(width / _DPI, height / _DPI, False, _DPI) as figure:
         axes = _add_axes(figure, _LEFT, _BOTTOM, SIDE, SIDE)
-        axes.set(xlim=(0, len(matrix)), ylim=(len(matrix), 0), xticks=[], yticks=[])
+        axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=[], yticks=[])
         axes.patch.set_visible(False)
         _name_sides(axes, sides)
         _legend(figure, equalisation)
@@ -63,7 +63,7 @@ def draw_figure(
         figure.text(_LEFT / width, (top + 44) / height, title, fontsize=14, weight="bold")
         figure.text(_LEFT / width, (top + 20) / height, subtitle, fontsize=11)
         centre: Dict[str, Any] = {"fontsize": 11, "ha": "center", "va": "center"}
-        numbered = len(sides.order) > _MOST_NAMED and sides.taxonomy is None
+        numbered = classes > _MOST_NAMED and sides.taxonomy is None
         edge, suffix = (_LEFT - 60, ", by position") if numbered else (14, "")
         middle = SIDE / 2
         figure.text(

@@ -18,8 +18,7 @@ from typing import (
     Tuple,
 )
 
-import numpy as np
-
+from imagenet_trainer.metrics.confusion import most_confused
 from imagenet_trainer.metrics.counts import loss_of
 from imagenet_trainer.metrics.evaluation import calibration, class_table
 from imagenet_trainer.metrics.predictions import TOP, Predictions
@@ -159,15 +158,14 @@ class _Page:
     def _classes(self) -> Table:
         counts, group_of = self.counts, self._group_of()
         shares = list(zip(counts.recall(), counts.precision(), counts.top5_recall()))
-        errors = self.rank1 - np.diag(np.diag(self.rank1))
-        confused = errors.argmax(axis=1)
+        confused, times_of = most_confused(self.rank1)
         columns = [Column("label"), Column("class", is_text=True)]
         columns += [Column("group", is_text=True)] if group_of else []
         columns += [Column(title) for title in ("images", "recall", "precision", "rank-5")]
         columns += [Column("most often predicted as", is_text=True), Column("times")]
         rows = []
         for label, (one, name) in enumerate(self.report.classes):
-            times = int(errors[label, confused[label]])
+            times = int(times_of[label])
             rows.append([
                 number(label),
                 Cell(name, "" if one == name else one),

@@ -6,9 +6,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap, to_hex
+from scipy.sparse import csr_matrix
 
+from imagenet_trainer.metrics.confusion import as_counts
 from imagenet_trainer.metrics.taxonomy import Taxonomy
-from imagenet_trainer.viz.class_order import ORDERS, class_order, spans
+from imagenet_trainer.viz.class_order import MOST_CLUSTERED, ORDERS, class_order, spans
 from imagenet_trainer.viz.confusion import DARK_TO_BRIGHT
 
 _TITLES = {
@@ -20,7 +22,7 @@ _STEPS = 16  # colours of a palette, between which the script interpolates
 
 
 def matrix_data(
-    matrices: Sequence[Tuple[str, np.ndarray]],
+    matrices: Sequence[Tuple[str, Any]],
     classes: Sequence[Tuple[str, str]],
     names: Sequence[str],
     images: np.ndarray,
@@ -31,7 +33,7 @@ def matrix_data(
     Parameters
     ----------
     matrices
-        titles and counts, int64 (classes, classes) by label, rows true.
+        titles and counts by label, as `metrics.confusion` takes them.
     classes
         (id, name) of each class.
     names
@@ -42,33 +44,33 @@ def matrix_data(
         None for classes that WordNet does not have.
 
     """
+    counted = [(title, as_counts(matrix)) for title, matrix in matrices]
     return {
         "ids": [one for one, _ in classes],
         "names": list(names),
         "images": images.tolist(),
         "groups": [taxonomy.groups[group] for group in taxonomy.group] if taxonomy else [],
-        "matrices": [{"title": title, **_sparse(matrix)} for title, matrix in matrices],
-        "orders": _orders(matrices[0][1], taxonomy),
+        "matrices": [{"title": title, **_sparse(matrix)} for title, matrix in counted],
+        "orders": _orders(counted[0][1], taxonomy),
         "palettes": _palettes(),
     }
 
 
-def _sparse(matrix: np.ndarray) -> Dict[str, Any]:
-    """The non-zero cells: their indices row * classes + column, and their counts."""
-    cells = np.flatnonzero(matrix.ravel())
-    counts = matrix.ravel()[cells]
-    kind = "<u2" if counts.max(initial=0) < 1 << 16 else "<u4"
-    return {
-        "cells": _base64(cells.astype("<u4")),
-        "counts": _base64(counts.astype(kind)),
-        "bytes": int(kind[-1]),
-    }
+def _sparse(matrix: csr_matrix) -> Dict[str, Any]:
+    """The non-zero cells by row: where each row begins, and the columns and counts of all cells.
+
+    Each array is base64 of little-endian integers after the number of their bytes: `2:AAEA`.
+    """
+    arrays = {"rows": matrix.indptr, "columns": matrix.indices, "counts": matrix.data}
+    return {name: _base64(array) for name, array in arrays.items()}
 
 
-def _orders(matrix: np.ndarray, taxonomy: Optional[Taxonomy]) -> List[Dict[str, Any]]:
+def _orders(matrix: csr_matrix, taxonomy: Optional[Taxonomy]) -> List[Dict[str, Any]]:
     orders = []
     for name in ORDERS:
         if name == "wordnet" and taxonomy is None:
+            continue
+        if name == "cluster" and matrix.shape[0] > MOST_CLUSTERED:
             continue
         order = class_order(name, matrix, taxonomy)
         groups = spans(order, taxonomy, 3 if len(order) > 100 else 1) if taxonomy else []
@@ -94,4 +96,5 @@ def _palettes() -> List[Dict[str, Any]]:
 
 
 def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
+    size = 1 if array.max(initial=0) < 1 << 8 else 2 if array.max() < 1 << 16 else 4
+    return f"{size}:{base64.b64encode(array.astype(f'<u{size}').tobytes()).decode()}"

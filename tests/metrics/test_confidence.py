@@ -22,9 +22,13 @@ def test_wilson_is_nan_without_images_and_contains_the_share():
     assert low[1] == 0 and high[2] == 1 and high[1] > 0 and low[2] < 1
 
 
+def resamples(values, **more):
+    return np.concatenate(list(confidence.resampled_sums(values, **more)))
+
+
 def test_resamples_are_sums_of_rows_drawn_with_replacement():
     values = np.arange(12.0).reshape(4, 3) + 1
-    found = confidence.resampled_sums(csr_matrix(values), seed=5, rounds=7)
+    found = resamples(csr_matrix(values), seed=5, rounds=7)
     generator = np.random.Generator(np.random.PCG64(5))
     wanted = [values[generator.integers(0, 4, 4)].sum(axis=0) for _ in range(7)]
     np.testing.assert_allclose(found, wanted)
@@ -32,15 +36,16 @@ def test_resamples_are_sums_of_rows_drawn_with_replacement():
 
 def test_resamples_do_not_depend_on_blocks(monkeypatch):
     values = csr_matrix(np.random.default_rng(0).random((50, 2)))
-    wanted = confidence.resampled_sums(values, rounds=20)
+    wanted = resamples(values, rounds=20)
     monkeypatch.setattr(confidence, "_BLOCK_VALUES", 150)
-    np.testing.assert_array_equal(confidence.resampled_sums(values, rounds=20), wanted)
-    assert not np.array_equal(confidence.resampled_sums(values, seed=1, rounds=20), wanted)
+    assert len(list(confidence.resampled_sums(values, rounds=20))) == 7
+    np.testing.assert_array_equal(resamples(values, rounds=20), wanted)
+    assert not np.array_equal(resamples(values, seed=1, rounds=20), wanted)
 
 
 def test_the_bootstrap_interval_of_a_mean_has_the_theoretical_width():
     values = np.random.default_rng(1).normal(3, 2, 2000)
-    sums = confidence.resampled_sums(csr_matrix(values[:, None]))
+    sums = resamples(csr_matrix(values[:, None]))
     low, high = confidence.percentiles(sums[:, 0] / 2000)
     spread = 1.96 * values.std() / math.sqrt(2000)
     assert low == pytest.approx(values.mean() - spread, abs=0.1 * spread)

@@ -105,34 +105,3 @@ def test_the_sum_of_the_batches_is_the_score_of_all_images():
 def test_accuracy_without_images_is_nan():
     assert math.isnan(Scores().rank1_accuracy)
     assert math.isnan(Scores().mean_loss)
-
-
-@given(batches())
-def test_confusion_counts_every_prediction_once(batch):
-    probabilities, labels = batch
-    classes = probabilities.shape[1]
-    top = counts.top_classes(probabilities, 5)
-    expected = np.zeros((classes, classes), np.int64)
-    for label, predictions in zip(labels, top):
-        for prediction in predictions:
-            expected[label, prediction] += 1
-    matrix = counts.top_k_confusion(labels, top, classes)
-    assert matrix.dtype == np.int64
-    assert np.array_equal(matrix, expected)
-    in_top = counts.ranks(probabilities, labels) < 5
-    assert np.trace(matrix) == in_top.sum() == counts.score(probabilities, labels).rank5
-
-
-def test_five_predictions_for_each_of_50000_images_are_250000_counts():
-    labels = np.repeat(np.arange(1000), 50)
-    top = (labels[:, None] + np.arange(5)) % 1000
-    matrix = counts.top_k_confusion(labels, top, 1000)
-    assert matrix.sum() == 250_000
-    assert matrix[3, 7] == 50 and matrix[7, 3] == 0  # rows are true, columns predicted
-    assert matrix[999, [999, 0, 1, 2, 3]].tolist() == [50] * 5
-
-
-@pytest.mark.parametrize("label, prediction", [(3, 0), (0, 3), (-1, 0), (0, -1)])
-def test_a_class_outside_the_matrix_is_refused(label, prediction):
-    with pytest.raises(ValueError):
-        counts.top_k_confusion(np.array([label]), np.array([[prediction]]), 3)

@@ -147,7 +147,9 @@ def test_the_table_of_classes_agrees_with_scikit_learn(random_predictions):
     predictions = predictions_of(p, labels)
     best = p.argmax(axis=1)
     counted = evaluation.class_table(predictions)
-    np.testing.assert_array_equal(predictions.confusion(1), sk.confusion_matrix(labels, best))
+    np.testing.assert_array_equal(
+        predictions.confusion(1).toarray(), sk.confusion_matrix(labels, best)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         precision, recall, _, support = sk.precision_recall_fscore_support(labels, best)

@@ -182,11 +182,11 @@ def test_counts_are_those_that_datashader_aggregates():
     import datashader
     import pandas
 
-    from imagenet_trainer.metrics.counts import top_k_confusion
+    from imagenet_trainer.metrics.confusion import top_k_confusion
 
     rng = np.random.default_rng(3)
     labels, top = rng.integers(0, 50, 2000), rng.integers(0, 50, (2000, 5))
     points = pandas.DataFrame({"predicted": top.ravel() + 0.5, "true": np.repeat(labels, 5) + 0.5})
     canvas = datashader.Canvas(50, 50, (0, 50), (0, 50))
     counted = canvas.points(points, "predicted", "true", datashader.count())
-    assert np.array_equal(counted.values, top_k_confusion(labels, top, 50))
+    assert np.array_equal(counted.values, top_k_confusion(labels, top, 50).toarray())

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
@@ -17,11 +18,10 @@ def data_of(matrix, ids, taxonomy=None):
 
 
 def dense(sparse, classes):
-    cells = np.frombuffer(base64.b64decode(sparse["cells"]), "<u4")
-    counts = np.frombuffer(base64.b64decode(sparse["counts"]), f"<u{sparse['bytes']}")
-    matrix = np.zeros(classes * classes, np.int64)
-    matrix[cells] = counts
-    return matrix.reshape(classes, classes)
+    """The matrix by the rule of the page's script."""
+    parts = (sparse[name].split(":") for name in ("counts", "columns", "rows"))
+    arrays = [np.frombuffer(base64.b64decode(text), f"<u{size}") for size, text in parts]
+    return csr_matrix(tuple(arrays), (classes, classes)).toarray()
 
 
 @pytest.mark.parametrize("most", [3, 65535, 65536, 10**7])
