@@ -4,8 +4,11 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
+import time
+import zlib
 from pathlib import Path
-from typing import IO, Iterator, Union
+from typing import IO, Iterator, Set, Union
 
 from imagenet_trainer.errors import InputError
 
@@ -47,8 +50,9 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
     target = Path(path)
     if not target.name:
         raise InputError(f"{os.fspath(path)!r}: is not a file name; give the name of a file")
-    # The process id keeps two commands that write the same file apart.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    _remove_leftovers(target.parent)
+    # Process and machine keep two commands that write the same file apart.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{_MACHINE}.tmp")
     # File names in the text may contain bytes that are not UTF-8; they are written unchanged.
     text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
     try:
@@ -63,6 +67,45 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+# NAME, process, machine; earlier versions wrote no machine.
+_TEMPORARY = re.compile(r"\..+\.(\d+)(?:\.([0-9a-f]{8}))?\.tmp")
+_MACHINE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+_DAY = 86400.0  # seconds
+_cleared: Set[Path] = set()  # folders, by this process
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files whose writers were killed, at the first write into a folder.
+
+    Those of this machine are removed if their process has ended. Processes of other machines that
+    share the folder cannot be seen: their files are removed if they did not change for a day.
+    """
+    folder = folder.absolute()
+    if folder in _cleared:
+        return
+    _cleared.add(folder)
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if not match:
+                continue
+            with contextlib.suppress(OSError):
+                is_old = time.time() - entry.stat().st_mtime > _DAY
+                if _has_ended(int(match[1])) if match[2] == _MACHINE else is_old:
+                    os.unlink(entry)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether no process of this machine has this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # of another user
+        return False
+    return False
 
 
 def sync_folder(folder: AnyPath) -> None:

@@ -8,7 +8,7 @@ from imagenet_trainer.errors import run_command
 @pytest.mark.parametrize(
     "error",
     [
-        # Messages of MXNet, cuDNN through MXNet, PyTorch and Python.
+        # Messages of MXNet, cuDNN through MXNet, PyTorch, C++ and Python.
         RuntimeError(
             'Traceback (most recent call last):\n  File "../src/pooled_storage_manager.h", line 187'
             "\nMXNetError: cudaMalloc retry failed: out of memory"
@@ -17,6 +17,7 @@ from imagenet_trainer.errors import run_command
         RuntimeError("Check failed: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("Size of tensor you are trying to allocate is larger than 2^31 elements."),
+        RuntimeError("std: :bad_alloc"),
         MemoryError(),
     ],
 )

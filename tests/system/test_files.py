@@ -1,7 +1,9 @@
 import errno
 import os
+import signal
 
 import pytest
+from conftest import run
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder, sha256
@@ -36,6 +38,32 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
             file.write("half")
     assert (tmp_path / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_killed_writers_left_is_removed_by_the_next_one(tmp_path):
+    write = (
+        "import os, signal, sys\nfrom imagenet_trainer.system.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file: os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for _ in range(2):  # the second process removes what the first one left
+        run("-c", write, tmp_path / "a", check=-signal.SIGKILL)
+    (killed,) = tmp_path.iterdir()
+    machine = killed.name.split(".")[-2]
+    dead = killed.name.split(".")[-3]
+    kept = [
+        f".a.{os.getppid()}.{machine}.tmp",
+        f".a.{dead}.0123abcd.tmp",
+        f".a.{dead}.tmp",
+        "a.tmp",
+    ]
+    old = [f".b.{dead}.0123abcd.tmp", f".b.{dead}.tmp"]  # of another machine, and of old versions
+    for name in kept + old:
+        (tmp_path / name).write_text("")
+    for name in old:
+        os.utime(tmp_path / name, (0, 0))
+    with atomic_write(tmp_path / "a"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted(["a", *kept])
 
 
 def test_an_empty_name_is_one_line():
