@@ -17,6 +17,7 @@ from imagenet_trainer.data.images.decode import (
     png_size,
 )
 from imagenet_trainer.data.images.kinds import kind_of
+from imagenet_trainer.packing.restart_markers import restart_interval
 
 _LONGEST_SIDE = 65500  # of libjpeg
 # Fast decoding leaves this factor to the resize that follows. With a smaller one the blocks of the
@@ -45,6 +46,7 @@ class Conversion:
     max_pixels: int = MAX_PIXELS
     interp: str = "linear"
     fast_decode: bool = False
+    restart: str = "off"
 
 
 def convert(data: bytes, conversion: Conversion, remarks: Optional[List[str]] = None) -> bytes:
@@ -100,9 +102,13 @@ def _resize(image: np.ndarray, size: Tuple[int, int], conversion: Conversion) ->
 
 def _encode(image: np.ndarray, conversion: Conversion) -> bytes:
     if conversion.encoding == ".png":
-        parameters = (cv2.IMWRITE_PNG_COMPRESSION, min(conversion.quality, 9))
+        parameters: Tuple[int, ...] = (cv2.IMWRITE_PNG_COMPRESSION, min(conversion.quality, 9))
     else:
         parameters = (cv2.IMWRITE_JPEG_QUALITY, conversion.quality)
+        if conversion.restart == "auto":
+            height, width = image.shape[:2]
+            interval = restart_interval(width, height, image.ndim == 2, conversion.quality)
+            parameters += (cv2.IMWRITE_JPEG_RST_INTERVAL, interval)
         if image.dtype == np.uint16:  # OpenCV would saturate every value above 255
             image = (image >> 8).astype(np.uint8)
     try:

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import List, Sequence, Tuple
 
 from imagenet_trainer.config import commands
@@ -96,6 +96,8 @@ def _pack_list(
     conversion = Conversion(
         **{field.name: getattr(settings, field.name) for field in fields(Conversion)}
     )
+    if conversion.pass_through or conversion.encoding != ".jpg":
+        conversion = replace(conversion, restart="off")  # the manifest says what was done
     layout = (settings.shards, settings.shard_size)
     pack = Pack(prefix, settings.root, images, classes, conversion, *layout)
     if settings.shards > len(images):

@@ -28,7 +28,7 @@ def open_pack(prefix: str, root: str) -> Pack:
         raise InputError(
             f"{prefix}.lst: is not the list that was packed (SHA-256); restore it, or pack again"
         )
-    settings = manifest.settings
+    settings = {"restart": "off", **manifest.settings}  # missing in older manifests
     names = [field.name for field in fields(Conversion)]
     try:
         conversion = Conversion(**{name: settings[name] for name in names})

@@ -51,7 +51,10 @@ def finished(pack: Pack) -> Optional[Manifest]:
         return None
     if manifest is None or manifest.classes != pack.classes:
         return None
-    if any(getattr(manifest, key) != value for key, value in pack.identity().items()):
+    identity = pack.identity()
+    if "restart" not in manifest.settings:  # older than this setting; the pack is as good as ever
+        del identity["settings"]["restart"]
+    if any(getattr(manifest, key) != value for key, value in identity.items()):
         return None
     total = len(manifest.shards)
     for number, shard in enumerate(manifest.shards):

@@ -320,7 +320,17 @@ def test_a_killed_pack_resumes(prefix, tmp_path):
     images = read_list(f"{prefix}.lst")
     lines = [f"{n}\t{images.labels[n % 11][0]:f}\t{images.paths[n % 11]}\n" for n in range(150)]
     prefix.with_suffix(".lst").write_text("".join(lines))
-    command = [sys.executable, "-c", textwrap.dedent(ENDLESS), prefix, PHOTOS, "--resize", "200"]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(ENDLESS),
+        prefix,
+        PHOTOS,
+        "--resize",
+        "200",
+        "--restart",
+        "off",
+    ]
     partial, journal = Path(f"{prefix}.rec.partial"), Path(f"{prefix}.json.partial")
     for size in (200_000, 1_000_000):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)

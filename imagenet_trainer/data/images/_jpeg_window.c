@@ -4,6 +4,9 @@
  * columns of the window, and stops after its last row. The pixels are those of the whole image: its
  * upsampling looks one pixel aside, so one MCU more is decoded on the left and on the right.
  *
+ * A file with restart markers is shortened first: the data between two markers do not depend on
+ * others, so those that the window needs are copied into a smaller JPEG.
+ *
  * Nothing is allocated by what the file declares, except libjpeg's rows (at most 65,500 pixels
  * wide): images for which it would keep all coefficients, such as progressive ones, are refused.
  * There is no state between calls, and the interpreter lock is not held while decoding.
@@ -14,6 +17,8 @@
 
 #include <setjmp.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <jpeglib.h>
 
@@ -33,11 +38,13 @@ struct errors {
 };
 
 struct job {
-    Py_buffer data;             /* the file */
-    Py_buffer image;            /* high x wide x 3; only the window and some rows are written */
-    JDIMENSION high, wide;      /* of the whole image */
+    Py_buffer data;                      /* the file */
+    Py_buffer image;                     /* high x wide x 3; the window and some rows are written */
+    JDIMENSION high, wide;               /* of the whole image */
     JDIMENSION left, top, columns, rows; /* the window */
-    int to_end;                 /* also read what follows the window, for warnings */
+    int to_end;                          /* also read what follows the window, for warnings */
+    unsigned char *shorter;              /* a JPEG of a part of the image; NULL: not needed */
+    JDIMENSION part_left, part_top;      /* of that part in the image */
     struct jpeg_decompress_struct jpeg;
     struct errors errors;
 };
@@ -80,27 +87,152 @@ static const char *refusal(const struct job *job)
     return NULL;
 }
 
-/* Read one row into the image, from column `left` on. */
+/* The intervals between restart markers, each coded on its own; counts are of intervals. */
+struct intervals {
+    JDIMENSION wide, high;              /* pixels of one */
+    JDIMENSION across, down;            /* in the image */
+    JDIMENSION left, right, top, bottom; /* needed; `right` and `bottom` are the first not needed */
+};
+
+/* The intervals that cover a range of pixels, with one MCU around it. */
+static void cover(JDIMENSION first, JDIMENSION count, JDIMENSION mcu, JDIMENSION side,
+                  JDIMENSION total, JDIMENSION *begin, JDIMENSION *end)
+{
+    *begin = first > mcu ? (first - mcu) / side : 0;
+    *end = (first + count + mcu + side - 1) / side;
+    if (*end > total)
+        *end = total;
+}
+
+/* Find the needed intervals; 0 if intervals do not form a grid, or all are needed. */
+static int needed_intervals(const struct job *job, struct intervals *found)
+{
+    const struct jpeg_decompress_struct *jpeg = &job->jpeg;
+    int grey = jpeg->num_components == 1;
+    JDIMENSION wide = DCTSIZE * (JDIMENSION)(grey ? 1 : jpeg->max_h_samp_factor);
+    JDIMENSION high = DCTSIZE * (JDIMENSION)(grey ? 1 : jpeg->max_v_samp_factor);
+    JDIMENSION row = (job->wide + wide - 1) / wide, step = jpeg->restart_interval;
+
+    if (step == 0 || (row % step != 0 && step % row != 0))
+        return 0;
+    found->wide = wide * (step < row ? step : row);
+    found->high = high * (step < row ? 1 : step / row);
+    found->across = (job->wide + found->wide - 1) / found->wide;
+    found->down = (job->high + found->high - 1) / found->high;
+    cover(job->left, job->columns, wide, found->wide, found->across, &found->left, &found->right);
+    cover(job->top, job->rows, high, found->high, found->down, &found->top, &found->bottom);
+    return (found->right - found->left) * (found->bottom - found->top)
+        < found->across * found->down;
+}
+
+/* The end of an interval, which is the position of the next marker; NULL without one. */
+static const unsigned char *next_marker(const unsigned char *at, const unsigned char *end)
+{
+    while ((at = memchr(at, 0xFF, (size_t)(end - at))) != NULL && end - at >= 2) {
+        if (at[1] != 0) /* a byte 0xFF of the data is followed by 0 */
+            return at;
+        at += 2;
+    }
+    return NULL;
+}
+
+/* Append the needed intervals with new markers; return the end, NULL if a marker is wrong. */
+static unsigned char *copy_intervals(const struct intervals *all, const unsigned char *from,
+                                     const unsigned char *end, unsigned char *to)
+{
+    JDIMENSION x, y;
+    unsigned copied = 0;
+
+    for (y = 0; y < all->down; y++) {
+        for (x = 0; x < all->across; x++) {
+            JDIMENSION number = y * all->across + x;
+            int is_last = number + 1 == all->across * all->down;
+            const unsigned char *marker = next_marker(from, end);
+            if (marker == NULL || marker[1] != (is_last ? JPEG_EOI : JPEG_RST0 + number % 8))
+                return NULL;
+            if (y >= all->top && y < all->bottom && x >= all->left && x < all->right) {
+                if (copied > 0) {
+                    *to++ = 0xFF;
+                    *to++ = (unsigned char)(JPEG_RST0 + (copied - 1) % 8);
+                }
+                memcpy(to, from, (size_t)(marker - from));
+                to += marker - from;
+                copied++;
+            }
+            from = marker + 2;
+        }
+    }
+    *to++ = 0xFF;
+    *to++ = JPEG_EOI;
+    return to;
+}
+
+/* The height in the frame header, which the width follows; NULL if it is not where it should be. */
+static unsigned char *frame_size(unsigned char *at, const unsigned char *end)
+{
+    for (at += 2; end - at >= 9 && at[0] == 0xFF; at += 2 + (at[2] << 8 | at[3])) {
+        if (at[1] == 0xC0 || at[1] == 0xC1)
+            return at + 5;
+    }
+    return NULL;
+}
+
+/* Make a shorter JPEG of the needed intervals; return its length, 0 if the whole file is read.
+ *
+ * Every marker of the file is checked: where one is missing, libjpeg looks for the next one, and
+ * which data belong to which part of the image depends on all markers before.
+ */
+static unsigned long shorten(struct job *job)
+{
+    struct intervals all;
+    const unsigned char *begin = job->data.buf, *end = begin + job->data.len;
+    const unsigned char *scan = job->jpeg.src->next_input_byte;
+    size_t header = (size_t)(scan - begin);
+    unsigned char *to, *size;
+    JDIMENSION wide, high;
+
+    if (job->to_end || !needed_intervals(job, &all))
+        return 0;
+    job->shorter = malloc((size_t)job->data.len + 2); /* a part cannot be longer */
+    if (job->shorter == NULL)
+        return 0;
+    memcpy(job->shorter, begin, header);
+    to = copy_intervals(&all, scan, end, job->shorter + header);
+    size = frame_size(job->shorter, job->shorter + header);
+    if (to == NULL || size == NULL)
+        return 0;
+    job->part_left = all.left * all.wide, job->part_top = all.top * all.high;
+    wide = all.right < all.across ? all.right * all.wide : job->wide;
+    high = all.bottom < all.down ? all.bottom * all.high : job->high;
+    wide -= job->part_left, high -= job->part_top;
+    size[0] = (unsigned char)(high >> 8), size[1] = (unsigned char)high;
+    size[2] = (unsigned char)(wide >> 8), size[3] = (unsigned char)wide;
+    return (unsigned long)(to - job->shorter);
+}
+
+/* Read one row into the image, from column `left` of the part on. */
 static void read_row(struct job *job, JDIMENSION left)
 {
-    size_t at = (size_t)job->jpeg.output_scanline * job->wide + left;
-    JSAMPROW row = (JSAMPROW)job->image.buf + 3 * at;
-    jpeg_read_scanlines(&job->jpeg, &row, 1);
+    size_t row = job->part_top + job->jpeg.output_scanline;
+    size_t at = row * job->wide + job->part_left + left;
+    JSAMPROW to = (JSAMPROW)job->image.buf + 3 * at;
+    jpeg_read_scanlines(&job->jpeg, &to, 1);
 }
 
 static void read_window(struct job *job)
 {
     j_decompress_ptr jpeg = &job->jpeg;
-    JDIMENSION mcu = DCTSIZE * (JDIMENSION)jpeg->max_h_samp_factor;
-    JDIMENSION left = job->left > mcu ? job->left - mcu : 0;
-    JDIMENSION right = ((job->left + job->columns + mcu - 1) / mcu + 1) * mcu;
-    JDIMENSION bottom = job->top + job->rows, columns;
+    JDIMENSION mcu = DCTSIZE * (JDIMENSION)jpeg->max_h_samp_factor, columns;
+    JDIMENSION left = job->left - job->part_left, top = job->top - job->part_top;
+    JDIMENSION right = ((left + job->columns + mcu - 1) / mcu + 1) * mcu;
+    JDIMENSION bottom = top + job->rows;
 
-    columns = (right < job->wide ? right : job->wide) - left;
+    left = left > mcu ? left - mcu : 0;
+    columns = (right < jpeg->image_width ? right : jpeg->image_width) - left;
     jpeg->out_color_space = JCS_EXT_RGB;
     jpeg_start_decompress(jpeg);
     jpeg_crop_scanline(jpeg, &left, &columns);
-    jpeg_skip_scanlines(jpeg, job->top);
+    jpeg_skip_scanlines(jpeg, top);
     while (jpeg->output_scanline < bottom)
         read_row(job, left);
     if (!job->to_end)
@@ -111,6 +243,19 @@ static void read_window(struct job *job)
         read_row(job, left);
     }
     jpeg_finish_decompress(jpeg);
+}
+
+/* Decode a file that is not refused. */
+static void decode_window(struct job *job)
+{
+    unsigned long length = shorten(job);
+
+    if (length > 0) {
+        jpeg_abort_decompress(&job->jpeg);
+        jpeg_mem_src(&job->jpeg, job->shorter, length);
+        jpeg_read_header(&job->jpeg, TRUE);
+    }
+    read_window(job);
 }
 
 /* Decode; return 1 if all of the window is decoded, 0 with a message if not. */
@@ -132,13 +277,14 @@ static int run(struct job *job)
         if (reason != NULL) {
             snprintf(job->errors.message, sizeof job->errors.message, "%s", reason);
         } else {
-            read_window(job);
+            decode_window(job);
             done = 1;
         }
     } else {
         done = 0;
     }
     jpeg_destroy_decompress(jpeg);
+    free(job->shorter);
     return done;
 }
 

@@ -60,13 +60,37 @@ def test_every_sampling_size_and_window(data):
     np.testing.assert_array_equal(windowed(file, window, to_end), part(whole(file), window))
 
 
-@given(windows((500, 375)), st.sampled_from(sorted(jpegs.SAMPLINGS)))
-def test_windows_of_a_photograph(window, sampling):
-    file = LARGE[sampling]
+LARGE = [
+    jpegs.encoded(jpegs.photo(500, 375), sampling, restart)
+    for sampling, restart in [(name, 0) for name in sorted(jpegs.SAMPLINGS)]
+    + [("420", 1), ("420", 4), ("420", 32), ("420", 96), ("420", 5), ("444", 7), ("422", 8)]
+]
+
+
+@given(windows((500, 375)), st.sampled_from(LARGE))
+def test_windows_of_a_photograph(window, file):
     np.testing.assert_array_equal(windowed(file, window), part(whole(file), window))
 
 
-LARGE = {name: jpegs.encoded(jpegs.photo(500, 375), name) for name in jpegs.SAMPLINGS}
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
+@pytest.mark.parametrize("restart", [1, 2, 4, 8, 16, 3])
+def test_data_between_restart_markers_are_read_only_where_needed(grey, restart):
+    image = jpegs.photo(128, 96)
+    file = jpegs.encoded(image[..., 0].copy() if grey else image, "444", restart)
+    start = len(file) - len(jpegs.segments(file)[1])
+    first = file.index(b"\xff\xd0", start)
+    damaged = file[: start + 20] + file[first:]  # the first part of the image is nearly empty
+    for window in [(100, 40, 20, 30), (60, 80, 68, 16)]:
+        expected = part(whole(file), window)
+        np.testing.assert_array_equal(windowed(file, window), expected)
+        found = windowed(damaged, window)
+        assert (found is None) == (restart == 3)  # no divisor of the 16 MCUs of a row
+        if found is not None:
+            np.testing.assert_array_equal(found, expected)
+        assert windowed(damaged, window, to_end=True) is None
+    assert windowed(damaged, (0, 0, 9, 9)) is None
+
+
 DECODED = {
     "trailing bytes": jpegs.encoded(WHOLE) + b"appended by a camera\xff\xd9",
     "RGB": jpegs.rgb(WHOLE),
