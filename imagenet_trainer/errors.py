@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Callable, Iterator, Optional, TextIO, Tuple, cast
+
+from imagenet_trainer.text import PrintableOutput, printable
 
 
 class InputError(Exception):
@@ -71,7 +73,7 @@ def attributed_to(flag: str, separator: str = ": ") -> Iterator[None]:
 
 def print_message(command: str, text: str) -> None:
     """Print a line about the work of a command on standard error, where results never go."""
-    print(f"{command}: {text}", file=sys.stderr, flush=True)
+    print(f"{command}: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
@@ -84,7 +86,8 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     _handle_interrupts(name)
     _open_output()
     try:
-        return _run_and_flush(body)
+        with contextlib.redirect_stdout(cast(TextIO, PrintableOutput(sys.stdout))):
+            return _run_and_flush(body)
     except KeyboardInterrupt:
         return _interrupted(name)
     except BrokenPipeError:

@@ -72,7 +72,7 @@ def module_of(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """The room of a module; for a command, and for errors.py, itself."""
+    """The room of a module; for a command, errors.py and text.py, itself."""
     parts = module.split(".")
     return parts[0] if parts[0] != PACKAGE or len(parts) == 1 else parts[1]
 
@@ -275,7 +275,7 @@ def draw(path: str) -> None:
             "ec": "#557777",
         }
         for room in row:
-            name = room if level == 0 or room == "errors" else f"{room}/"
+            name = room if level == 0 or room in ("errors", "text") else f"{room}/"
             axes.text(
                 *where[room], f"{name}\n{sizes[room]:,} lines", ha="center", va="center",
                 fontsize=9.5, linespacing=1.4, bbox=box,

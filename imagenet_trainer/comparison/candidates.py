@@ -12,6 +12,7 @@ from imagenet_trainer.config import CompareSettings, FitSettings, commands, reci
 from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_or_raise
 from imagenet_trainer.errors import ArgumentError, InputError, attributed_to
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.text import printable
 from imagenet_trainer.train.datasets import open_training_set, open_validation_set
 from imagenet_trainer.train.setup import training_setup
 
@@ -205,7 +206,7 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
             )
         config = run.read_json(run.config_path).get("settings", {})
         share = config.get("train_fraction", default_of(FitSettings, "train_fraction"))
-        name = _unique(run.folder.resolve().name, counts, None)
+        name = _unique(printable(run.folder.resolve().name), counts, None)
         series = name[: -len(f"-{share:g}")] if name.endswith(f"-{share:g}") else name
         candidates.append(Candidate(name, series, run, ""))
     return candidates

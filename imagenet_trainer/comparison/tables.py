@@ -1,6 +1,5 @@
 """The tables of a comparison, the same for HTML, Markdown and CSV."""
 
-import csv
 import io
 import math
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -14,6 +13,7 @@ from imagenet_trainer.comparison.analysis import (
     overfitting,
     p_value,
 )
+from imagenet_trainer.text import CsvWriter, printable
 
 
 class Grid(NamedTuple):
@@ -145,9 +145,10 @@ def markdown(grid: Grid) -> str:
 
 def escaped(text: str) -> str:
     """Text whose characters have no meaning in Markdown."""
+    text = printable(" ".join(text.split()))
     for letter in "\\`*_{}[]<>|":
         text = text.replace(letter, f"\\{letter}")
-    return " ".join(text.split())
+    return text
 
 
 def as_row(one: Result) -> Dict[str, Any]:
@@ -204,9 +205,9 @@ def classes_csv(results: Sequence[Result]) -> str:
 
 def _csv(rows: Sequence[Dict[str, Any]]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = CsvWriter(buffer)
+    writer.writerow(rows[0])
+    writer.writerows([row[name] for name in rows[0]] for row in rows)
     return buffer.getvalue()
 
 

@@ -34,6 +34,7 @@ from typing import (
 
 from imagenet_trainer.config.values import Parser, switch
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.text import printable
 
 S = TypeVar("S")
 
@@ -120,7 +121,8 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 class _OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {_reworded(message)} (--help lists all)", file=sys.stderr)
+        message = printable(_reworded(message))
+        print(f"{self.prog}: error: {message} (--help lists all)", file=sys.stderr)
         sys.exit(2)
 
 

@@ -11,11 +11,12 @@ from imagenet_trainer.data.image_files import ImageFile, find_images
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval import latency
 from imagenet_trainer.eval.classify import Classifier, FilePrediction
-from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids
+from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids, id_of
 from imagenet_trainer.metrics.counts import top_classes
 from imagenet_trainer.runs.run import trained_run
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.progress_bar import progress
+from imagenet_trainer.text import csv_cell, printable
 
 log = partial(print_message, "predict")
 
@@ -101,6 +102,7 @@ def _open_writers(
         writers.append(PredictionTable(file, classifier.classes, settings.top_k))
     if settings.submission:
         check_ids(one.path for one in files)
+        _report_changed_ids(settings.submission, [id_of(one.path) for one in files])
         rows = Submission(
             settings.submission_kind, classifier.classes, settings.submission_class, settings.clip
         )
@@ -110,9 +112,19 @@ def _open_writers(
     return writers
 
 
+def _report_changed_ids(path: str, ids: Sequence[str]) -> None:
+    changed = [name for name in ids if csv_cell(name) != name]
+    if changed:
+        log(
+            f"{path}: {len(changed)} of {len(ids)} ids begin like a formula or hold control "
+            f"characters, which spreadsheets execute; {changed[0]} is written as "
+            f"{csv_cell(changed[0])}"
+        )
+
+
 def paragraph(path: str, best: TopClasses) -> Iterator[str]:
     """The lines that are printed for an image."""
-    yield path
+    yield printable(path)
     for wnid, name, probability in best:
         # The name of a class folder without a known meaning is printed once.
         title = wnid if name == wnid else f"{wnid} {name}"

@@ -10,12 +10,12 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
-from imagenet_trainer.eval.report import write_report
+from imagenet_trainer.eval.report import title_of, write_report
 from imagenet_trainer.metrics.confusion import Counts, arrays_of, reordered
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import as_text, atomic_write
+from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.viz import confusion, video
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED, class_order
 from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
@@ -81,8 +81,8 @@ def _draw(
     matrix = one.predictions.confusion()
     k = int(matrix.sum()) // max(len(one.predictions), 1)
     title = (
-        f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}: "
-        f"{matrix.sum():,} top-{k} predictions of {len(one.predictions):,} images"
+        f"{title_of(run, one)}: {matrix.sum():,} top-{k} predictions of "
+        f"{len(one.predictions):,} images"
     )
     rank1, rank5 = (one.metrics[rank] for rank in ("rank1", "rank5"))
     subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"

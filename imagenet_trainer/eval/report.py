@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import List, Tuple
 
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
-from imagenet_trainer.system.files import as_text, atomic_write
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.text import printable
 from imagenet_trainer.viz import report
 from imagenet_trainer.viz.thumbnails import thumbnails
 
@@ -16,7 +18,7 @@ def write_report(evaluator: Evaluator, one: EpochResult) -> Path:
     """
     run, dataset = evaluator.run, evaluator.dataset
     content = report.Report(
-        f"{as_text(run.folder.resolve().name)}, epoch {one.epoch}{one.name and ' on ' + one.name}",
+        title_of(run, one),
         _facts(evaluator, one),
         one.classes,
         one.predictions,
@@ -28,6 +30,12 @@ def write_report(evaluator: Evaluator, one: EpochResult) -> Path:
     with atomic_write(path, "w") as file:
         file.write(report.page(content))
     return path
+
+
+def title_of(run: Run, one: EpochResult) -> str:
+    """`resnet-18, epoch 30 on train`."""
+    dataset = one.name and f" on {one.name}"
+    return f"{printable(run.folder.resolve().name)}, epoch {one.epoch}{dataset}"
 
 
 def _facts(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:

@@ -5,7 +5,6 @@ for other datasets, sizes or crops under `sets`, each with a name that is also p
 its files (predictions-0012-train-10crop.npz).
 """
 
-import csv
 import hashlib
 import re
 from dataclasses import asdict, dataclass
@@ -34,6 +33,7 @@ from imagenet_trainer.runs.checkpoint import Preprocessing, read_arrays
 from imagenet_trainer.runs.predictions import has_probabilities, load_predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.text import CsvWriter
 from imagenet_trainer.viz import confusion
 
 NO_RECORDS: Mapping[str, int] = MappingProxyType({})
@@ -202,7 +202,7 @@ class ResultFiles:
         run, name, matrix = self.run, self.name, predictions.confusion()
         confusion.write_png(run.confusion_path(epoch, ".png", name), confusion.draw(matrix))
         with atomic_write(run.classes_path(epoch, name), "w") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = CsvWriter(file)
             writer.writerow(CLASS_COLUMNS)
             writer.writerows(class_rows(class_table(predictions), self.input.dataset.classes))
         # The counts are written last: with a valid key the other files are complete.

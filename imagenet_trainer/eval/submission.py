@@ -7,7 +7,6 @@
   Localization Challenge"; the box is the whole image, because a classifier has no other.
 """
 
-import csv
 import re
 from pathlib import Path
 from typing import IO, Any, Dict, Iterable, List, Sequence, Set, Tuple
@@ -17,6 +16,7 @@ import numpy as np
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.classify import FilePrediction
 from imagenet_trainer.metrics.counts import top_classes
+from imagenet_trainer.text import CsvWriter
 
 Classes = Sequence[Tuple[str, str]]
 KINDS = ("label", "probability", "probabilities", "imagenet")
@@ -31,7 +31,7 @@ class PredictionTable:
 
     def __init__(self, file: IO[str], classes: Classes, top_k: int):
         self._classes, self._k = classes, min(top_k, len(classes))
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer = CsvWriter(file)
         places = range(1, self._k + 1)
         heads = (f"{word}{place}" for place in places for word in ("id", "name", "probability"))
         self._writer.writerow(("file", *heads))
@@ -109,7 +109,7 @@ class Submission:
         }
         numbers = all(re.fullmatch(r"\d+", name) for name in self._rows)
         names = sorted(self._rows, key=int) if numbers else sorted(self._rows)
-        writer = csv.writer(file, lineterminator="\n")
+        writer = CsvWriter(file)
         writer.writerow(heads[self._kind])
         writer.writerows([name, *self._rows[name]] for name in names)
 

@@ -13,8 +13,8 @@ from imagenet_trainer.explore import figures
 from imagenet_trainer.explore.channels import Channels
 from imagenet_trainer.explore.sources import ImageSource
 from imagenet_trainer.explore.survey import Survey
-from imagenet_trainer.packing.console import printable
 from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.text import csv_cell, printable
 from imagenet_trainer.viz.html import Tile, render
 
 _EXTREMES = 10  # images of each kind on the contact sheet
@@ -127,6 +127,8 @@ def write_table(path: str, survey: Survey) -> None:
         }
     )
     table["aspect"] = table["aspect"].where(good)
+    for name in ("picture", "class", "format", "mode", "problem"):
+        table[name] = table[name].map(csv_cell)
     with atomic_write(path) as file:
         table.to_csv(file, index=False, encoding="utf-8", errors="backslashreplace")
 

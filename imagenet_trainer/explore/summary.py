@@ -6,10 +6,11 @@ from imagenet_trainer.explore.flags import ExploreSettings, check_root
 from imagenet_trainer.explore.page import quantile_rows, write_page
 from imagenet_trainer.explore.sources import open_source
 from imagenet_trainer.explore.survey import Survey, measure_channels, survey
-from imagenet_trainer.packing.console import format_classes, format_images, printable
+from imagenet_trainer.packing.console import format_classes, format_images
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.progress_bar import progress
+from imagenet_trainer.text import printable
 
 _MOST_LINES = 10
 

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix, triu
 from imagenet_trainer.metrics.confusion import off_diagonal
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.taxonomy import DOMAINS, GROUPS, LEVELS, Taxonomy, taxonomy_of
+from imagenet_trainer.text import printable
 
 PAIRS = 20
 """Confused pairs in evaluation.json."""
@@ -69,7 +70,8 @@ def summary_lines(entry: Mapping[str, Any], names: Mapping[str, str]) -> Iterato
 
 def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:
     """The first name of each class (id, name), with the id where two classes share a name."""
-    first = [(name.split(",")[0].strip() or one, one) for one, name in classes]
+    clean = ((printable(one), printable(name)) for one, name in classes)
+    first = [(name.split(",")[0].strip() or one, one) for one, name in clean]
     count = Counter(name for name, _ in first)
     return [f"{name} ({one})" if count[name] > 1 else name for name, one in first]
 

@@ -12,7 +12,8 @@ from imagenet_trainer.data.records.manifest import (
     name_classes,
 )
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, file_error
+from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
+from imagenet_trainer.text import printable
 
 _LISTS = ("train", "val", "test")  # the lists that classes.txt belongs to
 
@@ -81,7 +82,7 @@ def take_classes(
     `theirs` name the two in the message.
     """
     for number, name in enumerate(folders):
-        folder = None if name is None else as_text(name)
+        folder = None if name is None else printable(name)
         if number >= len(reference):
             difference = f"{theirs} has {len(reference)} classes"
         elif folder in (None, reference[number].id) or reference[number].id == f"class_{number}":

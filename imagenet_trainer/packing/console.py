@@ -7,8 +7,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from imagenet_trainer.system.files import as_text
-
 SECONDS_BETWEEN_LINES = 10.0
 MOST_LINES = 20
 
@@ -33,11 +31,6 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def printable(name: str) -> str:
-    r"""A file name on one line: control characters and bytes that are not UTF-8 become `\xe4`."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in as_text(name))
 
 
 class ProgressDisplay:

@@ -16,7 +16,6 @@ from imagenet_trainer.packing.console import (
     ProgressDisplay,
     format_images,
     format_shards,
-    printable,
 )
 from imagenet_trainer.packing.duplicates import PackedImage, find_duplicates
 from imagenet_trainer.packing.im2rec_flags import PackCheckSettings
@@ -24,6 +23,7 @@ from imagenet_trainer.packing.repair import open_pack, repair
 from imagenet_trainer.packing.verify import shards_of, verify
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors
+from imagenet_trainer.text import printable
 
 
 def check(settings: PackCheckSettings) -> int:
@@ -103,7 +103,7 @@ def _damage_error(name: str, title: str, damage: Dict[str, List[str]], has_manif
 def _print_damage(damage: Dict[str, List[str]]) -> None:
     lines = [line for lines in damage.values() for line in lines]
     for line in lines[:MOST_LINES]:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     if len(lines) > MOST_LINES:
         print(f"... and {len(lines) - MOST_LINES:,} more", file=sys.stderr)
 

@@ -4,7 +4,7 @@ import os
 from typing import Dict, List, Sequence, Tuple, Type
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.console import MOST_LINES, format_images, printable
+from imagenet_trainer.packing.console import MOST_LINES, format_images
 from imagenet_trainer.packing.folders import (
     LeftOut,
     NoClassFolders,
@@ -15,6 +15,7 @@ from imagenet_trainer.packing.folders import (
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.packing.lists import TooManyChunks, make_lists
 from imagenet_trainer.system.files import make_folder
+from imagenet_trainer.text import printable
 
 # What the user can do about a folder of another layout.
 _WAYS_OUT: Dict[Type[InputError], str] = {

@@ -20,7 +20,6 @@ from imagenet_trainer.packing.console import (
     format_classes,
     format_images,
     format_shards,
-    printable,
 )
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.dry_run import dry_run
@@ -29,6 +28,7 @@ from imagenet_trainer.packing.lists import check_files
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
 from imagenet_trainer.system.machine import processors
+from imagenet_trainer.text import printable
 
 Remarks = List[Tuple[int, str]]  # lines of the list, what the decoder said
 

@@ -22,7 +22,8 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.system.files import as_text, file_error, read_bytes, remedy, sync_folder
+from imagenet_trainer.system.files import file_error, read_bytes, remedy, sync_folder
+from imagenet_trainer.text import printable
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
 
 def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
-    classes = tuple((as_text(id_), as_text(name)) for id_, name in about["classes"])
+    classes = tuple((printable(id_), printable(name)) for id_, name in about["classes"])
     return Checkpoint(
         arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
     )

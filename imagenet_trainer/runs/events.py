@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
+from imagenet_trainer.text import json_line
 
 # Events that set the update from which the run continues, and those that they may invalidate.
 REWINDING = ("continue", "rollback")
@@ -44,9 +45,7 @@ class EventLog:
         """Append time (ISO 8601 with zone), event, fields; values that are not finite are null."""
         if self._path is None:
             return
-        line = json.dumps(
-            _finite({"time": _now(), "event": event, **fields}), ensure_ascii=False, allow_nan=False
-        )
+        line = json_line(_finite({"time": _now(), "event": event, **fields}), allow_nan=False)
         try:
             if self._file is None:
                 self._file = _open_repaired(self._path)

@@ -10,6 +10,7 @@ from typing import Any, List, Optional, Type
 from tqdm import tqdm
 
 from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.text import printable
 
 _LOGGER = "imagenet_trainer"
 
@@ -30,7 +31,7 @@ class RunLog:
         self._logger = logging.getLogger(_LOGGER)
         self._logger.setLevel(logging.INFO)
         self._propagate, self._logger.propagate = self._logger.propagate, False
-        pattern = logging.Formatter(f"%(asctime)-15s Node[{rank}] %(message)s")
+        pattern = _Printable(f"%(asctime)-15s Node[{rank}] %(message)s")
         self._handlers: List[logging.Handler] = [_Console()]
         if path is not None and rank == 0:
             self._handlers.append(_File(path, encoding="utf-8", delay=True))
@@ -131,6 +132,13 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     return (f"{days}d{hours:02d}" if days else f"{hours}") + f":{minutes:02d}:{rest:02d}"
+
+
+class _Printable(logging.Formatter):
+    """Lines without control characters; the tabs are those of MXNet's lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
 
 
 class _File(logging.FileHandler):

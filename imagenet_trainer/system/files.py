@@ -148,11 +148,6 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
 
-def as_text(name: str) -> str:
-    r"""A file name as valid text for files and plots: bytes that are not UTF-8 become `\xe4`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def read_bytes(path: Path) -> bytes:
     """The content of a file; raises InputError naming the file if it cannot be read."""
     try:

@@ -18,9 +18,10 @@ from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tensorboard import ScalarWriter
-from imagenet_trainer.system.files import as_text, atomic_write
+from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.interrupts import signal_name
 from imagenet_trainer.system.utilisation import Load, Sampler
+from imagenet_trainer.text import printable
 from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.eta import RemainingTime
 from imagenet_trainer.train.recovery import write_with_retries
@@ -289,7 +290,7 @@ class Observers:
         began = time.perf_counter()
         try:
             self._session.run.refuse_other_folder()
-            image = curves.draw(self._session.history, as_text(self._session.run.folder.name))
+            image = curves.draw(self._session.history, printable(self._session.run.folder.name))
             self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(image)

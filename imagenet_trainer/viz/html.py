@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from imagenet_trainer import assets
+from imagenet_trainer.text import printable
 
 
 class Tile(NamedTuple):
@@ -56,6 +57,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=lambda value: printable(value, "\n\t") if type(value) is str else value,
     )
     environment.globals.update(asset=_asset, data_uri=data_uri)
     environment.filters.update(percent=percent, thousands=thousands, csp_source=_csp_source)

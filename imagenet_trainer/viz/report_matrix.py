@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from imagenet_trainer.metrics.confusion import as_counts
 from imagenet_trainer.metrics.taxonomy import Taxonomy
+from imagenet_trainer.text import printable
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED, ORDERS, class_order, spans
 from imagenet_trainer.viz.confusion import DARK_TO_BRIGHT
 
@@ -46,8 +47,8 @@ def matrix_data(
     """
     counted = [(title, as_counts(matrix)) for title, matrix in matrices]
     return {
-        "ids": [one for one, _ in classes],
-        "names": list(names),
+        "ids": [printable(one) for one, _ in classes],
+        "names": list(map(printable, names)),
         "images": images.tolist(),
         "groups": [taxonomy.groups[group] for group in taxonomy.group] if taxonomy else [],
         "matrices": [{"title": title, **_sparse(matrix)} for title, matrix in counted],

@@ -1,13 +1,10 @@
 import sys
 
-import pytest
-
 from imagenet_trainer.packing import console
 from imagenet_trainer.packing.console import (
     ProgressDisplay,
     format_duration,
     format_images,
-    printable,
 )
 
 
@@ -17,20 +14,6 @@ def test_counts_and_durations():
     ]  # fmt: skip
     durations = [format_duration(seconds) for seconds in (0.4, 59.6, 754, 11100)]
     assert durations == ["0:00", "1:00", "12:34", "3:05:00"]
-
-
-@pytest.mark.parametrize(
-    "name, printed",
-    [
-        ("cat/1 a.jpg", "cat/1 a.jpg"),
-        ("café.jpg", "café.jpg"),
-        ("caf\udce9.jpg", r"caf\xe9.jpg"),
-        ("a\tb\nc\x1b[31m.jpg", r"a\tb\nc\x1b[31m.jpg"),
-    ],
-)
-def test_names_are_printable_on_any_terminal(name, printed):
-    assert printable(name) == printed
-    printed.encode("utf-8")
 
 
 def test_lines_show_rate_and_time_left(monkeypatch, capsys):

@@ -15,7 +15,8 @@ import numpy as np
 from imagenet_trainer import assets
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, as_text, atomic_write, file_error
+from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
+from imagenet_trainer.text import printable
 
 FORMAT = 1
 _MOST_CLASSES = 1_000_000  # labels above it are quantities, not classes
@@ -137,7 +138,7 @@ def load_manifest(path: AnyPath) -> Manifest:
     try:
         manifest = Manifest(
             classes=tuple(
-                ClassName(as_text(str(one["id"])), as_text(str(one["name"])))
+                ClassName(printable(str(one["id"])), printable(str(one["name"])))
                 for one in data["classes"]
             ),
             counts=tuple(int(c["pictures"]) for c in data["classes"]),
@@ -248,6 +249,6 @@ def name_classes(folders: Sequence[Optional[str]]) -> Tuple[ClassName, ...]:
     synsets = known_synsets()
     classes = []
     for number, folder in enumerate(folders):
-        name = f"class_{number}" if folder is None else as_text(folder)
+        name = f"class_{number}" if folder is None else printable(folder)
         classes.append(ClassName(name, synsets.get(os.path.basename(name), name)))
     return tuple(classes)

@@ -12,7 +12,7 @@ from imagenet_trainer.data.records.lst import write_list
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.classes import read_classes, write_classes
-from imagenet_trainer.packing.console import format_classes, format_images, printable
+from imagenet_trainer.packing.console import format_classes, format_images
 from imagenet_trainer.packing.folders import NoClassFolders, NoImages
 from imagenet_trainer.packing.ilsvrc import layout, splits
 from imagenet_trainer.packing.ilsvrc.devkit import read_blacklist
@@ -20,6 +20,7 @@ from imagenet_trainer.packing.ilsvrc.flags import ImagenetSettings
 from imagenet_trainer.packing.ilsvrc.labelled import Classes, size, stem, take_out
 from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 from imagenet_trainer.system.files import make_folder
+from imagenet_trainer.text import printable
 
 # Advice for the errors of modules that are independent of the flags.
 _WAYS_OUT: Dict[Type[InputError], str] = {
