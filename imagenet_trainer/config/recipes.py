@@ -13,6 +13,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
+from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.errors import InputError
 
 _MXNET_WEIGHTS = "MXNet's published weights, docs/networks.md"
@@ -158,10 +159,12 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
 def expanded(argv: Sequence[str]) -> List[str]:
-    """A command line of fit with the flags of its recipe before its own.
+    """A command line of fit with the flags of its recipe before its own, and none of old forms.
 
-    Raises InputError for an unknown name, with the closest and all known ones.
+    Raises InputError for an unknown name, with the closest and all known ones, and as
+    `translated` does.
     """
+    argv = translated(argv)
     name = _recipe_of(argv)
     if not name or name == "list":
         return list(argv)

@@ -7,14 +7,18 @@ from imagenet_trainer.config.data import AugmentSettings, TrainingDataSettings
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.config.values import (
+    KVSTORES,
     checkpoint,
     command,
     integer,
     integers,
+    kvstore,
+    losses,
     number,
     numbers,
     pattern,
     switch,
+    top_k,
 )
 
 
@@ -100,7 +104,14 @@ class TransferSettings:
 class OptimizerSettings:
     """Optimizer, arithmetic, and the exchange of gradients."""
 
-    optimizer: str = option("sgd", "update rule", choices=("sgd", "nag", "adam", "lbsgd"))
+    optimizer: str = option(
+        "sgd",
+        "update rule; those of MXNet's optimizers of the same names",
+        choices=(
+            "sgd", "nag", "adam", "lbsgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam",
+            "ftml", "signum", "lamb",
+        ),
+    )  # fmt: skip
     lr: float = option(
         0.1, "learning rate; 0.1 suits ResNet with batches of 256", number(0, above=True)
     )
@@ -117,9 +128,11 @@ class OptimizerSettings:
         0.0, "epochs over which the learning rate rises from zero", number(0)
     )
     warmup_strategy: str = option(
-        "linear", "shape of the warm-up", choices=("linear", "power2", "sqrt")
+        "linear",
+        "shape of the warm-up; lars: none, with the layer-wise rates that lbsgd always has",
+        choices=("linear", "power2", "sqrt", "lars"),
     )
-    mom: float = option(0.9, "momentum of sgd, nag and lbsgd", number(0, 1))
+    mom: float = option(0.9, "momentum of sgd, nag, lbsgd and signum", number(0, 1))
     wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
     batch_size: int = option(128, "images per update, over all devices of all workers", integer(1))
     initializer: str = option(
@@ -149,8 +162,9 @@ class OptimizerSettings:
     )
     kv_store: str = option(
         "device",
-        "how gradients are summed over devices and workers",
-        choices=("local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async"),
+        f"how gradients are summed over devices and workers: {', '.join(KVSTORES)}",
+        kvstore,
+        metavar="KIND",
         may_change=True,
     )
 
@@ -224,14 +238,18 @@ class RunSettings:
     )
     top_k: int = option(
         0,
-        "5: also log the top-5 accuracy of the training images (top_k_accuracy_5)",
-        choices=(0, 5),
+        "also log the top-K accuracy of the training images, such as 5 (top_k_accuracy_5); 0: do "
+        "not",
+        top_k,
+        metavar="K",
         may_change=True,
     )
-    loss: str = option(
-        "",
-        "also log this loss of the training images; ce: cross-entropy",
-        choices=("", "ce"),
+    loss: Tuple[str, ...] = option(
+        (),
+        "also log these losses of the training images; ce: cross-entropy, nll: the same as "
+        "nll-loss",
+        losses,
+        metavar="LIST",
         may_change=True,
     )
     confusion_gif: bool = option(

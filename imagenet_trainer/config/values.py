@@ -103,6 +103,51 @@ def image_shape(text: str) -> Tuple[int, ...]:
     return shape
 
 
+def top_k(text: str) -> int:
+    """0, or 2 and more: the accuracy itself is logged in any case."""
+    value = integer(0)(text)
+    if value == 1:
+        raise ValueError("must be 0, or 2 or more; the accuracy is always logged")
+    return value
+
+
+def losses(text: str) -> Tuple[str, ...]:
+    """Losses of MXNet's scripts: `ce`, `nll` or both; `nll_loss` is `nll`."""
+    chosen = tuple(dict.fromkeys("nll" if one == "nll_loss" else one for one in strings(text)))
+    if not {*chosen} <= {"ce", "nll"}:
+        raise ValueError("must be ce, nll, or both with a comma")
+    return chosen
+
+
+KVSTORES = (
+    "local", "device", "nccl", "dist_sync", "dist_device_sync", "dist_async", "dist_device_async",
+)  # fmt: skip
+_LOCAL = {
+    "local_update_cpu": "local",
+    "local_allreduce_cpu": "local",
+    "local_allreduce_device": "device",
+}
+
+
+def kvstore(text: str) -> str:
+    """A kind of kvstore, also in the other forms that `mx.kv.create` takes.
+
+    MXNet looks for parts of the name: `dist_sync_device` is `dist_device_sync`, and
+    `local_allreduce_device` is `device`.
+    """
+    name = text.lower()
+    on_device = "_device" if "device" in name else ""
+    if name == "dist" or name.startswith("dist_"):
+        name = f"dist{on_device}_{'async' if '_async' in name else 'sync'}"
+        known = set(text.lower().split("_")) <= {"dist", "sync", "async", "device"}
+    else:
+        known = name in (*KVSTORES, *_LOCAL)
+        name = _LOCAL.get(name, name)
+    if not known:
+        raise ValueError(f"must be one of {', '.join(KVSTORES)}")
+    return name
+
+
 def epoch_number(text: str) -> int:
     """`7`; `best` gives BEST."""
     return BEST if text == "best" else integer(0)(text)

@@ -61,7 +61,7 @@ class Optimizer:
     Weight decay applies to weights and gammas, never to biases and betas.
     """
 
-    name: str  # sgd, nag, adam, lbsgd
+    name: str  # of update_rules.STATES, which has the formulas of the other rules
     momentum: float
     weight_decay: float
     clip_gradient: Optional[float] = None  # each element of g is clipped to [-this, this]
@@ -90,6 +90,7 @@ class Training:
     optimizer: Optimizer
     seed: int = 0  # of the random numbers inside the network (dropout)
     monitor: int = 0  # compute statistics of all tensors every `monitor` updates; 0: never
+    top_k: int = 5  # read_counts also counts the labels among the `top_k` most probable classes
     label_smoothing: float = 0.0  # [0, 1)
     mixup: bool = False  # every train_batch has a Mix
     # Number of parts in which a batch is computed, one after the other, to save memory. The
@@ -157,8 +158,10 @@ class Engine(Protocol):
         Training.mixup is set. PyTorch's engine also accepts images on its device, by DLPack.
         """
 
-    def read_counts(self) -> Tuple[int, int, int, float]:
-        """Images, rank-1 hits, rank-5 hits, summed loss of all workers since the last call.
+    def read_counts(self) -> Tuple[int, int, int, float, int]:
+        """Images, rank-1 hits, rank-5 hits, summed loss, rank-`top_k` hits since the last call.
+
+        They are those of all workers.
 
         The loss is the cross-entropy with the training targets. A hit is a hit of the label with
         the larger share; of an image's own label if both have one half.

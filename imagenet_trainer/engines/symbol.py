@@ -4,12 +4,12 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import numpy as np
 
+from imagenet_trainer.engines.update_rules import STATE_NAMES
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json
 from imagenet_trainer.system.arrays import Arrays
 
 Shapes = Dict[str, Tuple[int, ...]]
-_OF_OPTIMIZERS = ("momentum", "mean", "variance")
 
 
 def load_symbol(text: str, path: str) -> Symbol:
@@ -79,7 +79,7 @@ def check_state(
         if label in ("average", "trained", "statistics"):  # average:arg:NAME, statistics:0:NAME
             kind, _, name = name.partition(":")
             wanted = (arg if kind == "arg" else aux).get(name)
-        elif label in _OF_OPTIMIZERS:
+        elif label in STATE_NAMES:
             has.setdefault(label, set()).add(name)
             wanted = arg.get(name)
         else:

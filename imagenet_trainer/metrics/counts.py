@@ -18,21 +18,26 @@ _FEW = 100  # for k up to this, k maxima are faster than a partition
 class Scores:
     """Counts over some images. Add batches with `+` or `sum(batches, Scores())`.
 
-    `rank1` and `rank5` count the images whose true class is the most probable one, or among the
-    five most probable; `loss` is the sum of their cross-entropies in nats.
+    `rank1`, `rank5` and `rank_k` count the images whose true class is the most probable one, or
+    among the five or `top_k` most probable; `loss` is the sum of their cross-entropies in nats.
     """
 
     images: int = 0
     rank1: int = 0
     rank5: int = 0
     loss: float = 0.0
+    rank_k: int = 0
+    top_k: int = 5  # 0: of parts with different ones, so that rank_k means nothing
 
     def __add__(self, other: "Scores") -> "Scores":
+        counted = {part.top_k for part in (self, other) if part.images} or {self.top_k}
         return Scores(
             self.images + other.images,
             self.rank1 + other.rank1,
             self.rank5 + other.rank5,
             self.loss + other.loss,
+            self.rank_k + other.rank_k,
+            counted.pop() if len(counted) == 1 else 0,
         )
 
     @property
@@ -46,6 +51,11 @@ class Scores:
         return self._mean(self.rank5)
 
     @property
+    def rank_k_accuracy(self) -> float:
+        """Share of images whose true class is among the `top_k` most probable; nan if unknown."""
+        return self._mean(self.rank_k) if self.top_k else math.nan
+
+    @property
     def mean_loss(self) -> float:
         """Cross-entropy per image in nats; nan without images."""
         return self._mean(self.loss)
@@ -54,7 +64,7 @@ class Scores:
         return total / self.images if self.images else math.nan
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+def score(probabilities: np.ndarray, labels: np.ndarray, top_k: int = 5) -> Scores:
     """Count a batch: float32 (n, classes) and int64 (n,)."""
     rank = ranks(probabilities, labels)
     return Scores(
@@ -62,6 +72,8 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
         rank1=int((rank < 1).sum()),
         rank5=int((rank < 5).sum()),
         loss=math.fsum(log_loss(probabilities, labels)),
+        rank_k=int((rank < top_k).sum()),
+        top_k=top_k,
     )
 
 

@@ -2,10 +2,11 @@
 
 import contextlib
 import logging
+import math
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, List, Optional, Type
+from typing import Any, Dict, List, Optional, Sequence, Type
 
 from tqdm import tqdm
 
@@ -13,6 +14,8 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.text import printable
 
 _LOGGER = "imagenet_trainer"
+# MXNet's names of the losses. Both are the mean of -log p of the label.
+_LOSSES = {"ce": "cross-entropy", "nll": "nll-loss"}
 
 
 class RunLog:
@@ -21,12 +24,11 @@ class RunLog:
     Only rank 0 writes the file and draws the bar.
     """
 
-    def __init__(self, path: Optional[Path], rank: int, top_k: int = 0, loss: str = "") -> None:
-        self._names = ["accuracy"]
-        if top_k:
-            self._names.append(f"top_k_accuracy_{top_k}")
-        if loss:
-            self._names.append("cross-entropy")
+    def __init__(
+        self, path: Optional[Path], rank: int, top_k: int = 0, losses: Sequence[str] = ()
+    ) -> None:
+        self._top_k = top_k
+        self._losses = [_LOSSES[loss] for loss in losses]
         self._bar: Any = None
         self._logger = logging.getLogger(_LOGGER)
         self._logger.setLevel(logging.INFO)
@@ -97,7 +99,7 @@ class RunLog:
         `wait` are the seconds spent waiting for data, `left` those until the end of the run, None
         if unknown.
         """
-        values = "\t".join(f"{name}={value:f}" for name, value in self._values(scores))
+        values = "\t".join(f"{name}={value:f}" for name, value in self._values(scores).items())
         speed = scores.images / max(seconds, 1e-9)
         self.info(
             f"Epoch[{epoch}] Batch [{first}-{last}]\tSpeed: {speed:.2f} samples/sec\t{values}"
@@ -107,23 +109,27 @@ class RunLog:
 
     def trained(self, epoch: int, scores: Scores, seconds: float) -> None:
         """Log `Epoch[3] Train-accuracy=0.431`, the other metrics, `Epoch[3] Time cost=52.113`."""
-        for name, value in self._values(scores):
+        for name, value in self._values(scores).items():
             self.info(f"Epoch[{epoch}] Train-{name}={value:f}")
         self.info(f"Epoch[{epoch}] Time cost={seconds:.3f}")
 
     def validated(self, epoch: int, scores: Scores) -> None:
-        """Log `Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy."""
-        for name, value in (
-            ("accuracy", scores.rank1_accuracy),
-            ("top_k_accuracy_5", scores.rank5_accuracy),
-            ("cross-entropy", scores.mean_loss),
-        ):
+        """Log `Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy, and more."""
+        always = {
+            "accuracy": scores.rank1_accuracy,
+            "top_k_accuracy_5": scores.rank5_accuracy,
+            "cross-entropy": scores.mean_loss,
+        }
+        for name, value in {**always, **self._values(scores)}.items():
             self.info(f"Epoch[{epoch}] Validation-{name}={value:f}")
 
-    def _values(self, scores: Scores) -> List[Any]:
-        values = (scores.rank1_accuracy, scores.rank5_accuracy, scores.mean_loss)
-        names = ("accuracy", "top_k_accuracy_5", "cross-entropy")
-        return [pair for pair in zip(names, values) if pair[0] in self._names]
+    def _values(self, scores: Scores) -> Dict[str, float]:
+        values = {"accuracy": scores.rank1_accuracy}
+        if self._top_k:
+            known = scores.rank_k_accuracy if scores.top_k == self._top_k else math.nan
+            value = scores.rank5_accuracy if self._top_k == 5 else known
+            values[f"top_k_accuracy_{self._top_k}"] = value
+        return {**values, **dict.fromkeys(self._losses, scores.mean_loss)}
 
 
 def duration(seconds: float) -> str:

@@ -61,6 +61,7 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         ),
         seed=settings.seed,
         monitor=settings.monitor,
+        top_k=settings.top_k or 5,
         label_smoothing=settings.label_smoothing,
         mixup=settings.mixup > 0,
         accumulate=settings.accumulate,

@@ -10,7 +10,7 @@ What a training opens is in `session`, what it logs in `observers`, how its work
 
 import contextlib
 import time
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Iterator, Optional, Sequence
 
 import numpy as np
@@ -157,7 +157,8 @@ def train_epoch(
         )
         is_shown = not (update + 1 - begin) % settings.disp_batches
         if due or coordinator.stopping or update + 1 == end or is_shown:
-            progress = interval.close(Scores(*engine.read_counts()), progress, update + 1)
+            scores = Scores(*engine.read_counts(), top_k=settings.top_k or 5)
+            progress = interval.close(scores, progress, update + 1)
             observers.on_interval(
                 progress, interval.first, interval.scores, interval.seconds, interval.waited
             )
@@ -208,7 +209,7 @@ def validate(
         engine, session.val, session.preprocessing, threads, share(len(session.val), engine),
         settings.on_bad_record, lambda report: observers.on_bad_record(report, update, "val"),
     ):  # fmt: skip
-        scores += score(probabilities, labels)
+        scores += score(probabilities, labels, settings.top_k or 5)
         if gif:
             gif.count(probabilities, labels)
         if coordinator.signalled:
@@ -216,11 +217,13 @@ def validate(
     if gif:
         gif.sum_workers(engine.sum_over_workers)
     bad = [observers.bad_records.counts.get(action, 0) for action in ACTIONS]
-    images, rank1, rank5, loss, *bad = engine.sum_over_workers(
-        np.array([*astuple(scores), *bad], np.float64)
+    counts = scores.images, scores.rank1, scores.rank5, scores.loss, scores.rank_k
+    images, rank1, rank5, loss, rank_k, *bad = engine.sum_over_workers(
+        np.array([*counts, *bad], np.float64)
     )
     observers.on_bad_totals(dict(zip(ACTIONS, map(int, bad))))
-    return Scores(int(images), int(rank1), int(rank5), float(loss))
+    hits = int(rank1), int(rank5), float(loss), int(rank_k)
+    return Scores(int(images), *hits, settings.top_k or 5)
 
 
 def finish_epoch(

@@ -28,6 +28,12 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
             f"--lr-step-every {s.lr_step_every:g}: works with --lr-schedule step only; omit one "
             "of the two flags"
         )
+    has_warmup = s.warmup_strategy != "lars"
+    if not has_warmup and s.optimizer != "lbsgd":
+        raise InputError(
+            f"--warmup-strategy lars: is the rule of --optimizer lbsgd, but --optimizer is "
+            f"{s.optimizer}; use lbsgd, or linear, power2 or sqrt"
+        )
     scale = s.batch_size / s.lr_scale_batch if s.lr_scale_batch else 1.0
     every = None
     if s.lr_step_every is not None:
@@ -43,14 +49,18 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
         total=total if s.lr_schedule != "step" else 0,
         power=s.lr_power,
         final=s.lr_final * scale,
-        warmup=warmup,
-        strategy=s.warmup_strategy,
+        warmup=warmup if has_warmup else 0,
+        strategy=s.warmup_strategy if has_warmup else "linear",
     )
 
 
-def scaling_messages(settings: FitSettings) -> List[str]:
-    """For the log: the learning rate that --lr-scale-batch sets; empty without that flag."""
+def rate_messages(settings: FitSettings) -> List[str]:
+    """For the log: the learning rate that --lr-scale-batch sets, and flags without effect."""
     s = settings
+    if s.optimizer == "adadelta":
+        return ["--optimizer adadelta: has no learning rate; --lr and its schedule have no effect"]
+    if s.warmup_strategy == "lars" and s.warmup_epochs:
+        return [f"--warmup-strategy lars: --warmup-epochs {s.warmup_epochs:g} has no effect"]
     if not s.lr_scale_batch:
         return []
     rate = s.lr * s.batch_size / s.lr_scale_batch

@@ -41,7 +41,7 @@ from imagenet_trainer.train.run_config import (
     run_configuration,
 )
 from imagenet_trainer.train.schedule import Schedule
-from imagenet_trainer.train.schedule_flags import scaling_messages, schedule_of
+from imagenet_trainer.train.schedule_flags import rate_messages, schedule_of
 from imagenet_trainer.train.setup import TrainingSetup, image_size_messages, training_setup
 from imagenet_trainer.train.transfer import freeze_messages, frozen
 
@@ -326,7 +326,7 @@ def _messages(
             f"--keep {settings.keep}: only the newest and the best numbered checkpoints are kept; "
             "run evaluate --epochs all and its --gif before the others are removed"
         )
-    messages += scaling_messages(settings)
+    messages += rate_messages(settings)
     messages += _engine_messages(settings, workers, engine_reason)
     if not train.has_manifest and settings.num_classes is None:
         messages.append(
@@ -340,8 +340,9 @@ def _engine_messages(settings: FitSettings, workers: Workers, engine_reason: str
     messages = []
     if not workers.in_step:
         messages.append(
-            "--kv-store dist_async: the servers hold the optimizer's state, which checkpoints "
-            "do not contain; a resumed run starts with zero momentum, and no run is reproducible"
+            f"--kv-store {settings.kv_store}: the servers hold the optimizer's state, which "
+            "checkpoints do not contain; a resumed run starts with zero momentum, and no run is "
+            "reproducible"
         )
     devices = devices_of(settings)
     engine, reason = choose_engine(devices)

@@ -35,7 +35,7 @@ def error_of(capsys, *argv):
         (["--lr", "inf"], ["--lr", "finite"]),
         (["--lr-step-epochs", "3,inf"], ["--lr-step-epochs", "finite"]),
         (["--random-mirror", "yes"], ["--random-mirror", "0 or 1"]),
-        (["--top-k", "3"], ["--top-k", "3", "5"]),
+        (["--top-k", "1"], ["--top-k", "1", "2 or more"]),
         (["--batch-size"], ["--batch-size", "expected one argument"]),
         (["--batch", "3"], ["--batch: no such flag"]),
     ],

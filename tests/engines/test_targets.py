@@ -53,7 +53,7 @@ def test_the_loss_and_its_gradient_are_pytorchs(smoothing, mixup, cpus):
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
     loss = criterion(logits(tensors, images), torch.tensor(soft_targets(labels, mix)))
     loss.backward()
-    count, _, _, summed = engine.read_counts()
+    count, _, _, summed, _ = engine.read_counts()
     assert count == BATCH and summed / BATCH == pytest.approx(loss.item(), rel=1e-5)
     for value in tensors.values():
         value.data -= rate * value.grad

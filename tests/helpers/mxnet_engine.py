@@ -25,8 +25,8 @@ def network(batch_norm=False, dropout=0.0):
     return mx.sym.SoftmaxOutput(x, name="softmax")
 
 
-def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, monitor=0, **devices):
-    how = Training(Optimizer(optimizer, momentum, 1e-3), monitor=monitor)
+def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, monitor=0, top_k=5, **devices):
+    how = Training(Optimizer(optimizer, momentum, 1e-3), monitor=monitor, top_k=top_k)
     where = Devices(cpus=cpus, **devices)
     engine = open_engine(symbol, where, (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
     engine.set_params(*first_parameters(symbol))

@@ -58,7 +58,7 @@ def test_time_left(path):
 
 
 def test_more_metrics_of_training(path):
-    with RunLog(path, 0, top_k=5, loss="ce") as log:
+    with RunLog(path, 0, top_k=5, losses=("ce",)) as log:
         log.batches(0, 0, 1, SCORES, 1.0, 0.0)
         log.trained(0, SCORES, 1.0)
     assert lines_of(path.read_text()) == [
@@ -69,6 +69,22 @@ def test_more_metrics_of_training(path):
         "Epoch[0] Train-cross-entropy=1.250000",
         "Epoch[0] Time cost=1.000",
     ]
+
+
+def test_the_top_k_accuracy_and_both_losses(path):
+    scores = Scores(40, 10, 30, 50.0, 20, 3)
+    with RunLog(path, 0, top_k=3, losses=("ce", "nll")) as log:
+        log.trained(0, scores, 1.0)
+        log.validated(0, scores)
+        # Counted for another K in part, as after a resume with another flag: unknown.
+        log.trained(1, scores + Scores(40, 10, 30, 50.0, 25, 4), 1.0)
+    lines = lines_of(path.read_text())
+    assert "Epoch[0] Train-top_k_accuracy_3=0.500000" in lines
+    assert "Epoch[0] Train-nll-loss=1.250000" in lines
+    assert "Epoch[0] Validation-top_k_accuracy_3=0.500000" in lines
+    assert "Epoch[0] Validation-top_k_accuracy_5=0.750000" in lines
+    assert "Epoch[0] Validation-nll-loss=1.250000" in lines
+    assert "Epoch[1] Train-top_k_accuracy_3=nan" in lines
 
 
 def test_no_images_and_no_time(path):

@@ -8,7 +8,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import training_of
 from imagenet_trainer.train.schedule_flags import (
     depends_on_num_epochs,
-    scaling_messages,
+    rate_messages,
     schedule_of,
 )
 
@@ -42,8 +42,8 @@ def test_linear_scaling_with_the_batch():
 
 
 def test_scaling_is_logged():
-    assert scaling_messages(SETTINGS) == []
-    (line,) = scaling_messages(replace(SETTINGS, batch_size=1024, lr_scale_batch=256))
+    assert rate_messages(SETTINGS) == []
+    (line,) = rate_messages(replace(SETTINGS, batch_size=1024, lr_scale_batch=256))
     assert "rate 0.4: " in line and "256" in line and "1024" in line
 
 

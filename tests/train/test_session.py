@@ -251,7 +251,8 @@ def test_the_average_is_validated_and_saved(opened):
         ({"confusion_gif": True}, True),  # its counts are added up over the workers
         ({"on_nan": "rollback"}, True),  # all go back, or none
         ({"max_rollbacks": 1}, True),
-        ({"top_k": 5}, False),
+        ({"top_k": 3}, True),  # its counts are added up too
+        ({"loss": ("ce",)}, False),
     ],
 )
 def test_flags_that_must_be_equal_in_all_workers(opened, monkeypatch, changed, has_to_be_alike):

@@ -74,12 +74,12 @@ def check_options(devices: Devices, training: Optional[Training] = None) -> None
 def _check_kvstore(devices: Devices) -> None:
     if devices.kv_store == "nccl" and not devices.gpus:
         raise ArgumentError("kv_store", "nccl", "sums gradients of GPUs; use device on CPUs")
-    if devices.compression_threshold is not None and devices.kv_store == "dist_async":
+    if devices.compression_threshold is not None and devices.kv_store.endswith("_async"):
         raise ArgumentError(
             "gc_type",
             "2bit",
-            "compresses sums of gradients, and kvstore dist_async makes none; use dist_sync, or "
-            "omit it",
+            f"compresses sums of gradients, and kvstore {devices.kv_store} makes none; use "
+            "dist_sync, or omit it",
         )
 
 

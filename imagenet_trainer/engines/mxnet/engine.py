@@ -113,7 +113,7 @@ class MXNetEngine(StageTimer):
         self._updates = 0
         self._optimizer = training.optimizer if training else None
         self._frozen = self._optimizer.frozen if self._optimizer else []
-        self._counts = np.zeros(4)
+        self._counts = np.zeros(5)
         symbol = as_graph(symbol)
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
@@ -287,19 +287,19 @@ class MXNetEngine(StageTimer):
                     gradient[:] = 0
 
     def _count(self) -> List["mx.nd.NDArray"]:
-        """(rank-1 hits, rank-5 hits, summed loss) on each device, without waiting for them."""
+        """The result of `Targets.count` on each device, without waiting for them."""
         outputs = self._module.get_outputs(merge_multi_context=False)[0]
         return [
             self._targets.count(output, executor.arg_dict)
             for output, executor in zip(outputs, self._executors())
         ]
 
-    def read_counts(self) -> Tuple[int, int, int, float]:
-        """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
+    def read_counts(self) -> Tuple[int, int, int, float, int]:
+        """Images, rank-1, rank-5 hits, summed loss, rank-`top_k` hits since the last call."""
         counts = self._counts if self.in_step else self._workers.sum(self._counts)
-        images, rank1, rank5, loss = counts
-        self._counts = np.zeros(4)
-        return int(images), int(rank1), int(rank5), float(loss)
+        images, rank1, rank5, loss, rank_k = counts
+        self._counts = np.zeros(5)
+        return int(images), int(rank1), int(rank5), float(loss), int(rank_k)
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         """Sum float64 (k,) over all workers, element by element."""

@@ -5,15 +5,16 @@ from typing import Any, Dict, Mapping, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.engines import Optimizer
+from imagenet_trainer.engines.update_rules import STATES, WITH_MOMENTUM, nadam_momentum
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
-# State of each parameter in MXNet's optimizers, in the order of their state tuples.
-_STATE_NAMES = {
-    "sgd": ("momentum",),
-    "nag": ("momentum",),
-    "adam": ("mean", "variance"),
-    "lbsgd": ("momentum",),
+# Corrected rules, by the names of those that they replace.
+_OURS = {
+    "nag": "nesterov",
+    "lbsgd": "layerwisesgd",
+    "adamax": "boundedadamax",
+    "nadam": "nadamoneproduct",
 }
 
 
@@ -62,16 +63,55 @@ class LayerwiseSGD(mx.optimizer.LBSGD):
         return float(mx.nd.dot(flat, flat).asscalar())
 
 
+@mx.optimizer.Optimizer.register
+class BoundedAdamax(mx.optimizer.Adamax):
+    """MXNet's AdaMax, without the division of zero by zero where no gradient was seen yet."""
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Make one update of a parameter."""
+        self._update_count(index)
+        rate = self._get_lr(index) / (1 - self.beta1 ** self._index_update_count[index])
+        grad = _decayed(self, index, weight, grad)
+        mean, largest = state
+        mean[:] = self.beta1 * mean + (1 - self.beta1) * grad
+        largest[:] = mx.nd.maximum(self.beta2 * largest, mx.nd.abs(grad))
+        weight[:] -= rate * mean / mx.nd.maximum(largest, float(np.finfo(np.float32).tiny))
+
+
+@mx.optimizer.Optimizer.register
+class NadamOneProduct(mx.optimizer.Nadam):
+    """MXNet's Nadam with one product of momenta for all parameters; see `nadam_momentum`."""
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Make one update of a parameter."""
+        self._update_count(index)
+        number = self._index_update_count[index]
+        now, following, product = nadam_momentum(number)
+        grad = _decayed(self, index, weight, grad)
+        mean, variance = state
+        mean[:] = self.beta1 * mean + (1 - self.beta1) * grad
+        variance[:] = self.beta2 * variance + (1 - self.beta2) * grad * grad
+        ahead = (1 - now) / (1 - product) * grad + following / (1 - product * following) * mean
+        scale = mx.nd.sqrt(variance / (1 - self.beta2**number)) + self.epsilon
+        weight[:] -= self._get_lr(index) * ahead / scale
+
+
+def _decayed(rule: "mx.optimizer.Optimizer", index: int, weight: Any, grad: Any) -> Any:
+    """The mean gradient with weight decay, clipped."""
+    grad = grad * rule.rescale_grad + rule._get_wd(index) * weight
+    limit = rule.clip_gradient
+    return grad if limit is None else mx.nd.clip(grad, -limit, limit)
+
+
 def init_optimizer(module: "mx.mod.Module", kvstore: Any, optimizer: Optimizer, batch: int) -> None:
     """Set the update rule of a module; `batch` is the global batch size."""
     options: Dict[str, Any] = {"wd": optimizer.weight_decay, "learning_rate": 1.0}
-    if optimizer.name != "adam":
+    if optimizer.name in WITH_MOMENTUM:
         options["momentum"] = optimizer.momentum
     # The symbol's gradient is a sum over the batch.
     options["rescale_grad"] = 1.0 / batch
     options["clip_gradient"] = optimizer.clip_gradient
-    ours = {"nag": "nesterov", "lbsgd": "layerwisesgd"}
-    module.init_optimizer(kvstore, ours.get(optimizer.name, optimizer.name), options)
+    module.init_optimizer(kvstore, _OURS.get(optimizer.name, optimizer.name), options)
     rule = module._optimizer
     names = module._exec_group.param_names
     if not optimizer.decay_gammas:
@@ -86,13 +126,13 @@ def init_optimizer(module: "mx.mod.Module", kvstore: Any, optimizer: Optimizer, 
 
 
 def optimizer_state(module: "mx.mod.Module", optimizer: Optimizer) -> Arrays:
-    """`momentum:NAME` (or `mean:`, `variance:`) of every parameter that has been updated."""
+    """`momentum:NAME`, or what `STATES` lists, of every parameter that has been updated."""
     state: Arrays = {}
     devices = len(module._context)
     for index, name in enumerate(module._exec_group.param_names):
         # All devices have the same state; the key of the first one's is index * devices.
         own = module._updater.states.get(index * devices)
-        for label, part in zip(_STATE_NAMES[optimizer.name], _parts(own)):
+        for label, part in zip(STATES[optimizer.name], _parts(own)):
             if part is not None:
                 state[f"{label}:{name}"] = part.asnumpy()
     return state
@@ -110,7 +150,7 @@ def set_optimizer_state(
     updater.states_synced.clear()
     executors: Sequence[Any] = module._exec_group.execs
     for index, name in enumerate(module._exec_group.param_names):
-        values = [state.get(f"{label}:{name}") for label in _STATE_NAMES[optimizer.name]]
+        values = [state.get(f"{label}:{name}") for label in STATES[optimizer.name]]
         if any(value is None for value in values):
             continue
         for device, executor in enumerate(executors):

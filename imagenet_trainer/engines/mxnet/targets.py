@@ -31,6 +31,7 @@ class Targets:
     def __init__(self, training: Optional[Training], classes: int) -> None:
         self._smoothing = training.label_smoothing if training else 0.0
         self._mixup = bool(training and training.mixup)
+        self._top_k = training.top_k if training else 5
         self._classes = classes
         self.inputs: Tuple[str, ...] = (LABEL, MIX_LABEL, MIX_SHARE) if self._mixup else (LABEL,)
 
@@ -62,7 +63,9 @@ class Targets:
     def count(
         self, output: "mx.nd.NDArray", inputs: Mapping[str, "mx.nd.NDArray"]
     ) -> "mx.nd.NDArray":
-        """(rank-1 hits, rank-5 hits, summed loss) of probabilities (n, k), on their device.
+        """Rank-1 hits, rank-5 hits, summed loss, rank-`top_k` hits of probabilities (n, classes).
+
+        They are one array (4,) on the device of the probabilities.
 
         `inputs` are those of this device, (n,) each.
         """
@@ -84,7 +87,8 @@ class Targets:
             output, true
         ) * mx.nd.broadcast_lesser(classes, label)
         rank = ahead.sum(axis=1)
-        return mx.nd.concat((rank < 1).sum(), (rank < 5).sum(), loss.sum(), dim=0)
+        hits = [(rank < k).sum() for k in (1, 5, self._top_k)]
+        return mx.nd.concat(hits[0], hits[1], loss.sum(), hits[2], dim=0)
 
     @staticmethod
     def _loss(output: "mx.nd.NDArray", label: "mx.nd.NDArray") -> "mx.nd.NDArray":

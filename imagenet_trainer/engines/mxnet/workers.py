@@ -30,7 +30,7 @@ def join(kind: str) -> "KVStoreWorkers":
     if role in ("server", "scheduler"):
         print(f"DMLC_ROLE={role}: this process trains nothing", file=sys.stderr, flush=True)
         raise SystemExit(serving.main())
-    return AsyncWorkers(kind) if kind == "dist_async" else KVStoreWorkers(kind)
+    return AsyncWorkers(kind) if kind.endswith("_async") else KVStoreWorkers(kind)
 
 
 class KVStoreWorkers:

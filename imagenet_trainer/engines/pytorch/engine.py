@@ -114,7 +114,7 @@ class TorchEngine(StageTimer):
             for device, network in zip(here, self._networks)
         ]
         self._updates = 0
-        self._counts = np.zeros(4)
+        self._counts = np.zeros(5)
         self._statistics: List[Tuple[int, Dict[str, float]]] = []  # of Training.monitor
         self._scale: Optional[DeviceLossScale] = None
         if self._autocast == torch.float16:
@@ -331,12 +331,12 @@ class TorchEngine(StageTimer):
         elif self._device.type == "mps":
             torch.mps.synchronize()
 
-    def read_counts(self) -> Tuple[int, int, int, float]:
-        """Images, rank-1 hits, rank-5 hits and summed loss of all workers since the last call."""
+    def read_counts(self) -> Tuple[int, int, int, float, int]:
+        """Images, rank-1, rank-5 hits, summed loss, rank-`top_k` hits since the last call."""
         self._settle()
-        images, rank1, rank5, loss = self._counts
-        self._counts = np.zeros(4)
-        return int(images), int(rank1), int(rank5), float(loss)
+        images, rank1, rank5, loss, rank_k = self._counts
+        self._counts = np.zeros(5)
+        return int(images), int(rank1), int(rank5), float(loss), int(rank_k)
 
     def sum_over_workers(self, values: np.ndarray) -> np.ndarray:
         """Sum float64 (k,) over all workers, element by element."""

@@ -16,14 +16,10 @@ import torch
 from imagenet_trainer.engines import Optimizer
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, to_numpy, to_tensor
 from imagenet_trainer.engines.pytorch.loss_scale import Overflow
+from imagenet_trainer.engines.pytorch.update_rules import RULES, Rule, Step
+from imagenet_trainer.engines.update_rules import state_names
 from imagenet_trainer.system.arrays import Arrays
 
-_STATE_NAMES = {
-    "sgd": ("momentum",),
-    "nag": ("momentum",),
-    "lbsgd": ("momentum",),
-    "adam": ("mean", "variance"),
-}
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 _Tensors = List[torch.Tensor]
 
@@ -69,7 +65,13 @@ class Update:
             gradients = [self._gradient(name, overflow) for name in names]
             state = [[values[name] for name in names] for values in self._state.values()]
             sums = _Gradients(gradients, images, overflow)
-            self._apply(weights, sums, state, rate * factor, decay, number)
+            if self._rule.name in RULES:
+                step = Step(
+                    rate * factor, decay, self._rule.momentum, number, self._rule.clip_gradient
+                )
+                _follow(RULES[self._rule.name], step, weights, sums.mean(), state, overflow)
+            else:
+                self._apply(weights, sums, state, rate * factor, decay, number)
         for name, largest in self._network.max_norms.items():
             weight = self._network.arg[name]
             norms = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
@@ -130,11 +132,10 @@ class Update:
         )  # fmt: skip
 
     def _labels(self) -> Tuple[str, ...]:
-        labels = _STATE_NAMES[self._rule.name]
-        return labels if self._rule.momentum or self._rule.name == "adam" else ()
+        return state_names(self._rule.name, self._rule.momentum)
 
     def state(self) -> Arrays:
-        """`momentum:NAME`, or `mean:` and `variance:`, of every parameter that was updated."""
+        """`momentum:NAME`, or what `update_rules.STATES` lists, of every parameter with state."""
         return {
             f"{label}:{name}": to_numpy(value)
             for label, values in self._state.items()
@@ -196,6 +197,16 @@ def _as_laid_out(gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def _unless(overflow: Optional[Overflow], tensor: torch.Tensor, value: torch.Tensor) -> None:
     """Set a tensor to a value, unless the update overflowed."""
     tensor.copy_(value if overflow is None else torch.where(overflow.found > 0, tensor, value))
+
+
+def _follow(
+    rule: Rule, step: Step, weights: _Tensors, gradients: _Tensors, state: List[_Tensors],
+    overflow: Optional[Overflow],
+) -> None:  # fmt: skip
+    """Update parameters one after the other by a rule that is not fused."""
+    for weight, gradient, *own in zip(weights, gradients, *state):
+        for tensor, value in zip((weight, *own), rule(step, weight, gradient, *own)):
+            _unless(overflow, tensor, value)
 
 
 def _clip(gradients: _Tensors, limit: float) -> None:

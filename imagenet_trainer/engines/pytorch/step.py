@@ -12,6 +12,7 @@ from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
+_COUNTS = 4  # of Step
 
 
 class Head(nn.Module):
@@ -44,9 +45,9 @@ class Head(nn.Module):
 class Step(nn.Module):
     """Forward in training: (loss, counts, moments); `network` is `TorchNetwork.training`.
 
-    The loss is a sum over the batch, to be differentiated. Counts, float32 (3,): rank-1 hits,
-    rank-5 hits, summed cross-entropy with the targets. Moments, float32 (k,): the batch's mean and
-    variance of every BatchNorm, concatenated.
+    The loss is a sum over the batch, to be differentiated. Counts, float32 (4,): rank-1 hits,
+    rank-5 hits, summed cross-entropy with the targets, rank-`top_k` hits. Moments, float32 (k,):
+    the batch's mean and variance of every BatchNorm, concatenated.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Step(nn.Module):
         super().__init__()
         self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
+        self._top_k = training.top_k
         self._classes, self._autocast = classes, dtype
 
     def forward(
@@ -96,7 +98,8 @@ class Step(nn.Module):
         # Of equal probabilities the lower class index comes first, as in metrics.ranks.
         ahead = (output > true) | ((output == true) & (classes < label.unsqueeze(1)))
         rank = ahead.sum(1)
-        return torch.stack([(rank < 1).sum().float(), (rank < 5).sum().float(), loss.sum()])
+        hits = [(rank < k).sum().float() for k in (1, 5, self._top_k)]
+        return torch.stack([hits[0], hits[1], loss.sum(), hits[2]])
 
 
 def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
@@ -118,11 +121,11 @@ class StepResult:
         self._both = torch.cat([counts, moments])
         self._workers = workers.world_size if workers else 1
         self._sum = workers.begin_sum(self._both) if workers and self._workers > 1 else None
-        self._counts = self._both[:3]
+        self._counts = self._both[:_COUNTS]
         self._copied: Any = None
         if self._both.is_cuda:
             self._copied = torch.cuda.Event()
-            self._counts = torch.empty(3, pin_memory=True)
+            self._counts = torch.empty(_COUNTS, pin_memory=True)
             if self._sum is None:
                 self._copy(torch.cuda.current_stream(self._both.device))
             else:
@@ -131,11 +134,11 @@ class StepResult:
                     self._copy(stream)
 
     def _copy(self, stream: Any) -> None:
-        self._counts.copy_(self._both[:3], non_blocking=True)
+        self._counts.copy_(self._both[:_COUNTS], non_blocking=True)
         self._copied.record(stream)
 
     def counts(self) -> np.ndarray:
-        """Float64 (3,); waits for forward and the sum, but not for backward (except on a Mac)."""
+        """Float64 (4,); waits for forward and the sum, but not for backward (except on a Mac)."""
         if self._copied is not None:
             self._copied.synchronize()
         elif self._sum is not None:
@@ -146,7 +149,7 @@ class StepResult:
         """The mean of the moments over the workers, float32 (k,), for the device's own stream."""
         if self._sum is not None:
             self._sum.wait()
-        return self._both[3:] / self._workers if self._workers > 1 else self._both[3:]
+        return self._both[_COUNTS:] / self._workers if self._workers > 1 else self._both[_COUNTS:]
 
 
 class Monitor(fx.Interpreter):

@@ -26,6 +26,7 @@ from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import TrainingSetup, training_setup
 
 _MAX_BATCH = 1 << 16
+_RATE = 1e-9  # ftml divides by it
 _USABLE_SHARE = 0.9  # of the free memory; the rest is for other programs
 
 
@@ -111,7 +112,7 @@ def attempt(setup: TrainingSetup, batch: int) -> bool:
     try:
         engine = setup.open_engine(symbol)
         for _ in range(2):
-            engine.train_batch(images, labels, 0.0, mix)
+            engine.train_batch(images, labels, _RATE, mix)
         engine.read_counts()
         return True
     except DeviceMemoryError:

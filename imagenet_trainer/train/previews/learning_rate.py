@@ -107,7 +107,7 @@ def range_test(settings: FitSettings, engine: Engine, train: Dataset) -> List[Po
                 engine.train_batch(batch.images, batch.labels, rate, mix)
             except NonFiniteLossError:
                 break
-            images, _, _, loss = engine.read_counts()
+            images, _, _, loss, _ = engine.read_counts()
             loss /= images
             average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
             # Kingma and Ba 2014, section 3: corrects the average, which starts at zero.

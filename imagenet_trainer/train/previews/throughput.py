@@ -38,7 +38,7 @@ def benchmark_training(settings: FitSettings) -> int:
             for _ in range(settings.disp_batches):
                 engine.train_batch(images, labels, settings.lr, mix)
             first = interval * settings.disp_batches
-            scores = Scores(*engine.read_counts())
+            scores = Scores(*engine.read_counts(), top_k=settings.top_k or 5)
             seconds = time.perf_counter() - began
             log.batches(0, first, first + settings.disp_batches, scores, seconds, 0.0)
     workers.part()

@@ -6,6 +6,7 @@ from helpers.mxnet_engine import batches, engine_of, network, train
 
 from imagenet_trainer.engines.mxnet import async_updates
 from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates, serialise
+from imagenet_trainer.engines.update_rules import STATES
 from imagenet_trainer.system.mxnet_import import mx
 
 __all__ = ["batches"]  # a fixture
@@ -15,7 +16,8 @@ def command(word, value=None):
     return json.dumps([word, value])
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam", "lbsgd"])
+# MXNet's AdaDelta scales the gradient in place, so the server would get a scaled one here.
+@pytest.mark.parametrize("optimizer", sorted({*STATES} - {"adadelta"}))
 def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
     engine = engine_of(network(), 1, optimizer)
     names = engine._module._exec_group.param_names

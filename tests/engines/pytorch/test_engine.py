@@ -155,14 +155,14 @@ def test_fifty_updates_stay_within_a_thousandth():
 
 
 def test_counts_equal_those_of_metrics():
-    engine = open_one("torch", network())
+    engine = open_one("torch", network(), top_k=3)
     images, labels = batches()[0]
-    wanted = metrics.score(engine.predict(images), labels)
+    wanted = metrics.score(engine.predict(images), labels, 3)
     engine.train_batch(images, labels, 0.01)
-    count, rank1, rank5, loss = engine.read_counts()
-    assert (count, rank1, rank5) == (BATCH, wanted.rank1, wanted.rank5)
+    count, rank1, rank5, loss, rank_k = engine.read_counts()
+    assert (count, rank1, rank5, rank_k) == (BATCH, wanted.rank1, wanted.rank5, wanted.rank_k)
     assert loss == pytest.approx(wanted.loss, rel=1e-5)
-    assert engine.read_counts() == (0, 0, 0, 0.0)
+    assert engine.read_counts() == (0, 0, 0, 0.0, 0)
 
 
 def test_ties_count_as_in_metrics():

@@ -26,14 +26,14 @@ class SlowWorkers:
 
 def test_the_sum_over_the_workers_runs_beside_backward():
     workers = SlowWorkers()
-    result = StepResult(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 6.0]), workers)
+    result = StepResult(torch.tensor([1.0, 2.0, 3.0, 5.0]), torch.tensor([4.0, 6.0]), workers)
     assert not workers.waits  # backward begins now
-    np.testing.assert_array_equal(result.counts(), [11, 12, 13])
+    np.testing.assert_array_equal(result.counts(), [11, 12, 13, 15])
     assert workers.waits == 1
     np.testing.assert_array_equal(result.moments(), [7, 8])
 
 
 def test_one_worker_sums_nothing():
-    result = StepResult(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 6.0]), None)
-    np.testing.assert_array_equal(result.counts(), [1, 2, 3])
+    result = StepResult(torch.tensor([1.0, 2.0, 3.0, 5.0]), torch.tensor([4.0, 6.0]), None)
+    np.testing.assert_array_equal(result.counts(), [1, 2, 3, 5])
     np.testing.assert_array_equal(result.moments(), [4, 6])

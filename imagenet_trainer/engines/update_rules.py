@@ -1,0 +1,65 @@
+"""The update rules that both engines have: their state, and constants.
+
+`engines.Optimizer` has the formulas of the first four. The others are those of `mx.optimizer` with
+its defaults. With rate r, weight decay d, the gradient h = g + d w (g averaged over the batch),
+update number t from 1, and a b for "b a + (1 - b) ...", the moving average:
+
+rmsprop: v = .9 v + .1 h^2, w = w - r h / sqrt(v + 1e-8) (Tieleman and Hinton 2012).
+adagrad: s = s + g^2, w = w - r (g / sqrt(s + 1e-7) + d w) (Duchi et al. 2011).
+adadelta: s = .9 s + .1 g^2, x = sqrt(u + 1e-5) / sqrt(s + 1e-5) g, u = .9 u + .1 x^2,
+w = w - x - d w, without a rate (Zeiler 2012, arXiv:1212.5701).
+adamax: a = .9 a + .1 h, u = max(.999 u, |h|), w = w - r / (1 - .9^t) a / u (Kingma and Ba 2014).
+nadam: Adam whose step contains the next momentum (Dozat 2016); see `nadam_momentum`.
+ftml: v = .999 v + .001 h^2, e = (1 - .6^t) / r (sqrt(v / (1 - .999^t)) + 1e-8),
+z = .6 z + .4 h - (e - .6 d) w, d = e, w = -z / e (Zheng and Kwok 2017).
+signum: v = m v - (1 - m) h, w = w + r sign(v); without momentum w = w - r (sign(g) + d w)
+(Bernstein et al. 2018, arXiv:1802.04434).
+lamb: a, b of Adam from g, x = a / (sqrt(b) + 1e-6) + d w with both corrected for their bias,
+w = w - r |w| / |x| x, the ratio 1 where a norm is 0 (You et al. 2019, arXiv:1904.00962).
+
+h is clipped where it is used, otherwise g.
+"""
+
+from typing import Dict, Tuple
+
+# The arrays that each rule keeps for a parameter, in the order of MXNet's state tuples.
+STATES: Dict[str, Tuple[str, ...]] = {
+    "sgd": ("momentum",),
+    "nag": ("momentum",),
+    "lbsgd": ("momentum",),
+    "signum": ("momentum",),
+    "adam": ("mean", "variance"),
+    "nadam": ("mean", "variance"),
+    "lamb": ("mean", "variance"),
+    "adamax": ("mean", "largest"),
+    "rmsprop": ("variance",),
+    "adagrad": ("squares",),
+    "adadelta": ("variance", "steps"),
+    "ftml": ("scale", "variance", "leader"),
+}
+WITH_MOMENTUM = ("sgd", "nag", "lbsgd", "signum")  # without momentum they keep nothing
+STATE_NAMES = {name for names in STATES.values() for name in names}
+
+_BETA1, _DECAY = 0.9, 0.004
+_NEGLIGIBLE = 400  # factors below .9 whose product is below half an ulp of 1
+
+
+def state_names(name: str, momentum: float) -> Tuple[str, ...]:
+    """The arrays that a rule keeps for each parameter."""
+    return () if name in WITH_MOMENTUM and not momentum else STATES[name]
+
+
+def nadam_momentum(update: int) -> Tuple[float, float, float]:
+    """Momentum of an update (from 1) and of the next one, and the product of all so far.
+
+    MXNet multiplies its product once for every parameter instead of once for every update, so its
+    steps depend on the number of parameters, and a resumed training starts with a product of 1.
+    """
+    product = 1.0
+    for number in range(1, min(update, _NEGLIGIBLE) + 1):
+        product *= _nadam_momentum(number)
+    return _nadam_momentum(update), _nadam_momentum(update + 1), product
+
+
+def _nadam_momentum(update: int) -> float:
+    return _BETA1 * (1 - 0.5 * 0.96 ** (update * _DECAY))

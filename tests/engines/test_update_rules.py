@@ -1,0 +1,178 @@
+"""MXNet's other optimizers in both engines, compared with their formulas in NumPy."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from conftest import needs_mxnet
+from helpers.tiny_engine import (
+    BATCH,
+    MEAN,
+    SIDE,
+    STD,
+    batches,
+    first_parameters,
+    logits,
+    network,
+)
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.engines import Devices, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.update_rules import STATES, nadam_momentum, state_names
+
+torch = pytest.importorskip("torch")
+ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
+DECAY, M = 0.02, 0.9
+RATES = {"rmsprop": 1e-3, "adagrad": 0.01, "adadelta": 1.0, "adamax": 2e-3, "nadam": 1e-3,
+         "ftml": 2e-3, "signum": 1e-3, "lamb": 1e-3}  # fmt: skip
+
+
+def numpy_step(name, weight, g, decay, memory, t, rate, momentum, clip):
+    """The formulas as the documentation of mx.optimizer has them."""
+
+    def old(key):
+        return memory.get(key, 0.0)
+
+    def clipped(x):
+        return x if clip is None else np.clip(x, -clip, clip)
+
+    h = clipped(g + decay * weight)
+    if name == "rmsprop":
+        memory["n"] = 0.9 * old("n") + 0.1 * h**2
+        return weight - rate * h / np.sqrt(memory["n"] + 1e-8)
+    if name == "adagrad":
+        memory["n"] = old("n") + clipped(g) ** 2
+        return weight - rate * (clipped(g) / np.sqrt(memory["n"] + 1e-7) + decay * weight)
+    if name == "adadelta":
+        memory["n"] = 0.9 * old("n") + 0.1 * clipped(g) ** 2
+        x = np.sqrt(old("x") + 1e-5) / np.sqrt(memory["n"] + 1e-5) * clipped(g)
+        memory["x"] = 0.9 * old("x") + 0.1 * x**2
+        return weight - x - decay * weight
+    if name == "adamax":
+        memory["a"] = 0.9 * old("a") + 0.1 * h
+        memory["u"] = np.maximum(0.999 * old("u"), np.abs(h))
+        step = np.divide(memory["a"], memory["u"], out=np.zeros_like(h), where=memory["u"] > 0)
+        return weight - rate / (1 - 0.9**t) * step
+    if name == "ftml":
+        memory["v"] = 0.999 * old("v") + 0.001 * h**2
+        d = (1 - 0.6**t) / rate * (np.sqrt(memory["v"] / (1 - 0.999**t)) + 1e-8)
+        memory["z"] = 0.6 * old("z") + 0.4 * h - (d - 0.6 * old("d")) * weight
+        memory["d"] = d
+        return -memory["z"] / d
+    if name == "signum" and not momentum:
+        return weight - rate * (np.sign(g) + decay * weight)
+    if name == "signum":
+        memory["v"] = momentum * old("v") - (1 - momentum) * (clipped(g) + decay * weight)
+        return weight + rate * np.sign(memory["v"])
+    if name == "lamb":
+        memory["a"] = 0.9 * old("a") + 0.1 * clipped(g)
+        memory["b"] = 0.999 * old("b") + 0.001 * clipped(g) ** 2
+        mean, square = memory["a"] / (1 - 0.9**t), memory["b"] / (1 - 0.999**t)
+        x = mean / (np.sqrt(square) + 1e-6) + decay * weight
+        norms = np.linalg.norm(weight), np.linalg.norm(x)
+        return weight - rate * (norms[0] / norms[1] if min(norms) > 0 else 1) * x
+    raise AssertionError(name)
+
+
+def gradients(values, images, labels):
+    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+    torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
+    return {name: value.grad.numpy() for name, value in tensors.items()}
+
+
+def engine_of(engine, name, momentum=M, **options):
+    how = Training(Optimizer(name, momentum, DECAY, **options))
+    shape = (BATCH, SIDE, SIDE, 3)
+    opened = open_engine(network(), Devices(engine=engine), shape, MEAN, STD, how)
+    opened.set_params(*first_parameters(network()))
+    return opened
+
+
+CASES = [(name, M, None) for name in RATES if name != "nadam"]
+CASES += [("signum", 0.0, None), ("rmsprop", M, 0.02), ("adagrad", M, 0.02), ("lamb", M, 0.02),
+          ("adadelta", M, 0.02), ("adamax", M, 0.02), ("ftml", M, 0.02)]  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("name", "momentum", "clip"), CASES)
+def test_the_formulas(engine, name, momentum, clip):
+    values, _ = first_parameters(network())
+    memory = {key: {} for key in values}
+    opened = engine_of(engine, name, momentum, clip_gradient=clip)
+    for t, (images, labels) in enumerate(batches(3), 1):
+        slopes = gradients(values, images, labels)
+        for key, value in values.items():
+            decay = DECAY if key.endswith("weight") else 0.0
+            new = numpy_step(
+                name, value, slopes[key], decay, memory[key], t, RATES[name], momentum, clip
+            )
+            values[key] = new.astype(np.float32)
+        opened.train_batch(images, labels, RATES[name])
+    for key, value in opened.get_params()[0].items():
+        # Where a gradient is a rounding error its sign, and a full step, is too.
+        off = np.abs(value - values[key]) > 3e-5
+        assert off.mean() < 0.01, (key, off.mean())
+    assert {key.partition(":")[0] for key in opened.get_state()} - {"updates"} == {
+        *state_names(name, momentum)
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nadam_is_pytorchs(engine):
+    opened = engine_of(engine, "nadam")
+    arg, _ = first_parameters(network())
+    tensors = {key: torch.tensor(value, requires_grad=True) for key, value in arg.items()}
+    groups = [
+        {"params": [v for n, v in tensors.items() if n.endswith("weight")], "weight_decay": DECAY},
+        {"params": [v for n, v in tensors.items() if not n.endswith("weight")]},
+    ]
+    reference = torch.optim.NAdam(groups, RATES["nadam"], momentum_decay=0.004)
+    for images, labels in batches(4):
+        reference.zero_grad()
+        torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
+        reference.step()
+        opened.train_batch(images, labels, RATES["nadam"])
+    for key, value in opened.get_params()[0].items():
+        off = np.abs(value - tensors[key].detach().numpy()) > 3e-5
+        assert off.mean() < 0.01, key
+
+
+def test_the_product_of_nadam_is_a_function_of_the_update():
+    product = math.prod(0.9 * (1 - 0.5 * 0.96 ** (t * 0.004)) for t in range(1, 8))
+    assert nadam_momentum(7)[2] == pytest.approx(product, rel=1e-12)
+    assert nadam_momentum(7)[1] == nadam_momentum(8)[0]
+    assert 1 - nadam_momentum(1000)[2] == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", RATES)
+def test_a_training_continues_bit_for_bit(engine, name):
+    straight = engine_of(engine, name)
+    for images, labels in batches(3):
+        straight.train_batch(images, labels, RATES[name])
+    first = engine_of(engine, name)
+    for images, labels in batches(3)[:2]:
+        first.train_batch(images, labels, RATES[name])
+    second = engine_of(engine, name)
+    second.set_params(*first.get_params())
+    second.set_state(first.get_state())
+    second.train_batch(*batches(3)[2], RATES[name])
+    for key, value in second.get_params()[0].items():
+        np.testing.assert_array_equal(value, straight.get_params()[0][key], key)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_adamax_does_not_divide_zero_by_zero(engine):
+    opened = engine_of(engine, "adamax")
+    arg, aux = first_parameters(network())
+    arg["conv_bias"] = np.full_like(arg["conv_bias"], -1e4)  # all units are dead
+    opened.set_params(arg, aux)
+    opened.train_batch(*batches(1)[0], 0.01)
+    assert all(np.isfinite(value).all() for value in opened.get_params()[0].values())
+
+
+def test_the_flag_names_the_rules():
+    field = next(one for one in dataclasses.fields(FitSettings) if one.name == "optimizer")
+    assert {*field.metadata["choices"]} == {*STATES}
