@@ -321,7 +321,8 @@ def test_another_engine_or_version_computes_again(prefix, scored, counted):
     path = Run(prefix).evaluation_path
     record = json.loads(path.read_text())
     record["epochs"]["2"].update(loss=9.9, computed={"engine": "mxnet", "version": "1.0"})
-    del record["epochs"]["1"]["computed"]  # of a version that did not write it
+    # Of a version that did not write it, nor checksums.
+    del record["epochs"]["1"]["computed"], record["checksums"]
     path.write_text(json.dumps(record))
     lines, metrics = scored(prefix, "--epochs", "all")
     assert counted == [2] and metrics["2"]["loss"] != 9.9 and "9.9" not in lines[1]
@@ -408,6 +409,7 @@ def test_counts_by_the_rules_of_an_older_version_are_replaced(prefix, scored, co
     confusion.write_png(paths[1], confusion.draw(old))
     numbers = json.loads(model.evaluation_path.read_text())
     numbers["epochs"]["2"]["confused_pairs"] = []
+    del numbers["checksums"]  # which it did not write
     model.write_json(model.evaluation_path, numbers)
     assert scored(prefix) == first and counted == []
     assert [path.read_bytes() for path in paths] == wanted
@@ -491,6 +493,16 @@ def test_a_damaged_symbol(prefix, capsys, text):
 def test_a_batch_that_the_devices_cannot_divide(prefix, capsys):
     line = refusal(capsys, "--model-prefix", prefix, "--cpus", 3)
     assert "--batch-size 64: cannot be split evenly over 3 devices" in line
+
+
+@pytest.mark.parametrize(("old", "new"), [('"loss": ', '"loss": 1'), ("calibration_error", "err")])
+def test_a_changed_result_is_computed_again(prefix, scored, counted, old, new):
+    lines, before = scored(prefix)
+    path = Run(prefix).evaluation_path
+    head, second, tail = path.read_text().partition('"2": {')
+    assert old in tail
+    path.write_text(head + second + tail.replace(old, new, 1))
+    assert scored(prefix) == (lines, before) and counted == [2]
 
 
 def test_a_damaged_evaluation_json(prefix, capsys):

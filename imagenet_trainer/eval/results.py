@@ -6,7 +6,9 @@ its files (predictions-0012-train-10crop.npz).
 """
 
 import hashlib
+import json
 import re
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -215,14 +217,19 @@ class ResultFiles:
         entry["about"] = self.input.about()
         entry.setdefault("epochs", {})[str(epoch)] = metrics
         entry["epochs"] = dict(sorted(entry["epochs"].items(), key=lambda item: int(item[0])))
+        entry["checksums"] = {**_part(entry, "checksums"), str(epoch): _checksum(metrics)}
         if self.name:
             record.setdefault("epochs", {})
             record.setdefault("sets", {})[self.name] = entry
         self.run.write_json(self.run.evaluation_path, record)
 
     def _metrics_of(self, epoch: int) -> Dict[str, Any]:
-        """The metrics of an epoch in evaluation.json; {} if there are none."""
-        return self._entry(self._read()).get("epochs", {}).get(str(epoch), {})
+        """The metrics of an epoch in evaluation.json; {} if there are none, or were changed."""
+        entry = self._entry(self._read())
+        metrics = entry.get("epochs", {}).get(str(epoch), {})
+        # Earlier versions wrote no checksums.
+        checksum = _part(entry, "checksums").get(str(epoch), _checksum(metrics))
+        return metrics if checksum == _checksum(metrics) else {}
 
     def _read(self) -> Dict[str, Any]:
         """The content of evaluation.json; InputError if it is not a file of this program."""
@@ -242,6 +249,12 @@ class ResultFiles:
 
     def _entry(self, record: Dict[str, Any]) -> Dict[str, Any]:
         return record.get("sets", {}).get(self.name, {}) if self.name else record
+
+
+def _checksum(metrics: Mapping[str, Any]) -> str:
+    """CRC-32 of the metrics of an epoch as JSON."""
+    plain = json.loads(json.dumps(metrics))  # as it is read: keys are text
+    return f"{zlib.crc32(json.dumps(plain, sort_keys=True).encode()):08x}"
 
 
 def _part(metrics: Mapping[str, Any], name: str) -> Dict[str, Any]:
