@@ -162,3 +162,55 @@ def test_a_difference_is_named(two, name, data):
 def test_arrays_are_compared_with_their_type(two):
     np.savez(two[1] / "run" / "predictions-0001.npz", labels=np.arange(3, dtype=np.int32))
     assert "predictions-0001.npz" in next(tool("same_results").compare(*two))
+
+
+# --- mutants.py -----------------------------------------------------------------------------------
+
+SOURCE = '''"""Docstring."""
+FEW: int = 3
+
+
+@decorated(frozen=True)
+def f(x: "a + b", y=-1):
+    """Docstring."""
+    if x < y and not x:
+        raise ValueError(f"{x + 1} is wrong")
+    file.flush()
+    return x + y[1:]
+'''
+
+
+def test_faults_are_changes_of_what_is_computed():
+    mutants = tool("mutants")
+    planted = list(mutants.faults("m", SOURCE))
+    assert [(one.line, one.change.split("  ->  ")) for one in planted] == [
+        (2, ["3", "4"]),
+        (8, ["x < y", "x <= y"]),
+        (8, ["not x", "x"]),
+        (8, ["x < y and (not x)", "x < y or not x"]),
+        (10, ["file.flush()", "pass"]),
+        (11, ["1", "2"]),
+        (11, ["x + y[1:]", "x - y[1:]"]),
+    ]
+    assert [one.line for one in mutants.faults("m", SOURCE, most=2)] == [2, 8]
+    assert len({mutants.ast.dump(one.tree) for one in planted}) == 7
+
+
+def test_every_module_with_faults_and_its_tests_exist():
+    mutants = tool("mutants")
+    count = 0
+    for module, tests in mutants.TESTS.items():
+        source = (mutants.PACKAGE / f"{module}.py").read_text()
+        count += len(list(mutants.faults(module, source, most=10)))
+        assert all((ROOT / "tests" / test).is_file() for test in tests)
+    assert count >= 100
+
+
+@pytest.mark.slow
+def test_a_fault_that_a_test_notices_and_one_that_none_does(tmp_path):
+    mutants = tool("mutants")
+    _, alive = mutants.survivors("data/mixup", 10)
+    assert not alive
+    mutants.TESTS["data/mixup"] = ["data/test_order.py"]
+    planted, alive = mutants.survivors("data/mixup", 10)
+    assert len(alive) == planted

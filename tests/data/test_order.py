@@ -86,6 +86,13 @@ def test_at_most_three_permutations_are_cached():
 def test_permutations_of_windows_never_change():
     assert permutation(0, 0, 12, 4).tolist() == [2, 0, 9, 11, 8, 1, 4, 5, 10, 3, 6, 7]
     assert permutation(3, 1, 1000, 128)[:8].tolist() == [94, 888, 479, 842, 714, 151, 61, 571]
+    # Here the number of blocks in a window decides: 130 images are 64 blocks of at most three.
+    assert permutation(3, 1, 1000, 130)[:8].tolist() == [821, 246, 855, 552, 885, 719, 597, 926]
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 5, 9, 17, 33, 65, 1025])
+def test_the_images_next_to_powers_of_two_are_all_there(images):
+    assert sorted(permutation(5, 2, images).tolist()) == list(range(images))
 
 
 @given(st.integers(1, 300), st.integers(0, 320), st.integers(0, 5))
@@ -98,6 +105,17 @@ def test_windows_have_every_image_once(images, window, epoch):
 @pytest.mark.parametrize("window", [0, 500, 501])
 def test_a_window_of_the_whole_dataset_changes_nothing(window):
     assert np.array_equal(permutation(1, 2, 500, window), permutation(1, 2, 500))
+    order, plain = Order(1, 500, 100, window), Order(1, 500, 100)
+    assert np.array_equal(order.batch(12)[0], plain.batch(12)[0])
+    # Nothing is read ahead by windows: each batch is read when it is next.
+    sizes = [[len(part) for part in one.reads(0, 4, 1)] for one in (order, plain)]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_successors_of_an_image_are_all_others_from_the_next_on():
+    assert list(Order(0, 5, 1).successors(3)) == [4, 0, 1, 2]
+    chosen = np.array([2, 3, 7, 9])
+    assert list(Order(0, 4, 1, subset=chosen).successors(3)) == [7, 9, 2]
 
 
 @pytest.mark.parametrize("images, window", [(20_000, 1024), (20_011, 1000), (3000, 64)])

@@ -1,6 +1,10 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data import transforms
@@ -75,6 +79,39 @@ def test_steps_give_the_resized_size(size):
     assert result_of(steps, steps.size, image).shape[:2] == steps.size
 
 
+def test_only_a_strip_that_is_resized_is_cut():
+    # Resized to 32 pixels, a strip of 1,000 x 10 would become 3,200 pixels long.
+    assert short_side_steps((1000, 10), 32).cut == (0, 420, 10, 160)
+    assert short_side_steps((1000, 10), 10) == unchanged((1000, 10))
+    assert short_side_steps((160, 10), 32).cut == full_window((160, 10))
+
+
+@given(
+    st.integers(-9, 50), st.integers(-9, 30), st.integers(1, 70), st.integers(1, 50),
+    st.tuples(st.integers(1, 60), st.integers(1, 60)), st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+def test_pixels_that_are_not_needed_do_not_matter(left, top, wide, high, size, warped, seed):
+    random = np.random.default_rng(seed)
+    x, y = (int(random.integers(side)) for side in size[::-1])
+    window = (
+        x,
+        y,
+        int(random.integers(1, size[1] - x + 1)),
+        int(random.integers(1, size[0] - y + 1)),
+    )
+    out_size = (24, 20) if warped else (window[3], window[2])
+    warp = warp_of(window, out_size, np.eye(2) * random.uniform(0.5, 2)) if warped else None
+    steps = Steps((left, top, wide, high), size, window, warp, fill=3)
+    column, row, columns, rows = steps.needed((40, 60))
+    other = random.integers(0, 256, IMAGE.shape, np.uint8)
+    part = slice(row, row + rows), slice(column, column + columns)
+    other[part] = IMAGE[part]
+    assert np.array_equal(result_of(steps, out_size, other), result_of(steps, out_size))
+    if not warped:  # and not much more is needed than is read
+        scale = high / size[0]
+        assert rows <= max(1, math.ceil(window[3] * scale) + 2 * (transforms._MARGIN + 1))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -118,6 +155,15 @@ def test_a_warp_of_a_long_image_is_that_of_the_part_it_shows(monkeypatch, window
     expected = result_of(steps, (24, 24), image)
     monkeypatch.setattr(transforms, "_LONGEST_WARPED", 899)
     assert np.array_equal(result_of(steps, (24, 24), image), expected)
+
+
+def test_a_warp_that_shows_nothing_of_a_long_image():
+    image = np.full((40, 40_000, 3), 200, np.uint8)
+    for far in (-90_000, 90_000):
+        steps = unchanged((40, 40_000))._replace(
+            warp=np.array([[1.0, 0, far], [0, 1, far]]), fill=5
+        )
+        assert (result_of(steps, (24, 24), image) == 5).all()
 
 
 def test_a_long_image_is_warped_as_a_whole():

@@ -44,3 +44,10 @@ def test_corners(image):
 )  # fmt: skip
 def test_positions_and_mirrors(views, positions, mirrored):
     assert (views.positions, views.mirrored) == (positions, mirrored)
+
+
+def test_one_view_needs_a_part_of_the_image_and_ten_need_all():
+    for views, whole in ((Views(), False), (Views(flip=True), False), (Views(10), True)):
+        steps = ViewTransform((3, 20, 20), 30, views).steps((30, 90), None, 0)
+        assert (steps.needed((30, 90)) == (0, 0, 90, 30)) == whole
+    assert Views() == Views(1, False)

@@ -55,6 +55,16 @@ def test_optimizers_equal_pytorchs(name, rate, reference, batch_norm):
     assert np.abs(moved).max() > 1e-3
 
 
+def test_nesterov_without_momentum_is_sgd():
+    rates = dict(decay=DECAY, momentum=0.0)
+    nag, sgd = (
+        train(engine_of(network(), optimizer=name, **rates), batches(2), 0.05).get_params()[0]
+        for name in ("nag", "sgd")
+    )
+    for name, value in nag.items():
+        np.testing.assert_allclose(value, sgd[name], atol=1e-6, err_msg=name)
+
+
 def gradients(values, symbol, images, labels):
     """Of the mean loss with respect to parameters of the network without BatchNorm."""
     tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}

@@ -58,6 +58,12 @@ def test_ties_go_to_the_lower_class():
     even = np.full((1, 4), 0.25, np.float32)
     assert [counts.ranks(even, np.array([label])).item() for label in range(4)] == [0, 1, 2, 3]
     assert counts.top_classes(even, 2).tolist() == [[0, 1]]
+    # More than a hundred are found by a partition.
+    tied = np.float32(np.arange(150) % 3)[None, :].repeat(2, axis=0)
+    tied[1] = tied[1, ::-1]
+    for k in (100, 101, 120, 149, 150):
+        expected = np.argsort(-tied, axis=1, kind="stable")[:, :k]
+        assert np.array_equal(counts.top_classes(tied, k), expected)
     two_best = np.array([[0.1, 0.2, 0.3, 0.1, 0.3]], np.float32)
     assert counts.top_classes(two_best, 4).tolist() == [[2, 4, 1, 0]]
 
@@ -78,17 +84,16 @@ def test_score_of_a_batch_by_hand():
     probabilities = np.array(
         [
             [0.5, 0.3, 0.1, 0.05, 0.03, 0.02],
-            [0.5, 0.3, 0.1, 0.05, 0.03, 0.02],
-            [0.5, 0.3, 0.1, 0.05, 0.03, 0.02],
-        ],
+        ]
+        * 4,
         np.float32,
     )
-    scores = counts.score(probabilities, np.array([0, 4, 5]))
-    assert (scores.images, scores.rank1, scores.rank5) == (3, 1, 2)
-    assert scores.loss == pytest.approx(-math.log(0.5 * 0.03 * 0.02), rel=1e-6)
-    assert scores.rank1_accuracy == pytest.approx(1 / 3)
-    assert scores.rank5_accuracy == pytest.approx(2 / 3)
-    assert scores.mean_loss == pytest.approx(scores.loss / 3)
+    scores = counts.score(probabilities, np.array([0, 1, 4, 5]))
+    assert (scores.images, scores.rank1, scores.rank5) == (4, 1, 3)
+    assert scores.loss == pytest.approx(-math.log(0.5 * 0.3 * 0.03 * 0.02), rel=1e-6)
+    assert scores.rank1_accuracy == pytest.approx(1 / 4)
+    assert scores.rank5_accuracy == pytest.approx(3 / 4)
+    assert scores.mean_loss == pytest.approx(scores.loss / 4)
 
 
 def test_the_sum_of_the_batches_is_the_score_of_all_images():
@@ -100,6 +105,11 @@ def test_the_sum_of_the_batches_is_the_score_of_all_images():
     whole = counts.score(probabilities, labels)
     assert (total.images, total.rank1, total.rank5) == (37, whole.rank1, whole.rank5)
     assert total.loss == pytest.approx(whole.loss, rel=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "top"), [(2, 1), (5, 1), (6, 5), (1000, 5)])
+def test_five_predictions_count_if_there_are_more_classes(classes, top):
+    assert counts.confusion_top(classes) == top
 
 
 def test_accuracy_without_images_is_nan():

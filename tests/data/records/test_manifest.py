@@ -9,6 +9,7 @@ from imagenet_trainer.data.records.manifest import (
     Manifest,
     Rejected,
     Shard,
+    class_names,
     folders_of_classes,
     known_synsets,
     load_manifest,
@@ -44,6 +45,8 @@ def test_written_and_read_back(tmp_path):
     assert read_manifest(tmp_path / "train.rec") == MANIFEST
     assert read_manifest(tmp_path / "train-00003-of-00008.rec") == MANIFEST
     assert (MANIFEST.num_classes, MANIFEST.records) == (2, 7)
+    # What existing packs say, and what earlier versions of this program can read.
+    assert json.loads((tmp_path / "train.json").read_text())["format"] == 1
     assert manifest_path("a/b.c-1.rec") == "a/b.c-1.json"
 
 
@@ -76,6 +79,10 @@ def test_a_damaged_manifest(tmp_path):
         json.dumps({**data, "shards": [{}]}),
         json.dumps({**data, "shards": [shard]}),
         json.dumps({**data, "settings": None}),
+        json.dumps({**data, "shards": [{**data["shards"][0], "records": 1, "crc32": "?"}]}),
+        json.dumps(
+            {**data, "shards": [{**data["shards"][0], "records": 1, "crc32": "AAAAAAAAAAA="}]}
+        ),
     ):
         path.write_text(damaged)
         with pytest.raises(InputError, match=r"train\.json: .*pack again"):
@@ -108,6 +115,14 @@ def test_chunks_name_the_classes_together():
     chunks = [images((2, "c/1.jpg")), images((0, "a/1.jpg"), (2, "c/2.jpg"))]
     assert folders_of_classes(chunks) == ["a", None, "c"]
     assert name_classes([None, "c"])[0] == ClassName("class_0", "class_0")
+
+
+def test_what_distinguishes_folders_names_their_classes():
+    assert class_names(["cat/images", "dog/images"]) == ["cat", "dog"]
+    assert class_names(["train/cat", "train/dog"]) == ["cat", "dog"]
+    assert class_names(["train/cat/images", "train/dog/images"]) == ["cat", "dog"]
+    assert class_names(["images"]) == ["images"]
+    assert class_names(["all/only"]) == ["only"]
 
 
 def test_nested_folders():

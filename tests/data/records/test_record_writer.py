@@ -1,3 +1,4 @@
+import os
 import zlib
 
 import pytest
@@ -25,6 +26,7 @@ def test_writing_continues_after_what_is_kept(tmp_path):
         for key, record in enumerate(records):
             straight.write(key, record)
     assert writer.sha256.digest() == straight.sha256.digest()
+    assert writer.checksums == straight.checksums
 
 
 def test_digests_are_of_the_bytes_on_the_disk(tmp_path):
@@ -35,6 +37,19 @@ def test_digests_are_of_the_bytes_on_the_disk(tmp_path):
     file = RecordFile(path)
     assert writer.checksums.tolist() == [zlib.crc32(file.raw(record)) for record in range(4)]
     assert (writer.rec_bytes, writer.closed) == (path.stat().st_size, True)
+
+
+def test_what_is_flushed_can_be_read_and_what_is_synced_is_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    path, idx = tmp_path / "a.rec", tmp_path / "a.idx"
+    with RecordWriter(path, idx) as writer:
+        writer.write(0, b"a record")
+        writer.flush()
+        assert (path.stat().st_size, idx.read_bytes()) == (writer.rec_bytes, b"0\t0\n")
+        assert not synced
+        writer.sync()
+        assert sorted(synced) == sorted(file.stat().st_ino for file in (path, idx))
 
 
 def test_a_file_shorter_than_what_is_kept(tmp_path):

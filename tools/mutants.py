@@ -1,0 +1,233 @@
+"""Plant faults in the package, one at a time, and list those that the tests do not notice.
+
+    bash tools/mutants.sh                          all modules of TESTS, about 150 faults
+    bash tools/mutants.sh --faults 0 data/order    every fault of one module
+
+A fault is a small change of one expression or the removal of one call: `<` for `<=`, `+` for `-`,
+another number, `and` for `or`. Each runs in a process of its own, which imports the changed module
+from memory; no file is changed. Tests that start further processes see the module as it is.
+"""
+
+import argparse
+import ast
+import importlib.abc
+import importlib.util
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "imagenet_trainer"
+SECONDS = 120  # of one fault's tests; after that it counts as noticed: it hangs
+# The tests of each module, of which the first that fails is enough.
+TESTS: Dict[str, Sequence[str]] = {
+    "data/order": ["data/test_order.py"],
+    "data/philox": ["data/test_philox.py"],
+    "data/augment": ["data/test_augment.py"],
+    "data/transforms": ["data/test_transforms.py", "data/test_augment.py"],
+    "data/mixup": ["data/test_mixup.py"],
+    "data/views": ["data/test_views.py"],
+    "data/records/manifest": ["data/records/test_manifest.py", "data/test_dataset.py"],
+    "data/records/record_writer": ["data/records/test_record_writer.py"],
+    "metrics/counts": ["metrics/test_counts.py"],
+    "metrics/evaluation": ["metrics/test_evaluation.py"],
+    "metrics/predictions": ["metrics/test_predictions.py"],
+    "train/schedule": ["train/test_schedule.py", "train/test_schedule_flags.py"],
+    "engines/mxnet/optimizers": ["engines/test_optimizers.py", "engines/mxnet/test_engine.py"],
+    "engines/pytorch/optimizers": ["engines/pytorch/test_optimizers.py"],
+    "runs/checkpoint": ["runs/test_run.py"],
+    "runs/params": ["runs/test_params.py"],
+    "runs/retention": ["runs/test_retention.py"],
+}
+# Changes of which no test can know, with the reason.
+EQUIVALENT: Dict[Tuple[str, str], str] = {
+    ("engines/mxnet/optimizers", "1.0  ->  2.0"): "the rate is set again before each update",
+}
+
+_SWAPS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """A change of one expression of a module."""
+
+    module: str
+    line: int
+    change: str
+    tree: ast.Module  # of the changed module
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether nobody could notice it."""
+        return (self.module, self.change) in EQUIVALENT
+
+
+class _Change(ast.NodeTransformer):
+    """Makes the change number `wanted` of a module; counts all of them."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted, self.count, self.line, self.change = wanted, 0, 0, ""
+
+    def _offer(self, node: ast.AST, changed: ast.AST) -> ast.AST:
+        self.count += 1
+        if self.count - 1 != self.wanted:
+            return node
+        self.line = node.lineno  # type: ignore[attr-defined]
+        self.change = f"{ast.unparse(node)}  ->  {ast.unparse(changed)}"
+        return ast.copy_location(changed, node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is not None:
+            node.value = self.visit(node.value)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.body = [self.visit(statement) for statement in node.body]
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.body = [self.visit(statement) for statement in node.body]
+        return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        # tests/test_rooms.py looks for pickles; a buffer's size changes no result.
+        return node if node.arg in ("allow_pickle", "buffering") else self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        if isinstance(node.value, ast.Call):
+            kept = self.generic_visit(node)
+            return self._offer(kept, ast.Pass()) if kept is node else kept
+        return node  # docstrings
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return node  # the words of a message
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        swap = _SWAPS.get(type(node.ops[0]))
+        if swap is None:
+            return node
+        return self._offer(node, ast.Compare(node.left, [swap(), *node.ops[1:]], node.comparators))
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        swap = _SWAPS.get(type(node.op))
+        return self._offer(node, ast.BinOp(node.left, swap(), node.right)) if swap else node
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        self.generic_visit(node)
+        return self._offer(node, ast.BoolOp(_SWAPS[type(node.op)](), node.values))
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
+        self.generic_visit(node)
+        return self._offer(node, node.operand)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, bool):
+            return self._offer(node, ast.Constant(not node.value))
+        if isinstance(node.value, (int, float)):
+            return self._offer(node, ast.Constant(node.value + 1))
+        return node
+
+
+def faults(module: str, source: str, most: int = 0) -> Iterator[Fault]:
+    """At most so many faults of a module, evenly spread over its text; 0 for all."""
+    counter = _Change(-1)
+    counter.visit(ast.parse(source))
+    count = counter.count
+    chosen = range(count) if not most else sorted({count * i // most for i in range(most)})
+    for number in chosen:
+        change, tree = _Change(number), ast.parse(source)
+        tree = ast.fix_missing_locations(change.visit(tree))
+        yield Fault(module, change.line, change.change, tree)
+
+
+class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the changed module in place of the one on disk."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.path = PACKAGE / f"{fault.module}.py"
+        self.name = f"imagenet_trainer.{fault.module.replace('/', '.')}"
+        self.tree = fault.tree
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> object:
+        if fullname != self.name:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)  # type: ignore[arg-type]
+
+    def exec_module(self, module: object) -> None:
+        exec(compile(self.tree, str(self.path), "exec"), vars(module))
+
+
+def _run_tests(fault: Optional[Fault], tests: Sequence[str]) -> int:
+    """Run tests in a child process; return pytest's exit code, or -1 if it takes too long."""
+    child = os.fork()
+    if child == 0:
+        import pytest
+
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        if fault:
+            sys.meta_path.insert(0, _Importer(fault))
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests])
+        os._exit(int(code))
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -1
+
+
+def survivors(module: str, most: int) -> Tuple[int, List[Fault]]:
+    """The number of faults that were planted, and those that the module's tests do not notice."""
+    tests = [str(ROOT / "tests" / test) for test in TESTS[module]]
+    if _run_tests(None, tests) != 0:
+        raise SystemExit(f"mutants: {' '.join(TESTS[module])}: fails without a fault")
+    planted = [fault for fault in faults(module, (PACKAGE / f"{module}.py").read_text(), most)
+               if not fault.is_equivalent]  # fmt: skip
+    return len(planted), [fault for fault in planted if _run_tests(fault, tests) == 0]
+
+
+def main() -> int:
+    """Print a line for each module, and every survivor; return 1 if there are some."""
+    parser = argparse.ArgumentParser(description="List the faults that the tests do not notice.")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="by default all of the list")
+    parser.add_argument("--faults", type=int, default=10, metavar="N",
+                        help="at most so many in a module; 0: all (default: 10)")  # fmt: skip
+    options = parser.parse_args()
+    for module in options.modules:
+        if module not in TESTS:
+            parser.error(f"{module}: no such module; use one of {', '.join(TESTS)}")
+    os.chdir(ROOT)
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    for heavy in ("cv2", "numpy", "pandas", "scipy.stats", "torch", "hypothesis", "pytest"):
+        importlib.import_module(heavy)  # once, for all children
+    total, left = 0, 0
+    for module in options.modules or TESTS:
+        planted, alive = survivors(module, options.faults)
+        print(f"{module}: {planted} faults, {len(alive)} not noticed", flush=True)
+        for fault in alive:
+            print(f"  {module}.py:{fault.line}: {fault.change}", flush=True)
+        total, left = total + planted, left + len(alive)
+    print(f"{total} faults, {left} not noticed")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
