@@ -56,7 +56,7 @@ def test_optimizers_equal_pytorchs(name, rate, reference, batch_norm):
 
 
 def test_nesterov_without_momentum_is_sgd():
-    rates = dict(decay=DECAY, momentum=0.0)
+    rates = {"decay": DECAY, "momentum": 0.0}
     nag, sgd = (
         train(engine_of(network(), optimizer=name, **rates), batches(2), 0.05).get_params()[0]
         for name in ("nag", "sgd")
