@@ -32,6 +32,7 @@ from typing import (
     cast,
 )
 
+from imagenet_trainer.config.other_trainers import way_out
 from imagenet_trainer.config.values import Parser, switch
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.text import printable
@@ -259,20 +260,7 @@ def _with_values(settings: Type[Any], argv: Sequence[str]) -> List[str]:
     return words
 
 
-# Flags of other trainers that no spelling leads to ours.
-_ALIASES = {
-    "--arch": "--network",
-    "-a": "--network",
-    "--model": "--network",
-    "-b": "--batch-size",
-    "--learning-rate": "--lr",
-    "--weight-decay": "--wd",
-    "--workers": "--data-nthreads",
-    "-j": "--data-nthreads",
-    "--amp": "--dtype",
-    "--output-dir": "--model-prefix",
-    "--log-interval": "--disp-batches",
-}
+_SIMILAR = 0.8  # below it a flag is no misspelling: --sched has 0.77 in common with --seed
 
 
 def _refuse(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
@@ -281,11 +269,11 @@ def _refuse(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
         parser.error(f"{argument}: unexpected argument")
     flag = argument.split("=")[0]
     flags = [name for action in parser._actions for name in action.option_strings]
-    close = difflib.get_close_matches(flag, flags, 1, 0.6)
-    if _ALIASES.get(flag) in flags:
-        close = [_ALIASES[flag]]
-    hint = f"; did you mean {close[0]}?" if close else ""
-    parser.error(f"{argument}: no such flag{hint}")
+    hint = way_out(flag, flags)
+    if not hint:
+        close = difflib.get_close_matches(flag, flags, 1, _SIMILAR)
+        hint = f"did you mean {close[0]}?" if close else ""
+    parser.error(f"{argument}: no such flag{hint and '; '}{hint}")
 
 
 # --- from Python's values ----------------------------------------------------------------------
