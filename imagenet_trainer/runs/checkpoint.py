@@ -106,7 +106,7 @@ class CheckpointFiles(NamedTuple):
             with contextlib.suppress(OSError):
                 if params_new.exists():  # after the first rename `read` needs the second file
                     for path in (params_new, state_new):
-                        path.unlink(missing_ok=True)
+                        path.unlink()
             older = "" if error.errno == errno.ENOENT else "the older checkpoints are untouched; "
             raise file_error(
                 self.params, error, f"{older}{remedy(error)} and run the same command again"
