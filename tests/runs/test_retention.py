@@ -72,6 +72,17 @@ def test_prune_removes_the_files(model):
     )
 
 
+def test_the_next_epoch_is_the_best_if_it_is_better_than_all(model):
+    assert retention.is_best_so_far(model, scores(1))
+    for epoch, rank1 in enumerate((40, 60), start=1):
+        save(model, epoch, scores(rank1))
+    assert [retention.is_best_so_far(model, scores(n)) for n in (59, 60, 61)] == [
+        False,
+        False,
+        True,
+    ]
+
+
 def test_parameters_of_another_program_are_never_removed(model):
     for epoch in (1, 2, 3):
         save(model, epoch, scores(epoch))

@@ -46,7 +46,8 @@ def test_written_and_read_back(tmp_path):
     assert read_manifest(tmp_path / "train-00003-of-00008.rec") == MANIFEST
     assert (MANIFEST.num_classes, MANIFEST.records) == (2, 7)
     # What existing packs say, and what earlier versions of this program can read.
-    assert json.loads((tmp_path / "train.json").read_text())["format"] == 1
+    text = (tmp_path / "train.json").read_text()
+    assert json.loads(text)["format"] == 1 and text.endswith("}\n")
     assert manifest_path("a/b.c-1.rec") == "a/b.c-1.json"
 
 
