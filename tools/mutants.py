@@ -63,6 +63,8 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
     ("data/records/manifest", "if len(folders) > 1 and len(first) > 1 and all("
      "os.path.basename(f) == last for f in folders):", "len(first) > 1  ->  len(first) >= 1"):
         "folders differ",
+    ("data/transforms", "corners = [(x, y, 1) for x in (0, size[1] - 1) for y in (0, size[0] - 1)]",
+     "size[0] - 1  ->  size[0] + 1"): "a larger part gives the same pixels",
     ("data/order", "self.window = window if window < images else 0", "0  ->  1"):
         "a window of one image is none",
 }  # fmt: skip

@@ -14,6 +14,7 @@ from imagenet_trainer.data.transforms import (
     execute,
     full_window,
     short_side_steps,
+    short_side_to,
     unchanged,
     warp_of,
 )
@@ -77,6 +78,11 @@ def test_steps_give_the_resized_size(size):
     assert min(steps.size) == 32 and max(steps.size) <= 16 * 32
     image = np.zeros((*size, 3), np.uint8)
     assert result_of(steps, steps.size, image).shape[:2] == steps.size
+
+
+def test_an_image_of_the_right_size_is_not_copied():
+    assert np.shares_memory(short_side_to(IMAGE, 40), IMAGE)
+    assert not np.shares_memory(short_side_to(IMAGE, 39), IMAGE)
 
 
 def test_only_a_strip_that_is_resized_is_cut():
