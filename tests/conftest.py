@@ -193,7 +193,7 @@ def without_curves():
     from imagenet_trainer.viz import curves
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "draw", lambda rows, title: b"")
+        patch.setattr(curves, "draw", lambda rows, title, rank5: b"")
         yield
 
 

@@ -18,7 +18,7 @@ from matplotlib.ticker import (
 )
 
 from imagenet_trainer.comparison.analysis import Result, epoch_times, pareto_front
-from imagenet_trainer.viz.style import INK, figure_of, svg
+from imagenet_trainer.viz.style import INK, end_at, figure_of, svg
 
 # The palette of Okabe and Ito 2008, which people with colour vision deficiency can distinguish.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#1f2933")
@@ -52,6 +52,8 @@ def draw_curves(results: Sequence[Result]) -> bytes:
                 if what == "loss":
                     _scale_losses(axes, [getattr(epoch, f"{side}_loss") for one in results
                                          for epoch in one.epochs])  # fmt: skip
+                if what == "rank1":
+                    end_at(axes, 100)
                 axes.set_title(f"{title} {what.replace('rank1', 'rank-1')}, {unit}")
                 axes.grid(True)
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -70,6 +72,7 @@ def draw_times(results: Sequence[Result]) -> bytes:
             ends = list(accumulate(epoch.seconds for epoch in one.epochs))
             axes.plot(ends, [100 * epoch.val_rank1 for epoch in one.epochs], label=one.name,
                       **_style(index))  # fmt: skip
+        end_at(axes, 100)
         axes.set_title("validation rank-1, %")
         axes.set_xlabel("seconds of training")
         axes.set_xlim(left=0)
@@ -115,6 +118,7 @@ def _draw_front(axes: Axes, results: Sequence[Result], costs: List[float]) -> No
             markerfacecolor=style["color"] if index in indexs else "white",
         )  # fmt: skip
     _scale(axes, costs)
+    end_at(axes, 100)
     axes.grid(True)
 
 
@@ -183,6 +187,7 @@ def draw_learning_curves(series: Sequence[Tuple[str, Sequence[Result]]]) -> byte
             rank.errorbar(images, gains, [[max(v, 0) for v in lows], [max(v, 0) for v in highs]],
                           label=name, capsize=3, elinewidth=0.8, **style)  # fmt: skip
             loss.plot(images, [one.loss for one in members], label=name, **style)
+        end_at(rank, 100)
         rank.set_title("validation rank-1, %, with 95 % intervals")
         loss.set_title("validation loss, nats")
         for axes in (rank, loss):

@@ -19,7 +19,7 @@ from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.network import engine_for
 from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.graph import Symbol
-from imagenet_trainer.metrics.counts import Scores, score
+from imagenet_trainer.metrics.counts import Scores, has_rank5, score
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
@@ -127,12 +127,15 @@ def to_int8(
         f"{calibration.path}; scored on {len(dataset)} of {dataset.path}, batch "
         f"{settings.batch_size}"
     )
-    print(f"{'':<9}{'rank-1':>9}{'rank-5':>9}{'loss':>9}{'MB':>8}{'images/s':>10}")
+    shown = has_rank5(len(dataset.classes))
+    rank5 = f"{'rank-5':>9}" if shown else ""
+    print(f"{'':<9}{'rank-1':>9}{rank5}{'loss':>9}{'MB':>8}{'images/s':>10}")
     about: Dict[str, Any] = {}
     for name, one in (("float32", model), ("int8", int8)):
         about[name] = row = scores_of(settings, checkpoint, one, dataset)
+        rank5 = f"{row['rank5']:>9.2%}" if shown else ""
         print(
-            f"{name:<9}{row['rank1']:>9.2%}{row['rank5']:>9.2%}{row['loss']:>9.4f}"
+            f"{name:<9}{row['rank1']:>9.2%}{rank5}{row['loss']:>9.4f}"
             f"{row['bytes'] / 1e6:>8.1f}{row['images_per_second']:>10.0f}",
             flush=True,
         )

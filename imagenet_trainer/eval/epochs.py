@@ -20,7 +20,8 @@ from imagenet_trainer.eval.paired import (
     paired_comparison,
     parse_checkpoints,
 )
-from imagenet_trainer.metrics.evaluation import rank_names, table
+from imagenet_trainer.metrics.evaluation import collapse, shown_ranks, table
+from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run, trained_run
 from imagenet_trainer.system.files import make_folder
@@ -39,9 +40,9 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         check_outputs(settings, evaluator.dataset.classes)
         results = []
         for one in evaluator.results():
-            print(epoch_line(one, settings.top_k), flush=True)
+            print("\n".join(epoch_lines(one, settings.top_k)), flush=True)
             results.append(one)
-        print(table(results[-1].metrics, settings.top_k))
+        print(table(one.metrics, len(one.classes), settings.top_k))
         for text in write_outputs(settings, evaluator, results) if keeps else ():
             print(text, flush=True)
     return {one.epoch: one.metrics for one in results}
@@ -61,7 +62,8 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     with results_folder(settings, [first, second]):
         for (run, _), selected in zip(sides, epochs):
             (one,) = Evaluator(settings, run, selected, log).results()
-            print(f"{run.prefix} {epoch_line(one, settings.top_k)}", flush=True)
+            for line in epoch_lines(one, settings.top_k):
+                print(f"{run.prefix} {line}", flush=True)
             results.append(one)
         comparison = paired_comparison((first, results[0]), (second, results[1]))
         first.write_json(comparison_path(comparison, first), comparison)
@@ -127,11 +129,16 @@ def select_epochs(run: Run, requested: Optional[Tuple[int, ...]]) -> Tuple[int, 
     return requested or tuple(available[-1:])
 
 
-def epoch_line(one: EpochResult, top_k: Sequence[int] = ()) -> str:
-    """The line that is printed for an epoch."""
-    metrics = one.metrics
-    shares = "  ".join(f"rank-{key[4:]} {100 * metrics[key]:.2f} %" for key in rank_names(top_k))
-    return (
-        f"epoch {one.epoch}{one.name and ' ' + one.name}: {shares}  loss {metrics['loss']:.4f}"
-        f"  ({metrics['images']} images)"
-    )
+def epoch_lines(one: EpochResult, top_k: Sequence[int] = ()) -> Iterator[str]:
+    """The line that is printed for an epoch, and a warning if its network predicts one class."""
+    metrics, title = one.metrics, f"epoch {one.epoch}{one.name and ' ' + one.name}"
+    ranks = shown_ranks(len(one.classes), top_k)
+    shares = "  ".join(f"rank-{key[4:]} {100 * metrics[key]:.2f} %" for key in ranks)
+    yield f"{title}: {shares}  loss {metrics['loss']:.4f}  ({metrics['images']} images)"
+    collapsed = collapse(one.predictions)
+    if collapsed:
+        yield (
+            f"{title}: warning: {100 * collapsed.share:.2f} % of the images are predicted as "
+            f"{short_names(one.classes)[collapsed.label]}, whatever they show; rank-1 is the share "
+            "of that class"
+        )

@@ -12,6 +12,7 @@ from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.report import title_of, write_report
 from imagenet_trainer.metrics.confusion import Counts, arrays_of, reordered
+from imagenet_trainer.metrics.evaluation import shown_ranks
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
 from imagenet_trainer.runs.run import Run
@@ -84,8 +85,8 @@ def _draw(
         f"{title_of(run, one)}: {matrix.sum():,} top-{k} predictions of "
         f"{len(one.predictions):,} images"
     )
-    rank1, rank5 = (one.metrics[rank] for rank in ("rank1", "rank5"))
-    subtitle = "" if rank1 is None else f"rank-1 {100 * rank1:.2f} %, rank-5 {100 * rank5:.2f} %"
+    ranks = shown_ranks(len(one.classes)) if len(one.predictions) else []
+    subtitle = ", ".join(f"rank-{name[4:]} {100 * one.metrics[name]:.2f} %" for name in ranks)
     note = _digest(matrix, [order, title, subtitle, *names])
     if bare.exists() and note_in(path) == note:
         return path  # up to date

@@ -127,13 +127,18 @@ def loss_of(true: np.ndarray) -> np.ndarray:
     return -np.log(true.astype(np.float64) + _SMALLEST)
 
 
+def has_rank5(classes: int) -> bool:
+    """Whether rank-5 says anything: up to five classes it is 100 % for any network."""
+    return classes > 5
+
+
 def confusion_top(classes: int) -> int:
     """The number of predictions that each image adds to the confusion matrix: 5, or 1.
 
     Up to five classes it is 1: five predictions would be all classes, and all cells of a row
     equal.
     """
-    return 5 if classes > 5 else 1
+    return 5 if has_rank5(classes) else 1
 
 
 def _of_label(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

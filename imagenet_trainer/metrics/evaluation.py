@@ -11,13 +11,13 @@ Definitions, where several are in use:
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
 from imagenet_trainer.metrics.confidence import percentiles, resampled_sums, wilson
-from imagenet_trainer.metrics.counts import loss_of
+from imagenet_trainer.metrics.counts import has_rank5, loss_of
 from imagenet_trainer.metrics.predictions import Predictions
 
 BINS = 15
@@ -106,6 +106,40 @@ def estimates(
 def rank_names(top_k: Sequence[int]) -> List[str]:
     """Names of rank-1, rank-5 and the ranks in `top_k`, ascending."""
     return [f"rank{k}" for k in sorted({1, 5, *top_k})]
+
+
+def shown_ranks(classes: int, top_k: Sequence[int] = ()) -> List[str]:
+    """The `rank_names` to show for a network: rank-5 only where it says anything."""
+    return [
+        name for name in rank_names(top_k) if name != "rank5" or 5 in top_k or has_rank5(classes)
+    ]
+
+
+class Collapse(NamedTuple):
+    """A class that is predicted whatever the image, and the share of images with it."""
+
+    label: int
+    share: float
+
+
+COLLAPSED = 0.99
+"""Predictions have collapsed if this share of the images of other classes gets one class."""
+
+
+def collapse(predictions: Predictions) -> Optional[Collapse]:
+    """The class that is predicted for nearly all images, also those of other classes, or None.
+
+    None too if all images are of that class.
+    """
+    if not len(predictions):
+        return None
+    first = predictions.top[:, 0]
+    label = int(np.bincount(first, minlength=predictions.classes).argmax())
+    others = predictions.labels != label
+    share = float((first == label).mean())
+    if share < COLLAPSED or not others.any() or (first[others] == label).mean() < COLLAPSED:
+        return None
+    return Collapse(label, share)
 
 
 def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndarray]:
@@ -238,15 +272,17 @@ _TITLES = {
 }
 
 
-def table(entry: Dict[str, Any], top_k: Sequence[int] = ()) -> str:
+def table(entry: Dict[str, Any], classes: int, top_k: Sequence[int] = ()) -> str:
     """The metrics of an entry of evaluation.json with their intervals, one per line.
 
-    Of the ranks, which earlier calls may have added, only those of `rank_names`.
+    Of the ranks, which earlier calls may have added, only those of `shown_ranks`.
     """
     lines = [f"{'':<32}{'':>10}   95 % interval"]
-    ranks = rank_names(top_k)
+    ranks = shown_ranks(classes, top_k)
     for name, (low, high) in entry["intervals"].items():
         if name.startswith("rank") and name not in ranks:
+            continue
+        if name == "macro_rank5" and not has_rank5(classes):
             continue
         title = _TITLES.get(name) or f"rank-{name[4:]}"
         cells = [_cell(name, value) for value in (entry[name], low, high)]

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence, Type
 
 from tqdm import tqdm
 
-from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.metrics.counts import Scores, has_rank5
 from imagenet_trainer.text import printable
 
 _LOGGER = "imagenet_trainer"
@@ -25,9 +25,15 @@ class RunLog:
     """
 
     def __init__(
-        self, path: Optional[Path], rank: int, top_k: int = 0, losses: Sequence[str] = ()
+        self,
+        path: Optional[Path],
+        rank: int,
+        top_k: int = 0,
+        losses: Sequence[str] = (),
+        classes: Optional[int] = None,
     ) -> None:
-        self._top_k = top_k
+        self._rank5 = classes is None or has_rank5(classes)
+        self._top_k = 0 if top_k == 5 and not self._rank5 else top_k
         self._losses = [_LOSSES[loss] for loss in losses]
         self._bar: Any = None
         self._logger = logging.getLogger(_LOGGER)
@@ -117,7 +123,7 @@ class RunLog:
         """Log `Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy, and more."""
         always = {
             "accuracy": scores.rank1_accuracy,
-            "top_k_accuracy_5": scores.rank5_accuracy,
+            **({"top_k_accuracy_5": scores.rank5_accuracy} if self._rank5 else {}),
             "cross-entropy": scores.mean_loss,
         }
         for name, value in {**always, **self._values(scores)}.items():

@@ -68,7 +68,9 @@ def _open_and_train(settings: FitSettings, interrupts: Interrupts, engine_reason
     command = () if rank else settings.when_done
     coordinator = Coordinator(session.engine, interrupts)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(RunLog(run.log_path, rank, settings.top_k, settings.loss))
+        classes = len(session.train.classes)
+        log = RunLog(run.log_path, rank, settings.top_k, settings.loss, classes)
+        stack.enter_context(log)
         stack.enter_context(when_done.run_afterwards(command, run.prefix, interrupts, log.info))
         stack.callback(session.close)
         observers = stack.enter_context(Observers(session, log, coordinator))

@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Type
 
 from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.metrics.counts import Scores, has_rank5
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
@@ -47,6 +47,7 @@ class Observers:
         self._scalars = ScalarWriter(folder, progress.update, log.info)
         self._sampler = Sampler(settings.gpus, log.info)
         self._load: Optional[Load] = None  # of the current epoch
+        self._rank5 = has_rank5(len(session.train.classes))
         self._remaining = RemainingTime()
         self._update = progress.update
         self._interval_ended = time.perf_counter()
@@ -133,7 +134,7 @@ class Observers:
                 "seconds": seconds, "seconds_left": left, **load.row(),
             },
         )  # fmt: skip
-        scalars = {f"train/{name}": value for name, value in values.items()}
+        scalars = self._tagged("train", values)
         self._scalars.write(update, {**scalars, **load.scalars(session.settings.gpus)})
         if session.settings.monitor:
             self._record_statistics()
@@ -266,7 +267,12 @@ class Observers:
             "validation",
             {"epoch": row["epoch"], "update": update, "images": scores.images, **validated},
         )
-        self._scalars.write(update, {f"validation/{name}": v for name, v in validated.items()})
+        self._scalars.write(update, self._tagged("validation", validated))
+
+    def _tagged(self, part: str, values: Mapping[str, float]) -> Dict[str, float]:
+        """Scalars of TensorBoard by their tags, such as train/loss."""
+        shown = (name for name in values if name != "rank5" or self._rank5)
+        return {f"{part}/{name}": values[name] for name in shown}
 
     def _history_row(self, progress: Progress, scores: Scores, load: Load) -> Dict[str, Any]:
         """A row of history.csv."""
@@ -290,7 +296,9 @@ class Observers:
         began = time.perf_counter()
         try:
             self._session.run.refuse_other_folder()
-            image = curves.draw(self._session.history, printable(self._session.run.folder.name))
+            image = curves.draw(
+                self._session.history, printable(self._session.run.folder.name), self._rank5
+            )
             self._session.run.refuse_other_folder()
             with atomic_write(self._session.run.curves_path) as file:
                 file.write(image)

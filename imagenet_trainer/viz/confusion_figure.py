@@ -1,10 +1,11 @@
 """A confusion matrix with axes: names of classes or groups, a legend, a title.
 
 The matrix itself is the picture that `confusion` draws, pixel for pixel, in an order of
-`class_order`; this module draws what is around it.
+`class_order`; this module draws what is around it, and up to 30 classes the counts in the cells.
 """
 
 import io
+from functools import cache
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from imagenet_trainer.metrics.confusion import as_counts, reordered
@@ -27,10 +28,12 @@ from imagenet_trainer.viz.style import FAINT, INK, figure_of
 _DPI = 100
 # Pixels around the matrix; names are on the left and below.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 205, 95, 80, 205
+_MOST_NUMBERED = 30  # classes whose counts are legible in the cells
 _MOST_NAMED = 110  # classes whose names are legible beside 1,000 pixels
 _LABEL = 13  # pixels for the name of a group
 _LONGEST = 22  # letters of a class name
 _MARK = 5  # pixels from the matrix to the line of a group
+_BAR = 14  # pixels from the matrix to the bar of colours
 _OUTER = 152  # pixels from the matrix to the line of a domain
 _NOTE = "answers"  # the key of the note in the PNG file
 
@@ -47,7 +50,8 @@ def draw_figure(matrix: Any, sides: Sides, title: str, subtitle: str, note: str 
     """Draw a matrix of counts by label, as `confusion.draw` takes it, with axes: a PNG file.
 
     Rows are true classes. The 1,000 x 1,000 pixels of the matrix are those of `confusion.draw` for
-    the matrix in this order. `note` is stored in the file, for `note_in`.
+    the matrix in this order, below the counts of up to 30 classes. `note` is stored in the file,
+    for `note_in`.
     """
     ordered = reordered(as_counts(matrix), sides.order)
     classes = len(sides.order)
@@ -70,7 +74,10 @@ def draw_figure(matrix: Any, sides: Sides, title: str, subtitle: str, note: str 
             edge / width, (_BOTTOM + middle) / height, "true class" + suffix, rotation=90, **centre
         )
         figure.text((_LEFT + middle) / width, edge / height, "predicted class" + suffix, **centre)
-        return _with_pixels(figure, draw(ordered), note)
+        picture = draw(ordered)
+        if classes <= _MOST_NUMBERED:
+            _write_counts(picture, ordered.toarray())
+        return _with_pixels(figure, picture, note)
 
 
 def note_in(path: AnyPath) -> str:
@@ -99,6 +106,26 @@ def _with_pixels(figure: Figure, picture: Image.Image, note: str) -> bytes:
     info.add_text(_NOTE, note)
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def _write_counts(picture: Image.Image, counts: np.ndarray) -> None:
+    """Write the counts that are not zero into their cells."""
+    side = SIDE / len(counts)
+    texts = {(i, j): f"{counts[i, j]:,}" for i, j in zip(*map(np.ndarray.tolist, counts.nonzero()))}
+    longest = max(texts.values(), key=len, default="")
+    size = int(min(28, 0.5 * side))
+    while size > 6 and _font(size).getlength(longest) > side - 4:
+        size -= 1
+    pen = ImageDraw.Draw(picture)
+    for (row, column), text in texts.items():
+        place = ((column + 0.5) * side, (row + 0.5) * side)
+        green = picture.getpixel((int(place[0]), int(place[1])))[1]  # type: ignore[index]
+        pen.text(place, text, "black" if green > 140 else "white", _font(size), anchor="mm")
+
+
+@cache
+def _font(size: int) -> Any:
+    return ImageFont.load_default(size)
 
 
 # --- names along the sides ---------------------------------------------------------------------
@@ -232,7 +259,7 @@ def _short(name: str) -> str:
 def _legend(figure: Figure, equalisation: Equalisation) -> None:
     """A colour bar with counts."""
     height, bottom = SIDE // 2, _BOTTOM + SIDE // 4
-    axes = _add_axes(figure, _LEFT + SIDE + 28, bottom, 18, height)
+    axes = _add_axes(figure, _LEFT + SIDE + _BAR, bottom, 18, height)
     colours = LinearSegmentedColormap.from_list("counts", DARK_TO_BRIGHT)
     axes.imshow(
         np.linspace(0, 1, 256)[:, None], cmap=colours, aspect="auto", origin="lower",
@@ -244,7 +271,7 @@ def _legend(figure: Figure, equalisation: Equalisation) -> None:
     axes.yaxis.tick_right()
     axes.tick_params(length=3)
     axes.set_title("count", fontsize=10, weight="regular", pad=8)
-    zero = _add_axes(figure, _LEFT + SIDE + 28, bottom - 34, 18, 18)
+    zero = _add_axes(figure, _LEFT + SIDE + _BAR, bottom - 34, 18, 18)
     zero.set(xticks=[], ylim=(0, 1), facecolor="black")
     zero.set_yticks([0.5], ["0"], fontsize=9)
     zero.yaxis.tick_right()

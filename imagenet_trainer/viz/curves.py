@@ -7,16 +7,17 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from imagenet_trainer.viz.style import BLUE, ORANGE, figure_of, png
+from imagenet_trainer.viz.style import BLUE, ORANGE, end_at, figure_of, png
 
 _TRAIN, _VALIDATION, _RATE = BLUE, ORANGE, "#6a4c93"
 _MOST_MARKERS = 25  # with more epochs, markers would hide the line
 
 
-def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
+def draw(rows: Sequence[Mapping[str, Any]], title: str, rank5: bool = True) -> bytes:
     """Loss, rank-1 and rank-5, and learning rate by epoch, as a PNG of 1320 x 440 pixels.
 
     `rows` are those of history.csv, as numbers or text; empty and non-finite cells leave gaps.
+    `rank5`: whether it is drawn.
     Raises ValueError without rows.
     """
     if not rows:
@@ -29,12 +30,14 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> bytes:
         _lines(loss, columns, [("train_loss", _TRAIN, "-", "training"),
                                ("val_loss", _VALIDATION, "-", "validation")])  # fmt: skip
         loss.set_title("loss (nats)")
-        _lines(rank, columns, [("train_rank1", _TRAIN, "-", "training, rank-1"),
-                               ("train_rank5", _TRAIN, ":", "training, rank-5"),
-                               ("val_rank1", _VALIDATION, "-", "validation, rank-1"),
-                               ("val_rank5", _VALIDATION, ":", "validation, rank-5")])  # fmt: skip
+        lines = [("train_rank1", _TRAIN, "-", "training, rank-1"),
+                 ("train_rank5", _TRAIN, ":", "training, rank-5"),
+                 ("val_rank1", _VALIDATION, "-", "validation, rank-1"),
+                 ("val_rank5", _VALIDATION, ":", "validation, rank-5")]  # fmt: skip
+        _lines(rank, columns, lines if rank5 else lines[::2])
         rank.set_title("accuracy")
-        rank.set_ylim(0, 1.02)
+        rank.set_ylim(0, 1)
+        end_at(rank, 1)
         rank.yaxis.set_major_formatter(PercentFormatter(1.0))
         _lines(rate, columns, [("learning_rate", _RATE, "-", "")])
         rate.set_title("learning rate at the epoch's end")

@@ -19,8 +19,8 @@ from typing import (
 )
 
 from imagenet_trainer.metrics.confusion import most_confused
-from imagenet_trainer.metrics.counts import loss_of
-from imagenet_trainer.metrics.evaluation import calibration, class_table
+from imagenet_trainer.metrics.counts import has_rank5, loss_of
+from imagenet_trainer.metrics.evaluation import calibration, class_table, collapse, shown_ranks
 from imagenet_trainer.metrics.predictions import TOP, Predictions
 from imagenet_trainer.metrics.semantic import confused_pairs, semantic_metrics, short_names
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy, taxonomy_of
@@ -85,6 +85,7 @@ class _Page:
         self.report, self.predictions = report, report.predictions
         self.names = short_names(report.classes)
         self.counts = class_table(self.predictions)
+        self.rank5 = has_rank5(self.predictions.classes)
         self.taxonomy: Optional[Taxonomy] = taxonomy_of([one for one, _ in report.classes])
         self.rank1, self.top = self.predictions.confusion(1), self.predictions.confusion(TOP)
         self.pairs = confused_pairs(self.rank1)
@@ -106,6 +107,7 @@ class _Page:
             "facts": self.report.facts,
             "has_intervals": "intervals" in self.report.numbers,
             "training": self._training(),
+            "rank5": self.rank5,
             "classes": self._classes(),
             "semantic": self._semantic(),
             "pairs": self._pairs(),
@@ -130,8 +132,8 @@ class _Page:
             Tile(f"{len(self.predictions):,}", "images"),
             Tile(f"{len(self.names):,}", "classes"),
         ]
-        titles = {"rank1": "rank-1", "rank5": "rank-5", "loss": "loss",
-                  "calibration_error": "calibration error"}  # fmt: skip
+        titles = {name: f"rank-{name[4:]}" for name in shown_ranks(self.predictions.classes)}
+        titles.update(loss="loss", calibration_error="calibration error")
         for name, title in titles.items():
             if numbers.get(name) is None:
                 continue
@@ -139,17 +141,22 @@ class _Page:
             low, high = numbers.get("intervals", {}).get(name, (None, None))
             interval = "" if low is None else f"{form(low)} to {form(high)}"
             tiles.append(Tile(form(numbers[name]), title, interval))
+        collapsed = collapse(self.predictions)
+        if collapsed:
+            what = f"of the images are predicted as {self.names[collapsed.label]}"
+            tiles.append(Tile(as_percent(collapsed.share), what, "whatever they show", warn=True))
         return tiles
 
     def _training(self) -> Optional[Dict[str, Any]]:
         history = self.report.history
         if not history:
             return None
+        shown = {n: title for n, title in _HISTORY.items() if self.rank5 or "rank5" not in n}
         return {
-            "plot": figures.draw_curves(history),
-            "columns": [Column(title) for title in _HISTORY.values()],
+            "plot": figures.draw_curves(history, self.rank5),
+            "columns": [Column(title) for title in shown.values()],
             "rows": [
-                [number(int(row["epoch"])), *(_value(row[name]) for name in list(_HISTORY)[1:])]
+                [number(int(row["epoch"])), *(_value(row[name]) for name in list(shown)[1:])]
                 for row in history
             ],
             "last_rank1": history[-1]["val_rank1"],
@@ -157,11 +164,14 @@ class _Page:
 
     def _classes(self) -> Table:
         counts, group_of = self.counts, self._group_of()
-        shares = list(zip(counts.recall(), counts.precision(), counts.top5_recall()))
+        metrics = [counts.recall(), counts.precision()]
+        metrics += [counts.top5_recall()] if self.rank5 else []
+        shares = list(zip(*metrics))
         confused, times_of = most_confused(self.rank1)
         columns = [Column("label"), Column("class", is_text=True)]
         columns += [Column("group", is_text=True)] if group_of else []
-        columns += [Column(title) for title in ("images", "recall", "precision", "rank-5")]
+        titles = ("images", "recall", "precision", "rank-5")[: 1 + len(metrics)]
+        columns += map(Column, titles)
         columns += [Column("most often predicted as", is_text=True), Column("times")]
         rows = []
         for label, (one, name) in enumerate(self.report.classes):

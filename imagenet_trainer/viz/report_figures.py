@@ -9,23 +9,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from imagenet_trainer.viz.style import FAINT, figure_of, svg
+from imagenet_trainer.viz.style import FAINT, end_at, figure_of, svg
 
 # Blue and vermilion of Okabe and Ito 2008, for readers with colour vision deficiency.
 _BLUE, _VERMILION = "#0072b2", "#d55e00"
 _LINES = (("train", _BLUE, "--", "o"), ("val", _VERMILION, "-", "s"))
 
 
-def draw_curves(history: Sequence[Mapping[str, str]]) -> bytes:
-    """Loss, rank-1, rank-5 and learning rate by epoch, from the rows of history.csv."""
+def draw_curves(history: Sequence[Mapping[str, str]], rank5: bool = True) -> bytes:
+    """Loss, rank-1, rank-5 and learning rate by epoch, from the rows of history.csv.
+
+    `rank5`: whether it is drawn.
+    """
     epochs = [int(row["epoch"]) for row in history]
-    with figure_of(11, 6) as figure:
-        loss, rank1, rank5, rate = figure.subplots(2, 2).ravel()
-        for axes, name, title in (
-            (loss, "loss", "loss, nats"),
-            (rank1, "rank1", "rank-1, %"),
-            (rank5, "rank5", "rank-5, %"),
-        ):
+    titles = {"loss": "loss, nats", "rank1": "rank-1, %", "rank5": "rank-5, %"}
+    if not rank5:
+        del titles["rank5"]
+    with figure_of(11, 6 if rank5 else 3.4) as figure:
+        *panels, rate = figure.subplots(2 if rank5 else 1, 2 if rank5 else 3).ravel()
+        for axes, (name, title) in zip(panels, titles.items()):
             for prefix, colour, dashes, marker in _LINES:
                 values = _column(history, f"{prefix}_{name}") * (1 if name == "loss" else 100)
                 label = {"train": "training, augmented", "val": "validation"}[prefix]
@@ -33,12 +35,14 @@ def draw_curves(history: Sequence[Mapping[str, str]]) -> bytes:
                     axes, epochs, values, colour=colour, dashes=dashes, marker=marker, label=label
                 )
             axes.set_title(title)
-        loss.legend(frameon=False, fontsize=9)
+            if name != "loss":
+                end_at(axes, 100)
+        panels[0].legend(frameon=False, fontsize=9)
         _line(rate, epochs, _column(history, "learning_rate"), colour="#1f2933", dashes="-",
               marker=".", label="")  # fmt: skip
         rate.set_title("learning rate")
         rate.set_ylim(bottom=0)
-        for axes in (rank5, rate):
+        for axes in (panels[-1], rate) if rank5 else (*panels, rate):
             axes.set_xlabel("epoch")
         return svg(figure)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Iterator
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, FAINT, BLUE, ORANGE = "#1f2933", "#d5dbe1", "#2a6f97", "#d1495b"
@@ -27,6 +28,14 @@ STYLE = {
     "figure.dpi": 110,
     "text.parse_math": False,  # names of files and runs may contain dollar signs
 }
+
+
+def end_at(axes: Axes, whole: float) -> None:
+    """End the axis of shares at the whole, 1 or 100; markers on it are drawn completely."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, whole))
+    for artist in (*axes.lines, *axes.collections):
+        artist.set_clip_on(False)
 
 
 @contextmanager

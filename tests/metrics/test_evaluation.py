@@ -86,9 +86,41 @@ def test_json_entry_and_table():
     found = evaluation.as_json(evaluation.estimates(known()), known())
     assert found["images"] == 6 and found["rank1_count"] == 3 and found["rank5_count"] == 6
     assert found["intervals"].keys() < found.keys()
-    lines = evaluation.table(found).splitlines()
+    lines = evaluation.table(found, 6).splitlines()
     assert lines[1].split() == ["rank-1", "50.00", "%", "18.76", "to", "81.24", "%"]
+    assert lines[2].startswith("rank-5 ")
     assert lines[3].startswith("loss ") and "%" not in lines[3]
+
+
+def test_rank5_is_shown_only_if_it_can_differ_from_100_percent():
+    found = evaluation.as_json(evaluation.estimates(known()), known())
+    assert "rank-5" not in evaluation.table(found, 5) and "rank-1" in evaluation.table(found, 5)
+    assert evaluation.shown_ranks(5, (3,)) == ["rank1", "rank3"]
+    assert evaluation.shown_ranks(6) == ["rank1", "rank5"]
+    assert evaluation.rank_names(()) == ["rank1", "rank5"]  # files have both
+
+
+def predicted(labels, first, classes=3):
+    """Predictions of a class for each image."""
+    labels, first = np.array(labels, int), np.array(first, int)
+    p = np.full((len(labels), classes), 0.1, np.float32)
+    p[np.arange(len(labels)), first] = 0.8
+    return predictions_of(p, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "first", "wanted"),
+    [
+        ([0, 1, 2, 1], [1, 1, 1, 1], (1, 1.0)),
+        ([0, 1, 2, 1], [1, 1, 1, 2], None),
+        ([1, 1, 1], [1, 1, 1], None),  # all images are of that class
+        ([0] * 1 + [1] * 199, [1] * 200, (1, 1.0)),  # one rare class, never recognised
+        ([0] * 1 + [1] * 199, [0] + [1] * 199, None),  # one rare class, recognised
+        ([0] * 150 + [1] * 150, [2] + [1] * 299, (1, 299 / 300)),
+    ],
+)
+def test_predictions_that_collapse_to_one_class(labels, first, wanted):
+    assert evaluation.collapse(predicted(labels, first)) == wanted
 
 
 def test_metrics_without_images_are_unknown():
@@ -96,7 +128,7 @@ def test_metrics_without_images_are_unknown():
                       ((0, 3), np.float32), (0, np.float32), (0, int)]), 3)  # fmt: skip
     found = evaluation.as_json(evaluation.estimates(nothing), nothing)
     assert found["rank1"] is None and found["loss"] is None and found["images"] == 0
-    assert "rank-1" in evaluation.table(found)
+    assert "rank-1" in evaluation.table(found, 3)
 
 
 def test_macro_averages_ignore_classes_without_images():

@@ -1,10 +1,12 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from helpers.reports import EVIL, own_classes, predictions_of, report_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.report import page
 
@@ -39,7 +41,7 @@ class Outline(HTMLParser):
 @pytest.fixture
 def no_plots(monkeypatch):
     """Plots take longer than the rest of the page."""
-    monkeypatch.setattr(figures, "draw_curves", lambda history: b"<svg/>")
+    monkeypatch.setattr(figures, "draw_curves", lambda history, rank5: b"<svg/>")
     monkeypatch.setattr(figures, "draw_calibration", lambda bins: b"<svg/>")
 
 
@@ -97,6 +99,22 @@ def test_a_network_without_errors(no_plots):
     assert (
         outline.text.count("No image is misclassified.") == 2 and "There are none." in outline.text
     )
+
+
+@pytest.mark.parametrize("classes", [5, 6])
+def test_rank5_is_shown_only_if_it_can_differ_from_100_percent(classes, no_plots):
+    text = Outline(page(report_of(own_classes(classes)))).text.lower()
+    assert ("rank-5" in text) == (classes > 5) and "rank-1" in text
+
+
+def test_predictions_of_one_class_are_a_warning(no_plots):
+    labels = np.arange(20) % 2
+    collector = Collector(np.arange(20), 2)
+    collector.add(np.arange(20), np.tile(np.float32([[0.9, 0.1]]), (20, 1)), labels)
+    html = page(report_of([("cat", "cat"), ("dog", "dog")], predictions=collector.complete()))
+    warned = re.search(r'<div class="tile warn"><b>(.*?)</b>(.*?)<', html)
+    assert warned[1].startswith("100.00") and "predicted as cat" in warned[2]
+    assert 'class="tile warn"' not in page(report_of(own_classes(2)))
 
 
 def test_without_history_there_is_no_training_section(no_plots):

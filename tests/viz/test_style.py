@@ -3,10 +3,11 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib
+import pytest
 from PIL import Image
 
 from imagenet_trainer.viz import curves
-from imagenet_trainer.viz.style import figure_of, png, svg
+from imagenet_trainer.viz.style import end_at, figure_of, png, svg
 
 
 def some_figure(**more):
@@ -40,3 +41,13 @@ def test_letters_that_the_font_lacks_give_no_warning():
             png(figure)
             svg(figure)
         curves.draw([{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}], "日本語")
+
+
+@pytest.mark.parametrize(("values", "top"), [([80, 100], 100), ([10, 20], 21)])
+def test_axes_of_shares_end_at_100_percent(values, top):
+    with figure_of(3, 3) as figure:
+        axes = figure.subplots()
+        axes.plot([1, 2], values)
+        end_at(axes, 100)
+        low, high = axes.get_ylim()
+        assert 0 <= low < values[0] and high <= top and high >= values[1]

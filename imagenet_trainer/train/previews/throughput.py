@@ -32,7 +32,7 @@ def benchmark_training(settings: FitSettings) -> int:
     labels = random.integers(0, classes, engine.batch_size)
     half = np.full(len(labels), 0.5, np.float32)
     mix = Mix(labels[::-1].copy(), half) if settings.mixup else None
-    with RunLog(None, engine.rank, settings.top_k, settings.loss) as log:
+    with RunLog(None, engine.rank, settings.top_k, settings.loss, classes) as log:
         for interval in range(INTERVALS):
             began = time.perf_counter()
             for _ in range(settings.disp_batches):
