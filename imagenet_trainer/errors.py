@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from types import FrameType
-from typing import Callable, Iterator, Optional, TextIO, Tuple, cast
+from typing import Callable, Iterator, List, Optional, TextIO, Tuple, cast
 
 from imagenet_trainer.text import PrintableOutput, printable
 
@@ -83,30 +84,53 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     75). Ctrl-C gives 130. A closed pipe (`| head`) ends the command quietly. Other errors are
     bugs and keep their traceback.
     """
-    _handle_interrupts(name)
     _open_output()
+    with _handled_interrupts(name), _unraisable_errors() as unraisable:
+        try:
+            with contextlib.redirect_stdout(cast(TextIO, PrintableOutput(sys.stdout))):
+                return _run_and_flush(body)
+        except KeyboardInterrupt:
+            return _interrupted(name)
+        except BrokenPipeError:
+            # The interpreter flushes stdout again at exit, which must not fail.
+            _discard_output()
+            return 1
+        except Exception as error:
+            report = _report_of(error)
+            if report is None:
+                raise
+        unraisable.clear()  # what failed while objects were removed because of the error
+        message, code = report
+        print_message(name, f"error: {' '.join(message.split())}")
+        return code
+
+
+@contextlib.contextmanager
+def _unraisable_errors() -> Iterator[List[str]]:
+    """Collects errors that Python cannot raise, as those in `__del__`; prints them at the end."""
+    texts: List[str] = []
+
+    def collect(one: "sys.UnraisableHookArgs") -> None:
+        trace = traceback.format_exception(one.exc_type, one.exc_value, one.exc_traceback)
+        texts.append(f"Exception ignored in: {one.object!r}\n{''.join(trace)}")
+
+    before, sys.unraisablehook = sys.unraisablehook, collect
     try:
-        with contextlib.redirect_stdout(cast(TextIO, PrintableOutput(sys.stdout))):
-            return _run_and_flush(body)
-    except KeyboardInterrupt:
-        return _interrupted(name)
-    except BrokenPipeError:
-        # The interpreter flushes stdout again at exit, which must not fail.
-        _discard_output()
-        return 1
-    except Exception as error:
-        report = _report_of(error)
-        if report is None:
-            raise
-    message, code = report
-    print_message(name, f"error: {' '.join(message.split())}")
-    return code
+        yield texts
+    finally:
+        sys.unraisablehook = before
+        sys.stderr.write("".join(texts))
 
 
-def _handle_interrupts(name: str) -> None:
-    """Make Ctrl-C raise KeyboardInterrupt if `system.interruptible` made it end the process."""
+@contextlib.contextmanager
+def _handled_interrupts(name: str) -> Iterator[None]:
+    """Make Ctrl-C raise KeyboardInterrupt if `system.interruptible` made it end the process.
+
+    After the block it ends the process again: the command has reported its end.
+    """
     at_main = threading.current_thread() is threading.main_thread()
     if not at_main or signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
         return
 
     def interrupt(number: int, frame: Optional[FrameType]) -> None:
@@ -118,6 +142,10 @@ def _handle_interrupts(name: str) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _interrupted(name: str) -> int:
@@ -125,20 +153,32 @@ def _interrupted(name: str) -> int:
     return 130
 
 
+_NO_THREAD = "can't start new thread"  # Python's RuntimeError; its stack found no memory
+
+
 def _report_of(error: Exception) -> Optional[Tuple[str, int]]:
     """Message and exit code of an error that is no bug; None for a bug."""
     if isinstance(error, InputError):
         return _with_flag(error), error.exit_code
+    if _is_from_full_memory(error):
+        reason = f" ({error})" if str(error) else ""
+        message = f"out of memory{reason}; close other programs or process less at a time"
+        return message, InputError.exit_code
     if isinstance(error, OSError):
         if error.filename is None:
             _discard_output()
         message = f"{error.filename or 'standard output'}: {error.strerror or error}"
         return message, InputError.exit_code
-    if isinstance(error, MemoryError):
-        reason = f" ({error})" if str(error) else ""
-        message = f"out of memory{reason}; close other programs or process less at a time"
-        return message, InputError.exit_code
     return None
+
+
+def _is_from_full_memory(error: Optional[BaseException]) -> bool:
+    """Whether this is a MemoryError, or an error while one was handled."""
+    while error is not None:
+        if isinstance(error, MemoryError) or str(error) == _NO_THREAD:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _with_flag(error: InputError) -> str:

@@ -53,6 +53,49 @@ def test_full_memory_is_one_line(error, capsys):
     assert str(error) in line
 
 
+def test_an_error_while_memory_is_full_is_one_line(capsys):
+    def body():
+        try:
+            raise MemoryError
+        finally:
+            raise ValueError("I/O operation on closed file")  # zipfile's, as it is closed
+
+    assert run_command("fit", body) == 2
+    assert run_command("fit", raising(RuntimeError("can't start new thread"))) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("fit: error: out of memory") == second.startswith("fit: error: out")
+
+
+class FailsWhenRemoved:
+    def __del__(self):
+        raise ValueError("I/O operation on closed file")
+
+
+def test_what_fails_because_of_a_reported_error_is_silent(capsys):
+    def body():
+        held = FailsWhenRemoved()
+        raise InputError(f"full disk: {type(held)}")
+
+    assert run_command("fit", body) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+    def without_error():
+        FailsWhenRemoved()
+
+    assert run_command("fit", without_error) == 0
+    assert "FailsWhenRemoved.__del__" in capsys.readouterr().err
+
+
+def test_ctrl_c_after_the_end_of_a_command_has_no_traceback():
+    code = (
+        "import os, signal, sys\nfrom imagenet_trainer.errors import run_command\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "run_command('x', lambda: None)\nos.kill(os.getpid(), signal.SIGINT)\nprint('here')"
+    )
+    result = run_python(code)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+
+
 def run_python(code, *argv, **keywords):
     return subprocess.run(
         [sys.executable, "-c", code, *argv], capture_output=True, text=True, **keywords

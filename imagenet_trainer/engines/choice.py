@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional, Tuple
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.mxnet.devices import gpu_problem
 from imagenet_trainer.errors import ArgumentError, InputError
-from imagenet_trainer.system.machine import use_all_processors
+from imagenet_trainer.system.machine import address_space_problem, use_all_processors
 from imagenet_trainer.system.mxnet_import import installation_problem
 from imagenet_trainer.system.wheels import (
     how_to_install,
@@ -39,8 +39,17 @@ def choose_engine(devices: Devices) -> Choice:
 
     `auto` prefers MXNet if it is installed and has code for the devices, then PyTorch if it is
     installed. Raises ArgumentError if neither supports them, and if the requested engine is not
-    installed; InputError if there is no engine.
+    installed; InputError if there is no engine, and if `ulimit -v` leaves an engine too
+    little address space.
     """
+    choice = _choose(devices)
+    problem = address_space_problem()
+    if problem:
+        raise InputError(problem)
+    return choice
+
+
+def _choose(devices: Devices) -> Choice:
     if devices.engine == "torch":
         check_torch()
         return Choice("torch", "requested")

@@ -8,7 +8,7 @@ from imagenet_trainer.errors import ArgumentError
 # Parts of the messages of MXNet 1.x (`cudaMalloc retry failed: out of memory`, `Failed to allocate
 # CPU Memory`), of CUDA's libraries, of PyTorch, and of C++.
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "can't allocate memory",
-                  "bad_alloc")  # fmt: skip
+                  "bad_alloc", "resource temporarily unavailable")  # fmt: skip
 _TOO_LARGE = "2^31 elements"  # MXNet's largest array
 
 

@@ -13,6 +13,7 @@ import psutil
 # bytes at the top of the heap above the second are returned to the system.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 _THRESHOLD = 32 << 20
+ENGINES_NEED = 3 << 30  # bytes of address space, with small networks on few processors
 _OTHER_FILES = 256  # that a process has open beside shards
 # Memory limit and usage of a container, in cgroup v2 and v1. psutil reads the machine's memory
 # only.
@@ -32,6 +33,21 @@ def processors() -> int:
     except AttributeError:  # systems other than Linux
         return os.cpu_count() or 1
     return max(1, math.ceil(min(count, _processor_quota())))
+
+
+def address_space_problem(needed: int = ENGINES_NEED) -> str:
+    """Why a limit of the address space (ulimit -v) below so many bytes is too low, or "".
+
+    C libraries end a process that reaches the limit while they are loaded or start threads. Most of
+    the address space is never used as memory: a cgroup limits memory itself.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return ""
+    return (
+        f"ulimit -v {limit >> 10}: too little address space, {needed >> 20} MiB are needed; raise "
+        "it, or limit memory by a cgroup instead"
+    )
 
 
 def _processor_quota() -> float:

@@ -27,7 +27,7 @@ import numpy as np
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
-from imagenet_trainer.system.machine import use_all_processors
+from imagenet_trainer.system.machine import address_space_problem, use_all_processors
 from imagenet_trainer.system.wheels import how_to_install_mxnet
 
 _ALIASES = {
@@ -63,7 +63,7 @@ def environment_problem() -> Optional[str]:
     threads = os.environ.get("OMP_NUM_THREADS", "1").strip()
     if not threads.isdecimal() or not int(threads):
         return f"OMP_NUM_THREADS={threads}: MXNet takes one number above 0; correct or unset it"
-    return None
+    return address_space_problem() or None
 
 
 def _restore_numpy_aliases() -> None:

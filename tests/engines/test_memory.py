@@ -18,6 +18,7 @@ from imagenet_trainer.errors import run_command
         RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("Size of tensor you are trying to allocate is larger than 2^31 elements."),
         RuntimeError("std: :bad_alloc"),
+        RuntimeError("simple_bind error.\nMXNetError: Resource temporarily unavailable"),
         MemoryError(),
     ],
 )

@@ -1,9 +1,15 @@
 import builtins
 import io
+import re
+import resource
 from types import SimpleNamespace
 
 import pytest
+from conftest import ROOT, run
 
+from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.system import machine
 
 
@@ -84,3 +90,20 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("words", [["-m", "imagenet_trainer.fit"], [ROOT / "tools" / "im2rec.py"]])
+def test_too_little_address_space_for_the_libraries_is_one_line(words):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))
+
+    result = run(*words, check=2, preexec_fn=limit)
+    assert re.fullmatch(r"error: ulimit -v 307200: .* 1024 MiB .*\n", result.stderr)
+
+
+def test_too_little_address_space_for_an_engine(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (2 << 30, 2 << 30))
+    with pytest.raises(InputError, match=r"^ulimit -v 2097152: .* 3072 MiB"):
+        choose_engine(Devices())
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
+    choose_engine(Devices())
