@@ -61,6 +61,17 @@ def classifier_of(symbol: Any) -> List[str]:
     return [entry.node.name for entry in classifier.inputs[1:]]
 
 
+def is_rectified(symbol: Any) -> bool:
+    """Whether a rectifier follows the classifier, as in SqueezeNet: its outputs can die."""
+    symbol = as_graph(symbol)
+    node = _before_softmax(symbol)
+    while node.op in _PASSIVE:
+        if node.op in ("LeakyReLU", "relu") or node.values.get("act_type") == "relu":
+            return True
+        node = node.inputs[0].node
+    return False
+
+
 def _before_softmax(symbol: Symbol) -> Node:
     """The node that the softmax, if there is one, takes its input from."""
     if len(symbol) != 1:

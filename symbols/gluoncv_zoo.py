@@ -163,6 +163,8 @@ def _checked(symbol: Symbol, name: str, num_classes: int, image_shape: Tuple[int
     try:
         _, outputs, _ = symbol.infer_shape(data=(1, *image_shape))
     except GraphError as error:
+        if any(len(node.values.get("kernel") or ()) == 3 for node in symbol.nodes):
+            raise _not_a_classifier(name) from error  # it takes the frames of a video
         raise ArgumentError(
             "image_shape", image_shape, f"gluoncv/{name} does not accept images of this size"
         ) from error
@@ -175,8 +177,8 @@ def _not_a_classifier(name: str) -> ArgumentError:
     return ArgumentError(
         "network",
         f"gluoncv/{name}",
-        "not an image classifier with a free number of classes, or GluonCV cannot export it as a "
-        "symbol; choose another one",
+        "not an image classifier with a free number of classes (as networks for videos and for "
+        "detection), or GluonCV cannot export it as a symbol; choose another one",
     )
 
 

@@ -81,7 +81,7 @@ class MethodSettings:
     label_smoothing: float = option(
         0.0,
         "fraction of each target spread evenly over all classes (Szegedy et al. 2015)",
-        number(0, 0.999),
+        number(0, 1, below=True),
     )
     mixup: float = option(
         0.0,
@@ -116,7 +116,7 @@ class MethodSettings:
         0.0,
         "keep an exponential moving average of the parameters with this decay, such as 0.9999; "
         "checkpoints and validation use the average; 0: off",
-        number(0, 0.9999999),
+        number(0, 1, below=True),
         metavar="DECAY",
     )
     zero_last_gamma: bool = option(

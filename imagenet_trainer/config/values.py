@@ -14,15 +14,18 @@ BEST = -1  # stands for the epoch `best` until it is looked up in the run
 _MAX_EPOCH = 999_999  # keeps a mistyped range from filling the memory
 
 
-def number(low: float = -math.inf, high: float = math.inf, above: bool = False) -> Parser:
-    """A finite float in [low, high], or in (low, high] with `above`."""
+def number(
+    low: float = -math.inf, high: float = math.inf, above: bool = False, below: bool = False
+) -> Parser:
+    """A finite float in [low, high], in (low, high] with `above`, in [low, high) with `below`."""
 
     def parse_number(text: str) -> float:
         value = float(text)
         if not math.isfinite(value):
             raise ValueError("must be a finite number")
-        if not (low < value if above else low <= value) or not value <= high:
-            raise ValueError(f"must be {_range(low, high, above)}")
+        enough = low < value if above else low <= value
+        if not enough or value > high or (below and value == high):
+            raise ValueError(f"must be {_range(low, high, above, below)}")
         return value
 
     return parse_number
@@ -201,7 +204,9 @@ def command(text: str) -> Tuple[str, ...]:
         raise ValueError("must be a command with closed quotes") from None
 
 
-def _range(low: float, high: float, above: bool) -> str:
+def _range(low: float, high: float, above: bool, below: bool = False) -> str:
+    if below:
+        return f"{low:g} or more, and below {high:g}"
     if high == math.inf:
         return f"above {low:g}" if above else f"{low:g} or more"
     return f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"

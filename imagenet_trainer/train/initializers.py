@@ -13,7 +13,7 @@ are 1. The initializers and their defaults are those of `mx.init`.
 import difflib
 import hashlib
 import math
-from typing import Any, Callable, Dict, Mapping, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 
 Shape = Tuple[int, ...]
+
+_ACTIVE = 10.0  # logits of trained networks seldom are below -10
 
 
 def initial_parameters(
@@ -78,6 +80,29 @@ def initial_parameters(
         {parameter: initial_value(parameter, shape) for parameter, shape in shapes.items()},
         {parameter: initial_value(parameter, shape) for parameter, shape in aux_shapes.items()},
     )
+
+
+def new_classifier(
+    shapes: Mapping[str, Shape], names: Sequence[str], rectified: bool, seed: int
+) -> Arrays:
+    """Initial weight, and bias if it has one, of a new last layer on trained features, float32.
+
+    `names` are those of weight and bias. The weight is normal with a deviation of 0.01, as in
+    Caffe's fine-tuning and in SqueezeNet's published last layer, and of at most 1 / sqrt(fan-in):
+    the first predictions are almost uniform, whatever the scale of the features.
+
+    Where a rectifier follows (`rectified`), the bias is 10, so that all outputs are active, and
+    remain so: with a bias of 0 one half of them begins at zero, and an output that is zero for all
+    images stays there. The softmax does not see a constant that is added to all classes.
+    docs/transfer.md has the measurements.
+    """
+    weight, *biases = names
+    fan_in = math.prod(shapes[weight][1:])
+    values = normal(shapes[weight], Stream(seed, weight), min(0.01, fan_in**-0.5))
+    return {
+        weight: values.astype(np.float32),
+        **{bias: np.full(shapes[bias], _ACTIVE * rectified, np.float32) for bias in biases},
+    }
 
 
 class Stream:

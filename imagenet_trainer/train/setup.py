@@ -68,7 +68,7 @@ class TrainingSetup:
     def initial_parameters(self, symbol: Any) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states before the first update."""
         if self.fine_tuning:
-            return self.fine_tuning.initial_parameters(self.settings, self.network, symbol)
+            return self.fine_tuning.initial_parameters(self.settings, symbol)
         return untrained_parameters(self.settings, self.network, symbol)
 
     def open_engine(self, symbol: Any, workers: Optional[Workers] = None) -> Engine:

@@ -21,7 +21,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
-from imagenet_trainer.symbols.classifier import classifier_of, with_classifier
+from imagenet_trainer.symbols.classifier import classifier_of, is_rectified, with_classifier
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.continuation import (
     PREPROCESSING,
@@ -29,7 +29,7 @@ from imagenet_trainer.train.continuation import (
     names_a_network,
     with_preprocessing,
 )
-from imagenet_trainer.train.initializers import initial_parameters
+from imagenet_trainer.train.initializers import initial_parameters, new_classifier
 
 
 @dataclass(frozen=True)
@@ -191,17 +191,16 @@ class FineTuning:
             return network.name
         return f"the network of {self._prefix}"
 
-    def initial_parameters(
-        self, settings: FitSettings, network: symbols.Network, symbol: Any
-    ) -> Tuple[Arrays, Arrays]:
+    def initial_parameters(self, settings: FitSettings, symbol: Any) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states before the first update."""
-        rule = network.initializer if names_a_network(settings) else symbols.HE_NORMAL
-        if settings.initializer != "default":
-            rule = {"name": settings.initializer}
-        return transfer_parameters(
-            self.pretrained, symbol, settings.image_shape,
-            lambda shapes: initial_parameters(shapes, {}, rule, settings.seed)[0],
-        )  # fmt: skip
+        seed, rule = settings.seed, settings.initializer
+
+        def initialise(shapes: Shapes) -> Arrays:
+            if rule != "default":
+                return initial_parameters(shapes, {}, rule, seed)[0]
+            return new_classifier(shapes, classifier_of(symbol), is_rectified(symbol), seed)
+
+        return transfer_parameters(self.pretrained, symbol, settings.image_shape, initialise)
 
     def messages(self, settings: FitSettings, symbol: Any) -> List[str]:
         """For the log: which parameters are new, and how images are preprocessed."""

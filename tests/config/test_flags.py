@@ -36,6 +36,7 @@ def error_of(capsys, *argv):
         (["--lr-step-epochs", "3,inf"], ["--lr-step-epochs", "finite"]),
         (["--random-mirror", "yes"], ["--random-mirror", "0 or 1"]),
         (["--top-k", "1"], ["--top-k", "1", "2 or more"]),
+        (["--ema", "1"], ["--ema", "'1'", "below 1"]),
         (["--batch-size"], ["--batch-size", "expected one argument"]),
         (["--batch", "3"], ["--batch: no such flag"]),
     ],

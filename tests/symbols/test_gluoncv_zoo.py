@@ -114,6 +114,7 @@ def test_gluons_attributes_of_variables_are_removed(gluoncv):
         ("yolo3_darknet53_voc", (3, 64, 64), "not an image classifier"),
         ("simple_pose_resnet18_v1b", (3, 64, 64), "not an image classifier"),
         ("mobilenet1.0_int8", (3, 224, 224), "not an image classifier"),
+        ("c3d_kinetics400", (3, 112, 112), "not an image classifier"),  # for videos
         ("densenet121", (3, 64, 64), "image_shape 3,64,64: gluoncv/densenet121"),
     ],
 )

@@ -4,12 +4,14 @@ import gc
 import math
 import os
 import sys
+import time
 from dataclasses import replace
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
@@ -20,12 +22,13 @@ from imagenet_trainer.system.machine import (
     reset_peak_memory,
     resident_memory,
 )
-from imagenet_trainer.train.datasets import number_of_classes
+from imagenet_trainer.train.datasets import number_of_classes, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import TrainingSetup, training_setup
 
 _MAX_BATCH = 1 << 16
+_SECONDS = 120  # of all trials on a CPU, where larger batches are not faster
 _RATE = 1e-9  # ftml divides by it
 _USABLE_SHARE = 0.9  # of the free memory; the rest is for other programs
 
@@ -131,29 +134,58 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _fits(
-    setup: TrainingSetup, processes: int, report: Callable[[int, str], None]
-) -> Callable[[int], bool]:
-    """A function that tries whether a batch fits each process, and reports the result."""
-    forecast = None if setup.settings.gpus else MemoryForecast(processes)
+class Trials:
+    """Tries whether a batch fits each process, and reports the results.
 
-    def fits(size: int) -> bool:
-        if forecast:
-            needed = forecast.needed(size)
-            if needed > forecast.limit:
-                report(
-                    size,
-                    f"too large: would need {needed / 1e9:.1f} GB of {forecast.limit / 1e9:.1f}",
-                )
-                return False
-            forecast.begin()
-        result = attempt(setup, size)
-        if forecast:
-            forecast.end(size)
-        report(size, "fits" if result else "too large")
+    On CPUs a batch is not tried if smaller ones predict that it exceeds memory, or that all trials
+    together would take more than `_SECONDS`.
+
+    Attributes
+    ----------
+    is_over
+        whether a batch was not tried because of the time.
+
+    """
+
+    def __init__(
+        self, setup: TrainingSetup, processes: int, report: Callable[[int, str], None]
+    ) -> None:
+        self._setup, self._report = setup, report
+        self._forecast = None if setup.settings.gpus else MemoryForecast(processes)
+        self._began = time.monotonic()
+        self._per_image = 0.0  # seconds, in the last trial
+        self.is_over = False
+
+    def __call__(self, size: int) -> bool:
+        """Whether a batch of this size fits, as far as it was tried."""
+        forecast = self._forecast
+        if forecast is None:
+            result = attempt(self._setup, size)
+            self._report(size, "fits" if result else "too large")
+            return result
+        refusal = self._refusal(size, forecast)
+        if refusal:
+            self._report(size, refusal)
+            return False
+        began = time.monotonic()
+        forecast.begin()
+        result = attempt(self._setup, size)
+        forecast.end(size)
+        seconds = time.monotonic() - began
+        self._per_image = seconds / size
+        self._report(size, f"fits, {seconds:.1f} s" if result else "too large")
         return result
 
-    return fits
+    def _refusal(self, size: int, forecast: MemoryForecast) -> str:
+        """Why a batch is not tried; "" for one that is."""
+        needed = forecast.needed(size)
+        if needed > forecast.limit:
+            return f"too large: would need {needed / 1e9:.1f} GB of {forecast.limit / 1e9:.1f}"
+        seconds = self._per_image * size
+        if time.monotonic() - self._began + seconds > _SECONDS:
+            self.is_over = True
+            return f"not tried: would take {seconds:.0f} s, more than is left of {_SECONDS}"
+        return ""
 
 
 def _step(settings: FitSettings, parts: int = 1) -> int:
@@ -181,7 +213,7 @@ def _largest_below(settings: FitSettings, batch: int) -> int:
     _free_memory()
     step = _step(settings)
     first = batch // 2 if settings.gpus else step  # see MemoryForecast
-    return largest(_fits(setup, 1, lambda size, result: None), first, step, batch - 1)
+    return largest(Trials(setup, 1, lambda size, result: None), first, step, batch - 1)
 
 
 def print_largest_batch(settings: FitSettings) -> int:
@@ -204,7 +236,25 @@ def print_largest_batch(settings: FitSettings) -> int:
     def report(size: int, result: str) -> None:
         print(f"{size * processes:6}  {result}", flush=True)
 
-    size = largest(_fits(setup, processes, report), first, step)
+    trials, images = Trials(setup, processes, report), images_of(settings)
+    most = _MAX_BATCH if images is None else max(step, images // processes // step * step)
+    size = largest(trials, first, step, min(most, _MAX_BATCH))
+    which = "the largest that fits, within one sixteenth"
+    if size == most:
+        which = f"fits; no multiple of {step * processes} up to all {images} images is larger"
+    elif trials.is_over:
+        which = f"fits; larger ones would take more than {_SECONDS} s to try"
     each = f", {size} on each of {processes} devices" if processes > 1 else ""
-    print(f"--batch-size {size * processes}: the largest that fits, within one sixteenth{each}")
+    print(f"--batch-size {size * processes}: {which}{each}")
     return 0
+
+
+def images_of(settings: FitSettings) -> Optional[int]:
+    """The number of training images; None if the shards are missing."""
+    try:
+        find_shards(settings.data_train)
+    except InputError:
+        return None
+    dataset = open_training_set(settings)
+    dataset.shards.close()
+    return len(dataset)

@@ -18,6 +18,7 @@ from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 from imagenet_trainer.train.setup import training_setup
 
 INTERVALS = 5  # of --disp-batches updates each
+_QUEUES = 4  # an interval of --test-io has so many times the batches that wait in a full queue
 
 
 def benchmark_training(settings: FitSettings) -> int:
@@ -52,7 +53,8 @@ def benchmark_loader(settings: FitSettings) -> int:
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    updates = INTERVALS * settings.disp_batches
+    interval = max(settings.disp_batches, _QUEUES * (threads.prefetch + threads.count))
+    updates = INTERVALS * interval
     with (
         RunLog(None, 0) as log,
         training_batches(
@@ -61,12 +63,17 @@ def benchmark_loader(settings: FitSettings) -> int:
         ) as batches,
     ):  # fmt: skip
         stream = decoded(batches, settings, train.shards, threads.count, log.info)
+        if interval > settings.disp_batches:
+            log.info(
+                f"--disp-batches {settings.disp_batches}: intervals have {interval} batches, as "
+                "shorter ones measure the queue"
+            )
         began, images = time.perf_counter(), 0
         for batch in stream:
             images += len(batch.labels)
-            if (batch.update + 1) % settings.disp_batches == 0:
+            if (batch.update + 1) % interval == 0:
                 speed = images / (time.perf_counter() - began)
-                first = batch.update + 1 - settings.disp_batches
+                first = batch.update + 1 - interval
                 log.info(f"Batch [{first}-{batch.update + 1}]\tSpeed: {speed:.2f} samples/sec")
                 began, images = time.perf_counter(), 0
     return 0

@@ -42,14 +42,14 @@ def small(monkeypatch):
 def test_find_batch_prints_what_fits(small, fit_words, capsys):
     assert fit.main([*fit_words, "--engine", "torch", "--find-batch"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "     8  fits" and "    24  too large" in lines
+    assert lines[0].startswith("     8  fits, ") and "    24  too large" in lines
     assert lines[-1] == "--batch-size 16: the largest that fits, within one sixteenth"
 
 
 @pytest.mark.parametrize("engine", ["mxnet", "torch"])
 def test_batches_are_mixed_as_in_the_training(engine, fit_words, monkeypatch, capsys):
     largest = batch.largest
-    monkeypatch.setattr(batch, "largest", lambda *words: largest(*words, most=8))
+    monkeypatch.setattr(batch, "largest", lambda *words: largest(*words[:3], most=8))
     words = [*fit_words, "--engine", engine, "--find-batch", "--mixup", "0.2"]
     assert fit.main(words) == 0
     assert capsys.readouterr().out.startswith("     8  fits")
@@ -79,7 +79,8 @@ def test_mxnet_is_not_measured_on_gpus(fit_words, capsys):
 
 
 def memory(monkeypatch, free, base=100, each=10):
-    """Free bytes; what a process holds, and each image takes."""
+    """Free bytes; what a process holds, and each image takes; no time, and any number of images."""
+    monkeypatch.setattr(batch, "images_of", lambda settings: None)
     held = {"peak": base}
     monkeypatch.setattr(batch, "free_memory", lambda: free)
     monkeypatch.setattr(batch, "resident_memory", lambda: base)
@@ -154,3 +155,38 @@ def test_the_memory_forecast_is_what_is_needed():
     before, after, twice = map(float, answer.stdout.split())
     assert before == pytest.approx(after, rel=0.1)
     assert twice > after + 150 * 2_000_000
+
+
+def test_the_number_of_images_is_the_limit(monkeypatch, fit_words, capsys):
+    tried = memory(monkeypatch, free=10_000_000_000)
+    monkeypatch.setattr(batch, "images_of", lambda settings: 60)
+    assert fit.main([*fit_words, "--find-batch"]) == 0
+    assert max(tried) == 56
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("--batch-size 56: fits; ") and "60 images" in last
+
+
+def test_the_images_are_counted(fit_words, tmp_path):
+    from imagenet_trainer.config import FitSettings, flags
+
+    settings = flags.parse(FitSettings, fit_words, "fit", "")
+    assert batch.images_of(settings) == 60
+    missing = ["--data-train", str(tmp_path / "no.rec")]
+    assert batch.images_of(flags.parse(FitSettings, missing, "fit", "")) is None
+
+
+def test_trials_on_a_cpu_end(monkeypatch, fit_words, capsys):
+    tried = memory(monkeypatch, free=10**12)
+    attempt, clock = batch.attempt, [0.0]
+
+    def slow(setup, size):
+        clock[0] += 0.1 * size
+        return attempt(setup, size)
+
+    monkeypatch.setattr(batch, "attempt", slow)
+    monkeypatch.setattr(batch.time, "monotonic", lambda: clock[0])
+    assert fit.main([*fit_words, "--find-batch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert clock[0] <= 120 and 0.1 * sum(tried) == pytest.approx(clock[0])
+    assert any("not tried: would take" in line for line in lines)
+    assert f"--batch-size {max(tried)}: fits; larger ones would take" in lines[-1]
