@@ -71,7 +71,7 @@ _setup() { # EXTRAS
     version=$("$python" --version 2>&1) || return 1
     extras=$(cd "$root" && "$python" -m imagenet_trainer.system.wheels "$1") || return 1
     wanted="$extras, $version, $root, $(cd "$root" &&
-        cat setup.cfg setup.py imagenet_trainer/data/images/_jpeg_window.c \
+        cat setup.cfg setup.py imagenet_trainer/data/images/_jpeg_*.[ch] \
             tools/setup.sh imagenet_trainer/system/wheels.py | cksum)"
     if [ "$(cat "$venv/fits" 2>/dev/null)" != "$wanted" ]; then
         # Only what this script made is removed: it has the file `fits` from its beginning on.

@@ -74,10 +74,7 @@ def advice(machine: Machine) -> List[str]:
 def _jpeg_decoding() -> str:
     if jpeg_window.LIBRARY:
         return f"JPEGs: decoded as far as a crop needs them, by {jpeg_window.LIBRARY}"
-    return (
-        "JPEGs: decoded whole, so the loader is slower; apt-get install gcc python3-dev "
-        "libjpeg-dev, then in the checkout run: pip install -e ."
-    )
+    return f"JPEGs: decoded whole, so the loader is slower; {jpeg_window.HOW_TO_BUILD}"
 
 
 def _problem(engine: str, gpu: Optional[int] = None) -> Optional[str]:

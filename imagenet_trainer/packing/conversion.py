@@ -17,7 +17,7 @@ from imagenet_trainer.data.images.decode import (
     png_size,
 )
 from imagenet_trainer.data.images.kinds import kind_of
-from imagenet_trainer.packing.restart_markers import restart_interval
+from imagenet_trainer.packing.restart_markers import interval_for_opencv, with_markers
 
 _LONGEST_SIDE = 65500  # of libjpeg
 # Fast decoding leaves this factor to the resize that follows. With a smaller one the blocks of the
@@ -57,7 +57,9 @@ def convert(data: bytes, conversion: Conversion, remarks: Optional[List[str]] = 
     it can nevertheless decode. Raises ValueError with the reason why the file is rejected.
     """
     if conversion.pass_through:
-        return _pass_through(data, conversion.max_pixels, remarks)
+        _check_file(data, conversion.max_pixels, remarks)
+        is_changed = conversion.restart == "lossless" and kind_of(data) == "JPEG"
+        return with_markers(data) if is_changed else data
     fast = conversion.fast_decode and not conversion.center_crop and kind_of(data) == "JPEG"
     short_side = _MARGIN * conversion.resize if fast else 0
     image = decode(data, conversion.color, conversion.max_pixels, short_side, remarks)
@@ -67,10 +69,11 @@ def convert(data: bytes, conversion: Conversion, remarks: Optional[List[str]] = 
         width, height = image.shape[1::-1]
     if conversion.resize:
         image = _resize(image, (width, height), conversion)
-    return _encode(image, conversion)
+    return encode(image, conversion)
 
 
-def _pass_through(data: bytes, max_pixels: int, remarks: Optional[List[str]]) -> bytes:
+def _check_file(data: bytes, max_pixels: int, remarks: Optional[List[str]]) -> None:
+    """Raise ValueError unless MXNet's decoder reads the file."""
     kind = kind_of(data)
     if kind not in ("JPEG", "PNG"):
         if kind:
@@ -79,7 +82,6 @@ def _pass_through(data: bytes, max_pixels: int, remarks: Optional[List[str]]) ->
         raise ValueError("not an image that can be decoded" if data else "the file is empty")
     check_size(jpeg_size(data) if kind == "JPEG" else png_size(data), max_pixels)
     check_decodable(data, remarks)
-    return data
 
 
 def _centre(image: np.ndarray) -> np.ndarray:
@@ -100,14 +102,15 @@ def _resize(image: np.ndarray, size: Tuple[int, int], conversion: Conversion) ->
     return opencv.call(cv2.resize, image, target, interpolation=how)
 
 
-def _encode(image: np.ndarray, conversion: Conversion) -> bytes:
+def encode(image: np.ndarray, conversion: Conversion) -> bytes:
+    """Encode the pixels of a record; ValueError if they cannot be."""
     if conversion.encoding == ".png":
         parameters: Tuple[int, ...] = (cv2.IMWRITE_PNG_COMPRESSION, min(conversion.quality, 9))
     else:
         parameters = (cv2.IMWRITE_JPEG_QUALITY, conversion.quality)
         if conversion.restart == "auto":
-            height, width = image.shape[:2]
-            interval = restart_interval(width, height, image.ndim == 2, conversion.quality)
+            size = image.shape[1], image.shape[0]
+            interval = interval_for_opencv(size, image.ndim == 2, conversion.quality)
             parameters += (cv2.IMWRITE_JPEG_RST_INTERVAL, interval)
         if image.dtype == np.uint16:  # OpenCV would saturate every value above 255
             image = (image >> 8).astype(np.uint8)

@@ -86,7 +86,8 @@ class PackSettings:
     restart: str = option(
         "auto", "auto: JPEGs with restart markers, so that training decodes only the part of an "
         "image that its crop needs; the same pixels, 1 to 2 %% more bytes; off: without markers, "
-        "the bytes of MXNet's tool", choices=("auto", "off"),
+        "the bytes of MXNet's tool; lossless: with --pass-through, JPEG files are written again "
+        "with markers, from the same coefficients", choices=("auto", "off", "lossless"),
     )  # fmt: skip
     encoding: str = option(".jpg", "encoding of the packed images", choices=(".jpg", ".png"))
     color: int = option(

@@ -10,6 +10,8 @@ from dataclasses import fields, replace
 from typing import List, Sequence, Tuple
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.images import jpeg_restart
+from imagenet_trainer.data.images.jpeg_window import HOW_TO_BUILD
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.data.records.manifest import ClassName, Manifest, Rejected
 from imagenet_trainer.errors import InputError
@@ -71,6 +73,10 @@ def _check_flags(settings: Im2recSettings) -> None:
     if settings.pass_through and (settings.resize or settings.center_crop):
         flag = f"--resize {settings.resize}" if settings.resize else "--center-crop"
         raise InputError(f"--pass-through {flag}: --pass-through does not convert; omit one")
+    if settings.restart == "lossless" and not settings.pass_through:
+        raise InputError("--restart lossless: is for --pass-through; add it, or omit this flag")
+    if settings.restart == "lossless" and not jpeg_restart.available:
+        raise InputError(f"--restart lossless: needs a module that is not built; {HOW_TO_BUILD}")
     check_prefix(settings.prefix)
 
 
@@ -96,7 +102,7 @@ def _pack_list(
     conversion = Conversion(
         **{field.name: getattr(settings, field.name) for field in fields(Conversion)}
     )
-    if conversion.pass_through or conversion.encoding != ".jpg":
+    if conversion.restart == "auto" and (conversion.pass_through or conversion.encoding != ".jpg"):
         conversion = replace(conversion, restart="off")  # the manifest says what was done
     layout = (settings.shards, settings.shard_size)
     pack = Pack(prefix, settings.root, images, classes, conversion, *layout)

@@ -15,12 +15,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jpeglib.h>
+#include "_jpeg_errors.h"
 
 /* Older versions compute wrong pixels at the edges of a window, and read outside their memory. */
 #if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
@@ -29,13 +27,6 @@
 
 #define TEXT(value) #value
 #define VERSION_OF(value) TEXT(value)
-
-struct errors {
-    struct jpeg_error_mgr base; /* first: libjpeg knows only this part */
-    jmp_buf fatal;
-    long warnings;
-    char message[JMSG_LENGTH_MAX]; /* of the first warning, else of the error */
-};
 
 struct job {
     Py_buffer data;                      /* the file */
@@ -48,29 +39,6 @@ struct job {
     struct jpeg_decompress_struct jpeg;
     struct errors errors;
 };
-
-static void keep_message(j_common_ptr jpeg)
-{
-    struct errors *errors = (struct errors *)jpeg->err;
-    if (!errors->message[0])
-        errors->base.format_message(jpeg, errors->message);
-}
-
-static void on_error(j_common_ptr jpeg)
-{
-    keep_message(jpeg);
-    longjmp(((struct errors *)jpeg->err)->fatal, 1);
-}
-
-static void on_message(j_common_ptr jpeg, int level)
-{
-    if (level < 0) { /* a warning: the file is damaged */
-        keep_message(jpeg);
-        ((struct errors *)jpeg->err)->warnings++;
-    }
-}
-
-static void print_nothing(j_common_ptr jpeg) { (void)jpeg; }
 
 /* Why the window cannot be decoded to the pixels of the whole image; NULL if it can. */
 static const char *refusal(const struct job *job)
@@ -265,10 +233,7 @@ static int run(struct job *job)
     const char *reason;
     int done = 0;
 
-    jpeg->err = jpeg_std_error(&job->errors.base);
-    job->errors.base.error_exit = on_error;
-    job->errors.base.emit_message = on_message;
-    job->errors.base.output_message = print_nothing;
+    jpeg->err = catch_errors(&job->errors);
     if (setjmp(job->errors.fatal) == 0) {
         jpeg_create_decompress(jpeg);
         jpeg_mem_src(jpeg, job->data.buf, (unsigned long)job->data.len);

@@ -19,6 +19,11 @@ except ImportError:
 LIBRARY = _jpeg_window and f"libjpeg-turbo {_jpeg_window.LIBJPEG_TURBO}"
 """Name and version of the library that decodes windows; None where the module is not built."""
 
+HOW_TO_BUILD = (
+    "run: apt-get install gcc python3-dev libjpeg-dev, then in the checkout: pip install -e ."
+)
+"""For messages where the module is missing."""
+
 enabled = LIBRARY is not None
 """Whether windows are decoded; benchmarks and tests turn it off to decode whole images."""
 

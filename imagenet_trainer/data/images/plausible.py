@@ -26,6 +26,7 @@ class JpegLayout(NamedTuple):
     frame: int  # marker of the frame header, 0 without one
     size: Tuple[int, int]  # width, height
     blocks: int  # of 8 x 8 values in all components
+    mcu: Tuple[int, int]  # width, height in pixels of the unit of a scan of all components
     end: int  # offset of the first scan, or where reading stopped; 0 if neither is found
 
 
@@ -61,7 +62,7 @@ def _check_jpeg(view: memoryview) -> JpegLayout:
 
 def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:
     """The header of a JPEG, read up to its first scan, or only to its frame."""
-    at, found = 2, JpegLayout(0, (0, 0), 0, 0)
+    at, found = 2, JpegLayout(0, (0, 0), 0, (8, 8), 0)
     last = len(view) - 10
     while at <= last:
         mark, marker, length, _, high, wide = _SEGMENT.unpack_from(view, at)
@@ -74,24 +75,28 @@ def jpeg_layout(view: memoryview, to_scan: bool = True) -> JpegLayout:
             return found._replace(end=at)
         if marker in _FRAMES:
             body = bytes(view[at + 9 : at + 2 + length])  # components, three bytes for each
-            blocks = _blocks((wide, high), body[2::3][: body[0]]) if body else 0
-            found = JpegLayout(marker, (wide, high), blocks, 0)
+            factors = body[2::3][: body[0]] if body else b""
+            found = JpegLayout(marker, (wide, high), *_blocks((wide, high), factors), 0)
             if not to_scan:
                 return found._replace(end=at)
         at += 2 + length
     return found
 
 
-def _blocks(size: Tuple[int, int], sampling: bytes) -> int:
-    """Number of blocks, given each component's horizontal and vertical factor in four bits."""
+def _blocks(size: Tuple[int, int], sampling: bytes) -> Tuple[int, Tuple[int, int]]:
+    """Number of blocks and size of the MCU.
+
+    `sampling` has each component's horizontal and vertical factor in four bits.
+    """
     if not sampling:
-        return 0
+        return 0, (8, 8)
     factors = [(both >> 4 or 1, both & 15 or 1) for both in sampling]
     widest, highest = (max(axis) for axis in zip(*factors))
-    return sum(
+    blocks = sum(
         -(-size[0] * wide // (8 * widest)) * -(-size[1] * high // (8 * highest))
         for wide, high in factors
     )
+    return blocks, (8 * widest, 8 * highest) if len(factors) > 1 else (8, 8)
 
 
 def _check_png(view: memoryview) -> None:
