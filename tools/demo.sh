@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main tasks on 4,000 small images: pack, train, evaluate, predict. Takes less than five minutes
+# The main tasks on 4,000 small images: pack, train, evaluate, predict. Takes about two minutes
 # on two cores. A second run reuses existing results; `rm -r demo` deletes them.
 # Usage:  bash tools/demo.sh [FOLDER]     of the results; default: demo
 set -euo pipefail

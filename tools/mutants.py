@@ -103,7 +103,8 @@ class _Change(ast.NodeTransformer):
         if self.count - 1 != self.wanted:
             return node
         self.line = node.lineno  # type: ignore[attr-defined]
-        self.change = f"{ast.unparse(node)}  ->  {ast.unparse(changed)}"
+        column = node.col_offset  # type: ignore[attr-defined]
+        self.change = f"{ast.unparse(node)}  ->  {ast.unparse(changed)} (column {column})"
         return ast.copy_location(changed, node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:

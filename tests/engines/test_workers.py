@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import ROOT
 from helpers.worker_threads import Threads
 
 from imagenet_trainer.engines import Devices
@@ -93,3 +98,10 @@ def test_kvstores_and_the_launcher(monkeypatch):
     monkeypatch.setenv("DMLC_NUM_WORKER", "2")
     with pytest.raises(InputError, match=r"^kv_store device: .* use dist_sync"):
         join_workers(Devices())
+
+
+def test_a_server_by_its_environment_does_not_serve_while_modules_are_imported():
+    # MXNet's import itself serves, with names that ps-lite cannot resolve, and unpickles.
+    code = "import sys, imagenet_trainer.engines.mxnet.workers; sys.exit('mxnet' in sys.modules)"
+    environment = {**os.environ, "DMLC_ROLE": "server"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=60)

@@ -9,8 +9,6 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-# Registers the corrected rules, which a server creates by name.
-from imagenet_trainer.engines.mxnet import optimizers  # noqa: F401
 from imagenet_trainer.system.mxnet_import import mx
 
 # MXNet passes on commands with this number only, so the kind of a command is in its text.

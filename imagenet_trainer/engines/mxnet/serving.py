@@ -72,7 +72,9 @@ class Server:
             os.environ["DMLC_ROLE"],
             "worker",
         )  # else the import would serve
-        # Imported here: other servers do without, and the import reads DMLC_ROLE.
+        # Imported here: other servers do without, and the import reads DMLC_ROLE. `optimizers`
+        # registers the corrected rules, which AsyncUpdates creates by name.
+        from imagenet_trainer.engines.mxnet import optimizers  # noqa: F401
         from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates
         from imagenet_trainer.system.mxnet_import import mx
 
