@@ -94,6 +94,17 @@ def test_score_of_a_batch_by_hand():
     assert scores.rank1_accuracy == pytest.approx(1 / 4)
     assert scores.rank5_accuracy == pytest.approx(3 / 4)
     assert scores.mean_loss == pytest.approx(scores.loss / 4)
+    assert (scores.rank_k, scores.top_k) == (3, 5)
+    two = counts.score(probabilities, np.array([0, 1, 2, 5]), top_k=2)
+    assert (two.rank_k, two.top_k, two.rank_k_accuracy) == (2, 2, 0.5)
+
+
+def test_sums_over_different_numbers_of_classes_have_no_accuracy():
+    three, five = Scores(10, 1, 5, 9.0, 3, 3), Scores(10, 1, 5, 9.0, 5, 5)
+    assert (three + three).rank_k_accuracy == 0.3
+    assert Scores().top_k == 5 and (Scores() + three).rank_k_accuracy == 0.3
+    assert math.isnan((three + five).rank_k_accuracy)
+    assert (three + five).rank5_accuracy == 0.5
 
 
 def test_the_sum_of_the_batches_is_the_score_of_all_images():

@@ -52,6 +52,14 @@ def test_what_is_flushed_can_be_read_and_what_is_synced_is_on_the_disk(tmp_path,
         assert sorted(synced) == sorted(file.stat().st_ino for file in (path, idx))
 
 
+def test_the_first_file_is_closed_if_the_second_cannot_be_opened(tmp_path):
+    (tmp_path / "folder").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="folder") as error:
+        RecordWriter(tmp_path / "a.rec", tmp_path / "folder")
+    assert len(os.listdir("/proc/self/fd")) == before, error  # its traceback holds the writer
+
+
 def test_a_file_shorter_than_what_is_kept(tmp_path):
     path = write_records(tmp_path / "a.rec", payloads_of(3))
     lengths = (path.stat().st_size + 1, path.with_suffix(".idx").stat().st_size)
