@@ -1,6 +1,7 @@
 """JPEGs of every kind that Pillow and OpenCV can write, and files that are put together by hand."""
 
 import io
+import random
 
 import cv2
 import numpy as np
@@ -11,10 +12,10 @@ SAMPLINGS = {"444": 0x111111, "422": 0x211111, "420": 0x221111, "440": 0x121111,
 
 def photo(width, height, seed=0):
     """A smooth image with noise, uint8 BGR (height, width, 3)."""
-    random = np.random.default_rng(seed)
-    small = random.integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), np.uint8)
+    noise = np.random.default_rng(seed)
+    small = noise.integers(0, 256, (height // 9 + 2, width // 9 + 2, 3), np.uint8)
     image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-    return cv2.add(image, random.integers(0, 24, image.shape, np.uint8))
+    return cv2.add(image, noise.integers(0, 24, image.shape, np.uint8))
 
 
 def encoded(image, sampling="420", restart=0, quality=90, progressive=False):
@@ -99,3 +100,32 @@ def wrong_restart_markers(data, missing=False):
     """The second restart marker has another number, or is missing."""
     at = data.index(b"\xff\xd1", len(data) - len(segments(data)[1]))
     return data[:at] + (b"" if missing else b"\xff\xd5") + data[at + 2 :]
+
+
+BASES = [
+    encoded(photo(40, 33, seed), sampling, restart, quality)
+    for seed, (sampling, restart, quality) in enumerate(
+        [("420", 0, 75), ("444", 0, 95), ("422", 3, 75), ("440", 1, 50), ("411", 2, 90)]
+    )
+] + [encoded(photo(70, 20)[..., 0].copy(), restart=2)]
+
+
+def mutated(number):
+    """File `number` of an endless sequence of damaged files."""
+    draw = random.Random(number)
+    file = bytearray(BASES[number % len(BASES)])
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        at = draw.randrange(2, len(file))
+        kind = draw.randrange(5)
+        if kind == 0:
+            file[at] ^= 1 << draw.randrange(8)
+        elif kind == 1:
+            file[at : at + 1] = draw.randbytes(draw.randrange(3))
+        elif kind == 2:
+            del file[at : at + draw.randrange(1, 80)]
+        elif kind == 3:
+            file[at:at] = bytes((0xFF, draw.randrange(256)))
+        else:
+            other = draw.randrange(2, len(file))
+            file[at : at + 20] = file[other : other + 20]
+    return bytes(file)

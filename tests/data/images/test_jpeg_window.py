@@ -193,40 +193,12 @@ def test_another_array_is_an_error(image):
 
 # --- damaged files ------------------------------------------------------------------------------
 
-BASES = [
-    jpegs.encoded(jpegs.photo(40, 33, seed), sampling, restart, quality)
-    for seed, (sampling, restart, quality) in enumerate(
-        [("420", 0, 75), ("444", 0, 95), ("422", 3, 75), ("440", 1, 50), ("411", 2, 90)]
-    )
-] + [jpegs.encoded(jpegs.photo(70, 20)[..., 0].copy(), restart=2)]
-
-
-def mutated(number):
-    """File `number` of an endless sequence of damaged files."""
-    draw = random.Random(number)
-    file = bytearray(BASES[number % len(BASES)])
-    for _ in range(draw.choice((1, 1, 2, 5))):
-        at = draw.randrange(2, len(file))
-        kind = draw.randrange(5)
-        if kind == 0:
-            file[at] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            file[at : at + 1] = draw.randbytes(draw.randrange(3))
-        elif kind == 2:
-            del file[at : at + draw.randrange(1, 80)]
-        elif kind == 3:
-            file[at:at] = bytes((0xFF, draw.randrange(256)))
-        else:
-            other = draw.randrange(2, len(file))
-            file[at : at + 20] = file[other : other + 20]
-    return bytes(file)
-
 
 def check_mutated(numbers):
     """Compare each with OpenCV; the number of files of which a window was decoded."""
     decoded = 0
     for number in numbers:
-        file, draw = mutated(number), random.Random(-number)
+        file, draw = jpegs.mutated(number), random.Random(-number)
         try:
             layout = plausible.check(file)
         except ValueError:
@@ -265,15 +237,17 @@ def test_many_damaged_files():
 
 SANITIZED = """
 import importlib.util, sys
-name = "imagenet_trainer.data.images._jpeg_window"
-spec = importlib.util.spec_from_file_location(name, sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-sys.modules[name] = module
-sys.path[:0] = sys.argv[2:]
-import test_jpeg_window
-assert test_jpeg_window.jpeg_window._jpeg_window is module
+windows, restarts, *sys.path[:0] = sys.argv[1:]
+for path in (windows, restarts):
+    name = "imagenet_trainer.data.images." + path.split("/")[-1].split(".")[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+import test_jpeg_restart, test_jpeg_window
+assert test_jpeg_window.jpeg_window._jpeg_window.__file__ == windows
+assert test_jpeg_restart.jpeg_restart._jpeg_restart.__file__ == restarts
 print(test_jpeg_window.check_mutated(range(100_000)))
+print(test_jpeg_restart.check_mutated(range(20_000)))
 """
 
 
@@ -286,10 +260,11 @@ def test_nothing_outside_of_memory_is_touched(tmp_path):
     flags = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
     run("setup.py", "-q", "build_ext", "--build-lib", tmp_path, "--build-temp", tmp_path,
         env={"CFLAGS": flags, "LDFLAGS": flags})  # fmt: skip
-    (library,) = tmp_path.rglob("*.so")
+    libraries = [next(tmp_path.rglob(f"_jpeg_{name}.*.so")) for name in ("window", "restart")]
     tests = ROOT / "tests"
     done = run(
-        "-c", SANITIZED, library, tests, tests / "data" / "images",
+        "-c", SANITIZED, *libraries, tests, tests / "data" / "images",
         env={"LD_PRELOAD": asan, "ASAN_OPTIONS": "detect_leaks=0"},
     )  # fmt: skip
-    assert int(done.stdout) > 20_000
+    windows, rewritten = map(int, done.stdout.split())
+    assert windows > 20_000 and rewritten > 1000
