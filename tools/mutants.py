@@ -29,8 +29,8 @@ SECONDS = 120  # of one fault's tests; after that it counts as noticed: it hangs
 TESTS: Dict[str, Sequence[str]] = {
     "data/order": ["data/test_order.py"],
     "data/philox": ["data/test_philox.py"],
-    "data/augment": ["data/test_augment.py"],
-    "data/transforms": ["data/test_transforms.py", "data/test_augment.py"],
+    "data/augment": ["data/test_golden.py", "data/test_augment.py"],
+    "data/transforms": ["data/test_golden.py", "data/test_transforms.py", "data/test_augment.py"],
     "data/mixup": ["data/test_mixup.py"],
     "data/views": ["data/test_views.py"],
     "data/records/manifest": ["data/records/test_manifest.py", "data/test_dataset.py"],
