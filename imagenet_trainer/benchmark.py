@@ -4,11 +4,13 @@ Kinds for which other tools exist measure those in the same run and print ratios
 takes the flags of a training, and reports what limits its speed and what to change.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import importlib
 import sys
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError, run_command

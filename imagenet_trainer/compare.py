@@ -4,11 +4,13 @@ Trains each network on the same images with the same flags, or takes finished ru
 and errors of each and writes one report. The same command continues an interrupted comparison.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from dataclasses import asdict, fields
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags, recipes
 from imagenet_trainer.config.python_api import callable_module

@@ -1,10 +1,12 @@
 """Report what is installed, the devices, and the engine: python -m imagenet_trainer.doctor"""
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.values import image_shape, strings
 from imagenet_trainer.errors import run_command

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import resource
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ from types import FrameType
 from typing import Callable, Iterator, List, Optional, TextIO, Tuple, cast
 
 from imagenet_trainer.text import PrintableOutput, printable
+
+_LIBRARIES_NEED = 1 << 30  # bytes of address space; NumPy and OpenCV on few processors
 
 
 class InputError(Exception):
@@ -88,6 +91,7 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     with _handled_interrupts(name), _unraisable_errors() as unraisable:
         try:
             with contextlib.redirect_stdout(cast(TextIO, PrintableOutput(sys.stdout))):
+                _check_address_space()
                 return _run_and_flush(body)
         except KeyboardInterrupt:
             return _interrupted(name)
@@ -103,6 +107,16 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
         message, code = report
         print_message(name, f"error: {' '.join(message.split())}")
         return code
+
+
+def _check_address_space() -> None:
+    """InputError if the address space is too small to import NumPy, whose error is no line."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LIBRARIES_NEED:
+        raise InputError(
+            f"ulimit -v {limit >> 10}: too little address space, {_LIBRARIES_NEED >> 20} MiB are "
+            "needed; raise it"
+        )
 
 
 @contextlib.contextmanager

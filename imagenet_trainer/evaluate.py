@@ -4,10 +4,12 @@ Standard metrics of a classifier with 95 % confidence intervals, the top-5 confu
 counts, as an image per epoch and as a GIF, and comparisons of two networks.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import callable_module

@@ -4,10 +4,12 @@ Writes an ONNX file that is checked with onnxruntime on real images, a MXNet pai
 input, the network in 8-bit integers with its accuracy before and after, and a card.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import callable_module

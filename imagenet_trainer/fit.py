@@ -3,10 +3,12 @@
 Run the same command again to continue an interrupted run, bit for bit on one CPU.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config import FitSettings, flags, recipes
 from imagenet_trainer.config.python_api import callable_module
 from imagenet_trainer.errors import run_command

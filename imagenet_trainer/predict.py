@@ -1,9 +1,11 @@
 """Classify image files: python -m imagenet_trainer.predict cat.jpg photos/ 'more/*.png'"""
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import callable_module

@@ -5,10 +5,12 @@ preprocessing. `evaluate`, `predict` and `fit --load-epoch 0` accept it like any
 are read from one folder and never downloaded.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.errors import run_command

@@ -1,3 +1,5 @@
+import ast
+import configparser
 import os
 import signal
 import subprocess
@@ -168,6 +170,18 @@ def test_ctrl_c_while_a_command_starts_shows_no_traceback(program, tmp_path):
         command = [str(ROOT / "tools" / program)]
     done = run_with_stub("argparse", command, tmp_path)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_all_commands_handle_ctrl_c_before_any_other_import():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    scripts = config["options.entry_points"]["console_scripts"].split("\n")
+    modules = {line.split("=")[1].strip().partition(":")[0] for line in filter(None, scripts)}
+    assert len(modules) > 10
+    for module in modules:
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        first = next(node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
+        assert first.names[0].name == "imagenet_trainer.system.interruptible", module
 
 
 def test_a_program_that_imports_a_command_keeps_its_interrupts(tmp_path):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Explore a set of images before training on it; see --help and docs/explore.md."""
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from imagenet_trainer.explore.command import main
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Make train, val and test lists from ILSVRC2012 or any images; see --help and docs/imagenet.md."""
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from imagenet_trainer.packing.ilsvrc.command import main
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Start a training's workers on one machine or several; see `--help` and docs/launch.md."""
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 from imagenet_trainer.launch.main import main
 

@@ -7,6 +7,9 @@ demo/images/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). A complete fol
 unchanged.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import os
 import re
 import shutil
@@ -15,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer import assets
 from imagenet_trainer.config.flags import option, parse
 from imagenet_trainer.errors import InputError, run_command

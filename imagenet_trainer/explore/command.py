@@ -3,10 +3,12 @@
 Slow modules are imported after the flags are parsed, so that --help returns at once.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config.flags import parse
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.explore.flags import ExploreSettings

@@ -1,9 +1,11 @@
 """Start workers on one machine or several: python tools/launch.py -n 4 -H hosts COMMAND..."""
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import sys
 from typing import List, Optional, Sequence, Tuple
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config import FitSettings, flags, recipes
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.errors import InputError, run_command

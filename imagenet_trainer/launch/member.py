@@ -5,6 +5,9 @@ launcher's orders, and leaves no process behind when the process ends, when the 
 when the connection to the launcher is lost.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import contextlib
 import ctypes
 import os
@@ -14,7 +17,6 @@ import sys
 import threading
 from typing import IO, Any, Dict, List, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.launch.addresses import address_of, address_towards, interface_of
 from imagenet_trainer.launch.plan import WORKER, Member

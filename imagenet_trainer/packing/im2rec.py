@@ -3,12 +3,14 @@
 Slow modules are imported after the flags are parsed, so that --help returns at once.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import re
 import sys
 from dataclasses import fields
 from typing import List, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.config.flags import flag_of, parse
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.packing.im2rec_flags import CheckSettings, Im2recSettings, PackCheckSettings

@@ -5,13 +5,15 @@ time and lets servers unpickle data from the network. This module loads only the
 commands that its servers accept are JSON.
 """
 
+import imagenet_trainer.system.interruptible  # noqa: F401
+
+# isort: split
 import ctypes
 import importlib.util
 import os
 import sys
 from typing import Any, Optional, Sequence
 
-import imagenet_trainer.system.interruptible  # noqa: F401
 from imagenet_trainer.engines.mxnet import watch
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
