@@ -351,7 +351,7 @@ def can_mount(base: Path) -> bool:
 
 
 def hung_workers(base: Path, table: Table) -> None:
-    """Two workers of each engine, of which one stops: all end, restart and give the same arrays."""
+    """Two workers of each engine, of which one stops: all end and are restarted."""
     for engine in INSTALLED:
         store = "--kv-store dist_sync " if engine == "mxnet" else ""
         words = fit(
@@ -405,7 +405,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_args(argv)
     draw = random.Random(options.seed)
     killing, damaging = Table(), Table()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)  # the default one is replaced by that of commands
     print(
         f"seed {options.seed}, {time.strftime('%Y-%m-%d')}: {platform.platform()}, "
         f"{os.cpu_count()} processors, Python {platform.python_version()}",
@@ -432,6 +432,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     faults = killing.faults + damaging.faults
     print(f"\n{len(faults)} faults")
     return 1 if faults else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def prepared(base: Path) -> Path:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -233,3 +234,24 @@ def test_namespaces_as_separate_machines(tmp_path, namespaces):
     assert launched.end() == 0, launched.output
     assert launched.nobody_is_left()
     assert not any(ip("netns", "pids", name) for name in namespaces)
+
+
+@pytest.mark.slow
+def test_a_cut_link_ends_all_and_a_restart_continues(tmp_path, namespaces):
+    (tmp_path / "ssh").write_text(_SSH.replace("NAMESPACE", namespaces[0].rpartition("-")[0]))
+    (tmp_path / "ssh").chmod(0o755)
+    (tmp_path / "hosts").write_text("10.77.0.2\n10.77.0.3\n")
+    flags = ("-n", "2", "-s", "1", "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
+    command = (*WORKER, tmp_path / "end")
+    launched = Launched(flags, command, before=("ip", "netns", "exec", namespaces[0]))
+    launched.until("connected", times=2)
+    ip("-n", namespaces[0], "link", "set", "port3", "down")
+    began = time.monotonic()
+    launched.until("a worker has not responded for 20 s")
+    launched.until("launch: restart 1 of 3")
+    assert time.monotonic() - began < 40
+    ip("-n", namespaces[0], "link", "set", "port3", "up")
+    launched.until("connected", times=2)
+    (tmp_path / "end").touch()
+    assert launched.end() == 0, launched.output
+    assert launched.nobody_is_left()
