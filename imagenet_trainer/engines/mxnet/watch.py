@@ -76,7 +76,8 @@ def joining(others: str, said: float = _SAID, limit: float = BEGINNING) -> Itera
         present.set()
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None:  # one that was not set by Python
+                    signal.signal(number, handler)
 
 
 class Watch:
