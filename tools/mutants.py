@@ -19,7 +19,7 @@ import sys
 import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,7 +202,7 @@ def faults(module: str, source: str, most: int = 0) -> Iterator[Fault]:
         yield Fault(module, line, lines[line - 1].strip(), words, tree)
 
 
-class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Importer(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Imports the changed module in place of the one on disk."""
 
     def __init__(self, fault: Fault) -> None:
@@ -217,8 +217,11 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
 
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.tree, str(self.path), "exec"), vars(module))
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.tree, str(self.path), "exec")
+
+    def get_source(self, fullname: str) -> None:
+        return None
 
 
 def _run_tests(fault: Optional[Fault], tests: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.decoded import decode_for
-from imagenet_trainer.data.loader import Batch, Loader, loader_threads, training_batches
+from imagenet_trainer.data.loader import Batch, Batches, loader_threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.engines import Engine, Mix
@@ -63,7 +63,7 @@ def measure(start: TrainingSetup, train: Dataset, seconds: float) -> TrainingPro
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
 
-    def loader() -> Loader:
+    def loader() -> Batches:
         return training_batches(
             train.shards, order, transform, len(train.classes), range(1 << 40),
             threads=threads, mixup=mixup,
@@ -159,7 +159,7 @@ def _images(
     return {name: value / len(sides) for name, value in spent.items()}, statistics.median(sides)
 
 
-def _data_rate(batches: Loader, seconds: float) -> float:
+def _data_rate(batches: Batches, seconds: float) -> float:
     """Images per second of all decoding threads together."""
     for _ in range(_AHEAD):
         images = len(next(batches).labels)
@@ -205,7 +205,7 @@ def _half_batch(
     return _updates(engine, (images[:half], labels[:half], rate, mix), seconds)
 
 
-def _together(engine: Engine, batches: Loader, seconds: float) -> Tuple[float, float]:
+def _together(engine: Engine, batches: Batches, seconds: float) -> Tuple[float, float]:
     """Images per second and share of waiting of a training as in fit."""
     for _ in range(_AHEAD):
         engine.train_batch(*_update_of(next(batches)))

@@ -22,7 +22,7 @@ import numpy as np
 from imagenet_trainer.benchmarks.photographs import make_photographs, pack_photographs
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import Loader, Threads, training_batches
+from imagenet_trainer.data.loader import Batches, Threads, training_batches
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
@@ -127,7 +127,7 @@ def _rates(work: Callable[[], int]) -> Rates:
     return images / (time.process_time() - cpu), images / (time.perf_counter() - wall)
 
 
-def _batches(shards: Shards, threads: int, epoch: int, epochs: int = 1) -> Loader:
+def _batches(shards: Shards, threads: int, epoch: int, epochs: int = 1) -> Batches:
     first, last = (updates_before(e, len(shards), _BATCH) for e in (epoch, epoch + epochs))
     order = Order(0, len(shards), _BATCH)
     transform = TrainTransform(AugmentSettings(), (3, _SIDE, _SIDE), seed=0)

@@ -79,7 +79,7 @@ class Threads:
 ONE_WORKER, ONE_THREAD = Worker(), Threads()
 
 
-class Loader:
+class Batches:
     """Iterates over the batches of a plan; a context manager that ends its threads.
 
     The threads also end after the last batch, after an error, and when the loader is
@@ -110,7 +110,7 @@ class Loader:
         for thread in self._threads:
             thread.start()
 
-    def __iter__(self) -> "Loader":
+    def __iter__(self) -> "Batches":
         return self
 
     def __next__(self) -> Batch:
@@ -132,7 +132,7 @@ class Loader:
         """End all threads; each finishes at most the image that it is working on."""
         self._end()
 
-    def __enter__(self) -> "Loader":
+    def __enter__(self) -> "Batches":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -150,7 +150,7 @@ def training_batches(
     mixup: Optional[Mixup] = None,
     encoded: bool = False,
     on_bad: str = STOP,
-) -> Loader:
+) -> Batches:
     """One worker's part of the batches of a range of updates.
 
     Parameters
@@ -177,7 +177,7 @@ def training_batches(
     ------
     ArgumentError
         the workers cannot share the batch evenly, or a share has an odd number of images where
-        they are mixed in pairs; from `next`, see Loader.
+        they are mixed in pairs; from `next`, see Batches.
 
     """
     rank, world = worker.rank, worker.world
@@ -195,7 +195,7 @@ def training_batches(
         shards, transform, num_classes, plan, share, threads.prefetch, threads.memory, mixup,
         encoded, OnBad(on_bad, order.successors),
     )  # fmt: skip
-    return Loader(ring, threads)
+    return Batches(ring, threads)
 
 
 def evaluation_batches(
@@ -206,7 +206,7 @@ def evaluation_batches(
     threads: Threads = ONE_THREAD,
     part: Optional[range] = None,
     on_bad: str = STOP,
-) -> Loader:
+) -> Batches:
     """Every image once, in the order of the shards; the last batch may be shorter.
 
     `Batch.update` is the batch's number, `part` a range of images instead of all; other
@@ -219,7 +219,7 @@ def evaluation_batches(
         shards, transform, num_classes, plan, size, threads.prefetch, threads.memory,
         on_bad=OnBad(on_bad),
     )  # fmt: skip
-    return Loader(ring, threads)
+    return Batches(ring, threads)
 
 
 def _evaluation_plan(indices: np.ndarray, batch_size: int, prefetch: int) -> Plan:

@@ -6,7 +6,7 @@ from typing import Callable, Iterator
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.bad_records import ZERO
-from imagenet_trainer.data.loader import Batch, Loader
+from imagenet_trainer.data.loader import Batch, Batches
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
@@ -36,7 +36,7 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
 
 
 def decoded(
-    batches: Loader,
+    batches: Batches,
     settings: FitSettings,
     shards: Shards,
     threads: int,

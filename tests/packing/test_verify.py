@@ -6,7 +6,8 @@ import pytest
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
-from imagenet_trainer.data.records.recordio import RecordFile, rebuild_index
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.sequential import rebuild_index
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack

@@ -11,7 +11,6 @@ Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
 
 import errno
-import itertools
 import os
 import struct
 import warnings
@@ -23,14 +22,14 @@ import numpy as np
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.read_ahead import will_need
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
+from imagenet_trainer.system.files import AnyPath, file_error
 
 MAGIC = struct.pack("<I", 0xCED7230A)
-_PART = struct.Struct("<4sI")
-_HEADER = struct.Struct("<IfQQ")
-_LENGTH_BITS = 29
-MAX_LENGTH = (1 << _LENGTH_BITS) - 1
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+PART = struct.Struct("<4sI")
+HEADER = struct.Struct("<IfQQ")
+LENGTH_BITS = 29
+MAX_LENGTH = (1 << LENGTH_BITS) - 1
+WHOLE, FIRST, MIDDLE, LAST = range(4)
 
 
 class RecordError(InputError):
@@ -60,20 +59,20 @@ def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
     header, as in MXNet's `recordio.pack`.
     """
     if isinstance(label, (int, float, np.number)):
-        return _HEADER.pack(0, label, id, 0)
+        return HEADER.pack(0, label, id, 0)
     labels = np.asarray(label, "<f4")
-    return _HEADER.pack(labels.size, 0, id, 0) + labels.tobytes()
+    return HEADER.pack(labels.size, 0, id, 0) + labels.tobytes()
 
 
 def unpack(payload: Union[bytes, memoryview]) -> Record:
     """Parse a payload without copying the image; ValueError if it is too short."""
-    if len(payload) < _HEADER.size:
+    if len(payload) < HEADER.size:
         raise ValueError(f"its payload of {len(payload)} bytes is not an image with a label")
-    count, label, low, high = _HEADER.unpack_from(payload)
-    start = _HEADER.size + 4 * count
+    count, label, low, high = HEADER.unpack_from(payload)
+    start = HEADER.size + 4 * count
     if start > len(payload):
         raise ValueError(f"its header declares {count} labels, but it has {len(payload)} bytes")
-    labels = struct.unpack_from(f"<{count}f", payload, _HEADER.size) if count else (label,)
+    labels = struct.unpack_from(f"<{count}f", payload, HEADER.size) if count else (label,)
     return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels)
 
 
@@ -84,19 +83,19 @@ def record_pieces(payload: bytes) -> Iterator[bytes]:
     """The bytes of a record on disk, in pieces; ValueError for 512 MiB or more."""
     if len(payload) > MAX_LENGTH:
         raise ValueError(f"a record of {len(payload)} bytes is longer than the format's 512 MiB")
-    start, part = 0, _WHOLE
+    start, part = 0, WHOLE
     at = payload.find(MAGIC)
     while at >= 0:
         if at % 4:
             at = payload.find(MAGIC, at + 1)
             continue
-        part = _FIRST if start == 0 else _MIDDLE
-        yield _PART.pack(MAGIC, part << _LENGTH_BITS | at - start)
+        part = FIRST if start == 0 else MIDDLE
+        yield PART.pack(MAGIC, part << LENGTH_BITS | at - start)
         yield payload[start:at]
         start = at + 4
         at = payload.find(MAGIC, start)
-    part = _WHOLE if start == 0 else _LAST
-    yield _PART.pack(MAGIC, part << _LENGTH_BITS | len(payload) - start)
+    part = WHOLE if start == 0 else LAST
+    yield PART.pack(MAGIC, part << LENGTH_BITS | len(payload) - start)
     yield payload[start:] if start else payload
     yield bytes(-len(payload) % 4)
 
@@ -113,18 +112,18 @@ def _join(data: memoryview) -> memoryview:
     while True:
         if position + 8 > len(data):
             raise ValueError("it has no end")
-        magic, word = _PART.unpack_from(data, position)
+        magic, word = PART.unpack_from(data, position)
         if magic != MAGIC:
             raise ValueError("the magic number is missing: the shard was overwritten there")
-        part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
-        if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
+        part, length = word >> LENGTH_BITS, word & MAX_LENGTH
+        if part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
             raise ValueError("its parts are out of order: the shard was overwritten there")
         end = position + 8 + length
         parts.append(data[position + 8 : end])
         position = end + -length % 4
         if position > len(data):
             raise ValueError("it ends beyond the next record or the end of the shard")
-        if part in (_WHOLE, _LAST):
+        if part in (WHOLE, LAST):
             break
     if position != len(data):
         raise ValueError("it is shorter than in the index")
@@ -313,8 +312,8 @@ class RecordFile:
         offset, end = int(self.offsets[record]), int(self._ends[record])
         data = memoryview(os.pread(self._descriptor, min(8 + most, end - offset), offset))
         if len(data) >= 8:
-            magic, word = _PART.unpack_from(data)
-            if magic == MAGIC and word >> _LENGTH_BITS == _WHOLE:
+            magic, word = PART.unpack_from(data)
+            if magic == MAGIC and word >> LENGTH_BITS == WHOLE:
                 return data[8 : 8 + (word & MAX_LENGTH)], word & MAX_LENGTH
         whole = self.read(record)
         return whole[:most], len(whole)
@@ -351,53 +350,3 @@ class RecordFile:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-# --- shards without an index -------------------------------------------------------------------
-
-
-def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
-    """Offset and id of every record of a shard, found without its index.
-
-    Raises RecordError at the first damaged record.
-    """
-    name = os.fspath(path)
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        position = 0
-        for number in itertools.count():
-            if position == size:
-                return
-            start, part, parts, head = position, _FIRST, 0, b""
-            while part in (_FIRST, _MIDDLE):
-                # Long enough for the headers of part and payload, however short the part is.
-                data = os.pread(file.fileno(), 8 + _HEADER.size, position)
-                if len(data) < 8 or data[:4] != MAGIC:
-                    raise RecordError(name, number, start, "the magic number is missing")
-                word = _PART.unpack_from(data)[1]
-                part, length = word >> _LENGTH_BITS, word & MAX_LENGTH
-                head += (MAGIC if parts else b"") + data[8 : 8 + length]
-                if part not in ((_MIDDLE, _LAST) if parts else (_WHOLE, _FIRST)):
-                    raise RecordError(name, number, start, "its parts are out of order")
-                parts += 1
-                position += 8 + length + -length % 4
-                if position > size:
-                    raise RecordError(name, number, start, "the shard ends inside this record")
-            if len(head) < _HEADER.size:
-                raise RecordError(name, number, start, "it is not an image with a label")
-            yield start, _HEADER.unpack_from(head)[2]
-
-
-def rebuild_index(path: AnyPath, index: Optional[AnyPath] = None) -> int:
-    """Write a shard's index again, with the records' ids as keys; return their number.
-
-    Raises RecordError where the shard is damaged; an old index is then kept.
-    """
-    records = 0
-    with atomic_write(index_path(path) if index is None else index) as file:
-        for offset, id in scan(path):
-            file.write(b"%d\t%d\n" % (id, offset))
-            records += 1
-        if not records:
-            raise InputError(f"{os.fspath(path)}: the shard is empty; pack it again")
-    return records

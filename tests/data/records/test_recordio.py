@@ -1,4 +1,3 @@
-import itertools
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +13,6 @@ from imagenet_trainer.data.records.recordio import (
     RecordFile,
     pack_header,
     read_index,
-    rebuild_index,
-    scan,
     unpack,
 )
 from imagenet_trainer.errors import InputError
@@ -204,29 +201,3 @@ def test_missing_files(tmp_path):
         RecordFile(path, tmp_path / "other.idx")
     with pytest.raises(InputError, match=r"b\.rec: No such file.*run first"):
         RecordFile(tmp_path / "b.rec")
-
-
-# --- indexes -----------------------------------------------------------------------------------
-
-
-def test_an_index_is_rebuilt(tmp_path):
-    records = [pack_header([1.0] * n, 10 * n) + MAGIC * n + b"x" * n for n in range(6)]
-    records.append(pack_header(0.0, int.from_bytes(MAGIC * 2, "little")) + b"split in its header")
-    path = write_records(tmp_path / "a.rec", records, [unpack(record).id for record in records])
-    index = path.with_suffix(".idx")
-    before = index.read_bytes()
-    index.unlink()
-    assert rebuild_index(path) == 7
-    assert index.read_bytes() == before
-
-
-def test_rebuilding_stops_at_damage_and_keeps_the_index(tmp_path):
-    path = write_records(tmp_path / "a.rec", payloads_of(4))
-    index, offset = path.with_suffix(".idx"), RecordFile(path).offsets[2]
-    before, data = index.read_bytes(), path.read_bytes()
-    for damaged in (data[:offset] + b"0" + data[offset + 1 :], data[: offset + 30]):
-        path.write_bytes(damaged)
-        with pytest.raises(RecordError, match=f"record 2 at byte {offset}: "):
-            rebuild_index(path)
-        assert index.read_bytes() == before
-    assert [id for _, id in itertools.islice(scan(path), 2)] == [0, 1]

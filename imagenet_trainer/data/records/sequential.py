@@ -1,0 +1,97 @@
+"""Shards without an index: their records one after the other."""
+
+import itertools
+import os
+from typing import IO, Iterator, List, Optional, Tuple
+
+from imagenet_trainer.data.records.recordio import (
+    FIRST,
+    HEADER,
+    LAST,
+    LENGTH_BITS,
+    MAGIC,
+    MAX_LENGTH,
+    MIDDLE,
+    PART,
+    WHOLE,
+    RecordError,
+    index_path,
+)
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import AnyPath, atomic_write
+
+
+def read_next(file: IO[bytes]) -> Optional[bytes]:
+    """The payload of the record at a file's position, which moves behind it; None at the end.
+
+    Raises InputError, with the position, where the file is damaged or cut short.
+    """
+    start = file.tell()
+    parts: List[bytes] = []
+    while True:
+        head = file.read(PART.size)
+        if not head and not parts:
+            return None
+        if len(head) < PART.size or not head.startswith(MAGIC):
+            raise _damaged(file, start, "the magic number is missing")
+        word = PART.unpack(head)[1]
+        part, length = word >> LENGTH_BITS, word & MAX_LENGTH
+        if part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
+            raise _damaged(file, start, "its parts are out of order")
+        data = file.read(length + -length % 4)
+        if len(data) < length + -length % 4:
+            raise _damaged(file, start, "the file ends inside it")
+        parts.append(data[:length])
+        if part in (WHOLE, LAST):
+            return MAGIC.join(parts)
+
+
+def _damaged(file: IO[bytes], start: int, reason: str) -> InputError:
+    return InputError(f"{os.fspath(file.name)}: the record at byte {start}: {reason}")
+
+
+def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
+    """Offset and id of every record of a shard, found without its index.
+
+    Raises RecordError at the first damaged record.
+    """
+    name = os.fspath(path)
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        position = 0
+        for number in itertools.count():
+            if position == size:
+                return
+            start, part, parts, head = position, FIRST, 0, b""
+            while part in (FIRST, MIDDLE):
+                # Long enough for the headers of part and payload, however short the part is.
+                data = os.pread(file.fileno(), 8 + HEADER.size, position)
+                if len(data) < 8 or data[:4] != MAGIC:
+                    raise RecordError(name, number, start, "the magic number is missing")
+                word = PART.unpack_from(data)[1]
+                part, length = word >> LENGTH_BITS, word & MAX_LENGTH
+                head += (MAGIC if parts else b"") + data[8 : 8 + length]
+                if part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
+                    raise RecordError(name, number, start, "its parts are out of order")
+                parts += 1
+                position += 8 + length + -length % 4
+                if position > size:
+                    raise RecordError(name, number, start, "the shard ends inside this record")
+            if len(head) < HEADER.size:
+                raise RecordError(name, number, start, "it is not an image with a label")
+            yield start, HEADER.unpack_from(head)[2]
+
+
+def rebuild_index(path: AnyPath, index: Optional[AnyPath] = None) -> int:
+    """Write a shard's index again, with the records' ids as keys; return their number.
+
+    Raises RecordError where the shard is damaged; an old index is then kept.
+    """
+    records = 0
+    with atomic_write(index_path(path) if index is None else index) as file:
+        for offset, id in scan(path):
+            file.write(b"%d\t%d\n" % (id, offset))
+            records += 1
+        if not records:
+            raise InputError(f"{os.fspath(path)}: the shard is empty; pack it again")
+    return records

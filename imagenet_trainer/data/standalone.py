@@ -1,0 +1,313 @@
+"""Datasets and loaders for training loops of others: PyTorch, JAX, NumPy.
+
+No engine is needed. `docs/api.md` has examples.
+"""
+
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.data.augment import EvalTransform, TrainTransform
+from imagenet_trainer.data.dataset import Classes, open_dataset
+from imagenet_trainer.data.loader import (
+    Batches,
+    Threads,
+    Worker,
+    evaluation_batches,
+    training_batches,
+)
+from imagenet_trainer.data.order import Order, updates_before
+from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.system.files import AnyPath
+from imagenet_trainer.system.machine import processors
+
+LoadedBatch = Tuple[np.ndarray, np.ndarray]  # images uint8 (n, h, w, 3) RGB, labels int64 (n,)
+
+
+class RecordDataset:
+    """The images of shards by their position: `dataset[i]` is (encoded image, label).
+
+    It has what `torch.utils.data.DataLoader` needs. Processes may share it, by fork or as a copy.
+
+    Parameters
+    ----------
+    path
+        shards, as `--data-train` takes them: `data/train.rec`, or several with commas between them.
+    transform
+        a function of the encoded image, bytes; its result is returned in place of the image.
+    num_classes
+        of shards without a manifest.
+    index
+        the `.idx` files with commas between them; "" if they are beside the shards.
+
+    Raises
+    ------
+    InputError
+        a shard is missing or damaged; from `[]`, a record has changed since it was packed, or its
+        label is not a class.
+
+    """
+
+    def __init__(
+        self,
+        path: AnyPath,
+        transform: Any = None,
+        num_classes: Optional[int] = None,
+        index: str = "",
+    ):
+        self._arguments = (path, transform, num_classes, index)
+        self._transform = transform
+        self._dataset = open_dataset(str(path), index, num_classes)
+
+    @property
+    def classes(self) -> Classes:
+        """(id, name) of the classes, in the order of the labels."""
+        return self._dataset.classes
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, position: int) -> Tuple[Any, int]:
+        if position < 0:
+            position += len(self)
+        shards = self._dataset.shards
+        record = shards.record(position)
+        label = shards.class_of(position, record.labels, len(self.classes))
+        image = bytes(record.image)
+        return (self._transform(image) if self._transform else image), label
+
+    def __getstate__(self) -> Tuple[Any, ...]:
+        return self._arguments
+
+    def __setstate__(self, arguments: Tuple[Any, ...]) -> None:
+        self.__init__(*arguments)  # type: ignore[misc]
+
+
+class Loader:
+    """Batches of augmented training images; each iteration is the rest of an epoch.
+
+        with Loader("data/train.rec", batch_size=256, seed=7) as loader:
+            for epoch in range(90):
+                for images, labels in loader:
+                    ...
+
+    The images, their order and their augmentation depend on the seed and the number of the batch
+    alone: not on threads, on the number of workers, or on where a training was interrupted. Epochs
+    follow each other without a pause, and a batch may lie in two. The arrays belong to the caller.
+
+    Parameters
+    ----------
+    path
+        shards, as `--data-train` takes them.
+    batch_size
+        images of a batch over all workers.
+    image_shape
+        3, height, width.
+    augmentation
+        the flags of `fit` of the same names; by default random resized crops and mirrors.
+    seed
+        0 to 2^63 - 1.
+    rank, world
+        this worker and their number; every worker gets its part of each batch.
+    threads
+        that decode; 0: one for each processor.
+    prefetch
+        batches that the threads may be ahead.
+    shuffle_window
+        number of images that are shuffled together, 0 for all: for disks that cannot seek.
+    num_classes, index
+        as in `RecordDataset`.
+
+    Raises
+    ------
+    ArgumentError
+        the batch is larger than the dataset, or the workers cannot share it evenly.
+    InputError
+        as `RecordDataset`; from iteration, when a thread meets it.
+
+    """
+
+    def __init__(
+        self,
+        path: AnyPath,
+        batch_size: int,
+        image_shape: Sequence[int] = (3, 224, 224),
+        augmentation: Optional[AugmentSettings] = None,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        threads: int = 0,
+        prefetch: int = 4,
+        shuffle_window: int = 0,
+        num_classes: Optional[int] = None,
+        index: str = "",
+    ):
+        self._transform = TrainTransform(augmentation or AugmentSettings(), image_shape, seed)
+        self._worker = _worker(rank, world)
+        self._threads = Threads(threads or processors(), prefetch=prefetch)
+        self._dataset = open_dataset(str(path), index, num_classes)
+        self._order = Order(seed, len(self._dataset), batch_size, shuffle_window)
+        self._order.share(world)  # ArgumentError unless the workers can share a batch
+        self._batches: Optional[Batches] = None
+        self.update = 0
+        """Number of the next batch since the beginning of the training."""
+
+    @property
+    def classes(self) -> Classes:
+        """(id, name) of the classes, in the order of the labels."""
+        return self._dataset.classes
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch."""
+        epoch = self.update * self._order.batch_size // self._order.images
+        return epoch + (self._first_update(epoch + 1) <= self.update)
+
+    def _first_update(self, epoch: int) -> int:
+        return updates_before(epoch, self._order.images, self._order.batch_size)
+
+    def __len__(self) -> int:
+        """Number of batches in the current epoch."""
+        return self._first_update(self.epoch + 1) - self._first_update(self.epoch)
+
+    def __iter__(self) -> Iterator[LoadedBatch]:
+        """The batches from the next one to the end of its epoch."""
+        end = self._first_update(self.epoch + 1)
+        while self.update < end:
+            try:
+                batch = next(self._running())
+            except BaseException:
+                self._stop()
+                raise
+            self.update += 1
+            yield batch.images.copy(), batch.labels.copy()
+
+    def as_torch(self) -> Iterator[Tuple[Any, Any]]:
+        """The same batches as PyTorch's tensors: uint8 (n, 3, h, w) in channels_last, int64 (n,).
+
+        They are in pinned memory where there is a GPU, so `.to(device, non_blocking=True)` copies
+        while the host goes on.
+        """
+        import torch
+
+        pinned = torch.cuda.is_available()
+        for arrays in self:
+            images, labels = map(torch.from_numpy, arrays)
+            pair = images.permute(0, 3, 1, 2), labels
+            yield tuple(one.pin_memory() for one in pair) if pinned else pair
+
+    def _running(self) -> Batches:
+        if self._batches is None:
+            self._batches = training_batches(
+                self._dataset.shards, self._order, self._transform, len(self.classes),
+                range(self.update, 1 << 62), self._worker, self._threads,
+            )  # fmt: skip
+        return self._batches
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What a checkpoint needs to continue: the next batch, and what must be the same then."""
+        return {"update": self.update, **self._fixed()}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Continue where `state_dict` was called, with any number of workers and threads.
+
+        Raises InputError if the images, the batch size, the seed or the window differ, which would
+        be another order.
+        """
+        for name, value in self._fixed().items():
+            if state.get(name) != value:
+                raise InputError(
+                    f"{self._dataset.path}: the state has {name} {state.get(name)!r}, and this "
+                    f"loader {value!r}; use the same"
+                )
+        self._stop()
+        self.update = int(state["update"])
+
+    def _fixed(self) -> Dict[str, Any]:
+        order = self._order
+        return {
+            "seed": order.seed, "batch_size": order.batch_size, "shuffle_window": order.window,
+            "dataset": self._dataset.fingerprint,
+        }  # fmt: skip
+
+    def _stop(self) -> None:
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+    def close(self) -> None:
+        """End the threads and close the shards."""
+        self._stop()
+        self._dataset.shards.close()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class EvaluationLoader:
+    """Batches of resized and centrally cropped images, each image once, in the shards' order.
+
+    Parameters as in `Loader`; `resize` is the short side in pixels before the crop, 0 for the
+    default of `--val-resize`. A worker gets a range of the images. Errors as in `Loader`.
+    """
+
+    def __init__(
+        self,
+        path: AnyPath,
+        batch_size: int,
+        image_shape: Sequence[int] = (3, 224, 224),
+        resize: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        threads: int = 0,
+        num_classes: Optional[int] = None,
+        index: str = "",
+    ):
+        if batch_size < 1:
+            raise ArgumentError("batch_size", batch_size, "must be at least 1")
+        self._transform = EvalTransform(image_shape, resize)
+        worker = _worker(rank, world)
+        self._threads = Threads(threads or processors())
+        self._dataset = open_dataset(str(path), index, num_classes)
+        images = len(self._dataset)
+        self._part = range(images * rank // world, images * (worker.rank + 1) // world)
+        self._batch_size = batch_size
+
+    @property
+    def classes(self) -> Classes:
+        """(id, name) of the classes, in the order of the labels."""
+        return self._dataset.classes
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self._part) // self._batch_size)
+
+    def __iter__(self) -> Iterator[LoadedBatch]:
+        if not self._part:
+            return
+        with evaluation_batches(
+            self._dataset.shards, self._transform, len(self.classes), self._batch_size,
+            self._threads, self._part,
+        ) as batches:  # fmt: skip
+            for batch in batches:
+                yield batch.images.copy(), batch.labels.copy()
+
+    def close(self) -> None:
+        """Close the shards."""
+        self._dataset.shards.close()
+
+    def __enter__(self) -> "EvaluationLoader":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _worker(rank: int, world: int) -> Worker:
+    if not 0 <= rank < world:
+        raise ArgumentError("rank", rank, f"must be from 0 to {world - 1}, below world {world}")
+    return Worker(rank, world)

@@ -1,0 +1,70 @@
+import io
+import itertools
+
+import pytest
+from conftest import payloads_of, write_records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_trainer.data.records.recordio import (
+    MAGIC,
+    RecordError,
+    RecordFile,
+    pack_header,
+    record_pieces,
+    unpack,
+)
+from imagenet_trainer.data.records.sequential import read_next, rebuild_index, scan
+from imagenet_trainer.errors import InputError
+
+# Payloads that are full of the magic number, aligned or not.
+payloads = st.lists(
+    st.sampled_from([MAGIC, MAGIC[:2], b"\0", b"x"]) | st.binary(max_size=9), max_size=12
+).map(b"".join)
+
+
+def named(data):
+    file = io.BytesIO(data)
+    file.name = "a.rec"
+    return file
+
+
+@given(st.lists(payloads, max_size=5))
+def test_records_are_read_one_after_the_other(records):
+    file = named(b"".join(piece for record in records for piece in record_pieces(record)))
+    assert [read_next(file) for _ in records] == records
+    assert read_next(file) is None and read_next(file) is None
+
+
+def test_damage_is_an_error_with_its_position():
+    one, two = (b"".join(record_pieces(data)) for data in (b"a record", b"a" + MAGIC * 3))
+    for damaged in (two[:-1], two[:5], b"x" + two[1:], two[:4] + b"\xff" * 4 + two[8:]):
+        file = named(one + damaged)
+        assert read_next(file) == b"a record"
+        with pytest.raises(InputError, match=f"a.rec: the record at byte {len(one)}: "):
+            read_next(file)
+    with pytest.raises(InputError, match="order"):  # the last part without a first one
+        read_next(named(MAGIC + (3 << 29 | 4).to_bytes(4, "little") + b"abcd"))
+
+
+def test_an_index_is_rebuilt(tmp_path):
+    records = [pack_header([1.0] * n, 10 * n) + MAGIC * n + b"x" * n for n in range(6)]
+    records.append(pack_header(0.0, int.from_bytes(MAGIC * 2, "little")) + b"split in its header")
+    path = write_records(tmp_path / "a.rec", records, [unpack(record).id for record in records])
+    index = path.with_suffix(".idx")
+    before = index.read_bytes()
+    index.unlink()
+    assert rebuild_index(path) == 7
+    assert index.read_bytes() == before
+
+
+def test_rebuilding_stops_at_damage_and_keeps_the_index(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(4))
+    index, offset = path.with_suffix(".idx"), RecordFile(path).offsets[2]
+    before, data = index.read_bytes(), path.read_bytes()
+    for damaged in (data[:offset] + b"0" + data[offset + 1 :], data[: offset + 30]):
+        path.write_bytes(damaged)
+        with pytest.raises(RecordError, match=f"record 2 at byte {offset}: "):
+            rebuild_index(path)
+        assert index.read_bytes() == before
+    assert [id for _, id in itertools.islice(scan(path), 2)] == [0, 1]
