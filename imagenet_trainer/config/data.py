@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
-from imagenet_trainer.config.values import image_shape, integer, number, numbers, switch
+from imagenet_trainer.config.values import image_shape, integer, number, rgb_mean, rgb_std, switch
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class DataSettings:
     rgb_mean: Tuple[float, ...] = option(
         (123.68, 116.779, 103.939),
         "mean of red, green, blue (0-255), which is subtracted",
-        numbers(3),
+        rgb_mean,
         metavar="R,G,B",
     )
     rgb_std: Tuple[float, ...] = option(
         (1.0, 1.0, 1.0),
         "standard deviation of red, green, blue; divides the difference",
-        numbers(3, 0, above=True),
+        rgb_std,
         metavar="R,G,B",
     )
     bgr: bool = option(

@@ -12,7 +12,8 @@ from imagenet_trainer.config.values import (
     integer,
     integers,
     number,
-    numbers,
+    rgb_mean,
+    rgb_std,
     subset,
     switch,
 )
@@ -37,14 +38,14 @@ class PreparationSettings:
     rgb_mean: Optional[Tuple[float, ...]] = option(
         None,
         "for checkpoints of other programs: mean of red, green, blue, which is subtracted",
-        numbers(3),
+        rgb_mean,
         metavar="R,G,B",
     )
     rgb_std: Optional[Tuple[float, ...]] = option(
         None,
         "for checkpoints of other programs: standard deviation, which divides the difference; by "
         "default 1,1,1",
-        numbers(3, 0, above=True),
+        rgb_std,
         metavar="R,G,B",
     )
     bgr: Optional[bool] = option(

@@ -8,6 +8,7 @@ from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.config.values import (
     KVSTORES,
+    OPTIMIZERS,
     checkpoint,
     command,
     integer,
@@ -16,6 +17,7 @@ from imagenet_trainer.config.values import (
     losses,
     number,
     numbers,
+    optimizer,
     pattern,
     switch,
     top_k,
@@ -107,11 +109,9 @@ class OptimizerSettings:
     optimizer: str = option(
         "sgd",
         "update rule; those of MXNet's optimizers of the same names",
-        choices=(
-            "sgd", "nag", "adam", "lbsgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam",
-            "ftml", "signum", "lamb",
-        ),
-    )  # fmt: skip
+        optimizer,
+        choices=OPTIMIZERS,
+    )
     lr: float = option(
         0.1, "learning rate; 0.1 suits ResNet with batches of 256", number(0, above=True)
     )

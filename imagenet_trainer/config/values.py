@@ -100,10 +100,56 @@ def switch(text: str) -> bool:
 
 def image_shape(text: str) -> Tuple[int, ...]:
     """`3,height,width` in MXNet's order."""
-    shape = integers(1, 3)(text)
-    if shape[0] != 3:
-        raise ValueError("must be 3,height,width: images are read as RGB")
+    shape = integers(1)(text)
+    if len(shape) != 3 or shape[0] != 3:
+        raise ValueError("must be 3,height,width, such as 3,224,224: images are read as RGB")
     return shape
+
+
+def rgb_mean(text: str) -> Tuple[float, ...]:
+    """Mean of red, green, blue on the scale 0-255."""
+    return _on_our_scale(numbers(3)(text))
+
+
+def rgb_std(text: str) -> Tuple[float, ...]:
+    """Standard deviation of red, green, blue on the scale 0-255."""
+    return _on_our_scale(numbers(3, 0, above=True)(text))
+
+
+def _on_our_scale(values: Tuple[float, ...]) -> Tuple[float, ...]:
+    """The values; ValueError for those of torchvision and timm, which are on the scale 0-1."""
+    if all(0 < value < 1 for value in values):
+        ours = ",".join(f"{255 * value:.6g}" for value in values)
+        raise ValueError(f"must be on the scale 0-255: {ours}")
+    return values
+
+
+# What to use instead of MXNet's other optimizers, and of those of other libraries.
+_NO_OPTIMIZERS = {
+    "lars": "use lbsgd, whose rates are those of lars without its coefficient 0.001",
+    "ccsgd": "use sgd, which it is in MXNet",
+    "dcasgd": "use sgd; with momentum MXNet's own stops with an error",
+    "sgld": "use sgd; it draws networks at random instead of finding one",
+    "ftrl": "use adagrad; it is for linear models and replaces the initial weights",
+    "groupadagrad": "use adagrad; it is for embeddings",
+    "adamw": "use adam, which adds the weight decay to the gradient",
+    "momentum": "use sgd with --mom",
+    "rmsproptf": "use rmsprop, which has no momentum",
+}
+OPTIMIZERS = (
+    "sgd", "nag", "adam", "lbsgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftml",
+    "signum", "lamb",
+)  # fmt: skip
+
+
+def optimizer(text: str) -> str:
+    """The name of an update rule; MXNet's names are case-insensitive."""
+    name = text.lower()
+    if name not in OPTIMIZERS:
+        way_out = _NO_OPTIMIZERS.get(name)
+        known = f"must be one of {', '.join(OPTIMIZERS)}"
+        raise ValueError(f"must be another rule; {way_out}" if way_out else known)
+    return name
 
 
 def top_k(text: str) -> int:

@@ -131,7 +131,7 @@ class TrainTransform(Transform):
             low, high = getattr(settings, f"min_{name}"), getattr(settings, f"max_{name}")
             if low > high:
                 raise ArgumentError(
-                    f"min_{name}", f"{low:g}", f"is above max_{name} {high:g}; swap the two"
+                    f"min_{name}", f"{low:g}", f"is above the largest, {high:g}; swap the two"
                 )
         self.settings = effective(settings)
         self.size = (image_shape[1], image_shape[2])

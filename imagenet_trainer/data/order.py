@@ -116,7 +116,7 @@ class Order:
             raise ArgumentError(
                 "batch_size",
                 batch_size,
-                f"the dataset has only {images} images; use {images} or less, or pack more images",
+                f"is more than the {images} images of the dataset; use at most that, or pack more",
             )
         self.seed = seed
         self.images = images

@@ -93,7 +93,16 @@ def number_of_classes(settings: FitSettings) -> int:
 
 
 def open_order(settings: FitSettings, dataset: Dataset) -> Order:
-    """The order in which a training visits the images of its dataset."""
+    """The order in which a training visits the images of its dataset.
+
+    Raises InputError if a batch has more images than --train-fraction leaves.
+    """
+    if settings.train_fraction < 1 and len(dataset) < settings.batch_size:
+        raise InputError(
+            f"--train-fraction {settings.train_fraction:g}: leaves {len(dataset)} of the images of "
+            f"{dataset.path}, fewer than --batch-size {settings.batch_size}; use a larger fraction "
+            "or a smaller batch"
+        )
     return Order(
         settings.seed,
         len(dataset),

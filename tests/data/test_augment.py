@@ -424,9 +424,9 @@ def test_all_colour_settings_are_applied_in_order():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"min_random_area": 0.5, "max_random_area": 0.4}, "min_random_area 0.5.*area 0.4"),
-        ({"min_random_aspect_ratio": 2.0}, "min_random_aspect_ratio 2.*ratio 1.33333"),
-        ({"min_random_scale": 1.5}, "min_random_scale 1.5.*scale 1;"),
+        ({"min_random_area": 0.5, "max_random_area": 0.4}, "min_random_area 0.5.*, 0.4;"),
+        ({"min_random_aspect_ratio": 2.0}, "min_random_aspect_ratio 2.*, 1.33333;"),
+        ({"min_random_scale": 1.5}, "min_random_scale 1.5.*, 1;"),
     ],
 )
 def test_a_minimum_above_its_maximum(changes, message):
