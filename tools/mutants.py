@@ -76,6 +76,10 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
         "the position is there already",
     ("metrics/counts", "if k <= _FEW:", "k <= _FEW  ->  k < _FEW (column 7)"):
         "both ways give the same classes",
+    ("metrics/confusion", "classes, times = np.zeros((2, matrix.shape[0]), np.int64)",
+     "0  ->  1 (column 47)"): "the matrix is square",
+    ("metrics/confusion", "if matrix.shape[0] <= DENSE:", "0  ->  1 (column 20)"):
+        "the matrix is square",
     ("engines/mxnet/optimizers", 'options: Dict[str, Any] = {"wd": optimizer.weight_decay, '
      '"learning_rate": 1.0}', "1.0  ->  2.0 (column 78)"): "it is set again before each update",
     ("engines/mxnet/optimizers", 'super().__init__(warmup_strategy="lars", warmup_epochs=0, '

@@ -20,11 +20,10 @@ DENSE = 1000
 
 
 def as_counts(matrix: Any) -> csr_matrix:
-    """A matrix of counts in the form above; one that has it already is returned unchanged."""
-    counts = csr_matrix(matrix, dtype=np.int64)
-    if counts is not matrix:
-        counts.eliminate_zeros()
+    """A matrix of counts in the form above."""
+    counts = csr_matrix(matrix, dtype=np.int64, copy=True)
     counts.sum_duplicates()  # sorts the columns, too
+    counts.eliminate_zeros()
     return counts
 
 

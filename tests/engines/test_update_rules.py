@@ -23,6 +23,8 @@ from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.update_rules import STATES, nadam_momentum, state_names
 
 torch = pytest.importorskip("torch")
+from imagenet_trainer.engines.pytorch.update_rules import RULES, Step
+
 ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 DECAY, M = 0.02, 0.9
 RATES = {"rmsprop": 1e-3, "adagrad": 0.01, "adadelta": 1.0, "adamax": 2e-3, "nadam": 1e-3,
@@ -117,6 +119,38 @@ def test_the_formulas(engine, name, momentum, clip):
     assert {key.partition(":")[0] for key in opened.get_state()} - {"updates"} == {
         *state_names(name, momentum)
     }
+
+
+# Large, small and no gradients: the small constants in the denominators decide about the latter.
+SLOPES = np.random.default_rng(1).normal(0, 1, (5, 8)) * [1, 1, 1, 1, 1e-4, 1e-8, 1e-9, 0]
+
+
+def by_rule(name, momentum=M):
+    """The weights after some updates in float64, by the rule of PyTorch's engine."""
+    weight = torch.linspace(-1, 1, 8, dtype=torch.float64)
+    state = [torch.zeros_like(weight) for _ in state_names(name, momentum)]
+    for t, slope in enumerate(SLOPES, 1):
+        step = Step(RATES[name], DECAY, momentum, t, None)
+        weight, *state = RULES[name](step, weight, torch.tensor(slope), *state)
+    return weight.numpy()
+
+
+@pytest.mark.parametrize(("name", "momentum", "clip"), CASES[:8])
+def test_a_rule_in_float64(name, momentum, clip):
+    weight, memory = np.linspace(-1, 1, 8), {}
+    for t, slope in enumerate(SLOPES, 1):
+        weight = numpy_step(name, weight, slope, DECAY, memory, t, RATES[name], momentum, None)
+    np.testing.assert_allclose(by_rule(name, momentum), weight, rtol=1e-10)
+
+
+def test_nadam_in_float64():
+    weight = torch.linspace(-1, 1, 8, dtype=torch.float64, requires_grad=True)
+    reference = torch.optim.NAdam([weight], RATES["nadam"], momentum_decay=0.004)
+    reference.param_groups[0]["weight_decay"] = DECAY
+    for slope in SLOPES:
+        weight.grad = torch.tensor(slope)
+        reference.step()
+    np.testing.assert_allclose(by_rule("nadam"), weight.detach().numpy(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

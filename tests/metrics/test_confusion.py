@@ -25,6 +25,17 @@ def matrices(draw):
     return rng.integers(0, 3, (classes, classes)) * rng.integers(0, 2, (classes, classes))
 
 
+def test_counts_in_any_form():
+    parts = sparse.coo_matrix(([2, 1, 3, 0], ([1, 1, 1, 0], [2, 0, 2, 1])), (3, 3))
+    unsorted = sparse.csr_matrix(([2, 1, 0], [2, 0, 1], [0, 0, 3, 3]), (3, 3))
+    before = unsorted.indices.copy()
+    for matrix in (parts, parts.toarray(), unsorted):
+        counts = confusion.as_counts(matrix)
+        assert counts.has_canonical_format and counts.dtype == np.int64
+        assert counts.indices.tolist() == [0, 2] and counts.data.tolist()[0] == 1
+    assert np.array_equal(unsorted.indices, before)
+
+
 @given(batches())
 def test_every_prediction_counts_once(batch):
     probabilities, labels = batch

@@ -230,6 +230,17 @@ def test_the_monitor_reads_bfloat16(batches):
         assert found[1][name] == pytest.approx(found[0][name], rel=0.05), name
 
 
+def test_a_state_without_momentum_sets_momentum_to_zero(batches):
+    used, fresh = engine_of(network()), engine_of(network())
+    train(used, batches[:2])
+    used.set_params(*fresh.get_params())
+    used.set_state({"updates": np.array(0)})
+    for engine in (used, fresh):
+        train(engine, batches[2:3])
+    for name, value in fresh.get_params()[0].items():
+        np.testing.assert_array_equal(value, used.get_params()[0][name])
+
+
 def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(batches):
     straight, watched = engine_of(network()), engine_of(network(), monitor=3)
     for engine in (straight, watched):
