@@ -36,6 +36,8 @@ def epochs_to_remove(validations: Validations, keep: int) -> List[int]:
 def best_epoch(run: Run) -> int:
     """The best epoch of a run; InputError if no checkpoint has scores."""
     best = best_of(run.validations())
+    if best is None and not run.epochs():
+        raise InputError(f"{run.prefix}: has no checkpoints of finished epochs; check the prefix")
     if best is None:
         raise InputError(
             f"{run.prefix}: no checkpoint holds validation scores, so the best epoch is unknown; "

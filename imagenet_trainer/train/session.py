@@ -35,6 +35,7 @@ from imagenet_trainer.train.datasets import (
     open_validation_set,
 )
 from imagenet_trainer.train.engine import devices_of, open_training_engine
+from imagenet_trainer.train.ineffective import ineffective_flags
 from imagenet_trainer.train.run_config import (
     check_resumable,
     check_workers_equal,
@@ -327,6 +328,7 @@ def _messages(
             "run evaluate --epochs all and its --gif before the others are removed"
         )
     messages += rate_messages(settings)
+    messages += ineffective_flags(settings, choose_engine(devices_of(settings)).engine)
     messages += _engine_messages(settings, workers, engine_reason)
     if not train.has_manifest and settings.num_classes is None:
         messages.append(

@@ -152,3 +152,8 @@ def test_predict_names_the_best(fit_words, packed, tmp_path, capsys):
         assert predict.main(["--model-prefix", prefix, "--epoch", epoch, image]) == 0
         predictions.append(capsys.readouterr().out)
     assert predictions[0] == predictions[1] != predictions[2]
+
+
+def test_the_best_of_a_run_that_does_not_exist(tmp_path):
+    with pytest.raises(InputError, match="has no checkpoints of finished epochs"):
+        retention.best_epoch(Run(str(tmp_path / "typo" / "model")))
