@@ -20,7 +20,8 @@ from imagenet_trainer.data.records.manifest import (
     manifest_path,
     read_manifest,
 )
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.recordio import Index, RecordFile
+from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 
@@ -45,7 +46,7 @@ class Dataset:
     old_fingerprint
         the fingerprint that older versions computed without a manifest; "" if it is the same.
     note
-        what the user should know about the classes; "" if there is nothing.
+        what the user should know about the classes and indexes; "" if there is nothing.
 
     """
 
@@ -72,7 +73,8 @@ def open_dataset(
     path
         shards, as `find_shards` takes them.
     index
-        their `.idx` files with commas between them; "" if they are beside the shards.
+        their `.idx` files with commas between them; "" if they are beside the shards. One that is
+        not there is made from its shard.
     num_classes
         number of classes of shards without a manifest, as MXNet's own tool writes them. None
         means 1000, with ImageNet's names.
@@ -87,15 +89,17 @@ def open_dataset(
 
     """
     paths = find_shards(path)
-    indexes = index.split(",") if index else ()
+    indexes: List[Index] = [*index.split(",")] if index else []
     if indexes and len(indexes) != len(paths):
         raise InputError(
             f"{path}: number of index files: expected {len(paths)}, got {len(indexes)} ({index}); "
             "give one for each shard, in the same order"
         )
-    shards = Shards(paths, indexes)
+    found = [index_of(one) for one in paths] if not indexes else []
+    shards = Shards(paths, indexes or [one for one, _ in found])
     try:
-        return _opened(path, shards, num_classes or IMAGENET_CLASSES, all_labels)
+        opened = _opened(path, shards, num_classes or IMAGENET_CLASSES, all_labels)
+        return replace(opened, note=_joined(*(note for _, note in found)))
     except BaseException:
         shards.close()
         raise
@@ -192,16 +196,22 @@ def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Datas
     named = [label for label, one in enumerate(ids) if one != f"class_{label}"]
     is_named = bool(named) or ids == expected[: len(ids)]
     if is_named and all(ids[label] == expected[label] for label in named):
-        return replace(dataset, classes=classes, note=note if len(ids) < len(classes) else "")
+        note = note if len(ids) < len(classes) else ""
+        return replace(dataset, classes=classes, note=_joined(dataset.note, note))
     if len(named) == len(ids) and set(ids) <= set(expected):
         position = {one: label for label, one in enumerate(expected)}
         dataset.shards.classes_of_labels = np.array([position[one] for one in ids])
-        return replace(dataset, classes=classes, note=f"{note}; labels are matched by name")
+        note = f"{note}; labels are matched by name"
+        return replace(dataset, classes=classes, note=_joined(dataset.note, note))
     label = next(n for n, (one, other) in enumerate(zip(ids, expected)) if one != other)
     raise InputError(
         f"{dataset.path}: class {label} is {ids[label]} where {reference} has {expected[label]}; "
         "pack both with the same class folders"
     )
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def default_classes(count: int) -> Classes:

@@ -203,7 +203,7 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     # Created again later; here they only check the flags.
     EvalTransform(settings.image_shape, settings.val_resize)
     schedule_of(settings, len(train))
-    messages = filter(None, (val.note, check_separate(settings, train, val)))
+    messages = filter(None, (train.note, val.note, check_separate(settings, train, val)))
     symbol = setup.symbol(len(train.classes))
     return _Inputs(train, val, order, transform, symbol, tuple(messages))
 

@@ -143,8 +143,21 @@ def test_indexes_of_several_shards(tmp_path):
     assert len(open_dataset(f"{one},{two}", indexes, 3)) == 7
     text = refused(f"{one},{two}", moved[0])
     assert text.startswith(one) and f"expected 2, got 1 ({moved[0]})" in text
-    text = refused(f"{one},{two}")
-    assert "a.idx" in text and "--rebuild-index" in text
+    text = refused(f"{one},{two}", f"{moved[0]},gone.idx")
+    assert "gone.idx" in text
+
+
+def test_a_shard_without_its_index(packed, tmp_path):
+    for name in ("train.rec", "train.json"):
+        shutil.copy(packed / name, tmp_path / name)
+    path = str(tmp_path / "train.rec")
+    made = open_dataset(path)
+    assert f"{tmp_path / 'train.idx'}: was missing" in made.note
+    assert (tmp_path / "train.idx").read_bytes() == (packed / "train.idx").read_bytes()
+    again = open_dataset(path)
+    assert again.note == "" and again.fingerprint == made.fingerprint
+    fewer = with_classes_of(made, (*made.classes, ("star", "star")), "val.rec")
+    assert "was missing" in fewer.note and "3 of the 4 classes" in fewer.note
 
 
 def test_packed_chunks_are_one_dataset(packed, tmp_path):

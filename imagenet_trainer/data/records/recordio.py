@@ -130,6 +130,10 @@ def _join(data: memoryview) -> memoryview:
     return parts[0] if len(parts) == 1 else memoryview(MAGIC.join(parts))
 
 
+# Path of an index, or keys and byte offsets, both int64 (records,).
+Index = Union[AnyPath, Tuple[np.ndarray, np.ndarray]]
+
+
 # --- reading -----------------------------------------------------------------------------------
 
 
@@ -177,7 +181,7 @@ class RecordFile:
     path
         the `.rec` file.
     index
-        its `.idx` file; by default the one beside it.
+        its `.idx` file, or what `read_index` returns; by default the file beside the shard.
     trust_index
         skip that check, to open a shard with missing or damaged records; reading them raises.
 
@@ -188,13 +192,12 @@ class RecordFile:
 
     """
 
-    def __init__(
-        self, path: AnyPath, index: Optional[AnyPath] = None, *, trust_index: bool = False
-    ):
+    def __init__(self, path: AnyPath, index: Optional[Index] = None, *, trust_index: bool = False):
         self.path = os.fspath(path)
         self._descriptor = -1
         self._checksums: Optional[np.ndarray] = None
-        index = index_path(path) if index is None else os.fspath(index)
+        entries = index if isinstance(index, tuple) else None
+        index = os.fspath(index) if index and not entries else index_path(path)  # type: ignore[arg-type]
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY)
             self.size = os.fstat(self._descriptor).st_size
@@ -208,11 +211,11 @@ class RecordFile:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged
             if not is_shard and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
                 raise InputError(f"{self.path}: not a shard (wrong first bytes); give a .rec file")
-            if not os.path.exists(index):
+            if entries is None and not os.path.exists(index):
                 beside = os.path.splitext(index)[0] == os.path.splitext(self.path)[0]
                 way = _rebuild(index) if beside else "give an index that exists"
                 raise InputError(f"{self.path}: its index {index} is missing; {way}")
-            self.keys, self.offsets = read_index(index)
+            self.keys, self.offsets = entries or read_index(index)
             self._check(index, trust_index)
         except BaseException:
             self.close()

@@ -4,6 +4,8 @@ import itertools
 import os
 from typing import IO, Iterator, List, Optional, Tuple
 
+import numpy as np
+
 from imagenet_trainer.data.records.recordio import (
     FIRST,
     HEADER,
@@ -14,6 +16,7 @@ from imagenet_trainer.data.records.recordio import (
     MIDDLE,
     PART,
     WHOLE,
+    Index,
     RecordError,
     index_path,
 )
@@ -80,6 +83,28 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
             if len(head) < HEADER.size:
                 raise RecordError(name, number, start, "it is not an image with a label")
             yield start, HEADER.unpack_from(head)[2]
+
+
+def index_of(path: AnyPath) -> Tuple[Index, str]:
+    """The index beside a shard; where it is missing, one that is made from the shard.
+
+    It is written beside the shard if that is possible. Returns it and a note for the user, "" if
+    there was an index. Raises InputError where the shard is missing or damaged.
+    """
+    index = index_path(path)
+    if os.path.exists(index) or not os.path.isfile(path):
+        return index, ""
+    try:
+        count = rebuild_index(path)
+        return index, f"{index}: was missing and has been made from the shard: {count:,} records"
+    except RecordError:
+        raise
+    except InputError:  # it cannot be written
+        entries = np.array([(id, offset) for offset, id in scan(path)], np.uint64).astype(np.int64)
+        if not len(entries):
+            raise
+        note = f"{index}: is missing and cannot be written; the shard is read to find its records"
+        return (entries[:, 0].copy(), entries[:, 1].copy()), note
 
 
 def rebuild_index(path: AnyPath, index: Optional[AnyPath] = None) -> int:

@@ -10,7 +10,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
-from imagenet_trainer.data.records.recordio import Record, RecordError, RecordFile
+from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.system.machine import allow_open_files
@@ -24,11 +24,12 @@ class Shards:
     paths
         `.rec` files.
     indexes
-        their `.idx` files, one for each shard; by default those beside the shards.
+        their indexes, as `RecordFile` takes them, one for each shard; by default those beside the
+        shards.
 
     """
 
-    def __init__(self, paths: Sequence[AnyPath], indexes: Sequence[AnyPath] = ()):
+    def __init__(self, paths: Sequence[AnyPath], indexes: Sequence[Index] = ()):
         if indexes and len(indexes) != len(paths):
             raise InputError(
                 f"number of index files: expected {len(paths)}, got {len(indexes)}; give one for "

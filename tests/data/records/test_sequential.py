@@ -1,6 +1,9 @@
+import errno
 import io
 import itertools
+import os
 
+import numpy as np
 import pytest
 from conftest import payloads_of, write_records
 from hypothesis import given
@@ -14,7 +17,7 @@ from imagenet_trainer.data.records.recordio import (
     record_pieces,
     unpack,
 )
-from imagenet_trainer.data.records.sequential import read_next, rebuild_index, scan
+from imagenet_trainer.data.records.sequential import index_of, read_next, rebuild_index, scan
 from imagenet_trainer.errors import InputError
 
 # Payloads that are full of the magic number, aligned or not.
@@ -68,3 +71,44 @@ def test_rebuilding_stops_at_damage_and_keeps_the_index(tmp_path):
             rebuild_index(path)
         assert index.read_bytes() == before
     assert [id for _, id in itertools.islice(scan(path), 2)] == [0, 1]
+
+
+def test_a_missing_index_is_made_beside_the_shard(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(4))
+    index = path.with_suffix(".idx")
+    before = index.read_bytes()
+    assert index_of(path) == (str(index), "")
+    index.unlink()
+    found, note = index_of(path)
+    assert found == str(index) and "4 records" in note
+    assert index.read_bytes() == before
+
+
+def test_an_index_that_cannot_be_written_is_kept_in_memory(tmp_path, monkeypatch):
+    path = write_records(tmp_path / "a.rec", payloads_of(4))
+    whole = RecordFile(path)
+    path.with_suffix(".idx").unlink()
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", read_only)
+    found, note = index_of(path)
+    assert "cannot be written" in note and sorted(os.listdir(tmp_path)) == ["a.rec"]
+    file = RecordFile(path, found)
+    for one, other in ((file.keys, whole.keys), (file.offsets, whole.offsets)):
+        np.testing.assert_array_equal(one, other)
+    assert file.read(2) == whole.read(2)
+
+
+def test_the_index_of_a_damaged_or_missing_shard(tmp_path):
+    path = write_records(tmp_path / "a.rec", payloads_of(4))
+    path.with_suffix(".idx").unlink()
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(RecordError, match="record 3"):
+        index_of(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="empty"):
+        index_of(path)
+    assert os.listdir(tmp_path) == ["a.rec"]
+    assert index_of(tmp_path / "b.rec")[1] == ""  # opening it is the error
