@@ -1,8 +1,8 @@
 /* Decodes a window of a JPEG, and as little as possible of what is around it.
  *
  * libjpeg-turbo skips the rows above the window without transforming them, transforms only the
- * columns of the window, and stops after its last row. The pixels are those of the whole image: its
- * upsampling looks one pixel aside, so one MCU more is decoded on the left and on the right.
+ * columns of the window, and stops after its last row. The pixels are those of the whole image:
+ * where its upsampling looks one pixel of the smaller plane aside, that is decoded as well.
  *
  * A file with restart markers is shortened first: the data between two markers do not depend on
  * others, so those that the window needs are copied into a smaller JPEG.
@@ -62,12 +62,12 @@ struct intervals {
     JDIMENSION left, right, top, bottom; /* needed; `right` and `bottom` are the first not needed */
 };
 
-/* The intervals that cover a range of pixels, with one MCU around it. */
-static void cover(JDIMENSION first, JDIMENSION count, JDIMENSION mcu, JDIMENSION side,
+/* The intervals that cover a range of pixels, and what upsampling reads around it. */
+static void cover(JDIMENSION first, JDIMENSION count, JDIMENSION around, JDIMENSION side,
                   JDIMENSION total, JDIMENSION *begin, JDIMENSION *end)
 {
-    *begin = first > mcu ? (first - mcu) / side : 0;
-    *end = (first + count + mcu + side - 1) / side;
+    *begin = first > around ? (first - around) / side : 0;
+    *end = (first + count + around + side - 1) / side;
     if (*end > total)
         *end = total;
 }
@@ -87,8 +87,13 @@ static int needed_intervals(const struct job *job, struct intervals *found)
     found->high = high * (step < row ? 1 : step / row);
     found->across = (job->wide + found->wide - 1) / found->wide;
     found->down = (job->high + found->high - 1) / found->high;
-    cover(job->left, job->columns, wide, found->wide, found->across, &found->left, &found->right);
-    cover(job->top, job->rows, high, found->high, found->down, &found->top, &found->bottom);
+    cover(job->left, job->columns, (JDIMENSION)jpeg->max_h_samp_factor, found->wide,
+          found->across, &found->left, &found->right);
+    cover(job->top, job->rows, (JDIMENSION)jpeg->max_v_samp_factor, found->high,
+          found->down, &found->top, &found->bottom);
+    /* The last interval may be narrower than an MCU: too narrow for libjpeg's smooth upsampling. */
+    if (found->left + 1 == found->across && found->left > 0)
+        found->left--;
     return (found->right - found->left) * (found->bottom - found->top)
         < found->across * found->down;
 }
@@ -190,12 +195,16 @@ static void read_row(struct job *job, JDIMENSION left)
 static void read_window(struct job *job)
 {
     j_decompress_ptr jpeg = &job->jpeg;
-    JDIMENSION mcu = DCTSIZE * (JDIMENSION)jpeg->max_h_samp_factor, columns;
+    JDIMENSION around = (JDIMENSION)jpeg->max_h_samp_factor, mcu = DCTSIZE * around, columns;
     JDIMENSION left = job->left - job->part_left, top = job->top - job->part_top;
-    JDIMENSION right = ((left + job->columns + mcu - 1) / mcu + 1) * mcu;
+    JDIMENSION right = (left + job->columns + around + mcu - 1) / mcu * mcu;
     JDIMENSION bottom = top + job->rows;
 
-    left = left > mcu ? left - mcu : 0;
+    /* The last MCU may have two columns of colour only. libjpeg never upsamples so few smoothly,
+     * except of a part, so no processor's code for it is tested with them. */
+    if (right > jpeg->image_width)
+        around += mcu;
+    left = left > around ? left - around : 0;
     columns = (right < jpeg->image_width ? right : jpeg->image_width) - left;
     jpeg->out_color_space = JCS_EXT_RGB;
     jpeg_start_decompress(jpeg);

@@ -60,6 +60,20 @@ def test_every_sampling_size_and_window(data):
     np.testing.assert_array_equal(windowed(file, window, to_end), part(whole(file), window))
 
 
+@pytest.mark.parametrize("sampling", sorted(jpegs.SAMPLINGS))
+@pytest.mark.parametrize("restart", [0, 1])
+def test_every_narrow_window(sampling, restart):
+    """Upsampling differs at edges, and in parts of a few columns."""
+    for width in (31, 32, 33, 34, 35, 36, 49, 66):
+        image = jpegs.photo(width, width, width)
+        grey = np.ascontiguousarray(image[..., 0])
+        for file in (jpegs.encoded(one, sampling, restart) for one in (image, grey)):
+            pixels = whole(file)
+            for first in range(width):
+                for window in ((first, 9, 1, 7), (11, first, 7, 1)):
+                    np.testing.assert_array_equal(windowed(file, window), part(pixels, window))
+
+
 LARGE = [
     jpegs.encoded(jpegs.photo(500, 375), sampling, restart)
     for sampling, restart in [(name, 0) for name in sorted(jpegs.SAMPLINGS)]
