@@ -12,7 +12,12 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
-from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
+from imagenet_trainer.data.records.headers import (
+    digest,
+    first_bad_label,
+    have_images,
+    read_headers,
+)
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Shard,
@@ -99,7 +104,7 @@ def open_dataset(
     shards = Shards(paths, indexes or [one for one, _ in found])
     try:
         opened = _opened(path, shards, num_classes or IMAGENET_CLASSES, all_labels)
-        return replace(opened, note=_joined(*(note for _, note in found)))
+        return replace(opened, note=_joined(*(note for _, note in found), opened.note))
     except BaseException:
         shards.close()
         raise
@@ -109,18 +114,7 @@ def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Da
     paths = [file.path for file in shards.files]
     manifests = _manifests(path, paths)
     if not manifests:
-        headers = [read_headers(file) for file in shards.files]
-        for file, head in zip(shards.files, headers):
-            bad = first_bad_label(head, num_classes) if all_labels else -1
-            if bad >= 0:
-                start = shards.files.index(file)
-                record = sum(map(len, shards.files[:start])) + bad
-                shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
-        classes = default_classes(num_classes)
-        print_ = digest(shards.files, headers)
-        return Dataset(
-            path, shards, classes, print_, False, old_fingerprint=_index_fingerprint(shards)
-        )
+        return _without_manifest(path, shards, num_classes, all_labels)
     records = sum(manifest.records for manifest in manifests)
     if records != len(shards):
         raise InputError(
@@ -133,6 +127,29 @@ def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Da
         _expect(file, manifest)
     classes = tuple((one.id, one.name) for one in manifests[0].classes)
     return Dataset(path, shards, classes, _fingerprint(manifests), True)
+
+
+def _without_manifest(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Dataset:
+    """The records that have images, all of whose labels must be classes."""
+    headers = [read_headers(file) for file in shards.files]
+    kept = [have_images(file, head) for file, head in zip(shards.files, headers)]
+    without = len(shards) - sum(int(one.sum()) for one in kept)
+    note = ""
+    if without:
+        if without == len(shards):
+            raise InputError(f"{path}: none of its {len(shards):,} records has an image")
+        note = f"{path}: left out {without:,} of {len(shards):,} records, which have no image"
+        shards.keep(kept)
+        headers = [head[one] for head, one in zip(headers, kept)]
+    for number, (file, head) in enumerate(zip(shards.files, headers)):
+        bad = first_bad_label(head, num_classes) if all_labels else -1
+        if bad >= 0:
+            record = sum(map(len, shards.files[:number])) + bad
+            shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
+    return Dataset(
+        path, shards, default_classes(num_classes), digest(shards.files, headers), False,
+        old_fingerprint=_index_fingerprint(shards), note=note,
+    )  # fmt: skip
 
 
 def _expect(file: RecordFile, manifest: Manifest) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_images
+from conftest import write_images, write_records
 
 from imagenet_trainer.data.dataset import (
     Dataset,
@@ -273,13 +273,23 @@ def test_all_labels_of_shards_without_a_manifest_are_classes(tmp_path, label):
     assert "label" in str(caught.value)
 
 
-def test_a_header_record_without_an_image(tmp_path):
-    # Face recognition sets begin with one: flag 2, two numbers, no image.
-    with RecordWriter(tmp_path / "a.rec", tmp_path / "a.idx") as writer:
-        writer.write(0, pack_header([5.0, 9.0], 0))
-        writer.write(1, pack_header(1, 1) + b"image")
-    with pytest.raises(InputError, match="record 0 at byte 0: it has 2 labels"):
-        open_dataset(str(tmp_path / "a.rec"), "", 3)
+def test_records_without_an_image_are_left_out(tmp_path):
+    # Sets for face recognition: flag 2, the first key of an identity and the one behind the last
+    # image; then the images; then a record for each identity with its range of keys.
+    images = [pack_header(label, key) + b"image" for key, label in ((1, 2.0), (2, 0.0), (3, 1.0))]
+    records = [pack_header([4.0, 6.0], 0), *images, pack_header([1.0, 3.0], 4), pack_header(0, 5)]
+    path = write_records(tmp_path / "a.rec", records)
+    other = write_shard(tmp_path / "b.rec", 4)
+    found = open_dataset(f"{path},{other}", "", 3)
+    assert len(found) == 7 and "left out 3 of 10 records" in found.note
+    assert [found.shards.record(number).labels for number in range(3)] == [(2,), (0,), (1,)]
+    assert found.shards.keys.tolist()[:3] == [1, 2, 3]
+    assert found.shards.locate(3) == (other, 0)
+    with pytest.raises(InputError, match=r"record 0 .*label 2"):
+        open_dataset(str(path), "", 2)
+    empty = write_records(tmp_path / "c.rec", [pack_header([1.0, 1.0], 0)])
+    with pytest.raises(InputError, match=r"c\.rec: none of its 1 records"):
+        open_dataset(str(empty), "", 3)
 
 
 def test_the_fingerprint_without_a_manifest_has_all_bytes_of_a_small_set(tmp_path):

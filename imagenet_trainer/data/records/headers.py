@@ -9,7 +9,7 @@ from typing import Iterator, List, Sequence
 
 import numpy as np
 
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.recordio import PART, RecordFile
 
 # What `head` returns: the payload's header (see `recordio`).
 _HEADER = np.dtype(
@@ -29,6 +29,14 @@ def read_headers(file: RecordFile) -> np.ndarray:
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = list(pool.map(lambda part: _read(file, part), _chunks(len(file))))
     return np.frombuffer(b"".join(parts), _HEADER)
+
+
+def have_images(file: RecordFile, headers: np.ndarray) -> np.ndarray:
+    """Which records have more than a header and labels: bool (records,).
+
+    Sets for face recognition begin with such a record, and end with one for each identity.
+    """
+    return file.sizes != PART.size + _HEADER.itemsize + 4 * headers["count"].astype(np.int64)
 
 
 def digest(files: Sequence[RecordFile], headers: Sequence[np.ndarray]) -> str:

@@ -254,6 +254,16 @@ class RecordFile:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Bytes of each record on disk, int64 (records,)."""
+        return self._ends - self.offsets
+
+    def keep(self, records: np.ndarray) -> None:
+        """Leave out all records but these, bool (records,); call it before `expect`."""
+        self.keys, self.offsets = self.keys[records], self.offsets[records]
+        self._ends = self._ends[records]
+
     def expect(self, checksums: Optional[np.ndarray], way_out: str) -> None:
         """Compare every record from now on with the CRC-32 of its bytes, and its id with its key.
 

@@ -43,12 +43,21 @@ class Shards:
         except BaseException:
             self.close()
             raise
-        self._starts = list(itertools.accumulate(map(len, self.files), initial=0))
+        self._starts = self._starts_of_files()
         # Class of each label of the records, int64 (labels,), where the two differ.
         self.classes_of_labels: Optional[np.ndarray] = None
 
+    def _starts_of_files(self) -> List[int]:
+        return list(itertools.accumulate(map(len, self.files), initial=0))
+
     def __len__(self) -> int:
         return self._starts[-1]
+
+    def keep(self, records: Sequence[np.ndarray]) -> None:
+        """Leave out all records but these, bool (records,) for each shard."""
+        for file, kept in zip(self.files, records):
+            file.keep(kept)
+        self._starts = self._starts_of_files()
 
     @property
     def keys(self) -> np.ndarray:
