@@ -504,6 +504,14 @@ def test_a_changed_result_is_computed_again(prefix, scored, counted, old, new):
     assert scored(prefix) == (lines, before) and counted == [2]
 
 
+def test_an_empty_checkpoint_is_passed_over_with_a_note(prefix, capsys):
+    Run(prefix).params_path(2).write_bytes(b"")
+    assert evaluate.main(["--model-prefix", prefix]) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith("epoch 1:")
+    assert "-0002.params: is empty; it is passed over" in output.err
+
+
 def test_a_damaged_evaluation_json(prefix, capsys):
     Run(prefix).evaluation_path.write_text('{"epochs"')
     assert "evaluation.json: is damaged" in refusal(capsys, "--model-prefix", prefix)

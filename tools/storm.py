@@ -116,9 +116,10 @@ def targets(engine: str) -> List[Target]:
         *(Target(run + name, more, parts.of_training, False)
           for name in ("m-symbol.json", "config.json", "history.csv", "events.jsonl")),
         *(Target(run + name, again, out, False) for name in ("m-symbol.json", "config.json")),
-        *(Target(run + name, command, out, False)
-          for name in ("evaluation.json", "predictions-0002.npz", "history.csv", "events.jsonl")
-          for command in (cached, report)),
+        *(Target(run + name, cached, out, False)
+          for name in ("evaluation.json", "predictions-0002.npz")),
+        *(Target(run + name, report, out, False)
+          for name in ("evaluation.json", "history.csv", "events.jsonl")),
         Target("out/new.lst", pack, parts.of_packing, False),
         Target("images/0/0.jpg", pack, parts.of_packing, False),
         Target("images.tar", tar, parts.of_packing, False),
@@ -420,7 +421,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         both = [kills(base, options.kills, draw, killing),
                 damages(base, options.damages, draw, damaging)]  # fmt: skip
         progress = dict.fromkeys(both, 0.0)
+        shown = time.monotonic()
         while progress:
+            if time.monotonic() > shown + 60:
+                shown = time.monotonic()
+                print(f"{time.strftime('%H:%M')}: {min(progress.values()):.1%}", flush=True)
             least = min(progress, key=lambda one: progress[one])
             done = next(least, None)
             if done is None:

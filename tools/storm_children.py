@@ -14,6 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from matplotlib.figure import Figure
 from same_results import TIMED, arrays, rows
 
 from imagenet_trainer.runs import params
@@ -44,7 +45,7 @@ class Ended(NamedTuple):
         if self.code < 0:
             return "signal"
         if self.code == 0:
-            return "done"
+            return "error line" if "is passed over" in self.output else "done"
         # im2rec ends with 1 after it has listed rejected images.
         reported = "error:" in self.output or (self.code == 1 and "rejected" in self.output)
         return "error line" if reported else "traceback"
@@ -80,8 +81,12 @@ class Command(NamedTuple):
         log = folder.parent / f"{folder.name}.out"
         main = importlib.import_module(self.module).main
         began = time.monotonic()
+        # A signal that comes too early must not reach this process's handler in the child.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         child = os.fork()
-        if not child:
+        if child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        else:
             _be_command(lambda: main(list(self.words)), folder, log, prepare)
         sent = False
         code: Optional[int] = None
@@ -129,6 +134,7 @@ def _be_command(
         os.dup2(output, 1)
         os.dup2(output, 2)
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # as system/interruptible.py
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         prepare()
         code = main()
     except SystemExit as error:
@@ -163,6 +169,8 @@ def import_what_is_used(commands: Sequence[Command], folder: Path) -> None:
                 importlib.import_module(name)
             except BaseException:  # some can only be imported by others
                 continue
+    # Plots are most of the time of a miniature, and nothing reads them.
+    Figure.savefig = lambda *_, **__: None  # type: ignore[method-assign]
     gc.freeze()  # the children share these objects
 
 

@@ -83,6 +83,8 @@ def read_network(
     symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
     if epoch == BEST:
         epoch = best_epoch(run)
+    for name in run.empty_files():
+        log(f"{run.folder / name}: is empty; it is passed over")
     number = newest_epoch(run) if epoch is None else epoch
     checkpoint = load_trained(run, number, wanted, log)
     how = checkpoint.preprocessing

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -43,9 +44,17 @@ def read(path: Path) -> List[Dict[str, str]]:
     # A file that was cut short ends inside a line, which then may lack cells.
     if text.endswith("\n") and all(
         set(_FIRST_COLUMNS) <= set(row) <= set(COLUMNS)
-        and None not in row.values()
-        and row["epoch"].isdigit()
+        and all(map(_is_number, row.values()))
+        and re.fullmatch("[0-9]{1,9}", row["epoch"])
         for row in rows
     ):
         return rows
     raise InputError(f"{path}: is damaged or was not written by this program; move it away")
+
+
+def _is_number(cell: Any) -> bool:
+    """Whether a cell is a number or empty."""
+    try:
+        return cell == "" or (cell.isascii() and isinstance(float(cell), float))
+    except (AttributeError, ValueError):  # None, if the cell is missing
+        return False

@@ -410,6 +410,9 @@ def test_a_history_of_an_older_version_is_continued(model):
         b"%s\n" + b"1" * 200_000,
         b"%s\n1" + b",0.5" * 16 + b"\n2" + b",0.5" * 16,  # cut in the last number
         b"%s\n1" + b",0.5" * 16 + b"\n2" + b",0.5" * 7 + b"\n",
+        b"%s\n1" + b",0.5" * 15 + b",0.\x005\n",
+        b"%s\n1,0.5,half" + b",0.5" * 14 + b"\n",
+        b"%s\n1.5" + b",0.5" * 16 + b"\n",
     ],
 )
 def test_a_damaged_or_foreign_history(model, text):
