@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import CLASSES, draw_shape, needs_mxnet, write_images
+from helpers.mutations import mutations
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -20,9 +21,12 @@ from imagenet_trainer.config import EvaluateSettings, flags
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import evaluator, inference
 from imagenet_trainer.eval.epochs import select_epochs
 from imagenet_trainer.eval.evaluator import Evaluator
+from imagenet_trainer.metrics.evaluation import table
+from imagenet_trainer.metrics.semantic import summary_lines
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
 from imagenet_trainer.runs.predictions import load_predictions
@@ -849,3 +853,24 @@ def test_the_results_of_a_read_only_run_are_printed(fresh, capsys, monkeypatch, 
     assert "drawn:" not in output and files_of(run) == before
     text = refusal(capsys, "--model-prefix", fresh, "--report")
     assert "--report: " in text and "--output" in text
+
+
+def test_wrong_values_in_stored_results_are_one_line_or_computed_again(prefix, packed):
+    files = evaluator_of(prefix, 2).files
+    predictions = load_predictions(Run(prefix), 2)
+    path = Run(prefix).evaluation_path
+    record = json.loads(path.read_text())
+    del record["epochs"]["1"], record["checksums"]
+    classes = evaluator_of(prefix, 2).dataset.classes
+    refused = 0
+    for _, changed in mutations(record):
+        path.write_text(json.dumps(changed))
+        try:
+            metrics = files.record(2, predictions, ())
+        except InputError as error:
+            refused += 1
+            assert str(path) in str(error)
+            continue
+        table(metrics, 3)
+        list(summary_lines(metrics, dict(classes)))
+    assert refused > 200

@@ -31,12 +31,35 @@ from imagenet_trainer.metrics.evaluation import (
 )
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.semantic import semantic_results
-from imagenet_trainer.runs.checkpoint import Preprocessing, read_arrays
+from imagenet_trainer.runs.checkpoint import PREPROCESSING_SHAPE, Preprocessing, read_arrays
 from imagenet_trainer.runs.predictions import has_probabilities, load_predictions
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.arrays import write_arrays
 from imagenet_trainer.system.files import atomic_write, sha256
 from imagenet_trainer.text import CsvWriter
 from imagenet_trainer.viz import confusion
+
+_KNOWN = (int, float, type(None))
+_ENTRY = {
+    "about?": {
+        "fingerprint": str, "preprocessing": PREPROCESSING_SHAPE, "views": {"bgr": bool},
+    },
+    "epochs?": {
+        "*": {
+            "key?": str, "images?": int, "rank1?": _KNOWN, "rank5?": _KNOWN, "loss?": _KNOWN,
+            "intervals?": {"*": [_KNOWN, _KNOWN]},
+            "meaning?": {
+                "levels": {"*": _KNOWN}, "errors": int, "errors_in_group": _KNOWN,
+                "error_distance": _KNOWN, "chance_distance": _KNOWN, "clusters": {"within": _KNOWN},
+            },
+            "confused_pairs?": [{"a": str, "b": str, "a_as_b": int, "b_as_a": int}],
+        },
+    },
+}  # fmt: skip
+_SHAPE = {**_ENTRY, "sets?": {"*": _ENTRY}}
+
+# In every entry that this version wrote.
+_ALWAYS = ("images", "loss", "calibration_error", "confused_pairs")
 
 NO_RECORDS: Mapping[str, int] = MappingProxyType({})
 # Fields of Preprocessing that every key contains. Keys are those of the first versions, so that
@@ -169,7 +192,7 @@ class ResultFiles:
         computed = _part(earlier, "computed") if computed is None else computed
         if metrics.get("key") != predictions.key:
             metrics = {}
-        wanted = {"calibration_error", "confused_pairs", *rank_names(top_k)}
+        wanted = {*_ALWAYS, *rank_names(top_k)}
         if not wanted <= metrics.keys():
             before = (int(name[4:]) for name in metrics if re.fullmatch(r"rank\d+", name))
             metrics = as_json(estimates(predictions, [*top_k, *before]), predictions)
@@ -208,8 +231,8 @@ class ResultFiles:
             writer.writerow(CLASS_COLUMNS)
             writer.writerows(class_rows(class_table(predictions), self.input.dataset.classes))
         # The counts are written last: with a valid key the other files are complete.
-        with atomic_write(run.confusion_path(epoch, ".npz", name)) as file:
-            np.savez_compressed(file, **arrays_of(matrix), key=np.array(predictions.key))
+        arrays = {**arrays_of(matrix), "key": np.array(predictions.key)}
+        write_arrays(run.confusion_path(epoch, ".npz", name), arrays)
 
     def _save_metrics(self, epoch: int, metrics: Dict[str, Any]) -> None:
         record = self._read()
@@ -227,17 +250,21 @@ class ResultFiles:
         """The metrics of an epoch in evaluation.json; {} if there are none, or were changed."""
         entry = self._entry(self._read())
         metrics = entry.get("epochs", {}).get(str(epoch), {})
+        if metrics.get("intervals") is None or metrics.get("confused_pairs") is None:
+            return {}  # an old version
         # Earlier versions wrote no checksums.
         checksum = _part(entry, "checksums").get(str(epoch), _checksum(metrics))
-        return metrics if checksum == _checksum(metrics) else {}
+        ids = {wnid for wnid, _ in self.input.dataset.classes}
+        known = all(pair[side] in ids for pair in metrics["confused_pairs"] for side in "ab")
+        complete = all(isinstance(metrics.get(name, ""), _KNOWN) for name in metrics["intervals"])
+        return metrics if known and complete and checksum == _checksum(metrics) else {}
 
     def _read(self) -> Dict[str, Any]:
         """The content of evaluation.json; InputError if it is not a file of this program."""
-        record = self.run.read_json(self.run.evaluation_path)
+        record = self.run.read_json(self.run.evaluation_path, _SHAPE)
         try:
             for entry in (record, *record.get("sets", {}).values()):
-                for epoch, metrics in entry.get("epochs", {}).items():
-                    int(epoch), metrics.get("key")
+                list(map(int, entry.get("epochs", {})))
                 about = entry.get("about")
                 if about is not None:
                     about["fingerprint"], _prepared(about)

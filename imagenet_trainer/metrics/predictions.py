@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from imagenet_trainer.metrics.confusion import top_k_confusion
 from imagenet_trainer.metrics.counts import confusion_top, ranks, top_classes
+from imagenet_trainer.system.arrays import write_arrays
 from imagenet_trainer.system.files import AnyPath, atomic_write
 
 TOP = 5
@@ -61,8 +62,7 @@ class Predictions:
 
     def save(self, path: AnyPath) -> None:
         """Write an .npz atomically; InputError when it cannot be written."""
-        with atomic_write(path) as file:
-            np.savez_compressed(file, **{one.name: getattr(self, one.name) for one in fields(self)})
+        write_arrays(path, {one.name: getattr(self, one.name) for one in fields(self)})
 
 
 _INDICES = "indices"  # an array that saved Predictions do not have

@@ -21,8 +21,9 @@ from imagenet_trainer.config import commands
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
-from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.system.arrays import Arrays, packed
 from imagenet_trainer.system.files import file_error, read_bytes, remedy, sync_folder
+from imagenet_trainer.system.shape import NUMBER, check
 from imagenet_trainer.text import printable
 
 
@@ -91,12 +92,12 @@ class CheckpointFiles(NamedTuple):
         """
         data = params.dumps(params.join(checkpoint.arg, checkpoint.aux))
         digest = hashlib.sha256(data).hexdigest()
-        packed = _packed(checkpoint, digest)
+        content = _packed(checkpoint, digest)
         params_new, state_new = _new(self.params), _new(self.state)
         try:
-            for path, content in ((params_new, data), (state_new, packed.getbuffer())):
+            for path, part in ((params_new, data), (state_new, content.getbuffer())):
                 with open(path, "wb") as file:
-                    file.write(content)
+                    file.write(part)
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(params_new, self.params)
@@ -123,7 +124,12 @@ class CheckpointFiles(NamedTuple):
             if about and about["params_sha256"] == digest:
                 if candidate != self.state:
                     os.replace(candidate, self.state)  # the rename that a crash prevented
-                return _unpacked(arg, aux, about, state)
+                try:
+                    return _unpacked(arg, aux, about, state)
+                except TypeError as error:  # a field that this version does not have
+                    raise InputError(
+                        f"{self.state}: was written by another version ({error}); use that version"
+                    ) from error
         if self.state.exists():
             raise InputError(
                 f"{self.params}: does not match {self.state.name}; remove both and "
@@ -187,9 +193,21 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
         "validation": checkpoint.validation and asdict(checkpoint.validation),
     }
     arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
-    packed = io.BytesIO()
-    np.savez(packed, about=np.array(json.dumps(about)), **arrays)
-    return packed
+    return packed({"about": np.array(json.dumps(about)), **arrays}, compressed=False)
+
+
+_SCORES = {"images": int, "rank1": int, "rank5": int, "loss": NUMBER}
+PREPROCESSING_SHAPE = {
+    "image_shape": [int, int, int], "rgb_mean": [NUMBER] * 3, "rgb_std": [NUMBER] * 3,
+    "val_resize": int, "bgr?": bool,
+}  # fmt: skip
+_ABOUT = {
+    "params_sha256": str,
+    "progress": {"epoch": int, "update": int, "scores": _SCORES, "*": NUMBER},
+    "preprocessing": PREPROCESSING_SHAPE,
+    "classes": [[str, str]],
+    "validation?": _SCORES,
+}
 
 
 def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
@@ -205,7 +223,7 @@ def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
     try:
         arrays = read_arrays(path)
         about = json.loads(str(arrays["about"]))
-        about["params_sha256"]
+        check(about, _ABOUT)
         state = {key[6:]: value for key, value in arrays.items() if key.startswith("state/")}
         return about, state
     except (ValueError, KeyError, TypeError) as error:
@@ -218,7 +236,9 @@ def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
 
 def _about(path: Path) -> Dict[str, Any]:
     with np.load(path, allow_pickle=False) as file:
-        return json.loads(str(file["about"]))
+        about = json.loads(str(file["about"]))
+    check(about, _ABOUT)
+    return about
 
 
 def _preprocessing(about: Dict[str, Any]) -> Preprocessing:

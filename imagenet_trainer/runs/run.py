@@ -19,12 +19,21 @@ from imagenet_trainer.runs.checkpoint import (
     has_content,
 )
 from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes
+from imagenet_trainer.system.shape import NUMBER, check
 
 RUNS = "runs"
 _SYMBOL = "-symbol.json"
 _CHECKPOINT = re.compile(r"(.+)-(\d{4,}|last)\.(params|npz)")  # name, epoch, kind
-# The keys of config.json and evaluation.json whose values are objects.
-_SECTIONS = ("settings", "versions", "data", "about", "epochs", "sets")
+# What is read of config.json, evaluation.json and compare.json before their own shapes are checked.
+_SHAPE = {
+    **{f"{name}?": dict for name in ("versions", "about", "epochs", "sets")},
+    "engine?": str,
+    "settings?": {
+        "network?": str, "num_layers?": int, "data_train?": str, "data_val?": str,
+        "data_val_idx?": str, "load_epoch?": int, "train_fraction?": NUMBER,
+    },
+    "data?": {"train?": str, "val?": str, "train_images?": int},
+}  # fmt: skip
 
 
 class Run:
@@ -318,18 +327,23 @@ class Run:
             json.dump(content, file, indent=1)
             file.write("\n")
 
-    def read_json(self, path: Path) -> Dict[str, Any]:
-        """Read config.json or evaluation.json; {} if the file does not exist."""
+    def read_json(self, path: Path, shape: Any = _SHAPE) -> Dict[str, Any]:
+        """Read config.json or evaluation.json; {} if the file does not exist.
+
+        `shape` is that of the content, see `system.shape`.
+        """
         if not path.exists():
             return {}
         try:
             content = json.loads(read_bytes(path))
         except ValueError as error:
             raise InputError(f"{path}: is damaged ({error}); remove it") from error
-        if not isinstance(content, dict) or not all(
-            isinstance(content.get(name, {}), dict) for name in _SECTIONS
-        ):
-            raise InputError(f"{path}: was not written by this program; remove it")
+        try:
+            check(content, shape)
+        except ValueError as error:
+            raise InputError(
+                f"{path}: was not written by this program ({error}); remove it"
+            ) from error
         return content
 
     def validation_shard(self) -> Tuple[str, str]:

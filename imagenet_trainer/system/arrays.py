@@ -1,7 +1,29 @@
-"""The type of named arrays: parameters, auxiliary states, the state of an engine."""
+"""Named arrays: parameters, auxiliary states, the state of an engine; and files of them."""
 
-from typing import Dict
+import io
+from typing import Dict, Mapping
 
 import numpy as np
 
+from imagenet_trainer.system.files import AnyPath, atomic_write
+
 Arrays = Dict[str, np.ndarray]
+
+
+def packed(arrays: Mapping[str, np.ndarray], compressed: bool = True) -> io.BytesIO:
+    """The content of an .npz with these arrays.
+
+    NumPy writes into memory: if a file cannot be written, it leaves an open archive, which prints a
+    traceback when it is collected.
+    """
+    content = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(content, **arrays)
+    content.seek(0)
+    return content
+
+
+def write_arrays(path: AnyPath, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed .npz atomically; InputError when it cannot be written."""
+    content = packed(arrays)
+    with atomic_write(path) as file:
+        file.write(content.getbuffer())

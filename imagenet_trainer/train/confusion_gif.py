@@ -12,7 +12,7 @@ import numpy as np
 from imagenet_trainer.metrics.counts import confusion_top, top_classes
 from imagenet_trainer.runs.checkpoint import read_arrays
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.arrays import write_arrays
 from imagenet_trainer.viz.confusion import SIDE, Frame, draw_gif, pixels_of
 
 
@@ -46,9 +46,9 @@ class ConfusionGif:
     def draw(self, epoch: int, rank1: float) -> None:
         """Store the counts as those of the epoch and draw all up to it; errors: `atomic_write`."""
         self._run.refuse_other_folder()
-        with atomic_write(self._run.confusion_path(epoch, ".fit.npz")) as file:
-            small = self.counts.astype(np.min_scalar_type(self.counts.max(initial=0)))
-            np.savez_compressed(file, matrix=small, rank1=np.float64(rank1))
+        small = self.counts.astype(np.min_scalar_type(self.counts.max(initial=0)))
+        path = self._run.confusion_path(epoch, ".fit.npz")
+        write_arrays(path, {"matrix": small, "rank1": np.array(rank1, np.float64)})
         draw_gif(self._run.training_gif_path, self._frames(epoch))
 
     def _frames(self, last: int) -> Iterator[Frame]:

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import stat
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.mutations import mutations
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
@@ -501,3 +503,39 @@ def test_a_prefix_that_names_a_folder_or_a_file(tmp_path):
         text = Run(str(tmp_path / "a" / name)).misnamed()
         assert "file" in text and text.endswith(f": {made.prefix}")
     assert made.misnamed() == Run(str(tmp_path / "b" / "model")).misnamed() == ""
+
+
+def test_wrong_values_in_a_checkpoint_are_one_line(model):
+    model.save(checkpoint(1, 7), 1)
+    path = model.state_path(1)
+    arrays = read_arrays(path)
+    about = json.loads(str(arrays["about"]))
+    refused = 0
+    about_newer = {**about, "progress": {**about["progress"], "from_the_future": 1}}
+    for _, changed in [("", about_newer), *mutations(about)]:
+        np.savez(path, **{**arrays, "about": np.array(json.dumps(changed))})
+        for read in (model.load, model.preprocessing):
+            try:
+                read(1)
+            except InputError as error:
+                refused += 1
+                assert str(path) in str(error) or str(model.params_path(1)) in str(error)
+        model.validations()
+    assert refused > 400
+
+
+def test_wrong_values_in_the_configuration_are_one_line(model):
+    for content in (
+        [], {"settings": []}, {"settings": {"train_fraction": "x"}}, {"settings": {"data_val": 5}},
+        {"data": {"val": 1}}, {"data": {"train_images": "many"}},
+    ):  # fmt: skip
+        model.write_json(model.config_path, content)
+        assert "was not written by this program" in message(model.read_json, model.config_path)
+
+
+def test_a_history_of_text_is_damaged(model):
+    row = dict.fromkeys(COLUMNS, "0.5")
+    model.write_history([{**row, "epoch": "1"}])
+    assert len(model.read_history()) == 1
+    model.write_history([{**row, "epoch": "1", "val_loss": "low"}])
+    assert "history.csv: is damaged" in message(model.read_history)
