@@ -15,7 +15,7 @@ import pytest
 from conftest import words_of_fit
 
 from imagenet_trainer import compare, config, fit
-from imagenet_trainer.comparison import child_process, measure, page
+from imagenet_trainer.comparison import child_process, latency, measure, page
 from imagenet_trainer.comparison.candidates import Candidate, check, find_candidates
 from imagenet_trainer.comparison.compare import is_trained as run_is_trained
 from imagenet_trainer.comparison.results import read_results, read_stored
@@ -37,6 +37,7 @@ def common(packed):
 
 COMMANDS = {
     "imagenet_trainer.fit": fit.main, "imagenet_trainer.comparison.measure": measure.main,
+    "imagenet_trainer.comparison.latency": latency.main,
 }  # fmt: skip
 
 

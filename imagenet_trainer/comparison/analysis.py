@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.metrics.confidence import mcnemar
+from imagenet_trainer.metrics.confidence import mcnemar, median_interval
 
 SIGNIFICANCE = 0.05
 """Two networks differ significantly if the p-value of McNemar's exact test is below this."""
@@ -32,14 +32,32 @@ class BatchSpeed(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """Speed of inference on one device. Latencies are milliseconds for one image."""
+    """Speed of inference on one device. Latencies are milliseconds for one image.
+
+    `medians` are those of the turns in which the networks were measured, empty before that.
+    """
 
     device: str
-    median: float  # of the network alone
-    high: float  # the 99th percentile
-    whole_median: float  # from the encoded image to probabilities
-    whole_high: float
     batches: Tuple[BatchSpeed, ...]
+    medians: Tuple[float, ...] = ()  # of the network alone
+    high: float = math.nan  # the 99th percentile of all calls
+    whole_medians: Tuple[float, ...] = ()  # from the encoded image to probabilities
+    whole_high: float = math.nan
+
+    @property
+    def median(self) -> float:
+        """Latency of the network alone; nan before it is measured."""
+        return float(np.median(self.medians)) if self.medians else math.nan
+
+    @property
+    def whole_median(self) -> float:
+        """Latency from the encoded image to probabilities."""
+        return float(np.median(self.whole_medians)) if self.whole_medians else math.nan
+
+    @property
+    def interval(self) -> Tuple[float, float]:
+        """95 % confidence interval of the latency of the network alone; nan if unknown."""
+        return median_interval(self.medians)
 
     @property
     def best(self) -> BatchSpeed:
@@ -144,7 +162,12 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> List[int]:
 
 def most_accurate(results: Sequence[Result]) -> Result:
     """The highest rank-1; of equal ones the one with the lower loss, then the faster one."""
-    return max(results, key=lambda one: (one.rank1, -one.loss, -one.timings[0].median))
+
+    def merit(one: Result) -> Tuple[float, float, float]:
+        latency = one.timings[0].median
+        return one.rank1, -one.loss, -math.inf if math.isnan(latency) else -latency
+
+    return max(results, key=merit)
 
 
 def p_value(one: Result, other: Result) -> float:
@@ -154,8 +177,45 @@ def p_value(one: Result, other: Result) -> float:
     return float(mcnemar(only_one, only_other))
 
 
+def not_slower(results: Sequence[Result], device: int) -> List[Result]:
+    """The network with the lowest latency on a device, and those that may be as fast.
+
+    Networks are compared turn by turn, since both have the same load in a turn: one is slower if
+    the 95 % confidence interval of the median ratio is above 1. Without intervals no network is.
+    """
+    timed = [one for one in results if one.timings[device].medians]
+    if not timed:
+        return []
+    best = min(timed, key=lambda one: one.timings[device].median)
+
+    def is_slower(one: Result) -> bool:
+        pairs = zip(one.timings[device].medians, best.timings[device].medians)
+        low, _ = median_interval([other / own for other, own in pairs])
+        return low > 1
+
+    return [best, *(one for one in timed if one is not best and not is_slower(one))]
+
+
+def not_longer(results: Sequence[Result]) -> List[Result]:
+    """The network with the shortest training, and those whose training may be as short.
+
+    The seconds of its epochs bound what a training takes: from all epochs like the fastest one to
+    all like the slowest one. One epoch says nothing about that.
+    """
+
+    def bounds(one: Result) -> Tuple[float, float]:
+        seconds = [epoch.seconds for epoch in one.epochs]
+        if len(seconds) < 2:
+            return 0.0, math.inf
+        return len(seconds) * min(seconds), len(seconds) * max(seconds)
+
+    best = min(results, key=lambda one: epoch_times(one.epochs).total)
+    most = bounds(best)[1]
+    return [best, *(one for one in results if one is not best and bounds(one)[0] <= most)]
+
+
 class Recommendation(NamedTuple):
-    """The network to use for a purpose."""
+    """The network to use for a purpose, or all those that the intervals do not distinguish."""
 
     purpose: str
     network: str
@@ -167,27 +227,56 @@ def recommendations(results: Sequence[Result]) -> List[Recommendation]:
     if not results:
         return []
     best = most_accurate(results)
-    low, high = (100 * bound for bound in best.rank1_interval)
-    interval = f"95 % confidence interval {low:.1f} to {high:.1f}"
-    chosen = [Recommendation("most accurate", best.name, f"{_rank1(best)}, {interval}")]
+    equal = [one for one in results if one is best or p_value(best, one) >= SIGNIFICANCE]
+    equal.sort(key=lambda one: (one is not best, -one.rank1))
+    chosen = [_recommend("most accurate", equal, _accuracy)]
     for device, timing in enumerate(best.timings):
-        fast = min(results, key=lambda one: one.timings[device].median)
-        reason = f"{fast.timings[device].median:.2f} ms, {_rank1(fast)}"
-        chosen.append(Recommendation(f"fastest, one image on {timing.device}", fast.name, reason))
+        fast = not_slower(results, device)
+        chosen.append(_recommend(f"fastest, one image on {timing.device}", fast, _latency(device)))
     small = min(results, key=lambda one: (one.parameters, -one.rank1))
-    reason = f"{small.parameters:,} parameters, {_rank1(small)}"
-    chosen.append(Recommendation("smallest", small.name, reason))
+    chosen.append(_recommend("smallest", [small], _parameters))
     trained = [one for one in results if one.epochs]
     if trained:
-        cheap = min(trained, key=lambda one: epoch_times(one.epochs).total)
-        reason = f"{epoch_times(cheap.epochs).total:.0f} s, {_rank1(cheap)}"
-        chosen.append(Recommendation("least training", cheap.name, reason))
-    equal = [one for one in results if one is best or p_value(best, one) >= SIGNIFICANCE]
-    fast = min(equal, key=lambda one: one.timings[0].median)
-    p = "" if fast is best else f"; p {p_value(best, fast):.2g} against {best.name}"
-    reason = f"{fast.timings[0].median:.2f} ms, {_rank1(fast)}{p}"
+        chosen.append(_recommend("least training", not_longer(trained), _seconds))
     purpose = "fastest that is not measurably worse than the most accurate"
-    return [*chosen, Recommendation(purpose, fast.name, reason)]
+    chosen.append(_recommend(purpose, not_slower(equal, 0), _latency(0)))
+    return [one for one in chosen if one.network]
+
+
+def _recommend(
+    purpose: str, networks: Sequence[Result], describe: Callable[[Result], str]
+) -> Recommendation:
+    """All of `networks` are as good as the first, as far as the intervals tell."""
+    names = [one.name for one in networks]
+    listed = " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+    reasons = [describe(one) for one in networks]
+    if len(names) == 1:
+        return Recommendation(purpose, listed, reasons[0])
+    named = "; ".join(f"{name} {reason}" for name, reason in zip(names, reasons))
+    return Recommendation(purpose, listed, f"not measurably different: {named}")
+
+
+def _accuracy(one: Result) -> str:
+    low, high = (100 * bound for bound in one.rank1_interval)
+    return f"{_rank1(one)}, 95 % confidence interval {low:.1f} to {high:.1f}"
+
+
+def _parameters(one: Result) -> str:
+    return f"{one.parameters:,} parameters, {_rank1(one)}"
+
+
+def _seconds(one: Result) -> str:
+    return f"{epoch_times(one.epochs).total:.0f} s, {_rank1(one)}"
+
+
+def _latency(device: int) -> Callable[[Result], str]:
+    def describe(one: Result) -> str:
+        timing = one.timings[device]
+        low, high = timing.interval
+        interval = "" if math.isnan(low) else f" ({low:.2f} to {high:.2f})"
+        return f"{timing.median:.2f} ms{interval}, {_rank1(one)}"
+
+    return describe
 
 
 def _rank1(result: Result) -> str:

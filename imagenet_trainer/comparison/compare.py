@@ -3,14 +3,14 @@
 import shlex
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.comparison import child_process
 from imagenet_trainer.comparison.analysis import Result, recommendations
 from imagenet_trainer.comparison.candidates import Candidate, check, find_candidates
 from imagenet_trainer.comparison.page import Comparison, write
-from imagenet_trainer.comparison.results import read_results, read_stored, store
-from imagenet_trainer.config import CompareSettings, MeasureSettings, flags
+from imagenet_trainer.comparison.results import read_results, read_stored, store, with_latencies
+from imagenet_trainer.config import CompareSettings, LatencySettings, MeasureSettings, flags
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.system.interrupts import Interrupts
@@ -102,6 +102,11 @@ def _run(settings: CompareSettings, arguments: Sequence[str], interrupts: Interr
         state.report = write_report(settings, arguments, state, candidates[position:])
         if interrupts:
             break
+    if state.results and not interrupts:
+        complete = [one for one in candidates if one.name not in state.failed]
+        print(f"measuring latencies of {len(complete)} networks in turn", flush=True)
+        measure_latencies(complete, state, settings, images, interrupts)
+        state.report = write_report(settings, arguments, state, ())
     if not state.results and not interrupts:
         raise InputError(
             f"none of {len(candidates)} networks could be compared; see the messages above"
@@ -153,13 +158,43 @@ def measure(
 
     `images` are the values of --data-val and --data-val-idx. Raises InputError if it fails.
     """
-    values = {name: getattr(settings, name) for name in _OF_MEASURING}
-    values.update(model_prefix=candidate.run.prefix, data_val=images[0], data_val_idx=images[1])
-    values["batch_size"] = min(64, settings.batch_size)
+    values = _values_of_measuring(settings, images)
+    values["model_prefix"] = candidate.run.prefix
     arguments = flags.arguments_of(MeasureSettings, values)
     ended = child_process.run("imagenet_trainer.comparison.measure", arguments, interrupts)
     if ended.error:
         raise InputError(ended.error)
+
+
+def measure_latencies(
+    candidates: Sequence[Candidate],
+    state: State,
+    settings: CompareSettings,
+    images: Tuple[str, str],
+    interrupts: Interrupts,
+) -> None:
+    """Measure the latencies of all networks in turn, and complete the results with them.
+
+    Without them, for example where all networks together do not fit into memory, the comparison
+    has no latencies.
+    """
+    values = _values_of_measuring(settings, images)
+    values["runs"] = tuple(one.run.prefix for one in candidates)
+    arguments = flags.arguments_of(LatencySettings, values)
+    ended = child_process.run("imagenet_trainer.comparison.latency", arguments, interrupts)
+    if ended.error:
+        log(f"latencies are unknown: {ended.error}")
+    elif not interrupts:
+        pairs = zip(state.results, candidates)
+        state.results = [with_latencies(result, one.run) for result, one in pairs]
+
+
+def _values_of_measuring(settings: CompareSettings, images: Tuple[str, str]) -> Dict[str, Any]:
+    """The flags of a process that measures, by name."""
+    values = {name: getattr(settings, name) for name in _OF_MEASURING}
+    values.update(data_val=images[0], data_val_idx=images[1])
+    values["batch_size"] = min(64, settings.batch_size)
+    return values
 
 
 def validation_images(
@@ -178,7 +213,7 @@ def summary(result: Result) -> str:
     """One line about a network."""
     return (
         f"rank-1 {100 * result.rank1:.1f} % after epoch {result.best_epoch}, "
-        f"{result.timings[0].median:.2f} ms per image, {result.parameters:,} parameters"
+        f"{result.parameters:,} parameters"
     )
 
 

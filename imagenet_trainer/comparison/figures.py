@@ -82,21 +82,25 @@ def draw_times(results: Sequence[Result]) -> bytes:
 
 
 _COSTS: Tuple[Tuple[str, Callable[[Result], float]], ...] = (
-    ("median latency of one image, ms", lambda one: one.timings[0].median),
+    ("median latency of one image on the CPU, ms", lambda one: one.timings[0].median),
     ("parameters", lambda one: float(one.parameters)),
     ("seconds of training", lambda one: epoch_times(one.epochs).total or math.nan),
 )  # fmt: skip
 
 
 def draw_fronts(results: Sequence[Result]) -> bytes:
-    """Accuracy over latency, parameters and training time, with the Pareto fronts."""
+    """Accuracy over latency, parameters and training time, with the Pareto fronts.
+
+    A cost that is not known yet of any network has no panel.
+    """
+    costs = [(title, [cost(one) for one in results]) for title, cost in _COSTS]
+    costs = [(title, values) for title, values in costs if not all(map(math.isnan, values))]
     with figure_of(11, 4.6 + 0.2 * (len(results) // 4)) as figure:
-        panels = figure.subplots(1, len(_COSTS), sharey=True)
-        for axes, (title, cost) in zip(panels, _COSTS):
-            _draw_front(axes, results, [cost(one) for one in results])
+        panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+        for axes, (title, values) in zip(panels, costs):
+            _draw_front(axes, results, values)
             axes.set_xlabel(title)
         panels[0].set_ylabel("validation rank-1, %")
-        panels[0].set_title(f"on {results[0].timings[0].device}", fontsize=9, fontweight="normal")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         return svg(figure)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -25,7 +25,6 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
-from imagenet_trainer.eval.latency import measure as measure_latency
 from imagenet_trainer.eval.network import engine_for, open_network, set_checkpoint
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_of
@@ -36,8 +35,8 @@ from imagenet_trainer.system.gpus import nvidia_gpus
 
 log = partial(print_message, "compare")
 
-_VERSION = 1  # of the stored measurements; others are measured again
-_IMAGES = 16  # number of different images in the timing of single images
+_VERSION = 2  # of the stored measurements; others are measured again
+_IMAGES = 16  # number of different images in a batch
 # A batch size is timed for at least this many seconds and calls. Doubling stops after two sizes
 # that are no faster, or after a call that takes longer than the last number, in seconds.
 _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
@@ -75,8 +74,7 @@ def measure(settings: MeasureSettings) -> None:
     scored, dataset, preprocessing = _evaluate(settings, run, epoch)
     devices = available_devices(settings)
     parts = [
-        _VERSION, sha256(run.params_path(epoch)), preprocessing, settings.rounds,
-        settings.largest_batch, devices,
+        _VERSION, sha256(run.params_path(epoch)), preprocessing, settings.largest_batch, devices,
     ]  # fmt: skip
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
     measured = read_stored(run).get("measured", {})
@@ -126,7 +124,7 @@ def costs(
     return {
         "parameters": cost.learned,
         "multiply_adds": cost.multiply_adds,
-        "timings": [asdict(one) for one in timings],
+        "timings": [{"device": one.device, "batches": one.batches} for one in timings],
     }
 
 
@@ -134,8 +132,8 @@ def timing(
     settings: MeasureSettings, run: Run, epoch: int, dataset: Dataset, name: str,
     devices: Devices,
 ) -> Timing:  # fmt: skip
-    """Latency and throughput on one device."""
-    engine, symbol, checkpoint = open_network(run, epoch, devices, 1)
+    """Throughput on one device; `latency` measures latencies of all networks in turn."""
+    _, symbol, checkpoint = open_network(run, epoch, devices, 1)
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
     transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
@@ -148,8 +146,6 @@ def timing(
         return out
 
     views = [view(number) for number in range(count)]
-    alone = measure_latency("", 1, lambda n: engine.predict(views[n % count]), settings.rounds)
-    decoded = measure_latency("", 1, lambda n: engine.predict(view(n)), settings.rounds)
 
     def call_of(batch: int) -> Callable[[], object]:
         batched = engine_for(symbol, checkpoint, devices, batch)
@@ -157,8 +153,7 @@ def timing(
         images = np.concatenate([views[number % count] for number in range(batch)])
         return lambda: batched.predict(images)
 
-    batches = tuple(throughput(call_of, settings.largest_batch))
-    return Timing(name, alone.median, alone.high, decoded.median, decoded.high, batches)
+    return Timing(name, tuple(throughput(call_of, settings.largest_batch)))
 
 
 def throughput(

@@ -86,7 +86,8 @@ _TEXTS = {
         'From the validation images, each network with its best epoch. "Not measurably worse": '
         "of the images that only one of the two networks predicts correctly, a split at least as "
         f"uneven has a probability of at least {100 * SIGNIFICANCE:.0f} % if both networks are "
-        "equally accurate (McNemar's exact test)."
+        "equally accurate (McNemar's exact test). Several networks for a purpose: their intervals "
+        "do not tell which of them is best."
     ),
     "Accuracy and cost": (
         "Left and up is better. Filled marks are on the Pareto front: no other network is both "
@@ -110,7 +111,9 @@ _TEXTS = {
     ),
     "Inference speed": (
         "Latency of the network alone, and of all steps from the encoded image to "
-        "probabilities; float32. Images/s: the highest throughput of the batch sizes 1, 2, 4, ..."
+        "probabilities; float32. The networks are measured in turn, ten times each; the interval "
+        "is that of the median of the turns. Images/s: the highest throughput of the batch sizes "
+        "1, 2, 4, ..."
     ),
     "Size": (
         "Trainable parameters; multiply-adds of convolutions and dense layers in the forward "

@@ -1,5 +1,6 @@
 """Results of a candidate, from the files in its run's folder."""
 
+from dataclasses import replace
 from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
 
 from imagenet_trainer.comparison.analysis import BatchSpeed, ClassErrors, Epoch, Result, Timing
@@ -9,6 +10,7 @@ from imagenet_trainer.metrics.evaluation import class_table
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.predictions import load_predictions
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.shape import NUMBER
 
 
 class Measurement(NamedTuple):
@@ -19,9 +21,30 @@ class Measurement(NamedTuple):
     fingerprint: str
 
 
+_MILLISECONDS = {"medians": [NUMBER], "high": NUMBER}
+_STORED = {
+    "training?": {"settings": dict, "seconds": NUMBER, "peak_bytes": int},
+    "measured?": {
+        "key": str, "parameters": int, "multiply_adds": NUMBER,
+        "timings": [{"device": str, "batches": [[int, NUMBER]]}],
+    },
+    "scored?": {
+        "epoch": int, "set": str, "key": str, "image_shape": [int, int, int],
+        "numbers": {"rank1": NUMBER, "rank5": NUMBER, "loss": NUMBER, "interval": [NUMBER, NUMBER]},
+        "classes": [str], "pictures": str, "fingerprint": str,
+    },
+    "latency?": {
+        "key": str, "devices": {"*": {"alone": _MILLISECONDS, "whole": _MILLISECONDS}},
+    },
+}  # fmt: skip
+
+
 def read_stored(run: Run) -> Dict[str, Any]:
-    """compare.json of a run: `training`, `measured` and `scored`; {} before the first of them."""
-    return run.read_json(run.measured_path)
+    """compare.json of a run; {} before the first measurement.
+
+    `training`, `measured`, `scored`, `latency`. Raises InputError for a file of another program.
+    """
+    return run.read_json(run.measured_path, _STORED)
 
 
 def store(run: Run, **parts: Mapping[str, Any]) -> None:
@@ -99,4 +122,19 @@ def _peak(history: Sequence[Mapping[str, str]], column: str) -> int:
 
 def _timing(values: Mapping[str, Any]) -> Timing:
     batches = tuple(BatchSpeed(int(size), float(speed)) for size, speed in values["batches"])
-    return Timing(**{**values, "batches": batches})
+    return Timing(values["device"], batches)
+
+
+def with_latencies(result: Result, run: Run) -> Result:
+    """The result with the latencies that are stored for the run, for each device."""
+    devices = read_stored(run)["latency"]["devices"]
+    timings = []
+    for one in result.timings:
+        alone, whole = devices[one.device]["alone"], devices[one.device]["whole"]
+        timings.append(
+            replace(
+                one, medians=tuple(alone["medians"]), high=alone["high"],
+                whole_medians=tuple(whole["medians"]), whole_high=whole["high"],
+            )
+        )  # fmt: skip
+    return replace(result, timings=tuple(timings))

@@ -88,15 +88,16 @@ def training(results: Sequence[Result]) -> Grid:
 def speeds(results: Sequence[Result]) -> Grid:
     """Latency of one image, and throughput in batches, on every device."""
     rows = [
-        (one.name, timing.device, f"{timing.median:.2f}", f"{timing.high:.2f}",
-         f"{timing.whole_median:.2f}", f"{timing.whole_high:.2f}",
+        (one.name, timing.device, _milliseconds(timing.median), _interval(timing.interval),
+         _milliseconds(timing.high), _milliseconds(timing.whole_median),
+         _milliseconds(timing.whole_high),
          f"{timing.best.images_per_second:,.1f}", str(timing.best.size))
         for one in results
         for timing in one.timings
     ]  # fmt: skip
     return Grid(
-        ("network", "device", "one image, median ms", "99th %", "with decoding, median ms",
-         "99th %", "images/s", "batch size"),
+        ("network", "device", "one image, median ms", "95 % confidence interval", "99th %",
+         "with decoding, median ms", "99th %", "images/s", "batch size"),
         rows,
         (0, 1),
     )  # fmt: skip
@@ -169,7 +170,8 @@ def as_row(one: Result) -> Dict[str, Any]:
     for number, timing in enumerate(one.timings):
         kind = "cpu" if number == 0 else "gpu"
         row.update({
-            f"{kind}_median_ms": timing.median, f"{kind}_99th_ms": timing.high,
+            f"{kind}_median_ms": timing.median, f"{kind}_median_low_ms": timing.interval[0],
+            f"{kind}_median_high_ms": timing.interval[1], f"{kind}_99th_ms": timing.high,
             f"{kind}_with_decoding_median_ms": timing.whole_median,
             f"{kind}_with_decoding_99th_ms": timing.whole_high,
             f"{kind}_images_per_second": timing.best.images_per_second,
@@ -221,6 +223,14 @@ def _percent(share: Optional[float]) -> str:
 
 def _megabytes(count: Optional[int]) -> str:
     return "" if count is None else f"{count / 1e6:,.0f} MB"
+
+
+def _milliseconds(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def _interval(bounds: Tuple[float, float]) -> str:
+    return "" if math.isnan(bounds[0]) else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
 
 
 def _number(value: float) -> str:

@@ -5,7 +5,12 @@ command lines, `values` has the types, `recipes` the named experiments, `python_
 callable. What flags do belongs to other rooms: this one imports only system and errors.
 """
 
-from imagenet_trainer.config.comparing import CompareSettings, ComparisonSettings, MeasureSettings
+from imagenet_trainer.config.comparing import (
+    CompareSettings,
+    ComparisonSettings,
+    LatencySettings,
+    MeasureSettings,
+)
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
 from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
@@ -37,6 +42,7 @@ __all__ = [
     "EvaluateSettings",
     "ExportSettings",
     "FitSettings",
+    "LatencySettings",
     "MeasureSettings",
     "MethodSettings",
     "NetworkSettings",

@@ -24,7 +24,12 @@ def _prefixes(text: str) -> Tuple[str, ...]:
 class TimingSettings:
     """How latency and throughput are measured."""
 
-    rounds: int = option(100, "timed calls for each network and device", integer(1))
+    rounds: int = option(
+        100,
+        "timed calls of one image for each network and device, in ten turns; fewer than six give "
+        "no interval",
+        integer(1),
+    )
     largest_batch: int = option(
         64, "throughput is measured with batches of 1, 2, 4 and so on up to this size", integer(1)
     )
@@ -81,3 +86,12 @@ class CompareSettings(FitSettings, ComparisonSettings):
 @dataclass(frozen=True)
 class MeasureSettings(EvaluateSettings, TimingSettings):
     """What `compare` passes to the process that measures a network."""
+
+
+@dataclass(frozen=True)
+class LatencySettings(MeasureSettings):
+    """What `compare` passes to the process that measures the latencies of all networks."""
+
+    runs: Tuple[str, ...] = option(
+        (), "the --model-prefix of each network", _prefixes, metavar="PREFIX", nargs="+"
+    )

@@ -3,7 +3,7 @@
 Proportions get Wilson's score interval, all other metrics the percentile bootstrap over images.
 """
 
-from typing import Iterator, Tuple
+from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -59,6 +59,20 @@ def percentiles(resamples: np.ndarray) -> Tuple[float, float]:
     outside = (1 - LEVEL) / 2
     low, high = np.quantile(resamples, [outside, 1 - outside])
     return float(low), float(high)
+
+
+def median_interval(values: Sequence[float]) -> Tuple[float, float]:
+    """Interval of the median of what the values are drawn from, between two of them; nan for few.
+
+    The number of values below the median is binomial, whatever their distribution, so at least six
+    are needed (W. R. Thompson 1936, "On confidence ranges for the median").
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    outside = (1 - LEVEL) / 2
+    ranks = [rank for rank in range(len(ordered) // 2) if bdtr(rank, len(ordered), 0.5) <= outside]
+    if not ranks:
+        return float("nan"), float("nan")
+    return float(ordered[ranks[-1]]), float(ordered[-1 - ranks[-1]])
 
 
 def mcnemar(only_first: np.ndarray, only_second: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from imagenet_trainer.comparison.analysis import (
     BatchSpeed,
     Epoch,
+    Timing,
     epoch_times,
     most_accurate,
     overfitting,
@@ -72,17 +73,69 @@ def test_p_value_is_that_of_the_exact_binomial_test():
 
 def test_advice():
     best = result("large", 198, 200, median=9, parameters=9_000_000)
-    near = result("medium", 196, 200, median=4, parameters=500, epochs=epochs_of([1], [1], 0.5))
+    short = epochs_of([1, 1], [1, 1], 0.4)
+    near = result("medium", 196, 200, median=4, parameters=500, epochs=short)
     poor = result("small", 100, 200, median=1, parameters=1000)
     networks = {one.purpose: one.network for one in recommendations([poor, near, best])}
     assert networks == {
-        "most accurate": "large",
+        "most accurate": "large or medium",
         "fastest, one image on CPU": "small",
         "smallest": "medium",
         "least training": "medium",
         "fastest that is not measurably worse than the most accurate": "medium",
     }
     assert recommendations([]) == []
+
+
+def turns(*medians):
+    speeds = (BatchSpeed(1, 1.0),)
+    return Timing("CPU", speeds, medians, 9, medians, 9)
+
+
+def fastest(*networks):
+    found = {one.purpose: one for one in recommendations(networks)}
+    return found["fastest, one image on CPU"].network
+
+
+def test_networks_are_compared_turn_by_turn():
+    load = np.linspace(1, 3, 10)  # the machine becomes slower and slower
+    quick = result("quick", timings=(turns(*load),))
+    slow = result("slow", timings=(turns(*(1.1 * load)),))
+    assert fastest(slow, quick) == "quick"
+    low, high = quick.timings[0].interval
+    assert low < 1.1 * np.median(load) < high  # the intervals alone overlap
+
+
+def test_the_same_network_is_not_faster_than_itself():
+    rng = np.random.default_rng(0)
+    one, other = (result(name, timings=(turns(*rng.lognormal(0, 0.5, 10)),)) for name in "ab")
+    assert fastest(one, other) in ("a or b", "b or a")
+
+
+def test_too_few_turns_recommend_nothing():
+    assert fastest(
+        result("a", timings=(turns(1, 1, 1),)), result("b", timings=(turns(9, 9, 9),))
+    ) == "a or b"  # fmt: skip
+
+
+def test_without_latencies_nothing_is_recommended_for_them():
+    unknown = [result("a", timings=(turns(),)), result("b", timings=(turns(),))]
+    assert [one.purpose for one in recommendations(unknown)] == [
+        "most accurate", "smallest", "least training",
+    ]  # fmt: skip
+    assert most_accurate([unknown[0], result("c")]).name == "c"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "others", "wanted"),
+    [([1, 1, 1], [2, 2, 2], "a"), ([1, 1, 2], [1, 2, 2], "a or b"), ([1], [5], "a or b")],
+)
+def test_the_shortest_training(seconds, others, wanted):
+    both = [
+        result(name, epochs=tuple(Epoch(n, 1, 1, 1, 1, s) for n, s in enumerate(rows, start=1)))
+        for name, rows in (("a", seconds), ("b", others))
+    ]
+    assert {one.purpose: one.network for one in recommendations(both)}["least training"] == wanted
 
 
 def test_ties_in_accuracy():

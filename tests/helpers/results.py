@@ -11,7 +11,9 @@ def timing(median, device="CPU"):
         BatchSpeed(2, 3000 / median),
         BatchSpeed(4, 2000 / median),
     )
-    return Timing(device, median, 2 * median, median + 1, 2 * median + 1, speeds)
+    turns = [median + 0.001 * median * n for n in range(-4, 5)]
+    whole = [one + 1 for one in turns]
+    return Timing(device, speeds, tuple(turns), 2 * median, tuple(whole), 2 * median + 1)
 
 
 def epochs_of(train, val, seconds=1.0):

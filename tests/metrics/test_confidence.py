@@ -58,6 +58,17 @@ def test_percentiles():
     assert all(map(math.isnan, confidence.percentiles(np.array([np.nan]))))
 
 
+def test_the_interval_of_a_median():
+    assert confidence.median_interval([3, 1, 2, 5, 4, 6]) == (1, 6)
+    assert confidence.median_interval(range(10)) == (1, 8)
+    assert all(map(math.isnan, confidence.median_interval([1, 2, 3, 4, 5])))
+    wanted = stats.quantile_test(np.arange(40), p=0.5).confidence_interval(0.95)
+    assert confidence.median_interval(range(40)) == (wanted.low, wanted.high)
+    rng = np.random.default_rng(3)
+    bounds = [confidence.median_interval(rng.exponential(size=10)) for _ in range(1000)]
+    assert 940 <= sum(low <= math.log(2) <= high for low, high in bounds) <= 995
+
+
 def test_mcnemar_is_a_binomial_test():
     for first, second in ((0, 0), (1, 0), (3, 12), (12, 3), (10, 10), (900, 1000)):
         found = confidence.mcnemar(np.array(first), np.array(second))
