@@ -1,4 +1,4 @@
-"""`tools/im2rec.py` on existing packs: --verify, --repair, --rebuild-index, --duplicates."""
+"""`tools/im2rec.py` on existing packs: --verify, --repair, --duplicates, --unpack and others."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from imagenet_trainer.packing.console import (
 from imagenet_trainer.packing.duplicates import PackedImage, find_duplicates
 from imagenet_trainer.packing.im2rec_flags import PackCheckSettings
 from imagenet_trainer.packing.repair import open_pack, repair
+from imagenet_trainer.packing.unpack import unpack
 from imagenet_trainer.packing.verify import shards_of, verify
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors
@@ -29,6 +30,8 @@ from imagenet_trainer.text import printable
 
 def check(settings: PackCheckSettings) -> int:
     """Run the checks that the flags select; the exit code."""
+    if settings.unpack:
+        return _unpack(settings)
     packs = settings.paths[:1] if settings.repair else _packs(settings.paths)
     if settings.rebuild_index:
         for name in packs:
@@ -45,6 +48,20 @@ def _packs(paths: Sequence[str]) -> List[str]:
     first, *others = paths
     is_root = [os.path.isdir(one) or one.lower().endswith(".tar") for one in others]
     return [first, *(one for one, root in zip(others, is_root) if not root)]
+
+
+def _unpack(settings: PackCheckSettings) -> int:
+    if len(settings.paths) != 2:
+        raise InputError(f"--unpack {' '.join(settings.paths)}: takes PREFIX and a folder")
+    name, folder = settings.paths
+    prefix = os.path.splitext(name)[0] if name.endswith(".rec") else name
+    with attributed_to("--unpack", " "), ProgressDisplay(prefix) as progress:
+        done = unpack(
+            f"{prefix}.rec", f"{prefix}.lst", folder, settings.num_thread or processors(), progress
+        )
+    kept = f"; {done.kept:,} were there already" if done.kept else ""
+    print(f"{folder}: {format_images(done.written)} from {prefix}{kept}")
+    return 0
 
 
 def _shards_of(name: str, flag: str) -> List[str]:

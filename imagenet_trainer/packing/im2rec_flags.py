@@ -137,6 +137,10 @@ class CheckSettings:
         "that were packed",
     )  # fmt: skip
     rebuild_index: bool = option(False, "write the .idx of the shard PREFIX again")
+    unpack: bool = option(
+        False, "write the images of the pack PREFIX into the folder ROOT, in a folder for each "
+        "class, with the names in PREFIX.lst; images that are there already are kept",
+    )  # fmt: skip
     duplicates: bool = option(
         False, "report images that are packed more than once in PREFIX and any further packs; "
         "write them to --output",
