@@ -63,6 +63,15 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      "1  ->  2 (column 22)"): "one random bit less",
     ("data/order", "draws = philox.uniform(seed, np.zeros(1, np.int64), np.arange(images), 1, "
      "_CHOICE)[:, 0]", "1  ->  2 (column 75)"): "the first of two draws",
+    ("data/augment", "mirror=(settings.random_mirror & (draws[:, _MIRROR] < 0.5)).tolist(),",
+     "draws[:, _MIRROR] < 0.5  ->  draws[:, _MIRROR] <= 0.5 (column 46)"): "one draw in 2**53",
+    ("data/transforms", "if max(height, width) > _LONGEST_STRIP * short and short != side:",
+     "_LONGEST_STRIP * short  ->  _LONGEST_STRIP / short (column 28)"):
+        "what follows changes nothing for other images",
+    ("data/transforms", "part = image[max(0, top) : max(0, top + high), max(0, left) : max(0, left "
+     "+ wide)]", "0  ->  1 (column 35)"): "of a window above the image nothing is copied",
+    ("data/transforms", "borderValue=(steps.fill,) * 3,", "3  ->  4 (column 36)"):
+        "OpenCV takes the first three",
     ("data/transforms", "corners = [(x, y, 1) for x in (0, size[1] - 1) for y in (0, size[0] - 1)]",
      "size[0] - 1  ->  size[0] + 1 (column 64)"): "a larger part gives the same pixels",
     ("data/transforms", "if matrix is not None and max(image.shape[:2]) > _LONGEST_WARPED:",
@@ -84,6 +93,10 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      '"learning_rate": 1.0}', "1.0  ->  2.0 (column 78)"): "it is set again before each update",
     ("engines/mxnet/optimizers", 'super().__init__(warmup_strategy="lars", warmup_epochs=0, '
      "batch_scale=1, **options)", "0  ->  1 (column 63)"): "of no effect with lars",
+    ("engines/pytorch/update_rules", "speed = step.momentum * momentum[0] - (1 - step.momentum) * "
+     "whole", "1  ->  2 (column 43)"): "a factor of the speed, of which only the sign counts",
+    ("runs/params", "if count * 4 > self.left:", "count * 4  ->  count / 4 (column 11)"):
+        "each array is checked, too",
     ("runs/checkpoint", 'older = "" if error.errno == errno.ENOENT else "the older checkpoints are '
      'untouched; "', "error.errno == errno.ENOENT  ->  error.errno != errno.ENOENT (column 26)"):
         "only words",

@@ -222,6 +222,17 @@ def test_an_image_smaller_than_the_crop_is_enlarged():
     assert close(result, enlarged[:, 10:50], 1)
 
 
+def test_a_strip_is_cropped_in_its_centre():
+    # No area of at least 8 % fits into it, padded or not.
+    for pad, cut in ((0, (197, 0, 5, 4)), (3, (193, -3, 13, 10))):
+        settings = dataclasses.replace(AugmentSettings(), pad_size=pad)
+        transform = TrainTransform(settings, (3, 20, 20), 0)
+        drawn = transform.draw(np.arange(5), np.zeros(5, np.int64))
+        assert {transform.steps((4, 400), drawn, i).cut for i in range(5)} == {cut}
+        flipped = {transform.steps((400, 4), drawn, i).cut for i in range(5)}
+        assert flipped == {(cut[1], cut[0], cut[3], cut[2])}
+
+
 def test_padding_also_surrounds_a_resized_crop():
     settings = dataclasses.replace(WHOLE, pad_size=10, fill_value=99)
     image = photograph(40, 40)
