@@ -7,7 +7,7 @@ The names are those of timm's `train.py` (1.0) and of torchvision's `references/
 from typing import Collection, Dict, Mapping
 
 _DEVICE = "--gpus 0 trains on the first GPU; without it the CPU trains"
-_DISTRIBUTED = "torchrun, or tools/launch.py, starts the workers and tells each of them"
+_DISTRIBUTED = "torchrun or tools/launch.py starts the workers and sets their environment"
 _NONE = "nothing here does that"
 _NETWORK = "the network's file in symbols/ decides it"
 _RESIZE = f"{_NONE}: images are resized bilinearly, or by areas where they are halved or more"

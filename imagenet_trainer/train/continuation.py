@@ -4,8 +4,9 @@ A folder may hold a network of another program, or one that `published` wrote. P
 its network unless a flag names one, and the .npz beside the parameters has its preprocessing.
 """
 
+import contextlib
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
@@ -34,14 +35,15 @@ class Continuation:
             symbol, names, settings.image_shape, path
         )
         self.name = f"the network of {run.prefix}"
-        self._path, self._run = path, run
+        epoch = "EPOCH" if settings.load_epoch is None else settings.load_epoch
+        self._path, self._pretrained = path, f"--pretrained {run.prefix},{epoch}"
 
     def symbol(self, classes: int) -> Symbol:
         """The network; InputError if it has another number of classes than the images."""
         if classes != self._classes:
             raise InputError(
                 f"{self._path}: has {self._classes} classes, but the training images have "
-                f"{classes}; --pretrained {self._run.prefix},EPOCH replaces its classifier"
+                f"{classes}; {self._pretrained} and another --model-prefix replace its classifier"
             )
         return self._symbol
 
@@ -65,6 +67,20 @@ def continuation_of(
         return Continuation(symbol, run, settings)
     same = {*symbol.list_arguments()} == {*usual.list_arguments()}
     return None if same else Continuation(symbol, run, settings)
+
+
+@contextlib.contextmanager
+def explained(settings: FitSettings, run: Run) -> Iterator[None]:
+    """Add to an InputError about parameters that the network is a guess, where it is one."""
+    try:
+        yield
+    except InputError as error:
+        if names_a_network(settings) or run.symbol_path.exists():
+            raise
+        raise InputError(
+            f"{error}; there is no {run.symbol_path}, so the network is --network "
+            f"{settings.network}: copy that file too, or name the network"
+        ) from error
 
 
 def names_a_network(settings: FitSettings) -> bool:

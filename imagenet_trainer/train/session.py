@@ -28,6 +28,7 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.confusion_gif import ConfusionGif
+from imagenet_trainer.train.continuation import explained
 from imagenet_trainer.train.datasets import (
     check_separate,
     open_order,
@@ -239,7 +240,8 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
     if setup.continuation and not checkpoint.state:
         arg, aux = of_network(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux)
         checkpoint = replace(checkpoint, arg=arg, aux=aux)
-    check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
+    with explained(settings, run):
+        check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
     if checkpoint.state:
         unchanged = frozen(settings, list(checkpoint.arg))
         check_state(symbol, checkpoint.arg, checkpoint.aux, checkpoint.state, unchanged, where)

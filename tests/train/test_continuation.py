@@ -154,11 +154,23 @@ def test_a_named_network_wins(packed, tmp_path, capsys):
     assert "net-0000.params" in line
 
 
+def test_a_missing_symbol_is_named(packed, tmp_path, capsys):
+    prefix = write_pair(tmp_path / "old" / "net", own_network())
+    (tmp_path / "old" / "net-symbol.json").unlink()
+    refused = one_line_failure(fit.main, "fit", capsys)
+    line = refused(*words(packed), "--model-prefix", prefix)
+    assert "net-symbol.json" in line and "--network" in line
+    line = refused(*words(packed), "--network", "resnet8", "--model-prefix", prefix)
+    assert "net-symbol.json" not in line
+
+
 def test_another_number_of_classes(packed, tmp_path, capsys):
     prefix = write_pair(tmp_path / "old" / "net", own_network(7))
     refused = one_line_failure(fit.main, "fit", capsys)
     line = refused(*words(packed), "--model-prefix", prefix)
-    assert "net-symbol.json: " in line and "7 classes" in line and "--pretrained" in line
+    assert (
+        "net-symbol.json: " in line and "7 classes" in line and f"--pretrained {prefix},0" in line
+    )
 
 
 @pytest.fixture
