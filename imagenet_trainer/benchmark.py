@@ -12,6 +12,7 @@ import sys
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
+from imagenet_trainer.benchmarks import figures
 from imagenet_trainer.config import flags
 from imagenet_trainer.errors import InputError, run_command
 
@@ -27,7 +28,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Dict[str, Kind] = {
-    "loader": Kind("loader", ("images", "rounds", "threads"), 1000),
+    "loader": Kind("loader", ("images", "rounds", "threads", "lock"), 1000),
     "checks": Kind("checks", ("images", "rounds"), 500),
     "train": Kind("train", ("images", "rounds"), 160),
     "checkpoint": Kind("checkpoint", ("rounds",)),
@@ -51,8 +52,9 @@ def measure(settings: config.BenchmarkSettings) -> None:
 
         check_torch()
     values = {**vars(settings), "images": settings.images or kind.images}
+    figures.check_json(settings.json)
     module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
-    getattr(module, kind.function)(*(values[name] for name in kind.arguments))
+    _save(settings.json, getattr(module, kind.function)(*(values[name] for name in kind.arguments)))
 
 
 def _gpu() -> None:
@@ -65,7 +67,14 @@ def _gpu() -> None:
 def _bottleneck(settings: config.BottleneckSettings) -> None:
     from imagenet_trainer.benchmarks import bottleneck
 
-    bottleneck.run(settings)
+    figures.check_json(settings.json)
+    _save(settings.json, bottleneck.run(settings))
+
+
+def _save(path: str, measured: figures.Figures) -> None:
+    if path:
+        figures.write_json(path, measured)
+        print(f"numbers: {path}")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

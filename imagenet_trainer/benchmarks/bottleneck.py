@@ -14,6 +14,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.benchmarks.advice import TrainingProfile, advise
+from imagenet_trainer.benchmarks.figures import Figures
 from imagenet_trainer.config import BottleneckSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
@@ -38,8 +39,8 @@ _ROUNDS = 3
 _LEAST = 3  # repetitions, even if they take longer than the time given
 
 
-def run(settings: BottleneckSettings) -> None:
-    """Measure, and print the table, the verdict and the advice."""
+def run(settings: BottleneckSettings) -> Figures:
+    """Measure, and print the table, the verdict and the advice; return the measurements."""
     if settings.decode == "gpu":
         raise InputError(
             "--decode gpu: bottleneck measures decoding on the CPU; omit the flag, and measure "
@@ -53,6 +54,9 @@ def run(settings: BottleneckSettings) -> None:
     print("\n" + verdict)
     for sentence in advice:
         print(f"- {sentence}")
+    return {
+        name: value for name, value in vars(measured).items() if isinstance(value, (int, float))
+    }
 
 
 def measure(start: TrainingSetup, train: Dataset, seconds: float) -> TrainingProfile:

@@ -15,6 +15,7 @@ from typing import List, Tuple
 import numpy as np
 
 from imagenet_trainer import symbols
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, default_classes
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
@@ -28,16 +29,25 @@ _MINUTE = 60.0
 _TARGET = 0.01
 
 
-def run(rounds: int = 5) -> None:
+def run(rounds: int = 5) -> Figures:
     """Print the seconds of a checkpoint of some networks, and the share of one per minute."""
     print(f"{f'median of {rounds}':<16}{'MB':>8}{'fetch, s':>10}{'write, s':>10}{'bare, s':>10}"
           f"{'at one per minute':>18}")  # fmt: skip
+    figures: Figures = {}
     for name in _NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             size, fetch, write, bare = _measure(name, folder, rounds)
         share = (fetch + write) / _MINUTE
         print(f"{name:<16}{size / 1e6:>8.1f}{fetch:>10.3f}{write:>10.3f}{bare:>10.3f}"
               f"{share:>17.2%} (target below {_TARGET:.0%})")  # fmt: skip
+        parts = {
+            "bytes": size,
+            "fetch_seconds": fetch,
+            "write_seconds": write,
+            "bare_seconds": bare,
+        }
+        figures.update({f"{named(name)}_{part}": value for part, value in parts.items()})
+    return figures
 
 
 def _measure(name: str, folder: str, rounds: int) -> Tuple[int, float, float, float]:

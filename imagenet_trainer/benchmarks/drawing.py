@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from imagenet_trainer import assets
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.synthetic_predictions import synthetic_predictions
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.metrics import evaluation
@@ -33,7 +34,7 @@ _REPEATS = 5
 Row = Tuple[str, float, Optional[Path]]  # what was measured, seconds, the file
 
 
-def run(keep: Optional[str] = None) -> None:
+def run(keep: Optional[str] = None) -> Figures:
     """Print the table; with `keep`, save pictures, videos and report in that folder."""
     epochs = [synthetic_predictions(epoch / _EPOCHS) for epoch in range(1, _EPOCHS + 1)]
     last = epochs[-1]
@@ -50,6 +51,7 @@ def run(keep: Optional[str] = None) -> None:
     print("\n".join(summary_lines(numbers, dict(zip(ids, names)))))
     if keep:
         print(f"saved in {folder}")
+    return {named(name): seconds for name, seconds, _ in rows}
 
 
 def _matrices(predictions: Predictions, folder: Path) -> Iterable[Row]:

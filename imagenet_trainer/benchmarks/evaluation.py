@@ -13,6 +13,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from imagenet_trainer import symbols
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, open_dataset
 from imagenet_trainer.data.loader import loader_threads
@@ -30,7 +31,7 @@ _BATCH, _LAYERS, _SIDE = 16, 50, 224
 _IMAGES = 50_000  # of ImageNet's validation set
 
 
-def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
+def numbers(images: int = _IMAGES, rounds: int = 5) -> Figures:
     """Print the seconds from probabilities (images, 1000) to all metrics and files."""
     probabilities, labels = synthetic_probabilities(images)
     seconds: Dict[str, List[float]] = {}
@@ -51,9 +52,12 @@ def numbers(images: int = _IMAGES, rounds: int = 5) -> None:
         _save(predictions, matrix)
         _record(seconds, "files and picture", start)
     print(f"{images:,} predictions of {IMAGENET_CLASSES:,} classes, median of {rounds}")
-    for name, times in seconds.items():
-        print(f"{name:<28}{statistics.median(times):8.2f} s")
-    print(f"{'all':<28}{statistics.median(map(sum, zip(*seconds.values()))):8.2f} s (target 5)")
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    for name, middle in medians.items():
+        print(f"{name:<28}{middle:8.2f} s")
+    total = statistics.median(map(sum, zip(*seconds.values())))
+    print(f"{'all':<28}{total:8.2f} s (target 5)")
+    return {**{named(name): middle for name, middle in medians.items()}, "all": total}
 
 
 def synthetic_probabilities(images: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -77,7 +81,9 @@ def _record(seconds: Dict[str, List[float]], name: str, start: float) -> float:
     return now
 
 
-def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int = _SIDE) -> None:
+def forward(
+    images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int = _SIDE
+) -> Figures:
     """Print images per second of the forward pass alone, and of a whole evaluation."""
     engine = _engine(layers, side)
     speeds: Dict[str, List[float]] = {"forward alone": [], "evaluate": [], "from memory": []}
@@ -107,6 +113,7 @@ def forward(images: int = 160, rounds: int = 5, layers: int = _LAYERS, side: int
         both = zip(speeds[name], speeds["forward alone"])
         share = statistics.median(ours / bare for ours, bare in both)
         print(f"{name}: {100 * share:.1f} % of the speed of the forward pass (target 95)")
+    return {named(name): statistics.median(rates) for name, rates in speeds.items()}
 
 
 def _engine(layers: int, side: int) -> Engine:

@@ -1,196 +1,276 @@
-"""Measure the loader against MXNet's ImageRecordIter, and against decoding alone.
+"""Measure the loader: whole images and parts of them, against bare decoding and other libraries.
 
-All three read the same shard of photographs in turns, each in its own process: the loader changes
-how its process reuses memory, which would speed the others up too. The start is not timed. The
-loader also reads these images as im2rec.py packs them with --resize 256.
+All ways of this package are measured in turns in one process, on the same images with the same
+augmentation, so that the load of other programs is the same for all. Other libraries have a process
+each, because the loader changes how its process reuses memory. Starts are not timed.
 """
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from functools import partial
-from typing import Callable, Dict, List, Tuple
+import zlib
+from typing import Dict, List, Sequence
 
-import cv2
 import numpy as np
 
-from imagenet_trainer.benchmarks.photographs import make_photographs, pack_photographs
-from imagenet_trainer.config import AugmentSettings
-from imagenet_trainer.data.augment import TrainTransform
-from imagenet_trainer.data.loader import Batches, Threads, training_batches
-from imagenet_trainer.data.order import Order, updates_before
-from imagenet_trainer.data.records.record_writer import RecordWriter
-from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.benchmarks import loading
+from imagenet_trainer.benchmarks.figures import Figures
+from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.data.images import jpeg_window
+from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.system.machine import keep_freed_memory, processors, resident_memory
+from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.system.machine import keep_freed_memory, resident_memory
 
-_BATCH, _SIDE = 64, 224
-_REC = "photographs.rec"
 _EPOCHS = 10  # over which memory is measured
-_OURS, _MXNET, _BARE = "imagenet_trainer", "mx.io.ImageRecordIter", "cv2.imdecode alone"
-_PACKED = "the same, packed at 256 pixels"
+_PARTS = 4  # of an epoch, between which the ways take turns
+_TINY = 8  # pixels of images of which the interpreter's part is most of the time
+_COMPARED = 4  # batches
+_TITLES = {
+    "whole": "whole images",
+    "region_plain": "what the crop needs",
+    "region_restart": "the same, restart markers",
+    "imdecode": "cv2.imdecode alone",
+    "image_record_iter": "mx.io.ImageRecordIter",
+    "dali": "DALI on the CPU",
+    "torchvision": "torchvision, Pillow, DataLoader",
+    "evaluation_whole": "evaluation, whole images",
+    "evaluation_region_plain": "evaluation, the centre crop",
+    "evaluation_region_restart": "the same, restart markers",
+}
+# Targets for the ratio to whole images, at full size and at 256.
+_TARGETS = {"region_plain": (1.3, 1.15), "region_restart": (1.55, 1.35)}
+_MXNET_TARGET = 3.3
+_LOCK_TARGET = 35e-6  # seconds per image, so that one process can use 16 processors
 # Target for ResNet-50 on one H100, in images/s (docs/engines.md).
 _H100 = 3400
-Rates = Tuple[float, float]  # images per CPU-second, images per second
+Rates = Dict[str, List[float]]  # images per CPU-second of every round
 
 
-def run(count: int = 1000, rounds: int = 5, threads: int = 2) -> None:
-    """Print the rates, their ratios, and the memory over ten epochs."""
+def run(count: int = 1000, rounds: int = 5, threads: int = 2, lock: bool = False) -> Figures:
+    """Print images per CPU-second, ratios and memory; return the rates by name."""
     with tempfile.TemporaryDirectory() as folder:
-        rec = pack(folder, count)
-        with Shards([rec]) as shards:
-            size = os.path.getsize(rec) / count / 1e3
-            print(f"{count} JPEGs of 500 x 375 pixels, {size:.0f} kB each; random resized crop to")
-            print(f"{_SIDE} pixels and mirror; batch {_BATCH}; {threads} threads")
-            resident = _memory(shards, threads)  # first, so that MXNet's memory is not counted
-            pack_photographs(os.path.join(folder, "packed"), count)
-            like = min(threads, max(1, processors() - 1))
-            rates = _measure(folder, rounds, threads, like)
-            _print_rates(rates, rounds, threads, like)
+        loading.write_packs(folder, count)
+        _print_packs(folder, count)
+        with Shards([os.path.join(folder, "plain.rec")]) as shards:
+            resident = _memory(shards, threads)
+        others = _usable_others()
+        rates: Rates = {}
+        for turn in range(rounds):
+            for name, rate in _round(folder, turn, others).items():
+                rates.setdefault(name, []).append(rate)
+        figures = {name: statistics.median(each) for name, each in rates.items()}
+        _print_rates(rates, rounds)
+        same = _same_batches(folder)
+        print(f"\nbatches of all ways of this package: {'the same' if same else 'DIFFERENT'}")
+        _print_threads(folder, threads)
+        if lock:
+            figures["lock_seconds_per_image"] = seconds = _lock(folder, count)
+            print(f"at most {seconds * 1e6:.0f} us per image hold the interpreter lock "
+                  f"(target {_LOCK_TARGET * 1e6:.0f})")  # fmt: skip
     text = " ".join(f"{megabytes:.0f}" for megabytes in resident)
     print(f"resident memory in MB after epochs 1 to {_EPOCHS}: {text}")
+    return figures
 
 
-def pack(folder: str, count: int) -> str:
-    """Write photographs of 500 x 375 pixels as they are to a shard; return its path."""
-    make_photographs(folder, count)
-    rec = os.path.join(folder, _REC)
-    with RecordWriter(rec, os.path.join(folder, "photographs.idx")) as writer:
-        for number in range(count):
-            with open(os.path.join(folder, f"{number:05d}.jpg"), "rb") as file:
-                writer.write(number, pack_header(float(number % 1000), number) + file.read())
-    return rec
-
-
-def _measure(folder: str, rounds: int, threads: int, like: int) -> Dict[str, Rates]:
-    """Return the medians over the rounds."""
-    candidates = (
-        (_named(_OURS, like), _OURS, like),
-        (_named(_OURS, threads), _OURS, threads),
-        (_PACKED, _PACKED, threads),
-        (_named(_BARE, like), _BARE, like),
-        (_MXNET, _MXNET, threads),
+def _print_packs(folder: str, count: int) -> None:
+    plain, restart, small, small_restart = (
+        os.path.getsize(os.path.join(folder, f"{name}{size}.rec"))
+        for size in loading.SIZES
+        for name in ("plain", "restart")
     )
-    rates: Dict[str, List[Rates]] = {title: [] for title, _, _ in candidates}
-    for _ in range(rounds):
-        for title, kind, count in candidates:
-            rates[title].append(_in_a_process(kind, folder, count))
-    return {title: _medians(all_) for title, all_ in rates.items()}
+    print(f"{count} JPEGs of 500 x 375 pixels, {plain / count / 1e3:.0f} kB each, with restart "
+          f"markers {restart / plain - 1:.1%} more;")  # fmt: skip
+    print(f"resized to 256 pixels {small / count / 1e3:.0f} kB each, "
+          f"with restart markers {small_restart / small - 1:.1%} more")  # fmt: skip
+    print(f"random resized crop to {loading.SIDE} pixels and mirror; batch {loading.BATCH}; "
+          "one thread")  # fmt: skip
+    if not jpeg_window.LIBRARY:
+        print("parts of images cannot be decoded here: doctor says what to install")
 
 
-def _in_a_process(kind: str, folder: str, threads: int) -> Rates:
+def _usable_others() -> List[str]:
+    """Names of the other libraries that can be imported here; print why one cannot."""
+    usable = []
+    for name in loading.installed_others():
+        words = [sys.executable, "-c", f"import {loading.LIBRARIES[name][-1]}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            usable.append(name)
+        else:
+            reason = (done.stderr.strip().splitlines() or ["it ends the process"])[-1]
+            print(f"{_TITLES[name]} is left out: {reason}")
+    return usable
+
+
+# --- rates ---------------------------------------------------------------------------------------
+
+
+def _round(folder: str, turn: int, others: Sequence[str]) -> Figures:
+    """Images per CPU-second of everything, by name."""
+    figures = _in_a_process("measure_ways", folder, turn)
+    for name in others:
+        for size in loading.SIZES:
+            rec = os.path.join(folder, f"plain{size}.rec")
+            figures.update(_in_a_process("measure_other", name, rec, name + size))
+    return figures
+
+
+def _in_a_process(function: str, *arguments: object) -> Figures:
     code = (
         "import sys; from imagenet_trainer.benchmarks import loader; "
-        "loader.measure_candidate(*sys.argv[1:])"
+        "getattr(loader, sys.argv[1])(*sys.argv[2:])"
     )
-    command = [sys.executable, "-c", code, kind, folder, str(threads)]
+    command = [sys.executable, "-c", code, function, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    cpu, wall = json.loads(done.stdout)
-    return cpu, wall
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_candidate(kind: str, folder: str, threads: str) -> None:
-    """Print the rates of one candidate in its second pass; the first is the warm-up."""
-    count, rec = int(threads), os.path.join(folder, _REC)
-    if kind == _PACKED:
-        rec = os.path.join(folder, "packed", "train.rec")
-    work: Callable[[], int]
-    with Shards([rec]) as shards:
-        if kind == _MXNET:
-            _image_record_iter(rec, count)()
-            # A new one: it counts correctly only in its first pass.
-            work = _image_record_iter(rec, count)
-        elif kind in (_OURS, _PACKED):
-            load(shards, count, 0)
-            work = partial(load, shards, count, 1)
-        else:
-            keep_freed_memory()  # as the loader does, for a fair comparison
-            images = [np.frombuffer(shards.record(i).image, np.uint8) for i in range(len(shards))]
-            _decode(images, count)
-            work = partial(_decode, images, count)
-        print(json.dumps(_rates(work)))
+def measure_ways(folder: str, turn: str) -> None:
+    """Print the images per CPU-second of every way and of bare decoding, as JSON."""
+    epoch = int(turn)
+    keep_freed_memory()  # as the loader does, also for bare decoding
+    seconds: Dict[str, float] = {}
+    images: Dict[str, int] = {}
+    packs = {
+        name + size: loading.open_checked(os.path.join(folder, f"{name}{size}.rec"))
+        for name in ("plain", "restart")
+        for size in loading.SIZES
+    }
+    encoded = {
+        size: [np.frombuffer(packs["plain" + size].record(n).image, np.uint8)
+               for n in range(len(packs["plain" + size]))]
+        for size in loading.SIZES
+    }  # fmt: skip
+    loading.load(packs["plain"], 1, epoch)  # warms up
+    for part in range(_PARTS):
+        for size in loading.SIZES:
+            for name, way in loading.ways().items():
+                shards = packs[way.pack + size]
+                began = time.process_time()
+                count = loading.images_in(loading.open_way(way, shards, epoch, part, _PARTS))
+                _add(seconds, images, name + size, time.process_time() - began, count)
+            began = time.process_time()
+            count = loading.imdecode(encoded[size][part::_PARTS])
+            _add(seconds, images, "imdecode" + size, time.process_time() - began, count)
+    print(json.dumps({name: images[name] / seconds[name] for name in seconds}))
 
 
-def _medians(rates: List[Rates]) -> Rates:
-    cpu, wall = zip(*rates)
-    return statistics.median(cpu), statistics.median(wall)
+def _add(
+    seconds: Dict[str, float], images: Dict[str, int], name: str, spent: float, count: int
+) -> None:
+    seconds[name] = seconds.get(name, 0.0) + spent
+    images[name] = images.get(name, 0) + count
 
 
-def _rates(work: Callable[[], int]) -> Rates:
-    cpu, wall = time.process_time(), time.perf_counter()
-    images = work()
-    return images / (time.process_time() - cpu), images / (time.perf_counter() - wall)
+def measure_other(name: str, rec: str, title: str) -> None:
+    """Print the images per CPU-second of another library in its second epoch, as JSON."""
+    way = loading.OTHERS[name]
+    way(rec)()  # warms up
+    read = way(rec)  # a new one: ImageRecordIter counts correctly only in its first pass
+    began = _cpu_seconds()
+    images = read()
+    print(json.dumps({title: images / (_cpu_seconds() - began)}))
 
 
-def _batches(shards: Shards, threads: int, epoch: int, epochs: int = 1) -> Batches:
-    first, last = (updates_before(e, len(shards), _BATCH) for e in (epoch, epoch + epochs))
-    order = Order(0, len(shards), _BATCH)
-    transform = TrainTransform(AugmentSettings(), (3, _SIDE, _SIDE), seed=0)
-    return training_batches(
-        shards, order, transform, 1000, range(first, last), threads=Threads(threads)
-    )
+def _cpu_seconds() -> float:
+    """Processor time of this process and of its ended children."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def load(shards: Shards, threads: int, epoch: int) -> int:
-    """Make the batches of an epoch; return the number of images."""
-    with _batches(shards, threads, epoch) as loader:
-        return sum(len(batch.images) for batch in loader)
+def _print_rates(rates: Rates, rounds: int) -> None:
+    head = f"images per CPU-second, median of {rounds}"
+    print(f"\n{head:<40}{'500 x 375':>10}{'':>8}{'256':>10}")
+    for name, title in _TITLES.items():
+        if name not in rates:
+            continue
+        whole = "evaluation_whole" if name.startswith("evaluation") else "whole"
+        cells = ""
+        for size in loading.SIZES:
+            middle = statistics.median(rates[name + size])
+            cells += f"{middle:>10.0f}{_ratio(rates, name + size, whole + size):>7.2f}x"
+        print(f"{title:<40}{cells}")
+    print()
+    for name, targets in _TARGETS.items():
+        if name in rates:
+            values = ", ".join(
+                f"{_ratio(rates, name + size, 'whole' + size):.2f} (target {target})"
+                for size, target in zip(loading.SIZES, targets)
+            )
+            print(f"{_TITLES[name]}, against whole images: {values}")
+    best = "region_restart" if "region_restart" in rates else "whole"
+    if "image_record_iter" in rates:
+        values = ", ".join(
+            f"{_ratio(rates, best + size, 'image_record_iter' + size):.2f}"
+            for size in loading.SIZES
+        )
+        print(f"against {_TITLES['image_record_iter']}: {values} (target {_MXNET_TARGET})")
+    packed = statistics.median(rates[best + "_256"])
+    print(f"processors for {_H100} images/s, packed at 256 pixels: {_H100 / packed:.1f}")
 
 
-def _image_record_iter(rec: str, threads: int) -> Callable[[], int]:
-    # Only the process that measures it imports MXNet.
-    from imagenet_trainer.engines.mxnet.reference import image_record_reader
-
-    return image_record_reader(rec, _SIDE, _BATCH, threads)
+def _ratio(rates: Rates, name: str, other: str) -> float:
+    """The median over rounds of the ratio within a round, which varies less with other load."""
+    return statistics.median(a / b for a, b in zip(rates[name], rates[other]))
 
 
-def _decode(encoded: List[np.ndarray], threads: int) -> int:
-    def work(part: List[np.ndarray]) -> None:
-        for image in part:
-            cv2.imdecode(image, cv2.IMREAD_COLOR)
+# --- more than rates -----------------------------------------------------------------------------
 
-    workers = [threading.Thread(target=work, args=(encoded[i::threads],)) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return len(encoded)
+
+def _same_batches(folder: str) -> bool:
+    """Whether the first batches of all ways that share a pack's images are the same."""
+    results: Dict[str, set] = {}
+    for size in loading.SIZES:
+        for way in loading.ways().values():
+            with loading.open_checked(os.path.join(folder, f"{way.pack}{size}.rec")) as shards:
+                digest = 0
+                with loading.open_way(way, shards, 0, 0, 1) as loader:
+                    for batch, _ in zip(loader, range(_COMPARED)):
+                        digest = zlib.crc32(batch.images, digest)
+            results.setdefault(f"{size} {way.evaluation}", set()).add(digest)
+    return all(len(digests) == 1 for digests in results.values())
+
+
+def _print_threads(folder: str, threads: int) -> None:
+    """Print the images per second of several threads."""
+    way = loading.ways().get("region_restart", loading.WAYS["whole"])
+    jpeg_window.enabled = way.window
+    with loading.open_checked(os.path.join(folder, f"{way.pack}.rec")) as shards:
+        loading.load(shards, threads, 0)
+        began = time.perf_counter()
+        images = loading.load(shards, threads, 1)
+        rate = images / (time.perf_counter() - began)
+    print(f"{threads} threads: {rate:.0f} images/s")
+
+
+def _lock(folder: str, count: int) -> float:
+    """Seconds per image of tiny images, most of which the interpreter lock is held."""
+    images = os.path.join(folder, "tiny")
+    make_photographs(images, count, _TINY, _TINY)
+    files: Sequence[str] = [os.path.join(images, f"{number:05d}.jpg") for number in range(count)]
+    rec = loading.write_pack(images, list(files), Conversion(pass_through=True))
+    with loading.open_checked(rec) as shards:
+        updates = range(updates_before(_EPOCHS, count, loading.BATCH))
+        seconds = []
+        for _ in range(3):
+            began = time.process_time()
+            done = loading.images_in(loading.batches(shards, 1, updates, _TINY))
+            seconds.append((time.process_time() - began) / done)
+    return min(seconds)
 
 
 def _memory(shards: Shards, threads: int) -> List[float]:
     """Return the resident megabytes at the end of each of ten epochs."""
     resident = []
-    ends = {updates_before(epoch + 1, len(shards), _BATCH) for epoch in range(_EPOCHS)}
-    with _batches(shards, threads, 0, _EPOCHS) as loader:
+    ends = [updates_before(epoch, len(shards), loading.BATCH) for epoch in range(_EPOCHS + 1)]
+    with loading.batches(shards, threads, range(ends[-1])) as loader:
         for batch in loader:
             if batch.update + 1 in ends:
                 resident.append(resident_memory() / 1e6)
     return resident
-
-
-def _print_rates(rates: Dict[str, Rates], rounds: int, threads: int, like: int) -> None:
-    print(f"\n{f'median of {rounds} rounds':<34}{'images / CPU-second':>20}{'images / second':>17}")
-    for name, (cpu, wall) in rates.items():
-        print(f"{name:<34}{cpu:>20.0f}{wall:>17.0f}")
-    ours, theirs, bare = rates[_named(_OURS, like)], rates[_MXNET], rates[_named(_BARE, like)]
-    fastest = rates[_named(_OURS, threads)]
-    print(f"\nagainst {_MXNET}, per CPU-second: {ours[0] / theirs[0]:.2f} times (target 1.6)")
-    print(f"against {_MXNET}, per second:     {fastest[1] / theirs[1]:.2f} times (target 2)")
-    print(f"against {_BARE}, per CPU-second:    {ours[0] / bare[0]:.0%} (target 75 %)")
-    packed = rates[_PACKED][0]
-    print(f"processors for {_H100} images/s, packed at 256 pixels: {_H100 / packed:.1f}")
-    if like < threads:
-        print(
-            f"({_MXNET} leaves one processor free: of {threads} requested threads it uses {like}. "
-            "Comparisons\nper CPU-second use the same number, because each of two busy cores is "
-            "slower.)"
-        )
-
-
-def _named(name: str, threads: int) -> str:
-    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"

@@ -15,6 +15,7 @@ from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.synthetic_predictions import many_predictions
 from imagenet_trainer.metrics.confusion import arrays_of
 from imagenet_trainer.metrics.evaluation import as_json, class_rows, class_table, estimates
@@ -28,20 +29,22 @@ SECONDS, GIGABYTES = 60, 2
 """Targets on two processors."""
 
 
-def run(images: int, classes: int = CLASSES) -> None:
+def run(images: int, classes: int = CLASSES) -> Figures:
     """Print the seconds and the peak of memory of each step."""
     predictions = many_predictions(images, classes)
-    named = [(f"n{label:08d}", f"class {label}") for label in range(classes)]
+    classes_named = [(f"n{label:08d}", f"class {label}") for label in range(classes)]
     print(f"synthetic predictions: {images:,} images, {classes:,} classes")
-    total = 0.0
+    figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, action in _steps(predictions, named, Path(folder)):
+        for name, action in _steps(predictions, classes_named, Path(folder)):
             start = time.perf_counter()
             action()
             seconds = time.perf_counter() - start
-            total += seconds
+            figures[named(name)] = seconds
             print(f"{name:<28}{seconds:8.2f} s{_peak():8.2f} GB", flush=True)
+    total = sum(figures.values())
     print(f"{'all':<28}{total:8.2f} s{_peak():8.2f} GB (target {SECONDS} s, {GIGABYTES} GB)")
+    return {**figures, "all": total, "peak_gigabytes": _peak()}
 
 
 def _peak() -> float:

@@ -18,6 +18,7 @@ from typing import Dict, List, Sequence, Tuple
 import cv2
 import numpy as np
 
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.images.decode import decode, read_file
 from imagenet_trainer.data.records.recordio import RecordFile
@@ -45,8 +46,12 @@ _BOUND_IMAGES = 500
 Seconds = Dict[str, List[float]]
 
 
-def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
-    """Print the rates, their ratios, and whether the packed pixels are the same."""
+def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> Figures:
+    """Print the rates, their ratios, and whether the packed pixels are the same.
+
+    Returns images per second of each tool, with and without its start.
+    """
+    figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         images = os.path.join(folder, "images")
         make_photographs(images, count)
@@ -60,7 +65,8 @@ def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
             prefixes = {name: _write_lists(subfolder, images) for name in tools}
             start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, images, 3)
             total = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
-            _print_rates(count, rounds, start, total, threads, target)
+            rates = _print_rates(count, rounds, start, total, threads, target)
+            figures.update({f"{named(flags[0])}_{key}": rate for key, rate in rates.items()})
             ours = {name: prefixes[name] + "long" for name in (_OURS, _ALONE)}
             _print_scaling(count, _measure(tools, ours, images, rounds), threads)
             print(f"conversion alone, in memory, {threads} threads against 1: ", end="")
@@ -68,6 +74,7 @@ def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> None:
             same = _same_pixels(prefixes[_OURS] + "all.rec", prefixes[_MXNET] + "all.rec")
             print(f"images whose decoded pixels are identical: {same} of {count}")
             shutil.rmtree(subfolder)
+    return figures
 
 
 def _tools(flags: Sequence[str], threads: int) -> Dict[str, List[str]]:
@@ -128,7 +135,7 @@ def _with_bytecode(folder: str) -> Dict[str, str]:
 
 def _print_rates(
     count: int, rounds: int, start: Seconds, seconds: Seconds, threads: int, target: float
-) -> None:
+) -> Figures:
     print(f"{f'median of {rounds} rounds':<20}{'images / s':>12}{'start, s':>10}{'without it':>12}")
     total = {name: statistics.median(all_) for name, all_ in seconds.items()}
     begin = {name: statistics.median(all_) for name, all_ in start.items()}
@@ -141,6 +148,11 @@ def _print_rates(
     print(
         f"without the start {net[_OURS] / net[_ALONE]:.2f} times (target for 2: {_TARGET_SCALING})"
     )
+    keys = {_OURS: "ours", _MXNET: "mxnet", _ALONE: "ours_one_thread"}
+    return {
+        **{key: count / total[name] for name, key in keys.items()},
+        **{f"{key}_without_start": net[name] for name, key in keys.items()},
+    }
 
 
 def _print_scaling(count: int, seconds: Seconds, threads: int) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from imagenet_trainer import symbols
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.nondifferentiable import certainty, move_away
 from imagenet_trainer.engines.choice import version_of
 from imagenet_trainer.engines.mxnet.reference import forward_backward
@@ -246,8 +247,8 @@ _HEAD = (
 )
 
 
-def row(name: str) -> str:
-    """Measure a network; return its line of the table."""
+def row(name: str) -> Tuple[str, Figures]:
+    """Measure a network; return its line of the table, and its relative differences."""
     start = time.perf_counter()
     case = case_of(name)
     exact = by_torch(case, "float64")
@@ -255,16 +256,21 @@ def row(name: str) -> str:
     between = difference(ours, theirs, exact)
     own = [difference(results, exact, exact).worst[0] for results in (theirs, ours)]
     same = difference(exact, by_mxnet(case, "float64"), exact)
-    return (
+    figures = {
+        "output": between.output, "gradient": between.worst[0], "moving": between.statistics,
+        "mxnet": own[0], "torch": own[1], "float64": max(same.output, same.worst[0]),
+    }  # fmt: skip
+    line = (
         f"{name:20}{case.images.shape[2]:7}{case.certainty:6.1f}   "
         f"{between.output:8.1e}{between.worst[0]:9.1e}{between.statistics:8.1e}   "
         f"{own[0]:8.1e}{own[1]:8.1e}   {max(same.output, same.worst[0]):8.1e}"
         f"{time.perf_counter() - start:8.0f}  {between.worst[1]}"
     )
+    return line, {f"{named(name)}_{key}": value for key, value in figures.items()}
 
 
-def run(names: Sequence[str] = ()) -> None:
-    """Print the table line by line, by default of all networks.
+def run(names: Sequence[str] = ()) -> Figures:
+    """Print the table line by line, by default of all networks; return its numbers.
 
     Raises InputError for an unknown name.
     """
@@ -274,9 +280,13 @@ def run(names: Sequence[str] = ()) -> None:
         f"{version_of('mxnet')}, PyTorch {torch.__version__}"
     )
     print(_HEAD, flush=True)
+    figures: Figures = {}
     for name in chosen:
-        print(row(name), flush=True)
+        line, differences = row(name)
+        print(line, flush=True)
+        figures.update(differences)
         gc.collect()  # graphs refer to themselves
+    return figures
 
 
 def all_networks() -> List[str]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.packing import im2rec
+from imagenet_trainer.packing.conversion import Conversion, encode
 from imagenet_trainer.system.files import AnyPath, make_folder
 
 # With these, JPEGs of 500 x 375 pixels are as large as ImageNet's: 70 kB on average.
@@ -18,12 +19,18 @@ _NOISE = 6.6  # standard deviation, of 255; enlarging removes the noise of the o
 
 
 def make_photographs(
-    folder: AnyPath, count: int, width: int = 500, height: int = 375, seed: int = 0
+    folder: AnyPath,
+    count: int,
+    width: int = 500,
+    height: int = 375,
+    seed: int = 0,
+    restart: str = "off",
 ) -> None:
     """Write `count` JPEG files 00000.jpg, 00001.jpg ... of `width` x `height` pixels.
 
     Each is a random crop of one of the package's photographs, enlarged, with mild noise. The
-    same arguments write the same bytes. At 500 x 375 pixels a file has about 70 kB.
+    same arguments write the same bytes. At 500 x 375 pixels a file has about 70 kB. `restart` is
+    im2rec.py's: with `auto` the same pixels have restart markers.
     """
     target = make_folder(folder)
     photographs = _package_photographs()
@@ -44,10 +51,8 @@ def make_photographs(
         top, left = random.integers(height + 1), random.integers(width + 1)
         grain = noise[top : top + height, left : left + width, None]
         image = np.clip(enlarged + grain, 0, 255).astype(np.uint8)
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        assert done
         with open(os.path.join(target, f"{number:05d}.jpg"), "wb") as file:
-            file.write(data.tobytes())
+            file.write(encode(image, Conversion(quality=_QUALITY, restart=restart)))
 
 
 def pack_photographs(folder: str, count: int) -> str:

@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.data.order import Order, permutation
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.shards import Shards
@@ -26,13 +27,14 @@ _BATCH, _AHEAD = 256, 4
 _WINDOW = 2048
 
 
-def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> None:
-    """Print times, memory and reading rates, with the targets."""
+def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> Figures:
+    """Print times, memory and reading rates, with the targets; return them."""
     with tempfile.TemporaryDirectory() as folder:
-        _opening(_write_small(folder), rounds)
+        figures = _opening(_write_small(folder), rounds)
     with tempfile.TemporaryDirectory() as folder:
         print(f"\n{images:,} records of {_IMAGE / 1e3:.0f} kB in {os.path.dirname(folder)}")
-        _disk(_write_large(folder, images), rounds, threads)
+        figures.update(_disk(_write_large(folder, images), rounds, threads))
+    return figures
 
 
 # --- opening and ordering ----------------------------------------------------------------------
@@ -54,7 +56,7 @@ def _write_small(folder: str) -> List[str]:
     return paths
 
 
-def _opening(paths: List[str], rounds: int) -> None:
+def _opening(paths: List[str], rounds: int) -> Figures:
     before = _resident()
     seconds = []
     for turn in range(rounds):
@@ -67,6 +69,7 @@ def _opening(paths: List[str], rounds: int) -> None:
     print(f"{count:,} records in {_SHARDS} shards")
     print(f"opened in            {statistics.median(seconds):6.3f} s   (target: under 2 s)")
     print(f"memory added         {added:6.0f} MB  (target: under 300 MB)")
+    figures = {"opening_seconds": statistics.median(seconds), "opening_megabytes": added}
     for window in (0, 8192):
         seconds = []
         for turn in range(rounds):
@@ -75,6 +78,8 @@ def _opening(paths: List[str], rounds: int) -> None:
             seconds.append(time.perf_counter() - begin)
         name = f"order, window {window}" if window else "order of an epoch"
         print(f"{name:<20} {statistics.median(seconds):6.3f} s   (target: under 0.2 s)")
+        figures[f"{named(name)}_seconds"] = statistics.median(seconds)
+    return figures
 
 
 def _resident() -> float:
@@ -96,8 +101,8 @@ def _write_large(folder: str, images: int) -> str:
     return path
 
 
-def _disk(path: str, rounds: int, threads: int) -> None:
-    """Print the median images per second of an epoch in each order; the orders take turns."""
+def _disk(path: str, rounds: int, threads: int) -> Figures:
+    """Print and return the median images per second of each order; the orders take turns."""
     with Shards([path]) as shards:
         orders = {
             "random, no read-ahead": (0, False),
@@ -116,6 +121,8 @@ def _disk(path: str, rounds: int, threads: int) -> None:
     rate, cost = _in_memory(path, threads)
     _print_rate("random, from memory", rate)
     print(f"read-ahead of records that are in memory costs {cost:.1f} us per image")
+    medians = {named(name): statistics.median(values) for name, values in rates.items()}
+    return {**medians, "random_from_memory": rate, "read_ahead_seconds": cost / 1e6}
 
 
 def _print_rate(name: str, rate: float) -> None:

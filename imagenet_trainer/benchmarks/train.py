@@ -10,6 +10,7 @@ import tempfile
 from typing import Dict, List, Tuple
 
 from imagenet_trainer import symbols
+from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
@@ -26,7 +27,7 @@ _Kind = Tuple[str, str, str]  # network, dtype, engine
 # --- against MXNet's defaults ------------------------------------------------------------------
 
 
-def run(images: int = 160, rounds: int = 3) -> None:
+def run(images: int = 160, rounds: int = 3) -> Figures:
     """Print images per second and ratios of ResNet-18 and SqueezeNet at 224 pixels on the CPU.
 
     `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same
@@ -76,6 +77,13 @@ def run(images: int = 160, rounds: int = 3) -> None:
             both = _median_ratio(with_data[network, dtype, engine], in_float32)
             print(f"{network} bfloat16: {both:.2f} times float32 (target 1.35)")
     print(f"waiting for data: at most {100 * max(waits):.1f} % (target below 3)")
+    groups = {"": with_data, "_without_data": without, "_deterministic": repeatable}
+    return {
+        **{named(" ".join(kind)) + ending: statistics.median(speeds)
+           for ending, group in groups.items() for kind, speeds in group.items()},
+        "mxnet_defaults": slow,
+        "wait_share": max(waits),
+    }  # fmt: skip
 
 
 def _median_ratio(ours: List[float], theirs: List[float]) -> float:

@@ -7,6 +7,8 @@ from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.config.values import integer, number, strings
 
+_JSON = "also write the numbers to this file, by name"
+
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
@@ -42,6 +44,10 @@ class BenchmarkSettings:
     network: Tuple[str, ...] = option(
         (), "parity: only these networks; by default all", strings, metavar="NAME,NAME"
     )
+    lock: bool = option(
+        False, "loader: also print for how long an image holds the interpreter lock"
+    )
+    json: str = option("", _JSON, metavar="FILE")
     keep: str = option("", "picture: save the example PNG and GIF here", metavar="FOLDER")
 
 
@@ -50,3 +56,4 @@ class BottleneckSettings(FitSettings):
     """What `benchmark bottleneck` takes: the flags of the training to examine."""
 
     seconds: float = option(10.0, "duration of each measurement", number(0.1, 3600))
+    json: str = option("", _JSON, metavar="FILE")

@@ -1,0 +1,30 @@
+"""What a benchmark measured: numbers by name, for programs that read `--json`."""
+
+import json
+import os
+import re
+from typing import Dict
+
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.files import atomic_write
+
+Figures = Dict[str, float]
+
+
+def named(title: str) -> str:
+    """The name of a printed row: lower case, with underscores between the words."""
+    return re.sub(r"[^a-z0-9.]+", "_", title.lower()).strip("_")
+
+
+def check_json(path: str) -> None:
+    """Raise InputError unless the file can be written; "": there is none."""
+    folder = os.path.dirname(path) or "."
+    if path and (os.path.isdir(path) or not os.access(folder, os.W_OK)):
+        raise InputError(f"--json {path}: cannot be written; give a file in an existing folder")
+
+
+def write_json(path: str, figures: Figures) -> None:
+    """Write the figures, in the order in which they were measured."""
+    with atomic_write(path, "w") as file:
+        json.dump(figures, file, indent=1)
+        file.write("\n")

@@ -1,0 +1,227 @@
+"""Ways to load the same photographs: this package's loader, bare decoding, other libraries."""
+
+import importlib.util
+import os
+import threading
+import zlib
+from typing import Any, Callable, Dict, List, NamedTuple
+
+import cv2
+import numpy as np
+
+from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.data.augment import EvalTransform, TrainTransform
+from imagenet_trainer.data.images import jpeg_window
+from imagenet_trainer.data.loader import Batches, Threads, evaluation_batches, training_batches
+from imagenet_trainer.data.order import Order, updates_before
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.packing.conversion import Conversion, convert
+
+BATCH, SIDE = 64, 224
+SIZES = ("", "_256")
+"""Endings of names: photographs of 500 x 375 pixels, and resized to 256 as by im2rec.py."""
+_SETTINGS = AugmentSettings()
+
+
+class Way(NamedTuple):
+    """How this package's loader reads a pack."""
+
+    pack: str
+    window: bool  # whether only the part of an image that its crop needs is decoded
+    evaluation: bool = False  # the centre crop of evaluation instead of a random resized crop
+
+
+WAYS = {
+    "whole": Way("plain", False),
+    "region_plain": Way("plain", True),
+    "region_restart": Way("restart", True),
+    "evaluation_whole": Way("plain", False, True),
+    "evaluation_region_plain": Way("plain", True, True),
+    "evaluation_region_restart": Way("restart", True, True),
+}
+
+
+# --- packs ---------------------------------------------------------------------------------------
+
+
+def write_packs(folder: str, count: int) -> None:
+    """Write `count` photographs, without and with restart markers, at full size and at 256.
+
+    They become plain.rec, restart.rec, plain_256.rec and restart_256.rec, with indexes.
+    """
+    for name, restart in (("plain", "off"), ("restart", "auto")):
+        images = os.path.join(folder, name)
+        make_photographs(images, count, restart=restart)
+        resized = Conversion(resize=256, restart=restart)
+        files = [os.path.join(images, f"{number:05d}.jpg") for number in range(count)]
+        write_pack(os.path.join(folder, name), files, Conversion(pass_through=True))
+        write_pack(os.path.join(folder, f"{name}_256"), files, resized)
+
+
+def write_pack(stem: str, files: List[str], conversion: Conversion) -> str:
+    """Pack files with labels from 0 to 999 in turn; return the path of the shard."""
+    with RecordWriter(f"{stem}.rec", f"{stem}.idx") as writer:
+        for number, path in enumerate(files):
+            with open(path, "rb") as file:
+                image = convert(file.read(), conversion)
+            writer.write(number, pack_header(float(number % 1000), number) + image)
+    return f"{stem}.rec"
+
+
+def open_checked(rec: str) -> Shards:
+    """A shard whose records are compared with checksums, as those with a manifest are."""
+    shards = Shards([rec])
+    (file,) = shards.files
+    file.expect(np.array([zlib.crc32(file.raw(n)) for n in range(len(file))], np.uint32), "")
+    return shards
+
+
+# --- this package --------------------------------------------------------------------------------
+
+
+def batches(shards: Shards, threads: int, updates: range, side: int = SIDE) -> Batches:
+    """Training batches with fit's default augmentation."""
+    order = Order(0, len(shards), BATCH)
+    transform = TrainTransform(_SETTINGS, (3, side, side), seed=0)
+    return training_batches(shards, order, transform, 1000, updates, threads=Threads(threads))
+
+
+def load(shards: Shards, threads: int, epoch: int) -> int:
+    """Make the batches of an epoch; return the number of images."""
+    first, last = (updates_before(e, len(shards), BATCH) for e in (epoch, epoch + 1))
+    return images_in(batches(shards, threads, range(first, last)))
+
+
+def images_in(loader: Batches) -> int:
+    """Read a loader to its end; return the number of images."""
+    with loader:
+        return sum(len(batch.labels) for batch in loader)
+
+
+def open_way(way: Way, shards: Shards, epoch: int, part: int, parts: int) -> Batches:
+    """A part of an epoch in one thread; this process decodes in that way from now on."""
+    jpeg_window.enabled = way.window
+    if way.evaluation:
+        first, last = (len(shards) * n // parts for n in (part, part + 1))
+        transform = EvalTransform((3, SIDE, SIDE))
+        return evaluation_batches(shards, transform, 1000, BATCH, part=range(first, last))
+    begin, end = (updates_before(e, len(shards), BATCH) for e in (epoch, epoch + 1))
+    first, last = (begin + (end - begin) * n // parts for n in (part, part + 1))
+    return batches(shards, 1, range(first, last))
+
+
+def ways() -> Dict[str, Way]:
+    """The ways that this installation has."""
+    return {name: way for name, way in WAYS.items() if jpeg_window.LIBRARY or not way.window}
+
+
+# --- others --------------------------------------------------------------------------------------
+
+
+def imdecode(images: List[np.ndarray], threads: int = 1) -> int:
+    """Decode all images by OpenCV, and nothing else."""
+
+    def work(part: List[np.ndarray]) -> None:
+        for image in part:
+            cv2.imdecode(image, cv2.IMREAD_COLOR)
+
+    workers = [threading.Thread(target=work, args=(images[i::threads],)) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return len(images)
+
+
+def image_record_iter(rec: str, threads: int = 1) -> Callable[[], int]:
+    """A function that reads the next epoch with MXNet and returns its number of images."""
+    from imagenet_trainer.engines.mxnet.reference import image_record_reader
+
+    return image_record_reader(rec, SIDE, BATCH, threads)
+
+
+def dali(rec: str, threads: int = 1) -> Callable[[], int]:
+    """The same with NVIDIA DALI on the CPU."""
+    from nvidia.dali import fn, pipeline_def, types
+
+    @pipeline_def(batch_size=BATCH, num_threads=threads, device_id=None, seed=0)
+    def pipeline() -> Any:
+        encoded, labels = fn.readers.mxnet(
+            path=[rec], index_path=[f"{os.path.splitext(rec)[0]}.idx"], random_shuffle=True,
+            name="reader",
+        )  # fmt: skip
+        images = fn.decoders.image_random_crop(
+            encoded, device="cpu", random_area=[0.08, 1.0], random_aspect_ratio=[3 / 4, 4 / 3]
+        )
+        images = fn.resize(
+            images, size=[SIDE, SIDE], interp_type=types.INTERP_LINEAR, antialias=False
+        )
+        return fn.flip(images, horizontal=fn.random.coin_flip()), labels
+
+    pipe = pipeline()
+    pipe.build()
+
+    def read() -> int:
+        runs = pipe.epoch_size("reader") // BATCH
+        for _ in range(runs):
+            pipe.run()
+        return runs * BATCH
+
+    return read
+
+
+def torchvision(rec: str, threads: int = 1) -> Callable[[], int]:
+    """The same with PyTorch's DataLoader, `threads` processes of torchvision and Pillow."""
+    from PIL import Image
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+
+    folder = os.path.splitext(rec)[0] + "-files"
+    os.makedirs(folder, exist_ok=True)
+    with Shards([rec]) as shards:
+        paths = [os.path.join(folder, f"{number:05d}.jpg") for number in range(len(shards))]
+        for number, path in enumerate(paths):
+            with open(path, "wb") as file:
+                file.write(shards.record(number).image)
+    transform = transforms.Compose(
+        [transforms.RandomResizedCrop(SIDE), transforms.RandomHorizontalFlip(),
+         transforms.PILToTensor()]
+    )  # fmt: skip
+
+    class Files:
+        """What an ImageFolder of the files is."""
+
+        def __len__(self) -> int:
+            return len(paths)
+
+        def __getitem__(self, number: int) -> Any:
+            with Image.open(paths[number]) as image:
+                return transform(image.convert("RGB")), number % 1000
+
+    loader: Any = DataLoader(Files(), BATCH, shuffle=True, num_workers=threads)  # type: ignore
+    return lambda: sum(len(labels) for _, labels in loader)
+
+
+OTHERS: Dict[str, Callable[..., Callable[[], int]]] = {
+    "image_record_iter": image_record_iter,
+    "dali": dali,
+    "torchvision": torchvision,
+}
+LIBRARIES = {
+    "image_record_iter": ("mxnet", "imagenet_trainer.engines.mxnet.reference"),
+    "dali": ("nvidia", "nvidia.dali"),
+    "torchvision": ("torch", "torchvision.transforms"),
+}
+"""Of each, the package, and what `OTHERS` imports."""
+
+
+def installed_others() -> List[str]:
+    """Names of those libraries that are installed here."""
+    return [
+        name
+        for name, (package, module) in LIBRARIES.items()
+        if all(importlib.util.find_spec(one) for one in (package, module.rpartition(".")[0]))
+    ]

@@ -1,0 +1,65 @@
+"""`benchmark loader` and `--json`."""
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+from conftest import one_line_failure
+
+from imagenet_trainer import benchmark
+from imagenet_trainer.benchmarks import figures, loader, loading
+from imagenet_trainer.data.images import jpeg_window
+
+
+def test_names_of_rows():
+    assert figures.named("PNG with axes, median of 5 more") == "png_with_axes_median_of_5_more"
+    assert figures.named("--shuffle-window 2048") == "shuffle_window_2048"
+
+
+def test_the_loader(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loading, "installed_others", lambda: [])
+    monkeypatch.setattr(jpeg_window, "enabled", jpeg_window.enabled)  # restored after the test
+    path = tmp_path / "numbers.json"
+    words = ["loader", "--images", "64", "--rounds", "1", "--lock", "--json", str(path)]
+    assert benchmark.main(words) == 0
+    numbers = json.loads(path.read_text())
+    names = [name + size for name in (*loading.ways(), "imdecode") for size in ("", "_256")]
+    assert set(numbers) == {*names, "lock_seconds_per_image"}
+    assert {"whole", "whole_256", "imdecode"} <= set(numbers)
+    assert ("region_restart_256" in numbers) == (jpeg_window.LIBRARY is not None)
+    assert all(value > 0 for value in numbers.values())
+    assert "batches of all ways of this package: the same" in capsys.readouterr().out
+
+
+def test_batches_of_ways_that_differ_are_reported(monkeypatch):
+    def same(**images):
+        def open_way(way, *_):
+            batch = SimpleNamespace(images=np.uint8([images.get(way.pack, 1)]))
+            return contextlib.nullcontext([batch])
+
+        monkeypatch.setattr(loading, "open_way", open_way)
+        return loader._same_batches("folder")
+
+    monkeypatch.setattr(loading, "open_checked", lambda rec: contextlib.nullcontext())
+    monkeypatch.setattr(loading, "ways", lambda: loading.WAYS)
+    assert same() and same(plain=2, restart=2)
+    assert not same(restart=2)
+
+
+def test_a_library_that_cannot_be_imported_is_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(loading, "installed_others", lambda: ["dali"])
+    monkeypatch.setitem(loading.LIBRARIES, "dali", ("json", "json.no_such_module"))
+    assert loader._usable_others() == []
+    assert "DALI on the CPU is left out: ModuleNotFoundError" in capsys.readouterr().out
+
+
+def test_every_kind_writes_its_numbers(tmp_path, monkeypatch, capsys):
+    from imagenet_trainer.benchmarks import evaluation
+
+    monkeypatch.setattr(evaluation, "numbers", lambda *values: {"all": 0.5})
+    assert benchmark.main(["numbers", "--json", str(tmp_path / "a.json")]) == 0
+    assert json.loads((tmp_path / "a.json").read_text()) == {"all": 0.5}
+    fails = one_line_failure(benchmark.main, "benchmark", capsys)
+    for path in (tmp_path, tmp_path / "missing" / "a.json"):
+        assert f"--json {path}: " in fails("numbers", "--json", str(path))
