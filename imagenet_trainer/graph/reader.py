@@ -123,7 +123,7 @@ def _missing_states(node: Node, operator: Operator) -> List[Entry]:
 
 def _entry(source: Sequence[Any], nodes: Sequence[Node], where: str) -> Entry:
     index, output, *version = source
-    if not all(isinstance(number, int) and number >= 0 for number in source):
+    if not all(type(number) is int and number >= 0 for number in source):  # True is an int
         raise TypeError("references are numbers")
     if index >= len(nodes):
         raise GraphError(

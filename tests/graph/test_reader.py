@@ -103,6 +103,10 @@ BROKEN = {
     "negative numbers": (
         lambda: changed(lambda t, n: n["flat"].update(inputs=[[-1, 0, 0]])), "not that of a network"
     ),
+    "true for a number": (
+        lambda: changed(lambda t, n: n["flat"].update(inputs=[[True, 0, 0]])),
+        "not that of a network",
+    ),
     "a kernel of a thousand digits": (
         lambda: changed(lambda t, n: n["conv"]["attrs"].update(kernel=f"({'9' * 1000}, 3)")),
         "integers such as",

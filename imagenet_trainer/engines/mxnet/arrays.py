@@ -4,6 +4,7 @@ from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
@@ -20,8 +21,20 @@ def to_mxnet(arrays: Mapping[str, np.ndarray]) -> Dict[str, "mx.nd.NDArray"]:
 
 
 def to_symbol(graph: Any) -> "mx.sym.Symbol":
-    """A graph as MXNet's symbol; a symbol of MXNet as it is."""
-    return mx.sym.load_json(graph.tojson()) if isinstance(graph, Symbol) else graph
+    """A graph as MXNet's symbol; a symbol of MXNet as it is.
+
+    Raises InputError for a graph that MXNet does not read, such as one with control characters in
+    its attributes, for which MXNet's JSON has no escapes.
+    """
+    if not isinstance(graph, Symbol):
+        return graph
+    try:
+        return mx.sym.load_json(graph.tojson())
+    except mx.base.MXNetError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"MXNet does not read the network ({reason}); copy its -symbol.json again"
+        ) from error
 
 
 def normalised(
