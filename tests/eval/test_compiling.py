@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
     state = {"updates": np.array(1)}
     run.save(Checkpoint(*first_parameters(symbol), Progress(1, 1), state, how, names), 1)
 
-    def open_engine(symbol, devices, *rest):
+    def open_engine(symbol, devices, *rest, **more):
         raise Opened(devices)
 
     monkeypatch.setattr(opening, "open_engine", open_engine)
