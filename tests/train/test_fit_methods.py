@@ -90,7 +90,7 @@ def test_config_json_holds_the_settings_of_a_recipe(packed, tmp_path):
     [
         (["--batch-size", "9", "--mixup", "0.2"], "--batch-size 9: "),
         (["--accumulate", "3"], "--batch-size 8: cannot be split evenly into 3 accumulated parts"),
-        (["--label-smoothing", "1"], "--label-smoothing: '1': must be from 0 to 0.999"),
+        (["--label-smoothing", "1"], "--label-smoothing: '1': must be 0 or more, and below 1"),
         (["--ema", "1"], "--ema: '1': must be"),
         (["--lr-schedule", "exponential"], "--lr-schedule"),
         (["--recipe", "resnet50"], "--recipe resnet50: no such recipe; did you mean resnet"),
