@@ -1,5 +1,6 @@
 """Every file of Pillow's own test images: packed and then decoded, or listed as rejected."""
 
+import random
 import subprocess
 import sys
 import tarfile
@@ -10,11 +11,13 @@ import pytest
 from conftest import needs_mxnet
 
 from imagenet_trainer.data import augment
+from imagenet_trainer.data.images import jpeg_window, plausible
 from imagenet_trainer.data.images.kinds import kind_of
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack
+from imagenet_trainer.packing.restart_markers import with_markers
 from imagenet_trainer.packing.verify import verify
 from imagenet_trainer.packing.write import write_pack
 from imagenet_trainer.system.mxnet_import import mx
@@ -88,3 +91,34 @@ def test_known_results_for_single_files(corpus):
     for name in ("pil_sample_cmyk.jpg", "12bit.cropped.tif", "dispose_bgnd.gif", "hopper.mpo",
                  "16_bit_binary.pgm", "hopper_orientation_6.jpg", "hopper.webp"):  # fmt: skip
         assert name not in rejected
+
+
+@pytest.mark.skipif(not jpeg_window.enabled, reason="the decoder is not built")
+def test_windows_of_every_jpeg(corpus):
+    """Of the files, and of the files with restart markers."""
+    _, root, names = corpus
+    draw, decoded = random.Random(0), 0
+    for name in names:
+        file = (root / name).read_bytes()
+        if kind_of(file) != "JPEG":
+            continue
+        try:
+            whole = augment.decode(file, [], trusted=True)
+        except ValueError:
+            continue
+        for data in {file, with_markers(file)}:
+            layout = plausible.check(data)
+            if not jpeg_window.can_decode(layout):
+                continue
+            (width, height), found = layout.size, 0
+            for to_end in 20 * (False, True):
+                left, top = draw.randrange(width), draw.randrange(height)
+                right, bottom = draw.randint(left + 1, width), draw.randint(top + 1, height)
+                window = (left, top, right - left, bottom - top)
+                image = jpeg_window.decode(data, layout, window, to_end)
+                if image is not None:
+                    part = (slice(top, bottom), slice(left, right))
+                    np.testing.assert_array_equal(image[part], whole[part], name)
+                    found += 1
+            decoded += found > 0
+    assert decoded > 90
