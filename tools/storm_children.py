@@ -55,10 +55,13 @@ class Ended(NamedTuple):
         return "Traceback" in self.output or "Exception ignored" in self.output
 
     def fault_after(self, number: int) -> str:
-        """The class of what must not follow a signal, or "": it ends by it, saves, or finishes."""
+        """The class of what must not follow a signal, or "": it ends by it, saves, or finishes.
+
+        130 is im2rec's code for every signal.
+        """
         if self.code is None:
             return "hang"
-        ends = self.code in (0, -number, 128 + number) and not self._has_traceback
+        ends = self.code in (0, -number, 128 + number, 130) and not self._has_traceback
         return "" if ends else "traceback"
 
 
