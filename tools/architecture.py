@@ -170,7 +170,7 @@ def executed() -> Dict[str, List[Path]]:
             run(tool, name, str(source), "--encoding", ".png", cwd=folder)
         for name, words in (("fit", FIT), ("evaluate", EVALUATE)):
             module = f"{PACKAGE}.{name}"
-            output = run("-c", TRACED, str(ROOT), module, *words, cwd=folder).stderr
+            output = run("-c", TRACED, f"{ROOT}/{PACKAGE}/", module, *words, cwd=folder).stderr
             lines = output.rpartition("\n\n")[2].splitlines()
             found[name] = [Path(line) for line in lines if line.endswith(".py")]
     return found
