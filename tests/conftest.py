@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -26,6 +27,9 @@ settings.register_profile(
     "any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+# Shells ignore SIGINT in background jobs, and processes inherit that; many tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 # What the developer measured with `doctor --measure` does not decide the engine of a test.
 os.environ["XDG_CACHE_HOME"] = str(ROOT / ".pytest_cache" / "user")
