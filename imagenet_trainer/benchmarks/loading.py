@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.config import AugmentSettings
@@ -175,7 +176,6 @@ def dali(rec: str, threads: int = 1) -> Callable[[], int]:
 
 def torchvision(rec: str, threads: int = 1) -> Callable[[], int]:
     """The same with PyTorch's DataLoader, `threads` processes of torchvision and Pillow."""
-    from PIL import Image
     from torch.utils.data import DataLoader
     from torchvision import transforms
 
