@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Plant faults in the package and list those that the tests do not notice. Takes about ten minutes
+# Plant faults in the package and list those that the tests do not notice. Takes about twenty minutes
 # on two idle processors. Usage:  tools/mutants.sh [--faults N] [MODULE ...]     see tools/mutants.py
 set -euo pipefail
 cd "$(dirname "$0")/.."
