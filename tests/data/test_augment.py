@@ -233,6 +233,16 @@ def test_a_strip_is_cropped_in_its_centre():
         assert flipped == {(cut[1], cut[0], cut[3], cut[2])}
 
 
+def test_crops_of_one_pixel():
+    transform = TrainTransform(AugmentSettings(), (3, 20, 20), 0)
+    drawn = transform.draw(np.arange(200), np.zeros(200, np.int64))
+    small = [transform.steps((2, 2), drawn, i).cut for i in range(200)]
+    assert {cut[2] for cut in small} == {cut[3] for cut in small} == {1, 2}
+    assert (1, 2) in {cut[2:] for cut in small} and (2, 1) in {cut[2:] for cut in small}
+    assert transform.steps((1, 400), drawn, 0).cut == (199, 0, 1, 1)
+    assert transform.steps((400, 1), drawn, 0).cut == (0, 199, 1, 1)
+
+
 def test_padding_also_surrounds_a_resized_crop():
     settings = dataclasses.replace(WHOLE, pad_size=10, fill_value=99)
     image = photograph(40, 40)
