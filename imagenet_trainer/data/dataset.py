@@ -12,12 +12,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
-from imagenet_trainer.data.records.headers import (
-    digest,
-    first_bad_label,
-    have_images,
-    read_headers,
-)
+from imagenet_trainer.data.records.headers import digest, first_bad_label, keep_images
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Shard,
@@ -131,16 +126,13 @@ def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Da
 
 def _without_manifest(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Dataset:
     """The records that have images, all of whose labels must be classes."""
-    headers = [read_headers(file) for file in shards.files]
-    kept = [have_images(file, head) for file, head in zip(shards.files, headers)]
-    without = len(shards) - sum(int(one.sum()) for one in kept)
+    records = len(shards)
+    headers, without = keep_images(shards)
     note = ""
     if without:
-        if without == len(shards):
-            raise InputError(f"{path}: none of its {len(shards):,} records has an image")
-        note = f"{path}: left out {without:,} of {len(shards):,} records, which have no image"
-        shards.keep(kept)
-        headers = [head[one] for head, one in zip(headers, kept)]
+        if without == records:
+            raise InputError(f"{path}: none of its {records:,} records has an image")
+        note = f"{path}: left out {without:,} of {records:,} records, which have no image"
     for number, (file, head) in enumerate(zip(shards.files, headers)):
         bad = first_bad_label(head, num_classes) if all_labels else -1
         if bad >= 0:

@@ -3,13 +3,13 @@
 No engine is needed. `docs/api.md` has examples.
 """
 
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
-from imagenet_trainer.data.dataset import Classes, open_dataset
+from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.loader import (
     Batches,
     Threads,
@@ -22,10 +22,32 @@ from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.system.machine import processors
 
+T = TypeVar("T")
 LoadedBatch = Tuple[np.ndarray, np.ndarray]  # images uint8 (n, h, w, 3) RGB, labels int64 (n,)
 
 
-class RecordDataset:
+class _OfDataset:
+    """What is read from a dataset; a context manager that closes it."""
+
+    _dataset: Dataset
+
+    @property
+    def classes(self) -> Classes:
+        """(id, name) of the classes, in the order of the labels."""
+        return self._dataset.classes
+
+    def close(self) -> None:
+        """Close the shards."""
+        self._dataset.shards.close()
+
+    def __enter__(self: T) -> T:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class RecordDataset(_OfDataset):
     """The images of shards by their position: `dataset[i]` is (encoded image, label).
 
     It has what `torch.utils.data.DataLoader` needs. Processes may share it, by fork or as a copy.
@@ -60,11 +82,6 @@ class RecordDataset:
         self._transform = transform
         self._dataset = open_dataset(str(path), index, num_classes)
 
-    @property
-    def classes(self) -> Classes:
-        """(id, name) of the classes, in the order of the labels."""
-        return self._dataset.classes
-
     def __len__(self) -> int:
         return len(self._dataset)
 
@@ -84,7 +101,7 @@ class RecordDataset:
         self.__init__(*arguments)  # type: ignore[misc]
 
 
-class Loader:
+class Loader(_OfDataset):
     """Batches of augmented training images; each iteration is the rest of an epoch.
 
         with Loader("data/train.rec", batch_size=256, seed=7) as loader:
@@ -152,11 +169,6 @@ class Loader:
         self._batches: Optional[Batches] = None
         self.update = 0
         """Number of the next batch since the beginning of the training."""
-
-    @property
-    def classes(self) -> Classes:
-        """(id, name) of the classes, in the order of the labels."""
-        return self._dataset.classes
 
     @property
     def epoch(self) -> int:
@@ -239,16 +251,10 @@ class Loader:
     def close(self) -> None:
         """End the threads and close the shards."""
         self._stop()
-        self._dataset.shards.close()
-
-    def __enter__(self) -> "Loader":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+        super().close()
 
 
-class EvaluationLoader:
+class EvaluationLoader(_OfDataset):
     """Batches of resized and centrally cropped images, each image once, in the shards' order.
 
     Parameters as in `Loader`; `resize` is the short side in pixels before the crop, 0 for the
@@ -277,11 +283,6 @@ class EvaluationLoader:
         self._part = range(images * rank // world, images * (worker.rank + 1) // world)
         self._batch_size = batch_size
 
-    @property
-    def classes(self) -> Classes:
-        """(id, name) of the classes, in the order of the labels."""
-        return self._dataset.classes
-
     def __len__(self) -> int:
         """Number of batches."""
         return -(-len(self._part) // self._batch_size)
@@ -295,16 +296,6 @@ class EvaluationLoader:
         ) as batches:  # fmt: skip
             for batch in batches:
                 yield batch.images.copy(), batch.labels.copy()
-
-    def close(self) -> None:
-        """Close the shards."""
-        self._dataset.shards.close()
-
-    def __enter__(self) -> "EvaluationLoader":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 def _worker(rank: int, world: int) -> Worker:

@@ -6,10 +6,10 @@ The files are the packed bytes, and `--list --recursive` of the folder gives the
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Sequence, Tuple
 
 from imagenet_trainer.data.dataset import open_dataset
-from imagenet_trainer.data.records.headers import have_images, read_headers
+from imagenet_trainer.data.records.headers import keep_images
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
 from imagenet_trainer.data.records.sequential import index_of
@@ -79,10 +79,8 @@ def _open(path: str) -> Tuple[Shards, Sequence[str]]:
         dataset = open_dataset(path)
         return dataset.shards, [one for one, _ in dataset.classes]
     shards = Shards(paths, [index_of(one)[0] for one in paths])
-    headers = [read_headers(file) for file in shards.files]
-    kept = [have_images(file, head) for file, head in zip(shards.files, headers)]
-    shards.keep(kept)
-    labels = [head["label"][one & (head["count"] == 0)] for head, one in zip(headers, kept)]
+    headers, _ = keep_images(shards)
+    labels = [head["label"][head["count"] == 0] for head in headers]
     last = int(min(max((part.max() for part in labels if len(part)), default=0), _MOST_LABELS))
     return shards, [f"{label:0{len(str(last))}d}" for label in range(last + 1)]
 
@@ -107,7 +105,6 @@ class _Target:
             parts = Path(one).parts
             if not parts or os.path.isabs(one) or ".." in parts or "\0" in one:
                 raise InputError(f"{shards.files[0].path}: class {one!r}: is no name of a folder")
-        self._made: Dict[Path, bool] = {}
         # Images of several folders may have one name; theirs get the key, too.
         self._times = Counter(os.path.splitext(name)[0] for name in names.values())
 
@@ -115,9 +112,7 @@ class _Target:
         """Write an image unless it is there; whether it was written."""
         record = self._shards.record(number)
         label = self._shards.class_of(number, record.labels, len(self._classes))
-        folder = self._classes[label]
-        if folder not in self._made:
-            self._made[make_folder(folder)] = True
+        folder = make_folder(self._classes[label])
         path = folder / self._name(int(self._keys[number]), bytes(record.image[:4]))
         try:
             if path.exists() and path.stat().st_size:
@@ -134,7 +129,6 @@ class _Target:
         return True
 
     def _name(self, key: int, start: bytes) -> str:
-        kinds: Optional[Tuple[str, ...]]
         kinds = next((kinds for magic, kinds in _KINDS if start.startswith(magic)), _UNKNOWN)
         stem, extension = os.path.splitext(self._names.get(key, ""))
         if not stem or stem in (".", ".."):

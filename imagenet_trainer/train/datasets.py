@@ -3,6 +3,7 @@
 import glob
 import os
 from dataclasses import replace
+from typing import Optional
 
 from imagenet_trainer.config import DataSettings, FitSettings
 from imagenet_trainer.data.bad_records import STOP
@@ -83,13 +84,19 @@ def number_of_classes(settings: FitSettings) -> int:
     """
     if settings.num_classes:
         return settings.num_classes
+    dataset = packed_training_set(settings)
+    return IMAGENET_CLASSES if dataset is None else len(dataset.classes)
+
+
+def packed_training_set(settings: FitSettings) -> Optional[Dataset]:
+    """The training set, whose shards are closed again; None if they are missing."""
     try:
         find_shards(settings.data_train)
     except InputError:
-        return IMAGENET_CLASSES
+        return None
     dataset = open_training_set(settings)
     dataset.shards.close()
-    return len(dataset.classes)
+    return dataset
 
 
 def open_order(settings: FitSettings, dataset: Dataset) -> Order:

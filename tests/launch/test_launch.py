@@ -211,14 +211,20 @@ def namespaces():
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
-def test_namespaces_as_separate_machines(tmp_path, namespaces):
+def launched_on_two_machines(tmp_path, namespaces, servers):
+    """A launch from the first namespace with a worker in each of the others, connected."""
     (tmp_path / "ssh").write_text(_SSH.replace("NAMESPACE", namespaces[0].rpartition("-")[0]))
     (tmp_path / "ssh").chmod(0o755)
     (tmp_path / "hosts").write_text("10.77.0.2\n10.77.0.3\n")
-    flags = ("-n", "2", "-s", "2", "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
+    flags = ("-n", "2", "-s", servers, "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
     command = (*WORKER, tmp_path / "end")
     launched = Launched(flags, command, before=("ip", "netns", "exec", namespaces[0]))
     launched.until("connected", times=2)
+    return launched
+
+
+def test_namespaces_as_separate_machines(tmp_path, namespaces):
+    launched = launched_on_two_machines(tmp_path, namespaces, servers="2")
     assert re.search(
         r"2 workers and 2 servers by ssh, the scheduler at 10\.77\.0\.1:", launched.output
     )
@@ -238,13 +244,7 @@ def test_namespaces_as_separate_machines(tmp_path, namespaces):
 
 @pytest.mark.slow
 def test_a_cut_link_ends_all_and_a_restart_continues(tmp_path, namespaces):
-    (tmp_path / "ssh").write_text(_SSH.replace("NAMESPACE", namespaces[0].rpartition("-")[0]))
-    (tmp_path / "ssh").chmod(0o755)
-    (tmp_path / "hosts").write_text("10.77.0.2\n10.77.0.3\n")
-    flags = ("-n", "2", "-s", "1", "-H", tmp_path / "hosts", "--ssh", tmp_path / "ssh")
-    command = (*WORKER, tmp_path / "end")
-    launched = Launched(flags, command, before=("ip", "netns", "exec", namespaces[0]))
-    launched.until("connected", times=2)
+    launched = launched_on_two_machines(tmp_path, namespaces, servers="1")
     ip("-n", namespaces[0], "link", "set", "port3", "down")
     began = time.monotonic()
     launched.until("a worker has not responded for 20 s")

@@ -5,11 +5,12 @@ For shards without a manifest: their labels are known only from the records them
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Iterator, List, Sequence
+from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.data.records.recordio import PART, RecordFile
+from imagenet_trainer.data.records.shards import Shards
 
 # What `head` returns: the payload's header (see `recordio`).
 _HEADER = np.dtype(
@@ -37,6 +38,17 @@ def have_images(file: RecordFile, headers: np.ndarray) -> np.ndarray:
     Sets for face recognition begin with such a record, and end with one for each identity.
     """
     return file.sizes != PART.size + _HEADER.itemsize + 4 * headers["count"].astype(np.int64)
+
+
+def keep_images(shards: Shards) -> Tuple[List[np.ndarray], int]:
+    """Leave out the records without an image; return the headers of the others by shard, and how
+    many were left out.
+    """
+    headers = [read_headers(file) for file in shards.files]
+    kept = [have_images(file, head) for file, head in zip(shards.files, headers)]
+    before = len(shards)
+    shards.keep(kept)
+    return [head[one] for head, one in zip(headers, kept)], before - len(shards)
 
 
 def digest(files: Sequence[RecordFile], headers: Sequence[np.ndarray]) -> str:

@@ -11,7 +11,6 @@ from typing import Callable, Dict, Optional
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
@@ -22,7 +21,7 @@ from imagenet_trainer.system.machine import (
     reset_peak_memory,
     resident_memory,
 )
-from imagenet_trainer.train.datasets import number_of_classes, open_training_set
+from imagenet_trainer.train.datasets import number_of_classes, packed_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import TrainingSetup, training_setup
@@ -251,10 +250,5 @@ def print_largest_batch(settings: FitSettings) -> int:
 
 def images_of(settings: FitSettings) -> Optional[int]:
     """The number of training images; None if the shards are missing."""
-    try:
-        find_shards(settings.data_train)
-    except InputError:
-        return None
-    dataset = open_training_set(settings)
-    dataset.shards.close()
-    return len(dataset)
+    dataset = packed_training_set(settings)
+    return None if dataset is None else len(dataset)
