@@ -14,8 +14,9 @@ class ScheduleSettings:
     lr_schedule: str = option(
         "step",
         "step: multiplied by --lr-factor at each step; poly, cosine: decays to --lr-final at the "
-        "end of the last epoch",
-        choices=("step", "poly", "cosine"),
+        "end of the last epoch; triangle, one-cycle: rises from --lr-start to --lr at "
+        "--lr-peak-epoch first, on a line or a cosine, and falls the same way",
+        choices=("step", "poly", "cosine", "triangle", "one-cycle"),
     )
     lr_step_every: Optional[float] = option(
         None,
@@ -24,9 +25,18 @@ class ScheduleSettings:
         metavar="EPOCHS",
     )
     lr_power: float = option(2.0, "exponent of --lr-schedule poly", number(0, 100, above=True))
+    lr_start: Optional[float] = option(
+        None, "first learning rate of triangle and one-cycle; by default --lr / 25", number(0)
+    )
+    lr_peak_epoch: Optional[float] = option(
+        None,
+        "epoch at which triangle and one-cycle reach --lr; by default 0.3 of --num-epochs",
+        number(0),
+        metavar="EPOCH",
+    )
     lr_final: float = option(
         0.0,
-        "final learning rate of poly and cosine, and lower bound of step",
+        "final learning rate of all schedules but step, and lower bound of step",
         number(0),
     )
     lr_scale_batch: int = option(
@@ -78,6 +88,13 @@ class MethodSettings:
         "clip every element of the batch's mean gradient to -N ... N",
         number(0, above=True),
     )
+    clip_gradient_norm: Optional[float] = option(
+        None,
+        "scale the batch's mean gradient of all parameters down to this L2 norm where it is larger "
+        "(Pascanu et al. 2013)",
+        number(0, above=True),
+        metavar="NORM",
+    )
     label_smoothing: float = option(
         0.0,
         "fraction of each target spread evenly over all classes (Szegedy et al. 2015)",
@@ -118,6 +135,12 @@ class MethodSettings:
         "checkpoints and validation use the average; 0: off",
         number(0, 1, below=True),
         metavar="DECAY",
+    )
+    ema_warmup: bool = option(
+        False,
+        "1: with --ema, update t uses the decay (1 + t) / (10 + t) while that is smaller, so that "
+        "the first parameters are forgotten early (as in TensorFlow)",
+        switch,
     )
     zero_last_gamma: bool = option(
         False,

@@ -132,13 +132,12 @@ _NO_OPTIMIZERS = {
     "sgld": "use sgd; it draws networks at random instead of finding one",
     "ftrl": "use adagrad; it is for linear models and replaces the initial weights",
     "groupadagrad": "use adagrad; it is for embeddings",
-    "adamw": "use adam, which adds the weight decay to the gradient",
     "momentum": "use sgd with --mom",
     "rmsproptf": "use rmsprop, which has no momentum",
 }
 OPTIMIZERS = (
     "sgd", "nag", "adam", "lbsgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftml",
-    "signum", "lamb",
+    "signum", "lamb", "adamw", "lion",
 )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Optimizer:
     """The update rule of the parameters, without the learning rate, which each update is given.
 
     With rate r, momentum m, weight decay d, and g the gradient averaged over the global batch and
-    then clipped:
+    then clipped, first its norm and then its elements:
 
     sgd: v <- m v - r (g + d w), w <- w + v.
     nag: the same v, w <- w + m v - r (g + d w) (Nesterov's momentum, Sutskever et al. 2013).
@@ -65,6 +65,9 @@ class Optimizer:
     momentum: float
     weight_decay: float
     clip_gradient: Optional[float] = None  # each element of g is clipped to [-this, this]
+    # All of g is multiplied by one factor, so that its L2 norm over all parameters is at most this
+    # (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063).
+    clip_norm: Optional[float] = None
     decay_gammas: bool = True  # False: weight decay applies to weights only
     # The rate r of a parameter is multiplied by its factor, by default 1. A factor of 0 freezes the
     # parameter: it has no gradient and does not change. A BatchNorm whose beta, and gamma if it
@@ -102,6 +105,7 @@ class Training:
     # (1 - this) times the values (Polyak and Juditsky 1992). 0: none. get_state returns it as
     # `average:arg:NAME` and `average:aux:NAME`; get_params returns the trained parameters.
     average_decay: float = 0.0
+    average_warmup: bool = False  # update t has the decay of `average_decay_of` instead
     # BatchNorm normalises with the moments of the batches of all workers, not of its own alone;
     # with PyTorch only.
     sync_batch_norm: bool = False
@@ -190,6 +194,16 @@ class Engine(Protocol):
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from such a state."""
+
+
+def average_decay_of(training: Training, update: int) -> float:
+    """The decay of the moving average in an update, counted from 1.
+
+    With the warm-up it is (1 + t) / (10 + t) while that is smaller, as in TensorFlow's
+    ExponentialMovingAverage: early averages forget the first parameters soon.
+    """
+    decay = training.average_decay
+    return min(decay, (1 + update) / (10 + update)) if training.average_warmup else decay
 
 
 def seed_of(seed: int, update: int, rank: int, part: int) -> int:

@@ -16,8 +16,12 @@ signum: v = m v - (1 - m) h, w = w + r sign(v); without momentum w = w - r (sign
 (Bernstein et al. 2018, arXiv:1802.04434).
 lamb: a, b of Adam from g, x = a / (sqrt(b) + 1e-6) + d w with both corrected for their bias,
 w = w - r |w| / |x| x, the ratio 1 where a norm is 0 (You et al. 2019, arXiv:1904.00962).
+adamw: a, b of Adam from g, w = w - r (a / (1 - .9^t) / (sqrt(b / (1 - .999^t)) + 1e-8) + d w)
+(Loshchilov and Hutter 2017, arXiv:1711.05101).
+lion: w = w - r (sign(.9 a + .1 g) + d w), then a = .99 a + .01 g (Chen et al. 2023,
+arXiv:2302.06675).
 
-h is clipped where it is used, otherwise g.
+adamw and lion are not those of `mx.optimizer`. h is clipped where it is used, otherwise g.
 """
 
 from typing import Dict, Tuple
@@ -31,6 +35,8 @@ STATES: Dict[str, Tuple[str, ...]] = {
     "adam": ("mean", "variance"),
     "nadam": ("mean", "variance"),
     "lamb": ("mean", "variance"),
+    "adamw": ("mean", "variance"),
+    "lion": ("mean",),
     "adamax": ("mean", "largest"),
     "rmsprop": ("variance",),
     "adagrad": ("squares",),

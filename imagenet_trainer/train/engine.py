@@ -56,6 +56,7 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
             settings.mom,
             settings.wd,
             clip_gradient=settings.clip_gradient,
+            clip_norm=settings.clip_gradient_norm,
             decay_gammas=not settings.no_bias_decay,
             rate_factors=rate_factors,
         ),
@@ -66,6 +67,7 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         mixup=settings.mixup > 0,
         accumulate=settings.accumulate,
         average_decay=settings.ema,
+        average_warmup=settings.ema_warmup,
         sync_batch_norm=settings.sync_batch_norm,
         checkpoint_activations=settings.checkpoint_activations,
     )

@@ -6,6 +6,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.engines.update_rules import WITH_MOMENTUM
 from imagenet_trainer.train.continuation import formatted
+from imagenet_trainer.train.schedule import CYCLES
 
 
 class _Case(NamedTuple):
@@ -26,6 +27,12 @@ _CASES = (
         "with --lr-step-every {lr_step_every:g}",
     ),
     _Case(("lr_power",), lambda s: s.lr_schedule != "poly", "without --lr-schedule poly"),
+    _Case(
+        ("lr_start", "lr_peak_epoch"),
+        lambda s: s.lr_schedule not in CYCLES,
+        "with --lr-schedule {lr_schedule}",
+    ),
+    _Case(("ema_warmup",), lambda s: not s.ema, "without --ema"),
     _Case(
         ("warmup_strategy",),
         lambda s: not s.warmup_epochs and s.warmup_strategy != "lars",

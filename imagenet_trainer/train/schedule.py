@@ -3,6 +3,8 @@
 Warm-up and scaling with the batch: Goyal et al. 2017, "Accurate, Large Minibatch SGD: Training
 ImageNet in 1 Hour", 2.1 and 2.2. Polynomial: as in Caffe and ParseNet (Liu et al. 2015). Cosine:
 Loshchilov and Hutter 2016, "SGDR", without restarts, as in He et al. 2018, "Bag of Tricks".
+Triangle: as in FFCV's training of ImageNet (Leclerc et al. 2023). One-cycle: Smith and Topin 2018,
+"Super-convergence", with the curves of PyTorch's OneCycleLR and a constant momentum.
 """
 
 import math
@@ -22,7 +24,13 @@ _FALLS = {
     "poly": lambda share, power: (1 - share) ** power,
     "cosine": lambda share, power: (1 + math.cos(math.pi * share)) / 2,
 }
-KINDS = ("step", *_FALLS)
+# Both halves of a schedule that rises and falls again: the share of the way, after a share of it.
+_CYCLES = {
+    "triangle": lambda share: share,
+    "one-cycle": lambda share: (1 - math.cos(math.pi * share)) / 2,
+}
+KINDS = ("step", *_FALLS, *_CYCLES)
+CYCLES = tuple(_CYCLES)
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,9 @@ class Schedule:
     every `every` updates. The rate never falls below `final`. poly: the rate falls from `base` to
     `final` as (1 - share of the updates made) ** power. cosine: it falls as half a period of a
     cosine. Both count the updates from the end of the warm-up to `total`, and stay at `final`
-    afterwards.
+    afterwards. triangle: the rate goes from `start` to `base` at update `peak`, and from there to
+    `final` at `total`, along straight lines. one-cycle: the same, each time along half a period of
+    a cosine. They have no warm-up.
 
     During the first `warmup` updates the rate rises from zero: update u has the share
     (u + 1) / warmup of the full rate (`linear`), the square of that share (`power2`) or its square
@@ -50,6 +60,8 @@ class Schedule:
     final: float = 0.0
     warmup: int = 0  # updates
     strategy: str = "linear"
+    start: float = 0.0  # of triangle and one-cycle
+    peak: int = 0  # update
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.strategy not in _RISES:
@@ -57,6 +69,8 @@ class Schedule:
 
     def rate(self, update: int) -> float:
         """The learning rate of an update."""
+        if self.kind in _CYCLES:
+            return self._cycle(update)
         if update >= self.warmup:
             return self._falling(update)
         # The rate at the end of the warm-up: poly and cosine begin to fall there.
@@ -68,6 +82,13 @@ class Schedule:
             return max(self.base * self.factor ** self._drops(update), self.final)
         share = min(1.0, (update - self.warmup) / max(1, self.total - self.warmup))
         return self.final + (self.base - self.final) * _FALLS[self.kind](share, self.power)
+
+    def _cycle(self, update: int) -> float:
+        curve = _CYCLES[self.kind]
+        if update < self.peak:
+            return self.start + (self.base - self.start) * curve(update / self.peak)
+        share = min(1.0, (update - self.peak) / max(1, self.total - self.peak))
+        return self.final + (self.base - self.final) * (1 - curve(share))
 
     def _drops(self, update: int) -> int:
         if self.every is None:

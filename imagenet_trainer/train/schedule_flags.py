@@ -4,7 +4,11 @@ from typing import List
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.train.schedule import Schedule, steps_of, updates_in
+from imagenet_trainer.train.schedule import CYCLES, Schedule, steps_of, updates_in
+
+# Of triangle and one-cycle; the defaults of PyTorch's OneCycleLR (div_factor, pct_start).
+_FULL_BY_START = 25
+_PEAK_SHARE = 0.3
 
 
 def schedule_of(settings: FitSettings, images: int) -> Schedule:
@@ -18,6 +22,8 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
             f"--lr-final {s.lr_final:g}: is above --lr {s.lr:g}, the highest rate; use a value "
             "up to that"
         )
+    if s.lr_schedule in CYCLES:
+        _check_cycle(s)
     if s.lr_schedule != "step" and s.warmup_epochs >= s.num_epochs:
         raise InputError(
             f"--warmup-epochs {s.warmup_epochs:g}: leaves none of --num-epochs {s.num_epochs} "
@@ -38,7 +44,10 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
     every = None
     if s.lr_step_every is not None:
         every = updates_in(s.lr_step_every, images, s.batch_size)
-    warmup, total = steps_of((s.warmup_epochs, s.num_epochs), images, s.batch_size)
+    warmup, total, peak = steps_of(
+        (s.warmup_epochs, s.num_epochs, _peak_epoch(s)), images, s.batch_size
+    )
+    start = s.lr / _FULL_BY_START if s.lr_start is None else s.lr_start
     return Schedule(
         base=s.lr * scale,
         kind=s.lr_schedule,
@@ -51,7 +60,32 @@ def schedule_of(settings: FitSettings, images: int) -> Schedule:
         final=s.lr_final * scale,
         warmup=warmup if has_warmup else 0,
         strategy=s.warmup_strategy if has_warmup else "linear",
+        start=start * scale if s.lr_schedule in CYCLES else 0.0,
+        peak=peak if s.lr_schedule in CYCLES else 0,
     )
+
+
+def _check_cycle(s: FitSettings) -> None:
+    """InputError for flags that a schedule which rises and falls again cannot have."""
+    if s.warmup_epochs:
+        raise InputError(
+            f"--warmup-epochs {s.warmup_epochs:g}: --lr-schedule {s.lr_schedule} rises by itself, "
+            "until --lr-peak-epoch; omit the warm-up"
+        )
+    if _peak_epoch(s) >= s.num_epochs:
+        raise InputError(
+            f"--lr-peak-epoch {_peak_epoch(s):g}: leaves none of --num-epochs {s.num_epochs} for "
+            "the fall; use less"
+        )
+    if s.lr_start is not None and s.lr_start > s.lr:
+        raise InputError(
+            f"--lr-start {s.lr_start:g}: is above --lr {s.lr:g}, the highest rate; use a value up "
+            "to that"
+        )
+
+
+def _peak_epoch(s: FitSettings) -> float:
+    return round(s.num_epochs * _PEAK_SHARE, 9) if s.lr_peak_epoch is None else s.lr_peak_epoch
 
 
 def rate_messages(settings: FitSettings) -> List[str]:

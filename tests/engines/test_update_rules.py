@@ -28,11 +28,11 @@ from imagenet_trainer.engines.pytorch.update_rules import RULES, Step
 ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 DECAY, M = 0.02, 0.9
 RATES = {"rmsprop": 1e-3, "adagrad": 0.01, "adadelta": 1.0, "adamax": 2e-3, "nadam": 1e-3,
-         "ftml": 2e-3, "signum": 1e-3, "lamb": 1e-3}  # fmt: skip
+         "ftml": 2e-3, "signum": 1e-3, "lamb": 1e-3, "adamw": 1e-3, "lion": 1e-4}  # fmt: skip
 
 
 def numpy_step(name, weight, g, decay, memory, t, rate, momentum, clip):
-    """The formulas as the documentation of mx.optimizer has them."""
+    """The formulas as the documentation of mx.optimizer has them, or the papers of the rules."""
 
     def old(key):
         return memory.get(key, 0.0)
@@ -75,6 +75,15 @@ def numpy_step(name, weight, g, decay, memory, t, rate, momentum, clip):
         x = mean / (np.sqrt(square) + 1e-6) + decay * weight
         norms = np.linalg.norm(weight), np.linalg.norm(x)
         return weight - rate * (norms[0] / norms[1] if min(norms) > 0 else 1) * x
+    if name == "adamw":
+        memory["a"] = 0.9 * old("a") + 0.1 * clipped(g)
+        memory["b"] = 0.999 * old("b") + 0.001 * clipped(g) ** 2
+        mean, square = memory["a"] / (1 - 0.9**t), memory["b"] / (1 - 0.999**t)
+        return weight - rate * (mean / (np.sqrt(square) + 1e-8) + decay * weight)
+    if name == "lion":
+        x = np.sign(0.9 * old("a") + 0.1 * clipped(g)) + decay * weight
+        memory["a"] = 0.99 * old("a") + 0.01 * clipped(g)
+        return weight - rate * x
     raise AssertionError(name)
 
 
@@ -94,7 +103,8 @@ def engine_of(engine, name, momentum=M, **options):
 
 CASES = [(name, M, None) for name in RATES if name != "nadam"]
 CASES += [("signum", 0.0, None), ("rmsprop", M, 0.02), ("adagrad", M, 0.02), ("lamb", M, 0.02),
-          ("adadelta", M, 0.02), ("adamax", M, 0.02), ("ftml", M, 0.02)]  # fmt: skip
+          ("adadelta", M, 0.02), ("adamax", M, 0.02), ("ftml", M, 0.02), ("adamw", M, 0.02),
+          ("lion", M, 0.02)]  # fmt: skip
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -135,7 +145,7 @@ def by_rule(name, momentum=M):
     return weight.numpy()
 
 
-@pytest.mark.parametrize(("name", "momentum", "clip"), CASES[:8])
+@pytest.mark.parametrize(("name", "momentum", "clip"), [c for c in CASES[:10] if c[0] in RULES])
 def test_a_rule_in_float64(name, momentum, clip):
     weight, memory = np.linspace(-1, 1, 8), {}
     for t, slope in enumerate(SLOPES, 1):
@@ -178,6 +188,50 @@ def test_the_product_of_nadam_is_a_function_of_the_update():
     assert nadam_momentum(7)[2] == pytest.approx(product, rel=1e-12)
     assert nadam_momentum(7)[1] == nadam_momentum(8)[0]
     assert 1 - nadam_momentum(1000)[2] == 1
+
+
+def test_adamw_is_pytorchs_in_a_long_training():
+    # Over many updates, since the bias corrections and epsilon matter most at the start.
+    opened = engine_of("torch", "adamw")
+    tensors = {
+        k: torch.tensor(v, requires_grad=True) for k, v in first_parameters(network())[0].items()
+    }
+    groups = [
+        {"params": [v for n, v in tensors.items() if n.endswith("weight")], "weight_decay": DECAY},
+        {"params": [v for n, v in tensors.items() if not n.endswith("weight")], "weight_decay": 0},
+    ]
+    reference = torch.optim.AdamW(groups, 1e-3)
+    for images, labels in batches(6):
+        reference.zero_grad()
+        torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
+        reference.step()
+        opened.train_batch(images, labels, 1e-3)
+    for key, value in opened.get_params()[0].items():
+        off = np.abs(value - tensors[key].detach().numpy()) > 3e-5
+        assert off.mean() < 0.01, key
+
+
+@pytest.mark.parametrize("limit", [0.05, 1e3])
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_norm_of_all_gradients_is_limited_as_by_pytorch(engine, cpus, limit):
+    if engine == "torch" and cpus == 2:
+        return  # its processes are those of a launcher
+    how = Training(Optimizer("sgd", 0.0, 0.0, clip_norm=limit))
+    opened = open_engine(
+        network(), Devices(engine=engine, cpus=cpus), (BATCH, SIDE, SIDE, 3), MEAN, STD, how
+    )
+    opened.set_params(*first_parameters(network()))
+    images, labels = batches(1)[0]
+    opened.train_batch(images, labels, 0.5)
+    arg = first_parameters(network())[0]
+    tensors = {key: torch.tensor(value, requires_grad=True) for key, value in arg.items()}
+    torch.nn.functional.cross_entropy(logits(tensors, images), torch.tensor(labels)).backward()
+    norm = torch.nn.utils.clip_grad_norm_(tensors.values(), limit)
+    assert norm > 0.06
+    for key, value in opened.get_params()[0].items():
+        wanted = arg[key] - 0.5 * tensors[key].grad.numpy()
+        np.testing.assert_allclose(value, wanted, atol=2e-6, err_msg=key)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

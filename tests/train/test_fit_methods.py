@@ -17,7 +17,10 @@ def train(words, *more):
     return fit.main([*words, *map(str, more)])
 
 
-ALL = "--ema 0.8 --accumulate 2 --mixup 0.4 --label-smoothing 0.1 --clip-gradient 0.05".split()
+ALL = (
+    "--ema 0.8 --ema-warmup 1 --accumulate 2 --mixup 0.4 --label-smoothing 0.1 "
+    "--clip-gradient 0.05 --clip-gradient-norm 0.5"
+).split()
 MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5".split()
 
 
@@ -29,9 +32,9 @@ MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5".split()
          "--gc-type", "2bit", "--gc-threshold", "0.05"],
         # With dropout, which every part draws separately.
         [*ALL, "--network", "squeezenet1.1", "--image-shape", "3,32,32", "--lr", "0.001",
-         "--optimizer", "adam", "--lr-schedule", "poly", "--lr-final", "1e-5"],
+         "--optimizer", "adamw", "--lr-schedule", "one-cycle", "--lr-final", "1e-5"],
     ],
-    ids=["lbsgd-cosine", "nag-two-devices-2bit", "adam-dropout-poly"],
+    ids=["lbsgd-cosine", "nag-two-devices-2bit", "adamw-dropout-one-cycle"],
 )  # fmt: skip
 def test_a_run_interrupted_inside_an_epoch_resumes_exactly(packed, tmp_path, more):
     words = [*words_of(packed), "--disp-batches", "50", *more]

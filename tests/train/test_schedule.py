@@ -2,6 +2,7 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from conftest import needs_mxnet
 from hypothesis import given
@@ -114,6 +115,47 @@ def test_a_rate_lies_between_the_final_one_and_the_base(kind, update, warmup):
     options = {"kind": kind, "steps": (40, 90), "total": 120, "warmup": warmup, "final": 0.02}
     (rate,) = rates([update], **options)
     assert rate <= 0.1 and (rate >= 0.02 - 1e-12 or update < warmup)
+
+
+def test_triangle_is_ffcvs():
+    # numpy.interp over epochs, and linear inside each of them, as in its train_imagenet.py.
+    updates, epochs, peak = 7, 16, 2
+    ends = np.interp(range(epochs + 1), [0, peak, epochs], [1e-4 * 0.5, 0.5, 0])
+    wanted = [
+        rate
+        for one, other in zip(ends, ends[1:])
+        for rate in np.interp(np.arange(updates), [0, updates], [one, other])
+    ]
+    found = rates(range(updates * epochs), base=0.5, kind="triangle", start=5e-5,
+                  peak=peak * updates, total=epochs * updates)  # fmt: skip
+    assert found == pytest.approx(wanted, rel=1e-9)
+    (end,) = rates([updates * epochs], base=0.5, kind="triangle", peak=14, total=112, final=0.01)
+    assert end == 0.01
+
+
+def test_one_cycle_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], 1.0)
+    # PyTorch's first phase ends at update pct_start * total_steps - 1, its second one update before
+    # total_steps.
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.4, total_steps=101, pct_start=31 / 101, div_factor=25, final_div_factor=4,
+        cycle_momentum=False,
+    )  # fmt: skip
+    wanted = []
+    for _ in range(101):
+        wanted.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step() if len(wanted) < 101 else None
+    found = rates(range(101), base=0.4, kind="one-cycle", start=0.016, peak=30, total=100,
+                  final=0.004)  # fmt: skip
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["triangle", "one-cycle"])
+def test_a_peak_at_the_first_update(kind):
+    assert rates([0, 10], base=1.0, kind=kind, start=0.5, peak=0, total=10) == [1.0, 0.0]
 
 
 @given(st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 10**7), st.integers(1, 10**5))

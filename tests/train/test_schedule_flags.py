@@ -57,6 +57,15 @@ def test_curves_end_with_the_last_epoch(kind):
     assert depends_on_num_epochs(settings)
 
 
+@pytest.mark.parametrize("kind", ["triangle", "one-cycle"])
+def test_cycles_rise_to_their_peak(kind):
+    changed = {"lr_schedule": kind, "batch_size": 512, "lr_scale_batch": 256}
+    assert rates([0, 27, 90], **changed) == pytest.approx([0.2 / 25, 0.2, 0])
+    first, peak = rates([0, 2], lr_start=0.0, lr_peak_epoch=2.0, lr_final=0.001, **changed)
+    assert (first, peak) == (0.0, pytest.approx(0.2))
+    assert depends_on_num_epochs(replace(SETTINGS, lr_schedule=kind))
+
+
 def test_with_steps_a_longer_run_is_the_same_run():
     assert not depends_on_num_epochs(SETTINGS)
     assert schedule_of(SETTINGS, IMAGES) == schedule_of(replace(SETTINGS, num_epochs=120), IMAGES)
@@ -67,6 +76,9 @@ def test_with_steps_a_longer_run_is_the_same_run():
     [
         ({"lr_final": 0.2}, "--lr-final 0.2: is above --lr 0.1"),
         ({"lr_schedule": "cosine", "warmup_epochs": 90.0}, "--warmup-epochs 90: .*--num-epochs 90"),
+        ({"lr_schedule": "triangle", "warmup_epochs": 1.0}, "--warmup-epochs 1: .*--lr-peak-epoch"),
+        ({"lr_schedule": "one-cycle", "lr_peak_epoch": 90.0}, "--lr-peak-epoch 90: "),
+        ({"lr_schedule": "triangle", "lr_start": 0.2}, "--lr-start 0.2: is above --lr 0.1"),
         ({"lr_schedule": "poly", "lr_step_every": 1.0}, "--lr-step-every 1: .*--lr-schedule"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
+from imagenet_trainer.engines import Training, average_decay_of
 from imagenet_trainer.engines.workers import Workers, of_all_devices
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
@@ -25,20 +26,20 @@ class MovingAverage:
 
     Parameters
     ----------
-    decay
-        weight of the previous average, above 0 and below 1.
+    training
+        has the decay: the weight of the previous average.
     names
         names of the parameters.
 
     """
 
-    def __init__(self, decay: float, names: Sequence[str]) -> None:
-        self._decay, self._names = decay, list(names)
+    def __init__(self, training: Training, names: Sequence[str]) -> None:
+        self._training, self._names = training, list(names)
         self._arg: Dict[str, Any] = {}  # empty until the first update
         self._aux: List[Dict[str, Any]] = []
 
-    def update(self, executors: Sequence[Any]) -> None:
-        """Add the parameters after an update to the average, without waiting for them."""
+    def update(self, executors: Sequence[Any], number: int) -> None:
+        """Add the parameters after update `number` (from 1), without waiting for them."""
         for executor in executors:
             for value in executor.aux_dict.values():
                 # MXNet treats BatchNorm's backward, which writes these, as a reader of them, and
@@ -53,12 +54,13 @@ class MovingAverage:
                 for executor in executors
             ]
             return
-        self._move(self._arg, arg)
+        rest = 1 - average_decay_of(self._training, number)
+        self._move(self._arg, arg, rest)
         for averages, executor in zip(self._aux, executors):
-            self._move(averages, executor.aux_dict)
+            self._move(averages, executor.aux_dict, rest)
 
-    def _move(self, averages: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        rest = 1 - self._decay
+    @staticmethod
+    def _move(averages: Mapping[str, Any], values: Mapping[str, Any], rest: float) -> None:
         for name, average in averages.items():
             # (1 - rest * 1) * average + rest * value in one operator, that of sgd.
             mx.nd.sgd_update(average, values[name], out=average, lr=rest, wd=1.0, rescale_grad=-1.0)

@@ -61,6 +61,14 @@ def check_options(devices: Devices, training: Optional[Training] = None) -> None
             raise ArgumentError(
                 name, "1", "only with PyTorch's engine; omit it, or use engine torch"
             )
+    limit = training.optimizer.clip_norm if training else None
+    if limit is not None and devices.kv_store.endswith("_async"):
+        raise ArgumentError(
+            "clip_gradient_norm",
+            f"{limit:g}",
+            f"the servers of kvstore {devices.kv_store} update each parameter alone; use "
+            "dist_sync, or omit it",
+        )
     if devices.dtype == "tf32":
         raise ArgumentError(
             "dtype", "tf32", "only with PyTorch's engine on GPUs; use float32, or engine torch"

@@ -157,7 +157,7 @@ class MXNetEngine(StageTimer):
             self._async.hand_over(self._module, first_key)
         if training.average_decay:
             names = self._module._exec_group.param_names
-            self._average = MovingAverage(training.average_decay, names)
+            self._average = MovingAverage(training, names)
         if training.monitor:
             self._monitor = TensorMonitor(self._module, training.monitor, self._workers)
 
@@ -250,7 +250,7 @@ class MXNetEngine(StageTimer):
         self._module.update()
         clip_norms(self._executors(), self._max_norms)
         if self._average:
-            self._average.update(self._executors())
+            self._average.update(self._executors(), self._updates + 1)
 
     def _may_update(self) -> bool:
         """Whether the gradients of all workers are finite; True if the loss is not scaled.

@@ -1,5 +1,6 @@
 """MXNet's update rules: options and state."""
 
+import math
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -9,12 +10,13 @@ from imagenet_trainer.engines.update_rules import STATES, WITH_MOMENTUM, nadam_m
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
-# Corrected rules, by the names of those that they replace.
+# Corrected rules and rules of our own, by the names of those that they replace.
 _OURS = {
     "nag": "nesterov",
     "lbsgd": "layerwisesgd",
     "adamax": "boundedadamax",
     "nadam": "nadamoneproduct",
+    "adamw": "decoupledadam",
 }
 
 
@@ -96,6 +98,70 @@ class NadamOneProduct(mx.optimizer.Nadam):
         weight[:] -= self._get_lr(index) * ahead / scale
 
 
+@mx.optimizer.Optimizer.register
+class DecoupledAdam(mx.optimizer.Adam):
+    """AdamW, as in torch.optim.AdamW."""
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Make one update of a parameter."""
+        self._update_count(index)
+        number, rate = self._index_update_count[index], self._get_lr(index)
+        # Not MXNet's adamw_update, which scales the gradient in place (measured).
+        weight *= 1 - rate * self._get_wd(index)
+        # The operator does not correct the bias of the moments; its epsilon is added to the root
+        # of the uncorrected variance.
+        root = math.sqrt(1 - self.beta2**number)
+        clip = {"clip_gradient": self.clip_gradient} if self.clip_gradient else {}
+        mx.nd.adam_update(
+            weight, grad, *state, rescale_grad=self.rescale_grad, out=weight, wd=0.0,
+            lr=rate * root / (1 - self.beta1**number), epsilon=self.epsilon * root,
+            beta1=self.beta1, beta2=self.beta2, **clip,
+        )  # fmt: skip
+
+
+@mx.optimizer.Optimizer.register
+class Lion(mx.optimizer.Optimizer):
+    """Chen et al. 2023, algorithm 2; MXNet has no such rule."""
+
+    def create_state(self, index: int, weight: Any) -> Any:
+        """The moving average of gradients."""
+        return mx.nd.zeros(weight.shape, weight.context, dtype=weight.dtype)
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Make one update of a parameter."""
+        self._update_count(index)
+        rate = self._get_lr(index)
+        grad = grad * self.rescale_grad
+        if self.clip_gradient:
+            grad = mx.nd.clip(grad, -self.clip_gradient, self.clip_gradient)
+        move = mx.nd.sign(0.9 * state + 0.1 * grad)
+        state[:] = 0.99 * state + 0.01 * grad
+        weight[:] -= rate * (move + self._get_wd(index) * weight)
+
+
+class NormLimit(mx.optimizer.Updater):
+    """Updates with a smaller `rescale_grad` where the norm of the mean gradient is above a limit.
+
+    MXNet calls it for each device with all of its gradients, which are the sums over all devices.
+    It waits for their norm.
+    """
+
+    def __init__(self, rule: "mx.optimizer.Optimizer", limit: float) -> None:
+        super().__init__(rule)
+        self._limit = limit
+
+    def __call__(self, index: Any, grad: Any, weight: Any) -> None:
+        """Make one update of these parameters."""
+        squares = mx.nd.concat(
+            *[mx.nd.square(mx.nd.norm(one)).reshape((1,)) for one in grad], dim=0
+        )
+        scale = self.optimizer.rescale_grad
+        norm = math.sqrt(float(squares.sum().asscalar())) * scale
+        self.optimizer.rescale_grad = scale * self._limit / max(norm, self._limit)
+        super().__call__(index, grad, weight)
+        self.optimizer.rescale_grad = scale
+
+
 def _decayed(rule: "mx.optimizer.Optimizer", index: int, weight: Any, grad: Any) -> Any:
     """The mean gradient with weight decay, clipped."""
     grad = grad * rule.rescale_grad + rule._get_wd(index) * weight
@@ -113,6 +179,8 @@ def init_optimizer(module: "mx.mod.Module", kvstore: Any, optimizer: Optimizer, 
     options["clip_gradient"] = optimizer.clip_gradient
     module.init_optimizer(kvstore, _OURS.get(optimizer.name, optimizer.name), options)
     rule = module._optimizer
+    if optimizer.clip_norm is not None:
+        module._updater = NormLimit(rule, optimizer.clip_norm)
     names = module._exec_group.param_names
     if not optimizer.decay_gammas:
         rule.set_wd_mult({name: 0.0 for name in names if name.endswith("_gamma")})

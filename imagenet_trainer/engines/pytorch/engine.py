@@ -131,7 +131,7 @@ class TorchEngine(StageTimer):
         self._update = Update(training.optimizer, self._network)
         self._average: Optional[Average] = None
         if training.average_decay:
-            self._average = Average(training.average_decay, self._network)
+            self._average = Average(training, self._network)
         forward: torch.nn.Module = self._network.training
         if training.sync_batch_norm and self.world_size > 1:
             synchronise(self._network.training)
@@ -225,7 +225,7 @@ class TorchEngine(StageTimer):
         for result in results:
             self._update_statistics(result.moments(), overflow)
         if self._average:
-            self._average.update(overflow)
+            self._average.update(number, overflow)
         self._discard_gradients()
         self.end_stage("update")
         self._updates = number

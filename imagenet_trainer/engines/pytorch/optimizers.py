@@ -1,4 +1,4 @@
-"""MXNet's update rules in PyTorch, on all parameters at once, with MXNet's state.
+"""The update rules in PyTorch, on all parameters at once, with MXNet's state.
 
 The formulas are those of `engines.Optimizer`. Momentum is MXNet's: v is a step of the weight and
 includes the rates of the past updates, v <- m v - r (g + d w), w <- w + v. `torch.optim.SGD` has
@@ -13,7 +13,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 import numpy as np
 import torch
 
-from imagenet_trainer.engines import Optimizer
+from imagenet_trainer.engines import Optimizer, Training, average_decay_of
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, to_numpy, to_tensor
 from imagenet_trainer.engines.pytorch.loss_scale import Overflow
 from imagenet_trainer.engines.pytorch.update_rules import RULES, Rule, Step
@@ -60,11 +60,12 @@ class Update:
             for label in self._labels():
                 learned = [name for group in self._groups.values() for name in group]
                 self._state[label] = {n: torch.zeros_like(self._network.arg[n]) for n in learned}
+        shrink = self._shrink(images, overflow)
         for (factor, decay), names in self._groups.items():
             weights = [self._network.arg[name] for name in names]
             gradients = [self._gradient(name, overflow) for name in names]
             state = [[values[name] for name in names] for values in self._state.values()]
-            sums = _Gradients(gradients, images, overflow)
+            sums = _Gradients(gradients, images, overflow, shrink)
             if self._rule.name in RULES:
                 step = Step(
                     rate * factor, decay, self._rule.momentum, number, self._rule.clip_gradient
@@ -76,6 +77,17 @@ class Update:
             weight = self._network.arg[name]
             norms = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
             _unless(overflow, weight, weight * (largest / norms.clamp(min=1e-30)).clamp(max=1))
+
+    def _shrink(self, images: int, overflow: Optional[Overflow]) -> Optional[torch.Tensor]:
+        """The factor that limits the mean gradient's norm, float32 (); None without a limit."""
+        limit = self._rule.clip_norm
+        names = [name for group in self._groups.values() for name in group]
+        gradients = [self._network.arg[name].grad for name in names]
+        gradients = [gradient for gradient in gradients if gradient is not None]
+        if limit is None or not gradients:
+            return None
+        norm = torch.stack(torch._foreach_norm(gradients)).norm() / images
+        return limit / (norm if overflow is None else norm / overflow.scale).clamp(min=limit)
 
     def _gradient(self, name: str, overflow: Optional[Overflow]) -> torch.Tensor:
         weight = self._network.arg[name]
@@ -90,7 +102,7 @@ class Update:
         decay: float, number: int,
     ) -> None:  # fmt: skip
         rule = self._rule
-        if rule.name == "adam":
+        if rule.name in ("adam", "adamw"):
             self._adam(weights, sums, state, rate, decay, number)
             return
         if rule.name == "lbsgd" or rule.clip_gradient is not None:
@@ -116,16 +128,19 @@ class Update:
         self, weights: _Tensors, sums: "_Gradients", state: List[_Tensors], rate: float,
         decay: float, number: int,
     ) -> None:  # fmt: skip
+        decoupled = self._rule.name == "adamw"
         if self._rule.clip_gradient is not None:
             gradients = sums.mean()
-            if decay:
+            if decay and not decoupled:
                 torch._foreach_add_(gradients, weights, alpha=decay)
                 decay = 0.0
             _clip(gradients, self._rule.clip_gradient)
-        # PyTorch adds epsilon to the root of the variance after correcting its bias, MXNet before.
-        epsilon = _EPSILON / math.sqrt(1 - _BETA2**number)
+        # PyTorch, like AdamW, adds epsilon to the root of the variance after correcting its bias,
+        # MXNet's Adam before.
+        epsilon = _EPSILON if decoupled else _EPSILON / math.sqrt(1 - _BETA2**number)
         steps = [torch.full((), float(number), device=weights[0].device)] * len(weights)
-        torch._fused_adam_(
+        fused = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        fused(
             weights, sums.values, *state, [], steps, lr=rate, beta1=_BETA1, beta2=_BETA2,
             weight_decay=decay, eps=epsilon, amsgrad=False, maximize=False,
             grad_scale=sums.divisor(1.0), found_inf=sums.found,
@@ -159,21 +174,28 @@ class Update:
 class _Gradients:
     """Gradients that are still sums over a batch; the fused update divides them as it reads."""
 
-    def __init__(self, values: _Tensors, images: int, overflow: Optional[Overflow]) -> None:
-        self.values, self._images = values, float(images)
+    def __init__(
+        self, values: _Tensors, images: int, overflow: Optional[Overflow],
+        shrink: Optional[torch.Tensor],
+    ) -> None:  # fmt: skip
+        self.values, self._images, self._shrink = values, float(images), shrink
         self._scale = overflow.scale if overflow else None
         self.found = overflow.found if overflow else None
 
     def mean(self) -> _Tensors:
         """The same tensors, divided in place: means, from now on with the divisor 1."""
         factor = self._on_device(1 / self._images)
+        if self._shrink is not None:
+            factor = factor * self._shrink
         torch._foreach_mul_(self.values, factor if self._scale is None else factor / self._scale)
-        self._images, self._scale = 1.0, None
+        self._images, self._scale, self._shrink = 1.0, None, None
         return self.values
 
     def divisor(self, factor: float) -> torch.Tensor:
         """What the sums are divided by to become means times a factor, float32 ()."""
         divisor = self._on_device(self._images / factor if factor else math.inf)
+        if self._shrink is not None:
+            divisor = divisor / self._shrink
         return divisor if self._scale is None else divisor * self._scale
 
     def _on_device(self, value: float) -> torch.Tensor:
@@ -227,8 +249,8 @@ def _ratios(weights: _Tensors, gradients: _Tensors, decay: float) -> _Tensors:
 class Average:
     """An exponential moving average of parameters and moving statistics, on their device."""
 
-    def __init__(self, decay: float, network: TorchNetwork) -> None:
-        self._decay = decay
+    def __init__(self, training: Training, network: TorchNetwork) -> None:
+        self._training = training
         self._values: Dict[str, torch.Tensor] = {
             **{f"average:arg:{name}": value for name, value in network.arg.items()},
             **{f"average:aux:{name}": value for name, value in network.aux.items()},
@@ -238,15 +260,16 @@ class Average:
         self._begun: Optional[torch.Tensor] = None
 
     @torch.no_grad()
-    def update(self, overflow: Optional[Overflow] = None) -> None:
-        """Add the values after an update to the average, unless the update overflowed."""
+    def update(self, number: int, overflow: Optional[Overflow] = None) -> None:
+        """Add the values after update `number` (from 1), unless the update overflowed."""
+        kept = average_decay_of(self._training, number)
         if overflow is None and not self._averages:
             self._averages = {name: value.detach().clone() for name, value in self._values.items()}
             return
         averages, values = list(self._averages.values()), list(self._values.values())
         if overflow is None:
-            torch._foreach_mul_(averages, self._decay)
-            torch._foreach_add_(averages, values, alpha=1 - self._decay)
+            torch._foreach_mul_(averages, kept)
+            torch._foreach_add_(averages, values, alpha=1 - kept)
             return
         if not averages:
             self._averages = {name: torch.zeros_like(value) for name, value in self._values.items()}
@@ -257,8 +280,8 @@ class Average:
             self._begun = torch.ones_like(skipped)
         # The first update that is made begins the average: it has decay 0.
         has_begun = self._begun > 0
-        decay = torch.where(skipped > 0, 1.0, torch.where(has_begun, self._decay, 0.0))
-        share = torch.where(skipped > 0, 0.0, torch.where(has_begun, 1 - self._decay, 1.0))
+        decay = torch.where(skipped > 0, 1.0, torch.where(has_begun, kept, 0.0))
+        share = torch.where(skipped > 0, 0.0, torch.where(has_begun, 1 - kept, 1.0))
         torch._foreach_mul_(averages, decay)
         torch._foreach_add_(averages, torch._foreach_mul(values, share))
         self._begun = torch.maximum(self._begun, 1 - skipped)

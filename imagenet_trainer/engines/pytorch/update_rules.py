@@ -1,4 +1,4 @@
-"""MXNet's other update rules in PyTorch: new weight and state of one parameter.
+"""The update rules that PyTorch does not fuse: new weight and state of one parameter.
 
 `engines.update_rules` has the formulas. These rules are rare, so they are not fused.
 """
@@ -119,6 +119,12 @@ def lamb(
     return weight - step.rate * ratio * move, mean, variance
 
 
-RULES: Dict[str, Rule] = {
-    rule.__name__: rule for rule in (rmsprop, adagrad, adadelta, adamax, nadam, ftml, signum, lamb)
-}
+def lion(step: Step, weight: Tensor, gradient: Tensor, mean: Tensor) -> Tuple[Tensor, ...]:
+    """Chen et al. 2023, algorithm 2."""
+    gradient = step.clipped(gradient)
+    move = (0.9 * mean + 0.1 * gradient).sign() + step.decay * weight
+    return weight - step.rate * move, 0.99 * mean + 0.01 * gradient
+
+
+_UNFUSED = (rmsprop, adagrad, adadelta, adamax, nadam, ftml, signum, lamb, lion)
+RULES: Dict[str, Rule] = {rule.__name__: rule for rule in _UNFUSED}

@@ -26,7 +26,7 @@ from imagenet_trainer.graph import sym
 from imagenet_trainer.metrics import counts as metrics
 from imagenet_trainer.system.machine import has_bfloat16
 
-RULES = ["sgd", "nag", "adam", "lbsgd"]
+RULES = ["sgd", "nag", "adam", "adamw", "lbsgd"]
 
 
 def both(symbol, *words, **more):
@@ -36,7 +36,7 @@ def both(symbol, *words, **more):
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("rule", RULES)
 def test_engines_train_the_same(rule, batch_norm):
-    if rule == "adam" and batch_norm:
+    if rule in ("adam", "adamw") and batch_norm:
         # A bias in front of a BatchNorm has no gradient but rounding, and adam takes whole steps.
         return
     mxnet, ours = both(network(batch_norm), rule)
@@ -50,6 +50,7 @@ def test_engines_train_the_same(rule, batch_norm):
 
 OPTIONS = [
     {"momentum": 0.0}, {"label_smoothing": 0.1}, {"accumulate": 2}, {"average_decay": 0.9},
+    {"average_decay": 0.9, "average_warmup": True}, {"options": {"clip_norm": 0.05}},
     {"options": {"clip_gradient": 0.02}}, {"options": {"decay_gammas": False}},
     {"options": {"rate_factors": {"fc_weight": 0.5, "conv_weight": 0.0, "conv_bias": 0.0}}},
     {"options": {"rate_factors": {"bn_gamma": 0.0, "bn_beta": 0.0}}},
@@ -118,7 +119,7 @@ def test_fixed_gammas_decay_as_in_mxnet():
 @pytest.mark.parametrize("first, second", [("mxnet", "torch"), ("torch", "mxnet")])
 def test_a_run_continues_with_the_other_engine(first, second, rule):
     # The rate changes in between, to which torch.optim's momentum is sensitive.
-    symbol = network(batch_norm=rule != "adam")
+    symbol = network(batch_norm=rule not in ("adam", "adamw"))
     original = train(open_one(first, symbol, rule, average_decay=0.9), batches()[:3], rate=0.003)
     resumed = open_one(second, symbol, rule, average_decay=0.9)
     resumed.set_params(*original.get_params())

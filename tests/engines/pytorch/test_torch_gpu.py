@@ -20,10 +20,10 @@ def on_gpu(symbol, rule="sgd", **more):
 
 
 @pytest.mark.parametrize("fused", ["on", "off"], ids=["compiled", "eager"])
-@pytest.mark.parametrize("rule", ["sgd", "nag", "adam", "lbsgd"])
+@pytest.mark.parametrize("rule", ["sgd", "nag", "adam", "adamw", "lbsgd"])
 def test_training_equals_that_on_the_cpu(rule, fused):
     # Adam takes whole steps where a gradient is only rounding, as of a bias before a BatchNorm.
-    symbol = network(batch_norm=rule != "adam")
+    symbol = network(batch_norm=rule not in ("adam", "adamw"))
     cpu = train(open_one("torch", symbol, rule), batches(), rate=0.003)
     ours = train(on_gpu(symbol, rule, devices={"compile": fused}), batches(), rate=0.003)
     assert_near(everything(ours), everything(cpu), 1e-4)
