@@ -59,7 +59,7 @@ def available_devices(settings: MeasureSettings) -> List[Tuple[str, Devices]]:
 
 def best_epoch(run: Run) -> int:
     """The best epoch by the run's own validation, as `--epochs best`; else the last one."""
-    best = best_of(run.validations())
+    best = best_of(run.selection())
     return run.epochs()[-1] if best is None else best
 
 

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
-from imagenet_trainer.config.values import image_shape, integer, number, rgb_mean, rgb_std, switch
+from imagenet_trainer.config.values import (
+    image_shape,
+    integer,
+    number,
+    rgb_mean,
+    rgb_std,
+    share_or_count,
+    switch,
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,23 @@ class TrainingDataSettings(DataSettings):
         "train on this fraction of the training images, sampled by --seed; a larger fraction "
         "contains the images of a smaller one",
         number(0, 1, above=True),
+    )
+    minival: float = option(
+        0.0,
+        "hold back this share of the training images (below 1), or this many, chosen by --seed: "
+        "the best epoch, --patience and evaluate --calibrate then use their score instead of the "
+        "validation score; 0: none",
+        share_or_count,
+    )
+    folds: int = option(
+        0,
+        "divide the training images into N folds by --seed, for cross-validation; 0: do not",
+        integer(0, 9999),
+    )
+    fold: int = option(
+        0,
+        "with --folds: hold back this fold, 1 to N. It is the validation set instead of --data-val",
+        integer(0, 9999),
     )
     num_classes: Optional[int] = option(
         None,

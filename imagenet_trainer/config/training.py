@@ -207,6 +207,13 @@ class RunSettings:
         integer(0),
         may_change=True,
     )
+    patience: int = option(
+        0,
+        "stop after N epochs in a row without a better one, by the accuracy on the images of "
+        "--minival, or without the flag on the validation images; 0: never",
+        integer(0),
+        may_change=True,
+    )
     checkpoint_minutes: float = option(
         10.0,
         "minutes between checkpoints within an epoch; 0: none",

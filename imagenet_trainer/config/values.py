@@ -46,6 +46,14 @@ def integer(low: int, high: float = math.inf) -> Parser:
     return parse_integer
 
 
+def share_or_count(text: str) -> float:
+    """A share in [0, 1), or a whole number from 1 on."""
+    value = number(0)(text)
+    if value >= 1 and value != int(value):
+        raise ValueError("must be a share below 1 or a whole number of images")
+    return value
+
+
 def numbers(count: Optional[int] = None, low: float = -math.inf, above: bool = False) -> Parser:
     """Comma-separated floats, `count` of them if given; an empty text is an empty tuple."""
 

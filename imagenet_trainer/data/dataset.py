@@ -12,6 +12,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.parts import Parts, divide, labels_of, split_name
 from imagenet_trainer.data.records.headers import digest, first_bad_label, keep_images
 from imagenet_trainer.data.records.manifest import (
     Manifest,
@@ -62,6 +63,14 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.shards) if self.subset is None else len(self.subset)
 
+    def part(self, path: str, images: np.ndarray) -> "Dataset":
+        """A dataset of some images of the shards, int64 (n,) ascending; it is closed separately."""
+        digest = sha256(f"{self.fingerprint} ".encode() + images.astype("<i8").tobytes())
+        return replace(
+            self, path=path, shards=self.shards.part(images), fingerprint=digest.hexdigest(),
+            old_fingerprint="", subset=None,
+        )  # fmt: skip
+
 
 def open_dataset(
     path: str, index: str = "", num_classes: Optional[int] = None, all_labels: bool = True
@@ -71,7 +80,7 @@ def open_dataset(
     Parameters
     ----------
     path
-        shards, as `find_shards` takes them.
+        shards, as `find_shards` takes them, or the name of a part of them: see `parts`.
     index
         their `.idx` files with commas between them; "" if they are beside the shards. One that is
         not there is made from its shard.
@@ -88,6 +97,9 @@ def open_dataset(
         the shards do not belong together.
 
     """
+    path, parts = split_name(path)
+    if parts:
+        return _open_part(open_dataset(path, index, num_classes, all_labels), parts)
     paths = find_shards(path)
     indexes: List[Index] = [*index.split(",")] if index else []
     if indexes and len(indexes) != len(paths):
@@ -103,6 +115,16 @@ def open_dataset(
     except BaseException:
         shards.close()
         raise
+
+
+def _open_part(whole: Dataset, parts: Parts) -> Dataset:
+    with whole.shards:
+        division = divide(labels_of(whole.shards), parts)
+        held_back = division.minival if parts.minival else division.fold
+        name = parts.name(whole.path, minival=bool(parts.minival))
+        if not len(held_back):
+            raise InputError(f"{name}: has none of the {len(whole)} images; use fewer folds")
+        return whole.part(name, held_back)
 
 
 def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Dataset:

@@ -32,16 +32,20 @@ def share_of(fraction: float, images: int) -> int:
     return max(1, round(fraction * images))
 
 
-def subset(seed: int, fraction: float, images: int) -> Optional[np.ndarray]:
-    """The images of a share of a dataset, ascending: int64 (share_of(fraction, images),).
+def subset(
+    seed: int, fraction: float, images: int, among: Optional[np.ndarray] = None
+) -> Optional[np.ndarray]:
+    """The images of a share of a dataset, or of some of its images, `among`: int64, ascending.
 
     Each image has its own random number, and those with the lowest are taken. So the images of a
     10 % share are also in the 30 % share. None for the whole dataset.
     """
     if fraction == 1:
-        return None
-    draws = philox.uniform(seed, np.zeros(1, np.int64), np.arange(images), 1, _CHOICE)[:, 0]
-    return np.sort(np.argsort(draws, kind="stable")[: share_of(fraction, images)])
+        return among
+    among = np.arange(images) if among is None else among
+    draws = philox.uniform(seed, np.zeros(1, np.int64), among, 1, _CHOICE)[:, 0]
+    chosen = np.argsort(draws, kind="stable")[: share_of(fraction, len(among))]
+    return np.sort(among[chosen])
 
 
 def permutation(seed: int, epoch: int, images: int, window: int = 0) -> np.ndarray:

@@ -67,6 +67,7 @@ class Checkpoint:
     preprocessing: Optional[Preprocessing] = None  # None: of another program, unknown
     classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
     validation: Optional[Scores] = None  # None: inside an epoch, or unknown
+    minival: Optional[Scores] = None  # on the images of --minival; None: also without the flag
 
 
 class CheckpointFiles(NamedTuple):
@@ -150,10 +151,14 @@ class CheckpointFiles(NamedTuple):
                 f"{self.state}: is damaged ({error}); remove it and its .params"
             ) from error
 
-    def validation(self) -> Optional[Scores]:
-        """The validation scores, without reading the rest; None where they are unknown."""
+    def selection(self) -> Optional[Scores]:
+        """The scores that select the best epoch, without reading the rest; None: unknown.
+
+        They are those of the minival, or those of the validation without one.
+        """
         try:
-            return _scores(_about(self.state))
+            about = _about(self.state)
+            return _scores(about, "minival") or _scores(about, "validation")
         except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
             return None
 
@@ -191,6 +196,7 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
         "preprocessing": asdict(checkpoint.preprocessing),
         "classes": checkpoint.classes,
         "validation": checkpoint.validation and asdict(checkpoint.validation),
+        "minival": checkpoint.minival and asdict(checkpoint.minival),
     }
     arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
     return packed({"about": np.array(json.dumps(about)), **arrays}, compressed=False)
@@ -207,14 +213,16 @@ _ABOUT = {
     "preprocessing": PREPROCESSING_SHAPE,
     "classes": [[str, str]],
     "validation?": _SCORES,
+    "minival?": _SCORES,
 }
 
 
 def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
     classes = tuple((printable(id_), printable(name)) for id_, name in about["classes"])
+    scores = _scores(about, "validation"), _scores(about, "minival")
     return Checkpoint(
-        arg, aux, Progress(**progress), state, _preprocessing(about), classes, _scores(about)
+        arg, aux, Progress(**progress), state, _preprocessing(about), classes, *scores
     )
 
 
@@ -245,9 +253,9 @@ def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
     return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
 
 
-def _scores(about: Dict[str, Any]) -> Optional[Scores]:
-    validation = about.get("validation")
-    return Scores(**validation) if validation else None
+def _scores(about: Dict[str, Any], of: str) -> Optional[Scores]:
+    counts = about.get(of)
+    return Scores(**counts) if counts else None
 
 
 def _tuple(value: Any) -> Any:

@@ -21,7 +21,7 @@ from imagenet_trainer.text import json_line
 
 # Events that set the update from which the run continues, and those that they may invalidate.
 REWINDING = ("continue", "rollback")
-_REPEATED = ("interval", "statistics", "epoch", "validation", "checkpoint", "bad_record")
+_REPEATED = ("interval", "statistics", "epoch", "validation", "minival", "checkpoint", "bad_record")
 
 
 class EventLog:

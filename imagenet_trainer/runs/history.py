@@ -17,6 +17,7 @@ _FIRST_COLUMNS = (
 COLUMNS = (
     *_FIRST_COLUMNS,
     "cpu_percent", "memory_mb", "gpu_percent", "gpu_memory_mb", "gpu_celsius", "gpu_watts",
+    "minival_loss", "minival_rank1", "minival_rank5",
 )  # fmt: skip
 
 

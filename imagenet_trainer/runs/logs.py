@@ -119,7 +119,7 @@ class RunLog:
             self.info(f"Epoch[{epoch}] Train-{name}={value:f}")
         self.info(f"Epoch[{epoch}] Time cost={seconds:.3f}")
 
-    def validated(self, epoch: int, scores: Scores) -> None:
+    def validated(self, epoch: int, scores: Scores, part: str = "Validation") -> None:
         """Log `Epoch[3] Validation-accuracy=0.402`, top_k_accuracy_5, cross-entropy, and more."""
         always = {
             "accuracy": scores.rank1_accuracy,
@@ -127,7 +127,7 @@ class RunLog:
             "cross-entropy": scores.mean_loss,
         }
         for name, value in {**always, **self._values(scores)}.items():
-            self.info(f"Epoch[{epoch}] Validation-{name}={value:f}")
+            self.info(f"Epoch[{epoch}] {part}-{name}={value:f}")
 
     def _values(self, scores: Scores) -> Dict[str, float]:
         values = {"accuracy": scores.rank1_accuracy}

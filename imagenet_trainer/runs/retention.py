@@ -1,8 +1,9 @@
 """Retention of checkpoints: --keep N keeps the newest N and the best one.
 
-The best epoch is the one with the highest rank-1 accuracy on the validation images; of equal ones
-the one with the lowest loss, then the earliest. Each checkpoint holds its own validation scores.
-`--epochs best` of evaluate and `--epoch best` of predict use the same rule.
+The best epoch is the one with the highest rank-1 accuracy on the images of --minival, or without
+the flag on the validation images; of equal ones the one with the lowest loss, then the earliest.
+Each checkpoint holds its own scores. `--epochs best` of evaluate and `--epoch best` of predict use
+the same rule.
 """
 
 from typing import List, Mapping, Optional, Tuple
@@ -35,7 +36,7 @@ def epochs_to_remove(validations: Validations, keep: int) -> List[int]:
 
 def best_epoch(run: Run) -> int:
     """The best epoch of a run; InputError if no checkpoint has scores."""
-    best = best_of(run.validations())
+    best = best_of(run.selection())
     if best is None and not run.epochs():
         raise InputError(f"{run.prefix}: has no checkpoints of finished epochs; check the prefix")
     if best is None:
@@ -48,7 +49,7 @@ def best_epoch(run: Run) -> int:
 
 def is_best_so_far(run: Run, scores: Scores) -> bool:
     """Whether an epoch that is not saved yet is better than all saved ones."""
-    found = run.validations()
+    found = run.selection()
     return best_of({**found, max(found, default=0) + 1: scores}) not in found
 
 
@@ -57,7 +58,7 @@ def prune(run: Run, keep: int) -> List[int]:
 
     Call it when the newest checkpoint is complete on disk.
     """
-    removed = epochs_to_remove(run.validations(), keep)
+    removed = epochs_to_remove(run.selection(), keep)
     for epoch in removed:
         run.remove(epoch)
     return removed

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.parts import Parts
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import history
@@ -30,7 +31,8 @@ _SHAPE = {
     "engine?": str,
     "settings?": {
         "network?": str, "num_layers?": int, "data_train?": str, "data_val?": str,
-        "data_val_idx?": str, "load_epoch?": int, "train_fraction?": NUMBER,
+        "data_train_idx?": str, "data_val_idx?": str, "load_epoch?": int,
+        "train_fraction?": NUMBER, "seed?": int, "folds?": int, "fold?": int, "minival?": NUMBER,
     },
     "data?": {"train?": str, "val?": str, "train_images?": int},
 }  # fmt: skip
@@ -307,10 +309,10 @@ class Run:
         if last.exists() and self.load(None).progress.age > progress.age:
             last.remove()
 
-    def validations(self) -> Dict[int, Optional[Scores]]:
-        """Validation scores of the checkpoints by epoch; None where they are unknown."""
+    def selection(self) -> Dict[int, Optional[Scores]]:
+        """The scores that select the best epoch, of the checkpoints by epoch; None: unknown."""
         pairs = {epoch: self._pair(epoch) for epoch in self.epochs()}
-        return {epoch: pair.validation() for epoch, pair in pairs.items() if pair.exists()}
+        return {epoch: pair.selection() for epoch, pair in pairs.items() if pair.exists()}
 
     def remove(self, epoch: int) -> None:
         """Remove the checkpoint of an epoch, and what a crash left of removed earlier ones."""
@@ -347,12 +349,28 @@ class Run:
         return content
 
     def validation_shard(self) -> Tuple[str, str]:
-        """The validation shard and index that the run was trained with, or the defaults."""
+        """The validation shard and index that the run was trained with, or the defaults.
+
+        With --folds it is the name of the fold that was held back.
+        """
         settings = self.read_json(self.config_path).get("settings", {})
+        parts = parts_in(settings)
+        if parts.folds:
+            train = settings.get("data_train", "data/train.rec")
+            return parts.name(train), settings.get("data_train_idx", "")
         found = settings.get("data_val", "data/val.rec"), settings.get("data_val_idx", "")
         if not all(isinstance(value, str) for value in found):
             raise InputError(f"{self.config_path}: was not written by this program; remove it")
         return found
+
+    def minival_shard(self) -> Tuple[str, str]:
+        """The name of the images of --minival, and the index; two empty texts without the flag."""
+        settings = self.read_json(self.config_path).get("settings", {})
+        parts = parts_in(settings)
+        if not parts.minival:
+            return "", ""
+        train = settings.get("data_train", "data/train.rec")
+        return parts.name(train, minival=True), settings.get("data_train_idx", "")
 
     def write_symbol(self, text: str) -> None:
         """Write the network's JSON."""
@@ -379,6 +397,12 @@ class Run:
     def read_history(self) -> List[Dict[str, str]]:
         """All rows, values as text; [] if there are none."""
         return history.read(self.history_path)
+
+
+def parts_in(settings: Mapping[str, Any]) -> Parts:
+    """The parts of the training set that a run's settings in config.json hold back."""
+    names = ("seed", "folds", "fold", "minival")
+    return Parts(**{name: settings[name] for name in names if settings.get(name)})
 
 
 def run_of(prefix: Optional[str], network: str) -> Run:

@@ -3,9 +3,10 @@
 import glob
 import os
 from dataclasses import replace
-from typing import Optional
+from typing import List, Optional
 
-from imagenet_trainer.config import DataSettings, FitSettings
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.data.bad_records import STOP
 from imagenet_trainer.data.dataset import (
     IMAGENET_CLASSES,
@@ -15,15 +16,31 @@ from imagenet_trainer.data.dataset import (
     open_matching_dataset,
 )
 from imagenet_trainer.data.order import Order, subset
+from imagenet_trainer.data.parts import Parts, divide, labels_of
 from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.errors import InputError, attributed_to
 
 
+def parts_of(settings: FitSettings) -> Parts:
+    """The parts of the training set that are held back; InputError for a fold that cannot be."""
+    if not settings.folds and not settings.fold:
+        return Parts(settings.seed, minival=settings.minival)
+    if not settings.folds:
+        raise InputError(f"--fold {settings.fold}: needs the number of folds; add --folds 5")
+    if settings.folds < 2 or not 1 <= settings.fold <= settings.folds:
+        raise InputError(
+            f"--folds {settings.folds} --fold {settings.fold}: give two folds or more, and as "
+            "--fold the number of one of them, from 1 on"
+        )
+    return Parts(settings.seed, settings.folds, settings.fold, settings.minival)
+
+
 def open_training_set(settings: FitSettings) -> Dataset:
-    """Open the training images, or the share --train-fraction of them.
+    """Open the training images: without those held back, the share --train-fraction of the others.
 
     Raises InputError where a flag disagrees with the shards.
     """
+    parts = parts_of(settings)
     with attributed_to("--data-train", " "):
         dataset = open_dataset(
             settings.data_train, settings.data_train_idx, settings.num_classes,
@@ -44,12 +61,35 @@ def open_training_set(settings: FitSettings) -> Dataset:
             f"--num-examples {settings.num_examples}: {dataset.path} has {len(dataset)} images; "
             "omit the flag"
         )
-    some = subset(settings.seed, settings.train_fraction, len(dataset))
+    among = divide(labels_of(dataset.shards), parts).train if parts else None
+    if among is not None and not len(among):
+        raise InputError(f"--minival {settings.minival:g}: leaves no image to train on")
+    some = subset(settings.seed, settings.train_fraction, len(dataset), among)
     return replace(dataset, subset=some)
 
 
-def open_validation_set(settings: DataSettings, classes: Classes, reference: str) -> Dataset:
-    """Open the validation images; InputError unless their classes are those of `reference`."""
+def open_minival(settings: FitSettings, train: Dataset) -> Optional[Dataset]:
+    """The images that --minival holds back, opened; None without the flag."""
+    parts = parts_of(settings)
+    if not parts.minival:
+        return None
+    images = divide(labels_of(train.shards), parts).minival
+    return train.part(parts.name(train.path, minival=True), images)
+
+
+def open_validation_set(settings: FitSettings, classes: Classes, reference: str) -> Dataset:
+    """Open the validation images, with --folds the fold that is held back.
+
+    InputError unless their classes are those of `reference`.
+    """
+    parts = parts_of(settings)
+    if parts.folds:
+        fold = parts.name(settings.data_train)
+        with attributed_to("--data-train", " "):
+            return open_dataset(
+                fold, settings.data_train_idx, settings.num_classes,
+                settings.on_bad_record == STOP,
+            )  # fmt: skip
     with attributed_to("--data-val", " "):
         return open_matching_dataset(
             settings.data_val, settings.data_val_idx, classes, reference,
@@ -58,10 +98,12 @@ def open_validation_set(settings: DataSettings, classes: Classes, reference: str
 
 
 def check_separate(settings: FitSettings, train: Dataset, val: Dataset) -> str:
-    """A message if both sets have the same shards, "" otherwise.
+    """A message if both sets have the same shards, "" otherwise, and for a fold of one set.
 
     Raises InputError if a pattern of --data-train also matches a validation shard.
     """
+    if settings.folds:
+        return ""
     paths = [{os.path.realpath(file.path) for file in one.shards.files} for one in (train, val)]
     common = paths[0] & paths[1]
     if common and paths[0] != paths[1] and glob.has_magic(settings.data_train):
@@ -75,6 +117,29 @@ def check_separate(settings: FitSettings, train: Dataset, val: Dataset) -> str:
             "images which the network was trained on"
         )
     return ""
+
+
+def held_back_messages(
+    settings: FitSettings, val: Dataset, minival: Optional[Dataset]
+) -> List[str]:
+    """For the log: the images that are not trained on, and what they decide."""
+    messages = []
+    if settings.folds:
+        messages.append(
+            f"--fold {settings.fold}: validation on the {len(val)} images of fold {settings.fold} "
+            f"of {settings.folds} of --data-train; --data-val is not read"
+        )
+    if minival is not None:
+        messages.append(
+            f"--minival {settings.minival:g}: {len(minival)} training images are held back, and "
+            "choose the best epoch"
+        )
+    elif settings.patience:
+        messages.append(
+            f"--patience {settings.patience}: the validation accuracy decides when to stop, so the "
+            "best one is optimistic; --minival 0.01 lets training images decide instead"
+        )
+    return messages
 
 
 def number_of_classes(settings: FitSettings) -> int:
@@ -102,13 +167,14 @@ def packed_training_set(settings: FitSettings) -> Optional[Dataset]:
 def open_order(settings: FitSettings, dataset: Dataset) -> Order:
     """The order in which a training visits the images of its dataset.
 
-    Raises InputError if a batch has more images than --train-fraction leaves.
+    Raises InputError if a batch has more images than --train-fraction and others leave.
     """
-    if settings.train_fraction < 1 and len(dataset) < settings.batch_size:
+    if dataset.subset is not None and len(dataset) < settings.batch_size:
+        flags = [name for name in ("train_fraction", "minival", "folds") if _is_set(settings, name)]
+        given = " ".join(f"{flag_of(name)} {getattr(settings, name):g}" for name in flags)
         raise InputError(
-            f"--train-fraction {settings.train_fraction:g}: leaves {len(dataset)} of the images of "
-            f"{dataset.path}, fewer than --batch-size {settings.batch_size}; use a larger fraction "
-            "or a smaller batch"
+            f"{given}: leaves {len(dataset)} of the images of {dataset.path}, fewer than "
+            f"--batch-size {settings.batch_size}; leave more, or use a smaller batch"
         )
     return Order(
         settings.seed,
@@ -117,3 +183,7 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
         settings.shuffle_window,
         dataset.subset,
     )
+
+
+def _is_set(settings: FitSettings, name: str) -> bool:
+    return getattr(settings, name) != default_of(FitSettings, name)

@@ -11,7 +11,7 @@ What a training opens is in `session`, what it logs in `observers`, how its work
 import contextlib
 import time
 from dataclasses import replace
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.retention import is_best_so_far, prune
 from imagenet_trainer.system.interrupts import Interrupts
-from imagenet_trainer.train import when_done
+from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.engine_choice import with_engine
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
@@ -109,6 +109,9 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
     last_update = session.first_update(settings.num_epochs)
     coordinator.synchronise()
+    if progress.update == session.first_update(progress.epoch) and early_stopping.is_over(session):
+        observers.on_early_stop(*early_stopping.best_of(session.history))
+        return
     if coordinator.stopping:  # a signal while the session was opened: nothing has changed
         observers.log.info(
             f"Stopped before update {progress.update}; run the same command to continue"
@@ -124,13 +127,16 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
             progress = train_epoch(session, stream, progress, coordinator, observers)
             if not coordinator.stopping:
                 with session.evaluated_parameters():
-                    scores = validate(session, coordinator, observers, progress.update)
+                    scores, minival = validate_all(session, coordinator, observers, progress.update)
                 coordinator.synchronise(now=True)
             if coordinator.stopping:
                 save(session, None, progress, coordinator, observers)
                 observers.on_interrupt(progress, coordinator.interrupts.signal or 0)
                 return
-            progress = finish_epoch(session, progress, scores, coordinator, observers)
+            progress = finish_epoch(session, progress, scores, minival, coordinator, observers)
+            if early_stopping.is_over(session):
+                observers.on_early_stop(*early_stopping.best_of(session.history))
+                return
 
 
 def train_epoch(
@@ -195,21 +201,38 @@ class _Interval:
         )
 
 
-def validate(
+def validate_all(
     session: Session, coordinator: Coordinator, observers: Observers, update: int
+) -> Tuple[Scores, Optional[Scores]]:
+    """The scores on the validation images, and with --minival on its images."""
+    scores, minival = validate(session, coordinator, observers, update), None
+    if session.minival is not None and not coordinator.signalled:
+        minival = validate(session, coordinator, observers, update, "minival")
+    return scores, minival
+
+
+def validate(
+    session: Session,
+    coordinator: Coordinator,
+    observers: Observers,
+    update: int,
+    part: str = "val",
 ) -> Scores:
-    """Rank-1, rank-5 and loss on the validation images; incomplete after a signal.
+    """Rank-1, rank-5 and loss on the images of a part; incomplete after a signal.
 
     Each worker evaluates a part of the images, and the counts are added up.
     """
-    settings, engine, gif = session.settings, session.engine, session.confusion_gif
+    settings, engine = session.settings, session.engine
+    dataset = session.val if part == "val" else session.minival
+    assert dataset is not None
+    gif = session.confusion_gif if part == "val" else None
     scores = Scores()
     if gif:
         gif.begin()
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
     for probabilities, labels in predict_batches(
-        engine, session.val, session.preprocessing, threads, share(len(session.val), engine),
-        settings.on_bad_record, lambda report: observers.on_bad_record(report, update, "val"),
+        engine, dataset, session.preprocessing, threads, share(len(dataset), engine),
+        settings.on_bad_record, lambda report: observers.on_bad_record(report, update, part),
     ):  # fmt: skip
         scores += score(probabilities, labels, settings.top_k or 5)
         if gif:
@@ -232,20 +255,22 @@ def finish_epoch(
     session: Session,
     progress: Progress,
     scores: Scores,
+    minival: Optional[Scores],
     coordinator: Coordinator,
     observers: Observers,
 ) -> Progress:
     """Log and save a finished epoch; return the progress at the start of the next one."""
     settings, run, number = session.settings, session.run, progress.epoch + 1
     is_first_worker = session.engine.rank == 0
-    observers.on_epoch(progress, scores)
+    observers.on_epoch(progress, scores, minival)
     following = replace(progress, epoch=number, scores=Scores(), seconds=0.0, wait_seconds=0.0)
-    numbered = number % settings.save_period == 0 or number == settings.num_epochs
+    is_last = number == settings.num_epochs or early_stopping.is_over(session)
+    numbered = number % settings.save_period == 0 or is_last
     if is_first_worker:
         if session.confusion_gif:
             session.confusion_gif.draw(number, scores.rank1_accuracy)
-        numbered = numbered or bool(settings.keep and is_best_so_far(run, scores))
-    save(session, number if numbered else None, following, coordinator, observers, scores)
+        numbered = numbered or bool(settings.keep and is_best_so_far(run, minival or scores))
+    save(session, number if numbered else None, following, coordinator, observers, scores, minival)
     if numbered and is_first_worker:
         for epoch in prune(run, settings.keep) if settings.keep else ():
             observers.log.info(f'Removed "{run.params_path(epoch)}" (--keep {settings.keep})')
@@ -260,13 +285,14 @@ def save(
     coordinator: Coordinator,
     observers: Observers,
     validation: Optional[Scores] = None,
+    minival: Optional[Scores] = None,
 ) -> None:
     """Write a checkpoint of all workers; retry while writing fails.
 
     `epoch` is the number of a finished epoch, or None for the newest checkpoint inside one.
     """
     with observers.saving(epoch, progress) as event:
-        checkpoint = session.checkpoint(progress, validation)
+        checkpoint = session.checkpoint(progress, validation, minival)
         if session.engine.rank == 0:
             event["params_sha256"] = write_with_retries(
                 lambda: session.run.save(checkpoint, epoch),

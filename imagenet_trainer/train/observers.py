@@ -205,17 +205,23 @@ class Observers:
 
     # --- at the end of an epoch ----------------------------------------------------------------
 
-    def on_epoch(self, progress: Progress, scores: Scores) -> None:
-        """Record a trained epoch and the scores of its validation."""
+    def on_epoch(
+        self, progress: Progress, scores: Scores, minival: Optional[Scores] = None
+    ) -> None:
+        """Record a trained epoch and the scores of its validation, and of its minival."""
         session = self._session
         if self._is_first:  # the counts are those of all workers
             self.log.trained(progress.epoch, progress.scores, progress.seconds)
             self.log.validated(progress.epoch, scores)
+            if minival:
+                self.log.validated(progress.epoch, minival, "Minival")
         load = self._sampler.read() if self._load is None else self._load
         self._load = None
         row = self._history_row(progress, scores, load)
+        if minival:
+            row.update(_columns("minival", minival))
         session.history.append(row)
-        self._record_epoch(progress, scores, row)
+        self._record_epoch(progress, scores, minival, row)
         self._warn_of_a_dead_network(row)
         if self._is_first:
             write_with_retries(
@@ -247,27 +253,42 @@ class Observers:
             {"epoch": row["epoch"], "update": self._update, "val_loss": row["val_loss"]},
         )
 
+    def on_early_stop(self, best: int, last: int) -> None:
+        """--patience ended the training after epoch `last`."""
+        patience = self._session.settings.patience
+        self.log.info(
+            f"Stopped early: no epoch after epoch {best} was better (--patience {patience}); a "
+            "higher --patience continues"
+        )
+        self._events.write("early_stop", {"epoch": last, "best_epoch": best})
+
     def on_epoch_end(self) -> None:
         """Everything between two epochs is done."""
         now = time.perf_counter()
         self._remaining.add_epoch_end(now - self._interval_ended)
         self._interval_ended = now
 
-    def _record_epoch(self, progress: Progress, scores: Scores, row: Mapping[str, Any]) -> None:
-        """Write the events of an epoch and its validation, and TensorBoard's scalars."""
-        update = progress.update
-        trained = {name: value for name, value in row.items() if not name.startswith("val_")}
-        validated = {
-            "loss": scores.mean_loss,
-            "rank1": scores.rank1_accuracy,
-            "rank5": scores.rank5_accuracy,
-        }
+    def _record_epoch(
+        self,
+        progress: Progress,
+        scores: Scores,
+        minival: Optional[Scores],
+        row: Mapping[str, Any],
+    ) -> None:
+        """Write the events of an epoch and its validations, and TensorBoard's scalars."""
+        update, others = progress.update, ("val_", "minival_")
+        trained = {name: value for name, value in row.items() if not name.startswith(others)}
         self._events.write("epoch", {"update": update, **trained})
-        self._events.write(
-            "validation",
-            {"epoch": row["epoch"], "update": update, "images": scores.images, **validated},
-        )
-        self._scalars.write(update, self._tagged("validation", validated))
+        for part, found in (("validation", scores), ("minival", minival)):
+            if found:
+                values = {
+                    "loss": found.mean_loss,
+                    "rank1": found.rank1_accuracy,
+                    "rank5": found.rank5_accuracy,
+                }
+                about = {"epoch": row["epoch"], "update": update, "images": found.images}
+                self._events.write(part, {**about, **values})
+                self._scalars.write(update, self._tagged(part, values))
 
     def _tagged(self, part: str, values: Mapping[str, float]) -> Dict[str, float]:
         """Scalars of TensorBoard by their tags, such as train/loss."""
@@ -282,9 +303,7 @@ class Observers:
             "train_loss": trained.mean_loss,
             "train_rank1": trained.rank1_accuracy,
             "train_rank5": trained.rank5_accuracy,
-            "val_loss": scores.mean_loss,
-            "val_rank1": scores.rank1_accuracy,
-            "val_rank5": scores.rank5_accuracy,
+            **_columns("val", scores),
             "learning_rate": self._last_rate(progress),
             "images_per_second": trained.images / seconds,
             "seconds": progress.seconds,
@@ -308,6 +327,15 @@ class Observers:
         self._is_drawn = True
         self._drawn_at = time.perf_counter()
         self._drawing_seconds = self._drawn_at - began
+
+
+def _columns(part: str, scores: Scores) -> Dict[str, float]:
+    """Columns of history.csv about a validation."""
+    return {
+        f"{part}_loss": scores.mean_loss,
+        f"{part}_rank1": scores.rank1_accuracy,
+        f"{part}_rank5": scores.rank5_accuracy,
+    }
 
 
 def _one_line(error: BaseException) -> str:

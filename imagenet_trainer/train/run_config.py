@@ -26,7 +26,7 @@ from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 # the workers synchronise and what they do then.
 _EQUAL_IN_WORKERS = (
     "num_epochs", "load_epoch", "disp_batches", "confusion_gif", "on_nan", "max_rollbacks",
-    "top_k",
+    "top_k", "patience",
 )  # fmt: skip
 # What config.json records for information; a difference is logged.
 _MAY_DIFFER = ("omp_num_threads", "versions", "workers", "engine", "decode")

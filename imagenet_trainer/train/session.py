@@ -31,6 +31,8 @@ from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.train.continuation import explained
 from imagenet_trainer.train.datasets import (
     check_separate,
+    held_back_messages,
+    open_minival,
     open_order,
     open_training_set,
     open_validation_set,
@@ -57,6 +59,7 @@ class Session:
     workers: Workers
     train: Dataset
     val: Dataset
+    minival: Optional[Dataset]  # with --minival
     engine: Engine
     order: Order
     transform: TrainTransform
@@ -102,6 +105,8 @@ class Session:
         """Close the shards and unlock the run."""
         self.train.shards.close()
         self.val.shards.close()
+        if self.minival:
+            self.minival.shards.close()
         self.run.close()
 
     def restore(self, rate_scale: float, rollbacks: int) -> Progress:
@@ -117,7 +122,12 @@ class Session:
         self.history = [row for row in self.history if int(row["epoch"]) <= progress.epoch]
         return self.progress
 
-    def checkpoint(self, progress: Progress, validation: Optional[Scores] = None) -> Checkpoint:
+    def checkpoint(
+        self,
+        progress: Progress,
+        validation: Optional[Scores] = None,
+        minival: Optional[Scores] = None,
+    ) -> Checkpoint:
         """The content of a checkpoint now; NonFiniteError if a parameter is not finite.
 
         All workers call it, because each has a part of the state; worker 0 writes it.
@@ -127,7 +137,7 @@ class Session:
         check_finite({**arg, **aux}, progress)
         arg, aux, state = to_save(arg, aux, state)
         return Checkpoint(
-            arg, aux, progress, state, self.preprocessing, self.train.classes, validation
+            arg, aux, progress, state, self.preprocessing, self.train.classes, validation, minival
         )
 
 
@@ -147,8 +157,8 @@ def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
             _record(setup, inputs.symbol, config, progress)
         history = [r for r in setup.run.read_history() if int(r["epoch"]) <= progress.epoch]
         session = Session(
-            setup.settings, setup.run, workers, inputs.train, inputs.val, engine, inputs.order,
-            inputs.transform, _preprocessing(setup.settings), progress,
+            setup.settings, setup.run, workers, inputs.train, inputs.val, inputs.minival, engine,
+            inputs.order, inputs.transform, _preprocessing(setup.settings), progress,
             [dict(row) for row in history],
             [*changes, *_messages(setup, inputs, workers, engine_reason),
              _first_message(setup, progress, len(inputs.train))],
@@ -166,6 +176,7 @@ class _Inputs(NamedTuple):
 
     train: Dataset
     val: Dataset
+    minival: Optional[Dataset]
     order: Order
     transform: TrainTransform
     symbol: Any
@@ -199,6 +210,7 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     settings = setup.settings
     train = open_training_set(settings)
     val = open_validation_set(settings, train.classes, train.path)
+    minival = open_minival(settings, train)
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     # Created again later; here they only check the flags.
@@ -206,7 +218,7 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     schedule_of(settings, len(train))
     messages = filter(None, (train.note, val.note, check_separate(settings, train, val)))
     symbol = setup.symbol(len(train.classes))
-    return _Inputs(train, val, order, transform, symbol, tuple(messages))
+    return _Inputs(train, val, minival, order, transform, symbol, tuple(dict.fromkeys(messages)))
 
 
 def _prepare_run(
@@ -329,6 +341,7 @@ def _messages(
             f"--keep {settings.keep}: only the newest and the best numbered checkpoints are kept; "
             "run evaluate --epochs all and its --gif before the others are removed"
         )
+    messages += held_back_messages(settings, inputs.val, inputs.minival)
     messages += rate_messages(settings)
     messages += ineffective_flags(settings, choose_engine(devices_of(settings)).engine)
     messages += _engine_messages(settings, workers, engine_reason)

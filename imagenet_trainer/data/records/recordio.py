@@ -10,6 +10,7 @@ line `key\toffset` for each record. All numbers are little endian.
 Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
 
+import copy
 import errno
 import os
 import struct
@@ -260,9 +261,21 @@ class RecordFile:
         return self._ends - self.offsets
 
     def keep(self, records: np.ndarray) -> None:
-        """Leave out all records but these, bool (records,); call it before `expect`."""
+        """Leave out all records but these, bool (records,)."""
         self.keys, self.offsets = self.keys[records], self.offsets[records]
         self._ends = self._ends[records]
+        if self._checksums is not None:
+            self._checksums = self._checksums[records]
+
+    def part(self, records: np.ndarray) -> "RecordFile":
+        """The shard with these records only, bool (records,); it is closed separately."""
+        part = copy.copy(self)
+        try:
+            part._descriptor = os.dup(self._descriptor)
+        except OSError as error:
+            raise file_error(self.path, error, "allow more open files (ulimit -n)") from error
+        part.keep(records)
+        return part
 
     def expect(self, checksums: Optional[np.ndarray], way_out: str) -> None:
         """Compare every record from now on with the CRC-32 of its bytes, and its id with its key.

@@ -1,6 +1,7 @@
 """Several shards as one sequence of records, and finding shards by path."""
 
 import bisect
+import copy
 import glob
 import itertools
 import os
@@ -58,6 +59,17 @@ class Shards:
         for file, kept in zip(self.files, records):
             file.keep(kept)
         self._starts = self._starts_of_files()
+
+    def part(self, records: np.ndarray) -> "Shards":
+        """These records only, int64 (n,) ascending; the part is closed separately."""
+        kept = np.zeros(len(self), bool)
+        kept[records] = True
+        by_file = [kept[a:b] for a, b in zip(self._starts, self._starts[1:])]
+        allow_open_files(2 * len(self.files))
+        part = copy.copy(self)
+        part.files = [file.part(one) for file, one in zip(self.files, by_file) if one.any()]
+        part._starts = part._starts_of_files()
+        return part
 
     @property
     def keys(self) -> np.ndarray:

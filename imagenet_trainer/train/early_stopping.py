@@ -1,0 +1,37 @@
+"""Early stopping (--patience): a function of the rows of history.csv, so resume changes nothing.
+
+The best epoch has the highest rank-1 accuracy on the images of --minival, or without the flag on
+the validation images; of equal ones the one with the lowest loss, then the earliest, as in
+`runs.retention`.
+"""
+
+from typing import Any, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.train.session import Session
+
+
+def best_of(history: Sequence[Mapping[str, Any]]) -> Tuple[int, int]:
+    """The best epoch of some rows of history.csv, and the last one; (0, 0) without any."""
+
+    def merit(row: Mapping[str, Any]) -> Tuple[float, float, int]:
+        part = "minival" if row.get("minival_rank1", "") != "" else "val"
+        return float(row[f"{part}_rank1"]), -float(row[f"{part}_loss"]), -int(row["epoch"])
+
+    if not history:
+        return 0, 0
+    return int(max(history, key=merit)["epoch"]), int(history[-1]["epoch"])
+
+
+def is_over(session: Session) -> bool:
+    """Whether --patience ends the training after the last finished epoch; worker 0 decides.
+
+    All workers call it together.
+    """
+    patience = session.settings.patience
+    if not patience:
+        return False
+    best, last = best_of(session.history)
+    over = session.engine.rank == 0 and last - best >= patience
+    return bool(session.engine.sum_over_workers(np.array([float(over)]))[0])
