@@ -12,7 +12,7 @@ from conftest import needs_mxnet
 
 from imagenet_trainer.data import augment
 from imagenet_trainer.data.images import jpeg_window, plausible
-from imagenet_trainer.data.images.kinds import kind_of
+from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.packing.conversion import Conversion
@@ -64,7 +64,7 @@ def test_every_file_is_packed_or_rejected(corpus, conversion):
     rejected = {one.path: one.reason for one in manifest.rejected}
     assert manifest.records + len(rejected) == len(names)
     assert all(rejected.values())
-    assert verify([f"{prefix}.rec"], 2, lambda *_: None) == {}
+    assert verify([f"{prefix}.rec"], 2, lambda *_: None).damage == {}
     kinds = set()
     with RecordFile(f"{prefix}.rec") as shard:
         packed = {names[key] for key in shard.keys.tolist()}

@@ -25,13 +25,14 @@ _REFUSED = (
 _OF_MEASURING = (
     "data_val",
     "data_val_idx",
+    "label_index",
     "data_nthreads",
     "gpus",
     "engine",
     "compile",
     "batch_size",
 )
-_SAME_FOR_ALL = ("data_train", "data_train_idx", "data_val", "data_val_idx")
+_SAME_FOR_ALL = ("data_train", "data_train_idx", "data_val", "data_val_idx", "label_index")
 
 
 @dataclass(frozen=True)

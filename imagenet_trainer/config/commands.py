@@ -26,3 +26,8 @@ def repair(prefix: str) -> str:
 def load_epoch(epoch: int) -> str:
     """The flag that continues from a checkpoint of another program."""
     return f"continue from it with --load-epoch {epoch}"
+
+
+def label_index(labels: int) -> str:
+    """The flag that selects one of several labels of a record."""
+    return f"--label-index 0 to {labels - 1}" if labels > 1 else "--label-index 0"

@@ -31,6 +31,12 @@ class DataSettings:
         metavar="IDX",
         may_change=True,
     )
+    label_index: Optional[int] = option(
+        None,
+        "which label of a record is its class, from 0, where records have several; default: the "
+        "only one",
+        integer(0),
+    )
     image_shape: Tuple[int, ...] = option(
         (3, 224, 224),
         "shape of the network's input: channels,height,width in pixels",

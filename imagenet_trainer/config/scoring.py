@@ -98,6 +98,12 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "index of --data-val; by default the file next to it with the extension .idx",
         metavar="IDX",
     )
+    label_index: Optional[int] = option(
+        None,
+        "which label of a record is its class, from 0, where records have several; by default that "
+        "of the training",
+        integer(0),
+    )
     top_k: Tuple[int, ...] = option(
         (), "also report the top-K accuracy, such as 3 or 3,10", integers(1), metavar="K"
     )

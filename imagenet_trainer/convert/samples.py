@@ -17,7 +17,9 @@ def open_images(value: str, name: str, run: Run, checkpoint: Checkpoint) -> Data
     path = value or used.get(name, f"data/{name[5:]}.rec")
     index = "" if value else used.get(f"{name}_idx", "")
     with attributed_to(flags.flag_of(name), " "):
-        return open_matching_dataset(path, index, checkpoint.classes, run.prefix)
+        return open_matching_dataset(
+            path, index, checkpoint.classes, run.prefix, label_index=run.label_index()
+        )
 
 
 def open_calibration(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -> Dataset:

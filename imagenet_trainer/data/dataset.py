@@ -4,7 +4,9 @@ What can be checked before the images are read is checked when a dataset is open
 that the shards are those that were packed, without one that all labels are classes.
 """
 
+import contextlib
 import os
+import re
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import List, Optional, Sequence, Tuple
@@ -13,7 +15,13 @@ import numpy as np
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.parts import Parts, divide, labels_of, split_name
-from imagenet_trainer.data.records.headers import digest, first_bad_label, keep_images
+from imagenet_trainer.data.records.headers import (
+    Headers,
+    digest,
+    first_bad_label,
+    keep_images,
+    read_headers,
+)
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Shard,
@@ -73,7 +81,12 @@ class Dataset:
 
 
 def open_dataset(
-    path: str, index: str = "", num_classes: Optional[int] = None, all_labels: bool = True
+    path: str,
+    index: str = "",
+    num_classes: Optional[int] = None,
+    all_labels: bool = True,
+    label_index: Optional[int] = None,
+    any_labels: bool = False,
 ) -> Dataset:
     """Open shards and read their manifest, if there is one.
 
@@ -86,9 +99,14 @@ def open_dataset(
         not there is made from its shard.
     num_classes
         number of classes of shards without a manifest, as MXNet's own tool writes them. None
-        means 1000, with ImageNet's names.
+        means that of the file `property` beside the shards, as sets of insightface have it, or
+        1000, with ImageNet's names.
     all_labels
         without a manifest, refuse a set with a label that is not a class.
+    label_index
+        which label of a record is its class, from 0; None: the only one.
+    any_labels
+        accept any number of labels with any values.
 
     Raises
     ------
@@ -99,7 +117,8 @@ def open_dataset(
     """
     path, parts = split_name(path)
     if parts:
-        return _open_part(open_dataset(path, index, num_classes, all_labels), parts)
+        whole = open_dataset(path, index, num_classes, all_labels, label_index, any_labels)
+        return _open_part(whole, parts)
     paths = find_shards(path)
     indexes: List[Index] = [*index.split(",")] if index else []
     if indexes and len(indexes) != len(paths):
@@ -108,9 +127,9 @@ def open_dataset(
             "give one for each shard, in the same order"
         )
     found = [index_of(one) for one in paths] if not indexes else []
-    shards = Shards(paths, indexes or [one for one, _ in found])
+    shards = Shards(paths, indexes or [one for one, _ in found], label_index)
     try:
-        opened = _opened(path, shards, num_classes or IMAGENET_CLASSES, all_labels)
+        opened = _opened(path, shards, num_classes, all_labels and not any_labels, any_labels)
         return replace(opened, note=_joined(*(note for _, note in found), opened.note))
     except BaseException:
         shards.close()
@@ -127,9 +146,12 @@ def _open_part(whole: Dataset, parts: Parts) -> Dataset:
         return whole.part(name, held_back)
 
 
-def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Dataset:
+def _opened(
+    path: str, shards: Shards, num_classes: Optional[int], all_labels: bool, any_labels: bool
+) -> Dataset:
     paths = [file.path for file in shards.files]
-    manifests = _manifests(path, paths)
+    selects = any_labels or shards.label_index is not None
+    manifests = _manifests(path, paths, selects)
     if not manifests:
         return _without_manifest(path, shards, num_classes, all_labels)
     records = sum(manifest.records for manifest in manifests)
@@ -143,10 +165,37 @@ def _opened(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Da
         assert manifest is not None
         _expect(file, manifest)
     classes = tuple((one.id, one.name) for one in manifests[0].classes)
-    return Dataset(path, shards, classes, _fingerprint(manifests), True)
+    fingerprint = _with_label_index(_fingerprint(manifests), shards)
+    if classes:
+        return Dataset(path, shards, classes, fingerprint, True)
+    # Packed with several labels: the manifest knows no classes.
+    count = num_classes or IMAGENET_CLASSES
+    if all_labels:
+        _check_labels(
+            shards, [read_headers(one, shards.label_index) for one in shards.files], count
+        )
+    return Dataset(path, shards, default_classes(count), fingerprint, False)
 
 
-def _without_manifest(path: str, shards: Shards, num_classes: int, all_labels: bool) -> Dataset:
+def _with_label_index(fingerprint: str, shards: Shards) -> str:
+    """Another one where another label is the class."""
+    if shards.label_index is None:
+        return fingerprint
+    return sha256(f"{fingerprint} {shards.label_index}".encode()).hexdigest()
+
+
+def _check_labels(shards: Shards, headers: Sequence[Headers], num_classes: int) -> None:
+    """RecordError for the first record whose label is no class."""
+    for number, (file, head) in enumerate(zip(shards.files, headers)):
+        bad = first_bad_label(head, num_classes)
+        if bad >= 0:
+            record = sum(map(len, shards.files[:number])) + bad
+            shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
+
+
+def _without_manifest(
+    path: str, shards: Shards, num_classes: Optional[int], all_labels: bool
+) -> Dataset:
     """The records that have images, all of whose labels must be classes."""
     records = len(shards)
     headers, without = keep_images(shards)
@@ -155,15 +204,31 @@ def _without_manifest(path: str, shards: Shards, num_classes: int, all_labels: b
         if without == records:
             raise InputError(f"{path}: none of its {records:,} records has an image")
         note = f"{path}: left out {without:,} of {records:,} records, which have no image"
-    for number, (file, head) in enumerate(zip(shards.files, headers)):
-        bad = first_bad_label(head, num_classes) if all_labels else -1
-        if bad >= 0:
-            record = sum(map(len, shards.files[:number])) + bad
-            shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
+    if num_classes is None:
+        num_classes, known = _property_classes(shards.files[0].path)
+        note = _joined(note, known)
+    if all_labels:
+        _check_labels(shards, headers, num_classes)
+    fingerprint = _with_label_index(digest(shards.files, headers), shards)
     return Dataset(
-        path, shards, default_classes(num_classes), digest(shards.files, headers), False,
+        path, shards, default_classes(num_classes), fingerprint, False,
         old_fingerprint=_index_fingerprint(shards), note=note,
     )  # fmt: skip
+
+
+def _property_classes(rec_path: str) -> Tuple[int, str]:
+    """The number of classes in the file `property` beside a shard, and a note; or ImageNet's.
+
+    insightface writes it: number of classes, height and width with commas between them.
+    """
+    path = os.path.join(os.path.dirname(rec_path), "property")
+    text = ""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        text = file.read(64).decode("ascii", "replace").strip()
+    match = re.fullmatch(r"(\d{1,9}),(\d+),(\d+)", text)
+    if not match or int(match[1]) < 2:
+        return IMAGENET_CLASSES, ""
+    return int(match[1]), f"{path}: {int(match[1]):,} classes"
 
 
 def _expect(file: RecordFile, manifest: Manifest) -> None:
@@ -194,10 +259,15 @@ def _shard_of(file: RecordFile, manifest: Manifest) -> Optional[Shard]:
 
 
 def open_matching_dataset(
-    path: str, index: str, classes: Classes, reference: str, all_labels: bool = True
+    path: str,
+    index: str,
+    classes: Classes,
+    reference: str,
+    all_labels: bool = True,
+    label_index: Optional[int] = None,
 ) -> Dataset:
     """Open a dataset whose classes must be those of `reference`; see `with_classes_of`."""
-    dataset = open_dataset(path, index, len(classes), all_labels)
+    dataset = open_dataset(path, index, len(classes), all_labels, label_index)
     try:
         return with_classes_of(dataset, classes, reference)
     except BaseException:
@@ -252,8 +322,11 @@ def default_classes(count: int) -> Classes:
     return tuple((f"class_{label}", f"class {label}") for label in range(count))
 
 
-def _manifests(path: str, paths: Sequence[str]) -> List[Manifest]:
-    """The manifests of shards, checked against each other; empty if there are none."""
+def _manifests(path: str, paths: Sequence[str], any_labels: bool) -> List[Manifest]:
+    """The manifests of shards, checked against each other; empty if there are none.
+
+    `any_labels`: accept those whose labels are not classes.
+    """
     # The shards of one pack share a manifest; packed chunks have one each.
     by_path = {manifest_path(shard): read_manifest(shard) for shard in paths}
     manifests = [manifest for manifest in by_path.values() if manifest is not None]
@@ -262,8 +335,11 @@ def _manifests(path: str, paths: Sequence[str]) -> List[Manifest]:
     if len(manifests) < len(by_path):
         missing = next(name for name, manifest in by_path.items() if manifest is None)
         raise InputError(f"{path}: {missing} is missing; pack that shard again")
-    if not manifests[0].classes:
-        raise InputError(f"{paths[0]}: its labels are not classes; pack images with one class each")
+    if not manifests[0].classes and not any_labels:
+        raise InputError(
+            f"{paths[0]}: its labels are not classes; if its records have several of them, choose "
+            f"one with {commands.label_index(1)}, otherwise pack images with one class each"
+        )
     if any(manifest.classes != manifests[0].classes for manifest in manifests):
         raise InputError(f"{path}: the shards have different classes; pack them together")
     return manifests

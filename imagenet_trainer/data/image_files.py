@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.images.decode import decode, decode_in_own_threads, read_file
-from imagenet_trainer.data.images.kinds import EXTENSIONS
 from imagenet_trainer.data.images.opencv import call
+from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import file_error, is_hidden

@@ -81,15 +81,9 @@ def split_name(name: str) -> Tuple[str, Parts]:
 
 
 def labels_of(shards: Shards) -> np.ndarray:
-    """The labels of all records, int64 (records,); of several labels of a record the first."""
-    found = []
-    for file in shards.files:
-        headers = read_headers(file)
-        labels = headers["label"].astype(np.int64)
-        for record in np.flatnonzero(headers["count"]).tolist():
-            labels[record] = file.record(record).labels[0]
-        found.append(labels)
-    return np.concatenate(found)
+    """The labels of all records, int64 (records,); the first of several unless one is chosen."""
+    found = [read_headers(file, shards.label_index or 0).labels for file in shards.files]
+    return np.nan_to_num(np.concatenate(found), nan=-1).astype(np.int64)
 
 
 def divide(labels: np.ndarray, parts: Parts) -> Division:

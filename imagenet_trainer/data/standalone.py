@@ -50,6 +50,9 @@ class _OfDataset:
 class RecordDataset(_OfDataset):
     """The images of shards by their position: `dataset[i]` is (encoded image, label).
 
+    With `all_labels` it is (encoded image, labels), float32 (k,), or float64 where the records
+    have such; `k` may differ between records.
+
     It has what `torch.utils.data.DataLoader` needs. Processes may share it, by fork or as a copy.
 
     Parameters
@@ -62,6 +65,10 @@ class RecordDataset(_OfDataset):
         of shards without a manifest.
     index
         the `.idx` files with commas between them; "" if they are beside the shards.
+    label_index
+        which label of a record is its class, from 0; None: the only one.
+    all_labels
+        return all labels of a record, which need not be classes.
 
     Raises
     ------
@@ -77,20 +84,26 @@ class RecordDataset(_OfDataset):
         transform: Any = None,
         num_classes: Optional[int] = None,
         index: str = "",
+        label_index: Optional[int] = None,
+        all_labels: bool = False,
     ):
-        self._arguments = (path, transform, num_classes, index)
-        self._transform = transform
-        self._dataset = open_dataset(str(path), index, num_classes)
+        self._arguments = (path, transform, num_classes, index, label_index, all_labels)
+        self._transform, self._all_labels = transform, all_labels
+        self._dataset = open_dataset(
+            str(path), index, num_classes, label_index=label_index, any_labels=all_labels
+        )
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, position: int) -> Tuple[Any, int]:
+    def __getitem__(self, position: int) -> Tuple[Any, Any]:
         if position < 0:
             position += len(self)
         shards = self._dataset.shards
         record = shards.record(position)
-        label = shards.class_of(position, record.labels, len(self.classes))
+        label: Any = np.array(record.labels, record.dtype)
+        if not self._all_labels:
+            label = shards.class_of(position, record.labels, len(self.classes))
         image = bytes(record.image)
         return (self._transform(image) if self._transform else image), label
 
@@ -133,7 +146,7 @@ class Loader(_OfDataset):
         batches that the threads may be ahead.
     shuffle_window
         number of images that are shuffled together, 0 for all: for disks that cannot seek.
-    num_classes, index
+    num_classes, index, label_index
         as in `RecordDataset`.
 
     Raises
@@ -159,11 +172,12 @@ class Loader(_OfDataset):
         shuffle_window: int = 0,
         num_classes: Optional[int] = None,
         index: str = "",
+        label_index: Optional[int] = None,
     ):
         self._transform = TrainTransform(augmentation or AugmentSettings(), image_shape, seed)
         self._worker = _worker(rank, world)
         self._threads = Threads(threads or processors(), prefetch=prefetch)
-        self._dataset = open_dataset(str(path), index, num_classes)
+        self._dataset = open_dataset(str(path), index, num_classes, label_index=label_index)
         self._order = Order(seed, len(self._dataset), batch_size, shuffle_window)
         self._order.share(world)  # ArgumentError unless the workers can share a batch
         self._batches: Optional[Batches] = None
@@ -272,13 +286,14 @@ class EvaluationLoader(_OfDataset):
         threads: int = 0,
         num_classes: Optional[int] = None,
         index: str = "",
+        label_index: Optional[int] = None,
     ):
         if batch_size < 1:
             raise ArgumentError("batch_size", batch_size, "must be at least 1")
         self._transform = EvalTransform(image_shape, resize)
         worker = _worker(rank, world)
         self._threads = Threads(threads or processors())
-        self._dataset = open_dataset(str(path), index, num_classes)
+        self._dataset = open_dataset(str(path), index, num_classes, label_index=label_index)
         images = len(self._dataset)
         self._part = range(images * rank // world, images * (worker.rank + 1) // world)
         self._batch_size = batch_size

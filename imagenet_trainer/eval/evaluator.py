@@ -202,8 +202,9 @@ def open_validation_set(
     index = settings.data_val_idx or index
     with attributed_to("--data-val", " "):
         dataset = open_matching_dataset(
-            path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP
-        )
+            path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP,
+            run.label_index() if settings.label_index is None else settings.label_index,
+        )  # fmt: skip
     known = run.read_json(run.config_path).get("data", {}).get("val")
     own = None if known is None else not settings.data_val or dataset.fingerprint == known
     return dataset, own

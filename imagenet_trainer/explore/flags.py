@@ -1,7 +1,7 @@
 """The flags of `tools/explore.py` and of the sheet of augmented images."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.config.flags import option
@@ -18,6 +18,10 @@ class ExploreSettings:
         "with commas)", positional="one",
     )  # fmt: skip
     root: str = option("", "folder or tar that contains the images of a list", metavar="PATH")
+    label_index: Optional[int] = option(
+        None, "which label of a record or line is its class, from 0, where there are several",
+        integer(0),
+    )  # fmt: skip
     output: str = option("explored", "folder for the page, the table and the plots", metavar="DIR")
     sample: int = option(4000, "number of images to decode for the mean colour; 0: all", integer(0))
     seed: int = option(0, "seed of that sample", integer(0))

@@ -4,11 +4,15 @@ For commands that inspect images before or after packing. For an image that cann
 methods raise ValueError with the reason; a single image never raises another error.
 """
 
+import contextlib
 import os
-from typing import Dict, Iterator, List, NamedTuple, Protocol, Sequence, Set, Tuple, Union
+from dataclasses import replace
+from typing import Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Union
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.data.images.headers import Header, read_header
 from imagenet_trainer.data.images.source import Folder, Tar, open_root
+from imagenet_trainer.data.records.headers import keep_images
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import (
     ClassName,
@@ -18,6 +22,7 @@ from imagenet_trainer.data.records.manifest import (
     read_manifest,
 )
 from imagenet_trainer.data.records.recordio import RecordError, unpack
+from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import check_folder, is_hidden
@@ -39,6 +44,7 @@ class ImageSource(Protocol):
     """A sequence of images with classes; its methods are thread-safe."""
 
     classes: Tuple[ClassName, ...]
+    note: str  # what the user should know; "" if there is nothing
 
     def __len__(self) -> int:
         """The number of images."""
@@ -53,20 +59,21 @@ class ImageSource(Protocol):
         """The encoded image; raises ValueError with the reason if it cannot be read."""
 
 
-def open_source(value: str, root: str = "") -> ImageSource:
+def open_source(value: str, root: str = "", label_index: Optional[int] = None) -> ImageSource:
     """Open a folder, a tar, a list `x.lst` of files in `root`, or shards `x.rec`.
 
-    Only a list has a `root`. Raises InputError with the name of what cannot be read.
+    Only a list has a `root`. `label_index` selects one of several labels. Raises InputError with
+    the name of what cannot be read.
     """
     if value.endswith(".lst"):
-        return _open_list(value, root)
+        return _open_list(value, root, label_index)
     if os.path.isdir(value):
         return _open_folder(value)
     if value.lower().endswith(".tar"):
         return _open_tar(value)
     if ".rec" not in value:
         raise InputError(f"{value}: no such folder; give a folder, a tar, a list or shards")
-    return Packed(value)
+    return Packed(value, label_index)
 
 
 # --- files -------------------------------------------------------------------------------------
@@ -74,6 +81,8 @@ def open_source(value: str, root: str = "") -> ImageSource:
 
 class Files:
     """Image files in a folder or a tar."""
+
+    note = ""
 
     def __init__(
         self,
@@ -158,10 +167,12 @@ def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple
             yield from _walk(root, os.path.join(folder, name), above | {identity})
 
 
-def _open_list(path: str, root: str) -> Files:
+def _open_list(path: str, root: str, label_index: Optional[int]) -> Files:
     if not os.path.isfile(root):
         check_folder(root)
     images = read_list(path)
+    if label_index is not None:
+        images = replace(images, labels=[_selected(one, label_index) for one in images.labels])
     labels = [class_of(each) for each in images.labels]
     classes = name_classes(folders_of_classes([images]))
     known = [NO_CLASS if label is None else label for label in labels]
@@ -174,11 +185,18 @@ def _open_list(path: str, root: str) -> Files:
 class Packed:
     """Images in shards. The labels are in the records, so `info` has to read them."""
 
-    def __init__(self, value: str):
+    def __init__(self, value: str, label_index: Optional[int] = None):
         paths = find_shards(value)
-        self.shards = Shards(paths)
+        self.shards = Shards(paths, [index_of(path)[0] for path in paths], label_index)
         manifest = read_manifest(paths[0])
         self.classes = () if manifest is None else manifest.classes
+        self.note = ""
+        with contextlib.suppress(RecordError):  # damaged records are listed with the others
+            if manifest is None:
+                keep_images(self.shards)
+            labels = len(self.shards.record(0).labels) if len(self.shards) else 0
+            if labels > 1 and label_index is None:
+                self.note = _several_labels(labels)
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -201,7 +219,8 @@ class Packed:
                 header = read_header(record.image)
         except (RecordError, OSError) as error:
             raise ValueError(_reason(error)) from error
-        label = class_of(record.labels)
+        index = self.shards.label_index
+        label = class_of(record.labels if index is None else _selected(record.labels, index))
         size = length - (len(data) - len(record.image))
         return ImageInfo(NO_CLASS if label is None else label, size, header)
 
@@ -211,6 +230,15 @@ class Packed:
             return bytes(self.shards.record(number).image)
         except RecordError as error:
             raise ValueError(_reason(error)) from error
+
+
+def _selected(labels: Sequence[float], index: int) -> Tuple[float, ...]:
+    """One of several labels; -1, which is no class, where it is not there."""
+    return (labels[index] if index < len(labels) else NO_CLASS,)
+
+
+def _several_labels(labels: int) -> str:
+    return f"the records have {labels} labels; {commands.label_index(labels)} makes one the class"
 
 
 def _reason(error: Exception) -> str:

@@ -18,7 +18,7 @@ _MOST_LINES = 10
 def explore(settings: ExploreSettings) -> int:
     """Write the page of a set of images and print its most important numbers; the exit code."""
     check_root(settings.source, settings.root)
-    source = open_source(settings.source, settings.root)
+    source = open_source(settings.source, settings.root, settings.label_index)
     folder = make_folder(settings.output)
     threads = settings.threads or processors()
     with progress("headers", len(source)) as update:
@@ -32,6 +32,8 @@ def explore(settings: ExploreSettings) -> int:
         colours, decoded = measure_channels(
             source, result, settings.sample, settings.seed, threads, update
         )
+    if source.note:
+        print(f"{settings.source}: {source.note}")
     _print_sizes(settings.source, result)
     flags = "" if colours is None else flag_line(colours)
     if flags:

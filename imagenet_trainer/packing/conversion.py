@@ -16,7 +16,7 @@ from imagenet_trainer.data.images.decode import (
     jpeg_size,
     png_size,
 )
-from imagenet_trainer.data.images.kinds import kind_of
+from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.packing.restart_markers import interval_for_opencv, with_markers
 
 _LONGEST_SIDE = 65500  # of libjpeg

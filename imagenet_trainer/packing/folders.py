@@ -4,8 +4,8 @@ import os
 from collections import Counter
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-from imagenet_trainer.data.images.kinds import EXTENSIONS, kind_of
 from imagenet_trainer.data.images.tars import TarImages
+from imagenet_trainer.data.kinds import EXTENSIONS, kind_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.console import format_images
 from imagenet_trainer.system.files import check_folder, file_error, is_hidden

@@ -20,9 +20,10 @@ from imagenet_trainer.packing.console import (
 )
 from imagenet_trainer.packing.duplicates import PackedImage, find_duplicates
 from imagenet_trainer.packing.im2rec_flags import PackCheckSettings
+from imagenet_trainer.packing.origin import written_by
 from imagenet_trainer.packing.repair import open_pack, repair
 from imagenet_trainer.packing.unpack import unpack
-from imagenet_trainer.packing.verify import shards_of, verify
+from imagenet_trainer.packing.verify import Verified, shards_of, verify
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
@@ -86,16 +87,27 @@ def _verify(settings: PackCheckSettings, packs: Sequence[str]) -> None:
         title = shards[0] if len(shards) == 1 else f"{name}: {format_shards(len(shards))}"
         has_manifest = os.path.exists(manifest_path(shards[0]))
         with ProgressDisplay(name, "damaged") as progress:
-            damage = verify(shards, threads, progress)
+            found = verify(shards, threads, progress)
+        damage = found.damage
         _print_damage(damage)
         if not damage:
-            print(f"{title}: intact" + ("" if has_manifest else "; without a manifest to compare"))
+            print(f"{title}: {'intact' if has_manifest else _foreign(shards, found)}")
         elif settings.repair:
             _repair(root, list(damage), threads)
         else:
             errors.append(_damage_error(name, title, damage, has_manifest))
     if errors:
         raise InputError("; ".join(errors))
+
+
+def _foreign(shards: Sequence[str], found: Verified) -> str:
+    """What is known of undamaged shards without a manifest."""
+    remarks = [f"whole, written by {written_by(shards)}; there is no manifest to compare"]
+    if found.without_image:
+        remarks.append(f"{found.without_image:,} records have no image and are left out")
+    if found.other_ids:
+        remarks.append(f"{found.other_ids:,} records have other ids than the index")
+    return "; ".join(remarks)
 
 
 def _root_of_repair(paths: Sequence[str]) -> str:

@@ -6,7 +6,9 @@ The files are the packed bytes, and `--list --recursive` of the folder gives the
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, NamedTuple, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
 
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.headers import keep_images
@@ -35,7 +37,12 @@ class Unpacked(NamedTuple):
 
 
 def unpack(
-    path: str, list_path: str, folder: str, threads: int, progress: ProgressCallback
+    path: str,
+    list_path: str,
+    folder: str,
+    threads: int,
+    progress: ProgressCallback,
+    label_index: Optional[int] = None,
 ) -> Unpacked:
     """Write every image of shards to `folder/CLASS/NAME`.
 
@@ -53,6 +60,8 @@ def unpack(
         that read and write.
     progress
         is called with the number of images that are done, of all of them, and 0.
+    label_index
+        which label of a record is its class, from 0; None: the only one.
 
     Raises
     ------
@@ -61,7 +70,7 @@ def unpack(
         file exists with other bytes. The files that are written are complete.
 
     """
-    shards, classes = _open(path)
+    shards, classes = _open(path, label_index)
     with shards:
         target = _Target(folder, classes, _file_names(list_path), shards)
         written, total = 0, len(shards)
@@ -72,16 +81,16 @@ def unpack(
     return Unpacked(written, total - written)
 
 
-def _open(path: str) -> Tuple[Shards, Sequence[str]]:
+def _open(path: str, label_index: Optional[int]) -> Tuple[Shards, Sequence[str]]:
     """The shards, and the folders of their classes; without a manifest the labels name them."""
     paths = find_shards(path)
     if read_manifest(paths[0]) is not None:
-        dataset = open_dataset(path)
+        dataset = open_dataset(path, label_index=label_index)
         return dataset.shards, [one for one, _ in dataset.classes]
-    shards = Shards(paths, [index_of(one)[0] for one in paths])
+    shards = Shards(paths, [index_of(one)[0] for one in paths], label_index)
     headers, _ = keep_images(shards)
-    labels = [head["label"][head["count"] == 0] for head in headers]
-    last = int(min(max((part.max() for part in labels if len(part)), default=0), _MOST_LABELS))
+    labels = np.concatenate([head.labels for head in headers])
+    last = int(min(labels.max(initial=0, where=np.isfinite(labels)), _MOST_LABELS))
     return shards, [f"{label:0{len(str(last))}d}" for label in range(last + 1)]
 
 
@@ -113,7 +122,7 @@ class _Target:
         record = self._shards.record(number)
         label = self._shards.class_of(number, record.labels, len(self._classes))
         folder = make_folder(self._classes[label])
-        path = folder / self._name(int(self._keys[number]), bytes(record.image[:4]))
+        path = folder / self._name(int(self._keys[number]) % (1 << 64), bytes(record.image[:4]))
         try:
             if path.exists() and path.stat().st_size:
                 if path.read_bytes() == record.image:

@@ -5,13 +5,14 @@ import re
 import threading
 import zlib
 from hashlib import sha256
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.data.images.decode import check_decodable
 from imagenet_trainer.data.records.manifest import Shard, manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import RecordError, RecordFile
+from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
@@ -40,8 +41,26 @@ def shards_of(name: str) -> List[str]:
     return [os.path.join(os.path.dirname(rec), shard.file) for shard in manifest.shards]
 
 
-def verify(paths: Sequence[str], threads: int, progress: ProgressCallback) -> Dict[str, List[str]]:
-    """The damage of each damaged shard, one line per damage; {} means that all are intact.
+class Verified(NamedTuple):
+    """What a verification found.
+
+    Attributes
+    ----------
+    damage
+        the damage of each damaged shard, one line per damage; {} means that all are intact.
+    without_image, other_ids
+        records of shards without a manifest that have no image, or another id than in the index;
+        other programs write such.
+
+    """
+
+    damage: Dict[str, List[str]]
+    without_image: int
+    other_ids: int
+
+
+def verify(paths: Sequence[str], threads: int, progress: ProgressCallback) -> Verified:
+    """Verify shards.
 
     Every record must have a header and an image that can be decoded. With a manifest, the record's
     bytes, the shard's length and SHA-256, and the ids in the index must match it. Shards are read
@@ -56,15 +75,23 @@ def verify(paths: Sequence[str], threads: int, progress: ProgressCallback) -> Di
         return _verify_shard(path, expected[path], max(threads // parallel, 1), counter, progress)
 
     results = zip(paths, in_order(check, paths, parallel))
-    return {path: lines for path, lines in results if lines}
+    damage = {path: lines for path, lines in results if lines}
+    return Verified(damage, counter.without_image, counter.other_ids)
 
 
 class _Counter:
-    """Counts verified and damaged records over all shards."""
+    """Counts records over all shards: verified, damaged, and those that only others write."""
 
     def __init__(self, total: int):
         self.total, self._done, self._damaged = total, 0, 0
+        self.without_image = self.other_ids = 0
         self._lock = threading.Lock()
+
+    def remark(self, without_image: bool) -> None:
+        """Count a record without an image, or with another id than in the index."""
+        with self._lock:
+            self.without_image += without_image
+            self.other_ids += not without_image
 
     def __call__(self, damaged: bool, progress: ProgressCallback) -> None:
         with self._lock:
@@ -84,10 +111,16 @@ def _expected(path: str) -> Optional[Shard]:
 
 def _records(path: str) -> int:
     try:
-        with RecordFile(path, trust_index=True) as shard:
+        with _open(path) as shard:
             return len(shard)
     except InputError:
         return 0
+
+
+def _open(path: str) -> RecordFile:
+    """A shard; without a manifest, its index is made where it is missing."""
+    index = index_of(path)[0] if read_manifest(path) is None else None
+    return RecordFile(path, index, trust_index=True)
 
 
 def _verify_shard(
@@ -98,7 +131,7 @@ def _verify_shard(
     progress: ProgressCallback,
 ) -> List[str]:
     try:
-        shard = RecordFile(path, trust_index=True)
+        shard = _open(path)
     except InputError as error:
         return [str(error)]
     damage: List[str] = []
@@ -117,7 +150,7 @@ def _verify_shard(
             record = order[position]
             try:
                 data = shard.raw(record)
-                _check_record(shard, record, data)
+                _check_record(shard, record, data, expected is None, counter)
                 if len(checksums) and zlib.crc32(data) != checksums[position]:
                     raise shard.error(record, "its bytes have changed since it was packed")
             except RecordError as error:
@@ -133,11 +166,22 @@ def _verify_shard(
     return damage
 
 
-def _check_record(shard: RecordFile, record: int, raw: memoryview) -> None:
-    """Raise RecordError unless a record is an image with the id of its line in the index."""
+def _check_record(
+    shard: RecordFile, record: int, raw: memoryview, is_foreign: bool, counter: _Counter
+) -> None:
+    """Raise RecordError unless a record is an image with the id of its line in the index.
+
+    A foreign shard may have records without an image, and ids that are not in the index.
+    """
     parsed = shard.record(record, raw)
-    if parsed.id != shard.keys[record]:
-        raise shard.error(record, f"its id is {parsed.id}, but {shard.keys[record]} in the index")
+    key = int(shard.keys[record]) % (1 << 64)
+    if parsed.id != key and not is_foreign:
+        raise shard.error(record, f"its id is {parsed.id}, but {key} in the index")
+    if parsed.id != key:
+        counter.remark(without_image=False)
+    if is_foreign and not parsed.image:
+        counter.remark(without_image=True)
+        return
     try:
         check_decodable(parsed.image)
     except ValueError as error:

@@ -33,6 +33,7 @@ _SHAPE = {
         "network?": str, "num_layers?": int, "data_train?": str, "data_val?": str,
         "data_train_idx?": str, "data_val_idx?": str, "load_epoch?": int,
         "train_fraction?": NUMBER, "seed?": int, "folds?": int, "fold?": int, "minival?": NUMBER,
+        "label_index?": int,
     },
     "data?": {"train?": str, "val?": str, "train_images?": int},
 }  # fmt: skip
@@ -371,6 +372,10 @@ class Run:
             return "", ""
         train = settings.get("data_train", "data/train.rec")
         return parts.name(train, minival=True), settings.get("data_train_idx", "")
+
+    def label_index(self) -> Optional[int]:
+        """Which label of a record was the class in the training; None: the only one."""
+        return self.read_json(self.config_path).get("settings", {}).get("label_index")
 
     def write_symbol(self, text: str) -> None:
         """Write the network's JSON."""

@@ -44,7 +44,7 @@ def open_training_set(settings: FitSettings) -> Dataset:
     with attributed_to("--data-train", " "):
         dataset = open_dataset(
             settings.data_train, settings.data_train_idx, settings.num_classes,
-            settings.on_bad_record == STOP,
+            settings.on_bad_record == STOP, settings.label_index,
         )  # fmt: skip
     if settings.num_classes not in (None, len(dataset.classes)):
         raise InputError(
@@ -88,12 +88,12 @@ def open_validation_set(settings: FitSettings, classes: Classes, reference: str)
         with attributed_to("--data-train", " "):
             return open_dataset(
                 fold, settings.data_train_idx, settings.num_classes,
-                settings.on_bad_record == STOP,
+                settings.on_bad_record == STOP, settings.label_index,
             )  # fmt: skip
     with attributed_to("--data-val", " "):
         return open_matching_dataset(
             settings.data_val, settings.data_val_idx, classes, reference,
-            settings.on_bad_record == STOP,
+            settings.on_bad_record == STOP, settings.label_index,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
-from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.dataset import IMAGENET_CLASSES, Dataset, default_classes
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.engines.choice import choose_engine
@@ -345,7 +345,8 @@ def _messages(
     messages += rate_messages(settings)
     messages += ineffective_flags(settings, choose_engine(devices_of(settings)).engine)
     messages += _engine_messages(settings, workers, engine_reason)
-    if not train.has_manifest and settings.num_classes is None:
+    is_imagenet = train.classes == default_classes(IMAGENET_CLASSES)
+    if not train.has_manifest and settings.num_classes is None and is_imagenet:
         messages.append(
             f"{train.path} has no manifest with its classes: the labels are interpreted as "
             f"ImageNet's {len(train.classes)} classes; --num-classes sets another number"

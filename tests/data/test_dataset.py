@@ -203,7 +203,7 @@ def test_labels_that_are_not_classes(packed, tmp_path):
     ]
     (tmp_path / "train.lst").write_text("\n".join(lines) + "\n")
     assert im2rec.main([str(tmp_path / "train"), str(images), "--encoding", ".png"]) == 0
-    assert re.search(r"train\.rec: its labels .*; pack", refused(tmp_path / "train.rec"))
+    assert re.search(r"train\.rec: its labels .*--label-index", refused(tmp_path / "train.rec"))
 
 
 # --- what is checked before the images are read ---------------------------------------------------

@@ -159,7 +159,7 @@ def test_the_examples_of_the_guide_run(packed, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     for block in blocks:
         exec(compile(block, "docs/api.md", "exec"), names)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     assert names["state"]["update"] == 3  # two epochs of 60 images in batches of 32
     assert names["header"].label == 3 and names["data"] == names["image"]
 

@@ -45,7 +45,7 @@ def shards(prefix):
 
 def damage(prefix, threads=2):
     """The damage, one line each, without the path."""
-    result = verify(shards(prefix), threads, quiet)
+    result = verify(shards(prefix), threads, quiet).damage
     assert all(line.startswith(f"{path}: ") for path, lines in result.items() for line in lines)
     return [line[len(path) + 2 :] for path, lines in result.items() for line in lines]
 
@@ -58,9 +58,9 @@ def overwrite(path, offset, data):
 
 def test_intact_shards(prefix):
     counted = []
-    assert verify(shards(prefix), 4, lambda *numbers: counted.append(numbers)) == {}
+    assert verify(shards(prefix), 4, lambda *numbers: counted.append(numbers)).damage == {}
     assert counted == [(done, 12, 0) for done in range(1, 13)]
-    assert verify(shards(prefix)[1:2], 1, quiet) == {}
+    assert verify(shards(prefix)[1:2], 1, quiet).damage == {}
 
 
 def test_shards_of_a_prefix_or_a_file(prefix):
@@ -126,9 +126,9 @@ def test_without_a_manifest_only_records_are_checked(prefix):
     paths = shards(prefix)
     prefix.with_suffix(".json").unlink()
     overwrite(paths[0], RecordFile(paths[0]).offsets[1] + 12, b"\0\0\x40\x40")
-    assert verify(paths, 2, quiet) == {}
+    assert verify(paths, 2, quiet).damage == {}
     overwrite(paths[0], RecordFile(paths[0]).offsets[1] + 8 + 24, b"\0\0\0\0")
-    assert len(verify(paths, 2, quiet)) == 1
+    assert len(verify(paths, 2, quiet).damage) == 1
 
 
 def test_a_shard_of_another_pack(prefix):
@@ -153,13 +153,13 @@ def break_all(prefix):
 
 def test_repaired_shards_have_the_same_bytes(prefix):
     before = break_all(prefix)
-    damaged = verify(shards(prefix), 2, quiet)
+    damaged = verify(shards(prefix), 2, quiet).damage
     assert len(damaged) == 3
     pack = open_pack(str(prefix), "")
     for path in damaged:
         repair(pack, path, 2, quiet)
     assert {path.name: path.read_bytes() for path in prefix.parent.glob("x*")} == before
-    assert verify(shards(prefix), 2, quiet) == {}
+    assert verify(shards(prefix), 2, quiet).damage == {}
 
 
 def test_moved_images(prefix):

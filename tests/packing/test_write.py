@@ -67,7 +67,7 @@ def run(pack, threads=2, most_rejected=0, progress=quiet, log=quiet):
 
 def verify(rec, threads, progress):
     """The damage of one shard."""
-    return verify_all([rec], threads, progress).get(rec, [])
+    return verify_all([rec], threads, progress).damage.get(rec, [])
 
 
 def files(prefix):

@@ -1,11 +1,17 @@
 import shutil
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
-from conftest import write_images
+from conftest import write_images, write_records
+from helpers.loading import encoded
 
-from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config import EvaluateSettings, FitSettings
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval import evaluator
 from imagenet_trainer.packing import im2rec
+from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import (
     number_of_classes,
     open_training_set,
@@ -24,6 +30,26 @@ def test_the_sets_of_a_training(packed):
     train = open_training_set(flags)
     assert len(train) == 60 and train.subset is None
     assert len(open_validation_set(flags, train.classes, train.path)) == 15
+
+
+def test_one_of_several_labels(tmp_path):
+    payloads = [pack_header([n % 2, n % 3], n) + encoded(n) for n in range(6)]
+    for name in ("train", "val"):
+        write_records(tmp_path / f"{name}.rec", payloads)
+    with pytest.raises(InputError, match=r"^--data-train .*2 labels .*--label-index"):
+        open_training_set(settings(tmp_path, num_classes=3))
+    flags = settings(tmp_path, num_classes=3, label_index=1)
+    train = open_training_set(flags)
+    labels = train.shards.record(5).labels
+    assert train.shards.class_of(5, labels, 3) == 2
+    # evaluate takes the label of the training, unless the flag names another one.
+    run = Run(str(tmp_path / "model"))
+    run.write_json(run.config_path, {"settings": {**asdict(flags), "network": "resnet"}})
+    trained = SimpleNamespace(classes=train.classes)
+    for own, expected in ((None, 2), (0, 1)):
+        of_evaluate = EvaluateSettings(label_index=own)
+        val, _ = evaluator.open_validation_set(of_evaluate, run, trained)
+        assert val.shards.class_of(5, labels, 3) == expected
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from imagenet_trainer.data.images import opencv
-from imagenet_trainer.data.images.kinds import Data, kind_of
+from imagenet_trainer.data.kinds import Data, kind_of
 from imagenet_trainer.data.records.recordio import MAX_LENGTH
 from imagenet_trainer.system.library_messages import with_messages
 

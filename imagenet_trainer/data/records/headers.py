@@ -3,55 +3,82 @@
 For shards without a manifest: their labels are known only from the records themselves.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.data.records.recordio import PART, RecordFile
+from imagenet_trainer.data.records.recordio import (
+    HEADER,
+    HEADER_64,
+    RecordFile,
+    has_float64_labels,
+)
 from imagenet_trainer.data.records.shards import Shards
 
 # What `head` returns: the payload's header (see `recordio`).
 _HEADER = np.dtype(
     [("count", "<u4"), ("label", "<f4"), ("low", "<u8"), ("high", "<u8")]
 )  # 24 bytes
+_FIRST_BYTES = HEADER_64.size + 12  # of a payload; enough to recognise an image behind a header
 _THREADS = 8  # a disk reads several positions at once
 _CHUNK = 8192
 _SAMPLE = 64 << 20  # bytes of images that belong to the digest
 
 
-def read_headers(file: RecordFile) -> np.ndarray:
-    """The headers of all records: a structured array (records,) with `count` and `label`.
+class Headers(NamedTuple):
+    """The headers of records.
 
-    `count` is 0 where `label` is the label; otherwise the record has that many labels. Raises
-    RecordError for the first record that is damaged or has no header.
+    Attributes
+    ----------
+    raw
+        the first 24 bytes of each payload, (records,) of `_HEADER`.
+    counts
+        number of labels, int64 (records,).
+    labels
+        the label, or the one that was asked for; NaN where it is not there, float64 (records,).
+    have_images
+        whether something follows the labels, bool (records,).
+
+    """
+
+    raw: np.ndarray
+    counts: np.ndarray
+    labels: np.ndarray
+    have_images: np.ndarray
+
+    def of(self, records: np.ndarray) -> "Headers":
+        """Those of some records, bool (records,)."""
+        return Headers(*(column[records] for column in self))
+
+
+def read_headers(file: RecordFile, label_index: Optional[int] = None) -> Headers:
+    """The headers of all records; RecordError for the first that is damaged or has none.
+
+    `label_index` selects one of several labels; None: a record with several has none.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts = list(pool.map(lambda part: _read(file, part), _chunks(len(file))))
-    return np.frombuffer(b"".join(parts), _HEADER)
+        parts = [*pool.map(lambda part: _read(file, part, label_index), _chunks(len(file)))]
+    raw = np.frombuffer(b"".join(heads for heads, _ in parts), _HEADER)
+    counts, labels, images = np.array([row for _, rows in parts for row in rows], float).T
+    return Headers(raw, counts.astype(np.int64), labels, images.astype(bool))
 
 
-def have_images(file: RecordFile, headers: np.ndarray) -> np.ndarray:
-    """Which records have more than a header and labels: bool (records,).
+def keep_images(shards: Shards) -> Tuple[List[Headers], int]:
+    """Leave out the records without an image; return the headers of the others by shard, and how
+    many were left out.
 
     Sets for face recognition begin with such a record, and end with one for each identity.
     """
-    return file.sizes != PART.size + _HEADER.itemsize + 4 * headers["count"].astype(np.int64)
-
-
-def keep_images(shards: Shards) -> Tuple[List[np.ndarray], int]:
-    """Leave out the records without an image; return the headers of the others by shard, and how
-    many were left out.
-    """
-    headers = [read_headers(file) for file in shards.files]
-    kept = [have_images(file, head) for file, head in zip(shards.files, headers)]
+    headers = [read_headers(file, shards.label_index) for file in shards.files]
     before = len(shards)
-    shards.keep(kept)
-    return [head[one] for head, one in zip(headers, kept)], before - len(shards)
+    shards.keep([head.have_images for head in headers])
+    return [head.of(head.have_images) for head in headers], before - len(shards)
 
 
-def digest(files: Sequence[RecordFile], headers: Sequence[np.ndarray]) -> str:
+def digest(files: Sequence[RecordFile], headers: Sequence[Headers]) -> str:
     """SHA-256 (hexadecimal) over indexes, headers and 64 MiB of the records.
 
     A dataset up to this size is covered completely; to hash all of a large one takes minutes.
@@ -60,7 +87,7 @@ def digest(files: Sequence[RecordFile], headers: Sequence[np.ndarray]) -> str:
     for file, head in zip(files, headers):
         for numbers in (file.keys, file.offsets, np.array([len(file), file.size])):
             result.update(numbers.astype("<i8").tobytes())
-        result.update(head.tobytes())
+        result.update(head.raw.tobytes())
     step = -(-sum(file.size for file in files) // _SAMPLE)
     for file in files:
         for record in range(0, len(file), max(step, 1)):
@@ -72,25 +99,42 @@ def _chunks(records: int) -> Iterator[range]:
     return (range(at, min(at + _CHUNK, records)) for at in range(0, records, _CHUNK))
 
 
-def _read(file: RecordFile, part: range) -> bytes:
+def _read(
+    file: RecordFile, part: range, label_index: Optional[int]
+) -> Tuple[bytes, List[Tuple[int, float, bool]]]:
+    """The headers of records, and of each: number of labels, label, whether it has an image."""
     heads: List[bytes] = []
+    rows: List[Tuple[int, float, bool]] = []
     for record in part:
-        head, length = file.head(record, _HEADER.itemsize)
+        head, length = file.head(record, _FIRST_BYTES)
         if len(head) < _HEADER.itemsize:
             raise file.error(record, f"its payload of {length} bytes is not an image with a label")
-        heads.append(bytes(head))
-    return b"".join(heads)
+        count = HEADER.unpack_from(head)[0]
+        if count and count <= length // 4:  # the image begins further on
+            head, _ = file.head(record, _FIRST_BYTES + 8 * count)
+        heads.append(bytes(head[: _HEADER.itemsize]))
+        rows.append(_row(file, record, head, length, label_index))
+    return b"".join(heads), rows
 
 
-def first_bad_label(headers: np.ndarray, classes: int) -> int:
-    """The first record whose label is not a class of 0 to `classes` - 1; -1 if all are.
+def _row(
+    file: RecordFile, record: int, head: memoryview, length: int, label_index: Optional[int]
+) -> Tuple[int, float, bool]:
+    is_64 = has_float64_labels(head, length)
+    header, size = (HEADER_64, 8) if is_64 else (HEADER, 4)
+    count, label, _, _ = header.unpack_from(head)
+    end = header.size + size * count
+    if end > length:
+        raise file.error(record, f"its header declares {count} labels, but it has {length} bytes")
+    labels = np.frombuffer(head, f"<f{size}", count, header.size) if count else (label,)
+    index = label_index or 0
+    known = index < len(labels) and (label_index is not None or len(labels) == 1)
+    return count, float(labels[index]) if known else math.nan, length > end
 
-    A list of one label is looked at when the record is read.
-    """
-    label = headers["label"]
+
+def first_bad_label(headers: Headers, classes: int) -> int:
+    """The first record whose label is not a class of 0 to `classes` - 1; -1 if all are."""
+    label = headers.labels
     with np.errstate(invalid="ignore"):
-        bad = (headers["count"] > 1) | (
-            (headers["count"] == 0)
-            & ~((label >= 0) & (label < classes) & (label == np.floor(label)))
-        )
+        bad = ~((label >= 0) & (label < classes) & (label == np.floor(label)))
     return int(bad.argmax()) if bad.any() else -1

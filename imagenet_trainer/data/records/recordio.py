@@ -7,6 +7,10 @@ middle, 3 the last part. The payload of an image is a header `IfQQ` (number of l
 upper id), the labels as float32 if their number is not 0, and the encoded image. An index has a
 line `key\toffset` for each record. All numbers are little endian.
 
+Copies of MXNet's `recordio.py` for face recognition, whose classes float32 cannot count, write the
+header as `IdQQ` in C's alignment (4 bytes of padding before the label) and labels as float64.
+Nothing in the file says so; see `unpack`.
+
 Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
 
@@ -21,6 +25,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.records.read_ahead import will_need
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
@@ -28,6 +33,7 @@ from imagenet_trainer.system.files import AnyPath, file_error
 MAGIC = struct.pack("<I", 0xCED7230A)
 PART = struct.Struct("<4sI")
 HEADER = struct.Struct("<IfQQ")
+HEADER_64 = struct.Struct("<I4xdQQ")
 LENGTH_BITS = 29
 MAX_LENGTH = (1 << LENGTH_BITS) - 1
 WHOLE, FIRST, MIDDLE, LAST = range(4)
@@ -48,6 +54,7 @@ class Record(NamedTuple):
     id: int
     image: memoryview  # encoded
     labels: Tuple[float, ...]
+    dtype: str = "<f4"  # of the labels in the file: float32, rarely float64
 
 
 # --- payloads ----------------------------------------------------------------------------------
@@ -66,15 +73,40 @@ def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
 
 
 def unpack(payload: Union[bytes, memoryview]) -> Record:
-    """Parse a payload without copying the image; ValueError if it is too short."""
+    """Parse a payload without copying the image; ValueError if it is too short.
+
+    A payload has float64 labels if no image begins behind a header of MXNet's, and an image begins
+    behind one with float64 labels, or nothing follows that.
+    """
     if len(payload) < HEADER.size:
         raise ValueError(f"its payload of {len(payload)} bytes is not an image with a label")
-    count, label, low, high = HEADER.unpack_from(payload)
-    start = HEADER.size + 4 * count
+    is_64 = has_float64_labels(payload, len(payload))
+    header, kind = (HEADER_64, "<f8") if is_64 else (HEADER, "<f4")
+    count, label, low, high = header.unpack_from(payload)
+    start = header.size + int(kind[-1]) * count
     if start > len(payload):
         raise ValueError(f"its header declares {count} labels, but it has {len(payload)} bytes")
-    labels = struct.unpack_from(f"<{count}f", payload, HEADER.size) if count else (label,)
-    return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels)
+    labels = (label,)
+    if count:
+        labels = tuple(np.frombuffer(payload, kind, count, header.size).tolist())
+    return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels, kind)
+
+
+def has_float64_labels(head: Union[bytes, memoryview], length: int) -> bool:
+    """Whether a payload has the header `IdQQ`.
+
+    `head` is the payload's beginning with at least 12 bytes of the image, or all of it; `length` is
+    that of the payload.
+    """
+    if kind_of(head[HEADER.size : HEADER.size + 12]):
+        return False  # most records: one label and an image
+    count, padding, _, _ = HEADER.unpack_from(head)
+    end, end_64 = HEADER.size + 4 * count, HEADER_64.size + 8 * count
+    if length < end_64 or padding or (count and kind_of(head[end : end + 12])):
+        return False
+    if length == end_64:  # no image: the upper id is zero
+        return bytes(head[24:32]) == bytes(8)
+    return bool(kind_of(head[end_64 : end_64 + 12]))
 
 
 # --- records on disk ---------------------------------------------------------------------------
@@ -144,7 +176,10 @@ def index_path(rec_path: AnyPath) -> str:
 
 
 def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
-    """Keys and byte offsets of an index, both int64 (records,), in the order of its lines."""
+    """Keys and byte offsets of an index, both int64 (records,), in the order of its lines.
+
+    Keys from 2^63 on, as those of other programs, wrap to negative ones.
+    """
     name = os.fspath(path)
     try:
         with open(path, "rb") as file:
@@ -156,7 +191,7 @@ def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
         # NumPy only warns of text that is not a number; here it is an error.
         warnings.simplefilter("error")
         try:
-            numbers = np.fromstring(text, np.int64, sep=" ")
+            numbers = np.fromstring(text, np.uint64, sep=" ").astype(np.int64)
         except (ValueError, DeprecationWarning):
             numbers = np.empty(0, np.int64)
     if text.strip() == b"":

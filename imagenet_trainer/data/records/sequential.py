@@ -9,6 +9,7 @@ import numpy as np
 from imagenet_trainer.data.records.recordio import (
     FIRST,
     HEADER,
+    HEADER_64,
     LAST,
     LENGTH_BITS,
     MAGIC,
@@ -18,10 +19,13 @@ from imagenet_trainer.data.records.recordio import (
     WHOLE,
     Index,
     RecordError,
+    has_float64_labels,
     index_path,
 )
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
+
+_FIRST_BYTES = 512
 
 
 def read_next(file: IO[bytes]) -> Optional[bytes]:
@@ -65,15 +69,17 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
         for number in itertools.count():
             if position == size:
                 return
-            start, part, parts, head = position, FIRST, 0, b""
+            start, part, parts, head, total = position, FIRST, 0, b"", 0
             while part in (FIRST, MIDDLE):
-                # Long enough for the headers of part and payload, however short the part is.
-                data = os.pread(file.fileno(), 8 + HEADER.size, position)
+                # Long enough for the headers of part and payload, and some labels.
+                data = os.pread(file.fileno(), 8 + _FIRST_BYTES, position)
                 if len(data) < 8 or data[:4] != MAGIC:
                     raise RecordError(name, number, start, "the magic number is missing")
                 word = PART.unpack_from(data)[1]
                 part, length = word >> LENGTH_BITS, word & MAX_LENGTH
-                head += (MAGIC if parts else b"") + data[8 : 8 + length]
+                if len(head) == total:
+                    head += (MAGIC if parts else b"") + data[8 : 8 + length]
+                total += length + (len(MAGIC) if parts else 0)
                 if part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
                     raise RecordError(name, number, start, "its parts are out of order")
                 parts += 1
@@ -82,7 +88,8 @@ def scan(path: AnyPath) -> Iterator[Tuple[int, int]]:
                     raise RecordError(name, number, start, "the shard ends inside this record")
             if len(head) < HEADER.size:
                 raise RecordError(name, number, start, "it is not an image with a label")
-            yield start, HEADER.unpack_from(head)[2]
+            is_64 = len(head) >= HEADER_64.size and has_float64_labels(head, total)
+            yield start, (HEADER_64 if is_64 else HEADER).unpack_from(head)[2]
 
 
 def index_of(path: AnyPath) -> Tuple[Index, str]:

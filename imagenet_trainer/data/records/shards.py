@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 import re
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from imagenet_trainer.data.records.recordio import Index, Record, RecordError, R
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.system.machine import allow_open_files
+
+# The sets that names of shards tell: a folder with train.rec and val.rec is not one set.
+_SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
 
 
 class Shards:
@@ -27,15 +30,23 @@ class Shards:
     indexes
         their indexes, as `RecordFile` takes them, one for each shard; by default those beside the
         shards.
+    label_index
+        which label of a record is its class, from 0; None: the only one.
 
     """
 
-    def __init__(self, paths: Sequence[AnyPath], indexes: Sequence[Index] = ()):
+    def __init__(
+        self,
+        paths: Sequence[AnyPath],
+        indexes: Sequence[Index] = (),
+        label_index: Optional[int] = None,
+    ):
         if indexes and len(indexes) != len(paths):
             raise InputError(
                 f"number of index files: expected {len(paths)}, got {len(indexes)}; give one for "
                 "each shard, or none if they are beside the shards"
             )
+        self.label_index = label_index
         self.files: List[RecordFile] = []
         allow_open_files(len(paths))
         try:
@@ -111,13 +122,19 @@ class Shards:
 
     def class_of(self, record: int, labels: Sequence[float], num_classes: int) -> int:
         """The class that the labels of a record denote; RecordError if they denote none."""
-        if len(labels) != 1:
+        index = self.label_index
+        if index is None and len(labels) != 1:
             raise self.error(
-                record, f"it has {len(labels)} labels where a classifier takes one; "
-                "pack the set again with one label per line",
+                record, f"it has {len(labels)} labels where a classifier takes one; choose one "
+                f"with {commands.label_index(len(labels))}",
+            )  # fmt: skip
+        if index is not None and index >= len(labels):
+            raise self.error(
+                record, f"it has {len(labels)} labels and none of index {index}; give "
+                f"{commands.label_index(len(labels))}",
             )  # fmt: skip
         classes = self.classes_of_labels
-        label, known = labels[0], num_classes if classes is None else len(classes)
+        label, known = labels[index or 0], num_classes if classes is None else len(classes)
         if not (label.is_integer() and 0 <= label < known):
             raise self.error(
                 record, f"its label {label:g} is not a class of 0 to {known - 1}; correct the "
@@ -155,7 +172,8 @@ def find_shards(value: str) -> List[str]:
     ----------
     value
         paths or glob patterns with commas between them. Where `data/train.rec` does not exist, it
-        stands for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`.
+        stands for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`. A folder
+        stands for all its shards, which must be those of one split.
 
     Raises
     ------
@@ -173,6 +191,8 @@ def find_shards(value: str) -> List[str]:
             if not matches:
                 raise InputError(f"{path}: no file matches; {_pack_first(path)}")
             paths += matches
+        elif os.path.isdir(path) and glob.glob(os.path.join(glob.escape(path), "*.rec")):
+            paths += _shards_of_folder(path)
         else:
             paths += _numbered_shards(path)
     if not paths:
@@ -201,11 +221,24 @@ def _numbered_shards(path: str) -> List[str]:
     return sorted(match[0] for match in matches)
 
 
+def _shards_of_folder(folder: str) -> List[str]:
+    """All shards in a folder, as a channel of SageMaker is; InputError if two splits are in it."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*.rec")))
+    splits: Dict[str, str] = {}
+    for path in paths:
+        match = _SPLIT.match(os.path.basename(path))
+        splits.setdefault(match[1].lower() if match else "", path)
+    if len(splits) > 1:
+        found = ", ".join(sorted(splits.values()))
+        raise InputError(
+            f"{folder}: has shards of several sets ({found}); give the shards of one, with commas "
+            "between them"
+        )
+    return paths
+
+
 def _not_a_shard(path: str) -> str:
     """Why a path is not a shard, and the way out."""
-    inside = sorted(glob.glob(os.path.join(glob.escape(path), "*.rec")))
-    if inside:
-        return f"is a folder; give a shard in it, such as {inside[0]}"
     if os.path.isdir(path):
         name = os.path.join("data", os.path.basename(os.path.abspath(path)))
         return f"is a folder; {_pack_first(name, path)}"

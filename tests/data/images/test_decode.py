@@ -19,7 +19,7 @@ from imagenet_trainer.data.images.decode import (
     png_size,
     read_file,
 )
-from imagenet_trainer.data.images.kinds import kind_of
+from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.system.mxnet_import import mx
 

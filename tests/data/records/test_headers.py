@@ -12,16 +12,20 @@ def test_the_headers_of_all_records(tmp_path):
     payloads = [pack_header(label, n) + MAGIC * n + b"image" for n, label in enumerate(labels)]
     with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
         headers = read_headers(file)
-        assert headers["count"].tolist() == [0, 0, 1, 3, 0]
-        assert headers["label"].tolist() == [3.0, 1.5, 0.0, 0.0, -1.0]
-        assert headers["low"].tolist() == list(range(5))
+        assert headers.counts.tolist() == [0, 0, 1, 3, 0]
+        assert headers.labels[[0, 1, 2, 4]].tolist() == [3.0, 1.5, 2.0, -1.0]
+        assert np.isnan(headers.labels[3])  # none of them is the label
+        assert headers.raw["low"].tolist() == list(range(5))
+        assert headers.have_images.all()
+        second = read_headers(file, 1).labels
+        assert second[3] == 2.0 and np.isnan(second[[0, 1, 2, 4]]).all()
 
 
 @pytest.mark.parametrize(
     ("labels", "bad"),
     [
         ([0.0, 6.0], -1), ([0.0, 7.0], 1), ([-1.0], 0), ([1.0, 0.5], 1), ([float("nan")], 0),
-        ([[5.0], 1.0], -1), ([1.0, [5.0, 1.0]], 1),
+        ([[5.0], 1.0], -1), ([[7.0], 1.0], 0), ([1.0, [5.0, 1.0]], 1),
     ],
 )  # fmt: skip
 def test_the_first_label_that_is_no_class(tmp_path, labels, bad):
@@ -33,7 +37,7 @@ def test_the_first_label_that_is_no_class(tmp_path, labels, bad):
 def test_more_records_than_a_thread_reads_at_once(tmp_path):
     payloads = (pack_header(float(n % 5), n) for n in range(20_000))
     with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
-        assert np.array_equal(read_headers(file)["label"], np.arange(20_000) % 5)
+        assert np.array_equal(read_headers(file).labels, np.arange(20_000) % 5)
 
 
 def test_a_record_that_is_too_short(tmp_path):

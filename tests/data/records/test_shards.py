@@ -67,14 +67,24 @@ def test_shards_that_do_not_exist(tmp_path, monkeypatch):
         find_shards("new.rec")
 
 
+def test_a_folder_stands_for_the_shards_of_one_set(tmp_path):
+    # A channel of SageMaker: the folder `train` with several files.
+    for name in ("part_1.rec", "part_0.rec"):
+        write_records(tmp_path / name, payloads_of(1))
+    found = find_shards(str(tmp_path))
+    assert [os.path.basename(one) for one in found] == ["part_0.rec", "part_1.rec"]
+    assert find_shards(f"{tmp_path}/") == found
+    write_records(tmp_path / "val.rec", payloads_of(1))
+    with pytest.raises(InputError, match=r"several sets .*part_0\.rec.*val\.rec"):
+        find_shards(str(tmp_path))
+
+
 def test_paths_that_are_not_shards(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkdir("cats")
     with pytest.raises(InputError, match=r"^cats: is a folder; .* data/cats cats;"):
         find_shards("cats")
     write_records(tmp_path / "cats" / "all.rec", payloads_of(1))
-    with pytest.raises(InputError, match=r"^cats: is a folder; .* cats/all\.rec"):
-        find_shards("cats")
     with pytest.raises(InputError, match=r"^cats/all: .* cats/all\.rec\?"):
         find_shards("cats/all")
     (tmp_path / "cats" / "all.lst").write_text("0\t1.0\ta.jpg\n")
