@@ -446,7 +446,9 @@ def test_a_dataset_with_other_classes(prefix, tmp_path, capsys):
     assert im2rec.main([pack, str(images), "--encoding", ".png"]) == 0
     words = ["--model-prefix", prefix, "--data-val", f"{pack}.rec"]
     capsys.readouterr()
-    assert "class 1 is disc where" in refusal(capsys, *words)
+    line = refusal(capsys, *words)
+    assert "other.rec: 1 of its 3 classes" in line and ": disc;" in line
+    assert f"--classes-from {prefix}" in line and "--classes FILE" in line
     (images / "extra").mkdir()
     shutil.copy(images / "disc" / "000.png", images / "extra")
     for path in tmp_path.glob("other.*"):
@@ -454,7 +456,88 @@ def test_a_dataset_with_other_classes(prefix, tmp_path, capsys):
     assert im2rec.main(["--list", "--recursive", pack, str(images)]) == 0
     assert im2rec.main([pack, str(images), "--encoding", ".png"]) == 0
     capsys.readouterr()
-    assert "other.rec: has 4 classes" in refusal(capsys, *words)
+    assert "other.rec: 2 of its 4 classes" in refusal(capsys, *words)
+
+
+def pack_by_hand(pack, images, classes):
+    """Pack images with labels in the order of some class folders, by a list."""
+    files = [path for name in classes for path in sorted((images / name).glob("*.png"))]
+    lines = [
+        f"{number}\t{classes.index(path.parent.name)}\t{path.relative_to(images)}\n"
+        for number, path in enumerate(files)
+    ]
+    Path(f"{pack}.lst").write_text("".join(lines))
+    words = [str(pack), str(images), "--encoding", ".png", "--classes-from", "none"]
+    assert im2rec.main(words) == 0
+    return f"{pack}.rec"
+
+
+@pytest.fixture
+def two_classes(packed, tmp_path):
+    """The validation images of two of the three classes, in the reverse order."""
+    return pack_by_hand(tmp_path / "two", packed / "pictures" / "val", ["square", "circle"])
+
+
+def test_classes_are_matched_by_identity(prefix, two_classes, scored, capsys):
+    wanted = load_predictions(Run(prefix), 2)
+    wanted_order = np.r_[np.flatnonzero(wanted.labels == 2), np.flatnonzero(wanted.labels == 0)]
+    words = ["--model-prefix", prefix, "--data-val", two_classes]
+    assert evaluate.main(words) == 0
+    assert "2 of the 3 classes" in capsys.readouterr().err
+    found = load_predictions(Run(prefix), 2, "two")
+    # All files have the network's classes.
+    assert found.labels.tolist() == [2] * 5 + [0] * 5 and found.classes == 3
+    assert sorted(found.true.tolist()) == sorted(wanted.true[wanted_order].tolist())
+    assert (found.rank < 1).sum() == (wanted.rank[wanted_order] < 1).sum()
+    rows = list(csv.DictReader(Run(prefix).classes_path(2, "two").open()))
+    assert [(row["id"], row["pictures"]) for row in rows] == [
+        ("circle", "5"), ("cross", "0"), ("square", "5")
+    ]  # fmt: skip
+
+
+def test_only_the_present_classes_compete(prefix, two_classes, capsys):
+    words = ["--model-prefix", prefix, "--data-val", two_classes, "--save-predictions"]
+    assert evaluate.main(words) == 0
+    assert evaluate.main([*words, "--restrict-classes"]) == 0
+    assert "2 of 3 classes compete" in capsys.readouterr().err
+    run = Run(prefix)
+    every = read_arrays(run.probabilities_path(2, "two"))["probabilities"]
+    restricted = read_arrays(run.probabilities_path(2, "two-restricted"))["probabilities"]
+    wanted = every[:, [0, 2]] / every[:, [0, 2]].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(restricted[:, [0, 2]], wanted, rtol=1e-5)
+    assert (restricted[:, 1] == 0).all()
+    found = load_predictions(run, 2, "two-restricted")
+    assert (found.rank < 1).sum() == (wanted.argmax(axis=1) == np.repeat([1, 0], 5)).sum()
+    assert load_predictions(run, 2, "two").key != found.key
+
+
+def test_names_for_the_outputs_of_a_network(prefix, packed, tmp_path, capsys):
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"cross": 0, "square": 1, "circle": 2}))
+    words = ["--model-prefix", prefix, "--classes", str(names)]
+    before = load_predictions(Run(prefix), 2)
+    assert evaluate.main(words) == 0
+    after = load_predictions(Run(prefix), 2)
+    # The outputs are the same, and the labels follow the names.
+    np.testing.assert_array_equal(before.top, after.top)
+    assert after.labels.tolist() == [{0: 2, 1: 0, 2: 1}[label] for label in before.labels.tolist()]
+    assert before.key != after.key
+    names.write_text('["cat", "dog"]')
+    capsys.readouterr()
+    line = refusal(capsys, *words)
+    assert "--classes" in line and "2 classes" in line and "3 outputs" in line
+
+
+def test_networks_with_other_orders_of_the_classes_are_compared(prefix, tmp_path, capsys):
+    """A copy whose classifier and names are in another order predicts the same."""
+    shutil.copytree(Path(prefix).parent, tmp_path / "turned")
+    turned = Run(str(tmp_path / "turned" / "model"))
+    one = turned.load(2)
+    order = [2, 0, 1]
+    arg = {n: v[order] if n.startswith("fc1") else v for n, v in one.arg.items()}
+    turned.save(replace(one, arg=arg, classes=tuple(one.classes[k] for k in order)), 2)
+    assert evaluate.main(["--compare", prefix, turned.prefix]) == 0
+    assert "only the first is correct: 0, only the second: 0" in capsys.readouterr().out
 
 
 def test_labels_beyond_the_classes_of_the_network(prefix, seven, capsys):

@@ -31,3 +31,8 @@ def load_epoch(epoch: int) -> str:
 def label_index(labels: int) -> str:
     """The flag that selects one of several labels of a record."""
     return f"--label-index 0 to {labels - 1}" if labels > 1 else "--label-index 0"
+
+
+def pack_classes(reference: str) -> str:
+    """The flag that gives a pack the classes of a run or another pack."""
+    return f"pack it with --classes-from {reference}, from folders of these classes"

@@ -54,6 +54,13 @@ class PreparationSettings:
         "checkpoint's",
         switch,
     )
+    classes: str = option(
+        "",
+        "names of the network's outputs, in their order, for checkpoints of other programs: "
+        "imagenet; a text file with a class per line, a JSON file or a manifest; the PREFIX of a "
+        "run; by default the checkpoint's, or ImageNet's for 1000 outputs",
+        metavar="FILE",
+    )
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,9 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "which label of a record is its class, from 0, where records have several; by default that "
         "of the training",
         integer(0),
+    )
+    restrict_classes: bool = option(
+        False, "only the classes of which the shard has images compete, as for ImageNet-A and -R"
     )
     top_k: Tuple[int, ...] = option(
         (), "also report the top-K accuracy, such as 3 or 3,10", integers(1), metavar="K"

@@ -14,6 +14,14 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.classes import (
+    IMAGENET_CLASSES,
+    Classes,
+    OtherClasses,
+    are_placeholders,
+    default_classes,
+    match,
+)
 from imagenet_trainer.data.parts import Parts, divide, labels_of, split_name
 from imagenet_trainer.data.records.headers import (
     Headers,
@@ -25,7 +33,6 @@ from imagenet_trainer.data.records.headers import (
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Shard,
-    known_synsets,
     manifest_path,
     read_manifest,
 )
@@ -33,9 +40,6 @@ from imagenet_trainer.data.records.recordio import Index, RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
-
-IMAGENET_CLASSES = 1000
-Classes = Tuple[Tuple[str, str], ...]  # (id, name) in the order of the labels
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Dataset:
         the fingerprint that older versions computed without a manifest; "" if it is the same.
     note
         what the user should know about the classes and indexes; "" if there is nothing.
+    counts
+        number of images of each label of the records, int64 (labels,); None without a manifest.
 
     """
 
@@ -67,6 +73,7 @@ class Dataset:
     subset: Optional[np.ndarray] = None
     old_fingerprint: str = ""
     note: str = ""
+    counts: Optional[np.ndarray] = None
 
     def __len__(self) -> int:
         return len(self.shards) if self.subset is None else len(self.subset)
@@ -76,7 +83,7 @@ class Dataset:
         digest = sha256(f"{self.fingerprint} ".encode() + images.astype("<i8").tobytes())
         return replace(
             self, path=path, shards=self.shards.part(images), fingerprint=digest.hexdigest(),
-            old_fingerprint="", subset=None,
+            old_fingerprint="", subset=None, counts=None,
         )  # fmt: skip
 
 
@@ -167,7 +174,8 @@ def _opened(
     classes = tuple((one.id, one.name) for one in manifests[0].classes)
     fingerprint = _with_label_index(_fingerprint(manifests), shards)
     if classes:
-        return Dataset(path, shards, classes, fingerprint, True)
+        counts = np.sum([manifest.counts for manifest in manifests], axis=0, dtype=np.int64)
+        return Dataset(path, shards, classes, fingerprint, True, counts=counts)
     # Packed with several labels: the manifest knows no classes.
     count = num_classes or IMAGENET_CLASSES
     if all_labels:
@@ -225,10 +233,10 @@ def _property_classes(rec_path: str) -> Tuple[int, str]:
     text = ""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         text = file.read(64).decode("ascii", "replace").strip()
-    match = re.fullmatch(r"(\d{1,9}),(\d+),(\d+)", text)
-    if not match or int(match[1]) < 2:
+    found = re.fullmatch(r"(\d{1,9}),(\d+),(\d+)", text)
+    if not found or int(found[1]) < 2:
         return IMAGENET_CLASSES, ""
-    return int(match[1]), f"{path}: {int(match[1]):,} classes"
+    return int(found[1]), f"{path}: {int(found[1]):,} classes"
 
 
 def _expect(file: RecordFile, manifest: Manifest) -> None:
@@ -278,48 +286,47 @@ def open_matching_dataset(
 def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Dataset:
     """The dataset with the classes of `reference`, and its labels as theirs.
 
-    A dataset may lack classes of the reference. Labels that count its own classes become those of
-    the reference, by the ids of the classes. Classes without names match any: those of a dataset
-    without a manifest, and those of a network trained on one. Raises InputError with the first
-    class in which the two differ.
+    Classes are matched by identity, see `classes.match`; a dataset may lack classes of the
+    reference. A dataset without a manifest has the reference's labels. Raises OtherClasses for
+    classes with images that the reference does not have.
     """
     if not dataset.has_manifest:
         return dataset
-    ids = [one for one, _ in dataset.classes]
-    expected = [one for one, _ in classes]
-    unnamed = classes == default_classes(len(classes)) and len(classes) != IMAGENET_CLASSES
-    if ids == expected or (unnamed and len(ids) == len(expected)):
+    try:
+        labels = match(dataset.classes, classes, reference, dataset.counts)
+    except OtherClasses as error:
+        advice = commands.pack_classes(reference)
+        raise OtherClasses(f"{dataset.path}: {error}; {advice}") from error
+    if [one for one, _ in dataset.classes] == [one for one, _ in classes]:
         return dataset
-    if unnamed or len(ids) > len(expected):
-        differ = f"has {len(ids)} classes where {reference} has {len(expected)}"
-        raise InputError(f"{dataset.path}: {differ}; pack both with the same class folders")
-    note = f"{dataset.path}: has {len(ids)} of the {len(classes)} classes of {reference}"
-    named = [label for label, one in enumerate(ids) if one != f"class_{label}"]
-    is_named = bool(named) or ids == expected[: len(ids)]
-    if is_named and all(ids[label] == expected[label] for label in named):
-        note = note if len(ids) < len(classes) else ""
-        return replace(dataset, classes=classes, note=_joined(dataset.note, note))
-    if len(named) == len(ids) and set(ids) <= set(expected):
-        position = {one: label for label, one in enumerate(expected)}
-        dataset.shards.classes_of_labels = np.array([position[one] for one in ids])
-        note = f"{note}; labels are matched by name"
-        return replace(dataset, classes=classes, note=_joined(dataset.note, note))
-    label = next(n for n, (one, other) in enumerate(zip(ids, expected)) if one != other)
-    raise InputError(
-        f"{dataset.path}: class {label} is {ids[label]} where {reference} has {expected[label]}; "
-        "pack both with the same class folders"
-    )
+    has = len(dataset.classes)
+    if dataset.counts is not None:
+        has = int((dataset.counts > 0).sum())
+    notes = []
+    if has < len(classes):
+        notes.append(f"has images of {has} of the {len(classes)} classes of {reference}")
+    if labels is not None:
+        dataset.shards.classes_of_labels = labels
+        notes.append("labels are matched by name")
+    elif are_placeholders(dataset.classes):
+        notes.append(f"its classes have no names; labels are those of {reference}")
+    note = f"{dataset.path}: {'; '.join(notes)}" if notes else ""
+    return replace(dataset, classes=classes, note=_joined(dataset.note, note))
+
+
+def present_classes(dataset: Dataset) -> np.ndarray:
+    """The classes that have images, ascending: int64 (n,)."""
+    if dataset.counts is not None:
+        labels = np.flatnonzero(dataset.counts)
+    else:
+        labels = np.unique(labels_of(dataset.shards))
+        labels = labels[labels >= 0]
+    mapping = dataset.shards.classes_of_labels
+    return labels if mapping is None else np.sort(mapping[labels])
 
 
 def _joined(*notes: str) -> str:
     return "; ".join(filter(None, notes))
-
-
-def default_classes(count: int) -> Classes:
-    """Classes of shards without a manifest: ImageNet's, or placeholders."""
-    if count == IMAGENET_CLASSES:
-        return tuple(known_synsets().items())
-    return tuple((f"class_{label}", f"class {label}") for label in range(count))
 
 
 def _manifests(path: str, paths: Sequence[str], any_labels: bool) -> List[Manifest]:

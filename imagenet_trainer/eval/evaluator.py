@@ -1,15 +1,25 @@
 """Evaluates the epochs of a run on a dataset."""
 
 import contextlib
+import hashlib
+import json
 import math
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.bad_records import STOP, Report, Tally, describe_counts
-from imagenet_trainer.data.dataset import Classes, Dataset, open_matching_dataset
+from imagenet_trainer.data.classes import OtherClasses
+from imagenet_trainer.data.dataset import (
+    Classes,
+    Dataset,
+    open_matching_dataset,
+    present_classes,
+)
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
@@ -18,6 +28,7 @@ from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
 from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
 from imagenet_trainer.eval.results import EvaluationInput, ResultFiles
+from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.predictions import rename_old_probabilities, save_predictions
@@ -72,7 +83,8 @@ class Evaluator:
         self.dataset, own = open_validation_set(settings, run, checkpoint)
         if self.dataset.note:
             log(self.dataset.note)
-        self.input = EvaluationInput(self.dataset, how, views)
+        self._truth, scoring = truth_of(settings, self.dataset, log)
+        self.input = EvaluationInput(self.dataset, how, views, scoring)
         self.files = ResultFiles(run, self.input, run.preprocessing(epochs[0]), own)
         transform = ViewTransform(how.image_shape, how.val_resize, views)
         if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
@@ -144,7 +156,9 @@ class Evaluator:
             if self.settings.save_predictions:
                 path = self.run.probabilities_path(epoch, self.files.name)
                 file = stack.enter_context(ProbabilitiesFile(path, images, classes))
-            predictions = predict_dataset(self._engine, self._batches, top_k, key, file, advance)
+            predictions = predict_dataset(
+                self._engine, self._batches, top_k, key, file, advance, self._truth
+            )
             if file is not None:
                 file.finish(predictions)
         tally = Tally(self._log)
@@ -189,6 +203,28 @@ def bad_records(reports: Sequence[Report]) -> Dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def truth_of(
+    settings: EvaluateSettings, dataset: Dataset, log: Log
+) -> Tuple[Truth, Dict[str, str]]:
+    """How predictions are counted, and the `scoring` of the evaluation's input."""
+    scoring: Dict[str, str] = {}
+    allowed = None
+    if settings.classes:
+        ids = json.dumps([one for one, _ in dataset.classes])
+        scoring["classes"] = hashlib.sha256(ids.encode()).hexdigest()
+    if settings.restrict_classes:
+        present = present_classes(dataset)
+        if len(present) < 2:
+            raise InputError(
+                f"--restrict-classes: {dataset.path} has images of one class only; omit the flag"
+            )
+        allowed = np.zeros(len(dataset.classes), bool)
+        allowed[present] = True
+        scoring["restricted"] = hashlib.sha256(allowed.tobytes()).hexdigest()
+        log(f"--restrict-classes: {len(present)} of {len(allowed)} classes compete")
+    return Truth(allowed), scoring
+
+
 def open_validation_set(
     settings: EvaluateSettings, run: Run, checkpoint: Checkpoint
 ) -> Tuple[Dataset, Optional[bool]]:
@@ -200,11 +236,14 @@ def open_validation_set(
     if settings.data_val:
         path, index = settings.data_val, settings.data_val_idx
     index = settings.data_val_idx or index
-    with attributed_to("--data-val", " "):
-        dataset = open_matching_dataset(
-            path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP,
-            run.label_index() if settings.label_index is None else settings.label_index,
-        )  # fmt: skip
+    try:
+        with attributed_to("--data-val", " "):
+            dataset = open_matching_dataset(
+                path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP,
+                run.label_index() if settings.label_index is None else settings.label_index,
+            )  # fmt: skip
+    except OtherClasses as error:
+        raise InputError(f"{error}; or name the network's outputs with --classes FILE") from error
     known = run.read_json(run.config_path).get("data", {}).get("val")
     own = None if known is None else not settings.data_val or dataset.fingerprint == known
     return dataset, own

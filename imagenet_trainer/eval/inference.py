@@ -17,6 +17,7 @@ from imagenet_trainer.data.loader import ONE_THREAD, Threads, evaluation_batches
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, NonFiniteError
+from imagenet_trainer.eval.truth import PLAIN, Truth
 from imagenet_trainer.metrics.predictions import Collector, Predictions
 
 # Positions in the dataset int64 (n,), views uint8 (n, positions x height, width, 3), labels (n,).
@@ -119,6 +120,7 @@ def predict_dataset(
     key: str = "",
     sink: Optional[Sink] = None,
     advance: Callable[[int], object] = lambda images: None,
+    truth: Truth = PLAIN,
 ) -> Predictions:
     """Predict the classes of every image once.
 
@@ -136,6 +138,8 @@ def predict_dataset(
         Also receives all probabilities, batch by batch in shard order.
     advance
         Called with the number of images after each batch.
+    truth
+        How the predictions are counted.
 
     Images that were skipped (`--on-bad-record skip`) are not in the predictions. Raises InputError
     if a probability is not finite or another image is missing or repeated.
@@ -146,9 +150,10 @@ def predict_dataset(
 
     def count(positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
         check_finite(probabilities)
-        collector.add(positions, probabilities, labels)
+        judged = truth.judge(positions, probabilities, labels)
+        collector.add(*judged)
         if sink is not None:
-            sink.add(positions, probabilities, labels)
+            sink.add(*judged)
 
     with ThreadPoolExecutor(1) as counter:
         waiting: Deque[Future] = deque()

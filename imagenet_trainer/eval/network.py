@@ -6,12 +6,12 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import PreparationSettings, ViewSettings, commands
 from imagenet_trainer.config.values import BEST
-from imagenet_trainer.data.dataset import default_classes
+from imagenet_trainer.data.classes import Classes, default_classes, read_classes
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import check_parameters, load_symbol, of_network
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.foreign import adapt
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
@@ -94,9 +94,23 @@ def read_network(
     )
     for note in notes:
         log(note)
-    if not checkpoint.classes:
+    if wanted.classes:
+        checkpoint = replace(checkpoint, classes=_named(wanted.classes, classes, run.prefix))
+    elif not checkpoint.classes:
         checkpoint = replace(checkpoint, classes=default_classes(classes))
     return symbol, checkpoint
+
+
+def _named(source: str, outputs: int, prefix: str) -> Classes:
+    """The classes that --classes names; InputError unless there is one for each output."""
+    with attributed_to("--classes", " "):
+        classes = read_classes(source)
+        if len(classes) != outputs:
+            raise InputError(
+                f"{source}: names {len(classes)} classes, but the network of {prefix} has "
+                f"{outputs} outputs; give one name for each, in their order"
+            )
+    return classes
 
 
 def newest_epoch(run: Run) -> int:

@@ -48,7 +48,7 @@ def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
     """The content of comparison-....json. InputError unless both have the same images."""
     (run_a, a), (run_b, b) = first, second
     one, other = a.predictions, b.predictions
-    if not (np.array_equal(one.keys, other.keys) and np.array_equal(one.labels, other.labels)):
+    if not (np.array_equal(one.keys, other.keys) and _same_classes(one.labels, other.labels)):
         raise InputError(
             f"--compare: {run_a.prefix} and {run_b.prefix} were evaluated on different images; "
             "choose a shard for both with --data-val"
@@ -73,6 +73,14 @@ def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
     for row in result["classes"]:
         row["sure"] = row["p"] <= limit
     return result
+
+
+def _same_classes(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether labels int64 (n,) and (n,) divide images alike; networks may number classes apart."""
+    if len(one) != len(other):
+        return False
+    pairs = np.unique(np.stack([one, other]), axis=1)
+    return all(len(np.unique(side)) == pairs.shape[1] for side in pairs)
 
 
 def class_changes(

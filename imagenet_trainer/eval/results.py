@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Dict, Mapping, Optional, Sequence
@@ -69,11 +69,16 @@ _IN_KEY = ("image_shape", "rgb_mean", "rgb_std", "val_resize")
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """What a network is evaluated on: a dataset, its preprocessing, the views of each image."""
+    """What a network is evaluated on: a dataset, its preprocessing, the views of each image.
+
+    `scoring` has a digest for everything else that decides which predictions are right, such as
+    `classes`, other names of the network's outputs, or `restricted`, the classes that compete.
+    """
 
     dataset: Dataset
     preprocessing: Preprocessing
     views: Views
+    scoring: Mapping[str, str] = field(default_factory=dict)
 
     def about(self) -> Dict[str, Any]:
         """The description in evaluation.json."""
@@ -84,6 +89,7 @@ class EvaluationInput:
             "fingerprint": self.dataset.fingerprint,
             "preprocessing": how,
             "views": {**asdict(self.views), "bgr": bgr},
+            **({"scoring": dict(self.scoring)} if self.scoring else {}),
         }
 
     def key(self, params_path: Path) -> str:
@@ -95,6 +101,8 @@ class EvaluationInput:
         if self.views != Views() or how.bgr:
             crops, flip = self.views.crops, self.views.flip
             parts.append(f"Views(crops={crops}, flip={flip}, bgr={how.bgr})")
+        if self.scoring:
+            parts.append(f"Scoring({sorted(self.scoring.items())})")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -309,6 +317,7 @@ def describe(input_: EvaluationInput, usual: EvaluationInput, own: bool) -> str:
         parts.append("bgr" if how.bgr else "rgb")
     if views.mirrored:
         parts.append("10crop" if views.crops == 10 else "flip")
+    parts += [name for name in input_.scoring if name != "classes"]
     return "-".join(parts)
 
 

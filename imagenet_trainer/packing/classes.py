@@ -2,8 +2,12 @@
 
 import os
 import re
-from typing import List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
+from imagenet_trainer.data.classes import Classes, OtherClasses, match
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import (
     ClassName,
@@ -18,8 +22,12 @@ from imagenet_trainer.text import printable
 _LISTS = ("train", "val", "test")  # the lists that classes.txt belongs to
 
 
-class OtherClasses(InputError):
-    """The classes of a pack are not those of its reference."""
+class PackClasses(NamedTuple):
+    """The classes of a pack, and its lists with labels that count these classes."""
+
+    classes: Tuple[ClassName, ...]
+    lists: Sequence[ImageList]
+    relabelled: bool = False
 
 
 def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
@@ -47,12 +55,13 @@ def read_classes(path: AnyPath) -> List[str]:
 
 
 def classes_of_pack(
-    prefix: str, lists: Sequence[ImageList], classes_from: str
-) -> Tuple[ClassName, ...]:
-    """The classes of the lists of one pack, with the names of the reference pack.
+    prefix: str, lists: Sequence[ImageList], reference: str = "", known: Classes = ()
+) -> PackClasses:
+    """The classes of the lists of one pack, with the names of the reference.
 
-    The reference is the manifest `classes_from`; "" means the train.json next to the prefix, "none"
-    no reference. Raises OtherClasses if the classes differ.
+    With `known`, the classes of `reference`, the labels become those of the reference, by the names
+    of the folders. Without it `reference` is a manifest whose labels the lists must have, or "".
+    Raises OtherClasses if the reference lacks a class, or a label differs.
     """
     folders = folders_of_classes(lists)
     listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
@@ -64,13 +73,44 @@ def classes_of_pack(
                 "remove it, or make the lists again"
             )
         folders = [*names]
-    reference = classes_from or _training_manifest(prefix)
-    if not folders or reference in ("", "none"):
-        return name_classes(folders)
-    known = load_manifest(reference).classes
-    if not known:
-        return name_classes(folders)
-    return take_classes(folders, known, f"{prefix}.lst", reference)
+    if folders and known:
+        return _relabelled(folders, lists, known, reference)
+    theirs = load_manifest(reference).classes if folders and reference else ()
+    if not theirs:
+        return PackClasses(name_classes(folders), lists)
+    return PackClasses(take_classes(folders, theirs, f"{prefix}.lst", reference), lists)
+
+
+def _relabelled(
+    folders: Sequence[Optional[str]], lists: Sequence[ImageList], reference: Classes, title: str
+) -> PackClasses:
+    """The lists with the labels of a reference, matched by the names of the folders."""
+    classes = tuple(ClassName(*one) for one in reference)
+    labels = _labels_in(folders, lists, reference, title)
+    if labels is None:
+        return PackClasses(classes, lists)
+    return PackClasses(classes, [with_labels(images, labels) for images in lists], True)
+
+
+def _labels_in(
+    folders: Sequence[Optional[str]], lists: Sequence[ImageList], reference: Classes, title: str
+) -> Optional[np.ndarray]:
+    """The reference's label for each label of the lists; None where all are the same."""
+    used = np.array([int(labels[0]) for images in lists for labels in images.labels])
+    own = tuple((one.id, one.name) for one in name_classes(folders))
+    return match(own, reference, title, np.bincount(used, minlength=len(own)))
+
+
+def relabelled_as_packed(images: ImageList, classes: Sequence[ClassName]) -> ImageList:
+    """The list with the labels that `classes_of_pack` gave it for a pack of these classes."""
+    reference = tuple((one.id, one.name) for one in classes)
+    labels = _labels_in(folders_of_classes([images]), [images], reference, "the manifest")
+    return images if labels is None else with_labels(images, labels)
+
+
+def with_labels(images: ImageList, labels: np.ndarray) -> ImageList:
+    """The list with labels[n] in place of each label n."""
+    return replace(images, labels=[(float(labels[int(one[0])]),) for one in images.labels])
 
 
 def take_classes(
@@ -95,7 +135,7 @@ def take_classes(
     return tuple(reference)
 
 
-def _training_manifest(prefix: str) -> str:
+def training_manifest(prefix: str) -> str:
     """The manifest of the training set that belongs to this prefix; "" without one."""
     folder, name = os.path.split(prefix)
     if re.match(r"train(_|$)", name) or name.endswith("_train"):

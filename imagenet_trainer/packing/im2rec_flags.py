@@ -119,8 +119,10 @@ class PackSettings:
         _share_or_count,
     )  # fmt: skip
     classes_from: str = option(
-        "", "manifest with the classes that the images must have; default: the train.json next to "
-        "PREFIX, if it exists; none: accept any classes", metavar="JSON",
+        "", "classes that the labels count, matched by the names of the folders: imagenet; a file "
+        "with a class per line or a JSON file of names; the manifest of a pack; the PREFIX of a "
+        "run; default: the train.json next to PREFIX, if it exists, whose labels the list must "
+        "have; none: the list's own", metavar="NAME",
     )  # fmt: skip
 
 

@@ -10,12 +10,13 @@ from dataclasses import fields, replace
 from typing import List, Sequence, Tuple
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.classes import OtherClasses, read_classes
 from imagenet_trainer.data.images import jpeg_restart
 from imagenet_trainer.data.images.jpeg_window import HOW_TO_BUILD
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.data.records.manifest import ClassName, Manifest, Rejected
-from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import OtherClasses, classes_of_pack
+from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.packing.classes import PackClasses, classes_of_pack, training_manifest
 from imagenet_trainer.packing.console import (
     MOST_LINES,
     ProgressDisplay,
@@ -47,24 +48,40 @@ def pack_lists(settings: Im2recSettings) -> int:
     lists = [read_list(name + ".lst") for name in names]
     if not settings.pack_label:
         lists = [images.with_first_labels() for images in lists]
-    try:
-        classes = classes_of_pack(prefix, lists, settings.classes_from)
-    except OtherClasses as error:
-        raise InputError(
-            f"{error}; pack images of the same classes, or give --classes-from none to keep these"
-        ) from error
+    found = _classes(prefix, lists, settings.classes_from)
+    if found.relabelled:
+        print(f"{prefix}.lst: labels become those of {settings.classes_from}, by class name")
     rejected = 0
-    for name, images in zip(names, lists):
-        rejected += _pack_list(name, images, classes, settings)
+    for name, images in zip(names, found.lists):
+        rejected += _pack_list(name, images, found.classes, settings, found.relabelled)
     return 1 if rejected else 0
 
 
-def _check_flags(settings: Im2recSettings) -> None:
-    manifest = settings.classes_from
-    if manifest not in ("", "none") and not os.path.exists(manifest):
+def _classes(prefix: str, lists: Sequence[ImageList], classes_from: str) -> PackClasses:
+    """The classes of the lists, by --classes-from."""
+    if classes_from == "none":
+        return classes_of_pack(prefix, lists)
+    if classes_from:
+        with attributed_to("--classes-from", " "):
+            known = read_classes(classes_from)
+        try:
+            return classes_of_pack(prefix, lists, classes_from, known)
+        except OtherClasses as error:
+            raise InputError(
+                f"{prefix}.lst: {error}; list only folders of these classes, or give "
+                "--classes-from none to keep the list's own"
+            ) from error
+    reference = training_manifest(prefix)
+    try:
+        return classes_of_pack(prefix, lists, reference)
+    except OtherClasses as error:
         raise InputError(
-            f"--classes-from {manifest}: no such manifest; give the train.json of a pack, or none"
-        )
+            f"{error}; give --classes-from {reference} to match the classes by name, pack images "
+            "of the same classes, or give --classes-from none to keep these"
+        ) from error
+
+
+def _check_flags(settings: Im2recSettings) -> None:
     if settings.shards and settings.shard_size:
         raise InputError("--shards --shard-size: each determines the other; omit one")
     if settings.fast_decode and (settings.center_crop or not settings.resize):
@@ -96,8 +113,9 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
 
 
 def _pack_list(
-    prefix: str, images: ImageList, classes: Tuple[ClassName, ...], settings: Im2recSettings
-) -> int:
+    prefix: str, images: ImageList, classes: Tuple[ClassName, ...], settings: Im2recSettings,
+    relabelled: bool = False,
+) -> int:  # fmt: skip
     """Pack a list, or with --dry-run report what packing it would do; the rejected images."""
     conversion = Conversion(
         **{field.name: getattr(settings, field.name) for field in fields(Conversion)}
@@ -105,7 +123,7 @@ def _pack_list(
     if conversion.restart == "auto" and (conversion.pass_through or conversion.encoding != ".jpg"):
         conversion = replace(conversion, restart="off")  # the manifest says what was done
     layout = (settings.shards, settings.shard_size)
-    pack = Pack(prefix, settings.root, images, classes, conversion, *layout)
+    pack = Pack(prefix, settings.root, images, classes, conversion, *layout, relabelled)
     if settings.shards > len(images):
         raise InputError(
             f"--shards {settings.shards}: {prefix}.lst has {format_images(len(images))}; "

@@ -1,7 +1,8 @@
 """What a pack contains, and which shard each record goes to."""
 
+import hashlib
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from imagenet_trainer.data.images.source import open_root
 from imagenet_trainer.data.records.lst import ImageList
@@ -30,6 +31,8 @@ class Pack:
         number of shards, with the same number of lines of the list each. 0: one file PREFIX.rec.
     shard_bytes
         a shard ends before the record that would make it larger than this. 0: no limit.
+    relabelled
+        whether the labels of `images` are not those of the list, but count `classes`.
 
     """
 
@@ -40,10 +43,14 @@ class Pack:
     conversion: Conversion
     shards: int = 0
     shard_bytes: int = 0
+    relabelled: bool = False
 
     def identity(self) -> Dict:
         """What determines the packed bytes: a pack with the same identity need not be redone."""
-        layout = {"shards": self.shards, "shard_bytes": self.shard_bytes}
+        layout: Dict[str, Any] = {"shards": self.shards, "shard_bytes": self.shard_bytes}
+        if self.relabelled:
+            ids = "\n".join(one.id for one in self.classes)
+            layout["labels_of"] = hashlib.sha256(ids.encode(errors="surrogateescape")).hexdigest()
         return {
             "root": self.root,
             "list_sha256": sha256(self.prefix + ".lst"),

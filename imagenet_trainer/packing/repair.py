@@ -10,6 +10,7 @@ from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import Manifest, Shard, load_manifest
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.classes import relabelled_as_packed
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.packing.plan import Pack
@@ -39,7 +40,12 @@ def open_pack(prefix: str, root: str) -> Pack:
         ) from None
     if not conversion.pack_label:
         images = images.with_first_labels()
-    return Pack(prefix, root or manifest.root, images, manifest.classes, conversion, *layout)
+    relabelled = "labels_of" in settings
+    if relabelled:
+        images = relabelled_as_packed(images, manifest.classes)
+    return Pack(
+        prefix, root or manifest.root, images, manifest.classes, conversion, *layout, relabelled
+    )
 
 
 def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> None:

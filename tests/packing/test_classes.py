@@ -1,7 +1,8 @@
 import pytest
 
+from imagenet_trainer.data.classes import OtherClasses
 from imagenet_trainer.data.records.manifest import ClassName, name_classes
-from imagenet_trainer.packing.classes import OtherClasses, take_classes
+from imagenet_trainer.packing.classes import take_classes
 
 
 def test_validation_takes_the_classes_of_training():

@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import one_line_failure
 
+from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
 from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.packing.im2rec import main
@@ -138,7 +140,39 @@ def test_validation_has_the_classes_of_training(folder, fails):
     assert main([*words, "--classes-from", "none"]) == 0
     assert [one.id for one in read_manifest("data/val.rec").classes] == ["ant", "bug", "cat"]
     message = fails(*words, "--classes-from", "data/gone.json")
-    assert message.startswith("--classes-from data/gone.json: ") and "train.json" in message
+    assert message.startswith("--classes-from data/gone.json: ") and "manifest" in message
+
+
+def test_labels_of_a_reference_are_matched_by_the_folders(folder, fails):
+    make_train()
+    shutil.rmtree("pics/val/bee")
+    words = ["data/val", "pics/val"]
+    assert main(["--list", "--recursive", *words]) == 0
+    assert "--classes-from data/train.json" in fails(*words)  # label 1 would be bee
+    words += ["--classes-from", "data/train.json", "--encoding", ".png"]
+    assert main(words) == 0
+    manifest = read_manifest("data/val.rec")
+    assert manifest.classes == read_manifest("data/train.rec").classes
+    assert [count > 0 for count in manifest.counts] == [True, False, True]
+    images = read_list("data/val.lst")
+    classes = [one.id for one in manifest.classes]
+    file = RecordFile("data/val.rec")
+    for number, path in enumerate(images.paths):
+        assert classes[int(file.record(number).label)] == Path(path).parent.name
+    file.close()
+    # The same command finds it finished, and a damaged shard gets the same labels again.
+    before = Path("data/val.rec").read_bytes()
+    assert main(words) == 0
+    Path("data/val.rec").write_bytes(before[:-8] + bytes(8))
+    assert main(["--repair", "data/val"]) == 0
+    assert Path("data/val.rec").read_bytes() == before
+    # Other references have other labels.
+    Path("names.txt").write_text("cat\ndog\nant\n")
+    words[3] = "names.txt"
+    assert main(words) == 0
+    assert read_manifest("data/val.rec").counts == (manifest.counts[2], 0, manifest.counts[0])
+    Path("names.txt").write_text("cat\ndog\n")
+    assert "ant" in fails(*words)
 
 
 def test_a_validation_split_is_compared_with_its_training_split(folder):

@@ -1,0 +1,49 @@
+"""Which classes of an image are right, and which classes compete, where a label does not say it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+
+class Judged(NamedTuple):
+    """A batch as it is counted: n images, of which some may be left out."""
+
+    positions: np.ndarray  # int64 (n,), in the dataset
+    probabilities: np.ndarray  # float32 (n, classes)
+    labels: np.ndarray  # int64 (n,)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How predictions are counted.
+
+    Attributes
+    ----------
+    allowed
+        bool (classes,): the classes that compete. The probabilities of the others become 0, and
+        those of a row are divided by their sum. None: all compete.
+
+    """
+
+    allowed: Optional[np.ndarray] = None
+
+    def judge(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> Judged:
+        """Apply it to positions int64 (n,), float32 (n, classes), labels int64 (n,)."""
+        if self.allowed is not None:
+            probabilities = among(probabilities, self.allowed)
+        return Judged(positions, probabilities, labels)
+
+
+PLAIN = Truth()
+
+
+def among(probabilities: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Probabilities float32 (n, classes) given that the class is an allowed one, bool (classes,).
+
+    Where all allowed classes have the probability 0, they become equally probable.
+    """
+    kept = np.where(allowed, probabilities.astype(np.float64), 0.0)
+    total = kept.sum(axis=1, keepdims=True)
+    equal = np.broadcast_to(allowed / allowed.sum(), kept.shape)
+    return np.divide(kept, total, out=equal.copy(), where=total > 0).astype(np.float32)
