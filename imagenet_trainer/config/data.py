@@ -136,6 +136,13 @@ class TrainingDataSettings(DataSettings):
         "with --folds: hold back this fold, 1 to N. It is the validation set instead of --data-val",
         integer(0, 9999),
     )
+    sample_weights: str = option(
+        "",
+        "balanced sampling: how often an image is visited, by its class; inverse: all classes "
+        "equally often; sqrt: as often as the square root of their numbers of images; else a CSV "
+        "file with a line CLASS,WEIGHT for each class. An epoch keeps its length",
+        metavar="HOW",
+    )
     num_classes: Optional[int] = option(
         None,
         "number of classes, checked against the shard's manifest; 1000 without a manifest",

