@@ -156,6 +156,12 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
     report: bool = option(
         False, "also write report.html: curves, matrix, classes and images of the last epoch"
     )
+    thumbnails: str = option(
+        "auto",
+        "images with a thumbnail in the folder beside report.html; auto: all, or the errors of a "
+        "dataset with more than 100,000 images",
+        choices=("auto", "all", "errors", "none"),
+    )
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def write_outputs(
             video.draw_video(animation, frames, settings.video)
         yield f"drawn: {animation}"
     if settings.report:
-        yield f"written: {write_report(evaluator, last)}"
+        yield f"written: {write_report(evaluator, last, settings.thumbnails)}"
 
 
 def _draw(

@@ -1,35 +1,63 @@
-"""Writes report.html of an epoch from the files of its run."""
+"""Writes report.html of an epoch from the files of its run, and the thumbnails beside it."""
 
+import platform
+from dataclasses import asdict
 from pathlib import Path
-from typing import List, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+import numpy as np
+
+from imagenet_trainer import __version__
+from imagenet_trainer.data.images import opencv
+from imagenet_trainer.data.views import Views
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.metrics.predictions import Predictions
+from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz import report
-from imagenet_trainer.viz.thumbnails import thumbnails
+from imagenet_trainer.viz.thumbnails import Thumbnails, thumbnails, write_thumbnails
+
+MOST_THUMBNAILS = 100_000
+"""A larger dataset gets thumbnails of its errors only, unless all are requested: 5 KB each."""
 
 
-def write_report(evaluator: Evaluator, one: EpochResult) -> Path:
+def write_report(evaluator: Evaluator, one: EpochResult, which: str = "auto") -> Path:
     """Write report.html, or report-NAME.html for a named dataset, into the folder of results.
 
-    Returns its path. Raises InputError when it cannot be written.
+    `which` images have a thumbnail beside the page: see `EvaluateSettings.thumbnails`. Returns the
+    page's path. Raises InputError when it cannot be written.
     """
     run, dataset = evaluator.run, evaluator.dataset
     content = report.Report(
         title_of(run, one),
-        _facts(evaluator, one),
+        facts_of(evaluator, one),
         one.classes,
         one.predictions,
         one.metrics,
         [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
         lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
+        thumbnail_files(evaluator, one.predictions, one.predictions.rank > 0, which),
     )
     path = run.results / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:
         file.write(report.page(content))
     return path
+
+
+def thumbnail_files(
+    evaluator: Evaluator, predictions: Predictions, wrong: np.ndarray, which: str
+) -> Optional[Thumbnails]:
+    """The thumbnails beside the pages of a dataset, which all of them share; None for `none`."""
+    if which == "none":
+        return None
+    dataset, all_ = evaluator.dataset, np.ones(len(predictions), bool)
+    only_errors = which == "errors" or (which == "auto" and len(predictions) > MOST_THUMBNAILS)
+    folder = evaluator.run.results / f"thumbnails-{dataset.fingerprint[:8]}"
+    chosen = wrong if only_errors else all_
+    return write_thumbnails(dataset.shards, predictions.keys, chosen, folder, processors())
 
 
 def title_of(run: Run, one: EpochResult) -> str:
@@ -38,14 +66,46 @@ def title_of(run: Run, one: EpochResult) -> str:
     return f"{printable(run.folder.resolve().name)}, epoch {one.epoch}{dataset}"
 
 
-def _facts(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
-    run, how = evaluator.run, evaluator.input.preprocessing
+def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
+    """What was evaluated on what, and how: names and values."""
+    run, dataset = evaluator.run, evaluator.dataset
     trained = run.read_json(run.config_path).get("settings", {})
     network = (trained.get(name) for name in ("network", "num_layers"))
-    facts = [
-        ("network", " ".join(str(part) for part in network if part)),
-        ("parameters", str(run.params_path(one.epoch))),
-        ("images", evaluator.dataset.path),
-        ("input", f"{how.image_shape[2]} × {how.image_shape[1]} pixels"),
-    ]
-    return [(name, value) for name, value in facts if value]
+    params, computed = run.params_path(one.epoch), one.metrics.get("computed", {})
+    facts = {
+        "network": " ".join(str(part) for part in network if part),
+        "checkpoint": str(params),
+        "SHA-256": sha256(params) if params.exists() else "",
+        "dataset": f"{dataset.path}, {len(one.predictions):,} images, {dataset.fingerprint[:16]}",
+        "preprocessing": describe_preprocessing(evaluator.input.preprocessing),
+        "views": _describe_views(getattr(evaluator.input, "views", Views())),
+        "engine": " ".join(
+            str(computed[part]) for part in ("engine", "version") if part in computed
+        ),
+        "versions": ", ".join(f"{name} {version}" for name, version in _versions().items()),
+        "date": str(computed.get("date", "")),
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def describe_preprocessing(how: Preprocessing) -> str:
+    """`224 × 224 pixels, RGB, mean 123.68,116.779,103.939, std 1,1,1, short side 256`."""
+    values: Mapping[str, Any] = asdict(how)
+    mean, std = (",".join(f"{v:g}" for v in values[name]) for name in ("rgb_mean", "rgb_std"))
+    side = how.val_resize or "the crop's × 256/224"
+    _, height, width = how.image_shape
+    colours = "BGR" if how.bgr else "RGB"
+    return f"{width} × {height} pixels, {colours}, mean {mean}, std {std}, short side {side}"
+
+
+def _describe_views(views: Views) -> str:
+    if views.crops == 10:
+        return "ten crops"
+    return "the image and its mirror image" if views.flip else ""
+
+
+def _versions() -> Dict[str, str]:
+    return {
+        "imagenet-trainer": __version__, "Python": platform.python_version(),
+        "NumPy": np.__version__, "OpenCV": opencv.VERSION,
+    }  # fmt: skip

@@ -50,6 +50,14 @@ class ClassTable:
         """Share, low, high of the images for which the class is predicted."""
         return _shares(self.hits, self.predicted)
 
+    def f1(self) -> np.ndarray:
+        """The harmonic mean of recall and precision, float64 (classes,), nan without images.
+
+        2 hits / (images + predicted), which is 0 for a class that is never predicted.
+        """
+        with np.errstate(invalid="ignore"):
+            return np.where(self.images > 0, 2 * self.hits / (self.images + self.predicted), np.nan)
+
     def top5_recall(self) -> np.ndarray:
         """Share, low, high of the images of the class that have it among the top five."""
         return _shares(self.top5_hits, self.images)

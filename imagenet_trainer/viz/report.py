@@ -1,7 +1,8 @@
 """One page about a trained network: arrays in, HTML out.
 
-assets/templates/report.html holds the text of the page: tables, plots and images are in the HTML;
-its script (assets/report.js) draws the confusion matrix, sorts and filters.
+assets/templates/report.html holds the text of the page: tables, plots and some images are in the
+HTML. Its scripts in assets/ draw the confusion matrix, sort and filter, and show all images of a
+cell, a class or a group, whose thumbnails are files beside the page.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from typing import (
     Tuple,
 )
 
+import numpy as np
+
 from imagenet_trainer.metrics.confusion import most_confused
 from imagenet_trainer.metrics.counts import has_rank5, loss_of
 from imagenet_trainer.metrics.evaluation import calibration, class_table, collapse, shown_ranks
@@ -27,13 +30,13 @@ from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy, taxonomy_of
 from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.html import Tile, render
 from imagenet_trainer.viz.html import percent as as_percent
+from imagenet_trainer.viz.report_data import Network, page_data
 from imagenet_trainer.viz.report_examples import (
     SUSPECT_PROBABILITY,
     label_suspects,
     pair_examples,
     worst_images,
 )
-from imagenet_trainer.viz.report_matrix import matrix_data
 from imagenet_trainer.viz.report_tables import (
     EMPTY,
     Cell,
@@ -43,6 +46,7 @@ from imagenet_trainer.viz.report_tables import (
     percent,
     percent_with_interval,
 )
+from imagenet_trainer.viz.thumbnails import Thumbnails
 
 _EXAMPLES = 3  # images for each pair and direction
 _IMAGES = 24  # of the worst, and of those that look like label errors
@@ -59,11 +63,13 @@ class Report:
     numbers: Mapping[str, Any]  # the content of evaluation.json, with its intervals
     history: Sequence[Mapping[str, str]]  # rows of history.csv; none for a foreign checkpoint
     thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of images by position
+    files: Optional[Thumbnails] = None  # of all images, beside the page
 
 
 class _Image(NamedTuple):
     """An image of the dataset, as the template shows it."""
 
+    position: int
     key: int
     uri: Optional[str]  # None if it cannot be decoded
     true: str
@@ -102,7 +108,13 @@ class _Page:
     def values(self) -> Dict[str, Any]:
         return {
             "title": self.report.title,
-            "data": self._matrix(),
+            "contents": self._contents(),
+            "data": page_data(
+                [Network(self.report.title, self.predictions)],
+                self.names,
+                self.taxonomy,
+                self.report.files,
+            ),
             "tiles": self._tiles(),
             "facts": self.report.facts,
             "has_intervals": "intervals" in self.report.numbers,
@@ -117,14 +129,10 @@ class _Page:
             "calibration": figures.draw_calibration(calibration(self.predictions)),
         }
 
-    def _matrix(self) -> Dict[str, Any]:
-        k = min(TOP, self.predictions.top.shape[1])
-        matrices = ((f"top-{k} predictions", self.top), ("first prediction only", self.rank1))
-        if self.predictions.classes <= TOP:  # then the top five are all classes in every row
-            matrices = matrices[::-1]
-        return matrix_data(
-            matrices, self.report.classes, self.names, self.counts.images, self.taxonomy
-        )
+    def _contents(self) -> List[Tuple[str, str]]:
+        """Anchors and titles of the sections."""
+        shown = {"training": bool(self.report.history), "meaning": self.taxonomy is not None}
+        return [(anchor, title) for anchor, title in _SECTIONS.items() if shown.get(anchor, True)]
 
     def _tiles(self) -> List[Tile]:
         numbers = self.report.numbers
@@ -163,29 +171,34 @@ class _Page:
         }
 
     def _classes(self) -> Table:
+        """The classes, worst F1 first."""
         counts, group_of = self.counts, self._group_of()
-        metrics = [counts.recall(), counts.precision()]
-        metrics += [counts.top5_recall()] if self.rank5 else []
-        shares = list(zip(*metrics))
         confused, times_of = most_confused(self.rank1)
-        columns = [Column("label"), Column("class", is_text=True)]
-        columns += [Column("group", is_text=True)] if group_of else []
-        titles = ("images", "recall", "precision", "rank-5")[: 1 + len(metrics)]
-        columns += map(Column, titles)
-        columns += [Column("most often predicted as", is_text=True), Column("times")]
-        rows = []
-        for label, (one, name) in enumerate(self.report.classes):
-            times = int(times_of[label])
+        shares = [counts.recall(), counts.precision()]
+        shares += [counts.top5_recall()] if self.rank5 else []
+        f1 = counts.f1()
+        columns = [Column("class", is_text=True)]
+        columns += [Column("group", is_text=True, minor=True)] if group_of else []
+        columns += [Column("images"), Column("F1", order="ascending")]
+        columns += map(Column, ("recall", "precision", "rank-5")[: len(shares)])
+        columns += [Column("taken for it"), Column("most often taken for", True, minor=True)]
+        rows, order = [], np.argsort(np.where(np.isnan(f1), 2, f1), kind="stable").tolist()
+        for label in order:
+            (one, name), other, times = self.report.classes[label], confused[label], times_of[label]
+            taken = int(counts.predicted[label] - counts.hits[label])
             rows.append([
-                number(label),
-                Cell(name, "" if one == name else one),
+                Cell(self.names[label], "" if one == name else one,
+                     hover=f"{name} (label {label})", opens={"true": label}),
                 *([Cell(group_of[label])] if group_of else []),
                 number(int(counts.images[label])),
-                *map(percent_with_interval, shares[label]),
-                Cell(self.names[confused[label]]) if times else EMPTY,
-                number(times),
+                percent(f1[label]),
+                *(percent_with_interval(share[label]) for share in shares),
+                number(taken, opens={"predicted": label, "wrong": 1} if taken else None),
+                Cell(self.names[other], f"{times:,} ×", int(times),
+                     opens={"true": label, "predicted": other}) if times else EMPTY,
             ])  # fmt: skip
-        return Table(columns, rows)
+        empty = {row for row, label in enumerate(order) if not counts.images[label]}
+        return Table(columns, rows, empty if len(empty) < len(rows) else ())
 
     def _group_of(self) -> List[str]:
         """The group of each class; empty for classes that WordNet does not have."""
@@ -219,8 +232,9 @@ class _Page:
             ),
             "groups": Table(
                 [Column("group", is_text=True), *map(Column, group_columns)],
-                [[Cell(row["name"]), number(row["classes"]), number(row["images"]),
-                  percent(row["rank1"]), percent(row["in_group"])] for row in groups],
+                [[Cell(row["name"], opens={"group": row["name"]}), number(row["classes"]),
+                  number(row["images"]), percent(row["rank1"]), percent(row["in_group"])]
+                 for row in groups],
             ),
         }  # fmt: skip
 
@@ -229,10 +243,11 @@ class _Page:
         for pair, shown in zip(self.pairs, self.examples):
             a, b = self.names[pair.a], self.names[pair.b]
             directions = [
-                {"count": count, "true": true, "predicted": predicted,
+                {"count": count, "true": true, "predicted": predicted, "opens": opens,
                  "images": [self._image(position) for position in positions]}
-                for count, true, predicted, positions in (
-                    (pair.a_as_b, a, b, shown.a_as_b), (pair.b_as_a, b, a, shown.b_as_a),
+                for count, true, predicted, opens, positions in (
+                    (pair.a_as_b, a, b, {"true": pair.a, "predicted": pair.b}, shown.a_as_b),
+                    (pair.b_as_a, b, a, {"true": pair.b, "predicted": pair.a}, shown.b_as_a),
                 )
             ]  # fmt: skip
             total = pair.a_as_b + pair.b_as_a
@@ -242,6 +257,7 @@ class _Page:
     def _image(self, position: int) -> _Image:
         predictions = self.predictions
         return _Image(
+            position,
             int(predictions.keys[position]),
             self.thumbnails.get(position),
             self.names[int(predictions.labels[position])],
@@ -257,6 +273,12 @@ def _value(text: str) -> Cell:
     return number(float(text), 4) if text else EMPTY
 
 
+_SECTIONS = {
+    "about": "About", "training": "Training", "matrix": "Confusion matrix", "classes": "Classes",
+    "meaning": "Severity of the errors", "pairs": "Most confused pairs",
+    "worst": "Worst images by loss", "suspects": "Possible label errors", "review": "Review",
+    "calibration": "Calibration",
+}  # fmt: skip
 _HISTORY = {
     "epoch": "epoch", "train_loss": "training loss", "val_loss": "validation loss",
     "train_rank1": "training rank-1", "val_rank1": "validation rank-1",

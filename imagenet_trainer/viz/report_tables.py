@@ -1,7 +1,7 @@
 """Cells of the report's tables: what a cell shows, and the value by which it is sorted."""
 
 import math
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import Collection, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.viz.html import percent as as_percent
 
@@ -11,6 +11,8 @@ class Column(NamedTuple):
 
     title: str
     is_text: bool = False
+    minor: bool = False  # hidden on narrow screens
+    order: str = ""  # "ascending" or "descending" if the rows are sorted by it
 
 
 class Cell(NamedTuple):
@@ -19,6 +21,8 @@ class Cell(NamedTuple):
     text: str
     small: str = ""
     value: Optional[float] = None
+    hover: str = ""  # a longer text
+    opens: Optional[Mapping[str, object]] = None  # images: true, predicted, group, wrong, change
 
 
 class Table(NamedTuple):
@@ -26,14 +30,15 @@ class Table(NamedTuple):
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+    empty: Collection[int] = ()  # rows of classes without images, which are hidden at first
 
 
 EMPTY = Cell("")
 
 
-def number(value: float, digits: int = 0) -> Cell:
+def number(value: float, digits: int = 0, opens: Optional[Mapping[str, object]] = None) -> Cell:
     """A number with separators of thousands."""
-    return Cell(f"{value:,.{digits}f}" if digits else f"{value:,}", value=value)
+    return Cell(f"{value:,.{digits}f}" if digits else f"{value:,}", value=value, opens=opens)
 
 
 def percent(share: Optional[float]) -> Cell:

@@ -138,7 +138,22 @@ def test_the_report_has_images_of_the_shard(evaluator, images):
     assert "<title>some-run, epoch 3</title>" in html and "val.rec" in html
     wrong = int((result_of(images, 3).predictions.rank > 0).sum())
     assert wrong and html.count("data:image/jpeg;base64,") >= wrong
-    assert "no image" not in html
+    assert 'class="missing"' not in html
+    assert all(word in html for word in ("16 × 16 pixels, RGB", images.fingerprint[:16], "NumPy"))
+    found = sorted(path.parent.glob("thumbnails-*/00000/*.jpg"))
+    assert [int(one.stem) for one in found] == list(range(len(images)))
+    assert found[0].parts[-3] == f"thumbnails-{images.fingerprint[:8]}"
+    assert f'"folder":"{found[0].parts[-3]}"' in html
+
+
+@pytest.mark.parametrize("which", ["errors", "none"])
+def test_thumbnails_of_some_images(evaluator, images, which):
+    settings = settings_of(report=True, thumbnails=which)
+    list(write_outputs(settings, evaluator, [result_of(images, 3)]))
+    found = evaluator.run.folder.glob("thumbnails-*/00000/*.jpg")
+    wrong = np.flatnonzero(result_of(images, 3).predictions.rank > 0)
+    wanted = wrong.tolist() if which == "errors" else []
+    assert sorted(int(one.stem) for one in found) == wanted
 
 
 def test_another_dataset_has_a_separate_report(evaluator, images):

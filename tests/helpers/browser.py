@@ -6,6 +6,7 @@ screenshot of a page from an element on, after a script. The pictures in docs/ a
 """
 
 import base64
+import importlib.util
 import json
 import re
 import shutil
@@ -103,6 +104,40 @@ class Browser:
                 actions.append({"type": "pointerMove", "duration": 0, "x": x, "y": y})
         mouse = {"type": "pointer", "id": "mouse", "actions": actions}
         self._call("POST", "/actions", {"actions": [mouse]})
+
+    def emulate(self, width=0, scheme="light"):
+        """Show pages as on a screen of this width (0: the window's), light or dark."""
+        screen = {"width": width, "height": 0, "deviceScaleFactor": 0, "mobile": bool(width)}
+        preference = [{"name": "prefers-color-scheme", "value": scheme}]
+        for command, values in (
+            ("Emulation.setDeviceMetricsOverride", screen),
+            ("Emulation.setEmulatedMedia", {"features": preference}),
+        ):
+            self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": values})
+
+    def violations(self):
+        """What axe-core finds in the page: rules and the elements that break them.
+
+        Returns None without the package axe-core-python (or axe-playwright-python, which is newer).
+        """
+        found = map(importlib.util.find_spec, ("axe_playwright_python", "axe_core_python"))
+        path = next((Path(one.origin).with_name("axe.min.js") for one in found if one), None)
+        if path is None:
+            return None
+        self.script(path.read_text(encoding="utf-8"))
+        results = self.script("return axe.run(document, {resultTypes: ['violations']})")
+        return [
+            (one["id"], node["html"][:200])
+            for one in results["violations"]
+            for node in one["nodes"]
+        ]
+
+    def pages(self):
+        """The number of pages when the page is printed."""
+        pdf = base64.b64decode(
+            self._call("POST", "/print", {"page": {"width": 21, "height": 29.7}})
+        )
+        return len(re.findall(rb"/Type */Page\b", pdf))
 
     def screenshot(self):
         """The visible part of the page, as a PNG file."""

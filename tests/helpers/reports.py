@@ -39,7 +39,8 @@ def predictions_of(classes, per_class=6, seed=0, skill=2.0):
 
 
 def report_of(classes, **more):
-    predictions = more.pop("predictions", None) or predictions_of(len(classes))
+    shape = {"per_class": more.pop("per_class", 6)}
+    predictions = more.pop("predictions", None) or predictions_of(len(classes), **shape)
     values = {
         "title": "a run, epoch 2", "facts": [("network", "resnet 18")], "classes": classes,
         "predictions": predictions, "history": HISTORY,

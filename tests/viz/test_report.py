@@ -6,7 +6,7 @@ import pytest
 from helpers.reports import EVIL, own_classes, predictions_of, report_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
-from imagenet_trainer.metrics.predictions import Collector
+from imagenet_trainer.metrics.predictions import Collector, Predictions
 from imagenet_trainer.viz import report_figures as figures
 from imagenet_trainer.viz.report import page
 
@@ -50,7 +50,8 @@ def test_sections_for_any_number_of_classes(count, no_plots):
     outline = Outline(page(report_of(own_classes(count))))
     assert outline.headings == [
         "a run, epoch 2", "About", "Training", "Confusion matrix", "Classes",
-        "Most confused pairs", "Worst images by loss", "Possible label errors", "Calibration",
+        "Most confused pairs", "Worst images by loss", "Possible label errors", "Review",
+        "Calibration", "Images",
     ]  # fmt: skip
     assert outline.without_alt == 0
 
@@ -58,7 +59,8 @@ def test_sections_for_any_number_of_classes(count, no_plots):
 def test_the_page_fetches_nothing():
     html = page(report_of(own_classes(5)))
     html = re.sub(r"data:image/[\w+]+;base64,[\w+/=]+", "", html)
-    assert not re.findall(r"(?:src|href)=\"(?!\")[^\"]+", html)
+    assert not re.findall(r"(?:src|href)=\"(?![\"#])[^\"]+", html)
+    assert "file:" not in html
     assert not re.findall(r"@import|url\(|fetch\(|XMLHttpRequest|https?:", html)
 
 
@@ -73,11 +75,28 @@ def test_numbers_of_a_class(no_plots):
     report = report_of(own_classes(4))
     html = page(report).partition('id="classes"')[2]
     predictions = report.predictions
-    row = re.search(r'<tr><td data-value="2">2</td>.*?</tr>', html, re.S)[0]
+    rows = re.findall(r"<tr.*?</tr>", html, re.S)
+    row = next(row for row in rows if "<small>c2</small>" in row)
     hits = int(((predictions.labels == 2) & (predictions.rank == 0)).sum())
+    named = int((predictions.top[:, 0] == 2).sum())
     values = [float(value) for value in re.findall(r'data-value="([\d.]+)"', row)]
-    assert values[:2] == [2, 6] and values[2] == pytest.approx(hits / 6)
-    assert "class 2, also 2 <small>c2</small>" in row
+    assert values[:5] == [6, *(pytest.approx(v) for v in (
+        2 * hits / (6 + named), hits / 6, hits / named, named - hits))]  # fmt: skip
+    assert ">class 2</button>" in row and 'title="class 2, also 2 (label 2)"' in row
+
+
+def test_the_worst_classes_are_first_and_empty_ones_hidden(no_plots):
+    predictions = predictions_of(8)
+    kept = predictions.labels != 3
+    columns = ("keys", "labels", "top", "probabilities", "true", "rank")
+    values = {name: getattr(predictions, name)[kept] for name in columns}
+    html = page(report_of(own_classes(8), predictions=Predictions(**values, classes=8)))
+    html = html.partition('id="classes"')[2].partition("</section>")[0]
+    rows = re.findall(r"<tr.*?</tr>", html, re.S)[1:]
+    scores = [float(re.findall(r'data-value="([\d.]+)"', row)[1]) for row in rows[:7]]
+    assert scores == sorted(scores) and scores[0] < scores[-1]
+    assert [n for n, row in enumerate(rows) if "<tr data-empty hidden>" in row] == [7]
+    assert "<small>c3</small>" in rows[7]
 
 
 def test_text_from_outside_is_escaped_everywhere(no_plots):

@@ -9,7 +9,9 @@ from helpers import browser
 from helpers.reports import EVIL, own_classes, predictions_of, report_of
 from PIL import Image
 
+from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.viz.report import page
+from imagenet_trainer.viz.thumbnails import Thumbnails
 
 pytestmark = pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING)
 DOWN, RIGHT = "\ue015", "\ue014"
@@ -32,10 +34,18 @@ def window(tmp_path_factory):
 def folder(tmp_path_factory, predictions):
     path = tmp_path_factory.mktemp("page")
     classes = [*own_classes(CLASSES - 1), (EVIL, EVIL)]
-    (path / "report.html").write_text(
-        page(report_of(classes, predictions=predictions)), encoding="utf-8"
-    )
-    (path / "two.html").write_text(page(report_of(own_classes(2))), encoding="utf-8")
+    (path / "thumbs" / "00000").mkdir(parents=True)
+    for number in range(len(predictions) - 1):  # the last one is missing
+        Image.new("RGB", (90, 60), (number % 256, 0, 0)).save(
+            path / "thumbs" / "00000" / f"{number:08d}.jpg"
+        )
+    files = Thumbnails(path / "thumbs", np.arange(len(predictions)))
+    for name, content in (
+        ("report.html", report_of(classes, predictions=predictions, files=files)),
+        ("two.html", report_of(own_classes(2))),
+        ("known.html", report_of(list(known_synsets().items())[:60], per_class=4)),
+    ):
+        (path / name).write_text(page(content), encoding="utf-8")
     return path
 
 
@@ -202,9 +212,180 @@ def test_tables_are_sorted_and_filtered(shown):
     shown.type("#classes th:nth-child(4) button", " ")  # the space key presses it
     values = shown.script(numbers.replace("return", "return (") + ")", 3)
     assert values == sorted(values) and shown.script(heading) == "ascending"
-    shown.type("#classes input", "also 11")
-    names = shown.script(column.replace("return", "return (") + ".map(c => c.textContent))", 1)
-    assert sorted(names) == sorted(f"class {n}, also {n} c{n}" for n in (11, *range(110, 119)))
+    shown.type("#classes input", "also 11")  # a part of the full name
+    names = shown.script(column.replace("return", "return (") + ".map(c => c.textContent))", 0)
+    assert sorted(names) == sorted(f"class {n} c{n}" for n in (11, *range(110, 119)))
+
+
+# --- the images ----------------------------------------------------------------------------------
+
+KEYS = (
+    "return [...document.querySelectorAll('#gallery figcaption')]"
+    ".map(c => Number(c.textContent.match(/key (\\d+)/)[1]))"
+)
+TITLE = (
+    "return document.getElementById('gallery').open"
+    " && document.querySelector('#gallery h2').textContent"
+)
+
+
+def keys_of(predictions, chosen):
+    return sorted(predictions.keys[chosen].tolist())
+
+
+def test_a_cell_opens_all_its_images(shown, predictions):
+    inside = (predictions.labels == 20) & (predictions.top[:, :5] == 77).any(axis=1)
+    row, column = (20, 77) if inside.any() else (20, 20)
+    inside = (predictions.labels == row) & (predictions.top[:, :5] == column).any(axis=1)
+    left, side = geometry(shown)
+    point = (left + (column + 0.5) * side / CLASSES, (row + 0.5) * side / CLASSES)
+    shown.pointer("#matrix-canvas", point, "down", "up")
+    assert shown.script(TITLE) == f"true: class {row}; predicted: class {column}"
+    assert sorted(shown.script(KEYS)) == keys_of(predictions, inside)
+    first = shown.script("return document.querySelector('#gallery .predictions').textContent")
+    assert re.search(r"class \d+ \d+\.\d\d.%", first)
+    shown.click("#gallery-close")
+    assert shown.script(TITLE) is False
+    shown.type("#matrix-canvas", "\ue007")  # Enter
+    assert sorted(shown.script(KEYS)) == keys_of(predictions, inside)
+
+
+def test_a_name_beside_the_matrix_opens_its_class(shown, predictions):
+    left, side = geometry(shown)
+    shown.pointer("#matrix-canvas", (left - 20, 7.5 * side / CLASSES), "down", "up")
+    assert shown.script(TITLE) == "true: class 7"
+    assert sorted(shown.script(KEYS)) == keys_of(predictions, predictions.labels == 7)
+
+
+def test_a_class_and_what_is_taken_for_it(shown, predictions):
+    shown.click("#classes button[data-true='5']")
+    assert shown.script(TITLE) == "Images of class 5"
+    assert sorted(shown.script(KEYS)) == keys_of(predictions, predictions.labels == 5)
+    shown.click("#gallery-close")
+    taken = (predictions.top[:, 0] != predictions.labels) & (predictions.rank > 0)
+    label = int(np.bincount(predictions.top[taken, 0]).argmax())
+    shown.click(f"#classes button[data-predicted='{label}'][data-wrong]")
+    assert sorted(shown.script(KEYS)) == keys_of(
+        predictions, taken & (predictions.top[:, 0] == label)
+    )
+
+
+def test_a_group_opens_its_images_sixty_at_a_time(window, folder):
+    window.open(folder / "known.html")
+    window.click("#meaning button[data-group='birds']")
+    count = window.script("return document.getElementById('gallery-status').textContent")
+    assert re.fullmatch(r"(\d+) of \1 images", count) and int(count.split()[0]) > 60
+    assert len(window.script(KEYS)) == 60
+    window.click("#gallery .more")
+    assert len(window.script(KEYS)) == min(120, int(count.split()[0]))
+
+
+def test_thumbnails_are_files_beside_the_page(shown, predictions):
+    label = int(predictions.labels[-1])
+    shown.click(f"#classes button[data-true='{label}']")
+    shown.script(
+        "return Promise.all([...document.querySelectorAll('#gallery img')]"
+        ".map(i => i.complete || new Promise(done => { i.onload = i.onerror = () => done(); })))"
+        ".then(() => true)"
+    )
+    widths = "return [...document.querySelectorAll('#gallery img')].map(i => i.naturalWidth)"
+    assert shown.script(widths) == [90, 90, 90]
+    assert shown.script("return document.querySelectorAll('#gallery .missing').length") == 1
+    assert "ERR_FILE_NOT_FOUND" in shown.errors()[0]  # expected for the missing one
+
+
+def test_verdicts_are_saved_as_csv(shown, predictions):
+    shown.click("#classes button[data-true='5']")
+    image = int(np.flatnonzero(predictions.labels == 5)[0])
+    chosen = (
+        "const f = [...document.querySelectorAll('#gallery figure')].find(f => "
+        "f.textContent.includes(arguments[0])), e = f.querySelector(arguments[1]);"
+        "e.value = arguments[2]; e.dispatchEvent(new Event('change'))"
+    )
+    key = f"key {predictions.keys[image]}"
+    shown.script(chosen, key, "select", "wrong label")
+    shown.script(chosen, key, "input", EVIL)
+    shown.click("#gallery-close")
+    csv = shown.script("return report.review.csv()")
+    lines = csv.splitlines()
+    assert lines[0] == "image,key,label,label_name,verdict,class,class_name"
+    wanted = f"{image},{predictions.keys[image]},5,class 5,wrong label,{CLASSES - 1},"
+    assert lines[1] == wanted + '"' + EVIL.replace('"', '""') + '"' and len(lines) == 2
+    shown.click("#review-clear")
+    assert len(shown.script("return report.review.csv()").splitlines()) == 1
+
+
+# --- options of the matrix -----------------------------------------------------------------------
+
+
+def set_option(window, name, value):
+    window.script(
+        "const e = document.getElementById(arguments[0]);"
+        "if (e.type === 'checkbox') { e.checked = arguments[1]; } else { e.value = arguments[1]; }"
+        "e.dispatchEvent(new Event('change'))", f"matrix-{name}", value,
+    )  # fmt: skip
+
+
+def test_without_the_diagonal_it_is_black(shown):
+    set_option(shown, "diagonal", False)
+    image = pixels(shown)
+    middles = ((np.arange(60) + 0.5) * image.shape[1] / CLASSES).astype(int)
+    assert not image[middles, middles].any() and image.any()
+
+
+def test_scales_of_colours(shown, predictions):
+    counts = predictions.confusion().toarray()
+    greens = {}
+    for scale, name in enumerate(("equalised", "linear", "log")):
+        set_option(shown, "scale", scale)
+        image = pixels(shown)
+        middles = ((np.arange(60) + 0.5) * image.shape[1] / CLASSES).astype(int)
+        part = image[middles[:, None], middles, 1].astype(float)
+        greens[name] = [part[counts[:60, :60] == count].mean() for count in range(1, 5)]
+    # From #003c00 to #00ff00.
+    assert np.abs(greens["linear"] - (60 + 195 * np.arange(1, 5) / 4)).max() < 3
+    log = np.log1p(np.arange(1, 5)) / np.log1p(4)
+    assert np.abs(greens["log"] - (60 + 195 * log)).max() < 3
+
+
+def test_shares_of_the_true_class(shown):
+    set_option(shown, "shares", True)
+    label = shown.script("return document.getElementById('matrix-legend').ariaLabel")
+    assert label == "Colours of shares from 25 % to 100 %; zero is black"
+
+
+# --- every screen, everybody, paper --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["report.html", "known.html"])
+def test_a_phone_needs_no_horizontal_scrolling(window, folder, name):
+    window.emulate(390)
+    try:
+        window.open(folder / name)
+        assert window.script("return document.documentElement.scrollWidth") == 390
+        window.click("#classes td button")
+        assert window.script("return document.getElementById('gallery').scrollWidth <= 390")
+    finally:
+        window.emulate()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(window, folder, scheme):
+    window.emulate(scheme=scheme)
+    try:
+        window.open(folder / "known.html")
+        found = window.violations()
+        if found is None:
+            pytest.skip("axe-core-python is not installed")
+        window.click("#meaning button[data-group='birds']")
+        assert [*found, *window.violations()] == []
+    finally:
+        window.emulate()
+
+
+def test_it_prints_on_six_pages(window, folder):
+    window.open(folder / "known.html")
+    assert 1 < window.pages() <= 6
 
 
 def test_long_tables_show_their_first_rows(shown):

@@ -7,7 +7,8 @@ from conftest import draw_shape, write_records
 
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.viz.thumbnails import data_uri, small, thumbnails
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.viz.thumbnails import NO_FILE, data_uri, small, thumbnails, write_thumbnails
 
 
 def encoded(image):
@@ -56,6 +57,29 @@ def test_shards_that_share_keys_are_read_by_position(tmp_path):
         uris = thumbnails(shards, shards.keys, range(4))
         values = [round(float(pixels(uris[n]).mean())) for n in range(4)]
     assert np.abs(np.array(values) - [0, 20, 100, 120]).max() <= 2
+
+
+def test_files_are_named_by_record_and_kept(shards, tmp_path):
+    keys, folder = np.array([45, 50, 99, 47, 46]), tmp_path / "some" / "folder"
+    chosen = np.array([True, True, True, True, False])
+    written = write_thumbnails(shards, keys, chosen, folder, 2)
+    assert written.folder == folder
+    # There is no key 99, the record of 47 is no image, and 46 is not chosen.
+    assert written.files.tolist() == [5, 0, NO_FILE, NO_FILE, NO_FILE]
+    found = sorted(folder.rglob("*.*"))
+    assert [one.name for one in found] == ["00000000.jpg", "00000005.jpg"]
+    image = cv2.imread(str(folder / "00000" / "00000005.jpg"))
+    assert image.shape == (81, 144, 3) and abs(image.mean() - 200) < 3
+    found[0].write_bytes(b"kept")
+    again = write_thumbnails(shards, keys, np.ones(5, bool), folder, 2)
+    assert again.files.tolist() == [5, 0, NO_FILE, NO_FILE, 4]
+    assert found[0].read_bytes() == b"kept"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(shards, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"):
+        write_thumbnails(shards, shards.keys, np.ones(6, bool), tmp_path / "file", 1)
 
 
 @pytest.mark.parametrize(

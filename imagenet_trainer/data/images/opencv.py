@@ -12,6 +12,7 @@ import numpy as np
 from imagenet_trainer.data.images import plausible
 from imagenet_trainer.system.library_messages import with_messages
 
+VERSION: str = cv2.__version__
 T = TypeVar("T")
 # What libjpeg prints where image data are missing; it fills the rest with grey.
 _MISSING = "premature end"

@@ -1,29 +1,89 @@
-"use strict";
-/* The interactive parts of a report: the confusion matrix, sorting, filtering. No library, no network.
-   All text is set as text, never as HTML. */
+/* The confusion matrix of a report: counted from the predictions, drawn, zoomed, searched. */
 
-function element(name, properties, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-/* Integers from "2:AAEA": the number of bytes of each, and base64. */
+/* Integers from "2:AAEA": the number of bytes of each, and base64. "0:5" stands for 0, 1, 2, 3, 4. */
 function integersOf(text) {
+  if (text[0] === "0") { return Uint32Array.from({ length: Number(text.slice(2)) }, (_, index) => index); }
   const buffer = Uint8Array.from(atob(text.slice(2)), (letter) => letter.charCodeAt(0)).buffer;
-  return new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[text[0]](buffer);
+  return new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array, 8: Float64Array }[text[0]](buffer);
 }
 
-const formatted = new Intl.NumberFormat("en").format;
+/* ---- the predictions --------------------------------------------------------------------------- */
 
-/* ---- the counts ------------------------------------------------------------------------------ */
+/* Labels and predictions of all images, of one network or of two. */
+class Images {
+  constructor(data) {
+    this.labels = integersOf(data.labels);
+    this.keys = integersOf(data.keys);
+    this.files = data.folder ? integersOf(data.files) : null;
+    this.networks = data.networks.map((one) => ({
+      title: one.title, k: one.k,
+      top: integersOf(one.top), // the k most probable classes of each image, best first,
+      probabilities: integersOf(one.probabilities), // and their probabilities in 65,535ths
+      true: integersOf(one.true), // the probability of the label
+    }));
+    this.length = this.labels.length;
+    this.classes = data.names.length;
+    this.counts = new Uint32Array(this.classes); // images of each class
+    for (const label of this.labels) { this.counts[label]++; }
+    // The images sorted by label, and where each label begins.
+    this.starts = new Uint32Array(this.classes + 1);
+    this.counts.forEach((count, label) => { this.starts[label + 1] = this.starts[label] + count; });
+    const next = this.starts.slice();
+    this.sorted = new Uint32Array(this.length);
+    this.labels.forEach((label, image) => { this.sorted[next[label]++] = image; });
+  }
 
-/* A matrix in one order of its classes. Only cells that are not zero are stored, by row. */
+  isRight(image, network = 0) { const one = this.networks[network]; return one.top[image * one.k] === this.labels[image]; }
+
+  /* The matrix of the k first predictions, as its non-zero cells by row: the sum over networks of
+     their counts times their weights, [[network, weight], ...]. */
+  matrix(weights, k) {
+    const rows = new Uint32Array(this.classes + 1), columns = [], counts = [];
+    const sums = new Int32Array(this.classes), seen = new Int32Array(this.classes).fill(-1);
+    for (let label = 0; label < this.classes; label++) {
+      const touched = [];
+      for (let i = this.starts[label]; i < this.starts[label + 1]; i++) {
+        for (const [network, weight] of weights) {
+          const one = this.networks[network], first = this.sorted[i] * one.k;
+          for (let at = first; at < first + Math.min(k, one.k); at++) {
+            const column = one.top[at];
+            if (seen[column] !== label) { seen[column] = label; sums[column] = 0; touched.push(column); }
+            sums[column] += weight;
+          }
+        }
+      }
+      for (const column of touched.sort((a, b) => a - b)) {
+        if (sums[column]) { columns.push(column); counts.push(sums[column]); }
+      }
+      rows[label + 1] = columns.length;
+    }
+    return { rows, columns, counts };
+  }
+
+  /* The images whose label is in `rows` and that have a class of `columns` among their first k
+     predictions; null stands for all classes. */
+  find({ rows = null, columns = null, k = 1, network = 0, wrong = false }) {
+    const maskOf = (labels) => { const mask = new Uint8Array(this.classes); labels.forEach((one) => { mask[one] = 1; }); return mask; };
+    const rowMask = rows && maskOf(rows), columnMask = columns && maskOf(columns), found = [];
+    const one = this.networks[network], most = Math.min(k, one.k);
+    for (let image = 0; image < this.length; image++) {
+      if (rowMask && !rowMask[this.labels[image]]) { continue; }
+      if (wrong && this.isRight(image, network)) { continue; }
+      let fits = !columnMask;
+      for (let at = image * one.k; !fits && at < image * one.k + most; at++) { fits = columnMask[one.top[at]] === 1; }
+      if (fits) { found.push(image); }
+    }
+    return found;
+  }
+}
+
+/* A matrix in one order of its classes, of which some may be missing. */
 class Counts {
-  constructor(sparse, order) {
+  constructor(cells, order, classes, diagonal) {
+    Object.assign(this, cells);
     this.order = order;
-    for (const name of ["rows", "columns", "counts"]) { this[name] = integersOf(sparse[name]); }
-    this.positionOf = new Uint32Array(order.length);
+    this.diagonal = diagonal;
+    this.positionOf = new Int32Array(classes).fill(-1);
     order.forEach((label, position) => { this.positionOf[label] = position; });
   }
 
@@ -33,7 +93,7 @@ class Counts {
       const label = this.order[row], end = this.rows[label + 1];
       for (let i = this.rows[label]; i < end; i++) {
         const column = this.positionOf[this.columns[i]];
-        if (column >= left && column < right) { visit(row, column, this.counts[i]); }
+        if (column >= left && column < right && (this.diagonal || column !== row)) { visit(row, column, this.counts[i]); }
       }
     }
   }
@@ -45,22 +105,35 @@ class Counts {
   }
 }
 
-/* From counts to levels between 0 and 1: the share of the non-zero cells with at most that count,
-   stretched so that the least count has 0 and the greatest 1 (histogram equalisation). */
+/* ---- colours ----------------------------------------------------------------------------------- */
+
+const SCALES = [
+  { title: "equalised", of: equalised },
+  { title: "linear", of: (values) => continuous(values, (value) => value) },
+  { title: "logarithmic", of: (values, least) => continuous(values, (value) => Math.log1p(value / least)) },
+];
+
+/* From sizes to levels between 0 and 1: the share of the non-zero cells with at most that size,
+   stretched so that the least has 0 and the greatest 1 (histogram equalisation). */
 function equalised(values) {
   const frequency = new Map();
-  let total = 0;
-  for (const value of values) {
-    if (value > 0) { frequency.set(value, (frequency.get(value) || 0) + 1); total++; }
-  }
-  const counts = [...frequency.keys()].sort((a, b) => a - b), levels = new Map();
+  for (const value of values) { frequency.set(value, (frequency.get(value) || 0) + 1); }
+  const sizes = [...frequency.keys()].sort((a, b) => a - b), levels = new Map();
   let below = 0;
-  const first = counts.length ? frequency.get(counts[0]) / total : 0;
-  for (const count of counts) {
-    below += frequency.get(count);
-    levels.set(count, counts.length > 1 ? (below / total - first) / (1 - first) : 1);
+  const first = sizes.length ? frequency.get(sizes[0]) / values.length : 0;
+  for (const size of sizes) {
+    below += frequency.get(size);
+    levels.set(size, sizes.length > 1 ? (below / values.length - first) / (1 - first) : 1);
   }
-  return { counts, levels };
+  return { ticks: sizes, level: (size) => levels.get(size) };
+}
+
+/* Levels in proportion to a growing function of the size; `least` is the smallest size. */
+function continuous(values, form) {
+  const most = values.reduce((a, b) => Math.max(a, b), 0), ticks = [];
+  for (let step = 1e-4; step <= most; step *= 10) { ticks.push(step, 2 * step, 5 * step); }
+  const whole = form(most) || 1;
+  return { ticks: [...ticks.filter((one) => one >= most / 5000 && one < most), most].filter((one) => one > 0), level: (size) => form(size) / whole };
 }
 
 function colourScale(colours) {
@@ -77,16 +150,18 @@ const MOST_NAMED = 45; // classes whose names are shown
 const FONT = "12px system-ui, sans-serif";
 
 class MatrixView {
-  constructor(data) {
-    this.data = data;
-    this.n = data.names.length;
+  /* `open` is called with a selection of images: see Images.find. */
+  constructor(data, images, open) {
+    Object.assign(this, { data, images, open });
+    this.cells = []; // the cells of each matrix, once they are counted
     this.canvas = document.getElementById("matrix-canvas");
     this.mark = document.getElementById("matrix-mark");
     this.tip = document.getElementById("matrix-tip");
     this.status = document.getElementById("matrix-status");
-    this.matrix = this.order = this.palette = 0;
-    this.top = this.left = 0; // the part that is shown: its first row and column,
-    this.length = this.n; // and how many classes
+    this.matrix = this.order = this.palette = this.scale = 0;
+    this.shares = false; // of the class's images instead of counts
+    this.diagonal = true;
+    this.empty = images.counts.every((count) => count > 0); // also classes without images
     this.focus = null; // [row, column] selected by key or click
     this.controls();
     this.listen();
@@ -98,18 +173,21 @@ class MatrixView {
     const choice = (label, key, options) => {
       const select = element("select", { id: `matrix-${key}` });
       options.forEach((one, index) => select.append(element("option", { value: index, textContent: one.title })));
-      select.addEventListener("change", () => {
-        const selected = this.focus && this.focus.map((position) => this.labels[position]);
-        this[key] = Number(select.value);
-        if (key === "palette") { this.draw(); return; }
-        this.recount();
-        if (selected) { this.choose(...selected.map((label_) => this.labels.indexOf(label_)), true); }
-      });
+      select.addEventListener("change", () => this.change(key, Number(select.value)));
       bar.append(element("label", {}, label, select));
     };
     choice("Counts", "matrix", this.data.matrices);
     choice("Order", "order", this.data.orders);
+    choice("Scale", "scale", SCALES);
     choice("Colours", "palette", this.data.palettes);
+    const check = (label, key) => {
+      const box = element("input", { type: "checkbox", id: `matrix-${key}`, checked: this[key] });
+      box.addEventListener("change", () => this.change(key, box.checked));
+      bar.append(element("label", {}, box, label));
+    };
+    check("share of the true class", "shares");
+    check("diagonal", "diagonal");
+    if (!this.empty) { check("classes without images", "empty"); }
     const button = (label, action) => {
       const made = element("button", { type: "button", textContent: label });
       made.addEventListener("click", action);
@@ -129,28 +207,46 @@ class MatrixView {
     document.getElementById("matrix-frame").before(this.legend);
   }
 
+  change(key, value) {
+    const selected = this.focus && this.focus.map((position) => this.labels[position]);
+    this[key] = value;
+    if (key === "palette" || key === "scale" || key === "shares") { this.draw(); return; }
+    this.focus = null;
+    this.recount();
+    const positions = selected && selected.map((label) => this.labels.indexOf(label));
+    if (positions && !positions.includes(-1)) { this.choose(...positions, true); }
+  }
+
   listen() {
     const canvas = this.canvas;
     canvas.addEventListener("pointermove", (event) => this.hover(event));
     canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; this.draft = null; this.drawMark(); });
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointerup", (event) => this.release(event));
-    canvas.addEventListener("dblclick", () => this.whole());
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("wheel", (event) => {
       if (document.activeElement !== canvas && !event.ctrlKey) { return; }
       event.preventDefault();
       this.zoom(event.deltaY < 0 ? 0.8 : 1.25, this.cellAt(event));
     }, { passive: false });
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     new ResizeObserver(() => { if (this.width !== this.frameWidth()) { this.draw(); } }).observe(canvas.parentElement);
   }
 
   frameWidth() { return Math.floor(this.canvas.parentElement.getBoundingClientRect().width); }
 
   recount() {
-    this.labels = this.data.orders[this.order].order;
-    this.counts = new Counts(this.data.matrices[this.matrix], this.labels);
-    this.draw();
+    const order = this.data.orders[this.order], has = (label) => this.empty || this.images.counts[label] > 0;
+    const before = this.n, kept = [0]; // the classes that are shown before each position
+    order.order.forEach((label, position) => kept.push(kept[position] + has(label)));
+    this.labels = order.order.filter(has);
+    this.spans = order.spans.map(([begin, end, name]) => [kept[begin], kept[end], name]).filter(([begin, end]) => begin < end);
+    this.n = this.labels.length;
+    const { weights, k, signed } = this.data.matrices[this.matrix];
+    this.signed = Boolean(signed);
+    this.cells[this.matrix] = this.cells[this.matrix] || this.images.matrix(weights, k);
+    this.counts = new Counts(this.cells[this.matrix], this.labels, this.images.classes, this.diagonal);
+    if (this.n === before) { this.draw(); } else { this.whole(); }
   }
 
   /* ---- drawing ---- */
@@ -171,13 +267,14 @@ class MatrixView {
     const context = this.canvas.getContext("2d");
     const pixels = Math.floor(this.side * ratio);
     this.bins = Math.min(this.length, pixels);
-    const { picture, scale } = this.shade();
+    this.ink = getComputedStyle(document.documentElement).getPropertyValue("--ink");
+    const picture = this.shade();
     context.imageSmoothingEnabled = false;
     context.drawImage(picture, this.margin * ratio, 0, pixels, pixels);
     context.scale(ratio, ratio);
-    this.writeCounts(context, scale);
+    this.writeCounts(context);
     this.name(context);
-    this.drawLegend(scale, ratio);
+    this.drawLegend(ratio);
     this.drawMark();
     const part = this.length === this.n ? "all" : `${this.length} of ${this.n}`;
     this.canvas.setAttribute("aria-label", `Confusion matrix, ${part} classes shown`);
@@ -192,30 +289,53 @@ class MatrixView {
     this.counts.each(this.top, this.top + this.length, this.left, this.left + this.length, (row, column, count) => {
       values[binOf[row - this.top] * bins + binOf[column - this.left]] += count;
     });
-    const scale = equalised(values), colour = colourScale(this.data.palettes[this.palette].colours);
-    const colours = new Map(scale.counts.map((count) => [count, colour(scale.levels.get(count))]));
-    const picture = element("canvas", { width: bins, height: bins });
-    const context = picture.getContext("2d"), image = context.createImageData(bins, bins);
-    for (let i = 0; i < values.length; i++) {
-      if (values[i] > 0) { image.data.set(colours.get(values[i]), 4 * i); }
-      image.data[4 * i + 3] = 255;
+    if (this.shares) {
+      const images = new Float64Array(bins);
+      binOf.forEach((bin, position) => { images[bin] += this.images.counts[this.labels[this.top + position]]; });
+      values.forEach((value, at) => { if (value) { values[at] = value / images[Math.floor(at / bins)]; } });
     }
+    this.colourOf = this.colours(values);
+    const picture = element("canvas", { width: bins, height: bins });
+    const context = picture.getContext("2d"), image = context.createImageData(bins, bins), known = new Map();
+    values.forEach((value, at) => {
+      if (value) {
+        if (!known.has(value)) { known.set(value, this.colourOf(value)); }
+        image.data.set(known.get(value), 4 * at);
+      }
+      image.data[4 * at + 3] = 255;
+    });
     context.putImageData(image, 0, 0);
-    return { picture, scale };
+    return picture;
+  }
+
+  /* A function from values to [red, green, blue]. Signed values have two palettes. */
+  colours(values) {
+    const sizes = values.filter((value) => value).map(Math.abs), least = sizes.reduce((a, b) => Math.min(a, b), Infinity);
+    this.levels = SCALES[this.scale].of(sizes, least);
+    const { colours, negative } = this.signed ? this.data.difference : this.data.palettes[this.palette];
+    const more = colourScale(colours), fewer = negative && colourScale(negative);
+    return (value) => (value < 0 ? fewer : more)(this.levels.level(Math.abs(value)));
+  }
+
+  /* A count, or with `shares` a share, as text. */
+  shown(value) {
+    const sign = this.signed && value > 0 ? "+" : "";
+    return sign + (this.shares ? `${Number((100 * value).toPrecision(2))} %` : formatted(Number(value.toPrecision(6))));
   }
 
   /* The counts as text, where cells are large enough. */
-  writeCounts(context, scale) {
-    const unit = this.side / this.length, colour = colourScale(this.data.palettes[this.palette].colours);
+  writeCounts(context) {
+    const unit = this.side / this.length;
     if (unit < 26) { return; }
     context.font = FONT;
     context.textAlign = "center";
     context.textBaseline = "middle";
     this.counts.each(this.top, this.top + this.length, this.left, this.left + this.length, (row, column, count) => {
-      if (context.measureText(formatted(count)).width > unit - 4) { return; }
-      const [red, green, blue] = colour(scale.levels.get(count));
+      const value = this.shares ? count / this.images.counts[this.labels[row]] : count, text = this.shown(value);
+      if (context.measureText(text).width > unit - 4) { return; }
+      const [red, green, blue] = this.colourOf(value);
       context.fillStyle = 0.21 * red + 0.72 * green + 0.07 * blue > 110 ? "black" : "white";
-      context.fillText(formatted(count), this.margin + (column - this.left + 0.5) * unit, (row - this.top + 0.5) * unit);
+      context.fillText(text, this.margin + (column - this.left + 0.5) * unit, (row - this.top + 0.5) * unit);
     });
   }
 
@@ -223,7 +343,7 @@ class MatrixView {
     context.textAlign = "start";
     context.textBaseline = "alphabetic";
     context.font = FONT;
-    context.fillStyle = context.strokeStyle = "#1f2933";
+    context.fillStyle = context.strokeStyle = this.ink;
     context.lineWidth = 1;
     if (this.length <= MOST_NAMED) {
       const step = this.side / this.length;
@@ -233,9 +353,8 @@ class MatrixView {
       }
       return;
     }
-    const spans = this.data.orders[this.order].spans;
     [this.top, this.left].forEach((first, across) => {
-      if (spans.length) { this.nameSpans(context, spans, first, across); } else { this.number(context, first, across); }
+      if (this.spans.length) { this.nameSpans(context, this.spans, first, across); } else { this.number(context, first, across); }
     });
   }
 
@@ -291,32 +410,36 @@ class MatrixView {
     context.restore();
   }
 
-  drawLegend(scale, ratio) {
+  drawLegend(ratio) {
     const width = Math.min(420, this.width), height = 36, legend = this.legend;
     Object.assign(legend, { width: width * ratio, height: height * ratio });
     Object.assign(legend.style, { width: `${width}px`, height: `${height}px` });
     const context = legend.getContext("2d");
     context.scale(ratio, ratio);
-    const colour = colourScale(this.data.palettes[this.palette].colours), left = 40, span = width - left - 40;
+    const { ticks, level } = this.levels, left = 40, span = width - left - 40;
+    const { colours, negative } = this.signed ? this.data.difference : this.data.palettes[this.palette];
+    const more = colourScale(colours), fewer = this.signed && colourScale(negative);
     context.fillStyle = "black";
     context.fillRect(0, 2, 14, 14);
     for (let x = 0; x < span; x++) {
-      context.fillStyle = `rgb(${colour(x / (span - 1)).join(" ")})`;
+      const at = this.signed ? 2 * x / (span - 1) - 1 : x / (span - 1);
+      context.fillStyle = `rgb(${(at < 0 ? fewer : more)(Math.abs(at)).join(" ")})`;
       context.fillRect(left + x, 2, 1.5, 14);
     }
-    context.fillStyle = "#1f2933";
+    context.fillStyle = this.ink;
     context.font = FONT;
     context.fillText("0", 3, 32);
-    const shown = [];
-    [...scale.counts.slice(-1), ...scale.counts].forEach((count) => {
-      const x = left + (scale.counts.length > 1 ? scale.levels.get(count) : 1) * span;
-      if (shown.some((other) => Math.abs(other - x) < 30)) { return; }
-      shown.push(x);
-      context.fillText(formatted(count), x, 32);
+    const signs = this.signed ? [1, -1] : [1], marks = [...ticks.slice(-1), ...ticks], used = [];
+    for (const value of marks.flatMap((tick) => signs.map((sign) => sign * tick))) {
+      const part = level(Math.abs(value)) * Math.sign(value), x = left + (this.signed ? (part + 1) / 2 : part) * span;
+      if (used.some((other) => Math.abs(other - x) < 34)) { continue; }
+      used.push(x);
+      context.fillText(this.shown(value), x, 32);
       context.fillRect(x, 16, 1, 5);
-    });
-    const [least, most] = [scale.counts[0], scale.counts[scale.counts.length - 1]];
-    legend.setAttribute("aria-label", scale.counts.length ? `Colours of counts from ${least} to ${most}; zero is black` : "All counts are zero");
+    }
+    legend.setAttribute("aria-label", ticks.length
+      ? `Colours of ${this.shares ? "shares" : "counts"} from ${this.shown(this.signed ? -ticks[ticks.length - 1] : ticks[0])} to ${this.shown(ticks[ticks.length - 1])}; zero is black`
+      : "All counts are zero");
   }
 
   /* The layer above the matrix: the selected cell, and the rectangle that is being dragged. */
@@ -355,15 +478,36 @@ class MatrixView {
   }
 
   text({ rows, columns }) {
-    const names = ([first, end]) => {
-      const shown = this.labels.slice(first, end).map((label) => this.data.names[label]);
-      return shown.length > 3 ? `${shown[0]} to ${shown[shown.length - 1]} (${shown.length} classes)` : shown.join(", ");
-    };
     const count = this.counts.within(...rows, ...columns);
-    const images = this.labels.slice(...rows).reduce((sum, label) => sum + this.data.images[label], 0);
+    const images = this.labels.slice(...rows).reduce((sum, label) => sum + this.images.counts[label], 0);
     const group = this.data.groups.length && rows[1] - rows[0] === 1 ? ` · ${this.data.groups[this.labels[rows[0]]]}` : "";
     const share = images ? `, ${(100 * count / images).toFixed(1)} % of ${formatted(images)} ${images === 1 ? "image" : "images"}` : "";
-    return `true: ${names(rows)}${group}\npredicted: ${names(columns)}\n${formatted(count)}${share}`;
+    return `true: ${this.names(rows)}${group}\npredicted: ${this.names(columns)}\n${this.signed && count > 0 ? "+" : ""}${formatted(count)}${share}`;
+  }
+
+  names([first, end]) {
+    const shown = this.labels.slice(first, end).map((label) => this.data.names[label]);
+    return shown.length > 3 ? `${shown[0]} to ${shown[shown.length - 1]} (${shown.length} classes)` : shown.join(", ");
+  }
+
+  /* ---- images ---- */
+
+  /* The images of a part of the matrix: rows and columns as [first, end], null for all. */
+  openImages(rows, columns) {
+    const { weights, k } = this.data.matrices[this.matrix], labels = (range) => range && this.labels.slice(...range);
+    const title = [rows && `true: ${this.names(rows)}`, columns && `predicted: ${this.names(columns)}`];
+    this.open({ rows: labels(rows), columns: labels(columns), k, networks: weights.map(([network]) => network), title: title.filter(Boolean).join("; ") });
+  }
+
+  /* The class or group whose name is at a position beside the matrix: rows, or columns below it. */
+  openSide(event) {
+    const area = this.canvas.getBoundingClientRect(), unit = this.side / this.length;
+    const x = event.clientX - area.left - this.margin, y = event.clientY - area.top;
+    const [along, first] = x < 0 ? [y, this.top] : [x, this.left];
+    if (along < 0 || along >= this.side || (x < 0) === (y >= this.side)) { return; }
+    const at = first + Math.floor(along / unit), grouped = this.length > MOST_NAMED && this.spans;
+    const range = grouped && grouped.length ? grouped.find(([begin, end]) => begin <= at && at < end) : [at, at + 1];
+    if (range) { this.openImages(...(x < 0 ? [range.slice(0, 2), null] : [null, range.slice(0, 2)])); }
   }
 
   hover(event) {
@@ -416,13 +560,15 @@ class MatrixView {
     const label = this.data.names.findIndex((one) => one.toLowerCase() === name.trim().toLowerCase());
     if (label < 0) { this.status.textContent = name ? `No class is named ${name}.` : ""; return; }
     const position = this.labels.indexOf(label), length = Math.min(this.n, 30);
+    if (position < 0) { this.status.textContent = `${name} has no images.`; return; }
     this.show(position - length / 2, position - length / 2, length);
     this.choose(position, position, true);
   }
 
   press(event) {
     const cell = this.cellAt(event);
-    if (!cell || event.button) { return; }
+    if (event.button) { return; }
+    if (!cell) { this.openSide(event); return; }
     this.pressed = { x: event.offsetX, y: event.offsetY, cell };
     this.canvas.setPointerCapture(event.pointerId);
   }
@@ -443,7 +589,9 @@ class MatrixView {
     if (draft) {
       this.show(this.top + Math.floor(draft.y * unit), this.left + Math.floor((draft.x - this.margin) * unit), Math.ceil(draft.size * unit));
     } else {
-      this.choose(pressed.cell.row, pressed.cell.column, false);
+      const { row, column, rows, columns } = pressed.cell;
+      this.choose(row, column, false);
+      this.openImages(rows, columns);
     }
   }
 
@@ -461,6 +609,8 @@ class MatrixView {
         const [row, column] = this.focus || [this.top - down, this.left - right];
         this.choose(inside(row + down), inside(column + right), true);
       }
+    } else if (event.key === "Enter" && this.focus) {
+      this.openImages(...this.focus.map((position) => [position, position + 1]));
     } else if (event.key === "+" || event.key === "=") {
       this.zoom(0.5);
     } else if (event.key === "-" || event.key === "−") {
@@ -473,60 +623,3 @@ class MatrixView {
     event.preventDefault();
   }
 }
-
-/* ---- tables ---------------------------------------------------------------------------------- */
-
-const MOST_ROWS = 1000; // shown at a time: laying out 20,000 rows takes a browser seconds
-
-/* Show the rows that contain the text in the table's field, up to MOST_ROWS; return their number. */
-function reveal(table, wanted) {
-  let found = 0;
-  for (const row of table.tBodies[0].rows) {
-    const fits = !wanted || row.textContent.toLowerCase().includes(wanted);
-    found += fits;
-    row.hidden = !fits || found > MOST_ROWS;
-  }
-  return found;
-}
-
-function sortable(table) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
-  const valueOf = (row, column) => {
-    const cell = row.cells[column];
-    if (heads[column].classList.contains("word")) { return cell.textContent; }
-    return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
-  };
-  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
-    const words = head.classList.contains("word"), before = head.getAttribute("aria-sort");
-    // First click: numbers in descending order, text in ascending order. Empty cells are last.
-    const ascending = before ? before === "descending" : words;
-    const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
-    rows.sort(([a], [b]) => {
-      if (a === null || b === null) { return (a === null) - (b === null); }
-      return (words ? a.localeCompare(b, "en", { numeric: true }) : a - b) * (ascending ? 1 : -1);
-    });
-    heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    const sorted = document.createDocumentFragment();
-    rows.forEach(([, row]) => sorted.append(row));
-    body.append(sorted);
-    refresh();
-  }));
-  const refresh = table.dataset.searched ? searchable(table) : () => {};
-}
-
-function searchable(table) {
-  const field = element("input", { type: "search" }), status = element("span", { role: "status" });
-  const refresh = () => {
-    const wanted = field.value.trim().toLowerCase(), found = reveal(table, wanted), all = table.tBodies[0].rows.length;
-    status.textContent = wanted ? `${formatted(found)} of ${formatted(all)}` : "";
-    if (found > MOST_ROWS) { status.textContent += ` (the first ${formatted(MOST_ROWS)} of ${formatted(found)} are shown)`; }
-  };
-  field.addEventListener("input", refresh);
-  table.parentElement.before(element("label", { className: "search" }, "Rows that contain", field, status));
-  refresh();
-  return refresh;
-}
-
-document.querySelectorAll("table.sortable").forEach(sortable);
-new MatrixView(JSON.parse(document.getElementById("data").textContent));
