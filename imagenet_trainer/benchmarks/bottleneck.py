@@ -20,7 +20,7 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.loader import Batch, Batches, loader_threads, training_batches
-from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.data.order import Order
 from imagenet_trainer.engines import Engine, Mix
 from imagenet_trainer.engines.choice import choose_engine
@@ -65,7 +65,7 @@ def measure(start: TrainingSetup, train: Dataset, seconds: float) -> TrainingPro
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
+    mixup = mixing_of(settings)
 
     def loader() -> Batches:
         return training_batches(

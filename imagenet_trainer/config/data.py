@@ -220,6 +220,28 @@ class AugmentSettings:
     pca_noise: float = option(
         0.0, "standard deviation of the PCA lighting noise (Krizhevsky et al. 2012)", number(0)
     )
+    auto_augment: str = option(
+        "none",
+        "random operations after the crop. trivial: one of random strength (TrivialAugment Wide, "
+        "Mueller and Hutter 2021); rand: two of --rand-augment-magnitude (RandAugment, Cubuk et "
+        "al. 2019); three: grey, solarised or blurred (3-Augment, Touvron et al. 2022)",
+        choices=("none", "trivial", "rand", "three"),
+    )
+    rand_augment_magnitude: int = option(
+        9, "strength of --auto-augment rand, of 30", integer(0, 30)
+    )
+    random_erasing: float = option(
+        0.0,
+        "probability that a rectangle, a fiftieth to a third of the image, is filled with "
+        "--fill-value (Zhong et al. 2017)",
+        number(0, 1),
+    )
+    train_interp: str = option(
+        "bilinear",
+        "interpolation of the resize in training. bilinear, bicubic: areas are averaged where both "
+        "sides are halved or more; area: always",
+        choices=("bilinear", "bicubic", "area"),
+    )
     use_imagenet_data_augmentation: bool = option(
         False,
         "1: add jitter of 0.4 to brightness, contrast and saturation, PCA noise of 0.1, and "

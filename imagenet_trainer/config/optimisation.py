@@ -107,6 +107,18 @@ class MethodSettings:
         number(0, 100),
         metavar="ALPHA",
     )
+    cutmix: float = option(
+        0.0,
+        "replace a rectangle of each image by its neighbour's; the area it leaves is from "
+        "Beta(ALPHA, ALPHA) (Yun et al. 2019; 1 for ImageNet); 0: off",
+        number(0, 100),
+        metavar="ALPHA",
+    )
+    mixup_cutmix_switch: float = option(
+        0.5,
+        "with --mixup and --cutmix: the probability that an image is cut instead of blended",
+        number(0, 1),
+    )
     no_bias_decay: bool = option(
         False, "1: no weight decay of gammas (biases and betas never have any)", switch
     )

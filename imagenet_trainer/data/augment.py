@@ -9,14 +9,16 @@ RGB (height, width, 3) throughout.
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, TypeVar
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import cv2
 import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data import philox
+from imagenet_trainer.data.erasing import NOTHING, draw_erased
 from imagenet_trainer.data.images import opencv
+from imagenet_trainer.data.policies import Operation, Policy
 from imagenet_trainer.data.transforms import (
     Size,
     Steps,
@@ -103,6 +105,8 @@ class Drawn(NamedTuple):
     heights: List[List[float]]
     warps: Optional[np.ndarray]  # float64 (n, 2, 2), output to image; None: no warp
     colours: Optional[np.ndarray]  # float64 (n, 3, 4); None: colours are unchanged
+    operations: Optional[List[Tuple[Operation, ...]]] = None  # of --auto-augment
+    erased: Optional[List[Window]] = None  # or NOTHING
 
 
 class TrainTransform(Transform):
@@ -141,6 +145,10 @@ class TrainTransform(Transform):
             or settings.max_random_shear_ratio > 0
             or (settings.min_random_scale, settings.max_random_scale) != (1, 1)
         )
+        self._policy: Optional[Policy] = None
+        if settings.auto_augment != "none":
+            magnitude = settings.rand_augment_magnitude
+            self._policy = Policy(settings.auto_augment, magnitude, self.size, seed)
 
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Drawn:
         """The random choices for images (n,) in epochs (n,), both integers."""
@@ -161,6 +169,10 @@ class TrainTransform(Transform):
             heights=np.sqrt(area / aspect).tolist(),
             warps=self._draw_warps(draws) if self._warps else None,
             colours=_colour_matrices(settings, draws),
+            operations=self._policy.draw(images, epochs) if self._policy else None,
+            erased=draw_erased(settings.random_erasing, self.size, self.seed, images, epochs)
+            if settings.random_erasing
+            else None,
         )
 
     def steps(self, size: Size, drawn: Drawn, i: int) -> Steps:
@@ -176,13 +188,20 @@ class TrainTransform(Transform):
         else:
             first = _at_least(size, self.size)
             window = self._exact_window(first.size, drawn, i)
-        return first._replace(
+        steps = first._replace(
             window=window,
             warp=None if warps is None else warp_of(window, self.size, warps[i]),
             mirror=drawn.mirror[i],
             colours=None if colours is None else colours[i],
             fill=settings.fill_value,
         )
+        if settings.train_interp != "bilinear":
+            steps = steps._replace(interpolation=settings.train_interp)
+        if drawn.operations is not None:
+            steps = steps._replace(operations=drawn.operations[i])
+        if drawn.erased is not None and drawn.erased[i] != NOTHING:
+            steps = steps._replace(erased=drawn.erased[i])
+        return steps
 
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
         """Inverses of zoom x rotation x shear: output offsets to image offsets, (n, 2, 2)."""

@@ -186,7 +186,7 @@ def training_batches(
         raise ArgumentError(
             "batch_size",
             order.batch_size,
-            f"mixup mixes pairs, and the {share} images of a worker are an odd number; "
+            f"mixup and cutmix mix pairs, and the {share} images of a worker are an odd number; "
             f"use a multiple of {2 * world}",
         )
     reads = order.reads(updates.start, updates.stop, threads.prefetch, rank, world)

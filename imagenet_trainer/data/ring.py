@@ -12,7 +12,7 @@ from imagenet_trainer.data.augment import Transform
 from imagenet_trainer.data.bad_records import STOP, STOPS, USE, ZERO, OnBad, Report
 from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.encoded import Encoded
-from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.mixup import Mixture, Mixup
 from imagenet_trainer.data.records.recordio import RecordError
 from imagenet_trainer.data.records.shards import Shards
 
@@ -48,10 +48,12 @@ class Slot:
         self._images = memory((count, *self._transform.size, 3))
 
     def begin(
-        self, update: int, indices: np.ndarray, drawn: Any, shares: Optional[np.ndarray]
+        self, update: int, indices: np.ndarray, drawn: Any, mixture: Optional[Mixture]
     ) -> None:
         """Begin a batch: its number, its images, and what was drawn for them."""
-        self.update, self.indices, self.drawn, self.shares = update, indices, drawn, shares
+        self.update, self.indices, self.drawn = update, indices, drawn
+        self.shares = mixture.shares if mixture else None
+        self._cuts = mixture.cuts if mixture else None
         self.images: Any = self._batch_of(len(indices))
         self.labels = self._labels[: len(indices)]
         self.reports: List[Report] = []
@@ -76,7 +78,8 @@ class Slot:
     def mix(self, mixup: Mixup, first: int, last: int) -> None:
         """Mix images first to last - 1, which are whole pairs."""
         if self.shares is not None:
-            mixup.mix(self.images[first:last], self.shares[first:last])
+            cuts = self._cuts and self._cuts[first:last]
+            mixup.mix(self.images[first:last], self.shares[first:last], cuts)
 
 
 class _EncodedSlot(Slot):
@@ -224,8 +227,9 @@ class Ring:
         self._wanted.extend(wanted[i : i + _REQUEST] for i in range(0, len(wanted), _REQUEST))
         # The slot that was free longest: a ring.
         slot = self._free.pop(0)
-        shares = self._mixup.shares(indices, epochs) if self._mixup else None
-        slot.begin(update, indices, self._transform.draw(indices, epochs), shares)
+        transform, mixup = self._transform, self._mixup
+        mixture = mixup.draw(indices, epochs, transform.size) if mixup else None
+        slot.begin(update, indices, transform.draw(indices, epochs), mixture)
         self._begun.append(slot)
 
     def _make(self, slot: Slot, i: int) -> None:

@@ -10,7 +10,9 @@ from typing import NamedTuple, Optional, Tuple
 import cv2
 import numpy as np
 
+from imagenet_trainer.data import policies
 from imagenet_trainer.data.images.opencv import call
+from imagenet_trainer.data.policies import Operation
 
 Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
 Size = Tuple[int, int]  # height, width
@@ -31,6 +33,9 @@ class Steps(NamedTuple):
     mirror: bool = False  # left to right
     colours: Optional[np.ndarray] = None  # float64 (3, 4), of red, green, blue, 1
     fill: int = 0  # value of pixels outside the image
+    interpolation: str = "bilinear"  # of the resize: bilinear, bicubic, area
+    operations: Tuple[Operation, ...] = ()  # of a policy, after the mirror
+    erased: Optional[Window] = None  # last: a part of the result that gets the value `fill`
 
     @property
     def cut_size(self) -> Size:
@@ -39,7 +44,9 @@ class Steps(NamedTuple):
 
     @property
     def averages(self) -> bool:
-        """Whether resizing averages areas, because it halves both sides or more; else bilinear."""
+        """Whether resizing averages areas: on request, or because it halves both sides or more."""
+        if self.interpolation == "area":
+            return True
         return self.cut[3] >= 2 * self.size[0] and self.cut[2] >= 2 * self.size[1]
 
     def needed(self, size: Size) -> Window:
@@ -69,8 +76,13 @@ def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
         out[:] = _cut(_resized(part, steps), steps.window, steps.fill)
     if steps.mirror:
         call(cv2.flip, out, 1, dst=out)
+    if steps.operations:
+        policies.execute(steps.operations, out, steps.fill)
     if steps.colours is not None:
         call(cv2.transform, out, steps.colours, dst=out)
+    if steps.erased is not None:
+        left, top, wide, high = steps.erased
+        out[top : top + high, left : left + wide] = steps.fill
 
 
 def size_of(image: np.ndarray) -> Size:
@@ -162,7 +174,8 @@ def _resize(part: np.ndarray, steps: Steps, out: np.ndarray) -> None:
     if part.shape[:2] == out.shape[:2]:
         out[:] = part
         return
-    method = cv2.INTER_AREA if steps.averages else cv2.INTER_LINEAR
+    method = cv2.INTER_CUBIC if steps.interpolation == "bicubic" else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if steps.averages else method
     call(cv2.resize, part, (out.shape[1], out.shape[0]), dst=out, interpolation=method)
 
 

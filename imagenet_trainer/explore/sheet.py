@@ -4,7 +4,7 @@ Each row is an image: as evaluation sees it, then as training sees it in each ep
 """
 
 from dataclasses import fields
-from typing import Any, List, Sequence
+from typing import Any, List, Sequence, Union
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -66,9 +66,14 @@ def changed_flags(settings: AugmentSettings) -> str:
     for field in fields(AugmentSettings):
         value = getattr(settings, field.name)
         if value != field.default:
-            text = str(int(value)) if isinstance(value, bool) else f"{value:g}"
-            changed.append(f"{flag_of(field.name)} {text}")
+            changed.append(f"{flag_of(field.name)} {_formatted(value)}")
     return " ".join(changed) or "the defaults"
+
+
+def _formatted(value: Union[bool, float, str]) -> str:
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if isinstance(value, bool) else f"{value:g}"
 
 
 def draw_sheet(rows: Sequence[Sequence[np.ndarray]], title: str) -> Image.Image:

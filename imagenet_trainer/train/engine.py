@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Mapping, Optional
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.engines import Devices, Engine, Optimizer, Training
 from imagenet_trainer.engines.factory import join_workers, open_engine
 from imagenet_trainer.engines.workers import Workers
@@ -64,7 +65,7 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         monitor=settings.monitor,
         top_k=settings.top_k or 5,
         label_smoothing=settings.label_smoothing,
-        mixup=settings.mixup > 0,
+        mixup=mixing_of(settings) is not None,
         accumulate=settings.accumulate,
         average_decay=settings.ema,
         average_warmup=settings.ema_warmup,

@@ -5,6 +5,7 @@ import os
 from typing import Callable, Iterator
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.data.bad_records import ZERO
 from imagenet_trainer.data.loader import Batch, Batches
 from imagenet_trainer.data.records.shards import Shards
@@ -21,6 +22,12 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
         raise InputError("--decode gpu: this training has no GPU; add --gpus, or use --decode cpu")
     if settings.on_bad_record == ZERO:
         raise InputError("--on-bad-record zero: needs --decode cpu; use it, or skip such records")
+    for name in ("auto_augment", "random_erasing", "train_interp", "cutmix"):
+        if getattr(settings, name) != default_of(FitSettings, name):
+            raise InputError(
+                f"{flag_of(name)} {getattr(settings, name)}: needs --decode cpu, whose threads do "
+                "it; use it, or omit the flag"
+            )
     engine, reason = choose_engine(devices_of(settings))
     if engine != "torch":
         raise InputError(

@@ -32,6 +32,13 @@ _CASES = (
         lambda s: s.lr_schedule not in CYCLES,
         "with --lr-schedule {lr_schedule}",
     ),
+    _Case(
+        ("mixup_cutmix_switch",),
+        lambda s: not (s.mixup and s.cutmix),
+        "without both --mixup and --cutmix",
+    ),
+    _Case(("rand_augment_magnitude",), lambda s: s.auto_augment != "rand",
+          "without --auto-augment rand"),
     _Case(("ema_warmup",), lambda s: not s.ema, "without --ema"),
     _Case(
         ("warmup_strategy",),

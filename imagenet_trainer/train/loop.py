@@ -18,7 +18,7 @@ import numpy as np
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.bad_records import ACTIONS
 from imagenet_trainer.data.loader import Batch, Worker, loader_threads, training_batches
-from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.engines import Mix, NonFiniteLossError
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.workers import share
@@ -105,7 +105,7 @@ def train_session(session: Session, coordinator: Coordinator, observers: Observe
 def train_epochs(session: Session, coordinator: Coordinator, observers: Observers) -> None:
     """Train epoch by epoch until the last one, or until a signal reaches one of the workers."""
     settings, engine, progress = session.settings, session.engine, session.progress
-    mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
+    mixup = mixing_of(settings)
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
     last_update = session.first_update(settings.num_epochs)
     coordinator.synchronise()

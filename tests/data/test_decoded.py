@@ -25,6 +25,15 @@ TRANSFORMS = {
     ),
     "centre": TrainTransform(AugmentSettings(random_resized_crop=False), SHAPE, 1),
     "turned": TrainTransform(AugmentSettings(max_random_rotate_angle=30), SHAPE, 1),
+    "bicubic": TrainTransform(AugmentSettings(train_interp="bicubic", pad_size=9), SHAPE, 1),
+    "bicubic exact": TrainTransform(
+        AugmentSettings(random_resized_crop=False, random_crop=True, train_interp="bicubic"),
+        (3, 60, 50),
+        1,
+    ),
+    "averaged": TrainTransform(
+        AugmentSettings(train_interp="area", random_erasing=0.5, auto_augment="trivial"), SHAPE, 1
+    ),
     "evaluation": EvalTransform(SHAPE),
     "resized": EvalTransform(SHAPE, 40),
     "one view": ViewTransform(SHAPE, 30, Views(flip=True)),

@@ -56,6 +56,53 @@ def test_pairs_are_mixed_as_in_numpy():
     np.testing.assert_array_equal(mixed[3], images[2])
 
 
+def test_rectangles_have_the_shares_of_cutmix():
+    count, size = 20_000, (200, 300)
+    images, epochs = np.arange(count), np.zeros(count, np.int64)
+    drawn = Mixup(0.0, 7, 1.0).draw(images, epochs, size)
+    cuts = np.array(drawn.cuts)
+    left, top, wide, high = cuts.T
+    assert (left >= 0).all() and (left + wide <= 300).all() and (top + high <= 200).all()
+    np.testing.assert_allclose(drawn.shares, 1 - wide * high / 60_000, rtol=1e-6)
+    # With alpha 1 the area before it is limited to the image is uniform; the sides that were not
+    # limited have its square root.
+    inside = (left > 0) & (top > 0) & (left + wide < 300) & (top + high < 200)
+    assert np.abs(wide[inside] / 300 - high[inside] / 200).max() < 0.011
+    reference = np.random.default_rng(0)
+    ratio = np.sqrt(1 - reference.beta(1, 1, count))
+    sides = [(side, reference.integers(0, side, count), (side * ratio).astype(int) // 2)
+             for side in (300, 200)]  # fmt: skip
+    wanted = np.prod([np.minimum(c + h, s) - np.maximum(c - h, 0) for s, c, h in sides], axis=0)
+    assert stats.ks_2samp(wide * high, wanted).statistic < 0.02
+
+
+def test_each_image_is_cut_or_blended():
+    count = 20_000
+    images, epochs = np.arange(count), np.zeros(count, np.int64)
+    both = Mixup(0.4, 7, 1.0, 0.3).draw(images, epochs, (40, 50))
+    cut = np.array([one is not None for one in both.cuts])
+    assert cut.mean() == pytest.approx(0.3, abs=0.015)
+    blended = Mixup(0.4, 7).shares(images, epochs)
+    np.testing.assert_array_equal(both.shares[~cut], blended[~cut])
+    assert np.abs(np.corrcoef(both.shares[cut], blended[cut])[0, 1]) < 0.05
+    some = np.array([917, 3, 500])
+    again = Mixup(0.4, 7, 1.0, 0.3).draw(some, np.zeros(3, np.int64), (40, 50))
+    assert again.cuts == [both.cuts[i] for i in some]
+
+
+def test_pairs_are_cut_as_in_numpy():
+    images = np.random.RandomState(0).randint(0, 256, (4, 5, 7, 3)).astype(np.uint8)
+    shares = np.array([1 - 6 / 35, 0.25, 0.5, 1], np.float32)
+    mixed, cuts = images.copy(), [(1, 2, 3, 2), None, None, (0, 0, 0, 0)]
+    Mixup.mix(mixed, shares, cuts)
+    wanted = images[0].copy()
+    wanted[2:4, 1:4] = images[1][2:4, 1:4]
+    np.testing.assert_array_equal(mixed[0], wanted)
+    assert np.abs(mixed[1] - (0.25 * images[1] + 0.75 * images[0])).max() <= 0.5 + 1e-4
+    assert np.abs(mixed[2] - (0.5 * images[2] + 0.5 * images[3])).max() <= 0.5 + 1e-4
+    np.testing.assert_array_equal(mixed[3], images[3])
+
+
 def test_partners_are_neighbours():
     assert partners(np.array([5, 6, 7, 8])).tolist() == [6, 5, 8, 7]
 

@@ -18,10 +18,10 @@ def train(words, *more):
 
 
 ALL = (
-    "--ema 0.8 --ema-warmup 1 --accumulate 2 --mixup 0.4 --label-smoothing 0.1 "
+    "--ema 0.8 --ema-warmup 1 --accumulate 2 --mixup 0.4 --cutmix 1 --label-smoothing 0.1 "
     "--clip-gradient 0.05 --clip-gradient-norm 0.5"
 ).split()
-MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5".split()
+MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5 --auto-augment rand".split()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ def test_threads_decode_by_default():
     assert list(decoded(batches, FitSettings(), None, 1, print)) == batches
 
 
+@pytest.mark.parametrize("changed", [{"auto_augment": "rand"}, {"cutmix": 1.0}])
+def test_what_the_threads_do_needs_them(machine, changed):
+    machine(H100, torch="cuda")
+    (name,) = changed
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} .*--decode cpu"):
+        decodes_on_gpu(replace(ON_GPU, **changed))
+
+
 def test_gpus_decode_for_pytorch(machine):
     machine(H100, torch="cuda")
     assert decodes_on_gpu(ON_GPU)

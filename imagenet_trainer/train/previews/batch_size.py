@@ -11,6 +11,7 @@ from typing import Callable, Dict, Optional
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
@@ -110,7 +111,7 @@ def attempt(setup: TrainingSetup, batch: int) -> bool:
     symbol = setup.symbol(number_of_classes(setup.settings))
     images = np.zeros((batch, height, width, 3), np.uint8)
     labels = np.zeros(batch, np.int64)
-    mix = Mix(labels, np.ones(batch, np.float32)) if setup.settings.mixup else None
+    mix = Mix(labels, np.ones(batch, np.float32)) if mixing_of(setup.settings) else None
     try:
         engine = setup.open_engine(symbol)
         for _ in range(2):

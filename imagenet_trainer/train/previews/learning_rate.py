@@ -15,7 +15,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import Worker, loader_threads, training_batches
-from imagenet_trainer.data.mixup import Mixup
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.errors import InputError
@@ -91,7 +91,7 @@ def range_test(settings: FitSettings, engine: Engine, train: Dataset) -> List[Po
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    mixup = Mixup(settings.mixup, settings.seed) if settings.mixup else None
+    mixup = mixing_of(settings)
     low, high = settings.find_lr_range
     points: List[Point] = []
     average = 0.0

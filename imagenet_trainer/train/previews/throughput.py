@@ -8,6 +8,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.data.loader import loader_threads, training_batches
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.metrics.counts import Scores
@@ -32,7 +33,7 @@ def benchmark_training(settings: FitSettings) -> int:
     images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
     labels = random.integers(0, classes, engine.batch_size)
     half = np.full(len(labels), 0.5, np.float32)
-    mix = Mix(labels[::-1].copy(), half) if settings.mixup else None
+    mix = Mix(labels[::-1].copy(), half) if mixing_of(settings) else None
     with RunLog(None, engine.rank, settings.top_k, settings.loss, classes) as log:
         for interval in range(INTERVALS):
             began = time.perf_counter()
