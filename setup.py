@@ -7,16 +7,17 @@ prints a warning and leaves them out; the package then decodes whole images.
 from setuptools import Extension, setup
 
 _FOLDER = "imagenet_trainer/data/images"
+_SOURCES = {"_jpeg_window": ("_jpeg_window", "_jpeg_scan"), "_jpeg_restart": ("_jpeg_restart",)}
 
 setup(
     ext_modules=[
         Extension(
             f"{_FOLDER.replace('/', '.')}.{name}",
-            [f"{_FOLDER}/{name}.c"],
-            depends=[f"{_FOLDER}/_jpeg_errors.h"],
+            [f"{_FOLDER}/{source}.c" for source in sources],
+            depends=[f"{_FOLDER}/_jpeg_errors.h", f"{_FOLDER}/_jpeg_scan.h"],
             libraries=["jpeg"],
             optional=True,
         )
-        for name in ("_jpeg_window", "_jpeg_restart")
+        for name, sources in _SOURCES.items()
     ]
 )

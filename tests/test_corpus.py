@@ -11,7 +11,7 @@ import pytest
 from conftest import needs_mxnet
 
 from imagenet_trainer.data import augment
-from imagenet_trainer.data.images import jpeg_window, plausible
+from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.recordio import RecordFile
@@ -107,15 +107,15 @@ def test_windows_of_every_jpeg(corpus):
         except ValueError:
             continue
         for data in {file, with_markers(file)}:
-            layout = plausible.check(data)
-            if not jpeg_window.can_decode(layout):
+            size = jpeg_window.size(data)
+            if size is None:
                 continue
-            (width, height), found = layout.size, 0
+            (width, height), found = size, 0
             for to_end in 20 * (False, True):
                 left, top = draw.randrange(width), draw.randrange(height)
                 right, bottom = draw.randint(left + 1, width), draw.randint(top + 1, height)
                 window = (left, top, right - left, bottom - top)
-                image = jpeg_window.decode(data, layout, window, to_end)
+                image = jpeg_window.decode(data, size, window, to_end)
                 if image is not None:
                     part = (slice(top, bottom), slice(left, right))
                     np.testing.assert_array_equal(image[part], whole[part], name)

@@ -10,7 +10,7 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.data.augment import Transform, decode
-from imagenet_trainer.data.images import jpeg_window, plausible
+from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.data.transforms import Steps, size_of
 
 
@@ -33,11 +33,11 @@ def decode_for(
     the steps for `transform.execute`.
 
     """
-    layout = plausible.check(data) if jpeg_window.enabled else None
-    if layout is not None and jpeg_window.can_decode(layout):
-        size = layout.size[1], layout.size[0]
-        steps = transform.steps(size, drawn, i)
-        image = jpeg_window.decode(data, layout, steps.needed(size), to_end=not trusted)
+    size = jpeg_window.size(data) if jpeg_window.enabled else None
+    if size is not None:
+        steps = transform.steps(size[::-1], drawn, i)
+        window = steps.needed(size[::-1])
+        image = jpeg_window.decode(data, size, window, to_end=not trusted)
         if image is not None:
             return image, steps
     image = decode(data, remarks, trusted)

@@ -4,8 +4,8 @@
  * columns of the window, and stops after its last row. The pixels are those of the whole image:
  * where its upsampling looks one pixel of the smaller plane aside, that is decoded as well.
  *
- * A file with restart markers is shortened first: the data between two markers do not depend on
- * others, so those that the window needs are copied into a smaller JPEG.
+ * The data are decoded by `_jpeg_scan.c`: up to the window they must be passed, which is where most
+ * of the time is spent.
  *
  * Nothing is allocated by what the file declares, except libjpeg's rows (at most 65,500 pixels
  * wide): images for which it would keep all coefficients, such as progressive ones, are refused.
@@ -15,10 +15,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "_jpeg_errors.h"
+#include "_jpeg_scan.h"
 
 /* Older versions compute wrong pixels at the edges of a window, and read outside their memory. */
 #if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
@@ -34,8 +34,7 @@ struct job {
     JDIMENSION high, wide;               /* of the whole image */
     JDIMENSION left, top, columns, rows; /* the window */
     int to_end;                          /* also read what follows the window, for warnings */
-    unsigned char *shorter;              /* a JPEG of a part of the image; NULL: not needed */
-    JDIMENSION part_left, part_top;      /* of that part in the image */
+    struct scan *scan;
     struct jpeg_decompress_struct jpeg;
     struct errors errors;
 };
@@ -55,161 +54,46 @@ static const char *refusal(const struct job *job)
     return NULL;
 }
 
-/* The intervals between restart markers, each coded on its own; counts are of intervals. */
-struct intervals {
-    JDIMENSION wide, high;              /* pixels of one */
-    JDIMENSION across, down;            /* in the image */
-    JDIMENSION left, right, top, bottom; /* needed; `right` and `bottom` are the first not needed */
-};
-
-/* The intervals that cover a range of pixels, and what upsampling reads around it. */
+/* The MCUs that cover a range of pixels, and what upsampling reads around it. */
 static void cover(JDIMENSION first, JDIMENSION count, JDIMENSION around, JDIMENSION side,
-                  JDIMENSION total, JDIMENSION *begin, JDIMENSION *end)
+                  JDIMENSION *begin, JDIMENSION *end)
 {
     *begin = first > around ? (first - around) / side : 0;
     *end = (first + count + around + side - 1) / side;
-    if (*end > total)
-        *end = total;
 }
 
-/* Find the needed intervals; 0 if intervals do not form a grid, or all are needed. */
-static int needed_intervals(const struct job *job, struct intervals *found)
-{
-    const struct jpeg_decompress_struct *jpeg = &job->jpeg;
-    int grey = jpeg->num_components == 1;
-    JDIMENSION wide = DCTSIZE * (JDIMENSION)(grey ? 1 : jpeg->max_h_samp_factor);
-    JDIMENSION high = DCTSIZE * (JDIMENSION)(grey ? 1 : jpeg->max_v_samp_factor);
-    JDIMENSION row = (job->wide + wide - 1) / wide, step = jpeg->restart_interval;
-
-    if (step == 0 || (row % step != 0 && step % row != 0))
-        return 0;
-    found->wide = wide * (step < row ? step : row);
-    found->high = high * (step < row ? 1 : step / row);
-    found->across = (job->wide + found->wide - 1) / found->wide;
-    found->down = (job->high + found->high - 1) / found->high;
-    cover(job->left, job->columns, (JDIMENSION)jpeg->max_h_samp_factor, found->wide,
-          found->across, &found->left, &found->right);
-    cover(job->top, job->rows, (JDIMENSION)jpeg->max_v_samp_factor, found->high,
-          found->down, &found->top, &found->bottom);
-    /* The last interval may be narrower than an MCU: too narrow for libjpeg's smooth upsampling. */
-    if (found->left + 1 == found->across && found->left > 0)
-        found->left--;
-    return (found->right - found->left) * (found->bottom - found->top)
-        < found->across * found->down;
-}
-
-/* The end of an interval, which is the position of the next marker; NULL without one. */
-static const unsigned char *next_marker(const unsigned char *at, const unsigned char *end)
-{
-    while ((at = memchr(at, 0xFF, (size_t)(end - at))) != NULL && end - at >= 2) {
-        if (at[1] != 0) /* a byte 0xFF of the data is followed by 0 */
-            return at;
-        at += 2;
-    }
-    return NULL;
-}
-
-/* Append the needed intervals with new markers; return the end, NULL if a marker is wrong. */
-static unsigned char *copy_intervals(const struct intervals *all, const unsigned char *from,
-                                     const unsigned char *end, unsigned char *to)
-{
-    JDIMENSION x, y;
-    unsigned copied = 0;
-
-    for (y = 0; y < all->down; y++) {
-        for (x = 0; x < all->across; x++) {
-            JDIMENSION number = y * all->across + x;
-            int is_last = number + 1 == all->across * all->down;
-            const unsigned char *marker = next_marker(from, end);
-            if (marker == NULL || marker[1] != (is_last ? JPEG_EOI : JPEG_RST0 + number % 8))
-                return NULL;
-            if (y >= all->top && y < all->bottom && x >= all->left && x < all->right) {
-                if (copied > 0) {
-                    *to++ = 0xFF;
-                    *to++ = (unsigned char)(JPEG_RST0 + (copied - 1) % 8);
-                }
-                memcpy(to, from, (size_t)(marker - from));
-                to += marker - from;
-                copied++;
-            }
-            from = marker + 2;
-        }
-    }
-    *to++ = 0xFF;
-    *to++ = JPEG_EOI;
-    return to;
-}
-
-/* The height in the frame header, which the width follows; NULL if it is not where it should be. */
-static unsigned char *frame_size(unsigned char *at, const unsigned char *end)
-{
-    for (at += 2; end - at >= 9 && at[0] == 0xFF; at += 2 + (at[2] << 8 | at[3])) {
-        if (at[1] == 0xC0 || at[1] == 0xC1)
-            return at + 5;
-    }
-    return NULL;
-}
-
-/* Make a shorter JPEG of the needed intervals; return its length, 0 if the whole file is read.
- *
- * Every marker of the file is checked: where one is missing, libjpeg looks for the next one, and
- * which data belong to which part of the image depends on all markers before.
- */
-static unsigned long shorten(struct job *job)
-{
-    struct intervals all;
-    const unsigned char *begin = job->data.buf, *end = begin + job->data.len;
-    const unsigned char *scan = job->jpeg.src->next_input_byte;
-    size_t header = (size_t)(scan - begin);
-    unsigned char *to, *size;
-    JDIMENSION wide, high;
-
-    if (job->to_end || !needed_intervals(job, &all))
-        return 0;
-    job->shorter = malloc((size_t)job->data.len + 2); /* a part cannot be longer */
-    if (job->shorter == NULL)
-        return 0;
-    memcpy(job->shorter, begin, header);
-    to = copy_intervals(&all, scan, end, job->shorter + header);
-    size = frame_size(job->shorter, job->shorter + header);
-    if (to == NULL || size == NULL)
-        return 0;
-    job->part_left = all.left * all.wide, job->part_top = all.top * all.high;
-    wide = all.right < all.across ? all.right * all.wide : job->wide;
-    high = all.bottom < all.down ? all.bottom * all.high : job->high;
-    wide -= job->part_left, high -= job->part_top;
-    size[0] = (unsigned char)(high >> 8), size[1] = (unsigned char)high;
-    size[2] = (unsigned char)(wide >> 8), size[3] = (unsigned char)wide;
-    return (unsigned long)(to - job->shorter);
-}
-
-/* Read one row into the image, from column `left` of the part on. */
+/* Read one row into the image, from column `left` on. */
 static void read_row(struct job *job, JDIMENSION left)
 {
-    size_t row = job->part_top + job->jpeg.output_scanline;
-    size_t at = row * job->wide + job->part_left + left;
-    JSAMPROW to = (JSAMPROW)job->image.buf + 3 * at;
+    size_t row = job->jpeg.output_scanline;
+    JSAMPROW to = (JSAMPROW)job->image.buf + 3 * (row * job->wide + left);
     jpeg_read_scanlines(&job->jpeg, &to, 1);
 }
 
+/* Decode a file that is not refused. */
 static void read_window(struct job *job)
 {
     j_decompress_ptr jpeg = &job->jpeg;
-    JDIMENSION around = (JDIMENSION)jpeg->max_h_samp_factor, mcu = DCTSIZE * around, columns;
-    JDIMENSION left = job->left - job->part_left, top = job->top - job->part_top;
-    JDIMENSION right = (left + job->columns + around + mcu - 1) / mcu * mcu;
-    JDIMENSION bottom = top + job->rows;
+    JDIMENSION across = (JDIMENSION)jpeg->max_h_samp_factor;
+    JDIMENSION down = (JDIMENSION)jpeg->max_v_samp_factor;
+    int grey = jpeg->num_components == 1;
+    JDIMENSION wide = DCTSIZE * (grey ? 1 : across), high = DCTSIZE * (grey ? 1 : down);
+    JDIMENSION left, columns, bottom = job->top + job->rows;
+    struct area needed;
 
+    cover(job->left, job->columns, across, wide, &needed.left, &needed.right);
+    cover(job->top, job->rows, down, high, &needed.top, &needed.bottom);
+    left = needed.left * wide;
+    columns = (needed.right * wide < job->wide ? needed.right * wide : job->wide) - left;
     /* The last MCU may have two columns of colour only. libjpeg never upsamples so few smoothly,
      * except of a part, so no processor's code for it is tested with them. */
-    if (right > jpeg->image_width)
-        around += mcu;
-    left = left > around ? left - around : 0;
-    columns = (right < jpeg->image_width ? right : jpeg->image_width) - left;
+    if (needed.right * wide > job->wide && left > 0)
+        left -= wide, columns += wide;
     jpeg->out_color_space = JCS_EXT_RGB;
     jpeg_start_decompress(jpeg);
     jpeg_crop_scanline(jpeg, &left, &columns);
-    jpeg_skip_scanlines(jpeg, top);
+    scan_begin(jpeg, job->scan, needed, job->to_end);
+    jpeg_skip_scanlines(jpeg, job->top);
     while (jpeg->output_scanline < bottom)
         read_row(job, left);
     if (!job->to_end)
@@ -220,19 +104,6 @@ static void read_window(struct job *job)
         read_row(job, left);
     }
     jpeg_finish_decompress(jpeg);
-}
-
-/* Decode a file that is not refused. */
-static void decode_window(struct job *job)
-{
-    unsigned long length = shorten(job);
-
-    if (length > 0) {
-        jpeg_abort_decompress(&job->jpeg);
-        jpeg_mem_src(&job->jpeg, job->shorter, length);
-        jpeg_read_header(&job->jpeg, TRUE);
-    }
-    read_window(job);
 }
 
 /* Decode; return 1 if all of the window is decoded, 0 with a message if not. */
@@ -251,14 +122,13 @@ static int run(struct job *job)
         if (reason != NULL) {
             snprintf(job->errors.message, sizeof job->errors.message, "%s", reason);
         } else {
-            decode_window(job);
+            read_window(job);
             done = 1;
         }
     } else {
         done = 0;
     }
     jpeg_destroy_decompress(jpeg);
-    free(job->shorter);
     return done;
 }
 
@@ -293,12 +163,14 @@ PyDoc_STRVAR(decode_doc,
 static PyObject *decode(PyObject *module, PyObject *arguments)
 {
     struct job job;
+    struct scan scan;
     Py_ssize_t left, top, columns, rows;
     PyObject *image, *result = NULL;
     int done;
 
     (void)module;
     memset(&job, 0, sizeof job);
+    job.scan = &scan;
     if (!PyArg_ParseTuple(arguments, "y*Onnnnp", &job.data, &image, &left, &top, &columns, &rows,
                           &job.to_end))
         return NULL;
@@ -318,7 +190,78 @@ static PyObject *decode(PyObject *module, PyObject *arguments)
     return result;
 }
 
+/* Blocks of the frame header at `at`, whose segment is inside the file; 0 without a component. */
+static uint64_t blocks_of(const unsigned char *at, unsigned wide, unsigned high)
+{
+    unsigned i, count = at[9], widest = 1, highest = 1;
+    uint64_t blocks = 0;
+    for (i = 0; i < count; i++) {
+        const unsigned factors = at[11 + 3 * i];
+        widest = factors >> 4 > widest ? factors >> 4 : widest;
+        highest = (factors & 15) > highest ? factors & 15 : highest;
+    }
+    for (i = 0; i < count; i++) {
+        const unsigned factors = at[11 + 3 * i];
+        const unsigned x = factors >> 4 ? factors >> 4 : 1, y = factors & 15 ? factors & 15 : 1;
+        blocks += (uint64_t)((wide * x + 8 * widest - 1) / (8 * widest))
+            * ((high * y + 8 * highest - 1) / (8 * highest));
+    }
+    return blocks;
+}
+
+/* Find the width and height; 0 if the file is not a complete one of sequential Huffman codes. */
+static int read_size(const Py_buffer *data, unsigned size[2])
+{
+    const unsigned char *begin = data->buf, *end = begin + data->len, *at = begin + 2;
+
+    if (data->len < 12 || begin[0] != 0xFF || begin[1] != 0xD8)
+        return 0;
+    if (end[-2] != 0xFF || end[-1] != JPEG_EOI)
+        return 0;
+    while (end - at >= 10 && at[0] == 0xFF) {
+        const unsigned marker = at[1], length = (unsigned)at[2] << 8 | at[3];
+        if (marker == 0xFF) { /* padding */
+            at++;
+            continue;
+        }
+        if (marker == 0xC0 || marker == 0xC1) {
+            const uint64_t bytes = (uint64_t)(end - at);
+            if (length + 2u > bytes || length < 8u + 3u * at[9])
+                return 0;
+            size[1] = (unsigned)at[5] << 8 | at[6], size[0] = (unsigned)at[7] << 8 | at[8];
+            return size[0] > 0 && size[1] > 0
+                && blocks_of(at, size[0], size[1]) <= 8 * bytes; /* a block has a bit at least */
+        }
+        if ((marker >= 0xC0 && marker <= 0xCF && marker != 0xC4) || marker == 0xDA)
+            return 0;
+        at += 2 + length < (size_t)(end - at) ? 2 + length : (size_t)(end - at);
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(size_doc,
+"size(data) -> (width, height) or None\n\n"
+"The size in the header of a JPEG, if it is of a kind that can be decoded in parts, ends with an\n"
+"end marker, and is long enough for its pixels.");
+
+static PyObject *size(PyObject *module, PyObject *argument)
+{
+    Py_buffer data;
+    unsigned found[2];
+    int done;
+
+    (void)module;
+    if (PyObject_GetBuffer(argument, &data, PyBUF_SIMPLE) != 0)
+        return NULL;
+    done = read_size(&data, found);
+    PyBuffer_Release(&data);
+    if (!done)
+        Py_RETURN_NONE;
+    return Py_BuildValue("II", found[0], found[1]);
+}
+
 static PyMethodDef functions[] = {
+    {"size", size, METH_O, size_doc},
     {"decode", decode, METH_VARARGS, decode_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -9,7 +9,6 @@ from typing import Any, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.data.images.decode import MAX_PIXELS
-from imagenet_trainer.data.images.plausible import JpegLayout
 
 try:
     from imagenet_trainer.data.images import _jpeg_window  # type: ignore[attr-defined]
@@ -27,23 +26,26 @@ HOW_TO_BUILD = (
 enabled = LIBRARY is not None
 """Whether windows are decoded; benchmarks and tests turn it off to decode whole images."""
 
-_SEQUENTIAL = (0xC0, 0xC1)  # frames: baseline and extended, with Huffman codes
 
+def size(data: Any) -> Optional[Tuple[int, int]]:
+    """Width and height of a JPEG of which windows may be decoded; None for other data.
 
-def can_decode(layout: JpegLayout) -> bool:
-    """Whether it is worth trying on a JPEG with this header."""
-    return layout.frame in _SEQUENTIAL and 0 < layout.size[0] * layout.size[1] <= MAX_PIXELS
+    Such a JPEG passes `plausible.check`, which reads the header in 10 times as long.
+    """
+    assert _jpeg_window is not None
+    found = _jpeg_window.size(data)
+    return found if found and found[0] * found[1] <= MAX_PIXELS else None
 
 
 def decode(
-    data: Any, layout: JpegLayout, window: Tuple[int, int, int, int], to_end: bool
+    data: Any, size: Tuple[int, int], window: Tuple[int, int, int, int], to_end: bool
 ) -> Optional[np.ndarray]:
     """The image with only a window decoded, uint8 RGB (height, width, 3) of the whole image.
 
     Parameters
     ----------
-    data, layout
-        a JPEG, and its header, for which `can_decode` is true.
+    data, size
+        a JPEG, and its width and height as `size` returns them.
     window
         left, top, width, height in pixels, inside the image. Other pixels are undefined.
     to_end
@@ -56,6 +58,6 @@ def decode(
 
     """
     assert _jpeg_window is not None
-    image = np.empty((layout.size[1], layout.size[0], 3), np.uint8)
+    image = np.empty((size[1], size[0], 3), np.uint8)
     done, warnings, _ = _jpeg_window.decode(data, image, *window, to_end)
     return image if done and not warnings else None
