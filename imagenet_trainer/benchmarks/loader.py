@@ -22,6 +22,7 @@ from imagenet_trainer.benchmarks import loading
 from imagenet_trainer.benchmarks.figures import Figures
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.images import jpeg_window
+from imagenet_trainer.data.loader import ONE_THREAD, Threads
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.packing.conversion import Conversion
@@ -148,12 +149,15 @@ def measure_ways(folder: str, turn: str) -> None:
         for size in loading.SIZES
     }  # fmt: skip
     loading.load(packs["plain"], 1, epoch)  # warms up
+    buffers = loading.Buffers()
     for part in range(_PARTS):
         for size in loading.SIZES:
             for name, way in loading.ways().items():
                 shards = packs[way.pack + size]
+                threads = buffers.threads(1)
                 began = time.process_time()
-                count = loading.images_in(loading.open_way(way, shards, epoch, part, _PARTS))
+                loader = loading.open_way(way, shards, epoch, part, _PARTS, threads)
+                count = loading.images_in(loader)
                 _add(seconds, images, name + size, time.process_time() - began, count)
             began = time.process_time()
             count = loading.imdecode(encoded[size][part::_PARTS])
@@ -260,7 +264,7 @@ def _lock(folder: str, count: int) -> float:
         seconds = []
         for _ in range(3):
             began = time.process_time()
-            done = loading.images_in(loading.batches(shards, 1, updates, _TINY))
+            done = loading.images_in(loading.batches(shards, ONE_THREAD, updates, _TINY))
             seconds.append((time.process_time() - began) / done)
     return min(seconds)
 
@@ -269,7 +273,7 @@ def _memory(shards: Shards, threads: int) -> List[float]:
     """Return the resident megabytes at the end of each of ten epochs."""
     resident = []
     ends = [updates_before(epoch, len(shards), loading.BATCH) for epoch in range(_EPOCHS + 1)]
-    with loading.batches(shards, threads, range(ends[-1])) as loader:
+    with loading.batches(shards, Threads(threads), range(ends[-1])) as loader:
         for batch in loader:
             if batch.update + 1 in ends:
                 resident.append(resident_memory() / 1e6)

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import threading
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -14,7 +14,13 @@ from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.images import jpeg_window
-from imagenet_trainer.data.loader import Batches, Threads, evaluation_batches, training_batches
+from imagenet_trainer.data.loader import (
+    ONE_THREAD,
+    Batches,
+    Threads,
+    evaluation_batches,
+    training_batches,
+)
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
@@ -83,17 +89,41 @@ def open_checked(rec: str) -> Shards:
 # --- this package --------------------------------------------------------------------------------
 
 
-def batches(shards: Shards, threads: int, updates: range, side: int = SIDE) -> Batches:
+class Buffers:
+    """Memory for the batches of loaders that follow each other.
+
+    A run has one loader. Parts of an epoch have one each, for which the system would have to clear
+    new memory, a twentieth of their time.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: List[np.ndarray] = []
+        self._used = 0
+
+    def threads(self, count: int) -> Threads:
+        """Threads of a loader with this memory; the loader before must be closed."""
+        self._used = 0
+        return Threads(count, memory=self._next)
+
+    def _next(self, shape: Tuple[int, ...]) -> np.ndarray:
+        if self._used == len(self._arrays):
+            self._arrays.append(np.empty(shape, np.uint8))
+        array = self._arrays[self._used]
+        self._used += 1
+        return array if array.shape == shape else np.empty(shape, np.uint8)
+
+
+def batches(shards: Shards, threads: Threads, updates: range, side: int = SIDE) -> Batches:
     """Training batches with fit's default augmentation."""
     order = Order(0, len(shards), BATCH)
     transform = TrainTransform(_SETTINGS, (3, side, side), seed=0)
-    return training_batches(shards, order, transform, 1000, updates, threads=Threads(threads))
+    return training_batches(shards, order, transform, 1000, updates, threads=threads)
 
 
 def load(shards: Shards, threads: int, epoch: int) -> int:
     """Make the batches of an epoch; return the number of images."""
     first, last = (updates_before(e, len(shards), BATCH) for e in (epoch, epoch + 1))
-    return images_in(batches(shards, threads, range(first, last)))
+    return images_in(batches(shards, Threads(threads), range(first, last)))
 
 
 def images_in(loader: Batches) -> int:
@@ -102,16 +132,18 @@ def images_in(loader: Batches) -> int:
         return sum(len(batch.labels) for batch in loader)
 
 
-def open_way(way: Way, shards: Shards, epoch: int, part: int, parts: int) -> Batches:
-    """A part of an epoch in one thread; this process decodes in that way from now on."""
+def open_way(
+    way: Way, shards: Shards, epoch: int, part: int, parts: int, threads: Threads = ONE_THREAD
+) -> Batches:
+    """A part of an epoch; this process decodes in that way from now on."""
     jpeg_window.enabled = way.window
     if way.evaluation:
         first, last = (len(shards) * n // parts for n in (part, part + 1))
         transform = EvalTransform((3, SIDE, SIDE))
-        return evaluation_batches(shards, transform, 1000, BATCH, part=range(first, last))
+        return evaluation_batches(shards, transform, 1000, BATCH, threads, range(first, last))
     begin, end = (updates_before(e, len(shards), BATCH) for e in (epoch, epoch + 1))
     first, last = (begin + (end - begin) * n // parts for n in (part, part + 1))
-    return batches(shards, 1, range(first, last))
+    return batches(shards, threads, range(first, last))
 
 
 def ways() -> Dict[str, Way]:

@@ -179,29 +179,28 @@ class TrainTransform(Transform):
         """The steps for image i of a drawn batch, given its height and width."""
         settings, warps, colours = self.settings, drawn.warps, drawn.colours
         if settings.random_resized_crop:
-            first, window = unchanged(size), self._area_window(size, drawn, i)
+            window = self._area_window(size, drawn, i)
             if warps is None:
-                first, window = (
-                    Steps(window, self.size, full_window(self.size)),
-                    full_window(self.size),
-                )
+                cut, resized, window = window, self.size, full_window(self.size)
+            else:
+                cut, resized = full_window(size), size
         else:
-            first = _at_least(size, self.size)
-            window = self._exact_window(first.size, drawn, i)
-        steps = first._replace(
-            window=window,
-            warp=None if warps is None else warp_of(window, self.size, warps[i]),
-            mirror=drawn.mirror[i],
-            colours=None if colours is None else colours[i],
-            fill=settings.fill_value,
+            cut, resized, *_ = _at_least(size, self.size)
+            window = self._exact_window(resized, drawn, i)
+        operations = drawn.operations
+        erased = NOTHING if drawn.erased is None else drawn.erased[i]
+        return Steps(
+            cut,
+            resized,
+            window,
+            None if warps is None else warp_of(window, self.size, warps[i]),
+            drawn.mirror[i],
+            None if colours is None else colours[i],
+            settings.fill_value,
+            settings.train_interp,
+            () if operations is None else operations[i],
+            None if erased == NOTHING else erased,
         )
-        if settings.train_interp != "bilinear":
-            steps = steps._replace(interpolation=settings.train_interp)
-        if drawn.operations is not None:
-            steps = steps._replace(operations=drawn.operations[i])
-        if drawn.erased is not None and drawn.erased[i] != NOTHING:
-            steps = steps._replace(erased=drawn.erased[i])
-        return steps
 
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
         """Inverses of zoom x rotation x shear: output offsets to image offsets, (n, 2, 2)."""

@@ -263,14 +263,13 @@ class Ring:
     def _make_from(self, slot: Slot, i: int, index: int) -> None:
         """Make image i and its label from a record; RecordError if it is unusable."""
         shards, remarks = self._shards, []  # type: Shards, List[str]
-        record = shards.record(index)
-        slot.labels[i] = shards.class_of(index, record.labels, self._num_classes)
-        trusted = shards.has_checksum(index)
+        image, slot.labels[i], trusted = shards.example(index, self._num_classes)
         try:
-            slot.put(i, record.image, remarks, trusted)
+            slot.put(i, image, remarks, trusted)
         except ValueError as error:
             raise shards.error(index, f"{error}; {PACK_AGAIN}") from error
-        slot.reports += [Report(i, shards.error(index, remark), USE) for remark in remarks[:1]]
+        if remarks:
+            slot.reports.append(Report(i, shards.error(index, remarks[0]), USE))
 
 
 def _add_niceness(nice: int) -> None:

@@ -236,7 +236,7 @@ def test_a_shard_of_another_length_than_in_its_manifest(copy, length):
 def test_a_renamed_pack_keeps_its_manifest(copy):
     for kind in ("rec", "idx", "json"):
         (copy / f"val.{kind}").rename(copy / f"renamed.{kind}")
-    assert open_dataset(str(copy / "renamed.rec")).shards.has_checksum(0)
+    assert open_dataset(str(copy / "renamed.rec")).shards.files[0].has_checksums
     shutil.copy(copy / "train.json", copy / "renamed.json")
     assert "the manifest 60" in refused(copy / "renamed.rec")
 

@@ -66,7 +66,7 @@ def test_a_part_as_a_dataset(packed, tmp_path, manifest):
     for number, one in enumerate(folds, 1):
         images = divide(labels, Parts(1, 4, number)).fold
         assert np.array_equal(one.shards.keys, whole.shards.keys[images])
-        assert one.shards.has_checksum(0) is manifest
+        assert one.shards.files[0].has_checksums is manifest
         for record, image in enumerate(images.tolist()):
             ours, theirs = one.shards.record(record), whole.shards.record(image)
             assert (ours.id, ours.label, ours.image) == (theirs.id, theirs.label, theirs.image)

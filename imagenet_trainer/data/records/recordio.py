@@ -332,7 +332,7 @@ class RecordFile:
         """
         if not 0 <= record < len(self.offsets):
             raise IndexError(f"record {record} of {len(self.offsets)}")
-        offset, end = int(self.offsets[record]), int(self._ends[record])
+        offset, end = self.offsets.item(record), self._ends.item(record)
         try:
             data = memoryview(os.pread(self._descriptor, end - offset, offset))
         except OSError as error:
@@ -340,7 +340,7 @@ class RecordFile:
         if len(data) < end - offset:
             raise self.error(record, "the shard ends inside this record")
         expected = self._checksums if compare else None
-        if expected is not None and zlib.crc32(data) != expected[record]:
+        if expected is not None and zlib.crc32(data) != expected.item(record):
             raise self.error(
                 record, f"its bytes have changed since it was packed (CRC-32); {self._way_out}"
             )
@@ -389,7 +389,7 @@ class RecordFile:
             parsed = unpack(payload)
         except ValueError as error:
             raise self.error(record, str(error)) from error
-        if self._checksums is not None and parsed.id != self.keys[record]:
+        if self._checksums is not None and parsed.id != self.keys.item(record):
             raise self.error(
                 record, f"its id is {parsed.id}, but {self.keys[record]} in the index; "
                 f"{_rebuild(self.path)}",

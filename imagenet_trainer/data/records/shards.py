@@ -116,9 +116,15 @@ class Shards:
         file, number = self._find(record)
         return file.record(number, file.raw(number, compare))
 
-    def has_checksum(self, record: int) -> bool:
-        """Whether a record is compared with a checksum when it is read."""
-        return self._find(record)[0].has_checksums
+    def example(self, record: int, num_classes: int) -> Tuple[memoryview, int, bool]:
+        """Encoded image and class of a record, and whether it was compared with a checksum.
+
+        RecordError as `record` and `class_of`.
+        """
+        file, number = self._find(record)
+        found = file.record(number, file.raw(number))
+        label = self.class_of(record, found.labels, num_classes)
+        return found.image, label, file.has_checksums
 
     def class_of(self, record: int, labels: Sequence[float], num_classes: int) -> int:
         """The class that the labels of a record denote; RecordError if they denote none."""
