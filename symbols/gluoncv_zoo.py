@@ -58,6 +58,14 @@ def pretrained_parameters(name: str) -> Tuple[Arrays, Arrays]:
     return {key: value for key, value in values.items() if key not in aux}, aux
 
 
+def structural_names(name: str) -> Dict[str, str]:
+    """The names in files of Gluon's `save_parameters` by those of the symbol's parameters."""
+    with _fresh_names():
+        net = _network(name, pretrained=False)
+        found = net._collect_params_with_prefix()
+    return {parameter.name: key for key, parameter in found.items()}
+
+
 def names() -> Tuple[str, ...]:
     """All of GluonCV's names, including networks for other tasks than classification."""
     return tuple(import_gluoncv().model_zoo.get_model_list())

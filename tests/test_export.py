@@ -353,3 +353,27 @@ def test_the_best_epoch_is_exported(run, tmp_path):
     words = ["--model-prefix", copy.prefix, "--output", str(tmp_path / "net"), "--to", "mxnet"]
     assert export.main([*words, "--epoch", "best"]) == 0
     assert json.loads((tmp_path / "net-0001.json").read_text())["network"]["epoch"] == 1
+
+
+# --- PyTorch -----------------------------------------------------------------------------------
+
+
+def test_other_networks_become_programs_of_torch_export(run, tmp_path, images, predictions, capsys):
+    torch = pytest.importorskip("torch")
+    card = export_card(run, tmp_path, "--to", "torch")
+    program = torch.export.load(tmp_path / "net-0001.pt2").module()
+    planes = torch.from_numpy(normalise(images, HOW.rgb_mean, HOW.rgb_std))
+    for count in (len(images), 1):  # the batch size is free
+        found = program(planes[:count])[0].numpy()
+        np.testing.assert_allclose(found, predictions[:count], atol=1e-5)
+    assert card["torch"]["program"] == "torch.export" and "net-0001.pt2" in card["files"]
+    assert "differ from the engine" in capsys.readouterr().out
+
+
+def test_a_program_needs_torch(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(choice, "has_torch", lambda: False)
+    monkeypatch.setattr("imagenet_trainer.convert.torch_forms.has_torch", lambda: False)
+    fails = one_line_failure(export.main, "export", capsys)
+    line = fails("--model-prefix", run.prefix, "--output", str(tmp_path / "n"), "--to", "torch")
+    assert "--to torch" in line and "pip install" in line
+    assert not list(tmp_path.iterdir())

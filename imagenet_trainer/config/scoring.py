@@ -224,8 +224,9 @@ class ExportSettings(PreparationSettings):
     to: Tuple[str, ...] = option(
         ("onnx", "mxnet"),
         "formats to write, separated by commas; onnx; mxnet: symbol and parameters without a label "
-        "input; int8: the same in 8-bit integers, made by MXNet",
-        subset("onnx", "mxnet", "int8"),
+        "input; int8: the same in 8-bit integers, made by MXNet; torch: parameters for a network "
+        "of torchvision or timm, or a traced program; safetensors: parameters with MXNet's names",
+        subset("onnx", "mxnet", "int8", "torch", "safetensors"),
         metavar="LIST",
     )
     output: str = option(
@@ -250,7 +251,7 @@ class ExportSettings(PreparationSettings):
         metavar="REC",
     )
     check_pictures: int = option(
-        32, "images on which the predictions of ONNX must agree with the engine's", integer(1)
+        32, "images on which predictions of onnx and torch must agree with the engine's", integer(1)
     )
     calibration_pictures: int = option(
         512, "images for the calibration of int8, which sets the range of each layer", integer(1)
@@ -269,10 +270,17 @@ class ExportSettings(PreparationSettings):
 class PublishedSettings:
     """Everything that `published` takes."""
 
+    file: str = option(
+        "",
+        "parameters of torchvision or timm (.safetensors) or of Gluon (.params); by default the "
+        "file of NAME in Gluon's cache",
+        metavar="FILE",
+    )
     name: str = option(
         "",
-        "name of the network, such as resnet-50, vgg16 or gluoncv/resnet50_v1b; by default print a "
-        "table of MXNet's own",
+        "name of the network, such as resnet-50, vgg16, gluoncv/resnet50_v1b or, with --file, "
+        "torchvision/resnet50; by default the network that the file fits, or a table of MXNet's "
+        "own",
         metavar="NAME",
     )
     model_prefix: Optional[str] = option(
@@ -280,4 +288,24 @@ class PublishedSettings:
         "prefix of the new run; by default runs/published-NAME/model",
         str,
         metavar="PREFIX",
+    )
+    rgb_mean: Optional[Tuple[float, ...]] = option(
+        None,
+        "mean of red, green, blue, from 0 to 255; by default that of the published parameters",
+        rgb_mean,
+        metavar="R,G,B",
+    )
+    rgb_std: Optional[Tuple[float, ...]] = option(
+        None,
+        "standard deviation of red, green, blue; by default that of the published parameters",
+        rgb_std,
+        metavar="R,G,B",
+    )
+    val_resize: Optional[int] = option(
+        None,
+        "short side in pixels before the centre crop; by default that of the published parameters",
+        integer(0),
+    )
+    bgr: Optional[bool] = option(
+        None, "1: the network takes blue, green, red; by default as published", switch
     )

@@ -1,4 +1,4 @@
-"""Exports a trained network: MXNet pair, ONNX file, 8-bit integers, and a card."""
+"""Exports a trained network: MXNet pair, ONNX, 8-bit integers, PyTorch, and a card."""
 
 import json
 import os
@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any, Dict
 
 from imagenet_trainer import config
-from imagenet_trainer.convert import onnx_file
+from imagenet_trainer.convert import onnx_file, safetensors_file
 from imagenet_trainer.convert.card import describe
 from imagenet_trainer.convert.forms import check_int8, hashes_of, to_int8, to_onnx, write_pair
 from imagenet_trainer.convert.graph import without_label
 from imagenet_trainer.convert.samples import open_calibration, open_images
+from imagenet_trainer.convert.torch_forms import to_safetensors, to_torch
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.network import own_parameters, read_network
 from imagenet_trainer.runs.run import Run, trained_run
@@ -29,6 +30,8 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
         )
     if "int8" in settings.to:
         check_int8()
+    if "safetensors" in settings.to:
+        safetensors_file.check_library("--to safetensors")
     run = trained_run(settings.model_prefix)
     log = partial(print_message, "export")
     symbol, checkpoint = read_network(run, settings.epoch, settings, log)
@@ -52,6 +55,12 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     if "int8" in settings.to:
         int8, card["int8"] = to_int8(settings, run, checkpoint, model)
         card["files"].update(write_pair(int8, f"{prefix}-int8", epoch))
+    if "safetensors" in settings.to:
+        card["safetensors"] = to_safetensors(checkpoint, f"{prefix}-{epoch:04d}.safetensors")
+        card["files"].update(hashes_of(f"{prefix}-{epoch:04d}.safetensors"))
+    if "torch" in settings.to:
+        path, card["torch"] = to_torch(settings, run, checkpoint, symbol, prefix, epoch)
+        card["files"].update(hashes_of(path))
     with atomic_write(f"{prefix}-{epoch:04d}.json", "w") as file:
         json.dump(card, file, indent=1)
         file.write("\n")

@@ -1,11 +1,13 @@
 """Reads published checkpoints from files, and makes runs of them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Optional, Tuple
 
 from imagenet_trainer import config, symbols
+from imagenet_trainer.convert import other_weights
+from imagenet_trainer.convert.described import described_classes, described_preprocessing
 from imagenet_trainer.convert.model_zoo import (
     CHECKPOINTS,
     CIFAR_COLOURS,
@@ -16,7 +18,7 @@ from imagenet_trainer.convert.model_zoo import (
 )
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.engines.symbol import check_parameters, parameter_shapes
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
@@ -37,18 +39,25 @@ class PublishedNetwork:
 
 
 def import_or_list(settings: config.PublishedSettings) -> None:
-    """Import the checkpoint that the settings name; without a name print all checkpoints."""
-    if not settings.name:
+    """Import the checkpoint that the settings name; without one print all checkpoints."""
+    if not settings.name and not settings.file:
         print("\n".join(table()))
         return
     prefix = import_checkpoint(settings)
-    print(f"{settings.name}: epoch 0 of {prefix}; use it with --model-prefix {prefix}")
+    print(
+        f"{settings.name or settings.file}: epoch 0 of {prefix}; use it with --model-prefix "
+        f"{prefix}"
+    )
 
 
 def import_checkpoint(settings: config.PublishedSettings) -> str:
-    """Write the checkpoint `name` as epoch 0 of a run; return the run's prefix."""
-    published = load(settings.name)
-    name = settings.name.replace("/", "-")
+    """Write the checkpoint `name`, or the one in `file`, as epoch 0 of a run.
+
+    Returns the run's prefix.
+    """
+    published = load_file(settings.file, settings.name) if settings.file else load(settings.name)
+    preprocessing = _with_flags(published.preprocessing, settings)
+    name = (settings.name or Path(settings.file).stem).replace("/", "-")
     run = Run(settings.model_prefix or f"runs/published-{name}/model")
     if run.epochs():
         raise InputError(
@@ -56,17 +65,26 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
         )
     run.open_for_training()
     try:
-        size = published.preprocessing.image_shape
+        size = preprocessing.image_shape
         symbol = symbols.get_symbol(published.network, len(published.classes), size)
         run.write_symbol(symbol.tojson())
         checkpoint = Checkpoint(
-            published.arg, published.aux, Progress(), {}, published.preprocessing,
-            published.classes,
-        )  # fmt: skip
+            published.arg, published.aux, Progress(), {}, preprocessing, published.classes
+        )
         run.save(checkpoint, 0)
     finally:
         run.close()
     return run.prefix
+
+
+def _with_flags(preprocessing: Preprocessing, settings: config.PublishedSettings) -> Preprocessing:
+    """The preprocessing with the values of flags that were given."""
+    given = {
+        name: getattr(settings, name)
+        for name in ("rgb_mean", "rgb_std", "val_resize", "bgr")
+        if getattr(settings, name) is not None
+    }
+    return replace(preprocessing, **given)
 
 
 def table() -> List[str]:
@@ -136,6 +154,21 @@ def load(name: str) -> PublishedNetwork:
     arg, aux = params.split(params.read(path), path)
     preparation = (checkpoint.size, checkpoint.resize, checkpoint.colours)
     return _checked(checkpoint.network, arg, aux, preparation, str(path))
+
+
+def load_file(path: str, name: str = "") -> PublishedNetwork:
+    """The parameters in a file of torchvision, timm, Gluon or GluonCV, by our names.
+
+    `name` is that of the network, here or there; if it is empty, the names and shapes in the file
+    decide. Raises InputError as `other_weights.load` does. The preprocessing is that of the
+    network's published parameters, or the one that the file, or timm's config.json beside it, has.
+    """
+    read = other_weights.load(path, name)
+    print_message("published", f"{path}: has the parameters of {read.title}, here {read.network}")
+    published = _checked(read.network, read.arg, read.aux, read.preparation, path)
+    described = described_preprocessing(path, read.metadata, published.preprocessing)
+    classes = described_classes(read.metadata, published.classes)
+    return replace(published, preprocessing=described, classes=classes)
 
 
 def _load_gluoncv(name: str) -> PublishedNetwork:

@@ -1,0 +1,300 @@
+"""The names of layers in torchvision, timm and Gluon, for networks that are equal to ours.
+
+Two networks are equal if they compute the same with the same parameters: tests compare outputs. The
+modules of their code were compared with the graphs here, so networks that differ in a constant are
+not in the table:
+
+- torchvision's and timm's MobileNet v2 does not expand its first block and has a bias in its
+  classifier; timm's MobileNet v1 clips its activations at 6;
+- ResNet-v2 and ResNeXt have another epsilon, and here a BatchNorm of the data;
+- GluonCV's (not Gluon's) MobileNet v2 does not expand its first block either.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
+
+from imagenet_trainer.convert.model_zoo import GLUONCV_COLOURS, Colours
+from imagenet_trainer.graph import Node, Symbol
+
+Naming = Callable[[Sequence[str]], List[str]]  # from our layers, in the graph's order, to theirs
+Rules = Mapping[str, Union[str, Callable[..., str]]]
+
+TORCHVISION, TIMM, GLUON = "torchvision", "timm", "gluon"
+_LAYERS = ("Convolution", "FullyConnected", "BatchNorm")
+# Parameters of a layer, in the order of its inputs.
+_WEIGHTS = ("weight", "bias")
+_TORCH_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+_GLUON_BATCH_NORM = ("gamma", "beta", "running_mean", "running_var")
+_HALF: Tuple[Colours, Colours] = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+
+
+@dataclass(frozen=True)
+class Equal:
+    """A network of another library that is equal to one of ours."""
+
+    library: str  # TORCHVISION, TIMM, GLUON
+    name: str  # there
+    network: str  # here, as `symbols.find` writes it
+    naming: Naming
+    # Of the published parameters.
+    colours: Tuple[Colours, Colours] = GLUONCV_COLOURS
+    resize: int = 0  # short side before the crop; 0: the crop's side times 256/224
+
+    @property
+    def title(self) -> str:
+        """`torchvision/resnet50`."""
+        return f"{self.library}/{self.name}"
+
+
+def layers(symbol: Symbol) -> List[Node]:
+    """The nodes with parameters, in the graph's order."""
+    return [node for node in symbol.nodes if node.op in _LAYERS]
+
+
+def parameter_names(symbol: Symbol, equal: Equal) -> Dict[str, str]:
+    """Their names of all parameters and moving statistics by ours, in the graph's order."""
+    batch_norm = _GLUON_BATCH_NORM if equal.library == GLUON else _TORCH_BATCH_NORM
+    nodes = layers(symbol)
+    modules = equal.naming([node.name for node in nodes])
+    return {
+        entry.node.name: f"{module}.{end}"
+        for node, module in zip(nodes, modules)
+        for entry, end in zip(
+            node.inputs[1:], batch_norm if node.op == "BatchNorm" else _WEIGHTS
+        )
+    }  # fmt: skip
+
+
+def _by(rules: Rules) -> Naming:
+    """Each name by the rule whose pattern it matches; groups of digits are numbers."""
+
+    def renamed(name: str) -> str:
+        for pattern, rule in rules.items():
+            match = re.fullmatch(pattern, name)
+            if match and isinstance(rule, str):
+                return rule
+            if match and callable(rule):
+                return rule(*(int(g) if g and g.isdigit() else g for g in match.groups()))
+        raise AssertionError(f"no rule for {name}")
+
+    return lambda names: [renamed(name) for name in names]
+
+
+def _in_order(*modules: str) -> Naming:
+    return lambda names: list(modules)
+
+
+_UNIT = r"stage(\d)_unit(\d+)_"
+_TORCH_RESNET = _by({
+    "conv0": "conv1", "bn0": "bn1", "fc1": "fc",
+    _UNIT + r"(conv|bn)(\d)": lambda s, u, kind, n: f"layer{s}.{u - 1}.{kind}{n}",
+    _UNIT + "sc(_bn)?": lambda s, u, bn: f"layer{s}.{u - 1}.downsample.{1 if bn else 0}",
+})  # fmt: skip
+_GLUON_RESNET = _by({
+    "conv0": "features.0", "bn0": "features.1", "fc1": "output",
+    _UNIT + r"conv(\d)": lambda s, u, n: f"features.{s + 3}.{u - 1}.body.{3 * n - 3}",
+    _UNIT + r"bn(\d)": lambda s, u, n: f"features.{s + 3}.{u - 1}.body.{3 * n - 2}",
+    _UNIT + "sc(_bn)?":
+        lambda s, u, bn: f"features.{s + 3}.{u - 1}.downsample.{1 if bn else 0}",
+})  # fmt: skip
+_NORM = {"conv": "conv", "bn": "norm"}
+_TORCH_DENSENET = _by({
+    "conv0": "features.conv0", "bn0": "features.norm0", "bn1": "features.norm5",
+    "fc1": "classifier",
+    _UNIT + r"(conv|bn)(\d)":
+        lambda s, u, kind, n: f"features.denseblock{s}.denselayer{u}.{_NORM[kind]}{n}",
+    r"transition(\d)_(conv|bn)": lambda t, kind: f"features.transition{t}.{_NORM[kind]}",
+})  # fmt: skip
+_GLUON_DENSENET = _by({
+    "conv0": "features.0", "bn0": "features.1", "bn1": "features.11", "fc1": "output",
+    _UNIT + r"bn(\d)": lambda s, u, n: f"features.{2 * s + 2}.{u - 1}.1.{3 * n - 3}",
+    _UNIT + r"conv(\d)": lambda s, u, n: f"features.{2 * s + 2}.{u - 1}.1.{3 * n - 1}",
+    r"transition(\d)_(conv|bn)":
+        lambda t, kind: f"features.{2 * t + 3}.{2 if kind == 'conv' else 0}",
+})  # fmt: skip
+
+
+def _squeezenet(fires: Sequence[int], gluon: bool) -> Naming:
+    """`fires`: positions of fire2 to fire9 in `features`."""
+    ends = {"squeeze1x1": "squeeze", "expand1x1": "expand1x1", "expand3x3": "expand3x3"}
+    if gluon:
+        ends = {"squeeze1x1": "0.0", "expand1x1": "1.0.0", "expand3x3": "1.1.0"}
+    return _by({
+        "conv1": "features.0", "conv10": "output.0" if gluon else "classifier.1",
+        r"fire(\d)_(\w+)": lambda n, part: f"features.{fires[n - 2]}.{ends[part]}",
+    })  # fmt: skip
+
+
+def _vgg(library: str) -> Naming:
+    def names(ours: Sequence[str]) -> List[str]:
+        # A convolution, a BatchNorm if there is one, and a rectifier; a pooling after each group.
+        step = 3 if "bn1_1" in ours else 2
+        found: List[str] = []
+        convolutions = 0
+        for name in ours:
+            match = re.fullmatch(r"(conv|bn)(\d)_\d", name)
+            if match:
+                convolutions += match[1] == "conv"
+                position = step * (convolutions - 1) + int(match[2]) - 1
+                found.append(f"features.{position + (match[1] == 'bn')}")
+        end = step * convolutions + 5
+        return (
+            found
+            + {
+                TORCHVISION: ["classifier.0", "classifier.3", "classifier.6"],
+                TIMM: ["pre_logits.fc1", "pre_logits.fc2", "head.fc"],
+                GLUON: [f"features.{end}", f"features.{end + 2}", "output"],
+            }[library]
+        )
+
+    return names
+
+
+# The towers of the blocks of Inception v3, in the graph's order.
+_TORCH_TOWERS = {
+    "35": "1x1 5x5_1 5x5_2 3x3dbl_1 3x3dbl_2 3x3dbl_3 _pool",
+    "35 to 17": "3x3 3x3dbl_1 3x3dbl_2 3x3dbl_3",
+    "17": "1x1 7x7_1 7x7_2 7x7_3 7x7dbl_1 7x7dbl_2 7x7dbl_3 7x7dbl_4 7x7dbl_5 _pool",
+    "17 to 8": "3x3_1 3x3_2 7x7x3_1 7x7x3_2 7x7x3_3 7x7x3_4",
+    "8": "1x1 3x3_1 3x3_2a 3x3_2b 3x3dbl_1 3x3dbl_2 3x3dbl_3a 3x3dbl_3b _pool",
+}
+_GLUON_TOWERS = {
+    "35": "0.0 1.0 1.1 2.0 2.1 2.2 3.1",
+    "35 to 17": "0.0 1.0 1.1 1.2",
+    "17": "0.0 1.0 1.1 1.2 2.0 2.1 2.2 2.3 2.4 3.1",
+    "17 to 8": "0.0 0.1 1.0 1.1 1.2 1.3",
+    "8": "0.0 1.0.0 1.1.0.0 1.1.1.0 2.0.0 2.0.1 2.1.0.0 2.1.1.0 3.1",
+}
+_BLOCKS = ("35", "35", "35", "35 to 17", "17", "17", "17", "17", "17 to 8", "8", "8")
+
+
+def _each(modules: Sequence[str], *ends: str) -> List[str]:
+    return [f"{module}.{end}" for module in modules for end in ends]
+
+
+def _inception_v3(names: Sequence[str]) -> List[str]:
+    stem = [f"Conv2d_{n}" for n in ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")]
+    blocks = [f"Mixed_{n}" for n in "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split()]
+    towers = [
+        f"{block}.branch{tower}"
+        for block, kind in zip(blocks, _BLOCKS)
+        for tower in _TORCH_TOWERS[kind].split()
+    ]
+    return [*_each(stem + towers, "conv", "bn"), "fc"]
+
+
+def _gluon_inception_v3(names: Sequence[str]) -> List[str]:
+    stem = [f"features.{n}" for n in (0, 1, 2, 4, 5)]
+    towers = [
+        f"features.{block}.{tower}"
+        for block, kind in enumerate(_BLOCKS, start=7)
+        for tower in _GLUON_TOWERS[kind].split()
+    ]
+    return [*_each(stem + towers, "0", "1"), "output"]
+
+
+def _googlenet(library: str) -> Naming:
+    towers = "branch1 branch2.0 branch2.1 branch3.0 branch3.1 branch4.1".split()
+    ends = ("conv", "bn")
+    if library == GLUON:
+        towers, ends = "0.0 1.0 1.1 2.0 2.1 3.1".split(), ("0", "1")
+    blocks = [f"inception{n}" for n in "3a 3b 4a 4b 4c 4d 4e 5a 5b".split()]
+    modules = ["conv1", "conv2", "conv3", *(f"{b}.{t}" for b in blocks for t in towers)]
+    last = "output" if library == GLUON else "fc"
+    return _in_order(*_each(modules, *ends), last)
+
+
+_REPEATS = {35: "repeat", 17: "repeat_1", 8: "repeat_2"}
+
+
+def _repeated(size: int, unit: int) -> str:
+    """The name in timm of a unit of Inception-ResNet v2; the last one is outside the sequence."""
+    return "block8" if (size, unit) == (8, 10) else f"{_REPEATS[size]}.{unit - 1}"
+
+
+def _tower(branch: int, layer: object, bn: object) -> str:
+    position = "" if layer is None else f".{layer}"
+    return f"branch{branch}{position}.{'bn' if bn else 'conv'}"
+
+
+_TIMM_INCEPTION_RESNET = _by({
+    "fc1": "classif",
+    r"(conv2d_\w\w)(_bn)?": lambda name, bn: f"{name}.{'bn' if bn else 'conv'}",
+    "mixed_5b_branch3(_bn)?": lambda bn: f"mixed_5b.branch3.1.{'bn' if bn else 'conv'}",
+    r"mixed_7a_branch(\d)(_bn)?": lambda *tower: f"mixed_7a.{_tower(tower[0], 0, tower[1])}",
+    r"(mixed_\w\w)_branch(\d)(?:_conv(\d))?(_bn)?":
+        lambda block, *tower: f"{block}.{_tower(*tower)}",
+    r"block(\d+)_(\d+)_up": lambda size, unit: f"{_repeated(size, unit)}.conv2d",
+    r"block(\d+)_(\d+)_branch(\d)(?:_conv(\d))?(_bn)?":
+        lambda size, unit, *tower: f"{_repeated(size, unit)}.{_tower(*tower)}",
+})  # fmt: skip
+
+
+def _gluon_mobilenet(names: Sequence[str]) -> List[str]:
+    count = (len(names) - 1) // 2
+    return [*(f"features.{3 * n + k}" for n in range(count) for k in (0, 1)), "output"]
+
+
+def _gluon_mobilenet_v2(names: Sequence[str]) -> List[str]:
+    blocks = [f"features.{n}.out.{k}" for n in range(3, 20) for k in (0, 1, 3, 4, 6, 7)]
+    return ["features.0", "features.1", *blocks, "features.20", "features.21", "output.0"]
+
+
+_ALEXNET = {
+    TORCHVISION: _in_order(
+        *(f"features.{n}" for n in (0, 3, 6, 8, 10)), *(f"classifier.{n}" for n in (1, 4, 6))
+    ),
+    GLUON: _in_order(*(f"features.{n}" for n in (0, 2, 4, 5, 6, 9, 11)), "output"),
+}
+_FIRES = {"1.0": (3, 4, 5, 7, 8, 9, 10, 12), "1.1": (3, 4, 6, 7, 9, 10, 11, 12)}
+
+
+def _torch() -> List[Equal]:
+    both = [
+        *((f"resnet{n}", f"resnet-v1b-{n}", _TORCH_RESNET) for n in (18, 34, 50, 101, 152)),
+        *((f"densenet{n}", f"densenet-{n}", _TORCH_DENSENET) for n in (121, 161, 169, 201)),
+    ]
+    found = [Equal(library, *one) for library in (TORCHVISION, TIMM) for one in both]
+    for library in (TORCHVISION, TIMM):
+        # torchvision's published parameters take the mean and deviation of TensorFlow, after a
+        # layer (`transform_input`) that is not in its files.
+        found.append(Equal(library, "inception_v3", "inception-v3", _inception_v3, _HALF, 342))
+        for depth in (11, 13, 16, 19):
+            found.append(Equal(library, f"vgg{depth}", f"vgg-{depth}", _vgg(library)))
+            found.append(Equal(library, f"vgg{depth}_bn", f"vgg-bn-{depth}", _vgg(library)))
+    for version, fires in _FIRES.items():
+        name = f"squeezenet{version.replace('.', '_')}"
+        naming = _squeezenet(fires, gluon=False)
+        found.append(Equal(TORCHVISION, name, f"squeezenet{version}", naming))
+    return [
+        *found,
+        Equal(TORCHVISION, "alexnet", "alexnet", _ALEXNET[TORCHVISION]),
+        Equal(TORCHVISION, "googlenet", "googlenet", _googlenet(TORCHVISION), _HALF),
+        Equal(TIMM, "inception_resnet_v2", "inception-resnet-v2", _TIMM_INCEPTION_RESNET, _HALF,
+              333),
+    ]  # fmt: skip
+
+
+def _gluon() -> List[Equal]:
+    widths = {1.0: "", 0.75: "0.75", 0.5: "0.5", 0.25: "0.25"}
+    rows = [
+        ("alexnet", "alexnet", _ALEXNET[GLUON]),
+        ("googlenet", "googlenet", _googlenet(GLUON)),
+        ("inceptionv3", "inception-v3", _gluon_inception_v3),
+        *((f"resnet{n}_v1", f"resnet-v1-{n}", _GLUON_RESNET) for n in (18, 34, 50, 101, 152)),
+        *((f"resnet{n}_v1b", f"resnet-v1b-{n}", _TORCH_RESNET) for n in (18, 34, 50, 101, 152)),
+        *((f"densenet{n}", f"densenet-{n}", _GLUON_DENSENET) for n in (121, 161, 169, 201)),
+        *((f"vgg{n}", f"vgg-{n}", _vgg(GLUON)) for n in (11, 13, 16, 19)),
+        *((f"vgg{n}_bn", f"vgg-bn-{n}", _vgg(GLUON)) for n in (11, 13, 16, 19)),
+        *((f"squeezenet{v}", f"squeezenet{v}", _squeezenet(f, True)) for v, f in _FIRES.items()),
+        *((f"mobilenet{w}", f"mobilenet{end}", _gluon_mobilenet) for w, end in widths.items()),
+        *(
+            (f"mobilenetv2_{w}", f"mobilenetv2{end and '-' + end}", _gluon_mobilenet_v2)
+            for w, end in widths.items()
+        ),
+    ]
+    return [Equal(GLUON, *row) for row in rows]
+
+
+NETWORKS: Tuple[Equal, ...] = (*_torch(), *_gluon())
