@@ -25,6 +25,9 @@
 #error "libjpeg-turbo 2.1 or later is required"
 #endif
 
+/* Grows when a function changes, so that a module built from an older checkout is not used. */
+#define INTERFACE 1
+
 #define TEXT(value) #value
 #define VERSION_OF(value) TEXT(value)
 
@@ -266,14 +269,16 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int set_version(PyObject *module)
+static int set_versions(PyObject *module)
 {
+    if (PyModule_AddIntMacro(module, INTERFACE) != 0)
+        return -1;
     return PyModule_AddStringConstant(module, "LIBJPEG_TURBO",
                                       VERSION_OF(LIBJPEG_TURBO_VERSION));
 }
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, set_version},
+    {Py_mod_exec, set_versions},
     {0, NULL},
 };
 

@@ -14,6 +14,9 @@ try:
     from imagenet_trainer.data.images import _jpeg_window  # type: ignore[attr-defined]
 except ImportError:
     _jpeg_window = None
+# A module that was built before the checkout was updated is as good as none.
+if getattr(_jpeg_window, "INTERFACE", 0) != 1:
+    _jpeg_window = None
 
 LIBRARY = _jpeg_window and f"libjpeg-turbo {_jpeg_window.LIBJPEG_TURBO}"
 """Name and version of the library that decodes windows; None where the module is not built."""
