@@ -62,6 +62,12 @@ class PreparationSettings:
         metavar="FILE",
     )
 
+    calibrated: bool = option(
+        False,
+        "1: divide the logits by the temperature that evaluate --calibrate fitted for the epoch",
+        switch,
+    )
+
 
 @dataclass(frozen=True)
 class ViewSettings(PreparationSettings):
@@ -96,6 +102,14 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "compare two checkpoints: epochs of the run (numbers or best), or PREFIX or PREFIX,EPOCH",
         nargs=2,
         metavar=("A", "B"),
+    )
+    calibrate: str = option(
+        "",
+        "fit a temperature for the probabilities of each epoch, on the images that --minival held "
+        "back (without a value), or on shards; then evaluate without and with it",
+        str,
+        const="minival",
+        metavar="REC",
     )
     data_val: str = option(
         "", "shard to evaluate on; by default the run's validation shard", metavar="REC"

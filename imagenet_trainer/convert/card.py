@@ -36,6 +36,7 @@ def describe(run: Run, epoch: int, checkpoint: Checkpoint) -> Dict[str, Any]:
             "shape": ["batch", *preprocessing.image_shape],
         },
         "output": "probability of each class, in the order of `classes`",
+        "temperature": checkpoint.temperature,
         "scores": scores,
         "training": {
             "settings": settings,

@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 from imagenet_trainer.config import EvaluateSettings, commands
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.eval.calibrate import calibrate, change_of
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
@@ -35,6 +36,8 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     Epochs that were evaluated before, with the same parameters and images, are not computed again.
     """
     run = trained_run(settings.model_prefix)
+    if settings.calibrate:
+        return _calibrate(settings, run)
     with results_folder(settings, [run]) as keeps:
         evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
         check_outputs(settings, evaluator.dataset.classes)
@@ -46,6 +49,16 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         for text in write_outputs(settings, evaluator, results) if keeps else ():
             print(text, flush=True)
     return {one.epoch: one.metrics for one in results}
+
+
+def _calibrate(settings: EvaluateSettings, run: Run) -> Dict[int, Dict[str, Any]]:
+    """Fit the temperatures, then evaluate without and with them; return the metrics with them."""
+    calibrate(settings, run, select_epochs(run, settings.epochs), log)
+    before = evaluate(replace(settings, calibrate="", calibrated=False))
+    after = evaluate(replace(settings, calibrate="", calibrated=True))
+    for epoch, metrics in after.items():
+        print(f"epoch {epoch}: calibrated: {change_of(before[epoch], metrics)}")
+    return after
 
 
 def compare(settings: EvaluateSettings) -> Dict[str, Any]:

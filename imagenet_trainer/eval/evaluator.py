@@ -33,6 +33,7 @@ from imagenet_trainer.metrics.predictions import TOP, Predictions, Probabilities
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.predictions import rename_old_probabilities, save_predictions
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.temperature import read_temperature
 from imagenet_trainer.system.machine import free_memory
 from imagenet_trainer.system.progress_bar import progress
 
@@ -108,7 +109,7 @@ class Evaluator:
         name, top_k = self.files.name, max((TOP, *self.settings.top_k))
         for epoch in self.epochs:
             rename_old_probabilities(self.run, epoch, name)
-        keys = {epoch: self.input.key(self.run.params_path(epoch)) for epoch in self.epochs}
+        keys = {epoch: self._key(epoch) for epoch in self.epochs}
         saved = {
             epoch: None if self.settings.again else self.files.known(
                 epoch, keys[epoch], top_k, self.settings.save_predictions,
@@ -138,6 +139,14 @@ class Evaluator:
                     self._log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
                 metrics = self.files.record(epoch, predictions, self.settings.top_k, bad, now)
                 yield EpochResult(epoch, predictions, metrics, name, self.dataset.classes)
+
+    def _key(self, epoch: int) -> str:
+        """A digest of everything that the predictions of an epoch depend on."""
+        key = self.input.key(self.run.params_path(epoch))
+        if not self.settings.calibrated:
+            return key
+        temperature = read_temperature(self.run, epoch)
+        return hashlib.sha256(f"{key} temperature={temperature!r}".encode()).hexdigest()
 
     def _read(self, epoch: int) -> Checkpoint:
         checkpoint = load_trained(self.run, epoch, self.settings)
@@ -212,6 +221,8 @@ def truth_of(
     if settings.classes:
         ids = json.dumps([one for one, _ in dataset.classes])
         scoring["classes"] = hashlib.sha256(ids.encode()).hexdigest()
+    if settings.calibrated:
+        scoring["calibrated"] = "by evaluate --calibrate"
     if settings.restrict_classes:
         present = present_classes(dataset)
         if len(present) < 2:

@@ -13,9 +13,11 @@ from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import check_parameters, load_symbol, of_network
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.foreign import adapt
+from imagenet_trainer.eval.temperature import divide_logits
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.temperature import read_temperature
 from imagenet_trainer.system.arrays import Arrays
 
 Log = Callable[[str], object]
@@ -141,6 +143,8 @@ def load_trained(
     InputError for a checkpoint without .npz if `wanted` does not have the mean.
     """
     checkpoint = run.load(epoch)
+    if wanted.calibrated:
+        checkpoint = replace(checkpoint, temperature=read_temperature(run, epoch))
     named = ((field.name, getattr(wanted, field.name, None)) for field in fields(Preprocessing))
     flags: Dict[str, Any] = {name: value for name, value in named if value is not None}
     path = run.params_path(epoch)
@@ -185,4 +189,6 @@ def own_parameters(symbol: Any, run: Run, checkpoint: Checkpoint) -> Tuple[Array
     if not checkpoint.state:
         arg, aux = of_network(symbol, shape, arg, aux)
     check_parameters(symbol, shape, arg, aux, path)
+    if checkpoint.temperature != 1:
+        arg = divide_logits(symbol, arg, checkpoint.temperature, path)
     return arg, aux

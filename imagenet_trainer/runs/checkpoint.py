@@ -68,6 +68,7 @@ class Checkpoint:
     classes: Tuple[Tuple[str, str], ...] = ()  # (id, name) in the order of the outputs
     validation: Optional[Scores] = None  # None: inside an epoch, or unknown
     minival: Optional[Scores] = None  # on the images of --minival; None: also without the flag
+    temperature: float = 1.0  # by which the logits are to be divided; not in the files
 
 
 class CheckpointFiles(NamedTuple):

@@ -147,6 +147,10 @@ class Run:
         """Parameters after that epoch; None: of the newest checkpoint inside an epoch."""
         return self.folder / f"{self._stem(epoch)}.params"
 
+    def temperature_path(self, epoch: int) -> Path:
+        """The temperature of an epoch, which `evaluate --calibrate` fits."""
+        return self.folder / f"{self._stem(epoch)}.temperature.json"
+
     def state_path(self, epoch: Optional[int]) -> Path:
         """Everything else in that checkpoint."""
         return self.folder / f"{self._stem(epoch)}.npz"
@@ -321,6 +325,7 @@ class Run:
         for number in self._numbers(".npz"):
             if number == epoch or (number < epoch and number not in complete):
                 self._pair(number).remove()
+                self.temperature_path(number).unlink(missing_ok=True)
 
     # --- settings, symbol, history, evaluation -------------------------------------------------
 
