@@ -22,6 +22,7 @@ LIBRARIES = {
     "matplotlib": "viz explore comparison",
     "PIL": "assets data viz explore symbols.gluoncv_zoo",
     "jinja2": "viz",
+    "pyarrow": "packing.formats",
     "psutil": "system comparison.child_process",
     "onnx": "convert",
     "onnxruntime": "convert",

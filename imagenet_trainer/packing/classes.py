@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import replace
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -55,15 +55,20 @@ def read_classes(path: AnyPath) -> List[str]:
 
 
 def classes_of_pack(
-    prefix: str, lists: Sequence[ImageList], reference: str = "", known: Classes = ()
+    prefix: str,
+    lists: Sequence[ImageList],
+    reference: str = "",
+    known: Classes = (),
+    named: Optional[Dict[int, str]] = None,
 ) -> PackClasses:
     """The classes of the lists of one pack, with the names of the reference.
 
     With `known`, the classes of `reference`, the labels become those of the reference, by the names
     of the folders. Without it `reference` is a manifest whose labels the lists must have, or "".
+    `named` has the names by label where folders do not name the classes.
     Raises OtherClasses if the reference lacks a class, or a label differs.
     """
-    folders = folders_of_classes(lists)
+    folders = _folders(lists, named)
     listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
     if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
         names = read_classes(listed)
@@ -101,10 +106,22 @@ def _labels_in(
     return match(own, reference, title, np.bincount(used, minlength=len(own)))
 
 
-def relabelled_as_packed(images: ImageList, classes: Sequence[ClassName]) -> ImageList:
+def _folders(
+    lists: Sequence[ImageList], named: Optional[Dict[int, str]]
+) -> Sequence[Optional[str]]:
+    """The name of each class: of its folder, or by its label where `named` is given."""
+    folders = folders_of_classes(lists)
+    if named is None or not folders:
+        return folders
+    return [named.get(label) for label in range(max(len(folders), len(named)))]
+
+
+def relabelled_as_packed(
+    images: ImageList, classes: Sequence[ClassName], named: Optional[Dict[int, str]] = None
+) -> ImageList:
     """The list with the labels that `classes_of_pack` gave it for a pack of these classes."""
     reference = tuple((one.id, one.name) for one in classes)
-    labels = _labels_in(folders_of_classes([images]), [images], reference, "the manifest")
+    labels = _labels_in(_folders([images], named), [images], reference, "the manifest")
     return images if labels is None else with_labels(images, labels)
 
 

@@ -33,6 +33,9 @@ def check(settings: PackCheckSettings) -> int:
     """Run the checks that the flags select; the exit code."""
     if settings.unpack:
         return _unpack(settings)
+    if settings.to != "folders" or settings.label_index is not None:
+        flag = "--to" if settings.to != "folders" else "--label-index"
+        raise InputError(f"{flag}: is for --unpack; add it, or omit this flag")
     packs = settings.paths[:1] if settings.repair else _packs(settings.paths)
     if settings.rebuild_index:
         for name in packs:
@@ -58,8 +61,9 @@ def _unpack(settings: PackCheckSettings) -> int:
     prefix = os.path.splitext(name)[0] if name.endswith(".rec") else name
     with attributed_to("--unpack", " "), ProgressDisplay(prefix) as progress:
         done = unpack(
-            f"{prefix}.rec", f"{prefix}.lst", folder, settings.num_thread or processors(), progress
-        )
+            f"{prefix}.rec", f"{prefix}.lst", folder, settings.num_thread or processors(), progress,
+            settings.label_index, settings.to,
+        )  # fmt: skip
     kept = f"; {done.kept:,} were there already" if done.kept else ""
     print(f"{folder}: {format_images(done.written)} from {prefix}{kept}")
     return 0

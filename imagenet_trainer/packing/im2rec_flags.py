@@ -1,5 +1,6 @@
 """The flags of `tools/im2rec.py`, named as in MXNet's tool where it has them."""
 
+import glob
 import os
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -143,6 +144,14 @@ class CheckSettings:
         False, "write the images of the pack PREFIX into the folder ROOT, in a folder for each "
         "class, with the names in PREFIX.lst; images that are there already are kept",
     )  # fmt: skip
+    to: str = option(
+        "folders", "format of --unpack: folders, WebDataset tars, or parquet files of Hugging "
+        "Face's datasets", choices=("folders", "webdataset", "parquet"),
+    )  # fmt: skip
+    label_index: Optional[int] = option(
+        None, "--unpack: which label of a record is its class, from 0, where records have several",
+        integer(0),
+    )  # fmt: skip
     duplicates: bool = option(
         False, "report images that are packed more than once in PREFIX and any further packs; "
         "write them to --output",
@@ -172,12 +181,19 @@ class Im2recSettings(CheckSettings, PackSettings, ListSettings):
         "", "path without extension, such as data/train for data/train.lst and data/train.rec",
         positional="one",
     )  # fmt: skip
-    root: str = option("", "folder or tar that contains the images", positional="one")
+    root: str = option(
+        "",
+        "folder or tar that contains the images; or WebDataset tars, parquet files of datasets or "
+        "TFRecord files: their folder, one of them, or a pattern in quotes",
+        positional="one",
+    )
 
 
 def check_root(root: str) -> None:
-    """Raise InputError unless ROOT is a folder, or a file, which is then opened as a tar."""
+    """Raise InputError unless ROOT is a folder, a file, or several files (commas, a pattern)."""
     if not os.path.exists(root):
+        if root and all(glob.glob(one.strip()) for one in root.split(",")):
+            return
         raise InputError(f"root {root}: no such folder or tar; give the one with the images")
     if not os.path.isfile(root):
         with attributed_to("root", " "):

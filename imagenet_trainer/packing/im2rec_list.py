@@ -12,8 +12,13 @@ from imagenet_trainer.packing.folders import (
     OnlyFolders,
     StrayImages,
 )
+from imagenet_trainer.packing.formats.collection import Collection, open_collection
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
-from imagenet_trainer.packing.lists import TooManyChunks, make_lists
+from imagenet_trainer.packing.lists import (
+    TooManyChunks,
+    make_lists,
+    make_lists_of_collection,
+)
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.text import printable
 
@@ -29,7 +34,10 @@ _WAYS_OUT: Dict[Type[InputError], str] = {
 
 def write_lists(settings: Im2recSettings) -> int:
     """Write PREFIX.lst, or its parts; the exit code."""
-    _check_flags(settings)
+    check_list_flags(settings)
+    collection = open_collection(settings.root)
+    if collection is not None:
+        return write_lists_of_collection(settings, collection)
     if not settings.dry_run:
         make_folder(os.path.dirname(settings.prefix) or ".")
     rejected: List[Tuple[str, str]] = []
@@ -55,6 +63,43 @@ def write_lists(settings: Im2recSettings) -> int:
     except tuple(_WAYS_OUT) as error:
         advice = _WAYS_OUT[type(error)].format(root=settings.root)
         raise InputError(f"root {error}; {advice}") from error
+    _print_lists(settings, files, classes, rejected)
+    if left_out.extensions:
+        _print_left_out(settings, left_out, [folder for folder, _ in classes])
+    # With other extensions than the default ones, leaving images out is what was asked for.
+    forgotten = left_out.extensions and settings.exts == Im2recSettings().exts
+    return 1 if rejected or forgotten else 0
+
+
+def write_lists_of_collection(settings: Im2recSettings, collection: Collection) -> int:
+    """Write PREFIX.lst, or its parts, of a set in the format of another program; the exit code."""
+    if settings.flat:
+        raise InputError(f"--flat: {settings.root} has labels ({collection.kind}); omit the flag")
+    if not settings.dry_run:
+        make_folder(os.path.dirname(settings.prefix) or ".")
+    rejected: List[Tuple[str, str]] = []
+    try:
+        files, classes = make_lists_of_collection(
+            settings.prefix, collection, chunks=settings.chunks, train_ratio=settings.train_ratio,
+            test_ratio=settings.test_ratio, reject=lambda *reason: rejected.append(reason),
+            write=not settings.dry_run,
+        )  # fmt: skip
+    except TooManyChunks as error:
+        raise InputError(f"--chunks {settings.chunks}: {error}; give {error.most}") from None
+    number = len(collection.paths)
+    print(f"{settings.root}: {collection.kind}, {number:,} file{'' if number == 1 else 's'}")
+    if collection.note:
+        print(f"{settings.root}: {collection.note}")
+    _print_lists(settings, files, classes, rejected)
+    return 1 if rejected else 0
+
+
+def _print_lists(
+    settings: Im2recSettings,
+    files: Sequence[Tuple[str, int]],
+    classes: Sequence[Tuple[str, int]],
+    rejected: Sequence[Tuple[str, str]],
+) -> None:
     for label, (folder, count) in enumerate(classes):
         if label < MOST_LINES or label == len(classes) - 1:
             print(f"class {label}: {printable(folder)}, {format_images(count)}")
@@ -66,11 +111,6 @@ def write_lists(settings: Im2recSettings) -> int:
         print(f"{path}: {format_images(count)}")
     if rejected:
         print(f"{settings.prefix}.lst: {len(rejected):,} files rejected, see above")
-    if left_out.extensions:
-        _print_left_out(settings, left_out, [folder for folder, _ in classes])
-    # With other extensions than the default ones, leaving images out is what was asked for.
-    forgotten = left_out.extensions and settings.exts == Im2recSettings().exts
-    return 1 if rejected or forgotten else 0
 
 
 def _print_left_out(settings: Im2recSettings, left_out: LeftOut, classes: Sequence[str]) -> None:
@@ -84,7 +124,8 @@ def _print_left_out(settings: Im2recSettings, left_out: LeftOut, classes: Sequen
             print(f"left out: {printable(name)} is no class: all its images are left out")
 
 
-def _check_flags(settings: Im2recSettings) -> None:
+def check_list_flags(settings: Im2recSettings) -> None:
+    """Raise InputError for flags that exclude each other, and for a wrong PREFIX or ROOT."""
     if settings.recursive and settings.flat:
         raise InputError(
             "--flat --recursive: either all images are one class or each folder is; omit one"

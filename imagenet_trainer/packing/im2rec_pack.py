@@ -7,14 +7,14 @@ import re
 import signal
 import time
 from dataclasses import fields, replace
-from typing import List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.classes import OtherClasses, read_classes
 from imagenet_trainer.data.images import jpeg_restart
 from imagenet_trainer.data.images.jpeg_window import HOW_TO_BUILD
 from imagenet_trainer.data.records.lst import ImageList, read_list
-from imagenet_trainer.data.records.manifest import ClassName, Manifest, Rejected
+from imagenet_trainer.data.records.manifest import Manifest, Rejected
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.packing.classes import PackClasses, classes_of_pack, training_manifest
 from imagenet_trainer.packing.console import (
@@ -26,7 +26,14 @@ from imagenet_trainer.packing.console import (
 )
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.dry_run import dry_run
+from imagenet_trainer.packing.formats.collection import (
+    Collection,
+    names_of_classes,
+    open_collection,
+    source_of,
+)
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
+from imagenet_trainer.packing.im2rec_list import write_lists_of_collection
 from imagenet_trainer.packing.lists import check_files
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.write import EmptyShard, TooManyRejected, finished, write_pack
@@ -41,6 +48,10 @@ def pack_lists(settings: Im2recSettings) -> int:
     _check_flags(settings)
     prefix = settings.prefix
     names = [prefix] if settings.chunks == 1 else [f"{prefix}_{n}" for n in range(settings.chunks)]
+    collection = _collection(settings)
+    has_list = settings.chunks > 1 or os.path.exists(prefix + ".lst")
+    if collection is not None and not has_list and not settings.dry_run:
+        write_lists_of_collection(settings, collection)
     for name in names:
         if not os.path.exists(name + ".lst"):
             raise _missing_list(name, settings)
@@ -48,24 +59,33 @@ def pack_lists(settings: Im2recSettings) -> int:
     lists = [read_list(name + ".lst") for name in names]
     if not settings.pack_label:
         lists = [images.with_first_labels() for images in lists]
-    found = _classes(prefix, lists, settings.classes_from)
+    named = None if collection is None else names_of_classes(collection, lists)
+    found = _classes(prefix, lists, settings.classes_from, named)
     if found.relabelled:
         print(f"{prefix}.lst: labels become those of {settings.classes_from}, by class name")
     rejected = 0
+    source = source_of(collection)
     for name, images in zip(names, found.lists):
-        rejected += _pack_list(name, images, found.classes, settings, found.relabelled)
+        rejected += _pack_list(name, images, found, settings, source)
     return 1 if rejected else 0
 
 
-def _classes(prefix: str, lists: Sequence[ImageList], classes_from: str) -> PackClasses:
+def _collection(settings: Im2recSettings) -> Optional[Collection]:
+    """The set in the format of another program that ROOT is; None for other roots."""
+    return open_collection(settings.root) if settings.root else None
+
+
+def _classes(
+    prefix: str, lists: Sequence[ImageList], classes_from: str, named: Optional[Dict[int, str]]
+) -> PackClasses:
     """The classes of the lists, by --classes-from."""
     if classes_from == "none":
-        return classes_of_pack(prefix, lists)
+        return classes_of_pack(prefix, lists, named=named)
     if classes_from:
         with attributed_to("--classes-from", " "):
             known = read_classes(classes_from)
         try:
-            return classes_of_pack(prefix, lists, classes_from, known)
+            return classes_of_pack(prefix, lists, classes_from, known, named)
         except OtherClasses as error:
             raise InputError(
                 f"{prefix}.lst: {error}; list only folders of these classes, or give "
@@ -73,7 +93,7 @@ def _classes(prefix: str, lists: Sequence[ImageList], classes_from: str) -> Pack
             ) from error
     reference = training_manifest(prefix)
     try:
-        return classes_of_pack(prefix, lists, reference)
+        return classes_of_pack(prefix, lists, reference, named=named)
     except OtherClasses as error:
         raise InputError(
             f"{error}; give --classes-from {reference} to match the classes by name, pack images "
@@ -113,9 +133,12 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
 
 
 def _pack_list(
-    prefix: str, images: ImageList, classes: Tuple[ClassName, ...], settings: Im2recSettings,
-    relabelled: bool = False,
-) -> int:  # fmt: skip
+    prefix: str,
+    images: ImageList,
+    found: PackClasses,
+    settings: Im2recSettings,
+    source: Dict[str, Any],
+) -> int:
     """Pack a list, or with --dry-run report what packing it would do; the rejected images."""
     conversion = Conversion(
         **{field.name: getattr(settings, field.name) for field in fields(Conversion)}
@@ -123,7 +146,9 @@ def _pack_list(
     if conversion.restart == "auto" and (conversion.pass_through or conversion.encoding != ".jpg"):
         conversion = replace(conversion, restart="off")  # the manifest says what was done
     layout = (settings.shards, settings.shard_size)
-    pack = Pack(prefix, settings.root, images, classes, conversion, *layout, relabelled)
+    pack = Pack(
+        prefix, settings.root, images, found.classes, conversion, *layout, found.relabelled, source
+    )
     if settings.shards > len(images):
         raise InputError(
             f"--shards {settings.shards}: {prefix}.lst has {format_images(len(images))}; "

@@ -2,13 +2,15 @@
 
 import os
 import random
+from collections import Counter
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.data.records.lst import ImageList, write_list
 from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, refuse
+from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, check_name, refuse
+from imagenet_trainer.packing.formats.collection import Collection, open_collection
 
 
 class TooManyChunks(InputError):
@@ -69,12 +71,45 @@ def make_lists(
             lines.append((len(lines), float(label), os.path.join(folder, name)))
     if shuffle:
         random.Random(seed).shuffle(lines)
+    files = _write(_parts(prefix, lines, chunks, train_ratio, test_ratio), write)
+    return files, [(title, len(names)) for title, (_, names) in zip(titles, folders)]
+
+
+def make_lists_of_collection(
+    prefix: str,
+    collection: Collection,
+    *,
+    chunks: int = 1,
+    train_ratio: float = 1.0,
+    test_ratio: float = 0.0,
+    reject: Reject = refuse,
+    write: bool = True,
+) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
+    """The same for a set in the format of another program, whose order and labels it keeps."""
+    lines: List[Tuple[int, float, str]] = []
+    examples: Dict[int, str] = {}
+    counts: Counter[int] = Counter()
+    for path, label in collection.images():
+        if check_name(collection.paths[0], path, reject):
+            examples.setdefault(label, path)
+            counts[label] += 1
+            lines.append((len(lines), float(label), path))
+    if not lines:
+        raise InputError(f"{collection.paths[0]}: contains no images with labels")
+    names = collection.class_names(examples)
+    files = _write(_parts(prefix, lines, chunks, train_ratio, test_ratio), write)
+    titles = [names.get(label, f"class_{label}") for label in range(max(counts) + 1)]
+    return files, [(title, counts[label]) for label, title in enumerate(titles)]
+
+
+def _write(parts: Iterator[Tuple[str, List]], write: bool) -> List[Tuple[str, int]]:
+    """Write lists; (path, lines) of each."""
     files = []
-    for name, part in _parts(prefix, lines, chunks, train_ratio, test_ratio):
+    for name, part in parts:
         if write:
             write_list(name, part)
         files.append((name, len(part)))
-    return files, [(title, len(names)) for title, (_, names) in zip(titles, folders)]
+    return files
 
 
 def _parts(
@@ -104,8 +139,13 @@ def check_files(source: str, root: str, images: ImageList) -> None:
 
     Reads each folder once instead of checking each file. Links are not followed.
     """
-    is_tar = os.path.isfile(root)
-    missing = _missing_in_tar(root, images) if is_tar else _missing_in_folder(root, images)
+    collection = open_collection(root)
+    if collection is not None:
+        missing = [number for number, path in enumerate(images.paths) if path not in collection]
+    elif os.path.isfile(root):
+        missing = _missing_in_tar(root, images)
+    else:
+        missing = _missing_in_folder(root, images)
     if missing:
         more = f" ({len(missing)} of {len(images)} are missing)" if len(missing) > 1 else ""
         raise InputError(

@@ -1,14 +1,14 @@
 """What a pack contains, and which shard each record goes to."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Tuple
 
-from imagenet_trainer.data.images.source import open_root
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.packing.conversion import Conversion, convert
+from imagenet_trainer.packing.formats.collection import open_images
 from imagenet_trainer.system.files import sha256
 
 OnRemark = Callable[[int, str], None]  # line of the list, what the decoder said
@@ -33,6 +33,8 @@ class Pack:
         a shard ends before the record that would make it larger than this. 0: no limit.
     relabelled
         whether the labels of `images` are not those of the list, but count `classes`.
+    source
+        what the manifest says about a set in the format of another program, see `source_of`.
 
     """
 
@@ -44,6 +46,7 @@ class Pack:
     shards: int = 0
     shard_bytes: int = 0
     relabelled: bool = False
+    source: Dict[str, Any] = field(default_factory=dict)
 
     def identity(self) -> Dict:
         """What determines the packed bytes: a pack with the same identity need not be redone."""
@@ -55,6 +58,7 @@ class Pack:
             "root": self.root,
             "list_sha256": sha256(self.prefix + ".lst"),
             "settings": {**vars(self.conversion), **layout},
+            **({"source": self.source} if self.source else {}),
         }
 
     def stem(self, number: int, total: int = 0) -> str:
@@ -83,7 +87,7 @@ class Pack:
 
         It calls `on_remark` with the line of an image of which the decoder remarks something.
         """
-        files = open_root(self.root)
+        files = open_images(self.root)
 
         def convert_line(line: int) -> Tuple[bytes, str]:
             remarks: List[str] = []

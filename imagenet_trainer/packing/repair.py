@@ -12,6 +12,7 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.classes import relabelled_as_packed
 from imagenet_trainer.packing.conversion import Conversion
+from imagenet_trainer.packing.formats.collection import names_of_classes, open_collection
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.system.files import file_error, remedy, sha256
@@ -42,7 +43,9 @@ def open_pack(prefix: str, root: str) -> Pack:
         images = images.with_first_labels()
     relabelled = "labels_of" in settings
     if relabelled:
-        images = relabelled_as_packed(images, manifest.classes)
+        collection = open_collection(root or manifest.root) if manifest.source else None
+        named = names_of_classes(collection, [images]) if collection else None
+        images = relabelled_as_packed(images, manifest.classes, named)
     return Pack(
         prefix, root or manifest.root, images, manifest.classes, conversion, *layout, relabelled
     )

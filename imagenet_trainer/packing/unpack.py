@@ -1,12 +1,12 @@
-"""Shards to a folder of images for each class: `im2rec --unpack`.
+"""Shards to a folder of images for each class, or to the formats of others: `im2rec --unpack`.
 
-The files are the packed bytes, and `--list --recursive` of the folder gives the same labels again.
+The files are the packed bytes, and packing them again gives the same labels.
 """
 
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from imagenet_trainer.data.records.manifest import read_manifest
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.formats import parquet, webdataset
+from imagenet_trainer.packing.formats.samples import Part, Sample, exists_differently
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
 from imagenet_trainer.system.files import file_error, make_folder, remedy
 
@@ -43,8 +45,9 @@ def unpack(
     threads: int,
     progress: ProgressCallback,
     label_index: Optional[int] = None,
+    to: str = "folders",
 ) -> Unpacked:
-    """Write every image of shards to `folder/CLASS/NAME`.
+    """Write every image of shards to `folder/CLASS/NAME`, or to tars or parquet files in `folder`.
 
     Parameters
     ----------
@@ -62,23 +65,38 @@ def unpack(
         is called with the number of images that are done, of all of them, and 0.
     label_index
         which label of a record is its class, from 0; None: the only one.
+    to
+        folders, webdataset (`webdataset.write`), or parquet (`parquet.write`).
 
     Raises
     ------
     InputError
         a record is damaged or its label is not a class, a class is not the name of a folder, or a
-        file exists with other bytes. The files that are written are complete.
+        file exists with other content. The files that are written are complete.
 
     """
     shards, classes = _open(path, label_index)
     with shards:
-        target = _Target(folder, classes, _file_names(list_path), shards)
-        written, total = 0, len(shards)
-        results = in_order(target.write, range(total), threads)
-        for done, is_new in enumerate(results, 1):
-            written += is_new
-            progress(done, total, 0)
-    return Unpacked(written, total - written)
+        images = _Images(shards, classes, _file_names(list_path))
+        total = len(shards)
+        if to == "folders":
+            target = _Target(folder, images)
+            kept = total
+            for done, is_new in enumerate(in_order(target.write, range(total), threads), 1):
+                kept -= is_new
+                progress(done, total, 0)
+            return Unpacked(total - kept, kept)
+
+        def read(part: Part) -> Iterator[Sample]:
+            numbers = range(part.first, part.end)
+            for done, sample in enumerate(in_order(images.read, numbers, threads), part.first + 1):
+                progress(done, total, 0)
+                yield sample
+
+        write = {"webdataset": webdataset.write, "parquet": parquet.write}[to]
+        stem = os.path.splitext(os.path.basename(path))[0]
+        kept = write(str(make_folder(folder)), stem, classes, images.sizes, read)
+        return Unpacked(total - kept, kept)
 
 
 def _open(path: str, label_index: Optional[int]) -> Tuple[Shards, Sequence[str]]:
@@ -102,46 +120,72 @@ def _file_names(list_path: str) -> Dict[int, str]:
     return {key: os.path.basename(path) for key, path in zip(images.indices, images.paths)}
 
 
-class _Target:
-    """The folder, and what an image is called in it."""
+class _Images:
+    """The images of a pack, and their names."""
 
-    def __init__(
-        self, folder: str, classes: Sequence[str], names: Dict[int, str], shards: Shards
-    ) -> None:
-        self._shards, self._keys, self._names = shards, shards.keys, names
-        self._classes = [Path(folder, one) for one in classes]
-        for one in classes:
+    def __init__(self, shards: Shards, classes: Sequence[str], names: Dict[int, str]) -> None:
+        self.shards, self.classes = shards, classes
+        self._keys, self._names = shards.keys, names
+        # Images of several folders may have one name, and keys may repeat.
+        self._times = Counter(_stem(name) for name in names.values())
+        self._key_times = Counter(self._keys.tolist())
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Bytes of the records, int64 (images,)."""
+        return np.concatenate([file.sizes for file in self.shards.files])
+
+    def read(self, number: int) -> Sample:
+        """An image; RecordError if it is damaged or its label is not a class."""
+        record = self.shards.record(number)
+        label = self.shards.class_of(number, record.labels, len(self.classes))
+        return Sample(self._name(number, bytes(record.image[:4])), bytes(record.image), label)
+
+    def _name(self, number: int, start: bytes) -> str:
+        kinds = next((kinds for magic, kinds in _KINDS if start.startswith(magic)), _UNKNOWN)
+        key = int(self._keys[number])
+        name = self._names.get(key, "")
+        stem, extension = os.path.splitext(name)
+        if extension.lower() not in kinds:  # it was packed in another encoding
+            extension = kinds[0]
+        again = f"-{number}" if self._key_times[key] > 1 else ""
+        key %= 1 << 64
+        if not stem or stem in (".", ".."):
+            return f"{key:08d}{again}{kinds[0]}"
+        return f"{stem}{'' if self._times[_stem(name)] == 1 else f'-{key}'}{again}{extension}"
+
+
+def _stem(name: str) -> str:
+    """What must differ between names: all but the extension, dots as a tar of samples has them."""
+    return os.path.splitext(name)[0].replace(".", "_")
+
+
+class _Target:
+    """A folder for each class."""
+
+    def __init__(self, folder: str, images: _Images) -> None:
+        self._images = images
+        self._classes = [Path(folder, one) for one in images.classes]
+        for one in images.classes:
             parts = Path(one).parts
             if not parts or os.path.isabs(one) or ".." in parts or "\0" in one:
-                raise InputError(f"{shards.files[0].path}: class {one!r}: is no name of a folder")
-        # Images of several folders may have one name; theirs get the key, too.
-        self._times = Counter(os.path.splitext(name)[0] for name in names.values())
+                where = images.shards.files[0].path
+                raise InputError(f"{where}: class {one!r}: is no name of a folder")
 
     def write(self, number: int) -> bool:
         """Write an image unless it is there; whether it was written."""
-        record = self._shards.record(number)
-        label = self._shards.class_of(number, record.labels, len(self._classes))
-        folder = make_folder(self._classes[label])
-        path = folder / self._name(int(self._keys[number]) % (1 << 64), bytes(record.image[:4]))
+        sample = self._images.read(number)
+        path = make_folder(self._classes[sample.label]) / sample.name
         try:
             if path.exists() and path.stat().st_size:
-                if path.read_bytes() == record.image:
+                if path.read_bytes() == sample.data:
                     return False
-                raise InputError(f"{path}: exists with other content; give another folder")
+                raise exists_differently(str(path))
             # Not synced one by one, which takes longer than all the rest. What a loss of power
             # leaves empty is written again.
             temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_bytes(record.image)
+            temporary.write_bytes(sample.data)
             os.replace(temporary, path)
         except OSError as error:
             raise file_error(path, error, remedy(error)) from error
         return True
-
-    def _name(self, key: int, start: bytes) -> str:
-        kinds = next((kinds for magic, kinds in _KINDS if start.startswith(magic)), _UNKNOWN)
-        stem, extension = os.path.splitext(self._names.get(key, ""))
-        if not stem or stem in (".", ".."):
-            return f"{key:08d}{kinds[0]}"
-        if extension.lower() not in kinds:  # it was packed in another encoding
-            extension = kinds[0]
-        return f"{stem}{extension}" if self._times[stem] == 1 else f"{stem}-{key}{extension}"

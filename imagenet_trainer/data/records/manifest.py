@@ -6,7 +6,7 @@ import json
 import os
 import re
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
@@ -74,6 +74,8 @@ class Manifest:
         the files, and the images that were not packed.
     root, list_sha256, settings
         where the images were, the SHA-256 of the list, and the flags that determine the bytes.
+    source
+        the format and the files of the set that was packed; {} for images in a folder or a tar.
 
     """
 
@@ -84,6 +86,7 @@ class Manifest:
     root: str
     list_sha256: str
     settings: Dict[str, Any]
+    source: Dict[str, Any] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -147,6 +150,7 @@ def load_manifest(path: AnyPath) -> Manifest:
             root=str(data["root"]),
             list_sha256=str(data["list_sha256"]),
             settings=dict(data["settings"]),
+            source=dict(data.get("source", {})),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{name}: the manifest is damaged ({error!r}); pack again") from error
@@ -179,6 +183,7 @@ def write_manifest(path: AnyPath, manifest: Manifest) -> None:
         "root": manifest.root,
         "list_sha256": manifest.list_sha256,
         "settings": manifest.settings,
+        **({"source": manifest.source} if manifest.source else {}),
         "rejected": [asdict(one) for one in manifest.rejected],
         "classes": [
             {**asdict(one), "pictures": count}

@@ -1,0 +1,150 @@
+"""Finding out whether the ROOT of a pack is a set in the format of another program, and which."""
+
+import glob
+import hashlib
+import os
+import re
+from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
+
+from imagenet_trainer.data.images.source import Folder, Tar, open_root
+from imagenet_trainer.data.records.lst import ImageList
+from imagenet_trainer.data.records.manifest import class_of
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.formats import parquet, tfrecord, webdataset
+from imagenet_trainer.packing.formats.parquet import Parquet
+from imagenet_trainer.packing.formats.tfrecord import TFRecords
+from imagenet_trainer.packing.formats.webdataset import WebDataset
+from imagenet_trainer.system.files import file_error
+
+_SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
+_END = 1 << 20  # bytes of a file's beginning and end that belong to its digest
+
+
+class Collection(Protocol):
+    """Images with labels in files of another program, in the order of these."""
+
+    kind: str
+    paths: List[str]  # the files
+    note: str  # what the user should know after `images`; "" if there is nothing
+
+    def images(self) -> Iterator[Tuple[str, int]]:
+        """The path of every image, as lists have it, and its label."""
+
+    def __contains__(self, path: object) -> bool:
+        """Whether there is such an image."""
+
+    def read(self, path: str) -> bytes:
+        """The encoded image of a path; ValueError with the reason."""
+
+    def class_names(self, examples: Dict[int, str]) -> Dict[int, str]:
+        """The names of classes by label, from the path of one image of each."""
+
+
+def open_collection(root: str) -> Optional[Collection]:
+    """The set of a ROOT; None for a folder of images or a tar of them.
+
+    `root` is a file, a folder of files, or several of them with commas between them, or a pattern.
+    Raises InputError if it is of a format that cannot be read, or of several sets.
+    """
+    paths = _files(root)
+    if not paths:
+        return None
+    formats = {_format_of(path) for path in paths}
+    if formats == {None}:
+        return None
+    if len(formats) > 1:
+        raise InputError(f"{root}: has files of several formats; give those of one, as a pattern")
+    if os.path.isdir(root):
+        _check_one_set(root, paths)
+    return {
+        webdataset.KIND: WebDataset, parquet.KIND: Parquet, tfrecord.KIND: TFRecords,
+    }[formats.pop()](paths)  # type: ignore[index, return-value]  # fmt: skip
+
+
+def open_images(root: str) -> Union[Collection, Folder, Tar]:
+    """The images of a ROOT, to be read by their paths; InputError as `open_collection`."""
+    return open_collection(root) or open_root(root)
+
+
+def _files(root: str) -> List[str]:
+    """The files that may be a set; [] for a folder with others."""
+    if os.path.isdir(root):
+        inside = sorted(entry.path for entry in os.scandir(root) if entry.is_file())
+        return [path for path in inside if _has_name(path)]
+    if os.path.exists(root):
+        return [root]
+    found: List[str] = []
+    for one in filter(None, map(str.strip, root.split(","))):
+        matches = [one] if os.path.isfile(one) else sorted(glob.glob(one))
+        found += filter(os.path.isfile, matches)
+    return found
+
+
+def _has_name(path: str) -> bool:
+    return path.lower().endswith((".tar", ".parquet", ".beton")) or tfrecord.has_name(path)
+
+
+def _format_of(path: str) -> Optional[str]:
+    name = path.lower()
+    if name.endswith(".parquet"):
+        return parquet.KIND
+    if name.endswith(".beton"):
+        raise InputError(
+            f"{path}: FFCV's format needs its own library; write its images to a folder for each "
+            "class with ffcv.Loader there, and pack that folder (docs/formats.md)"
+        )
+    if tfrecord.has_name(path) and not name.endswith(".tar"):
+        return tfrecord.KIND
+    return webdataset.KIND if webdataset.is_webdataset(path) else None
+
+
+def _check_one_set(root: str, paths: Sequence[str]) -> None:
+    splits: Dict[str, str] = {}
+    for path in paths:
+        match = _SPLIT.match(os.path.basename(path))
+        splits.setdefault(match[1].lower() if match else "", os.path.basename(path))
+    if len(splits) > 1:
+        found = ", ".join(sorted(splits.values()))
+        raise InputError(
+            f"{root}: has files of several sets ({found}); give those of one as a pattern in "
+            f"quotes, such as '{os.path.join(root, 'train*')}'"
+        )
+
+
+def names_of_classes(collection: Collection, lists: Sequence[ImageList]) -> Dict[int, str]:
+    """The names of the classes in lists of a set by label, where it has them."""
+    examples: Dict[int, str] = {}
+    for images in lists:
+        for labels, path in zip(images.labels, images.paths):
+            number = class_of(labels)
+            if number is not None and number not in examples and path in collection:
+                examples[number] = path
+    return collection.class_names(examples) if examples else {}
+
+
+def source_of(collection: Optional[Collection]) -> Dict[str, Any]:
+    """What a manifest says about where a pack comes from; {} for images in a folder or a tar.
+
+    Each file has a SHA-256 over its size, its first MiB and its last: all bytes would take as long
+    as packing, which compares checksums where the format has them.
+    """
+    if collection is None:
+        return {}
+    files = [
+        {"file": os.path.basename(path), "bytes": os.path.getsize(path), "sha256_of_ends": digest}
+        for path, digest in zip(collection.paths, map(_digest_of_ends, collection.paths))
+    ]
+    return {"kind": collection.kind, "files": files}
+
+
+def _digest_of_ends(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.sha256(str(size).encode())
+            digest.update(file.read(_END))
+            file.seek(max(size - _END, 0))
+            digest.update(file.read(_END))
+    except OSError as error:
+        raise file_error(path, error) from error
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""What the formats share: an image of a pack, names of files, and parts of a set."""
+
+import os
+import re
+from typing import Callable, Iterator, List, NamedTuple, Sequence
+
+import numpy as np
+
+from imagenet_trainer.errors import InputError
+
+
+class Sample(NamedTuple):
+    """An image on its way out of a pack."""
+
+    name: str  # of its file, unique in the pack
+    data: bytes  # encoded
+    label: int
+
+
+class Part(NamedTuple):
+    """A file of a set in several: its images are `first` to `end` - 1."""
+
+    number: int
+    first: int
+    end: int
+
+
+Read = Callable[[Part], Iterator[Sample]]
+
+
+def parts_of(sizes: np.ndarray, most_images: int, most_bytes: int) -> List[Part]:
+    """The files of images with these sizes in bytes, int64 (images,), each within the limits."""
+    parts: List[Part] = []
+    first = size = 0
+    for number, one in enumerate([*sizes.tolist()]):
+        if number > first and (number - first >= most_images or size + one > most_bytes):
+            parts.append(Part(len(parts), first, number))
+            first, size = number, 0
+        size += one
+    return [*parts, Part(len(parts), first, len(sizes))]
+
+
+def safe_name(name: str, default: str) -> str:
+    """The last part of a name from outside, as a list can hold it; `default` if nothing is left."""
+    last = re.sub(r"[\x00-\x1f\x7f]", "_", os.path.basename(name.replace("\\", "/"))).strip()
+    return default if last in ("", ".", "..") else last
+
+
+def by_base_name(paths: Sequence[str]) -> "dict[str, str]":
+    """Paths by the names of their files; InputError if two have one name."""
+    found: dict[str, str] = {}
+    for path in paths:
+        other = found.setdefault(os.path.basename(path), path)
+        if other != path:
+            raise InputError(f"{path}: has the name of {other}; pack them from one folder")
+    return found
+
+
+def exists_differently(path: str) -> InputError:
+    """The error for a file that is there and has other content."""
+    return InputError(f"{path}: exists with other content; give another folder")

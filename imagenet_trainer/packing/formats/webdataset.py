@@ -1,0 +1,196 @@
+"""WebDataset: tars in which files with one name and several extensions are a sample.
+
+`0001.jpg` is the image and `0001.cls` its label as text. The name of a sample ends at the first dot
+of the file's name. `classes.txt` beside the tars has the names of the classes, a line each.
+
+Format: github.com/webdataset/webdataset.
+"""
+
+import io
+import os
+import posixpath
+import tarfile
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.images.source import Tar
+from imagenet_trainer.data.images.tars import TarImages, first_names
+from imagenet_trainer.data.kinds import EXTENSIONS
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.classes import read_classes, write_classes
+from imagenet_trainer.packing.formats.samples import (
+    Part,
+    Read,
+    Sample,
+    by_base_name,
+    exists_differently,
+    parts_of,
+)
+from imagenet_trainer.system.files import atomic_write, is_hidden
+
+KIND = "WebDataset"
+_LABEL = ".cls"
+_CLASSES = "classes.txt"
+_MOST_LABEL = 64  # bytes of a .cls
+_PEEK = 64  # files of a tar that show what it is
+_MOST_IMAGES, _MOST_BYTES = 10_000, 1_000_000_000  # of a tar
+
+
+def is_webdataset(path: str) -> bool:
+    """Whether a tar has a `.cls` beside an image among its first files."""
+    names = [name for name in first_names(path, _PEEK) if not is_hidden(name)]
+    found = {_split(name) for name in names}
+    labelled = {key for key, extension in found if extension == _LABEL}
+    return any(key in labelled for key, extension in found if extension in EXTENSIONS)
+
+
+def _split(name: str) -> Tuple[str, str]:
+    """Name of the sample, and the extension in lower case."""
+    folder, file = posixpath.split(name)
+    key, dot, extension = file.partition(".")
+    return posixpath.join(folder, key), (dot + extension).lower()
+
+
+class WebDataset:
+    """Images in tars, in their order; a path is TAR/NAME.
+
+    Every method raises InputError for damaged tars and samples without a label; `read` raises
+    ValueError.
+    """
+
+    kind = KIND
+    note = ""
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = [*paths]
+        self._by_name = by_base_name(paths)
+        self._tars: Dict[str, Tar] = {}
+
+    def images(self) -> Iterator[Tuple[str, int]]:
+        """The path and the label of every image."""
+        for path in self.paths:
+            with TarImages(path) as tar:
+                names = sorted(tar.names(), key=lambda name: tar.locate(name)[0])
+                samples: Dict[str, Dict[str, str]] = {}
+                for name in names:
+                    if not is_hidden(name):
+                        key, extension = _split(name)
+                        samples.setdefault(key, {})[extension] = name
+                for key, files in samples.items():
+                    image = next((files[one] for one in EXTENSIONS if one in files), None)
+                    if image is not None:
+                        label = _label(tar, key, files.get(_LABEL))
+                        yield f"{os.path.basename(path)}/{image}", label
+
+    def __contains__(self, path: object) -> bool:
+        try:
+            tar, name = self._locate(str(path))
+            tar.size(name)
+            return True
+        except ValueError:
+            return False
+
+    def read(self, path: str) -> bytes:
+        """The encoded image of a path; ValueError with the reason."""
+        tar, name = self._locate(path)
+        return tar.read(name)
+
+    def class_names(self, examples: Dict[int, str]) -> Dict[int, str]:
+        """The names of classes in classes.txt beside the tars; {} without one."""
+        listed = os.path.join(os.path.dirname(self.paths[0]), _CLASSES)
+        if not os.path.isfile(listed):
+            return {}
+        names = dict(enumerate(read_classes(listed)))
+        if max(examples) >= len(names):
+            raise InputError(
+                f"{listed}: has {len(names)} classes, but the tars have label {max(examples)}; "
+                "remove it, or copy the one of these tars"
+            )
+        return names
+
+    def _locate(self, path: str) -> Tuple[Tar, str]:
+        file, _, name = path.partition("/")
+        if file not in self._by_name:
+            raise ValueError("is not in these tars; make the list again")
+        if file not in self._tars:
+            try:
+                self._tars[file] = Tar(self._by_name[file])
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        return self._tars[file], name
+
+
+def _label(tar: TarImages, key: str, name: Optional[str]) -> int:
+    if name is None:
+        raise InputError(f"{tar.path}: sample {key} has no {_LABEL} with its label; add it")
+    size = tar.locate(name)[1]
+    text = tar.read(name).decode("ascii", "replace").strip() if size <= _MOST_LABEL else ""
+    if not text.isdecimal() or len(text) > 9:
+        raise InputError(
+            f"{tar.path}: {name}: is not the number of a class; write it as text, such as 281"
+        )
+    return int(text)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def write(folder: str, stem: str, classes: Sequence[str], sizes: np.ndarray, read: Read) -> int:
+    """Write the images of a pack as `folder/STEM-000000.tar` and so on, and classes.txt.
+
+    `sizes` are the bytes of the images, int64 (images,). Returns the number of images in tars that
+    were there already, with the same bytes; InputError if one differs.
+    """
+    kept = 0
+    for part in parts_of(sizes, _MOST_IMAGES, _MOST_BYTES):
+        path = os.path.join(folder, f"{stem}-{part.number:06d}.tar")
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                comparison = _Comparison(file, path)
+                _write_tar(comparison, part, read)
+                comparison.end()
+            kept += part.end - part.first
+        else:
+            with atomic_write(path) as file:
+                _write_tar(file, part, read)
+    write_classes(os.path.join(folder, _CLASSES), classes)
+    return kept
+
+
+def _write_tar(file, part: Part, read: Read) -> None:  # type: ignore[no-untyped-def]
+    with tarfile.open(fileobj=file, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+        seen: Set[str] = set()
+        for sample in read(part):
+            for name, data in _files(sample):
+                if name in seen:
+                    raise InputError(f"{name}: two images of the pack have this name")
+                seen.add(name)
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(data), 0o644
+                tar.addfile(info, io.BytesIO(data))
+
+
+def _files(sample: Sample) -> List[Tuple[str, bytes]]:
+    """A name with one dot only, so that all of it but the extension is the name of the sample."""
+    key, extension = os.path.splitext(sample.name)
+    key = key.replace(".", "_")
+    return [(key + extension, sample.data), (key + _LABEL, str(sample.label).encode())]
+
+
+class _Comparison:
+    """A file that compares what is written with what is there; InputError at a difference."""
+
+    def __init__(self, file, path: str):  # type: ignore[no-untyped-def]
+        self._file, self._path = file, path
+
+    def write(self, data: bytes) -> int:
+        """Compare the next bytes."""
+        if self._file.read(len(data)) != data:
+            raise exists_differently(self._path)
+        return len(data)
+
+    def end(self) -> None:
+        """There must be nothing more."""
+        if self._file.read(1):
+            raise exists_differently(self._path)
