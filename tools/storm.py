@@ -29,7 +29,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import cv2
 import numpy as np
 import storm_children as parts
-from helpers import miniature
+from helpers import interrupting, miniature
 from storm_children import CLASSES, Command, Ended
 
 from imagenet_trainer.engines.choice import has_torch
@@ -278,6 +278,32 @@ def damages(base: Path, count: int, draw: random.Random, table: Table) -> Iterat
         yield (number + 1) / count
 
 
+IMPORTING = (
+    "fit --summary", "evaluate", "predict", "compare", "export", "published",
+    "benchmark loader --data-train none.rec",
+    "doctor", "packing.im2rec --list a b", "packing.ilsvrc.command a b", "explore.command a",
+    "launch.main -n 1 true",
+)  # fmt: skip
+
+
+def interrupted_imports(base: Path, count: int, draw: random.Random, table: Table) -> None:
+    """Ctrl-C at random imports and opened files of commands that start."""
+    if not count:
+        return
+    folder = base.parent / "empty"
+    folder.mkdir()
+    commands = [f"imagenet_trainer.{one}".split() for one in IMPORTING]
+    events = [interrupting.count_events(words, folder) for words in commands]
+    for number in range(count):
+        words = commands[number % len(commands)]
+        event = draw.randint(1, events[number % len(commands)])
+        done = interrupting.run_until(event, words, folder)
+        kind = interrupting.fault_of(done)
+        table.add(
+            "Ctrl-C while imported", kind or "error line", f"{words}, {event}: {done}" * bool(kind)
+        )
+
+
 # --- limits, disks, hung workers ------------------------------------------------------------------
 
 
@@ -401,6 +427,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--kills", type=int, default=100, metavar="N")
     parser.add_argument("--damages", type=int, default=500, metavar="M")
     parser.add_argument("--conditions", type=int, default=5, metavar="C")
+    parser.add_argument("--imports", type=int, default=24, metavar="I")
     parser.add_argument("--hung", type=int, default=1, metavar="H", choices=(0, 1))
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     options = parser.parse_args(argv)
@@ -415,6 +442,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(KeyboardInterrupt):
         base = prepared(Path(scratch) / "base")
         conditions(base, options.conditions, draw, damaging)
+        interrupted_imports(base, options.imports, draw, damaging)
         if options.hung:
             hung_workers(base, damaging)
         # In turns, so that an interrupted storm has its part of both.
