@@ -8,7 +8,7 @@ from typing import Any, Optional, Sequence, Tuple
 
 from imagenet_trainer.engines import Devices, Engine, Training
 from imagenet_trainer.engines.choice import choose_engine
-from imagenet_trainer.engines.memory import memory_errors
+from imagenet_trainer.engines.memory import check_address_space, memory_errors
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
 
@@ -52,6 +52,8 @@ def open_engine(
     `batch_shape` is that of the batch over all devices of all workers, `mean` and `std` are of red,
     green, blue. Images are RGB; with `bgr` the engine gives the network blue, green, red.
     """
+    own_shape = (-(-batch_shape[0] // workers.world_size), *batch_shape[1:])
+    check_address_space(symbol, own_shape, devices, training)
     with memory_errors(batch_shape[0], devices.description):
         if choose_engine(devices).engine == "torch":
             from imagenet_trainer.engines.pytorch.engine import TorchEngine

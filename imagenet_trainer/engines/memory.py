@@ -1,9 +1,13 @@
-"""Errors of MXNet and PyTorch for batches that do not fit into memory, as one class."""
+"""Batches that do not fit into memory: errors of MXNet and PyTorch as one class, least sizes."""
 
 import contextlib
-from typing import Iterator
+import math
+from typing import Any, Iterator, Optional, Sequence
 
+from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.graph import as_graph
+from imagenet_trainer.system.machine import ENGINES_NEED, address_space
 
 # Parts of the messages of MXNet 1.x (`cudaMalloc retry failed: out of memory`, `Failed to allocate
 # CPU Memory`), of CUDA's libraries, of PyTorch, and of C++.
@@ -39,3 +43,48 @@ def memory_errors(batch: int, device: str) -> Iterator[None]:
         if any(part in message for part in _OUT_OF_MEMORY):
             raise DeviceMemoryError(batch, device) from error
         raise
+
+
+_KEPT = frozenset({"BatchNorm", "Convolution", "FullyConnected"})  # outputs that backward needs
+
+
+def least_bytes(
+    symbol: Any, batch_shape: Sequence[int], devices: Devices, training: Optional[Training]
+) -> int:
+    """A lower bound of the memory that a network needs on CPUs, in bytes.
+
+    `batch_shape` is (images, height, width, channels) of one process. It counts the parameters, in
+    a training also their gradients, one state of the optimizer, and the outputs of layers that
+    backward needs.
+    """
+    images, *sides, channels = batch_shape
+    if training is not None:
+        images = -(-images // training.accumulate)
+    inner = as_graph(symbol).get_internals()
+    arguments, outputs, _ = inner.infer_shape(data=(images, channels, *sides))
+    if arguments is None or outputs is None:
+        return 0
+    named = zip(inner.list_arguments(), arguments)
+    held = 4 * sum(math.prod(s) for n, s in named if n not in ("data", "softmax_label"))
+    if training is None:
+        return held
+    kept = 0
+    if not training.checkpoint_activations:
+        pairs = zip(inner.entries, outputs)
+        kept = sum(math.prod(s) for e, s in pairs if e.node.op in _KEPT and e.output == 0)
+    return 3 * held + kept * (4 if devices.dtype == "float32" else 2)
+
+
+def check_address_space(
+    symbol: Any, batch_shape: Sequence[int], devices: Devices, training: Optional[Training]
+) -> None:
+    """Raise DeviceMemoryError if a limit (ulimit -v) is too low for the network and this batch.
+
+    A library in C that reaches the limit while it computes may end the process.
+    """
+    limit = address_space()
+    if devices.gpus or limit is None:
+        return
+    if limit < ENGINES_NEED + least_bytes(symbol, batch_shape, devices, training):
+        under = f"{devices.description} with ulimit -v {limit >> 10}"
+        raise DeviceMemoryError(batch_shape[0], under)

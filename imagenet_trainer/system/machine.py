@@ -5,7 +5,7 @@ import ctypes
 import math
 import os
 import resource
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 import psutil
 
@@ -35,14 +35,20 @@ def processors() -> int:
     return max(1, math.ceil(min(count, _processor_quota())))
 
 
+def address_space() -> Optional[int]:
+    """The limit of the address space of this process (ulimit -v) in bytes, None without one."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def address_space_problem(needed: int = ENGINES_NEED) -> str:
     """Why a limit of the address space (ulimit -v) below so many bytes is too low, or "".
 
     C libraries end a process that reaches the limit while they are loaded or start threads. Most of
     the address space is never used as memory: a cgroup limits memory itself.
     """
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY or limit >= needed:
+    limit = address_space()
+    if limit is None or limit >= needed:
         return ""
     return (
         f"ulimit -v {limit >> 10}: too little address space, {needed >> 20} MiB are needed; raise "

@@ -1,7 +1,14 @@
 import pytest
 from helpers.mxnet_engine import engine_of, network
 
-from imagenet_trainer.engines.memory import DeviceMemoryError, memory_errors
+from imagenet_trainer.engines import Devices, Optimizer, Training, memory
+from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines.memory import (
+    DeviceMemoryError,
+    check_address_space,
+    least_bytes,
+    memory_errors,
+)
 from imagenet_trainer.errors import run_command
 
 
@@ -47,3 +54,32 @@ def test_mxnets_errors_are_translated_wherever_they_appear(monkeypatch):
     monkeypatch.setattr(engine._module, "get_params", full)
     with pytest.raises(DeviceMemoryError, match="the CPU"):
         engine.get_params()
+
+
+SGD = Optimizer("sgd", 0.9, 1e-4)
+
+
+def shares(images, kind=None, dtype="float32"):
+    devices = Devices(dtype=dtype)
+    return least_bytes(network(), (images, 8, 8, 3), devices, kind)
+
+
+def test_the_least_memory_counts_parameters_and_what_backward_needs():
+    parameters = shares(1)
+    assert parameters == shares(64) > 0  # forward alone may free every output
+    plain = Training(SGD)
+    one, many = shares(8, plain), shares(64, plain)
+    outputs = (many - one) // 56
+    assert one == 3 * parameters + 8 * outputs and outputs > 0
+    assert shares(64, Training(SGD, accumulate=8)) == one
+    assert shares(64, Training(SGD, checkpoint_activations=True)) == 3 * parameters
+    assert shares(8, plain, "bfloat16") == 3 * parameters + 4 * outputs
+
+
+def test_a_limited_address_space_is_compared_before_the_engine_opens(monkeypatch):
+    batch, devices = (1 << 20, 8, 8, 3), Devices(engine="mxnet")
+    monkeypatch.setattr(memory, "address_space", lambda: 4 << 30)
+    with pytest.raises(DeviceMemoryError, match="ulimit -v 4194304"):
+        open_engine(network(), devices, batch, (0,) * 3, (1,) * 3, Training(SGD))
+    check_address_space(network(), (8, 8, 8, 3), devices, Training(SGD))
+    check_address_space(network(), batch, Devices(gpus=(0,)), Training(SGD))
