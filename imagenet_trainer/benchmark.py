@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Measure speed on this machine: python -m imagenet_trainer.benchmark KIND; --help lists the kinds.
 
 Kinds for which other tools exist measure those in the same run and print ratios. `bottleneck`

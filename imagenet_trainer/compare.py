@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Compare networks: python -m imagenet_trainer.compare --networks resnet-18,mobilenet,densenet121
 
 Trains each network on the same images with the same flags, or takes finished runs. Measures cost

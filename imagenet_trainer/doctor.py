@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Report what is installed, the devices, and the engine: python -m imagenet_trainer.doctor"""
 
 import imagenet_trainer.system.interruptible  # noqa: F401

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Evaluate trained networks: python -m imagenet_trainer.evaluate --epochs all --gif
 
 Standard metrics of a classifier with 95 % confidence intervals, the top-5 confusion matrix as

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Export a trained network: python -m imagenet_trainer.export --to onnx,mxnet,int8
 
 Writes an ONNX file that is checked with onnxruntime on real images, a MXNet pair without label

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train a network: python -m imagenet_trainer.fit --network resnet --num-layers 18 --gpus 0,1
 
 Run the same command again to continue an interrupted run, bit for bit on one CPU.

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Classify image files: python -m imagenet_trainer.predict cat.jpg photos/ 'more/*.png'"""
 
 import imagenet_trainer.system.interruptible  # noqa: F401

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Use a published checkpoint: python -m imagenet_trainer.published --name resnet-50
 
 Makes a run of a checkpoint of MXNet or of GluonCV's model zoo: symbol, parameters and

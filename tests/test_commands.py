@@ -2,9 +2,12 @@
 
 import configparser
 import importlib
+import inspect
 
 import pytest
 from conftest import ROOT, one_line_error, run
+
+from imagenet_trainer import __version__
 
 COMMANDS = ("fit", "compare", "evaluate", "predict", "export", "published", "doctor", "benchmark",
             "assets.demo_images")  # fmt: skip
@@ -67,14 +70,45 @@ def test_missing_arguments(name):
     assert "required" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_console_scripts_exist():
+@pytest.mark.parametrize("name", sorted(COMMAND_LINES))
+def test_version(name):
+    assert run(*COMMAND_LINES[name], "--version").stdout == f"imagenet-trainer {__version__}\n"
+
+
+@pytest.fixture
+def scripts():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lines = setup["options.entry_points"]["console_scripts"].strip().splitlines()
-    scripts = dict(line.replace(" ", "").split("=") for line in lines)
-    assert {"imagenet-fit", "imagenet-evaluate", "imagenet-predict", "imagenet-im2rec"} <= set(
-        scripts
-    )
+    return dict(line.replace(" ", "").split("=") for line in lines)
+
+
+def test_the_package_lists_its_commands(scripts):
+    lines = run("-m", "imagenet_trainer").stdout.splitlines()
+    listed = {line.split()[0] for line in lines if line.startswith("imagenet-")}
+    assert listed - {"imagenet-trainer"} == scripts.keys()
+    assert run("-m", "imagenet_trainer", "--version").stdout.split()[1] == __version__
+    one_line_error(run("-m", "imagenet_trainer", "fit", check=2), "imagenet_trainer: error: fit: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("imagenet-fit --netw", "--network"), ("imagenet-fit --optimizer na", "nag"),
+     ("imagenet-evaluate --rep", "--report")],
+)  # fmt: skip
+def test_completions_for_shells(scripts, line, found, tmp_path):
+    pytest.importorskip("argcomplete")
+    module = scripts[line.split()[0]].partition(":")[0]
+    out = tmp_path / "completions"
+    # The mark by which argcomplete's global hook knows the module.
+    assert "PYTHON_ARGCOMPLETE_OK" in inspect.getsource(importlib.import_module(module))[:1024]
+    env = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(out), "COMP_LINE": line,
+           "COMP_POINT": str(len(line)), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}  # fmt: skip
+    run("-m", module, env=env, check=None)
+    assert found in out.read_text().split("\v")
+
+
+def test_console_scripts_exist(scripts):
     for target in scripts.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))

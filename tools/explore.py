@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Explore a set of images before training on it; see --help and docs/explore.md."""
 
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Pack images into RecordIO shards; see --help and docs/im2rec.md."""
 
 import os

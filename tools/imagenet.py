@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Make train, val and test lists from ILSVRC2012 or any images; see --help and docs/imagenet.md."""
 
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK
 """Start a training's workers on one machine or several; see `--help` and docs/launch.md."""
 
 import os

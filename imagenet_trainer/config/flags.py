@@ -32,6 +32,7 @@ from typing import (
     cast,
 )
 
+from imagenet_trainer import __version__
 from imagenet_trainer.config.other_trainers import way_out
 from imagenet_trainer.config.values import Parser, switch
 from imagenet_trainer.errors import InputError
@@ -162,6 +163,9 @@ def parser_of(
     parser = kind(
         prog=prog, description=description, allow_abbrev=False, formatter_class=_HelpFormatter
     )
+    if kind is not _RaisingParser:
+        version = f"imagenet-trainer {__version__}"
+        parser.add_argument("--version", action="version", version=version, help="its number")
     for field in dataclasses.fields(settings):
         if field.metadata["positional"]:
             parser.add_argument(
@@ -208,7 +212,12 @@ def parse(settings: Type[S], argv: Optional[Sequence[str]], prog: str, descripti
 
     An error prints one line, with the closest flag for a misspelt one, and exits with code 2.
     """
-    return _parse(parser_of(settings, prog, description), settings, argv)
+    parser = parser_of(settings, prog, description)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return _parse(parser, settings, argv)
 
 
 def parse_or_raise(settings: Type[S], argv: Sequence[str]) -> S:

@@ -206,7 +206,6 @@ _OTHERS: Mapping[str, str] = {
     "--bf16": "--dtype",
 }
 
-_EVERYWHERE = {"--version": "pip show imagenet-trainer prints it"}
 # Of commands that use a trained network.
 _OF_TRAINED: Mapping[str, str] = {
     "--model": "--model-prefix",
@@ -229,8 +228,6 @@ WAYS_OUT: Dict[str, str] = {**_OTHERS, **_TORCHVISION, **_TIMM}
 
 def way_out(flag: str, ours: Collection[str]) -> str:
     """What to use instead of another trainer's flag in a command with the flags `ours`, or ""."""
-    if flag in _EVERYWHERE:
-        return _EVERYWHERE[flag]
     for table in (WAYS_OUT, _OF_TRAINED):
         found = table.get(flag, "")
         if found in ours:

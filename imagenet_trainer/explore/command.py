@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command that explores a set of images: `python tools/explore.py`.
 
 Slow modules are imported after the flags are parsed, so that --help returns at once.

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Start workers on one machine or several: python tools/launch.py -n 4 -H hosts COMMAND..."""
 
 import imagenet_trainer.system.interruptible  # noqa: F401

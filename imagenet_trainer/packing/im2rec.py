@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command that packs images: `python tools/im2rec.py`.
 
 Slow modules are imported after the flags are parsed, so that --help returns at once.

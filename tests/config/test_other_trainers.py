@@ -73,7 +73,7 @@ def error_of(settings, *words):
 
 @pytest.mark.parametrize(("flag", "wanted"), [
     ("--device", "--gpus 0"), ("--sched", "did you mean --lr-schedule?"), ("--resume", "run again"),
-    ("--config", "did you mean --recipe?"), ("--version", "pip show"), ("-j", "--data-nthreads?"),
+    ("--config", "did you mean --recipe?"), ("-j", "--data-nthreads?"),
     ("--epochs=3", "did you mean --num-epochs?"), ("--test-only", "imagenet_trainer.evaluate"),
     ("--netwrok", "did you mean --network?"), ("--num_epochs", "did you mean --num-epochs?"),
 ])  # fmt: skip
@@ -91,4 +91,4 @@ def test_of_commands_with_a_trained_network():
     assert "did you mean --gpus?" in error_of(config.EvaluateSettings, "--device", "cuda")
     assert "did you mean --model-prefix?" in error_of(config.PredictSettings, "--resume", "a")
     # Sentences are about training.
-    assert way_out("--vflip", EVALUATE) == "" and "pip show" in way_out("--version", EVALUATE)
+    assert way_out("--vflip", EVALUATE) == ""

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command that makes lists: `python tools/imagenet.py`, from ILSVRC2012 or any images.
 
 Slow modules are imported after the flags are parsed, so that --help returns at once.
