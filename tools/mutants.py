@@ -61,8 +61,8 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
         "a window of one image is none",
     ("data/order", "mask = np.uint64((1 << (count - 1).bit_length()) - 1)",
      "1  ->  2 (column 22)"): "one random bit less",
-    ("data/order", "draws = philox.uniform(seed, np.zeros(1, np.int64), np.arange(images), 1, "
-     "_CHOICE)[:, 0]", "1  ->  2 (column 75)"): "the first of two draws",
+    ("data/order", "draws = philox.uniform(seed, np.zeros(1, np.int64), among, 1, _CHOICE)[:, 0]",
+     "1  ->  2 (column 63)"): "the first of two draws",
     ("data/augment", "mirror=(settings.random_mirror & (draws[:, _MIRROR] < 0.5)).tolist(),",
      "draws[:, _MIRROR] < 0.5  ->  draws[:, _MIRROR] <= 0.5 (column 46)"): "one draw in 2**53",
     ("data/transforms", "if max(height, width) > _LONGEST_STRIP * short and short != side:",
