@@ -623,6 +623,16 @@ def test_a_config_json_of_another_program(prefix, capsys, text):
     assert "config.json: " in line and "remove it" in line
 
 
+def test_reviewed_labels_of_each_epoch(prefix, scored, tmp_path):
+    keys = np.load(Run(prefix).predictions_path(2))["keys"]
+    path = tmp_path / "review.csv"
+    labels = np.load(Run(prefix).predictions_path(2))["labels"]
+    path.write_text(f"image,key,label,verdict,class\n0,{keys[0]},{labels[0]},ambiguous,\n")
+    lines, _ = scored(prefix, "--epochs", "all", "--review", path)
+    wanted = f"{len(keys) - 1} images"
+    assert sum(line.startswith("without them") and wanted in line for line in lines) == 2
+
+
 def test_report_and_another_order(prefix, scored):
     lines, found = scored(prefix, "--epochs", "all", "--gif", "--order", "cluster", "--report")
     folder = Run(prefix).folder
@@ -870,7 +880,14 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["--epochs", "1"], ["--gif"], ["--video", "mp4"], ["--report"], ["--order", "cluster"]],
+    [
+        ["--epochs", "1"],
+        ["--gif"],
+        ["--video", "mp4"],
+        ["--report"],
+        ["--order", "cluster"],
+        ["--review", "list.csv"],
+    ],
 )
 def test_a_comparison_refuses_flags_without_effect(prefix, capsys, words):
     line = refusal(capsys, "--model-prefix", prefix, "--compare", "1", "2", *words)

@@ -176,6 +176,12 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "dataset with more than 100,000 images",
         choices=("auto", "all", "errors", "none"),
     )
+    review: str = option(
+        "",
+        "list of images with wrong or ambiguous labels, saved by the report: also print the "
+        "accuracy without them, and with the right classes",
+        metavar="CSV",
+    )
 
 
 @dataclass(frozen=True)

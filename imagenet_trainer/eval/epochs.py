@@ -21,6 +21,7 @@ from imagenet_trainer.eval.paired import (
     paired_comparison,
     parse_checkpoints,
 )
+from imagenet_trainer.eval.review import Review, read_review
 from imagenet_trainer.metrics.evaluation import collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch
@@ -38,12 +39,16 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     run = trained_run(settings.model_prefix)
     if settings.calibrate:
         return _calibrate(settings, run)
+    marks = read_review(settings.review) if settings.review else []
     with results_folder(settings, [run]) as keeps:
         evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
         check_outputs(settings, evaluator.dataset.classes)
         results = []
         for one in evaluator.results():
             print("\n".join(epoch_lines(one, settings.top_k)), flush=True)
+            if settings.review:
+                review = Review(settings.review, marks, one.predictions)
+                print("\n".join(review.lines(settings.top_k)), flush=True)
             results.append(one)
         print(table(one.metrics, len(one.classes), settings.top_k))
         for text in write_outputs(settings, evaluator, results) if keeps else ():
@@ -118,7 +123,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
 def _check_alone(settings: EvaluateSettings) -> None:
     """InputError for settings that --compare does not use."""
     default = EvaluateSettings()
-    for name in ("epochs", "gif", "video", "report", "order"):
+    for name in ("epochs", "gif", "video", "report", "order", "review"):
         if getattr(settings, name) != getattr(default, name):
             reason = "chooses its two epochs itself" if name == "epochs" else "draws nothing"
             raise InputError(f"--{name}: --compare {reason}; omit one of the two")
