@@ -49,13 +49,14 @@ def read_review(path: str) -> List[Mark]:
 
 def _mark(path: str, line: int, row: Dict[str, str]) -> Mark:
     try:
-        numbers = [int(row[name]) for name in ("image", "key", "label")]
+        image, key, label = (int(row[name]) for name in ("image", "key", "label"))
         right = int(row["class"]) if row["class"] else None
         if row["verdict"] not in (WRONG, AMBIGUOUS):
             raise ValueError(f"{row['verdict']!r} is neither {WRONG!r} nor {AMBIGUOUS!r}")
     except (TypeError, ValueError) as error:  # TypeError: a short line
         raise InputError(f"--review {path}: line {line}: {error}") from error
-    return Mark(line, *numbers, row["verdict"], right if row["verdict"] == WRONG else None)
+    right = right if row["verdict"] == WRONG else None
+    return Mark(line, image, key, label, row["verdict"], right)
 
 
 class Review:
