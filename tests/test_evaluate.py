@@ -724,6 +724,29 @@ def test_ten_crops_have_a_separate_entry(prefix, packed, scored, capsys):
     assert sorted(sets) == ["10crop", "flip"]
 
 
+def test_another_interpolation(fresh, packed, capsys):
+    words = ["--model-prefix", fresh, "--val-resize", "18"]
+    assert evaluate.main([*words, "--val-interp", "pil-bicubic", "--save-predictions"]) == 0
+    error = capsys.readouterr().err
+    assert "--val-resize 20 --val-interp bilinear; now --val-resize 18 --val-interp pil-b" in error
+    name = "resize18-pil-bicubic"
+    found = read_arrays(Run(fresh).probabilities_path(2, name))["probabilities"]
+    images = []
+    for path in packed.joinpath("pictures", "val").glob("*/*.png"):
+        with Image.open(path) as image:
+            images.append(np.asarray(image.resize((18, 18), Image.Resampling.BICUBIC)))
+    crops = np.stack(images)[:, 1:17, 1:17]
+    engine = evaluator_of(fresh, 2)._engine
+    wanted = np.concatenate([engine.predict(crops[:8]), engine.predict(crops[8:])])
+    rows = np.lexsort(found.T), np.lexsort(wanted.T)
+    np.testing.assert_allclose(found[rows[0]], wanted[rows[1]], rtol=1e-4)
+
+
+def test_the_short_side_that_is_used_is_logged(prefix, capsys):
+    assert evaluate.main(["--model-prefix", prefix, "--val-resize", "0"]) == 0
+    assert "--val-resize 20; now --val-resize 16" in capsys.readouterr().err
+
+
 def test_another_size_is_logged(prefix, capsys):
     assert evaluate.main(["--model-prefix", prefix, "--image-shape", "3,20,20"]) == 0
     output = capsys.readouterr()

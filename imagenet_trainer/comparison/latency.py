@@ -106,7 +106,9 @@ def _calls(settings: LatencySettings, run: Run, epoch: int, device: Devices) -> 
     count = min(_IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
     dataset.shards.close()
-    transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
+    transform = EvalTransform(
+        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
+    )
 
     def view(number: int) -> np.ndarray:
         out = np.empty((1, *transform.size, 3), np.uint8)

@@ -136,7 +136,9 @@ def timing(
     _, symbol, checkpoint = open_network(run, epoch, devices, 1)
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
-    transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
+    transform = EvalTransform(
+        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
+    )
     count = min(_IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
 

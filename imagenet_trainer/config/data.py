@@ -5,6 +5,7 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import (
+    INTERPOLATIONS,
     image_shape,
     integer,
     number,
@@ -66,6 +67,13 @@ class DataSettings:
         "short side in pixels to which validation images are resized before the centre crop; "
         "0: the crop's side times 256/224, or the crop's side for crops of up to 64 pixels",
         integer(0),
+    )
+    val_interp: str = option(
+        "bilinear",
+        "how validation images are resized; bilinear, area and bicubic all average areas if both "
+        "sides are halved or more; pil-bilinear and pil-bicubic: bit for bit as Pillow and "
+        "torchvision",
+        choices=INTERPOLATIONS,
     )
     data_nthreads: int = option(
         0,

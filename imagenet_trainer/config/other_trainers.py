@@ -35,7 +35,7 @@ _TIMM: Mapping[str, str] = {
     "--crop-pct": "--val-resize",
     "--mean": "--rgb-mean R,G,B is on the scale 0-255",
     "--std": "--rgb-std R,G,B is on the scale 0-255",
-    "--interpolation": "--train-interp; validation is bilinear, or averages areas",
+    "--interpolation": "--train-interp and --val-interp",
     "--train-interpolation": "--train-interp",
     "-vb": "validation uses --batch-size",
     "--validation-batch-size": "validation uses --batch-size",

@@ -6,6 +6,7 @@ from typing import Optional, Tuple
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import DeviceSettings
 from imagenet_trainer.config.values import (
+    INTERPOLATIONS,
     epoch_number,
     epochs,
     image_shape,
@@ -34,6 +35,12 @@ class PreparationSettings:
         "short side in pixels to which images are resized before the centre crop; 0: the crop's "
         "side times 256/224; by default the checkpoint's",
         integer(0),
+    )
+    val_interp: Optional[str] = option(
+        None,
+        "how images are resized, as in fit; by default the checkpoint's",
+        str,
+        choices=INTERPOLATIONS,
     )
     rgb_mean: Optional[Tuple[float, ...]] = option(
         None,

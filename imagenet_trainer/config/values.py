@@ -10,6 +10,8 @@ from typing import Any, Callable, Optional, Set, Tuple
 
 Parser = Callable[[str], Any]
 
+INTERPOLATIONS = ("bilinear", "area", "bicubic", "pil-bilinear", "pil-bicubic")
+"""Values of --val-interp; the first is the default."""
 BEST = -1  # stands for the epoch `best` until it is looked up in the run
 _MAX_EPOCH = 999_999  # keeps a mistyped range from filling the memory
 

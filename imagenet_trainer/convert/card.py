@@ -29,8 +29,9 @@ def describe(run: Run, epoch: int, checkpoint: Checkpoint) -> Dict[str, Any]:
             "epoch": epoch,
         },
         "input": {
-            "pictures": f"short side to {short_side} pixels, bilinear; centre "
+            "pictures": f"short side to {short_side} pixels, {preprocessing.val_interp}; centre "
             f"{width} x {height}; {'BGR' if preprocessing.bgr else 'RGB'}, 0-255",
+            "val_interp": preprocessing.val_interp,
             "rgb_mean": list(preprocessing.rgb_mean),
             "rgb_std": list(preprocessing.rgb_std),
             "shape": ["batch", *preprocessing.image_shape],

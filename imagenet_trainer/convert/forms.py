@@ -77,7 +77,7 @@ def to_onnx(
             )
     metadata = {
         "classes": [list(one) for one in checkpoint.classes],
-        "preprocessing": vars(preprocessing),
+        "preprocessing": preprocessing.as_dict(),
     }
     onnx_file.write(graph, path, metadata)
     compared = (

@@ -20,9 +20,11 @@ from imagenet_trainer.data.erasing import NOTHING, draw_erased
 from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.policies import Operation, Policy
 from imagenet_trainer.data.transforms import (
+    BILINEAR,
     Size,
     Steps,
     Window,
+    centred,
     execute,
     full_window,
     short_side_steps,
@@ -252,6 +254,9 @@ class EvalTransform(Transform):
     val_resize
         short side in pixels; 0: the crop's longer side times 256 / 224, or that side itself up to
         64 pixels.
+    val_interp
+        interpolation of the resize: one of config.values.INTERPOLATIONS. The Pillow ones give the
+        pixels of torchvision's Resize and CenterCrop on images of Pillow.
 
     Raises
     ------
@@ -260,7 +265,8 @@ class EvalTransform(Transform):
 
     """
 
-    def __init__(self, image_shape: Sequence[int], val_resize: int = 0):
+    def __init__(self, image_shape: Sequence[int], val_resize: int = 0, val_interp: str = BILINEAR):
+        self.interpolation = val_interp
         self.size = self.crop = (image_shape[1], image_shape[2])
         side = max(self.crop)
         self.short_side = val_resize or (side if side <= 64 else round(side * 256 / 224))
@@ -277,9 +283,8 @@ class EvalTransform(Transform):
     def steps(self, size: Size, drawn: None, i: int) -> Steps:
         """The steps for any image of this height and width."""
         resize = short_side_steps(size, self.short_side)
-        high, wide = self.crop
-        top, left = (resize.size[0] - high) // 2, (resize.size[1] - wide) // 2
-        return resize._replace(window=(left, top, wide, high))
+        window = centred(resize.size, self.crop, self.interpolation)
+        return resize._replace(window=window, interpolation=self.interpolation)
 
 
 def effective(settings: S) -> S:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from imagenet_trainer.data import policies
 from imagenet_trainer.data.images.opencv import call
@@ -16,11 +17,18 @@ from imagenet_trainer.data.policies import Operation
 
 Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
 Size = Tuple[int, int]  # height, width
+Bounds = Tuple[int, int]  # first pixel, and the one after the last
 
 # Of a longer strip only the middle is enlarged: an image of 1 x 5000 would need a gigabyte.
 _LONGEST_STRIP = 16
 _LONGEST_WARPED = (1 << 15) - 2  # pixels of a side that OpenCV's warp can read
 _MARGIN = 2  # pixels around a window that bilinear interpolation may read
+BILINEAR = "bilinear"  # or averages of areas
+_PILLOW = {
+    "pil-bilinear": Image.Resampling.BILINEAR, "pil-bicubic": Image.Resampling.BICUBIC,
+}  # fmt: skip
+# Pixels to each side that a pixel of the result depends on, where the image is not made smaller.
+_RADIUS = {"bicubic": 2, "pil-bilinear": 1, "pil-bicubic": 2}
 
 
 class Steps(NamedTuple):
@@ -33,7 +41,7 @@ class Steps(NamedTuple):
     mirror: bool = False  # left to right
     colours: Optional[np.ndarray] = None  # float64 (3, 4), of red, green, blue, 1
     fill: int = 0  # value of pixels outside the image
-    interpolation: str = "bilinear"  # of the resize: bilinear, bicubic, area
+    interpolation: str = BILINEAR  # of the resize: one of INTERPOLATIONS
     operations: Tuple[Operation, ...] = ()  # of a policy, after the mirror
     erased: Optional[Window] = None  # last: a part of the result that gets the value `fill`
 
@@ -55,11 +63,24 @@ class Steps(NamedTuple):
         columns, rows = (left, left + wide), (top, top + high)
         if self.warp is None and self.window != full_window(self.size):
             x, y, window_wide, window_high = self.window
-            columns = _read(columns, self.size[1], x, window_wide)
-            rows = _read(rows, self.size[0], y, window_high)
+            columns = self._read(columns, self.size[1], x, window_wide)
+            rows = self._read(rows, self.size[0], y, window_high)
         first, last = _inside(columns, size[1])
         upper, lower = _inside(rows, size[0])
         return first, upper, last - first, lower - upper
+
+    def _read(self, source: Bounds, resized: int, start: int, count: int) -> Bounds:
+        """Bounds of the pixels of a source that `count` pixels of it resized depend on."""
+        begin, end = source
+        scale = (end - begin) / resized
+        margin = _MARGIN
+        if self.interpolation in _RADIUS:
+            # Pillow widens its filter to what a pixel of the result covers.
+            wider = max(scale, 1.0) if self.interpolation in _PILLOW else 1.0
+            margin += math.ceil(_RADIUS[self.interpolation] * wider)
+        lower = begin + math.floor(start * scale) - margin
+        upper = begin + math.ceil((start + count) * scale) + margin
+        return max(begin, lower), min(end, upper)
 
 
 def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
@@ -113,9 +134,22 @@ def short_side_steps(size: Size, side: int) -> Steps:
     return Steps((left, top, width, height), resized, full_window(resized))
 
 
-def short_side_to(image: np.ndarray, side: int) -> np.ndarray:
+def centred(size: Size, crop: Size, interpolation: str) -> Window:
+    """The window of a crop at the centre; where a half pixel is left over, it is moved up and left.
+
+    With Pillow's interpolation a half is rounded to the even number, as in torchvision.
+    """
+    free = size[0] - crop[0], size[1] - crop[1]
+    if interpolation in _PILLOW:
+        top, left = (round(pixels / 2) for pixels in free)
+    else:
+        top, left = (pixels // 2 for pixels in free)
+    return left, top, crop[1], crop[0]
+
+
+def short_side_to(image: np.ndarray, side: int, interpolation: str = BILINEAR) -> np.ndarray:
     """The image with its short side resized to `side` pixels, the long side rounded down."""
-    steps = short_side_steps(size_of(image), side)
+    steps = short_side_steps(size_of(image), side)._replace(interpolation=interpolation)
     return _resized(_cut(image, steps.cut, 0), steps)
 
 
@@ -132,15 +166,6 @@ def warp_of(window: Window, size: Size, linear: np.ndarray) -> np.ndarray:
     centre = (left + (wide - 1) / 2, top + (high - 1) / 2)
     matrix[:, 2] = centre - matrix[:, :2] @ ((width - 1) / 2, (height - 1) / 2)
     return matrix
-
-
-def _read(source: Tuple[int, int], resized: int, first: int, count: int) -> Tuple[int, int]:
-    """Bounds of the pixels of a source that `count` pixels of it resized are computed from."""
-    begin, end = source
-    scale = (end - begin) / resized
-    lower = begin + math.floor(first * scale) - _MARGIN
-    upper = begin + math.ceil((first + count) * scale) + _MARGIN
-    return max(begin, lower), min(end, upper)
 
 
 def _inside(bounds: Tuple[int, int], side: int) -> Tuple[int, int]:
@@ -173,6 +198,10 @@ def _resized(part: np.ndarray, steps: Steps) -> np.ndarray:
 def _resize(part: np.ndarray, steps: Steps, out: np.ndarray) -> None:
     if part.shape[:2] == out.shape[:2]:
         out[:] = part
+        return
+    if steps.interpolation in _PILLOW:
+        size = out.shape[1], out.shape[0]
+        out[:] = np.asarray(Image.fromarray(part).resize(size, _PILLOW[steps.interpolation]))
         return
     method = cv2.INTER_CUBIC if steps.interpolation == "bicubic" else cv2.INTER_LINEAR
     method = cv2.INTER_AREA if steps.averages else method

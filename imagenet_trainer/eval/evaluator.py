@@ -87,7 +87,7 @@ class Evaluator:
         self._truth, scoring = truth_of(settings, self.dataset, log)
         self.input = EvaluationInput(self.dataset, how, views, scoring)
         self.files = ResultFiles(run, self.input, run.preprocessing(epochs[0]), own)
-        transform = ViewTransform(how.image_shape, how.val_resize, views)
+        transform = ViewTransform(how.image_shape, how.val_resize, views, how.val_interp)
         if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
             log(
                 "--crops 10: images are resized to the size of the crop, so all crops of a square "

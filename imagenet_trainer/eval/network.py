@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import PreparationSettings, ViewSettings, commands
 from imagenet_trainer.config.values import BEST
+from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.classes import Classes, default_classes, read_classes
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import Devices, Engine
@@ -156,23 +157,33 @@ def load_trained(
                 "--load-epoch"
             )
         how = Preprocessing(**{**_FOREIGN, **flags})
-        log(f"{path}: preprocessing {_as_flags(asdict(how))}")
+        log(f"{path}: preprocessing {as_flags(how)}")
         return replace(checkpoint, preprocessing=how)
     how = replace(checkpoint.preprocessing, **flags)
     if how != checkpoint.preprocessing:
-        before, now = asdict(checkpoint.preprocessing), asdict(how)
-        other = [name for name in before if before[name] != now[name]]
-        log(f"{path}: was trained with {_as_flags(before, other)}; now {_as_flags(now, other)}")
+        trained = checkpoint.preprocessing
+        other = [name for name, value in asdict(how).items() if value != asdict(trained)[name]]
+        log(f"{path}: was trained with {as_flags(trained, other)}; now {as_flags(how, other)}")
     return replace(checkpoint, preprocessing=how)
 
 
-def _as_flags(how: Dict[str, Any], names: Sequence[str] = ()) -> str:
-    """Preprocessing as flags, all of them or those with some names."""
+def as_flags(how: Preprocessing, names: Sequence[str] = ()) -> str:
+    """Preprocessing as flags, all that are not at a default or those with some names.
+
+    The short side is the one that images really have before the crop, also where --val-resize is 0.
+    """
+    values = asdict(how)
+    values["val_resize"] = EvalTransform(how.image_shape, how.val_resize).short_side
     parts = []
-    for name in names or (name for name in how if how[name] is not False):
-        value = how[name]
-        text = ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
-        parts.append(f"--{name.replace('_', '-')} {text}")
+    for name in names or how.as_dict():
+        value = values[name]
+        if value is False and not names:
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(f"{v:g}" for v in value)
+        elif isinstance(value, bool):
+            value = int(value)
+        parts.append(f"--{name.replace('_', '-')} {value}")
     return " ".join(parts)
 
 

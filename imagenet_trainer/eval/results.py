@@ -16,6 +16,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 
+from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.data.bad_records import STOP, USE
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.views import Views
@@ -82,7 +83,7 @@ class EvaluationInput:
 
     def about(self) -> Dict[str, Any]:
         """The description in evaluation.json."""
-        how = {key: _plain(value) for key, value in asdict(self.preprocessing).items()}
+        how = {key: _plain(value) for key, value in self.preprocessing.as_dict().items()}
         bgr = how.pop("bgr")  # which was a view in the first versions
         return {
             "pictures": self.dataset.path,
@@ -101,6 +102,8 @@ class EvaluationInput:
         if self.views != Views() or how.bgr:
             crops, flip = self.views.crops, self.views.flip
             parts.append(f"Views(crops={crops}, flip={flip}, bgr={how.bgr})")
+        if how.val_interp != INTERPOLATIONS[0]:
+            parts.append(f"val_interp={how.val_interp}")
         if self.scoring:
             parts.append(f"Scoring({sorted(self.scoring.items())})")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -309,6 +312,8 @@ def describe(input_: EvaluationInput, usual: EvaluationInput, own: bool) -> str:
         parts.append(f"{how.image_shape[1]}x{how.image_shape[2]}")
     if how.val_resize != trained.val_resize:
         parts.append(f"resize{how.val_resize}")
+    if how.val_interp != trained.val_interp:
+        parts.append(how.val_interp)
     for word in ("mean", "std"):
         values = getattr(how, f"rgb_{word}")
         if values != getattr(trained, f"rgb_{word}"):

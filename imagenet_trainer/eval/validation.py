@@ -38,7 +38,9 @@ def predict_batches(
     with each. Raises InputError if the number of images differs from the index, NonFiniteError if
     a probability is infinite or undefined.
     """
-    transform = EvalTransform(preprocessing.image_shape, preprocessing.val_resize)
+    transform = EvalTransform(
+        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
+    )
     expected, count = len(dataset if part is None else part), 0
     with evaluation_batches(
         dataset.shards, transform, len(dataset.classes), engine.batch_size, threads, part, on_bad,

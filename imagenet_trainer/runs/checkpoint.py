@@ -18,6 +18,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
@@ -36,6 +37,21 @@ class Preprocessing:
     rgb_std: Tuple[float, ...]
     val_resize: int  # short side in pixels; 0: the default rule of --val-resize
     bgr: bool = False  # the network takes blue, green, red; mean and std stay red, green, blue
+    val_interp: str = INTERPOLATIONS[0]  # of the resize: one of config.values.INTERPOLATIONS
+
+    def __post_init__(self) -> None:
+        if self.val_interp not in INTERPOLATIONS:
+            raise TypeError(f"val_interp {self.val_interp!r} is unknown")
+
+    def as_dict(self) -> Dict[str, Any]:
+        """The fields by name, for files; `val_interp` only where it is not the default.
+
+        So versions that do not have it read the files.
+        """
+        values = asdict(self)
+        if self.val_interp == INTERPOLATIONS[0]:
+            del values["val_interp"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -194,7 +210,7 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
     about = {
         "params_sha256": digest,
         "progress": asdict(checkpoint.progress),
-        "preprocessing": asdict(checkpoint.preprocessing),
+        "preprocessing": checkpoint.preprocessing.as_dict(),
         "classes": checkpoint.classes,
         "validation": checkpoint.validation and asdict(checkpoint.validation),
         "minival": checkpoint.minival and asdict(checkpoint.minival),
@@ -206,7 +222,7 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
 _SCORES = {"images": int, "rank1": int, "rank5": int, "loss": NUMBER}
 PREPROCESSING_SHAPE = {
     "image_shape": [int, int, int], "rgb_mean": [NUMBER] * 3, "rgb_std": [NUMBER] * 3,
-    "val_resize": int, "bgr?": bool,
+    "val_resize": int, "bgr?": bool, "val_interp?": str,
 }  # fmt: skip
 _ABOUT = {
     "params_sha256": str,

@@ -18,7 +18,7 @@ from imagenet_trainer.graph import Symbol
 from imagenet_trainer.runs.run import Run
 
 # Flags, and fields of Preprocessing, that a trained network brings.
-PREPROCESSING = ("image_shape", "rgb_mean", "rgb_std", "val_resize", "bgr")
+PREPROCESSING = ("image_shape", "rgb_mean", "rgb_std", "val_resize", "bgr", "val_interp")
 _INPUTS = {"data", "softmax_label"}
 
 
@@ -132,4 +132,6 @@ def adopted(given: FitSettings, settings: FitSettings) -> List[str]:
 
 def formatted(value: Any) -> str:
     """A value of PREPROCESSING as on a command line."""
+    if isinstance(value, str):
+        return value
     return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"

@@ -302,6 +302,7 @@ def _preprocessing(settings: FitSettings) -> Preprocessing:
         settings.rgb_std,
         settings.val_resize,
         settings.bgr,
+        settings.val_interp,
     )
 
 

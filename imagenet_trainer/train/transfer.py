@@ -14,8 +14,9 @@ import numpy as np
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of
+from imagenet_trainer.config.flags import default_of, flag_of
 from imagenet_trainer.config.values import BEST
+from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.engines.symbol import Shapes, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -210,10 +211,13 @@ class FineTuning:
         shapes = parameter_shapes(symbol, settings.image_shape)[0]
         known = self.pretrained.preprocessing is not None
         how = "as in its training" if known else "by the flags, because its own is unknown"
+        resize = EvalTransform(settings.image_shape, settings.val_resize)
+        used = {"val_resize": resize.short_side}  # also where the flag is 0
         values = "; ".join(
-            f"{flag_of(name)} {formatted(getattr(settings, name))}"
+            f"{flag_of(name)} {formatted(used.get(name, getattr(settings, name)))}"
             for name in PREPROCESSING
-            if name != "bgr" or settings.bgr
+            if name not in ("bgr", "val_interp")
+            or getattr(settings, name) != default_of(FitSettings, name)
         )
         return [
             f"{self._flag}: {len(shapes) - len(new)} parameters are pretrained; "

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
 from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.images import jpeg_window
@@ -38,6 +39,8 @@ TRANSFORMS = {
     "resized": EvalTransform(SHAPE, 40),
     "one view": ViewTransform(SHAPE, 30, Views(flip=True)),
     "ten views": ViewTransform(SHAPE, 30, Views(10)),
+    **{name: EvalTransform(SHAPE, 30, name) for name in INTERPOLATIONS[1:]},
+    "view by Pillow": ViewTransform(SHAPE, 33, Views(), "pil-bicubic"),
 }
 
 

@@ -5,8 +5,8 @@ from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.views import Views, ViewTransform
 
 
-def views_of(image, shape, resize, views):
-    transform = ViewTransform(shape, resize, views)
+def views_of(image, shape, resize, views, interpolation="bilinear"):
+    transform = ViewTransform(shape, resize, views, interpolation)
     out = np.empty((*transform.size, 3), np.uint8)
     transform.apply(image, None, 0, out)
     return out.reshape(views.positions, *shape[1:], 3)
@@ -17,13 +17,14 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
 
 
-def test_the_first_view_is_that_of_evaluation(image):
-    for resize in (0, 24, 30):
-        transform = EvalTransform((3, 20, 24), resize)
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "pil-bilinear"])
+def test_the_first_view_is_that_of_evaluation(image, interpolation):
+    for resize in (0, 24, 29, 30):
+        transform = EvalTransform((3, 20, 24), resize, interpolation)
         expected = np.empty((20, 24, 3), np.uint8)
         transform.apply(image, None, 0, expected)
         for views in (Views(), Views(flip=True), Views(10)):
-            result = views_of(image, (3, 20, 24), resize, views)
+            result = views_of(image, (3, 20, 24), resize, views, interpolation)
             np.testing.assert_array_equal(result[0], expected)
 
 

@@ -18,7 +18,7 @@ from imagenet_trainer.runs.history import COLUMNS
 from imagenet_trainer.runs.run import Run, newest_run
 from imagenet_trainer.system import files
 
-HOW = Preprocessing((3, 8, 8), (1.5, 2.5, 3.5), (1.0, 2.0, 3.0), 9)
+HOW = Preprocessing((3, 8, 8), (1.5, 2.5, 3.5), (1.0, 2.0, 3.0), 9, val_interp="pil-bilinear")
 CLASSES = (("n01440764", "tench, Tinca tinca"), ("n01443537", "goldfish"))
 
 

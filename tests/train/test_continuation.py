@@ -182,7 +182,7 @@ def published(tmp_path):
     arg, aux = initial_parameters(*parameter_shapes(symbol, SHAPE), symbols.HE_NORMAL, 3)
     run = Run(str(prefix))
     run.write_symbol(symbol.tojson())
-    how = Preprocessing(SHAPE, (10.0, 20.0, 30.0), (2.0, 3.0, 4.0), 18)
+    how = Preprocessing(SHAPE, (10.0, 20.0, 30.0), (2.0, 3.0, 4.0), 18, val_interp="pil-bicubic")
     run.save(Checkpoint(arg, aux, Progress(), {}, how), 0)
     return str(prefix)
 
@@ -193,9 +193,12 @@ def test_the_preprocessing_of_the_checkpoint_is_kept(published, packed, tmp_path
         assert fit.main([*flags, "--num-epochs", epochs]) == 0
     how = Run(published).preprocessing(2)
     assert (how.rgb_mean, how.val_resize) == ((10, 20, 30), 18)
+    assert how.val_interp == "pil-bicubic"
     assert how.rgb_std == (60, 60, 60)  # a flag that is given wins
     log = (Path(published).parent / "log.txt").read_text()
-    assert re.search(r"--load-epoch 0: .*--rgb-mean 10,20,30; --val-resize 18", log)
+    assert re.search(
+        r"--load-epoch 0: .*--rgb-mean 10,20,30; --val-resize 18; --val-interp pil-bicubic", log
+    )
 
 
 def test_another_preprocessing_is_not_taken_silently(published, packed, capsys):
