@@ -114,6 +114,13 @@ class TrainingDataSettings(DataSettings):
         "of its use, and two must fit into memory; 0: shuffle all images",
         integer(0),
     )
+    repeated_augmentation: int = option(
+        1,
+        "number of times that each image is in a batch, augmented differently (Hoffer et al. 2019; "
+        "DeiT has 3); an epoch then has a part of the images",
+        integer(1),
+        metavar="TIMES",
+    )
     decode: str = option(
         "cpu",
         "where training images are decoded and augmented; gpu: on the training GPUs, by NVIDIA "

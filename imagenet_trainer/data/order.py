@@ -109,6 +109,9 @@ class Order:
         int64 (images,), ascending: use these images of the shards instead of the first ones.
     balance
         visits these images instead of each image once an epoch.
+    repeats
+        number of times that an image is in a batch (Hoffer et al. 2019, "Augment your batch",
+        arXiv:1901.09335). Its augmentations differ, so `batch` returns other epochs.
 
     """
 
@@ -120,6 +123,7 @@ class Order:
         window: int = 0,
         subset: Optional[np.ndarray] = None,
         balance: Optional[Balance] = None,
+        repeats: int = 1,
     ):
         if batch_size > images:
             raise ArgumentError(
@@ -127,7 +131,14 @@ class Order:
                 batch_size,
                 f"is more than the {images} images of the dataset; use at most that, or pack more",
             )
+        if batch_size % repeats:
+            raise ArgumentError(
+                "batch_size",
+                batch_size,
+                f"cannot hold each image {repeats} times; use a multiple of {repeats}",
+            )
         self.seed = seed
+        self._repeats = repeats
         self.images = images
         self.batch_size = batch_size
         self.window = window if window < images else 0
@@ -182,7 +193,8 @@ class Order:
             positions = np.arange(known, until)
             own = positions[positions % batch // share == rank]
             known = until
-            yield np.sort(self._at(own)[0])
+            wanted = self._at(own)[0]
+            yield np.sort(wanted) if self._repeats == 1 else np.unique(wanted)
 
     def successors(self, image: int) -> Iterator[int]:
         """The other images of the dataset, from the one after `image` on, in the shards' order."""
@@ -205,9 +217,24 @@ class Order:
 
     def _at(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Images and epochs at ascending positions of the endless sequence."""
+        if self._repeats > 1:
+            return self._repeated(positions)
+        return self._visited(positions)
+
+    def _repeated(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """The same if a batch is a shorter one several times, one repeat after the other.
+
+        So neighbours, which may be mixed, and images of one worker are different where they can be.
+        """
+        shorter = self.batch_size // self._repeats
+        updates, places = np.divmod(positions, self.batch_size)
+        images, visits = self._visited(updates * shorter + places % shorter)
+        return images, visits * self._repeats + places // shorter
+
+    def _visited(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         epochs, offsets = np.divmod(positions, self.images)
         indices, visits = np.empty_like(offsets), epochs.copy()
-        for epoch in range(epochs[0], epochs[-1] + 1) if len(epochs) else ():
+        for epoch in range(epochs.min(), epochs.max() + 1) if len(epochs) else ():
             here = epochs == epoch
             images, passes = self._epoch(epoch)
             indices[here] = images[offsets[here]]

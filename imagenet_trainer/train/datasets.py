@@ -180,6 +180,11 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
             f"{given}: leaves {len(dataset)} of the images of {dataset.path}, fewer than "
             f"--batch-size {settings.batch_size}; leave more, or use a smaller batch"
         )
+    if settings.repeated_augmentation > 1 and settings.shuffle_window:
+        raise InputError(
+            f"--shuffle-window {settings.shuffle_window}: is not with --repeated-augmentation, "
+            "which visits a window more slowly than it is read; omit one of the two"
+        )
     return Order(
         settings.seed,
         len(dataset),
@@ -187,6 +192,7 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
         settings.shuffle_window,
         dataset.subset,
         _balance(settings, dataset),
+        settings.repeated_augmentation,
     )
 
 

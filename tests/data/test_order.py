@@ -54,6 +54,30 @@ def test_epochs_are_ranges_of_updates(epoch, images, batch):
     assert first <= last
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_repeated_images_have_different_augmentations(world):
+    order, shorter = Order(3, 31, 12, repeats=3), Order(3, 31, 4)
+    seen = []
+    for update in range(24):
+        parts = [order.batch(update, rank, world) for rank in range(world)]
+        images, visits = (np.concatenate(part) for part in zip(*parts))
+        once, epochs = shorter.batch(update)
+        np.testing.assert_array_equal(images, np.tile(once, 3))
+        np.testing.assert_array_equal(visits, np.concatenate([3 * epochs + k for k in range(3)]))
+        assert (images[::2] != images[1::2]).all()  # pairs that mixup mixes
+        seen += zip(images, visits)
+    assert len(set(seen)) == len(seen)
+    reads = list(order.reads(0, 24, 2, 0, world))
+    for update in range(20):
+        wanted = set(order.batch(update, 0, world)[0])
+        assert wanted <= {int(one) for read in reads[: update + 1] for one in read}
+
+
+def test_a_batch_must_hold_all_repeats():
+    with pytest.raises(InputError, match=r"batch_size 12: .* multiple of 5"):
+        Order(0, 31, 12, repeats=5)
+
+
 @given(st.integers(0, 400), st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_workers_share_a_batch(update, world):
     whole, whole_epochs = Order(1, 31, 12).batch(update)
