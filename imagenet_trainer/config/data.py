@@ -12,6 +12,7 @@ from imagenet_trainer.config.values import (
     rgb_mean,
     rgb_std,
     share_or_count,
+    size_schedule,
     switch,
 )
 
@@ -107,6 +108,13 @@ class TrainingDataSettings(DataSettings):
         "index of --data-train; by default the file next to it with the extension .idx",
         metavar="IDX",
         may_change=True,
+    )
+    image_size_schedule: str = option(
+        "",
+        "progressive resizing: height and width of the training images from each epoch on, such as "
+        "0:160,11:176,13:192; by default --image-shape, which validation always has",
+        size_schedule,
+        metavar="EPOCH:SIZE,...",
     )
     shuffle_window: int = option(
         0,

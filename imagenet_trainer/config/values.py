@@ -6,7 +6,7 @@ Each raises ValueError with what the text "must be" where it cannot be converted
 import math
 import re
 import shlex
-from typing import Any, Callable, Optional, Set, Tuple
+from typing import Any, Callable, List, Optional, Set, Tuple
 
 Parser = Callable[[str], Any]
 
@@ -114,6 +114,27 @@ def image_shape(text: str) -> Tuple[int, ...]:
     if len(shape) != 3 or shape[0] != 3:
         raise ValueError("must be 3,height,width, such as 3,224,224: images are read as RGB")
     return shape
+
+
+def sizes_of_epochs(text: str) -> List[Tuple[int, int]]:
+    """Epochs and the sides of their images, of `0:160,11:176,13:192`; none of an empty text."""
+    pairs = [part.split(":") for part in filter(None, text.split(","))]
+    if not all(len(pair) == 2 and all(re.fullmatch(r"\d{1,9}", one) for one in pair)
+               for pair in pairs):  # fmt: skip
+        raise ValueError("must be EPOCH:SIZE,EPOCH:SIZE ..., such as 0:160,11:176,13:192")
+    return [(int(epoch), int(side)) for epoch, side in pairs]
+
+
+def size_schedule(text: str) -> str:
+    """The same text without spaces; ValueError unless it begins at epoch 0 and goes upwards."""
+    text = text.replace(" ", "")
+    pairs = sizes_of_epochs(text)
+    epochs = [epoch for epoch, _ in pairs]
+    if pairs and (epochs[0] != 0 or epochs != sorted(set(epochs))):
+        raise ValueError("must begin with epoch 0, and its epochs must increase")
+    if not all(side for _, side in pairs):
+        raise ValueError("must have sizes of 1 or more")
+    return ",".join(f"{epoch}:{side}" for epoch, side in pairs)
 
 
 def rgb_mean(text: str) -> Tuple[float, ...]:

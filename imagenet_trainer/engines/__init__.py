@@ -158,8 +158,10 @@ class Engine(Protocol):
     ) -> None:
         """Make one update; raise NonFiniteLossError before it if the loss is not finite.
 
-        Images are uint8 (n, h, w, 3), labels int64 (n,); `mix` is given if and only if
-        Training.mixup is set. PyTorch's engine also accepts images on its device, by DLPack.
+        Images are uint8 (n, h, w, 3), labels int64 (n,). Other heights and widths than those of
+        the batch shape are bound or compiled once; the network must be independent of them.
+        `mix` is given if and only if Training.mixup is set. PyTorch's engine also
+        accepts images on its device, by DLPack.
         """
 
     def read_counts(self) -> Tuple[int, int, int, float, int]:

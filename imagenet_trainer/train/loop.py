@@ -17,8 +17,7 @@ import numpy as np
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.bad_records import ACTIONS
-from imagenet_trainer.data.loader import Batch, Worker, loader_threads, training_batches
-from imagenet_trainer.data.mixup import mixing_of
+from imagenet_trainer.data.loader import Batch, loader_threads
 from imagenet_trainer.engines import Mix, NonFiniteLossError
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.workers import share
@@ -32,7 +31,7 @@ from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.engine_choice import with_engine
-from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
+from imagenet_trainer.train.gpu_decoding import decodes_on_gpu
 from imagenet_trainer.train.observers import Observers
 from imagenet_trainer.train.previews.batch_size import with_way_out
 from imagenet_trainer.train.previews.choose import requested_preview
@@ -40,6 +39,7 @@ from imagenet_trainer.train.previews.run import run_preview
 from imagenet_trainer.train.processes import process_count, run_processes
 from imagenet_trainer.train.recovery import roll_back, write_with_retries
 from imagenet_trainer.train.session import Session, open_session
+from imagenet_trainer.train.stream import stream_batches
 
 
 def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
@@ -104,10 +104,7 @@ def train_session(session: Session, coordinator: Coordinator, observers: Observe
 
 def train_epochs(session: Session, coordinator: Coordinator, observers: Observers) -> None:
     """Train epoch by epoch until the last one, or until a signal reaches one of the workers."""
-    settings, engine, progress = session.settings, session.engine, session.progress
-    mixup = mixing_of(settings)
-    threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
-    last_update = session.first_update(settings.num_epochs)
+    settings, progress = session.settings, session.progress
     coordinator.synchronise()
     if progress.update == session.first_update(progress.epoch) and early_stopping.is_over(session):
         observers.on_early_stop(*early_stopping.best_of(session.history))
@@ -117,12 +114,7 @@ def train_epochs(session: Session, coordinator: Coordinator, observers: Observer
             f"Stopped before update {progress.update}; run the same command to continue"
         )
         return
-    with training_batches(
-        session.train.shards, session.order, session.transform, len(session.train.classes),
-        range(progress.update, last_update), Worker(engine.rank, engine.world_size), threads,
-        mixup, encoded=decodes_on_gpu(settings), on_bad=settings.on_bad_record,
-    ) as batches:  # fmt: skip
-        stream = decoded(batches, settings, session.train.shards, threads.count, observers.log.info)
+    with contextlib.closing(stream_batches(session, observers.log.info)) as stream:
         while progress.epoch < settings.num_epochs:
             progress = train_epoch(session, stream, progress, coordinator, observers)
             if not coordinator.stopping:

@@ -38,6 +38,7 @@ from imagenet_trainer.train.datasets import (
     open_validation_set,
 )
 from imagenet_trainer.train.engine import devices_of, open_training_engine
+from imagenet_trainer.train.image_sizes import Size, check_sizes
 from imagenet_trainer.train.ineffective import ineffective_flags
 from imagenet_trainer.train.run_config import (
     check_resumable,
@@ -62,7 +63,6 @@ class Session:
     minival: Optional[Dataset]  # with --minival
     engine: Engine
     order: Order
-    transform: TrainTransform
     preprocessing: Preprocessing
     progress: Progress
     history: List[Dict[str, Any]]
@@ -76,6 +76,10 @@ class Session:
     def learning_rate(self, update: int) -> float:
         """The rate of an update; a function of its number alone."""
         return self.schedule.rate(update)
+
+    def transform_of(self, size: Size) -> TrainTransform:
+        """What happens to training images of this height and width."""
+        return TrainTransform(self.settings, (3, *size), self.settings.seed)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -158,7 +162,7 @@ def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
         history = [r for r in setup.run.read_history() if int(r["epoch"]) <= progress.epoch]
         session = Session(
             setup.settings, setup.run, workers, inputs.train, inputs.val, inputs.minival, engine,
-            inputs.order, inputs.transform, _preprocessing(setup.settings), progress,
+            inputs.order, _preprocessing(setup.settings), progress,
             [dict(row) for row in history],
             [*changes, *_messages(setup, inputs, workers, engine_reason),
              _first_message(setup, progress, len(inputs.train))],
@@ -178,7 +182,6 @@ class _Inputs(NamedTuple):
     val: Dataset
     minival: Optional[Dataset]
     order: Order
-    transform: TrainTransform
     symbol: Any
     messages: Tuple[str, ...]  # about the two datasets
 
@@ -212,13 +215,14 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     val = open_validation_set(settings, train.classes, train.path)
     minival = open_minival(settings, train)
     order = open_order(settings, train)
-    transform = TrainTransform(settings, settings.image_shape, settings.seed)
     # Created again later; here they only check the flags.
+    TrainTransform(settings, settings.image_shape, settings.seed)
     EvalTransform(settings.image_shape, settings.val_resize)
     schedule_of(settings, len(train))
     messages = filter(None, (train.note, val.note, check_separate(settings, train, val)))
     symbol = setup.symbol(len(train.classes))
-    return _Inputs(train, val, minival, order, transform, symbol, tuple(dict.fromkeys(messages)))
+    check_sizes(settings, symbol, setup.name)
+    return _Inputs(train, val, minival, order, symbol, tuple(dict.fromkeys(messages)))
 
 
 def _prepare_run(

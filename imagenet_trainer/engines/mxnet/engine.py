@@ -169,15 +169,35 @@ class MXNetEngine(StageTimer):
             fixed_param_names=self._frozen,
             logger=logging.getLogger("mxnet"),
         )
+        data, labels = self._descriptions()
         module.bind(
-            data_shapes=[mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
-            label_shapes=[
-                mx.io.DataDesc(name, self._batch_shape[:1], layout="N") for name in self._inputs
-            ],
+            data_shapes=data,
+            label_shapes=labels,
             for_training=self._optimizer is not None,
             grad_req="write" if self._accumulate == 1 else "add",
         )
         return module
+
+    def _descriptions(self) -> Tuple[List["mx.io.DataDesc"], List["mx.io.DataDesc"]]:
+        """Of the images and of the other inputs of a part of a batch."""
+        return (
+            [mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
+            [mx.io.DataDesc(name, self._batch_shape[:1], layout="N") for name in self._inputs],
+        )
+
+    def _bind_to(self, images: np.ndarray) -> None:
+        """Bind the network to the size of these images, if it is another one.
+
+        Parameters, gradients, statistics and memory are shared with the first binding.
+        """
+        if images.shape[1:] == self._batch_shape[1:]:
+            return
+        _wait_for_all()
+        _, height, width, channels = images.shape
+        self._batch_shape = (self._batch_shape[0], height, width, channels)
+        self._module.reshape(*self._descriptions())
+        if self._monitor:
+            self._monitor.install()
 
     # --- training ------------------------------------------------------------------------------
 
@@ -195,6 +215,7 @@ class MXNetEngine(StageTimer):
         workers if one of them has such a loss. The loss is computed between forward and backward
         and read while backward runs, so a GPU never waits for the host.
         """
+        self._bind_to(images)
         if self._monitor:
             self._monitor.begin(self._updates)
         inputs = {LABEL: labels}
@@ -315,6 +336,7 @@ class MXNetEngine(StageTimer):
         count, size = len(images), self._batch_shape[0]
         inputs = {name: np.zeros(size, np.float32) for name in self._inputs}
         _wait_for_all()
+        self._bind_to(images)
         self._has_predicted = True
         probabilities = []
         for first in range(0, count, size):

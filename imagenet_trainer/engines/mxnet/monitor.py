@@ -28,7 +28,12 @@ class TensorMonitor:
         self._workers = workers if workers.in_step else ALONE
         self._monitor = mx.mon.Monitor(every, _root_mean_square, _PATTERN)
         self._statistics: List[Statistics] = []
-        module.install_monitor(self._monitor)
+        self.install()
+
+    def install(self) -> None:
+        """Monitor the module's executors, which are others after a binding to another size."""
+        self._monitor.exes = []
+        self._module.install_monitor(self._monitor)
 
     def begin(self, update: int) -> None:
         """Call before the forward pass of an update, counted from 0."""

@@ -166,7 +166,9 @@ class TorchEngine(StageTimer):
         if not self._is_compiled:
             return self._shared
         captured = self._device.type == "cuda" and self.world_size == 1 and self._parts == 1
-        return torch.compile(self._shared, mode="reduce-overhead" if captured else "default")
+        return torch.compile(
+            self._shared, mode="reduce-overhead" if captured else "default", dynamic=False
+        )
 
     def _synchronised(self, part: int) -> Any:
         """A context in which gradients are summed over the workers for the last part only."""
