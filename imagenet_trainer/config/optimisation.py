@@ -77,6 +77,12 @@ class ScheduleSettings:
 class MethodSettings:
     """Methods beyond plain gradient descent."""
 
+    config: str = option(
+        "",
+        "YAML or JSON file of flags, such as config.json of a run; the command line overrides it",
+        may_change=True,
+        metavar="FILE",
+    )
     recipe: str = option(
         "",
         "flags of a named experiment, which flags on the command line override; list: print all",

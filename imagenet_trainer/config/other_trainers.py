@@ -13,8 +13,7 @@ _NETWORK = "the network's file in symbols/ decides it"
 _RUN = "the same command, run again, continues the run of --model-prefix"
 
 _TIMM: Mapping[str, str] = {
-    "-c": "--recipe",
-    "--config": "--recipe",
+    "-c": "--config",
     "--data-dir": "--data-train",
     "--dataset": "--data-train",
     "--train-split": "--data-train",

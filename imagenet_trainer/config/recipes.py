@@ -13,6 +13,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
+from imagenet_trainer.config.config_file import with_config
 from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.errors import InputError
 
@@ -159,12 +160,12 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
 def expanded(argv: Sequence[str]) -> List[str]:
-    """A command line of fit with the flags of its recipe before its own, and none of old forms.
+    """A command line of fit with the flags of its recipe and its --config before its own.
 
-    Raises InputError for an unknown name, with the closest and all known ones, and as
-    `translated` does.
+    Old forms are translated. Raises InputError for an unknown name, with the closest and all known
+    ones, and as `with_config` and `translated` do.
     """
-    argv = translated(argv)
+    argv = with_config(translated(argv))
     name = _recipe_of(argv)
     if not name or name == "list":
         return list(argv)

@@ -73,7 +73,7 @@ def error_of(settings, *words):
 
 @pytest.mark.parametrize(("flag", "wanted"), [
     ("--device", "--gpus 0"), ("--sched", "did you mean --lr-schedule?"), ("--resume", "run again"),
-    ("--config", "did you mean --recipe?"), ("-j", "--data-nthreads?"),
+    ("-c", "did you mean --config?"), ("-j", "--data-nthreads?"),
     ("--epochs=3", "did you mean --num-epochs?"), ("--test-only", "imagenet_trainer.evaluate"),
     ("--netwrok", "did you mean --network?"), ("--num_epochs", "did you mean --num-epochs?"),
 ])  # fmt: skip
