@@ -30,6 +30,7 @@ LIBRARIES = {
     "tqdm": "system.progress_bar packing.console explore runs.logs",
     "scipy": "data.mixup metrics packing.ilsvrc system.mxnet_import viz",
     "subprocess": "comparison.child_process launch system.gpus train.when_done viz.video",
+    "cleanlab": "metrics.label_issues",
     "pynvml": "",
     "tensorboard": "runs.tensorboard",
     "tensorboardX": "",  # imports PyTorch where it is installed

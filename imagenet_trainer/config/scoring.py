@@ -15,6 +15,7 @@ from imagenet_trainer.config.values import (
     number,
     rgb_mean,
     rgb_std,
+    strings,
     subset,
     switch,
 )
@@ -109,6 +110,13 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "compare two checkpoints: epochs of the run (numbers or best), or PREFIX or PREFIX,EPOCH",
         nargs=2,
         metavar=("A", "B"),
+    )
+    audit: Tuple[str, ...] = option(
+        (),
+        "find labels of the training set that are probably wrong: prefixes of the runs of all "
+        "folds (fit --folds), separated by commas, or a pattern in quotes",
+        strings,
+        metavar="PREFIXES",
     )
     calibrate: str = option(
         "",

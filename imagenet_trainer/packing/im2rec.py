@@ -31,7 +31,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments = _join_extensions(sys.argv[1:] if argv is None else argv)
     arguments = _without_switch_values(arguments)
     checks = {flag_of(field.name) for field in fields(CheckSettings)}
-    if checks.intersection(arguments) and not {"--help", "-h"}.intersection(arguments):
+    given = {argument.partition("=")[0] for argument in arguments}
+    if checks & given and not {"--help", "-h"}.intersection(arguments):
         check_settings = parse(PackCheckSettings, arguments, _NAME, _DESCRIPTION)
         return run_command(_NAME, lambda: _check(check_settings))
     settings = parse(Im2recSettings, arguments, _NAME, _DESCRIPTION)

@@ -21,6 +21,7 @@ from imagenet_trainer.packing.console import (
 from imagenet_trainer.packing.duplicates import PackedImage, find_duplicates
 from imagenet_trainer.packing.im2rec_flags import PackCheckSettings
 from imagenet_trainer.packing.origin import written_by
+from imagenet_trainer.packing.relabel import apply_reviews
 from imagenet_trainer.packing.repair import open_pack, repair
 from imagenet_trainer.packing.unpack import unpack
 from imagenet_trainer.packing.verify import Verified, shards_of, verify
@@ -36,6 +37,8 @@ def check(settings: PackCheckSettings) -> int:
     if settings.to != "folders" or settings.label_index is not None:
         flag = "--to" if settings.to != "folders" else "--label-index"
         raise InputError(f"{flag}: is for --unpack; add it, or omit this flag")
+    if settings.drop or settings.relabel:
+        return _apply_reviews(settings)
     packs = settings.paths[:1] if settings.repair else _packs(settings.paths)
     if settings.rebuild_index:
         for name in packs:
@@ -66,6 +69,22 @@ def _unpack(settings: PackCheckSettings) -> int:
         )  # fmt: skip
     kept = f"; {done.kept:,} were there already" if done.kept else ""
     print(f"{folder}: {format_images(done.written)} from {prefix}{kept}")
+    return 0
+
+
+def _apply_reviews(settings: PackCheckSettings) -> int:
+    flag = "--relabel" if settings.relabel else "--drop"
+    if len(settings.paths) != 2:
+        raise InputError(f"{flag} {' '.join(settings.paths)}: takes PREFIX and a new prefix")
+    prefix, new = (name[:-4] if name.endswith(".rec") else name for name in settings.paths)
+    with attributed_to(flag, " "), ProgressDisplay(new) as progress:
+        done = apply_reviews(prefix, new, settings.drop, settings.relabel, progress)
+    dropped = int((~done.kept).sum())
+    left = f"; {done.unreviewed:,} rows without a verdict changed nothing" * bool(done.unreviewed)
+    print(
+        f"{new}: {format_images(int(done.kept.sum()))} of {prefix}: {done.relabelled:,} with "
+        f"another class, {dropped:,} left out{left}"
+    )
     return 0
 
 

@@ -152,6 +152,14 @@ class CheckSettings:
         None, "--unpack: which label of a record is its class, from 0, where records have several",
         integer(0),
     )  # fmt: skip
+    drop: str = option(
+        "", "write the pack PREFIX as the pack ROOT without the images that this reviewed list "
+        "calls wrong or ambiguous", metavar="CSV",
+    )  # fmt: skip
+    relabel: str = option(
+        "", "write the pack PREFIX as the pack ROOT with the proposed class of the images that "
+        "this reviewed list calls wrong; with --drop these stay", metavar="CSV",
+    )  # fmt: skip
     duplicates: bool = option(
         False, "report images that are packed more than once in PREFIX and any further packs; "
         "write them to --output",

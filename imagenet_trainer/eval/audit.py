@@ -1,0 +1,173 @@
+"""`evaluate --audit`: labels of a training set that are probably wrong.
+
+Each of k networks was trained without one fold (`fit --folds`), so its probabilities for the images
+of that fold are those of images that it never saw. Together they cover the training set.
+"""
+
+import glob
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
+from imagenet_trainer.data.images.decode import decode
+from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.manifest import manifest_path
+from imagenet_trainer.data.review import COLUMNS
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.epochs import epoch_lines, log, results_folder, select_epochs
+from imagenet_trainer.eval.evaluator import Evaluator
+from imagenet_trainer.metrics.label_issues import LabelIssues, check_library, label_issues
+from imagenet_trainer.metrics.semantic import short_names
+from imagenet_trainer.runs.run import Run, parts_in
+from imagenet_trainer.system.files import atomic_write, make_folder
+from imagenet_trainer.text import CsvWriter
+from imagenet_trainer.viz.audit_sheet import draw_sheet
+from imagenet_trainer.viz.thumbnails import records_of, small
+
+_SHOWN = 60  # images on the contact sheet
+
+
+class _Collected(NamedTuple):
+    """Out-of-sample probabilities of the training set."""
+
+    keys: np.ndarray  # int64 (n,)
+    labels: np.ndarray  # int64 (n,)
+    probabilities: np.ndarray  # float32 (n, classes)
+    classes: Classes
+
+
+def audit(settings: EvaluateSettings) -> Dict[str, Any]:
+    """Write audit.csv and audit.png; return the numbers of images and of labels in doubt."""
+    check_library()
+    if settings.data_val:
+        raise InputError("--data-val: --audit takes the folds of the runs; omit it")
+    runs = _runs_of(settings.audit)
+    folder = Path(settings.output or os.path.commonpath([run.folder for run in runs]))
+    collected = _collect(settings, runs)
+    issues = label_issues(collected.labels, collected.probabilities)
+    used = runs[0].read_json(runs[0].config_path)["settings"]
+    dataset = open_dataset(
+        used.get("data_train", "data/train.rec"), used.get("data_train_idx", ""),
+        len(collected.classes),
+    )  # fmt: skip
+    with dataset.shards:
+        make_folder(folder)
+        path = folder / "audit.csv"
+        _write_csv(path, collected, issues, _names(dataset))
+        _draw(folder / "audit.png", collected, issues, dataset)
+    count, images = len(issues.positions), len(collected.keys)
+    print(
+        f"{path}: {count:,} of {images:,} labels are probably wrong ({100 * count / images:.2f} "
+        "%), the worst first; fill in the column verdict (ok, wrong, ambiguous), then run "
+        "tools/im2rec.py with --relabel and --drop"
+    )
+    print(f"drawn: {folder / 'audit.png'}")
+    return {"images": images, "issues": count, "file": str(path)}
+
+
+def _runs_of(names: Sequence[str]) -> List[Run]:
+    """One run for each fold, in the order of the folds; InputError if one is missing."""
+    prefixes: List[str] = []
+    for name in names:
+        symbols = sorted(glob.glob(f"{name}-symbol.json")) if glob.has_magic(name) else []
+        prefixes += [one[: -len("-symbol.json")] for one in symbols] or [name]
+    by_fold: Dict[int, Run] = {}
+    expected: Any = None
+    for run in map(Run, prefixes):
+        config = run.read_json(run.config_path)
+        parts = parts_in(config.get("settings", {}))
+        if not parts.folds:
+            raise InputError(f"--audit {run.prefix}: was not trained with --folds and --fold")
+        about = (parts.folds, parts.seed, config.get("data", {}).get("train"))
+        if expected not in (None, about):
+            raise InputError(
+                f"--audit {run.prefix}: has another number of folds, seed or training set than "
+                f"{prefixes[0]}; give the runs of one set of folds"
+            )
+        if parts.fold in by_fold:
+            raise InputError(
+                f"--audit {run.prefix}: is trained without fold {parts.fold}, as "
+                f"{by_fold[parts.fold].prefix} is; give one run of each fold"
+            )
+        expected, by_fold[parts.fold] = about, run
+    missing = [fold for fold in range(1, expected[0] + 1) if fold not in by_fold]
+    if missing:
+        raise InputError(
+            f"--audit: has no run without fold {missing[0]} of {expected[0]}; train it with "
+            f"--folds {expected[0]} --fold {missing[0]}, and name all runs"
+        )
+    return [by_fold[fold] for fold in sorted(by_fold)]
+
+
+def _collect(settings: EvaluateSettings, runs: Sequence[Run]) -> _Collected:
+    """Evaluate each run on its fold, unless that was done before, and read the probabilities."""
+    parts: List[Tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    classes: Classes = ()
+    for run in runs:
+        # The probabilities are read before a temporary folder is removed.
+        with results_folder(settings, [run]):
+            how = replace(settings, audit=(), save_predictions=True)
+            chosen = select_epochs(run, settings.epochs)
+            if len(chosen) != 1:
+                raise InputError("--epochs: --audit takes one epoch of each run; give best, or one")
+            (one,) = Evaluator(how, run, chosen, log).results()
+            print("\n".join(f"{run.prefix} {line}" for line in epoch_lines(one)), flush=True)
+            with np.load(run.probabilities_path(one.epoch, one.name), allow_pickle=False) as file:
+                known = file["labels"] >= 0  # not skipped
+                columns = (file[name][known] for name in ("indices", "labels", "probabilities"))
+                parts.append(tuple(columns))  # type: ignore[arg-type]
+        classes = one.classes
+    keys, labels, probabilities = (np.concatenate(column) for column in zip(*parts))
+    if len(np.unique(keys)) != len(keys):
+        raise InputError(
+            "--audit: images of the training set share keys, so a list cannot name them; pack its "
+            "shards from one list"
+        )
+    return _Collected(keys, labels, probabilities, classes)
+
+
+def _names(dataset: Dataset) -> Dict[int, str]:
+    """The names of the images in the .lst of their packs, by key."""
+    names: Dict[int, str] = {}
+    for manifest in dict.fromkeys(manifest_path(file.path) for file in dataset.shards.files):
+        path = os.path.splitext(manifest)[0] + ".lst"
+        if os.path.exists(path):
+            images = read_list(path)
+            names.update(zip(images.indices, images.paths))
+    return names
+
+
+def _write_csv(path: Path, found: _Collected, issues: LabelIssues, names: Dict[int, str]) -> None:
+    more = ("given_probability", "proposed_probability", "quality")
+    with atomic_write(path, "w") as file:
+        writer = CsvWriter(file)
+        writer.writerow([*COLUMNS, *more])
+        for position, quality in zip(issues.positions.tolist(), issues.quality.tolist()):
+            key, row = int(found.keys[position]), found.probabilities[position]
+            given, proposed = int(found.labels[position]), int(row.argmax())
+            ids = found.classes[given][0], found.classes[proposed][0]
+            writer.writerow(
+                [key, names.get(key, ""), *ids, "",
+                 f"{row[given]:.6f}", f"{row[proposed]:.6f}", f"{quality:.6f}"]
+            )  # fmt: skip
+
+
+def _draw(path: Path, found: _Collected, issues: LabelIssues, dataset: Dataset) -> None:
+    shown = issues.positions[:_SHOWN]
+    names = short_names(found.classes)
+    tiles = []
+    for position, record in zip(shown, records_of(dataset.shards, found.keys[shown]).tolist()):
+        row, label = found.probabilities[position], int(found.labels[position])
+        best = int(row.argmax())
+        tiles.append(
+            (small(decode(dataset.shards.record(record).image)), f"key {found.keys[position]}",
+             f"{names[label]} {row[label]:.2f}", f"{names[best]} {row[best]:.2f}")
+        )  # fmt: skip
+    title = f"{len(issues.positions):,} labels in doubt; given class, then the network's in blue"
+    with atomic_write(path) as file:
+        draw_sheet(tiles, title).save(file, "PNG")

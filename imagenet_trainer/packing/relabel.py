@@ -1,0 +1,198 @@
+"""A reviewed list applied to a pack: `im2rec --drop FILE --relabel FILE PREFIX NEW`.
+
+The images stay as they are packed, byte for byte; records are left out or get another label.
+"""
+
+import os
+import struct
+from dataclasses import replace
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.dataset import Dataset, open_dataset
+from imagenet_trainer.data.parts import labels_of
+from imagenet_trainer.data.records.lst import ImageList, read_list, write_list
+from imagenet_trainer.data.records.manifest import (
+    Manifest,
+    Shard,
+    encode_checksums,
+    load_manifest,
+    write_manifest,
+)
+from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.review import AMBIGUOUS, WRONG, Review, read_reviews
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.packing.parallel import ProgressCallback
+from imagenet_trainer.system.files import file_error, remedy, sha256
+
+
+class Changes(NamedTuple):
+    """What becomes of the records of a pack."""
+
+    labels: np.ndarray  # int64 (records,): the new labels
+    kept: np.ndarray  # bool (records,)
+    relabelled: int
+    unreviewed: int  # rows without a verdict
+
+
+def apply_reviews(
+    prefix: str, new: str, drop: str, relabel: str, progress: ProgressCallback
+) -> Changes:
+    """Write the pack `new` with the changes of reviewed lists; return them.
+
+    Parameters
+    ----------
+    prefix, new
+        packs, as paths without extension; `new` must not exist.
+    drop
+        a list: images with the verdict wrong or ambiguous are left out, unless they are relabelled.
+    relabel
+        a list: images with the verdict wrong and a proposed class get that class.
+    progress
+        is called with the number of records that are done, of all of them, and 0.
+
+    Raises InputError for a list that is not of this pack, and for files that cannot be written.
+
+    """
+    for kind in ("rec", "json"):
+        if os.path.exists(f"{new}.{kind}"):
+            raise InputError(f"{new}.{kind}: exists; give another prefix for the new pack")
+    manifest = load_manifest(prefix + ".json")
+    dataset = open_dataset(prefix + ".rec")
+    with dataset.shards:
+        images = read_list(prefix + ".lst") if os.path.exists(prefix + ".lst") else None
+        changes = _changes(dataset, images, drop, relabel)
+        written = _write(dataset, new, changes, progress)
+    counts = np.bincount(changes.labels[changes.kept], minlength=manifest.num_classes)
+    about: Dict[str, Any] = {
+        "of": manifest.fingerprint,
+        "relabelled": changes.relabelled, "dropped": int((~changes.kept).sum()),
+        **{name: sha256(path) for name, path in (("drop", drop), ("relabel", relabel)) if path},
+    }  # fmt: skip
+    settings = {**manifest.settings, "reviewed": about}
+    result = replace(
+        manifest, counts=tuple(counts.tolist()), shards=tuple(written), settings=settings
+    )
+    _finish(new, result, images, changes, dataset)
+    return changes
+
+
+def _changes(dataset: Dataset, images: Any, drop: str, relabel: str) -> Changes:
+    """The changes that the lists ask for, compared with the records."""
+    ids = {id_: label for label, (id_, _) in enumerate(dataset.classes)}
+    numbers = {str(label): label for label in range(len(ids))}
+    given = labels_of(dataset.shards)
+    record_of = {key: record for record, key in enumerate(dataset.shards.keys.tolist())}
+    paths = dict(zip(images.paths, images.indices)) if images else {}
+    labels, kept = given.copy(), np.ones(len(given), bool)
+    changed = np.zeros(len(given), bool)
+    unreviewed = 0
+    for path, is_drop in ((relabel, False), (drop, True)):
+        reviews = read_reviews(path) if path else []
+        without = sum(not one.verdict for one in reviews)
+        if reviews and without == len(reviews):
+            raise InputError(
+                f"{path}: no row has a verdict; write ok, wrong or ambiguous into that column"
+            )
+        unreviewed = max(unreviewed, without)
+        for one in reviews:
+            record = _record(one, record_of, paths)
+            known = numbers if one.has_numbers else ids
+            if known.get(one.given) != given[record]:
+                raise InputError(
+                    f"{one.where}: the image has the class {dataset.classes[given[record]][0]} in "
+                    f"{dataset.path}, not {one.given}: the list is of another pack"
+                )
+            if is_drop and one.verdict in (WRONG, AMBIGUOUS) and not changed[record]:
+                kept[record] = False
+            elif not is_drop and one.verdict == WRONG and one.proposed:
+                if one.proposed not in known:
+                    raise InputError(f"{one.where}: {one.proposed} is not a class of the pack")
+                labels[record], changed[record] = known[one.proposed], True
+    return Changes(labels, kept, int(changed.sum()), unreviewed)
+
+
+def _record(one: Review, record_of: Dict[int, int], paths: Dict[str, int]) -> int:
+    key = one.key if one.key >= 0 else paths.get(one.file, -1)
+    if key not in record_of:
+        name = f"key {one.key}" if one.key >= 0 else one.file
+        raise InputError(f"{one.where}: the pack has no image {name}: the list is of another pack")
+    return record_of[key]
+
+
+def _write(dataset: Dataset, new: str, changes: Changes, progress: ProgressCallback) -> List[Shard]:
+    """Write the shards under temporary names; return their entries of the manifest."""
+    files, first, total = dataset.shards.files, 0, len(dataset.shards)
+    parts: List[Tuple[RecordFile, np.ndarray]] = []
+    for file in files:
+        records = np.arange(first, first + len(file))
+        first += len(file)
+        if changes.kept[records].any():
+            parts.append((file, records))
+    shards, done = [], 0
+    for number, (file, records) in enumerate(parts):
+        stem = _stem(new, number, len(parts) if len(files) > 1 else 1)
+        try:
+            with RecordWriter(f"{stem}.rec.partial", f"{stem}.idx.partial") as writer:
+                for place, record in enumerate(records.tolist()):
+                    if changes.kept[record]:
+                        payload = bytes(file.read(place))
+                        label = int(changes.labels[record])
+                        writer.write(int(file.keys[place]), _labelled(payload, label))
+                    done += 1
+                    progress(done, total, 0)
+                writer.flush()
+                writer.sync()
+        except OSError as error:
+            raise file_error(f"{stem}.rec", error, remedy(error)) from error
+        shards.append(
+            Shard(
+                os.path.basename(stem) + ".rec", writer.rec_bytes, writer.sha256.hexdigest(),
+                len(writer.checksums), encode_checksums(writer.checksums),
+            )
+        )  # fmt: skip
+    return shards
+
+
+def _labelled(payload: bytes, label: int) -> bytes:
+    """The payload with this label: float32 in the header, or the only one behind it."""
+    (count,) = struct.unpack_from("<I", payload)
+    at = 24 if count else 4
+    if count > 1 or struct.unpack_from("<f", payload, at)[0] == label:
+        return payload
+    return payload[:at] + struct.pack("<f", label) + payload[at + 4 :]
+
+
+def _stem(new: str, number: int, total: int) -> str:
+    return new if total == 1 else f"{new}-{number:05d}-of-{total:05d}"
+
+
+def _finish(new: str, manifest: Manifest, images: Any, changes: Changes, dataset: Dataset) -> None:
+    """Rename the shards, then write the list, and the manifest last."""
+    if images is not None:
+        by_key = dict(zip(dataset.shards.keys.tolist(), range(len(changes.kept))))
+        write_list(f"{new}.lst", _lines(images, by_key, changes))
+        manifest = replace(manifest, list_sha256=sha256(f"{new}.lst"))
+    for shard in manifest.shards:
+        stem = os.path.join(os.path.dirname(new), os.path.splitext(shard.file)[0])
+        for kind in ("rec", "idx"):
+            try:
+                os.replace(f"{stem}.{kind}.partial", f"{stem}.{kind}")
+            except OSError as error:
+                raise file_error(f"{stem}.{kind}", error, remedy(error)) from error
+    write_manifest(f"{new}.json", manifest)
+
+
+def _lines(
+    images: ImageList, by_key: Dict[int, int], changes: Changes
+) -> Sequence[Tuple[int, float, str]]:
+    """The lines of the new list; those of rejected images stay."""
+    lines = []
+    for key, labels, path in zip(images.indices, images.labels, images.paths):
+        record = by_key.get(key)
+        if record is None or changes.kept[record]:
+            label = labels[0] if record is None else float(changes.labels[record])
+            lines.append((key, label, path))
+    return lines

@@ -1,0 +1,38 @@
+"""A contact sheet of images whose labels are in doubt."""
+
+from typing import Any, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from imagenet_trainer.viz.thumbnails import SIDE
+
+_GAP, _TEXT, _COLUMNS = 8, 12, 6
+_LINE = _TEXT + 4
+_WHITE, _BLACK, _BLUE = (255, 255, 255), (0, 0, 0), (0, 90, 181)
+
+
+def draw_sheet(tiles: Sequence[Tuple[np.ndarray, str, str, str]], title: str) -> Image.Image:
+    """Tiles (image uint8 (h, w, 3) RGB, key, given class, proposed class) below a title."""
+    columns = min(_COLUMNS, max(len(tiles), 3))
+    rows = -(-len(tiles) // columns)
+    wide, high = SIDE + _GAP, SIDE + 3 * _LINE + _GAP
+    sheet = Image.new("RGB", (columns * wide + _GAP, rows * high + 2 * _LINE), _WHITE)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT)
+    pen.text((_GAP, 6), title, _BLACK, font)
+    for number, (image, key, given, proposed) in enumerate(tiles):
+        row, column = divmod(number, columns)
+        left, top = _GAP + column * wide, 2 * _LINE + row * high
+        sheet.paste(Image.fromarray(image), (left, top))
+        for line, (text, colour) in enumerate(
+            ((key, _BLACK), (given, _BLACK), (proposed, _BLUE)),
+        ):
+            pen.text((left, top + SIDE + line * _LINE), _cut(text, font), colour, font)
+    return sheet
+
+
+def _cut(text: str, font: Any) -> str:
+    """The text, cut to the width of a tile."""
+    while text and font.getlength(text) > SIDE:
+        text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
+    return text
