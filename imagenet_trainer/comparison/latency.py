@@ -24,7 +24,6 @@ from imagenet_trainer.errors import run_command
 from imagenet_trainer.eval.evaluator import open_validation_set
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import sha256
 
 TURNS = 10
 """Turns of each network, of which the medians are compared; fewer than six give no interval."""
@@ -93,7 +92,7 @@ def measure(settings: LatencySettings) -> None:
 def _key(runs: Sequence[Run], epochs: Sequence[int], conditions: Sequence[Any]) -> str:
     parts: List[Any] = [_VERSION, os.cpu_count(), *conditions]
     for run, epoch in zip(runs, epochs):
-        parts += [sha256(run.params_path(epoch)), run.preprocessing(epoch)]
+        parts += [run.params_sha256(epoch), run.preprocessing(epoch)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -30,7 +30,6 @@ from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols.summary import summarise
-from imagenet_trainer.system.files import sha256
 from imagenet_trainer.system.gpus import nvidia_gpus
 
 log = partial(print_message, "compare")
@@ -74,7 +73,7 @@ def measure(settings: MeasureSettings) -> None:
     scored, dataset, preprocessing = _evaluate(settings, run, epoch)
     devices = available_devices(settings)
     parts = [
-        _VERSION, sha256(run.params_path(epoch)), preprocessing, settings.largest_batch, devices,
+        _VERSION, run.params_sha256(epoch), preprocessing, settings.largest_batch, devices,
     ]  # fmt: skip
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
     measured = read_stored(run).get("measured", {})

@@ -15,7 +15,8 @@ from imagenet_trainer.convert.samples import open_calibration, open_images
 from imagenet_trainer.convert.torch_forms import to_safetensors, to_torch
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.network import own_parameters, read_network
-from imagenet_trainer.runs.run import Run, trained_run
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.trained import trained_run
 from imagenet_trainer.system.files import atomic_write, make_folder
 
 

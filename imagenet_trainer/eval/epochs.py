@@ -25,7 +25,8 @@ from imagenet_trainer.eval.review import Review, read_review
 from imagenet_trainer.metrics.evaluation import collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch
-from imagenet_trainer.runs.run import Run, trained_run
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.trained import trained_run
 from imagenet_trainer.system.files import make_folder
 
 log = partial(print_message, "evaluate")
@@ -106,7 +107,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
             elif run.epochs() and run.shares_folder() and os.access(run.folder, os.W_OK):
                 # Files of results are named by epoch: two networks would overwrite each other's.
                 run.results = make_folder(run.folder / f"{run.name}-results")
-                log(f"{run.folder} has several networks; results are in {run.results}")
+                log(f"{run.folder}: may have several networks; results are in {run.results}")
             elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
                 for name in ("save_predictions", "gif", "video", "report"):
                     if getattr(settings, name):

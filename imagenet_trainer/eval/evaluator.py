@@ -142,7 +142,7 @@ class Evaluator:
 
     def _key(self, epoch: int) -> str:
         """A digest of everything that the predictions of an epoch depend on."""
-        key = self.input.key(self.run.params_path(epoch))
+        key = self.input.key(self.run.params_sha256(epoch))
         if not self.settings.calibrated:
             return key
         temperature = read_temperature(self.run, epoch)

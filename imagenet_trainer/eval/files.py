@@ -13,7 +13,7 @@ from imagenet_trainer.eval import latency
 from imagenet_trainer.eval.classify import Classifier, FilePrediction
 from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids, id_of
 from imagenet_trainer.metrics.counts import top_classes
-from imagenet_trainer.runs.run import trained_run
+from imagenet_trainer.runs.trained import trained_run
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.progress_bar import progress
 from imagenet_trainer.text import csv_cell, printable

@@ -156,7 +156,9 @@ def load_trained(
                 "--rgb-mean, --rgb-std, --bgr and --image-shape, or continue training from it with "
                 "--load-epoch"
             )
-        how = Preprocessing(**{**_FOREIGN, **flags})
+        shape = run.image_shape()
+        known: Dict[str, Any] = {"image_shape": shape} if shape else {}
+        how = Preprocessing(**{**_FOREIGN, **known, **flags})
         log(f"{path}: preprocessing {as_flags(how)}")
         return replace(checkpoint, preprocessing=how)
     how = replace(checkpoint.preprocessing, **flags)

@@ -12,6 +12,7 @@ from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.metrics.confidence import false_discovery_limit, mcnemar, paired_difference
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.trained import open_run
 
 PRINTED = 10
 """Better classes, and worse classes, that are printed."""
@@ -36,7 +37,8 @@ def parse_checkpoints(
                 f"--compare {value}: {epoch!r} is not an epoch; give an epoch, PREFIX or "
                 "PREFIX,EPOCH"
             )
-        sides.append((Run(prefix) if prefix else default(), epoch_number(epoch) if epoch else None))
+        run = open_run(prefix) if prefix else default()
+        sides.append((run, epoch_number(epoch) if epoch else None))
     return sides
 
 

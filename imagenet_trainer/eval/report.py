@@ -14,7 +14,7 @@ from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz import report
@@ -75,7 +75,7 @@ def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
     facts = {
         "network": " ".join(str(part) for part in network if part),
         "checkpoint": str(params),
-        "SHA-256": sha256(params) if params.exists() else "",
+        "SHA-256": run.params_sha256(one.epoch) if one.epoch in run.epochs() else "",
         "dataset": f"{dataset.path}, {len(one.predictions):,} images, {dataset.fingerprint[:16]}",
         "preprocessing": describe_preprocessing(evaluator.input.preprocessing),
         "views": _describe_views(getattr(evaluator.input, "views", Views())),

@@ -36,7 +36,7 @@ from imagenet_trainer.runs.checkpoint import PREPROCESSING_SHAPE, Preprocessing,
 from imagenet_trainer.runs.predictions import has_probabilities, load_predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.arrays import write_arrays
-from imagenet_trainer.system.files import atomic_write, sha256
+from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.text import CsvWriter
 from imagenet_trainer.viz import confusion
 
@@ -93,12 +93,12 @@ class EvaluationInput:
             **({"scoring": dict(self.scoring)} if self.scoring else {}),
         }
 
-    def key(self, params_path: Path) -> str:
+    def key(self, params_sha256: str) -> str:
         """A digest of the parameters, the preprocessing, the views and the images."""
         how = self.preprocessing
         named = ((name, getattr(how, name)) for name in _IN_KEY)
         prepared = f"Preprocessing({', '.join(f'{name}={value!r}' for name, value in named)})"
-        parts = [sha256(params_path), prepared, self.dataset.fingerprint]
+        parts = [params_sha256, prepared, self.dataset.fingerprint]
         if self.views != Views() or how.bgr:
             crops, flip = self.views.crops, self.views.flip
             parts.append(f"Views(crops={crops}, flip={flip}, bgr={how.bgr})")

@@ -19,7 +19,7 @@ from imagenet_trainer.runs.checkpoint import (
     Progress,
     has_content,
 )
-from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes
+from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes, sha256
 from imagenet_trainer.system.shape import NUMBER, check
 
 RUNS = "runs"
@@ -197,6 +197,8 @@ class Run:
         if file:
             return f"is the name of a file; give the PREFIX of the run: {file[1]}"
         folder = Path(self.prefix)
+        if folder.is_file() and self.prefix.endswith(".tar.gz"):
+            return f"is an archive; start from its network with --pretrained {self.prefix},EPOCH"
         if not folder.is_dir():
             return ""
         found = sorted(path.name[: -len(_SYMBOL)] for path in folder.glob(f"*{_SYMBOL}"))
@@ -387,6 +389,18 @@ class Run:
         with atomic_write(self.symbol_path, "w") as file:
             file.write(text)
 
+    def has_symbol(self) -> bool:
+        """Whether the network's JSON is there."""
+        return self.symbol_path.exists()
+
+    def params_sha256(self, epoch: int) -> str:
+        """SHA-256 of the parameters of an epoch, hexadecimal."""
+        return sha256(self.params_path(epoch))
+
+    def image_shape(self) -> Optional[Tuple[int, int, int]]:
+        """Channels, height and width, where a file beside the parameters has them; else None."""
+        return None
+
     def read_symbol(self) -> str:
         """The network's JSON."""
         if not self.symbol_path.exists():
@@ -418,21 +432,6 @@ def parts_in(settings: Mapping[str, Any]) -> Parts:
 def run_of(prefix: Optional[str], network: str) -> Run:
     """The run of a prefix, by default the one of a network below runs/."""
     return Run(prefix or f"{RUNS}/{network}/model")
-
-
-def trained_run(prefix: Optional[str]) -> Run:
-    """The run of a prefix, by default the newest below runs/; InputError if there is none."""
-    return Run(prefix) if prefix else newest_run()
-
-
-def newest_run(folder: str = RUNS) -> Run:
-    """The run below a folder with the most recent parameters; InputError if there is none."""
-    found = sorted(
-        Path(folder).glob("*/*-[0-9][0-9][0-9][0-9]*.params"), key=lambda path: path.stat().st_mtime
-    )
-    if not found:
-        raise InputError(f"{folder}/: has no trained network; {commands.TRAIN_FIRST}")
-    return Run(str(found[-1].parent / found[-1].name.rpartition("-")[0]))
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Dict
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.system.files import sha256
 from imagenet_trainer.system.shape import NUMBER
 
 _SHAPE = {"temperature": NUMBER, "params_sha256": str}
@@ -17,7 +16,7 @@ _SHAPE = {"temperature": NUMBER, "params_sha256": str}
 def write_temperature(run: Run, epoch: int, fields: Dict[str, Any]) -> str:
     """Write the temperature of an epoch, and how it was fitted; return the file's path."""
     path = run.temperature_path(epoch)
-    run.write_json(path, {**fields, "params_sha256": sha256(run.params_path(epoch))})
+    run.write_json(path, {**fields, "params_sha256": run.params_sha256(epoch)})
     return str(path)
 
 
@@ -30,7 +29,7 @@ def read_temperature(run: Run, epoch: int) -> float:
             f"--calibrated: {path} does not exist; run first: evaluate --model-prefix "
             f"{run.prefix} --epochs {epoch} --calibrate"
         )
-    if found["params_sha256"] != sha256(run.params_path(epoch)):
+    if found["params_sha256"] != run.params_sha256(epoch):
         raise InputError(
             f"--calibrated: {path} is of other parameters than {run.params_path(epoch).name}; run "
             "evaluate --calibrate again"

@@ -22,6 +22,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
+from imagenet_trainer.runs.trained import open_run
 from imagenet_trainer.symbols.classifier import classifier_of, is_rectified, with_classifier
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.continuation import (
@@ -49,12 +50,12 @@ def read_pretrained(prefix: str, epoch: int) -> PretrainedNetwork:
 
     Raises InputError if they are missing or damaged.
     """
-    run = Run(prefix)
+    run = open_run(prefix)
     if epoch == BEST:
         epoch = best_epoch(run)
     checkpoint = run.load(epoch)
     symbol = None
-    if run.symbol_path.exists():
+    if run.has_symbol():
         symbol = load_symbol(run.read_symbol(), str(run.symbol_path))
     return PretrainedNetwork(
         symbol, _float32(checkpoint.arg), _float32(checkpoint.aux), checkpoint.preprocessing,
@@ -228,7 +229,7 @@ class FineTuning:
 
 def default_prefix(prefix: str) -> str:
     """The prefix of a run without --model-prefix: runs/NAME-tuned/model."""
-    path = Path(prefix)
+    path = Path(prefix[: -len(".tar.gz")] if prefix.endswith(".tar.gz") else prefix)
     name = path.parent.name if path.name == "model" and path.parent.name else path.name
     return f"{RUNS}/{name}-tuned/model"
 

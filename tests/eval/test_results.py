@@ -8,6 +8,7 @@ import pytest
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.eval.results import EvaluationInput, same
 from imagenet_trainer.runs.checkpoint import Preprocessing
+from imagenet_trainer.system.files import sha256
 
 PARAMS = b"parameters"
 
@@ -38,7 +39,7 @@ def test_keys_are_those_of_the_first_versions(params, views, bgr, more):
     parts = [hashlib.sha256(PARAMS).hexdigest(), text, "abc", *more]
     wanted = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     input_ = EvaluationInput(dataset, how, views)
-    assert input_.key(params) == wanted
+    assert input_.key(sha256(params)) == wanted
     entry = {
         "pictures": "elsewhere/val.rec",
         "fingerprint": "abc",

@@ -15,7 +15,8 @@ from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
 from imagenet_trainer.runs.history import COLUMNS
-from imagenet_trainer.runs.run import Run, newest_run
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.trained import newest_run
 from imagenet_trainer.system import files
 
 HOW = Preprocessing((3, 8, 8), (1.5, 2.5, 3.5), (1.0, 2.0, 3.0), 9, val_interp="pil-bilinear")
