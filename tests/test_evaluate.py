@@ -901,13 +901,33 @@ def test_two_runs_compared(prefix, tmp_path, capsys):
     assert "sets" not in json.loads(Run(other).evaluation_path.read_text())
 
 
+def test_a_page_about_two_networks_with_their_own_preprocessing(prefix, capsys):
+    sides = [f"{prefix},2", f"{prefix},2 --bgr 1 --rgb-mean 0,0,0"]
+    assert evaluate.main(["--compare", *sides, "--report"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (path,) = Run(prefix).folder.glob("comparison-0002-*.html")
+    assert f"written: {path}" in lines
+    html = path.read_text()
+    assert html.count("BGR, mean 0,0,0") == 1 and html.count("RGB, mean") == 1
+    lost = json.loads(path.with_suffix(".json").read_text())["only_a_right"]
+    assert f"<b>{lost}</b>images lost" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [("1 --bgr maybe", "--bgr"), ("1 --lr 3", "--lr"), ("1 --classes 'x", "quotation")],
+)
+def test_mistakes_in_the_flags_of_one_side(prefix, capsys, value, named):
+    line = refusal(capsys, "--model-prefix", prefix, "--compare", value, "2")
+    assert f"--compare {value}" in line and named in line
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["--epochs", "1"],
         ["--gif"],
         ["--video", "mp4"],
-        ["--report"],
         ["--order", "cluster"],
         ["--review", "list.csv"],
     ],

@@ -7,10 +7,18 @@ const ORDERS = [
   { title: "least sure first", key: (images, image) => images.networks[0].probabilities[image * images.networks[0].k] },
   { title: "by key", key: (images, image) => images.keys[image] },
 ];
+const CHANGE = { title: "greatest change first", key: (images, image) => -Math.abs(images.networks[1].true[image] - images.networks[0].true[image]) };
 const SHOWN = [
   { title: "all", fits: () => true },
   { title: "errors", fits: (images, image) => !images.isRight(image) },
   { title: "correct", fits: (images, image) => images.isRight(image) },
+];
+const SHOWN_OF_TWO = [
+  { title: "all", fits: () => true },
+  { title: "gained", fits: (images, image) => !images.isRight(image) && images.isRight(image, 1) },
+  { title: "lost", fits: (images, image) => images.isRight(image) && !images.isRight(image, 1) },
+  { title: "both wrong", fits: (images, image) => !images.isRight(image) && !images.isRight(image, 1) },
+  { title: "both correct", fits: (images, image) => images.isRight(image) && images.isRight(image, 1) },
 ];
 
 function percentOf(value) { return `${(value / 655.35).toFixed(2)}\u00a0%`; }
@@ -34,8 +42,9 @@ class Gallery {
       bar.append(element("label", {}, label, select));
       return () => options[select.value];
     };
-    this.shown = choice("Show", SHOWN);
-    this.order = choice("Order", ORDERS);
+    const two = images.networks.length > 1;
+    this.shown = choice("Show", two ? SHOWN_OF_TWO : SHOWN);
+    this.order = choice("Order", two ? [CHANGE, ...ORDERS] : ORDERS);
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button.open");
       if (button) { this.open(this.selection(button.dataset)); }

@@ -244,6 +244,7 @@ class MatrixView {
     this.n = this.labels.length;
     const { weights, k, signed } = this.data.matrices[this.matrix];
     this.signed = Boolean(signed);
+    document.getElementById("matrix-palette").disabled = this.signed; // which has its own colours
     this.cells[this.matrix] = this.cells[this.matrix] || this.images.matrix(weights, k);
     this.counts = new Counts(this.cells[this.matrix], this.labels, this.images.classes, this.diagonal);
     if (this.n === before) { this.draw(); } else { this.whole(); }

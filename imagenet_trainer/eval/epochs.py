@@ -16,11 +16,15 @@ from imagenet_trainer.eval.calibrate import calibrate, change_of
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
+    check_same_labels,
     comparison_path,
     comparison_text,
+    own_settings,
     paired_comparison,
     parse_checkpoints,
+    with_classes_of,
 )
+from imagenet_trainer.eval.report import write_paired_report
 from imagenet_trainer.eval.review import Review, read_review
 from imagenet_trainer.metrics.evaluation import collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
@@ -71,21 +75,30 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     """Evaluate two checkpoints on the same images, compare them, and print the comparison."""
     _check_alone(settings)
     sides = parse_checkpoints(settings.compare, lambda: trained_run(settings.model_prefix))
-    (first, _), (second, _) = sides
+    first, second = (side.run for side in sides)
     if not settings.data_val and first.prefix != second.prefix:
         path, index = first.validation_shard()  # for both runs
         settings = replace(settings, data_val=path, data_val_idx=settings.data_val_idx or index)
     # Check that both epochs exist before the first is evaluated.
-    epochs = [select_epochs(run, None if epoch is None else (epoch,)) for run, epoch in sides]
-    results = []
+    epochs = [select_epochs(one.run, None if one.epoch is None else (one.epoch,)) for one in sides]
+    results, evaluators = [], []
     with results_folder(settings, [first, second]):
-        for (run, _), selected in zip(sides, epochs):
-            (one,) = Evaluator(settings, run, selected, log).results()
+        for side, selected in zip(sides, epochs):
+            evaluator = Evaluator(own_settings(settings, side.own), side.run, selected, log)
+            (one,) = evaluator.results()
             for line in epoch_lines(one, settings.top_k):
-                print(f"{run.prefix} {line}", flush=True)
+                print(f"{side.run.prefix} {line}", flush=True)
             results.append(one)
+            evaluators.append(evaluator)
+        results[1] = with_classes_of(results[1], results[0].classes)
         comparison = paired_comparison((first, results[0]), (second, results[1]))
-        first.write_json(comparison_path(comparison, first), comparison)
+        path_ = comparison_path(comparison, first)
+        first.write_json(path_, comparison)
+        if settings.report:
+            check_same_labels(results[0], results[1])
+            page = path_.with_suffix(".html")
+            write_paired_report(page, evaluators, results, comparison, settings.thumbnails)
+            print(f"written: {page}", flush=True)
     print(comparison_text(comparison))
     return comparison
 
@@ -124,7 +137,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
 def _check_alone(settings: EvaluateSettings) -> None:
     """InputError for settings that --compare does not use."""
     default = EvaluateSettings()
-    for name in ("epochs", "gif", "video", "report", "order", "review"):
+    for name in ("epochs", "gif", "video", "order", "review"):
         if getattr(settings, name) != getattr(default, name):
             reason = "chooses its two epochs itself" if name == "epochs" else "draws nothing"
             raise InputError(f"--{name}: --compare {reason}; omit one of the two")

@@ -1,13 +1,18 @@
 """Compares two networks on the same images: accuracy, significance, classes."""
 
 import re
+import shlex
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.config import EvaluateSettings, flags
+from imagenet_trainer.config.scoring import ViewSettings
 from imagenet_trainer.config.values import epoch_number
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.data.dataset import Classes
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.metrics.confidence import false_discovery_limit, mcnemar, paired_difference
 from imagenet_trainer.metrics.predictions import Predictions
@@ -20,30 +25,75 @@ PRINTED = 10
 Side = Tuple[Run, EpochResult]
 
 
-def parse_checkpoints(
-    values: Sequence[str], default: Callable[[], Run]
-) -> List[Tuple[Run, Optional[int]]]:
-    """The runs and epochs in the values of --compare; without an epoch the newest.
+class Candidate(NamedTuple):
+    """A value of --compare."""
 
-    A value is an epoch of the default run (a number or `best`), a PREFIX, or PREFIX,EPOCH.
+    run: Run
+    epoch: Optional[int]  # None for the newest
+    own: ViewSettings  # its own flags, such as preprocessing
+
+
+def parse_checkpoints(values: Sequence[str], default: Callable[[], Run]) -> List[Candidate]:
+    """The runs, epochs and flags in the values of --compare.
+
+    A value is an epoch of the default run (a number or `best`), a PREFIX, or PREFIX,EPOCH. Flags
+    for it alone may follow: `"PREFIX,5 --bgr 1 --rgb-mean 0,0,0"`.
     """
-    sides: List[Tuple[Run, Optional[int]]] = []
+    sides = []
     for value in values:
-        prefix, comma, epoch = value.rpartition(",")
+        checkpoint, dashes, flags_ = value.partition(" --")
+        prefix, comma, epoch = checkpoint.strip().rpartition(",")
         if not comma:
-            prefix, epoch = ("", value) if _is_epoch(value) else (value, "")
+            prefix, epoch = ("", epoch) if _is_epoch(epoch) else (epoch, "")
         if epoch and not _is_epoch(epoch):
             raise InputError(
                 f"--compare {value}: {epoch!r} is not an epoch; give an epoch, PREFIX or "
                 "PREFIX,EPOCH"
             )
+        with attributed_to(f"--compare {value}"):
+            try:
+                words = shlex.split(dashes + flags_)
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            own = flags.parse_or_raise(ViewSettings, words)
         run = open_run(prefix) if prefix else default()
-        sides.append((run, epoch_number(epoch) if epoch else None))
+        sides.append(Candidate(run, epoch_number(epoch) if epoch else None, own))
     return sides
+
+
+def own_settings(settings: EvaluateSettings, own: ViewSettings) -> EvaluateSettings:
+    """The settings of the command with those of one network."""
+    default = ViewSettings()
+    given = {one.name: getattr(own, one.name) for one in fields(own)}
+    return replace(
+        settings,
+        **{name: value for name, value in given.items() if value != getattr(default, name)},
+    )
 
 
 def _is_epoch(value: str) -> bool:
     return value == "best" or value.isdigit()
+
+
+def with_classes_of(one: EpochResult, classes: Classes) -> EpochResult:
+    """A result whose labels are those of other classes, if the ids are the same; else unchanged."""
+    position = {id_: label for label, (id_, _) in enumerate(classes)}
+    label_of = [position.get(id_, -1) for id_, _ in one.classes]
+    if sorted(label_of) != list(range(len(label_of))) or label_of == sorted(label_of):
+        return one
+    new, before = np.array(label_of), one.predictions
+    moved = replace(before, labels=new[before.labels], top=new[before.top])
+    return one._replace(predictions=moved, classes=classes)
+
+
+def check_same_labels(one: EpochResult, other: EpochResult) -> None:
+    """InputError unless two networks number their classes alike, as a page about both needs."""
+    same = one.predictions.classes == other.predictions.classes
+    if not (same and np.array_equal(one.predictions.labels, other.predictions.labels)):
+        raise InputError(
+            "--report: the two networks name their classes differently; name those of one with "
+            "--classes, in quotes after its PREFIX"
+        )
 
 
 def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 import platform
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
-from imagenet_trainer.viz import report
+from imagenet_trainer.viz import paired_report, report
 from imagenet_trainer.viz.thumbnails import Thumbnails, thumbnails, write_thumbnails
 
 MOST_THUMBNAILS = 100_000
@@ -45,6 +45,34 @@ def write_report(evaluator: Evaluator, one: EpochResult, which: str = "auto") ->
     with atomic_write(path, "w") as file:
         file.write(report.page(content))
     return path
+
+
+def write_paired_report(
+    path: Path,
+    evaluators: Sequence[Evaluator],
+    results: Sequence[EpochResult],
+    comparison: Mapping[str, Any],
+    which: str = "auto",
+) -> None:
+    """Write the page about two networks, with the thumbnails of the first one's images."""
+    first, predictions = evaluators[0], (results[0].predictions, results[1].predictions)
+    wrong = (predictions[0].rank > 0) | (predictions[1].rank > 0)
+    facts = [dict(facts_of(evaluator, one)) for evaluator, one in zip(evaluators, results)]
+    one, other = (title_of(evaluator.run, one) for evaluator, one in zip(evaluators, results))
+    content = paired_report.PairedReport(
+        (one, other),
+        [
+            (name, facts[0].get(name, ""), facts[1].get(name, ""))
+            for name in {**facts[0], **facts[1]}
+        ],
+        results[0].classes,
+        predictions,
+        comparison,
+        lambda places: thumbnails(first.dataset.shards, predictions[0].keys, places),
+        thumbnail_files(first, predictions[0], wrong, which),
+    )
+    with atomic_write(path, "w") as file:
+        file.write(paired_report.page(content))
 
 
 def thumbnail_files(
@@ -95,7 +123,7 @@ def describe_preprocessing(how: Preprocessing) -> str:
     side = how.val_resize or "the crop's × 256/224"
     _, height, width = how.image_shape
     colours = "BGR" if how.bgr else "RGB"
-    return f"{width} × {height} pixels, {colours}, mean {mean}, std {std}, short side {side}"
+    return f"{width} × {height} pixels, {colours}, mean {mean}, std {std}, short side {side}, {how.val_interp}"
 
 
 def _describe_views(views: Views) -> str:

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.eval.paired import (
     comparison_path,
     comparison_text,
+    own_settings,
     paired_comparison,
     parse_checkpoints,
+    with_classes_of,
 )
 from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.runs.run import Run
@@ -90,10 +93,27 @@ def test_values_of_compare():
         return Run("runs/newest/model")
 
     def parsed(*values):
-        return [(run.prefix, epoch) for run, epoch in parse_checkpoints(values, default)]
+        return [(one.run.prefix, one.epoch) for one in parse_checkpoints(values, default)]
 
     assert parsed("5", "9") == [("runs/newest/model", 5), ("runs/newest/model", 9)]
     assert parsed("runs/a/m", "runs/b/m,12") == [("runs/a/m", None), ("runs/b/m", 12)]
     assert parsed("3", "runs/a,b/m,4") == [("runs/newest/model", 3), ("runs/a,b/m", 4)]
+    value = "runs/a b/m,12 --bgr 1 --rgb-mean=1,2,3"
+    [one] = parse_checkpoints([value], default)
+    assert (one.run.prefix, one.epoch) == ("runs/a b/m", 12)
+    settings = own_settings(EvaluateSettings(bgr=False, val_resize=9, flip=True), one.own)
+    assert (settings.bgr, settings.rgb_mean, settings.val_resize) == (True, (1, 2, 3), 9)
+    assert settings.flip
     with pytest.raises(InputError, match="--compare runs/a/m,last: 'last'"):
         parsed("runs/a/m,last", "5")
+
+
+def test_predictions_in_the_order_of_other_classes():
+    _, one = side("a/m", 1, [0, 1, 2, 2], [1, 0, 1, 1])
+    order = [2, 0, 3, 1]
+    turned = with_classes_of(one, [one.classes[k] for k in order])
+    names, before = (
+        [[r.classes[k][0] for k in row] for row in r.predictions.top] for r in (turned, one)
+    )
+    assert names == before and turned.predictions.labels.tolist() == [1, 3, 0, 0]
+    assert with_classes_of(one, [("n9", "x"), *one.classes[1:]]) is one
