@@ -106,6 +106,18 @@ class MethodSettings:
         "fraction of each target spread evenly over all classes (Szegedy et al. 2015)",
         number(0, 1, below=True),
     )
+    bce_loss: bool = option(
+        False,
+        "1: the loss is the mean binary cross-entropy of all classes instead of the cross-entropy "
+        "of the softmax (Wightman et al. 2021)",
+        switch,
+    )
+    bce_target_threshold: float = option(
+        0.0,
+        "with --bce-loss: targets above this become 1, the others 0, as both labels of a mixed "
+        "image (0.2 in Wightman et al. 2021); 0: targets stay",
+        number(0, 1, below=True),
+    )
     mixup: float = option(
         0.0,
         "mix each image with its neighbour in the batch, with weights from Beta(ALPHA, ALPHA) "

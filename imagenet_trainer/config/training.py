@@ -69,6 +69,17 @@ class NetworkSettings:
         None, "depth, for families with several (resnet: 50)", integer(1)
     )
     activation: str = option("relu", "activation function of SqueezeNet", choices=("relu", "elu"))
+    blur_pool: bool = option(
+        False,
+        "1: blur the inputs of strided convolutions of 16 channels or more (Zhang 2019)",
+        switch,
+    )
+    stochastic_depth: float = option(
+        0.0,
+        "probability of dropping the last residual branch in training; it falls linearly to the "
+        "first one (Huang et al. 2016)",
+        number(0, 1, below=True),
+    )
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,12 @@ class Training:
     top_k: int = 5  # read_counts also counts the labels among the `top_k` most probable classes
     label_smoothing: float = 0.0  # [0, 1)
     mixup: bool = False  # every train_batch has a Mix
+    # The loss of an image is the mean over the classes of the binary cross-entropies between the
+    # sigmoid of its logits and its target, instead of the cross-entropy of the softmax ("ResNet
+    # strikes back", Wightman, Touvron and Jegou 2021, arXiv:2110.00476). read_counts has the latter
+    # in any case.
+    bce: bool = False
+    bce_threshold: float = 0.0  # above 0: with bce, targets become 1 above it and 0 below
     # Number of parts in which a batch is computed, one after the other, to save memory. The
     # gradients of the parts are summed: the update is that of the whole batch, except that
     # BatchNorm normalises each part separately and updates its moving statistics once per part.

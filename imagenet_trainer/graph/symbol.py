@@ -6,7 +6,19 @@ be as deep as it has nodes.
 """
 
 import functools
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from imagenet_trainer.graph.attributes import dtype_text, text_of
 from imagenet_trainer.graph.inference import Inference
@@ -218,10 +230,19 @@ class Symbol:
         """The graph with other attributes of some nodes, by their names; None removes one."""
         return self._copied({}, changes)
 
+    def with_inputs(self, change: Callable[[Node, int, "Symbol"], Optional["Symbol"]]) -> "Symbol":
+        """The graph with operators between some of its operators and their inputs.
+
+        `change` gets a node of this graph, the number of an input, and that input in the new graph.
+        It returns what replaces the input, or None.
+        """
+        return self._copied({}, {}, change)
+
     def _copied(
         self,
         replaced: Mapping[str, Entry],
         changes: Mapping[str, Mapping[str, Optional[str]]],
+        change: Optional[Callable[[Node, int, "Symbol"], Optional["Symbol"]]] = None,
     ) -> "Symbol":
         """A copy of the graph with other variables, and with other attributes of some nodes."""
         new: Dict[int, Entry] = {}
@@ -236,6 +257,10 @@ class Symbol:
                 attrs = {key: text for key, text in attrs.items() if text is not None}
                 values = None  # read from the new text
             inputs = [_moved(entry, new) for entry in node.inputs]
+            for position, entry in enumerate(inputs if change else ()):
+                other = change(node, position, Symbol([entry])) if change else None
+                if other is not None:
+                    inputs[position] = other._single(node.where)
             copy = Node(node.operator, node.name, attrs, inputs, values)
             copy.version = node.version
             new[id(node)] = Entry(copy)

@@ -66,6 +66,8 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         top_k=settings.top_k or 5,
         label_smoothing=settings.label_smoothing,
         mixup=mixing_of(settings) is not None,
+        bce=settings.bce_loss,
+        bce_threshold=settings.bce_target_threshold,
         accumulate=settings.accumulate,
         average_decay=settings.ema,
         average_warmup=settings.ema_warmup,

@@ -5,7 +5,7 @@ branch starts at 0, so that every unit initially passes its input through unchan
 are found in the graph, so this works for every family of networks.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from imagenet_trainer.graph import Node, as_graph
 
@@ -14,8 +14,21 @@ _ADDITIONS = ("elemwise_add", "broadcast_add")
 _PASSING = ("Dropout", "_mul_scalar", "broadcast_mul", "elemwise_mul", "_copy")
 
 
+class Branch(NamedTuple):
+    """A residual branch: an input of the addition at its end."""
+
+    addition: Node
+    position: int  # of the branch among the inputs of the addition
+    end: str  # the parameter whose zeros make it output zeros
+
+
 def branch_ends(symbol: Any) -> Tuple[str, ...]:
-    """Names of the gammas, or weights, at the ends of the residual branches of a network.
+    """Names of the gammas, or weights, at the ends of the residual branches of a network."""
+    return tuple(dict.fromkeys(branch.end for branch in branches(symbol)))
+
+
+def branches(symbol: Any) -> List[Branch]:
+    """The residual branches of a network, in the order of its graph.
 
     Of the two inputs of an addition, the branch is the one that ends in a BatchNorm with a learned
     gamma, or in a Convolution. If both do (one is a projection, or the end of the unit before), the
@@ -24,16 +37,18 @@ def branch_ends(symbol: Any) -> Tuple[str, ...]:
     """
     symbol = as_graph(symbol)
     depths = _depths(symbol.nodes)
-    names: List[str] = []
+    found: List[Branch] = []
     for node in symbol.nodes:
         if node.op not in _ADDITIONS:
             continue
-        sides = [(depths[id(entry.node)], _end(entry.node)) for entry in node.inputs]
-        ends = sorted((depth, name) for depth, name in sides if name is not None)
-        one_is_deeper = len(ends) == 1 or (len(ends) == 2 and ends[0][0] < ends[1][0])
-        if one_is_deeper and ends[-1][1] not in names:
-            names.append(ends[-1][1])
-    return tuple(names)
+        sides = [
+            (depths[id(entry.node)], position, _end(entry.node))
+            for position, entry in enumerate(node.inputs)
+        ]
+        ends = sorted((depth, k, name) for depth, k, name in sides if name is not None)
+        if len(ends) == 1 or (len(ends) == 2 and ends[0][0] < ends[1][0]):
+            found.append(Branch(node, *ends[-1][1:]))
+    return found
 
 
 def _depths(nodes: List[Node]) -> Dict[int, int]:

@@ -19,6 +19,7 @@ from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of
 from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.train.architecture import refuse_options, with_options
 from imagenet_trainer.train.continuation import (
     Continuation,
     adopted,
@@ -58,12 +59,15 @@ class TrainingSetup:
 
     def symbol(self, classes: int) -> Any:
         """The network with the given number of classes, as an MXNet symbol."""
+        s = self.settings
+        if self.fine_tuning or self.continuation:
+            refuse_options(s, "--pretrained" if self.fine_tuning else str(self.run.symbol_path))
         if self.fine_tuning:
-            return self.fine_tuning.symbol(self.settings, classes)
+            return self.fine_tuning.symbol(s, classes)
         if self.continuation:
             return self.continuation.symbol(classes)
-        s = self.settings
-        return symbols.get_symbol(s.network, classes, s.image_shape, s.num_layers, s.activation)
+        symbol = symbols.get_symbol(s.network, classes, s.image_shape, s.num_layers, s.activation)
+        return with_options(s, symbol, self.name)
 
     def initial_parameters(self, symbol: Any) -> Tuple[Arrays, Arrays]:
         """Arguments and auxiliary states before the first update."""

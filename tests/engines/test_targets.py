@@ -2,9 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from conftest import needs_mxnet
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
+    MEAN,
+    SIDE,
+    STD,
     assert_close,
     batches,
     engine_of,
@@ -138,3 +142,38 @@ def test_only_fully_frozen_batchnorms_keep_their_statistics():
     nodes = json.loads(frozen_in(x, frozen).tojson())["nodes"]
     kept = {n["name"] for n in nodes if n.get("attrs", {}).get("use_global_stats") == "True"}
     assert kept == {"all", "fixed"}
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2])
+@pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
+def test_the_binary_cross_entropy_is_pytorchs(engine, threshold):
+    from imagenet_trainer.engines import Devices, Optimizer, Training
+    from imagenet_trainer.engines.factory import open_engine
+
+    symbol, rate = network(), 0.5
+    (images, labels), mix = batches(1)[0], a_mix()
+    how = Training(Optimizer("sgd", 0.0, 0.0), mixup=True, label_smoothing=0.1, bce=True,
+                   bce_threshold=threshold)  # fmt: skip
+    opened = open_engine(symbol, Devices(engine=engine), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
+    opened.set_params(*first_parameters(symbol))
+    before = opened.predict(images)
+    opened.train_batch(images, labels, rate, mix)
+    tensors = tensors_of(symbol)
+    outputs = logits(tensors, images)
+    np.testing.assert_allclose(before, outputs.detach().softmax(1), atol=1e-5)
+    target = torch.tensor(soft_targets(labels, mix)) * 0.9 + 0.1 / CLASSES
+    softmax = torch.nn.CrossEntropyLoss()(outputs, target)
+    if threshold:
+        target = (target > threshold).float()
+    torch.nn.BCEWithLogitsLoss()(outputs, target).backward()
+    assert opened.read_counts()[3] / BATCH == pytest.approx(softmax.item(), rel=1e-5)
+    for value in tensors.values():
+        value.data -= rate * value.grad
+    assert_close(opened, tensors)
+
+
+def test_bce_needs_a_softmax():
+    x = sym.FullyConnected(sym.Flatten(sym.Variable("data")), num_hidden=2, name="fc")
+    symbol = sym.LogisticRegressionOutput(x, sym.Variable("softmax_label"), name="softmax")
+    with pytest.raises(InputError, match=r"softmax|Softmax|Logistic"):
+        engine_of(symbol, bce=True)

@@ -22,7 +22,7 @@ ALL = (
     "--clip-gradient 0.05 --clip-gradient-norm 0.5"
 ).split()
 MORE = "--no-bias-decay --zero-last-gamma --warmup-epochs 0.5 --auto-augment rand".split()
-MORE += ["--repeated-augmentation", "2"]
+MORE += "--repeated-augmentation 2 --blur-pool --stochastic-depth 0.3 --bce-loss".split()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ class Targets:
     def __init__(self, training: Optional[Training], classes: int) -> None:
         self._smoothing = training.label_smoothing if training else 0.0
         self._mixup = bool(training and training.mixup)
+        self._bce = bool(training and training.bce)
+        self._threshold = training.bce_threshold if training else 0.0
         self._top_k = training.top_k if training else 5
         self._classes = classes
         self.inputs: Tuple[str, ...] = (LABEL, MIX_LABEL, MIX_SHARE) if self._mixup else (LABEL,)
@@ -41,12 +43,28 @@ class Targets:
         Raises ArgumentError for a network whose output is not a softmax, since only a softmax
         accepts distributions.
         """
-        if not (self._smoothing or self._mixup):
+        if not (self._smoothing or self._mixup or self._bce):
             return symbol
         graph = json.loads(symbol.tojson())
         if [graph["nodes"][node]["op"] for node, *_ in graph["heads"]] != ["SoftmaxOutput"]:
             argument = "mixup" if self._mixup else "label_smoothing"
+            argument = "bce_loss" if self._bce else argument
             raise ArgumentError(argument, "", "needs a network that ends in a softmax; omit it")
+        target = self._target()
+        return self._with_bce(symbol, target) if self._bce else symbol(softmax_label=target)
+
+    def _with_bce(self, symbol: "mx.sym.Symbol", target: "mx.sym.Symbol") -> "mx.sym.Symbol":
+        """Probabilities that pass no gradient, and the loss."""
+        logits = symbol.get_children()[0]
+        if self._threshold:
+            target = target > self._threshold
+        # -t log s(x) - (1 - t) log(1 - s(x)) is log(1 + e^x) - t x.
+        losses = mx.sym.Activation(logits, act_type="softrelu") - logits * target
+        loss = mx.sym.MakeLoss(mx.sym.mean(losses, axis=1))
+        return mx.sym.Group([mx.sym.BlockGrad(mx.sym.softmax(logits)), loss])
+
+    def _target(self) -> "mx.sym.Symbol":
+        """Distributions (n, classes)."""
         weight = 1 - self._smoothing
         target = self._one_hot(LABEL, weight)
         if self._mixup:
@@ -55,7 +73,7 @@ class Targets:
             target = mx.sym.broadcast_mul(target, share) + mx.sym.broadcast_mul(other, 1 - share)
         if self._smoothing:
             target = target + self._smoothing / self._classes
-        return symbol(softmax_label=target)
+        return target
 
     def _one_hot(self, name: str, value: float) -> "mx.sym.Symbol":
         return mx.sym.one_hot(mx.sym.Variable(name), depth=self._classes, on_value=value)

@@ -101,7 +101,8 @@ class TorchEngine(StageTimer):
             symbol = frozen_in(symbol, training.optimizer.frozen)
         height, width = batch_shape[1:3]
         shapes = parameter_shapes(symbol, (3, height, width))
-        self._networks = [load_graph(symbol, *shapes, device) for device in here]
+        bce = training is not None and training.bce
+        self._networks = [load_graph(symbol, *shapes, device, bce) for device in here]
         self._network = self._networks[0]
         # The compiler for Metal is younger than the GPUs' others; `compile` on requests it.
         is_mac = self._device.type == "mps" and devices.compile == "auto"

@@ -62,6 +62,7 @@ def load_graph(
     shapes: Mapping[str, Tuple[int, ...]],
     aux_shapes: Mapping[str, Tuple[int, ...]],
     device: torch.device,
+    bce: bool = False,
 ) -> TorchNetwork:
     """A graph in PyTorch, with all parameters zero.
 
@@ -73,6 +74,8 @@ def load_graph(
         of arguments (without data and labels) and auxiliary states, by MXNet's names.
     device
         holds the parameters.
+    bce
+        the loss is `modes.bce_loss` instead of SoftmaxOutput's; labels are (n, classes).
 
     Raises InputError with the node and the operator, attribute or value that is not available.
 
@@ -85,7 +88,7 @@ def load_graph(
         holder.register_parameter(_identifier(name), value)
     for name, value in aux.items():
         holder.register_buffer(_identifier(name), value)
-    training = _Translation(symbol, {*arg, *aux}, True)
+    training = _Translation(symbol, {*arg, *aux}, True, bce)
     for name in training.fixed:
         arg[name].requires_grad_(False)
     inference = _Translation(symbol, {*arg, *aux}, False)
@@ -127,8 +130,10 @@ def _multipliers(node: Node) -> Tuple[Optional[float], Optional[float]]:
 class _Translation:
     """Translates the nodes, in order, to the graph of one of the two modules."""
 
-    def __init__(self, symbol: Symbol, parameters: Any, is_training: bool) -> None:
-        self.is_training = is_training
+    def __init__(
+        self, symbol: Symbol, parameters: Any, is_training: bool, bce: bool = False
+    ) -> None:
+        self.is_training, self._bce = is_training, bce
         self.result = fx.Graph()
         self.statistics: List[Statistic] = []
         self.moments: List[fx.Node] = []  # of the batch, in the order of `statistics`
@@ -224,7 +229,8 @@ class _Translation:
         logits, label = self._input(node.inputs[0]), self._values[id(node.inputs[1].node)]
         values = supported_values(node, modes.SOFTMAX_OUTPUT)
         if self.is_training:
-            loss = self._call(node, modes.softmax_loss, (logits, label), values)
+            compute = modes.bce_loss if self._bce else modes.softmax_loss
+            loss = self._call(node, compute, (logits, label), {} if self._bce else values)
             self.losses.append(loss)
             # Like MXNet's, the probabilities pass no gradient.
             logits = self.result.call_function(detached, (logits,))

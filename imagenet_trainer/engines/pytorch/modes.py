@@ -99,6 +99,12 @@ def softmax_loss(
     return loss.sum() * scale
 
 
+def bce_loss(x: Tensor, label: Tensor) -> Tensor:
+    """The binary cross-entropies of logits and targets (n, classes): mean over classes, summed."""
+    x = _precise(x).flatten(1)
+    return F.binary_cross_entropy_with_logits(x, label, reduction="sum") / x.shape[1]
+
+
 # What the translation of these three supports; it calls one of their modes.
 BATCH_NORM = Implementation(
     batch_norm,

@@ -57,6 +57,7 @@ class Step(nn.Module):
         super().__init__()
         self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
+        self._bce, self._threshold = training.bce, training.bce_threshold
         self._top_k = training.top_k
         self._classes, self._autocast = classes, dtype
 
@@ -75,14 +76,15 @@ class Step(nn.Module):
 
     def _target(self, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
         """The label, or a distribution (n, classes) if it is smoothed or mixed."""
-        if not (self._smoothing or self._mixup):
+        if not (self._smoothing or self._mixup or self._bce):
             return label
         one_hot = nn.functional.one_hot
         target = one_hot(label, self._classes).float()
         if self._mixup:
             part = share.unsqueeze(1)
             target = part * target + (1 - part) * one_hot(other, self._classes).float()
-        return (1 - self._smoothing) * target + self._smoothing / self._classes
+        target = (1 - self._smoothing) * target + self._smoothing / self._classes
+        return (target > self._threshold).float() if self._threshold else target
 
     def _count(self, output: Tensor, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
         loss = _cross_entropy(output, label)

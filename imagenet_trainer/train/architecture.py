@@ -1,0 +1,89 @@
+"""Options of networks, as changes of their graphs: they work for every family.
+
+Neither adds a parameter. So checkpoints fit the network without the option too, and any MXNet 1.x
+program reads its JSON.
+"""
+
+from typing import Any, Optional
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.graph import Node, Symbol, as_graph, sym
+from imagenet_trainer.train.residual import branches
+
+_CHANNELS = 16  # fewer are not blurred: those of the image, in FFCV too
+
+
+def with_options(settings: FitSettings, symbol: Any, name: str) -> Symbol:
+    """The network with --blur-pool and --stochastic-depth; InputError where it cannot have one."""
+    symbol = as_graph(symbol)
+    if settings.blur_pool:
+        symbol = _with(with_blur_pool(symbol, settings.image_shape), symbol, "--blur-pool", name)
+    if settings.stochastic_depth:
+        deep = with_stochastic_depth(symbol, settings.stochastic_depth)
+        symbol = _with(deep, symbol, "--stochastic-depth", name)
+    return symbol
+
+
+def refuse_options(settings: FitSettings, source: str) -> None:
+    """InputError for options of a network that a file defines."""
+    for flag, value in (
+        ("--blur-pool", int(settings.blur_pool)), ("--stochastic-depth", settings.stochastic_depth),
+    ):  # fmt: skip
+        if value:
+            raise InputError(
+                f"{flag} {value:g}: changes networks that have a name, and this one is that of "
+                f"{source}; omit the flag"
+            )
+
+
+def _with(changed: Symbol, symbol: Symbol, flag: str, name: str) -> Symbol:
+    if len(changed.nodes) == len(symbol.nodes):
+        what = "strided convolutions" if flag == "--blur-pool" else "residual branches"
+        raise InputError(f"{flag}: {name} has no {what}; omit the flag")
+    return changed
+
+
+def with_blur_pool(symbol: Symbol, image_shape: Any) -> Symbol:
+    """The network with a blur in front of its strided convolutions (Zhang 2019, arXiv:1904.11486).
+
+    The filter is [1, 2, 1] x [1, 2, 1] / 16 with zeros around the image, made of two averages over
+    2 x 2 pixels. As in FFCV's training, convolutions of fewer than 16 channels have none.
+    """
+    shapes, _ = parameter_shapes(symbol, image_shape)
+
+    def blurred(node: Node, position: int, x: Symbol) -> Optional[Symbol]:
+        if node.op != "Convolution" or position or max(node.values["stride"] or (1,)) == 1:
+            return None
+        channels = shapes[node.inputs[1].node.name][1] * node.values["num_group"]
+        if channels < _CHANNELS:
+            return None
+        for step, pad in enumerate((1, 0)):
+            x = sym.Pooling(
+                x, kernel=(2, 2), stride=(1, 1), pad=(pad, pad), pool_type="avg",
+                name=f"{node.name}_blur{step}",
+            )  # fmt: skip
+        return x
+
+    return symbol.with_inputs(blurred)
+
+
+def with_stochastic_depth(symbol: Symbol, probability: float) -> Symbol:
+    """The network whose residual branches are dropped at random (Huang et al. 2016).
+
+    "Deep Networks with Stochastic Depth", arXiv:1603.09382. Each image drops branch l of L, counted
+    from 1, with l / L times the probability, in training only; what remains is scaled so that its
+    mean stays.
+    """
+    found = branches(symbol)
+    places = {(id(one.addition), one.position): k for k, one in enumerate(found, 1)}
+
+    def dropped(node: Node, position: int, x: Symbol) -> Optional[Symbol]:
+        number = places.get((id(node), position))
+        if number is None:
+            return None
+        share = round(probability * number / len(found), 6)
+        return sym.Dropout(x, p=share, axes=(1, 2, 3), name=f"{node.name}_drop")
+
+    return symbol.with_inputs(dropped)
