@@ -30,6 +30,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     """From Python: `fit(network="resnet", lr=0.1)` returns the run's prefix and its history.
 
+    With `seeds` it returns the content of seeds.json instead of a history.
+
     Raises KeyboardInterrupt after a signal; the run is saved.
     """
     settings = flags.settings_of(FitSettings, values, recipes.expanded)
@@ -38,6 +40,8 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     from imagenet_trainer.train.setup import run_for
 
     run = run_for(settings)
+    if settings.seeds > 1:
+        return {"prefix": run.prefix, **run.read_json(run.folder / "seeds.json")}
     rows = [
         {**{name: float(text) if text else None for name, text in row.items()},
          "epoch": int(row["epoch"])}
@@ -51,6 +55,10 @@ def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     if requested_preview(settings) == RECIPES:
         print(recipes.listing())
         return 0
+    if settings.seeds > 1 and not requested_preview(settings):
+        from imagenet_trainer.train.seeds import train_seeds
+
+        return train_seeds(settings, argv)
     from imagenet_trainer.train.loop import train
 
     return train(settings, argv)

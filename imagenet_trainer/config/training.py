@@ -191,6 +191,13 @@ class RunSettings:
         may_change=True,
     )
     seed: int = option(0, "seed of all random numbers", integer(0, 2**63 - 1))
+    seeds: int = option(
+        1,
+        "train N runs with the seeds from --seed on, in seed-SEED/ of the run's folder, and report "
+        "mean and deviation of their scores",
+        integer(1, 1000),
+        may_change=True,
+    )
     model_prefix: Optional[str] = option(
         None,
         "prefix of the run's files; by default runs/NETWORK-LAYERS/model. An existing run is "

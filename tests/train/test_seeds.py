@@ -1,0 +1,54 @@
+import json
+import statistics
+
+import pytest
+from conftest import one_line_failure, words_of_fit
+from helpers.fit_runs import assert_same, history, parameters
+
+from imagenet_trainer import fit
+from imagenet_trainer.train.seeds import report_of, table
+
+pytestmark = pytest.mark.usefixtures("without_curves")
+
+
+def test_several_seeds(packed, tmp_path, capsys):
+    """Each run is the one that its seed alone gives; a second call trains nothing."""
+    words = [*words_of_fit(packed), "--num-epochs", "1", "--seed", "4"]
+    prefix = tmp_path / "model"
+    for _ in range(2):
+        assert fit.main([*words, "--seeds", "2", "--model-prefix", str(prefix)]) == 0
+        report = json.loads((tmp_path / "seeds.json").read_text())
+    assert [one["seed"] for one in report["runs"]] == [4, 5]
+    alone = tmp_path / "alone" / "model"
+    assert fit.main([*words, "--seed", "5", "--model-prefix", str(alone)]) == 0
+    ours = tmp_path / "seed-5" / "model"
+    assert_same(parameters(ours, 1), parameters(alone, 1))
+    assert history(ours) == history(alone)
+    scores = [float(history(tmp_path / f"seed-{s}" / "model")[-1]["val_rank1"]) for s in (4, 5)]
+    found = report["last"]["val_rank1"]
+    assert found["mean"] == pytest.approx(statistics.fmean(scores))
+    assert found["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    assert "deviation" in capsys.readouterr().out
+
+
+def test_the_table_has_the_best_epochs():
+    runs = [
+        {"seed": n, "prefix": "", "last_epoch": 9, "best_epoch": n,
+         "last": {"val_rank1": 0.5 + n / 10, "val_loss": 1.0},
+         "best": {"val_rank1": 0.7 + n / 10, "val_loss": 0.5}}
+        for n in (1, 2, 3)
+    ]  # fmt: skip
+    report = report_of(runs)
+    assert report["best"]["val_rank1"] == {
+        "mean": pytest.approx(0.9), "deviation": pytest.approx(0.1)
+    }  # fmt: skip
+    lines = table(report)
+    assert "90.00 %" in lines[-2] and "10.00 %" in lines[-1]
+
+
+def test_several_workers_are_refused(packed, tmp_path, capsys):
+    words = [*words_of_fit(packed), "--model-prefix", str(tmp_path / "m")]
+    refused = one_line_failure(fit.main, "fit", capsys)
+    assert "one training for each --seed" in refused(
+        *words, "--seeds", "3", "--kv-store", "dist_sync"
+    )
