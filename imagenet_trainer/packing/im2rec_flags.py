@@ -95,6 +95,10 @@ class PackSettings:
         1, "1: colour; 0: grey; -1: unchanged, with transparency", choices=(-1, 0, 1)
     )
     pack_label: bool = option(False, "pack all labels of a line instead of the first")
+    label_index: Optional[int] = option(
+        None, "pack this label of a line, from 0, where lines have several; default: the first",
+        integer(0),
+    )  # fmt: skip
     num_thread: int = option(
         0, "number of threads; 0: one per processor. The packed bytes do not depend on it",
         integer(0, 256),
@@ -148,10 +152,6 @@ class CheckSettings:
         "folders", "format of --unpack: folders, WebDataset tars, or parquet files of Hugging "
         "Face's datasets", choices=("folders", "webdataset", "parquet"),
     )  # fmt: skip
-    label_index: Optional[int] = option(
-        None, "--unpack: which label of a record is its class, from 0, where records have several",
-        integer(0),
-    )  # fmt: skip
     drop: str = option(
         "", "write the pack PREFIX as the pack ROOT without the images that this reviewed list "
         "calls wrong or ambiguous", metavar="CSV",
@@ -179,6 +179,10 @@ class PackCheckSettings(CheckSettings):
 
     paths: Tuple[str, ...] = option((), "PREFIX", positional="many", metavar="PREFIX")
     num_thread: int = option(0, "number of threads; 0: one per processor", integer(0, 256))
+    label_index: Optional[int] = option(
+        None, "--unpack: which label of a record is its class, from 0, where records have several",
+        integer(0),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def pack_lists(settings: Im2recSettings) -> int:
     check_root(settings.root)
     lists = [read_list(name + ".lst") for name in names]
     if not settings.pack_label:
-        lists = [images.with_first_labels() for images in lists]
+        with attributed_to(f"--label-index {settings.label_index}"):
+            lists = [images.with_one_label(settings.label_index or 0) for images in lists]
     named = None if collection is None else names_of_classes(collection, lists)
     found = _classes(prefix, lists, settings.classes_from, named)
     if found.relabelled:
@@ -104,6 +105,8 @@ def _classes(
 def _check_flags(settings: Im2recSettings) -> None:
     if settings.shards and settings.shard_size:
         raise InputError("--shards --shard-size: each determines the other; omit one")
+    if settings.pack_label and settings.label_index is not None:
+        raise InputError("--pack-label --label-index: packs all labels or one; omit one")
     if settings.fast_decode and (settings.center_crop or not settings.resize):
         # The reduced image does not contain the centre square to the pixel.
         raise InputError("--fast-decode: needs --resize and excludes --center-crop; change these")
@@ -147,8 +150,9 @@ def _pack_list(
         conversion = replace(conversion, restart="off")  # the manifest says what was done
     layout = (settings.shards, settings.shard_size)
     pack = Pack(
-        prefix, settings.root, images, found.classes, conversion, *layout, found.relabelled, source
-    )
+        prefix, settings.root, images, found.classes, conversion, *layout, found.relabelled,
+        source, settings.label_index,
+    )  # fmt: skip
     if settings.shards > len(images):
         raise InputError(
             f"--shards {settings.shards}: {prefix}.lst has {format_images(len(images))}; "

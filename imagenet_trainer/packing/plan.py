@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import ClassName
@@ -35,6 +35,8 @@ class Pack:
         whether the labels of `images` are not those of the list, but count `classes`.
     source
         what the manifest says about a set in the format of another program, see `source_of`.
+    label_index
+        which label of a line of the list is packed; None: the first.
 
     """
 
@@ -47,10 +49,13 @@ class Pack:
     shard_bytes: int = 0
     relabelled: bool = False
     source: Dict[str, Any] = field(default_factory=dict)
+    label_index: Optional[int] = None
 
     def identity(self) -> Dict:
         """What determines the packed bytes: a pack with the same identity need not be redone."""
         layout: Dict[str, Any] = {"shards": self.shards, "shard_bytes": self.shard_bytes}
+        if self.label_index is not None:
+            layout["label_index"] = self.label_index
         if self.relabelled:
             ids = "\n".join(one.id for one in self.classes)
             layout["labels_of"] = hashlib.sha256(ids.encode(errors="surrogateescape")).hexdigest()

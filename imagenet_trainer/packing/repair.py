@@ -35,20 +35,22 @@ def open_pack(prefix: str, root: str) -> Pack:
     try:
         conversion = Conversion(**{name: settings[name] for name in names})
         layout = (int(settings["shards"]), int(settings["shard_bytes"]))
+        label_index = int(settings["label_index"]) if "label_index" in settings else None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{prefix}.json: the setting {error} is missing or invalid; pack again"
         ) from None
     if not conversion.pack_label:
-        images = images.with_first_labels()
+        images = images.with_one_label(label_index or 0)
     relabelled = "labels_of" in settings
     if relabelled:
         collection = open_collection(root or manifest.root) if manifest.source else None
         named = names_of_classes(collection, [images]) if collection else None
         images = relabelled_as_packed(images, manifest.classes, named)
     return Pack(
-        prefix, root or manifest.root, images, manifest.classes, conversion, *layout, relabelled
-    )
+        prefix, root or manifest.root, images, manifest.classes, conversion, *layout, relabelled,
+        label_index=label_index,
+    )  # fmt: skip
 
 
 def repair(pack: Pack, shard: str, threads: int, progress: ProgressCallback) -> None:

@@ -37,9 +37,15 @@ class ImageList:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def with_first_labels(self) -> "ImageList":
-        """The list with the first label of each image only."""
-        return replace(self, labels=[labels[:1] for labels in self.labels])
+    def with_one_label(self, index: int = 0) -> "ImageList":
+        """The list with one label of each image only, by default the first.
+
+        Raises InputError for the first image that does not have it.
+        """
+        for path, labels in zip(self.paths, self.labels):
+            if index >= len(labels):
+                raise InputError(f"{path}: has {len(labels)} labels and none of index {index}")
+        return replace(self, labels=[(labels[index],) for labels in self.labels])
 
 
 def write_list(name: AnyPath, lines: Iterable[Tuple[int, float, str]]) -> None:

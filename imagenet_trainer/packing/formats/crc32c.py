@@ -11,7 +11,8 @@ from typing import Union
 import numpy as np
 
 _POLYNOMIAL = 0x82F63B78  # reflected
-_LANE = 64  # bytes
+_LANE = 16  # bytes; the fastest for images
+_SMALL = 64  # bytes that are not worth arrays
 _MASK_DELTA = 0xA282EAD8  # of TFRecord's masked checksums
 
 
@@ -23,11 +24,12 @@ def _table() -> np.ndarray:
 
 
 _TABLE = _table()
+_NUMBERS = _TABLE.tolist()
 
 
 def crc32c(data: Union[bytes, memoryview]) -> int:
     """The checksum of a buffer, from 0 to 2^32 - 1."""
-    if len(data) < 4:
+    if len(data) < _SMALL:
         return _plain(data)
     size = -(-len(data) // _LANE)
     lanes = 1 << (size - 1).bit_length()
@@ -59,7 +61,7 @@ def masked(data: Union[bytes, memoryview]) -> int:
 def _plain(data: Union[bytes, memoryview]) -> int:
     state = 0xFFFFFFFF
     for byte in bytes(data):
-        state = int(_TABLE[(state ^ byte) & 0xFF]) ^ state >> 8
+        state = _NUMBERS[(state ^ byte) & 0xFF] ^ state >> 8
     return state ^ 0xFFFFFFFF
 
 

@@ -238,3 +238,23 @@ def test_damage_of_shards_of_others(tmp_path, capsys):
     assert "record 1" in verified(path, capsys, 2)
     path.write_bytes(path.read_bytes()[:-8])
     assert "damaged" in verified(path, capsys, 2)
+
+
+def test_a_list_with_several_labels(packed, tmp_path, capsys):
+    # As SageMaker's channels train_lst and validation_lst may have it.
+    images = packed / "pictures" / "val"
+    paths = sorted(images.glob("*/*.png"))
+    lines = [f"{n}\t{n % 4}\t{n % 2}\t{one.relative_to(images)}\n" for n, one in enumerate(paths)]
+    (tmp_path / "v.lst").write_text("".join(lines))
+    words = [str(tmp_path / "v"), str(images), "--pass-through"]
+    for index, classes in ((0, 4), (1, 2)):
+        assert im2rec.main([*words, "--label-index", str(index)]) == 0
+        with RecordDataset(tmp_path / "v.rec") as records:
+            assert [records[n][1] for n in range(5)] == [n % classes for n in range(5)]
+    before = (tmp_path / "v.rec").read_bytes()
+    (tmp_path / "v.rec").write_bytes(before[:99] + b"\0\1" + before[101:])
+    assert im2rec.main(["--repair", str(tmp_path / "v")]) == 0
+    assert (tmp_path / "v.rec").read_bytes() == before
+    for wrong in (["--label-index", "2"], ["--label-index", "0", "--pack-label"]):
+        assert im2rec.main([*words, *wrong]) == 2
+        assert "--label-index" in capsys.readouterr().err

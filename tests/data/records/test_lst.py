@@ -57,4 +57,4 @@ def test_byte_order_marks(tmp_path):
 
 def test_the_first_labels_only(tmp_path):
     images = ImageList([3, 4], [(1.0, 2.5), (0.0,)], ["a.jpg", "b.jpg"])
-    assert images.with_first_labels() == ImageList([3, 4], [(1.0,), (0.0,)], ["a.jpg", "b.jpg"])
+    assert images.with_one_label() == ImageList([3, 4], [(1.0,), (0.0,)], ["a.jpg", "b.jpg"])

@@ -248,6 +248,21 @@ def test_hostile_tfrecords(tmp_path, fails, data, message):
     assert not (tmp_path / "x.lst").exists()
 
 
+def test_examples_of_random_bytes():
+    random = np.random.default_rng(0)
+    whole = np.frombuffer(example(b"image", 3, "n01440764"), np.uint8)
+    parsed = 0
+    for _ in range(2000):
+        data = whole.copy()
+        data[random.integers(len(data), size=random.integers(1, 4))] = random.integers(256)
+        try:
+            tfrecord.parse_example(data[: random.integers(len(data) + 1)].tobytes())
+            parsed += 1
+        except (ValueError, IndexError):  # which the reader reports
+            pass
+    assert 0 < parsed < 2000
+
+
 def test_changed_bytes_of_a_tfrecord_are_rejected(tmp_path):
     data = bytearray(record(example(JPEG, 0)) + record(example(JPEG, 1)))
     data[60] ^= 1  # of the first image
