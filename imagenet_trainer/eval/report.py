@@ -9,7 +9,7 @@ import numpy as np
 
 from imagenet_trainer import __version__
 from imagenet_trainer.data.images import opencv
-from imagenet_trainer.data.views import Views
+from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -117,13 +117,13 @@ def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
 
 
 def describe_preprocessing(how: Preprocessing) -> str:
-    """`224 × 224 pixels, RGB, mean 123.68,116.779,103.939, std 1,1,1, short side 256`."""
+    """`224 × 224 pixels of a short side of 256 (bilinear), RGB, mean 123.68,..., std 1,1,1`."""
     values: Mapping[str, Any] = asdict(how)
     mean, std = (",".join(f"{v:g}" for v in values[name]) for name in ("rgb_mean", "rgb_std"))
-    side = how.val_resize or "the crop's × 256/224"
+    side = ViewTransform(how.image_shape, how.val_resize, Views()).short_side
     _, height, width = how.image_shape
-    colours = "BGR" if how.bgr else "RGB"
-    return f"{width} × {height} pixels, {colours}, mean {mean}, std {std}, short side {side}, {how.val_interp}"
+    size = f"{width} × {height} pixels of a short side of {side} ({how.val_interp})"
+    return f"{size}, {'BGR' if how.bgr else 'RGB'}, mean {mean}, std {std}"
 
 
 def _describe_views(views: Views) -> str:

@@ -139,7 +139,10 @@ def test_the_report_has_images_of_the_shard(evaluator, images):
     wrong = int((result_of(images, 3).predictions.rank > 0).sum())
     assert wrong and html.count("data:image/jpeg;base64,") >= wrong
     assert 'class="missing"' not in html
-    assert all(word in html for word in ("16 × 16 pixels, RGB", images.fingerprint[:16], "NumPy"))
+    assert all(
+        word in html
+        for word in ("16 × 16 pixels of a short side of 16", images.fingerprint[:16], "NumPy")
+    )
     found = sorted(path.parent.glob("thumbnails-*/00000/*.jpg"))
     assert [int(one.stem) for one in found] == list(range(len(images)))
     assert found[0].parts[-3] == f"thumbnails-{images.fingerprint[:8]}"
