@@ -102,6 +102,34 @@ def _cifar(depth: int, score: str) -> Recipe:
     )
 
 
+_TORCHVISION_COLOURS = "--rgb-mean 123.675,116.28,103.53 --rgb-std 58.395,57.12,57.375"
+
+
+def _ffcv(depth: int, epochs: int, ramp: int, minutes: float, score: str) -> Recipe:
+    """A configuration of libffcv/ffcv-imagenet, rn18_configs or rn50_configs.
+
+    Its images have 160 pixels, and 192 from epoch `ramp` on: it rounds what lies between to the
+    nearest multiple of 32.
+    """
+    small = depth == 18
+    batch, rate, decay = (1024, "0.5", "5e-5") if small else (4096, "1.7", "1e-4")
+    return Recipe(
+        name=f"resnet{depth}-{epochs}",
+        about=f"ResNet-v1b {depth} in {epochs} epochs as trained by FFCV: small images, BlurPool, "
+        "a triangle of rates",
+        paper="Leclerc et al. 2023, FFCV, arXiv:2306.12517; "
+        f"github.com/libffcv/ffcv-imagenet, rn{depth}_configs/rn{depth}_{epochs}_epochs.yaml",
+        flags=f"--network resnet-v1b --num-layers {depth} --batch-size {batch} "
+        f"--num-epochs {epochs} --lr {rate} --lr-schedule triangle --lr-start {rate}e-4 "
+        f"--lr-peak-epoch 2 --wd {decay} --no-bias-decay 1 --label-smoothing 0.1 --blur-pool 1 "
+        f"--image-shape 3,256,256 --image-size-schedule 0:160,{ramp}:192 {_TORCHVISION_COLOURS}",
+        hardware="1 A100" if small else "8 A100",
+        hours=f"{minutes / 60:.2g} ({minutes:g} minutes, in float16 with FFCV's loader)",
+        score=f"{score} (ffcv-imagenet's README; averaged over the mirrored image too: evaluate "
+        "--flip 1)",
+    )
+
+
 _ALL = (
     _squeezenet("1.0", "58.09 / 80.42"),
     _squeezenet("1.1", "58.18 / 80.62"),
@@ -140,6 +168,43 @@ _ALL = (
         hardware="8 GPUs",
         hours="26 (472 s per epoch, GluonCV's log of resnet50-120)",
         score=f"{_NO_SCORE}; ResNet-50-D: 79.15 / 94.58 ({_TRICKS}, table 6)",
+    ),
+    _ffcv(18, 16, 12, 35.0, "66.9 / 86.8"),
+    _ffcv(18, 40, 32, 85.5, "70.6 / 89.4"),
+    _ffcv(18, 88, 71, 187.3, "72.4 / 90.3"),
+    _ffcv(50, 16, 12, 14.9, "73.8 / 90.8"),
+    _ffcv(50, 40, 32, 35.6, "77.2 / 93.2"),
+    _ffcv(50, 88, 71, 77.2, "78.4 / 94.1"),
+    Recipe(
+        name="resnet50-a3",
+        about="ResNet-v1b 50 by procedure A3 of timm: LAMB, binary cross-entropy, 100 epochs of "
+        "images of 160 pixels",
+        paper="Wightman, Touvron and Jegou 2021, ResNet strikes back, arXiv:2110.00476, table 2",
+        flags="--network resnet-v1b --num-layers 50 --batch-size 2048 --num-epochs 100 "
+        "--optimizer lamb --lr 0.008 --lr-schedule cosine --warmup-epochs 5 --wd 0.02 "
+        "--no-bias-decay 1 --bce-loss 1 --bce-target-threshold 0.2 --mixup 0.1 --cutmix 1 "
+        "--auto-augment rand --rand-augment-magnitude 6 --train-interp bicubic "
+        "--image-size-schedule 0:160 --val-resize 236 --val-interp pil-bicubic "
+        f"{_TORCHVISION_COLOURS}",
+        hardware="4 V100",
+        hours="15, in the paper",
+        score="78.1 top-1 (the paper; there RandAugment's strength varies by 0.5)",
+    ),
+    Recipe(
+        name="resnet50-tv2",
+        about="ResNet-v1b 50 as trained for torchvision's second weights, 600 epochs",
+        paper="Vryniotis 2021, How to Train State-Of-The-Art Models Using TorchVision's Latest "
+        "Primitives, pytorch.org/blog; TrivialAugment: arXiv:2103.10158",
+        flags="--network resnet-v1b --num-layers 50 --batch-size 1024 --num-epochs 600 --lr 0.5 "
+        "--lr-schedule cosine --warmup-epochs 5 --wd 2e-5 --no-bias-decay 1 "
+        "--label-smoothing 0.1 --mixup 0.2 --cutmix 1 --auto-augment trivial "
+        "--random-erasing 0.1 --repeated-augmentation 4 --ema 0.99997 "
+        "--image-size-schedule 0:176 --val-resize 232 --val-interp pil-bilinear "
+        f"{_TORCHVISION_COLOURS}",
+        hardware="8 GPUs",
+        hours="unknown",
+        score="80.858 / 95.434 (torchvision's weights IMAGENET1K_V2; there the average follows "
+        "every 32nd update, with a decay of the same half-life)",
     ),
     Recipe(
         name="resnet50-8k",

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -8,6 +9,8 @@ from imagenet_trainer.config import flags, recipes
 from imagenet_trainer.config.recipes import RECIPES
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.train.architecture import with_options
+from imagenet_trainer.train.image_sizes import check_sizes, size_at
 from imagenet_trainer.train.schedule_flags import schedule_of
 
 IMAGES = {"cifar10": 50_000}
@@ -28,15 +31,17 @@ def test_every_recipe_is_a_valid_training(name):
     settings = settings_of("--recipe", name)
     network = symbols.find(settings.network, settings.num_layers)
     classes = 10 if name.endswith("cifar10") else 1000
-    symbols.get_symbol(
+    symbol = symbols.get_symbol(
         settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
     )
-    assert name.startswith((network.family, network.name))
+    check_sizes(settings, with_options(settings, symbol, name), name)
+    assert name.startswith((network.family.partition("_")[0], network.name))
     images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
     schedule = schedule_of(settings, images)
     total = updates_before(settings.num_epochs, images, settings.batch_size)
     assert schedule.rate(total - 1) < schedule.base / 5  # ends with a low rate
-    assert 1e-5 <= settings.wd <= 1e-3 and settings.recipe == name
+    decoupled = settings.optimizer == "lamb"
+    assert 1e-5 <= settings.wd <= (0.05 if decoupled else 1e-3) and settings.recipe == name
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,27 @@ def test_learning_rates(name, rates):
     for epoch, rate in rates.items():
         actual = rate_at(settings, int(epoch), images)
         assert actual == pytest.approx(rate, rel=0.02 if epoch in (62.5, 119) else 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "start_ramp", "end_ramp"),
+    [
+        (f"resnet{depth}-{epochs}", start, end)
+        for depth in (18, 50)
+        for epochs, start, end in ((16, 11, 13), (40, 29, 34), (88, 65, 76))
+    ],
+)
+def test_rates_and_sizes_of_ffcv(name, start_ramp, end_ramp):
+    # train_imagenet.py of libffcv/ffcv-imagenet: get_resolution and get_cyclic_lr, with the ramps
+    # of its configurations.
+    settings = settings_of("--recipe", name)
+    for epoch in range(settings.num_epochs):
+        between = np.interp(epoch, [start_ramp, end_ramp], [160, 192])
+        side = int(np.round(between / 32)) * 32
+        assert size_at(settings, epoch) == (side, side), epoch
+        wanted = np.interp(epoch, [0, 2, settings.num_epochs], [1e-4, 1, 0]) * settings.lr
+        # An epoch begins at the update before its images: a small part of an epoch earlier.
+        assert rate_at(settings, epoch, 1_281_167) == pytest.approx(wanted, abs=2e-3 * settings.lr)
 
 
 def test_other_flags_of_squeezenet():
