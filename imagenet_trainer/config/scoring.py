@@ -140,6 +140,10 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "of the training",
         integer(0),
     )
+    find_preprocessing: bool = option(
+        False, "try the usual preprocessings on some images and print which fits, with its flags"
+    )
+    find_images: int = option(200, "number of images of --find-preprocessing", integer(1))
     restrict_classes: bool = option(
         False, "only the classes of which the shard has images compete, as for ImageNet-A and -R"
     )

@@ -11,9 +11,12 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings, commands
 from imagenet_trainer.config.values import BEST
+from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.calibrate import calibrate, change_of
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.eval.find_preprocessing import find_preprocessing
+from imagenet_trainer.eval.network import views_of
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
     check_same_labels,
@@ -26,7 +29,7 @@ from imagenet_trainer.eval.paired import (
 )
 from imagenet_trainer.eval.report import write_paired_report
 from imagenet_trainer.eval.review import Review, read_review
-from imagenet_trainer.metrics.evaluation import collapse, shown_ranks, table
+from imagenet_trainer.metrics.evaluation import at_chance, collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
@@ -42,6 +45,9 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     Epochs that were evaluated before, with the same parameters and images, are not computed again.
     """
     run = trained_run(settings.model_prefix)
+    if settings.find_preprocessing:
+        _find_preprocessing(settings, run)
+        return {}
     if settings.calibrate:
         return _calibrate(settings, run)
     marks = read_review(settings.review) if settings.review else []
@@ -59,6 +65,17 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         for text in write_outputs(settings, evaluator, results) if keeps else ():
             print(text, flush=True)
     return {one.epoch: one.metrics for one in results}
+
+
+def _find_preprocessing(settings: EvaluateSettings, run: Run) -> None:
+    """Find the preprocessing of the one epoch that is chosen."""
+    epochs = select_epochs(run, settings.epochs)
+    if len(epochs) > 1:
+        raise InputError("--find-preprocessing: takes one epoch; choose it with --epochs")
+    views = views_of(settings)
+    if views != Views():
+        raise InputError("--find-preprocessing: classifies one crop; omit --crops and --flip")
+    find_preprocessing(settings, run, epochs[0], log)
 
 
 def _calibrate(settings: EvaluateSettings, run: Run) -> Dict[int, Dict[str, Any]]:
@@ -173,4 +190,11 @@ def epoch_lines(one: EpochResult, top_k: Sequence[int] = ()) -> Iterator[str]:
             f"{title}: warning: {100 * collapsed.share:.2f} % of the images are predicted as "
             f"{short_names(one.classes)[collapsed.label]}, whatever they show; rank-1 is the share "
             "of that class"
+        )
+    competing = one.competing or len(one.classes)
+    if at_chance(metrics["rank1"], competing, metrics["images"]):
+        yield (
+            f"{title}: warning: rank-1 is about that of chance ({100 / competing:.2f} %): an "
+            "untrained network, other classes, or other preprocessing than in training; "
+            "--find-preprocessing tries the usual ones"
         )

@@ -46,6 +46,7 @@ class EpochResult(NamedTuple):
     metrics: Dict[str, Any]  # as in evaluation.json
     name: str  # of the dataset; '' for the run's own validation images
     classes: Classes
+    competing: int = 0  # number of classes that compete; 0: all
 
 
 class Evaluator:
@@ -138,7 +139,11 @@ class Evaluator:
                     bad, now = self.files.bad_records(epoch), None
                     self._log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
                 metrics = self.files.record(epoch, predictions, self.settings.top_k, bad, now)
-                yield EpochResult(epoch, predictions, metrics, name, self.dataset.classes)
+                allowed = self._truth.allowed
+                competing = 0 if allowed is None else int(allowed.sum())
+                yield EpochResult(
+                    epoch, predictions, metrics, name, self.dataset.classes, competing
+                )
 
     def _key(self, epoch: int) -> str:
         """A digest of everything that the predictions of an epoch depend on."""

@@ -150,6 +150,15 @@ def collapse(predictions: Predictions) -> Optional[Collapse]:
     return Collapse(label, share)
 
 
+def at_chance(rank1: float, classes: int, images: int) -> bool:
+    """Whether an accuracy is not above chance; for 100 classes or more not above five times that.
+
+    Trained networks of many classes are far above that, and those with wrong preprocessing not.
+    Fewer than 30 images do not say it.
+    """
+    return images >= 30 and rank1 <= (5 if classes >= 100 else 1) / classes
+
+
 def calibration(predictions: Predictions, bins: int = BINS) -> Dict[str, np.ndarray]:
     """The reliability diagram: `images` int64, `accuracy` and `confidence` float64, each (bins,).
 
