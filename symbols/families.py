@@ -21,6 +21,15 @@ XAVIER: Initializer = {"name": "xavier"}
 NORMAL: Initializer = {"name": "normal"}
 # GluonCV's own ImageNet script: MSRAPrelu().
 MSRA: Initializer = {"name": "msra"}
+# torchvision's: a variance of 2 / fan-out, which counts all filters, also of convolutions in
+# groups; small dense layers.
+HE_OUT: Initializer = {
+    "name": "xavier", "rnd_type": "gaussian", "factor_type": "out", "magnitude": 2,
+}  # fmt: skip
+SMALL_DENSE: Initializer = {"name": "normal", "sigma": 0.01}
+MOBILENETV3: Initializer = {
+    **HE_OUT, "except": {"fc1_weight": SMALL_DENSE, "fc2_weight": SMALL_DENSE},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,12 @@ FAMILIES: Dict[str, Family] = {
         for version, separator in ((1, ""), (2, "v2-"))
         for width in WIDTHS[1:]
     },
+    **{
+        f"mobilenetv3-{size}": Family(
+            "mobilenetv3", initializer=MOBILENETV3, build_options={"size": size}
+        )
+        for size in ("large", "small")
+    },
     "squeezenet1.0": Family(
         "squeezenet", initializer=SQUEEZENET, build_options={"version": "1.0"},
         takes_activation=True,
@@ -95,6 +110,9 @@ ALIASES = {
     "squeezenet": "squeezenet1.0",
     "mobilenet1.0": "mobilenet",
     "mobilenetv2-1.0": "mobilenetv2",
+    "mobilenetv3": "mobilenetv3-large",
+    "mobilenet-v3-large": "mobilenetv3-large",  # torchvision's, as the next
+    "mobilenet-v3-small": "mobilenetv3-small",
     "resnext-32x4d": "resnext",
     "inceptionv3": "inception-v3",
 }

@@ -9,6 +9,7 @@ from typing import Tuple, Union
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import sym
 
+SIXTH = 0.1666666716337204  # 1/6 in float32: MXNet stores the attribute so, in any precision
 Size = Union[int, Tuple[int, int]]  # one number for both, or (height, width)
 
 
@@ -25,14 +26,57 @@ def convolution(
     )  # fmt: skip
 
 
-def batch_norm(x: sym.Symbol, name: str, eps: float = 1e-5, fix_gamma: bool = False) -> sym.Symbol:
-    """BatchNorm with momentum 0.9; the default epsilon is Gluon's."""
-    return sym.BatchNorm(x, fix_gamma=fix_gamma, eps=eps, momentum=0.9, name=name)
+def batch_norm(
+    x: sym.Symbol, name: str, eps: float = 1e-5, fix_gamma: bool = False, momentum: float = 0.9
+) -> sym.Symbol:
+    """BatchNorm; the default epsilon is Gluon's. PyTorch's momentum is one minus this one."""
+    return sym.BatchNorm(x, fix_gamma=fix_gamma, eps=eps, momentum=momentum, name=name)
 
 
 def relu(x: sym.Symbol, name: str) -> sym.Symbol:
     """Rectifier."""
     return sym.Activation(x, act_type="relu", name=name)
+
+
+def activation(x: sym.Symbol, kind: str, name: str) -> sym.Symbol:
+    """`relu`, `relu6`, `swish` (SiLU), `sigmoid`, `hard_swish` or `hard_sigmoid`.
+
+    swish(x) is x sigmoid(x) (arXiv:1710.05941); in the hard forms the sigmoid is min(1, max(0,
+    x / 6 + 1 / 2)) (arXiv:1905.02244, section 5.2).
+    """
+    if kind in ("relu", "sigmoid"):
+        return sym.Activation(x, act_type=kind, name=name)
+    if kind == "relu6":
+        return sym.clip(x, a_min=0, a_max=6, name=name)
+    if kind == "hard_sigmoid":
+        return sym.hard_sigmoid(x, alpha=SIXTH, beta=0.5, name=name)
+    gate = activation(x, kind.replace("swish", "sigmoid"), f"{name}_gate")
+    return sym.elemwise_mul(x, gate, name=name)
+
+
+def squeeze_excitation(
+    x: sym.Symbol, name: str, channels: int, squeezed: int, inner: str = "relu",
+    gate: str = "sigmoid",
+) -> sym.Symbol:  # fmt: skip
+    """X with each channel multiplied by a number from 0 to 1 that depends on all channels' means.
+
+    Jie Hu, Li Shen, Samuel Albanie, Gang Sun, Enhua Wu: "Squeeze-and-Excitation Networks",
+    arXiv:1709.01507, 2017 (figure 2). `inner` and `gate` are activations.
+    """
+    y = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name=f"{name}_pool")
+    y = convolution(y, f"{name}_fc1", squeezed, 1, bias=True)  # squeezed, 1, 1
+    y = activation(y, inner, f"{name}_{inner}")
+    y = convolution(y, f"{name}_fc2", channels, 1, bias=True)  # channels, 1, 1
+    return sym.broadcast_mul(x, activation(y, gate, f"{name}_{gate}"), name=name)
+
+
+def rounded(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of the divisor; the next one if that is less than 0.9 `channels`.
+
+    TensorFlow's rule for the widths of MobileNet v2, v3 and EfficientNet.
+    """
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
 def max_pool(

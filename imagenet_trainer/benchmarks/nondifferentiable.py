@@ -97,6 +97,9 @@ def _breakpoints(node: fx.Node) -> Tuple[float, ...]:
         return _BREAKPOINTS.get(str(node.kwargs["act_type"]), ())
     if node.target is torch_operators.clip:
         return tuple(float(node.kwargs[end]) for end in ("a_min", "a_max"))  # type: ignore[arg-type]
+    if node.target is torch_operators.hard_sigmoid:
+        slope, middle = (float(node.kwargs[name]) for name in ("alpha", "beta"))  # type: ignore[arg-type]
+        return (-middle / slope, (1 - middle) / slope)
     return ()
 
 

@@ -241,6 +241,29 @@ def _gluon_mobilenet_v2(names: Sequence[str]) -> List[str]:
     return ["features.0", "features.1", *blocks, "features.20", "features.21", "output.0"]
 
 
+def _in_blocks(ours: Sequence[str]) -> List[str]:
+    """Of torchvision's MobileNet v3 and EfficientNet, which number the parts of each block.
+
+    Blocks are `blockN` or `blockN_unitM`, parts `expand`, `dw`, `se` and `project`.
+    """
+    found: List[str] = []
+    parts: Dict[str, List[str]] = {}
+    for name in ours:
+        match = re.fullmatch(r"block(\d+)(?:_unit(\d+))?_([a-z]+)(?:_(bn|fc\d))?", name)
+        if match:
+            block = match[1] + (f".{int(match[2]) - 1}" if match[2] else "")
+            known = parts.setdefault(block, [])
+            known += [match[3]] if match[3] not in known else []
+            end = {None: "0", "bn": "1"}.get(match[4], match[4])
+            found.append(f"features.{block}.block.{known.index(match[3])}.{end}")
+        elif name.startswith("conv"):
+            position = 0 if "conv1" in name else int(found[-1].split(".")[1]) + name.endswith("2")
+            found.append(f"features.{position}.{int(name.endswith('bn'))}")
+        else:
+            found.append({"fc1": "classifier.0", "fc2": "classifier.3"}[name])
+    return found
+
+
 _ALEXNET = {
     TORCHVISION: _in_order(
         *(f"features.{n}" for n in (0, 3, 6, 8, 10)), *(f"classifier.{n}" for n in (1, 4, 6))
@@ -267,6 +290,8 @@ def _torch() -> List[Equal]:
         name = f"squeezenet{version.replace('.', '_')}"
         naming = _squeezenet(fires, gluon=False)
         found.append(Equal(TORCHVISION, name, f"squeezenet{version}", naming))
+    for size in ("large", "small"):
+        found.append(Equal(TORCHVISION, f"mobilenet_v3_{size}", f"mobilenetv3-{size}", _in_blocks))
     return [
         *found,
         Equal(TORCHVISION, "alexnet", "alexnet", _ALEXNET[TORCHVISION]),

@@ -50,6 +50,7 @@ REDUNDANT = {
     "vgg-bn": r"conv\d_\d_bias",
     "resnet-v1-": r".*_conv[13]_bias",
     "mobilenetv2": r".*_project_bn_beta",
+    "mobilenetv3": r".*_project_bn_beta",
     "inception-resnet-v2": r"block8_10_up_bias",
 }
 # Learned parameters at 1,000 classes, with the source of each number.
@@ -71,7 +72,9 @@ LEARNED = {
     "densenet-161": 28_681_000,  # torchvision
     "inception-resnet-v2": 55_843_464,  # timm
     "googlenet": 6_624_904,  # torchvision, without its auxiliary classifiers
-    "squeezenet1.0": 1_248_424,  # torchvision, as the next ten
+    "mobilenetv3-large": 5_483_032,  # torchvision, as the next 13
+    "mobilenetv3-small": 2_542_856,
+    "squeezenet1.0": 1_248_424,
     "squeezenet1.1": 1_235_496,
     "vgg-11": 132_863_336,
     "vgg-13": 133_047_848,

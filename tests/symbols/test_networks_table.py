@@ -41,6 +41,9 @@ ROWS = {
     ("mobilenetv2, mobilenetv2-0.75, -0.5, -0.25", ""): (
         [f"mobilenetv2{width and '-' + width}" for width in WIDTHS], 1000, 224,
     ),
+    ("mobilenetv3-large, mobilenetv3-small", ""): (
+        ["mobilenetv3-large", "mobilenetv3-small"], 1000, 224,
+    ),
     **{
         (name, "11, 13, **16**, 19"): ([f"{name}-{d}" for d in (11, 13, 16, 19)], 1000, 224)
         for name in ("vgg", "vgg-bn")
@@ -50,7 +53,10 @@ ROWS = {
     ("six-stage-cnn", ""): (["six-stage-cnn"], 2, 64),
     ("cifar-cnn", ""): (["cifar-cnn"], 10, 32),
 }  # fmt: skip
-QUICK = ("squeezenet1.1", "resnet-18", "mobilenet", "alexnet", "one-stage-cnn", "cifar-cnn")
+QUICK = (
+    "squeezenet1.1", "resnet-18", "mobilenet", "mobilenetv3-large", "alexnet", "one-stage-cnn",
+    "cifar-cnn",
+)  # fmt: skip
 TITLE = "multiply-adds, G"
 
 
