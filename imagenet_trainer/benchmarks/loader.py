@@ -44,6 +44,10 @@ _TITLES = {
     "evaluation_region_plain": "evaluation, the centre crop",
     "evaluation_region_restart": "the same, restart markers",
 }
+_LARGE_TITLES = {
+    "decode_scale_plain": "at half size, --decode-scale 1",
+    "decode_scale_restart": "the same, restart markers",
+}
 # Targets for the ratio to whole images, at full size and at 256.
 _TARGETS = {"region_plain": (1.3, 1.15), "region_restart": (1.55, 1.35)}
 _MXNET_TARGET = 3.3
@@ -141,7 +145,7 @@ def measure_ways(folder: str, turn: str) -> None:
     packs = {
         name + size: loading.open_checked(os.path.join(folder, f"{name}{size}.rec"))
         for name in ("plain", "restart")
-        for size in loading.SIZES
+        for size in (*loading.SIZES, loading.LARGE)
     }
     encoded = {
         size: [np.frombuffer(packs["plain" + size].record(n).image, np.uint8)
@@ -150,17 +154,20 @@ def measure_ways(folder: str, turn: str) -> None:
     }  # fmt: skip
     loading.load(packs["plain"], 1, epoch)  # warms up
     buffers = loading.Buffers()
+    turns = [(size, loading.ways()) for size in loading.SIZES]
+    turns.append((loading.LARGE, loading.ways(loading.LARGE_WAYS)))
     for part in range(_PARTS):
-        for size in loading.SIZES:
-            for name, way in loading.ways().items():
+        for size, ways in turns:
+            for name, way in ways.items():
                 shards = packs[way.pack + size]
                 threads = buffers.threads(1)
                 began = time.process_time()
                 loader = loading.open_way(way, shards, epoch, part, _PARTS, threads)
                 count = loading.images_in(loader)
                 _add(seconds, images, name + size, time.process_time() - began, count)
+        for size, files in encoded.items():
             began = time.process_time()
-            count = loading.imdecode(encoded[size][part::_PARTS])
+            count = loading.imdecode(files[part::_PARTS])
             _add(seconds, images, "imdecode" + size, time.process_time() - began, count)
     print(json.dumps({name: images[name] / seconds[name] for name in seconds}))
 
@@ -200,6 +207,7 @@ def _print_rates(rates: Rates, rounds: int) -> None:
             middle = statistics.median(rates[name + size])
             cells += f"{middle:>10.0f}{_ratio(rates, name + size, whole + size):>7.2f}x"
         print(f"{title:<40}{cells}")
+    _print_large(rates)
     print()
     for name, targets in _TARGETS.items():
         if name in rates:
@@ -217,6 +225,15 @@ def _print_rates(rates: Rates, rounds: int) -> None:
         print(f"against {_TITLES['image_record_iter']}: {values} (target {_MXNET_TARGET})")
     packed = statistics.median(rates[best + "_256"])
     print(f"processors for {_H100} images/s, packed at 256 pixels: {_H100 / packed:.1f}")
+
+
+def _print_large(rates: Rates) -> None:
+    print(f"\n{'':<40}{'1000 x 750':>10}")
+    for name, title in {**_TITLES, **_LARGE_TITLES}.items():
+        key = name + loading.LARGE
+        if key in rates:
+            ratio = _ratio(rates, key, f"whole{loading.LARGE}")
+            print(f"{title:<40}{statistics.median(rates[key]):>10.0f}{ratio:>7.2f}x")
 
 
 def _ratio(rates: Rates, name: str, other: str) -> float:

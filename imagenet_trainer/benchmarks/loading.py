@@ -4,7 +4,7 @@ import importlib.util
 import os
 import threading
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -30,7 +30,9 @@ from imagenet_trainer.packing.conversion import Conversion, convert
 BATCH, SIDE = 64, 224
 SIZES = ("", "_256")
 """Endings of names: photographs of 500 x 375 pixels, and resized to 256 as by im2rec.py."""
-_SETTINGS = AugmentSettings()
+LARGE = "_1000"
+"""The same of photographs of 1000 x 750 pixels, of which there are fewer."""
+_FEWER = 5
 
 
 class Way(NamedTuple):
@@ -39,6 +41,7 @@ class Way(NamedTuple):
     pack: str
     window: bool  # whether only the part of an image that its crop needs is decoded
     evaluation: bool = False  # the centre crop of evaluation instead of a random resized crop
+    half: bool = False  # --decode-scale
 
 
 WAYS = {
@@ -49,6 +52,13 @@ WAYS = {
     "evaluation_region_plain": Way("plain", True, True),
     "evaluation_region_restart": Way("restart", True, True),
 }
+LARGE_WAYS = {
+    "whole": Way("plain", False),
+    "region_plain": Way("plain", True),
+    "region_restart": Way("restart", True),
+    "decode_scale_plain": Way("plain", True, half=True),
+    "decode_scale_restart": Way("restart", True, half=True),
+}
 
 
 # --- packs ---------------------------------------------------------------------------------------
@@ -57,7 +67,8 @@ WAYS = {
 def write_packs(folder: str, count: int) -> None:
     """Write `count` photographs, without and with restart markers, at full size and at 256.
 
-    They become plain.rec, restart.rec, plain_256.rec and restart_256.rec, with indexes.
+    They become plain.rec, restart.rec, plain_256.rec and restart_256.rec, with indexes, and a fifth
+    of the number, larger, plain_1000.rec and restart_1000.rec.
     """
     for name, restart in (("plain", "off"), ("restart", "auto")):
         images = os.path.join(folder, name)
@@ -66,6 +77,10 @@ def write_packs(folder: str, count: int) -> None:
         files = [os.path.join(images, f"{number:05d}.jpg") for number in range(count)]
         write_pack(os.path.join(folder, name), files, Conversion(pass_through=True))
         write_pack(os.path.join(folder, f"{name}_256"), files, resized)
+        fewer = max(BATCH, count // _FEWER)
+        make_photographs(f"{images}{LARGE}", fewer, 1000, 750, restart=restart)
+        files = [os.path.join(f"{images}{LARGE}", f"{number:05d}.jpg") for number in range(fewer)]
+        write_pack(os.path.join(folder, f"{name}{LARGE}"), files, Conversion(pass_through=True))
 
 
 def write_pack(stem: str, files: List[str], conversion: Conversion) -> str:
@@ -113,10 +128,12 @@ class Buffers:
         return array if array.shape == shape else np.empty(shape, np.uint8)
 
 
-def batches(shards: Shards, threads: Threads, updates: range, side: int = SIDE) -> Batches:
+def batches(
+    shards: Shards, threads: Threads, updates: range, side: int = SIDE, half: bool = False
+) -> Batches:
     """Training batches with fit's default augmentation."""
     order = Order(0, len(shards), BATCH)
-    transform = TrainTransform(_SETTINGS, (3, side, side), seed=0)
+    transform = TrainTransform(AugmentSettings(decode_scale=half), (3, side, side), seed=0)
     return training_batches(shards, order, transform, 1000, updates, threads=threads)
 
 
@@ -143,12 +160,13 @@ def open_way(
         return evaluation_batches(shards, transform, 1000, BATCH, threads, range(first, last))
     begin, end = (updates_before(e, len(shards), BATCH) for e in (epoch, epoch + 1))
     first, last = (begin + (end - begin) * n // parts for n in (part, part + 1))
-    return batches(shards, threads, range(first, last))
+    return batches(shards, threads, range(first, last), half=way.half)
 
 
-def ways() -> Dict[str, Way]:
-    """The ways that this installation has."""
-    return {name: way for name, way in WAYS.items() if jpeg_window.LIBRARY or not way.window}
+def ways(of: Optional[Dict[str, Way]] = None) -> Dict[str, Way]:
+    """The ways that this installation has, of `WAYS` by default."""
+    chosen = WAYS if of is None else of
+    return {name: way for name, way in chosen.items() if jpeg_window.LIBRARY or not way.window}
 
 
 # --- others --------------------------------------------------------------------------------------

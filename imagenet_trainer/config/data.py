@@ -223,6 +223,12 @@ class AugmentSettings:
     fill_value: int = option(
         127, "value of padding, and of the corners after rotation or shear", integer(0, 255)
     )
+    decode_scale: bool = option(
+        False,
+        "1: decode JPEGs at half their size where the crop has at least twice the sides of "
+        "--image-shape: faster for large images; pixels differ slightly. Training images only",
+        switch,
+    )
     max_random_rotate_angle: float = option(0.0, "largest rotation, in degrees", number(0, 360))
     max_random_shear_ratio: float = option(0.0, "largest shear, as dx / dy", number(0))
     min_random_scale: float = option(

@@ -60,25 +60,29 @@ _DEVIATIONS = np.array([55.46, 4.794, 1.148])
 # ImageNet.
 _DECODES_RGB = hasattr(cv2, "IMREAD_COLOR_RGB")
 _FLAGS = getattr(cv2, "IMREAD_COLOR_RGB", cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
+_HALF = cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION  # BGR
 
 
-def decode(data: Any, remarks: Optional[List[str]] = None, trusted: bool = False) -> np.ndarray:
+def decode(
+    data: Any, remarks: Optional[List[str]] = None, trusted: bool = False, half: bool = False
+) -> np.ndarray:
     """An encoded image (bytes or another buffer) as uint8 RGB (height, width, 3).
 
-    `remarks` and `trusted` as in `opencv.imdecode`. Raises ValueError if it is not an image, or
-    is cut short.
+    `remarks` and `trusted` as in `opencv.imdecode`. `half`: a JPEG at half its size, rounded up.
+    Raises ValueError if it is not an image, or is cut short.
     """
     try:
-        image = opencv.imdecode(data, _FLAGS, remarks, trusted)
+        image = opencv.imdecode(data, _HALF if half else _FLAGS, remarks, trusted)
     except ValueError as error:
         raise ValueError(str(error) or "not an image that OpenCV can decode") from error
-    return image if _DECODES_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image if _DECODES_RGB and not half else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 class Transform(ABC):
     """What a loader does with an image: random choices, steps by its size, their execution."""
 
     size: Size
+    decode_scale = False  # whether JPEGs may be decoded at half their size
 
     @abstractmethod
     def draw(self, images: np.ndarray, epochs: np.ndarray) -> Any:
@@ -140,6 +144,7 @@ class TrainTransform(Transform):
                     f"min_{name}", f"{low:g}", f"is above the largest, {high:g}; swap the two"
                 )
         self.settings = effective(settings)
+        self.decode_scale = settings.decode_scale
         self.size = (image_shape[1], image_shape[2])
         self.seed = seed
         self._warps = (

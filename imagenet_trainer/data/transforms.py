@@ -53,9 +53,22 @@ class Steps(NamedTuple):
     @property
     def averages(self) -> bool:
         """Whether resizing averages areas: on request, or because it halves both sides or more."""
-        if self.interpolation == "area":
-            return True
+        return self.interpolation == "area" or self.halves
+
+    @property
+    def halves(self) -> bool:
+        """Whether resizing halves both sides or more."""
         return self.cut[3] >= 2 * self.size[0] and self.cut[2] >= 2 * self.size[1]
+
+    def at_half_size(self) -> "Steps":
+        """The steps for the image at half its size; only where resizing halves both sides.
+
+        Edges of the crop that fall between two pixels then move outwards, by half a pixel.
+        """
+        left, top, wide, high = self.cut
+        right, bottom = (left + wide + 1) // 2, (top + high + 1) // 2
+        left, top = left // 2, top // 2
+        return self._replace(cut=(left, top, right - left, bottom - top))
 
     def needed(self, size: Size) -> Window:
         """The part of an image of this height and width that the result depends on."""

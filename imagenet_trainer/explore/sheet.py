@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
+from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.flags import SheetSettings, check_root
 from imagenet_trainer.explore.sources import ImageSource, open_source
@@ -35,14 +36,16 @@ def write_sheet(settings: SheetSettings) -> int:
     rows = []
     for number in _evenly_spaced(source, settings.pictures):
         try:
-            image = decode(source.read(number))
+            data = source.read(number)
+            image = decode(data)
         except ValueError as error:
             raise InputError(f"{source.name(number)}: {error}; move it away") from error
         row = [np.empty((*train.size, 3), np.uint8) for _ in range(1 + len(epochs))]
         evaluation.apply(image, None, 0, row[0])
         drawn = train.draw(np.full(len(epochs), number), epochs)
         for epoch, out in zip(epochs, row[1:]):
-            train.apply(image, drawn, epoch, out)
+            image, steps = decode_for(data, train, drawn, epoch)
+            train.execute(steps, image, out)
         rows.append(row)
     sheet = draw_sheet(rows, changed_flags(settings))
     with atomic_write(settings.output) as file:

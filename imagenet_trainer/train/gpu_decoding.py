@@ -22,10 +22,12 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
         raise InputError("--decode gpu: this training has no GPU; add --gpus, or use --decode cpu")
     if settings.on_bad_record == ZERO:
         raise InputError("--on-bad-record zero: needs --decode cpu; use it, or skip such records")
-    for name in ("auto_augment", "random_erasing", "train_interp", "cutmix"):
-        if getattr(settings, name) != default_of(FitSettings, name):
+    for name in ("auto_augment", "random_erasing", "train_interp", "cutmix", "decode_scale"):
+        value = getattr(settings, name)
+        if value != default_of(FitSettings, name):
+            value = 1 if value is True else value
             raise InputError(
-                f"{flag_of(name)} {getattr(settings, name)}: needs --decode cpu, whose threads do "
+                f"{flag_of(name)} {value}: needs --decode cpu, whose threads do "
                 "it; use it, or omit the flag"
             )
     engine, reason = choose_engine(devices_of(settings))

@@ -25,7 +25,8 @@ def test_the_loader(tmp_path, monkeypatch, capsys):
     assert benchmark.main(words) == 0
     numbers = json.loads(path.read_text())
     names = [name + size for name in (*loading.ways(), "imdecode") for size in ("", "_256")]
-    assert set(numbers) == {*names, "lock_seconds_per_image"}
+    large = [f"{name}_1000" for name in loading.ways(loading.LARGE_WAYS)]
+    assert set(numbers) == {*names, *large, "lock_seconds_per_image"}
     assert {"whole", "whole_256", "imdecode"} <= set(numbers)
     assert ("region_restart_256" in numbers) == (jpeg_window.LIBRARY is not None)
     assert all(value > 0 for value in numbers.values())

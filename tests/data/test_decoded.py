@@ -1,5 +1,6 @@
 """The result from the part of an image that is needed is that from the whole image."""
 
+import cv2
 import numpy as np
 import pytest
 from helpers import jpegs
@@ -99,13 +100,68 @@ def test_batches_do_not_depend_on_the_decoder(monkeypatch, name, enabled):
             np.testing.assert_array_equal(*results)
 
 
+HALF = TrainTransform(AugmentSettings(decode_scale=True), SHAPE, 1)
+
+
+def opencv_at_half_size(file):
+    return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_REDUCED_COLOR_2)[..., ::-1]
+
+
+@pytest.mark.parametrize("name", ["plain", "restart markers", "progressive", "CMYK"])
+def test_half_size_depends_on_header_and_crop_only(monkeypatch, name):
+    """Not on whether windows are decoded, nor on checksums. Small crops are decoded as usual."""
+    file, usual, halves = FILES[name], TRANSFORMS["area"], []
+    drawn = HALF.draw(np.arange(30), np.zeros(30, np.int64))
+    for i in range(30):
+        results = np.empty((5, *SHAPE[1:], 3), np.uint8)
+        usual.apply(decode(file), drawn, i, results[0])
+        steps = usual.steps((70, 90), drawn, i)
+        halves.append(steps.cut[2] >= 2 * SHAPE[2] and steps.cut[3] >= 2 * SHAPE[1])
+        if halves[-1]:
+            HALF.execute(steps.at_half_size(), opencv_at_half_size(file), results[1])
+            assert (results[0] != results[1]).any()
+        else:
+            results[1] = results[0]
+        for number, enabled in enumerate((jpeg_window.enabled, jpeg_window.enabled, False), 2):
+            monkeypatch.setattr(jpeg_window, "enabled", enabled)
+            image, steps = decode_for(file, HALF, drawn, i, trusted=number == 2)
+            assert size_of(image) == ((35, 45) if halves[-1] else (70, 90))
+            HALF.execute(steps, image, results[number])
+            np.testing.assert_array_equal(results[number], results[1])
+            monkeypatch.undo()
+    assert 5 < sum(halves) < 25
+
+
+def test_half_size_shows_the_same_part_of_the_image():
+    image = cv2.resize(jpegs.photo(90, 70), (720, 560), interpolation=cv2.INTER_CUBIC)
+    file, shape = jpegs.encoded(image), (3, 160, 120)
+    half = TrainTransform(AugmentSettings(decode_scale=True, min_random_area=0.4), shape, 1)
+    drawn = half.draw(np.arange(8), np.zeros(8, np.int64))
+    results = np.empty((2, *shape[1:], 3), np.uint8)
+    for i in range(8):
+        small, steps = decode_for(file, half, drawn, i)
+        assert size_of(small) == (280, 360)
+        half.execute(steps, small, results[0])
+        half.apply(decode(file), drawn, i, results[1])
+        assert cv2.absdiff(*results).mean() < 2
+
+
+def test_only_jpegs_are_decoded_at_half_size():
+    file = cv2.imencode(".png", jpegs.photo(90, 70))[1].tobytes()
+    drawn = HALF.draw(np.arange(9), np.zeros(9, np.int64))
+    for i in range(9):
+        image, steps = decode_for(file, HALF, drawn, i)
+        assert size_of(image) == (70, 90) and steps == TRANSFORMS["area"].steps((70, 90), drawn, i)
+
+
 def test_damage_anywhere_is_an_error_unless_the_image_is_trusted():
     file = FILES["plain"]
     damaged, transform = file[:-300] + file[-2:], TRANSFORMS["small areas"]
     drawn = transform.draw(np.arange(20), np.zeros(20, np.int64))
     for i in range(20):
-        with pytest.raises(ValueError, match="premature end"):
-            decode_for(damaged, transform, drawn, i)
+        for one in (transform, HALF):
+            with pytest.raises(ValueError, match="premature end"):
+                decode_for(damaged, one, drawn, i)
         remarks = []
         results = np.empty((2, *transform.size, 3), np.uint8)
         image, steps = decode_for(damaged, transform, drawn, i, remarks, trusted=True)

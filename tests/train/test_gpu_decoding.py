@@ -28,7 +28,9 @@ def test_threads_decode_by_default():
     assert list(decoded(batches, FitSettings(), None, 1, print)) == batches
 
 
-@pytest.mark.parametrize("changed", [{"auto_augment": "rand"}, {"cutmix": 1.0}])
+@pytest.mark.parametrize(
+    "changed", [{"auto_augment": "rand"}, {"cutmix": 1.0}, {"decode_scale": True}]
+)
 def test_what_the_threads_do_needs_them(machine, changed):
     machine(H100, torch="cuda")
     (name,) = changed

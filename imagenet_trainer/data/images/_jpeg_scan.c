@@ -27,7 +27,8 @@ struct jpeg_entropy_decoder {
 
 #define END_OF_BLOCK 127 /* advance of the symbol that ends a block */
 #define DAMAGED (DCTSIZE2 << 9) /* an entry whose advance is none of a normal block */
-#define LONGEST 31       /* bits of a code with its value */
+#define LOADED (SCAN_LOOK + 15) /* bits of a code that is looked up, or of a pair, with its value */
+#define OUTSIDE (1 << 20)       /* a difference of DC coefficients that none has */
 
 /* Where in a block the coefficients are, which are stored from low to high frequencies. The end of
  * a block is a 0 for the last one, which saves a comparison. */
@@ -109,7 +110,7 @@ static uint16_t long_code(const struct codes *codes, uint64_t next)
 /* Load bytes up to a marker or the end of the file, one by one. */
 static void load_slowly(struct bits *bits)
 {
-    while (bits->count <= 56 && bits->at < bits->end) {
+    while (bits->count >= 0 && bits->count < 56 && bits->at < bits->end) {
         unsigned char byte = *bits->at;
         if (byte == 0xFF) {
             if (bits->end - bits->at < 2 || bits->at[1] != 0)
@@ -122,7 +123,7 @@ static void load_slowly(struct bits *bits)
     }
 }
 
-/* Load more than 56 bits, or as many as there are before a marker. `count` must not be negative. */
+/* Load 56 to 63 bits, or as many as there are before a marker. */
 static inline void load(struct bits *bits)
 {
     const unsigned char *at = bits->at;
@@ -130,7 +131,8 @@ static inline void load(struct bits *bits)
         uint64_t bytes = (uint64_t)at[0] << 56 | (uint64_t)at[1] << 48 | (uint64_t)at[2] << 40
             | (uint64_t)at[3] << 32 | (uint64_t)at[4] << 24 | (uint64_t)at[5] << 16
             | (uint64_t)at[6] << 8 | (uint64_t)at[7];
-        /* No byte is 0xFF. Bits of a byte that fits in part are loaded again with the rest. */
+        /* No byte is 0xFF. So no data are missing, and `count` is not negative. Bits of a byte that
+         * fits in part are loaded again with the rest. */
         if ((bytes & (~bytes - UINT64_C(0x0101010101010101)) & UINT64_C(0x8080808080808080)) == 0) {
             bits->next |= bytes >> bits->count;
             bits->at = at + ((63 - bits->count) >> 3);
@@ -141,18 +143,15 @@ static inline void load(struct bits *bits)
     load_slowly(bits);
 }
 
-/* Take the entry of the next code, and leave its value in `value`, highest bits first. */
+/* Take the entry of the next code, and leave its value in `value`, highest bits first. LOADED bits
+ * must be loaded, or all that there are. */
 static inline unsigned take(struct bits *bits, const struct codes *codes, uint64_t *value)
 {
-    unsigned entry, all;
-    if (bits->count < LONGEST) {
-        if (bits->count < 0)
-            return DAMAGED;
+    unsigned all, entry = codes->entries[bits->next >> (64 - SCAN_LOOK)];
+    if (entry == 0) {
         load(bits);
-    }
-    entry = codes->entries[bits->next >> (64 - SCAN_LOOK)];
-    if (entry == 0)
         entry = long_code(codes, bits->next);
+    }
     all = entry & 31;
     *value = bits->next << (all - (entry >> 5 & 15));
     bits->next <<= all;
@@ -176,54 +175,75 @@ static inline int is_normal(const struct bits *bits, int dc, unsigned at)
         && bits->count >= 0 && dc >= -32768 && dc <= 32767;
 }
 
+/* Read a DC code, for which it loads bits; a code with LOADED bits may follow. */
+static inline void read_dc(struct bits *bits, const struct codes *codes, int *last_dc)
+{
+    uint64_t value;
+    unsigned entry;
+    load(bits);
+    entry = take(bits, codes, &value);
+    *last_dc += entry == DAMAGED ? OUTSIDE : number_of(value, entry >> 5 & 15);
+}
+
+/* Read an AC code into the block, or only past it if that is NULL; return the coefficient. */
+static inline unsigned read_ac(struct bits *bits, const struct codes *codes, unsigned at,
+                               JCOEF *block)
+{
+    uint64_t value;
+    unsigned entry = take(bits, codes, &value);
+    at += entry >> 9;
+    if (block != NULL)
+        block[positions[at]] = (JCOEF)number_of(value, entry >> 5 & 15);
+    return at;
+}
+
 /* Read a block into `block`, or only past it if that is NULL; return 0 if it is damaged. */
 static inline int read_block(struct bits *bits, const struct codes *dc, const struct codes *ac,
                              int *last_dc, JCOEF *block)
 {
-    uint64_t value;
-    unsigned entry = take(bits, dc, &value), at = 0;
+    unsigned at = 0;
 
-    if (entry == DAMAGED)
-        return 0;
-    *last_dc += number_of(value, entry >> 5 & 15);
+    read_dc(bits, dc, last_dc);
     if (block != NULL)
         block[0] = (JCOEF)*last_dc;
-    do {
-        entry = take(bits, ac, &value);
-        at += entry >> 9;
-        if (block != NULL)
-            block[positions[at]] = (JCOEF)number_of(value, entry >> 5 & 15);
-    } while (at < DCTSIZE2 - 1);
+    at = read_ac(bits, ac, at, block);
+    while (at < DCTSIZE2 - 1) {
+        load(bits); /* for two codes: fewer branches than for each that needs it */
+        at = read_ac(bits, ac, at, block);
+        if (at < DCTSIZE2 - 1)
+            at = read_ac(bits, ac, at, block);
+    }
     return is_normal(bits, *last_dc, at);
 }
 
-/* Read past a block, by two codes at a time; return 0 if it is damaged. */
+/* Pass two codes, or one where the second is longer; return the coefficient. */
+static inline unsigned pass_pair(struct bits *bits, const struct codes *codes, unsigned at)
+{
+    unsigned pair = codes->pairs[bits->next >> (64 - SCAN_LOOK)];
+    if (pair == 0)
+        return read_ac(bits, codes, at, NULL);
+    bits->next <<= pair & 31;
+    bits->count -= (int)(pair & 31);
+    return at + (pair >> 5);
+}
+
+/* Read past a block; return 0 if it is damaged. */
 static inline int pass_block(struct bits *bits, const struct codes *dc, const struct codes *ac,
                              int *last_dc)
 {
     const struct bits bits_before = *bits;
     const int dc_before = *last_dc;
-    uint64_t value = 0;
-    unsigned entry = take(bits, dc, &value), at = 0;
+    unsigned at;
 
-    *last_dc += number_of(value, entry >> 5 & 15);
-    do {
-        unsigned pair;
-        if (bits->count < LONGEST) {
-            if (bits->count < 0)
-                return 0;
-            load(bits);
-        }
-        pair = ac->pairs[bits->next >> (64 - SCAN_LOOK)];
-        if (pair == 0) {
-            at += take(bits, ac, &value) >> 9;
-        } else {
-            bits->next <<= pair & 31;
-            bits->count -= (int)(pair & 31);
-            at += pair >> 5;
-        }
-    } while (at < DCTSIZE2 - 1);
-    if (entry != DAMAGED && is_normal(bits, *last_dc, at))
+    read_dc(bits, dc, last_dc);
+    at = pass_pair(bits, ac, 0);
+    while (at < DCTSIZE2 - 1) {
+        load(bits);
+        at = pass_pair(bits, ac, at);
+        if (at < DCTSIZE2 - 1)
+            at = pass_pair(bits, ac, at);
+    }
+    if (is_normal(bits, *last_dc, at))
         return 1;
     *bits = bits_before, *last_dc = dc_before; /* the second of a pair may be of the next block */
     return read_block(bits, dc, ac, last_dc, NULL);

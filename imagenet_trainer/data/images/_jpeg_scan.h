@@ -8,7 +8,7 @@
 
 #include <jpeglib.h>
 
-#define SCAN_LOOK 10 /* bits of a code that are looked up at once */
+#define SCAN_LOOK 9 /* bits of a code that are looked up at once */
 
 /* Codes of a table. An entry has the bits of the code with its value in bits 0 to 4, those of the
  * value alone in 5 to 8, and in 9 to 15 by how many coefficients to advance; 0 is no code. */

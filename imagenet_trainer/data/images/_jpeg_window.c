@@ -26,7 +26,7 @@
 #endif
 
 /* Grows when a function changes, so that a module built from an older checkout is not used. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 #define TEXT(value) #value
 #define VERSION_OF(value) TEXT(value)
@@ -34,7 +34,8 @@
 struct job {
     Py_buffer data;                      /* the file */
     Py_buffer image;                     /* high x wide x 3; the window and some rows are written */
-    JDIMENSION high, wide;               /* of the whole image */
+    JDIMENSION high, wide;               /* of the whole image, after scaling */
+    int scale;                           /* divides the size of the file's image */
     JDIMENSION left, top, columns, rows; /* the window */
     int to_end;                          /* also read what follows the window, for warnings */
     struct scan *scan;
@@ -46,7 +47,9 @@ struct job {
 static const char *refusal(const struct job *job)
 {
     j_decompress_ptr jpeg = (j_decompress_ptr)&job->jpeg;
-    if (jpeg->image_height != job->high || jpeg->image_width != job->wide)
+    const JDIMENSION scale = (JDIMENSION)job->scale;
+    if ((jpeg->image_height + scale - 1) / scale != job->high
+        || (jpeg->image_width + scale - 1) / scale != job->wide)
         return "the image has another size";
     if (jpeg->data_precision != 8 || (jpeg->num_components != 1 && jpeg->num_components != 3))
         return "neither grey nor three colours of 8 bits";
@@ -80,7 +83,8 @@ static void read_window(struct job *job)
     JDIMENSION across = (JDIMENSION)jpeg->max_h_samp_factor;
     JDIMENSION down = (JDIMENSION)jpeg->max_v_samp_factor;
     int grey = jpeg->num_components == 1;
-    JDIMENSION wide = DCTSIZE * (grey ? 1 : across), high = DCTSIZE * (grey ? 1 : down);
+    JDIMENSION side = (JDIMENSION)(DCTSIZE / job->scale); /* of a block */
+    JDIMENSION wide = side * (grey ? 1 : across), high = side * (grey ? 1 : down);
     JDIMENSION left, columns, bottom = job->top + job->rows;
     struct area needed;
 
@@ -93,6 +97,7 @@ static void read_window(struct job *job)
     if (needed.right * wide > job->wide && left > 0)
         left -= wide, columns += wide;
     jpeg->out_color_space = JCS_EXT_RGB;
+    jpeg->scale_num = 1, jpeg->scale_denom = (unsigned)job->scale;
     jpeg_start_decompress(jpeg);
     jpeg_crop_scanline(jpeg, &left, &columns);
     scan_begin(jpeg, job->scan, needed, job->to_end);
@@ -144,6 +149,8 @@ static int is_valid(struct job *job, Py_ssize_t left, Py_ssize_t top, Py_ssize_t
         return 0;
     if (shape[0] > JPEG_MAX_DIMENSION || shape[1] > JPEG_MAX_DIMENSION)
         return 0;
+    if (job->scale != 1 && job->scale != 2)
+        return 0;
     if (left < 0 || top < 0 || columns < 1 || rows < 1)
         return 0;
     if (columns > shape[1] - left || rows > shape[0] - top)
@@ -155,9 +162,10 @@ static int is_valid(struct job *job, Py_ssize_t left, Py_ssize_t top, Py_ssize_t
 }
 
 PyDoc_STRVAR(decode_doc,
-"decode(data, image, left, top, columns, rows, to_end) -> (done, warnings, message)\n\n"
+"decode(data, image, left, top, columns, rows, to_end, scale) -> (done, warnings, message)\n\n"
 "Decode a window of the JPEG `data` into its place in `image`, uint8 (height, width, 3), RGB.\n\n"
 "`image` has the size of the whole image. What is around the window is undefined afterwards.\n"
+"scale: 1, or 2 if `image` has half the size of the JPEG, rounded up.\n"
 "to_end: also read, without transforming it, what follows the window, for warnings about it.\n"
 "done: whether all pixels are decoded. If libjpeg warned, they may differ from those of the\n"
 "whole image. message: libjpeg's first warning, or the reason why the window is not decoded.\n"
@@ -174,8 +182,8 @@ static PyObject *decode(PyObject *module, PyObject *arguments)
     (void)module;
     memset(&job, 0, sizeof job);
     job.scan = &scan;
-    if (!PyArg_ParseTuple(arguments, "y*Onnnnp", &job.data, &image, &left, &top, &columns, &rows,
-                          &job.to_end))
+    if (!PyArg_ParseTuple(arguments, "y*Onnnnpi", &job.data, &image, &left, &top, &columns, &rows,
+                          &job.to_end, &job.scale))
         return NULL;
     if (PyObject_GetBuffer(image, &job.image, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS) == 0) {
         if (is_valid(&job, left, top, columns, rows)) {

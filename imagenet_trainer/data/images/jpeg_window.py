@@ -15,7 +15,7 @@ try:
 except ImportError:
     _jpeg_window = None
 # A module that was built before the checkout was updated is as good as none.
-if getattr(_jpeg_window, "INTERFACE", 0) != 1:
+if getattr(_jpeg_window, "INTERFACE", 0) != 2:
     _jpeg_window = None
 
 LIBRARY = _jpeg_window and f"libjpeg-turbo {_jpeg_window.LIBJPEG_TURBO}"
@@ -41,18 +41,26 @@ def size(data: Any) -> Optional[Tuple[int, int]]:
 
 
 def decode(
-    data: Any, size: Tuple[int, int], window: Tuple[int, int, int, int], to_end: bool
+    data: Any,
+    size: Tuple[int, int],
+    window: Tuple[int, int, int, int],
+    to_end: bool,
+    half: bool = False,
 ) -> Optional[np.ndarray]:
     """The image with only a window decoded, uint8 RGB (height, width, 3) of the whole image.
 
     Parameters
     ----------
-    data, size
-        a JPEG, and its width and height as `size` returns them.
+    data
+        a JPEG of which `size` returns a size.
+    size
+        width and height of the image to make.
     window
         left, top, width, height in pixels, inside the image. Other pixels are undefined.
     to_end
         also read what follows the window, so that damage there is noticed.
+    half
+        make the image at half the size of the JPEG, rounded up.
 
     Returns
     -------
@@ -62,5 +70,5 @@ def decode(
     """
     assert _jpeg_window is not None
     image = np.empty((size[1], size[0], 3), np.uint8)
-    done, warnings, _ = _jpeg_window.decode(data, image, *window, to_end)
+    done, warnings, _ = _jpeg_window.decode(data, image, *window, to_end, 2 if half else 1)
     return image if done and not warnings else None

@@ -1,5 +1,6 @@
 """A window of a JPEG has the pixels of the whole image, or is not decoded."""
 
+import io
 import random
 import subprocess
 
@@ -10,6 +11,7 @@ from conftest import ROOT, run
 from helpers import jpegs
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from imagenet_trainer.data.images import jpeg_window, opencv, plausible
 
@@ -22,13 +24,19 @@ def whole(data):
     return cv2.imdecode(np.frombuffer(data, np.uint8), FLAGS)
 
 
-def windowed(data, window, to_end=False):
+def windowed(data, window, to_end=False, half=False):
     """The window as it is decoded, or None."""
     size = jpeg_window.size(data)
     if size is None:
         return None
-    image = jpeg_window.decode(data, size, window, to_end)
+    if half:
+        size = halved(size)
+    image = jpeg_window.decode(data, size, window, to_end, half)
     return None if image is None else part(image, window)
+
+
+def halved(size):
+    return tuple((side + 1) // 2 for side in size)
 
 
 def part(image, window):
@@ -58,6 +66,21 @@ def test_every_sampling_size_and_window(data):
     file = jpegs.encoded(image, sampling, restart, quality)
     window, to_end = data.draw(windows(size)), data.draw(st.booleans())
     np.testing.assert_array_equal(windowed(file, window, to_end), part(whole(file), window))
+
+
+@given(st.data())
+def test_half_size_is_that_of_opencv_and_pillow(data):
+    size = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
+    sampling = data.draw(st.sampled_from(sorted(jpegs.SAMPLINGS)))
+    file = jpegs.encoded(jpegs.photo(*size), sampling, data.draw(st.integers(0, 9)))
+    window, to_end = data.draw(windows(halved(size))), data.draw(st.booleans())
+    found = windowed(file, window, to_end, half=True)
+    expected = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_REDUCED_COLOR_2)
+    np.testing.assert_array_equal(found, part(expected[..., ::-1], window))
+    with Image.open(io.BytesIO(file)) as image:
+        image.draft("RGB", halved(size))
+        if image.size == halved(size):  # Pillow may take a scale between
+            np.testing.assert_array_equal(found, part(np.asarray(image), window))
 
 
 @pytest.mark.parametrize("sampling", sorted(jpegs.SAMPLINGS))
@@ -168,7 +191,7 @@ def test_damage_after_the_window_is_noticed_on_request():
 def test_what_libjpeg_reports():
     def decode(file):
         return jpeg_window._jpeg_window.decode(
-            file, np.empty(WHOLE.shape, np.uint8), 0, 0, 8, 8, True
+            file, np.empty(WHOLE.shape, np.uint8), 0, 0, 8, 8, True, 1
         )
 
     assert decode(jpegs.encoded(WHOLE)) == (True, 0, "")
@@ -192,7 +215,7 @@ def test_what_libjpeg_reports():
 def test_a_window_outside_the_image_is_an_error(window):
     with pytest.raises(ValueError):
         jpeg_window._jpeg_window.decode(
-            jpegs.encoded(WHOLE), np.empty(WHOLE.shape, np.uint8), *window, False
+            jpegs.encoded(WHOLE), np.empty(WHOLE.shape, np.uint8), *window, False, 1
         )
 
 
@@ -203,7 +226,7 @@ def test_a_window_outside_the_image_is_an_error(window):
 )  # fmt: skip
 def test_another_array_is_an_error(image):
     with pytest.raises((ValueError, BufferError, TypeError)):
-        jpeg_window._jpeg_window.decode(jpegs.encoded(WHOLE), image, 0, 0, 5, 5, False)
+        jpeg_window._jpeg_window.decode(jpegs.encoded(WHOLE), image, 0, 0, 5, 5, False, 1)
 
 
 # --- damaged files ------------------------------------------------------------------------------
