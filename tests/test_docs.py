@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
@@ -198,3 +198,20 @@ def test_changes_are_listed_by_version_newest_first():
         # A released version may begin and end with a sentence; the next one is points only.
         assert len(rest.split()) == 0 or section is not sections[0], rest
         assert len(points) == len(set(points)) and points
+
+
+# --- the site ----------------------------------------------------------------------------------
+
+
+def test_every_page_is_in_the_navigation():
+    named = set(re.findall(r"[\w-]+\.md", (DOCS / "mkdocs.yml").read_text()))
+    assert named == {path.name for path in DOCS.glob("*.md")}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    words = ("build", "--strict", "-f", DOCS / "mkdocs.yml", "-d", tmp_path / "site")
+    run("-m", "mkdocs", *words, cwd=tmp_path)
+    text = (tmp_path / "site" / "reference.html").read_text()
+    assert "state_dict" in text and "MXIndexedRecordIO" in text
