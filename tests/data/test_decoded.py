@@ -17,7 +17,7 @@ from imagenet_trainer.data.views import Views, ViewTransform
 
 SHAPE = (3, 24, 20)
 TRANSFORMS = {
-    "area": TrainTransform(AugmentSettings(), SHAPE, 1),
+    "random areas": TrainTransform(AugmentSettings(), SHAPE, 1),
     "small areas": TrainTransform(AugmentSettings(max_random_area=0.2), SHAPE, 1),
     "padded area": TrainTransform(AugmentSettings(pad_size=9), SHAPE, 1),
     "colours": TrainTransform(AugmentSettings(brightness=0.4, pca_noise=0.1), SHAPE, 1),
@@ -110,7 +110,7 @@ def opencv_at_half_size(file):
 @pytest.mark.parametrize("name", ["plain", "restart markers", "progressive", "CMYK"])
 def test_half_size_depends_on_header_and_crop_only(monkeypatch, name):
     """Not on whether windows are decoded, nor on checksums. Small crops are decoded as usual."""
-    file, usual, halves = FILES[name], TRANSFORMS["area"], []
+    file, usual, halves = FILES[name], TRANSFORMS["random areas"], []
     drawn = HALF.draw(np.arange(30), np.zeros(30, np.int64))
     for i in range(30):
         results = np.empty((5, *SHAPE[1:], 3), np.uint8)
@@ -151,7 +151,9 @@ def test_only_jpegs_are_decoded_at_half_size():
     drawn = HALF.draw(np.arange(9), np.zeros(9, np.int64))
     for i in range(9):
         image, steps = decode_for(file, HALF, drawn, i)
-        assert size_of(image) == (70, 90) and steps == TRANSFORMS["area"].steps((70, 90), drawn, i)
+        assert size_of(image) == (70, 90) and steps == TRANSFORMS["random areas"].steps(
+            (70, 90), drawn, i
+        )
 
 
 def test_damage_anywhere_is_an_error_unless_the_image_is_trusted():
