@@ -95,7 +95,7 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
 
     model_prefix: Optional[str] = option(
         None,
-        "--model-prefix of the run; by default the newest run in runs/",
+        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
         str,
         metavar="PREFIX",
     )
@@ -212,7 +212,7 @@ class PredictSettings(ViewSettings, DeviceSettings):
     )
     model_prefix: Optional[str] = option(
         None,
-        "--model-prefix of the run; by default the newest run in runs/",
+        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
         str,
         metavar="PREFIX",
     )
@@ -253,7 +253,7 @@ class ExportSettings(PreparationSettings):
 
     model_prefix: Optional[str] = option(
         None,
-        "--model-prefix of the run; by default the newest run in runs/",
+        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
         str,
         metavar="PREFIX",
     )

@@ -60,7 +60,7 @@ class ImageSource(Protocol):
 
 
 def open_source(value: str, root: str = "", label_index: Optional[int] = None) -> ImageSource:
-    """Open a folder, a tar, a list `x.lst` of files in `root`, or shards `x.rec`.
+    """Open a folder of images or of shards, a tar, a list `x.lst` of files in `root`, or shards.
 
     Only a list has a `root`. `label_index` selects one of several labels. Raises InputError with
     the name of what cannot be read.
@@ -68,7 +68,9 @@ def open_source(value: str, root: str = "", label_index: Optional[int] = None) -
     if value.endswith(".lst"):
         return _open_list(value, root, label_index)
     if os.path.isdir(value):
-        return _open_folder(value)
+        check_folder(value)
+        has_shards = any(name.endswith(".rec") for name in os.listdir(value))
+        return Packed(value, label_index) if has_shards else _open_folder(value)
     if value.lower().endswith(".tar"):
         return _open_tar(value)
     if ".rec" not in value:

@@ -22,7 +22,7 @@ from imagenet_trainer.data.records.shards import Shards
 _HEADER = np.dtype(
     [("count", "<u4"), ("label", "<f4"), ("low", "<u8"), ("high", "<u8")]
 )  # 24 bytes
-_FIRST_BYTES = HEADER_64.size + 12  # of a payload; enough to recognise an image behind a header
+_FIRST_BYTES = HEADER_64.size + 12  # of a payload; enough to recognise an image after a header
 _THREADS = 8  # a disk reads several positions at once
 _CHUNK = 8192
 _SAMPLE = 64 << 20  # bytes of images that belong to the digest

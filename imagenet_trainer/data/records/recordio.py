@@ -75,8 +75,8 @@ def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
 def unpack(payload: Union[bytes, memoryview]) -> Record:
     """Parse a payload without copying the image; ValueError if it is too short.
 
-    A payload has float64 labels if no image begins behind a header of MXNet's, and an image begins
-    behind one with float64 labels, or nothing follows that.
+    A payload has float64 labels if no image begins after a header of MXNet's, and an image begins
+    after one with float64 labels, or nothing follows that.
     """
     if len(payload) < HEADER.size:
         raise ValueError(f"its payload of {len(payload)} bytes is not an image with a label")

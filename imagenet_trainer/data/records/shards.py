@@ -16,7 +16,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.system.machine import allow_open_files
 
-# The sets that names of shards tell: a folder with train.rec and val.rec is not one set.
+# The split in the name of a shard: a folder with train.rec and val.rec is not one set.
 _SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
 
 

@@ -218,7 +218,7 @@ def _fields(data: memoryview) -> Iterator[Tuple[int, int, memoryview, int]]:
         else:
             raise ValueError(f"wire type {kind}")
         if size > len(data) - at:
-            raise ValueError("a field ends behind its message")
+            raise ValueError("a field ends after its message")
         yield tag >> 3, kind, data[at : at + size], value
         at += size
 

@@ -1,5 +1,6 @@
 """Records as other programs write them."""
 
+import os
 import struct
 from types import SimpleNamespace
 
@@ -132,6 +133,8 @@ def test_one_of_several_labels(vectors):
             assert np.concatenate([labels for _, labels in loader]).tolist() == expected
         source = open_source(vectors.path, label_index=index)
         assert [source.info(n).label for n in range(6)] == expected
+    folder = open_source(os.path.dirname(vectors.path), label_index=1)
+    assert [folder.info(n).label for n in range(6)] == vectors.labels[:, 1].tolist()
     one, two = (open_dataset(vectors.path, "", 3, label_index=n) for n in (0, 1))
     assert one.fingerprint != two.fingerprint
 
