@@ -18,6 +18,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol, as_graph
+from imagenet_trainer.symbols import user_file
 from imagenet_trainer.symbols.families import (
     ALIASES,
     FAMILIES,
@@ -27,8 +28,9 @@ from imagenet_trainer.symbols.families import (
     HE_NORMAL,
     MSRA,
 )
+from imagenet_trainer.symbols.user_file import is_file
 
-__all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "names"]
+__all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "is_file", "names"]
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,13 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
 
     The depth may be part of the name: `resnet` with 50, `resnet50` and `resnet-50` are the same.
     Variants may be written as GluonCV does: `resnet-v1b` with 50, `resnet-v1b-50`, `resnet50_v1b`.
-    `gluoncv/NAME` is GluonCV's network of that name, which is looked up when its graph is built.
+    `gluoncv/NAME` is GluonCV's network of that name, which is looked up when its graph is built;
+    a name that ends in `.py` or `.json` is a file of the user, which is read then.
     Raises ArgumentError for an unknown name (suggesting the nearest one), for two different
     depths, and for a depth that the family does not have.
     """
+    if is_file(network):
+        return _of_file(network, num_layers)
     if network.startswith((GLUONCV, GLUONCV_RUN)):
         return _of_gluoncv(network, num_layers)
     name, depth = _parts(network)
@@ -111,6 +116,20 @@ def get_symbol(
         raise ArgumentError("activation", activation, f"{known.name} has only relu; omit it")
     family = importlib.import_module(f"{__name__}.{known.family}")
     return as_graph(family.get_symbol(num_classes, image_shape, **options))
+
+
+def _of_file(network: str, num_layers: Optional[int]) -> Network:
+    user_file.check(network, num_layers)
+    depth = {} if num_layers is None else {"num_layers": num_layers}
+    return Network(
+        name="-".join(map(str, (user_file.stem_of(network), *depth.values()))),
+        family="user_file",
+        num_layers=num_layers,
+        image_shape=(3, 224, 224),
+        initializer=MSRA,
+        build_options={"path": network, **depth},
+        takes_activation=False,
+    )
 
 
 def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:

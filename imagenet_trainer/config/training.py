@@ -62,7 +62,8 @@ class NetworkSettings:
 
     network: str = option(
         "resnet",
-        "name of the network, or gluoncv/NAME; an unknown name lists all",
+        "name of the network, gluoncv/NAME, or a file of your own: a .py with get_symbol, which is "
+        "run, or MXNet's NAME-symbol.json; an unknown name lists all",
         metavar="NAME",
     )
     num_layers: Optional[int] = option(

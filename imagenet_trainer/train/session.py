@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import numpy as np
 
+from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, Dataset, default_classes
@@ -23,6 +24,7 @@ from imagenet_trainer.engines.mxnet.compression import describe_compression
 from imagenet_trainer.engines.symbol import check_parameters, check_state, of_network
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
+from imagenet_trainer.graph.reader import structure_of
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
@@ -251,6 +253,7 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
     checkpoint = _find_checkpoint(run, settings)
     if checkpoint is None:
         return _initial_checkpoint(setup, symbol)
+    _check_same_file(setup, symbol)
     epoch = settings.load_epoch
     where = run.prefix if epoch is None else str(run.params_path(epoch))
     if setup.continuation and not checkpoint.state:
@@ -267,6 +270,18 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
             "choose another --model-prefix"
         )
     return checkpoint
+
+
+def _check_same_file(setup: TrainingSetup, symbol: Any) -> None:
+    """InputError if the user's file gives another network than the run began with."""
+    run, path = setup.run, setup.settings.network
+    of_file = symbols.is_file(path) and setup.fine_tuning is None and run.symbol_path.exists()
+    if of_file and structure_of(run.read_symbol()) != structure_of(symbol.tojson()):
+        raise InputError(
+            f"--network {path}: is another network than that of {run.folder}, which "
+            f"{run.symbol_path.name} has; restore the file, or start another run with "
+            "--model-prefix"
+        )
 
 
 def _initial_checkpoint(setup: TrainingSetup, symbol: Any) -> Checkpoint:
