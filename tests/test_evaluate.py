@@ -495,6 +495,31 @@ def test_classes_are_matched_by_identity(prefix, two_classes, scored, capsys):
     ]  # fmt: skip
 
 
+def test_labels_of_a_table_replace_those_of_the_shard(prefix, packed, tmp_path, capsys):
+    before = load_predictions(Run(prefix), 2)
+    order = list(Path(packed / "val.lst").read_text().splitlines())
+    path = tmp_path / "labels.csv"
+    # The first image gets the class that is predicted, the second two, the third none.
+    names = [line.split("\t")[2] for line in order[:3]]
+    best = [CLASSES[k] for k in before.top[:3, 0]]
+    path.write_text(f"image,label\n{names[0]},{best[0]}\n{names[1]},0;1;2\n{names[2]},\n")
+    words = ["--model-prefix", prefix, "--labels", str(path)]
+    assert evaluate.main(words) == 0
+    output = capsys.readouterr()
+    assert "3 of 15 images" in output.err and "1 images have no right class" in output.err
+    after = load_predictions(Run(prefix), 2, "relabelled")
+    assert len(after) == 14 and (after.rank[:2] == 0).all() and after.key != before.key
+    np.testing.assert_array_equal(after.labels[2:], before.labels[3:])
+    # It is saved, and another table computes it again.
+    path.write_text(f"image,label\n{names[0]},{best[0]}\n")
+    assert evaluate.main(words) == 0
+    names = [one.name for one in Run(prefix).results.glob("predictions-0002-relabelled*")]
+    assert len(names) == 2
+    assert evaluate.main([*words, "--compare", "1", "2"]) == 0
+    capsys.readouterr()
+    assert "--real-labels and --labels" in refusal(capsys, *words, "--real-labels", "x.json")
+
+
 def test_only_the_present_classes_compete(prefix, two_classes, capsys):
     words = ["--model-prefix", prefix, "--data-val", two_classes, "--save-predictions"]
     assert evaluate.main(words) == 0

@@ -144,6 +144,17 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         False, "try the usual preprocessings on some images and print which fits, with its flags"
     )
     find_images: int = option(200, "number of images of --find-preprocessing", integer(1))
+    real_labels: str = option(
+        "",
+        "real.json of ReaL: the right classes of ImageNet's validation images, of which an image "
+        "may have several or none",
+        metavar="JSON",
+    )
+    labels: str = option(
+        "",
+        "CSV file with the columns image (or key) and label, which replace labels of the shard",
+        metavar="CSV",
+    )
     restrict_classes: bool = option(
         False, "only the classes of which the shard has images compete, as for ImageNet-A and -R"
     )

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -139,6 +139,25 @@ def _unique(titles: Mapping[int, Sequence[str]]) -> Dict[str, int]:
     """The label of each title that only one class has; `crane` is a bird and a machine."""
     times = Counter(title for some in titles.values() for title in set(some))
     return {title: label for label, some in titles.items() for title in some if times[title] == 1}
+
+
+def label_finder(reference: Classes) -> Callable[[str], int]:
+    """A function from an id, a name or a number of a class to its label.
+
+    It raises OtherClasses for what is none of these.
+    """
+    positions = {one: label for label, (one, _) in enumerate(reference)}
+    by_name = _unique({label: _titles(one) for label, one in enumerate(reference)})
+
+    def find(text: str) -> int:
+        label = _by_title((text, text), positions, by_name)
+        if label is None and text.isdecimal() and int(text) < len(reference):
+            label = int(text)
+        if label is None:
+            raise OtherClasses(f"{text!r} is none of the {len(reference)} classes")
+        return label
+
+    return find
 
 
 # --- files ---------------------------------------------------------------------------------------

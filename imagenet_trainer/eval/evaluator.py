@@ -26,14 +26,17 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
+from imagenet_trainer.eval.labels import real_labels, table_labels
 from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
 from imagenet_trainer.eval.results import EvaluationInput, ResultFiles
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
+from imagenet_trainer.metrics.right import RightClasses
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.predictions import rename_old_probabilities, save_predictions
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.temperature import read_temperature
+from imagenet_trainer.system.files import sha256
 from imagenet_trainer.system.machine import free_memory
 from imagenet_trainer.system.progress_bar import progress
 
@@ -228,8 +231,12 @@ def truth_of(
         scoring["classes"] = hashlib.sha256(ids.encode()).hexdigest()
     if settings.calibrated:
         scoring["calibrated"] = "by evaluate --calibrate"
+    right = _right_classes(settings, dataset, scoring, log)
     if settings.restrict_classes:
-        present = present_classes(dataset)
+        if right is None:
+            present = present_classes(dataset)
+        else:
+            present = np.flatnonzero(right.getnnz(axis=0))
         if len(present) < 2:
             raise InputError(
                 f"--restrict-classes: {dataset.path} has images of one class only; omit the flag"
@@ -238,7 +245,34 @@ def truth_of(
         allowed[present] = True
         scoring["restricted"] = hashlib.sha256(allowed.tobytes()).hexdigest()
         log(f"--restrict-classes: {len(present)} of {len(allowed)} classes compete")
-    return Truth(allowed), scoring
+    return Truth(allowed, right), scoring
+
+
+def _right_classes(
+    settings: EvaluateSettings, dataset: Dataset, scoring: Dict[str, str], log: Log
+) -> Optional[RightClasses]:
+    """The right classes by --real-labels or --labels, or None; adds their digest to `scoring`."""
+    if settings.real_labels and settings.labels:
+        raise InputError("--real-labels and --labels: each replaces the labels; omit one of them")
+    if settings.real_labels:
+        with attributed_to("--real-labels", " "):
+            right = real_labels(settings.real_labels, dataset)
+        scoring["real"] = sha256(settings.real_labels)
+        several = int((right.getnnz(axis=1) > 1).sum())
+        log(f"--real-labels: {several:,} of {len(dataset):,} images have several right classes")
+    elif settings.labels:
+        with attributed_to("--labels", " "):
+            right, changed = table_labels(settings.labels, dataset)
+        scoring["relabelled"] = sha256(settings.labels)
+        log(f"--labels: {changed:,} of {len(dataset):,} images have their label from the file")
+    else:
+        return None
+    empty = int((right.getnnz(axis=1) == 0).sum())
+    if empty == len(dataset):
+        raise InputError(f"{dataset.path}: no image has a right class")
+    if empty:
+        log(f"{empty:,} images have no right class and are left out")
+    return right
 
 
 def open_validation_set(

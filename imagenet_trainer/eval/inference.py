@@ -147,10 +147,14 @@ def predict_dataset(
     """
     dataset, views = batches.dataset, batches.transform.views
     collector = Collector(dataset.shards.keys, len(dataset.classes), top_k)
+    left_out: List[int] = []
 
     def count(positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
         check_finite(probabilities)
         judged = truth.judge(positions, probabilities, labels)
+        left_out.append(len(positions) - len(judged.positions))
+        if not len(judged.positions):
+            return
         collector.add(*judged)
         if sink is not None:
             sink.add(*judged)
@@ -169,7 +173,8 @@ def predict_dataset(
         for one in waiting:
             one.result()
     try:
-        return collector.complete(key, skipped=sum(one.action == SKIP for one in batches.reports))
+        skipped = sum(one.action == SKIP for one in batches.reports)
+        return collector.complete(key, skipped + sum(left_out))
     except ValueError as error:
         raise InputError(f"{dataset.path}: {error}") from error
 

@@ -5,6 +5,8 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from imagenet_trainer.metrics.right import RightClasses
+
 
 class Judged(NamedTuple):
     """A batch as it is counted: n images, of which some may be left out."""
@@ -23,15 +25,25 @@ class Truth:
     allowed
         bool (classes,): the classes that compete. The probabilities of the others become 0, and
         those of a row are divided by their sum. None: all compete.
+    right
+        bool (images, classes), sparse: the right classes of each image of the dataset, instead of
+        its label. An image without one is left out. The label of an image with several is the most
+        probable of them: it is correct if that is the best of all. None: the labels are right.
 
     """
 
     allowed: Optional[np.ndarray] = None
+    right: Optional[RightClasses] = None
 
     def judge(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> Judged:
         """Apply it to positions int64 (n,), float32 (n, classes), labels int64 (n,)."""
         if self.allowed is not None:
             probabilities = among(probabilities, self.allowed)
+        if self.right is not None:
+            right = self.right[positions].toarray()
+            counted = right.any(axis=1)
+            labels = np.where(right, probabilities, -1.0).argmax(axis=1)
+            return Judged(positions[counted], probabilities[counted], labels[counted])
         return Judged(positions, probabilities, labels)
 
 

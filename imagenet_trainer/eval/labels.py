@@ -1,0 +1,199 @@
+"""Right classes of images from files: corrected labels, and several right classes for an image.
+
+- ReaL labels (Beyer et al. 2020, "Are we done with ImageNet?"), `real.json`: a list with the right
+  classes of each of ImageNet's 50,000 validation images in the order of their file names. An image
+  whose list is empty is left out.
+- A CSV file with the columns `image` (its path or name in the list) or `key` (its index in the
+  list), and `label`: id, name or number of a class, several with `;` between them, or nothing
+  to leave the image out. Kaggle's LOC_val_solution.csv is read too.
+"""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.classes import (
+    IMAGENET_CLASSES,
+    Classes,
+    OtherClasses,
+    default_classes,
+    label_finder,
+    match,
+)
+from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.parts import labels_of
+from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.manifest import manifest_path
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.right import RightClasses, right_classes
+from imagenet_trainer.system.files import file_error, read_bytes
+
+_IMAGENET_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
+_WORDNET_ID = re.compile(r"\bn\d{8}\b")
+_LEAST_AGREEMENT = 0.5  # of ReaL labels with the shard's own; it is about 0.9 for ImageNet
+
+Right = List[List[int]]  # the right classes of each image, in the order of the shards
+
+
+def real_labels(path: str, dataset: Dataset) -> RightClasses:
+    """The right classes of each image from a file of ReaL labels: bool (images, classes).
+
+    Raises InputError, which begins with the path, for a file that does not belong to the images.
+    """
+    try:
+        lists = json.loads(read_bytes(Path(path)))
+        if not lists or not all(
+            isinstance(one, list) and all(isinstance(n, int) and n >= 0 for n in one)
+            for one in lists
+        ):
+            raise ValueError("it is not a list of lists of classes")
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; give real.json of ReaL") from error
+    numbers = _imagenet_to(dataset.classes, path)
+    beyond = max((n for one in lists for n in one), default=0)
+    if beyond >= len(numbers):
+        raise InputError(f"{path}: has class {beyond}, but ImageNet has {len(numbers)}")
+    right = [
+        [int(numbers[n]) for n in lists[place] if numbers[n] >= 0]
+        for place in _places(path, file_names(dataset), len(lists))
+    ]
+    own = own_labels(dataset)
+    agree = [label in one for label, one in zip(own, right) if one]
+    if not agree or np.mean(agree) < _LEAST_AGREEMENT:
+        share = 100 * np.mean(agree) if agree else 0
+        raise InputError(
+            f"{path}: agrees with the labels of {dataset.path} for {share:.0f} % of the images, "
+            "so it is not for these images, or the classes are in another order"
+        )
+    return right_classes(right, len(dataset.classes))
+
+
+def _imagenet_to(classes: Classes, path: str) -> np.ndarray:
+    """The network's class of each of ImageNet's, -1 for one that it does not have."""
+    imagenet = default_classes(IMAGENET_CLASSES)
+    if len(classes) == IMAGENET_CLASSES:
+        found = match(imagenet, classes, "the network")
+        return np.arange(IMAGENET_CLASSES) if found is None else found
+    positions = {one: label for label, (one, _) in enumerate(classes)}
+    numbers = np.array([positions.get(one, -1) for one, _ in imagenet])
+    if (numbers < 0).all():
+        raise InputError(f"{path}: has ImageNet's classes, of which the network has none")
+    return numbers
+
+
+def _places(path: str, names: Sequence[str], count: int) -> List[int]:
+    """The place of each image in a list that follows the sorted names of all."""
+    base = [os.path.basename(name) for name in names]
+    numbers = [_IMAGENET_NAME.fullmatch(one) for one in base]
+    if all(numbers):
+        places = [int(one[1]) - 1 for one in numbers if one]
+        if max(places) < count:
+            return places
+    if len(base) != count or len(set(base)) != count:
+        raise InputError(
+            f"{path}: has {count:,} images, and the shard has {len(base):,} whose names do not "
+            "tell their places; pack ImageNet's validation images with their names"
+        )
+    order = {name: place for place, name in enumerate(sorted(base))}
+    return [order[name] for name in base]
+
+
+def table_labels(path: str, dataset: Dataset) -> Tuple[RightClasses, int]:
+    """The right classes of each image from a CSV file, bool (images, classes), and how many it has.
+
+    An image that the file does not have keeps its label. Raises InputError, which begins with the
+    path and the line, for an image or a class that is unknown.
+    """
+    right: Right = [[label] for label in own_labels(dataset)]
+    by_key = {int(key): place for place, key in enumerate(dataset.shards.keys)}
+    by_name: Dict[str, int] = {}
+    find = label_finder(dataset.classes)
+    changed = set()
+    for line, kind, image, words in _rows(path):
+        if kind == "image" and not by_name:
+            by_name = _by_name(file_names(dataset))
+        places: Mapping = by_name if kind == "image" else by_key
+        place = places.get(image if kind == "image" else _number(image))
+        if place is None or place < 0:
+            reason = "is no image of" if place is None else "names several images of"
+            raise InputError(f"{path}: line {line}: {image!r} {reason} {dataset.path}")
+        try:
+            right[place] = [find(word) for word in words]
+        except OtherClasses as error:
+            raise InputError(f"{path}: line {line}: {error}") from error
+        changed.add(place)
+    if not changed:
+        raise InputError(f"{path}: has no labels; write the columns image or key, and label")
+    return right_classes(right, len(dataset.classes)), len(changed)
+
+
+def _rows(path: str) -> Iterator[Tuple[int, str, str, List[str]]]:
+    """Line number, image or key, its value, and the classes of each row."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = set(reader.fieldnames or ())
+            if {"ImageId", "PredictionString"} <= names:
+                for row in reader:
+                    ids = _WORDNET_ID.findall(row["PredictionString"] or "")
+                    yield reader.line_num, "image", row["ImageId"], list(dict.fromkeys(ids))
+                return
+            kind = "key" if "key" in names else "image"
+            if not {kind, "label"} <= names:
+                raise InputError(f"{path}: has no columns image or key, and label")
+            for row in reader:
+                words = [word.strip() for word in (row["label"] or "").split(";")]
+                yield reader.line_num, kind, row[kind].strip(), [word for word in words if word]
+    except OSError as error:
+        raise file_error(path, error) from error
+    except (UnicodeDecodeError, csv.Error, AttributeError) as error:
+        raise InputError(f"{path}: is not a CSV file in UTF-8 ({error})") from error
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else -1
+
+
+def _by_name(names: Sequence[str]) -> Dict[str, int]:
+    """The place of each path, file name and file name without extension; -1 for several."""
+    found: Dict[str, int] = {}
+    for place, name in enumerate(names):
+        base = os.path.basename(name)
+        for one in {name, base, os.path.splitext(base)[0]}:
+            found[one] = -1 if one in found else place
+    return found
+
+
+def own_labels(dataset: Dataset) -> List[int]:
+    """The class of each image by its record; -1 for none."""
+    labels, mapping = labels_of(dataset.shards), dataset.shards.classes_of_labels
+    if mapping is not None:
+        known = (labels >= 0) & (labels < len(mapping))
+        labels = np.where(known, mapping[np.where(known, labels, 0)], -1)
+    return np.where(labels < len(dataset.classes), labels, -1).tolist()
+
+
+def file_names(dataset: Dataset) -> List[str]:
+    """The path of each image, from the lists beside the shards; InputError without them."""
+    names: List[str] = []
+    lists: Dict[str, Dict[int, str]] = {}
+    for file in dataset.shards.files:
+        path = os.path.splitext(manifest_path(file.path))[0] + ".lst"
+        if path not in lists:
+            if not os.path.isfile(path):
+                raise InputError(
+                    f"{path}: does not exist, so the names of the images are unknown; copy the "
+                    "list beside the shard"
+                )
+            images = read_list(path)
+            lists[path] = dict(zip(images.indices, images.paths))
+        try:
+            names += [lists[path][int(key)] for key in file.keys]
+        except KeyError as error:
+            raise InputError(f"{path}: has no image {error}; it is not the shard's list") from None
+    return names
