@@ -30,6 +30,12 @@ SMALL_DENSE: Initializer = {"name": "normal", "sigma": 0.01}
 MOBILENETV3: Initializer = {
     **HE_OUT, "except": {"fc1_weight": SMALL_DENSE, "fc2_weight": SMALL_DENSE},
 }  # fmt: skip
+EFFICIENTNET: Initializer = {
+    **HE_OUT,
+    "except": {
+        "fc1_weight": {"name": "xavier", "factor_type": "out", "magnitude": 1},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,15 @@ FAMILIES: Dict[str, Family] = {
         )
         for size in ("large", "small")
     },
+    **{
+        f"efficientnet-{scale}": Family(
+            "efficientnet", (3, side, side), EFFICIENTNET, build_options={"scale": scale}
+        )
+        for scale, side in (
+            ("b0", 224), ("b1", 240), ("b2", 288), ("b3", 300), ("b4", 380), ("lite0", 224),
+            ("lite1", 240), ("lite2", 260), ("lite3", 280), ("lite4", 300),
+        )
+    },
     "squeezenet1.0": Family(
         "squeezenet", initializer=SQUEEZENET, build_options={"version": "1.0"},
         takes_activation=True,
@@ -110,6 +125,8 @@ ALIASES = {
     "squeezenet": "squeezenet1.0",
     "mobilenet1.0": "mobilenet",
     "mobilenetv2-1.0": "mobilenetv2",
+    "efficientnet": "efficientnet-b0",
+    "efficientnet-lite": "efficientnet-lite0",
     "mobilenetv3": "mobilenetv3-large",
     "mobilenet-v3-large": "mobilenetv3-large",  # torchvision's, as the next
     "mobilenet-v3-small": "mobilenetv3-small",

@@ -12,7 +12,7 @@ not in the table:
 
 import re
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from imagenet_trainer.convert.model_zoo import GLUONCV_COLOURS, Colours
 from imagenet_trainer.graph import Node, Symbol
@@ -241,15 +241,22 @@ def _gluon_mobilenet_v2(names: Sequence[str]) -> List[str]:
     return ["features.0", "features.1", *blocks, "features.20", "features.21", "output.0"]
 
 
-def _in_blocks(ours: Sequence[str]) -> List[str]:
+_PART = r"block(\d+)(?:_unit(\d+))?_([a-z]+)(?:_(bn|fc\d))?"
+
+
+def _torch_blocks(dense: Mapping[str, str]) -> Naming:
     """Of torchvision's MobileNet v3 and EfficientNet, which number the parts of each block.
 
     Blocks are `blockN` or `blockN_unitM`, parts `expand`, `dw`, `se` and `project`.
     """
+    return lambda names: _in_blocks(names, dense)
+
+
+def _in_blocks(ours: Sequence[str], dense: Mapping[str, str]) -> List[str]:
     found: List[str] = []
     parts: Dict[str, List[str]] = {}
     for name in ours:
-        match = re.fullmatch(r"block(\d+)(?:_unit(\d+))?_([a-z]+)(?:_(bn|fc\d))?", name)
+        match = re.fullmatch(_PART, name)
         if match:
             block = match[1] + (f".{int(match[2]) - 1}" if match[2] else "")
             known = parts.setdefault(block, [])
@@ -260,8 +267,26 @@ def _in_blocks(ours: Sequence[str]) -> List[str]:
             position = 0 if "conv1" in name else int(found[-1].split(".")[1]) + name.endswith("2")
             found.append(f"features.{position}.{int(name.endswith('bn'))}")
         else:
-            found.append({"fc1": "classifier.0", "fc2": "classifier.3"}[name])
+            found.append(dense[name])
     return found
+
+
+_TIMM_EFFICIENTNET = _by({
+    "conv1": "conv_stem", "conv1_bn": "bn1", "conv2": "conv_head", "conv2_bn": "bn2",
+    "fc1": "classifier",
+    _PART: lambda s, u, part, end: f"blocks.{s - 1}.{u - 1}.{_timm_part(s, part, end)}",
+})  # fmt: skip
+
+
+def _timm_part(stage: int, part: str, end: Optional[str]) -> str:
+    if part == "se":
+        return {"fc1": "se.conv_reduce", "fc2": "se.conv_expand"}[str(end)]
+    # The blocks of the first stage do not expand.
+    parts = {"dw": "conv_dw", "project": "conv_pw"} if stage == 1 else _TIMM_PARTS
+    return f"bn{list(parts).index(part) + 1}" if end else parts[part]
+
+
+_TIMM_PARTS = {"expand": "conv_pw", "dw": "conv_dw", "project": "conv_pwl"}
 
 
 _ALEXNET = {
@@ -291,7 +316,16 @@ def _torch() -> List[Equal]:
         naming = _squeezenet(fires, gluon=False)
         found.append(Equal(TORCHVISION, name, f"squeezenet{version}", naming))
     for size in ("large", "small"):
-        found.append(Equal(TORCHVISION, f"mobilenet_v3_{size}", f"mobilenetv3-{size}", _in_blocks))
+        naming = _torch_blocks({"fc1": "classifier.0", "fc2": "classifier.3"})
+        found.append(Equal(TORCHVISION, f"mobilenet_v3_{size}", f"mobilenetv3-{size}", naming))
+    for number in range(5):
+        b, lite = f"efficientnet-b{number}", f"efficientnet-lite{number}"
+        naming = _torch_blocks({"fc1": "classifier.1"})
+        found += [
+            Equal(TORCHVISION, f"efficientnet_b{number}", b, naming),
+            Equal(TIMM, f"efficientnet_b{number}", b, _TIMM_EFFICIENTNET),
+            Equal(TIMM, f"efficientnet_lite{number}", lite, _TIMM_EFFICIENTNET),
+        ]
     return [
         *found,
         Equal(TORCHVISION, "alexnet", "alexnet", _ALEXNET[TORCHVISION]),

@@ -51,6 +51,7 @@ REDUNDANT = {
     "resnet-v1-": r".*_conv[13]_bias",
     "mobilenetv2": r".*_project_bn_beta",
     "mobilenetv3": r".*_project_bn_beta",
+    "efficientnet": r".*_project_bn_beta",
     "inception-resnet-v2": r"block8_10_up_bias",
 }
 # Learned parameters at 1,000 classes, with the source of each number.
@@ -72,9 +73,19 @@ LEARNED = {
     "densenet-161": 28_681_000,  # torchvision
     "inception-resnet-v2": 55_843_464,  # timm
     "googlenet": 6_624_904,  # torchvision, without its auxiliary classifiers
-    "mobilenetv3-large": 5_483_032,  # torchvision, as the next 13
+    "mobilenetv3-large": 5_483_032,  # torchvision, as the next six
     "mobilenetv3-small": 2_542_856,
-    "squeezenet1.0": 1_248_424,
+    "efficientnet-b0": 5_288_548,
+    "efficientnet-b1": 7_794_184,
+    "efficientnet-b2": 9_109_994,
+    "efficientnet-b3": 12_233_232,
+    "efficientnet-b4": 19_341_616,
+    "efficientnet-lite0": 4_652_008,  # timm, as all Lite
+    "efficientnet-lite1": 5_416_680,
+    "efficientnet-lite2": 6_092_072,
+    "efficientnet-lite3": 8_197_096,
+    "efficientnet-lite4": 13_006_568,
+    "squeezenet1.0": 1_248_424,  # torchvision, as the next ten
     "squeezenet1.1": 1_235_496,
     "vgg-11": 132_863_336,
     "vgg-13": 133_047_848,
@@ -151,8 +162,9 @@ def test_output_and_json(name):
     assert symbols.get_symbol(name, classes, shape).tojson() == symbol.tojson()
 
 
-# The first takes as long as all others together; resnet-v1-18 stands for the second.
-@networks(set(CHEAPEST) - {"inception-resnet-v2", "resnet-v1b-18"})
+# The first takes as long as all others together; resnet-v1-18 and the smaller EfficientNet stand
+# for the others.
+@networks(set(CHEAPEST) - {"inception-resnet-v2", "resnet-v1b-18", "efficientnet-b0"})
 def test_gradient_reaches_every_parameter_and_an_update_lowers_the_loss(name):
     engine, batch = engine_of(name), batch_of(name)
     # A tiny rate leaves the parameters unchanged, and the momentum is the gradient.

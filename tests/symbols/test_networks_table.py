@@ -7,7 +7,8 @@ from imagenet_trainer import symbols
 from imagenet_trainer.symbols.summary import summarise
 
 WIDTHS = ("", "0.75", "0.5", "0.25")
-# Rows of the table by their first two cells: networks, classes, image height.
+# Rows of the table by their first two cells: networks, classes, image height; 0 for the sizes that
+# they were published for.
 ROWS = {
     ("squeezenet1.0 (`squeezenet`)", ""): (["squeezenet1.0"], 1000, 224),
     ("squeezenet1.1", ""): (["squeezenet1.1"], 1000, 224),
@@ -45,6 +46,12 @@ ROWS = {
         ["mobilenetv3-large", "mobilenetv3-small"], 1000, 224,
     ),
     **{
+        (f"efficientnet-{kind}0 to -{kind}4", ""): (
+            [f"efficientnet-{kind}{n}" for n in range(5)], 1000, 0,
+        )
+        for kind in ("b", "lite")
+    },
+    **{
         (name, "11, 13, **16**, 19"): ([f"{name}-{d}" for d in (11, 13, 16, 19)], 1000, 224)
         for name in ("vgg", "vgg-bn")
     },
@@ -71,9 +78,12 @@ def table():
 
 def multiply_adds(networks, classes, side):
     """The expected cell of a row."""
-    shape = (3, side, side)
-    summaries = (summarise(symbols.get_symbol(one, classes, shape), shape) for one in networks)
-    return " · ".join(f"{one.multiply_adds / 1e9:.3g}" for one in summaries)
+    cells = []
+    for one in networks:
+        shape = (3, side, side) if side else symbols.find(one).image_shape
+        found = summarise(symbols.get_symbol(one, classes, shape), shape)
+        cells.append(f"{found.multiply_adds / 1e9:.3g}")
+    return " · ".join(cells)
 
 
 def test_every_row_is_known():
