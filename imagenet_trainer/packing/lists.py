@@ -10,7 +10,13 @@ from imagenet_trainer.data.records.lst import ImageList, write_list
 from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, check_name, refuse
-from imagenet_trainer.packing.formats.collection import Collection, open_collection
+from imagenet_trainer.packing.formats.collection import (
+    Collection,
+    open_collection,
+)
+from imagenet_trainer.packing.formats.collection import (
+    class_names as names_by_label,
+)
 
 
 class TooManyChunks(InputError):
@@ -96,7 +102,7 @@ def make_lists_of_collection(
             lines.append((len(lines), float(label), path))
     if not lines:
         raise InputError(f"{collection.paths[0]}: contains no images with labels")
-    names = collection.class_names(examples)
+    names = names_by_label(collection, examples)
     files = _write(_parts(prefix, lines, chunks, train_ratio, test_ratio), write)
     titles = [names.get(label, f"class_{label}") for label in range(max(counts) + 1)]
     return files, [(title, counts[label]) for label, title in enumerate(titles)]

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tupl
 
 from imagenet_trainer.data.images.source import Folder, Tar, open_root
 from imagenet_trainer.data.records.lst import ImageList
-from imagenet_trainer.data.records.manifest import class_of
+from imagenet_trainer.data.records.manifest import class_of, known_synsets
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats import parquet, tfrecord, webdataset
 from imagenet_trainer.packing.formats.parquet import Parquet
@@ -17,6 +17,7 @@ from imagenet_trainer.packing.formats.webdataset import WebDataset
 from imagenet_trainer.system.files import file_error
 
 _SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
+_MOST_KNOWN = 0.9  # of ImageNet's names in their places: the rest are other spellings
 _END = 1 << 20  # bytes of a file's beginning and end that belong to its digest
 
 
@@ -119,7 +120,24 @@ def names_of_classes(collection: Collection, lists: Sequence[ImageList]) -> Dict
             number = class_of(labels)
             if number is not None and number not in examples and path in collection:
                 examples[number] = path
-    return collection.class_names(examples) if examples else {}
+    return class_names(collection, examples) if examples else {}
+
+
+def class_names(collection: Collection, examples: Dict[int, str]) -> Dict[int, str]:
+    """`collection.class_names`, with WordNet ids where the names are those of ImageNet's classes.
+
+    ImageNet at Hugging Face has `tench, Tinca tinca` and not n01440764. Two pairs of classes have
+    one name, and some names differ between copies, so all 1,000 are recognised by their order.
+    """
+    names = collection.class_names(examples)
+    known = known_synsets()
+    ids, titles = [*known], [*known.values()]
+    same = sum(name == title for name, title in zip(map(names.get, range(len(ids))), titles))
+    if len(names) == len(ids) and same >= _MOST_KNOWN * len(ids):
+        return dict(enumerate(ids))
+    by_title = {title: one for one, title in known.items() if titles.count(title) == 1}
+    found = {label: by_title.get(name, "") for label, name in names.items()}
+    return found if found and all(found.values()) else names
 
 
 def source_of(collection: Optional[Collection]) -> Dict[str, Any]:

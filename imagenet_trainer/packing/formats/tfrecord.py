@@ -118,6 +118,8 @@ def _open(path: str):  # type: ignore[no-untyped-def]
 def _rows(path: str) -> Iterator[Row]:
     with _open(path) as file:
         size, offset = os.fstat(file.fileno()).st_size, 0
+        if file.read(2) == b"\x1f\x8b":
+            raise InputError(f"{path}: a compressed file cannot be read in place; gunzip it first")
         if not size:
             raise InputError(f"{path}: the file is empty")
         while offset < size:

@@ -1,5 +1,6 @@
 """Packs to the formats of other programs and back, and files of these programs."""
 
+import gzip
 import io
 import json
 import os
@@ -14,10 +15,10 @@ import pytest
 from conftest import one_line_failure, write_images
 
 from imagenet_trainer.data.dataset import open_dataset
-from imagenet_trainer.data.records.manifest import read_manifest
+from imagenet_trainer.data.records.manifest import known_synsets, read_manifest
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.packing.formats import parquet, tfrecord, webdataset
-from imagenet_trainer.packing.formats.collection import open_collection
+from imagenet_trainer.packing.formats.collection import class_names, open_collection
 from imagenet_trainer.packing.formats.crc32c import masked
 
 PARQUET = pytest.param(
@@ -221,6 +222,28 @@ def test_a_parquet_without_metadata(tmp_path):
     assert "only a path" in read_manifest(f"{prefix}.rec").rejected[0].reason
 
 
+class Named:
+    """A set of which only the names of the classes are asked."""
+
+    def __init__(self, names):
+        self.names = dict(enumerate(names))
+
+    def class_names(self, examples):
+        return self.names
+
+
+def test_names_of_imagenet_become_wordnet_ids():
+    known = known_synsets()
+    titles = [*known.values()]
+    assert class_names(Named(titles), {}) == dict(enumerate(known))
+    titles[7] = "another spelling"
+    assert class_names(Named(titles), {}) == dict(enumerate(known))
+    some = ["tench, Tinca tinca", "tabby, tabby cat"]
+    assert class_names(Named(some), {}) == {0: "n01440764", 1: "n02123045"}
+    for other in ([*some, "a dog of mine"], titles[::-1], titles[:999], ["cat", "dog"]):
+        assert class_names(Named(other), {}) == dict(enumerate(other))
+
+
 # --- wrong and hostile files ----------------------------------------------------------------------
 
 
@@ -236,6 +259,7 @@ def hostile_tfrecords():
     yield "no label", record(b""), "image/class/label"
     yield "two names", record(example(JPEG, 2, "n01")) + other, "'n02' there and 'n01' before"
     yield "empty", b"", "is empty"
+    yield "compressed", gzip.compress(whole), "gunzip"
 
 
 @pytest.mark.parametrize(
