@@ -230,17 +230,22 @@ def _numbered_shards(path: str) -> List[str]:
 def _shards_of_folder(folder: str) -> List[str]:
     """All shards in a folder, as a channel of SageMaker is; InputError if two splits are in it."""
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*.rec")))
-    splits: Dict[str, str] = {}
-    for path in paths:
-        match = _SPLIT.match(os.path.basename(path))
-        splits.setdefault(match[1].lower() if match else "", path)
+    splits = one_of_each_split(paths)
     if len(splits) > 1:
-        found = ", ".join(sorted(splits.values()))
         raise InputError(
-            f"{folder}: has shards of several sets ({found}); give the shards of one, with commas "
-            "between them"
+            f"{folder}: has shards of several sets ({', '.join(splits)}); give the shards of one, "
+            "with commas between them"
         )
     return paths
+
+
+def one_of_each_split(paths: Sequence[str]) -> List[str]:
+    """The first file of each split that the names of files begin with: train, val, test, none."""
+    found: Dict[str, str] = {}
+    for path in paths:
+        match = _SPLIT.match(os.path.basename(path))
+        found.setdefault(match[1].lower() if match else "", path)
+    return sorted(found.values())
 
 
 def _not_a_shard(path: str) -> str:

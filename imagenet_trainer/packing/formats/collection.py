@@ -3,12 +3,12 @@
 import glob
 import hashlib
 import os
-import re
 from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
 
 from imagenet_trainer.data.images.source import Folder, Tar, open_root
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import class_of, known_synsets
+from imagenet_trainer.data.records.shards import one_of_each_split
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats import parquet, tfrecord, webdataset
 from imagenet_trainer.packing.formats.parquet import Parquet
@@ -16,7 +16,6 @@ from imagenet_trainer.packing.formats.tfrecord import TFRecords
 from imagenet_trainer.packing.formats.webdataset import WebDataset
 from imagenet_trainer.system.files import file_error
 
-_SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
 _MOST_KNOWN = 0.9  # of ImageNet's names in their places: the rest are other spellings
 _END = 1 << 20  # bytes of a file's beginning and end that belong to its digest
 
@@ -100,12 +99,9 @@ def _format_of(path: str) -> Optional[str]:
 
 
 def _check_one_set(root: str, paths: Sequence[str]) -> None:
-    splits: Dict[str, str] = {}
-    for path in paths:
-        match = _SPLIT.match(os.path.basename(path))
-        splits.setdefault(match[1].lower() if match else "", os.path.basename(path))
+    splits = one_of_each_split(paths)
     if len(splits) > 1:
-        found = ", ".join(sorted(splits.values()))
+        found = ", ".join(map(os.path.basename, splits))
         raise InputError(
             f"{root}: has files of several sets ({found}); give those of one as a pattern in "
             f"quotes, such as '{os.path.join(root, 'train*')}'"
