@@ -42,12 +42,16 @@ KINDS: Dict[str, Kind] = {
     "parity": Kind("parity", ("network",), needs_torch=True),
 }
 
+_AGAINST = Kind("loader_against", ("against", "images", "rounds", "threads"), 2000)
+
 
 def measure(settings: config.BenchmarkSettings) -> None:
     """Run the chosen benchmark."""
     if settings.kind == "bottleneck":
         raise InputError("bottleneck: must come before all flags, which are those of fit")
-    kind = KINDS[settings.kind]
+    if settings.against and settings.kind != "loader":
+        raise InputError(f"--against: is of loader, not of {settings.kind}; omit it")
+    kind = _AGAINST if settings.against else KINDS[settings.kind]
     if kind.needs_torch:
         from imagenet_trainer.engines.choice import check_torch
 

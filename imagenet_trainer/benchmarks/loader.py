@@ -184,12 +184,12 @@ def measure_other(name: str, rec: str, title: str) -> None:
     way = loading.OTHERS[name]
     way(rec)()  # warms up
     read = way(rec)  # a new one: ImageRecordIter counts correctly only in its first pass
-    began = _cpu_seconds()
+    began = cpu_seconds()
     images = read()
-    print(json.dumps({title: images / (_cpu_seconds() - began)}))
+    print(json.dumps({title: images / (cpu_seconds() - began)}))
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """Processor time of this process and of its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

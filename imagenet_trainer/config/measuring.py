@@ -5,7 +5,7 @@ from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import FitSettings
-from imagenet_trainer.config.values import integer, number, strings
+from imagenet_trainer.config.values import integer, number, strings, subset
 
 _JSON = "also write the numbers to this file, by name"
 
@@ -46,6 +46,12 @@ class BenchmarkSettings:
     )
     lock: bool = option(
         False, "loader: also print for how long an image holds the interpreter lock"
+    )
+    against: Tuple[str, ...] = option(
+        (),
+        "loader: measure it against loaders of these libraries only, also resume and order",
+        subset("torchvision", "webdataset", "ffcv", "dali", "spdl"),
+        metavar="LIST",
     )
     json: str = option("", _JSON, metavar="FILE")
     keep: str = option("", "picture: save the example PNG and GIF here", metavar="FOLDER")
