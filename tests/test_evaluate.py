@@ -262,7 +262,7 @@ def test_drawn_matrices_and_gif(prefix, scored):
     lines, _ = scored(prefix, "--epochs", "all", "--gif")
     assert lines[-1] == f"drawn: {Run(prefix).gif_path()}"
     with Image.open(Run(prefix).gif_path()) as gif:
-        assert gif.n_frames == 2 and gif.size == (1000, 1000)
+        assert gif.n_frames == 2 and gif.size == (1000, 1042)
     for epoch in (1, 2):
         with Image.open(Run(prefix).confusion_path(epoch, ".png")) as image:
             assert image.size == (1000, 1000)

@@ -184,7 +184,16 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "confused classes next to each other",
         choices=("imagenet", "wordnet", "cluster"),
     )
+    figure_formats: Tuple[str, ...] = option(
+        (),
+        "also draw the matrix with axes in these formats, beside its PNG file; svg, pdf",
+        subset("svg", "pdf"),
+        metavar="LIST",
+    )
     gif: bool = option(False, "also draw the confusion matrix over the epochs as a GIF")
+    gif_axes: bool = option(
+        False, "draw --gif and --video with axes, groups, legend and the curve of the accuracy"
+    )
     video: str = option(
         "",
         "also draw the confusion matrix over the epochs as a video; needs ffmpeg",

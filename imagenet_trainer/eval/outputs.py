@@ -17,9 +17,10 @@ from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import Taxonomy, taxonomy_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.text import printable
 from imagenet_trainer.viz import confusion, video
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED, class_order
-from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
+from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in, surroundings
 
 
 def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
@@ -54,29 +55,39 @@ def write_outputs(
     names = short_names(last.classes)
     yield from summary_lines(last.metrics, dict(zip((one for one, _ in last.classes), names)))
     for one in results:
-        path = _draw(run, one, settings.order, names, taxonomy)
+        path = _draw(run, one, settings, names, taxonomy)
     yield f"drawn: {path}"
     order = class_order(settings.order, last.predictions.confusion(), taxonomy)
     frames = [
         confusion.Frame(one.epoch, _ordered(one, order), one.metrics["rank1"]) for one in results
     ] if settings.gif or settings.video else []  # fmt: skip
     animation = _with_order(run.gif_path(last.name), settings.order)
+    around = None
+    if settings.gif_axes:
+        sides = Sides(names, order, taxonomy)
+        around = surroundings(sides, printable(run.folder.resolve().name))
+        animation = animation.with_suffix(f".axes{animation.suffix}")
     if settings.gif:
-        confusion.draw_gif(animation, frames)
+        confusion.draw_gif(animation, frames, surroundings=around)
         yield f"drawn: {animation}"
     if settings.video:
         animation = animation.with_suffix(f".{settings.video}")
         with attributed_to(f"--video {settings.video}"):
-            video.draw_video(animation, frames, settings.video)
+            video.draw_video(animation, frames, settings.video, around)
         yield f"drawn: {animation}"
     if settings.report:
         yield f"written: {write_report(evaluator, last, settings.thumbnails)}"
 
 
 def _draw(
-    run: Run, one: EpochResult, order: str, names: Sequence[str], taxonomy: Optional[Taxonomy]
+    run: Run,
+    one: EpochResult,
+    settings: EvaluateSettings,
+    names: Sequence[str],
+    taxonomy: Optional[Taxonomy],
 ) -> Path:
     """Draw the figure of an epoch, and in another order than the default also its bare pixels."""
+    order = settings.order
     bare = _with_order(run.confusion_path(one.epoch, ".png", one.name), order)
     path = bare.with_suffix(".figure.png")
     matrix = one.predictions.confusion()
@@ -88,14 +99,23 @@ def _draw(
     ranks = shown_ranks(len(one.classes)) if len(one.predictions) else []
     subtitle = ", ".join(f"rank-{name[4:]} {100 * one.metrics[name]:.2f} %" for name in ranks)
     note = _digest(matrix, [order, title, subtitle, *names])
+    vector = {kind: path.with_suffix(f".{kind}") for kind in settings.figure_formats}
+    # The PNG file has a note of what it shows, and is written before the others.
     if bare.exists() and note_in(path) == note:
-        return path  # up to date
+        vector = {kind: one for kind, one in vector.items() if not _is_newer(one, path)}
+        if not vector:
+            return path  # up to date
     sides = Sides(names, class_order(order, matrix, taxonomy), taxonomy)
     if order != "imagenet":
         confusion.write_png(bare, confusion.draw(_ordered(one, sides.order)))
-    with atomic_write(path) as file:
-        file.write(draw_figure(matrix, sides, title, subtitle, note))
+    for kind, other in {"png": path, **vector}.items():
+        with atomic_write(other) as file:
+            file.write(draw_figure(matrix, sides, title, subtitle, note, kind))
     return path
+
+
+def _is_newer(one: Path, other: Path) -> bool:
+    return one.exists() and one.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def _digest(matrix: Counts, texts: Sequence[str]) -> str:

@@ -1,14 +1,15 @@
 """The picture of a confusion matrix, and its GIF over the epochs: arrays in, pictures out.
 
 A row is a true class, a column a predicted class; row 0 is at the top, column 0 at the left. There
-are no axes and no margin, so with 1,000 classes each of 1000 x 1000 pixels is one cell. Brightness
-is equalised: it is the share of the non-zero cells with a lower count. A count of zero is black.
+are no axes and no margin, so with 1,000 classes each of 1000 x 1000 pixels is one cell; pictures of
+an animation have a strip with text above. Brightness is equalised: it is the share of the
+non-zero cells with a lower count. A count of zero is black.
 docs/confusion.md explains how to read the picture.
 """
 
 import itertools
 import zlib
-from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -25,6 +26,8 @@ DARK_TO_BRIGHT = ["#003c00", "#00ff00"]
 
 SECONDS, LAST_SECONDS = 0.4, 3.0  # for which an epoch and the last epoch are shown
 _TEXT_HEIGHT = 28  # pixels
+STRIP = 42
+"""Pixels above the cells of an animation, for its text."""
 
 
 class Frame(NamedTuple):
@@ -47,35 +50,49 @@ def draw(matrix: Any, side: int = SIDE) -> Image.Image:
     return _shade(grid, Equalisation([_counts_of(grid)]))
 
 
+# Draws what is around a matrix: from the colours and the epochs with their accuracies to a function
+# that places the picture with this number.
+Surroundings = Callable[
+    ["Equalisation", Sequence[Tuple[int, Optional[float]]]],
+    Callable[[int, Image.Image], Image.Image],
+]
+
+
 class Animation:
     """The pictures of `Frame`s (or equal tuples), each with its epoch and accuracy as text.
 
     A count has the same colour in all pictures: all matrices are equalised together. Matrices are
-    read one at a time and stored compressed, about 0.1 MB for 1,000 classes. Raises ValueError
-    without frames.
+    read one at a time and stored compressed, about 0.1 MB for 1,000 classes. The text is above the
+    cells; `surroundings` draws something else, see `confusion_figure.surroundings`. Raises
+    ValueError without frames.
     """
 
-    def __init__(self, frames: Iterable[Tuple], side: int = SIDE) -> None:
+    def __init__(
+        self,
+        frames: Iterable[Tuple],
+        side: int = SIDE,
+        surroundings: Optional[Surroundings] = None,
+    ) -> None:
         self.side = side
-        self._captions, self._grids, counts = [], [], []
+        self._epochs, self._grids, counts = [], [], []
         for epoch, matrix, rank1 in itertools.starmap(Frame, frames):
-            text = f"epoch {epoch}" + ("" if rank1 is None else f"   rank-1 {rank1:.1%}")
-            self._captions.append(text)
+            self._epochs.append((epoch, rank1))
             grid = grid_of(matrix, side)
             counts.append(_counts_of(grid))
             self._grids.append((zlib.compress(grid.tobytes(), 1), grid.dtype))
         if not self._grids:
             raise ValueError("no frames: an animation needs at least one")
         self._equalisation = Equalisation(counts)
+        self._place = (surroundings or _captions)(self._equalisation, self._epochs)
 
     def __len__(self) -> int:
         return len(self._grids)
 
     def __iter__(self) -> Iterator[Image.Image]:
-        """Each picture, side x side pixels with a palette of 256 greens."""
-        for (compressed, dtype), caption in zip(self._grids, self._captions):
+        """Each picture, with a palette of 256 colours."""
+        for number, (compressed, dtype) in enumerate(self._grids):
             grid = np.frombuffer(zlib.decompress(compressed), dtype).reshape(self.side, self.side)
-            yield _frame(grid, self._equalisation, caption)
+            yield self._place(number, _shade(grid, self._equalisation))
 
 
 def draw_gif(
@@ -84,12 +101,13 @@ def draw_gif(
     side: int = SIDE,
     seconds: float = SECONDS,
     last_seconds: float = LAST_SECONDS,
+    surroundings: Optional[Surroundings] = None,
 ) -> None:
-    """Write a `Animation` as an endless GIF.
+    """Write an `Animation` as an endless GIF.
 
     Raises ValueError without frames, InputError if the file cannot be written.
     """
-    animation = Animation(frames, side)
+    animation = Animation(frames, side, surroundings)
     pictures = iter(animation)
     durations = [round(1000 * seconds)] * (len(animation) - 1) + [round(1000 * last_seconds)]
     with atomic_write(path) as file:
@@ -180,17 +198,25 @@ def _shade(grid: np.ndarray, equalisation: Equalisation) -> Image.Image:
     return shaded.to_pil(origin="upper").convert("RGB")
 
 
-def _frame(grid: np.ndarray, equalisation: Equalisation, caption: str) -> Image.Image:
-    """A picture with a palette of 256 greens and text in its upper right corner."""
-    picture = _shade(grid, equalisation).getchannel("G")
-    text = _text(caption)
-    margin = _TEXT_HEIGHT // 4
-    width, height = text.width + 2 * margin, text.height + 2 * margin
-    left = picture.width - width
-    picture.paste(0, (left, 0, left + width, height))
-    picture.paste(text, (left + margin, margin))
-    picture.putpalette([part for green in range(256) for part in (0, green, 0)])
-    return picture
+def _captions(
+    equalisation: Equalisation, epochs: Sequence[Tuple[int, Optional[float]]]
+) -> Callable[[int, Image.Image], Image.Image]:
+    """Text on a strip above the cells; only green varies, so the palette is lossless."""
+
+    def place(number: int, picture: Image.Image) -> Image.Image:
+        text = _text(caption(*epochs[number]))
+        frame = Image.new("L", (picture.width, STRIP + picture.height))
+        frame.paste(text, (STRIP // 4, (STRIP - text.height) // 2))
+        frame.paste(picture.getchannel("G"), (0, STRIP))
+        frame.putpalette([part for green in range(256) for part in (0, green, 0)])
+        return frame
+
+    return place
+
+
+def caption(epoch: int, rank1: Optional[float]) -> str:
+    """`epoch 12   rank-1 84.4%`."""
+    return f"epoch {epoch}" + ("" if rank1 is None else f"   rank-1 {rank1:.1%}")
 
 
 def _text(text: str) -> Image.Image:

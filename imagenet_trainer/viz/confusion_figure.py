@@ -6,7 +6,7 @@ The matrix itself is the picture that `confusion` draws, pixel for pixel, in an 
 
 import io
 from functools import cache
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,8 +22,15 @@ from imagenet_trainer.metrics.confusion import as_counts, reordered
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.viz.class_order import Span, spans
-from imagenet_trainer.viz.confusion import DARK_TO_BRIGHT, SIDE, Equalisation, draw
-from imagenet_trainer.viz.style import FAINT, INK, figure_of
+from imagenet_trainer.viz.confusion import (
+    DARK_TO_BRIGHT,
+    SIDE,
+    Equalisation,
+    Surroundings,
+    caption,
+    draw,
+)
+from imagenet_trainer.viz.style import FAINT, INK, figure_of, vector_file
 
 _DPI = 100
 # Pixels around the matrix; names are on the left and below.
@@ -34,6 +41,7 @@ _LABEL = 13  # pixels for the name of a group
 _LONGEST = 22  # letters of a class name
 _MARK = 5  # pixels from the matrix to the line of a group
 _BAR = 14  # pixels from the matrix to the bar of colours
+_CURVE = 235  # pixels for the curve below an animated matrix; videos need an even height
 _OUTER = 152  # pixels from the matrix to the line of a domain
 _NOTE = "answers"  # the key of the note in the PNG file
 
@@ -46,38 +54,108 @@ class Sides(NamedTuple):
     taxonomy: Optional[Taxonomy] = None
 
 
-def draw_figure(matrix: Any, sides: Sides, title: str, subtitle: str, note: str = "") -> bytes:
-    """Draw a matrix of counts by label, as `confusion.draw` takes it, with axes: a PNG file.
+def draw_figure(
+    matrix: Any, sides: Sides, title: str, subtitle: str, note: str = "", kind: str = "png"
+) -> bytes:
+    """Draw a matrix of counts by label, as `confusion.draw` takes it, with axes: a file.
 
     Rows are true classes. The 1,000 x 1,000 pixels of the matrix are those of `confusion.draw` for
-    the matrix in this order, below the counts of up to 30 classes. `note` is stored in the file,
-    for `note_in`.
+    the matrix in this order, below the counts of up to 30 classes. `note` is stored in a PNG file,
+    for `note_in`. `kind` is png, or svg or pdf, in which everything else is vector graphics.
     """
     ordered = reordered(as_counts(matrix), sides.order)
-    classes = len(sides.order)
-    equalisation = Equalisation.of(ordered)
-    width, height = _LEFT + SIDE + _RIGHT, _TOP + SIDE + _BOTTOM
-    with figure_of(width / _DPI, height / _DPI, False, _DPI) as figure:
-        axes = _add_axes(figure, _LEFT, _BOTTOM, SIDE, SIDE)
-        axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=[], yticks=[])
-        axes.patch.set_visible(False)
-        _name_sides(axes, sides)
-        _legend(figure, equalisation)
-        top = height - _TOP
-        figure.text(_LEFT / width, (top + 44) / height, title, fontsize=14, weight="bold")
-        figure.text(_LEFT / width, (top + 20) / height, subtitle, fontsize=11)
-        centre: Dict[str, Any] = {"fontsize": 11, "ha": "center", "va": "center"}
-        numbered = classes > _MOST_NAMED and sides.taxonomy is None
-        edge, suffix = (_LEFT - 60, ", by position") if numbered else (14, "")
-        middle = SIDE / 2
-        figure.text(
-            edge / width, (_BOTTOM + middle) / height, "true class" + suffix, rotation=90, **centre
-        )
-        figure.text((_LEFT + middle) / width, edge / height, "predicted class" + suffix, **centre)
+    classes, height = len(sides.order), _TOP + SIDE + _BOTTOM
+    with figure_of((_LEFT + SIDE + _RIGHT) / _DPI, height / _DPI, False, _DPI) as figure:
+        axes = _surround(figure, sides, Equalisation.of(ordered))
+        _write_titles(figure, title, subtitle)
         picture = draw(ordered)
-        if classes <= _MOST_NUMBERED:
-            _write_counts(picture, ordered.toarray())
-        return _with_pixels(figure, picture, note)
+        numbered = classes <= _MOST_NUMBERED
+        if kind == "png":
+            if numbered:
+                _write_counts(picture, ordered.toarray())
+            return _with_pixels(figure, picture, note)
+        axes.imshow(picture, extent=(0, classes, classes, 0), interpolation="none", aspect="auto")
+        if numbered:
+            _write_vector_counts(axes, picture, ordered.toarray())
+        return vector_file(figure, kind)
+
+
+def surroundings(sides: Sides, title: str) -> Surroundings:
+    """Axes, names, legend and the curve of the accuracy around the pictures of an animation.
+
+    The matrices of the frames must be in the order of `sides`.
+    """
+
+    def draw_around(
+        equalisation: Equalisation, epochs: Sequence[Tuple[int, Optional[float]]]
+    ) -> Callable[[int, Image.Image], Image.Image]:
+        width, height = _LEFT + SIDE + _RIGHT, _TOP + SIDE + _BOTTOM + _CURVE
+        known = [(epoch, 100 * rank1) for epoch, rank1 in epochs if rank1 is not None]
+        with figure_of(width / _DPI, height / _DPI, False, _DPI) as figure:
+            _surround(figure, sides, equalisation, _CURVE)
+            _write_titles(figure, title, "")
+            curve = _add_axes(figure, _LEFT, 50, SIDE, _CURVE - 90)
+            curve.plot(*zip(*known) if known else ([], []), color=INK, linewidth=1.4)
+            curve.set_title("rank-1, %", fontsize=11)
+            curve.set_xlabel("epoch")
+            curve.grid(True)
+            curve.xaxis.set_major_locator(MaxNLocator(integer=True))
+            base = _raster(figure)
+            points = {epoch: curve.transData.transform((epoch, share)) for epoch, share in known}
+
+        def place(number: int, picture: Image.Image) -> Image.Image:
+            epoch, frame = epochs[number][0], base.copy()
+            frame.paste(picture, (_LEFT, _TOP))
+            pen = ImageDraw.Draw(frame)
+            pen.text((_LEFT, _TOP - 34), caption(*epochs[number]), "black", _font(20))
+            if epoch in points:
+                x, y = points[epoch]
+                pen.ellipse((x - 7, height - y - 7, x + 7, height - y + 7), "#00a000", "black", 2)
+            return frame.quantize(palette=_palette(), dither=Image.Dither.NONE)
+
+        return place
+
+    return draw_around
+
+
+@cache
+def _palette() -> Image.Image:
+    """192 greens and 64 greys, for `quantize`."""
+    palette = Image.new("P", (1, 1))
+    greens = np.linspace(0, 255, 192).round().astype(int).tolist()
+    greys = np.linspace(0, 255, 64).round().astype(int).tolist()
+    colours = [(0, green, 0) for green in greens] + [(grey,) * 3 for grey in greys]
+    palette.putpalette([part for colour in colours for part in colour])
+    return palette
+
+
+def _surround(figure: Figure, sides: Sides, equalisation: Equalisation, below: int = 0) -> Axes:
+    """Empty axes for the matrix, with the names of both sides and the legend.
+
+    `below`: pixels that stay free at the bottom.
+    """
+    classes, bottom = len(sides.order), _BOTTOM + below
+    width, height = figure.get_size_inches() * _DPI
+    axes = _add_axes(figure, _LEFT, bottom, SIDE, SIDE)
+    axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=[], yticks=[])
+    axes.patch.set_visible(False)
+    _name_sides(axes, sides)
+    _legend(figure, equalisation, bottom)
+    centre: Dict[str, Any] = {"fontsize": 11, "ha": "center", "va": "center"}
+    numbered = classes > _MOST_NAMED and sides.taxonomy is None
+    edge, suffix = (_LEFT - 60, ", by position") if numbered else (14, "")
+    middle = SIDE / 2
+    true, predicted = "true class" + suffix, "predicted class" + suffix
+    figure.text(edge / width, (bottom + middle) / height, true, rotation=90, **centre)
+    figure.text((_LEFT + middle) / width, (edge + below) / height, predicted, **centre)
+    return axes
+
+
+def _write_titles(figure: Figure, title: str, subtitle: str) -> None:
+    width, height = figure.get_size_inches() * _DPI
+    for above, text, look in ((44, title, {"fontsize": 14, "weight": "bold"}),
+                              (20, subtitle, {"fontsize": 11})):  # fmt: skip
+        figure.text(_LEFT / width, (height - _TOP + above) / height, text, **look)
 
 
 def note_in(path: AnyPath) -> str:
@@ -97,15 +175,30 @@ def _add_axes(figure: Figure, left: float, bottom: float, width: float, height: 
 
 def _with_pixels(figure: Figure, picture: Image.Image, note: str) -> bytes:
     """The figure as a PNG file, with the picture of the matrix pasted unchanged."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image = _raster(figure)
     image.paste(picture, (_LEFT, _TOP))
     buffer = io.BytesIO()
     info = PngInfo()
     info.add_text(_NOTE, note)
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def _raster(figure: Figure) -> Image.Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _write_vector_counts(axes: Axes, picture: Image.Image, counts: np.ndarray) -> None:
+    """The counts that are not zero as text in their cells."""
+    side = SIDE / len(counts)
+    size = min(20.0, 0.3 * side, 1.2 * side / max(len(f"{counts.max():,}"), 1))  # points
+    for row, column in zip(*map(np.ndarray.tolist, counts.nonzero())):
+        place = (int((column + 0.5) * side), int((row + 0.5) * side))
+        green = picture.getpixel(place)[1]  # type: ignore[index]
+        axes.text(column + 0.5, row + 0.5, f"{counts[row, column]:,}", ha="center", va="center",
+                  fontsize=size, color="black" if green > 140 else "white")  # fmt: skip
 
 
 def _write_counts(picture: Image.Image, counts: np.ndarray) -> None:
@@ -256,9 +349,9 @@ def _short(name: str) -> str:
 # --- the legend --------------------------------------------------------------------------------
 
 
-def _legend(figure: Figure, equalisation: Equalisation) -> None:
-    """A colour bar with counts."""
-    height, bottom = SIDE // 2, _BOTTOM + SIDE // 4
+def _legend(figure: Figure, equalisation: Equalisation, bottom: int) -> None:
+    """A colour bar with counts, beside a matrix at this height."""
+    height, bottom = SIDE // 2, bottom + SIDE // 4
     axes = _add_axes(figure, _LEFT + SIDE + _BAR, bottom, 18, height)
     colours = LinearSegmentedColormap.from_list("counts", DARK_TO_BRIGHT)
     axes.imshow(

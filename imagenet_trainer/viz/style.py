@@ -58,7 +58,13 @@ def png(figure: Figure) -> bytes:
 
 def svg(figure: Figure) -> bytes:
     """A figure as an SVG file, text as outlines; equal figures give equal bytes."""
+    return vector_file(figure, "svg")
+
+
+def vector_file(figure: Figure, kind: str) -> bytes:
+    """A figure as an svg or pdf file; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "imagenet_trainer"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    dated = {"Date": None} if kind == "svg" else {"CreationDate": None, "Producer": None}
+    with matplotlib.rc_context({"svg.hashsalt": "imagenet_trainer", "pdf.fonttype": 42}):
+        figure.savefig(buffer, format=kind, metadata={**dated, "Creator": None})
     return buffer.getvalue()

@@ -4,13 +4,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Iterable, List, Tuple
+from typing import Iterable, List, Optional, Tuple
 
 from PIL import Image
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
-from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Animation
+from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Animation, Surroundings
 
 KINDS = ("mp4", "webm")
 _ENCODERS = {
@@ -35,16 +35,18 @@ def check_ffmpeg(kind: str) -> str:
     return ffmpeg
 
 
-def draw_video(path: AnyPath, frames: Iterable[Tuple], kind: str) -> None:
+def draw_video(
+    path: AnyPath, frames: Iterable[Tuple], kind: str, surroundings: Optional[Surroundings] = None
+) -> None:
     """Write `confusion.Frame`s as a video with the durations of the GIF.
 
     Raises ValueError without frames, InputError if ffmpeg is missing or fails, or if the file
     cannot be written.
     """
-    ffmpeg, animation = check_ffmpeg(kind), Animation(frames)
+    ffmpeg, animation = check_ffmpeg(kind), Animation(frames, surroundings=surroundings)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"video.{kind}"
-        size = f"{animation.side}x{animation.side}"
+        size = "{}x{}".format(*next(iter(animation)).size)
         command = [
             ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(_RATE), "-i", "pipe:0",

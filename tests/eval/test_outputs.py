@@ -120,6 +120,9 @@ def test_the_animation_has_the_cluster_order_of_the_last_epoch(evaluator, images
     list(write_outputs(settings_of(order="cluster", gif=True), evaluator, results))
     with Image.open(evaluator.run.folder / "confusion.cluster.gif") as gif:
         assert gif.n_frames == 2
+    list(write_outputs(settings_of(order="cluster", gif=True, gif_axes=True), evaluator, results))
+    with Image.open(evaluator.run.folder / "confusion.cluster.axes.gif") as gif:
+        assert gif.n_frames == 2
     assert (evaluator.run.folder / "confusion-0001.cluster.png").exists()
 
 
@@ -128,6 +131,19 @@ def test_a_video(evaluator, images):
     lines = list(write_outputs(settings_of(video="mp4"), evaluator, [result_of(images, 1)]))
     assert lines[-1] == f"drawn: {evaluator.run.folder / 'confusion.mp4'}"
     assert (evaluator.run.folder / "confusion.mp4").stat().st_size > 1000
+
+
+def test_figures_as_vector_graphics_follow_the_png_file(evaluator, images):
+    settings = settings_of(figure_formats=("svg", "pdf"))
+    results = [result_of(images, 1)]
+    list(write_outputs(settings_of(), evaluator, results))
+    list(write_outputs(settings, evaluator, results))  # beside a PNG file that is up to date
+    path = evaluator.run.folder / "confusion-0001.figure.svg"
+    drawn = path.read_bytes()
+    assert path.with_suffix(".pdf").exists()
+    list(write_outputs(settings_of(), evaluator, [result_of(images, 1, seed=5)]))
+    list(write_outputs(settings, evaluator, [result_of(images, 1, seed=5)]))
+    assert path.read_bytes() != drawn
 
 
 def test_the_report_has_images_of_the_shard(evaluator, images):

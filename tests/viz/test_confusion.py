@@ -6,8 +6,7 @@ from PIL import Image
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.viz import confusion
-
-CAPTION = (slice(0, 48), slice(500, 1000))  # rows and columns of the caption
+from imagenet_trainer.viz.confusion_figure import Sides, surroundings
 
 
 def matrix_of(classes, cells):
@@ -116,28 +115,45 @@ def test_gif_has_a_frame_with_a_caption_for_each_epoch(tmp_path):
         tmp_path / "a.gif", [(1, matrix), (2, matrix), (3, matrix, 0.5)], last_seconds=2
     )
     frames, gif = frames_of(tmp_path / "a.gif")
-    assert (gif.format, gif.size, gif.n_frames, gif.info["loop"]) == ("GIF", (1000, 1000), 3, 0)
+    size = (1000, 1000 + confusion.STRIP)
+    assert (gif.format, gif.size, gif.n_frames, gif.info["loop"]) == ("GIF", size, 3, 0)
     assert [duration for _, duration in frames] == [400, 400, 2000]
-    captions = [image[CAPTION] for image, _ in frames]
+    captions = [image[: confusion.STRIP] for image, _ in frames]
     for one, other in [(0, 1), (1, 2), (0, 2)]:
         assert not np.array_equal(captions[one], captions[other])
-    for image, _ in frames:  # the rest is only data
-        image[CAPTION] = 0
-    expected = pixels(confusion.draw(matrix))
-    expected[CAPTION] = 0
-    assert all(np.array_equal(image, expected) for image, _ in frames)
+    expected = pixels(confusion.draw(matrix))  # the rest is only data
+    assert all(np.array_equal(image[confusion.STRIP :], expected) for image, _ in frames)
 
 
-def test_the_caption_is_bright_on_black_and_small(tmp_path):
+def test_the_caption_is_bright_on_black_above_the_cells(tmp_path):
     full = np.full((1000, 1000), 7)
     confusion.draw_gif(tmp_path / "a.gif", [(120, full, 0.7654)])
     [(image, _)], _ = frames_of(tmp_path / "a.gif")
-    covered = np.argwhere(image[..., 1] < 255)
-    assert (covered.min(axis=0) >= [0, 500]).all() and covered[:, 0].max() < 45
-    top, left = covered.min(axis=0)
-    caption = image[top:45, left:, 1]
-    assert (caption[:5] == 0).all()
-    assert 0.1 < (caption > 200).mean() < 0.4  # letters
+    assert (image[confusion.STRIP :, :, 1] == 255).all()
+    caption = image[: confusion.STRIP, :, 1]
+    assert (caption[:3] == 0).all() and (caption[-3:] == 0).all()
+    lit = np.argwhere(caption > 200)
+    assert lit[:, 1].min() < 20 and 200 < lit[:, 1].max() < 500
+
+
+def test_an_animation_with_axes_has_the_cells_of_the_others(tmp_path):
+    frames = [(n, some_matrix(60, n), 0.1 * n) for n in (1, 2, 3)]
+    sides = Sides([f"class {n}" for n in range(60)], np.arange(60))
+    around = surroundings(sides, "a run")
+    confusion.draw_gif(tmp_path / "a.gif", frames, surroundings=around)
+    confusion.draw_gif(tmp_path / "b.gif", frames)
+    with_axes, gif = frames_of(tmp_path / "a.gif")
+    plain, _ = frames_of(tmp_path / "b.gif")
+    assert gif.size[1] % 2 == 0 and len(with_axes) == 3
+    top, left = 80, 205
+    dots = []
+    for (one, _), (other, _) in zip(with_axes, plain):
+        part = one[top : top + 1000, left : left + 1000].astype(int)
+        assert np.abs(part - other[confusion.STRIP :]).max() <= 4  # 192 greens
+        below = one[top + 1210 :].astype(int)
+        dots.append(np.argwhere((below[..., 1] > 120) & (below[..., 0] < 40)).mean(axis=0))
+    # The dot follows the curve: to the right and up.
+    assert all(b[1] - a[1] > 200 and a[0] - b[0] > 30 for a, b in zip(dots, dots[1:]))
 
 
 def test_a_count_has_the_same_colour_in_all_frames(tmp_path):
@@ -145,7 +161,7 @@ def test_a_count_has_the_same_colour_in_all_frames(tmp_path):
     early = matrix_of(1000, {(500, 1): 1, (500, 2): 2})
     late = matrix_of(1000, {(500, 1): 2, (500, 2): 9, (600, 3): 30})
     confusion.draw_gif(tmp_path / "a.gif", [(1, early), (2, late)])
-    [(first, _), (second, _)], _ = frames_of(tmp_path / "a.gif")
+    first, second = (image[confusion.STRIP :] for image, _ in frames_of(tmp_path / "a.gif")[0])
     assert first[500, 2].tolist() == second[500, 1].tolist()
     order = [first[500, 1, 1], second[500, 1, 1], second[500, 2, 1], second[600, 3, 1]]
     assert order == sorted(set(order)) and order[0] == 0x3C and order[-1] == 255
@@ -163,8 +179,7 @@ def test_gif_bytes_are_reproducible_and_frames_may_be_a_generator(tmp_path):
 def test_a_gif_of_zeros(tmp_path):
     confusion.draw_gif(tmp_path / "a.gif", [(0, np.zeros((10, 10), np.int64))])
     [(image, _)], _ = frames_of(tmp_path / "a.gif")
-    image[CAPTION] = 0
-    assert not image.any()
+    assert not image[confusion.STRIP :].any()
 
 
 def test_errors(tmp_path):

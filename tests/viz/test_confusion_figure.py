@@ -1,4 +1,6 @@
+import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -161,3 +163,20 @@ def test_the_note_is_stored_in_the_file(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     (tmp_path / "no.png").write_bytes(b"none")
     assert note_in(tmp_path / "no.png") == ""
+
+
+@pytest.mark.parametrize("classes", [12, 200])
+def test_vector_graphics_hold_the_same_pixels(classes):
+    sides, matrix = Sides([f"class {n}" for n in range(classes)], np.arange(classes)), some(classes)
+    svg = draw_figure(matrix, sides, "a title", "", kind="svg")
+    # The legend is the smaller image.
+    data = max(re.findall(rb"data:image/png;base64,([\w+/=\s]+)", svg), key=len)
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        inside = np.array(image.convert("RGB").resize((1000, 1000), Image.Resampling.NEAREST))
+    plain = np.array(confusion.draw(matrix))
+    middles = ((np.arange(classes) + 0.5) * 1000 / classes).astype(int)
+    where = middles[:, None], middles
+    # Images in SVG files may be stored upside down.
+    assert any(np.array_equal(one[where], plain[where]) for one in (inside, inside[::-1]))
+    pdf = draw_figure(matrix, sides, "a title", "", kind="pdf")
+    assert pdf.startswith(b"%PDF-") and pdf == draw_figure(matrix, sides, "a title", "", kind="pdf")

@@ -12,10 +12,10 @@ FRAMES = [(epoch, np.diag([epoch, 1, 5]) + epoch % 2, epoch / 10) for epoch in r
 
 
 def decoded(path):
-    """The frames of a video, uint8 (n, 1000, 1000, 3)."""
+    """The frames of a video, uint8 (n, height, 1000, 3)."""
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     data = subprocess.run(command, capture_output=True, check=True).stdout
-    return np.frombuffer(data, np.uint8).reshape(-1, 1000, 1000, 3)
+    return np.frombuffer(data, np.uint8).reshape(-1, 1000 + confusion.STRIP, 1000, 3)
 
 
 @needs_ffmpeg
