@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
-from imagenet_trainer.config.values import integer, number, numbers, switch
+from imagenet_trainer.config.values import checkpoint, integer, number, numbers, switch
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,17 @@ class MethodSettings:
         0.0,
         "fraction of each target spread evenly over all classes (Szegedy et al. 2015)",
         number(0, 1, below=True),
+    )
+    teacher: Optional[Tuple[str, int]] = option(
+        None,
+        "knowledge distillation (Hinton et al. 2015): a trained network of the same classes, "
+        "PREFIX-EPOCH.params, whose predictions for each augmented image are a part of its target. "
+        "EPOCH may be best",
+        checkpoint,
+        metavar="PREFIX,EPOCH",
+    )
+    teacher_weight: float = option(
+        0.5, "share of the teacher in each target, with --teacher", number(0, 1, above=True)
     )
     bce_loss: bool = option(
         False,

@@ -96,6 +96,9 @@ class Training:
     top_k: int = 5  # read_counts also counts the labels among the `top_k` most probable classes
     label_smoothing: float = 0.0  # [0, 1)
     mixup: bool = False  # every train_batch has a Mix
+    # Every train_batch has a teacher's probabilities, which get this share of the target; 0: none.
+    # They are not smoothed.
+    teacher_weight: float = 0.0
     # The loss of an image is the mean over the classes of the binary cross-entropies between the
     # sigmoid of its logits and its target, instead of the cross-entropy of the softmax ("ResNet
     # strikes back", Wightman, Touvron and Jegou 2021, arXiv:2110.00476). read_counts has the latter
@@ -161,12 +164,14 @@ class Engine(Protocol):
         labels: np.ndarray,
         learning_rate: float,
         mix: Optional[Mix] = None,
+        teacher: Optional[np.ndarray] = None,
     ) -> None:
         """Make one update; raise NonFiniteLossError before it if the loss is not finite.
 
         Images are uint8 (n, h, w, 3), labels int64 (n,). Other heights and widths than those of
         the batch shape are bound or compiled once; the network must be independent of them.
-        `mix` is given if and only if Training.mixup is set. PyTorch's engine also
+        `mix` is given if and only if Training.mixup is set, and `teacher`, float32 (n, classes),
+        if and only if Training.teacher_weight is. PyTorch's engine also
         accepts images on its device, by DLPack.
         """
 

@@ -22,7 +22,8 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
         raise InputError("--decode gpu: this training has no GPU; add --gpus, or use --decode cpu")
     if settings.on_bad_record == ZERO:
         raise InputError("--on-bad-record zero: needs --decode cpu; use it, or skip such records")
-    for name in ("auto_augment", "random_erasing", "train_interp", "cutmix", "decode_scale"):
+    names = "auto_augment", "random_erasing", "train_interp", "cutmix", "decode_scale", "teacher"
+    for name in names:
         value = getattr(settings, name)
         if value != default_of(FitSettings, name):
             value = 1 if value is True else value

@@ -39,6 +39,7 @@ _CASES = (
     ),
     _Case(("rand_augment_magnitude",), lambda s: s.auto_augment != "rand",
           "without --auto-augment rand"),
+    _Case(("teacher_weight",), lambda s: s.teacher is None, "without --teacher"),
     _Case(("bce_target_threshold",), lambda s: not s.bce_loss, "without --bce-loss"),
     _Case(("ema_warmup",), lambda s: not s.ema, "without --ema"),
     _Case(

@@ -40,6 +40,7 @@ from imagenet_trainer.train.processes import process_count, run_processes
 from imagenet_trainer.train.recovery import roll_back, write_with_retries
 from imagenet_trainer.train.session import Session, open_session
 from imagenet_trainer.train.stream import stream_batches
+from imagenet_trainer.train.teacher import predictions
 
 
 def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
@@ -147,7 +148,8 @@ def train_epoch(
         batch = next(stream)
         mix = Mix(*batch.mix) if batch.mix else None
         rate = session.learning_rate(update) * progress.rate_scale
-        engine.train_batch(batch.images, batch.labels, rate, mix)
+        theirs = predictions(session.teacher, batch.images)
+        engine.train_batch(batch.images, batch.labels, rate, mix, theirs)
         observers.log.advance_bar()
         for report in batch.reports:
             observers.on_bad_record(report, update + 1, "train")

@@ -50,6 +50,7 @@ from imagenet_trainer.train.run_config import (
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import rate_messages, schedule_of
 from imagenet_trainer.train.setup import TrainingSetup, image_size_messages, training_setup
+from imagenet_trainer.train.teacher import open_teacher
 from imagenet_trainer.train.transfer import freeze_messages, frozen
 
 
@@ -64,6 +65,7 @@ class Session:
     val: Dataset
     minival: Optional[Dataset]  # with --minival
     engine: Engine
+    teacher: Optional[Engine]
     order: Order
     preprocessing: Preprocessing
     progress: Progress
@@ -158,13 +160,15 @@ def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
         workers = join_workers(devices_of(setup.settings))
         inputs, config, checkpoint, engine, changes = _open_together(setup, workers)
         check_workers_equal(workers, config, checkpoint, setup.run)
+        with together(workers):
+            teacher = open_teacher(setup.settings, inputs.train.classes, engine.batch_size)
         progress = _load_into(engine, checkpoint, setup.settings, len(inputs.train))
         if workers.rank == 0:
             _record(setup, inputs.symbol, config, progress)
         history = [r for r in setup.run.read_history() if int(r["epoch"]) <= progress.epoch]
         session = Session(
             setup.settings, setup.run, workers, inputs.train, inputs.val, inputs.minival, engine,
-            inputs.order, _preprocessing(setup.settings), progress,
+            teacher, inputs.order, _preprocessing(setup.settings), progress,
             [dict(row) for row in history],
             [*changes, *_messages(setup, inputs, workers, engine_reason),
              _first_message(setup, progress, len(inputs.train))],

@@ -77,7 +77,8 @@ class TrainingSetup:
 
     def open_engine(self, symbol: Any, workers: Optional[Workers] = None) -> Engine:
         """An engine with the initial parameters; joins the workers unless they are given."""
-        engine = open_training_engine(self.settings, symbol, workers)
+        # Previews have no teacher.
+        engine = open_training_engine(replace(self.settings, teacher=None), symbol, workers)
         engine.set_params(*self.initial_parameters(symbol))
         return engine
 

@@ -177,3 +177,29 @@ def test_bce_needs_a_softmax():
     symbol = sym.LogisticRegressionOutput(x, sym.Variable("softmax_label"), name="softmax")
     with pytest.raises(InputError, match=r"softmax|Softmax|Logistic"):
         engine_of(symbol, bce=True)
+
+
+@pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
+def test_a_teacher_is_a_part_of_the_target(engine):
+    from imagenet_trainer.engines import Devices, Optimizer, Training
+    from imagenet_trainer.engines.factory import open_engine
+
+    symbol, rate = network(), 0.5
+    (images, labels), mix = batches(1)[0], a_mix()
+    theirs = np.random.RandomState(2).dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
+    how = Training(Optimizer("sgd", 0.0, 0.0), mixup=True, label_smoothing=0.1, teacher_weight=0.7,
+                   accumulate=2)  # fmt: skip
+    opened = open_engine(symbol, Devices(engine=engine), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
+    opened.set_params(*first_parameters(symbol))
+    opened.train_batch(images, labels, rate, mix, theirs)
+    tensors = tensors_of(symbol)
+    own = torch.tensor(soft_targets(labels, mix)) * 0.9 + 0.1 / CLASSES
+    loss = torch.nn.CrossEntropyLoss()(
+        logits(tensors, images), 0.3 * own + 0.7 * torch.tensor(theirs)
+    )
+    loss.backward()
+    assert opened.read_counts()[3] / BATCH == pytest.approx(loss.item(), rel=1e-5)
+    for value in tensors.values():
+        value.data -= rate * value.grad
+    assert_close(opened, tensors)
+    assert opened.predict(images).shape == (BATCH, CLASSES)

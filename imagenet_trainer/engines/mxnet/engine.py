@@ -30,7 +30,7 @@ from imagenet_trainer.engines.mxnet.precision import (
     in_16_bits,
     with_scaled_loss,
 )
-from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, Targets
+from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, TEACHER, Targets
 from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import frozen_in, number_of_classes
@@ -182,8 +182,12 @@ class MXNetEngine(StageTimer):
         """Of the images and of the other inputs of a part of a batch."""
         return (
             [mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
-            [mx.io.DataDesc(name, self._batch_shape[:1], layout="N") for name in self._inputs],
+            [mx.io.DataDesc(name, self._input_shape(name), layout="N") for name in self._inputs],
         )
+
+    def _input_shape(self, name: str) -> Tuple[int, ...]:
+        """The shape of an input besides the images, for a part of a batch."""
+        return self._targets.shape_of(name, self._batch_shape[0])
 
     def _bind_to(self, images: np.ndarray) -> None:
         """Bind the network to the size of these images, if it is another one.
@@ -208,6 +212,7 @@ class MXNetEngine(StageTimer):
         labels: np.ndarray,
         learning_rate: float,
         mix: Optional[Mix] = None,
+        teacher: Optional[np.ndarray] = None,
     ) -> None:
         """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,), part by part.
 
@@ -221,6 +226,8 @@ class MXNetEngine(StageTimer):
         inputs = {LABEL: labels}
         if mix is not None:
             inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        if teacher is not None:
+            inputs[TEACHER] = teacher
         if self._scale:
             inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
         counts: List[mx.nd.NDArray] = []
@@ -334,7 +341,7 @@ class MXNetEngine(StageTimer):
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         count, size = len(images), self._batch_shape[0]
-        inputs = {name: np.zeros(size, np.float32) for name in self._inputs}
+        inputs = {name: np.zeros(self._input_shape(name), np.float32) for name in self._inputs}
         _wait_for_all()
         self._bind_to(images)
         self._has_predicted = True

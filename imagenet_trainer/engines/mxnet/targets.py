@@ -1,4 +1,4 @@
-"""Training targets: one label, smoothed labels, or a mixture of two labels.
+"""Training targets: one label, smoothed labels, a mixture of two labels, a teacher's predictions.
 
 Only labels and shares are copied to the device. A small graph in front of the network's label
 input computes the targets there: SoftmaxOutput accepts class indices or distributions.
@@ -12,6 +12,7 @@ from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.mxnet_import import mx
 
 LABEL, MIX_LABEL, MIX_SHARE = "softmax_label", "mix_label", "mix_share"
+TEACHER = "teacher"  # (n, classes); the others are (n,)
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
 
@@ -34,21 +35,29 @@ class Targets:
         self._bce = bool(training and training.bce)
         self._threshold = training.bce_threshold if training else 0.0
         self._top_k = training.top_k if training else 5
+        self._teacher = training.teacher_weight if training else 0.0
         self._classes = classes
         self.inputs: Tuple[str, ...] = (LABEL, MIX_LABEL, MIX_SHARE) if self._mixup else (LABEL,)
+        if self._teacher:
+            self.inputs += (TEACHER,)
+
+    def shape_of(self, name: str, size: int) -> Tuple[int, ...]:
+        """The shape of an input of a batch of this size."""
+        return (size, self._classes) if name == TEACHER else (size,)
 
     def added_to(self, symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
-        """The network with targets computed from `inputs`, (n,) each; unchanged for plain labels.
+        """The network with targets computed from `inputs`; unchanged for plain labels.
 
         Raises ArgumentError for a network whose output is not a softmax, since only a softmax
         accepts distributions.
         """
-        if not (self._smoothing or self._mixup or self._bce):
+        if not (self._smoothing or self._mixup or self._bce or self._teacher):
             return symbol
         graph = json.loads(symbol.tojson())
         if [graph["nodes"][node]["op"] for node, *_ in graph["heads"]] != ["SoftmaxOutput"]:
             argument = "mixup" if self._mixup else "label_smoothing"
             argument = "bce_loss" if self._bce else argument
+            argument = "teacher" if self._teacher else argument
             raise ArgumentError(argument, "", "needs a network that ends in a softmax; omit it")
         target = self._target()
         return self._with_bce(symbol, target) if self._bce else symbol(softmax_label=target)
@@ -73,6 +82,8 @@ class Targets:
             target = mx.sym.broadcast_mul(target, share) + mx.sym.broadcast_mul(other, 1 - share)
         if self._smoothing:
             target = target + self._smoothing / self._classes
+        if self._teacher:
+            target = (1 - self._teacher) * target + self._teacher * mx.sym.Variable(TEACHER)
         return target
 
     def _one_hot(self, name: str, value: float) -> "mx.sym.Symbol":
@@ -85,7 +96,7 @@ class Targets:
 
         They are one array (4,) on the device of the probabilities.
 
-        `inputs` are those of this device, (n,) each.
+        `inputs` are those of this device.
         """
         label = inputs[LABEL].reshape((-1, 1))
         loss = self._loss(output, label)
@@ -98,6 +109,9 @@ class Targets:
         if self._smoothing:
             uniform = -mx.nd.log(output + _TINY).mean(axis=1, keepdims=True)
             loss = (1 - self._smoothing) * loss + self._smoothing * uniform
+        if self._teacher:
+            theirs = -(inputs[TEACHER] * mx.nd.log(output + _TINY)).sum(axis=1, keepdims=True)
+            loss = (1 - self._teacher) * loss + self._teacher * theirs
         true = mx.nd.pick(output, label, axis=1, keepdims=True)
         classes = mx.nd.arange(output.shape[1], ctx=output.context).reshape((1, -1))
         # Of equal probabilities the lower class index comes first, as in metrics.ranks.

@@ -186,6 +186,7 @@ class TorchEngine(StageTimer):
         labels: np.ndarray,
         learning_rate: float,
         mix: Optional[Mix] = None,
+        teacher: Optional[np.ndarray] = None,
     ) -> None:
         """Forward, backward, update with this worker's uint8 (n, h, w, 3) and int64 (n,).
 
@@ -199,6 +200,8 @@ class TorchEngine(StageTimer):
         if mix is not None:
             batch["other"] = np.asarray(mix.labels, np.int64)
             batch["share"] = np.asarray(mix.shares, np.float32)
+        if teacher is not None:
+            batch["teacher"] = np.asarray(teacher, np.float32)
         lost = self._workers.lost_errors() if self._workers else contextlib.nullcontext()
         memory = memory_errors(len(labels) // self._parts, self._device_name)
         with lost, memory, deterministic_errors():
@@ -241,6 +244,7 @@ class TorchEngine(StageTimer):
         inputs = (
             tensors["images"][here], labels, tensors.get("other", tensors["labels"])[here],
             tensors["share"][here] if "share" in tensors else labels,
+            tensors["teacher"][here] if "teacher" in tensors else labels,
         )  # fmt: skip
         self._seed_network(part)
         if self._is_compiled:

@@ -58,25 +58,30 @@ class Step(nn.Module):
         self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
         self._bce, self._threshold = training.bce, training.bce_threshold
+        self._teacher = training.teacher_weight
         self._top_k = training.top_k
         self._classes, self._autocast = classes, dtype
 
     def forward(
-        self, images: Tensor, label: Tensor, other: Tensor, share: Tensor
+        self, images: Tensor, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,)."""
+        """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,).
+
+        Teacher float32 (n, classes). What Training does not use is ignored.
+        """
         with autocast(images.device, self._autocast):
-            target = self._target(label, other, share)
+            target = self._target(label, other, share, teacher)
             # Not `self.network(...)`, which prints its code if an error is raised in it.
             outputs, loss, moments = self.network.forward(self.head(images), target)
         with torch.no_grad():
-            counts = self._count(outputs[0].reshape(len(label), -1), label, other, share)
+            output = outputs[0].reshape(len(label), -1)
+            counts = self._count(output, label, other, share, teacher)
             flat = [moment.float().flatten() for moment in moments]
             return loss, counts, torch.cat(flat) if flat else counts.new_empty(0)
 
-    def _target(self, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    def _target(self, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor) -> Tensor:
         """The label, or a distribution (n, classes) if it is smoothed or mixed."""
-        if not (self._smoothing or self._mixup or self._bce):
+        if not (self._smoothing or self._mixup or self._bce or self._teacher):
             return label
         one_hot = nn.functional.one_hot
         target = one_hot(label, self._classes).float()
@@ -84,9 +89,13 @@ class Step(nn.Module):
             part = share.unsqueeze(1)
             target = part * target + (1 - part) * one_hot(other, self._classes).float()
         target = (1 - self._smoothing) * target + self._smoothing / self._classes
+        if self._teacher:
+            target = (1 - self._teacher) * target + self._teacher * teacher
         return (target > self._threshold).float() if self._threshold else target
 
-    def _count(self, output: Tensor, label: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    def _count(
+        self, output: Tensor, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor
+    ) -> Tensor:
         loss = _cross_entropy(output, label)
         if self._mixup:
             # _TINY avoids 0 * log(0) for a label with share 0.
@@ -95,6 +104,9 @@ class Step(nn.Module):
         if self._smoothing:
             uniform = -(output + _TINY).log().mean(1)
             loss = (1 - self._smoothing) * loss + self._smoothing * uniform
+        if self._teacher:
+            theirs = -(teacher * (output + _TINY).log()).sum(1)
+            loss = (1 - self._teacher) * loss + self._teacher * theirs
         true = output.gather(1, label.unsqueeze(1))
         classes = torch.arange(output.shape[1], device=output.device)
         # Of equal probabilities the lower class index comes first, as in metrics.ranks.

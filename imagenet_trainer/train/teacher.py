@@ -1,0 +1,78 @@
+"""Knowledge distillation: a trained network whose predictions are a part of the targets.
+
+Hinton, Vinyals and Dean 2015, arXiv:1503.02531, with temperature 1. The teacher sees the images of
+the student, cropped, augmented and mixed as they are: Beyer et al. 2021, "Knowledge distillation: A
+good teacher is patient and consistent", arXiv:2106.05237.
+"""
+
+import os
+from dataclasses import replace
+from typing import Optional
+
+import numpy as np
+
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.data.classes import Classes
+from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.network import engine_for, read_network, set_checkpoint
+from imagenet_trainer.graph import GraphError
+from imagenet_trainer.runs.trained import open_run
+from imagenet_trainer.train.engine import devices_of
+from imagenet_trainer.train.image_sizes import size_at
+
+
+def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Optional[Engine]:
+    """The network of --teacher, which predicts batches of this size; None without the flag.
+
+    Raises InputError if it has other classes, cannot have the student's images, or is missing.
+    """
+    if settings.teacher is None:
+        return None
+    prefix, epoch = settings.teacher
+    run = open_run(prefix)
+    symbol, checkpoint = read_network(run, epoch)
+    where = f"--teacher {prefix}"
+    if len(checkpoint.classes) != len(classes):
+        raise InputError(
+            f"{where}: has {len(checkpoint.classes)} classes, but the training images have "
+            f"{len(classes)}; use a network that was trained on the same ones"
+        )
+    if [one[0] for one in checkpoint.classes] != [one[0] for one in classes]:
+        raise InputError(
+            f"{where}: has other classes than the training images, or another order of them; use "
+            "a network that was trained on the same ones"
+        )
+    how = checkpoint.preprocessing
+    assert how is not None
+    for size in {size_at(settings, epoch) for epoch in range(settings.num_epochs)}:
+        try:
+            same = parameter_shapes(symbol, (3, *size)) == parameter_shapes(symbol, how.image_shape)
+        except GraphError:
+            same = False
+        if not same:
+            raise InputError(
+                f"{where}: cannot have the images of {size[0]} x {size[1]} that this training "
+                f"has, since it was trained on {how.image_shape[1]} x {how.image_shape[2]}; use a "
+                "network with global pooling, or --image-shape"
+            )
+    height, width = size_at(settings, 0)
+    seen = replace(checkpoint, preprocessing=replace(how, image_shape=(3, height, width)))
+    engine = engine_for(symbol, seen, _devices_here(settings), batch_size)
+    set_checkpoint(engine, symbol, run, seen)
+    return engine
+
+
+def _devices_here(settings: FitSettings) -> Devices:
+    """The devices of this worker: its teacher predicts its own images, alone."""
+    devices = devices_of(settings)
+    gpus = devices.gpus
+    if "LOCAL_RANK" in os.environ and gpus:  # one of PyTorch's processes, which has one GPU
+        gpus = (gpus[int(os.environ["LOCAL_RANK"])],)
+    return replace(devices, gpus=gpus, kv_store="device", compression_threshold=None)
+
+
+def predictions(teacher: Optional[Engine], images: np.ndarray) -> Optional[np.ndarray]:
+    """The teacher's probabilities float32 (n, classes) of a batch; None without a teacher."""
+    return teacher.predict(images) if teacher else None

@@ -1,0 +1,87 @@
+"""Knowledge distillation: the teacher sees the student's images, and a resumed run is the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import one_line_failure
+from helpers.fit_runs import assert_same, history, parameters, train_until, words_of
+
+from imagenet_trainer import fit, symbols
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.trained import open_run as open_trained
+from imagenet_trainer.train import teacher as teacher_module
+from imagenet_trainer.train.teacher import open_teacher, predictions
+
+pytestmark = pytest.mark.usefixtures("without_curves")
+
+
+@pytest.fixture(scope="module")
+def teacher(packed, tmp_path_factory):
+    prefix = tmp_path_factory.mktemp("teacher") / "model"
+    words = [*words_of(packed), "--model-prefix", str(prefix), "--num-epochs", "1"]
+    assert fit.main([*words, "--rgb-std", "58,57,56", "--seed", "5"]) == 0
+    return prefix
+
+
+def test_a_run_with_a_teacher_resumes_exactly(packed, teacher, tmp_path):
+    words = [*words_of(packed), "--teacher", f"{teacher},1", "--disp-batches", "50"]
+    words += ["--cutmix", "1", "--image-size-schedule", "0:12,1:20"]
+    assert fit.main([*words, "--model-prefix", str(tmp_path / "a" / "model")]) == 0
+    often = ["--model-prefix", str(tmp_path / "b" / "model"), "--checkpoint-minutes", "1e-9"]
+    for update in (3, 11):
+        train_until(update, words, *often)
+    assert fit.main([*words, *often]) == 0
+    ours, theirs = (tmp_path / x / "model" for x in "ab")
+    for epoch in (1, 2):
+        assert_same(parameters(ours, epoch), parameters(theirs, epoch))
+    assert history(ours) == history(theirs)
+
+
+def test_the_teacher_predicts_the_images_of_the_student(packed, teacher, tmp_path, monkeypatch):
+    from imagenet_trainer.eval.network import open_network
+    from imagenet_trainer.train import loop
+    from imagenet_trainer.train.engine import devices_of
+
+    seen = []
+
+    def recorded(engine, images):
+        result = predictions(engine, images)
+        seen.append((images.copy(), result))
+        return result
+
+    monkeypatch.setattr(loop, "predictions", recorded)
+    words = [*words_of(packed), "--teacher", f"{teacher},1", "--num-epochs", "1"]
+    assert fit.main([*words, "--model-prefix", str(tmp_path / "model")]) == 0
+    engine, _, _ = open_network(open_trained(str(teacher)), 1, devices_of(FitSettings()), 8)
+    for images, found in seen:
+        np.testing.assert_allclose(found, engine.predict(images), atol=1e-6)
+
+
+def test_what_cannot_be_a_teacher(packed, teacher, tmp_path, capsys):
+    classes = open_trained(str(teacher)).load(1).classes
+    settings = FitSettings(teacher=(str(teacher), 1), image_shape=(3, 16, 16), batch_size=8)
+    assert open_teacher(settings, classes, 8).batch_size == 8
+    assert open_teacher(replace(settings, teacher=None), classes, 8) is None
+    with pytest.raises(InputError, match=r"--teacher .*: has 3 classes, but .* 2"):
+        open_teacher(settings, classes[:2], 8)
+    with pytest.raises(InputError, match="another order"):
+        open_teacher(settings, classes[::-1], 8)
+    fails = one_line_failure(fit.main, "fit", capsys)
+    words = [*words_of(packed), "--model-prefix", str(tmp_path / "model")]
+    assert str(tmp_path / "none") in fails(*words, "--teacher", f"{tmp_path}/none/model,1")
+    assert not list(tmp_path.rglob("*.params"))
+
+
+def test_a_teacher_of_one_size_is_refused(tmp_path, monkeypatch):
+    symbol = symbols.get_symbol("alexnet", 2, (3, 224, 224))
+    how = Preprocessing((3, 224, 224), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0)
+    classes = (("a", "a"), ("b", "b"))
+    checkpoint = Checkpoint({}, {}, Progress(), {}, how, classes)
+    monkeypatch.setattr(teacher_module, "read_network", lambda *_: (symbol, checkpoint))
+    monkeypatch.setattr(teacher_module, "open_run", lambda _: None)
+    settings = FitSettings(teacher=("x", 1), image_size_schedule="0:160")
+    with pytest.raises(InputError, match="--teacher x: cannot have the images of 160 x 160"):
+        open_teacher(settings, classes, 8)
