@@ -6,8 +6,9 @@ A file of `export --to torch` has them in its metadata; timm's model folders hav
 import json
 import math
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Tuple
 
+from imagenet_trainer.config import values
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.system.files import read_bytes
@@ -15,6 +16,7 @@ from imagenet_trainer.system.files import read_bytes
 Classes = Tuple[Tuple[str, str], ...]
 PREPROCESSING, CLASSES, NETWORK = "preprocessing", "classes", "network"
 _LARGEST_CONFIG = 1 << 24  # bytes
+_LARGEST_SIDE = 4096  # pixels
 
 
 def to_metadata(
@@ -37,7 +39,7 @@ def described_preprocessing(
     Raises InputError for a description that is not one.
     """
     if PREPROCESSING in metadata:
-        return _ours(path, metadata[PREPROCESSING], default)
+        return _ours(path, metadata[PREPROCESSING])
     config = Path(path).with_name("config.json")
     if config.is_file() and config.stat().st_size <= _LARGEST_CONFIG:
         return _timms(config, default)
@@ -54,16 +56,21 @@ def described_classes(metadata: Mapping[str, str], default: Classes) -> Classes:
     return classes if len(classes) == len(default) else default
 
 
-def _ours(path: str, text: str, default: Preprocessing) -> Preprocessing:
+def _ours(path: str, text: str) -> Preprocessing:
+    """The values, read as those of the flags of the same names are."""
     try:
         found = json.loads(text)
-        shape = tuple(int(n) for n in found["image_shape"])
-        mean, std = _colours(found["rgb_mean"]), _colours(found["rgb_std"])
-        resize, bgr = int(found["val_resize"]), bool(found["bgr"])
+        shape = values.image_shape(_joined(found["image_shape"]))
+        mean = values.rgb_mean(_joined(found["rgb_mean"]))
+        std = values.rgb_std(_joined(found["rgb_std"]))
+        resize = values.integer(0)(str(found["val_resize"]))
+        bgr = bool(found["bgr"])
+        if max(*shape, resize) > _LARGEST_SIDE:
+            raise ValueError(f"more than {_LARGEST_SIDE} pixels")
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: its description of the preprocessing is damaged") from error
-    if mean is None or std is None or resize < 0 or len(shape) != 3 or shape[0] != 3:
-        raise InputError(f"{path}: its description of the preprocessing is damaged")
+        raise InputError(
+            f"{path}: its description of the preprocessing is damaged ({error}); export it again"
+        ) from error
     return Preprocessing(shape, mean, std, resize, bgr)
 
 
@@ -72,19 +79,17 @@ def _timms(config: Path, default: Preprocessing) -> Preprocessing:
     try:
         found = json.loads(read_bytes(config))
         about = found.get("pretrained_cfg", found)
-        mean = _colours([255 * value for value in about["mean"]])
-        std = _colours([255 * value for value in about["std"]])
+        mean = values.rgb_mean(_joined(255 * value for value in about["mean"]))
+        std = values.rgb_std(_joined(255 * value for value in about["std"]))
         part = float(about.get("crop_pct", 0.875))
+        if not 0.1 <= part <= 1:
+            raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError):
         return default  # another program's file of this name
-    if mean is None or std is None or not 0 < part <= 1:
-        return default
     return Preprocessing(
         default.image_shape, mean, std, math.floor(default.image_shape[1] / part), default.bgr
     )
 
 
-def _colours(values: Any) -> Optional[Tuple[float, ...]]:
-    """Three finite numbers, the deviations above 0 by the caller's flags; None if they are not."""
-    found = tuple(float(value) for value in values)
-    return found if len(found) == 3 and all(map(math.isfinite, found)) else None
+def _joined(numbers: Iterable[Any]) -> str:
+    return ",".join(map(str, numbers))

@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any, Dict
 
 from imagenet_trainer import config
-from imagenet_trainer.convert import onnx_file, safetensors_file
+from imagenet_trainer.convert import onnx_file, safetensors_file, torch_forms
 from imagenet_trainer.convert.card import describe
 from imagenet_trainer.convert.forms import check_int8, hashes_of, to_int8, to_onnx, write_pair
 from imagenet_trainer.convert.graph import without_label
 from imagenet_trainer.convert.samples import open_calibration, open_images
-from imagenet_trainer.convert.torch_forms import to_safetensors, to_torch
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.network import own_parameters, read_network
 from imagenet_trainer.runs.run import Run
@@ -44,6 +43,8 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     if "int8" in settings.to:
         open_calibration(settings, run, checkpoint).shards.close()
     checkpoint = replace(checkpoint, arg=arg, aux=aux)
+    if "torch" in settings.to:
+        torch_forms.check_libraries(symbol, checkpoint)
     model = (without_label(symbol, str(run.symbol_path)), arg, aux)
     prefix = prefix_of(settings.output, run)
     make_folder(os.path.dirname(prefix) or ".")
@@ -57,10 +58,12 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
         int8, card["int8"] = to_int8(settings, run, checkpoint, model)
         card["files"].update(write_pair(int8, f"{prefix}-int8", epoch))
     if "safetensors" in settings.to:
-        card["safetensors"] = to_safetensors(checkpoint, f"{prefix}-{epoch:04d}.safetensors")
+        card["safetensors"] = torch_forms.to_safetensors(
+            checkpoint, f"{prefix}-{epoch:04d}.safetensors"
+        )
         card["files"].update(hashes_of(f"{prefix}-{epoch:04d}.safetensors"))
     if "torch" in settings.to:
-        path, card["torch"] = to_torch(settings, run, checkpoint, symbol, prefix, epoch)
+        path, card["torch"] = torch_forms.to_torch(settings, run, checkpoint, symbol, prefix, epoch)
         card["files"].update(hashes_of(path))
     with atomic_write(f"{prefix}-{epoch:04d}.json", "w") as file:
         json.dump(card, file, indent=1)

@@ -15,10 +15,11 @@ import numpy as np
 
 from imagenet_trainer import symbols
 from imagenet_trainer.convert import safetensors_file
+from imagenet_trainer.convert.described import NETWORK
 from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, Equal, parameter_names
 from imagenet_trainer.convert.model_zoo import GLUONCV_COLOURS, Colours
 from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.runs import params
 from imagenet_trainer.symbols import gluoncv_zoo
@@ -67,8 +68,8 @@ def load(path: str, name: str) -> OtherWeights:
     """
     arrays, metadata = _read(path)
     arrays = {key: value for key, value in arrays.items() if not is_unused(key)}
-    name = name or metadata.get("network", "")
-    targets = _targets(name)
+    known = {equal.network for equal in NETWORKS}
+    targets = _targets(name or (metadata[NETWORK] if metadata.get(NETWORK) in known else ""))
     named = [target for target in targets if set(target.names.values()) == set(arrays)]
     if not named:
         raise _no_match(path, name, targets, arrays)
@@ -127,15 +128,18 @@ def _targets(name: str) -> List[_Target]:
         equals = [equal for equal in NETWORKS if equal.title == f"{library}/{there}"]
         if not equals:
             known = [equal.name for equal in NETWORKS if equal.library == library]
-            raise InputError(
-                f"--name {name}: no network here is known to be equal to it; "
+            raise ArgumentError(
+                "name", name, "no network here is known to be equal to it; "
                 + (f"there are {', '.join(known)}" if known else
                    "use torchvision/NAME, timm/NAME, gluon/NAME or gluoncv/NAME")
             )  # fmt: skip
         return [_target(equal) for equal in equals]
     if not name:
         return [_target(equal) for equal in NETWORKS]
-    network = symbols.find(name)
+    try:
+        network = symbols.find(name)
+    except ArgumentError as error:
+        raise ArgumentError("name", name, str(error).partition(": ")[2]) from error
     targets = [_target(equal) for equal in NETWORKS if equal.network == network.name]
     symbol = _symbol(network.name, 1000)
     own = dict.fromkeys([*symbol.list_arguments(), *symbol.list_auxiliary_states()])

@@ -16,7 +16,7 @@ from imagenet_trainer.convert.model_zoo import (
     Colours,
     PublishedCheckpoint,
 )
-from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.data.classes import default_classes
 from imagenet_trainer.engines.symbol import check_parameters, parameter_shapes
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.runs import params
@@ -192,9 +192,8 @@ def _checked(
     classes = _number_of_classes(network, arg, path)
     shape = (3, size, size)
     check_parameters(symbols.get_symbol(network, classes, shape), shape, arg, aux, path)
-    known = tuple(known_synsets().items())
-    names = known if classes == len(known) else tuple((str(n), str(n)) for n in range(classes))
-    return PublishedNetwork(network, arg, aux, Preprocessing(shape, mean, std, resize), names)
+    how = Preprocessing(shape, mean, std, resize)
+    return PublishedNetwork(network, arg, aux, how, default_classes(classes))
 
 
 def _number_of_classes(network: str, arg: Arrays, path: str) -> int:

@@ -34,11 +34,13 @@ OPTIONS = {
 }
 
 
-def check_torch() -> None:
-    """Raise ArgumentError unless PyTorch is installed."""
-    if not has_torch():
+def check_libraries(symbol: Symbol, checkpoint: Checkpoint) -> None:
+    """Raise InputError if a library that this network's export to PyTorch needs is missing."""
+    if equal_network(symbol, checkpoint):
+        safetensors_file.check_library("--to torch")
+    elif not has_torch():
         raise ArgumentError(
-            "to", "torch", f"the network is not one of torchvision or timm, so PyTorch has to "
+            "to", "torch", "the network is not one of torchvision or timm, so PyTorch has to "
             f"trace it; {pip_install('torch')}, or use --to onnx",
         )  # fmt: skip
 
@@ -57,16 +59,13 @@ def to_torch(
 ) -> Tuple[str, Dict[str, Any]]:  # fmt: skip
     """Write the network for PyTorch; return the file and the card's part.
 
-    Raises InputError if its outputs differ from those of the network here, and ArgumentError if a
-    library is missing; then nothing is written.
+    Raises InputError if its outputs differ from those of the network here; then nothing is written.
     """
     equal = equal_network(symbol, checkpoint)
     planes = _planes(settings, run, checkpoint)
     if equal is None:
-        check_torch()
         path = f"{prefix}-{epoch:04d}.pt2"
         return path, _write_program(run, checkpoint, symbol, planes, path)
-    safetensors_file.check_library("--to torch")
     path = f"{prefix}-torch-{epoch:04d}.safetensors"
     names = parameter_names(symbol, equal)
     arrays = {names[k]: v for part in (checkpoint.arg, checkpoint.aux) for k, v in part.items()}

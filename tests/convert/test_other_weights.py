@@ -107,7 +107,8 @@ def test_the_file_describes_classes_and_preprocessing(safetensors, tmp_path):
     assert checkpoint.classes == tuple(map(tuple, classes))
     assert checkpoint.preprocessing.rgb_mean == (1, 2, 3)
     assert checkpoint.preprocessing.val_resize == 230  # a flag
-    for wrong in ("{}", "[", json.dumps({**how, "rgb_std": ["x", 1, 2]})):
+    others = ({"rgb_std": ["x", 1, 2]}, {"rgb_std": [1, 0, 1]}, {"image_shape": [3, 10**9, 10**9]})
+    for wrong in ("{}", "[", *(json.dumps({**how, **other}) for other in others)):
         path = safetensors(theirs, metadata={"preprocessing": wrong})
         with pytest.raises(InputError, match="preprocessing"):
             published.load_file(path)
@@ -264,8 +265,8 @@ def test_parameters_of_other_networks(safetensors, tmp_path, capsys):
     assert "it has no features.0.bias" in fails("--file", safetensors(missing))
     wrong = {**theirs, "features.0.weight": np.zeros((64, 3, 7, 7), np.float32)}
     assert "features.0.weight is (64, 3, 7, 7)" in fails("--file", safetensors(wrong))
-    path = safetensors(theirs)
-    for name in ("torchvision/resnet18", "resnet-50", "torchvision/mobilenet_v2", "foo/bar"):
+    path = safetensors(theirs, metadata={"network": "gluoncv/foo"})  # which is passed over
+    for name in ("torchvision/resnet18", "resnet-50", "torchvision/mobilenet_v2", "foo/bar", "foo"):
         assert name in fails("--file", path, "--name", name)
     assert not list(tmp_path.glob("runs"))
 

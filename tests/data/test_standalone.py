@@ -1,5 +1,7 @@
 import copy
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -114,12 +116,33 @@ def test_a_damaged_record_is_an_error_and_the_loader_stays_usable(packed, tmp_pa
                     pass
 
 
+def test_no_engine_is_needed(packed):
+    """Neither is imported, so the module works where neither is installed."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'mxnet', 'jax')))\n"
+        "from imagenet_trainer import data, recordio\n"
+        "path = sys.argv[1]\n"
+        "with data.Loader(path, 6, (3, 20, 20)) as loader: print(next(iter(loader))[0].shape)\n"
+        "with data.EvaluationLoader(path, 6, (3, 20, 20)) as loader: print(len(list(loader)))\n"
+        "print(len(data.RecordDataset(path)[3][0]))\n"
+        "print(len(recordio.unpack(recordio.MXRecordIO(path, 'r').read())[1]))\n"
+    )
+    path = str(packed / "train.rec")
+    words = [sys.executable, "-c", code, path]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    shape, batches, third, first = done.stdout.splitlines()
+    assert (shape, batches) == ("(6, 20, 20, 3)", "10")
+    with data.RecordDataset(path) as dataset:
+        assert [int(first), int(third)] == [len(dataset[0][0]), len(dataset[3][0])]
+
+
 def test_tensors(packed):
     torch = pytest.importorskip("torch")
     with loader(packed) as arrays, loader(packed) as tensors:
         (images, labels), (expected, same) = next(tensors.as_torch()), next(iter(arrays))
     assert images.shape == (7, *SHAPE) and images.dtype == torch.uint8
     assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.is_pinned() == torch.cuda.is_available()
     assert_equal((images.permute(0, 2, 3, 1).numpy(), labels.numpy()), (expected, same))
 
 
