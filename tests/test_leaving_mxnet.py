@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, write_records
+from helpers.miniature import tar_of
 
 from imagenet_trainer import symbols
 from imagenet_trainer.convert.layer_names import NETWORKS, parameter_names
@@ -21,6 +23,7 @@ from imagenet_trainer.train.initializers import initial_parameters
 
 PAGE = (ROOT / "docs" / "leaving-mxnet.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+SHAPE = (3, 20, 20)
 SMALL = next(one for one in NETWORKS if one.title == "gluon/squeezenet1.1")
 
 
@@ -52,6 +55,15 @@ def here(tmp_path, monkeypatch, packed):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(packed)
     return tmp_path
+
+
+def network():
+    """A ResNet-8 for three classes, and the bytes of its .params."""
+    symbol = symbols.get_symbol("resnet8", 3, SHAPE)
+    arg, aux = initial_parameters(
+        *parameter_shapes(symbol, SHAPE), symbols.find("resnet8").initializer, 1
+    )
+    return symbol, params.dumps(params.join(arg, aux))
 
 
 def gluon_parameters(path):
@@ -94,6 +106,13 @@ def test_sagemaker(here, packed):
     for channel, name in (("train", "train"), ("validation", "val")):
         (here / "channels" / channel).mkdir(parents=True)
         shutil.copy(packed / f"{name}.rec", here / "channels" / channel / "part-0.rec")
+    symbol, data = network()
+    files = {
+        "image-classification-symbol.json": symbol.tojson().encode(),
+        "image-classification-0001.params": data,
+        "model-shapes.json": json.dumps([{"name": "data", "shape": [20, *SHAPE]}]).encode(),
+    }
+    (here / "model.tar.gz").write_bytes(tar_of(files, "w:gz"))
     run_lines("SageMaker")
     assert (here / "runs" / "channels" / "model-0001.params").is_file()
 
@@ -117,14 +136,10 @@ def test_gluon_and_the_way_out(here):
 
 def test_checkpoints_of_module(here):
     pytest.importorskip("torch")
-    shape = (3, 20, 20)
-    symbol = symbols.get_symbol("resnet8", 3, shape)
-    arg, aux = initial_parameters(
-        *parameter_shapes(symbol, shape), symbols.find("resnet8").initializer, 1
-    )
+    symbol, data = network()
     (here / "old").mkdir()
     (here / "old" / "model-symbol.json").write_text(symbol.tojson())
-    (here / "old" / "model-0001.params").write_bytes(params.dumps(params.join(arg, aux)))
+    (here / "old" / "model-0001.params").write_bytes(data)
     names = run_lines("Checkpoints of Module")
     assert names["probabilities"].shape == (5, 3)
 

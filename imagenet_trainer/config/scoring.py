@@ -365,6 +365,12 @@ class PublishedSettings:
         "short side in pixels before the centre crop; by default that of the published parameters",
         integer(0),
     )
+    val_interp: Optional[str] = option(
+        None,
+        "how images are resized, as in fit; by default as published",
+        str,
+        choices=INTERPOLATIONS,
+    )
     bgr: Optional[bool] = option(
         None, "1: the network takes blue, green, red; by default as published", switch
     )

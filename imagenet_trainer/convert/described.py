@@ -5,6 +5,7 @@ A file of `export --to torch` has them in its metadata; timm's model folders hav
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Tuple
 
@@ -26,7 +27,7 @@ def to_metadata(
     return {
         "format": "pt",  # what transformers and timm expect
         **({NETWORK: network} if network else {}),
-        PREPROCESSING: json.dumps(vars(preprocessing)),
+        PREPROCESSING: json.dumps(preprocessing.as_dict()),
         CLASSES: json.dumps([list(one) for one in classes]),
     }
 
@@ -64,14 +65,14 @@ def _ours(path: str, text: str) -> Preprocessing:
         mean = values.rgb_mean(_joined(found["rgb_mean"]))
         std = values.rgb_std(_joined(found["rgb_std"]))
         resize = values.integer(0)(str(found["val_resize"]))
-        bgr = bool(found["bgr"])
+        bgr, interpolation = bool(found["bgr"]), found.get("val_interp", values.INTERPOLATIONS[0])
         if max(*shape, resize) > _LARGEST_SIDE:
             raise ValueError(f"more than {_LARGEST_SIDE} pixels")
+        return Preprocessing(shape, mean, std, resize, bgr, interpolation)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: its description of the preprocessing is damaged ({error}); export it again"
         ) from error
-    return Preprocessing(shape, mean, std, resize, bgr)
 
 
 def _timms(config: Path, default: Preprocessing) -> Preprocessing:
@@ -84,11 +85,12 @@ def _timms(config: Path, default: Preprocessing) -> Preprocessing:
         part = float(about.get("crop_pct", 0.875))
         if not 0.1 <= part <= 1:
             raise ValueError
+        how = f"pil-{about.get('interpolation', 'bicubic')}"
     except (ValueError, TypeError, KeyError, AttributeError):
         return default  # another program's file of this name
-    return Preprocessing(
-        default.image_shape, mean, std, math.floor(default.image_shape[1] / part), default.bgr
-    )
+    resize = math.floor(default.image_shape[1] / part)
+    how = how if how in values.INTERPOLATIONS else default.val_interp
+    return replace(default, rgb_mean=mean, rgb_std=std, val_resize=resize, val_interp=how)
 
 
 def _joined(numbers: Iterable[Any]) -> str:

@@ -42,6 +42,15 @@ class Equal:
     resize: int = 0  # short side before the crop; 0: the crop's side times 256/224
 
     @property
+    def interpolation(self) -> str:
+        """How images are resized for it: torchvision and most models of timm use Pillow."""
+        if self.library == GLUON:
+            return "bilinear"
+        return (
+            "pil-bilinear" if self.library == TORCHVISION or "vgg" in self.name else "pil-bicubic"
+        )
+
+    @property
     def title(self) -> str:
         """`torchvision/resnet50`."""
         return f"{self.library}/{self.name}"

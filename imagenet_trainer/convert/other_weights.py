@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer import symbols
+from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.convert import safetensors_file
 from imagenet_trainer.convert.described import NETWORK
 from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, Equal, parameter_names
@@ -45,6 +46,7 @@ class OtherWeights:
     arg: Arrays
     aux: Arrays
     preparation: Preparation
+    interpolation: str  # a value of --val-interp
     metadata: Dict[str, str]
 
 
@@ -57,6 +59,7 @@ class _Target:
     symbol: Symbol  # of 1,000 classes
     names: Dict[str, str]
     preparation: Preparation
+    interpolation: str = INTERPOLATIONS[0]
 
 
 def load(path: str, name: str) -> OtherWeights:
@@ -80,8 +83,9 @@ def load(path: str, name: str) -> OtherWeights:
         if difference is None:
             arg, aux = (_taken(part, target.names, arrays) for part in shapes)
             return OtherWeights(
-                target.title, target.network, arg, aux, target.preparation, metadata
-            )
+                target.title, target.network, arg, aux, target.preparation, target.interpolation,
+                metadata,
+            )  # fmt: skip
         differences.append(f"{path}: {difference}")
     raise InputError(differences[0])
 
@@ -151,7 +155,8 @@ def _targets(name: str) -> List[_Target]:
 def _target(equal: Equal) -> _Target:
     symbol = _symbol(equal.network, 1000)
     how = (symbols.find(equal.network).image_shape[1], equal.resize, equal.colours)
-    return _Target(equal.title, equal.network, symbol, parameter_names(symbol, equal), how)
+    names = parameter_names(symbol, equal)
+    return _Target(equal.title, equal.network, symbol, names, how, equal.interpolation)
 
 
 def _of_gluoncv(name: str) -> _Target:

@@ -81,7 +81,7 @@ def _with_flags(preprocessing: Preprocessing, settings: config.PublishedSettings
     """The preprocessing with the values of flags that were given."""
     given = {
         name: getattr(settings, name)
-        for name in ("rgb_mean", "rgb_std", "val_resize", "bgr")
+        for name in ("rgb_mean", "rgb_std", "val_resize", "val_interp", "bgr")
         if getattr(settings, name) is not None
     }
     return replace(preprocessing, **given)
@@ -166,7 +166,8 @@ def load_file(path: str, name: str = "") -> PublishedNetwork:
     read = other_weights.load(path, name)
     print_message("published", f"{path}: has the parameters of {read.title}, here {read.network}")
     published = _checked(read.network, read.arg, read.aux, read.preparation, path)
-    described = described_preprocessing(path, read.metadata, published.preprocessing)
+    how = replace(published.preprocessing, val_interp=read.interpolation)
+    described = described_preprocessing(path, read.metadata, how)
     classes = described_classes(read.metadata, published.classes)
     return replace(published, preprocessing=described, classes=classes)
 

@@ -98,7 +98,7 @@ def test_a_file_becomes_a_run_and_a_file_again(safetensors, tmp_path, name, caps
 def test_the_file_describes_classes_and_preprocessing(safetensors, tmp_path):
     _, theirs = weights(SMALL, 3)
     how = {"image_shape": [3, 224, 224], "rgb_mean": [1, 2, 3], "rgb_std": [4, 5, 6],
-           "val_resize": 240, "bgr": False}  # fmt: skip
+           "val_resize": 240, "bgr": False, "val_interp": "area"}  # fmt: skip
     classes = [["a", "A"], ["b", "B"], ["c", "C"]]
     path = safetensors(
         theirs, metadata={"preprocessing": json.dumps(how), "classes": json.dumps(classes)}
@@ -107,7 +107,9 @@ def test_the_file_describes_classes_and_preprocessing(safetensors, tmp_path):
     assert checkpoint.classes == tuple(map(tuple, classes))
     assert checkpoint.preprocessing.rgb_mean == (1, 2, 3)
     assert checkpoint.preprocessing.val_resize == 230  # a flag
-    others = ({"rgb_std": ["x", 1, 2]}, {"rgb_std": [1, 0, 1]}, {"image_shape": [3, 10**9, 10**9]})
+    assert checkpoint.preprocessing.val_interp == "area"
+    others = ({"rgb_std": ["x", 1, 2]}, {"rgb_std": [1, 0, 1]}, {"image_shape": [3, 10**9, 10**9]},
+              {"val_interp": "x"})  # fmt: skip
     for wrong in ("{}", "[", *(json.dumps({**how, **other}) for other in others)):
         path = safetensors(theirs, metadata={"preprocessing": wrong})
         with pytest.raises(InputError, match="preprocessing"):
@@ -116,13 +118,15 @@ def test_the_file_describes_classes_and_preprocessing(safetensors, tmp_path):
 
 def test_timms_config_beside_the_file(safetensors, tmp_path):
     path = safetensors(weights(SMALL)[1])
-    about = {"mean": [0.5, 0.25, 0], "std": [1, 0.5, 0.2], "crop_pct": 0.95}
+    about = {"mean": [0.5, 0.25, 0], "std": [1, 0.5, 0.2], "crop_pct": 0.95,
+             "interpolation": "bicubic"}  # fmt: skip
     for text in (json.dumps({"pretrained_cfg": about}), '{"model_type": "bert"}', "no JSON"):
         (tmp_path / "config.json").write_text(text)
         how = published.load_file(path).preprocessing
         theirs = "pretrained_cfg" in text
         assert how.rgb_mean == ((127.5, 63.75, 0) if theirs else (123.675, 116.28, 103.53))
         assert how.val_resize == (235 if theirs else 0)
+        assert how.val_interp == ("pil-bicubic" if theirs else "pil-bilinear")
 
 
 def test_other_types(safetensors):
