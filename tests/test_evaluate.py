@@ -520,6 +520,37 @@ def test_labels_of_a_table_replace_those_of_the_shard(prefix, packed, tmp_path, 
     assert "--real-labels and --labels" in refusal(capsys, *words, "--real-labels", "x.json")
 
 
+@pytest.mark.parametrize("kind", ["0 and 1", "numbers"])
+def test_images_with_several_classes(prefix, packed, tmp_path, capsys, kind):
+    """The mean average precision is scikit-learn's, from the saved probabilities."""
+    truth = np.random.default_rng(0).random((15, 3)) < 0.5
+    truth[0], truth[1] = [True, True, False], kind == "numbers"
+    lists = [np.flatnonzero(row).tolist() or [0] for row in truth]
+    with RecordWriter(tmp_path / "many.rec", tmp_path / "many.idx") as writer:
+        paths = sorted((packed / "pictures" / "val").glob("*/*.png"))
+        for number, path in enumerate(paths):
+            labels = truth[number].astype(float) if kind == "0 and 1" else lists[number]
+            writer.write(number, pack_header(tuple(labels), number) + path.read_bytes())
+    if kind == "numbers":
+        truth = np.array([[label in one for label in range(3)] for one in lists])
+    words = ["--model-prefix", prefix, "--data-val", tmp_path / "many.rec", "--save-predictions"]
+    assert "evaluate --multi-label" in refusal(capsys, *words)
+    words = [*map(str, words), "--multi-label", "--again"]
+    for more in ([], ["--batch-size", "4"]):
+        assert evaluate.main([*words, *more]) == 0
+        out = capsys.readouterr().out
+        probabilities = read_arrays(Run(prefix).probabilities_path(2, "many-multilabel"))
+        p = probabilities["probabilities"]
+        if kind == "numbers":  # otherwise an image has no class, and its row is empty
+            wanted = sk.average_precision_score(truth, p, average="macro")
+            assert f"mean average precision {100 * wanted:.2f} %" in out
+    # Saved with the other results.
+    assert evaluate.main(words[:-1]) == 0
+    assert out.split("precision ")[1][:5] in capsys.readouterr().out
+    found = load_predictions(Run(prefix), 2, "many-multilabel")
+    assert len(found) == truth.any(axis=1).sum()
+
+
 def test_only_the_present_classes_compete(prefix, two_classes, capsys):
     words = ["--model-prefix", prefix, "--data-val", two_classes, "--save-predictions"]
     assert evaluate.main(words) == 0

@@ -155,6 +155,11 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "CSV file with the columns image (or key) and label, which replace labels of the shard",
         metavar="CSV",
     )
+    multi_label: bool = option(
+        False,
+        "the labels of a record are all classes of its image, as numbers or as 0 and 1 for each "
+        "class; also report the mean average precision",
+    )
     restrict_classes: bool = option(
         False, "only the classes of which the shard has images compete, as for ImageNet-A and -R"
     )

@@ -69,7 +69,8 @@ def _fitted(settings: EvaluateSettings, run: Run, epoch: int, log: Log) -> Dict[
     dataset = _open_images(settings, run, checkpoint, log)
     with dataset.shards:
         batches = ViewBatches(
-            dataset, ViewTransform(how.image_shape, how.val_resize, Views()), settings.batch_size,
+            dataset, ViewTransform(how.image_shape, how.val_resize, Views(), how.val_interp),
+            settings.batch_size,
             loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory),
             on_bad=settings.on_bad_record,
         )  # fmt: skip

@@ -28,6 +28,7 @@ from imagenet_trainer.eval.paired import (
     with_classes_of,
 )
 from imagenet_trainer.eval.report import write_paired_report
+from imagenet_trainer.eval.results import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.eval.review import Review, read_review
 from imagenet_trainer.metrics.evaluation import at_chance, collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
@@ -184,6 +185,8 @@ def epoch_lines(one: EpochResult, top_k: Sequence[int] = ()) -> Iterator[str]:
     ranks = shown_ranks(len(one.classes), top_k)
     shares = "  ".join(f"rank-{key[4:]} {100 * metrics[key]:.2f} %" for key in ranks)
     yield f"{title}: {shares}  loss {metrics['loss']:.4f}  ({metrics['images']} images)"
+    if MEAN_AVERAGE_PRECISION in metrics:
+        yield f"{title}: mean average precision {100 * metrics[MEAN_AVERAGE_PRECISION]:.2f} %"
     collapsed = collapse(one.predictions)
     if collapsed:
         yield (

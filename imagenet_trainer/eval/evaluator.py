@@ -6,12 +6,14 @@ import json
 import math
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.bad_records import STOP, Report, Tally, describe_counts
 from imagenet_trainer.data.classes import OtherClasses
 from imagenet_trainer.data.dataset import (
@@ -26,10 +28,17 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
-from imagenet_trainer.eval.labels import real_labels, table_labels
+from imagenet_trainer.eval.labels import label_vectors, real_labels, table_labels
 from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
-from imagenet_trainer.eval.results import EvaluationInput, ResultFiles
+from imagenet_trainer.eval.results import (
+    MEAN_AVERAGE_PRECISION,
+    EvaluationInput,
+    ResultFiles,
+    read_mean_precision,
+    write_average_precision,
+)
 from imagenet_trainer.eval.truth import Truth
+from imagenet_trainer.metrics.average_precision import PrecisionCollector
 from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
 from imagenet_trainer.metrics.right import RightClasses
 from imagenet_trainer.runs.checkpoint import Checkpoint
@@ -89,6 +98,9 @@ class Evaluator:
         if self.dataset.note:
             log(self.dataset.note)
         self._truth, scoring = truth_of(settings, self.dataset, log)
+        self._precision = None
+        if settings.multi_label and self._truth.right is not None:
+            self._precision = PrecisionCollector(self._truth.right)
         self.input = EvaluationInput(self.dataset, how, views, scoring)
         self.files = ResultFiles(run, self.input, run.preprocessing(epochs[0]), own)
         transform = ViewTransform(how.image_shape, how.val_resize, views, how.val_interp)
@@ -121,6 +133,9 @@ class Evaluator:
             )
             for epoch in self.epochs
         }  # fmt: skip
+        for epoch in self.epochs if self._precision is not None else ():
+            if not self.run.average_precision_path(epoch, name).exists():
+                saved[epoch] = None
         missing = [epoch for epoch in self.epochs if saved[epoch] is None]
         self._keep_images(len(missing))
         with ThreadPoolExecutor(1) as reader:
@@ -142,6 +157,9 @@ class Evaluator:
                     bad, now = self.files.bad_records(epoch), None
                     self._log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
                 metrics = self.files.record(epoch, predictions, self.settings.top_k, bad, now)
+                if self._precision is not None:
+                    path = self.run.average_precision_path(epoch, name)
+                    metrics = {**metrics, MEAN_AVERAGE_PRECISION: read_mean_precision(path)}
                 allowed = self._truth.allowed
                 competing = 0 if allowed is None else int(allowed.sum())
                 yield EpochResult(
@@ -173,11 +191,17 @@ class Evaluator:
             if self.settings.save_predictions:
                 path = self.run.probabilities_path(epoch, self.files.name)
                 file = stack.enter_context(ProbabilitiesFile(path, images, classes))
+            truth = self._truth
+            if self._precision is not None:
+                truth = replace(truth, observe=self._precision.add)
             predictions = predict_dataset(
-                self._engine, self._batches, top_k, key, file, advance, self._truth
+                self._engine, self._batches, top_k, key, file, advance, truth
             )
             if file is not None:
                 file.finish(predictions)
+        if self._precision is not None:
+            path = self.run.average_precision_path(epoch, self.files.name)
+            write_average_precision(path, self._precision.by_class(), self.dataset.classes)
         tally = Tally(self._log)
         for report in self._batches.reports:
             tally.add(report)
@@ -252,9 +276,14 @@ def _right_classes(
     settings: EvaluateSettings, dataset: Dataset, scoring: Dict[str, str], log: Log
 ) -> Optional[RightClasses]:
     """The right classes by --real-labels or --labels, or None; adds their digest to `scoring`."""
-    if settings.real_labels and settings.labels:
-        raise InputError("--real-labels and --labels: each replaces the labels; omit one of them")
-    if settings.real_labels:
+    given = [name for name in ("real_labels", "labels", "multi_label") if getattr(settings, name)]
+    if len(given) > 1:
+        flags = " and ".join(map(flag_of, given))
+        raise InputError(f"{flags}: each replaces the labels; omit one of them")
+    if settings.multi_label:
+        right = label_vectors(dataset)
+        scoring["multilabel"] = "labels of the records"
+    elif settings.real_labels:
         with attributed_to("--real-labels", " "):
             right = real_labels(settings.real_labels, dataset)
         scoring["real"] = sha256(settings.real_labels)
@@ -290,7 +319,8 @@ def open_validation_set(
         with attributed_to("--data-val", " "):
             dataset = open_matching_dataset(
                 path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP,
-                run.label_index() if settings.label_index is None else settings.label_index,
+                0 if settings.multi_label
+                else run.label_index() if settings.label_index is None else settings.label_index,
             )  # fmt: skip
     except OtherClasses as error:
         raise InputError(f"{error}; or name the network's outputs with --classes FILE") from error

@@ -169,6 +169,27 @@ def _by_name(names: Sequence[str]) -> Dict[str, int]:
     return found
 
 
+def label_vectors(dataset: Dataset) -> RightClasses:
+    """The classes of each image by the labels of its record: bool (images, classes).
+
+    Where all records have as many labels as there are classes, each 0 or 1, a 1 means that the
+    image has the class; otherwise the labels are the classes. Raises RecordError for a label that
+    is none.
+    """
+    shards, classes = dataset.shards, len(dataset.classes)
+    vectors = [shards.record(number, compare=False).labels for number in range(len(shards))]
+    if all(len(one) == classes and {*one} <= {0.0, 1.0} for one in vectors):
+        return right_classes([np.flatnonzero(one).tolist() for one in vectors], classes)
+    for number, one in enumerate(vectors):
+        for label in one:
+            if not (label.is_integer() and 0 <= label < classes):
+                raise shards.error(
+                    number, f"its label {label:g} is not a class of 0 to {classes - 1}; records "
+                    f"have classes, or {classes} numbers 0 and 1",
+                )  # fmt: skip
+    return right_classes([[int(label) for label in one] for one in vectors], classes)
+
+
 def own_labels(dataset: Dataset) -> List[int]:
     """The class of each image by its record; -1 for none."""
     labels, mapping = labels_of(dataset.shards), dataset.shards.classes_of_labels

@@ -101,7 +101,7 @@ def paired_comparison(first: Side, second: Side) -> Dict[str, Any]:
     (run_a, a), (run_b, b) = first, second
     one, other = a.predictions, b.predictions
     # The label of an image with several right classes is the most probable of them.
-    several = {"real", "relabelled"}.intersection(a.name.split("-"))
+    several = {"real", "relabelled", "multilabel"}.intersection(a.name.split("-"))
     same = bool(several) or _same_classes(one.labels, other.labels)
     if not (np.array_equal(one.keys, other.keys) and same):
         raise InputError(

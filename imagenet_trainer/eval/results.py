@@ -5,6 +5,7 @@ for other datasets, sizes or crops under `sets`, each with a name that is also p
 its files (predictions-0012-train-10crop.npz).
 """
 
+import csv
 import hashlib
 import json
 import re
@@ -18,7 +19,7 @@ import numpy as np
 
 from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.data.bad_records import STOP, USE
-from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.dataset import Classes, Dataset
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.confusion import arrays_of, equal, matrix_in
@@ -40,6 +41,7 @@ from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.text import CsvWriter
 from imagenet_trainer.viz import confusion
 
+MEAN_AVERAGE_PRECISION = "mean_average_precision"
 _KNOWN = (int, float, type(None))
 _ENTRY = {
     "about?": {
@@ -299,6 +301,25 @@ def _part(metrics: Mapping[str, Any], name: str) -> Dict[str, Any]:
     """A table among the metrics of an epoch; {} if there is none."""
     found = metrics.get(name, {})
     return found if isinstance(found, dict) else {}
+
+
+def write_average_precision(path: Path, values: np.ndarray, classes: Classes) -> None:
+    """Write the average precision of each class, float64 (classes,), nan as an empty cell."""
+    with atomic_write(path, "w") as file:
+        writer = CsvWriter(file)
+        writer.writerow(("class", "id", "name", "average_precision"))
+        for label, (value, names) in enumerate(zip(values.tolist(), classes)):
+            writer.writerow((label, *names, "" if np.isnan(value) else repr(value)))
+
+
+def read_mean_precision(path: Path) -> float:
+    """The mean of the average precisions in a file; InputError if it is damaged."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            values = [row["average_precision"] for row in csv.DictReader(file)]
+        return float(np.mean([float(value) for value in values if value]))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: is damaged ({error}); remove it") from error
 
 
 def describe(input_: EvaluationInput, usual: EvaluationInput, own: bool) -> str:

@@ -1,7 +1,7 @@
 """Which classes of an image are right, and which classes compete, where a label does not say it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -29,16 +29,21 @@ class Truth:
         bool (images, classes), sparse: the right classes of each image of the dataset, instead of
         its label. An image without one is left out. The label of an image with several is the most
         probable of them: it is correct if that is the best of all. None: the labels are right.
+    observe
+        called with positions int64 (n,) and probabilities float32 (n, classes) of each batch, also
+        those of images that are left out.
 
     """
 
     allowed: Optional[np.ndarray] = None
     right: Optional[RightClasses] = None
+    observe: Callable[[np.ndarray, np.ndarray], object] = lambda positions, probabilities: None
 
     def judge(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> Judged:
         """Apply it to positions int64 (n,), float32 (n, classes), labels int64 (n,)."""
         if self.allowed is not None:
             probabilities = among(probabilities, self.allowed)
+        self.observe(positions, probabilities)
         if self.right is not None:
             right = self.right[positions].toarray()
             counted = right.any(axis=1)

@@ -9,7 +9,7 @@ RightClasses = csr_matrix
 """Bool (images, classes), sparse: which classes are right."""
 
 
-def right_classes(rows: Sequence[Sequence[int]], classes: int) -> RightClasses:
+def right_classes(rows: Sequence[Sequence[int]], classes: int) -> csr_matrix:
     """The right classes of each image as a matrix; negative ones are left out."""
     kept = [[label for label in dict.fromkeys(one) if label >= 0] for one in rows]
     starts = np.cumsum([0, *map(len, kept)])

@@ -134,6 +134,10 @@ class Run:
         """Recall, precision and top-5 recall with intervals, one row per class."""
         return self.results / f"classes-{epoch:04d}{name and '-' + name}.csv"
 
+    def average_precision_path(self, epoch: int, name: str = "") -> Path:
+        """Average precision of each class, for images with several classes."""
+        return self.results / f"average-precision-{epoch:04d}{name and '-' + name}.csv"
+
     @property
     def measured_path(self) -> Path:
         """Measurements of `compare`: time and memory of the training, speed of inference."""

@@ -132,7 +132,7 @@ class Shards:
         if index is None and len(labels) != 1:
             raise self.error(
                 record, f"it has {len(labels)} labels where a classifier takes one; choose one "
-                f"with {commands.label_index(len(labels))}",
+                f"with {commands.label_index(len(labels))}; evaluate --multi-label scores all",
             )  # fmt: skip
         if index is not None and index >= len(labels):
             raise self.error(
