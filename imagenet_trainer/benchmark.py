@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 KINDS: Dict[str, Kind] = {
     "loader": Kind("loader", ("images", "rounds", "threads", "lock"), 1000),
     "checks": Kind("checks", ("images", "rounds"), 500),
-    "train": Kind("train", ("images", "rounds"), 160),
+    "train": Kind("train", ("images", "rounds", "beside"), 160),
     "checkpoint": Kind("checkpoint", ("rounds",)),
     "pack": Kind("pack", ("images", "rounds", "threads"), 2000),
     "picture": Kind("drawing", ("keep",)),

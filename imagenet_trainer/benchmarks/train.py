@@ -10,6 +10,7 @@ import tempfile
 from typing import Dict, List, Tuple
 
 from imagenet_trainer import symbols
+from imagenet_trainer.benchmarks import beside
 from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
@@ -27,14 +28,17 @@ _Kind = Tuple[str, str, str]  # network, dtype, engine
 # --- against MXNet's defaults ------------------------------------------------------------------
 
 
-def run(images: int = 160, rounds: int = 3) -> Figures:
+def run(images: int = 160, rounds: int = 3, beside_others: int = 0) -> Figures:
     """Print images per second and ratios of ResNet-18 and SqueezeNet at 224 pixels on the CPU.
 
     `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same
     engine trains on a batch that stays in memory (`fit --benchmark 1`). For MXNet the same symbol
     of ResNet-18 is trained by a plain Module with ImageRecordIter, and MXNet's choice of OpenMP
-    threads. PyTorch also trains with --deterministic, to show what that costs.
+    threads. PyTorch also trains with --deterministic, to show what that costs. With
+    `beside_others` all of this is replaced by `beside.run`.
     """
+    if beside_others:
+        return beside.run(beside_others, rounds)
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     # PyTorch too where it is installed, to show which engine suits this CPU.
     kinds = [(network, dtype, "mxnet") for network in _NETWORKS for dtype in dtypes]

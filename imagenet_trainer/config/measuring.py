@@ -44,6 +44,11 @@ class BenchmarkSettings:
     network: Tuple[str, ...] = option(
         (), "parity: only these networks; by default all", strings, metavar="NAME,NAME"
     )
+    beside: int = option(
+        0,
+        "train: measure training on the CPU alone and beside N busy processes, by threads",
+        integer(0, 256),
+    )
     lock: bool = option(
         False, "loader: also print for how long an image holds the interpreter lock"
     )

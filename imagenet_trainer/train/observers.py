@@ -18,8 +18,10 @@ from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tensorboard import ScalarWriter
+from imagenet_trainer.system.competition import Competition
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.interrupts import signal_name
+from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.utilisation import Load, Sampler
 from imagenet_trainer.text import printable
 from imagenet_trainer.train.coordination import Coordinator
@@ -28,6 +30,8 @@ from imagenet_trainer.train.recovery import write_with_retries
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.viz import curves
 
+# A training on the CPU competes if others use this many processors, over at least these seconds.
+_COMPETING, _COMPETITION_SECONDS = 0.4, 10.0
 # The largest share of the time that is spent on drawing the curves at ends of epochs.
 _DRAWING_SHARE = 0.02
 
@@ -47,6 +51,8 @@ class Observers:
         self._scalars = ScalarWriter(folder, progress.update, log.info)
         self._sampler = Sampler(settings.gpus, log.info)
         self._load: Optional[Load] = None  # of the current epoch
+        alone = first and not settings.gpus and session.engine.world_size == 1
+        self._competition = Competition() if alone else None
         self._rank5 = has_rank5(len(session.train.classes))
         self._remaining = RemainingTime()
         self._update = progress.update
@@ -119,6 +125,7 @@ class Observers:
             max(session.first_update(epochs) - update, 0), max(epochs - progress.epoch, 0)
         )
         self.log.batches(progress.epoch, first - begin, update - begin, scores, seconds, wait, left)
+        self._warn_of_competition()
         values = {
             "loss": scores.mean_loss,
             "rank1": scores.rank1_accuracy,
@@ -149,6 +156,22 @@ class Observers:
         if self._is_first and any(counts.values()) and counts != self._bad_totals:
             self.log.info(f"Records since the start of this command: {describe_counts(counts)}")
         self._bad_totals = counts
+
+    def _warn_of_competition(self) -> None:
+        """Log and record once that other processes take processors from a training on the CPU."""
+        if self._competition is None or self._competition.seconds < _COMPETITION_SECONDS:
+            return
+        others, count = self._competition.read(), processors()
+        if others < _COMPETING:
+            return
+        self._competition = None  # once
+        threads = max(1, count - math.ceil(others))
+        self.log.info(
+            f"Other processes use {others:.1f} of {count} processors. Threads of a training on the "
+            "CPU wait for each other, so it may be several times slower: stop the others, or start "
+            f"it again with OMP_NUM_THREADS={threads} (MXNet) or OMP_WAIT_POLICY=passive (PyTorch)"
+        )
+        self._events.write("competition", {"update": self._update, "processors": others})
 
     def _last_rate(self, progress: Progress) -> float:
         """The learning rate of the latest update."""

@@ -280,3 +280,31 @@ def test_a_rollback_is_in_events_and_tensorboard(tmp_path):
     assert [loss for _, loss in losses(tmp_path)] == [0.15, 0.3]
     shown = [value for tag, _, value in points(tmp_path / "tensorboard") if tag == "train/loss"]
     assert shown == [0.15, 0.3]
+
+
+def test_other_processes_are_reported_once(tmp_path, monkeypatch, capsys):
+    """Only where they matter: a training on the CPU, of one worker, for at least ten seconds."""
+
+    class Taken:
+        seconds, used = 11.0, 1.5
+
+        def read(self):
+            return self.used
+
+    monkeypatch.setattr("imagenet_trainer.train.observers.Competition", Taken)
+    monkeypatch.setattr("imagenet_trainer.train.observers.processors", lambda: 4)
+    for gpus, seconds, used, expected in (
+        ((), 11.0, 1.5, 1), ((), 9.0, 1.5, 0), ((), 11.0, 0.3, 0), ((0,), 11.0, 1.5, 0),
+    ):  # fmt: skip
+        Taken.seconds, Taken.used = seconds, used
+        folder = tmp_path / f"{len(gpus)}-{seconds}-{used}"
+        folder.mkdir()
+        session = session_of(folder, gpus=gpus)
+        session.engine.world_size = 1
+        with RunLog(None, 0) as log, Observers(session, log, UNDISTURBED) as observers:
+            for update in (1, 2):
+                progress = Progress(update=update)
+                observers.on_interval(progress, update - 1, Scores(8, 1, 2, 3.0), 1.0, 0.0)
+        found = capsys.readouterr().err.count("OMP_NUM_THREADS=2")
+        assert found == expected
+        assert len(events_of(folder, "competition")) == expected
