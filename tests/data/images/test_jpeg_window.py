@@ -129,6 +129,7 @@ DECODED = {
     "a second end": jpegs.encoded(WHOLE) + b"appended by a camera\xff\xd9",
     "RGB": jpegs.rgb(WHOLE),
     "optimised": jpegs.by_pillow(WHOLE, optimize=True),
+    "restart markers by Pillow": jpegs.by_pillow(WHOLE, restart_marker_rows=1),
     "grey by Pillow": jpegs.by_pillow(WHOLE, "L"),
     "turned by EXIF": jpegs.by_pillow(WHOLE, exif=jpegs.turned()),
     "thumbnail": jpegs.by_pillow(WHOLE, comment=jpegs.encoded(WHOLE[:8, :8])),
