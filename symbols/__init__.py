@@ -59,7 +59,8 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
     """Look up a network by name and depth.
 
     The depth may be part of the name: `resnet` with 50, `resnet50` and `resnet-50` are the same.
-    Variants may be written as GluonCV does: `resnet-v1b` with 50, `resnet-v1b-50`, `resnet50_v1b`.
+    Variants may be written as GluonCV and timm do: `resnet-v1b` with 50, `resnet-v1b-50`,
+    `resnet50_v1b`, `resnet50d`.
     `gluoncv/NAME` is GluonCV's network of that name, which is looked up when its graph is built;
     a name that ends in `.py` or `.json` is a file of the user, which is read then.
     Raises ArgumentError for an unknown name (suggesting the nearest one), for two different
@@ -154,7 +155,7 @@ def _parts(network: str) -> Tuple[str, Optional[int]]:
     if ALIASES.get(text, text) in FAMILIES:
         return ALIASES.get(text, text), None
     last = re.fullmatch(r"(.*?)-?([0-9]+)", text)
-    middle = re.fullmatch(r"([a-z]+)-?([0-9]+)-(.+)", text)
+    middle = re.fullmatch(r"([a-z]+)-?([0-9]+)-?(.+)", text)
     for name, depth in (
         (last[1], int(last[2])) if last else ("", 0),
         (f"{middle[1]}-{middle[3]}", int(middle[2])) if middle else ("", 0),

@@ -69,6 +69,8 @@ FAMILIES: Dict[str, Family] = {
     ),
     "resnet-v1": replace(_RESNET_V1, build_options={"variant": "v1"}),
     "resnet-v1b": replace(_RESNET_V1, build_options={"variant": "v1b"}),
+    "resnet-v1d": replace(_RESNET_V1, build_options={"variant": "v1d"}),
+    "seresnet": replace(_RESNET_V1, build_options={"variant": "se"}),
     "resnext": replace(
         _RESNET_V1, build_options={"variant": "32x4d"}, depths=(50, 101)
     ),
@@ -130,6 +132,8 @@ ALIASES = {
     "mobilenetv3": "mobilenetv3-large",
     "mobilenet-v3-large": "mobilenetv3-large",  # torchvision's, as the next
     "mobilenet-v3-small": "mobilenetv3-small",
+    "resnet-d": "resnet-v1d",  # timm's
+    "se-resnet": "seresnet",
     "resnext-32x4d": "resnext",
     "inceptionv3": "inception-v3",
 }

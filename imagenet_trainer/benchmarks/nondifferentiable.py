@@ -5,8 +5,9 @@ as inactive; two equal pixels of a max pooling are ordered by their last bits. F
 gradients differ by far more than rounding. Neither program is wrong: there is no derivative to
 compare. Among a million units some are that close to a breakpoint for any images. So the biases
 (of BatchNorm or convolution) before each rectifier are shifted slightly, channel by channel, to
-where the nearest unit is as far from its breakpoint as possible; nothing else changes. Poolings
-cannot be shifted: `certainty` measures them, and if it is too small, other images are drawn.
+where the nearest unit is as far from its breakpoint as possible; nothing else changes. Poolings,
+and sums with squeeze and excitation, cannot be shifted: `certainty` measures them, and if it is too
+small, other images are drawn.
 """
 
 import math
@@ -76,6 +77,8 @@ class _Mover(fx.Interpreter):
     def _clear(self, source: fx.Node, breakpoints: Tuple[float, ...]) -> None:
         """Shift the input of a rectifier, and the bias that it comes from, channel by channel."""
         path = _path_to_bias(source, 1.0)
+        if not path and _is_weighted(source):
+            return  # by other factors for each image, so no bias shifts them alike
         if not path:
             raise ValueError(f"{source.meta.get('symbol', source)}: no bias before this rectifier")
         value = self.env[source]
@@ -123,6 +126,12 @@ def _path_to_bias(node: fx.Node, factor: float) -> List[Tuple[fx.Node, float]]:
         paths = (_path_to_bias(side, factor) for side in reversed(node.args))  # type: ignore[arg-type]
         path = next((one for one in paths if one), [])
     return [(node, factor), *path] if path else []
+
+
+def _is_weighted(node: fx.Node) -> bool:
+    """Whether squeeze and excitation makes the input, or a side of the sum that it is."""
+    sides = node.args if node.target is torch.add else (node,)
+    return any(side.target is torch.mul for side in sides)  # type: ignore[union-attr]
 
 
 def _shift(values: np.ndarray, breakpoints: Tuple[float, ...]) -> float:

@@ -99,6 +99,14 @@ _TORCH_RESNET = _by({
     "conv0": "conv1", "bn0": "bn1", "fc1": "fc",
     _UNIT + r"(conv|bn)(\d)": lambda s, u, kind, n: f"layer{s}.{u - 1}.{kind}{n}",
     _UNIT + "sc(_bn)?": lambda s, u, bn: f"layer{s}.{u - 1}.downsample.{1 if bn else 0}",
+    _UNIT + r"se_(fc\d)": lambda s, u, layer: f"layer{s}.{u - 1}.se.{layer}",
+})  # fmt: skip
+# Of timm and GluonCV; both pool in front of a projection.
+_RESNET_D = _by({
+    r"conv0_(\d)(_bn)?": lambda n, bn: f"conv1.{3 * n - (2 if bn else 3)}",
+    "bn0": "bn1", "fc1": "fc",
+    _UNIT + r"(conv|bn)(\d)": lambda s, u, kind, n: f"layer{s}.{u - 1}.{kind}{n}",
+    _UNIT + "sc(_bn)?": lambda s, u, bn: f"layer{s}.{u - 1}.downsample.{2 if bn else 1}",
 })  # fmt: skip
 _GLUON_RESNET = _by({
     "conv0": "features.0", "bn0": "features.1", "fc1": "output",
@@ -313,6 +321,9 @@ def _torch() -> List[Equal]:
         *((f"densenet{n}", f"densenet-{n}", _TORCH_DENSENET) for n in (121, 161, 169, 201)),
     ]
     found = [Equal(library, *one) for library in (TORCHVISION, TIMM) for one in both]
+    for depth in (18, 34, 50, 101, 152):
+        found.append(Equal(TIMM, f"resnet{depth}d", f"resnet-v1d-{depth}", _RESNET_D))
+        found.append(Equal(TIMM, f"seresnet{depth}", f"seresnet-{depth}", _TORCH_RESNET))
     for library in (TORCHVISION, TIMM):
         # torchvision's published parameters take the mean and deviation of TensorFlow, after a
         # layer (`transform_input`) that is not in its files.
@@ -352,6 +363,7 @@ def _gluon() -> List[Equal]:
         ("inceptionv3", "inception-v3", _gluon_inception_v3),
         *((f"resnet{n}_v1", f"resnet-v1-{n}", _GLUON_RESNET) for n in (18, 34, 50, 101, 152)),
         *((f"resnet{n}_v1b", f"resnet-v1b-{n}", _TORCH_RESNET) for n in (18, 34, 50, 101, 152)),
+        *((f"resnet{n}_v1d", f"resnet-v1d-{n}", _RESNET_D) for n in (50, 101, 152)),
         *((f"densenet{n}", f"densenet-{n}", _GLUON_DENSENET) for n in (121, 161, 169, 201)),
         *((f"vgg{n}", f"vgg-{n}", _vgg(GLUON)) for n in (11, 13, 16, 19)),
         *((f"vgg{n}_bn", f"vgg-bn-{n}", _vgg(GLUON)) for n in (11, 13, 16, 19)),

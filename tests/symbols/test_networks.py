@@ -68,6 +68,16 @@ LEARNED = {
     "resnet-v1b-50": 25_557_032,
     "resnet-v1b-101": 44_549_160,
     "resnet-v1b-152": 60_192_808,
+    "resnet-v1d-18": 11_708_744,  # timm, as all v1d and SE
+    "resnet-v1d-34": 21_816_904,
+    "resnet-v1d-50": 25_576_264,
+    "resnet-v1d-101": 44_568_392,
+    "resnet-v1d-152": 60_212_040,
+    "seresnet-18": 11_779_624,
+    "seresnet-34": 21_960_416,
+    "seresnet-50": 28_088_024,
+    "seresnet-101": 49_326_872,
+    "seresnet-152": 66_821_848,
     "resnext-50": 25_028_904 + 6,  # torchvision, and bn_data's, as the next
     "resnext-64x4d-101": 83_455_272 + 6,
     "densenet-161": 28_681_000,  # torchvision
@@ -164,7 +174,9 @@ def test_output_and_json(name):
 
 # The first takes as long as all others together; resnet-v1-18 and the smaller EfficientNet stand
 # for the others.
-@networks(set(CHEAPEST) - {"inception-resnet-v2", "resnet-v1b-18", "efficientnet-b0"})
+@networks(
+    set(CHEAPEST) - {"inception-resnet-v2", "resnet-v1b-18", "resnet-v1d-18", "efficientnet-b0"}
+)
 def test_gradient_reaches_every_parameter_and_an_update_lowers_the_loss(name):
     engine, batch = engine_of(name), batch_of(name)
     # A tiny rate leaves the parameters unchanged, and the momentum is the gradient.

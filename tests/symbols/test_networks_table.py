@@ -25,6 +25,12 @@ ROWS = {
         )
         for name in ("resnet-v1", "resnet-v1b")
     },
+    **{
+        (name, "18, 34, **50**, 101, 152"): (
+            [f"{name.split()[0]}-{depth}" for depth in (18, 34, 50, 101, 152)], 1000, 224,
+        )
+        for name in ("resnet-v1d (`resnet-d`)", "seresnet (`se-resnet`)")
+    },
     ("resnext (32x4d)", "**50**, 101"): (["resnext-50", "resnext-101"], 1000, 224),
     ("resnext-64x4d", "50, **101**"): (["resnext-64x4d-50", "resnext-64x4d-101"], 1000, 224),
     ("densenet", "**121**, 161, 169, 201"): (

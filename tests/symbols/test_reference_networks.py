@@ -154,6 +154,7 @@ def test_small_images_as_gluon(name, block, units):
         ("resnet50-v1b", "resnet50_v1b", 36),
         slow("resnet101-v1b", "resnet101_v1b", 36),
         slow("resnet152-v1b", "resnet152_v1b", 36),
+        slow("resnet50-v1d", "resnet50_v1d", 41),
         slow("resnet50-v1", "resnet50_v1", 36),
         slow("densenet121", "densenet121", 224),
         slow("inception-v3", "inceptionv3", 299),

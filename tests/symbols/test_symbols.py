@@ -295,6 +295,9 @@ def test_dropout_is_one_half_before_the_last_convolution():
         ("mobilenetv2_0.5", None, "mobilenetv2-0.5"),
         ("vgg", 19, "vgg-19"),
         ("vgg16_bn", None, "vgg-bn-16"),
+        ("resnet50d", None, "resnet-v1d-50"),
+        ("resnet50_v1d", None, "resnet-v1d-50"),
+        ("se-resnet", 18, "seresnet-18"),
         ("gluoncv/resnet18_v1b", None, "gluoncv-resnet18_v1b"),
     ],
 )
