@@ -53,7 +53,7 @@ def audit(settings: EvaluateSettings) -> Dict[str, Any]:
     used = runs[0].read_json(runs[0].config_path)["settings"]
     dataset = open_dataset(
         used.get("data_train", "data/train.rec"), used.get("data_train_idx", ""),
-        len(collected.classes),
+        len(collected.classes), label_index=runs[0].label_index(),
     )  # fmt: skip
     with dataset.shards:
         make_folder(folder)

@@ -213,8 +213,9 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
         "preprocessing": checkpoint.preprocessing.as_dict(),
         "classes": checkpoint.classes,
         "validation": checkpoint.validation and asdict(checkpoint.validation),
-        "minival": checkpoint.minival and asdict(checkpoint.minival),
     }
+    if checkpoint.minival:
+        about["minival"] = asdict(checkpoint.minival)
     arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
     return packed({"about": np.array(json.dumps(about)), **arrays}, compressed=False)
 
