@@ -117,6 +117,13 @@ class MethodSettings:
     teacher_weight: float = option(
         0.5, "share of the teacher in each target, with --teacher", number(0, 1, above=True)
     )
+    class_weights: str = option(
+        "",
+        "weights of the classes in the loss; inverse: one over their numbers of images; sqrt: one "
+        "over its square root; else a CSV file with a line CLASS,WEIGHT for each class. Scaled so "
+        "that their mean over the training images is 1",
+        metavar="HOW",
+    )
     bce_loss: bool = option(
         False,
         "1: the loss is the mean binary cross-entropy of all classes instead of the cross-entropy "

@@ -104,6 +104,9 @@ class Training:
     # strikes back", Wightman, Touvron and Jegou 2021, arXiv:2110.00476). read_counts has the latter
     # in any case.
     bce: bool = False
+    # One for each class, with which its term of the cross-entropy is multiplied; (): all are 1. Not
+    # with bce. read_counts has the loss without weights in any case.
+    class_weights: Tuple[float, ...] = ()
     bce_threshold: float = 0.0  # above 0: with bce, targets become 1 above it and 0 below
     # Number of parts in which a batch is computed, one after the other, to save memory. The
     # gradients of the parts are summed: the update is that of the whole batch, except that

@@ -231,5 +231,17 @@ def sample_weights(settings: FitSettings, dataset: Dataset) -> np.ndarray:
         return class_weights(settings.sample_weights, dataset.classes, counts)
 
 
+def loss_weights(settings: FitSettings, dataset: Dataset) -> Tuple[float, ...]:
+    """The weights of --class-weights, whose mean over the images is 1; () without the flag."""
+    if not settings.class_weights:
+        return ()
+    if settings.bce_loss:
+        raise InputError("--class-weights: are those of the cross-entropy; omit them or --bce-loss")
+    counts = np.bincount(training_labels(dataset)[1], minlength=len(dataset.classes))
+    with attributed_to("--class-weights", " "):
+        weights = class_weights(settings.class_weights, dataset.classes, counts)
+    return tuple((weights * counts.sum() / (weights * counts).sum()).tolist())
+
+
 def _is_set(settings: FitSettings, name: str) -> bool:
     return getattr(settings, name) != default_of(FitSettings, name)

@@ -4,7 +4,7 @@ The one place where `fit`'s flags become arguments of `engines.open_engine`.
 """
 
 from dataclasses import replace
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.mixup import mixing_of
@@ -29,11 +29,15 @@ def devices_of(settings: FitSettings) -> Devices:
 
 
 def open_training_engine(
-    settings: FitSettings, symbol: Any, workers: Optional[Workers] = None, compile_cache: str = ""
+    settings: FitSettings,
+    symbol: Any,
+    workers: Optional[Workers] = None,
+    compile_cache: str = "",
+    class_weights: Sequence[float] = (),
 ) -> Engine:
     """The engine that these settings describe; joins the workers unless they are given.
 
-    `compile_cache` is the folder of `Devices.compile_cache`.
+    `compile_cache` is the folder of `Devices.compile_cache`, `class_weights` is that of `Training`.
     """
     _, height, width = settings.image_shape
     devices = replace(devices_of(settings), compile_cache=compile_cache)
@@ -43,7 +47,10 @@ def open_training_engine(
         (settings.batch_size, height, width, 3),
         settings.rgb_mean,
         settings.rgb_std,
-        training_of(settings, rate_factors(settings, symbol)),
+        replace(
+            training_of(settings, rate_factors(settings, symbol)),
+            class_weights=tuple(class_weights),
+        ),
         workers or join_workers(devices),
         settings.bgr,
     )

@@ -19,7 +19,7 @@ from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.train.datasets import sample_weights
+from imagenet_trainer.train.datasets import loss_weights, sample_weights
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 
@@ -64,11 +64,16 @@ def run_configuration(
 
 
 def _weights(settings: FitSettings, train: Dataset) -> Dict[str, str]:
-    """A digest of the weights of --sample-weights, whose file may change."""
-    if not settings.sample_weights:
-        return {}
-    weights = sample_weights(settings, train)
-    return {"sample_weights": hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest()}
+    """Digests of the weights of --sample-weights and --class-weights, whose files may change."""
+    found = {}
+    if settings.sample_weights:
+        found["sample_weights"] = sample_weights(settings, train)
+    if settings.class_weights:
+        found["class_weights"] = np.array(loss_weights(settings, train))
+    return {
+        name: hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest()
+        for name, weights in found.items()
+    }
 
 
 def check_resumable(
@@ -95,12 +100,14 @@ def check_resumable(
             f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
             "was trained; use the same, or start another run with --model-prefix"
         )
-    weights = before["data"].get("sample_weights")
-    if weights is not None and weights != config["data"].get("sample_weights"):
-        raise InputError(
-            f"--sample-weights {settings.sample_weights}: has other weights than those with which "
-            f"{run.folder} was started; use the same, or start another run with --model-prefix"
-        )
+    for name in ("sample_weights", "class_weights"):
+        weights = before["data"].get(name)
+        if weights is not None and weights != config["data"].get(name):
+            raise InputError(
+                f"{flag_of(name)} {getattr(settings, name)}: has other weights than those with "
+                f"which {run.folder} was started; use the same, or start another run with "
+                "--model-prefix"
+            )
     # Only packages that both have can differ; the engine that trained is listed.
     changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]
     then, now = (

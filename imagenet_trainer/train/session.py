@@ -34,6 +34,7 @@ from imagenet_trainer.train.continuation import explained
 from imagenet_trainer.train.datasets import (
     check_separate,
     held_back_messages,
+    loss_weights,
     open_minival,
     open_order,
     open_training_set,
@@ -210,7 +211,8 @@ def _open_together(
         if workers.rank != 0:
             changes, checkpoint = _prepare_run(setup, inputs, config)
         kernels = str(setup.run.kernels_path)
-        engine = open_training_engine(setup.settings, inputs.symbol, workers, kernels)
+        weights = loss_weights(setup.settings, inputs.train)
+        engine = open_training_engine(setup.settings, inputs.symbol, workers, kernels, weights)
     return inputs, config, checkpoint, engine, changes
 
 

@@ -119,3 +119,27 @@ def test_files_of_weights_that_are_refused(packed, tmp_path, capsys, text, messa
     assert "--shuffle-window 8: " in refused(
         *words, "--sample-weights", "sqrt", "--shuffle-window", "8"
     )
+
+
+def test_weights_in_the_loss(packed, tmp_path, capsys, without_curves):
+    """They change the update, are scaled to a mean of 1, and must stay the same."""
+    weights = tmp_path / "weights.csv"
+    words = [*words_of_fit(packed), "--num-epochs", "1"]
+    prefixes = {}
+    for name, text in (("equal", "2,2,2"), ("other", "1,2,4")):
+        a, b, c = text.split(",")
+        weights.write_text(f"circle,{a}\ncross,{b}\nsquare,{c}\n")
+        prefixes[name] = str(tmp_path / name / "model")
+        more = ["--class-weights", str(weights), "--model-prefix", prefixes[name]]
+        assert fit.main([*words, *more]) == 0
+    plain = str(tmp_path / "plain" / "model")
+    assert fit.main([*words, "--model-prefix", plain]) == 0
+    found = {name: parameters(prefix, 1)["arg:fc1_bias"] for name, prefix in prefixes.items()}
+    expected = parameters(plain, 1)["arg:fc1_bias"]
+    np.testing.assert_allclose(found["equal"], expected, atol=1e-4)
+    assert abs(found["other"] - expected).max() > 1e-3
+    refused = one_line_failure(fit.main, "fit", capsys)
+    more = ["--class-weights", str(weights), "--model-prefix", prefixes["other"]]
+    assert "--bce-loss" in refused(*words, *more, "--bce-loss", "1", "--model-prefix", plain + "2")
+    weights.write_text("circle,1\ncross,2\nsquare,5\n")
+    assert "other weights than those" in refused(*words, *more)

@@ -19,7 +19,8 @@ from helpers.tiny_engine import (
     train,
 )
 
-from imagenet_trainer.engines import Mix
+from imagenet_trainer.engines import Devices, Mix, Optimizer, Training
+from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import frozen_in
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import sym
@@ -59,6 +60,39 @@ def test_the_loss_and_its_gradient_are_pytorchs(smoothing, mixup, cpus):
     loss.backward()
     count, _, _, summed, _ = engine.read_counts()
     assert count == BATCH and summed / BATCH == pytest.approx(loss.item(), rel=1e-5)
+    for value in tensors.values():
+        value.data -= rate * value.grad
+    assert_close(engine, tensors)
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("mixup", [False, True])
+@pytest.mark.parametrize("engine_name", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
+def test_weights_of_classes_are_pytorchs(engine_name, smoothing, mixup, cpus):
+    """With the sum over the batch instead of the mean by weights; counts stay without weights."""
+    if engine_name == "torch" and cpus > 1:
+        pytest.skip("one process for each device")
+    symbol, rate = network(), 0.5
+    images, labels = batches(1)[0]
+    mix = a_mix() if mixup else None
+    weights = tuple(np.random.RandomState(3).uniform(0.1, 3, CLASSES).tolist())
+    how = Training(
+        Optimizer("sgd", 0, 0), label_smoothing=smoothing, mixup=mixup, class_weights=weights
+    )
+    devices = Devices(cpus=cpus, engine=engine_name)
+    engine = open_engine(symbol, devices, (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
+    engine.set_params(*first_parameters(symbol))
+    engine.train_batch(images, labels, rate, mix)
+    tensors = tensors_of(symbol)
+    out, wanted = logits(tensors, images), torch.tensor(soft_targets(labels, mix))
+    criterion = torch.nn.CrossEntropyLoss(
+        torch.tensor(weights), reduction="sum", label_smoothing=smoothing
+    )
+    (criterion(out, wanted) / BATCH).backward()
+    plain = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(out, wanted)
+    count, _, _, summed, _ = engine.read_counts()
+    assert count == BATCH and summed / BATCH == pytest.approx(plain.item(), rel=1e-5)
     for value in tensors.values():
         value.data -= rate * value.grad
     assert_close(engine, tensors)

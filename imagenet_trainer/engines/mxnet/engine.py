@@ -228,6 +228,7 @@ class MXNetEngine(StageTimer):
             inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
         if teacher is not None:
             inputs[TEACHER] = teacher
+        inputs.update(self._targets.constants(len(labels)))
         if self._scale:
             inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
         counts: List[mx.nd.NDArray] = []

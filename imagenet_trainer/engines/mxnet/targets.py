@@ -5,14 +5,16 @@ input computes the targets there: SoftmaxOutput accepts class indices or distrib
 """
 
 import json
-from typing import Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
 
 from imagenet_trainer.engines import Training
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.mxnet_import import mx
 
 LABEL, MIX_LABEL, MIX_SHARE = "softmax_label", "mix_label", "mix_share"
-TEACHER = "teacher"  # (n, classes); the others are (n,)
+TEACHER, WEIGHTS = "teacher", "class_weights"  # (n, classes); the others are (n,)
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
 
@@ -40,10 +42,19 @@ class Targets:
         self.inputs: Tuple[str, ...] = (LABEL, MIX_LABEL, MIX_SHARE) if self._mixup else (LABEL,)
         if self._teacher:
             self.inputs += (TEACHER,)
+        self._weights = np.array(training.class_weights if training else (), np.float32)
+        if len(self._weights):
+            self.inputs += (WEIGHTS,)
 
     def shape_of(self, name: str, size: int) -> Tuple[int, ...]:
         """The shape of an input of a batch of this size."""
-        return (size, self._classes) if name == TEACHER else (size,)
+        return (size, self._classes) if name in (TEACHER, WEIGHTS) else (size,)
+
+    def constants(self, size: int) -> Dict[str, np.ndarray]:
+        """Inputs that are the same in every batch of this size."""
+        if not len(self._weights):
+            return {}
+        return {WEIGHTS: np.tile(self._weights, (size, 1))}
 
     def added_to(self, symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
         """The network with targets computed from `inputs`; unchanged for plain labels.
@@ -51,16 +62,27 @@ class Targets:
         Raises ArgumentError for a network whose output is not a softmax, since only a softmax
         accepts distributions.
         """
-        if not (self._smoothing or self._mixup or self._bce or self._teacher):
+        weighted = bool(len(self._weights))
+        if not (self._smoothing or self._mixup or self._bce or self._teacher or weighted):
             return symbol
         graph = json.loads(symbol.tojson())
         if [graph["nodes"][node]["op"] for node, *_ in graph["heads"]] != ["SoftmaxOutput"]:
             argument = "mixup" if self._mixup else "label_smoothing"
             argument = "bce_loss" if self._bce else argument
             argument = "teacher" if self._teacher else argument
+            argument = "class_weights" if weighted else argument
             raise ArgumentError(argument, "", "needs a network that ends in a softmax; omit it")
         target = self._target()
+        if weighted:
+            return self._with_weights(symbol, target)
         return self._with_bce(symbol, target) if self._bce else symbol(softmax_label=target)
+
+    def _with_weights(self, symbol: "mx.sym.Symbol", target: "mx.sym.Symbol") -> "mx.sym.Symbol":
+        """Probabilities that pass no gradient, and the loss: SoftmaxOutput's gradient is p - y."""
+        logits = symbol.get_children()[0]
+        terms = mx.sym.Variable(WEIGHTS) * target * mx.sym.log_softmax(logits)
+        loss = mx.sym.MakeLoss(-mx.sym.sum(terms, axis=1))
+        return mx.sym.Group([mx.sym.BlockGrad(mx.sym.softmax(logits)), loss])
 
     def _with_bce(self, symbol: "mx.sym.Symbol", target: "mx.sym.Symbol") -> "mx.sym.Symbol":
         """Probabilities that pass no gradient, and the loss."""

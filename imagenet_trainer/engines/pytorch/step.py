@@ -59,6 +59,11 @@ class Step(nn.Module):
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
         self._bce, self._threshold = training.bce, training.bce_threshold
         self._teacher = training.teacher_weight
+        self._weights = (
+            torch.tensor(training.class_weights, dtype=torch.float32, device=head.mean.device)
+            if training.class_weights
+            else None
+        )
         self._top_k = training.top_k
         self._classes, self._autocast = classes, dtype
 
@@ -81,7 +86,8 @@ class Step(nn.Module):
 
     def _target(self, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor) -> Tensor:
         """The label, or a distribution (n, classes) if it is smoothed or mixed."""
-        if not (self._smoothing or self._mixup or self._bce or self._teacher):
+        plain = not (self._smoothing or self._mixup or self._bce or self._teacher)
+        if plain and self._weights is None:
             return label
         one_hot = nn.functional.one_hot
         target = one_hot(label, self._classes).float()
@@ -91,6 +97,8 @@ class Step(nn.Module):
         target = (1 - self._smoothing) * target + self._smoothing / self._classes
         if self._teacher:
             target = (1 - self._teacher) * target + self._teacher * teacher
+        if self._weights is not None:
+            target = target * self._weights
         return (target > self._threshold).float() if self._threshold else target
 
     def _count(
