@@ -160,6 +160,12 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "the labels of a record are all classes of its image, as numbers or as 0 and 1 for each "
         "class; also report the mean average precision",
     )
+    corruptions: bool = option(
+        False, "accuracy in the 15 corruptions of ImageNet-C, in five strengths each"
+    )
+    corruption_images: int = option(
+        500, "number of images of --corruptions, evenly spaced in the shard; 0: all", integer(0)
+    )
     restrict_classes: bool = option(
         False, "only the classes of which the shard has images compete, as for ImageNet-A and -R"
     )

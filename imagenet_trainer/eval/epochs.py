@@ -14,6 +14,7 @@ from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.calibrate import calibrate, change_of
+from imagenet_trainer.eval.corruptions import evaluate_corruptions
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.find_preprocessing import find_preprocessing
 from imagenet_trainer.eval.network import views_of
@@ -49,6 +50,11 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     if settings.find_preprocessing:
         _find_preprocessing(settings, run)
         return {}
+    if settings.corruptions:
+        with results_folder(settings, [run]):
+            epoch = _single_epoch(settings, run, "--corruptions")
+            evaluate_corruptions(settings, run, epoch, log)
+        return {}
     if settings.calibrate:
         return _calibrate(settings, run)
     marks = read_review(settings.review) if settings.review else []
@@ -70,13 +76,18 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
 
 def _find_preprocessing(settings: EvaluateSettings, run: Run) -> None:
     """Find the preprocessing of the one epoch that is chosen."""
+    epoch = _single_epoch(settings, run, "--find-preprocessing")
+    find_preprocessing(settings, run, epoch, log)
+
+
+def _single_epoch(settings: EvaluateSettings, run: Run, flag: str) -> int:
+    """The one epoch that is chosen; InputError for several, or several views."""
     epochs = select_epochs(run, settings.epochs)
     if len(epochs) > 1:
-        raise InputError("--find-preprocessing: takes one epoch; choose it with --epochs")
-    views = views_of(settings)
-    if views != Views():
-        raise InputError("--find-preprocessing: classifies one crop; omit --crops and --flip")
-    find_preprocessing(settings, run, epochs[0], log)
+        raise InputError(f"{flag}: takes one epoch; choose it with --epochs")
+    if views_of(settings) != Views():
+        raise InputError(f"{flag}: classifies one crop; omit --crops and --flip")
+    return epochs[0]
 
 
 def _calibrate(settings: EvaluateSettings, run: Run) -> Dict[int, Dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.config.values import INTERPOLATIONS
-from imagenet_trainer.data.augment import EvalTransform, decode
+from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
@@ -26,6 +26,7 @@ from imagenet_trainer.eval.network import (
     read_network,
     set_checkpoint,
 )
+from imagenet_trainer.eval.sample import Sample
 from imagenet_trainer.metrics.confidence import mcnemar, wilson
 from imagenet_trainer.metrics.counts import log_loss, ranks
 from imagenet_trainer.runs.checkpoint import Preprocessing
@@ -83,19 +84,8 @@ class Search:
         if self.dataset.note:
             log(self.dataset.note)
         self._truth, _ = truth_of(settings, self.dataset, log)
-        self._read(min(settings.find_images, len(self.dataset)))
+        self.sample = Sample(self.dataset, settings.find_images)
         self._tried: Dict[Preprocessing, Trial] = {}
-        self._prepared: Tuple[object, np.ndarray] = None, np.empty(0)
-
-    def _read(self, count: int) -> None:
-        """Read images that are evenly spaced in the dataset, and their classes."""
-        shards, classes = self.dataset.shards, len(self.dataset.classes)
-        self._positions = np.linspace(0, len(self.dataset) - 1, count).astype(np.int64)
-        records = [(number, shards.record(number)) for number in self._positions.tolist()]
-        self._encoded = [bytes(record.image) for _, record in records]
-        self._labels = np.array(
-            [shards.class_of(number, record.labels, classes) for number, record in records]
-        )
 
     @property
     def chance(self) -> float:
@@ -119,7 +109,7 @@ class Search:
         return self._tried[how]
 
     def _classified(self, how: Preprocessing) -> Trial:
-        images = self._images(how)
+        images, sample = self.sample.images(how), self.sample
         batch = min(self._batch, len(images))
         checkpoint = replace(self._checkpoint, preprocessing=how)
         engine = engine_for(self._symbol, checkpoint, self._devices, batch)
@@ -130,20 +120,9 @@ class Search:
             check_finite(probabilities)
         except NonFiniteError:
             return Trial(how, np.zeros(len(images), bool), np.inf)
-        judged = self._truth.judge(self._positions, probabilities, self._labels)
+        judged = self._truth.judge(sample.positions, probabilities, sample.labels)
         hits = ranks(judged.probabilities, judged.labels) < 1
         return Trial(how, hits, float(log_loss(judged.probabilities, judged.labels).mean()))
-
-    def _images(self, how: Preprocessing) -> np.ndarray:
-        """The images as the network takes them, uint8 (n, height, width, 3)."""
-        geometry = (how.image_shape, how.val_resize, how.val_interp)
-        if self._prepared[0] != geometry:
-            transform = EvalTransform(*geometry)
-            images = np.empty((len(self._encoded), *transform.size, 3), np.uint8)
-            for data, out in zip(self._encoded, images):
-                transform.apply(decode(data), None, 0, out)
-            self._prepared = geometry, images
-        return self._prepared[1]
 
 
 def colours(start: Preprocessing) -> Iterator[Preprocessing]:
@@ -181,7 +160,7 @@ def find_preprocessing(
     A setting replaces that of the checkpoint only where it is better beyond chance.
     """
     search = Search(settings, run, epoch, log)
-    images = len(search._labels)
+    images = len(search.sample)
     print(f"{images} of {len(search.dataset)} images, rank-1 by chance {100 * search.chance:.2f} %")
     found, others = search.start, []  # type: Preprocessing, List[Trial]
     for stage in (colours, sizes, filters):

@@ -61,6 +61,13 @@ def percentiles(resamples: np.ndarray) -> Tuple[float, float]:
     return float(low), float(high)
 
 
+def resampled_mean(values: np.ndarray) -> Tuple[float, float]:
+    """The bootstrap's 95 % interval of the mean of values (n,)."""
+    columns = csr_matrix(values[:, None])
+    sums = np.concatenate([np.asarray(block)[:, 0] for block in resampled_sums(columns)])
+    return percentiles(sums / len(values))
+
+
 def median_interval(values: Sequence[float]) -> Tuple[float, float]:
     """Interval of the median of what the values are drawn from, between two of them; nan for few.
 

@@ -1,0 +1,125 @@
+"""`evaluate --corruptions`: accuracy on corrupted images, and the mean corruption error."""
+
+from pathlib import Path
+from typing import Dict, Iterator, Optional, Tuple
+
+import numpy as np
+
+from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.classes import IMAGENET_CLASSES, Classes, default_classes
+from imagenet_trainer.data.corruptions import (
+    ALEXNET_ERRORS,
+    KINDS,
+    LEAST_SIDE,
+    STRENGTHS,
+    check_library,
+    corrupted,
+)
+from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
+from imagenet_trainer.eval.inference import check_finite
+from imagenet_trainer.eval.network import Log, open_network
+from imagenet_trainer.eval.sample import Sample
+from imagenet_trainer.eval.truth import Truth
+from imagenet_trainer.metrics.confidence import resampled_mean
+from imagenet_trainer.metrics.counts import ranks
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.progress_bar import progress
+from imagenet_trainer.text import CsvWriter
+
+Hits = Dict[Tuple[str, int], np.ndarray]  # bool (n,) for each kind and strength
+
+
+def evaluate_corruptions(
+    settings: EvaluateSettings, run: Run, epoch: int, log: Log
+) -> Tuple[np.ndarray, Hits]:
+    """Classify some images unchanged and in all corruptions; print a table, write a CSV file."""
+    with attributed_to("--corruptions"):
+        check_library()
+    devices = Devices(
+        settings.gpus, settings.cpus, engine=settings.engine, compile=settings.compile
+    )
+    engine, _, checkpoint = open_network(run, epoch, devices, settings.batch_size, settings, log)
+    how = checkpoint.preprocessing
+    assert how is not None
+    if min(how.image_shape[1:]) < LEAST_SIDE:
+        raise InputError(
+            f"--corruptions: are defined for images of {LEAST_SIDE} pixels or more, and the "
+            f"network takes {how.image_shape[1]} x {how.image_shape[2]}"
+        )
+    dataset, _ = open_validation_set(settings, run, checkpoint)
+    if dataset.note:
+        log(dataset.note)
+    truth, _ = truth_of(settings, dataset, log)
+    sample = Sample(dataset, settings.corruption_images or len(dataset))
+    images = sample.images(how)
+    clean = _hits(engine, images, sample, truth)
+    hits: Hits = {}
+    with progress("corruptions", len(KINDS) * len(STRENGTHS) * len(sample)) as advance:
+        for kind in KINDS:
+            for strength in STRENGTHS:
+                changed = np.empty_like(images)
+                for number, key in enumerate(sample.keys.tolist()):
+                    changed[number] = corrupted(images[number], kind, strength, key)
+                    advance(1)
+                hits[kind, strength] = _hits(engine, changed, sample, truth)
+    print("\n".join(table(clean, hits, dataset.classes)))
+    path = run.results / f"corruptions-{epoch:04d}{_stem(settings.data_val)}.csv"
+    with atomic_write(path, "w") as file:
+        writer = CsvWriter(file)
+        writer.writerow(("kind", "strength", "pictures", "rank1"))
+        writer.writerow(("none", 0, len(clean), f"{clean.mean():.6f}"))
+        for (kind, strength), one in hits.items():
+            writer.writerow((kind, strength, len(one), f"{one.mean():.6f}"))
+    print(f"written: {path}")
+    return clean, hits
+
+
+def _stem(data_val: str) -> str:
+    return f"-{Path(data_val).stem}" if data_val else ""
+
+
+def _hits(engine: Engine, images: np.ndarray, sample: Sample, truth: Truth) -> np.ndarray:
+    """Which images are classified correctly, bool (n,); of those that count."""
+    size = engine.batch_size
+    parts = [engine.predict(images[at : at + size]) for at in range(0, len(images), size)]
+    probabilities = np.concatenate(parts)
+    check_finite(probabilities)
+    judged = truth.judge(sample.positions, probabilities, sample.labels)
+    return ranks(judged.probabilities, judged.labels) < 1
+
+
+def table(clean: np.ndarray, hits: Hits, classes: Classes) -> Iterator[str]:
+    """Rank-1 by kind and strength, and the corruption errors where AlexNet's are known."""
+    imagenet = [one for one, _ in default_classes(IMAGENET_CLASSES)]
+    relative = [one for one, _ in classes] == imagenet
+    title = "".join(f"{strength:>8}" for strength in STRENGTHS)
+    yield f"{'rank-1 in %':<18}{title}{'mean':>8}" + (f"{'CE':>8}" if relative else "")
+    yield f"{'without':<18}{'':40}{100 * clean.mean():8.2f}"
+    errors = np.stack(
+        [1 - np.mean([hits[kind, strength] for strength in STRENGTHS], axis=0) for kind in KINDS]
+    )  # kinds, images
+    for kind, error in zip(KINDS, errors):
+        shares = "".join(f"{100 * hits[kind, strength].mean():8.2f}" for strength in STRENGTHS)
+        ratio = f"{100 * error.mean() / ALEXNET_ERRORS[kind]:8.1f}" if relative else ""
+        yield f"{kind:<18}{shares}{100 * (1 - error.mean()):8.2f}{ratio}"
+    low, high = interval(1 - errors)
+    yield (
+        f"mean rank-1: {100 * (1 - errors.mean()):.2f} %, 95 % interval {100 * low:.2f} to "
+        f"{100 * high:.2f} %, {len(clean)} images"
+    )
+    if relative:
+        weights = 1 / np.array(list(ALEXNET_ERRORS.values()))
+        low, high = interval(errors, weights)
+        value = 100 * (errors.mean(axis=1) * weights).mean()
+        yield (
+            f"mean corruption error: {value:.1f}, 95 % interval {100 * low:.1f} to {100 * high:.1f}"
+        )
+
+
+def interval(values: np.ndarray, weights: Optional[np.ndarray] = None) -> Tuple[float, float]:
+    """Bootstrap interval, over the images, of the mean of values (kinds, images) with weights."""
+    weights = np.ones(len(values)) if weights is None else weights
+    return resampled_mean((values * weights[:, None]).mean(axis=0))

@@ -1,0 +1,51 @@
+"""Some images of a dataset in memory, evenly spaced, prepared in different ways."""
+
+from typing import Tuple
+
+import numpy as np
+
+from imagenet_trainer.data.augment import EvalTransform, decode
+from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.runs.checkpoint import Preprocessing
+
+
+class Sample:
+    """Encoded images of a dataset.
+
+    Parameters
+    ----------
+    dataset, count
+        The dataset, and the number of images, at most all.
+
+    Attributes
+    ----------
+    positions, keys, labels
+        int64 (n,) each: positions in the dataset, keys in the index, classes.
+
+    """
+
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        shards, classes = dataset.shards, len(dataset.classes)
+        count = min(count, len(dataset))
+        self.positions = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+        self.keys = shards.keys[self.positions]
+        records = [(number, shards.record(number)) for number in self.positions.tolist()]
+        self._encoded = [bytes(record.image) for _, record in records]
+        self.labels = np.array(
+            [shards.class_of(number, record.labels, classes) for number, record in records]
+        )
+        self._prepared: Tuple[object, np.ndarray] = None, np.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, how: Preprocessing) -> np.ndarray:
+        """The images as a network takes them, uint8 (n, height, width, 3); the latest are kept."""
+        geometry = (how.image_shape, how.val_resize, how.val_interp)
+        if self._prepared[0] != geometry:
+            transform = EvalTransform(*geometry)
+            images = np.empty((len(self), *transform.size, 3), np.uint8)
+            for data, out in zip(self._encoded, images):
+                transform.apply(decode(data), None, 0, out)
+            self._prepared = geometry, images
+        return self._prepared[1]
