@@ -73,6 +73,9 @@ class Steps(NamedTuple):
     def needed(self, size: Size) -> Window:
         """The part of an image of this height and width that the result depends on."""
         left, top, wide, high = self.cut
+        is_inside = left >= 0 <= top and left + wide <= size[1] and top + high <= size[0]
+        if is_inside and self.window == full_window(self.size):
+            return self.cut  # of most images
         columns, rows = (left, left + wide), (top, top + high)
         if self.warp is None and self.window != full_window(self.size):
             x, y, window_wide, window_high = self.window
