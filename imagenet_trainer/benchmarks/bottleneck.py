@@ -65,7 +65,7 @@ def measure(start: TrainingSetup, train: Dataset, seconds: float) -> TrainingPro
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
-    mixup = mixing_of(settings)
+    mixup = mixing_of(settings, settings.seed)
 
     def loader() -> Batches:
         return training_batches(

@@ -13,7 +13,7 @@ from imagenet_trainer.config.comparing import (
 )
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
-from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
+from imagenet_trainer.config.optimisation import MethodSettings, MixSettings, ScheduleSettings
 from imagenet_trainer.config.scoring import (
     EvaluateSettings,
     ExportSettings,
@@ -45,6 +45,7 @@ __all__ = [
     "LatencySettings",
     "MeasureSettings",
     "MethodSettings",
+    "MixSettings",
     "NetworkSettings",
     "OptimizerSettings",
     "PredictSettings",

@@ -74,7 +74,32 @@ class ScheduleSettings:
 
 
 @dataclass(frozen=True)
-class MethodSettings:
+class MixSettings:
+    """How pairs of images are mixed."""
+
+    mixup: float = option(
+        0.0,
+        "mix each image with its neighbour in the batch, with weights from Beta(ALPHA, ALPHA) "
+        "(Zhang et al. 2017; 0.2 for ImageNet); 0: off",
+        number(0, 100),
+        metavar="ALPHA",
+    )
+    cutmix: float = option(
+        0.0,
+        "replace a rectangle of each image by its neighbour's; the area it leaves is from "
+        "Beta(ALPHA, ALPHA) (Yun et al. 2019; 1 for ImageNet); 0: off",
+        number(0, 100),
+        metavar="ALPHA",
+    )
+    mixup_cutmix_switch: float = option(
+        0.5,
+        "with --mixup and --cutmix: the probability that an image is cut instead of blended",
+        number(0, 1),
+    )
+
+
+@dataclass(frozen=True)
+class MethodSettings(MixSettings):
     """Methods beyond plain gradient descent."""
 
     config: str = option(
@@ -135,25 +160,6 @@ class MethodSettings:
         "with --bce-loss: targets above this become 1, the others 0, as both labels of a mixed "
         "image (0.2 in Wightman et al. 2021); 0: targets stay",
         number(0, 1, below=True),
-    )
-    mixup: float = option(
-        0.0,
-        "mix each image with its neighbour in the batch, with weights from Beta(ALPHA, ALPHA) "
-        "(Zhang et al. 2017; 0.2 for ImageNet); 0: off",
-        number(0, 100),
-        metavar="ALPHA",
-    )
-    cutmix: float = option(
-        0.0,
-        "replace a rectangle of each image by its neighbour's; the area it leaves is from "
-        "Beta(ALPHA, ALPHA) (Yun et al. 2019; 1 for ImageNet); 0: off",
-        number(0, 100),
-        metavar="ALPHA",
-    )
-    mixup_cutmix_switch: float = option(
-        0.5,
-        "with --mixup and --cutmix: the probability that an image is cut instead of blended",
-        number(0, 1),
     )
     no_bias_decay: bool = option(
         False, "1: no weight decay of gammas (biases and betas never have any)", switch

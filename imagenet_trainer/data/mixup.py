@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from scipy.special import betaincinv
 
-from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config import MixSettings
 from imagenet_trainer.data import philox
 
 # The first blocks of draws, far above those of augmentation.
@@ -103,11 +103,11 @@ def _cut(side: int, share: float, place: float) -> Tuple[int, int]:
     return max(0, centre - half), min(side, centre + half)
 
 
-def mixing_of(settings: FitSettings) -> Optional[Mixup]:
-    """How a training mixes its images; None if it does not."""
+def mixing_of(settings: MixSettings, seed: int) -> Optional[Mixup]:
+    """How a training with this seed mixes its images; None if it does not."""
     if not (settings.mixup or settings.cutmix):
         return None
-    return Mixup(settings.mixup, settings.seed, settings.cutmix, settings.mixup_cutmix_switch)
+    return Mixup(settings.mixup, seed, settings.cutmix, settings.mixup_cutmix_switch)
 
 
 def partners(labels: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.config import AugmentSettings, MixSettings
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import image_shape, integer
 from imagenet_trainer.errors import InputError
@@ -31,7 +31,7 @@ class ExploreSettings:
 
 
 @dataclass(frozen=True)
-class SheetSettings(AugmentSettings):
+class SheetSettings(MixSettings, AugmentSettings):
     """Every flag of the sheet: the augmentation flags of fit, and which images to draw."""
 
     source: str = option("", "a folder of images, a list x.lst, or shards x.rec", positional="one")

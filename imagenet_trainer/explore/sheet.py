@@ -4,15 +4,16 @@ Each row is an image: as evaluation sees it, then as training sees it in each ep
 """
 
 from dataclasses import fields
-from typing import Any, List, Sequence, Union
+from typing import Any, List, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from imagenet_trainer.config import AugmentSettings
+from imagenet_trainer.config import AugmentSettings, MixSettings
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
 from imagenet_trainer.data.decoded import decode_for
+from imagenet_trainer.data.mixup import Mixup, mixing_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.flags import SheetSettings, check_root
 from imagenet_trainer.explore.sources import ImageSource, open_source
@@ -33,8 +34,14 @@ def write_sheet(settings: SheetSettings) -> int:
     evaluation = EvalTransform(settings.image_shape, settings.val_resize)
     source = open_source(settings.source, settings.root)
     epochs = np.arange(settings.epochs)
+    mixup = mixing_of(settings, settings.seed)
+    numbers = _evenly_spaced(source, settings.pictures)
+    if mixup and len(numbers) % 2:
+        raise InputError(
+            f"--pictures {len(numbers)}: images are mixed in pairs; use an even number of rows"
+        )
     rows = []
-    for number in _evenly_spaced(source, settings.pictures):
+    for number in numbers:
         try:
             data = source.read(number)
             image = decode(data)
@@ -47,6 +54,8 @@ def write_sheet(settings: SheetSettings) -> int:
             image, steps = decode_for(data, train, drawn, epoch)
             train.execute(steps, image, out)
         rows.append(row)
+    if mixup:
+        _mix(mixup, rows, numbers, train.size)
     sheet = draw_sheet(rows, changed_flags(settings))
     with atomic_write(settings.output) as file:
         sheet.save(file, "PNG")
@@ -57,16 +66,28 @@ def write_sheet(settings: SheetSettings) -> int:
     return 0
 
 
+def _mix(
+    mixup: Mixup, rows: List[List[np.ndarray]], numbers: Sequence[int], size: Tuple[int, int]
+) -> None:
+    """Mix neighbouring rows in every epoch, with the shares that the images have in training."""
+    for epoch in range(len(rows[0]) - 1):
+        images = np.stack([row[1 + epoch] for row in rows])
+        drawn = mixup.draw(np.array(numbers), np.full(len(numbers), epoch), size)
+        mixup.mix(images, drawn.shares, drawn.cuts)
+        for row, image in zip(rows, images):
+            row[1 + epoch] = image
+
+
 def _evenly_spaced(source: ImageSource, count: int) -> List[int]:
     """Numbers of `count` images, evenly spaced from the first to the last."""
     count = min(count, len(source))
     return [index * (len(source) - 1) // max(1, count - 1) for index in range(count)]
 
 
-def changed_flags(settings: AugmentSettings) -> str:
+def changed_flags(settings: SheetSettings) -> str:
     """The augmentation flags that differ from their defaults, as on a command line."""
     changed = []
-    for field in fields(AugmentSettings):
+    for field in (*fields(AugmentSettings), *fields(MixSettings)):
         value = getattr(settings, field.name)
         if value != field.default:
             changed.append(f"{flag_of(field.name)} {_formatted(value)}")

@@ -72,7 +72,7 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         monitor=settings.monitor,
         top_k=settings.top_k or 5,
         label_smoothing=settings.label_smoothing,
-        mixup=mixing_of(settings) is not None,
+        mixup=mixing_of(settings, settings.seed) is not None,
         teacher_weight=settings.teacher_weight if settings.teacher else 0.0,
         bce=settings.bce_loss,
         bce_threshold=settings.bce_target_threshold,

@@ -17,7 +17,7 @@ def stream_batches(session: Session, log: Callable[[str], object]) -> Generator[
     settings, engine = session.settings, session.engine
     updates = range(session.progress.update, session.first_update(settings.num_epochs))
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
-    shards, mixup = session.train.shards, mixing_of(settings)
+    shards, mixup = session.train.shards, mixing_of(settings, settings.seed)
     for part, size in segments(settings, session.first_update, updates):
         if settings.image_size_schedule:
             log(f"images of {size[0]} x {size[1]} from update {part.start} on")

@@ -4,6 +4,7 @@ from conftest import one_line_failure, write_images
 from PIL import Image
 
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
+from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.explore.augmentation import main
 from imagenet_trainer.explore.flags import SheetSettings
 from imagenet_trainer.explore.sheet import changed_flags
@@ -46,6 +47,26 @@ def test_the_sheet_shows_what_training_sees(tmp_path, images, capsys):
             assert np.array_equal(row[1 + epoch], out)
 
 
+def test_the_sheet_shows_pairs_as_they_are_mixed(tmp_path, images):
+    path = tmp_path / "sheet.png"
+    words = ["--mixup", "0.4", "--cutmix", "1", "--auto-augment", "trivial"]
+    assert main([str(images), *WORDS, *words, "--pictures", "4", "--epochs", "3",
+                 "--output", str(path)]) == 0  # fmt: skip
+    train = TrainTransform(SheetSettings(auto_augment="trivial"), (3, 32, 40), 5)
+    source, chosen = open_source(str(images)), np.array([0, 1, 3, 5])  # of six, evenly
+    found = cells(path, 4)[-4:]
+    for epoch in range(3):
+        epochs, out = np.full(4, epoch), np.empty((4, 32, 40, 3), np.uint8)
+        drawn, mixture = (
+            train.draw(chosen, epochs),
+            Mixup(0.4, 5, 1.0).draw(chosen, epochs, (32, 40)),
+        )
+        for i, number in enumerate(chosen):
+            train.apply(decode(source.read(number)), drawn, i, out[i])
+        Mixup.mix(out, mixture.shares, mixture.cuts)
+        assert np.array_equal(found[:, 1 + epoch], out)
+
+
 def test_the_title_names_the_changed_flags():
     assert changed_flags(SheetSettings()) == "the defaults"
     settings = SheetSettings(max_random_h=10, random_mirror=False, seed=3)
@@ -55,6 +76,7 @@ def test_the_title_names_the_changed_flags():
 def test_errors_are_one_line(tmp_path, images, capsys):
     fails = one_line_failure(main, "augment", capsys)
     assert fails(str(images)).startswith("--show: ")
+    assert fails(str(images), "--show", "--cutmix", "1", "--pictures", "3").startswith("--pictures")
     assert "nowhere: " in fails(str(tmp_path / "nowhere"), "--show")
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "odd.jpg").write_bytes(b"no image")

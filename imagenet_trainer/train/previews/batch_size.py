@@ -111,7 +111,11 @@ def attempt(setup: TrainingSetup, batch: int) -> bool:
     symbol = setup.symbol(number_of_classes(setup.settings))
     images = np.zeros((batch, height, width, 3), np.uint8)
     labels = np.zeros(batch, np.int64)
-    mix = Mix(labels, np.ones(batch, np.float32)) if mixing_of(setup.settings) else None
+    mix = (
+        Mix(labels, np.ones(batch, np.float32))
+        if mixing_of(setup.settings, setup.settings.seed)
+        else None
+    )
     try:
         engine = setup.open_engine(symbol)
         for _ in range(2):

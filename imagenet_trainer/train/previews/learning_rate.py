@@ -91,7 +91,7 @@ def range_test(settings: FitSettings, engine: Engine, train: Dataset) -> List[Po
     order = open_order(settings, train)
     transform = TrainTransform(settings, settings.image_shape, settings.seed)
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus))
-    mixup = mixing_of(settings)
+    mixup = mixing_of(settings, settings.seed)
     low, high = settings.find_lr_range
     points: List[Point] = []
     average = 0.0

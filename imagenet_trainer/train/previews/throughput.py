@@ -33,7 +33,7 @@ def benchmark_training(settings: FitSettings) -> int:
     images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
     labels = random.integers(0, classes, engine.batch_size)
     half = np.full(len(labels), 0.5, np.float32)
-    mix = Mix(labels[::-1].copy(), half) if mixing_of(settings) else None
+    mix = Mix(labels[::-1].copy(), half) if mixing_of(settings, settings.seed) else None
     with RunLog(None, engine.rank, settings.top_k, settings.loss, classes) as log:
         for interval in range(INTERVALS):
             began = time.perf_counter()
