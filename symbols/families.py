@@ -30,6 +30,7 @@ SMALL_DENSE: Initializer = {"name": "normal", "sigma": 0.01}
 MOBILENETV3: Initializer = {
     **HE_OUT, "except": {"fc1_weight": SMALL_DENSE, "fc2_weight": SMALL_DENSE},
 }  # fmt: skip
+REGNET: Initializer = {**HE_OUT, "except": {"fc1_weight": SMALL_DENSE}}
 EFFICIENTNET: Initializer = {
     **HE_OUT,
     "except": {
@@ -107,6 +108,13 @@ FAMILIES: Dict[str, Family] = {
             ("lite1", 240), ("lite2", 260), ("lite3", 280), ("lite4", 300),
         )
     },
+    **{
+        f"regnet-{kind}-{size}": Family(
+            "regnet", initializer=REGNET, build_options={"kind": kind, "size": size}
+        )
+        for kind in "xy"
+        for size in ("400mf", "800mf", "1.6gf", "3.2gf", "8gf", "16gf", "32gf")
+    },
     "squeezenet1.0": Family(
         "squeezenet", initializer=SQUEEZENET, build_options={"version": "1.0"},
         takes_activation=True,
@@ -132,6 +140,11 @@ ALIASES = {
     "mobilenetv3": "mobilenetv3-large",
     "mobilenet-v3-large": "mobilenetv3-large",  # torchvision's, as the next
     "mobilenet-v3-small": "mobilenetv3-small",
+    **{
+        f"regnet-{kind}-{size.replace('.', '-')}": f"regnet-{kind}-{size}"  # torchvision's
+        for kind in "xy"
+        for size in ("1.6gf", "3.2gf")
+    },
     "resnet-d": "resnet-v1d",  # timm's
     "se-resnet": "seresnet",
     "resnext-32x4d": "resnext",

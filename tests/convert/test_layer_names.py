@@ -21,9 +21,10 @@ QUICK = (
     "torchvision/resnet50", "torchvision/densenet121", "torchvision/inception_v3", "timm/vgg11_bn",
     "torchvision/googlenet", "torchvision/squeezenet1_0", "torchvision/alexnet",
     "timm/inception_resnet_v2", "torchvision/mobilenet_v3_small", "torchvision/efficientnet_b1",
-    "timm/efficientnet_b0", "timm/seresnet18", "timm/efficientnet_lite1", "gluon/resnet50_v1",
-    "gluon/densenet121", "gluon/inceptionv3", "gluon/squeezenet1.1", "gluon/vgg11",
-    "gluon/mobilenet0.25", "gluon/mobilenetv2_0.25", "gluon/alexnet", "gluon/googlenet",
+    "timm/efficientnet_b0", "torchvision/regnet_y_1_6gf", "timm/seresnet18",
+    "timm/efficientnet_lite1", "gluon/resnet50_v1", "gluon/densenet121", "gluon/inceptionv3",
+    "gluon/squeezenet1.1", "gluon/vgg11", "gluon/mobilenet0.25", "gluon/mobilenetv2_0.25",
+    "gluon/alexnet", "gluon/googlenet",
 )  # fmt: skip
 
 

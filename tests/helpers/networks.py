@@ -21,6 +21,7 @@ SMALLEST = {
     "mobilenet": 33,
     "mobilenetv3": 33,
     "efficientnet": 33,
+    "regnet": 33,
     "squeezenet": 29,
     "vgg": 32,
     "alexnet": 63,
@@ -32,8 +33,8 @@ CHEAPEST = (
     "resnet-20", "resnet-18", "resnet-v1-18", "resnet-v1b-18", "resnet-v1d-18", "seresnet-18",
     "resnext-50", "densenet-121", "inception-bn", "inception-v3", "inception-resnet-v2",
     "googlenet", "mobilenet0.25", "mobilenetv2-0.25", "mobilenetv3-small", "efficientnet-b0",
-    "efficientnet-lite0", "squeezenet1.0", "squeezenet1.1", "vgg-bn-11", "alexnet", "one-stage-cnn",
-    "six-stage-cnn", "cifar-cnn",
+    "efficientnet-lite0", "regnet-y-400mf", "squeezenet1.0", "squeezenet1.1", "vgg-bn-11",
+    "alexnet", "one-stage-cnn", "six-stage-cnn", "cifar-cnn",
 )  # fmt: skip
 
 

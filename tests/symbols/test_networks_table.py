@@ -7,6 +7,7 @@ from imagenet_trainer import symbols
 from imagenet_trainer.symbols.summary import summarise
 
 WIDTHS = ("", "0.75", "0.5", "0.25")
+REGNETS = ("400mf", "800mf", "1.6gf", "3.2gf", "8gf", "16gf", "32gf")
 # Rows of the table by their first two cells: networks, classes, image height; 0 for the sizes that
 # they were published for.
 ROWS = {
@@ -56,6 +57,12 @@ ROWS = {
             [f"efficientnet-{kind}{n}" for n in range(5)], 1000, 0,
         )
         for kind in ("b", "lite")
+    },
+    **{
+        (f"regnet-{kind}-{', '.join(REGNETS)}", ""): (
+            [f"regnet-{kind}-{size}" for size in REGNETS], 1000, 224,
+        )
+        for kind in "xy"
     },
     **{
         (name, "11, 13, **16**, 19"): ([f"{name}-{d}" for d in (11, 13, 16, 19)], 1000, 224)

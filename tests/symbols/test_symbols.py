@@ -298,6 +298,7 @@ def test_dropout_is_one_half_before_the_last_convolution():
         ("resnet50d", None, "resnet-v1d-50"),
         ("resnet50_v1d", None, "resnet-v1d-50"),
         ("se-resnet", 18, "seresnet-18"),
+        ("regnet_y_1_6gf", None, "regnet-y-1.6gf"),
         ("gluoncv/resnet18_v1b", None, "gluoncv-resnet18_v1b"),
     ],
 )
