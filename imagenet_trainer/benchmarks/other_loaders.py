@@ -4,6 +4,7 @@ Each gives batches of random resized crops with mirrors, uint8, from seeds that 
 All read the same JPEG files: as shards, class folders or tars, as each library wants them.
 """
 
+import json
 import os
 import random
 import tarfile
@@ -14,6 +15,7 @@ import numpy as np
 
 from imagenet_trainer.benchmarks.loading import BATCH, SIDE, write_pack
 from imagenet_trainer.benchmarks.photographs import make_photographs
+from imagenet_trainer.data import Loader
 from imagenet_trainer.packing.conversion import Conversion
 
 SEED, CLASSES, TARS = 1, 10, 4
@@ -62,10 +64,6 @@ def _nothing() -> bytes:
 
 
 def _ours(folder: str, threads: int, saved: bytes) -> Opened:
-    import json
-
-    from imagenet_trainer.data import Loader
-
     path = os.path.join(folder, "train.rec")
     loader = Loader(path, BATCH, seed=SEED, threads=threads, num_classes=1000)
     if saved:
