@@ -54,6 +54,20 @@ def with_classifier(symbol: Any, num_classes: int, layer: str = "") -> Symbol:
     return sym.SoftmaxOutput(logits, name="softmax")
 
 
+def with_features(symbol: Any) -> Symbol:
+    """The graph with two outputs: what its classifier takes, (n, d), and its own output.
+
+    The input of a Convolution is averaged over its positions. Raises ArgumentError as
+    `with_classifier` does.
+    """
+    symbol = as_graph(symbol)
+    classifier = _classifier(symbol.nodes, _before_softmax(symbol))
+    features = Symbol(classifier.inputs[:1])
+    if classifier.op == "Convolution":
+        features = sym.Pooling(features, global_pool=True, pool_type="avg", kernel=(1, 1))
+    return Symbol([*sym.Flatten(features).entries, *symbol.entries])
+
+
 def classifier_of(symbol: Any) -> List[str]:
     """Names of the classifier's parameters, weight first."""
     symbol = as_graph(symbol)

@@ -679,6 +679,28 @@ def test_a_config_json_of_another_program(prefix, capsys, text):
     assert "config.json: " in line and "remove it" in line
 
 
+def test_features_are_what_the_classifier_takes(prefix, scored):
+    """The classifier, computed here from the features, gives the probabilities of the network."""
+    scored(prefix, "--epochs", "2", "--features")
+    run = Run(prefix)
+    found = read_arrays(run.folder / "features-0002.npz")
+    arg, predictions = run.load(2).arg, load_predictions(run, 2)
+    logits = found["features"] @ arg["fc1_weight"].T + arg["fc1_bias"]
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    of_label = (odds / odds.sum(axis=1, keepdims=True))[np.arange(len(odds)), predictions.labels]
+    np.testing.assert_allclose(of_label, predictions.true, rtol=1e-4)
+    rows = (run.folder / "features-0002-projector" / "metadata.tsv").read_text().splitlines()
+    vectors = np.loadtxt(run.folder / "features-0002-projector" / "features.tsv")
+    np.testing.assert_allclose(vectors, found["features"], rtol=1e-3, atol=1e-4)
+    assert len(rows) == 1 + len(vectors) and rows[0].split("\t")[:2] == ["class", "predicted"]
+    hits = sum(row.split("\t")[2] == "True" for row in rows)
+    assert hits == (predictions.rank == 0).sum()
+
+
+def test_features_of_several_views_are_refused(prefix, capsys):
+    assert "--features" in refusal(capsys, "--model-prefix", prefix, "--features", "--flip")
+
+
 def test_reviewed_labels_of_each_epoch(prefix, scored, tmp_path):
     keys = np.load(Run(prefix).predictions_path(2))["keys"]
     path = tmp_path / "review.csv"

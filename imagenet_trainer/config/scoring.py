@@ -226,6 +226,11 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
         "dataset with more than 100,000 images",
         choices=("auto", "all", "errors", "none"),
     )
+    features: bool = option(
+        False,
+        "also write what the layer before the classifier computes for each image of the last "
+        "epoch, and the same for TensorBoard's projector",
+    )
     review: str = option(
         "",
         "list of images with wrong or ambiguous labels, saved by the report: also print the "

@@ -27,6 +27,7 @@ from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.eval.features import compute_features
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
 from imagenet_trainer.eval.labels import label_vectors, real_labels, table_labels
 from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
@@ -48,6 +49,7 @@ from imagenet_trainer.runs.temperature import read_temperature
 from imagenet_trainer.system.files import sha256
 from imagenet_trainer.system.machine import free_memory
 from imagenet_trainer.system.progress_bar import progress
+from imagenet_trainer.viz.thumbnails import records_of
 
 
 class EpochResult(NamedTuple):
@@ -83,6 +85,7 @@ class Evaluator:
         devices = Devices(
             settings.gpus, settings.cpus, engine=settings.engine, compile=settings.compile
         )
+        self._devices = devices
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )
@@ -173,6 +176,13 @@ class Evaluator:
             return key
         temperature = read_temperature(self.run, epoch)
         return hashlib.sha256(f"{key} temperature={temperature!r}".encode()).hexdigest()
+
+    def features(self, one: EpochResult) -> np.ndarray:
+        """What the classifier takes, for the images of a result: float32 (n, d)."""
+        everything = compute_features(
+            self.run, one.epoch, self._devices, self._batches, self._log, self.settings
+        )
+        return everything[records_of(self.dataset.shards, one.predictions.keys)]
 
     def _read(self, epoch: int) -> Checkpoint:
         checkpoint = load_trained(self.run, epoch, self.settings)

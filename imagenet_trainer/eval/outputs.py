@@ -10,6 +10,7 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.eval.features import write_features
 from imagenet_trainer.eval.report import title_of, write_report
 from imagenet_trainer.metrics.confusion import Counts, arrays_of, reordered
 from imagenet_trainer.metrics.evaluation import shown_ranks
@@ -75,6 +76,10 @@ def write_outputs(
         with attributed_to(f"--video {settings.video}"):
             video.draw_video(animation, frames, settings.video, around)
         yield f"drawn: {animation}"
+    if settings.features:
+        stem = run.predictions_path(last.epoch, last.name).stem.replace("predictions", "features")
+        found = evaluator.features(last)
+        yield from write_features(run.results, stem, found, last.predictions, last.classes)
     if settings.report:
         yield f"written: {write_report(evaluator, last, settings.thumbnails)}"
 

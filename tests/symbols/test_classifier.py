@@ -6,7 +6,7 @@ from conftest import needs_mxnet
 from imagenet_trainer import symbols
 from imagenet_trainer.engines.mxnet.arrays import to_symbol
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.symbols.classifier import classifier_of, with_classifier
+from imagenet_trainer.symbols.classifier import classifier_of, with_classifier, with_features
 from imagenet_trainer.system.mxnet_import import mx
 
 SHAPE = (2, 3, 224, 224)
@@ -131,3 +131,13 @@ def test_a_single_logit_is_replaced():
     assert other.infer_shape(data=(2, 3, 64, 64))[1] == [(2, 5)]
     shapes = dict(zip(other.list_arguments(), other.infer_shape(data=(2, 3, 64, 64))[0]))
     assert shapes["fc2_weight"] == (5, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("resnet18", 512), ("squeezenet", 512), ("vgg11", 4096)]
+)
+def test_features_are_what_the_classifier_takes(name, width):
+    symbol = ours(name)
+    _, outputs, _ = with_features(symbol).infer_shape(data=SHAPE)
+    assert outputs == [(2, width), (2, 1000)]
+    assert set(with_features(symbol).list_arguments()) == set(symbol.list_arguments())
