@@ -28,6 +28,11 @@ def load_epoch(epoch: int) -> str:
     return f"continue from it with --load-epoch {epoch}"
 
 
+def read_parameters(path: str) -> str:
+    """The command that makes a run of the parameters that other libraries wrote."""
+    return f"run python -m imagenet_trainer.published --file {path}"
+
+
 def label_index(labels: int) -> str:
     """The flag that selects one of several labels of a record."""
     return f"--label-index 0 to {labels - 1}" if labels > 1 else "--label-index 0"

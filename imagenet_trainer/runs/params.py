@@ -23,6 +23,7 @@ from typing import Any, Dict, List, Mapping, Tuple, Union
 
 import numpy as np
 
+from imagenet_trainer.config import commands
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.files import AnyPath, file_error
@@ -118,7 +119,8 @@ def split(arrays: Mapping[str, np.ndarray], path: AnyPath = "checkpoint") -> Tup
         if not colon or kind not in parts:
             raise InputError(
                 f"{path}: is not a checkpoint: {key!r} is neither arg:NAME nor aux:NAME; "
-                "give a .params file that MXNet's Module or this trainer saved"
+                "give a .params file that MXNet's Module or this trainer saved, or, if Gluon's "
+                f"save_parameters wrote it, {commands.read_parameters(str(path))}"
             )
         parts[kind][name] = array
     return parts["arg"], parts["aux"]

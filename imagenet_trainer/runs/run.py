@@ -197,7 +197,9 @@ class Run:
 
     def misnamed(self) -> str:
         """What is wrong with a prefix that names a folder or a file, and the way out, or ""."""
-        file = re.fullmatch(r"(.+?)(-\d{4,}|-last)?\.(params|npz)", self.prefix)
+        file = re.fullmatch(r"(.+?)(-\d{4,}|-last)?\.(params|npz|safetensors)", self.prefix)
+        if file and not file[2] and file[3] != "npz" and os.path.isfile(self.prefix):
+            return f"is a file of parameters; {commands.read_parameters(self.prefix)}"
         if file:
             return f"is the name of a file; give the PREFIX of the run: {file[1]}"
         folder = Path(self.prefix)
@@ -409,6 +411,14 @@ class Run:
         """The network's JSON."""
         if not self.symbol_path.exists():
             self.refuse_misnamed()
+            epochs = self.epochs()
+            if epochs:
+                path = self.params_path(epochs[-1])
+                raise InputError(
+                    f"{self.symbol_path}: does not exist, and {path.name} has no network; put the "
+                    "network there, which Gluon writes with net.export, or "
+                    f"{commands.read_parameters(str(path))}"
+                )
             raise InputError(f"{self.symbol_path}: does not exist; {commands.TRAIN_FIRST}")
         data = read_bytes(self.symbol_path)
         try:

@@ -282,6 +282,17 @@ def test_gluons_parameters_without_their_network(tmp_path, capsys):
     assert "net.export" in line and "gluoncv/NAME" in line
 
 
+@pytest.mark.parametrize("name", ["net-0000.params", "net.params", "net.safetensors"])
+def test_parameters_where_a_run_is_expected_are_sent_to_published(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(params.dumps({"features.0.weight": np.ones(3, np.float32)}))
+    prefix = str(tmp_path / "net") if name == "net-0000.params" else str(path)
+    with pytest.raises(InputError, match=f"published --file {path}"):
+        open_network(Run(prefix), None, Devices(), 1)
+    with pytest.raises(InputError, match=f"published --file {path}"):
+        params.split(params.read(path), path)
+
+
 def entry(shape, offsets, kind="F32"):
     return {"dtype": kind, "shape": shape, "data_offsets": offsets}
 
