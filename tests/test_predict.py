@@ -98,6 +98,16 @@ def test_classes_are_sorted_by_probability(prefix, images):
     assert len(predicted(prefix, images[:1], top_k=2000)[0]) == 1000
 
 
+def test_names_for_the_outputs(prefix, images, tmp_path):
+    wanted = predicted(prefix, images[:2])
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"number {label}\n" for label in range(1000)))
+    order = [one for one, _ in NAMES]
+    for one, named in zip(wanted, predicted(prefix, images[:2], classes=str(path))):
+        assert [name for _, name, _ in named] == [f"number {order.index(id_)}" for id_, _, _ in one]
+        assert [p for _, _, p in named] == [p for _, _, p in one]
+
+
 def test_probabilities_are_those_of_evaluation(prefix, images, tmp_path):
     # The same files, packed as they are.
     with RecordWriter(tmp_path / "val.rec", tmp_path / "val.idx") as writer:

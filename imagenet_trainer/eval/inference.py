@@ -113,6 +113,24 @@ class Sink(Protocol):
         """Add positions int64 (n,), probabilities float32 (n, classes), labels int64 (n,)."""
 
 
+class _Counted:
+    """Counts batches of predictions by a truth, into a collector and a sink."""
+
+    def __init__(self, collector: Collector, truth: Truth, sink: Optional[Sink]) -> None:
+        self._collector, self._truth, self._sink = collector, truth, sink
+        self.left_out = 0  # images without a right class
+
+    def add(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Count a batch; NonFiniteError if a probability is infinite or undefined."""
+        check_finite(probabilities)
+        judged = self._truth.judge(positions, probabilities, labels)
+        self.left_out += len(positions) - len(judged.positions)
+        if len(judged.positions):
+            self._collector.add(*judged)
+            if self._sink is not None:
+                self._sink.add(*judged)
+
+
 def predict_dataset(
     engine: Engine,
     batches: ViewBatches,
@@ -147,18 +165,7 @@ def predict_dataset(
     """
     dataset, views = batches.dataset, batches.transform.views
     collector = Collector(dataset.shards.keys, len(dataset.classes), top_k)
-    left_out: List[int] = []
-
-    def count(positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
-        check_finite(probabilities)
-        judged = truth.judge(positions, probabilities, labels)
-        left_out.append(len(positions) - len(judged.positions))
-        if not len(judged.positions):
-            return
-        collector.add(*judged)
-        if sink is not None:
-            sink.add(*judged)
-
+    counted = _Counted(collector, truth, sink)
     with ThreadPoolExecutor(1) as counter:
         waiting: Deque[Future] = deque()
         for positions, images, labels in batches:
@@ -166,7 +173,7 @@ def predict_dataset(
                 continue
             probabilities = predict_views(engine, images, views)
             # The loader reuses its buffers.
-            waiting.append(counter.submit(count, positions, probabilities, labels.copy()))
+            waiting.append(counter.submit(counted.add, positions, probabilities, labels.copy()))
             if len(waiting) > _WAITING:
                 waiting.popleft().result()
             advance(len(labels))
@@ -174,7 +181,7 @@ def predict_dataset(
             one.result()
     try:
         skipped = sum(one.action == SKIP for one in batches.reports)
-        return collector.complete(key, skipped + sum(left_out))
+        return collector.complete(key, skipped + counted.left_out)
     except ValueError as error:
         raise InputError(f"{dataset.path}: {error}") from error
 
