@@ -108,13 +108,13 @@ _RESNET_D = _by({
     _UNIT + r"(conv|bn)(\d)": lambda s, u, kind, n: f"layer{s}.{u - 1}.{kind}{n}",
     _UNIT + "sc(_bn)?": lambda s, u, bn: f"layer{s}.{u - 1}.downsample.{2 if bn else 1}",
 })  # fmt: skip
+_REGNET = {"sc": "proj", "se": "f.se", "conv1": "f.a", "conv2": "f.b", "conv3": "f.c"}
 _TORCH_REGNET = _by({
     "conv0(_bn)?": lambda bn: f"stem.{1 if bn else 0}", "fc1": "fc",
     _UNIT + r"(sc|se|conv\d)(?:_(bn|fc\d))?":
         lambda s, u, part, end: f"trunk_output.block{s}.block{s}-{u - 1}.{_REGNET[part]}."
         + {None: "0", "bn": "1"}.get(end, str(end)),
 })  # fmt: skip
-_REGNET = {"sc": "proj", "se": "f.se", "conv1": "f.a", "conv2": "f.b", "conv3": "f.c"}
 _GLUON_RESNET = _by({
     "conv0": "features.0", "bn0": "features.1", "fc1": "output",
     _UNIT + r"conv(\d)": lambda s, u, n: f"features.{s + 3}.{u - 1}.body.{3 * n - 3}",
