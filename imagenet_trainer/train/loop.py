@@ -198,9 +198,12 @@ class _Interval:
 def validate_all(
     session: Session, coordinator: Coordinator, observers: Observers, update: int
 ) -> Tuple[Scores, Optional[Scores]]:
-    """The scores on the validation images, and with --minival on its images."""
+    """The scores on the validation images, and with --minival on its images.
+
+    After a signal both are cut short, but made: all workers must make the same sums.
+    """
     scores, minival = validate(session, coordinator, observers, update), None
-    if session.minival is not None and not coordinator.signalled:
+    if session.minival is not None:
         minival = validate(session, coordinator, observers, update, "minival")
     return scores, minival
 

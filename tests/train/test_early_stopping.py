@@ -128,3 +128,16 @@ def test_history_has_both_scores(stopped):
     with open(stopped.parent / "history.csv", newline="") as file:
         for row in csv.DictReader(file):
             assert all(row[f"{part}_rank1"] for part in ("val", "minival"))
+
+
+def test_a_signal_skips_no_sum_of_the_workers(monkeypatch):
+    """A worker that got the signal makes the sums of the others, or they would wait for it."""
+    from types import SimpleNamespace
+
+    from imagenet_trainer.train import loop
+
+    calls = []
+    monkeypatch.setattr(loop, "validate", lambda *arguments: calls.append(arguments[4:]))
+    session = SimpleNamespace(minival=object())
+    loop.validate_all(session, SimpleNamespace(signalled=True), None, 3)
+    assert calls == [(), ("minival",)]
