@@ -57,7 +57,8 @@ class Step(nn.Module):
         super().__init__()
         self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
-        self._bce, self._threshold = training.bce, training.bce_threshold
+        self._bce = training.bce
+        self._threshold = training.bce_threshold if training.bce else 0.0
         self._teacher = training.teacher_weight
         self._weights = (
             torch.tensor(training.class_weights, dtype=torch.float32, device=head.mean.device)

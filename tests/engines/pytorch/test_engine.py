@@ -49,7 +49,8 @@ def test_engines_train_the_same(rule, batch_norm):
 
 
 OPTIONS = [
-    {"momentum": 0.0}, {"label_smoothing": 0.1}, {"accumulate": 2}, {"average_decay": 0.9},
+    {"momentum": 0.0}, {"label_smoothing": 0.1, "bce_threshold": 0.05}, {"accumulate": 2},
+    {"average_decay": 0.9},
     {"bce": True, "accumulate": 2},
     {"average_decay": 0.9, "average_warmup": True}, {"options": {"clip_norm": 0.05}},
     {"options": {"clip_gradient": 0.02}}, {"options": {"decay_gammas": False}},
