@@ -63,8 +63,8 @@ class Gallery {
   }
 
   /* Of several networks, those images that only one of them predicts so. */
-  open({ title, networks, change, ...selection }) {
-    let found = this.images.find({ ...selection, network: networks[0] });
+  open({ title, networks = [0], change, found: given, ...selection }) {
+    let found = given || this.images.find({ ...selection, network: networks[0] });
     if (networks.length > 1) {
       const [one, other] = [found, this.images.find({ ...selection, network: networks[1] })].map((list) => new Set(list));
       found = [...[...one].filter((image) => !other.has(image)), ...[...other].filter((image) => !one.has(image))];

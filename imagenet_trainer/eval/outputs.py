@@ -76,12 +76,13 @@ def write_outputs(
         with attributed_to(f"--video {settings.video}"):
             video.draw_video(animation, frames, settings.video, around)
         yield f"drawn: {animation}"
+    found = None
     if settings.features:
         stem = run.predictions_path(last.epoch, last.name).stem.replace("predictions", "features")
         found = evaluator.features(last)
         yield from write_features(run.results, stem, found, last.predictions, last.classes)
     if settings.report:
-        yield f"written: {write_report(evaluator, last, settings.thumbnails)}"
+        yield f"written: {write_report(evaluator, last, settings.thumbnails, found)}"
 
 
 def _draw(

@@ -24,11 +24,17 @@ MOST_THUMBNAILS = 100_000
 """A larger dataset gets thumbnails of its errors only, unless all are requested: 5 KB each."""
 
 
-def write_report(evaluator: Evaluator, one: EpochResult, which: str = "auto") -> Path:
+def write_report(
+    evaluator: Evaluator,
+    one: EpochResult,
+    which: str = "auto",
+    features: Optional[np.ndarray] = None,
+) -> Path:
     """Write report.html, or report-NAME.html for a named dataset, into the folder of results.
 
-    `which` images have a thumbnail beside the page: see `EvaluateSettings.thumbnails`. Returns the
-    page's path. Raises InputError when it cannot be written.
+    `which` images have a thumbnail beside the page: see `EvaluateSettings.thumbnails`. Features,
+    float32 (n, d), are drawn as a map. Returns the page's path. Raises InputError when it cannot be
+    written.
     """
     run, dataset = evaluator.run, evaluator.dataset
     content = report.Report(
@@ -40,6 +46,7 @@ def write_report(evaluator: Evaluator, one: EpochResult, which: str = "auto") ->
         [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
         lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
         thumbnail_files(evaluator, one.predictions, one.predictions.rank > 0, which),
+        features,
     )
     path = run.results / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:

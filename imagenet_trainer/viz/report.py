@@ -64,6 +64,7 @@ class Report:
     history: Sequence[Mapping[str, str]]  # rows of history.csv; none for a foreign checkpoint
     thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of images by position
     files: Optional[Thumbnails] = None  # of all images, beside the page
+    features: Optional[np.ndarray] = None  # float32 (n, d): what the classifier takes
 
 
 class _Image(NamedTuple):
@@ -114,6 +115,7 @@ class _Page:
                 self.names,
                 self.taxonomy,
                 self.report.files,
+                self.report.features,
             ),
             "tiles": self._tiles(),
             "facts": self.report.facts,
@@ -131,7 +133,11 @@ class _Page:
 
     def _contents(self) -> List[Tuple[str, str]]:
         """Anchors and titles of the sections."""
-        shown = {"training": bool(self.report.history), "meaning": self.taxonomy is not None}
+        shown = {
+            "training": bool(self.report.history),
+            "meaning": self.taxonomy is not None,
+            "map": self.report.features is not None,
+        }
         return [(anchor, title) for anchor, title in _SECTIONS.items() if shown.get(anchor, True)]
 
     def _tiles(self) -> List[Tile]:
@@ -276,7 +282,8 @@ def _value(text: str) -> Cell:
 _SECTIONS = {
     "about": "About", "training": "Training", "matrix": "Confusion matrix", "classes": "Classes",
     "meaning": "Severity of the errors", "pairs": "Most confused pairs",
-    "worst": "Worst images by loss", "suspects": "Possible label errors", "review": "Review",
+    "worst": "Worst images by loss", "suspects": "Possible label errors",
+    "map": "Map of the features", "review": "Review",
     "calibration": "Calibration",
 }  # fmt: skip
 _HISTORY = {

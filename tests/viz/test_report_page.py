@@ -42,7 +42,7 @@ def folder(tmp_path_factory, predictions):
     files = Thumbnails(path / "thumbs", np.arange(len(predictions)))
     for name, content in (
         ("report.html", report_of(classes, predictions=predictions, files=files)),
-        ("two.html", report_of(own_classes(2))),
+        ("two.html", report_of(own_classes(2), features=np.eye(12, 3) @ [[1, 0], [0, 2], [4, 1]])),
         ("known.html", report_of(list(known_synsets().items())[:60], per_class=4)),
     ):
         (path / name).write_text(page(content), encoding="utf-8")
@@ -313,6 +313,19 @@ def test_verdicts_are_saved_as_csv(shown, predictions):
     assert lines[1] == wanted + '"' + EVIL.replace('"', '""') + '"' and len(lines) == 2
     shown.click("#review-clear")
     assert len(shown.script("return report.review.csv()").splitlines()) == 1
+
+
+def test_the_map_names_images_and_opens_those_nearby(window, folder):
+    window.open(folder / "two.html")
+    window.script("document.getElementById('map-canvas').scrollIntoView()")
+    # Image 2 is the outermost one on the first component.
+    point = window.script("return report.map.place(2)")
+    window.pointer("#map-canvas", point, "down", "up")
+    assert window.script("return document.getElementById('map-tip').textContent").startswith(
+        "true: "
+    )
+    assert window.script(KEYS)[:1] == [998] and window.script(TITLE) == "Images near this point"
+    assert window.errors() == []
 
 
 # --- options of the matrix -----------------------------------------------------------------------

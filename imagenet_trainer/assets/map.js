@@ -1,0 +1,75 @@
+/* The features of all images in two dimensions, coloured by class, group or error. */
+
+const MAP_COLOURS = [
+  { title: "correct or wrong", of: (data, images, image) => images.isRight(image) ? "#4b8fd1" : "#e8730c" },
+  { title: "class", of: (data, images, image) => `hsl(${images.labels[image] * 137.5 % 360} 65% 50%)` },
+  { title: "predicted class", of: (data, images, image) => `hsl(${images.networks[0].top[image * images.networks[0].k] * 137.5 % 360} 65% 50%)` },
+  { title: "group", of: (data, images, image) => `hsl(${[...new Set(data.groups)].indexOf(data.groups[images.labels[image]]) * 137.5 % 360} 65% 50%)` },
+];
+
+class FeatureMap {
+  constructor({ data, images, gallery }) {
+    Object.assign(this, { data, images, gallery });
+    this.x = integersOf(data.map.x);
+    this.y = integersOf(data.map.y);
+    this.canvas = document.getElementById("map-canvas");
+    this.tip = document.getElementById("map-tip");
+    const colours = MAP_COLOURS.filter(({ title }) => title !== "group" || data.groups.length);
+    const select = element("select", { id: "map-colour" });
+    colours.forEach((one, index) => select.append(element("option", { value: index, textContent: one.title })));
+    select.addEventListener("change", () => this.draw());
+    document.getElementById("map-controls").append(element("label", {}, "Colour by", select));
+    this.colour = () => colours[select.value].of;
+    this.canvas.addEventListener("pointermove", (event) => this.hover(event));
+    this.canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+    this.canvas.addEventListener("click", (event) => {
+      const [nearest] = this.near(event);
+      if (nearest) { this.gallery.open({ title: "Images near this point", found: this.near(event, 24) }); }
+    });
+    new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
+  }
+
+  draw() {
+    const ratio = window.devicePixelRatio || 1, width = Math.floor(this.canvas.parentElement.clientWidth);
+    this.side = Math.min(width, 700);
+    this.canvas.width = this.canvas.height = this.side * ratio;
+    this.canvas.style.width = this.canvas.style.height = `${this.side}px`;
+    const context = this.canvas.getContext("2d"), colour = this.colour(), known = new Map();
+    context.scale(ratio, ratio);
+    context.globalAlpha = 0.75;
+    for (let image = 0; image < this.images.length; image++) {
+      const wanted = colour(this.data, this.images, image);
+      if (!known.has(wanted)) { known.set(wanted, []); }
+      known.get(wanted).push(image);
+    }
+    const size = this.images.length > 5000 ? 2 : 4;
+    for (const [wanted, list] of known) {
+      context.fillStyle = wanted;
+      for (const image of list) { context.fillRect(...this.place(image).map((value) => value - size / 2), size, size); }
+    }
+  }
+
+  place(image) { return [this.x, this.y].map((values) => 8 + values[image] / 65535 * (this.side - 16)); }
+
+  /* The images nearest to the pointer, at most this many, within 12 pixels for the first. */
+  near(event, most = 1) {
+    const area = this.canvas.getBoundingClientRect(), at = [event.clientX - area.left, event.clientY - area.top];
+    const found = [];
+    for (let image = 0; image < this.images.length; image++) {
+      const [x, y] = this.place(image), distance = Math.hypot(x - at[0], y - at[1]);
+      if (distance < (most > 1 ? 40 : 12)) { found.push([distance, image]); }
+    }
+    return found.sort((a, b) => a[0] - b[0]).slice(0, most).map(([, image]) => image);
+  }
+
+  hover(event) {
+    const [image] = this.near(event), { top, k } = this.images.networks[0], area = this.canvas.getBoundingClientRect();
+    this.tip.hidden = image === undefined;
+    if (image === undefined) { return; }
+    this.tip.textContent = `true: ${this.data.names[this.images.labels[image]]}\npredicted: ${this.data.names[top[image * k]]}`;
+    this.tip.style.left = `${Math.max(0, Math.min(event.clientX - area.left + 14, this.side - this.tip.offsetWidth))}px`;
+    this.tip.style.top = `${event.clientY - area.top + 14}px`;
+  }
+}
+
+if (report.data.map) { report.map = new FeatureMap(report); }
