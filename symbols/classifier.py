@@ -34,7 +34,7 @@ def with_classifier(symbol: Any, num_classes: int, layer: str = "") -> Symbol:
     like a classifier.
     """
     symbol = as_graph(symbol)
-    symbol = symbol.with_attributes({node.name: dict.fromkeys(_STALE) for node in symbol.nodes})
+    symbol = _without_stale(symbol)
     if layer:
         features = Symbol([Entry(_node_of(symbol.nodes, layer))])
         taken = {node.name for node in features.nodes}
@@ -66,6 +66,19 @@ def with_features(symbol: Any) -> Symbol:
     if classifier.op == "Convolution":
         features = sym.Pooling(features, global_pool=True, pool_type="avg", kernel=(1, 1))
     return Symbol([*sym.Flatten(features).entries, *symbol.entries])
+
+
+def _without_stale(symbol: Symbol) -> Symbol:
+    """The graph without what Gluon's export attached; only `__shape__` knows what is reshaped."""
+    reshaped = {node.inputs[0].node.name for node in symbol.nodes if node.op == "Reshape"}
+    return symbol.with_attributes(
+        {
+            node.name: {
+                key: None for key in _STALE if key != "__shape__" or node.name not in reshaped
+            }
+            for node in symbol.nodes
+        }
+    )
 
 
 def classifier_of(symbol: Any) -> List[str]:

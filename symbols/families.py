@@ -37,6 +37,7 @@ EFFICIENTNET: Initializer = {
         "fc1_weight": {"name": "xavier", "factor_type": "out", "magnitude": 1},
     },
 }
+CONVNEXT: Initializer = {"name": "normal", "sigma": 0.02}
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,10 @@ FAMILIES: Dict[str, Family] = {
             ("b0", 224), ("b1", 240), ("b2", 288), ("b3", 300), ("b4", 380), ("lite0", 224),
             ("lite1", 240), ("lite2", 260), ("lite3", 280), ("lite4", 300),
         )
+    },
+    **{
+        f"convnext-{size}": Family("convnext", initializer=CONVNEXT, build_options={"size": size})
+        for size in ("tiny", "small", "base")
     },
     **{
         f"regnet-{kind}-{size}": Family(

@@ -21,7 +21,7 @@ Naming = Callable[[Sequence[str]], List[str]]  # from our layers, in the graph's
 Rules = Mapping[str, Union[str, Callable[..., str]]]
 
 TORCHVISION, TIMM, GLUON = "torchvision", "timm", "gluon"
-_LAYERS = ("Convolution", "FullyConnected", "BatchNorm")
+_LAYERS = ("Convolution", "FullyConnected", "BatchNorm", "LayerNorm")
 # Parameters of a layer, in the order of its inputs.
 _WEIGHTS = ("weight", "bias")
 _TORCH_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
@@ -50,6 +50,14 @@ class Equal:
             "pil-bilinear" if self.library == TORCHVISION or "vgg" in self.name else "pil-bicubic"
         )
 
+    def their_shape(self, name: str, shape: Tuple[int, ...]) -> Tuple[int, ...]:
+        """The shape there of a parameter of this name there; `shape` is ours."""
+        if name.endswith(".layer_scale"):
+            return (*shape, 1, 1)
+        # ConvNeXt's dense layers are convolutions here.
+        dense = self.network.startswith("convnext") and re.search(r"block\.[35]\.weight$", name)
+        return shape[:2] if dense else shape
+
     @property
     def title(self) -> str:
         """`torchvision/resnet50`."""
@@ -57,22 +65,26 @@ class Equal:
 
 
 def layers(symbol: Symbol) -> List[Node]:
-    """The nodes with parameters, in the graph's order."""
-    return [node for node in symbol.nodes if node.op in _LAYERS]
+    """The nodes with parameters, in the graph's order; a scale is a reshaped parameter."""
+    return [
+        node
+        for node in symbol.nodes
+        if node.op in _LAYERS or (node.op == "Reshape" and not node.inputs[0].node.operator)
+    ]
 
 
 def parameter_names(symbol: Symbol, equal: Equal) -> Dict[str, str]:
     """Their names of all parameters and moving statistics by ours, in the graph's order."""
     batch_norm = _GLUON_BATCH_NORM if equal.library == GLUON else _TORCH_BATCH_NORM
     nodes = layers(symbol)
-    modules = equal.naming([node.name for node in nodes])
-    return {
-        entry.node.name: f"{module}.{end}"
-        for node, module in zip(nodes, modules)
-        for entry, end in zip(
-            node.inputs[1:], batch_norm if node.op == "BatchNorm" else _WEIGHTS
-        )
-    }  # fmt: skip
+    names: Dict[str, str] = {}
+    for node, module in zip(nodes, equal.naming([node.name for node in nodes])):
+        if node.op == "Reshape":
+            names[node.inputs[0].node.name] = module
+            continue
+        ends = batch_norm if node.op == "BatchNorm" else _WEIGHTS
+        names.update({e.node.name: f"{module}.{end}" for e, end in zip(node.inputs[1:], ends)})
+    return names
 
 
 def _by(rules: Rules) -> Naming:
@@ -114,6 +126,13 @@ _TORCH_REGNET = _by({
     _UNIT + r"(sc|se|conv\d)(?:_(bn|fc\d))?":
         lambda s, u, part, end: f"trunk_output.block{s}.block{s}-{u - 1}.{_REGNET[part]}."
         + {None: "0", "bn": "1"}.get(end, str(end)),
+})  # fmt: skip
+_PARTS = {"dw": "block.0", "ln": "block.2", "conv1": "block.3", "conv2": "block.5",
+          "scale": "layer_scale"}  # fmt: skip
+_TORCH_CONVNEXT = _by({
+    "conv0": "features.0.0", "ln0": "features.0.1", "ln1": "classifier.0", "fc1": "classifier.2",
+    r"stage(\d)_(ln|conv)": lambda s, part: f"features.{2 * s - 2}.{int(part == 'conv')}",
+    _UNIT + r"(\w+)": lambda s, u, part: f"features.{2 * s - 1}.{u - 1}.{_PARTS[part]}",
 })  # fmt: skip
 _GLUON_RESNET = _by({
     "conv0": "features.0", "bn0": "features.1", "fc1": "output",
@@ -349,6 +368,8 @@ def _torch() -> List[Equal]:
         for size in ("400mf", "800mf", "1.6gf", "3.2gf", "8gf", "16gf", "32gf"):
             name = f"regnet_{kind}_{size.replace('.', '_')}"
             found.append(Equal(TORCHVISION, name, f"regnet-{kind}-{size}", _TORCH_REGNET))
+    for size in ("tiny", "small", "base"):
+        found.append(Equal(TORCHVISION, f"convnext_{size}", f"convnext-{size}", _TORCH_CONVNEXT))
     for number in range(5):
         b, lite = f"efficientnet-b{number}", f"efficientnet-lite{number}"
         naming = _torch_blocks({"fc1": "classifier.1"})

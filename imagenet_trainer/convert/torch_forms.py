@@ -68,7 +68,11 @@ def to_torch(
         return path, _write_program(run, checkpoint, symbol, planes, path)
     path = f"{prefix}-torch-{epoch:04d}.safetensors"
     names = parameter_names(symbol, equal)
-    arrays = {names[k]: v for part in (checkpoint.arg, checkpoint.aux) for k, v in part.items()}
+    arrays = {
+        names[k]: v.reshape(equal.their_shape(names[k], v.shape))
+        for part in (checkpoint.arg, checkpoint.aux)
+        for k, v in part.items()
+    }
     options = {"num_classes": len(checkpoint.classes)}
     if equal.library != "timm":
         options.update(OPTIONS.get(equal.name, {}))

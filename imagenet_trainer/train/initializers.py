@@ -7,7 +7,7 @@ change, so this module computes its own.
 
 The end of a parameter's name decides its rule, as in MXNet (`mx.init.Initializer`): weights use the
 initializer; biases, betas and moving (in Gluon: running) means are 0; gammas and moving variances
-are 1. The initializers and their defaults are those of `mx.init`.
+are 1, and layer scales 1e-6. The initializers and their defaults are those of `mx.init`.
 """
 
 import difflib
@@ -22,6 +22,7 @@ from imagenet_trainer.system.arrays import Arrays
 
 Shape = Tuple[int, ...]
 
+LAYER_SCALE = 1e-6  # of ConvNeXt's branches (arXiv:2201.03545, table 5)
 _ACTIVE = 10.0  # logits of trained networks seldom are below -10
 
 
@@ -72,6 +73,8 @@ def initial_parameters(
             return INITIALIZERS[name](shape, stream, **options).astype(np.float32)
         if parameter.endswith(("bias", "beta", "moving_mean", "running_mean")):
             return np.zeros(shape, np.float32)
+        if parameter.endswith("layer_scale"):
+            return np.full(shape, LAYER_SCALE, np.float32)
         if parameter.endswith(("gamma", "moving_var", "running_var")):
             return np.ones(shape, np.float32)
         raise ValueError(f"{parameter}: no rule for the initial values of such a name")

@@ -22,6 +22,7 @@ SMALLEST = {
     "mobilenetv3": 33,
     "efficientnet": 33,
     "regnet": 33,
+    "convnext": 32,
     "squeezenet": 29,
     "vgg": 32,
     "alexnet": 63,
@@ -33,8 +34,8 @@ CHEAPEST = (
     "resnet-20", "resnet-18", "resnet-v1-18", "resnet-v1b-18", "resnet-v1d-18", "seresnet-18",
     "resnext-50", "densenet-121", "inception-bn", "inception-v3", "inception-resnet-v2",
     "googlenet", "mobilenet0.25", "mobilenetv2-0.25", "mobilenetv3-small", "efficientnet-b0",
-    "efficientnet-lite0", "regnet-y-400mf", "squeezenet1.0", "squeezenet1.1", "vgg-bn-11",
-    "alexnet", "one-stage-cnn", "six-stage-cnn", "cifar-cnn",
+    "efficientnet-lite0", "regnet-y-400mf", "convnext-tiny", "squeezenet1.0", "squeezenet1.1",
+    "vgg-bn-11", "alexnet", "one-stage-cnn", "six-stage-cnn", "cifar-cnn",
 )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def first_parameters(shapes, aux_shapes):
     drawn = np.random.default_rng(0).standard_normal(1_000_003, np.float32)
     arg = {}
     for name, shape in shapes.items():
-        value = np.full(shape, name.endswith("gamma"), np.float32)
+        value = np.full(shape, name.endswith(("gamma", "layer_scale")), np.float32)
         if name.endswith("weight"):
             value = np.resize(drawn, shape) * np.float32(math.sqrt(2 / math.prod(shape[1:])))
         arg[name] = value

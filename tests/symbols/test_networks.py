@@ -34,7 +34,15 @@ from imagenet_trainer.train.initializers import initial_parameters
 
 BATCH = 4
 # Families with a smallest image size.
-LIMITED = ("densenet", "inception_bn", "inception_v3", "inception_resnet_v2", "googlenet", "vgg")
+LIMITED = (
+    "densenet",
+    "inception_bn",
+    "inception_v3",
+    "inception_resnet_v2",
+    "googlenet",
+    "vgg",
+    "convnext",
+)
 IN_BFLOAT16 = (
     "resnet-20",
     "resnet-v1-18",
@@ -109,6 +117,9 @@ LEARNED = {
     "regnet-y-8gf": 39_381_472,
     "regnet-y-16gf": 83_590_140,
     "regnet-y-32gf": 145_046_770,
+    "convnext-tiny": 28_589_128,  # torchvision, as the next two
+    "convnext-small": 50_223_688,
+    "convnext-base": 88_591_464,
     "squeezenet1.0": 1_248_424,  # torchvision, as the next ten
     "squeezenet1.1": 1_235_496,
     "vgg-11": 132_863_336,

@@ -64,6 +64,9 @@ ROWS = {
         )
         for kind in "xy"
     },
+    ("convnext-tiny, -small, -base", ""): (
+        [f"convnext-{size}" for size in ("tiny", "small", "base")], 1000, 224,
+    ),
     **{
         (name, "11, 13, **16**, 19"): ([f"{name}-{d}" for d in (11, 13, 16, 19)], 1000, 224)
         for name in ("vgg", "vgg-bn")

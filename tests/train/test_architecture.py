@@ -69,7 +69,7 @@ def nodes_of(symbol, op):
 @pytest.mark.parametrize(("network", "branches", "strides"), [
     ("resnet18", 8, 6), ("resnet-v1b-50", 16, 6), ("mobilenetv2", 10, 4),
     ("mobilenetv3-large", 10, 4), ("efficientnet-b0", 9, 4), ("seresnet-18", 8, 6),
-    ("regnet-y-400mf", 16, 8),
+    ("regnet-y-400mf", 16, 8), ("convnext-tiny", 18, 3),
 ])  # fmt: skip
 def test_options_of_families(network, branches, strides):
     symbol = symbols.get_symbol(network, 10, (3, 64, 64))

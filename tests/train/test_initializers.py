@@ -78,6 +78,8 @@ def test_names_decide_as_in_mxnet():
     for name, values in arg.items():
         np.testing.assert_array_equal(values, by_mxnet(mx.init.One(), name, (4, 5)))
     assert not aux["bn_moving_mean"].any() and (aux["bn_moving_var"] == 1).all()
+    scale = initial_parameters({"unit1_layer_scale": (4,)}, {}, "one", 0)[0]["unit1_layer_scale"]
+    assert (scale == np.float32(1e-6)).all()
     with pytest.raises(ValueError, match="layer_state"):
         initial_parameters({"layer_state": (4,)}, {}, "one", 0)
 

@@ -23,7 +23,9 @@ def check_parity(of):
     """The same function in float64, and in float32 the same to 1e-4."""
     exact, exact_mxnet = parity.by_torch(of, "float64"), parity.by_mxnet(of, "float64")
     same = parity.difference(exact, exact_mxnet, exact)
-    assert max(same.output, same.worst[0]) < 1e-9, same.worst
+    # MXNet computes GELU in float32, whatever the type of its input.
+    gelu = any(node.values.get("act_type") == "gelu" for node in of.symbol.nodes)
+    assert max(same.output, same.worst[0]) < (1e-6 if gelu else 1e-9), same.worst
     assert same.statistics < 1e-6  # MXNet stores BatchNorm's momentum 0.9 in float32
     # Only gammas that the symbol fixes have a gradient in MXNet, of zeros, and none here.
     missing = exact_mxnet.gradients.keys() - exact.gradients.keys()
