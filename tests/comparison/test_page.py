@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -57,6 +58,10 @@ def test_all_files_of_a_report(results, tmp_path):
     ]  # fmt: skip
     page = Page(path.read_text())
     assert page.tags.count("script") == 1 and EVIL in page.text
+    labels = re.findall(
+        'role="region" aria-label="([^"]+)"', path.read_text().partition("Epochs")[0]
+    )
+    assert len(labels) == len(set(labels)) > 5  # screen readers tell tables apart by them
     assert page.sources and all(one.startswith("data:image/svg+xml;") for one in page.sources)
     assert page.tags.count("img") == 4
     for text in ("not trained yet", "vgg-16", "--lr 1: ", "after epoch 2: validation +0.500"):
