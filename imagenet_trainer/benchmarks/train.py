@@ -23,6 +23,7 @@ _RESNET = "resnet-18"
 _NETWORKS = (_RESNET, "squeezenet1.0")
 _MXNET = "MXNet with its defaults"
 _Kind = Tuple[str, str, str]  # network, dtype, engine
+_Speeds = Dict[_Kind, List[float]]  # images per second in each round
 
 
 # --- against MXNet's defaults ------------------------------------------------------------------
@@ -43,9 +44,9 @@ def run(images: int = 160, rounds: int = 3, beside_others: int = 0) -> Figures:
     # PyTorch too where it is installed, to show which engine suits this CPU.
     kinds = [(network, dtype, "mxnet") for network in _NETWORKS for dtype in dtypes]
     kinds += [(_RESNET, dtype, "torch") for dtype in dtypes if has_torch()]
-    with_data: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
-    without: Dict[_Kind, List[float]] = {kind: [] for kind in kinds}
-    repeatable: Dict[_Kind, List[float]] = {kind: [] for kind in kinds if kind[2] == "torch"}
+    with_data: _Speeds = {kind: [] for kind in kinds}
+    without: _Speeds = {kind: [] for kind in kinds}
+    repeatable: _Speeds = {kind: [] for kind in kinds if kind[2] == "torch"}
     plain_speeds: List[float] = []
     waits: List[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -63,10 +64,23 @@ def run(images: int = 160, rounds: int = 3, beside_others: int = 0) -> Figures:
             plain_speeds.append(_plain(folder, rec))
             print(f"round {turn + 1}, images/s: {_RESNET} {_MXNET} {plain_speeds[-1]:.2f}")
     slow = statistics.median(plain_speeds)
-    for dtype in dtypes:
+    _print_ratios(slow, with_data, without, repeatable)
+    print(f"waiting for data: at most {100 * max(waits):.1f} % (target below 3)")
+    groups = {"": with_data, "_without_data": without, "_deterministic": repeatable}
+    return {
+        **{named(" ".join(kind)) + ending: statistics.median(speeds)
+           for ending, group in groups.items() for kind, speeds in group.items()},
+        "mxnet_defaults": slow,
+        "wait_share": max(waits),
+    }  # fmt: skip
+
+
+def _print_ratios(slow: float, with_data: _Speeds, without: _Speeds, repeatable: _Speeds) -> None:
+    """What follows from the speeds of every round; `slow` is that of MXNet with its defaults."""
+    for dtype in [kind[1] for kind in with_data if kind[::2] == (_RESNET, "mxnet")]:
         ours = statistics.median(with_data[_RESNET, dtype, "mxnet"])
         print(f"{_RESNET} --dtype {dtype}: {ours / slow:.2f} times {_MXNET}")
-    for network, dtype, engine in kinds:
+    for network, dtype, engine in with_data:
         share = _median_ratio(with_data[network, dtype, engine], without[network, dtype, engine])
         print(f"{network} {dtype} {engine}: {share:.1%} of its speed without data (target 97 %)")
         if engine == "torch":
@@ -80,14 +94,6 @@ def run(images: int = 160, rounds: int = 3, beside_others: int = 0) -> Figures:
             in_float32 = with_data[network, "float32", engine]
             both = _median_ratio(with_data[network, dtype, engine], in_float32)
             print(f"{network} bfloat16: {both:.2f} times float32 (target 1.35)")
-    print(f"waiting for data: at most {100 * max(waits):.1f} % (target below 3)")
-    groups = {"": with_data, "_without_data": without, "_deterministic": repeatable}
-    return {
-        **{named(" ".join(kind)) + ending: statistics.median(speeds)
-           for ending, group in groups.items() for kind, speeds in group.items()},
-        "mxnet_defaults": slow,
-        "wait_share": max(waits),
-    }  # fmt: skip
 
 
 def _median_ratio(ours: List[float], theirs: List[float]) -> float:
