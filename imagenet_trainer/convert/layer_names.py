@@ -46,9 +46,8 @@ class Equal:
         """How images are resized for it: torchvision and most models of timm use Pillow."""
         if self.library == GLUON:
             return "bilinear"
-        return (
-            "pil-bilinear" if self.library == TORCHVISION or "vgg" in self.name else "pil-bicubic"
-        )
+        linear = self.library == TORCHVISION and not self.name.startswith("efficientnet")
+        return "pil-bilinear" if linear or "vgg" in self.name else "pil-bicubic"
 
     def their_shape(self, name: str, shape: Tuple[int, ...]) -> Tuple[int, ...]:
         """The shape there of a parameter of this name there; `shape` is ours."""
@@ -368,13 +367,14 @@ def _torch() -> List[Equal]:
         for size in ("400mf", "800mf", "1.6gf", "3.2gf", "8gf", "16gf", "32gf"):
             name = f"regnet_{kind}_{size.replace('.', '_')}"
             found.append(Equal(TORCHVISION, name, f"regnet-{kind}-{size}", _TORCH_REGNET))
-    for size in ("tiny", "small", "base"):
-        found.append(Equal(TORCHVISION, f"convnext_{size}", f"convnext-{size}", _TORCH_CONVNEXT))
-    for number in range(5):
+    for size, resize in (("tiny", 236), ("small", 230), ("base", 232)):
+        how = (_TORCH_CONVNEXT, GLUONCV_COLOURS, resize)
+        found.append(Equal(TORCHVISION, f"convnext_{size}", f"convnext-{size}", *how))
+    for number, resize in enumerate((256, 256, 288, 320, 384)):
         b, lite = f"efficientnet-b{number}", f"efficientnet-lite{number}"
         naming = _torch_blocks({"fc1": "classifier.1"})
         found += [
-            Equal(TORCHVISION, f"efficientnet_b{number}", b, naming),
+            Equal(TORCHVISION, f"efficientnet_b{number}", b, naming, GLUONCV_COLOURS, resize),
             Equal(TIMM, f"efficientnet_b{number}", b, _TIMM_EFFICIENTNET),
             Equal(TIMM, f"efficientnet_lite{number}", lite, _TIMM_EFFICIENTNET),
         ]

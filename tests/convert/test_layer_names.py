@@ -56,6 +56,17 @@ def test_names_and_shapes_are_those_of_the_library(equal):
     assert digest(shapes) == json.loads(FACTS.read_text())[equal.title]
 
 
+def test_published_images_are_resized_as_torchvision_does():
+    facts = {
+        equal.name: (equal.resize, equal.interpolation)
+        for equal in NETWORKS
+        if equal.library == "torchvision"
+    }
+    assert facts["efficientnet_b3"] == (320, "pil-bicubic")
+    assert facts["convnext_small"] == (230, "pil-bilinear")
+    assert facts["regnet_y_400mf"] == (0, "pil-bilinear")
+
+
 def of_library(equal):
     """The library's own names and shapes."""
     if equal.library == GLUON:
