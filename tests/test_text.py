@@ -112,7 +112,7 @@ def test_pages_and_pictures():
     html = page(report_of(classes, predictions=predictions_of(3), title=BAD, facts=[(BAD, BAD)]))
     assert is_clean(html)
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
-    assert data["ids"][0] == data["names"][0] == SHOWN
+    assert data["names"][0] == SHOWN
 
 
 def test_tables_of_a_comparison():

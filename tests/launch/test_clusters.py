@@ -172,7 +172,9 @@ def slurm_cluster(folder):
 CLUSTERS = {"ssh": ssh_cluster, "mpi": mpi_cluster, "slurm": slurm_cluster}
 
 
-@pytest.fixture(params=CLUSTERS, scope="module")
+@pytest.fixture(
+    params=["ssh", pytest.param("mpi", marks=pytest.mark.slow), "slurm"], scope="module"
+)
 def cluster(request, tmp_path_factory):
     """The launcher's name, and its flags and environment."""
     with CLUSTERS[request.param](tmp_path_factory.mktemp(request.param)) as (flags, env):

@@ -63,6 +63,7 @@ def test_two_workers_train_as_one_and_their_number_may_change(packed, tmp_path, 
             np.testing.assert_allclose(*both, rtol=1e-5)  # of all workers together
 
 
+@pytest.mark.slow
 def test_two_compressed_workers_are_two_devices_bit_for_bit(packed, tmp_path):
     # Sums of compressed gradients are exact wherever they are made, and the state holds the
     # residuals of the compression.

@@ -159,6 +159,7 @@ def test_a_worker_that_hangs_ends_all_within_a_minute(tmp_path):
     assert took < 60  # 20 s until it is lost, then 30 s of torchrun
 
 
+@pytest.mark.slow
 def test_an_input_error_of_one_worker_ends_all_without_a_retry(tmp_path):
     result = two_workers(tmp_path, "refused", restarts=3)
     assert result.returncode == 2
