@@ -31,6 +31,7 @@ _EQUAL_IN_WORKERS = (
 )  # fmt: skip
 # What config.json records for information; a difference is logged.
 _MAY_DIFFER = ("omp_num_threads", "versions", "workers", "engine", "decode")
+_NEEDED = {"settings": dict, "data": {"train": str}, "versions": dict}
 _OF_FIRST_VERSION = {"workers": 1, "engine": "mxnet", "decode": "cpu"}  # which did not write these
 
 
@@ -92,6 +93,7 @@ def check_resumable(
         raise InputError(
             f"{run.config_path}: belongs to another program; choose another --model-prefix"
         )
+    run.read_json(run.config_path, _NEEDED)  # InputError
     if not run.own_checkpoints():
         return []  # nothing was trained with these settings
     _check_settings(run, settings, before["settings"])

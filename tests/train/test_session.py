@@ -159,6 +159,19 @@ def test_settings_of_another_program(opened, settings, content):
         opened()
 
 
+@pytest.mark.parametrize("name", ["settings", "data", "versions"])
+def test_a_config_with_a_damaged_part_is_refused(opened, name):
+    session = opened()
+    run = session.run
+    run.save(session.checkpoint(session.progress), None)
+    config = run.read_json(run.config_path)
+    renamed = {f"{key}x": value for key, value in config[name].items()}
+    for bad in [None, *([renamed] if name == "data" else [])]:
+        run.write_json(run.config_path, {**config, name: bad})
+        with pytest.raises(InputError, match=rf"config.json: .*{name}"):
+            opened()
+
+
 def test_a_refused_session_unlocks_the_run(opened):
     with pytest.raises(InputError, match=r"model-0003.params: no such checkpoint"):
         opened(load_epoch=3)
