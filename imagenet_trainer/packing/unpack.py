@@ -80,12 +80,7 @@ def unpack(
         images = _Images(shards, classes, _file_names(list_path))
         total = len(shards)
         if to == "folders":
-            target = _Target(folder, images)
-            kept = total
-            for done, is_new in enumerate(in_order(target.write, range(total), threads), 1):
-                kept -= is_new
-                progress(done, total, 0)
-            return Unpacked(total - kept, kept)
+            return _to_folders(_Target(folder, images), total, threads, progress)
 
         def read(part: Part) -> Iterator[Sample]:
             numbers = range(part.first, part.end)
@@ -97,6 +92,16 @@ def unpack(
         stem = os.path.splitext(os.path.basename(path))[0]
         kept = write(str(make_folder(folder)), stem, classes, images.sizes, read)
         return Unpacked(total - kept, kept)
+
+
+def _to_folders(
+    target: "_Target", total: int, threads: int, progress: ProgressCallback
+) -> Unpacked:
+    kept = total
+    for done, is_new in enumerate(in_order(target.write, range(total), threads), 1):
+        kept -= is_new
+        progress(done, total, 0)
+    return Unpacked(total - kept, kept)
 
 
 def _open(path: str, label_index: Optional[int]) -> Tuple[Shards, Sequence[str]]:
