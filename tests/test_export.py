@@ -358,6 +358,7 @@ def test_the_best_epoch_is_exported(run, tmp_path):
 # --- PyTorch -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # leaving-mxnet.md has one in the normal run
 def test_other_networks_become_programs_of_torch_export(run, tmp_path, images, predictions, capsys):
     torch = pytest.importorskip("torch")
     card = export_card(run, tmp_path, "--to", "torch")

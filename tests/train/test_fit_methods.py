@@ -28,7 +28,10 @@ MORE += "--repeated-augmentation 2 --blur-pool --stochastic-depth 0.3 --bce-loss
 @pytest.mark.parametrize(
     "more",
     [
-        [*ALL, *MORE, "--optimizer", "lbsgd", "--lr-schedule", "cosine", "--lr", "0.01"],
+        pytest.param(
+            [*ALL, *MORE, "--optimizer", "lbsgd", "--lr-schedule", "cosine", "--lr", "0.01"],
+            marks=pytest.mark.slow,
+        ),
         [*ALL, *MORE, "--optimizer", "nag", "--lr-step-every", "0.3", "--cpus", "2",
          "--gc-type", "2bit", "--gc-threshold", "0.05"],
         # With dropout, which every part draws separately.

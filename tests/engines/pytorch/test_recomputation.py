@@ -36,7 +36,9 @@ def kept_bytes(module, data, label):
     return sum(held.values())
 
 
-@pytest.mark.parametrize("name", ["resnet-56", "densenet121", "squeezenet1.1", "alexnet"])
+@pytest.mark.parametrize("name", [
+    "resnet-56", pytest.param("densenet121", marks=pytest.mark.slow), "squeezenet1.1", "alexnet",
+])  # fmt: skip
 def test_gradients_are_the_same_and_less_is_kept(name):
     side = 64 if name in ("alexnet", "densenet121") else 28
     shape = (3, side, side)
