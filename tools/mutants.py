@@ -28,6 +28,10 @@ SECONDS = 120  # of one fault's tests; after that it counts as noticed: it hangs
 # The tests of each module, of which the first that fails is enough.
 TESTS: Dict[str, Sequence[str]] = {
     "data/order": ["data/test_order.py"],
+    "data/balance": ["data/test_balance.py"],
+    "data/parts": ["data/test_parts.py"],
+    "data/policies": ["data/test_golden.py", "data/test_policies.py"],
+    "data/erasing": ["data/test_golden.py", "data/test_policies.py"],
     "data/philox": ["data/test_philox.py"],
     "data/augment": ["data/test_golden.py", "data/test_augment.py"],
     "data/transforms": ["data/test_golden.py", "data/test_transforms.py", "data/test_augment.py"],
@@ -63,6 +67,15 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      "1  ->  2 (column 22)"): "one random bit less",
     ("data/order", "draws = philox.uniform(seed, np.zeros(1, np.int64), among, 1, _CHOICE)[:, 0]",
      "1  ->  2 (column 63)"): "the first of two draws",
+    ("data/balance", "passes = np.where(quota > 0, (start + quota - 1) // sizes - first_pass + 1, "
+     "0)", "start + quota - 1  ->  start + quota + 1 (column 38)"): "a pass more than is needed",
+    ("data/balance", "draws = philox.uniform(self._seed, visit, image, 1, _PASSES)[:, 0]",
+     "1  ->  2 (column 57)"): "the first of two draws",
+    ("data/mixup", "self.switch = (switch if alpha else 1.0) if cutmix else 0.0",
+     "0.0  ->  1.0 (column 64)"): "not read without cutmix",
+    ("data/mixup", "for i in np.flatnonzero(draws[:, 0] < self.switch).tolist():",
+     "draws[:, 0] < self.switch  ->  draws[:, 0] <= self.switch (column 32)"):
+        "one draw in 2**53",
     ("data/augment", "mirror=(settings.random_mirror & (draws[:, _MIRROR] < 0.5)).tolist(),",
      "draws[:, _MIRROR] < 0.5  ->  draws[:, _MIRROR] <= 0.5 (column 46)"): "one draw in 2**53",
     ("data/transforms", "if max(height, width) > _LONGEST_STRIP * short and short != side:",
@@ -89,6 +102,8 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      "0  ->  1 (column 47)"): "the matrix is square",
     ("metrics/confusion", "if matrix.shape[0] <= DENSE:", "0  ->  1 (column 20)"):
         "the matrix is square",
+    ("engines/update_rules", "_NEGLIGIBLE = 400  # factors below .9 whose product is below half an "
+     "ulp of 1", "400  ->  401 (column 14)"): "a factor that changes nothing",
     ("engines/mxnet/optimizers", 'options: Dict[str, Any] = {"wd": optimizer.weight_decay, '
      '"learning_rate": 1.0}', "1.0  ->  2.0 (column 78)"): "it is set again before each update",
     ("engines/mxnet/optimizers", 'super().__init__(warmup_strategy="lars", warmup_epochs=0, '

@@ -143,3 +143,13 @@ def test_weights_in_the_loss(packed, tmp_path, capsys, without_curves):
     assert "--bce-loss" in refused(*words, *more, "--bce-loss", "1", "--model-prefix", plain + "2")
     weights.write_text("circle,1\ncross,2\nsquare,5\n")
     assert "other weights than those" in refused(*words, *more)
+
+
+def test_the_visits_are_those_of_all_versions():
+    labels = np.repeat([0, 1, 2, 3], [9, 4, 3, 2])
+    balance = Balance(3, np.arange(18), labels, np.array([1, 1.7, 2.9, 3.1]))
+    images, passes = balance.visits(1)
+    assert images.tolist() == [8, 3, 6, 1, 4, 12, 9, 11, 10, 15, 14, 13, 15, 13, 17, 16, 17, 16]
+    assert passes.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 2, 2, 3, 3]
+    counts = [np.bincount(labels[balance.visits(epoch)[0]]).tolist() for epoch in range(2, 6)]
+    assert counts == [[5, 4, 6, 3], [6, 4, 5, 3], [6, 4, 5, 3], [5, 4, 5, 4]]
