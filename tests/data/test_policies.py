@@ -241,3 +241,8 @@ def test_the_order_of_crop_policy_colours_and_erasing():
         left, top, wide, high = drawn.erased[i]
         wanted[top : top + high, left : left + wide] = 127
         assert np.abs(found - wanted).max() <= 1
+
+
+def test_what_is_erased_of_a_tiny_image_has_pixels():
+    sizes = np.array(draw_erased(1.0, (3, 3), 0, IMAGES, EPOCHS))[:, 2:]
+    assert ((sizes > 0).all(axis=1) | (sizes == 0).all(axis=1)).all() and sizes.any()

@@ -90,6 +90,11 @@ def test_a_checkpoint_survives_saving_and_loading(model, epoch):
     assert_equal(Run(model.prefix).newest(), saved)
 
 
+def test_a_run_begins_with_no_epoch_and_its_logits_as_they_are():
+    assert (Progress().epoch, Progress().update, Progress().rate_scale) == (0, 0, 1)
+    assert Checkpoint({}, {}, Progress()).temperature == 1
+
+
 def test_parameters_are_in_mxnets_format(model):
     saved = checkpoint(1, 7)
     model.save(saved, 1)

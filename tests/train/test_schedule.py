@@ -131,6 +131,9 @@ def test_triangle_is_ffcvs():
     assert found == pytest.approx(wanted, rel=1e-9)
     (end,) = rates([updates * epochs], base=0.5, kind="triangle", peak=14, total=112, final=0.01)
     assert end == 0.01
+    assert rates([4], base=0.5, kind="triangle", peak=3, total=4, final=0.01)[0] == pytest.approx(
+        0.01
+    )
 
 
 def test_one_cycle_is_pytorchs():
