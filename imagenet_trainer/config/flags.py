@@ -97,9 +97,21 @@ def default_of(settings: Type[Any], name: str) -> Any:
     return next(field.default for field in dataclasses.fields(settings) if field.name == name)
 
 
+def is_set(settings: Any, name: str) -> bool:
+    """Whether a field has another value than its default."""
+    return bool(getattr(settings, name) != default_of(type(settings), name))
+
+
 def flag_of(field_name: str) -> str:
     """Flag of a field: `batch_size` is `--batch-size`."""
     return "--" + field_name.replace("_", "-")
+
+
+def formatted(value: Any) -> str:
+    """A value as on a command line, for messages: floats have up to six digits."""
+    if isinstance(value, tuple):
+        return ",".join(map(formatted, value))
+    return f"{value:g}" if isinstance(value, (bool, float)) else str(value)
 
 
 # --- the argparse parser -----------------------------------------------------------------------
@@ -112,12 +124,8 @@ class _HelpFormatter(argparse.HelpFormatter):
         text, default = action.help or "", action.default
         if not action.option_strings or action.nargs == 0 or default in (None, "", ()):
             return text
-        if isinstance(default, tuple):
-            default = ",".join(
-                value if isinstance(value, str) else f"{value:g}" for value in default
-            )
-        elif isinstance(default, bool):
-            default = int(default)
+        if isinstance(default, (tuple, bool)):
+            default = formatted(default)
         return f"{text} (default: {str(default).replace('%', '%%')})"
 
 

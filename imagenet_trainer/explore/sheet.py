@@ -4,13 +4,13 @@ Each row is an image: as evaluation sees it, then as training sees it in each ep
 """
 
 from dataclasses import fields
-from typing import Any, List, Sequence, Tuple, Union
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from imagenet_trainer.config import AugmentSettings, MixSettings
-from imagenet_trainer.config.flags import flag_of
+from imagenet_trainer.config.flags import flag_of, formatted
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform, decode
 from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.mixup import Mixup, mixing_of
@@ -90,14 +90,8 @@ def changed_flags(settings: SheetSettings) -> str:
     for field in (*fields(AugmentSettings), *fields(MixSettings)):
         value = getattr(settings, field.name)
         if value != field.default:
-            changed.append(f"{flag_of(field.name)} {_formatted(value)}")
+            changed.append(f"{flag_of(field.name)} {formatted(value)}")
     return " ".join(changed) or "the defaults"
-
-
-def _formatted(value: Union[bool, float, str]) -> str:
-    if isinstance(value, str):
-        return value
-    return str(int(value)) if isinstance(value, bool) else f"{value:g}"
 
 
 def draw_sheet(rows: Sequence[Sequence[np.ndarray]], title: str) -> Image.Image:

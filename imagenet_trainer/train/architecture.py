@@ -7,6 +7,7 @@ program reads its JSON.
 from typing import Any, Optional
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Node, Symbol, as_graph, sym
@@ -28,13 +29,11 @@ def with_options(settings: FitSettings, symbol: Any, name: str) -> Symbol:
 
 def refuse_options(settings: FitSettings, source: str) -> None:
     """InputError for options of a network that a file defines."""
-    for flag, value in (
-        ("--blur-pool", int(settings.blur_pool)), ("--stochastic-depth", settings.stochastic_depth),
-    ):  # fmt: skip
-        if value:
+    for name in ("blur_pool", "stochastic_depth"):
+        if is_set(settings, name):
             raise InputError(
-                f"{flag} {value:g}: changes networks that have a name, and this one is that of "
-                f"{source}; omit the flag"
+                f"{flag_of(name)} {formatted(getattr(settings, name))}: changes networks that have "
+                f"a name, and this one is that of {source}; omit the flag"
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import default_of, flag_of
+from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.engines.symbol import load_symbol
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.foreign import adapt
@@ -85,7 +85,7 @@ def explained(settings: FitSettings, run: Run) -> Iterator[None]:
 
 def names_a_network(settings: FitSettings) -> bool:
     """Whether --network or --num-layers was given with a value other than its default."""
-    return settings.num_layers is not None or settings.network != default_of(FitSettings, "network")
+    return is_set(settings, "num_layers") or is_set(settings, "network")
 
 
 def with_preprocessing(settings: FitSettings, theirs: Mapping[str, Any]) -> FitSettings:
@@ -96,7 +96,7 @@ def with_preprocessing(settings: FitSettings, theirs: Mapping[str, Any]) -> FitS
     changes: Dict[str, Any] = {
         name: tuple(theirs[name]) if isinstance(theirs[name], list) else theirs[name]
         for name in PREPROCESSING
-        if name in theirs and getattr(settings, name) == default_of(FitSettings, name)
+        if name in theirs and not is_set(settings, name)
     }
     return replace(settings, **changes)
 
@@ -128,10 +128,3 @@ def adopted(given: FitSettings, settings: FitSettings) -> List[str]:
         for name in PREPROCESSING
         if getattr(given, name) != getattr(settings, name)
     ]
-
-
-def formatted(value: Any) -> str:
-    """A value of PREPROCESSING as on a command line."""
-    if isinstance(value, str):
-        return value
-    return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"

@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import default_of, flag_of
+from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.data.bad_records import STOP
 from imagenet_trainer.data.balance import Balance
 from imagenet_trainer.data.dataset import (
@@ -174,8 +174,8 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
     Raises InputError if a batch has more images than --train-fraction and others leave.
     """
     if dataset.subset is not None and len(dataset) < settings.batch_size:
-        flags = [name for name in ("train_fraction", "minival", "folds") if _is_set(settings, name)]
-        given = " ".join(f"{flag_of(name)} {getattr(settings, name):g}" for name in flags)
+        flags = [name for name in ("train_fraction", "minival", "folds") if is_set(settings, name)]
+        given = " ".join(f"{flag_of(name)} {formatted(getattr(settings, name))}" for name in flags)
         raise InputError(
             f"{given}: leaves {len(dataset)} of the images of {dataset.path}, fewer than "
             f"--batch-size {settings.batch_size}; leave more, or use a smaller batch"
@@ -241,7 +241,3 @@ def loss_weights(settings: FitSettings, dataset: Dataset) -> Tuple[float, ...]:
     with attributed_to("--class-weights", " "):
         weights = class_weights(settings.class_weights, dataset.classes, counts)
     return tuple((weights * counts.sum() / (weights * counts).sum()).tolist())
-
-
-def _is_set(settings: FitSettings, name: str) -> bool:
-    return getattr(settings, name) != default_of(FitSettings, name)

@@ -5,7 +5,7 @@ import os
 from typing import Callable, Iterator
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import default_of, flag_of
+from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.data.bad_records import ZERO
 from imagenet_trainer.data.loader import Batch, Batches
 from imagenet_trainer.data.records.shards import Shards
@@ -24,12 +24,10 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
         raise InputError("--on-bad-record zero: needs --decode cpu; use it, or skip such records")
     names = "auto_augment", "random_erasing", "train_interp", "cutmix", "decode_scale", "teacher"
     for name in names:
-        value = getattr(settings, name)
-        if value != default_of(FitSettings, name):
-            value = 1 if value is True else value
+        if is_set(settings, name):
             raise InputError(
-                f"{flag_of(name)} {value}: needs --decode cpu, whose threads do "
-                "it; use it, or omit the flag"
+                f"{flag_of(name)} {formatted(getattr(settings, name))}: needs --decode cpu, whose "
+                "threads do it; use it, or omit the flag"
             )
     engine, reason = choose_engine(devices_of(settings))
     if engine != "torch":

@@ -3,9 +3,8 @@
 from typing import Callable, List, NamedTuple, Tuple
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import default_of, flag_of
+from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.engines.update_rules import WITH_MOMENTUM
-from imagenet_trainer.train.continuation import formatted
 from imagenet_trainer.train.schedule import CYCLES
 
 
@@ -81,17 +80,12 @@ def ineffective_flags(settings: FitSettings, engine: str) -> List[str]:
     `engine` is the name of the engine that trains.
     """
     messages = [
-        f"{flag_of(name)} {_text(settings, name)}: has no effect "
+        f"{flag_of(name)} {formatted(getattr(settings, name))}: has no effect "
         f"{case.why.format_map(vars(settings))}"
         for case in _CASES
         for name in case.fields
-        if getattr(settings, name) != default_of(FitSettings, name) and case.applies(settings)
+        if is_set(settings, name) and case.applies(settings)
     ]
     if engine == "mxnet" and settings.compile == "on":
         messages.append("--compile on: has no effect with MXNet; --engine torch has it")
     return messages
-
-
-def _text(settings: FitSettings, name: str) -> str:
-    value = getattr(settings, name)
-    return value if isinstance(value, str) else formatted(value)

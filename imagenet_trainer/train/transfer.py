@@ -14,7 +14,7 @@ import numpy as np
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import default_of, flag_of
+from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.engines.symbol import Shapes, load_symbol, parameter_shapes
@@ -27,7 +27,6 @@ from imagenet_trainer.symbols.classifier import classifier_of, is_rectified, wit
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.continuation import (
     PREPROCESSING,
-    formatted,
     names_a_network,
     with_preprocessing,
 )
@@ -217,8 +216,7 @@ class FineTuning:
         values = "; ".join(
             f"{flag_of(name)} {formatted(used.get(name, getattr(settings, name)))}"
             for name in PREPROCESSING
-            if name not in ("bgr", "val_interp")
-            or getattr(settings, name) != default_of(FitSettings, name)
+            if name not in ("bgr", "val_interp") or is_set(settings, name)
         )
         return [
             f"{self._flag}: {len(shapes) - len(new)} parameters are pretrained; "

@@ -29,12 +29,17 @@ def test_threads_decode_by_default():
 
 
 @pytest.mark.parametrize(
-    "changed", [{"auto_augment": "rand"}, {"cutmix": 1.0}, {"decode_scale": True}]
+    ("changed", "flag"),
+    [
+        ({"auto_augment": "rand"}, "--auto-augment rand"),
+        ({"cutmix": 1.0}, "--cutmix 1"),
+        ({"decode_scale": True}, "--decode-scale 1"),
+        ({"teacher": ("runs/a/model", 5)}, "--teacher runs/a/model,5"),
+    ],
 )
-def test_what_the_threads_do_needs_them(machine, changed):
+def test_what_the_threads_do_needs_them(machine, changed, flag):
     machine(H100, torch="cuda")
-    (name,) = changed
-    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} .*--decode cpu"):
+    with pytest.raises(InputError, match=f"^{flag}: .*--decode cpu"):
         decodes_on_gpu(replace(ON_GPU, **changed))
 
 
