@@ -16,8 +16,9 @@ import numpy as np
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data import philox
-from imagenet_trainer.data.erasing import NOTHING, draw_erased
+from imagenet_trainer.data.erasing import draw_erased
 from imagenet_trainer.data.images import opencv
+from imagenet_trainer.data.philox import between
 from imagenet_trainer.data.policies import Operation, Policy
 from imagenet_trainer.data.transforms import (
     BILINEAR,
@@ -112,7 +113,7 @@ class Drawn(NamedTuple):
     warps: Optional[np.ndarray]  # float64 (n, 2, 2), output to image; None: no warp
     colours: Optional[np.ndarray]  # float64 (n, 3, 4); None: colours are unchanged
     operations: Optional[List[Tuple[Operation, ...]]] = None  # of --auto-augment
-    erased: Optional[List[Window]] = None  # or NOTHING
+    erased: Optional[List[Optional[Window]]] = None  # of --random-erasing
 
 
 class TrainTransform(Transform):
@@ -161,8 +162,8 @@ class TrainTransform(Transform):
         """The random choices for images (n,) in epochs (n,), both integers."""
         settings = self.settings
         draws = philox.uniform(self.seed, epochs, images, _DRAWS)
-        area = _between(settings.min_random_area, settings.max_random_area, draws[:, _AREA])
-        logarithm = _between(
+        area = between(settings.min_random_area, settings.max_random_area, draws[:, _AREA])
+        logarithm = between(
             math.log(settings.min_random_aspect_ratio),
             math.log(settings.max_random_aspect_ratio),
             draws[:, _ASPECT],
@@ -195,7 +196,6 @@ class TrainTransform(Transform):
             cut, resized, *_ = _at_least(size, self.size)
             window = self._exact_window(resized, drawn, i)
         operations = drawn.operations
-        erased = NOTHING if drawn.erased is None else drawn.erased[i]
         return Steps(
             cut,
             resized,
@@ -206,17 +206,17 @@ class TrainTransform(Transform):
             settings.fill_value,
             settings.train_interp,
             () if operations is None else operations[i],
-            None if erased == NOTHING else erased,
+            None if drawn.erased is None else drawn.erased[i],
         )
 
     def _draw_warps(self, draws: np.ndarray) -> np.ndarray:
         """Inverses of zoom x rotation x shear: output offsets to image offsets, (n, 2, 2)."""
         settings = self.settings
         largest = math.radians(settings.max_random_rotate_angle)
-        angle = _between(-largest, largest, draws[:, _ANGLE])
+        angle = between(-largest, largest, draws[:, _ANGLE])
         slope = settings.max_random_shear_ratio
-        shear = _between(-slope, slope, draws[:, _SHEAR])
-        scale = _between(settings.min_random_scale, settings.max_random_scale, draws[:, _SCALE])
+        shear = between(-slope, slope, draws[:, _SHEAR])
+        scale = between(settings.min_random_scale, settings.max_random_scale, draws[:, _SCALE])
         cosine, sine = np.cos(angle), np.sin(angle)
         inverse = np.array([[cosine + shear * sine, sine - shear * cosine], [-sine, cosine]])
         return np.moveaxis(inverse / scale, -1, 0)
@@ -321,7 +321,7 @@ def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[n
         return None
 
     def symmetric(largest: float, column: int) -> np.ndarray:
-        return _between(-largest, largest, draws[:, column, None, None])
+        return between(-largest, largest, draws[:, column, None, None])
 
     contrast = 1 + symmetric(settings.contrast, _CONTRAST)
     gain = contrast * (1 + symmetric(settings.brightness, _BRIGHTNESS))
@@ -336,15 +336,11 @@ def _colour_matrices(settings: AugmentSettings, draws: np.ndarray) -> Optional[n
     # Saturation and hue do not change greys, so contrast's offset passes through unchanged.
     offset = (1 - contrast) * _MID_GREY + symmetric(settings.max_random_l, _L)
     shift = settings.max_random_channel_shift
-    shifts = _between(-shift, shift, draws[:, _SHIFT])[:, :, None]
+    shifts = between(-shift, shift, draws[:, _SHIFT])[:, :, None]
     noise = settings.pca_noise * philox.normal(draws[:, _LIGHTING])[:, :3]
     lighting = (noise * _DEVIATIONS) @ _COMPONENTS.T
     linear = gain * (np.linalg.inv(_YIQ) @ in_yiq @ _YIQ)
     return np.concatenate([linear, offset + shifts + lighting[:, :, None]], axis=2)
-
-
-def _between(low: float, high: float, draws: np.ndarray) -> np.ndarray:
-    return low + (high - low) * draws
 
 
 def _at_least(size: Size, crop: Size) -> Steps:

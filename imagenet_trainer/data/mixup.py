@@ -20,11 +20,10 @@ from scipy.special import betaincinv
 
 from imagenet_trainer.config import MixSettings
 from imagenet_trainer.data import philox
+from imagenet_trainer.data.transforms import Window
 
 # The first blocks of draws, far above those of augmentation.
 _BLOCK, _CUT_BLOCK = 1 << 16, (1 << 16) + 1
-
-Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
 
 
 class Mixture(NamedTuple):

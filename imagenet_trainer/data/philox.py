@@ -62,6 +62,11 @@ def uniform(
     return words.reshape(len(images), 4 * blocks)[:, :draws] * 2.0**-32
 
 
+def between(low: float, high: float, uniforms: np.ndarray) -> np.ndarray:
+    """Numbers from `low` to below `high` from uniform ones in [0, 1), of the same shape."""
+    return low + (high - low) * uniforms
+
+
 def normal(uniforms: np.ndarray) -> np.ndarray:
     """Standard normal numbers from uniform ones in [0, 1), by Box and Muller (1958).
 

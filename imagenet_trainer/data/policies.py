@@ -23,7 +23,6 @@ Operation = Tuple[str, float]  # a name in OPERATIONS, and its magnitude
 # First block of draws, far above those of the other augmentation and of mixup.
 _BLOCK = 1 << 17
 _BINS = 31  # magnitudes of an operation; --rand-augment-magnitude counts them from 0
-_RANDOM_OPERATIONS = 2  # of RandAugment
 _LUMA = np.array([19595, 38470, 7471]) / 65536  # ITU-R BT.601, as Pillow rounds it
 _IDENTITY = np.arange(256, dtype=np.float64)
 
@@ -212,7 +211,7 @@ class Policy:
             return [(self._operation(one[0], one[1], int(one[2] * _BINS)),) for one in draws]
         fixed = self._magnitude
         return [
-            tuple(self._operation(one[k], one[k + 1], fixed) for k in (0, 3))[:_RANDOM_OPERATIONS]
+            (self._operation(one[0], one[1], fixed), self._operation(one[3], one[4], fixed))
             for one in draws
         ]
 

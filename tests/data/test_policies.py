@@ -196,9 +196,10 @@ def test_three_augment():
 
 def test_random_erasing_has_torchvisions_distribution():
     size = (200, 300)
-    erased = np.array(draw_erased(0.25, size, 3, IMAGES, EPOCHS))
-    left, top, wide, high = erased[erased[:, 2] > 0].T
-    assert (erased[:, 2] > 0).mean() == pytest.approx(0.25, abs=0.012)
+    found = draw_erased(0.25, size, 3, IMAGES, EPOCHS)
+    erased = np.array([one for one in found if one is not None])
+    left, top, wide, high = erased.T
+    assert len(erased) / len(found) == pytest.approx(0.25, abs=0.012)
     area, ratio = wide * high / (size[0] * size[1]), high / wide
     assert area.min() > 0.0195 and area.max() < 0.335
     assert area.mean() == pytest.approx((0.02 + 0.33) / 2, abs=0.01)
@@ -244,5 +245,6 @@ def test_the_order_of_crop_policy_colours_and_erasing():
 
 
 def test_what_is_erased_of_a_tiny_image_has_pixels():
-    sizes = np.array(draw_erased(1.0, (3, 3), 0, IMAGES, EPOCHS))[:, 2:]
-    assert ((sizes > 0).all(axis=1) | (sizes == 0).all(axis=1)).all() and sizes.any()
+    found = draw_erased(1.0, (3, 3), 0, IMAGES, EPOCHS)
+    sizes = np.array([one for one in found if one is not None])[:, 2:]
+    assert (sizes > 0).all() and sizes.any()
