@@ -216,15 +216,10 @@ class Order:
         return epoch * self.images + min(-(-offset // self.window) * self.window, self.images)
 
     def _at(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Images and epochs at ascending positions of the endless sequence."""
-        if self._repeats > 1:
-            return self._repeated(positions)
-        return self._visited(positions)
+        """Images and epochs at ascending positions of the endless sequence.
 
-    def _repeated(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """The same if a batch is a shorter one several times, one repeat after the other.
-
-        So neighbours, which may be mixed, and images of one worker are different where they can be.
+        A batch is a shorter one `repeats` times, one repeat after the other. So neighbours, which
+        may be mixed, and images of one worker are different where they can be.
         """
         shorter = self.batch_size // self._repeats
         updates, places = np.divmod(positions, self.batch_size)
@@ -232,6 +227,7 @@ class Order:
         return images, visits * self._repeats + places // shorter
 
     def _visited(self, positions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """The same if each image is once in a batch; here the positions need not ascend."""
         epochs, offsets = np.divmod(positions, self.images)
         indices, visits = np.empty_like(offsets), epochs.copy()
         for epoch in range(epochs.min(), epochs.max() + 1) if len(epochs) else ():
