@@ -85,12 +85,12 @@ def match(
             f"has {len(own)} classes where {title} has {len(reference)}, which have no names"
         )
     by_name = _unique({label: _titles(one) for label, one in enumerate(reference)})
-    numbered = all(str(label) == own[n][0] for n, label in _numbers(own, used, len(reference)))
     found: Dict[int, Optional[int]] = {label: positions.get(own[label][0]) for label in used}
     if None in found.values():
         found = {label: _by_title(own[label], positions, by_name) for label in used}
-    if set(found.values()) == {None} and numbered:
-        found = dict(_numbers(own, used, len(reference)))
+    if set(found.values()) == {None}:
+        numbers = dict(_numbers(own, used, len(reference)))
+        found = found if None in numbers.values() else numbers
     _check_all(found, own, f"the {len(reference)} of {title}")
     result = np.full(len(own), -1)
     result[list(found)] = list(found.values())
