@@ -110,16 +110,17 @@ def _expected(path: str) -> Optional[Shard]:
 
 
 def _records(path: str) -> int:
+    """Number of records of a shard without a manifest; 0 if it cannot be opened."""
     try:
-        with _open(path) as shard:
+        with _open(path, None) as shard:
             return len(shard)
     except InputError:
         return 0
 
 
-def _open(path: str) -> RecordFile:
-    """A shard; without a manifest, its index is made where it is missing."""
-    index = index_of(path)[0] if read_manifest(path) is None else None
+def _open(path: str, expected: Optional[Shard]) -> RecordFile:
+    """A shard; without an entry of a manifest, its index is made where it is missing."""
+    index = index_of(path)[0] if expected is None else None
     return RecordFile(path, index, trust_index=True)
 
 
@@ -131,7 +132,7 @@ def _verify_shard(
     progress: ProgressCallback,
 ) -> List[str]:
     try:
-        shard = _open(path)
+        shard = _open(path, expected)
     except InputError as error:
         return [str(error)]
     damage: List[str] = []
