@@ -48,7 +48,7 @@ def pack_lists(settings: Im2recSettings) -> int:
     _check_flags(settings)
     prefix = settings.prefix
     names = [prefix] if settings.chunks == 1 else [f"{prefix}_{n}" for n in range(settings.chunks)]
-    collection = _collection(settings)
+    collection = open_collection(settings.root)
     has_list = settings.chunks > 1 or os.path.exists(prefix + ".lst")
     if collection is not None and not has_list and not settings.dry_run:
         write_lists_of_collection(settings, collection)
@@ -67,13 +67,8 @@ def pack_lists(settings: Im2recSettings) -> int:
     rejected = 0
     source = source_of(collection)
     for name, images in zip(names, found.lists):
-        rejected += _pack_list(name, images, found, settings, source)
+        rejected += _pack_list(name, images, found, settings, source, collection)
     return 1 if rejected else 0
-
-
-def _collection(settings: Im2recSettings) -> Optional[Collection]:
-    """The set in the format of another program that ROOT is; None for other roots."""
-    return open_collection(settings.root) if settings.root else None
 
 
 def _classes(
@@ -141,6 +136,7 @@ def _pack_list(
     found: PackClasses,
     settings: Im2recSettings,
     source: Dict[str, Any],
+    collection: Optional[Collection],
 ) -> int:
     """Pack a list, or with --dry-run report what packing it would do; the rejected images."""
     conversion = Conversion(
@@ -151,14 +147,14 @@ def _pack_list(
     layout = (settings.shards, settings.shard_size)
     pack = Pack(
         prefix, settings.root, images, found.classes, conversion, *layout, found.relabelled,
-        source, settings.label_index,
+        source, settings.label_index, collection,
     )  # fmt: skip
     if settings.shards > len(images):
         raise InputError(
             f"--shards {settings.shards}: {prefix}.lst has {format_images(len(images))}; "
             "give a smaller number"
         )
-    check_files(prefix + ".lst", settings.root, images)
+    check_files(prefix + ".lst", settings.root, images, collection)
     manifest = finished(pack)
     remarks: Remarks = []
     if settings.dry_run:

@@ -10,10 +10,7 @@ from imagenet_trainer.data.records.lst import ImageList, write_list
 from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, check_name, refuse
-from imagenet_trainer.packing.formats.collection import (
-    Collection,
-    open_collection,
-)
+from imagenet_trainer.packing.formats.collection import Collection
 from imagenet_trainer.packing.formats.collection import (
     class_names as names_by_label,
 )
@@ -140,12 +137,14 @@ def _parts(
             yield f"{name}_val.lst", chunk[test + train :]
 
 
-def check_files(source: str, root: str, images: ImageList) -> None:
+def check_files(
+    source: str, root: str, images: ImageList, collection: Optional[Collection] = None
+) -> None:
     """Raise InputError for the first image of a list that is missing from a folder or a tar.
 
-    Reads each folder once instead of checking each file. Links are not followed.
+    Reads each folder once instead of checking each file. Links are not followed. `collection` is
+    the set in the format of another program that `root` is, if it is one.
     """
-    collection = open_collection(root)
     if collection is not None:
         missing = [number for number, path in enumerate(images.paths) if path not in collection]
     elif os.path.isfile(root):

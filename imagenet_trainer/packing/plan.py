@@ -4,11 +4,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from imagenet_trainer.data.images.source import open_root
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.packing.conversion import Conversion, convert
-from imagenet_trainer.packing.formats.collection import open_images
+from imagenet_trainer.packing.formats.collection import Collection
 from imagenet_trainer.system.files import sha256
 
 OnRemark = Callable[[int, str], None]  # line of the list, what the decoder said
@@ -37,6 +38,8 @@ class Pack:
         what the manifest says about a set in the format of another program, see `source_of`.
     label_index
         which label of a line of the list is packed; None: the first.
+    collection
+        the set in the format of another program that `root` is; None: a folder or a tar.
 
     """
 
@@ -50,6 +53,7 @@ class Pack:
     relabelled: bool = False
     source: Dict[str, Any] = field(default_factory=dict)
     label_index: Optional[int] = None
+    collection: Optional[Collection] = None
 
     def identity(self) -> Dict:
         """What determines the packed bytes: a pack with the same identity need not be redone."""
@@ -92,7 +96,7 @@ class Pack:
 
         It calls `on_remark` with the line of an image of which the decoder remarks something.
         """
-        files = open_images(self.root)
+        files = open_root(self.root) if self.collection is None else self.collection
 
         def convert_line(line: int) -> Tuple[bytes, str]:
             remarks: List[str] = []

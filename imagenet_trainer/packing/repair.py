@@ -42,14 +42,14 @@ def open_pack(prefix: str, root: str) -> Pack:
         ) from None
     if not conversion.pack_label:
         images = images.with_one_label(label_index or 0)
+    collection = open_collection(root or manifest.root)
     relabelled = "labels_of" in settings
     if relabelled:
-        collection = open_collection(root or manifest.root) if manifest.source else None
-        named = names_of_classes(collection, [images]) if collection else None
+        named = None if collection is None else names_of_classes(collection, [images])
         images = relabelled_as_packed(images, manifest.classes, named)
     return Pack(
         prefix, root or manifest.root, images, manifest.classes, conversion, *layout, relabelled,
-        label_index=label_index,
+        label_index=label_index, collection=collection,
     )  # fmt: skip
 
 

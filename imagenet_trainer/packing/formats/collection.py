@@ -3,9 +3,8 @@
 import glob
 import hashlib
 import os
-from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
-from imagenet_trainer.data.images.source import Folder, Tar, open_root
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import class_of, known_synsets
 from imagenet_trainer.data.records.shards import one_of_each_split
@@ -59,11 +58,6 @@ def open_collection(root: str) -> Optional[Collection]:
     return {
         webdataset.KIND: WebDataset, parquet.KIND: Parquet, tfrecord.KIND: TFRecords,
     }[formats.pop()](paths)  # type: ignore[index, return-value]  # fmt: skip
-
-
-def open_images(root: str) -> Union[Collection, Folder, Tar]:
-    """The images of a ROOT, to be read by their paths; InputError as `open_collection`."""
-    return open_collection(root) or open_root(root)
 
 
 def _files(root: str) -> List[str]:
