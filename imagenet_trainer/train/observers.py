@@ -127,9 +127,7 @@ class Observers:
         self.log.batches(progress.epoch, first - begin, update - begin, scores, seconds, wait, left)
         self._warn_of_competition()
         values = {
-            "loss": scores.mean_loss,
-            "rank1": scores.rank1_accuracy,
-            "rank5": scores.rank5_accuracy,
+            **_values(scores),
             "learning_rate": self._last_rate(progress),
             "images_per_second": scores.images / max(seconds, 1e-9),
             "wait_share": wait / max(seconds, 1e-9),
@@ -147,7 +145,7 @@ class Observers:
             self._record_statistics()
 
     def on_bad_record(self, report: Report, update: int, data: str) -> None:
-        """A record of `data` (train, val) could not be used as it is (--on-bad-record)."""
+        """A record of `data` (train, val, minival) could not be used as it is (--on-bad-record)."""
         self.bad_records.add(report)
         self._events.write("bad_record", {"update": update, "data": data, **report.row()})
 
@@ -304,11 +302,7 @@ class Observers:
         self._events.write("epoch", {"update": update, **trained})
         for part, found in (("validation", scores), ("minival", minival)):
             if found:
-                values = {
-                    "loss": found.mean_loss,
-                    "rank1": found.rank1_accuracy,
-                    "rank5": found.rank5_accuracy,
-                }
+                values = _values(found)
                 about = {"epoch": row["epoch"], "update": update, "images": found.images}
                 self._events.write(part, {**about, **values})
                 self._scalars.write(update, self._tagged(part, values))
@@ -323,9 +317,7 @@ class Observers:
         seconds, trained = max(progress.seconds, 1e-9), progress.scores
         return {
             "epoch": progress.epoch + 1,
-            "train_loss": trained.mean_loss,
-            "train_rank1": trained.rank1_accuracy,
-            "train_rank5": trained.rank5_accuracy,
+            **_columns("train", trained),
             **_columns("val", scores),
             "learning_rate": self._last_rate(progress),
             "images_per_second": trained.images / seconds,
@@ -352,13 +344,18 @@ class Observers:
         self._drawing_seconds = self._drawn_at - began
 
 
-def _columns(part: str, scores: Scores) -> Dict[str, float]:
-    """Columns of history.csv about a validation."""
+def _values(scores: Scores) -> Dict[str, float]:
+    """What events and TensorBoard have of some scores."""
     return {
-        f"{part}_loss": scores.mean_loss,
-        f"{part}_rank1": scores.rank1_accuracy,
-        f"{part}_rank5": scores.rank5_accuracy,
+        "loss": scores.mean_loss,
+        "rank1": scores.rank1_accuracy,
+        "rank5": scores.rank5_accuracy,
     }
+
+
+def _columns(part: str, scores: Scores) -> Dict[str, float]:
+    """The columns of history.csv about the scores of a part: train, val, minival."""
+    return {f"{part}_{name}": value for name, value in _values(scores).items()}
 
 
 def _one_line(error: BaseException) -> str:
