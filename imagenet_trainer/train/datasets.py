@@ -226,9 +226,7 @@ def training_labels(dataset: Dataset) -> Tuple[np.ndarray, np.ndarray]:
 
 def sample_weights(settings: FitSettings, dataset: Dataset) -> np.ndarray:
     """The weight of an image of each class in the sampling: float64 (classes,)."""
-    counts = np.bincount(training_labels(dataset)[1], minlength=len(dataset.classes))
-    with attributed_to("--sample-weights", " "):
-        return class_weights(settings.sample_weights, dataset.classes, counts)
+    return _weights(settings, "sample_weights", dataset)[0]
 
 
 def loss_weights(settings: FitSettings, dataset: Dataset) -> Tuple[float, ...]:
@@ -237,7 +235,12 @@ def loss_weights(settings: FitSettings, dataset: Dataset) -> Tuple[float, ...]:
         return ()
     if settings.bce_loss:
         raise InputError("--class-weights: are those of the cross-entropy; omit them or --bce-loss")
-    counts = np.bincount(training_labels(dataset)[1], minlength=len(dataset.classes))
-    with attributed_to("--class-weights", " "):
-        weights = class_weights(settings.class_weights, dataset.classes, counts)
+    weights, counts = _weights(settings, "class_weights", dataset)
     return tuple((weights * counts.sum() / (weights * counts).sum()).tolist())
+
+
+def _weights(settings: FitSettings, name: str, dataset: Dataset) -> Tuple[np.ndarray, np.ndarray]:
+    """The weight of an image of each class by a flag, and the numbers of images: (classes,)."""
+    counts = np.bincount(training_labels(dataset)[1], minlength=len(dataset.classes))
+    with attributed_to(flag_of(name), " "):
+        return class_weights(getattr(settings, name), dataset.classes, counts), counts
