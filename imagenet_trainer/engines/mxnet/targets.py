@@ -54,7 +54,7 @@ class Targets:
         """Inputs that are the same in every batch of this size."""
         if not len(self._weights):
             return {}
-        return {WEIGHTS: np.tile(self._weights, (size, 1))}
+        return {WEIGHTS: np.broadcast_to(self._weights, (size, self._classes))}
 
     def added_to(self, symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
         """The network with targets computed from `inputs`; unchanged for plain labels.
@@ -63,15 +63,19 @@ class Targets:
         accepts distributions.
         """
         weighted = bool(len(self._weights))
-        if not (self._smoothing or self._mixup or self._bce or self._teacher or weighted):
+        arguments = {
+            "class_weights": weighted,
+            "teacher": self._teacher,
+            "bce_loss": self._bce,
+            "mixup": self._mixup,
+            "label_smoothing": self._smoothing,
+        }
+        given = [name for name, value in arguments.items() if value]
+        if not given:
             return symbol
         graph = json.loads(symbol.tojson())
         if [graph["nodes"][node]["op"] for node, *_ in graph["heads"]] != ["SoftmaxOutput"]:
-            argument = "mixup" if self._mixup else "label_smoothing"
-            argument = "bce_loss" if self._bce else argument
-            argument = "teacher" if self._teacher else argument
-            argument = "class_weights" if weighted else argument
-            raise ArgumentError(argument, "", "needs a network that ends in a softmax; omit it")
+            raise ArgumentError(given[0], "", "needs a network that ends in a softmax; omit it")
         target = self._target()
         if weighted:
             return self._with_weights(symbol, target)

@@ -81,10 +81,12 @@ class Update:
     def _shrink(self, images: int, overflow: Optional[Overflow]) -> Optional[torch.Tensor]:
         """The factor that limits the mean gradient's norm, float32 (); None without a limit."""
         limit = self._rule.clip_norm
+        if limit is None:
+            return None
         names = [name for group in self._groups.values() for name in group]
         gradients = [self._network.arg[name].grad for name in names]
         gradients = [gradient for gradient in gradients if gradient is not None]
-        if limit is None or not gradients:
+        if not gradients:
             return None
         norm = torch.stack(torch._foreach_norm(gradients)).norm() / images
         return limit / (norm if overflow is None else norm / overflow.scale).clamp(min=limit)
