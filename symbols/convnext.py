@@ -28,7 +28,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], size: str) -> sym
     """(batch, *image_shape) to (batch, num_classes); shapes are for `tiny`, 224 pixels."""
     check_size(image_shape, 32, f"convnext-{size}")
     x = sym.var("data")  # 3, 224, 224
-    x = strided(x, "conv0", 96 if size != "base" else 128, 4)  # 96, 56, 56
+    x = strided(x, "conv0", SIZES[size][1][0], 4)  # 96, 56, 56
     x = layer_norm(x, "ln0")
     # 96, 56, 56 then 192, 28, 28 then 384, 14, 14 then 768, 7, 7
     for stage, (units, channels) in enumerate(zip(*SIZES[size]), start=1):

@@ -18,9 +18,9 @@ from typing import Tuple
 
 from imagenet_trainer.graph import sym
 from imagenet_trainer.symbols.layers import (
-    activation,
     batch_norm,
     classifier,
+    conv_bn_act,
     convolution,
     mean_of_planes,
     rounded,
@@ -59,7 +59,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], scale: str) -> sy
     act = "relu6" if lite else "swish"
     x = sym.var("data")  # 3, 224, 224
     channels = 32 if lite else rounded(32 * width)
-    x = layer(x, "conv1", channels, 3, act, stride=2)  # 32, 112, 112
+    x = conv_bn_act(x, "conv1", channels, 3, act, stride=2)  # 32, 112, 112
     for stage, (expansion, kernel, filters, units, stride) in enumerate(STAGES, start=1):
         fixed = lite and stage in (1, len(STAGES))
         for unit in range(1, (units if fixed else math.ceil(units * depth)) + 1):
@@ -68,7 +68,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], scale: str) -> sy
                 kernel, stride if unit == 1 else 1, act,
             )  # fmt: skip
             channels = rounded(filters * width)
-    x = layer(x, "conv2", 1280 if lite else rounded(1280 * width), 1, act)  # 1280, 7, 7
+    x = conv_bn_act(x, "conv2", 1280 if lite else rounded(1280 * width), 1, act)  # 1280, 7, 7
     x = sym.Dropout(mean_of_planes(x), p=dropped, name="dropout1")  # 1280
     return classifier(x, num_classes)  # num_classes
 
@@ -80,8 +80,9 @@ def inverted_residual(
     """Expand, filter, weigh channels (not in Lite), project; (filters, h / s, w / s)."""
     inner, y = channels * expansion, x
     if expansion > 1:
-        y = layer(y, f"{name}_expand", inner, 1, act)  # inner, h, w
-    y = layer(y, f"{name}_dw", inner, kernel, act, stride, groups=inner)  # inner, h / s, w / s
+        y = conv_bn_act(y, f"{name}_expand", inner, 1, act)  # inner, h, w
+    # inner, h / s, w / s
+    y = conv_bn_act(y, f"{name}_dw", inner, kernel, act, stride, groups=inner)
     if act == "swish":
         y = squeeze_excitation(y, f"{name}_se", inner, channels // 4, inner=act)
     y = convolution(y, f"{name}_project", filters, 1)  # filters, h / s, w / s
@@ -89,11 +90,3 @@ def inverted_residual(
     if stride == 1 and channels == filters:
         y = sym.elemwise_add(y, x, name=f"{name}_plus")
     return y
-
-
-def layer(
-    x: sym.Symbol, name: str, filters: int, kernel: int, act: str, stride: int = 1, groups: int = 1
-) -> sym.Symbol:
-    """Convolution, BatchNorm, activation."""
-    x = batch_norm(convolution(x, name, filters, kernel, stride, groups=groups), f"{name}_bn")
-    return activation(x, act, f"{name}_{act}")

@@ -54,6 +54,15 @@ def activation(x: sym.Symbol, kind: str, name: str) -> sym.Symbol:
     return sym.elemwise_mul(x, gate, name=name)
 
 
+def conv_bn_act(
+    x: sym.Symbol, name: str, filters: int, kernel: int, act: str = "relu", stride: int = 1,
+    groups: int = 1,
+) -> sym.Symbol:  # fmt: skip
+    """Convolution, BatchNorm, and one of the activations of `activation`."""
+    x = batch_norm(convolution(x, name, filters, kernel, stride, groups=groups), f"{name}_bn")
+    return activation(x, act, f"{name}_{act}")
+
+
 def squeeze_excitation(
     x: sym.Symbol, name: str, channels: int, squeezed: int, inner: str = "relu",
     gate: str = "sigmoid",

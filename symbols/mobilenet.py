@@ -20,9 +20,9 @@ from imagenet_trainer.graph import sym
 from imagenet_trainer.symbols.layers import (
     batch_norm,
     classifier,
+    conv_bn_act,
     convolution,
     mean_of_planes,
-    relu,
 )
 
 # v1, table 1: channels and stride of each depthwise separable convolution.
@@ -64,11 +64,11 @@ def mobilenet_v1(num_classes: int, width: float) -> sym.Symbol:
     """Table 1 of 2017."""
     x = sym.var("data")  # 3, 224, 224
     channels = int(32 * width)
-    x = layer(x, "conv1", channels, 3, stride=2)  # 32, 112, 112
+    x = conv_bn_act(x, "conv1", channels, 3, stride=2)  # 32, 112, 112
     for number, (filters, stride) in enumerate(SEPARABLE, start=2):
-        x = layer(x, f"conv{number}_dw", channels, 3, stride, groups=channels)
+        x = conv_bn_act(x, f"conv{number}_dw", channels, 3, stride=stride, groups=channels)
         channels = int(filters * width)
-        x = layer(x, f"conv{number}", channels, 1)
+        x = conv_bn_act(x, f"conv{number}", channels, 1)
     return classifier(mean_of_planes(x), num_classes)  # 1024, then num_classes
 
 
@@ -76,14 +76,14 @@ def mobilenet_v2(num_classes: int, width: float) -> sym.Symbol:
     """Table 2 of 2018."""
     x = sym.var("data")  # 3, 224, 224
     channels = int(32 * width)
-    x = layer(x, "conv1", channels, 3, stride=2, clipped=True)  # 32, 112, 112
+    x = conv_bn_act(x, "conv1", channels, 3, "relu6", stride=2)  # 32, 112, 112
     for block, (expansion, filters, units, stride) in enumerate(INVERTED, start=1):
         for unit in range(1, units + 1):
             name = f"block{block}_unit{unit}"
             wide = int(filters * width)
             x = inverted_residual(x, name, channels, wide, expansion, stride if unit == 1 else 1)
             channels = wide
-    x = layer(x, "conv2", int(1280 * max(width, 1.0)), 1, clipped=True)  # 1280, 7, 7
+    x = conv_bn_act(x, "conv2", int(1280 * max(width, 1.0)), 1, "relu6")  # 1280, 7, 7
     x = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool1")
     x = convolution(x, "pred", num_classes, 1)  # num_classes, 1, 1
     return sym.SoftmaxOutput(sym.Flatten(x, name="flatten0"), name="softmax")
@@ -94,21 +94,10 @@ def inverted_residual(
 ) -> sym.Symbol:
     """2018, table 1: expand, filter, project; (filters, h / s, w / s)."""
     inner = channels * expansion
-    y = layer(x, f"{name}_expand", inner, 1, clipped=True)  # inner, h, w
-    y = layer(y, f"{name}_dw", inner, 3, stride, groups=inner, clipped=True)
+    y = conv_bn_act(x, f"{name}_expand", inner, 1, "relu6")  # inner, h, w
+    y = conv_bn_act(y, f"{name}_dw", inner, 3, "relu6", stride, groups=inner)
     y = convolution(y, f"{name}_project", filters, 1)  # filters, h / s, w / s
     y = batch_norm(y, f"{name}_project_bn")
     if stride == 1 and channels == filters:
         y = sym.elemwise_add(y, x, name=f"{name}_plus")
     return y
-
-
-def layer(
-    x: sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1,
-    clipped: bool = False,
-) -> sym.Symbol:  # fmt: skip
-    """Convolution, BatchNorm, relu; `clipped` at 6."""
-    x = batch_norm(convolution(x, name, filters, kernel, stride, groups=groups), f"{name}_bn")
-    if clipped:
-        return sym.clip(x, a_min=0, a_max=6, name=f"{name}_relu6")
-    return relu(x, f"{name}_relu")

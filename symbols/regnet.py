@@ -18,6 +18,7 @@ from imagenet_trainer.graph import sym
 from imagenet_trainer.symbols.layers import (
     batch_norm,
     classifier,
+    conv_bn_act,
     convolution,
     mean_of_planes,
     relu,
@@ -52,7 +53,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], kind: str, size: 
     """
     depths, widths, group = (X if kind == "x" else Y)[size]
     x = sym.var("data")  # 3, 224, 224
-    x = layer(x, "conv0", 32, 3, stride=2)  # 32, 112, 112
+    x = conv_bn_act(x, "conv0", 32, 3, stride=2)  # 32, 112, 112
     channels = 32
     # 32, 56, 56 then 64, 28, 28 then 160, 14, 14 then 400, 7, 7
     for stage, (units, filters) in enumerate(zip(depths, widths), start=1):
@@ -73,17 +74,10 @@ def residual_unit(
     shortcut = x
     if stride > 1 or channels != filters:
         shortcut = batch_norm(convolution(x, f"{name}_sc", filters, 1, stride), f"{name}_sc_bn")
-    x = layer(x, f"{name}_conv1", filters, 1)  # filters, h, w
-    x = layer(x, f"{name}_conv2", filters, 3, stride, groups)  # filters, h / s, w / s
+    x = conv_bn_act(x, f"{name}_conv1", filters, 1)  # filters, h, w
+    # filters, h / s, w / s
+    x = conv_bn_act(x, f"{name}_conv2", filters, 3, stride=stride, groups=groups)
     if squeezed:
         x = squeeze_excitation(x, f"{name}_se", filters, squeezed)
     x = batch_norm(convolution(x, f"{name}_conv3", filters, 1), f"{name}_conv3_bn")
     return relu(sym.elemwise_add(shortcut, x, name=f"{name}_plus"), f"{name}_relu")
-
-
-def layer(
-    x: sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1
-) -> sym.Symbol:
-    """Convolution, BatchNorm, relu."""
-    x = batch_norm(convolution(x, name, filters, kernel, stride, groups=groups), f"{name}_bn")
-    return relu(x, f"{name}_relu")
