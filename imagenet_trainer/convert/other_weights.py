@@ -7,7 +7,6 @@ with their shapes. Nothing is unpickled.
 import json
 import shlex
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -17,11 +16,11 @@ from imagenet_trainer import symbols
 from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.convert import safetensors_file
 from imagenet_trainer.convert.described import NETWORK
+from imagenet_trainer.convert.graph import graph_of, last_layer
 from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, Equal, parameter_names
 from imagenet_trainer.convert.model_zoo import GLUONCV_COLOURS, Colours
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import ArgumentError, InputError
-from imagenet_trainer.graph import Symbol
 from imagenet_trainer.runs import params
 from imagenet_trainer.symbols import gluoncv_zoo
 from imagenet_trainer.symbols.families import GLUONCV, GLUONCV_RUN
@@ -56,7 +55,6 @@ class _Target:
 
     title: str
     network: str
-    symbol: Symbol  # of 1,000 classes
     names: Dict[str, str]
     preparation: Preparation
     interpolation: str = INTERPOLATIONS[0]
@@ -145,31 +143,26 @@ def _targets(name: str) -> List[_Target]:
     except ArgumentError as error:
         raise ArgumentError("name", name, str(error).partition(": ")[2]) from error
     targets = [_target(equal) for equal in NETWORKS if equal.network == network.name]
-    symbol = _symbol(network.name, 1000)
+    symbol = graph_of(network.name, 1000)
     own = dict.fromkeys([*symbol.list_arguments(), *symbol.list_auxiliary_states()])
     names = {key: key for key in own if key not in ("data", "softmax_label")}
     how = (network.image_shape[1], 0, GLUONCV_COLOURS)
-    return [*targets, _Target(network.name, network.name, symbol, names, how)]
+    return [*targets, _Target(network.name, network.name, names, how)]
 
 
 def _target(equal: Equal) -> _Target:
-    symbol = _symbol(equal.network, 1000)
+    symbol = graph_of(equal.network, 1000)
     how = (symbols.find(equal.network).image_shape[1], equal.resize, equal.colours)
     names = parameter_names(symbol, equal)
-    return _Target(equal.title, equal.network, symbol, names, how, equal.interpolation)
+    return _Target(equal.title, equal.network, names, how, equal.interpolation)
 
 
 def _of_gluoncv(name: str) -> _Target:
     network = symbols.find(name)
-    symbol = _symbol(network.name, 1000)
+    graph_of(network.name, 1000)  # refuses other than classifiers
     names = gluoncv_zoo.structural_names(network.build_options["name"])
     how = (network.image_shape[1], 0, GLUONCV_COLOURS)
-    return _Target(name, network.name, symbol, names, how)
-
-
-@cache
-def _symbol(network: str, classes: int) -> Symbol:
-    return symbols.get_symbol(network, classes, symbols.find(network).image_shape)
+    return _Target(name, network.name, names, how)
 
 
 Shapes = Dict[str, Tuple[int, ...]]
@@ -177,14 +170,10 @@ Shapes = Dict[str, Tuple[int, ...]]
 
 def _shapes(target: _Target, arrays: Arrays) -> Tuple[Shapes, Shapes]:
     """The shapes by our names of arguments and moving statistics, for the classes of the file."""
+    found = arrays[target.names[last_layer(target.network)]].shape[:1]
+    classes = 1000 if found in ((), (0,)) else found[0]
     shape = symbols.find(target.network).image_shape
-    few = parameter_shapes(target.symbol, shape)
-    more = parameter_shapes(_symbol(target.network, 1001), shape)
-    last = next(name for name in few[0] if few[0][name] != more[0][name])
-    classes = arrays[target.names[last]].shape[:1]
-    if classes in ((1000,), (), (0,)):
-        return few
-    return parameter_shapes(_symbol(target.network, classes[0]), shape)
+    return parameter_shapes(graph_of(target.network, classes), shape)
 
 
 def _difference(target: _Target, shapes: Tuple[Shapes, Shapes], arrays: Arrays) -> Optional[str]:

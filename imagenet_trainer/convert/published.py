@@ -8,6 +8,7 @@ from typing import List, Optional, Tuple
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import other_weights
 from imagenet_trainer.convert.described import described_classes, described_preprocessing
+from imagenet_trainer.convert.graph import last_layer
 from imagenet_trainer.convert.model_zoo import (
     CHECKPOINTS,
     CIFAR_COLOURS,
@@ -17,7 +18,7 @@ from imagenet_trainer.convert.model_zoo import (
     PublishedCheckpoint,
 )
 from imagenet_trainer.data.classes import default_classes
-from imagenet_trainer.engines.symbol import check_parameters, parameter_shapes
+from imagenet_trainer.engines.symbol import check_parameters
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
@@ -198,10 +199,7 @@ def _checked(
 
 
 def _number_of_classes(network: str, arg: Arrays, path: str) -> int:
-    """The length of the last layer: the parameter whose shape depends on the number of classes."""
-    shape = symbols.find(network).image_shape
-    few, more = (parameter_shapes(symbols.get_symbol(network, n, shape), shape)[0] for n in (2, 3))
-    last = next(name for name in few if few[name] != more[name])
+    last = last_layer(network)
     if last not in arg:
         raise InputError(f"{path}: has no {last}: it is from another network")
     return len(arg[last])

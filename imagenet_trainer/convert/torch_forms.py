@@ -12,8 +12,8 @@ import numpy as np
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import safetensors_file
 from imagenet_trainer.convert.described import to_metadata
-from imagenet_trainer.convert.graph import without_label
-from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, Equal, parameter_names
+from imagenet_trainer.convert.graph import graph_of, without_label
+from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, TIMM, Equal, parameter_names
 from imagenet_trainer.convert.samples import open_images, sample_images
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.engines.planes import normalise
@@ -74,7 +74,7 @@ def to_torch(
         for k, v in part.items()
     }
     options = {"num_classes": len(checkpoint.classes)}
-    if equal.library != "timm":
+    if equal.library != TIMM:
         options.update(OPTIONS.get(equal.name, {}))
     difference = _difference(symbol, checkpoint, equal, options, arrays, planes)
     if difference is None:
@@ -104,10 +104,9 @@ def equal_network(symbol: Symbol, checkpoint: Checkpoint) -> Optional[Equal]:
     for equal in NETWORKS:
         if equal.library == GLUON:
             continue
-        shape = symbols.find(equal.network).image_shape
-        theirs = symbols.get_symbol(equal.network, len(checkpoint.classes), shape)
+        theirs = graph_of(equal.network, len(checkpoint.classes))
         if len(theirs.nodes) == len(symbol.nodes) and _described(theirs) == found:
-            arg, aux = parameter_shapes(theirs, shape)
+            arg, aux = parameter_shapes(theirs, symbols.find(equal.network).image_shape)
             return equal if {**arg, **aux} == own else None
     return None
 
