@@ -103,13 +103,11 @@ def _usable_others() -> List[str]:
     """Names of the other libraries that can be imported here; print why one cannot."""
     usable = []
     for name in loading.installed_others():
-        words = [sys.executable, "-c", f"import {loading.LIBRARIES[name][-1]}"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            usable.append(name)
-        else:
-            reason = (done.stderr.strip().splitlines() or ["it ends the process"])[-1]
+        reason = loading.import_problem(loading.LIBRARIES[name][-1])
+        if reason:
             print(f"{_TITLES[name]} is left out: {reason}")
+        else:
+            usable.append(name)
     return usable
 
 

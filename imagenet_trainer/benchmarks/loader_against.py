@@ -24,7 +24,7 @@ import psutil
 
 from imagenet_trainer.benchmarks.figures import Figures
 from imagenet_trainer.benchmarks.loader import cpu_seconds
-from imagenet_trainer.benchmarks.loading import BATCH, SIDE
+from imagenet_trainer.benchmarks.loading import BATCH, SIDE, import_problem
 from imagenet_trainer.benchmarks.other_loaders import (
     CONTESTANTS,
     LEFT_OUT,
@@ -61,13 +61,7 @@ def _usable(against: Sequence[str]) -> List[str]:
     """The libraries that can be imported here; print why the others are left out."""
     usable = []
     for name in against:
-        reason = LEFT_OUT.get(name, "")
-        if not reason:
-            code = "; ".join(f"import {module}" for module in CONTESTANTS[name].modules)
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                                  check=False)  # fmt: skip
-            if done.returncode:
-                reason = (done.stderr.strip().splitlines() or ["it ends the process"])[-1]
+        reason = LEFT_OUT.get(name) or import_problem(*CONTESTANTS[name].modules)
         if reason:
             print(f"{name} is left out: {reason}")
         else:

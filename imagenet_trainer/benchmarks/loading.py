@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 import zlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -266,6 +268,15 @@ LIBRARIES = {
     "torchvision": ("torch", "torchvision.transforms"),
 }
 """Of each, the package, and what `OTHERS` imports."""
+
+
+def import_problem(*modules: str) -> str:
+    """Why a new process cannot import these modules; "" if it can."""
+    code = "; ".join(f"import {module}" for module in modules)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip().splitlines() or ["it ends the process"])[-1]
 
 
 def installed_others() -> List[str]:

@@ -35,7 +35,7 @@ class Contestant(NamedTuple):
     """A library's loader. `open` takes folder, threads, and what it saved, or b"" to begin."""
 
     title: str
-    modules: Tuple[str, ...]  # that it imports; the first is the package
+    modules: Tuple[str, ...]  # that it imports
     open: Callable[[str, int, bytes], Opened]
 
 
@@ -208,7 +208,7 @@ CONTESTANTS: Dict[str, Contestant] = {
         "torchvision ImageFolder, DataLoader", ("torchvision", "torchvision.datasets"), _torchvision
     ),
     "webdataset": Contestant(
-        "webdataset, torchvision", ("webdataset", "webdataset", "torchvision.transforms"),
+        "webdataset, torchvision", ("webdataset", "torchvision.transforms"),
         _webdataset,
     ),
     "dali": Contestant("DALI on the CPU", ("nvidia.dali", "nvidia.dali.fn"), _dali),
