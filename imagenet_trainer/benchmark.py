@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 KINDS: Dict[str, Kind] = {
     "loader": Kind("loader", ("images", "rounds", "threads", "lock"), 1000),
     "checks": Kind("checks", ("images", "rounds"), 500),
-    "train": Kind("train", ("images", "rounds", "beside"), 160),
+    "train": Kind("train", ("images", "rounds"), 160),
     "checkpoint": Kind("checkpoint", ("rounds",)),
     "pack": Kind("pack", ("images", "rounds", "threads"), 2000),
     "picture": Kind("drawing", ("keep",)),
@@ -42,16 +42,25 @@ KINDS: Dict[str, Kind] = {
     "parity": Kind("parity", ("network",), needs_torch=True),
 }
 
-_AGAINST = Kind("loader_against", ("against", "images", "rounds", "threads"), 2000)
+# Flags that measure something else, and the kind that they are of.
+INSTEAD: Dict[str, Tuple[str, Kind]] = {
+    "against": (
+        "loader", Kind("loader_against", ("against", "images", "rounds", "threads"), 2000)
+    ),
+    "beside": ("train", Kind("beside", ("beside", "rounds"))),
+}  # fmt: skip
 
 
 def measure(settings: config.BenchmarkSettings) -> None:
     """Run the chosen benchmark."""
     if settings.kind == "bottleneck":
         raise InputError("bottleneck: must come before all flags, which are those of fit")
-    if settings.against and settings.kind != "loader":
-        raise InputError(f"--against: is of loader, not of {settings.kind}; omit it")
-    kind = _AGAINST if settings.against else KINDS[settings.kind]
+    kind = KINDS[settings.kind]
+    for flag, (owner, instead) in INSTEAD.items():
+        if getattr(settings, flag):
+            if settings.kind != owner:
+                raise InputError(f"--{flag}: is of {owner}, not of {settings.kind}; omit it")
+            kind = instead
     if kind.needs_torch:
         from imagenet_trainer.engines.choice import check_torch
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import re
 import statistics
 import subprocess
 import sys
 from typing import Dict, Iterator, List, Tuple
 
 from imagenet_trainer.benchmarks.figures import Figures
+from imagenet_trainer.benchmarks.train import speed_without_data
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.system.competition import Competition
 from imagenet_trainer.system.machine import processors
@@ -68,13 +68,9 @@ def _busy(count: int) -> Iterator[None]:
 
 
 def _speed(engine: str, threads: int) -> float:
-    """Images per second: the median of all intervals but the first."""
     command = [
-        sys.executable, "-m", "imagenet_trainer.fit", "--benchmark", "1", "--engine", engine,
+        sys.executable, "-m", "imagenet_trainer.fit", "--engine", engine,
         "--network", "resnet-18", "--image-shape", "3,112,112", "--batch-size", "16",
         "--disp-batches", "2", "--lr", "0.01",
     ]  # fmt: skip
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-    speeds = [float(one) for one in re.findall(r"Speed: ([.\d]+) samples/sec", done.stderr)]
-    return statistics.median(speeds[1:])
+    return speed_without_data(command, {**os.environ, "OMP_NUM_THREADS": str(threads)})

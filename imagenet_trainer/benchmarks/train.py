@@ -7,10 +7,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from typing import Dict, List, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 from imagenet_trainer import symbols
-from imagenet_trainer.benchmarks import beside
 from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
@@ -29,17 +28,14 @@ _Speeds = Dict[_Kind, List[float]]  # images per second in each round
 # --- against MXNet's defaults ------------------------------------------------------------------
 
 
-def run(images: int = 160, rounds: int = 3, beside_others: int = 0) -> Figures:
+def run(images: int = 160, rounds: int = 3) -> Figures:
     """Print images per second and ratios of ResNet-18 and SqueezeNet at 224 pixels on the CPU.
 
     `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same
     engine trains on a batch that stays in memory (`fit --benchmark 1`). For MXNet the same symbol
     of ResNet-18 is trained by a plain Module with ImageRecordIter, and MXNet's choice of OpenMP
-    threads. PyTorch also trains with --deterministic, to show what that costs. With
-    `beside_others` all of this is replaced by `beside.run`.
+    threads. PyTorch also trains with --deterministic, to show what that costs.
     """
-    if beside_others:
-        return beside.run(beside_others, rounds)
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     # PyTorch too where it is installed, to show which engine suits this CPU.
     kinds = [(network, dtype, "mxnet") for network in _NETWORKS for dtype in dtypes]
@@ -124,9 +120,14 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
 
 
 def _synthetic(kind: _Kind, *more: str) -> float:
-    """Return images per second without data: the median of all intervals but the first."""
-    command = [*_command(kind), "--benchmark", "1", "--disp-batches", "4", *more]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
+    return speed_without_data([*_command(kind), "--disp-batches", "4", *more], _environment())
+
+
+def speed_without_data(command: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Images per second of a training without data: the median of all intervals but the first."""
+    done = subprocess.run(
+        [*command, "--benchmark", "1"], check=True, capture_output=True, text=True, env=environment
+    )
     speeds = re.findall(r"Speed: ([.\d]+) samples/sec", done.stderr)
     assert len(speeds) == INTERVALS, done.stderr
     return statistics.median(map(float, speeds[1:]))

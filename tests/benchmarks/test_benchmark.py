@@ -15,7 +15,10 @@ def test_every_choice_has_a_row():
     assert set(kind.metadata["choices"]) == {*benchmark.KINDS, "bottleneck"}
 
 
-@pytest.mark.parametrize("kind", benchmark.KINDS.values(), ids=benchmark.KINDS)
+ALL = {**benchmark.KINDS, **{flag: kind for flag, (_, kind) in benchmark.INSTEAD.items()}}
+
+
+@pytest.mark.parametrize("kind", ALL.values(), ids=ALL)
 def test_the_function_takes_the_settings(kind):
     if kind.needs_torch and not has_torch():
         pytest.skip("PyTorch is not installed")

@@ -76,6 +76,7 @@ def test_libraries_that_cannot_be_imported_are_left_out_with_the_reason(monkeypa
     assert lines[1].startswith("spdl is left out: ModuleNotFoundError")
 
 
-def test_against_is_of_loader(capsys):
+@pytest.mark.parametrize("flag, value", [("--against", "torchvision"), ("--beside", "2")])
+def test_flags_of_other_kinds_are_refused(capsys, flag, value):
     fails = one_line_failure(benchmark.main, "benchmark", capsys)
-    assert "--against" in fails("checks", "--against", "torchvision")
+    assert flag in fails("checks", flag, value)
