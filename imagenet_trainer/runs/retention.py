@@ -15,14 +15,19 @@ from imagenet_trainer.runs.run import Run
 Validations = Mapping[int, Optional[Scores]]  # by epoch; None: unknown
 
 
+def merit(rank1: float, loss: float, epoch: int) -> Tuple[float, float, int]:
+    """What is largest for the best epoch."""
+    return rank1, -loss, -epoch
+
+
 def best_of(validations: Validations) -> Optional[int]:
     """The best epoch; None if no checkpoint has scores."""
     known = {epoch: scores for epoch, scores in validations.items() if scores}
 
-    def merit(epoch: int) -> Tuple[float, float, int]:
-        return known[epoch].rank1_accuracy, -known[epoch].mean_loss, -epoch
+    def merit_of(epoch: int) -> Tuple[float, float, int]:
+        return merit(known[epoch].rank1_accuracy, known[epoch].mean_loss, epoch)
 
-    return max(known, key=merit, default=None)
+    return max(known, key=merit_of, default=None)
 
 
 def epochs_to_remove(validations: Validations, keep: int) -> List[int]:

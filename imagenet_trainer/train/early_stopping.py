@@ -1,27 +1,26 @@
 """Early stopping (--patience): a function of the rows of history.csv, so resume changes nothing.
 
-The best epoch has the highest rank-1 accuracy on the images of --minival, or without the flag on
-the validation images; of equal ones the one with the lowest loss, then the earliest, as in
-`runs.retention`.
+The best epoch is that of `runs.retention`.
 """
 
 from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.runs.retention import merit
 from imagenet_trainer.train.session import Session
 
 
 def best_of(history: Sequence[Mapping[str, Any]]) -> Tuple[int, int]:
     """The best epoch of some rows of history.csv, and the last one; (0, 0) without any."""
 
-    def merit(row: Mapping[str, Any]) -> Tuple[float, float, int]:
+    def merit_of(row: Mapping[str, Any]) -> Tuple[float, float, int]:
         part = "minival" if row.get("minival_rank1", "") != "" else "val"
-        return float(row[f"{part}_rank1"]), -float(row[f"{part}_loss"]), -int(row["epoch"])
+        return merit(float(row[f"{part}_rank1"]), float(row[f"{part}_loss"]), int(row["epoch"]))
 
     if not history:
         return 0, 0
-    return int(max(history, key=merit)["epoch"]), int(history[-1]["epoch"])
+    return int(max(history, key=merit_of)["epoch"]), int(history[-1]["epoch"])
 
 
 def is_over(session: Session) -> bool:
