@@ -9,7 +9,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
 import posixpath
 import re
 import tarfile
@@ -24,18 +23,12 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import file_error
 
-_ENDINGS = (".tar.gz", ".tgz")
 _SHAPES = "model-shapes.json"
 _FILE = re.compile(r"(.+?)(?:-symbol\.json|-(\d{4,9})\.params)")
 _MOST_BYTES = 4 << 30  # of all files, unpacked; ResNet-269 has 0.4 GB
 _MOST_TEXT = 64 << 20  # of a symbol
 _MOST_FILES = 1000
 _CHUNK = 1 << 20  # bytes that are read at once
-
-
-def is_archive(prefix: str) -> bool:
-    """Whether a prefix is the name of an archive that exists."""
-    return prefix.lower().endswith(_ENDINGS) and os.path.isfile(prefix)
 
 
 class ArchivedRun(Run):

@@ -1,9 +1,22 @@
 """The names of the files of a run."""
 
+import os
 from pathlib import Path
 from typing import Optional
 
 SYMBOL = "-symbol.json"
+_ARCHIVES = (".tar.gz", ".tgz")
+
+
+def without_archive_ending(prefix: str) -> str:
+    """A prefix without the ending of a SageMaker archive; unchanged if it has none."""
+    ending = next((one for one in _ARCHIVES if prefix.lower().endswith(one)), "")
+    return prefix[: len(prefix) - len(ending)]
+
+
+def is_archive(prefix: str) -> bool:
+    """Whether a prefix is the name of an archive that exists."""
+    return without_archive_ending(prefix) != prefix and os.path.isfile(prefix)
 
 
 class RunFiles:

@@ -19,7 +19,7 @@ from imagenet_trainer.runs.checkpoint import (
     Progress,
     has_content,
 )
-from imagenet_trainer.runs.files import SYMBOL, RunFiles
+from imagenet_trainer.runs.files import SYMBOL, RunFiles, is_archive
 from imagenet_trainer.system.files import atomic_write, make_folder, read_bytes, sha256
 from imagenet_trainer.system.shape import NUMBER, check
 
@@ -90,7 +90,7 @@ class Run(RunFiles):
         if file:
             return f"is the name of a file; give the PREFIX of the run: {file[1]}"
         folder = Path(self.prefix)
-        if folder.is_file() and self.prefix.endswith(".tar.gz"):
+        if is_archive(self.prefix):
             return f"is an archive; start from its network with --pretrained {self.prefix},EPOCH"
         if not folder.is_dir():
             return ""

@@ -5,7 +5,8 @@ from typing import Optional
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.runs.archive import ArchivedRun, is_archive
+from imagenet_trainer.runs.archive import ArchivedRun
+from imagenet_trainer.runs.files import is_archive
 from imagenet_trainer.runs.run import RUNS, Run
 
 

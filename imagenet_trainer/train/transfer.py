@@ -20,6 +20,7 @@ from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.engines.symbol import Shapes, load_symbol, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.checkpoint import Preprocessing
+from imagenet_trainer.runs.files import without_archive_ending
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import RUNS, Run
 from imagenet_trainer.runs.trained import open_run
@@ -227,7 +228,7 @@ class FineTuning:
 
 def default_prefix(prefix: str) -> str:
     """The prefix of a run without --model-prefix: runs/NAME-tuned/model."""
-    path = Path(prefix[: -len(".tar.gz")] if prefix.endswith(".tar.gz") else prefix)
+    path = Path(without_archive_ending(prefix))
     name = path.parent.name if path.name == "model" and path.parent.name else path.name
     return f"{RUNS}/{name}-tuned/model"
 

@@ -116,6 +116,8 @@ def test_archives_of_other_forms(tmp_path, network):
     for shapes in (b"", b"[]", b"{}", b'[{"shape": "x"}]', b'[{"shape": [1, 1, 2, 2]}]', b"\xff"):
         run = open_run(archive(tmp_path / "a.tgz", {**network, "model-shapes.json": shapes}))
         assert run.image_shape() is None
+    refusal = Run(str(tmp_path / "a.tgz")).misnamed()
+    assert refusal.startswith("is an archive") and f"--pretrained {tmp_path}/a.tgz," in refusal
     # Only the end of the name makes an archive.
     assert type(open_run(str(tmp_path / "none.tar.gz"))) is Run
 

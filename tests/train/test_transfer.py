@@ -398,3 +398,5 @@ def test_default_prefix():
     assert default_prefix("runs/resnet-18/model") == "runs/resnet-18-tuned/model"
     assert default_prefix("published/resnet-18") == "runs/resnet-18-tuned/model"
     assert default_prefix("resnet-50") == "runs/resnet-50-tuned/model"
+    for ending in (".tar.gz", ".tgz"):
+        assert default_prefix(f"jobs/seven/model{ending}") == "runs/seven-tuned/model"
