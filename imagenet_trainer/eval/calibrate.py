@@ -14,6 +14,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset
 from imagenet_trainer.eval.network import Log, open_network
+from imagenet_trainer.metrics.counts import loss_of
 from imagenet_trainer.metrics.evaluation import calibration
 from imagenet_trainer.metrics.predictions import TOP, Collector, Predictions
 from imagenet_trainer.metrics.temperature import HIGHEST, LOWEST, fit_temperature, tempered
@@ -119,5 +120,7 @@ def _scores(predictions: Predictions) -> Dict[str, float]:
     bins = calibration(predictions)
     share = bins["images"] / max(len(predictions), 1)
     gaps = np.nan_to_num(np.abs(bins["accuracy"] - bins["confidence"]))
-    loss = -np.log(np.maximum(predictions.true.astype(np.float64), 1.2e-38)).mean()
-    return {"loss": float(loss), "calibration_error": float((share * gaps).sum())}
+    return {
+        "loss": float(loss_of(predictions.true).mean()),
+        "calibration_error": float((share * gaps).sum()),
+    }

@@ -18,7 +18,6 @@ from imagenet_trainer.data.corruptions import (
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
-from imagenet_trainer.eval.inference import check_finite
 from imagenet_trainer.eval.network import Log, open_network
 from imagenet_trainer.eval.sample import Sample
 from imagenet_trainer.eval.truth import Truth
@@ -83,11 +82,7 @@ def _stem(data_val: str) -> str:
 
 def _hits(engine: Engine, images: np.ndarray, sample: Sample, truth: Truth) -> np.ndarray:
     """Which images are classified correctly, bool (n,); of those that count."""
-    size = engine.batch_size
-    parts = [engine.predict(images[at : at + size]) for at in range(0, len(images), size)]
-    probabilities = np.concatenate(parts)
-    check_finite(probabilities)
-    judged = truth.judge(sample.positions, probabilities, sample.labels)
+    judged = sample.judged(engine, images, truth)
     return ranks(judged.probabilities, judged.labels) < 1
 
 

@@ -8,6 +8,7 @@ from typing import Iterator, Tuple
 
 import numpy as np
 
+from imagenet_trainer.config import PreparationSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.symbol import of_network
@@ -28,8 +29,9 @@ MOST_PROJECTED = 10_000
 
 
 def compute_features(
-    run: Run, epoch: int, devices: Devices, batches: ViewBatches, log: Log, wanted: object
-) -> np.ndarray:
+    run: Run, epoch: int, devices: Devices, batches: ViewBatches, log: Log,
+    wanted: PreparationSettings,
+) -> np.ndarray:  # fmt: skip
     """The features of all images of a dataset, float32 (n, d), nan for images that were skipped.
 
     `wanted` are the settings of preprocessing. Raises InputError for several views of an image,
@@ -37,7 +39,7 @@ def compute_features(
     """
     if batches.transform.views.positions > 1 or batches.transform.views.mirrored:
         raise InputError("--features: needs one view of each image; omit --crops and --flip")
-    symbol, checkpoint = read_network(run, epoch, wanted, log)  # type: ignore[arg-type]
+    symbol, checkpoint = read_network(run, epoch, wanted, log)
     try:
         symbol = with_features(symbol)
     except ArgumentError as error:

@@ -17,7 +17,6 @@ from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
-from imagenet_trainer.eval.inference import check_finite
 from imagenet_trainer.eval.network import (
     Log,
     as_flags,
@@ -109,18 +108,15 @@ class Search:
         return self._tried[how]
 
     def _classified(self, how: Preprocessing) -> Trial:
-        images, sample = self.sample.images(how), self.sample
-        batch = min(self._batch, len(images))
+        images = self.sample.images(how)
         checkpoint = replace(self._checkpoint, preprocessing=how)
+        batch = min(self._batch, len(images))
         engine = engine_for(self._symbol, checkpoint, self._devices, batch)
         set_checkpoint(engine, self._symbol, self._run, checkpoint)
-        parts = [engine.predict(images[at : at + batch]) for at in range(0, len(images), batch)]
-        probabilities = np.concatenate(parts)
         try:
-            check_finite(probabilities)
+            judged = self.sample.judged(engine, images, self._truth)
         except NonFiniteError:
             return Trial(how, np.zeros(len(images), bool), np.inf)
-        judged = self._truth.judge(sample.positions, probabilities, sample.labels)
         hits = ranks(judged.probabilities, judged.labels) < 1
         return Trial(how, hits, float(log_loss(judged.probabilities, judged.labels).mean()))
 

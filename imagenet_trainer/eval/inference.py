@@ -198,15 +198,18 @@ def predict_views(engine: Engine, images: np.ndarray, views: Views) -> np.ndarra
         return engine.predict(images)
     total: Any = 0.0
     for side in sides:
-        parts = [
-            engine.predict(side[first : first + engine.batch_size])
-            for first in range(0, len(side), engine.batch_size)
-        ]
-        probabilities = np.concatenate(parts)
+        probabilities = predict_in_batches(engine, side)
         total = total + probabilities.reshape(count, views.positions, -1).sum(
             axis=1, dtype=np.float64
         )
     return (total / (len(sides) * views.positions)).astype(np.float32)
+
+
+def predict_in_batches(engine: Engine, images: np.ndarray) -> np.ndarray:
+    """Probabilities float32 (n, classes) of any number of images uint8 (n, height, width, 3)."""
+    size = engine.batch_size
+    parts = [engine.predict(images[at : at + size]) for at in range(0, len(images), size)]
+    return np.concatenate(parts)
 
 
 def check_finite(probabilities: np.ndarray) -> None:

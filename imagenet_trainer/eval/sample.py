@@ -6,6 +6,9 @@ import numpy as np
 
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.engines import Engine
+from imagenet_trainer.eval.inference import check_finite, predict_in_batches
+from imagenet_trainer.eval.truth import Judged, Truth
 from imagenet_trainer.runs.checkpoint import Preprocessing
 
 
@@ -49,3 +52,12 @@ class Sample:
                 transform.apply(decode(data), None, 0, out)
             self._prepared = geometry, images
         return self._prepared[1]
+
+    def judged(self, engine: Engine, images: np.ndarray, truth: Truth) -> Judged:
+        """The predictions for the prepared images, uint8 (n, height, width, 3), by a truth.
+
+        Raises NonFiniteError if a probability is infinite or undefined.
+        """
+        probabilities = predict_in_batches(engine, images)
+        check_finite(probabilities)
+        return truth.judge(self.positions, probabilities, self.labels)
