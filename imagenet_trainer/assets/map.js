@@ -1,11 +1,18 @@
 /* The features of all images in two dimensions, coloured by class, group or error. */
 
-const MAP_COLOURS = [
-  { title: "correct or wrong", of: (data, images, image) => images.isRight(image) ? "#4b8fd1" : "#e8730c" },
-  { title: "class", of: (data, images, image) => `hsl(${images.labels[image] * 137.5 % 360} 65% 50%)` },
-  { title: "predicted class", of: (data, images, image) => `hsl(${images.networks[0].top[image * images.networks[0].k] * 137.5 % 360} 65% 50%)` },
-  { title: "group", of: (data, images, image) => `hsl(${[...new Set(data.groups)].indexOf(data.groups[images.labels[image]]) * 137.5 % 360} 65% 50%)` },
-];
+function hueOf(number) { return `hsl(${number * 137.5 % 360} 65% 50%)`; }
+
+/* What the points are coloured by: from an image to its colour. */
+function mapColours({ groups }, images) {
+  const { top, k } = images.networks[0], numbers = new Map([...new Set(groups)].map((name, number) => [name, number]));
+  const colours = [
+    { title: "correct or wrong", of: (image) => images.isRight(image) ? "#4b8fd1" : "#e8730c" },
+    { title: "class", of: (image) => hueOf(images.labels[image]) },
+    { title: "predicted class", of: (image) => hueOf(top[image * k]) },
+    { title: "group", of: (image) => hueOf(numbers.get(groups[images.labels[image]])) },
+  ];
+  return groups.length ? colours : colours.slice(0, -1);
+}
 
 class FeatureMap {
   constructor({ data, images, gallery }) {
@@ -14,7 +21,7 @@ class FeatureMap {
     this.y = integersOf(data.map.y);
     this.canvas = document.getElementById("map-canvas");
     this.tip = document.getElementById("map-tip");
-    const colours = MAP_COLOURS.filter(({ title }) => title !== "group" || data.groups.length);
+    const colours = mapColours(data, images);
     const select = element("select", { id: "map-colour" });
     colours.forEach((one, index) => select.append(element("option", { value: index, textContent: one.title })));
     select.addEventListener("change", () => this.draw());
@@ -38,7 +45,7 @@ class FeatureMap {
     context.scale(ratio, ratio);
     context.globalAlpha = 0.75;
     for (let image = 0; image < this.images.length; image++) {
-      const wanted = colour(this.data, this.images, image);
+      const wanted = colour(image);
       if (!known.has(wanted)) { known.set(wanted, []); }
       known.get(wanted).push(image);
     }

@@ -314,8 +314,9 @@ class MatrixView {
     const sizes = values.filter((value) => value).map(Math.abs), least = sizes.reduce((a, b) => Math.min(a, b), Infinity);
     this.levels = SCALES[this.scale].of(sizes, least);
     const { colours, negative } = this.signed ? this.data.difference : this.data.palettes[this.palette];
-    const more = colourScale(colours), fewer = negative && colourScale(negative);
-    return (value) => (value < 0 ? fewer : more)(this.levels.level(Math.abs(value)));
+    this.more = colourScale(colours);
+    this.fewer = negative && colourScale(negative);
+    return (value) => (value < 0 ? this.fewer : this.more)(this.levels.level(Math.abs(value)));
   }
 
   /* A count, or with `shares` a share, as text. */
@@ -418,13 +419,11 @@ class MatrixView {
     const context = legend.getContext("2d");
     context.scale(ratio, ratio);
     const { ticks, level } = this.levels, left = 40, span = width - left - 40;
-    const { colours, negative } = this.signed ? this.data.difference : this.data.palettes[this.palette];
-    const more = colourScale(colours), fewer = this.signed && colourScale(negative);
     context.fillStyle = "black";
     context.fillRect(0, 2, 14, 14);
     for (let x = 0; x < span; x++) {
       const at = this.signed ? 2 * x / (span - 1) - 1 : x / (span - 1);
-      context.fillStyle = `rgb(${(at < 0 ? fewer : more)(Math.abs(at)).join(" ")})`;
+      context.fillStyle = `rgb(${(at < 0 ? this.fewer : this.more)(Math.abs(at)).join(" ")})`;
       context.fillRect(left + x, 2, 1.5, 14);
     }
     context.fillStyle = this.ink;
