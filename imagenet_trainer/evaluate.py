@@ -24,19 +24,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     def body() -> None:
         if settings.audit:
-            _audit(settings)
+            from imagenet_trainer.eval.audit import audit
+
+            audit(settings)
             return
         from imagenet_trainer.eval import epochs
 
         (epochs.compare if settings.compare else epochs.evaluate)(settings)
 
     return run_command("evaluate", body)
-
-
-def _audit(settings: config.EvaluateSettings) -> Dict[str, Any]:
-    from imagenet_trainer.eval.audit import audit
-
-    return audit(settings)
 
 
 def call(values: Mapping[str, Any]) -> Dict[int, Dict[str, Any]]:

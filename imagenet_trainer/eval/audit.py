@@ -16,11 +16,11 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.images.decode import decode
 from imagenet_trainer.data.records.lst import read_list
-from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.data.review import COLUMNS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.epochs import epoch_lines, log, results_folder, select_epochs
 from imagenet_trainer.eval.evaluator import Evaluator
+from imagenet_trainer.eval.labels import list_path
 from imagenet_trainer.metrics.label_issues import LabelIssues, check_library, label_issues
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.run import Run, parts_in
@@ -134,8 +134,7 @@ def _collect(settings: EvaluateSettings, runs: Sequence[Run]) -> _Collected:
 def _names(dataset: Dataset) -> Dict[int, str]:
     """The names of the images in the .lst of their packs, by key."""
     names: Dict[int, str] = {}
-    for manifest in dict.fromkeys(manifest_path(file.path) for file in dataset.shards.files):
-        path = os.path.splitext(manifest)[0] + ".lst"
+    for path in dict.fromkeys(list_path(file.path) for file in dataset.shards.files):
         if os.path.exists(path):
             images = read_list(path)
             names.update(zip(images.indices, images.paths))

@@ -8,10 +8,10 @@ from imagenet_trainer.config import PredictSettings
 from imagenet_trainer.data.image_files import ImageFile, ImageViews, decoded_files
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
-from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.inference import check_finite, predict_views, share_of_batch
-from imagenet_trainer.eval.network import Log, open_network, views_of
+from imagenet_trainer.eval.network import Log, devices_of, open_network, views_of
 from imagenet_trainer.runs.run import Run
 
 
@@ -44,12 +44,10 @@ class Classifier:
         devices = len(settings.gpus) or settings.cpus
         least = -(-min(settings.batch_size, max(1, images)) // devices) * devices
         self.batch, engine_batch = share_of_batch(least * views.positions, views, devices)
-        # Compiling takes longer than classifying thousands of files.
-        compile_ = "off" if settings.compile == "auto" else settings.compile
-        on = Devices(settings.gpus, settings.cpus, engine=settings.engine, compile=compile_)
         self.engine: Engine
+        # Compiling takes longer than classifying thousands of files.
         self.engine, _, checkpoint = open_network(
-            run, settings.epoch, on, engine_batch, settings, log
+            run, settings.epoch, devices_of(settings, few=True), engine_batch, settings, log
         )
         how = checkpoint.preprocessing
         assert how is not None

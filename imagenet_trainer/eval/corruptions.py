@@ -15,10 +15,10 @@ from imagenet_trainer.data.corruptions import (
     check_library,
     corrupted,
 )
-from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
-from imagenet_trainer.eval.network import Log, open_network
+from imagenet_trainer.eval.network import Log, devices_of, open_network
 from imagenet_trainer.eval.sample import Sample
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.confidence import resampled_mean
@@ -37,10 +37,9 @@ def evaluate_corruptions(
     """Classify some images unchanged and in all corruptions; print a table, write a CSV file."""
     with attributed_to("--corruptions"):
         check_library()
-    devices = Devices(
-        settings.gpus, settings.cpus, engine=settings.engine, compile=settings.compile
+    engine, _, checkpoint = open_network(
+        run, epoch, devices_of(settings), settings.batch_size, settings, log
     )
-    engine, _, checkpoint = open_network(run, epoch, devices, settings.batch_size, settings, log)
     how = checkpoint.preprocessing
     assert how is not None
     if min(how.image_shape[1:]) < LEAST_SIDE:

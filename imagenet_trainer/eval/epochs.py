@@ -48,7 +48,8 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     """
     run = trained_run(settings.model_prefix)
     if settings.find_preprocessing:
-        _find_preprocessing(settings, run)
+        epoch = _single_epoch(settings, run, "--find-preprocessing")
+        find_preprocessing(settings, run, epoch, log)
         return {}
     if settings.corruptions:
         with results_folder(settings, [run]):
@@ -72,12 +73,6 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         for text in write_outputs(settings, evaluator, results) if keeps else ():
             print(text, flush=True)
     return {one.epoch: one.metrics for one in results}
-
-
-def _find_preprocessing(settings: EvaluateSettings, run: Run) -> None:
-    """Find the preprocessing of the one epoch that is chosen."""
-    epoch = _single_epoch(settings, run, "--find-preprocessing")
-    find_preprocessing(settings, run, epoch, log)
 
 
 def _single_epoch(settings: EvaluateSettings, run: Run, flag: str) -> int:

@@ -24,13 +24,19 @@ from imagenet_trainer.data.dataset import (
 )
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
-from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.features import compute_features
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
 from imagenet_trainer.eval.labels import label_vectors, real_labels, table_labels
-from imagenet_trainer.eval.network import Log, load_trained, open_network, set_checkpoint, views_of
+from imagenet_trainer.eval.network import (
+    Log,
+    devices_of,
+    load_trained,
+    open_network,
+    set_checkpoint,
+    views_of,
+)
 from imagenet_trainer.eval.results import (
     MEAN_AVERAGE_PRECISION,
     EvaluationInput,
@@ -82,10 +88,7 @@ class Evaluator:
     ) -> None:
         self.settings, self.run, self.epochs, self._log = settings, run, epochs, log
         views = views_of(settings)
-        devices = Devices(
-            settings.gpus, settings.cpus, engine=settings.engine, compile=settings.compile
-        )
-        self._devices = devices
+        devices = self._devices = devices_of(settings)
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )
@@ -129,16 +132,7 @@ class Evaluator:
         for epoch in self.epochs:
             rename_old_probabilities(self.run, epoch, name)
         keys = {epoch: self._key(epoch) for epoch in self.epochs}
-        saved = {
-            epoch: None if self.settings.again else self.files.known(
-                epoch, keys[epoch], top_k, self.settings.save_predictions,
-                self.settings.on_bad_record, self._engine_version,
-            )
-            for epoch in self.epochs
-        }  # fmt: skip
-        for epoch in self.epochs if self._precision is not None else ():
-            if not self.run.average_precision_path(epoch, name).exists():
-                saved[epoch] = None
+        saved = {epoch: self._saved(epoch, keys[epoch], top_k) for epoch in self.epochs}
         missing = [epoch for epoch in self.epochs if saved[epoch] is None]
         self._keep_images(len(missing))
         with ThreadPoolExecutor(1) as reader:
@@ -163,11 +157,20 @@ class Evaluator:
                 if self._precision is not None:
                     path = self.run.average_precision_path(epoch, name)
                     metrics = {**metrics, MEAN_AVERAGE_PRECISION: read_mean_precision(path)}
-                allowed = self._truth.allowed
-                competing = 0 if allowed is None else int(allowed.sum())
-                yield EpochResult(
-                    epoch, predictions, metrics, name, self.dataset.classes, competing
-                )
+                classes = self.dataset.classes
+                competing = self._truth.competing(len(classes))
+                yield EpochResult(epoch, predictions, metrics, name, classes, competing)
+
+    def _saved(self, epoch: int, key: str, top_k: int) -> Optional[Predictions]:
+        """The predictions of an earlier evaluation; None if they are to be computed."""
+        settings = self.settings
+        precision = self.run.average_precision_path(epoch, self.files.name)
+        if settings.again or (self._precision is not None and not precision.exists()):
+            return None
+        return self.files.known(
+            epoch, key, top_k, settings.save_predictions, settings.on_bad_record,
+            self._engine_version,
+        )  # fmt: skip
 
     def _key(self, epoch: int) -> str:
         """A digest of everything that the predictions of an epoch depend on."""

@@ -14,12 +14,12 @@ import numpy as np
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.data.augment import EvalTransform
-from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
 from imagenet_trainer.eval.network import (
     Log,
     as_flags,
+    devices_of,
     engine_for,
     own_parameters,
     read_network,
@@ -75,10 +75,7 @@ class Search:
         how = self._checkpoint.preprocessing
         assert how is not None
         self.start, self._run, self._batch = how, run, settings.batch_size
-        compile_ = "off" if settings.compile == "auto" else settings.compile
-        self._devices = Devices(
-            settings.gpus, settings.cpus, engine=settings.engine, compile=compile_
-        )
+        self._devices = devices_of(settings, few=True)
         self.dataset, _ = open_validation_set(settings, run, self._checkpoint)
         if self.dataset.note:
             log(self.dataset.note)
@@ -89,8 +86,7 @@ class Search:
     @property
     def chance(self) -> float:
         """Accuracy of a random choice."""
-        allowed = self._truth.allowed
-        return 1 / (len(self.dataset.classes) if allowed is None else int(allowed.sum()))
+        return 1 / self._truth.competing(len(self.dataset.classes))
 
     def accepts(self, how: Preprocessing) -> bool:
         """Whether the network takes images of this shape, and its crop fits."""

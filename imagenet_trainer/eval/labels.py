@@ -199,12 +199,17 @@ def own_labels(dataset: Dataset) -> List[int]:
     return np.where(labels < len(dataset.classes), labels, -1).tolist()
 
 
+def list_path(rec_path: str) -> str:
+    """The list of the pack to which a shard belongs, which im2rec leaves beside it."""
+    return os.path.splitext(manifest_path(rec_path))[0] + ".lst"
+
+
 def file_names(dataset: Dataset) -> List[str]:
     """The path of each image, from the lists beside the shards; InputError without them."""
     names: List[str] = []
     lists: Dict[str, Dict[int, str]] = {}
     for file in dataset.shards.files:
-        path = os.path.splitext(manifest_path(file.path))[0] + ".lst"
+        path = list_path(file.path)
         if path not in lists:
             if not os.path.isfile(path):
                 raise InputError(

@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-from imagenet_trainer.config import PreparationSettings, ViewSettings, commands
+from imagenet_trainer.config import DeviceSettings, PreparationSettings, ViewSettings, commands
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.classes import Classes, default_classes, read_classes
@@ -122,6 +122,15 @@ def newest_epoch(run: Run) -> int:
     if not epochs:
         raise InputError(f"{run.folder}: has no finished epoch; train with {commands.TRAIN}")
     return epochs[-1]
+
+
+def devices_of(settings: DeviceSettings, few: bool = False) -> Devices:
+    """The devices that the settings request.
+
+    `few`: so few images that compiling takes longer than classifying them; `auto` is `off` then.
+    """
+    compile_ = "off" if few and settings.compile == "auto" else settings.compile
+    return Devices(settings.gpus, settings.cpus, engine=settings.engine, compile=compile_)
 
 
 def views_of(settings: ViewSettings) -> Views:

@@ -1,7 +1,6 @@
 """Writes report.html of an epoch from the files of its run, and the thumbnails beside it."""
 
 import platform
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -113,7 +112,7 @@ def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
         "SHA-256": run.params_sha256(one.epoch) if one.epoch in run.epochs() else "",
         "dataset": f"{dataset.path}, {len(one.predictions):,} images, {dataset.fingerprint[:16]}",
         "preprocessing": describe_preprocessing(evaluator.input.preprocessing),
-        "views": _describe_views(getattr(evaluator.input, "views", Views())),
+        "views": _describe_views(evaluator.input.views),
         "engine": " ".join(
             str(computed[part]) for part in ("engine", "version") if part in computed
         ),
@@ -125,8 +124,7 @@ def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
 
 def describe_preprocessing(how: Preprocessing) -> str:
     """`224 × 224 pixels of a short side of 256 (bilinear), RGB, mean 123.68,..., std 1,1,1`."""
-    values: Mapping[str, Any] = asdict(how)
-    mean, std = (",".join(f"{v:g}" for v in values[name]) for name in ("rgb_mean", "rgb_std"))
+    mean, std = (",".join(f"{v:g}" for v in values) for values in (how.rgb_mean, how.rgb_std))
     side = ViewTransform(how.image_shape, how.val_resize, Views()).short_side
     _, height, width = how.image_shape
     size = f"{width} × {height} pixels of a short side of {side} ({how.val_interp})"

@@ -39,6 +39,10 @@ class Truth:
     right: Optional[RightClasses] = None
     observe: Callable[[np.ndarray, np.ndarray], object] = lambda positions, probabilities: None
 
+    def competing(self, classes: int) -> int:
+        """The number of classes that compete, of all classes."""
+        return classes if self.allowed is None else int(self.allowed.sum())
+
     def judge(self, positions: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> Judged:
         """Apply it to positions int64 (n,), float32 (n, classes), labels int64 (n,)."""
         if self.allowed is not None:

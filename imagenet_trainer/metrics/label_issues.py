@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.wheels import pip_install
 
 
 class LabelIssues(NamedTuple):
@@ -24,9 +25,7 @@ def check_library() -> None:
     try:
         import cleanlab
     except ImportError as error:
-        raise InputError(
-            f"--audit: needs {error.name}; in the checkout run: pip install -e '.[audit]'"
-        ) from error
+        raise InputError(f"--audit: needs {error.name}; {pip_install('audit')}") from error
     del cleanlab
 
 

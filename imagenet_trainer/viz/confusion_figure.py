@@ -195,10 +195,9 @@ def _write_vector_counts(axes: Axes, picture: Image.Image, counts: np.ndarray) -
     side = SIDE / len(counts)
     size = min(20.0, 0.3 * side, 1.2 * side / max(len(f"{counts.max():,}"), 1))  # points
     for row, column in zip(*map(np.ndarray.tolist, counts.nonzero())):
-        place = (int((column + 0.5) * side), int((row + 0.5) * side))
-        green = picture.getpixel(place)[1]  # type: ignore[index]
+        colour = _legible_on(picture, (column + 0.5) * side, (row + 0.5) * side)
         axes.text(column + 0.5, row + 0.5, f"{counts[row, column]:,}", ha="center", va="center",
-                  fontsize=size, color="black" if green > 140 else "white")  # fmt: skip
+                  fontsize=size, color=colour)  # fmt: skip
 
 
 def _write_counts(picture: Image.Image, counts: np.ndarray) -> None:
@@ -212,8 +211,13 @@ def _write_counts(picture: Image.Image, counts: np.ndarray) -> None:
     pen = ImageDraw.Draw(picture)
     for (row, column), text in texts.items():
         place = ((column + 0.5) * side, (row + 0.5) * side)
-        green = picture.getpixel((int(place[0]), int(place[1])))[1]  # type: ignore[index]
-        pen.text(place, text, "black" if green > 140 else "white", _font(size), anchor="mm")
+        pen.text(place, text, _legible_on(picture, *place), _font(size), anchor="mm")
+
+
+def _legible_on(picture: Image.Image, x: float, y: float) -> str:
+    """The colour of text that is legible on a pixel."""
+    green = picture.getpixel((int(x), int(y)))[1]  # type: ignore[index]
+    return "black" if green > 140 else "white"
 
 
 @cache

@@ -9,6 +9,7 @@ from PIL import Image
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.views import Views
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.evaluator import EpochResult
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
@@ -53,7 +54,7 @@ def evaluator(tmp_path, images):
     how = Preprocessing((3, 16, 16), (0.0,) * 3, (1.0,) * 3, 0)
     run = Run(str(tmp_path / "some-run" / "model"))
     run.folder.mkdir()
-    input_ = SimpleNamespace(preprocessing=how)
+    input_ = SimpleNamespace(preprocessing=how, views=Views())
     return SimpleNamespace(run=run, dataset=images, input=input_)
 
 
