@@ -73,6 +73,22 @@ def train_until(update, words, *more):
         fit.main([*words, *map(str, more)])
 
 
+def assert_resumes_exactly(words, folder):
+    """A run of two epochs, interrupted in both, is the uninterrupted one in `folder`/a."""
+    assert fit.main([*words, "--model-prefix", str(folder / "a" / "model")]) == 0
+    often = ["--model-prefix", str(folder / "b" / "model"), "--checkpoint-minutes", "1e-9"]
+    for update in (3, 11):
+        train_until(update, words, *often)
+    assert fit.main([*words, *often]) == 0
+    ours, theirs = (folder / x / "model" for x in "ab")
+    for epoch in (1, 2):
+        assert_same(parameters(ours, epoch), parameters(theirs, epoch))
+        states = [dict(np.load(f"{prefix}-{epoch:04d}.npz")) for prefix in (ours, theirs)]
+        # Without the times, which are in `about`.
+        assert_same(*({k: v for k, v in state.items() if k != "about"} for state in states))
+    assert history(ours) == history(theirs)
+
+
 def begin(words, *more):
     """The command in a separate process, with its log readable line by line."""
     command = [sys.executable, "-m", "imagenet_trainer.fit", *words, *map(str, more)]

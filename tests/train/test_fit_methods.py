@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import one_line_error, run
-from helpers.fit_runs import assert_same, history, parameters, train_until, words_of
+from helpers.fit_runs import assert_resumes_exactly, history, words_of
 
 from imagenet_trainer import fit
 from imagenet_trainer.system.mxnet_import import mx
@@ -45,18 +45,7 @@ def test_a_run_interrupted_inside_an_epoch_resumes_exactly(packed, tmp_path, mor
     if "squeezenet1.1" in more:
         where = words.index("--num-layers")
         del words[where : where + 2]
-    assert train(words, "--model-prefix", tmp_path / "a" / "model") == 0
-    often = ["--model-prefix", tmp_path / "b" / "model", "--checkpoint-minutes", 1e-9]
-    for update in (3, 11):
-        train_until(update, words, *often)
-    assert train(words, *often) == 0
-    for epoch in (1, 2):
-        ours, theirs = (tmp_path / x / "model" for x in "ab")
-        assert_same(parameters(ours, epoch), parameters(theirs, epoch))
-        states = [dict(np.load(f"{prefix}-{epoch:04d}.npz")) for prefix in (ours, theirs)]
-        # Without the times, which are in `about`.
-        assert_same(*({k: v for k, v in state.items() if k != "about"} for state in states))
-    assert history(ours) == history(theirs)
+    assert_resumes_exactly(words, tmp_path)
 
 
 def test_the_checkpoint_of_an_average_has_the_validated_parameters(packed, tmp_path):

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from helpers.fit_runs import assert_same, history, parameters, train_until, words_of
+from helpers.fit_runs import assert_resumes_exactly, words_of
 
-from imagenet_trainer import config, fit, symbols
+from imagenet_trainer import config, symbols
 from imagenet_trainer.config.flags import parse_or_raise
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.errors import InputError
@@ -65,14 +65,6 @@ def test_sizes_that_cannot_be(network, schedule, expected):
 def test_a_run_resumes_exactly_across_a_change(packed, tmp_path):
     words = [*words_of(packed), "--image-size-schedule", "0:12,1:20"]
     words += ["--ema", "0.9", "--cutmix", "1", "--disp-batches", "50"]
-    assert fit.main([*words, "--model-prefix", str(tmp_path / "a" / "model")]) == 0
-    often = ["--model-prefix", str(tmp_path / "b" / "model"), "--checkpoint-minutes", "1e-9"]
-    for update in (3, 11):
-        train_until(update, words, *often)
-    assert fit.main([*words, *often]) == 0
-    ours, theirs = (tmp_path / x / "model" for x in "ab")
-    for epoch in (1, 2):
-        assert_same(parameters(ours, epoch), parameters(theirs, epoch))
-    assert history(ours) == history(theirs)
+    assert_resumes_exactly(words, tmp_path)
     log = (tmp_path / "a" / "log.txt").read_text()
     assert "images of 12 x 12 from update 0 on" in log and "images of 20 x 20" in log

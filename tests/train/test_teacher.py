@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import one_line_failure
-from helpers.fit_runs import assert_same, history, parameters, train_until, words_of
+from helpers.fit_runs import assert_resumes_exactly, words_of
 
 from imagenet_trainer import fit, symbols
 from imagenet_trainer.config import FitSettings
@@ -29,15 +29,7 @@ def teacher(packed, tmp_path_factory):
 def test_a_run_with_a_teacher_resumes_exactly(packed, teacher, tmp_path):
     words = [*words_of(packed), "--teacher", f"{teacher},1", "--disp-batches", "50"]
     words += ["--cutmix", "1", "--image-size-schedule", "0:12,1:20"]
-    assert fit.main([*words, "--model-prefix", str(tmp_path / "a" / "model")]) == 0
-    often = ["--model-prefix", str(tmp_path / "b" / "model"), "--checkpoint-minutes", "1e-9"]
-    for update in (3, 11):
-        train_until(update, words, *often)
-    assert fit.main([*words, *often]) == 0
-    ours, theirs = (tmp_path / x / "model" for x in "ab")
-    for epoch in (1, 2):
-        assert_same(parameters(ours, epoch), parameters(theirs, epoch))
-    assert history(ours) == history(theirs)
+    assert_resumes_exactly(words, tmp_path)
 
 
 def test_the_teacher_predicts_the_images_of_the_student(packed, teacher, tmp_path, monkeypatch):
