@@ -83,13 +83,11 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
         "what follows changes nothing for other images",
     ("data/transforms", "part = image[max(0, top) : max(0, top + high), max(0, left) : max(0, left "
      "+ wide)]", "0  ->  1 (column 35)"): "of a window above the image nothing is copied",
-    ("data/transforms", "borderValue=(steps.fill,) * 3,", "3  ->  4 (column 36)"):
-        "OpenCV takes the first three",
     ("data/transforms", "corners = [(x, y, 1) for x in (0, size[1] - 1) for y in (0, size[0] - 1)]",
      "size[0] - 1  ->  size[0] + 1 (column 64)"): "a larger part gives the same pixels",
-    ("data/transforms", "if matrix is not None and max(image.shape[:2]) > _LONGEST_WARPED:",
+    ("data/transforms", "if max(image.shape[:2]) > _LONGEST_WARPED:",
      "max(image.shape[:2]) > _LONGEST_WARPED  ->  max(image.shape[:2]) >= _LONGEST_WARPED "
-     "(column 30)"): "both ways give the same pixels",
+     "(column 7)"): "both ways give the same pixels",
     ("data/views", "if self.views.positions > 1:", "1  ->  2 (column 34)"): "there are 1 or 5",
     ("data/records/manifest", "if len(folders) > 1 and len(first) > 1 and all("
      "os.path.basename(f) == last for f in folders):",

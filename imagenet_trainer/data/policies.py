@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data import philox
-from imagenet_trainer.data.images.opencv import call
+from imagenet_trainer.data.images.opencv import call, warp
 
 Operation = Tuple[str, float]  # a name in OPERATIONS, and its magnitude
 
@@ -32,11 +32,7 @@ _IDENTITY = np.arange(256, dtype=np.float64)
 
 def _warp(image: np.ndarray, matrix: Any, fill: int) -> None:
     """Set each pixel to that at matrix (2, 3) times (x, y, 1), bilinearly."""
-    call(
-        cv2.warpAffine, image.copy(), np.asarray(matrix, np.float64), image.shape[1::-1], dst=image,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(fill,) * 3,
-    )  # fmt: skip
+    warp(image.copy(), np.asarray(matrix, np.float64), image, fill)
 
 
 def _shear_x(image: np.ndarray, slope: float, fill: int) -> None:

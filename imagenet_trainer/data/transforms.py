@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from imagenet_trainer.data import policies
-from imagenet_trainer.data.images.opencv import call
+from imagenet_trainer.data.images.opencv import call, warp
 from imagenet_trainer.data.policies import Operation
 
 Window = Tuple[int, int, int, int]  # left, top, width, height in pixels
@@ -106,7 +106,7 @@ def execute(steps: Steps, image: np.ndarray, out: np.ndarray) -> None:
     """
     part = _cut(image, steps.cut, steps.fill)
     if steps.warp is not None:
-        _warp(_resized(part, steps), steps, out)
+        _warp(_resized(part, steps), steps.warp, steps.fill, out)
     elif steps.window == full_window(steps.size):
         _resize(part, steps, out)
     else:
@@ -224,21 +224,11 @@ def _resize(part: np.ndarray, steps: Steps, out: np.ndarray) -> None:
     call(cv2.resize, part, (out.shape[1], out.shape[0]), dst=out, interpolation=method)
 
 
-def _warp(image: np.ndarray, steps: Steps, out: np.ndarray) -> None:
-    """Apply the warp, with bilinear interpolation."""
-    matrix = steps.warp
-    if matrix is not None and max(image.shape[:2]) > _LONGEST_WARPED:
+def _warp(image: np.ndarray, matrix: np.ndarray, fill: int, out: np.ndarray) -> None:
+    """Apply a warp, with bilinear interpolation."""
+    if max(image.shape[:2]) > _LONGEST_WARPED:
         image, matrix = _warpable(image, matrix, size_of(out))
-    call(
-        cv2.warpAffine,
-        image,
-        matrix,
-        (out.shape[1], out.shape[0]),
-        dst=out,
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(steps.fill,) * 3,
-    )
+    warp(image, matrix, out, fill)
 
 
 def _warpable(image: np.ndarray, matrix: np.ndarray, size: Size) -> Tuple[np.ndarray, np.ndarray]:

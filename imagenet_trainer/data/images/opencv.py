@@ -64,6 +64,19 @@ def imencode(extension: str, image: np.ndarray, parameters: Tuple[int, ...] = ()
     return data.reshape(-1)
 
 
+def warp(image: np.ndarray, matrix: np.ndarray, out: np.ndarray, fill: int) -> None:
+    """Set each pixel (x, y) of `out` to that of the image at matrix @ (x, y, 1), bilinearly.
+
+    `image` and `out` are uint8 (height, width, 3), `matrix` is float64 (2, 3). Pixels from outside
+    the image have the value `fill`.
+    """
+    call(
+        cv2.warpAffine, image, matrix, (out.shape[1], out.shape[0]), dst=out,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(fill,) * 3,
+    )  # fmt: skip
+
+
 def call(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """Call a function of OpenCV; its own error becomes a ValueError in one line."""
     try:
