@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from imagenet_trainer.data.philox import normal, philox4x32, uniform
+from imagenet_trainer.data.philox import between, normal, philox4x32, uniform
 
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result.
 KNOWN = [
@@ -63,6 +63,10 @@ def test_uniform_is_uniform_and_its_columns_independent():
     assert chi_squared.max() < 43.8  # 0.1 % of 19 degrees of freedom
     correlation = np.corrcoef(draws.T) - np.eye(6)
     assert np.abs(correlation).max() < 4 / np.sqrt(50_000)
+
+
+def test_a_range_of_uniform_numbers():
+    np.testing.assert_allclose(between(2, 5, np.array([0, 0.25, 1])), [2, 2.75, 5])
 
 
 def test_normal_is_standard_normal():
