@@ -14,7 +14,7 @@ from imagenet_trainer.data.records.recordio import (
     HEADER,
     HEADER_64,
     RecordFile,
-    has_float64_labels,
+    unpack_header,
 )
 from imagenet_trainer.data.records.shards import Shards
 
@@ -35,8 +35,6 @@ class Headers(NamedTuple):
     ----------
     raw
         the first 24 bytes of each payload, (records,) of `_HEADER`.
-    counts
-        number of labels, int64 (records,).
     labels
         the label, or the one that was asked for; NaN where it is not there, float64 (records,).
     have_images
@@ -45,7 +43,6 @@ class Headers(NamedTuple):
     """
 
     raw: np.ndarray
-    counts: np.ndarray
     labels: np.ndarray
     have_images: np.ndarray
 
@@ -62,8 +59,8 @@ def read_headers(file: RecordFile, label_index: Optional[int] = None) -> Headers
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = [*pool.map(lambda part: _read(file, part, label_index), _chunks(len(file)))]
     raw = np.frombuffer(b"".join(heads for heads, _ in parts), _HEADER)
-    counts, labels, images = np.array([row for _, rows in parts for row in rows], float).T
-    return Headers(raw, counts.astype(np.int64), labels, images.astype(bool))
+    labels, images = np.array([row for _, rows in parts for row in rows], float).T
+    return Headers(raw, labels, images.astype(bool))
 
 
 def keep_images(shards: Shards) -> Tuple[List[Headers], int]:
@@ -101,10 +98,10 @@ def _chunks(records: int) -> Iterator[range]:
 
 def _read(
     file: RecordFile, part: range, label_index: Optional[int]
-) -> Tuple[bytes, List[Tuple[int, float, bool]]]:
-    """The headers of records, and of each: number of labels, label, whether it has an image."""
+) -> Tuple[bytes, List[Tuple[float, bool]]]:
+    """The headers of records, and of each: its label, whether it has an image."""
     heads: List[bytes] = []
-    rows: List[Tuple[int, float, bool]] = []
+    rows: List[Tuple[float, bool]] = []
     for record in part:
         head, length = file.head(record, _FIRST_BYTES)
         if len(head) < _HEADER.itemsize:
@@ -119,17 +116,14 @@ def _read(
 
 def _row(
     file: RecordFile, record: int, head: memoryview, length: int, label_index: Optional[int]
-) -> Tuple[int, float, bool]:
-    is_64 = has_float64_labels(head, length)
-    header, size = (HEADER_64, 8) if is_64 else (HEADER, 4)
-    count, label, _, _ = header.unpack_from(head)
-    end = header.size + size * count
-    if end > length:
-        raise file.error(record, f"its header declares {count} labels, but it has {length} bytes")
-    labels = np.frombuffer(head, f"<f{size}", count, header.size) if count else (label,)
+) -> Tuple[float, bool]:
+    try:
+        labels, _, start, _ = unpack_header(head, length)
+    except ValueError as error:
+        raise file.error(record, str(error)) from error
     index = label_index or 0
     known = index < len(labels) and (label_index is not None or len(labels) == 1)
-    return count, float(labels[index]) if known else math.nan, length > end
+    return labels[index] if known else math.nan, length > start
 
 
 def first_bad_label(headers: Headers, classes: int) -> int:

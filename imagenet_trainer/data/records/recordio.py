@@ -80,16 +80,27 @@ def unpack(payload: Union[bytes, memoryview]) -> Record:
     """
     if len(payload) < HEADER.size:
         raise ValueError(f"its payload of {len(payload)} bytes is not an image with a label")
-    is_64 = has_float64_labels(payload, len(payload))
-    header, kind = (HEADER_64, "<f8") if is_64 else (HEADER, "<f4")
-    count, label, low, high = header.unpack_from(payload)
-    start = header.size + int(kind[-1]) * count
-    if start > len(payload):
-        raise ValueError(f"its header declares {count} labels, but it has {len(payload)} bytes")
+    labels, id, start, dtype = unpack_header(payload, len(payload))
+    return Record(labels[0], id, memoryview(payload)[start:], labels, dtype)
+
+
+def unpack_header(
+    head: Union[bytes, memoryview], length: int
+) -> Tuple[Tuple[float, ...], int, int, str]:
+    """The labels of a payload, its id, where its image begins, and the dtype of the labels.
+
+    Parameters as in `has_float64_labels`; `head` has all labels. ValueError if `length` is too
+    short for them.
+    """
+    header, dtype = (HEADER_64, "<f8") if has_float64_labels(head, length) else (HEADER, "<f4")
+    count, label, low, high = header.unpack_from(head)
+    start = header.size + int(dtype[-1]) * count
+    if start > length:
+        raise ValueError(f"its header declares {count} labels, but it has {length} bytes")
     labels = (label,)
     if count:
-        labels = tuple(np.frombuffer(payload, kind, count, header.size).tolist())
-    return Record(labels[0], high << 64 | low, memoryview(payload)[start:], labels, kind)
+        labels = tuple(np.frombuffer(head, dtype, count, header.size).tolist())
+    return labels, high << 64 | low, start, dtype
 
 
 def has_float64_labels(head: Union[bytes, memoryview], length: int) -> bool:

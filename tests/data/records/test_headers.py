@@ -12,7 +12,7 @@ def test_the_headers_of_all_records(tmp_path):
     payloads = [pack_header(label, n) + MAGIC * n + b"image" for n, label in enumerate(labels)]
     with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
         headers = read_headers(file)
-        assert headers.counts.tolist() == [0, 0, 1, 3, 0]
+        assert headers.raw["count"].tolist() == [0, 0, 1, 3, 0]
         assert headers.labels[[0, 1, 2, 4]].tolist() == [3.0, 1.5, 2.0, -1.0]
         assert np.isnan(headers.labels[3])  # none of them is the label
         assert headers.raw["low"].tolist() == list(range(5))
