@@ -197,10 +197,8 @@ def find_shards(value: str) -> List[str]:
             if not matches:
                 raise InputError(f"{path}: no file matches; {_pack_first(path)}")
             paths += matches
-        elif os.path.isdir(path) and glob.glob(os.path.join(glob.escape(path), "*.rec")):
-            paths += _shards_of_folder(path)
         else:
-            paths += _numbered_shards(path)
+            paths += _shards_of_folder(path) or _numbered_shards(path)
     if not paths:
         raise InputError(f"{value!r}: names no shard; {_pack_first('data/train.rec')}")
     return paths
@@ -228,7 +226,10 @@ def _numbered_shards(path: str) -> List[str]:
 
 
 def _shards_of_folder(folder: str) -> List[str]:
-    """All shards in a folder, as a channel of SageMaker is; InputError if two splits are in it."""
+    """All shards in a folder, as a channel of SageMaker is; [] for a file or a folder without any.
+
+    InputError if two splits are in it.
+    """
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*.rec")))
     splits = one_of_each_split(paths)
     if len(splits) > 1:
