@@ -6,7 +6,7 @@ The images stay as they are packed, byte for byte; records are left out or get a
 import os
 import struct
 from dataclasses import replace
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from imagenet_trainer.data.records.lst import ImageList, read_list, write_list
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Shard,
-    encode_checksums,
     load_manifest,
     write_manifest,
 )
@@ -79,12 +78,12 @@ def apply_reviews(
     return changes
 
 
-def _changes(dataset: Dataset, images: Any, drop: str, relabel: str) -> Changes:
+def _changes(dataset: Dataset, images: Optional[ImageList], drop: str, relabel: str) -> Changes:
     """The changes that the lists ask for, compared with the records."""
     ids = {id_: label for label, (id_, _) in enumerate(dataset.classes)}
     numbers = {str(label): label for label in range(len(ids))}
     given = labels_of(dataset.shards)
-    record_of = {key: record for record, key in enumerate(dataset.shards.keys.tolist())}
+    record_of = _record_of_key(dataset)
     paths = dict(zip(images.paths, images.indices)) if images else {}
     labels, kept = given.copy(), np.ones(len(given), bool)
     changed = np.zeros(len(given), bool)
@@ -112,6 +111,10 @@ def _changes(dataset: Dataset, images: Any, drop: str, relabel: str) -> Changes:
                     raise InputError(f"{one.where}: {one.proposed} is not a class of the pack")
                 labels[record], changed[record] = known[one.proposed], True
     return Changes(labels, kept, int(changed.sum()), unreviewed)
+
+
+def _record_of_key(dataset: Dataset) -> Dict[int, int]:
+    return {key: record for record, key in enumerate(dataset.shards.keys.tolist())}
 
 
 def _record(one: Review, record_of: Dict[int, int], paths: Dict[str, int]) -> int:
@@ -147,12 +150,7 @@ def _write(dataset: Dataset, new: str, changes: Changes, progress: ProgressCallb
                 writer.sync()
         except OSError as error:
             raise file_error(f"{stem}.rec", error, remedy(error)) from error
-        shards.append(
-            Shard(
-                os.path.basename(stem) + ".rec", writer.rec_bytes, writer.sha256.hexdigest(),
-                len(writer.checksums), encode_checksums(writer.checksums),
-            )
-        )  # fmt: skip
+        shards.append(writer.entry(os.path.basename(stem) + ".rec"))
     return shards
 
 
@@ -169,11 +167,12 @@ def _stem(new: str, number: int, total: int) -> str:
     return new if total == 1 else f"{new}-{number:05d}-of-{total:05d}"
 
 
-def _finish(new: str, manifest: Manifest, images: Any, changes: Changes, dataset: Dataset) -> None:
+def _finish(
+    new: str, manifest: Manifest, images: Optional[ImageList], changes: Changes, dataset: Dataset
+) -> None:
     """Rename the shards, then write the list, and the manifest last."""
     if images is not None:
-        by_key = dict(zip(dataset.shards.keys.tolist(), range(len(changes.kept))))
-        write_list(f"{new}.lst", _lines(images, by_key, changes))
+        write_list(f"{new}.lst", _lines(images, _record_of_key(dataset), changes))
         manifest = replace(manifest, list_sha256=sha256(f"{new}.lst"))
     for shard in manifest.shards:
         stem = os.path.join(os.path.dirname(new), os.path.splitext(shard.file)[0])

@@ -17,9 +17,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Rejected,
-    Shard,
     class_of,
-    encode_checksums,
     load_manifest,
     read_manifest,
     write_manifest,
@@ -224,11 +222,7 @@ class _ShardWriter:
         writer.flush()
         writer.sync()
         writer.close()
-        shard = Shard(
-            "", writer.rec_bytes, writer.sha256.hexdigest(), len(writer.checksums),
-            encode_checksums(writer.checksums),
-        )  # fmt: skip
-        self._journal.complete(self.done, shard)
+        self._journal.complete(self.done, writer.entry(""))
 
     def end(self) -> None:
         """Complete the last shard."""

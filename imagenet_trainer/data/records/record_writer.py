@@ -6,6 +6,7 @@ import zlib
 from array import array
 from typing import Tuple
 
+from imagenet_trainer.data.records.manifest import Shard, encode_checksums
 from imagenet_trainer.data.records.recordio import record_pieces
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
@@ -89,6 +90,13 @@ class RecordWriter:
         """Write what was flushed to the disk; another thread may write meanwhile."""
         os.fsync(self._rec.fileno())
         os.fsync(self._idx.fileno())
+
+    def entry(self, file: str) -> Shard:
+        """The manifest's entry of this shard, named `file`, as it is so far."""
+        return Shard(
+            file, self.rec_bytes, self.sha256.hexdigest(), len(self.checksums),
+            encode_checksums(self.checksums),
+        )  # fmt: skip
 
     @property
     def closed(self) -> bool:
