@@ -24,6 +24,7 @@ from imagenet_trainer.packing.formats.samples import (
     Sample,
     by_base_name,
     exists_differently,
+    located,
     parts_of,
     safe_name,
 )
@@ -46,15 +47,6 @@ def library() -> Any:
             f"parquet: needs pyarrow ({error}); in the checkout run: pip install -e '.[parquet]'"
         ) from error
     return pyarrow.parquet
-
-
-def is_installed() -> bool:
-    """Whether the library is there."""
-    try:
-        library()
-    except InputError:
-        return False
-    return True
 
 
 class Columns(NamedTuple):
@@ -98,16 +90,14 @@ class Parquet:
 
     def __contains__(self, path: object) -> bool:
         try:
-            file, row = self._locate(str(path))
+            self._locate(str(path))
         except ValueError:
             return False
-        return row < file.starts[-1]
+        return True
 
     def read(self, path: str) -> bytes:
         """The encoded image of a path; ValueError with the reason."""
         file, row = self._locate(path)
-        if row >= file.starts[-1]:
-            raise ValueError("is not in these files; make the list again")
         group = int(np.searchsorted(file.starts, row, "right")) - 1
         with self._lock:  # pyarrow's files are for one thread
             key = file.path, group
@@ -136,15 +126,15 @@ class Parquet:
         return self._files[path]
 
     def _locate(self, path: str) -> Tuple["_File", int]:
-        name, _, rest = path.partition("/")
-        row = rest.partition("/")[0]
-        if name not in self._by_name or not re.fullmatch(r"\d{1,18}", row):
-            raise ValueError("is not in these files; make the list again")
+        name, row = located(path, self._by_name)
         with self._lock:
             try:
-                return self._file(self._by_name[name]), int(row)
+                file = self._file(name)
             except InputError as error:
                 raise ValueError(str(error)) from error
+        if row >= file.starts[-1]:
+            raise ValueError("is not in these files; make the list again")
+        return file, row
 
 
 class _File:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Callable, Iterator, List, NamedTuple, Sequence
+from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -54,6 +54,15 @@ def by_base_name(paths: Sequence[str]) -> "dict[str, str]":
         if other != path:
             raise InputError(f"{path}: has the name of {other}; pack them from one folder")
     return found
+
+
+def located(path: str, by_name: "dict[str, str]") -> Tuple[str, int]:
+    """The file and the number of a path FILE/NUMBER/NAME; ValueError if it is none of the files."""
+    name, _, rest = path.partition("/")
+    number = rest.partition("/")[0]
+    if name not in by_name or not re.fullmatch(r"\d{1,18}", number):
+        raise ValueError("is not in these files; make the list again")
+    return by_name[name], int(number)
 
 
 def exists_differently(path: str) -> InputError:

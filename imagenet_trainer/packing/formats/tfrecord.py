@@ -19,7 +19,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 from imagenet_trainer.data.images.decode import MAX_IMAGE
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats.crc32c import masked
-from imagenet_trainer.packing.formats.samples import by_base_name, safe_name
+from imagenet_trainer.packing.formats.samples import by_base_name, located, safe_name
 from imagenet_trainer.system.files import file_error
 
 KIND = "TFRecord"
@@ -74,7 +74,7 @@ class TFRecords:
 
     def __contains__(self, path: object) -> bool:
         try:
-            file, offset = self._locate(str(path))
+            file, offset = located(str(path), self._by_name)
             return offset < self._sizes[file]
         except ValueError:
             return False
@@ -96,16 +96,9 @@ class TFRecords:
         return {label: name for label, name in named.items() if name}
 
     def _example(self, path: str, compare: bool = True) -> Example:
-        file, offset = self._locate(path)
+        file, offset = located(path, self._by_name)
         with _open(file) as descriptor:
             return _parsed(file, offset, _record(file, descriptor.fileno(), offset, compare))
-
-    def _locate(self, path: str) -> Tuple[str, int]:
-        name, _, rest = path.partition("/")
-        offset = rest.partition("/")[0]
-        if name not in self._by_name or not re.fullmatch(r"\d{1,18}", offset):
-            raise ValueError("is not in these files; make the list again")
-        return self._by_name[name], int(offset)
 
 
 def _open(path: str):  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 """Packs to the formats of other programs and back, and files of these programs."""
 
 import gzip
+import importlib.util
 import io
 import json
 import os
@@ -21,9 +22,10 @@ from imagenet_trainer.packing.formats import parquet, tfrecord, webdataset
 from imagenet_trainer.packing.formats.collection import class_names, open_collection
 from imagenet_trainer.packing.formats.crc32c import masked
 
-PARQUET = pytest.param(
-    "parquet", marks=pytest.mark.skipif(not parquet.is_installed(), reason="pyarrow is missing")
+needs_pyarrow = pytest.mark.skipif(
+    importlib.util.find_spec("pyarrow") is None, reason="pyarrow is missing"
 )
+PARQUET = pytest.param("parquet", marks=needs_pyarrow)
 JPEG = cv2.imencode(".jpg", np.full((20, 24, 3), 90, np.uint8))[1].tobytes()
 
 
@@ -332,7 +334,7 @@ def test_classes_that_are_too_few(tmp_path, fails):
     assert "classes.txt: has 2 classes" in fails(tmp_path / "x", tmp_path / "a.tar")
 
 
-@pytest.mark.skipif(not parquet.is_installed(), reason="pyarrow is missing")
+@needs_pyarrow
 def test_wrong_parquet_files(tmp_path, fails, monkeypatch):
     import pyarrow as pa
 
