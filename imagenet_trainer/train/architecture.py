@@ -20,10 +20,11 @@ def with_options(settings: FitSettings, symbol: Any, name: str) -> Symbol:
     """The network with --blur-pool and --stochastic-depth; InputError where it cannot have one."""
     symbol = as_graph(symbol)
     if settings.blur_pool:
-        symbol = _with(with_blur_pool(symbol, settings.image_shape), symbol, "--blur-pool", name)
+        blurred = with_blur_pool(symbol, settings.image_shape)
+        symbol = _changed(symbol, blurred, f"--blur-pool: {name} has no strided convolutions")
     if settings.stochastic_depth:
         deep = with_stochastic_depth(symbol, settings.stochastic_depth)
-        symbol = _with(deep, symbol, "--stochastic-depth", name)
+        symbol = _changed(symbol, deep, f"--stochastic-depth: {name} has no residual branches")
     return symbol
 
 
@@ -37,11 +38,11 @@ def refuse_options(settings: FitSettings, source: str) -> None:
             )
 
 
-def _with(changed: Symbol, symbol: Symbol, flag: str, name: str) -> Symbol:
-    if len(changed.nodes) == len(symbol.nodes):
-        what = "strided convolutions" if flag == "--blur-pool" else "residual branches"
-        raise InputError(f"{flag}: {name} has no {what}; omit the flag")
-    return changed
+def _changed(before: Symbol, after: Symbol, reason: str) -> Symbol:
+    """The symbol `after`; InputError with the reason if nothing was added to it."""
+    if len(after.nodes) == len(before.nodes):
+        raise InputError(f"{reason}; omit the flag")
+    return after
 
 
 def with_blur_pool(symbol: Symbol, image_shape: Any) -> Symbol:
