@@ -45,11 +45,7 @@ def open_training_set(settings: FitSettings) -> Dataset:
     Raises InputError where a flag disagrees with the shards.
     """
     parts = parts_of(settings)
-    with attributed_to("--data-train", " "):
-        dataset = open_dataset(
-            settings.data_train, settings.data_train_idx, settings.num_classes,
-            settings.on_bad_record == STOP, settings.label_index,
-        )  # fmt: skip
+    dataset = _open_training_shards(settings, settings.data_train)
     if settings.num_classes not in (None, len(dataset.classes)):
         raise InputError(
             f"--num-classes {settings.num_classes}: {dataset.path} has {len(dataset.classes)} "
@@ -88,15 +84,19 @@ def open_validation_set(settings: FitSettings, classes: Classes, reference: str)
     """
     parts = parts_of(settings)
     if parts.folds:
-        fold = parts.name(settings.data_train)
-        with attributed_to("--data-train", " "):
-            return open_dataset(
-                fold, settings.data_train_idx, settings.num_classes,
-                settings.on_bad_record == STOP, settings.label_index,
-            )  # fmt: skip
+        return _open_training_shards(settings, parts.name(settings.data_train))
     with attributed_to("--data-val", " "):
         return open_matching_dataset(
             settings.data_val, settings.data_val_idx, classes, reference,
+            settings.on_bad_record == STOP, settings.label_index,
+        )  # fmt: skip
+
+
+def _open_training_shards(settings: FitSettings, path: str) -> Dataset:
+    """The shards of --data-train, or a part of them that the path names."""
+    with attributed_to("--data-train", " "):
+        return open_dataset(
+            path, settings.data_train_idx, settings.num_classes,
             settings.on_bad_record == STOP, settings.label_index,
         )  # fmt: skip
 
