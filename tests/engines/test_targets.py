@@ -151,11 +151,6 @@ def test_targets_need_a_softmax(options):
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
 def test_targets_in_bfloat16_stay_float32():
-    from helpers.tiny_engine import MEAN, SIDE, STD
-
-    from imagenet_trainer.engines import Devices, Optimizer, Training
-    from imagenet_trainer.engines.factory import open_engine
-
     symbol = network()
     losses = []
     for dtype in ("float32", "bfloat16"):
@@ -181,9 +176,6 @@ def test_only_fully_frozen_batchnorms_keep_their_statistics():
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
 @pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
 def test_the_binary_cross_entropy_is_pytorchs(engine, threshold):
-    from imagenet_trainer.engines import Devices, Optimizer, Training
-    from imagenet_trainer.engines.factory import open_engine
-
     symbol, rate = network(), 0.5
     (images, labels), mix = batches(1)[0], a_mix()
     how = Training(Optimizer("sgd", 0.0, 0.0), mixup=True, label_smoothing=0.1, bce=True,
@@ -215,9 +207,6 @@ def test_bce_needs_a_softmax():
 
 @pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
 def test_a_teacher_is_a_part_of_the_target(engine):
-    from imagenet_trainer.engines import Devices, Optimizer, Training
-    from imagenet_trainer.engines.factory import open_engine
-
     symbol, rate = network(), 0.5
     (images, labels), mix = batches(1)[0], a_mix()
     theirs = np.random.RandomState(2).dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
