@@ -58,24 +58,8 @@ def write_outputs(
     for one in results:
         path = _draw(run, one, settings, names, taxonomy)
     yield f"drawn: {path}"
-    order = class_order(settings.order, last.predictions.confusion(), taxonomy)
-    frames = [
-        confusion.Frame(one.epoch, _ordered(one, order), one.metrics["rank1"]) for one in results
-    ] if settings.gif or settings.video else []  # fmt: skip
-    animation = _with_order(run.gif_path(last.name), settings.order)
-    around = None
-    if settings.gif_axes:
-        sides = Sides(names, order, taxonomy)
-        around = surroundings(sides, printable(run.folder.resolve().name))
-        animation = animation.with_suffix(f".axes{animation.suffix}")
-    if settings.gif:
-        confusion.draw_gif(animation, frames, surroundings=around)
-        yield f"drawn: {animation}"
-    if settings.video:
-        animation = animation.with_suffix(f".{settings.video}")
-        with attributed_to(f"--video {settings.video}"):
-            video.draw_video(animation, frames, settings.video, around)
-        yield f"drawn: {animation}"
+    if settings.gif or settings.video:
+        yield from _animate(run, results, settings, names, taxonomy)
     found = None
     if settings.features:
         stem = run.predictions_path(last.epoch, last.name).stem.replace("predictions", "features")
@@ -83,6 +67,34 @@ def write_outputs(
         yield from write_features(run.results, stem, found, last.predictions, last.classes)
     if settings.report:
         yield f"written: {write_report(evaluator, last, settings.thumbnails, found)}"
+
+
+def _animate(
+    run: Run,
+    results: Sequence[EpochResult],
+    settings: EvaluateSettings,
+    names: Sequence[str],
+    taxonomy: Optional[Taxonomy],
+) -> Iterator[str]:
+    """Draw the GIF and the video of the epochs, in the order of the last one."""
+    last = results[-1]
+    order = class_order(settings.order, last.predictions.confusion(), taxonomy)
+    frames = [
+        confusion.Frame(one.epoch, _ordered(one, order), one.metrics["rank1"]) for one in results
+    ]
+    path, around = _with_order(run.gif_path(last.name), settings.order), None
+    if settings.gif_axes:
+        sides = Sides(names, order, taxonomy)
+        around = surroundings(sides, printable(run.folder.resolve().name))
+        path = path.with_suffix(f".axes{path.suffix}")
+    if settings.gif:
+        confusion.draw_gif(path, frames, surroundings=around)
+        yield f"drawn: {path}"
+    if settings.video:
+        path = path.with_suffix(f".{settings.video}")
+        with attributed_to(f"--video {settings.video}"):
+            video.draw_video(path, frames, settings.video, around)
+        yield f"drawn: {path}"
 
 
 def _draw(
