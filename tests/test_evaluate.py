@@ -1072,8 +1072,9 @@ def test_the_results_of_a_read_only_run_are_printed(fresh, capsys, monkeypatch, 
     output, error = capsys.readouterr()
     assert output.startswith("epoch 2: rank-1 ") and "--output" in error
     assert "drawn:" not in output and files_of(run) == before
-    text = refusal(capsys, "--model-prefix", fresh, "--report")
-    assert "--report: " in text and "--output" in text
+    for flag in ("--report", "--features"):
+        text = refusal(capsys, "--model-prefix", fresh, flag)
+        assert f"{flag}: " in text and "--output" in text
 
 
 def test_wrong_values_in_stored_results_are_one_line_or_computed_again(prefix, packed):

@@ -146,7 +146,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 run.results = make_folder(run.folder / f"{run.name}-results")
                 log(f"{run.folder}: may have several networks; results are in {run.results}")
             elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
-                for name in ("save_predictions", "gif", "video", "report"):
+                for name in ("save_predictions", "gif", "video", "features", "report"):
                     if getattr(settings, name):
                         raise InputError(
                             f"--{name.replace('_', '-')}: {run.folder} is read-only; give another "
