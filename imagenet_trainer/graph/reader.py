@@ -27,27 +27,6 @@ def read_outputs(text: str) -> List[Entry]:
         raise GraphError("the JSON is not that of a network of MXNet") from error
 
 
-def structure_of(text: str) -> Any:
-    """What the JSON of a graph computes: equal for graphs that differ in names of operators only.
-
-    Raises GraphError as `read_outputs` does.
-    """
-    outputs = read_outputs(text)
-    numbers: Dict[int, int] = {}
-    lines: List[Any] = []
-
-    def number_of(entry: Entry) -> Any:
-        node = entry.node
-        if id(node) not in numbers:
-            inputs = [number_of(one) for one in node.inputs]
-            name = "" if node.operator else node.name
-            lines.append((node.op, name, sorted(node.attrs.items()), inputs))
-            numbers[id(node)] = len(lines)
-        return numbers[id(node)], entry.output
-
-    return [number_of(one) for one in outputs], lines
-
-
 def _read(document: Mapping[str, Any]) -> List[Entry]:
     version = document.get("attrs", {}).get("mxnet_version", ["int", 0])[1]
     is_old = int(version) < _VERSION_09

@@ -113,6 +113,21 @@ class Symbol:
                     stack.append((child, 0))
         return order
 
+    def structure(self) -> Any:
+        """What the graph computes: equal for graphs that differ in names of operators only."""
+        numbers = {id(node): number for number, node in enumerate(self.nodes)}
+
+        def numbered(entries: Sequence[Entry]) -> List[Tuple[int, int]]:
+            return [(numbers[id(entry.node)], entry.output) for entry in entries]
+
+        return numbered(self._entries), [
+            (
+                node.op, "" if node.operator else node.name, sorted(node.attrs.items()),
+                numbered(node.inputs),
+            )
+            for node in self.nodes
+        ]  # fmt: skip
+
     @property
     def entries(self) -> Tuple[Entry, ...]:
         """The outputs."""
@@ -257,10 +272,11 @@ class Symbol:
                 attrs = {key: text for key, text in attrs.items() if text is not None}
                 values = None  # read from the new text
             inputs = [_moved(entry, new) for entry in node.inputs]
-            for position, entry in enumerate(inputs if change else ()):
-                other = change(node, position, Symbol([entry])) if change else None
-                if other is not None:
-                    inputs[position] = other._single(node.where)
+            if change:
+                for position, entry in enumerate(inputs):
+                    other = change(node, position, Symbol([entry]))
+                    if other is not None:
+                        inputs[position] = other._single(node.where)
             copy = Node(node.operator, node.name, attrs, inputs, values)
             copy.version = node.version
             new[id(node)] = Entry(copy)

@@ -24,7 +24,7 @@ from imagenet_trainer.engines.mxnet.compression import describe_compression
 from imagenet_trainer.engines.symbol import check_parameters, check_state, of_network
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
-from imagenet_trainer.graph.reader import structure_of
+from imagenet_trainer.graph import load_json
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
@@ -282,7 +282,10 @@ def _check_same_file(setup: TrainingSetup, symbol: Any) -> None:
     """InputError if the user's file gives another network than the run began with."""
     run, path = setup.run, setup.settings.network
     of_file = symbols.is_file(path) and setup.fine_tuning is None and run.symbol_path.exists()
-    if of_file and structure_of(run.read_symbol()) != structure_of(symbol.tojson()):
+    if not of_file:
+        return
+    began_with, now = map(load_json, (run.read_symbol(), symbol.tojson()))
+    if began_with.structure() != now.structure():
         raise InputError(
             f"--network {path}: is another network than that of {run.folder}, which "
             f"{run.symbol_path.name} has; restore the file, or start another run with "

@@ -133,8 +133,20 @@ def test_a_deep_graph():
         x = sym.relu(x)
     assert x.infer_shape(data=(1, 2))[1] == [(1, 2)]
     assert len(x(data=sym.Variable("other")).nodes) == 20_001
+    assert len(x.structure()[1]) == 20_001
     with pytest.raises(GraphError, match="20001 nodes"):  # engines would take minutes
         ours.load_json(x.tojson())
+
+
+def test_the_structure_is_without_the_names_of_operators():
+    def network(name="relu0", data="data", act="relu", swapped=False):
+        x = sym.Variable(data)
+        y = sym.Activation(x, act_type=act, name=name)
+        return sym.elemwise_sub(*((y, x) if swapped else (x, y)))
+
+    assert network().structure() == network(name="relu1").structure()
+    for other in (network(data="image"), network(act="sigmoid"), network(swapped=True)):
+        assert network().structure() != other.structure()
 
 
 def test_what_is_no_symbol_is_refused():
