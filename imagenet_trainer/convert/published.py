@@ -21,7 +21,12 @@ from imagenet_trainer.data.classes import default_classes
 from imagenet_trainer.engines.symbol import check_parameters
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.runs import params
-from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    Progress,
+    given_preprocessing,
+)
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols import gluoncv_zoo
 from imagenet_trainer.symbols.families import GLUONCV, GLUONCV_RUN
@@ -57,7 +62,7 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
     Returns the run's prefix.
     """
     published = load_file(settings.file, settings.name) if settings.file else load(settings.name)
-    preprocessing = _with_flags(published.preprocessing, settings)
+    preprocessing = replace(published.preprocessing, **given_preprocessing(settings))
     name = (settings.name or Path(settings.file).stem).replace("/", "-")
     run = Run(settings.model_prefix or f"runs/published-{name}/model")
     if run.epochs():
@@ -76,16 +81,6 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
     finally:
         run.close()
     return run.prefix
-
-
-def _with_flags(preprocessing: Preprocessing, settings: config.PublishedSettings) -> Preprocessing:
-    """The preprocessing with the values of flags that were given."""
-    given = {
-        name: getattr(settings, name)
-        for name in ("rgb_mean", "rgb_std", "val_resize", "val_interp", "bgr")
-        if getattr(settings, name) is not None
-    }
-    return replace(preprocessing, **given)
 
 
 def table() -> List[str]:

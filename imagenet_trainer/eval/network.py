@@ -1,7 +1,7 @@
 """Open a trained network: symbol, checkpoint, preprocessing, engine."""
 
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import DeviceSettings, PreparationSettings, ViewSettings, commands
@@ -15,7 +15,7 @@ from imagenet_trainer.engines.symbol import check_parameters, load_symbol, of_ne
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.foreign import adapt
 from imagenet_trainer.eval.temperature import divide_logits
-from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, given_preprocessing
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.temperature import read_temperature
@@ -155,8 +155,7 @@ def load_trained(
     checkpoint = run.load(epoch)
     if wanted.calibrated:
         checkpoint = replace(checkpoint, temperature=read_temperature(run, epoch))
-    named = ((field.name, getattr(wanted, field.name, None)) for field in fields(Preprocessing))
-    flags: Dict[str, Any] = {name: value for name, value in named if value is not None}
+    flags = given_preprocessing(wanted)
     path = run.params_path(epoch)
     if checkpoint.preprocessing is None:
         if "rgb_mean" not in flags:

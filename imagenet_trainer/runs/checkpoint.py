@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
@@ -52,6 +52,12 @@ class Preprocessing:
         if self.val_interp == INTERPOLATIONS[0]:
             del values["val_interp"]
         return values
+
+
+def given_preprocessing(settings: Any) -> Dict[str, Any]:
+    """The fields of a Preprocessing that the flags of the same names have values for."""
+    named = ((one.name, getattr(settings, one.name, None)) for one in fields(Preprocessing))
+    return {name: value for name, value in named if value is not None}
 
 
 @dataclass(frozen=True)
