@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -165,10 +165,9 @@ def open_way(
     return batches(shards, threads, range(first, last), half=way.half)
 
 
-def ways(of: Optional[Dict[str, Way]] = None) -> Dict[str, Way]:
-    """The ways that this installation has, of `WAYS` by default."""
-    chosen = WAYS if of is None else of
-    return {name: way for name, way in chosen.items() if jpeg_window.LIBRARY or not way.window}
+def ways(of: Dict[str, Way] = WAYS) -> Dict[str, Way]:
+    """Those of the ways that this installation has."""
+    return {name: way for name, way in of.items() if jpeg_window.LIBRARY or not way.window}
 
 
 # --- others --------------------------------------------------------------------------------------

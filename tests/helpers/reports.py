@@ -38,9 +38,8 @@ def predictions_of(classes, per_class=6, seed=0, skill=2.0):
     return collector.complete("key")
 
 
-def report_of(classes, **more):
-    shape = {"per_class": more.pop("per_class", 6)}
-    predictions = more.pop("predictions", None) or predictions_of(len(classes), **shape)
+def report_of(classes, predictions=None, per_class=6, **more):
+    predictions = predictions or predictions_of(len(classes), per_class)
     values = {
         "title": "a run, epoch 2", "facts": [("network", "resnet 18")], "classes": classes,
         "predictions": predictions, "history": HISTORY,
