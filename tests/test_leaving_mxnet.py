@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_records
 from helpers.miniature import tar_of
+from helpers.networks import weights
 
 from imagenet_trainer import symbols
-from imagenet_trainer.convert.layer_names import NETWORKS, parameter_names
+from imagenet_trainer.convert.layer_names import NETWORKS
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.packing import im2rec
@@ -66,19 +67,6 @@ def network():
     return symbol, params.dumps(params.join(arg, aux))
 
 
-def gluon_parameters(path):
-    """A file of Gluon's `save_parameters` for three classes."""
-    shape = symbols.find(SMALL.network).image_shape
-    symbol = symbols.get_symbol(SMALL.network, 3, shape)
-    names = parameter_names(symbol, SMALL)
-    random = np.random.default_rng(0)
-    arrays = {
-        names[name]: random.normal(0, 0.05, size).astype(np.float32)
-        for name, size in parameter_shapes(symbol, shape)[0].items()
-    }
-    path.write_bytes(params.dumps(arrays))
-
-
 def test_scripts_that_import_mxnet_recordio(here):
     names = run_lines("Scripts that import mxnet.recordio")
     assert names["header"].label in (0, 1, 2) and names["data"].startswith(b"\x89PNG")
@@ -120,7 +108,7 @@ def test_sagemaker(here, packed):
 def test_gluon_and_the_way_out(here):
     pytest.importorskip("safetensors")
     pytest.importorskip("onnxruntime")
-    gluon_parameters(here / "squeezenet.params")
+    (here / "squeezenet.params").write_bytes(params.dumps(weights(SMALL, 3)[1]))
     try:
         names = run_lines("Gluon and GluonCV")
         assert sum(value.numel() for value in names["model"].parameters()) > 700_000

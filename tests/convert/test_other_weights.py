@@ -7,13 +7,13 @@ import struct
 import numpy as np
 import pytest
 from conftest import needs_mxnet, one_line_failure
+from helpers.networks import weights
 
 from imagenet_trainer import config, export, symbols
 from imagenet_trainer import published as command
 from imagenet_trainer.convert import published
-from imagenet_trainer.convert.layer_names import NETWORKS, parameter_names
+from imagenet_trainer.convert.layer_names import NETWORKS
 from imagenet_trainer.engines import Devices
-from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.runs import params
@@ -40,20 +40,6 @@ def safetensors(tmp_path):
         return str(tmp_path / name)
 
     return write
-
-
-def weights(equal, classes=5):
-    """Random parameters by ours and by their names."""
-    shape = symbols.find(equal.network).image_shape
-    symbol = symbols.get_symbol(equal.network, classes, shape)
-    names = parameter_names(symbol, equal)
-    random = np.random.default_rng(0)
-    ours = {
-        name: random.normal(0, 0.05, size).astype(np.float32)
-        for part in parameter_shapes(symbol, shape)
-        for name, size in part.items()
-    }
-    return ours, {names[name]: value for name, value in ours.items()}
 
 
 def imported(path, prefix, *words):

@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from imagenet_trainer import symbols
+from imagenet_trainer.convert.layer_names import parameter_names
+from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.graph import sym
 
 # The smallest image size by family; for those without one, a size that leaves several pixels.
@@ -81,3 +83,17 @@ def first_parameters(shapes, aux_shapes):
     return arg, {
         name: np.full(s, name.endswith("var"), np.float32) for name, s in aux_shapes.items()
     }
+
+
+def weights(equal, classes=5):
+    """Random parameters of a network of `layer_names`, by our names and by theirs."""
+    shape = symbols.find(equal.network).image_shape
+    symbol = symbols.get_symbol(equal.network, classes, shape)
+    names = parameter_names(symbol, equal)
+    random = np.random.default_rng(0)
+    ours = {
+        name: random.normal(0, 0.05, size).astype(np.float32)
+        for part in parameter_shapes(symbol, shape)
+        for name, size in part.items()
+    }
+    return ours, {names[name]: value for name, value in ours.items()}
