@@ -91,6 +91,12 @@ def is_torch_worker() -> bool:
     return all(os.environ.get(name) for name in TORCHRUN)
 
 
+def local_rank() -> Optional[int]:
+    """The number of this process among those that torchrun started here; None without it."""
+    text = os.environ.get("LOCAL_RANK")
+    return None if text is None else int(text)
+
+
 def why_not_mxnet(gpus: Tuple[int, ...]) -> Optional[str]:
     """Why MXNet cannot be used, or cannot use these GPUs; None if it can."""
     return installation_problem() or (gpu_problem(gpus) if gpus else None)

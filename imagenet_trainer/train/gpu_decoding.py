@@ -1,7 +1,6 @@
 """Whether threads decode the training images, or the GPUs that train (--decode)."""
 
 import importlib.util
-import os
 from typing import Callable, Iterator
 
 from imagenet_trainer.config import FitSettings
@@ -9,7 +8,7 @@ from imagenet_trainer.config.flags import flag_of, formatted, is_set
 from imagenet_trainer.data.bad_records import ZERO
 from imagenet_trainer.data.loader import Batch, Batches
 from imagenet_trainer.data.records.shards import Shards
-from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.choice import choose_engine, local_rank
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import devices_of
 
@@ -59,7 +58,7 @@ def decoded(
         return iter(batches)
     from imagenet_trainer.data.dali import DecodedBatches  # an optional package
 
-    gpu = settings.gpus[int(os.environ.get("LOCAL_RANK", "0"))]
+    gpu = settings.gpus[local_rank() or 0]
     return _attributed(DecodedBatches(batches, shards, gpu, threads, log))
 
 

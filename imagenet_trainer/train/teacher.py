@@ -5,7 +5,6 @@ the student, cropped, augmented and mixed as they are: Beyer et al. 2021, "Knowl
 good teacher is patient and consistent", arXiv:2106.05237.
 """
 
-import os
 from dataclasses import replace
 from typing import Optional
 
@@ -14,6 +13,7 @@ import numpy as np
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.classes import Classes
 from imagenet_trainer.engines import Devices, Engine
+from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import engine_for, read_network, set_checkpoint
@@ -67,9 +67,9 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
 def _devices_here(settings: FitSettings) -> Devices:
     """The devices of this worker: its teacher predicts its own images, alone."""
     devices = devices_of(settings)
-    gpus = devices.gpus
-    if "LOCAL_RANK" in os.environ and gpus:  # one of PyTorch's processes, which has one GPU
-        gpus = (gpus[int(os.environ["LOCAL_RANK"])],)
+    gpus, rank = devices.gpus, local_rank()
+    if gpus and rank is not None:  # one of PyTorch's processes, which has one GPU
+        gpus = (gpus[rank],)
     return replace(devices, gpus=gpus, kv_store="device", compression_threshold=None)
 
 

@@ -77,3 +77,11 @@ def test_a_teacher_of_one_size_is_refused(tmp_path, monkeypatch):
     settings = FitSettings(teacher=("x", 1), image_size_schedule="0:160")
     with pytest.raises(InputError, match="--teacher x: cannot have the images of 160 x 160"):
         open_teacher(settings, classes, 8)
+
+
+def test_a_teacher_is_on_the_gpu_of_its_process(monkeypatch):
+    settings = FitSettings(gpus=(3, 5), engine="torch")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert teacher_module._devices_here(settings).gpus == (3, 5)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert teacher_module._devices_here(settings).gpus == (5,)

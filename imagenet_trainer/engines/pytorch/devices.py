@@ -7,6 +7,7 @@ from typing import Any, ContextManager, List, Optional, Sequence, Tuple
 import torch
 
 from imagenet_trainer.engines import Devices, Training
+from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import has_bfloat16
 
@@ -105,7 +106,7 @@ def devices_of(devices: Devices) -> List[torch.device]:
 def device_here(devices: Devices) -> torch.device:
     """The device on which this process trains; torchrun's processes have one each."""
     available = devices_of(devices)
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    rank = local_rank() or 0
     workers = int(os.environ.get("LOCAL_WORLD_SIZE", len(available)))
     if devices.gpus and (rank >= len(available) or workers != len(available)):
         raise ArgumentError(
