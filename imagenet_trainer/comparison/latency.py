@@ -105,9 +105,7 @@ def _calls(settings: LatencySettings, run: Run, epoch: int, device: Devices) -> 
     count = min(_IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
     dataset.shards.close()
-    transform = EvalTransform(
-        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
-    )
+    transform = EvalTransform(*preprocessing.geometry)
 
     def view(number: int) -> np.ndarray:
         out = np.empty((1, *transform.size, 3), np.uint8)

@@ -135,9 +135,7 @@ def timing(
     _, symbol, checkpoint = open_network(run, epoch, devices, 1)
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
-    transform = EvalTransform(
-        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
-    )
+    transform = EvalTransform(*preprocessing.geometry)
     count = min(_IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
 

@@ -34,9 +34,7 @@ def open_calibration(settings: config.ExportSettings, run: Run, checkpoint: Chec
 
 def sample_images(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:
     """`count` images, evenly spaced in the set, prepared as for evaluation: uint8 (n, h, w, 3)."""
-    transform = EvalTransform(
-        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
-    )
+    transform = EvalTransform(*preprocessing.geometry)
     count = min(count, len(dataset))
     images = np.empty((count, *transform.size, 3), np.uint8)
     for position, number in enumerate(np.linspace(0, len(dataset) - 1, count).astype(int)):

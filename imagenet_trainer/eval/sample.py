@@ -44,13 +44,12 @@ class Sample:
 
     def images(self, how: Preprocessing) -> np.ndarray:
         """The images as a network takes them, uint8 (n, height, width, 3); the latest are kept."""
-        geometry = (how.image_shape, how.val_resize, how.val_interp)
-        if self._prepared[0] != geometry:
-            transform = EvalTransform(*geometry)
+        if self._prepared[0] != how.geometry:
+            transform = EvalTransform(*how.geometry)
             images = np.empty((len(self), *transform.size, 3), np.uint8)
             for data, out in zip(self._encoded, images):
                 transform.apply(decode(data), None, 0, out)
-            self._prepared = geometry, images
+            self._prepared = how.geometry, images
         return self._prepared[1]
 
     def judged(self, engine: Engine, images: np.ndarray, truth: Truth) -> Judged:

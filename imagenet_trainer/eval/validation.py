@@ -38,9 +38,7 @@ def predict_batches(
     with each. Raises InputError if the number of images differs from the index, NonFiniteError if
     a probability is infinite or undefined.
     """
-    transform = EvalTransform(
-        preprocessing.image_shape, preprocessing.val_resize, preprocessing.val_interp
-    )
+    transform = EvalTransform(*preprocessing.geometry)
     expected, count = len(dataset if part is None else part), 0
     with evaluation_batches(
         dataset.shards, transform, len(dataset.classes), engine.batch_size, threads, part, on_bad,

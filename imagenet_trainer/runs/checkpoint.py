@@ -43,6 +43,11 @@ class Preprocessing:
         if self.val_interp not in INTERPOLATIONS:
             raise TypeError(f"val_interp {self.val_interp!r} is unknown")
 
+    @property
+    def geometry(self) -> Tuple[Tuple[int, ...], int, str]:
+        """What decides the pixels of an evaluated image: the arguments of `EvalTransform`."""
+        return self.image_shape, self.val_resize, self.val_interp
+
     def as_dict(self) -> Dict[str, Any]:
         """The fields by name, for files; `val_interp` only where it is not the default.
 
