@@ -141,6 +141,7 @@ def test_the_given_network_does_not_change():
     assert symbol.tojson() == text
 
 
+@needs_mxnet
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"mixup": True}])
 def test_targets_need_a_softmax(options):
     x = sym.FullyConnected(sym.Flatten(sym.Variable("data")), num_hidden=2, name="fc")

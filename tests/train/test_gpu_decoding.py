@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from conftest import needs_mxnet
 from helpers.fake_gpus import (
     H100,
     V100,
@@ -96,6 +97,10 @@ def test_impossible_decoding_is_one_line(monkeypatch, machine):
 def test_fit_refuses_before_it_reads_anything(capsys):
     assert fit.main(["--decode", "gpu", "--data-train", "not-there.rec"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@needs_mxnet
+def test_fit_refuses_mxnet(capsys):
     assert fit.main(["--decode", "gpu", "--gpus", "0", "--engine", "mxnet"]) == 2
     assert "add --engine torch" in capsys.readouterr().err
 
