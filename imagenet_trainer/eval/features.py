@@ -98,4 +98,4 @@ def _metadata(
     for image in chosen.tolist():
         label, first = int(predictions.labels[image]), int(predictions.top[image, 0])
         row = names[label], names[first], str(label == first), str(predictions.keys[image])
-        yield (*row, taxonomy.groups[taxonomy.group[label]]) if taxonomy else row
+        yield (*row, taxonomy.group_names[label]) if taxonomy else row

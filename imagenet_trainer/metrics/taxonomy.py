@@ -99,6 +99,12 @@ class Taxonomy:
         """Names of all groups, also empty ones."""
         return tuple(group.name for group in GROUPS)
 
+    @cached_property
+    def group_names(self) -> Tuple[str, ...]:
+        """The name of the group of each class."""
+        names = self.groups
+        return tuple(names[group] for group in self.group)
+
     @property
     def kinds(self) -> Tuple[str, ...]:
         """Names of all kinds."""

@@ -129,9 +129,7 @@ class _Page:
             label, images = row["class"], row["pictures"]
             hits = row["right_a"], row["right_b"]
             name = self.report.classes[label][1]
-            group = (
-                [Cell(self.taxonomy.groups[self.taxonomy.group[label]])] if self.taxonomy else []
-            )
+            group = [Cell(self.taxonomy.group_names[label])] if self.taxonomy else []
             rows.append([
                 Cell(self.names[label], hover=f"{name} (label {label})", opens={"true": label}),
                 *group,

@@ -178,7 +178,8 @@ class _Page:
 
     def _classes(self) -> Table:
         """The classes, worst F1 first."""
-        counts, group_of = self.counts, self._group_of()
+        counts = self.counts
+        group_of = self.taxonomy.group_names if self.taxonomy else ()
         confused, times_of = most_confused(self.rank1)
         shares = [counts.recall(), counts.precision()]
         shares += [counts.top5_recall()] if self.rank5 else []
@@ -205,12 +206,6 @@ class _Page:
             ])  # fmt: skip
         empty = {row for row, label in enumerate(order) if not counts.images[label]}
         return Table(columns, rows, empty if len(empty) < len(rows) else ())
-
-    def _group_of(self) -> List[str]:
-        """The group of each class; empty for classes that WordNet does not have."""
-        if self.taxonomy is None:
-            return []
-        return [self.taxonomy.groups[group] for group in self.taxonomy.group]
 
     def _semantic(self) -> Optional[Dict[str, Any]]:
         if self.taxonomy is None or not len(self.predictions):

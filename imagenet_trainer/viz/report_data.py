@@ -60,7 +60,7 @@ def page_data(
     first = networks[0].predictions
     data: Dict[str, Any] = {
         "names": list(map(printable, names)),
-        "groups": [taxonomy.groups[group] for group in taxonomy.group] if taxonomy else [],
+        "groups": list(taxonomy.group_names) if taxonomy else [],
         "orders": _orders(first.confusion(), taxonomy),
         "palettes": _palettes(),
         "difference": _difference(),
