@@ -320,7 +320,7 @@ def present_classes(dataset: Dataset) -> np.ndarray:
         labels = np.flatnonzero(dataset.counts)
     else:
         labels = np.unique(labels_of(dataset.shards))
-        labels = labels[labels >= 0]
+        labels = labels[(labels >= 0) & (labels < len(dataset.classes))]
     mapping = dataset.shards.classes_of_labels
     return labels if mapping is None else np.sort(mapping[labels])
 

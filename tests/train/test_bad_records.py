@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from conftest import words_of_fit
@@ -10,7 +11,7 @@ from helpers.fit_runs import assert_same, parameters, train_until
 
 from imagenet_trainer import evaluate, fit
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.dataset import open_dataset, present_classes
 from imagenet_trainer.data.order import permutation
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import RecordFile, pack_header
@@ -168,3 +169,13 @@ def test_the_same_images_for_both_are_a_warning(packed, tmp_path, capsys):
     same = ["--data-val", str(packed / "train.rec"), "--model-prefix", str(tmp_path / "m")]
     assert fit.main([*words(packed, "x"), *same]) == 0
     assert "have the same images" in capsys.readouterr().err
+
+
+def test_a_label_beyond_the_classes_is_no_present_class(tmp_path):
+    data = cv2.imencode(".png", np.full((20, 20, 3), 90, np.uint8))[1].tobytes()
+    with RecordWriter(tmp_path / "foreign.rec", tmp_path / "foreign.idx") as writer:
+        for key, label in enumerate((0, 2, 7)):
+            writer.write(key, pack_header(label, key) + data)
+    dataset = open_dataset(str(tmp_path / "foreign.rec"), "", 3, all_labels=False)
+    with dataset.shards:
+        assert present_classes(dataset).tolist() == [0, 2]
