@@ -32,9 +32,12 @@ Hits = Dict[Tuple[str, int], np.ndarray]  # bool (n,) for each kind and strength
 
 
 def evaluate_corruptions(
-    settings: EvaluateSettings, run: Run, epoch: int, log: Log
+    settings: EvaluateSettings, run: Run, epoch: int, log: Log, keeps: bool = True
 ) -> Tuple[np.ndarray, Hits]:
-    """Classify some images unchanged and in all corruptions; print a table, write a CSV file."""
+    """Classify some images unchanged and in all corruptions; print a table.
+
+    With `keeps` a CSV file is written to the folder of the results.
+    """
     with attributed_to("--corruptions"):
         check_library()
     engine, _, checkpoint = open_network(
@@ -64,14 +67,15 @@ def evaluate_corruptions(
                     advance(1)
                 hits[kind, strength] = _hits(engine, changed, sample, truth)
     print("\n".join(table(clean, hits, dataset.classes)))
-    path = run.results / f"corruptions-{epoch:04d}{_stem(settings.data_val)}.csv"
-    with atomic_write(path, "w") as file:
-        writer = CsvWriter(file)
-        writer.writerow(("kind", "strength", "pictures", "rank1"))
-        writer.writerow(("none", 0, len(clean), f"{clean.mean():.6f}"))
-        for (kind, strength), one in hits.items():
-            writer.writerow((kind, strength, len(one), f"{one.mean():.6f}"))
-    print(f"written: {path}")
+    if keeps:
+        path = run.results / f"corruptions-{epoch:04d}{_stem(settings.data_val)}.csv"
+        with atomic_write(path, "w") as file:
+            writer = CsvWriter(file)
+            writer.writerow(("kind", "strength", "images", "rank1"))
+            writer.writerow(("none", 0, len(clean), f"{clean.mean():.6f}"))
+            for (kind, strength), one in hits.items():
+                writer.writerow((kind, strength, len(one), f"{one.mean():.6f}"))
+        print(f"written: {path}")
     return clean, hits
 
 

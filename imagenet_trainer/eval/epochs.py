@@ -52,9 +52,9 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         find_preprocessing(settings, run, epoch, log)
         return {}
     if settings.corruptions:
-        with results_folder(settings, [run]):
+        with results_folder(settings, [run]) as keeps:
             epoch = _single_epoch(settings, run, "--corruptions")
-            evaluate_corruptions(settings, run, epoch, log)
+            evaluate_corruptions(settings, run, epoch, log, keeps)
         return {}
     if settings.calibrate:
         return _calibrate(settings, run)

@@ -1,7 +1,9 @@
 """Accuracy on corrupted images; the library itself is an optional one."""
 
 import csv
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,11 +67,20 @@ def test_the_command(packed, tmp_path, monkeypatch, capsys):
     assert evaluate.main([*words, "--corruption-images", "0", "--batch-size", "4"]) == 0
     assert len(calls) == len(set(calls)) == 15 * 5 * 15
     rows = list(csv.DictReader((tmp_path / "run" / "corruptions-0001-val.csv").open()))
-    assert len(rows) == 76 and {row["pictures"] for row in rows} == {"15"}
+    assert len(rows) == 76 and {row["images"] for row in rows} == {"15"}
     assert {row["rank1"] for row in rows[1:]} == {"0.333333"}
     assert "mean rank-1: 33.33 %" in capsys.readouterr().out
     assert evaluate.main([*words, "--corruption-images", "4"]) == 0
     assert "4 images" in capsys.readouterr().out
+    before = sorted((tmp_path / "run").iterdir())
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, *rest: Path(path) != tmp_path / "run" and real(path, *rest)
+    )
+    assert evaluate.main([*words, "--corruption-images", "4"]) == 0
+    output = capsys.readouterr()
+    assert "mean rank-1" in output.out and "written" not in output.out and "--output" in output.err
+    assert sorted((tmp_path / "run").iterdir()) == before
     assert evaluate.main([*words, "--image-shape", "3,16,16"]) == 2
     assert "32 pixels or more" in capsys.readouterr().err
 
