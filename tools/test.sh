@@ -31,7 +31,7 @@ without_mxnet() ( # ENVIRONMENT [INTERPRETER]
     python --version
     python -m pip --disable-pip-version-check freeze | grep -E '^(numpy|opencv.*|torch|mxnet.*)=='
     say pytest -n $workers --dist loadfile tests/graph/test_networks.py tests/test_fit.py \
-        tests/test_evaluate.py tests/test_predict.py tests/test_export.py
+        tests/eval/test_evaluate_*.py tests/test_predict.py tests/test_export.py
 )
 without_mxnet .venv-torch
 if [ "${1:-}" = --all ]; then
