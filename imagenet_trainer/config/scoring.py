@@ -22,6 +22,27 @@ from imagenet_trainer.config.values import (
 
 
 @dataclass(frozen=True)
+class TrainedRunSettings:
+    """Which trained network."""
+
+    model_prefix: Optional[str] = option(
+        None,
+        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
+        str,
+        metavar="PREFIX",
+    )
+
+
+@dataclass(frozen=True)
+class CheckpointSettings(TrainedRunSettings):
+    """Which epoch of it."""
+
+    epoch: Optional[int] = option(
+        None, "epoch of the run, or best; by default the newest", epoch_number, metavar="N"
+    )
+
+
+@dataclass(frozen=True)
 class PreparationSettings:
     """Preprocessing; the default is that of the checkpoint."""
 
@@ -90,15 +111,9 @@ class ViewSettings(PreparationSettings):
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(ViewSettings, DeviceSettings):
+class EvaluateSettings(ViewSettings, DeviceSettings, TrainedRunSettings):
     """Everything that `evaluate` takes."""
 
-    model_prefix: Optional[str] = option(
-        None,
-        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
-        str,
-        metavar="PREFIX",
-    )
     epochs: Optional[Tuple[int, ...]] = option(
         None,
         "epochs to evaluate: 7, 1-30, 1,5,9, best or all; by default the newest",
@@ -240,20 +255,11 @@ class EvaluateSettings(ViewSettings, DeviceSettings):
 
 
 @dataclass(frozen=True)
-class PredictSettings(ViewSettings, DeviceSettings):
+class PredictSettings(ViewSettings, DeviceSettings, CheckpointSettings):
     """Everything that `predict` takes."""
 
     pictures: Tuple[str, ...] = option(
         (), "image files, folders, or patterns in quotes", positional="many", metavar="IMAGE"
-    )
-    model_prefix: Optional[str] = option(
-        None,
-        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
-        str,
-        metavar="PREFIX",
-    )
-    epoch: Optional[int] = option(
-        None, "epoch of the run, or best; by default the newest", epoch_number, metavar="N"
     )
     top_k: int = option(5, "number of classes to report for each image", integer(1))
     batch_size: int = option(16, "images per batch; predictions do not depend on it", integer(1))
@@ -284,18 +290,9 @@ class PredictSettings(ViewSettings, DeviceSettings):
 
 
 @dataclass(frozen=True)
-class ExportSettings(PreparationSettings):
+class ExportSettings(PreparationSettings, CheckpointSettings):
     """Everything that `export` takes."""
 
-    model_prefix: Optional[str] = option(
-        None,
-        "prefix of the run, or SageMaker's model.tar.gz; by default the newest run in runs/",
-        str,
-        metavar="PREFIX",
-    )
-    epoch: Optional[int] = option(
-        None, "epoch of the run, or best; by default the newest", epoch_number, metavar="N"
-    )
     to: Tuple[str, ...] = option(
         ("onnx", "mxnet"),
         "formats to write, separated by commas; onnx; mxnet: symbol and parameters without a label "

@@ -1,5 +1,6 @@
 """The confusion matrix over the epochs as a video, encoded by ffmpeg."""
 
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -46,32 +47,35 @@ def draw_video(
     ffmpeg, animation = check_ffmpeg(kind), Animation(frames, surroundings=surroundings)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"video.{kind}"
-        size = "{}x{}".format(*next(iter(animation)).size)
+        pictures = iter(animation)
+        first = next(pictures)
         command = [
             ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
-            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(_RATE), "-i", "pipe:0",
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*first.size),
+            "-r", str(_RATE), "-i", "pipe:0",
             *_ENCODERS[kind], "-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1",
             str(temporary),
         ]  # fmt: skip
-        _encode(command, animation)
+        _encode(command, itertools.chain([first], pictures), len(animation))
         with atomic_write(path) as file, open(temporary, "rb") as video:
             shutil.copyfileobj(video, file)
 
 
-def _encode(command: List[str], animation: Animation) -> None:
+def _encode(command: List[str], pictures: Iterable[Image.Image], last: int) -> None:
+    """Write the pictures to the command; the one with the number `last` is shown for longer."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         try:
-            for number, picture in enumerate(animation, start=1):
-                seconds = LAST_SECONDS if number == len(animation) else SECONDS
+            for number, picture in enumerate(pictures, start=1):
+                seconds = LAST_SECONDS if number == last else SECONDS
                 process.stdin.write(_bytes_of(picture) * round(seconds * _RATE))
             process.stdin.close()
         except BrokenPipeError:
             pass  # ffmpeg ended early; its standard error says why
         messages = process.stderr.read().decode("utf-8", "replace")
     if process.returncode:
-        last = (messages.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"ffmpeg failed: {last}; check its installation")
+        message = (messages.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"ffmpeg failed: {message}; check its installation")
 
 
 def _bytes_of(picture: Image.Image) -> bytes:
