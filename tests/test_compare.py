@@ -227,8 +227,18 @@ def test_gpu_memory_comes_from_the_history(done, tmp_path):
         read_results(candidate)
 
 
-def test_interrupted_and_continued_it_ends_the_same(done, packed, tmp_path, capfd, no_plots):
-    """With real processes: the signal is forwarded to the training, which saves."""
+def test_interrupted_and_continued_it_ends_the_same(
+    done, packed, tmp_path, capfd, no_plots, monkeypatch
+):
+    """With a real process for the training: the signal is forwarded to it, and it saves."""
+    run_apart = child_process.run
+
+    def training_apart(module, *rest, **more):
+        run = run_apart if module == "imagenet_trainer.fit" else run_here
+        return run(module, *rest, **more)
+
+    monkeypatch.setattr(child_process, "run", training_apart)
+    monkeypatch.setattr(measure, "_SECONDS", 0.0)
     arguments = ["--networks", "resnet-8", "--output", str(tmp_path), *QUICK, *common(packed)]
     arguments += ["--disp-batches", "1"]
     log, sent = tmp_path / "resnet-8" / "log.txt", []

@@ -17,6 +17,8 @@ if command -v lint-imports >/dev/null; then say lint-imports; fi  # for Python 3
 # A file of tests a process, in the order of tests/conftest.py. Many tests wait for processes that
 # they start, so one more runs than there are processors.
 workers=$(($(nproc) + 1))
+# Tests start many processes, and each would compile the package again.
+unset PYTHONDONTWRITEBYTECODE
 # Memory that a test has freed stays with the process: getting it again took 5 % of the time.
 export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=64000000
 if [ "${1:-}" = --all ]; then

@@ -10,12 +10,18 @@ from imagenet_trainer.system.interrupts import Interrupts, signal_name
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_recorded(number):
-    before = signal.getsignal(number)
-    with Interrupts() as interrupts:
-        assert not interrupts and interrupts.exit_code == 0
-        os.kill(os.getpid(), number)
-        assert interrupts and interrupts.exit_code == 128 + number
-    assert signal.getsignal(number) is before
+    def handler(*_):
+        pass
+
+    before = signal.signal(number, handler)  # under nohup SIGHUP is ignored
+    try:
+        with Interrupts() as interrupts:
+            assert not interrupts and interrupts.exit_code == 0
+            os.kill(os.getpid(), number)
+            assert interrupts and interrupts.exit_code == 128 + number
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_signal_that_nohup_ignores_stays_ignored():
