@@ -20,6 +20,7 @@ def test_names_of_rows():
 def test_the_loader(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loading, "installed_others", lambda: [])
     monkeypatch.setattr(jpeg_window, "enabled", jpeg_window.enabled)  # restored after the test
+    monkeypatch.setattr(loader, "_EPOCHS", 2)
     path = tmp_path / "numbers.json"
     words = ["loader", "--images", "64", "--rounds", "1", "--lock", "--json", str(path)]
     assert benchmark.main(words) == 0
