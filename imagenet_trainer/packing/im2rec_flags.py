@@ -195,8 +195,8 @@ class Im2recSettings(CheckSettings, PackSettings, ListSettings):
     )  # fmt: skip
     root: str = option(
         "",
-        "folder or tar that contains the images; or WebDataset tars, parquet files of datasets or "
-        "TFRecord files: their folder, one of them, or a pattern in quotes",
+        "folder or tar that contains the images; or WebDataset tars, parquet files of datasets, "
+        "TFRecord files or idx files of MNIST: their folder, one of them, or a pattern in quotes",
         positional="one",
     )
 

@@ -9,7 +9,8 @@ from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import class_of, known_synsets
 from imagenet_trainer.data.records.shards import one_of_each_split
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.formats import parquet, tfrecord, webdataset
+from imagenet_trainer.packing.formats import idx, parquet, tfrecord, webdataset
+from imagenet_trainer.packing.formats.idx import Idx
 from imagenet_trainer.packing.formats.parquet import Parquet
 from imagenet_trainer.packing.formats.tfrecord import TFRecords
 from imagenet_trainer.packing.formats.webdataset import WebDataset
@@ -57,6 +58,7 @@ def open_collection(root: str) -> Optional[Collection]:
         _check_one_set(root, paths)
     return {
         webdataset.KIND: WebDataset, parquet.KIND: Parquet, tfrecord.KIND: TFRecords,
+        idx.KIND: Idx,
     }[formats.pop()](paths)  # type: ignore[index, return-value]  # fmt: skip
 
 
@@ -75,7 +77,8 @@ def _files(root: str) -> List[str]:
 
 
 def _has_name(path: str) -> bool:
-    return path.lower().endswith((".tar", ".parquet", ".beton")) or tfrecord.has_name(path)
+    of_name = tfrecord.has_name(path) or idx.has_name(path)
+    return of_name or path.lower().endswith((".tar", ".parquet", ".beton"))
 
 
 def _format_of(path: str) -> Optional[str]:
@@ -87,6 +90,8 @@ def _format_of(path: str) -> Optional[str]:
             f"{path}: FFCV's format needs its own library; write its images to a folder for each "
             "class with ffcv.Loader there, and pack that folder (docs/formats.md)"
         )
+    if idx.has_name(path):
+        return idx.KIND
     if tfrecord.has_name(path) and not name.endswith(".tar"):
         return tfrecord.KIND
     return webdataset.KIND if webdataset.is_webdataset(path) else None
