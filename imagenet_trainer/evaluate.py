@@ -23,23 +23,23 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     settings = flags.parse(config.EvaluateSettings, argv, "evaluate", about)
 
     def body() -> None:
-        if settings.audit:
-            from imagenet_trainer.eval.audit import audit
+        from imagenet_trainer.eval.modes import run_mode
 
-            audit(settings)
-            return
-        from imagenet_trainer.eval import epochs
-
-        (epochs.compare if settings.compare else epochs.evaluate)(settings)
+        run_mode(settings)
 
     return run_command("evaluate", body)
 
 
-def call(values: Mapping[str, Any]) -> Dict[int, Dict[str, Any]]:
-    """From Python: `evaluate(epochs="all")` returns the metrics of each epoch by its number."""
-    from imagenet_trainer.eval.epochs import evaluate
+def call(values: Mapping[str, Any]) -> Dict[Any, Any]:
+    """From Python: `evaluate(epochs="all")` returns the metrics of each epoch by its number.
 
-    return evaluate(flags.settings_of(config.EvaluateSettings, values))
+    `compare` returns the content of comparison-....json; `audit` the numbers of images and issues,
+    and the file; `corruptions` rank-1 by kind and strength; `find_preprocessing` the fields of the
+    preprocessing that fits, or {}; `calibrate` the metrics with the temperature.
+    """
+    from imagenet_trainer.eval.modes import run_mode
+
+    return run_mode(flags.settings_of(config.EvaluateSettings, values))
 
 
 callable_module(__name__)

@@ -332,6 +332,9 @@ def _arguments_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[
             positional += [value] if isinstance(value, (str, os.PathLike)) else list(value)
         elif field and isinstance(field.default, bool) and field.metadata["parse"] is None:
             argv += [flag_of(name)] * bool(value)
+        elif field and isinstance(field.metadata["nargs"], int) and field.metadata["nargs"]:
+            several = [value] if isinstance(value, str) else value
+            argv += [flag_of(name), *map(str, several)]
         else:
             argv.append(f"{flag_of(name)}={_text(value)}")
     return argv, positional

@@ -248,8 +248,8 @@ class EvaluateSettings(ViewSettings, DeviceSettings, TrainedRunSettings):
     )
     review: str = option(
         "",
-        "list of images with wrong or ambiguous labels, saved by the report: also print the "
-        "accuracy without them, and with the right classes",
+        "list of images with wrong or ambiguous labels, saved by the report or written by --audit: "
+        "also print the accuracy without them, and with the right classes",
         metavar="CSV",
     )
 

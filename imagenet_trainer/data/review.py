@@ -2,7 +2,8 @@
 
 Columns are found by their names in the first line; others are ignored.
 
-- `key` of the image in the .idx, or `file` in the .lst.
+- `key` of the image in the .idx, or `file` in the .lst; the report adds `image`, its place in the
+  dataset, since shards may share keys.
 - `given` and `proposed`: ids of classes (audit), or `label` and `class`: their numbers (report).
 - `verdict`: empty, ok, wrong (the report writes `wrong label`) or ambiguous.
 """
@@ -23,6 +24,7 @@ COLUMNS = ("key", "file", "given", "proposed", "verdict")  # of the audit
 class Review(NamedTuple):
     """A row of a list."""
 
+    image: int  # -1: the list has no positions
     key: int  # -1: the row has none, but a file
     file: str
     given: str
@@ -33,17 +35,28 @@ class Review(NamedTuple):
 
 
 def read_reviews(path: str) -> List[Review]:
-    """The rows of a list; InputError for one that is not a row of it, with file and line."""
+    """The rows of a list; InputError for one that is not a row of it, with file and line.
+
+    Also InputError for a list in which no row has a verdict.
+    """
     text = read_bytes(Path(path)).decode("utf-8-sig", "replace")
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    known = set(rows.fieldnames or ())
-    for names in ({"key", "file"}, {"given", "label"}, {"verdict"}):
-        if not names & known:
-            raise InputError(
-                f"{path}: is not a list of reviewed labels: its first line has no {min(names)}; "
-                "evaluate --audit and the report write such lists"
-            )
-    return [_review(row, f"{path}: line {rows.line_num}") for row in rows]
+    try:
+        known = set(rows.fieldnames or ())
+        for names in ({"key", "file"}, {"given", "label"}, {"verdict"}):
+            if not names & known:
+                raise InputError(
+                    f"{path}: is not a list of reviewed labels: its first line has no {min(names)};"
+                    " evaluate --audit and the report write such lists"
+                )
+        reviews = [_review(row, f"{path}: line {rows.line_num}") for row in rows]
+    except csv.Error as error:
+        raise InputError(f"{path}: line {rows.line_num}: {error}") from error
+    if reviews and not any(one.verdict for one in reviews):
+        raise InputError(
+            f"{path}: no row has a verdict; write ok, wrong or ambiguous into that column"
+        )
+    return reviews
 
 
 def _review(row: Dict[str, str], where: str) -> Review:
@@ -53,7 +66,11 @@ def _review(row: Dict[str, str], where: str) -> Review:
     verdict = (row["verdict"] or "").strip().lower()
     if verdict not in _VERDICTS:
         raise InputError(f"{where}: the verdict {verdict!r} is not ok, wrong or ambiguous")
-    if not (key.isascii() and key.isdecimal()) and (key or not file):
-        raise InputError(f"{where}: {key!r} is not the key of an image, which is a whole number")
-    number = int(key) if key else -1
-    return Review(number, file, given, proposed, has_numbers, _VERDICTS[verdict], where)
+    image = (row.get("image") or "").strip()
+    for text, what in ((key, "the key"), (image, "the position")):
+        if text and not (text.isascii() and text.isdecimal()):
+            raise InputError(f"{where}: {text!r} is not {what} of an image, a whole number")
+    if not key and (image or not file):
+        raise InputError(f"{where}: has no key of an image")
+    place, number = (int(text) if text else -1 for text in (image, key))
+    return Review(place, number, file, given, proposed, has_numbers, _VERDICTS[verdict], where)

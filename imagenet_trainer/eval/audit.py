@@ -15,12 +15,11 @@ import numpy as np
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.images.decode import decode
-from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.review import COLUMNS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.epochs import epoch_lines, log, results_folder, select_epochs
 from imagenet_trainer.eval.evaluator import Evaluator
-from imagenet_trainer.eval.labels import list_path
+from imagenet_trainer.eval.labels import names_by_key
 from imagenet_trainer.metrics.label_issues import LabelIssues, check_library, label_issues
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.run import Run, parts_in
@@ -44,8 +43,6 @@ class _Collected(NamedTuple):
 def audit(settings: EvaluateSettings) -> Dict[str, Any]:
     """Write audit.csv and audit.png; return the numbers of images and of labels in doubt."""
     check_library()
-    if settings.data_val:
-        raise InputError("--data-val: --audit takes the folds of the runs; omit it")
     runs = _runs_of(settings.audit)
     folder = Path(settings.output or os.path.commonpath([run.folder for run in runs]))
     collected = _collect(settings, runs)
@@ -58,13 +55,13 @@ def audit(settings: EvaluateSettings) -> Dict[str, Any]:
     with dataset.shards:
         make_folder(folder)
         path = folder / "audit.csv"
-        _write_csv(path, collected, issues, _names(dataset))
+        _write_csv(path, collected, issues, names_by_key(dataset))
         _draw(folder / "audit.png", collected, issues, dataset)
     count, images = len(issues.positions), len(collected.keys)
     print(
         f"{path}: {count:,} of {images:,} labels are probably wrong ({100 * count / images:.2f} "
         "%), the worst first; fill in the column verdict (ok, wrong, ambiguous), then run "
-        "tools/im2rec.py with --relabel and --drop"
+        "tools/im2rec.py with --relabel and --drop, or evaluate --review"
     )
     print(f"drawn: {folder / 'audit.png'}")
     return {"images": images, "issues": count, "file": str(path)}
@@ -129,16 +126,6 @@ def _collect(settings: EvaluateSettings, runs: Sequence[Run]) -> _Collected:
             "shards from one list"
         )
     return _Collected(keys, labels, probabilities, classes)
-
-
-def _names(dataset: Dataset) -> Dict[int, str]:
-    """The names of the images in the .lst of their packs, by key."""
-    names: Dict[int, str] = {}
-    for path in dict.fromkeys(list_path(file.path) for file in dataset.shards.files):
-        if os.path.exists(path):
-            images = read_list(path)
-            names.update(zip(images.indices, images.paths))
-    return names
 
 
 def _write_csv(path: Path, found: _Collected, issues: LabelIssues, names: Dict[int, str]) -> None:

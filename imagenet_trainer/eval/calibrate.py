@@ -38,8 +38,6 @@ class _Kept:
 
 def calibrate(settings: EvaluateSettings, run: Run, epochs: Sequence[int], log: Log) -> None:
     """Fit and write the temperature of each epoch; print the change on the images of the fit."""
-    if settings.crops != 1 or settings.flip:
-        raise InputError("--calibrate: fits the temperature of one view; omit --crops and --flip")
     for epoch in epochs:
         fields = _fitted(replace(settings, calibrated=False), run, epoch, log)
         path = write_temperature(run, epoch, fields)

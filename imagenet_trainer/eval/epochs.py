@@ -1,4 +1,4 @@
-"""`evaluate`: evaluates epochs of a run, or compares two checkpoints, and prints the results."""
+"""Evaluates epochs of a run, or compares two checkpoints, and prints the results."""
 
 import contextlib
 import os
@@ -11,13 +11,10 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings, commands
 from imagenet_trainer.config.values import BEST
-from imagenet_trainer.data.views import Views
-from imagenet_trainer.errors import InputError, print_message
-from imagenet_trainer.eval.calibrate import calibrate, change_of
-from imagenet_trainer.eval.corruptions import evaluate_corruptions
+from imagenet_trainer.data.review import read_reviews
+from imagenet_trainer.errors import InputError, attributed_to, print_message
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
-from imagenet_trainer.eval.find_preprocessing import find_preprocessing
-from imagenet_trainer.eval.network import views_of
+from imagenet_trainer.eval.labels import names_by_key
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
     check_same_labels,
@@ -30,7 +27,7 @@ from imagenet_trainer.eval.paired import (
 )
 from imagenet_trainer.eval.report import write_paired_report
 from imagenet_trainer.eval.results import MEAN_AVERAGE_PRECISION
-from imagenet_trainer.eval.review import Review, read_review
+from imagenet_trainer.eval.review import ReviewedPredictions
 from imagenet_trainer.metrics.evaluation import at_chance, collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch
@@ -47,18 +44,8 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     Epochs that were evaluated before, with the same parameters and images, are not computed again.
     """
     run = trained_run(settings.model_prefix)
-    if settings.find_preprocessing:
-        epoch = _single_epoch(settings, run, "--find-preprocessing")
-        find_preprocessing(settings, run, epoch, log)
-        return {}
-    if settings.corruptions:
-        with results_folder(settings, [run]) as keeps:
-            epoch = _single_epoch(settings, run, "--corruptions")
-            evaluate_corruptions(settings, run, epoch, log, keeps)
-        return {}
-    if settings.calibrate:
-        return _calibrate(settings, run)
-    marks = read_review(settings.review) if settings.review else []
+    with attributed_to("--review", " "):
+        reviews = read_reviews(settings.review) if settings.review else []
     with results_folder(settings, [run]) as keeps:
         evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
         check_outputs(settings, evaluator.dataset.classes)
@@ -66,7 +53,9 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         for one in evaluator.results():
             print("\n".join(epoch_lines(one, settings.top_k)), flush=True)
             if settings.review:
-                review = Review(settings.review, marks, one.predictions)
+                names = partial(names_by_key, evaluator.dataset)
+                with attributed_to("--review", " "):
+                    review = ReviewedPredictions(reviews, one.predictions, one.classes, names)
                 print("\n".join(review.lines(settings.top_k)), flush=True)
             results.append(one)
         print(table(one.metrics, len(one.classes), settings.top_k))
@@ -75,29 +64,8 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     return {one.epoch: one.metrics for one in results}
 
 
-def _single_epoch(settings: EvaluateSettings, run: Run, flag: str) -> int:
-    """The one epoch that is chosen; InputError for several, or several views."""
-    epochs = select_epochs(run, settings.epochs)
-    if len(epochs) > 1:
-        raise InputError(f"{flag}: takes one epoch; choose it with --epochs")
-    if views_of(settings) != Views():
-        raise InputError(f"{flag}: classifies one crop; omit --crops and --flip")
-    return epochs[0]
-
-
-def _calibrate(settings: EvaluateSettings, run: Run) -> Dict[int, Dict[str, Any]]:
-    """Fit the temperatures, then evaluate without and with them; return the metrics with them."""
-    calibrate(settings, run, select_epochs(run, settings.epochs), log)
-    before = evaluate(replace(settings, calibrate="", calibrated=False))
-    after = evaluate(replace(settings, calibrate="", calibrated=True))
-    for epoch, metrics in after.items():
-        print(f"epoch {epoch}: calibrated: {change_of(before[epoch], metrics)}")
-    return after
-
-
 def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     """Evaluate two checkpoints on the same images, compare them, and print the comparison."""
-    _check_alone(settings)
     sides = parse_checkpoints(settings.compare, lambda: trained_run(settings.model_prefix))
     first, second = (side.run for side in sides)
     if not settings.data_val and first.prefix != second.prefix:
@@ -156,15 +124,6 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 run.results = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 keeps = False
         yield keeps
-
-
-def _check_alone(settings: EvaluateSettings) -> None:
-    """InputError for settings that --compare does not use."""
-    default = EvaluateSettings()
-    for name in ("epochs", "gif", "video", "order", "review"):
-        if getattr(settings, name) != getattr(default, name):
-            reason = "chooses its two epochs itself" if name == "epochs" else "draws nothing"
-            raise InputError(f"--{name}: --compare {reason}; omit one of the two")
 
 
 def select_epochs(run: Run, requested: Optional[Tuple[int, ...]]) -> Tuple[int, ...]:

@@ -204,6 +204,16 @@ def list_path(rec_path: str) -> str:
     return os.path.splitext(manifest_path(rec_path))[0] + ".lst"
 
 
+def names_by_key(dataset: Dataset) -> Dict[int, str]:
+    """The path of each image by its key, as far as lists lie beside the shards."""
+    names: Dict[int, str] = {}
+    for path in dict.fromkeys(list_path(file.path) for file in dataset.shards.files):
+        if os.path.exists(path):
+            images = read_list(path)
+            names.update(zip(images.indices, images.paths))
+    return names
+
+
 def file_names(dataset: Dataset) -> List[str]:
     """The path of each image, from the lists beside the shards; InputError without them."""
     names: List[str] = []

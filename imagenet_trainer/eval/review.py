@@ -1,108 +1,113 @@
-"""Accuracy without the images whose labels a person has marked, and with corrected labels.
+"""Accuracy without the images whose labels a person has marked, and with corrected labels."""
 
-The report saves the marks as a CSV file with the columns image, key, label, verdict, class.
-"""
-
-import csv
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Mapping, Sequence
 
 import numpy as np
 
+from imagenet_trainer.data.dataset import Classes
+from imagenet_trainer.data.review import AMBIGUOUS, OK, WRONG, Review
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.confidence import wilson
 from imagenet_trainer.metrics.evaluation import shown_ranks
 from imagenet_trainer.metrics.predictions import Predictions
-from imagenet_trainer.system.files import file_error
-
-WRONG, AMBIGUOUS = "wrong label", "ambiguous"
-_COLUMNS = ("image", "key", "label", "verdict", "class")
 
 
-class Mark(NamedTuple):
-    """A line of the file."""
+class ReviewedPredictions:
+    """Predictions with the verdicts of a list on their labels.
 
-    line: int
-    image: int  # position in the predictions
-    key: int
-    label: int
-    verdict: str  # WRONG or AMBIGUOUS
-    right: Optional[int]  # the right class of an image with a wrong label, if it is known
+    Parameters
+    ----------
+    reviews
+        the rows of the list; those without a verdict change nothing.
+    predictions, classes
+        of the network, and the classes that the labels number.
+    names
+        returns the file of each image by its key; called if a row has no key.
 
+    Attributes
+    ----------
+    marked, corrected
+        bool (n,): images with a wrong or ambiguous label; those of them whose right class is known.
+    missing
+        number of rows about images that the predictions do not have, as a list about a whole
+        training set has for one fold.
 
-def read_review(path: str) -> List[Mark]:
-    """The marks in a file; InputError that names the line for what is not one."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = set(_COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"--review {path}: has no column {sorted(missing)[0]}; save the file with the "
-                    "button of the report"
-                )
-            return [_mark(path, reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise file_error(path, error) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--review {path}: is not a CSV file in UTF-8 ({error})") from error
+    Raises InputError, which begins with file and line, for another label or class, and if no image
+    of the list is among the predictions.
 
-
-def _mark(path: str, line: int, row: Dict[str, str]) -> Mark:
-    try:
-        image, key, label = (int(row[name]) for name in ("image", "key", "label"))
-        right = int(row["class"]) if row["class"] else None
-        if row["verdict"] not in (WRONG, AMBIGUOUS):
-            raise ValueError(f"{row['verdict']!r} is neither {WRONG!r} nor {AMBIGUOUS!r}")
-    except (TypeError, ValueError) as error:  # TypeError: a short line
-        raise InputError(f"--review {path}: line {line}: {error}") from error
-    right = right if row["verdict"] == WRONG else None
-    return Mark(line, image, key, label, row["verdict"], right)
-
-
-class Review:
-    """Marks on the images of some predictions.
-
-    Raises InputError, which names the line, for marks on other images or classes.
     """
 
-    def __init__(self, path: str, marks: Sequence[Mark], predictions: Predictions) -> None:
-        self.predictions, self.marks = predictions, marks
-        self.labels = predictions.labels.copy()  # corrected
-        self.marked = np.zeros(len(predictions), bool)
-        self.corrected = np.zeros(len(predictions), bool)
-        for mark in marks:
-            known = 0 <= mark.image < len(predictions) and (
-                (predictions.keys[mark.image], predictions.labels[mark.image])
-                == (mark.key, mark.label)
+    def __init__(
+        self, reviews: Sequence[Review], predictions: Predictions, classes: Classes,
+        names: Callable[[], Mapping[int, str]],
+    ) -> None:  # fmt: skip
+        self.predictions = predictions
+        self._reviews = [one for one in reviews if one.verdict]
+        self._labels = predictions.labels.copy()  # corrected
+        self.marked, self.corrected = np.zeros((2, len(predictions)), bool)
+        self.missing = 0
+        ids = {id_: label for label, (id_, _) in enumerate(classes)}
+        numbers = {str(label): label for label in range(len(classes))}
+        keys: Dict[str, int] = {}
+        if any(one.key < 0 for one in self._reviews):
+            keys = {name: key for key, name in names().items()}
+        places = _places(predictions.keys)
+        for one in self._reviews:
+            place = self._place(one, places, keys)
+            if place < 0:
+                self.missing += 1
+                continue
+            labels, label = numbers if one.has_numbers else ids, int(predictions.labels[place])
+            if labels.get(one.given) != label:
+                raise InputError(
+                    f"{one.where}: the image with key {predictions.keys[place]} has the class "
+                    f"{classes[label][0]} here, not {one.given}; review images of this dataset"
+                )
+            self.marked[place] = one.verdict in (WRONG, AMBIGUOUS)
+            self.corrected[place] = one.verdict == WRONG and bool(one.proposed)
+            if self.corrected[place]:
+                if one.proposed not in labels:
+                    raise InputError(f"{one.where}: {one.proposed} is not a class of the network")
+                self._labels[place] = labels[one.proposed]
+        if self._reviews and self.missing == len(self._reviews):
+            raise InputError(
+                f"{self._reviews[0].where}: none of the images of the list is among those that are "
+                "evaluated; choose its dataset with --data-val"
             )
-            if not known:
+
+    def _place(self, one: Review, places: Mapping[int, int], keys: Mapping[str, int]) -> int:
+        """The place of an image among the predictions; -1 if they do not have it."""
+        found = self.predictions.keys
+        if one.image >= 0:  # of the report, about the same dataset
+            if one.image >= len(found) or found[one.image] != one.key:
                 raise InputError(
-                    f"--review {path}: line {mark.line}: image {mark.image} is not the one with "
-                    f"key {mark.key} and label {mark.label}; review a report on the same dataset"
+                    f"{one.where}: image {one.image} is not the one with key {one.key} here; "
+                    "review a report on the same dataset"
                 )
-            if mark.right is not None and not 0 <= mark.right < predictions.classes:
-                raise InputError(
-                    f"--review {path}: line {mark.line}: class {mark.right} is not in "
-                    f"0..{predictions.classes - 1}"
-                )
-            self.marked[mark.image] = True
-            self.corrected[mark.image] = mark.right is not None
-            if mark.right is not None:
-                self.labels[mark.image] = mark.right
+            return one.image
+        place = places.get(one.key if one.key >= 0 else keys.get(one.file, -1), -1)
+        if place == _SEVERAL:
+            raise InputError(f"{one.where}: several images have the key {one.key}")
+        return place
 
     def accuracy(self, kept: np.ndarray, k: int) -> List[float]:
         """Share of the kept images, bool (n,), with their label among the first k; its interval."""
-        hits = (self.predictions.top[kept, :k] == self.labels[kept, None]).any(axis=1).sum()
+        hits = (self.predictions.top[kept, :k] == self._labels[kept, None]).any(axis=1).sum()
         if not kept.any():
             return [np.nan] * 3
         return [hits / kept.sum(), *map(float, wilson(hits, np.array(kept.sum())))]
 
     def lines(self, top_k: Sequence[int] = ()) -> Iterator[str]:
         """The results as text."""
-        wrong = sum(mark.verdict == WRONG for mark in self.marks)
+        count = {
+            verdict: sum(one.verdict == verdict for one in self._reviews)
+            for verdict in (WRONG, AMBIGUOUS, OK)
+        }
         yield (
-            f"reviewed: {wrong} with a wrong label, {int(self.corrected.sum())} of them with the "
-            f"right class; {len(self.marks) - wrong} ambiguous"
+            f"reviewed: {count[WRONG]} with a wrong label, {int(self.corrected.sum())} of them "
+            f"with the right class; {count[AMBIGUOUS]} ambiguous"
+            + (f"; {count[OK]} right" if count[OK] else "")
+            + (f"; {self.missing} are not among these images" if self.missing else "")
         )
         titles = {
             "without them": ~self.marked,
@@ -116,3 +121,14 @@ class Review:
                 for name in shown_ranks(self.predictions.classes, top_k)
             ]
             yield f"{title}: {'  '.join(shares)}  {int(kept.sum()):,} images"
+
+
+_SEVERAL = -2
+
+
+def _places(keys: np.ndarray) -> Dict[int, int]:
+    """The place of each key, int64 (n,); _SEVERAL for one that occurs more than once."""
+    found: Dict[int, int] = {}
+    for place, key in enumerate(keys.tolist()):
+        found[key] = _SEVERAL if key in found else place
+    return found

@@ -90,12 +90,7 @@ def _changes(dataset: Dataset, images: Optional[ImageList], drop: str, relabel: 
     unreviewed = 0
     for path, is_drop in ((relabel, False), (drop, True)):
         reviews = read_reviews(path) if path else []
-        without = sum(not one.verdict for one in reviews)
-        if reviews and without == len(reviews):
-            raise InputError(
-                f"{path}: no row has a verdict; write ok, wrong or ambiguous into that column"
-            )
-        unreviewed = max(unreviewed, without)
+        unreviewed = max(unreviewed, sum(not one.verdict for one in reviews))
         for one in reviews:
             record = _record(one, record_of, paths)
             known = numbers if one.has_numbers else ids

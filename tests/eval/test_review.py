@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.reports import predictions_of
+from helpers.reports import own_classes, predictions_of
 
+from imagenet_trainer.data.review import read_reviews
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.review import Review, read_review
+from imagenet_trainer.eval.review import ReviewedPredictions
 
 HEAD = "image,key,label,label_name,verdict,class,class_name\n"
 
@@ -29,7 +30,7 @@ def written(tmp_path, predictions, rows, head=HEAD):
 
 def review_of(tmp_path, predictions, rows):
     path = written(tmp_path, predictions, rows)
-    return Review(path, read_review(path), predictions)
+    return ReviewedPredictions(read_reviews(path), predictions, own_classes(10), dict)
 
 
 def test_accuracies_equal_those_counted_one_by_one(tmp_path, predictions):
@@ -60,30 +61,55 @@ def test_marks_on_all_images(tmp_path, predictions):
 @pytest.mark.parametrize(
     ("row", "named"),
     [((60, "ambiguous", ""), "image 60"), ((1, "ambiguous", ""), "image 0"),
-     ((2, "wrong label", 10), "class 10"), ((2, "wrong label", -1), "class -1")],
+     ((2, "wrong label", 10), "10 is not a class"), ((2, "wrong label", -1), "-1 is not a class")],
 )  # fmt: skip
 def test_a_list_of_other_images_or_classes_is_refused(tmp_path, predictions, row, named):
     path = Path(written(tmp_path, predictions_of(11), [row]))
     if named == "image 0":
         path.write_text(path.read_text().replace("\n1,", "\n0,"))
-    with pytest.raises(InputError, match=rf"--review .*review\.csv: line 2: .*{named}"):
-        Review(str(path), read_review(str(path)), predictions)
+    with pytest.raises(InputError, match=rf"review\.csv: line 2: .*{named}"):
+        ReviewedPredictions(read_reviews(str(path)), predictions, own_classes(10), dict)
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("a,b\n1,2\n", "column class"), (HEAD + "1,2\n", "line 2"),
-     (HEAD + "x,2,3,a,ambiguous,,\n", "'x'"),
-     (HEAD + "1,2,3,a,good,,\n", "'good'"), (HEAD + "1,2,3,a,wrong label,y,\n", "'y'"),
-     ("", "column class"), ("\udcff", "UTF-8")],
+    [("a,b\n1,2\n", "has no file"), (HEAD + "1,2\n", "no row has a verdict"),
+     (HEAD + "x,2,3,a,ambiguous,,\n", "line 2: 'x'"), (HEAD + "1,,3,a,ambiguous,,\n", "no key"),
+     (HEAD + "1,2,3,a,good,,\n", "line 2: .*'good'"), ("", "has no file"),
+     ("\udcff", "has no file"), (HEAD + "a" * 140_000, "line 1: field larger")],
 )  # fmt: skip
 def test_what_is_not_a_review_is_refused(tmp_path, text, named):
     path = tmp_path / "review.csv"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match=named):
-        read_review(str(path))
+        read_reviews(str(path))
+
+
+def test_the_list_of_an_audit(tmp_path, predictions):
+    """It names classes by id, and images by key or file; those of other folds are passed over."""
+    names = {int(key): f"{key}.png" for key in predictions.keys}
+    path = tmp_path / "audit.csv"
+    label = predictions.labels.tolist()
+    path.write_text(
+        "key,file,given,proposed,verdict\n"
+        f"{predictions.keys[5]},a.png,c{label[5]},c{(label[5] + 1) % 10},wrong\n"
+        f",{predictions.keys[6]}.png,c{label[6]},,ambiguous\n"
+        f"{predictions.keys[7]},b.png,c{label[7]},c0,ok\n"
+        f"{predictions.keys[8]},b.png,c{label[8]},c0,\n"
+        "77777,c.png,c0,c1,wrong\n"
+    )
+    reviews = read_reviews(str(path))
+    found = ReviewedPredictions(reviews, predictions, own_classes(10), lambda: names)
+    assert np.flatnonzero(found.marked).tolist() == [5, 6]
+    assert np.flatnonzero(found.corrected).tolist() == [5] and found.missing == 1
+    assert "1 ambiguous; 1 right; 1 are not among these images" in next(found.lines())
+    with pytest.raises(InputError, match="none of the images"):
+        ReviewedPredictions(reviews[-1:], predictions, own_classes(10), lambda: names)
+    with pytest.raises(InputError, match=f"line 2: .* has the class c{label[5]} here, not c9"):
+        wrong = reviews[0]._replace(given="c9")
+        ReviewedPredictions([wrong], predictions, own_classes(10), lambda: names)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="absent"):
-        read_review(str(tmp_path / "absent.csv"))
+        read_reviews(str(tmp_path / "absent.csv"))

@@ -151,7 +151,7 @@ def test_what_is_refused(run, tmp_path, capsys):
     folder = shutil.copytree(run.folder, tmp_path / "copy")
     words = ["--model-prefix", str(folder / "model")]
     refused = one_line_failure(evaluate.main, "evaluate", capsys)
-    assert "omit --crops" in refused(*words, "--calibrate", "--flip")
+    assert "--flip: " in refused(*words, "--calibrate", "--flip")
     config = json.loads((folder / "config.json").read_text())
     config["settings"]["minival"] = 0
     (folder / "config.json").write_text(json.dumps(config))

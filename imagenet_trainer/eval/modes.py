@@ -1,0 +1,134 @@
+"""What `evaluate` can do: its modes, and which flags go with which of them.
+
+Flags of the network, its preprocessing and classes, of devices, threads and memory go with every
+mode. A flag that a mode does not take is refused, instead of changing nothing.
+"""
+
+from dataclasses import asdict, fields, replace
+from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Tuple
+
+from imagenet_trainer.config import DeviceSettings, EvaluateSettings, PreparationSettings
+from imagenet_trainer.config.flags import flag_of, is_set
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.eval.audit import audit
+from imagenet_trainer.eval.calibrate import calibrate, change_of
+from imagenet_trainer.eval.corruptions import evaluate_corruptions
+from imagenet_trainer.eval.epochs import compare, evaluate, log, results_folder, select_epochs
+from imagenet_trainer.eval.find_preprocessing import find_preprocessing
+from imagenet_trainer.runs.run import Run
+from imagenet_trainer.runs.trained import trained_run
+
+
+class Mode(NamedTuple):
+    """What `evaluate` does instead of evaluating epochs, with the flag of that name."""
+
+    run: Callable[[EvaluateSettings], Dict[Any, Any]]
+    takes: FrozenSet[str]  # fields of the settings
+
+
+def run_mode(settings: EvaluateSettings) -> Dict[Any, Any]:
+    """Do what the settings ask for; return the results of it.
+
+    Without a mode: the metrics of each epoch, by its number. Raises InputError for a flag that has
+    no effect together with the others.
+    """
+    chosen = next((name for name in MODES if is_set(settings, name)), "")
+    _check_flags(settings, chosen)
+    return (MODES[chosen].run if chosen else evaluate)(settings)
+
+
+def _check_flags(settings: EvaluateSettings, chosen: str) -> None:
+    """InputError for a flag that the mode does not take, or that needs another one."""
+    for field in fields(settings):
+        name = field.name
+        if not is_set(settings, name) or name == chosen:
+            continue
+        if chosen and name not in MODES[chosen].takes:
+            raise InputError(
+                f"{flag_of(name)}: has no effect with {flag_of(chosen)}; omit one of the two"
+            )
+        needed = _NEEDS.get(name, ())
+        if needed and not any(is_set(settings, other) for other in needed):
+            others = " or ".join(map(flag_of, needed))
+            raise InputError(f"{flag_of(name)}: has no effect without {others}; omit it, or add it")
+
+
+def _find_preprocessing(settings: EvaluateSettings) -> Dict[str, Any]:
+    """The fields of the preprocessing that fits; {} if none does."""
+    run = trained_run(settings.model_prefix)
+    found = find_preprocessing(settings, run, _single_epoch(settings, run), log)
+    return asdict(found) if found else {}
+
+
+def _corruptions(settings: EvaluateSettings) -> Dict[str, Any]:
+    """Rank-1 of `none`, and by strength of each kind of corruption."""
+    run = trained_run(settings.model_prefix)
+    with results_folder(settings, [run]) as keeps:
+        epoch = _single_epoch(settings, run)
+        clean, hits = evaluate_corruptions(settings, run, epoch, log, keeps)
+    results: Dict[str, Any] = {"none": float(clean.mean())}
+    for (kind, strength), one in hits.items():
+        results.setdefault(kind, {})[strength] = float(one.mean())
+    return results
+
+
+def _single_epoch(settings: EvaluateSettings, run: Run) -> int:
+    """The one epoch that is chosen; InputError for several."""
+    epochs = select_epochs(run, settings.epochs)
+    if len(epochs) > 1:
+        flag = "--corruptions" if settings.corruptions else "--find-preprocessing"
+        raise InputError(f"{flag}: takes one epoch; choose it with --epochs")
+    return epochs[0]
+
+
+def _calibrate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
+    """Fit the temperatures, then evaluate without and with them; return the metrics with them."""
+    run = trained_run(settings.model_prefix)
+    calibrate(settings, run, select_epochs(run, settings.epochs), log)
+    before = evaluate(replace(settings, calibrate="", calibrated=False))
+    after = evaluate(replace(settings, calibrate="", calibrated=True))
+    for epoch, metrics in after.items():
+        print(f"epoch {epoch}: calibrated: {change_of(before[epoch], metrics)}")
+    return after
+
+
+def _names_of(settings: type) -> FrozenSet[str]:
+    return frozenset(field.name for field in fields(settings))
+
+
+_ALWAYS = (
+    _names_of(PreparationSettings) | _names_of(DeviceSettings)
+    | {"batch_size", "data_nthreads", "cache_memory"}
+)  # fmt: skip
+_RUN = {"model_prefix", "epochs"}
+_VIEWS = {"crops", "flip"}
+_IMAGES = {
+    "data_val", "data_val_idx", "label_index", "real_labels", "labels", "multi_label",
+    "restrict_classes",
+}  # fmt: skip
+_FILES = {"output", "again", "save_predictions", "on_bad_record"}
+
+MODES: Mapping[str, Mode] = {
+    "find_preprocessing": Mode(_find_preprocessing, _ALWAYS | _RUN | _IMAGES | {"find_images"}),
+    "corruptions": Mode(
+        _corruptions, _ALWAYS | _RUN | _IMAGES | {"corruption_images", "output"}
+    ),
+    "audit": Mode(audit, _ALWAYS | _VIEWS | _FILES | {"epochs", "label_index"}),
+    "compare": Mode(
+        compare,
+        _ALWAYS | _VIEWS | _IMAGES | _FILES | {"model_prefix", "top_k", "report", "thumbnails"},
+    ),
+    # It evaluates with the other flags, without and with the temperature.
+    "calibrate": Mode(
+        _calibrate, _names_of(EvaluateSettings) - {"calibrated", "crops", "flip", "calibrate"}
+    ),
+}  # fmt: skip
+"""The modes by the flag that selects them; the first one that is given is meant."""
+
+_NEEDS: Mapping[str, Tuple[str, ...]] = {
+    "find_images": ("find_preprocessing",),
+    "corruption_images": ("corruptions",),
+    "gif_axes": ("gif", "video"),
+    "thumbnails": ("report",),
+}
+"""Flags that only change what another one does."""
