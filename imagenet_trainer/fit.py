@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 from imagenet_trainer.config import FitSettings, flags, recipes
 from imagenet_trainer.config.python_api import callable_module
 from imagenet_trainer.errors import run_command
-from imagenet_trainer.train.previews.choose import RECIPES, requested_preview
+from imagenet_trainer.train.previews.choose import NETWORKS, RECIPES, requested_preview
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -37,6 +37,8 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     settings = flags.settings_of(FitSettings, values, recipes.expanded)
     if _run(settings):
         raise KeyboardInterrupt
+    if requested_preview(settings) == NETWORKS:
+        return {}  # no run has this network
     from imagenet_trainer.train.setup import run_for
 
     run = run_for(settings)
@@ -52,10 +54,16 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     """Train, or run the preview that a flag selects; return the exit code."""
-    if requested_preview(settings) == RECIPES:
+    preview = requested_preview(settings)
+    if preview == RECIPES:
         print(recipes.listing())
         return 0
-    if settings.seeds > 1 and not requested_preview(settings):
+    if preview == NETWORKS:
+        from imagenet_trainer.symbols import listing
+
+        print(listing())
+        return 0
+    if settings.seeds > 1 and not preview:
         from imagenet_trainer.train.seeds import train_seeds
 
         return train_seeds(settings, argv)

@@ -16,9 +16,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Tuple
 
+from imagenet_trainer.config import plugins
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol, as_graph
-from imagenet_trainer.symbols import user_file
+from imagenet_trainer.symbols import plugin, user_file
 from imagenet_trainer.symbols.families import (
     ALIASES,
     FAMILIES,
@@ -28,9 +29,12 @@ from imagenet_trainer.symbols.families import (
     HE_NORMAL,
     MSRA,
 )
+from imagenet_trainer.symbols.listing import listing
 from imagenet_trainer.symbols.user_file import is_file
 
-__all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "is_file", "names"]
+__all__ = ["HE_NORMAL", "Network", "find", "get_symbol", "is_file", "listing", "names"]
+
+_NOT_OURS = ("user_file", "plugin")  # modules that take networks from elsewhere
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Network:
     initializer: Mapping[str, Any]  # in the form of imagenet_trainer.train.initializers
     build_options: Mapping[str, Any]  # arguments of the family's get_symbol that the name implies
     takes_activation: bool
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a family of this package builds it; the code of others may change."""
+        return self.family not in _NOT_OURS
 
 
 def names() -> List[str]:
@@ -62,7 +71,8 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
     Variants may be written as GluonCV and timm do: `resnet-v1b` with 50, `resnet-v1b-50`,
     `resnet50_v1b`, `resnet50d`.
     `gluoncv/NAME` is GluonCV's network of that name, which is looked up when its graph is built;
-    a name that ends in `.py` or `.json` is a file of the user, which is read then.
+    a name that ends in `.py` or `.json` is a file of the user, which is read then. Any other name
+    may be that of a plug-in (`config.plugins`), which is imported at once.
     Raises ArgumentError for an unknown name (suggesting the nearest one), for two different
     depths, and for a depth that the family does not have.
     """
@@ -70,7 +80,10 @@ def find(network: str, num_layers: Optional[int] = None) -> Network:
         return _of_file(network, num_layers)
     if network.startswith((GLUONCV, GLUONCV_RUN)):
         return _of_gluoncv(network, num_layers)
-    name, depth = _parts(network)
+    parts = _parts(network)
+    if parts is None:
+        return _of_plugin(network, num_layers)
+    name, depth = parts
     family = FAMILIES[name]
     if not family.depths:
         if num_layers is not None:
@@ -149,8 +162,33 @@ def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
     )
 
 
-def _parts(network: str) -> Tuple[str, Optional[int]]:
-    """The registry's name and the depth, which may follow the name or precede the variant."""
+def _of_plugin(network: str, num_layers: Optional[int]) -> Network:
+    """The plug-in of a name that the registry lacks; ArgumentError if there is none."""
+    if plugins.find("networks", network) is None:
+        others = "".join(f"{name}, " for name in plugins.names("networks"))
+        raise ArgumentError(
+            "network",
+            network,
+            f"no such network; {_nearest(network)}use one of "
+            f"{', '.join([*FAMILIES, *ALIASES])}, {others}gluoncv/NAME; see docs/networks.md",
+        )
+    depth = {} if num_layers is None else {"num_layers": num_layers}
+    return Network(
+        name="-".join(map(str, (network, *depth.values()))),
+        family="plugin",
+        num_layers=num_layers,
+        image_shape=plugin.image_shape_of(network),
+        initializer=MSRA,
+        build_options={"name": network, **depth},
+        takes_activation=False,
+    )
+
+
+def _parts(network: str) -> Optional[Tuple[str, Optional[int]]]:
+    """The registry's name and the depth, which may follow the name or precede the variant.
+
+    None for a name that the registry lacks.
+    """
     text = network.replace("_", "-")
     if ALIASES.get(text, text) in FAMILIES:
         return ALIASES.get(text, text), None
@@ -163,12 +201,7 @@ def _parts(network: str) -> Tuple[str, Optional[int]]:
         name = ALIASES.get(name, name)
         if name in FAMILIES and depth in FAMILIES[name].depths + FAMILIES[name].more_depths:
             return name, depth
-    raise ArgumentError(
-        "network",
-        network,
-        f"no such network; {_nearest(network)}use one of {', '.join([*FAMILIES, *ALIASES])}, "
-        "gluoncv/NAME; see docs/networks.md",
-    )
+    return None
 
 
 def _nearest(network: str) -> str:
@@ -179,5 +212,5 @@ def _nearest(network: str) -> str:
         ratio = difflib.SequenceMatcher(None, network.lower(), name).ratio()
         return ratio, len(os.path.commonprefix((network.lower(), name)))
 
-    near = max(names(), key=likeness)
+    near = max([*names(), *plugins.names("networks")], key=likeness)
     return f"did you mean {near}? " if likeness(near)[0] > 0.6 else ""

@@ -53,22 +53,37 @@ def get_symbol(
         symbol = _read(path)
     else:
         symbol = _run(path, num_classes, shape, num_layers)
-    _check_form(symbol, path)
+    advice = (
+        f"return {num_classes} outputs for num_classes={num_classes}"
+        if path.endswith(PYTHON)
+        else "start from its parameters with --pretrained, which replaces the classifier"
+    )
+    check_classifier(symbol, path, num_classes, shape, advice)
+    return symbol
+
+
+def check_classifier(
+    symbol: Symbol, network: str, num_classes: int, image_shape: Sequence[int], advice: str
+) -> None:
+    """ArgumentError unless a graph is a classifier of images of this shape into these classes.
+
+    `advice` is the way out if it has another number of classes.
+    """
+    _check_form(symbol, network)
+    shape = tuple(image_shape)
     try:
         _, outputs, _ = symbol.infer_shape(data=(1, *shape))
     except GraphError as error:
-        raise ArgumentError("network", path, f"does not take images of {shape}: {error}") from error
+        raise ArgumentError(
+            "network", network, f"does not take images of {shape}: {error}"
+        ) from error
     classes = outputs[0][-1] if outputs else None
     if classes != num_classes:
-        advice = (
-            f"return {num_classes} outputs for num_classes={num_classes}"
-            if path.endswith(PYTHON)
-            else "start from its parameters with --pretrained, which replaces the classifier"
-        )
         raise ArgumentError(
-            "network", path, f"has {classes} classes where the images have {num_classes}; {advice}"
+            "network",
+            network,
+            f"has {classes} classes where the images have {num_classes}; {advice}",
         )
-    return symbol
 
 
 def _read(path: str) -> Symbol:
@@ -90,7 +105,7 @@ def _run(path: str, classes: int, shape: Tuple[int, ...], num_layers: Optional[i
         function = getattr(module, "get_symbol", None)
         if not callable(function):
             raise ArgumentError("network", path, "has no function get_symbol; define it")
-        options = _options(function, classes, shape, num_layers)
+        options = options_of(function, classes, shape, num_layers)
         if num_layers is not None and "num_layers" not in options:
             raise ArgumentError(
                 "num_layers", num_layers, f"get_symbol of {path} takes no num_layers; omit it"
@@ -119,10 +134,10 @@ def _prepare_mxnet(path: str) -> None:
             mx.__version__  # noqa: B018
 
 
-def _options(
+def options_of(
     function: Any, classes: int, shape: Tuple[int, ...], num_layers: Optional[int]
 ) -> Dict[str, Any]:
-    """The arguments that the function takes, of those that a family's get_symbol gets."""
+    """The arguments that a function takes, of those that a family's get_symbol gets."""
     known: Dict[str, Any] = {"num_classes": classes, "image_shape": shape}
     if num_layers is not None:
         known["num_layers"] = num_layers
@@ -132,12 +147,12 @@ def _options(
     return {name: value for name, value in known.items() if name in parameters}
 
 
-def _check_form(symbol: Symbol, path: str) -> None:
+def _check_form(symbol: Symbol, network: str) -> None:
     last = symbol.nodes[-1]
     missing = {"data", "softmax_label"} - set(symbol.list_arguments())
     if last.op != _SOFTMAX or len(symbol.list_outputs()) != 1 or missing:
         raise ArgumentError(
-            "network", path,
+            "network", network,
             "is not a classifier: it needs the input data and one output, a SoftmaxOutput with "
             "the label softmax_label; end it with sym.SoftmaxOutput(x, name='softmax')",
         )  # fmt: skip

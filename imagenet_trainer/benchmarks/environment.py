@@ -1,11 +1,13 @@
 """The report of `doctor`: installed packages, devices, and the engine that would train."""
 
+import dataclasses
 import os
 import platform
 from importlib import metadata
 from typing import List, Optional, Tuple
 
-from imagenet_trainer import __version__
+from imagenet_trainer import __version__, symbols
+from imagenet_trainer.config import FitSettings, plugins
 from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.engines import Devices, choice
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
@@ -34,6 +36,7 @@ def print_environment() -> int:
     )
     for package in _PACKAGES:
         print(f"  {package:24}{installed(package) or 'not installed'}")
+    print("\n".join(plugin_lines()))
     print(f"processors: {processors()}")
     print(f"OpenMP threads: {os.environ['OMP_NUM_THREADS']}")
     print(_jpeg_decoding())
@@ -69,6 +72,26 @@ def advice(machine: Machine) -> List[str]:
         if usable:
             return [*lines, _engine_line(engine, usable)]
     return [*lines, *_for_the_gpus(machine), _engine_line(working[0], ())]
+
+
+def plugin_lines() -> List[str]:
+    """The plug-ins of other packages, each with the reason if it cannot be used."""
+    lines = []
+    for kind in plugins.ARGUMENTS:
+        own = _own_names(kind)
+        for one in plugins.installed(kind):
+            problem = plugins.problem_of(one, own)
+            reason = f": {problem}" if problem else ""
+            lines.append(f"  {kind[:-1]} {one.name}, {one.description}{reason}")
+    return ["plug-ins:", *lines] if lines else ["plug-ins: none"]
+
+
+def _own_names(kind: str) -> List[str]:
+    """The names of a kind that are no plug-ins."""
+    if kind == "networks":
+        return [*symbols.names(), "list"]
+    fields = {field.name: field for field in dataclasses.fields(FitSettings)}
+    return list(fields[plugins.ARGUMENTS[kind]].metadata["choices"])
 
 
 def _jpeg_decoding() -> str:

@@ -255,6 +255,7 @@ class AugmentSettings:
         "Mueller and Hutter 2021); rand: two of --rand-augment-magnitude (RandAugment, Cubuk et "
         "al. 2019); three: grey, solarised or blurred (3-Augment, Touvron et al. 2022)",
         choices=("none", "trivial", "rand", "three"),
+        plugins="augmentations",
     )
     rand_augment_magnitude: int = option(
         9, "strength of --auto-augment rand, of 30", integer(0, 30)

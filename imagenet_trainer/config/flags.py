@@ -20,6 +20,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Iterator,
     List,
     Mapping,
     NoReturn,
@@ -33,6 +34,7 @@ from typing import (
 )
 
 from imagenet_trainer import __version__
+from imagenet_trainer.config import plugins
 from imagenet_trainer.config.other_trainers import way_out
 from imagenet_trainer.config.values import Parser, switch
 from imagenet_trainer.errors import InputError
@@ -53,6 +55,7 @@ def option(
     short: str = "",
     nargs: Union[int, str] = 0,
     const: str = "",
+    plugins: str = "",
 ) -> Any:
     """Define one flag of a settings class.
 
@@ -76,6 +79,8 @@ def option(
         are joined.
     const
         text that stands for the flag without its value.
+    plugins
+        a kind of `plugins`, whose installed names are choices too, and are in the help.
 
     """
     metadata = {
@@ -88,6 +93,7 @@ def option(
         "short": short,
         "nargs": nargs,
         "const": const,
+        "plugins": plugins,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -117,11 +123,29 @@ def formatted(value: Any) -> str:
 # --- the argparse parser -----------------------------------------------------------------------
 
 
+class _Choices:
+    """Choices, and the names of plug-ins, which are looked up for other names and for errors."""
+
+    def __init__(self, own: Sequence[Any], kind: str) -> None:
+        self._own, self._kind = own, kind
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._own or value in plugins.names(self._kind)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((*self._own, *plugins.names(self._kind)))
+
+
 class _HelpFormatter(argparse.HelpFormatter):
-    """Appends the default to the help of each flag, as it is written on a command line."""
+    """Appends the default to the help of each flag, as it is written on a command line.
+
+    Before it come the names of plug-ins.
+    """
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
+        found = plugins.names(getattr(action, "plugins", ""))
+        text += f"; plug-ins: {', '.join(found).replace('%', '%%')}" if found else ""
         if not action.option_strings or action.nargs == 0 or default in (None, "", ()):
             return text
         if isinstance(default, (tuple, bool)):
@@ -186,7 +210,8 @@ def parser_of(
             )
         else:
             names = [*filter(None, [field.metadata["short"]]), flag_of(field.name)]
-            parser.add_argument(*names, dest=field.name, **_keywords(field))
+            action = parser.add_argument(*names, dest=field.name, **_keywords(field))
+            action.plugins = field.metadata["plugins"]  # type: ignore[attr-defined]
     return parser
 
 
@@ -204,7 +229,10 @@ def _keywords(field: "dataclasses.Field[Any]") -> Dict[str, Any]:
         keywords.update(nargs="?", const=True)  # the flag without a value switches on
     elif metadata["const"]:
         keywords.update(nargs="?", const=metadata["parse"](metadata["const"]))
-    if metadata["choices"]:
+    if metadata["choices"] and metadata["plugins"]:
+        keywords["choices"] = _Choices(metadata["choices"], metadata["plugins"])
+        keywords["metavar"] = "{" + ",".join(map(str, metadata["choices"])) + ",NAME}"
+    elif metadata["choices"]:
         keywords["choices"] = metadata["choices"]
     else:
         keywords["metavar"] = metadata["metavar"] or "N"

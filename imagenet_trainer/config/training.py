@@ -19,6 +19,7 @@ from imagenet_trainer.config.values import (
     numbers,
     optimizer,
     pattern,
+    strings,
     switch,
     top_k,
 )
@@ -34,6 +35,7 @@ class DeviceSettings:
         "the devices, unless doctor --measure found PyTorch faster; else PyTorch",
         choices=("auto", "mxnet", "torch"),
         may_change=True,
+        plugins="engines",
     )
     gpus: Tuple[int, ...] = option(
         (),
@@ -63,8 +65,9 @@ class NetworkSettings:
     network: str = option(
         "resnet",
         "name of the network, gluoncv/NAME, or a file of your own: a .py with get_symbol, which is "
-        "run, or MXNet's NAME-symbol.json; an unknown name lists all",
+        "run, or MXNet's NAME-symbol.json; list prints all names",
         metavar="NAME",
+        plugins="networks",
     )
     num_layers: Optional[int] = option(
         None, "depth, for families with several (resnet: 50)", integer(1)
@@ -298,6 +301,14 @@ class RunSettings:
     )
     tensorboard: bool = option(
         True, "1: write TensorBoard event files to the run's folder", switch, may_change=True
+    )
+    observers: Tuple[str, ...] = option(
+        (),
+        "plug-ins that get the events of the run, as events.jsonl does",
+        strings,
+        metavar="NAME,NAME",
+        may_change=True,
+        plugins="observers",
     )
     when_done: Tuple[str, ...] = option(
         (),

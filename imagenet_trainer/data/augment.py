@@ -9,7 +9,7 @@ RGB (height, width, 3) throughout.
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
 
 import cv2
 import numpy as np
@@ -19,7 +19,8 @@ from imagenet_trainer.data import philox
 from imagenet_trainer.data.erasing import draw_erased
 from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.philox import between
-from imagenet_trainer.data.policies import Operation, Policy
+from imagenet_trainer.data.plugin_policy import PluginPolicy
+from imagenet_trainer.data.policies import POLICIES, Operation, Policy
 from imagenet_trainer.data.transforms import (
     BILINEAR,
     Size,
@@ -153,8 +154,10 @@ class TrainTransform(Transform):
             or settings.max_random_shear_ratio > 0
             or (settings.min_random_scale, settings.max_random_scale) != (1, 1)
         )
-        self._policy: Optional[Policy] = None
-        if settings.auto_augment != "none":
+        self._policy: Union[Policy, PluginPolicy, None] = None
+        if settings.auto_augment not in ("none", *POLICIES):
+            self._policy = PluginPolicy(settings.auto_augment, seed)
+        elif settings.auto_augment != "none":
             magnitude = settings.rand_augment_magnitude
             self._policy = Policy(settings.auto_augment, magnitude, self.size, seed)
 

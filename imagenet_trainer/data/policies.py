@@ -10,7 +10,7 @@ executes them on uint8 RGB images (height, width, 3), in place. Pixels from outs
 the value `fill`.
 """
 
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple, Union
 
 import cv2
 import numpy as np
@@ -18,8 +18,10 @@ import numpy as np
 from imagenet_trainer.data import philox
 from imagenet_trainer.data.images.opencv import call, warp
 
-Operation = Tuple[str, float]  # a name in OPERATIONS, and its magnitude
+# A name in OPERATIONS, and its magnitude; of a plug-in, a function and its random numbers.
+Operation = Tuple[Union[str, Callable[[np.ndarray, Any, int], None]], Any]
 
+POLICIES = ("trivial", "rand", "three")
 # First block of draws, far above those of the other augmentation and of mixup.
 _BLOCK = 1 << 17
 _BINS = 31  # magnitudes of an operation; --rand-augment-magnitude counts them from 0
@@ -151,8 +153,9 @@ _SIGNED = _CHOICES[1:10]
 
 def execute(operations: Tuple[Operation, ...], image: np.ndarray, fill: int) -> None:
     """Execute operations on an image, in place; ValueError if OpenCV cannot."""
-    for name, magnitude in operations:
-        OPERATIONS[name](image, magnitude, fill)
+    for operation, magnitude in operations:
+        execute_one = OPERATIONS[operation] if isinstance(operation, str) else operation
+        execute_one(image, magnitude, fill)
 
 
 # --- the choices ---------------------------------------------------------------------------------

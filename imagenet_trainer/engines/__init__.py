@@ -26,7 +26,7 @@ class Devices:
     dtype: str = "float32"  # of convolutions and dense layers
     kv_store: str = "device"
     compression_threshold: Optional[float] = None  # of 2-bit gradient compression
-    engine: str = "auto"  # auto, mxnet, torch
+    engine: str = "auto"  # auto, mxnet, torch, or the name of a plug-in
     compile: str = "auto"  # torch.compile: on, off, auto (on GPUs only)
     # The same calls give the same bits on the same kind of device; with PyTorch on GPUs only
     # algorithms that guarantee it. MXNet on CPUs always does; on GPUs it refuses this.

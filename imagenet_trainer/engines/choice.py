@@ -5,6 +5,7 @@ import os
 from importlib import metadata
 from typing import NamedTuple, Optional, Tuple
 
+from imagenet_trainer.config import plugins
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.mxnet.devices import gpu_problem
 from imagenet_trainer.errors import ArgumentError, InputError
@@ -28,7 +29,7 @@ use_all_processors()  # both engines read it when they are imported
 
 
 class Choice(NamedTuple):
-    """An engine's name, mxnet or torch, and the reason for the log."""
+    """An engine's name, mxnet, torch or that of a plug-in, and the reason for the log."""
 
     engine: str
     why: str
@@ -37,10 +38,10 @@ class Choice(NamedTuple):
 def choose_engine(devices: Devices) -> Choice:
     """The engine that `devices.engine` names; for `auto`, one that supports the devices.
 
-    `auto` prefers MXNet if it is installed and has code for the devices, then PyTorch if it is
-    installed. Raises ArgumentError if neither supports them, and if the requested engine is not
-    installed; InputError if there is no engine, and if `ulimit -v` leaves an engine too
-    little address space.
+    Another name than mxnet and torch is that of a plug-in, which is imported. `auto` prefers MXNet
+    if it is installed and has code for the devices, then PyTorch if it is installed. Raises
+    ArgumentError if neither supports them, and if the requested engine is not installed; InputError
+    if there is no engine, and if `ulimit -v` leaves an engine too little address space.
     """
     choice = _choose(devices)
     problem = address_space_problem()
@@ -56,6 +57,9 @@ def _choose(devices: Devices) -> Choice:
     if devices.engine == "mxnet":
         check_mxnet()
         return Choice("mxnet", "requested")
+    if devices.engine != "auto":
+        plugins.load("engines", devices.engine)
+        return Choice(devices.engine, "requested")
     reason = why_not_mxnet(devices.gpus)
     if is_torch_worker() and has_torch() and not reason:
         return Choice("torch", "torchrun started this worker")
@@ -114,6 +118,9 @@ def has_torch() -> bool:
 
 def version_of(engine: str) -> str:
     """The version of an installed engine, without importing it."""
+    plugin = None if engine in _PACKAGES else plugins.find("engines", engine)
+    if plugin is not None:
+        return f"of {plugin.package} {plugin.version}"
     for package in _PACKAGES[engine]:
         try:
             return metadata.version(package)

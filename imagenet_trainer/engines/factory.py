@@ -7,8 +7,9 @@ import os
 from typing import Any, Optional, Sequence, Tuple
 
 from imagenet_trainer.engines import Devices, Engine, Training
-from imagenet_trainer.engines.choice import choose_engine
+from imagenet_trainer.engines.choice import TITLES, choose_engine
 from imagenet_trainer.engines.memory import check_address_space, memory_errors
+from imagenet_trainer.engines.plugin import join_plugin, open_plugin
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
 
@@ -19,7 +20,10 @@ def join_workers(devices: Devices) -> Workers:
     Raises ArgumentError for a kvstore of several machines outside a launcher, and for one of a
     single machine inside a launcher.
     """
-    if choose_engine(devices).engine == "torch":
+    engine = choose_engine(devices).engine
+    if engine not in TITLES:
+        return join_plugin(devices)
+    if engine == "torch":
         from imagenet_trainer.engines.pytorch.workers import join_torchrun
 
         return join_torchrun(devices)
@@ -47,15 +51,18 @@ def open_engine(
     workers: Workers = ALONE,
     bgr: bool = False,
 ) -> Engine:
-    """Open the engine that `choose_engine` names for these devices: MXNetEngine or TorchEngine.
+    """Open the engine that `choose_engine` names for these devices: ours, or that of a plug-in.
 
     `batch_shape` is that of the batch over all devices of all workers, `mean` and `std` are of red,
     green, blue. Images are RGB; with `bgr` the engine gives the network blue, green, red.
     """
     own_shape = (-(-batch_shape[0] // workers.world_size), *batch_shape[1:])
     check_address_space(symbol, own_shape, devices, training)
+    engine = choose_engine(devices).engine
     with memory_errors(batch_shape[0], devices.description):
-        if choose_engine(devices).engine == "torch":
+        if engine not in TITLES:
+            return open_plugin(symbol, devices, batch_shape, mean, std, training, bgr)
+        if engine == "torch":
             from imagenet_trainer.engines.pytorch.engine import TorchEngine
 
             return TorchEngine(symbol, devices, batch_shape, mean, std, training, workers, bgr)

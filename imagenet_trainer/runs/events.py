@@ -13,7 +13,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
@@ -33,11 +33,18 @@ class EventLog:
         The file; None writes nothing (all workers except the first).
     warn
         Called once, with one line, if events cannot be written.
+    listeners
+        Each is called with every event, the object of its line, unless `path` is None.
 
     """
 
-    def __init__(self, path: Optional[Path], warn: Callable[[str], None]) -> None:
-        self._path, self._warn = path, warn
+    def __init__(
+        self,
+        path: Optional[Path],
+        warn: Callable[[str], None],
+        listeners: Sequence[Callable[[Dict[str, Any]], None]] = (),
+    ) -> None:
+        self._path, self._warn, self._listeners = path, warn, listeners
         self._file: Optional[io.FileIO] = None
         self._warned = False
 
@@ -45,7 +52,10 @@ class EventLog:
         """Append time (ISO 8601 with zone), event, fields; values that are not finite are null."""
         if self._path is None:
             return
-        line = json_line(_finite({"time": _now(), "event": event, **fields}), allow_nan=False)
+        values = _finite({"time": _now(), "event": event, **fields})
+        line = json_line(values, allow_nan=False)
+        for listener in self._listeners:
+            listener(json.loads(line))
         try:
             if self._file is None:
                 self._file = _open_repaired(self._path)

@@ -33,6 +33,7 @@ from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.engine_choice import with_engine
 from imagenet_trainer.train.gpu_decoding import decodes_on_gpu
 from imagenet_trainer.train.observers import Observers
+from imagenet_trainer.train.plugin_observers import check_observers
 from imagenet_trainer.train.previews.batch_size import with_way_out
 from imagenet_trainer.train.previews.choose import requested_preview
 from imagenet_trainer.train.previews.run import run_preview
@@ -57,6 +58,7 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     if processes > 1:
         return run_processes(processes, argv)
     when_done.check_command(settings.when_done)
+    check_observers(settings.observers)
     with Interrupts() as interrupts:
         _open_and_train(settings, interrupts, engine_reason)
         return interrupts.exit_code

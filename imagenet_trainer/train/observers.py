@@ -26,6 +26,7 @@ from imagenet_trainer.system.utilisation import Load, Sampler
 from imagenet_trainer.text import printable
 from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.eta import RemainingTime
+from imagenet_trainer.train.plugin_observers import listeners
 from imagenet_trainer.train.recovery import write_with_retries
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.viz import curves
@@ -46,7 +47,8 @@ class Observers:
         self.log, self._session, self._coordinator = log, session, coordinator
         settings, progress, run = session.settings, session.progress, session.run
         self._is_first = first = session.engine.rank == 0
-        self._events = EventLog(run.events_path if first else None, log.info)
+        plugged = listeners(settings.observers, run.folder, log.info) if first else ()
+        self._events = EventLog(run.events_path if first else None, log.info, plugged)
         folder = run.tensorboard_path if first and settings.tensorboard else None
         self._scalars = ScalarWriter(folder, progress.update, log.info)
         self._sampler = Sampler(settings.gpus, log.info)

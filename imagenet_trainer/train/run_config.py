@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer import __version__
-from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config import FitSettings, plugins
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines.choice import choose_engine, version_of
@@ -46,6 +46,7 @@ def run_configuration(
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         engine: version_of(engine),
+        **plugins.loaded(),
     }
     return {
         "settings": asdict(settings),

@@ -12,7 +12,6 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import numpy as np
 
-from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, Dataset, default_classes
@@ -279,17 +278,16 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
 
 
 def _check_same_file(setup: TrainingSetup, symbol: Any) -> None:
-    """InputError if the user's file gives another network than the run began with."""
+    """InputError if a file or a plug-in gives another network than the run began with."""
     run, path = setup.run, setup.settings.network
-    of_file = symbols.is_file(path) and setup.fine_tuning is None and run.symbol_path.exists()
-    if not of_file:
+    if setup.network.is_ours or setup.fine_tuning or not run.symbol_path.exists():
         return
     began_with, now = map(load_json, (run.read_symbol(), symbol.tojson()))
     if began_with.structure() != now.structure():
         raise InputError(
             f"--network {path}: is another network than that of {run.folder}, which "
-            f"{run.symbol_path.name} has; restore the file, or start another run with "
-            "--model-prefix"
+            f"{run.symbol_path.name} has; restore the file or the package, or start another run "
+            "with --model-prefix"
         )
 
 

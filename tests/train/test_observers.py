@@ -235,7 +235,7 @@ class Images(SimpleNamespace):
 def session_of(folder, rank=0, gpus=(), monitor=0):
     settings = SimpleNamespace(
         tensorboard=True, gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor,
-        save_patience=0.0,
+        save_patience=0.0, observers=(),
     )  # fmt: skip
     return SimpleNamespace(
         settings=settings, progress=Progress(), run=Run(str(folder / "model")), messages=["hello"],

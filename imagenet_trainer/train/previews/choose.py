@@ -3,18 +3,18 @@
 from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.errors import InputError
 
-RECIPES = "recipe"
+RECIPES, NETWORKS = "recipe", "network"  # of which `list` prints all
 _PREVIEWS = ("find_lr", "find_batch", "show_schedule", "summary", "test_io", "benchmark")
 
 
 def requested_preview(settings: FitSettings) -> str:
-    """The field of the flag that requests a preview; RECIPES for `--recipe list`, "" for none.
+    """The field of the flag that requests a preview; "" for none.
 
-    Raises InputError for more than one.
+    It is that of `--recipe list` and `--network list` too. Raises InputError for more than one.
     """
     requested = {name: flags.flag_of(name) for name in _PREVIEWS if getattr(settings, name)}
-    if settings.recipe == "list":
-        requested = {RECIPES: "--recipe list", **requested}
+    lists = (name for name in (RECIPES, NETWORKS) if getattr(settings, name) == "list")
+    requested = {**{name: f"--{name} list" for name in lists}, **requested}
     if len(requested) > 1:
         raise InputError(
             f"{' and '.join(requested.values())}: each replaces the training; use one at a time"
