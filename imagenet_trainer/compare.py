@@ -10,11 +10,12 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 # isort: split
 import sys
 from dataclasses import asdict, fields
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags, recipes
-from imagenet_trainer.config.python_api import callable_module
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import CompareResult
 from imagenet_trainer.errors import run_command
 
 
@@ -40,15 +41,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("compare", body)
 
 
-def call(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """From Python: `compare(networks=["resnet-18", "mobilenet"], lr=0.1)`.
+@command_function(config.CompareSettings)
+def call(**values: Any) -> CompareResult:
+    """Train networks on the same images, or take finished runs, and compare them.
 
-    Returns a dict: `report`, the path of the page; `networks`, the rows of compare.csv by name;
-    `advice`, the recommended network for each purpose; `failed`, excluded networks and why. Raises
-    KeyboardInterrupt if a signal ended the comparison; trainings are saved.
-
-    With `first_difference` the dict has `first_difference`, a dict or None, `equal` and `settings`,
-    as in `comparison.first_difference.Outcome`.
+    Raises InputError for what the command line refuses, and KeyboardInterrupt if a signal ended
+    the comparison; trainings are saved.
     """
     from imagenet_trainer.comparison.analysis import recommendations
     from imagenet_trainer.comparison.compare import compare_networks
@@ -59,20 +57,19 @@ def call(values: Mapping[str, Any]) -> Dict[str, Any]:
     if settings.first_difference:
         outcome = compare_runs(settings.runs)
         found = asdict(outcome.difference) if outcome.difference else None
-        return {"first_difference": found, "equal": outcome.equal, "settings": outcome.settings}
+        return CompareResult(first_difference=found, equal=outcome.equal, settings=outcome.settings)
     own = {one.name for one in fields(config.ComparisonSettings)}
     rest = {name: value for name, value in values.items() if name not in own}
     state, code = compare_networks(settings, flags.arguments_of(config.FitSettings, rest))
     if code > 1:
         raise KeyboardInterrupt
-    return {
-        "report": state.report,
-        "networks": {one.name: as_row(one) for one in state.results},
-        "advice": {one.purpose: one.network for one in recommendations(state.results)},
-        "failed": state.failed,
-    }
+    return CompareResult(
+        state.report,
+        {one.name: as_row(one) for one in state.results},
+        {one.purpose: one.network for one in recommendations(state.results)},
+        state.failed,
+    )
 
 
-callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

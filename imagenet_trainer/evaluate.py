@@ -9,11 +9,12 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
-from imagenet_trainer.config.python_api import callable_module
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import EpochMetrics, EvaluateResult
 from imagenet_trainer.errors import run_command
 
 
@@ -30,18 +31,19 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("evaluate", body)
 
 
-def call(values: Mapping[str, Any]) -> Dict[Any, Any]:
-    """From Python: `evaluate(epochs="all")` returns the metrics of each epoch by its number.
+@command_function(config.EvaluateSettings)
+def call(**values: Any) -> EvaluateResult:
+    """Evaluate trained networks on validation images, and print the results.
 
-    `compare` returns the content of comparison-....json; `audit` the numbers of images and issues,
-    and the file; `corruptions` rank-1 by kind and strength; `find_preprocessing` the fields of the
-    preprocessing that fits, or {}; `calibrate` the metrics with the temperature.
+    Raises InputError for what the command line refuses.
     """
     from imagenet_trainer.eval.modes import run_mode
 
-    return run_mode(flags.settings_of(config.EvaluateSettings, values))
+    found = run_mode(flags.settings_of(config.EvaluateSettings, values))
+    if not all(isinstance(key, int) for key in found):
+        return EvaluateResult({}, found)
+    return EvaluateResult({epoch: EpochMetrics(epoch, one) for epoch, one in found.items()})
 
 
-callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,11 +9,12 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
-from imagenet_trainer.config.python_api import callable_module
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import ExportResult
 from imagenet_trainer.errors import run_command
 
 
@@ -31,13 +32,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("export", body)
 
 
-def call(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """From Python: `export(to="onnx")` returns the card."""
+@command_function(config.ExportSettings)
+def call(**values: Any) -> ExportResult:
+    """Write a trained network for other programs.
+
+    Raises InputError for what the command line refuses.
+    """
     from imagenet_trainer.convert.export import export_network
 
-    return export_network(flags.settings_of(config.ExportSettings, values))
+    return ExportResult(export_network(flags.settings_of(config.ExportSettings, values)))
 
 
-callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

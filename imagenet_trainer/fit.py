@@ -8,10 +8,11 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from imagenet_trainer.config import FitSettings, flags, recipes
-from imagenet_trainer.config.python_api import callable_module
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import FitResult
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.train.previews.choose import NETWORKS, RECIPES, requested_preview
 
@@ -27,29 +28,31 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("fit", body)
 
 
-def call(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """From Python: `fit(network="resnet", lr=0.1)` returns the run's prefix and its history.
+@command_function(FitSettings)
+def call(**values: Any) -> FitResult:
+    """Train a network on packed images; called again, continue the run.
 
-    With `seeds` it returns the content of seeds.json instead of a history.
-
-    Raises KeyboardInterrupt after a signal; the run is saved.
+    Raises InputError for what the command line refuses, and KeyboardInterrupt after a signal,
+    when the run is saved.
     """
     settings = flags.settings_of(FitSettings, values, recipes.expanded)
     if _run(settings):
         raise KeyboardInterrupt
     if requested_preview(settings) == NETWORKS:
-        return {}  # no run has this network
+        return FitResult("")  # no run has this network
+    from imagenet_trainer.train.early_stopping import best_of
     from imagenet_trainer.train.setup import run_for
 
     run = run_for(settings)
     if settings.seeds > 1:
-        return {"prefix": run.prefix, **run.read_json(run.folder / "seeds.json")}
+        return FitResult(run.prefix, seeds=run.read_json(run.folder / "seeds.json"))
+    history = run.read_history()
     rows = [
         {**{name: float(text) if text else None for name, text in row.items()},
          "epoch": int(row["epoch"])}
-        for row in run.read_history()
+        for row in history
     ]  # fmt: skip
-    return {"prefix": run.prefix, "history": rows}
+    return FitResult(run.prefix, rows, best_of(history)[0])
 
 
 def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
@@ -72,6 +75,5 @@ def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     return train(settings, argv)
 
 
-callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

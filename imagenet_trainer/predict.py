@@ -5,11 +5,12 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
 import sys
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
-from imagenet_trainer.config.python_api import callable_module
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import ClassProbability, ImagePrediction, PredictResult
 from imagenet_trainer.errors import run_command
 
 
@@ -26,13 +27,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return run_command("predict", body)
 
 
-def call(values: Mapping[str, Any]) -> List[List[Tuple[str, str, float]]]:
-    """From Python: `predict(pictures=["cat.jpg"])` returns (id, name, probability) of each."""
+@command_function(config.PredictSettings)
+def call(**values: Any) -> PredictResult:
+    """Classify image files; write the files of `csv` and `submission`, if they are given.
+
+    Raises InputError for the first file that is not an image, for `latency`, which only the
+    command line measures, and for what the command line refuses.
+    """
     from imagenet_trainer.eval.files import predict
 
-    return predict(flags.settings_of(config.PredictSettings, values))
+    found = predict(flags.settings_of(config.PredictSettings, values))
+    return PredictResult(
+        [ImagePrediction(path, [ClassProbability(*one) for one in best]) for path, best in found]
+    )
 
 
-callable_module(__name__)
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,11 +10,13 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
 import sys
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
-from imagenet_trainer.errors import run_command
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import PublishedResult
+from imagenet_trainer.errors import InputError, run_command
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -29,6 +31,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         import_or_list(settings)
 
     return run_command("published", body)
+
+
+@command_function(config.PublishedSettings)
+def call(**values: Any) -> PublishedResult:
+    """Make a run of the checkpoint `name`, or of the one in `file`.
+
+    Raises InputError without both, and for what the command line refuses.
+    """
+    from imagenet_trainer.convert.published import import_checkpoint
+
+    settings = flags.settings_of(config.PublishedSettings, values)
+    if not settings.name and not settings.file:
+        raise InputError("published: needs the name of a network, or a file of parameters")
+    return PublishedResult(import_checkpoint(settings))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def images(tmp_path_factory):
 
 
 def predicted(prefix, images, **more):
-    return files.predict(PredictSettings(pictures=tuple(images), model_prefix=prefix, **more))
+    settings = PredictSettings(pictures=tuple(images), model_prefix=prefix, **more)
+    return [best for _, best in files.predict(settings)]
 
 
 def refusal(capsys, *words):

@@ -55,7 +55,9 @@ def test_a_published_file_becomes_a_run(models, tmp_path, file):
     how = checkpoint.preprocessing
     assert how.image_shape == (3, 227, 227) and how.rgb_mean == (123, 117, 104)
     assert checkpoint.classes[281] == ("n02123045", "tabby, tabby cat")
-    (predictions,) = predict(config.PredictSettings(pictures=(str(IMAGE),), model_prefix=prefix))
+    ((_, predictions),) = predict(
+        config.PredictSettings(pictures=(str(IMAGE),), model_prefix=prefix)
+    )
     assert len(predictions) == 5 and sum(p for *_, p in predictions) <= 1.001
     with pytest.raises(InputError, match="--model-prefix"):
         published.import_checkpoint(settings)

@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import difflib
 import os
+import shlex
 import sys
 from typing import (
     Any,
@@ -36,7 +37,7 @@ from typing import (
 from imagenet_trainer import __version__
 from imagenet_trainer.config import plugins
 from imagenet_trainer.config.other_trainers import way_out
-from imagenet_trainer.config.values import Parser, switch
+from imagenet_trainer.config.values import Parser, command, switch
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.text import printable
 
@@ -363,6 +364,8 @@ def _arguments_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[
         elif field and isinstance(field.metadata["nargs"], int) and field.metadata["nargs"]:
             several = [value] if isinstance(value, str) else value
             argv += [flag_of(name), *map(str, several)]
+        elif field and field.metadata["parse"] is command and not isinstance(value, str):
+            argv.append(f"{flag_of(name)}={shlex.join(value)}")
         else:
             argv.append(f"{flag_of(name)}={_text(value)}")
     return argv, positional

@@ -30,13 +30,23 @@ class Writer(Protocol):
         """Add the prediction of a file."""
 
 
-def predict(settings: PredictSettings) -> List[TopClasses]:
-    """The most probable classes of each image, the most probable first.
+def predict(settings: PredictSettings) -> List[Tuple[str, TopClasses]]:
+    """The most probable classes of each file; also writes the requested files.
 
-    Raises InputError for the first file that is not an image.
+    Raises InputError for the first file that is not an image, and for --latency.
     """
+    check(settings)
+    if settings.latency:
+        raise InputError("--latency: only the command line measures it; omit it")
     classifier, files = open_classifier(settings)
-    return [top_of(one, classifier, settings.top_k) for one in classifier.classify(files)]
+    found = []
+    with contextlib.ExitStack() as stack:
+        writers = _open_writers(settings, classifier, files, stack)
+        for one in classifier.classify(files):
+            for writer in writers:
+                writer.add(one)
+            found.append((one.path, top_of(one, classifier, settings.top_k)))
+    return found
 
 
 def run_predict(settings: PredictSettings) -> None:

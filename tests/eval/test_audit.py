@@ -53,7 +53,7 @@ def test_an_audit(runs, packed, monkeypatch, capsys):
 
     monkeypatch.setattr(audit, "check_library", lambda: None)
     monkeypatch.setattr(audit, "label_issues", worst_three)
-    found = evaluate(audit=str(runs / "fold-*" / "model"))
+    found = evaluate(audit=str(runs / "fold-*" / "model")).found
     assert found == {"images": 60, "issues": 3, "file": str(runs / "audit.csv")}
     assert len(seen["labels"]) == 60
     with open(runs / "audit.csv", newline="") as file:

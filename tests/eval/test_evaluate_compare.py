@@ -14,7 +14,7 @@ from imagenet_trainer.runs.run import Run
 
 
 def test_two_epochs_compared(prefix, capsys):
-    from_python = evaluate(model_prefix=prefix, compare=("1", "2"))
+    from_python = evaluate(model_prefix=prefix, compare=("1", "2")).found
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{prefix} epoch 1: ") and "epoch 2: " in lines[1]
     assert lines[2].startswith("rank-1: ") and "95 % interval" in lines[2]

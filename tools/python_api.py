@@ -1,0 +1,94 @@
+"""The types of the commands as functions, for type checkers and editors.
+
+    python tools/python_api.py > imagenet_trainer/__init__.pyi
+
+writes a class with the signature of each command, from its settings class. A test compares the two.
+"""
+
+import inspect
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, List, Union, get_args, get_origin
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from imagenet_trainer import compare, evaluate, export, fit, predict, published
+from imagenet_trainer.config.python_api import Text
+
+COMMANDS = (fit, evaluate, predict, compare, export, published)
+_HEAD = '''\
+"""Signatures of the commands as functions; tools/python_api.py writes this file."""
+
+# fmt: off
+import os
+from types import ModuleType
+from typing import Any, Literal, Optional, Sequence, Tuple, Union
+
+from imagenet_trainer.config.results import (
+{results}
+)
+
+Text = Union[str, os.PathLike[str]]
+
+__version__: str
+'''
+
+
+def stub() -> str:
+    """The content of imagenet_trainer/__init__.pyi."""
+    results = sorted(_result(module) for module in COMMANDS)
+    lines = [_HEAD.format(results="\n".join(f"    {name}," for name in results))]
+    for module in COMMANDS:
+        lines += _command(module)
+    return "\n".join(lines)
+
+
+def _result(module: Any) -> str:
+    return inspect.signature(module).return_annotation.__name__
+
+
+def _command(module: Any) -> List[str]:
+    """The class of a callable module, and the module as its instance."""
+    name = module.__name__.rpartition(".")[2]
+    lines = [
+        f"class _{name.title()}(ModuleType):",
+        "    def __call__(",
+        "        self,",
+        "        *,",
+    ]
+    for one in inspect.signature(module).parameters.values():
+        text = f"{one.name}: {type_text(one.annotation)}"
+        if one.default is not one.empty:
+            text += f" = {one.default!r}"
+        lines += textwrap.wrap(
+            f"{text},", 100, initial_indent=" " * 8, subsequent_indent=" " * 12,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+    docstring = textwrap.indent(f'"""{module.call.__doc__}\n\n"""', " " * 8).splitlines()
+    lines += [f"    ) -> {_result(module)}:", *(line.rstrip() for line in docstring)]
+    lines += ["    def call(self, **flags: Any) -> Any: ..."]
+    return [*lines, "    def main(self, argv: Optional[Sequence[str]] = None) -> int: ...", "",
+            f"{name}: _{name.title()}", ""]  # fmt: skip
+
+
+def type_text(kind: Any) -> str:
+    """A type as source text, the same in all versions of Python."""
+    if kind == Text:
+        return "Text"
+    arguments, origin = get_args(kind), get_origin(kind)
+    if origin is None:
+        return "None" if kind is type(None) else str(kind.__name__)
+    if origin is Union:
+        if set(get_args(Text)) < set(arguments):  # Python flattens unions
+            rest = [one for one in arguments if one not in get_args(Text)]
+            return f"Union[Text, {', '.join(map(type_text, rest))}]"
+        if len(arguments) == 2 and arguments[1] is type(None):
+            return f"Optional[{type_text(arguments[0])}]"
+    name = {tuple: "Tuple", Union: "Union"}.get(origin) or getattr(kind, "_name", None) or "Literal"
+    items = map(repr if name == "Literal" else type_text, arguments)
+    return f"{name}[{', '.join(items)}]"
+
+
+if __name__ == "__main__":
+    print(stub(), end="")
