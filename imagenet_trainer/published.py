@@ -2,8 +2,8 @@
 """Use a published checkpoint: python -m imagenet_trainer.published --name resnet-50
 
 Makes a run of a checkpoint of MXNet or of GluonCV's model zoo: symbol, parameters and
-preprocessing. `evaluate`, `predict` and `fit --load-epoch 0` accept it like any other run. Files
-are read from one folder and never downloaded.
+preprocessing. `evaluate`, `predict` and `fit --load-epoch 0` accept it like any other run. Only
+addresses given with --file are fetched.
 """
 
 import imagenet_trainer.system.interruptible  # noqa: F401

@@ -344,7 +344,8 @@ class PublishedSettings:
 
     file: str = option(
         "",
-        "parameters of torchvision or timm (.safetensors) or of Gluon (.params); by default the "
+        "parameters of torchvision or timm (.safetensors) or of Gluon (.params), or their address, "
+        "such as hf://timm/resnet18.tv_in1k on Hugging Face, which is fetched once; by default the "
         "file of NAME in Gluon's cache",
         metavar="FILE",
     )

@@ -8,6 +8,7 @@ from typing import List, Optional, Tuple
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import other_weights
 from imagenet_trainer.convert.described import described_classes, described_preprocessing
+from imagenet_trainer.convert.download import fetch, is_address, name_of
 from imagenet_trainer.convert.graph import last_layer
 from imagenet_trainer.convert.model_zoo import (
     CHECKPOINTS,
@@ -61,9 +62,12 @@ def import_checkpoint(settings: config.PublishedSettings) -> str:
 
     Returns the run's prefix.
     """
-    published = load_file(settings.file, settings.name) if settings.file else load(settings.name)
+    fetched = is_address(settings.file)
+    file = fetch(settings.file, models_folder()) if fetched else settings.file
+    published = load_file(file, settings.name) if file else load(settings.name)
     preprocessing = replace(published.preprocessing, **given_preprocessing(settings))
-    name = (settings.name or Path(settings.file).stem).replace("/", "-")
+    own_name = name_of(settings.file) if fetched else Path(file).stem
+    name = (settings.name or own_name).replace("/", "-")
     run = Run(settings.model_prefix or f"runs/published-{name}/model")
     if run.epochs():
         raise InputError(
@@ -144,8 +148,8 @@ def load(name: str) -> PublishedNetwork:
     if path is None:
         raise InputError(
             f"{name}: its file is not in {models_folder()}; fetch {MODELS}{checkpoint.address} "
-            f"(or a copy of it) and put {_file_name(checkpoint)} there; nothing is downloaded "
-            "automatically"
+            f"(or a copy of it) and put {_file_name(checkpoint)} there, or give the parameters of "
+            "another program with --file hf://timm/resnet18.tv_in1k"
         )
     arg, aux = params.split(params.read(path), path)
     preparation = (checkpoint.size, checkpoint.resize, checkpoint.colours)

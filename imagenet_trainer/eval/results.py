@@ -55,7 +55,10 @@ _ENTRY = {
                 "levels": {"*": _KNOWN}, "errors": int, "errors_in_group": _KNOWN,
                 "error_distance": _KNOWN, "chance_distance": _KNOWN, "clusters": {"within": _KNOWN},
             },
-            "confused_pairs?": [{"a": str, "b": str, "a_as_b": int, "b_as_a": int}],
+            "confused_pairs?": [
+                {"a": str, "b": str, "a_as_b": int, "b_as_a": int, "a_images?": int,
+                 "b_images?": int}
+            ],
         },
     },
 }  # fmt: skip

@@ -32,12 +32,14 @@ class ConfusedPair(NamedTuple):
 def semantic_results(predictions: Predictions, ids: Sequence[str]) -> Dict[str, Any]:
     """The entries `confused_pairs` and, where WordNet has all classes, `meaning`."""
     pairs = confused_pairs(predictions.confusion(1))
+    images = np.bincount(predictions.labels, minlength=len(ids)).tolist()
     entry: Dict[str, Any] = {
         "confused_pairs": [
-            {"a": ids[pair.a], "b": ids[pair.b], "a_as_b": pair.a_as_b, "b_as_a": pair.b_as_a}
+            {"a": ids[pair.a], "b": ids[pair.b], "a_as_b": pair.a_as_b, "b_as_a": pair.b_as_a,
+             "a_images": images[pair.a], "b_images": images[pair.b]}
             for pair in pairs
         ]
-    }
+    }  # fmt: skip
     taxonomy = taxonomy_of(ids)
     if taxonomy is not None:
         first = predictions.top[:, 0]
@@ -64,8 +66,15 @@ def summary_lines(entry: Mapping[str, Any], names: Mapping[str, str]) -> Iterato
         within = semantic["clusters"]["within"]
         yield f"matrix: {100 * within:.2f} % within animals or within objects"
     for pair in entry.get("confused_pairs", ())[:3]:
-        a, b = names[pair["a"]], names[pair["b"]]
-        yield f"confused: {a} as {b} {pair['a_as_b']}, {b} as {a} {pair['b_as_a']}"
+        both = [(pair["a_as_b"], "a", "b"), (pair["b_as_a"], "b", "a")]
+        both.sort(key=lambda one: -one[0])
+        yield "confused: " + ", ".join(
+            f"{names[pair[true]]} taken for {names[pair[other]]} {count}"
+            # Earlier versions did not write the number of images.
+            + (f" of {pair[true + '_images']}" if f"{true}_images" in pair else "")
+            for count, true, other in both
+            if count
+        )
 
 
 def short_names(classes: Sequence[Tuple[str, str]]) -> List[str]:

@@ -7,9 +7,10 @@ Slow modules are imported after the flags are parsed, so that --help returns at 
 import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
+import os
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import List, Optional, Sequence
 
 from imagenet_trainer.config.flags import flag_of, parse
@@ -70,6 +71,10 @@ def _without_switch_values(arguments: Sequence[str]) -> List[str]:
 
 
 def _list(settings: Im2recSettings) -> int:
+    if settings.by_name:
+        from imagenet_trainer.packing.im2rec_by_name import list_by_name
+
+        return list_by_name(settings)
     from imagenet_trainer.packing.im2rec_list import write_lists
 
     return write_lists(settings)
@@ -79,7 +84,16 @@ def _pack(settings: Im2recSettings) -> int:
     silence_opencv()
     from imagenet_trainer.packing.im2rec_pack import pack_lists
 
-    return pack_lists(settings)
+    if not settings.by_name:
+        return pack_lists(settings)
+    from imagenet_trainer.packing.im2rec_by_name import list_by_name
+
+    code = list_by_name(settings, show_next=False)
+    if settings.dry_run:
+        return code  # there are no lists to pack
+    val = os.path.join(os.path.dirname(settings.prefix), "val")
+    packs = [replace(settings, prefix=prefix) for prefix in (settings.prefix, val)]
+    return max(code, *[pack_lists(one) for one in packs])
 
 
 def _check(settings: PackCheckSettings) -> int:

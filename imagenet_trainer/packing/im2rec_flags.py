@@ -47,6 +47,14 @@ class ListSettings:
     recursive: bool = option(
         False, "each folder below ROOT is a class; labels follow the sorted folder names"
     )
+    by_name: bool = option(
+        False, "the class of an image is its name without the number, as in cat.0.jpg, dog_12.jpg "
+        "and 1-cat.jpg; writes and packs PREFIX, whose name is train, and beside it val",
+    )  # fmt: skip
+    val_ratio: float = option(
+        0.2, "share of the images of each class for val, with --by-name; chosen by --seed",
+        number(0, 0.9, above=True),
+    )  # fmt: skip
     flat: bool = option(False, "give all images directly in ROOT the label 0")
     exts: str = option(".jpeg,.jpg,.png", "file extensions of images", extensions, metavar="EXT")
     chunks: int = option(

@@ -1,6 +1,7 @@
 """`tools/im2rec.py --list`: write the list of a folder or a tar and print what is in it."""
 
 import os
+import sys
 from typing import Dict, List, Sequence, Tuple, Type
 
 from imagenet_trainer.errors import InputError
@@ -13,6 +14,7 @@ from imagenet_trainer.packing.folders import (
     StrayImages,
 )
 from imagenet_trainer.packing.formats.collection import Collection, open_collection
+from imagenet_trainer.packing.im2rec_by_name import proposal
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.packing.lists import (
     TooManyChunks,
@@ -62,8 +64,12 @@ def write_lists(settings: Im2recSettings) -> int:
         raise InputError(f"--chunks {settings.chunks}: {error}; give {error.most}") from None
     except tuple(_WAYS_OUT) as error:
         advice = _WAYS_OUT[type(error)].format(root=settings.root)
+        if isinstance(error, NoClassFolders):
+            advice = proposal(settings) or advice
         raise InputError(f"root {error}; {advice}") from error
     _print_lists(settings, files, classes, rejected)
+    if settings.recursive and len(classes) == 1:
+        _warn_of_one_class(settings, classes[0][0])
     if left_out.extensions:
         _print_left_out(settings, left_out, [folder for folder, _ in classes])
     # With other extensions than the default ones, leaving images out is what was asked for.
@@ -111,6 +117,11 @@ def _print_lists(
         print(f"{path}: {format_images(count)}")
     if rejected:
         print(f"{settings.prefix}.lst: {len(rejected):,} files rejected, see above")
+
+
+def _warn_of_one_class(settings: Im2recSettings, folder: str) -> None:
+    advice = proposal(settings) or "give the folder that contains the folders of the classes"
+    print(f"all images have one class, {printable(folder)}; {advice}", file=sys.stderr)
 
 
 def _print_left_out(settings: Im2recSettings, left_out: LeftOut, classes: Sequence[str]) -> None:

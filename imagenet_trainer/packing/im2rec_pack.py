@@ -32,6 +32,7 @@ from imagenet_trainer.packing.formats.collection import (
     open_collection,
     source_of,
 )
+from imagenet_trainer.packing.im2rec_by_name import proposal
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.packing.im2rec_list import write_lists_of_collection
 from imagenet_trainer.packing.lists import check_files
@@ -124,6 +125,8 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
     elif others:
         stem = os.path.splitext(others[0])[0]
         advice = f"{others[0]} exists: give the prefix {stem} to pack it"
+    elif os.path.exists(settings.root) and settings.chunks == 1 and proposal(settings):
+        return InputError(f"{name}.lst: no such list; {proposal(settings)}")
     else:
         chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
         advice = f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"

@@ -49,7 +49,12 @@ from imagenet_trainer.train.run_config import (
 )
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import rate_messages, schedule_of
-from imagenet_trainer.train.setup import TrainingSetup, image_size_messages, training_setup
+from imagenet_trainer.train.setup import (
+    TrainingSetup,
+    advice_messages,
+    image_size_messages,
+    training_setup,
+)
 from imagenet_trainer.train.teacher import open_teacher
 from imagenet_trainer.train.transfer import freeze_messages, frozen
 
@@ -361,6 +366,7 @@ def _messages(
             f"--load-epoch {settings.load_epoch}: images are preprocessed as in its training: "
             f"{'; '.join(setup.adopted)}"
         )
+    messages += advice_messages(setup, len(train))
     messages += image_size_messages(setup)
     messages += freeze_messages(settings, symbol)
     if settings.keep:

@@ -33,6 +33,8 @@ from imagenet_trainer.train.transfer import FineTuning, default_prefix
 
 # The standard deviation that --use-imagenet-data-augmentation sets, unless --rgb-std is given.
 IMAGENET_STD = (58.393, 57.12, 57.375)
+FEW_IMAGES = 10_000  # training images, below which fine-tuning is recommended
+SMALLEST_PRETRAINED = 128  # pixels; published networks are for 224 and more
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,18 @@ def untrained_parameters(
             )
         arg.update({name: np.zeros_like(arg[name]) for name in ends})
     return arg, aux
+
+
+def advice_messages(setup: TrainingSetup, images: int) -> List[str]:
+    """For the log: recommend fine-tuning where there are few images of a usual size."""
+    small = min(setup.settings.image_shape[1:]) < SMALLEST_PRETRAINED
+    if images >= FEW_IMAGES or small or setup.fine_tuning or setup.continuation:
+        return []
+    return [
+        f"{images:,} training images: below {FEW_IMAGES:,} a network that is pretrained on "
+        "ImageNet is usually much better; to start from one see python -m "
+        "imagenet_trainer.published, then --pretrained PREFIX,0"
+    ]
 
 
 def image_size_messages(setup: TrainingSetup) -> List[str]:

@@ -85,7 +85,8 @@ def test_pairs_count_both_directions(entry):
     assert confused_pairs(matrix, 1) == [ConfusedPair(0, 1, 2, 3)]
     assert confused_pairs(np.eye(3, dtype=int)) == []
     first = entry["confused_pairs"][0]
-    assert first == {"a": IDS[GOLDEN], "b": IDS[LABRADOR], "a_as_b": 1, "b_as_a": 1}
+    assert first == {"a": IDS[GOLDEN], "b": IDS[LABRADOR], "a_as_b": 1, "b_as_a": 1,
+                     "a_images": 3, "b_images": 1}  # fmt: skip
 
 
 def test_equal_pairs_are_in_the_order_of_their_classes():
@@ -97,7 +98,8 @@ def test_equal_pairs_are_in_the_order_of_their_classes():
 
 def test_classes_outside_imagenet_have_pairs_only():
     entry = semantic_results(predictions_of([(0, 1), (1, 0), (0, 0)], 2), ["shirt", "coat"])
-    assert entry == {"confused_pairs": [{"a": "shirt", "b": "coat", "a_as_b": 1, "b_as_a": 1}]}
+    assert entry == {"confused_pairs": [{"a": "shirt", "b": "coat", "a_as_b": 1, "b_as_a": 1,
+                                         "a_images": 2, "b_images": 1}]}  # fmt: skip
 
 
 def test_without_errors_there_is_no_distance():
@@ -113,7 +115,9 @@ def test_summary_lines(entry):
     for share in ("object 87.50 %", "kind 62.50 %", "group 50.00 %", "class 25.00 %"):
         assert share in lines[0]
     assert lines[1].startswith("errors: 33.33 %") and "edges" in lines[1]
-    assert lines[3] == "confused: golden as labrador 1, labrador as golden 1"
+    assert (
+        lines[3] == "confused: golden taken for labrador 1 of 3, labrador taken for golden 1 of 1"
+    )
     assert len(lines) == 6
 
 

@@ -10,7 +10,7 @@ from imagenet_trainer.benchmarks import bottleneck
 from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.datasets import open_training_set
-from imagenet_trainer.train.setup import image_size_messages, training_setup
+from imagenet_trainer.train.setup import advice_messages, image_size_messages, training_setup
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,15 @@ def test_one_preview_at_a_time(more, expected, capsys):
     assert fit.main(more) == 2
     line = capsys.readouterr().err
     assert expected in line and line.count("\n") == 1
+
+
+def test_fine_tuning_is_recommended_for_few_images_of_the_usual_size():
+    setup = training_setup(FitSettings(network="resnet", image_shape=(3, 224, 224)))
+    (line,) = advice_messages(setup, 600)
+    assert "600" in line and "published" in line and "--pretrained" in line
+    assert not advice_messages(setup, 10_000)
+    small = training_setup(FitSettings(network="resnet", image_shape=(3, 28, 28), num_layers=20))
+    assert not advice_messages(small, 600)
 
 
 @pytest.mark.parametrize(

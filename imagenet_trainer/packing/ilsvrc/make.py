@@ -35,10 +35,10 @@ _WAYS_OUT: Dict[Type[InputError], str] = {
 }
 
 
-def make(settings: ImagenetSettings) -> int:
-    """Make the lists; the exit code."""
+def make(settings: ImagenetSettings, show_next: bool = True) -> int:
+    """Make the lists, and print the commands that pack them if `show_next`; the exit code."""
     try:
-        warnings = _make(settings)
+        warnings = _make(settings, show_next)
     except tuple(_WAYS_OUT) as error:
         raise InputError(f"{error}; {_WAYS_OUT[type(error)]}") from error
     for warning in warnings:
@@ -46,7 +46,7 @@ def make(settings: ImagenetSettings) -> int:
     return 1 if warnings else 0
 
 
-def _make(settings: ImagenetSettings) -> List[str]:
+def _make(settings: ImagenetSettings, show_next: bool) -> List[str]:
     """Make the lists; the warnings."""
     _check_paths(settings)
     parts = layout.find_parts(settings.root, settings.train, settings.val, settings.val_labels)
@@ -74,7 +74,8 @@ def _make(settings: ImagenetSettings) -> List[str]:
     if test:
         roots["test"] = parts.test
     warnings += _write(settings, sets, classes, roots)
-    _print_next_commands(settings, roots, sets)
+    if show_next:
+        _print_next_commands(settings, roots, sets)
     return warnings
 
 
