@@ -134,6 +134,7 @@ FAMILIES: Dict[str, Family] = {
     "one-stage-cnn": Family("small_cnn", (3, 64, 64), build_options={"kind": "one-stage"}),
     "six-stage-cnn": Family("small_cnn", (3, 64, 64), build_options={"kind": "six-stage"}),
     "cifar-cnn": Family("small_cnn", (3, 32, 32), build_options={"kind": "cifar"}),
+    "fast-cnn": Family("fast_cnn", (3, 28, 28)),
 }  # fmt: skip
 # Other names: the papers' names, and Gluon's full ones.
 ALIASES = {

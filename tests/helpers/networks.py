@@ -29,6 +29,7 @@ SMALLEST = {
     "vgg": 32,
     "alexnet": 63,
     "small_cnn": 64,
+    "fast_cnn": 8,
 }
 
 
@@ -38,6 +39,7 @@ CHEAPEST = (
     "googlenet", "mobilenet0.25", "mobilenetv2-0.25", "mobilenetv3-small", "efficientnet-b0",
     "efficientnet-lite0", "regnet-y-400mf", "convnext-tiny", "squeezenet1.0", "squeezenet1.1",
     "vgg-bn-11", "alexnet", "one-stage-cnn", "six-stage-cnn", "cifar-cnn",
+    "fast-cnn",
 )  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def all_names():
 
 
 def classes_of(name):
-    return {"one-stage-cnn": 2, "six-stage-cnn": 2, "cifar-cnn": 10}.get(name, 6)
+    return {"one-stage-cnn": 2, "six-stage-cnn": 2, "cifar-cnn": 10, "fast-cnn": 10}.get(name, 6)
 
 
 def smallest_shape(name):

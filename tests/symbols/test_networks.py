@@ -135,6 +135,7 @@ LEARNED = {
     "one-stage-cnn": 4_195_457,
     "six-stage-cnn": 6_305_401,
     "cifar-cnn": 2_261_834,
+    "fast-cnn": 1_130_176,  # with 864 gammas that stay 1
 }
 # Parameters and statistics: GluonCV.
 WITH_STATISTICS = {
@@ -280,7 +281,7 @@ def counts_of(name, classes=1000):
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_learned_parameters(name):
-    own = {"one-stage-cnn": 2, "six-stage-cnn": 2, "cifar-cnn": 10}
+    own = {"one-stage-cnn": 2, "six-stage-cnn": 2, "cifar-cnn": 10, "fast-cnn": 10}
     assert counts_of(name, own.get(name, 1000))[0] == LEARNED[name]
 
 

@@ -75,6 +75,7 @@ ROWS = {
     ("one-stage-cnn", ""): (["one-stage-cnn"], 2, 64),
     ("six-stage-cnn", ""): (["six-stage-cnn"], 2, 64),
     ("cifar-cnn", ""): (["cifar-cnn"], 10, 32),
+    ("fast-cnn", ""): (["fast-cnn"], 10, 28),
 }  # fmt: skip
 QUICK = (
     "squeezenet1.1", "resnet-18", "mobilenet", "mobilenetv3-large", "alexnet", "one-stage-cnn",
@@ -88,7 +89,7 @@ def table():
     lines = (ROOT / "docs" / "networks.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     first = next(i for i, row in enumerate(rows) if row[0] == "name")
-    last = next(i for i, row in enumerate(rows) if row[0] == "cifar-cnn")
+    last = next(i for i, row in enumerate(rows) if row[0] == "fast-cnn")
     return rows[first], rows[first + 2 : last + 1]
 
 
