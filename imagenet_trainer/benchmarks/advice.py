@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
+from imagenet_trainer.system.wheels import pip_command
+
 # At this share of the speed without data only a faster device helps.
 _GOOD = 0.95
 _WAITS = 0.03  # least share of waiting for data that is reported
@@ -158,7 +160,7 @@ def _data_advice(m: TrainingProfile) -> List[str]:
     if largest == "decoding" and m.can_decode:
         advice.append(
             "--decode gpu: the GPUs decode and augment, the processors only read. It takes some of "
-            "the GPUs' time, so compare both (it needs pip install -e '.[dali]')."
+            f"the GPUs' time, so compare both (it needs {pip_command('dali')})."
         )
     if largest == "reading":
         advice.append(

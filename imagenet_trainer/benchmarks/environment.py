@@ -19,6 +19,7 @@ from imagenet_trainer.system.wheels import (
     Machine,
     engine_extra,
     how_to_install,
+    pip_install,
     this_machine,
     torch_drives_gpus,
 )
@@ -151,8 +152,8 @@ def _for_the_gpus(machine: Machine) -> List[str]:
         return ["  no engine that can be installed here has code for these GPUs and their driver"]
     if is_enough:
         return []  # its own line says what is wrong
-    first = f"pip uninstall -y {package}; " if installed(package) else ""
-    return [f"for the GPUs in the checkout run: {first}pip install -e '.[{extra}]'"]
+    first = f"pip uninstall -y {package}" if installed(package) else ""
+    return [f"for the GPUs {pip_install(extra, first)}"]
 
 
 def _torch_has_cuda() -> bool:

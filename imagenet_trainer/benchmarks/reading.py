@@ -17,6 +17,7 @@ import numpy as np
 from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.data.order import Order, permutation
 from imagenet_trainer.data.records.record_writer import RecordWriter
+from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.system.machine import resident_memory
 
@@ -48,7 +49,7 @@ def _write_small(folder: str) -> List[str]:
         keys = range(_IMAGENET * shard // _SHARDS, _IMAGENET * (shard + 1) // _SHARDS)
         records = np.zeros(len(keys), record)
         records["magic"], records["length"] = 0xCED7230A, _SMALL
-        path = os.path.join(folder, f"train-{shard:05d}-of-{_SHARDS:05d}.rec")
+        path = os.path.join(folder, numbered("train", shard, _SHARDS) + ".rec")
         records.tofile(path)
         with open(path[:-3] + "idx", "w") as file:
             file.writelines(f"{key}\t{record.itemsize * n}\n" for n, key in enumerate(keys))

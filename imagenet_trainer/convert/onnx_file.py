@@ -8,6 +8,7 @@ import numpy as np
 from imagenet_trainer.convert.onnx_graph import PLANES, PROBABILITIES
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.files import AnyPath, atomic_write
+from imagenet_trainer.system.wheels import pip_install
 
 IMAGES = "pictures"
 _ERRORS_ONLY = 3  # onnxruntime's log level
@@ -19,9 +20,7 @@ def check_libraries() -> None:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise ArgumentError(
-            "to", "onnx", f"needs {error.name}; in the checkout run: pip install -e '.[export]'"
-        ) from error
+        raise ArgumentError("to", "onnx", f"needs {error.name}; {pip_install('export')}") from error
     del onnx, onnxruntime
 
 

@@ -10,6 +10,7 @@ import hashlib
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.wheels import pip_install
 
 # Kinds in the paper's order, with AlexNet's error on each, the mean over the strengths.
 ALEXNET_ERRORS = {
@@ -31,7 +32,7 @@ def check_library() -> None:
         import imagecorruptions
     except ImportError as error:
         raise InputError(
-            f"needs {error.name}; in the checkout run: pip install -e '.[corruptions]' && "
+            f"needs {error.name}; {pip_install('corruptions')} && "
             "pip install --no-deps 'imagecorruptions-imaug>=1.1.5,<2'"
         ) from error
     del imagecorruptions

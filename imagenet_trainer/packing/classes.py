@@ -38,8 +38,10 @@ def write_classes(path: AnyPath, classes: Sequence[str]) -> None:
             file.write(os.fsencode(title) + b"\n")
 
 
-def read_classes(path: AnyPath) -> List[str]:
-    """The classes in a file, one per line; the name after a WordNet id is ignored.
+def read_class_ids(path: AnyPath) -> List[str]:
+    """The ids of classes.txt, one per line; the name after a WordNet id is ignored.
+
+    They are names of folders, whose bytes need not be UTF-8.
 
     Raises InputError if the file cannot be read or is empty.
     """
@@ -71,7 +73,7 @@ def classes_of_pack(
     folders = _folders(lists, named)
     listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
     if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
-        names = read_classes(listed)
+        names = read_class_ids(listed)
         if len(names) < len(folders):
             raise InputError(
                 f"{listed}: {len(names)} classes, but {prefix}.lst has label {len(folders) - 1}; "

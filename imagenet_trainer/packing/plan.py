@@ -8,6 +8,7 @@ from imagenet_trainer.data.images.source import open_root
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import ClassName
 from imagenet_trainer.data.records.recordio import pack_header
+from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.packing.formats.collection import Collection
 from imagenet_trainer.system.files import sha256
@@ -74,7 +75,9 @@ class Pack:
         """Path of a shard without its extension; without the total while that is unknown (0)."""
         if not (self.shards or self.shard_bytes):
             return self.prefix
-        return f"{self.prefix}-{number:05d}" + (f"-of-{total:05d}" if total else "")
+        if not total:
+            return f"{self.prefix}-{number:05d}"
+        return numbered(self.prefix, number, total)
 
     def is_full(self, shard: int, size: int, line: int) -> bool:
         """Whether the record of `line` belongs to a later shard.

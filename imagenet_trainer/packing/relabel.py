@@ -21,6 +21,7 @@ from imagenet_trainer.data.records.manifest import (
 )
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.data.review import AMBIGUOUS, WRONG, Review, read_reviews
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.parallel import ProgressCallback
@@ -159,7 +160,7 @@ def _labelled(payload: bytes, label: int) -> bytes:
 
 
 def _stem(new: str, number: int, total: int) -> str:
-    return new if total == 1 else f"{new}-{number:05d}-of-{total:05d}"
+    return new if total == 1 else numbered(new, number, total)
 
 
 def _finish(

@@ -1,7 +1,6 @@
 """Verification of shards against their manifest."""
 
 import os
-import re
 import threading
 import zlib
 from hashlib import sha256
@@ -13,6 +12,7 @@ from imagenet_trainer.data.images.decode import check_decodable
 from imagenet_trainer.data.records.manifest import Shard, manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import RecordError, RecordFile
 from imagenet_trainer.data.records.sequential import index_of
+from imagenet_trainer.data.records.shard_names import shards_named, without_number
 from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
@@ -31,7 +31,7 @@ def shards_of(name: str) -> List[str]:
     if manifest is None:
         return find_shards(rec)
     stem = os.path.splitext(os.path.basename(rec))[0]
-    pattern = re.compile(re.escape(re.sub(r"-\d+-of-\d+$", "", stem)) + r"(-\d+-of-\d+)?\.rec")
+    pattern = shards_named(without_number(stem))
     for shard in manifest.shards:
         if not pattern.fullmatch(shard.file):
             raise InputError(

@@ -24,6 +24,7 @@ from imagenet_trainer.data.records.manifest import (
 )
 from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import record_length
+from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.journal import Journal
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
@@ -313,7 +314,7 @@ def _obsolete_files(pack: Pack) -> Callable[[int], List[str]]:
 
 def _shards_on_disk(prefix: str) -> set:
     """The existing files PREFIX.rec and PREFIX-*-of-*.rec."""
-    pattern = re.compile(re.escape(prefix) + r"(-\d+-of-\d+)?\.rec")
+    pattern = shards_named(prefix)
     return {path for path in glob.glob(glob.escape(prefix) + "*.rec") if pattern.fullmatch(path)}
 
 

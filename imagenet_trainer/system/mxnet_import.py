@@ -28,7 +28,7 @@ import numpy as np
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
 from imagenet_trainer.system.machine import address_space_problem, use_all_processors
-from imagenet_trainer.system.wheels import how_to_install_mxnet
+from imagenet_trainer.system.wheels import how_to_install_mxnet, pip_command, pip_install
 
 _ALIASES = {
     "bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str,
@@ -85,11 +85,11 @@ def import_remedy(error: BaseException) -> str:
     if "libcuda.so" in text:
         return (
             "mxnet-cu117 needs NVIDIA's driver (libcuda.so.1), which is not installed; install it, "
-            "or for the CPU run: pip uninstall -y mxnet-cu117; pip install -e '.[mxnet]'"
+            f"or for the CPU run: pip uninstall -y mxnet-cu117; {pip_command('mxnet')}"
         )
     if ".so" in text:
         return (
-            f"MXNet lacks a library ({text}); in the checkout run: pip install -e '.[cu117]', "
+            f"MXNet lacks a library ({text}); {pip_install('cu117')}, "
             "which installs the CUDA 11 libraries, or '.[mxnet]' on a machine without GPUs"
         )
     return f"MXNet cannot be imported: {text}; run python -m imagenet_trainer.doctor for details"

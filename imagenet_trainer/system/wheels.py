@@ -118,9 +118,14 @@ def engine_extra(machine: Machine) -> str:
     return "torch" if torch_drives_gpus(machine) else "mxnet"
 
 
-def pip_install(extra: str) -> str:
-    """`in the checkout run: pip install -e '.[torch]'`."""
-    return f"in the checkout run: pip install -e '.[{extra}]'"
+def pip_command(extra: str) -> str:
+    """`pip install -e '.[torch]'`."""
+    return f"pip install -e '.[{extra}]'"
+
+
+def pip_install(extra: str, first: str = "") -> str:
+    """`in the checkout run: pip install -e '.[torch]'`, after another command."""
+    return f"in the checkout run: {first and first + '; '}{pip_command(extra)}"
 
 
 def how_to_install_mxnet(machine: Optional[Machine] = None) -> str:
@@ -140,7 +145,7 @@ def how_to_install(machine: Optional[Machine] = None) -> str:
     mxnet = how_to_install_mxnet(machine)
     if why_no_mxnet(machine) or why_no_torch(machine):
         return mxnet
-    return f"{mxnet} (MXNet) or pip install -e '.[torch]' (PyTorch)"
+    return f"{mxnet} (MXNet) or {pip_command('torch')} (PyTorch)"
 
 
 def complete(extras: Sequence[str], engine: str, machine: Machine, known: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from imagenet_trainer.data.loader import Batch, Batches
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.engines.choice import choose_engine, local_rank
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.wheels import pip_install
 from imagenet_trainer.train.engine import devices_of
 
 
@@ -36,8 +37,8 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
         )
     if not has_dali():
         raise InputError(
-            "--decode gpu: NVIDIA DALI is not installed; in the checkout run: "
-            "pip install -e '.[dali]' (Python 3.10 and above), or use --decode cpu"
+            f"--decode gpu: NVIDIA DALI is not installed; {pip_install('dali')} "
+            "(Python 3.10 and above), or use --decode cpu"
         )
     return True
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 import struct
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -14,6 +13,7 @@ import numpy as np
 
 from imagenet_trainer import assets
 from imagenet_trainer.data.records.lst import ImageList
+from imagenet_trainer.data.records.shard_names import without_number
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 from imagenet_trainer.text import printable
@@ -113,7 +113,7 @@ def encode_checksums(checksums: Sequence[int]) -> str:
 def manifest_path(rec_path: AnyPath) -> str:
     """The path of a shard's manifest: data/train.json, also for data/train-00000-of-00008.rec."""
     stem = os.path.splitext(os.fspath(rec_path))[0]
-    return re.sub(r"-\d+-of-\d+$", "", stem) + ".json"
+    return without_number(stem) + ".json"
 
 
 def read_manifest(rec_path: AnyPath) -> Optional[Manifest]:

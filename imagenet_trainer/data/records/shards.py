@@ -12,6 +12,7 @@ import numpy as np
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
+from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.system.machine import allow_open_files
@@ -207,7 +208,7 @@ def find_shards(value: str) -> List[str]:
 def _numbered_shards(path: str) -> List[str]:
     """The shards train-00000-of-00008.rec and so on of a path train.rec."""
     stem, extension = os.path.splitext(path)
-    pattern = re.compile(re.escape(stem) + r"-(\d+)-of-(\d+)" + re.escape(extension))
+    pattern = shards_named(stem, extension)
     matches = [m for m in map(pattern.fullmatch, glob.glob(glob.escape(stem) + "-*")) if m]
     if os.path.exists(stem + ".json.partial"):
         raise InputError(

@@ -6,7 +6,7 @@ from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.gpus import nvidia_gpus
 from imagenet_trainer.system.mxnet_import import mx
-from imagenet_trainer.system.wheels import cuda_extra_problem, runs_on, this_machine
+from imagenet_trainer.system.wheels import cuda_extra_problem, pip_install, runs_on, this_machine
 
 
 def cuda_gpus() -> Optional[int]:
@@ -38,9 +38,7 @@ def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
 def _way_to_cuda(has_driver: bool) -> str:
     if not has_driver:
         return "there is no NVIDIA driver; use the CPU"
-    return cuda_extra_problem(this_machine()) or (
-        "in the checkout run: pip uninstall -y mxnet; pip install -e '.[cu117]'"
-    )
+    return cuda_extra_problem(this_machine()) or pip_install("cu117", "pip uninstall -y mxnet")
 
 
 def contexts_of(devices: Devices) -> List["mx.Context"]:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import read_classes
+from imagenet_trainer.packing.classes import read_class_ids
 from imagenet_trainer.packing.formats.samples import by_base_name, located
 from imagenet_trainer.system.files import file_error
 
@@ -92,7 +92,7 @@ class Idx:
         """The names in classes.txt, those of Fashion-MNIST, or the labels as text."""
         listed = os.path.join(os.path.dirname(self.paths[0]), _CLASSES)
         if os.path.isfile(listed):
-            names = read_classes(listed)
+            names = read_class_ids(listed)
             if max(examples) >= len(names):
                 raise InputError(
                     f"{listed}: has {len(names)} classes, but the files have label "

@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats.samples import (
     Part,
@@ -29,6 +30,7 @@ from imagenet_trainer.packing.formats.samples import (
     safe_name,
 )
 from imagenet_trainer.system.files import atomic_write
+from imagenet_trainer.system.wheels import pip_install
 
 KIND = "Hugging Face parquet"
 _ROWS = 100  # in a group: the images that are read together
@@ -43,9 +45,7 @@ def library() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError(
-            f"parquet: needs pyarrow ({error}); in the checkout run: pip install -e '.[parquet]'"
-        ) from error
+        raise InputError(f"parquet: needs pyarrow ({error}); {pip_install('parquet')}") from error
     return pyarrow.parquet
 
 
@@ -215,7 +215,7 @@ def write(folder: str, stem: str, classes: Sequence[str], sizes: np.ndarray, rea
     parts, kept = parts_of(sizes, _MOST_IMAGES, _MOST_BYTES), 0
     library()
     for part in parts:
-        path = os.path.join(folder, f"{stem}-{part.number:05d}-of-{len(parts):05d}.parquet")
+        path = os.path.join(folder, numbered(stem, part.number, len(parts)) + ".parquet")
         if os.path.exists(path):
             _compare(path, classes, read(part))
             kept += part.end - part.first

@@ -18,7 +18,7 @@ from imagenet_trainer.data.images.source import Tar
 from imagenet_trainer.data.images.tars import TarImages, first_names
 from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import read_classes, write_classes
+from imagenet_trainer.packing.classes import read_class_ids, write_classes
 from imagenet_trainer.packing.formats.samples import (
     Part,
     Read,
@@ -101,7 +101,7 @@ class WebDataset:
         listed = os.path.join(os.path.dirname(self.paths[0]), _CLASSES)
         if not os.path.isfile(listed):
             return {}
-        names = dict(enumerate(read_classes(listed)))
+        names = dict(enumerate(read_class_ids(listed)))
         if max(examples) >= len(names):
             raise InputError(
                 f"{listed}: has {len(names)} classes, but the tars have label {max(examples)}; "

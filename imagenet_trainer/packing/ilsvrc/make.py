@@ -11,7 +11,7 @@ from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import write_list
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import read_classes, write_classes
+from imagenet_trainer.packing.classes import read_class_ids, write_classes
 from imagenet_trainer.packing.console import format_classes, format_images
 from imagenet_trainer.packing.folders import NoClassFolders, NoImages
 from imagenet_trainer.packing.ilsvrc import layout, splits
@@ -179,7 +179,7 @@ def _choose_classes(settings: ImagenetSettings, images: Classes) -> List[str]:
         _print_classes(list(images))
         return list(images)
     if os.path.isfile(settings.classes):
-        wanted = read_classes(settings.classes)
+        wanted = read_class_ids(settings.classes)
     else:
         wanted = [name.strip() for name in settings.classes.split(",") if name.strip()]
     for name in wanted:
