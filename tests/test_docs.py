@@ -72,6 +72,20 @@ def test_every_page_can_be_reached_from_the_readme():
     assert sorted(PAGES.keys() - reached) == []
 
 
+def test_each_message_is_on_one_page_of_troubleshooting():
+    """The first page is an index; its tables are of symptoms."""
+    assert "| message |" not in words_of("docs/troubleshooting.md")
+    messages = [
+        line.split(" | ")[0]
+        for page in PAGES
+        if page.startswith("docs/troubleshooting-")
+        for line in words_of(page).splitlines()
+        if line.startswith("| ") and not line.startswith("| message |")
+    ]
+    assert len(messages) > 300
+    assert sorted({one for one in messages if messages.count(one) > 1}) == []
+
+
 # --- flags -------------------------------------------------------------------------------------
 
 
