@@ -103,6 +103,7 @@ class _Fit(ModuleType):
         cutmix: float = 0.0,
         mixup_cutmix_switch: float = 0.5,
         config: Text = '',
+        set: Union[Text, Sequence[Text]] = (),
         recipe: Text = '',
         clip_gradient: Optional[float] = None,
         clip_gradient_norm: Optional[float] = None,
@@ -157,6 +158,7 @@ class _Fit(ModuleType):
         tensorboard: bool = True,
         observers: Union[Text, Sequence[Text]] = (),
         when_done: Union[str, Sequence[str]] = (),
+        show_config: bool = False,
         summary: bool = False,
     ) -> FitResult:
         """Train a network on packed images; called again, continue the run.
@@ -375,6 +377,9 @@ class _Fit(ModuleType):
         config
             YAML or JSON file of flags, such as config.json of a run; the command line
             overrides it
+        set
+            values as in a file of --config, which they override, for programs that write
+            NAME=VALUE; null: as if the file did not have the name
         recipe
             flags of a named experiment, which flags on the command line override; list:
             print all
@@ -510,6 +515,9 @@ class _Fit(ModuleType):
         when_done
             command to run after the run finished or failed, but not after a signal. It runs
             without a shell; {how}, {exit_code} and {prefix} in its arguments are replaced
+        show_config
+            print every flag with its value and where it is from, as a file for --config,
+            and exit
         summary
             print the layers of the network and their cost, without data, and exit
 
@@ -910,6 +918,7 @@ class _Compare(ModuleType):
         cutmix: float = 0.0,
         mixup_cutmix_switch: float = 0.5,
         config: Text = '',
+        set: Union[Text, Sequence[Text]] = (),
         recipe: Text = '',
         clip_gradient: Optional[float] = None,
         clip_gradient_norm: Optional[float] = None,
@@ -964,6 +973,7 @@ class _Compare(ModuleType):
         tensorboard: bool = True,
         observers: Union[Text, Sequence[Text]] = (),
         when_done: Union[str, Sequence[str]] = (),
+        show_config: bool = False,
         summary: bool = False,
     ) -> CompareResult:
         """Train networks on the same images, or take finished runs, and compare them.
@@ -1205,6 +1215,9 @@ class _Compare(ModuleType):
         config
             YAML or JSON file of flags, such as config.json of a run; the command line
             overrides it
+        set
+            values as in a file of --config, which they override, for programs that write
+            NAME=VALUE; null: as if the file did not have the name
         recipe
             flags of a named experiment, which flags on the command line override; list:
             print all
@@ -1340,6 +1353,9 @@ class _Compare(ModuleType):
         when_done
             command to run after the run finished or failed, but not after a signal. It runs
             without a shell; {how}, {exit_code} and {prefix} in its arguments are replaced
+        show_config
+            print every flag with its value and where it is from, as a file for --config,
+            and exit
         summary
             print the layers of the network and their cost, without data, and exit
 
@@ -1463,8 +1479,9 @@ class _Published(ModuleType):
         Parameters
         ----------
         file
-            parameters of torchvision or timm (.safetensors) or of Gluon (.params); by
-            default the file of NAME in Gluon's cache
+            parameters of torchvision or timm (.safetensors) or of Gluon (.params), or their
+            address, such as hf://timm/resnet18.tv_in1k on Hugging Face, which is fetched
+            once; by default the file of NAME in Gluon's cache
         name
             name of the network, such as resnet-50, vgg16, gluoncv/resnet50_v1b or, with
             --file, torchvision/resnet50; by default the network that the file fits, or a

@@ -14,7 +14,7 @@ from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.benchmarks import figures
-from imagenet_trainer.config import flags
+from imagenet_trainer.config import flags, layers
 from imagenet_trainer.errors import InputError, run_command
 
 
@@ -78,7 +78,11 @@ def _gpu() -> None:
     )
 
 
-def _bottleneck(settings: config.BottleneckSettings) -> None:
+def _bottleneck(argv: Sequence[str]) -> None:
+    settings = flags.parse(
+        config.BottleneckSettings, layers.expanded(argv), "benchmark bottleneck",
+        "Report where the time of a training with these flags goes, and what to change.",
+    )  # fmt: skip
     from imagenet_trainer.benchmarks import bottleneck
 
     figures.check_json(settings.json)
@@ -97,11 +101,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if words[:1] == ["gpu"]:  # whatever flags follow: they are those of tools/gpu_study.py
         return run_command("benchmark", _gpu)
     if words[:1] == ["bottleneck"]:  # its flags are those of fit
-        training = flags.parse(
-            config.BottleneckSettings, words[1:], "benchmark bottleneck",
-            "Report where the time of a training with these flags goes, and what to change.",
-        )  # fmt: skip
-        return run_command("benchmark bottleneck", lambda: _bottleneck(training))
+        return run_command("benchmark bottleneck", lambda: _bottleneck(words[1:]))
     settings = flags.parse(
         config.BenchmarkSettings, words, "benchmark", "Measure speed against other tools."
     )

@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
-from imagenet_trainer.config import flags, recipes
+from imagenet_trainer.config import flags, layers
 from imagenet_trainer.config.python_api import command_function
 from imagenet_trainer.config.results import CompareResult
 from imagenet_trainer.errors import run_command
@@ -25,9 +25,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     about = "Train networks on the same images, or take finished runs, and compare them."
 
     def body() -> int:
-        settings = flags.parse(
-            config.CompareSettings, recipes.expanded(arguments), "compare", about
-        )
+        settings = flags.parse(config.CompareSettings, layers.expanded(arguments), "compare", about)
         if settings.first_difference:
             from imagenet_trainer.comparison.first_difference import print_first_difference
 
@@ -53,7 +51,7 @@ def call(**values: Any) -> CompareResult:
     from imagenet_trainer.comparison.first_difference import compare_runs
     from imagenet_trainer.comparison.tables import as_row
 
-    settings = flags.settings_of(config.CompareSettings, values, recipes.expanded)
+    settings = flags.settings_of(config.CompareSettings, values, layers.expanded)
     if settings.first_difference:
         outcome = compare_runs(settings.runs)
         found = asdict(outcome.difference) if outcome.difference else None

@@ -10,20 +10,21 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 import sys
 from typing import Any, Optional, Sequence
 
-from imagenet_trainer.config import FitSettings, flags, recipes
+from imagenet_trainer.config import FitSettings, flags, layers, recipes
 from imagenet_trainer.config.python_api import command_function
 from imagenet_trainer.config.results import FitResult
 from imagenet_trainer.errors import run_command
-from imagenet_trainer.train.previews.choose import NETWORKS, RECIPES, requested_preview
+from imagenet_trainer.train.previews.choose import CONFIG, NETWORKS, RECIPES, requested_preview
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The command line."""
 
     def body() -> int:
-        words = recipes.expanded(sys.argv[1:] if argv is None else argv)
+        own = sys.argv[1:] if argv is None else argv
+        words = layers.expanded(own)
         about = "Train a network on packed images; run again to continue."
-        return _run(flags.parse(FitSettings, words, "fit", about), words)
+        return _run(flags.parse(FitSettings, words, "fit", about), own, words)
 
     return run_command("fit", body)
 
@@ -35,8 +36,8 @@ def call(**values: Any) -> FitResult:
     Raises InputError for what the command line refuses, and KeyboardInterrupt after a signal,
     when the run is saved.
     """
-    settings = flags.settings_of(FitSettings, values, recipes.expanded)
-    if _run(settings):
+    settings = flags.settings_of(FitSettings, values, layers.expanded)
+    if _run(settings, flags.arguments_of(FitSettings, values)):
         raise KeyboardInterrupt
     if requested_preview(settings) == NETWORKS:
         return FitResult("")  # no run has this network
@@ -55,9 +56,15 @@ def call(**values: Any) -> FitResult:
     return FitResult(run.prefix, rows, best_of(history)[0])
 
 
-def _run(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
-    """Train, or run the preview that a flag selects; return the exit code."""
+def _run(settings: FitSettings, own: Sequence[str], argv: Optional[Sequence[str]] = None) -> int:
+    """Train, or run the preview that a flag selects; return the exit code.
+
+    `own` is the command line, `argv` the same with the flags that are given elsewhere.
+    """
     preview = requested_preview(settings)
+    if preview == CONFIG:
+        print(layers.listing(own))
+        return 0
     if preview == RECIPES:
         print(recipes.listing())
         return 0

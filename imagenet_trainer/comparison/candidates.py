@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from imagenet_trainer import symbols
-from imagenet_trainer.config import CompareSettings, FitSettings, commands, recipes
+from imagenet_trainer.config import CompareSettings, FitSettings, commands, layers
 from imagenet_trainer.config.flags import default_of, flag_of, is_given, parse_or_raise
 from imagenet_trainer.errors import ArgumentError, InputError, attributed_to
 from imagenet_trainer.runs.run import Run
@@ -18,8 +18,8 @@ from imagenet_trainer.train.setup import training_setup
 
 # Flags that the comparison sets, and flags with which fit does not train.
 _REFUSED = (
-    "network", "model_prefix", "load_epoch", "recipe list", "show_schedule", "find_lr",
-    "find_batch", "summary", "test_io", "benchmark", "when_done",
+    "network", "model_prefix", "load_epoch", "recipe list", "show_config", "show_schedule",
+    "find_lr", "find_batch", "summary", "test_io", "benchmark", "when_done",
 )  # fmt: skip
 # Flags of fit that also apply to the measurement of finished runs.
 _OF_MEASURING = (
@@ -172,7 +172,7 @@ def _lines(value: str) -> Iterator[Tuple[str, str, List[str]]]:
 
 def _read(arguments: Sequence[str], where: str) -> FitSettings:
     try:
-        return parse_or_raise(FitSettings, recipes.expanded(arguments))
+        return parse_or_raise(FitSettings, layers.expanded(arguments))
     except InputError as error:
         raise InputError(f"{where}{error}") from None
 

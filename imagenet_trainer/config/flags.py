@@ -37,7 +37,7 @@ from typing import (
 from imagenet_trainer import __version__
 from imagenet_trainer.config import plugins
 from imagenet_trainer.config.other_trainers import way_out
-from imagenet_trainer.config.values import Parser, command, switch
+from imagenet_trainer.config.values import BEST, Parser, checkpoint, command, switch
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.text import printable
 
@@ -262,6 +262,21 @@ def parse_or_raise(settings: Type[S], argv: Sequence[str]) -> S:
     return _parse(_raising_parser(settings), settings, argv)
 
 
+def checker(settings: Type[S]) -> Callable[[Sequence[str]], S]:
+    """A function like `parse_or_raise`, for many calls: the parser is made once."""
+    parser = _raising_parser(settings)
+    return lambda argv: _parse(parser, settings, argv)
+
+
+def given(settings: Type[Any], argv: Sequence[str]) -> List[str]:
+    """The fields whose flags a command line has."""
+    nothing = object()
+    names = [field.name for field in dataclasses.fields(settings)]
+    space = argparse.Namespace(**dict.fromkeys(names, nothing))
+    parsed, _ = _raising_parser(settings).parse_known_args(_with_values(settings, argv), space)
+    return [name for name in names if getattr(parsed, name) is not nothing]
+
+
 def unknown_arguments(settings: Type[Any], argv: Sequence[str]) -> List[str]:
     """The arguments of a command line that do not belong to a settings class."""
     return _raising_parser(settings).parse_known_args(_with_values(settings, argv))[1]
@@ -360,15 +375,30 @@ def _arguments_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[
         if field and field.metadata["positional"]:
             positional += [value] if isinstance(value, (str, os.PathLike)) else list(value)
         elif field and isinstance(field.default, bool) and field.metadata["parse"] is None:
-            argv += [flag_of(name)] * bool(value)
+            argv += [flag_of(name)] * _is_on(name, value)
         elif field and isinstance(field.metadata["nargs"], int) and field.metadata["nargs"]:
             several = [value] if isinstance(value, str) else value
             argv += [flag_of(name), *map(str, several)]
-        elif field and field.metadata["parse"] is command and not isinstance(value, str):
-            argv.append(f"{flag_of(name)}={shlex.join(value)}")
+        elif field and field.metadata["parse"] in _TEXTS and not isinstance(value, str):
+            argv.append(f"{flag_of(name)}={_TEXTS[field.metadata['parse']](value)}")
         else:
             argv.append(f"{flag_of(name)}={_text(value)}")
     return argv, positional
+
+
+def _is_on(name: str, value: Any) -> bool:
+    """The value of a flag that has none on a command line."""
+    try:
+        return switch(_text(value))
+    except ValueError as error:
+        raise InputError(f"{flag_of(name)}: {value!r}: {error}") from None
+
+
+# The texts of values that are no lists with commas.
+_TEXTS: Mapping[Any, Callable[[Any], str]] = {
+    command: shlex.join,
+    checkpoint: lambda pair: f"{pair[0]},{'best' if pair[1] == BEST else pair[1]}",
+}
 
 
 def _text(value: Any) -> str:

@@ -108,6 +108,15 @@ class MethodSettings(MixSettings):
         may_change=True,
         metavar="FILE",
     )
+    set: Tuple[str, ...] = option(
+        (),
+        "values as in a file of --config, which they override, for programs that write NAME=VALUE; "
+        "null: as if the file did not have the name",
+        lambda text: (text,),
+        may_change=True,
+        metavar="NAME=VALUE",
+        nargs="+",
+    )
     recipe: str = option(
         "",
         "flags of a named experiment, which flags on the command line override; list: print all",

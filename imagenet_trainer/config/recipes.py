@@ -13,8 +13,6 @@ import textwrap
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
-from imagenet_trainer.config.config_file import with_config
-from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.errors import InputError
 
 _MXNET_WEIGHTS = "MXNet's published weights, docs/networks.md"
@@ -224,21 +222,19 @@ _ALL = (
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 
-def expanded(argv: Sequence[str]) -> List[str]:
-    """A command line of fit with the flags of its recipe and its --config before its own.
+def chosen(argv: Sequence[str]) -> Optional[Recipe]:
+    """The recipe that a command line of fit names, if any.
 
-    Old forms are translated. Raises InputError for an unknown name, with the closest and all known
-    ones, and as `with_config` and `translated` do.
+    Raises InputError for an unknown name, with the closest and all known ones.
     """
-    argv = with_config(translated(argv))
     name = _recipe_of(argv)
     if not name or name == "list":
-        return list(argv)
+        return None
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"--recipe {name}: no such recipe; {hint}known: {', '.join(RECIPES)}")
-    return [*RECIPES[name].arguments, *argv]
+    return RECIPES[name]
 
 
 def _recipe_of(argv: Sequence[str]) -> Optional[str]:

@@ -318,6 +318,11 @@ class RunSettings:
         metavar="CMD",
         may_change=True,
     )
+    show_config: bool = option(
+        False,
+        "print every flag with its value and where it is from, as a file for --config, and exit",
+        may_change=True,
+    )
     summary: bool = option(
         False,
         "print the layers of the network and their cost, without data, and exit",

@@ -7,7 +7,7 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 import sys
 from typing import List, Optional, Sequence, Tuple
 
-from imagenet_trainer.config import FitSettings, flags, recipes
+from imagenet_trainer.config import FitSettings, flags, layers
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.errors import InputError, run_command
 
@@ -39,7 +39,7 @@ def check_flags(command: Sequence[str]) -> None:
     """Refuse wrong flags of `fit` here, in one line, instead of once in every worker."""
     words = list(command)
     if words[1:3] == ["-m", "imagenet_trainer.fit"]:
-        flags.parse(FitSettings, recipes.expanded(words[3:]), "fit", "")
+        flags.parse(FitSettings, layers.expanded(words[3:]), "fit", "")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -10,11 +10,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from imagenet_trainer.config.layers import NO_FLAGS, VARIABLE
 from imagenet_trainer.errors import InputError
 
 SCHEDULER, SERVER, WORKER = "scheduler", "server", "worker"
 # Variables of the launching shell that are passed to other machines; --env adds more.
-_PASSED = re.compile(r"(MXNET|OMP|KMP|NCCL|PS|CUDNN|OPENBLAS|MKL)_\w+|LD_LIBRARY_PATH|TZ|LC_\w+")
+_PASSED = re.compile(
+    r"(MXNET|OMP|KMP|NCCL|PS|CUDNN|OPENBLAS|MKL)_\w+|LD_LIBRARY_PATH|TZ|LC_\w+|"
+    # flags of fit, but not what --when-done and the launcher itself set
+    rf"{VARIABLE}(?!({'|'.join(NO_FLAGS)})$)\w+"
+)
 # The variables in which srun and each mpirun put the rank of a process.
 _RANK_VARIABLES = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 _ROOT = str(Path(__file__).resolve().parents[2])

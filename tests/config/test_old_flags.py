@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagenet_trainer.config import FitSettings, flags, recipes
+from imagenet_trainer.config import FitSettings, flags, layers
 from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.config.values import kvstore
 from imagenet_trainer.errors import InputError
@@ -10,7 +10,7 @@ from imagenet_trainer.train.schedule_flags import rate_messages, schedule_of
 
 
 def parsed(*words):
-    return flags.parse_or_raise(FitSettings, recipes.expanded(words))
+    return flags.parse_or_raise(FitSettings, layers.expanded(words))
 
 
 @pytest.mark.parametrize("words", [
@@ -28,7 +28,7 @@ def test_pow_is_the_polynomial_schedule(words):
 
 
 def test_pow_from_python():
-    given = flags.settings_of(FitSettings, {"lr_step_epochs": "pow1.5"}, recipes.expanded)
+    given = flags.settings_of(FitSettings, {"lr_step_epochs": "pow1.5"}, layers.expanded)
     assert (given.lr_schedule, given.lr_power) == ("poly", 1.5)
 
 

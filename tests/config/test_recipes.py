@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 
 from imagenet_trainer import config, fit, symbols
-from imagenet_trainer.config import flags, recipes
+from imagenet_trainer.config import flags, layers, recipes
 from imagenet_trainer.config.recipes import RECIPES
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.errors import InputError
@@ -17,7 +17,7 @@ IMAGES = {"cifar10": 50_000}
 
 
 def settings_of(*argv):
-    return flags.parse(config.FitSettings, recipes.expanded(argv), "fit", "Train.")
+    return flags.parse(config.FitSettings, layers.expanded(argv), "fit", "Train.")
 
 
 def rate_at(settings, epoch, images):
@@ -105,8 +105,8 @@ def test_every_recipe_states_its_cost_and_source():
 
 def test_names():
     with pytest.raises(InputError, match=r"--recipe resnet5O-90: .*did you mean resnet50-90\?"):
-        recipes.expanded(["--recipe", "resnet5O-90"])
-    assert recipes.expanded(["--lr", "1"]) == ["--lr", "1"]
+        layers.expanded(["--recipe", "resnet5O-90"])
+    assert layers.expanded(["--lr", "1"]) == ["--lr", "1"]
 
 
 def test_the_command_lists_them(capsys):

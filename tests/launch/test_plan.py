@@ -90,6 +90,8 @@ def test_no_rank():
 def test_variables_passed_to_other_machines():
     here = {"MXNET_X": "1", "OMP_NUM_THREADS": "2", "HOME": "/root", "SECRET": "s", "A": "a b"}
     assert plan.passed_environment((), here) == {"MXNET_X": "1", "OMP_NUM_THREADS": "2"}
+    flags = {"IMAGENET_TRAINER_LR": "2", "IMAGENET_TRAINER_RANK": "3"}  # a flag of fit, and ours
+    assert plan.passed_environment((), flags) == {"IMAGENET_TRAINER_LR": "2"}
     more = plan.passed_environment(("A", "B=c=d"), here)
     assert more["A"] == "a b" and more["B"] == "c=d" and "SECRET" not in more
     with pytest.raises(InputError, match="--env C: "):

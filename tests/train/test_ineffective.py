@@ -2,13 +2,13 @@
 
 import pytest
 
-from imagenet_trainer.config import FitSettings, flags, recipes
+from imagenet_trainer.config import FitSettings, flags, layers
 from imagenet_trainer.config.recipes import RECIPES
 from imagenet_trainer.train.ineffective import ineffective_flags
 
 
 def messages_of(*words, engine="torch"):
-    settings = flags.parse_or_raise(FitSettings, recipes.expanded(words))
+    settings = flags.parse_or_raise(FitSettings, layers.expanded(words))
     return ineffective_flags(settings, engine)
 
 

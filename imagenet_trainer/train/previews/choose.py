@@ -4,7 +4,10 @@ from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.errors import InputError
 
 RECIPES, NETWORKS = "recipe", "network"  # of which `list` prints all
-_PREVIEWS = ("find_lr", "find_batch", "show_schedule", "summary", "test_io", "benchmark")
+CONFIG = "show_config"
+_PREVIEWS = (
+    CONFIG, "find_lr", "find_batch", "show_schedule", "summary", "test_io", "benchmark",
+)  # fmt: skip
 
 
 def requested_preview(settings: FitSettings) -> str:
