@@ -7,7 +7,7 @@ import shlex
 import pytest
 from conftest import ROOT, run
 
-from imagenet_trainer import config
+from imagenet_trainer import __version__, config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.comparing import CompareSettings
 from imagenet_trainer.config.launching import LaunchSettings
@@ -197,6 +197,8 @@ def test_the_architecture_names_every_room_and_only_existing_files():
 def test_changes_are_listed_by_version_newest_first():
     text = (DOCS / "changelog.md").read_text(encoding="utf-8")
     heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert heads[1].startswith(f"{__version__}, ")
+    assert f"version = {{{__version__}}}" in (DOCS / "cite.md").read_text(encoding="utf-8")
     assert heads[0] == "Next" and all(
         re.fullmatch(r"\d+\.\d+\.\d+, \d{4}-\d\d-\d\d", h) for h in heads[1:]
     )
@@ -209,9 +211,9 @@ def test_changes_are_listed_by_version_newest_first():
         for point in points:
             assert point.endswith("."), point
             rest = rest.replace(point, "", 1)
-        # A released version may begin and end with a sentence; the next one is points only.
+        # A released version may have headings and sentences; the next one is points only.
         assert len(rest.split()) == 0 or section is not sections[0], rest
-        assert len(points) == len(set(points)) and points
+        assert len(points) == len(set(points)) and (points or section is sections[0])
 
 
 # --- the site ----------------------------------------------------------------------------------
