@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
 from imagenet_trainer.config import flags
-from imagenet_trainer.config.values import image_shape, strings
-from imagenet_trainer.errors import run_command
+from imagenet_trainer.config.values import image_shape, integer, integers, strings
+from imagenet_trainer.errors import InputError, run_command
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,21 @@ class DoctorSettings:
         const="resnet-18",
         metavar="NAME,NAME",
     )
+    plan: str = flags.option(
+        "", "instead print the hours, disk, memory and money of a training of this network on "
+        "ImageNet, from published rates and those of --measure", metavar="NAME",
+    )  # fmt: skip
+    gpus: Tuple[int, ...] = flags.option(
+        (1, 4, 8), "with --plan: numbers of GPUs", integers(1), metavar="N,N"
+    )
+    num_epochs: int = flags.option(90, "with --plan: epochs", integer(1))
+    prices: str = flags.option(
+        "", "with --plan: prices of machines, a CSV file like assets/prices.csv", metavar="FILE"
+    )
     image_shape: Optional[Tuple[int, ...]] = flags.option(
         None,
-        "with --measure: size of the images; by default that of the network's publication",
+        "with --measure or --plan: size of the images; by default that of the network's "
+        "publication",
         image_shape,
         metavar="3,H,W",
     )
@@ -39,6 +51,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     settings = flags.parse(DoctorSettings, argv, "doctor", about)
 
     def body() -> int:
+        if settings.plan:
+            from imagenet_trainer.benchmarks.plan import print_plan
+
+            s = settings
+            print_plan(s.plan, s.image_shape, s.gpus, s.num_epochs, s.prices)
+            return 0
+        for name in ("gpus", "num_epochs", "prices"):
+            if getattr(settings, name) != flags.default_of(DoctorSettings, name):
+                raise InputError(f"{flags.flag_of(name)}: is for --plan; add it, or omit this flag")
         from imagenet_trainer.benchmarks.environment import print_environment
 
         code = print_environment()

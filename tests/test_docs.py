@@ -11,10 +11,12 @@ from imagenet_trainer import __version__, config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.comparing import CompareSettings
 from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.doctor import DoctorSettings
 from imagenet_trainer.explore.flags import SheetSettings
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings
 
 DOCS = ROOT / "docs"
+OTHERS = (DoctorSettings, Im2recSettings, LaunchSettings, SheetSettings)
 PAGES = {
     path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *DOCS.glob("*.md")]
 }
@@ -170,7 +172,7 @@ def test_commands_of_the_pages_have_flags_that_exist(page):
 def test_the_readme_names_only_flags_that_exist():
     known = {
         flags.flag_of(field.name)
-        for settings in (*SETTINGS.values(), LaunchSettings, Im2recSettings, SheetSettings)
+        for settings in (*SETTINGS.values(), *OTHERS)
         for field in dataclasses.fields(settings)
     }
     named = set(re.findall(r"`[^`]*`", words_of("README.md")))
