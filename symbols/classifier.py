@@ -12,7 +12,9 @@ from imagenet_trainer.graph import Entry, Node, Symbol, as_graph, sym
 from imagenet_trainer.graph.operators import nearest
 
 # Operators that may end a network instead of the SoftmaxOutput that training needs.
-_ENDS = ("SoftmaxOutput", "softmax", "SoftmaxActivation", "log_softmax")
+_ENDS = (
+    "SoftmaxOutput", "softmax", "SoftmaxActivation", "log_softmax", "LogisticRegressionOutput",
+)  # fmt: skip
 # Operators that may follow the classifier and do not change the number of classes.
 _PASSIVE = (
     "Activation", "Cast", "Dropout", "Flatten", "LeakyReLU", "Pooling", "_copy", "amp_cast",

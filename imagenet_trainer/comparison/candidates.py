@@ -19,7 +19,7 @@ from imagenet_trainer.train.setup import training_setup
 # Flags that the comparison sets, and flags with which fit does not train.
 _REFUSED = (
     "network", "model_prefix", "load_epoch", "recipe list", "show_config", "show_schedule",
-    "find_lr", "find_batch", "summary", "test_io", "benchmark", "when_done",
+    "find_lr", "find_batch", "summary", "test_io", "benchmark", "when_done", "multi_label",
 )  # fmt: skip
 # Flags of fit that also apply to the measurement of finished runs.
 _OF_MEASURING = (

@@ -109,6 +109,13 @@ class TrainingDataSettings(DataSettings):
         metavar="IDX",
         may_change=True,
     )
+    multi_label: bool = option(
+        False,
+        "1: images have several classes: the labels of a record are all of them, as numbers or as "
+        "0 and 1 for each class. The loss is the mean binary cross-entropy, and the best epoch is "
+        "that of the highest mean average precision",
+        switch,
+    )
     image_size_schedule: str = option(
         "",
         "progressive resizing: height and width of the training images from each epoch on, such as "

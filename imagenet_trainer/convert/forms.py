@@ -19,7 +19,7 @@ from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.network import engine_for
 from imagenet_trainer.eval.validation import predict_batches
 from imagenet_trainer.graph import Symbol
-from imagenet_trainer.metrics.counts import Scores, has_rank5, score
+from imagenet_trainer.metrics.counts import Scores, has_rank5, score, score_vectors
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
@@ -156,9 +156,9 @@ def scores_of(
     colours = (preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
     engine = ExportedNetwork(model, shape, *colours)
     threads = loader_threads(settings.data_nthreads, False)
-    total = Scores()
+    total, count = Scores(), score_vectors if dataset.shards.label_vectors else score
     for probabilities, labels in predict_batches(engine, dataset, preprocessing, threads):
-        total += score(probabilities, labels)
+        total += count(probabilities, labels)
     return {
         "rank1": total.rank1_accuracy,
         "rank5": total.rank5_accuracy,

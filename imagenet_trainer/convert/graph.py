@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any, Tuple
 
 from imagenet_trainer import symbols
-from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.engines.symbol import ends_in_sigmoid, parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Symbol, as_graph, sym
 from imagenet_trainer.system.arrays import Arrays
@@ -28,13 +28,15 @@ def last_layer(network: str) -> str:
 def without_label(symbol: Any, path: str) -> Symbol:
     """The network from `data` to probabilities `softmax_output`, with no input for labels.
 
-    Raises InputError with the file for a network that does not end in a SoftmaxOutput or a
-    softmax.
+    Raises InputError with the file for a network that does not end in a SoftmaxOutput, a
+    softmax, or the sigmoid of --multi-label.
     """
     symbol = as_graph(symbol)
     last = symbol.entries[-1].node
     if last.op == "softmax":
         return symbol
+    if ends_in_sigmoid(symbol):
+        return sym.sigmoid(Symbol(last.inputs[:1]), name=last.name)
     if last.op != "SoftmaxOutput" or len(symbol) != 1:
         raise InputError(f"{path}: ends in {last.op}, not in a softmax; it cannot be exported")
     return sym.softmax(Symbol(last.inputs[:1]), axis=-1, name=last.name)

@@ -18,8 +18,9 @@ def open_images(value: str, name: str, run: Run, checkpoint: Checkpoint) -> Data
     index = "" if value else used.get(f"{name}_idx", "")
     with attributed_to(flags.flag_of(name), " "):
         return open_matching_dataset(
-            path, index, checkpoint.classes, run.prefix, label_index=run.label_index()
-        )
+            path, index, checkpoint.classes, run.prefix, label_index=run.label_index(),
+            multi_label=run.multi_label(),
+        )  # fmt: skip
 
 
 def open_calibration(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -> Dataset:

@@ -29,7 +29,9 @@ from imagenet_trainer.data.records.headers import (
     first_bad_label,
     keep_images,
     read_headers,
+    read_summary,
 )
+from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_classes
 from imagenet_trainer.data.records.manifest import (
     Manifest,
     Shard,
@@ -94,6 +96,7 @@ def open_dataset(
     all_labels: bool = True,
     label_index: Optional[int] = None,
     any_labels: bool = False,
+    multi_label: bool = False,
 ) -> Dataset:
     """Open shards and read their manifest, if there is one.
 
@@ -114,6 +117,8 @@ def open_dataset(
         which label of a record is its class, from 0; None: the only one.
     any_labels
         accept any number of labels with any values.
+    multi_label
+        all labels of a record are classes of its image: see `LabelVectors`.
 
     Raises
     ------
@@ -124,7 +129,9 @@ def open_dataset(
     """
     path, parts = split_name(path)
     if parts:
-        whole = open_dataset(path, index, num_classes, all_labels, label_index, any_labels)
+        whole = open_dataset(
+            path, index, num_classes, all_labels, label_index, any_labels, multi_label
+        )
         return _open_part(whole, parts)
     paths = find_shards(path)
     indexes: List[Index] = [*index.split(",")] if index else []
@@ -136,7 +143,10 @@ def open_dataset(
     found = [index_of(one) for one in paths] if not indexes else []
     shards = Shards(paths, indexes or [one for one, _ in found], label_index)
     try:
-        opened = _opened(path, shards, num_classes, all_labels and not any_labels, any_labels)
+        some = any_labels or multi_label
+        opened = _opened(path, shards, num_classes, all_labels and not some, some)
+        if multi_label:
+            opened = _with_label_vectors(opened, num_classes, all_labels)
         return replace(opened, note=_joined(*(note for _, note in found), opened.note))
     except BaseException:
         shards.close()
@@ -199,6 +209,27 @@ def _check_labels(shards: Shards, headers: Sequence[Headers], num_classes: int) 
         if bad >= 0:
             record = sum(map(len, shards.files[:number])) + bad
             shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
+
+
+def _with_label_vectors(dataset: Dataset, num_classes: Optional[int], all_labels: bool) -> Dataset:
+    """The dataset whose labels are vectors; InputError if they cannot be."""
+    path, shards, summary = dataset.path, dataset.shards, read_summary(dataset.shards)
+    classes, binary = dataset.classes, binary_classes(summary)
+    if dataset.counts is None and num_classes is None:
+        if not binary:
+            raise InputError(
+                f"{path}: its records have lists of classes, the largest is "
+                f"{summary.most.max():g}; give their number with --num-classes"
+            )
+        classes = default_classes(binary)
+    vectors = shards.label_vectors = LabelVectors(len(classes), binary == len(classes))
+    if not vectors.is_binary and all_labels:
+        bad = np.flatnonzero(~summary.valid | (summary.most >= len(classes)))
+        if len(bad):
+            shards.label_of(bad[0], shards.record(bad[0]).labels, len(classes))  # raises the error
+    if vectors.is_binary and not summary.most.any():
+        raise InputError(f"{path}: no image has a class; pack it with the classes of each image")
+    return replace(dataset, classes=classes)
 
 
 def _without_manifest(
@@ -273,9 +304,12 @@ def open_matching_dataset(
     reference: str,
     all_labels: bool = True,
     label_index: Optional[int] = None,
+    multi_label: bool = False,
 ) -> Dataset:
     """Open a dataset whose classes must be those of `reference`; see `with_classes_of`."""
-    dataset = open_dataset(path, index, len(classes), all_labels, label_index)
+    dataset = open_dataset(
+        path, index, len(classes), all_labels, label_index, multi_label=multi_label
+    )
     try:
         return with_classes_of(dataset, classes, reference)
     except BaseException:
@@ -305,6 +339,9 @@ def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Datas
     notes = []
     if has < len(classes):
         notes.append(f"has images of {has} of the {len(classes)} classes of {reference}")
+    vectors = dataset.shards.label_vectors
+    if vectors is not None:
+        dataset.shards.label_vectors = replace(vectors, classes=len(classes))
     if labels is not None:
         dataset.shards.classes_of_labels = labels
         notes.append("labels are matched by name")

@@ -28,7 +28,7 @@ class Batch:
     """Images with their labels. The arrays are valid until the next batch is requested."""
 
     images: Any  # uint8 (n, height, width, 3), RGB; Encoded where the loader does not decode
-    labels: np.ndarray  # int64 (n,)
+    labels: np.ndarray  # int64 (n,), or uint8 (n, classes) with `Shards.label_vectors`
     update: int
     indices: np.ndarray  # int64 (n,), positions in the dataset
     wait: float  # seconds for which the consumer waited for the batch

@@ -110,8 +110,8 @@ def mixing_of(settings: MixSettings, seed: int) -> Optional[Mixup]:
 
 
 def partners(labels: np.ndarray) -> np.ndarray:
-    """The values at positions i XOR 1, (n,), n even."""
-    return labels.reshape(-1, 2)[:, ::-1].reshape(-1)
+    """The values at positions i XOR 1, (n, ...), n even."""
+    return labels.reshape(-1, 2, *labels.shape[1:])[:, ::-1].reshape(labels.shape)
 
 
-Mixed = Tuple[np.ndarray, np.ndarray]  # the partners' labels int64 (n,), shares float32 (n,)
+Mixed = Tuple[np.ndarray, np.ndarray]  # the partners' labels as in Batch, shares float32 (n,)

@@ -13,6 +13,7 @@ from imagenet_trainer.data.bad_records import STOP, STOPS, USE, ZERO, OnBad, Rep
 from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixture, Mixup
+from imagenet_trainer.data.records.label_vectors import LabelVectors
 from imagenet_trainer.data.records.recordio import RecordError
 from imagenet_trainer.data.records.shards import Shards
 
@@ -39,9 +40,14 @@ def pageable(shape: Tuple[int, ...]) -> np.ndarray:
 class Slot:
     """A buffer of the ring, and the batch that is being made in it."""
 
-    def __init__(self, count: int, transform: Transform, memory: Memory):
+    def __init__(
+        self, count: int, transform: Transform, memory: Memory,
+        label_vectors: Optional[LabelVectors],
+    ):  # fmt: skip
         self._transform = transform
         self._labels = np.empty(count, np.int64)
+        if label_vectors:
+            self._labels = np.empty((count, label_vectors.classes), np.uint8)
         self._allocate(count, memory)
 
     def _allocate(self, count: int, memory: Memory) -> None:
@@ -139,7 +145,8 @@ class Ring:
         self._plan = plan
         self._changed = threading.Condition()
         slot = _EncodedSlot if encoded else Slot
-        self._free = [slot(batch_size, transform, memory) for _ in range(prefetch + 1)]
+        vectors = shards.label_vectors
+        self._free = [slot(batch_size, transform, memory, vectors) for _ in range(prefetch + 1)]
         self._begun: Deque[Slot] = deque()  # in the order of the plan
         self._taken: Optional[Slot] = None
         self._wanted: Deque[np.ndarray] = deque()  # images to request from the disk
@@ -243,7 +250,7 @@ class Ring:
                 raise
             if action == ZERO:
                 record = self._shards.record(index, compare=False)
-                slot.labels[i] = self._shards.class_of(index, record.labels, self._num_classes)
+                slot.labels[i] = self._shards.label_of(index, record.labels, self._num_classes)
                 slot.put_black(i)
             elif self._on_bad.successors is None:
                 slot.labels[i] = 0

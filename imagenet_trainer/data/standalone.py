@@ -148,6 +148,8 @@ class Loader(_OfDataset):
         number of images that are shuffled together, 0 for all: for disks that cannot seek.
     num_classes, index, label_index
         as in `RecordDataset`.
+    multi_label
+        labels are uint8 (n, classes), 0 or 1: all labels of a record are classes of its image.
 
     Raises
     ------
@@ -173,11 +175,14 @@ class Loader(_OfDataset):
         num_classes: Optional[int] = None,
         index: str = "",
         label_index: Optional[int] = None,
+        multi_label: bool = False,
     ):
         self._transform = TrainTransform(augmentation or AugmentSettings(), image_shape, seed)
         self._worker = _worker(rank, world)
         self._threads = Threads(threads or processors(), prefetch=prefetch)
-        self._dataset = open_dataset(str(path), index, num_classes, label_index=label_index)
+        self._dataset = open_dataset(
+            str(path), index, num_classes, label_index=label_index, multi_label=multi_label
+        )
         self._order = Order(seed, len(self._dataset), batch_size, shuffle_window)
         self._order.share(world)  # ArgumentError unless the workers can share a batch
         self._batches: Optional[Batches] = None
@@ -287,13 +292,16 @@ class EvaluationLoader(_OfDataset):
         num_classes: Optional[int] = None,
         index: str = "",
         label_index: Optional[int] = None,
+        multi_label: bool = False,
     ):
         if batch_size < 1:
             raise ArgumentError("batch_size", batch_size, "must be at least 1")
         self._transform = EvalTransform(image_shape, resize)
         worker = _worker(rank, world)
         self._threads = Threads(threads or processors())
-        self._dataset = open_dataset(str(path), index, num_classes, label_index=label_index)
+        self._dataset = open_dataset(
+            str(path), index, num_classes, label_index=label_index, multi_label=multi_label
+        )
         images = len(self._dataset)
         self._part = range(images * rank // world, images * (worker.rank + 1) // world)
         self._batch_size = batch_size

@@ -104,6 +104,10 @@ class Training:
     # strikes back", Wightman, Touvron and Jegou 2021, arXiv:2110.00476). read_counts has the latter
     # in any case.
     bce: bool = False
+    # Images have several classes: labels and targets are uint8 (n, classes), 0 or 1, which mixup
+    # mixes. The network ends in a sigmoid (`symbol.with_sigmoid`), whose loss is the mean over the
+    # classes of the binary cross-entropies.
+    multi_label: bool = False
     # One for each class, with which its term of the cross-entropy is multiplied; (): all are 1. Not
     # with bce. read_counts has the loss without weights in any case.
     class_weights: Tuple[float, ...] = ()
@@ -133,8 +137,17 @@ class Mix:
     Image i has weight `shares[i]` on its own label and 1 - shares[i] on `labels[i]`.
     """
 
-    labels: np.ndarray  # int64 (n,)
+    labels: np.ndarray  # as those of train_batch
     shares: np.ndarray  # float32 (n,), in [0, 1]
+
+
+def mixed_vectors(vectors: np.ndarray, mix: Optional[Mix]) -> np.ndarray:
+    """The targets of images with several classes, float32 (n, classes)."""
+    targets = vectors.astype(np.float32)
+    if mix is None:
+        return targets
+    share = mix.shares[:, None]
+    return share * targets + (1 - share) * mix.labels.astype(np.float32)
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -171,7 +184,8 @@ class Engine(Protocol):
     ) -> None:
         """Make one update; raise NonFiniteLossError before it if the loss is not finite.
 
-        Images are uint8 (n, h, w, 3), labels int64 (n,). Other heights and widths than those of
+        Images are uint8 (n, h, w, 3), labels int64 (n,), or with Training.multi_label uint8
+        (n, classes). Other heights and widths than those of
         the batch shape are bound or compiled once; the network must be independent of them.
         `mix` is given if and only if Training.mixup is set, and `teacher`, float32 (n, classes),
         if and only if Training.teacher_weight is. PyTorch's engine also
@@ -184,7 +198,9 @@ class Engine(Protocol):
         They are those of all workers.
 
         The loss is the cross-entropy with the training targets. A hit is a hit of the label with
-        the larger share; of an image's own label if both have one half.
+        the larger share; of an image's own label if both have one half. With Training.multi_label
+        the loss is the binary cross-entropy, and a hit is one of a class whose target is at least
+        one half.
         """
 
     def read_statistics(self) -> List[Tuple[int, Dict[str, float]]]:

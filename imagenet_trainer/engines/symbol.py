@@ -1,14 +1,16 @@
 """Reads symbols, checks parameters against them, and freezes their BatchNorms."""
 
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from imagenet_trainer.engines import Training
 from imagenet_trainer.engines.update_rules import STATE_NAMES
-from imagenet_trainer.errors import InputError
-from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json
+from imagenet_trainer.errors import ArgumentError, InputError
+from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json, sym
 from imagenet_trainer.system.arrays import Arrays
 
+SIGMOID = "LogisticRegressionOutput"
 Shapes = Dict[str, Tuple[int, ...]]
 
 
@@ -107,6 +109,36 @@ def number_of_classes(symbol: Any, image_shape: Tuple[int, int, int]) -> int:
     if not outputs:
         raise InputError(f"the number of classes does not follow from images of {image_shape}")
     return int(np.prod(outputs[0][1:]))
+
+
+def ends_in_sigmoid(symbol: Any) -> bool:
+    """Whether a network is for images with several classes."""
+    return [entry.node.op for entry in as_graph(symbol).entries] == [SIGMOID]
+
+
+def check_head(symbol: Symbol, training: Optional[Training]) -> None:
+    """ArgumentError if a training has label vectors and its network no sigmoid, or vice versa."""
+    if training and training.multi_label != ends_in_sigmoid(symbol):
+        kind = "a sigmoid" if training.multi_label else "a softmax"
+        value = int(training.multi_label)
+        raise ArgumentError("multi_label", value, f"needs a network that ends in {kind}")
+
+
+def with_sigmoid(symbol: Any) -> Symbol:
+    """The classifier with a sigmoid for each class instead of its softmax, under the same name.
+
+    MXNet's LogisticRegressionOutput has the gradient of the mean over the classes of the binary
+    cross-entropies. Raises ArgumentError for a network that does not end in a softmax of logits.
+    """
+    symbol = as_graph(symbol)
+    last = symbol.entries[0].node
+    if ends_in_sigmoid(symbol):
+        return symbol
+    if len(symbol) != 1 or last.op != "SoftmaxOutput":
+        raise ArgumentError("multi_label", "", f"needs a network that ends in a softmax, not in "
+                            f"{last.op}; omit it")  # fmt: skip
+    logits, label = Symbol(last.inputs[:1]), Symbol(last.inputs[1:])
+    return sym.LogisticRegressionOutput(logits, label, name=last.name)
 
 
 def frozen_in(symbol: Any, names: List[str]) -> Symbol:

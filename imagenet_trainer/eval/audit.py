@@ -20,6 +20,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.epochs import epoch_lines, log, results_folder, select_epochs
 from imagenet_trainer.eval.evaluator import Evaluator
 from imagenet_trainer.eval.labels import names_by_key
+from imagenet_trainer.eval.network import check_softmax
 from imagenet_trainer.metrics.label_issues import LabelIssues, check_library, label_issues
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.run import Run, parts_in
@@ -112,7 +113,9 @@ def _collect(settings: EvaluateSettings, runs: Sequence[Run]) -> _Collected:
             chosen = select_epochs(run, settings.epochs)
             if len(chosen) != 1:
                 raise InputError("--epochs: --audit takes one epoch of each run; give best, or one")
-            (one,) = Evaluator(how, run, chosen, log).results()
+            evaluator = Evaluator(how, run, chosen, log)
+            check_softmax(evaluator.symbol, "--audit", run)
+            (one,) = evaluator.results()
             print("\n".join(f"{run.prefix} {line}" for line in epoch_lines(one)), flush=True)
             with np.load(run.probabilities_path(one.epoch, one.name), allow_pickle=False) as file:
                 known = file["labels"] >= 0  # not skipped

@@ -12,7 +12,7 @@ from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset
-from imagenet_trainer.eval.network import Log, devices_of, open_network
+from imagenet_trainer.eval.network import Log, check_softmax, devices_of, open_network
 from imagenet_trainer.metrics.counts import loss_of
 from imagenet_trainer.metrics.evaluation import calibration
 from imagenet_trainer.metrics.predictions import TOP, Collector, Predictions
@@ -58,9 +58,10 @@ def change_of(before: Dict[str, float], after: Dict[str, float]) -> str:
 
 def _fitted(settings: EvaluateSettings, run: Run, epoch: int, log: Log) -> Dict[str, Any]:
     """The temperature of an epoch, and loss and calibration error before and after."""
-    engine, _, checkpoint = open_network(
+    engine, symbol, checkpoint = open_network(
         run, epoch, devices_of(settings), settings.batch_size, settings, log
     )
+    check_softmax(symbol, "--calibrate", run)
     how = checkpoint.preprocessing
     assert how is not None
     dataset = _open_images(settings, run, checkpoint, log)

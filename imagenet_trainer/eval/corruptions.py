@@ -18,7 +18,7 @@ from imagenet_trainer.data.corruptions import (
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
-from imagenet_trainer.eval.network import Log, devices_of, open_network
+from imagenet_trainer.eval.network import Log, check_softmax, devices_of, open_network
 from imagenet_trainer.eval.sample import Sample
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.confidence import resampled_mean
@@ -40,9 +40,10 @@ def evaluate_corruptions(
     """
     with attributed_to("--corruptions"):
         check_library()
-    engine, _, checkpoint = open_network(
+    engine, symbol, checkpoint = open_network(
         run, epoch, devices_of(settings), settings.batch_size, settings, log
     )
+    check_softmax(symbol, "--corruptions", run)
     how = checkpoint.preprocessing
     assert how is not None
     if min(how.image_shape[1:]) < LEAST_SIDE:

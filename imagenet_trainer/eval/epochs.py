@@ -26,8 +26,8 @@ from imagenet_trainer.eval.paired import (
     with_classes_of,
 )
 from imagenet_trainer.eval.report import write_paired_report
-from imagenet_trainer.eval.results import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.eval.review import ReviewedPredictions
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.metrics.evaluation import at_chance, collapse, shown_ranks, table
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch

@@ -25,12 +25,14 @@ from imagenet_trainer.data.dataset import (
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines.choice import choose_engine, version_of
+from imagenet_trainer.engines.symbol import ends_in_sigmoid
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.features import compute_features
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset, share_of_batch
 from imagenet_trainer.eval.labels import label_vectors, real_labels, table_labels
 from imagenet_trainer.eval.network import (
     Log,
+    check_softmax,
     devices_of,
     load_trained,
     open_network,
@@ -38,7 +40,6 @@ from imagenet_trainer.eval.network import (
     views_of,
 )
 from imagenet_trainer.eval.results import (
-    MEAN_AVERAGE_PRECISION,
     EvaluationInput,
     ResultFiles,
     read_mean_precision,
@@ -46,6 +47,7 @@ from imagenet_trainer.eval.results import (
 )
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.average_precision import PrecisionCollector
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.metrics.predictions import TOP, Predictions, ProbabilitiesFile
 from imagenet_trainer.metrics.right import RightClasses
 from imagenet_trainer.runs.checkpoint import Checkpoint
@@ -92,12 +94,13 @@ class Evaluator:
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )
-        self._engine, self._symbol, checkpoint = open_network(
+        self._engine, self.symbol, checkpoint = open_network(
             run, epochs[0], devices, engine_batch, settings, log
         )
         engine = choose_engine(devices).engine
         self._engine_version = {"engine": engine, "version": version_of(engine)}
         self._loaded = epochs[0]  # the epoch whose parameters the engine has
+        settings = self.settings = for_network(settings, self.symbol, run)
         how = checkpoint.preprocessing
         assert how is not None
         self.dataset, own = open_validation_set(settings, run, checkpoint)
@@ -142,7 +145,7 @@ class Evaluator:
                 if predictions is None:
                     if epoch != self._loaded:
                         one = coming.get(epoch) or reader.submit(self._read, epoch)
-                        set_checkpoint(self._engine, self._symbol, self.run, one.result())
+                        set_checkpoint(self._engine, self.symbol, self.run, one.result())
                         self._loaded = epoch
                     following = missing[missing.index(epoch) + 1 :][:1]
                     coming = {next_: reader.submit(self._read, next_) for next_ in following}
@@ -255,6 +258,20 @@ def bad_records(reports: Sequence[Report]) -> Dict[str, int]:
     """The number of records of each action; {} if all were used."""
     counts = Counter(one.action for one in reports)
     return dict(sorted(counts.items()))
+
+
+def for_network(settings: EvaluateSettings, symbol: Any, run: Run) -> EvaluateSettings:
+    """The settings with --multi-label for a network that was trained with it.
+
+    InputError for what needs probabilities of one class.
+    """
+    if not ends_in_sigmoid(symbol):
+        return settings
+    for name in ("restrict_classes", "calibrated"):
+        if getattr(settings, name):
+            check_softmax(symbol, flag_of(name), run)
+    given = settings.real_labels or settings.labels or settings.label_index is not None
+    return settings if given else replace(settings, multi_label=True)
 
 
 def truth_of(

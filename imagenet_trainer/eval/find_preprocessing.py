@@ -19,6 +19,7 @@ from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
 from imagenet_trainer.eval.network import (
     Log,
     as_flags,
+    check_softmax,
     devices_of,
     engine_for,
     own_parameters,
@@ -72,6 +73,7 @@ class Search:
         if self.known is None and settings.rgb_mean is None:
             wanted = replace(settings, rgb_mean=RAW[0])
         self._symbol, self._checkpoint = read_network(run, epoch, wanted)
+        check_softmax(self._symbol, "--find-preprocessing", run)
         how = self._checkpoint.preprocessing
         assert how is not None
         self.start, self._run, self._batch = how, run, settings.batch_size

@@ -7,6 +7,7 @@ and the names of inputs vary.
 
 from typing import AbstractSet, Any, List, NamedTuple, Sequence, Tuple
 
+from imagenet_trainer.engines.symbol import SIGMOID
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import GraphError, Symbol, as_graph, sym
 
@@ -51,7 +52,7 @@ def adapt(
     symbol = as_graph(symbol)
     head, op = _head(symbol, path)
     notes: List[str] = []
-    if op in _SOFTMAX:
+    if op in _SOFTMAX or _is_ours(symbol, op):
         node = head.entries[0].node
         logits = Symbol(node.inputs[:1])
         if node.values.get("temperature") is not None:
@@ -66,7 +67,7 @@ def adapt(
         notes.append(f"{path}: ends in {op}; a softmax was added")
     name = _image(logits, parameters, path)
     shape = _shape(logits, name, image_shape, path)
-    if op == "SoftmaxOutput" and name == "data" and symbol.list_outputs() == ["softmax_output"]:
+    if op in (SIGMOID, "SoftmaxOutput") and name == "data" and _is_named(symbol):
         return Adapted(symbol, shape[1], notes)
     if len(shape) == 4:
         logits = sym.Flatten(logits)
@@ -75,6 +76,15 @@ def adapt(
         logits = logits(**{name: sym.Variable("data")})
     label = sym.Variable("softmax_label")
     return Adapted(sym.SoftmaxOutput(logits, label, name="softmax"), shape[1], notes)
+
+
+def _is_named(symbol: Symbol) -> bool:
+    return symbol.list_outputs() == ["softmax_output"]
+
+
+def _is_ours(symbol: Symbol, op: str) -> bool:
+    """Whether it is a network of `fit --multi-label`, whose probabilities are of each class."""
+    return op == SIGMOID and _is_named(symbol)
 
 
 def _head(symbol: Symbol, path: str) -> Tuple[Symbol, str]:

@@ -27,6 +27,8 @@ from imagenet_trainer.data.classes import (
 )
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.parts import labels_of
+from imagenet_trainer.data.records.headers import read_summary
+from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_classes
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.errors import InputError
@@ -172,22 +174,19 @@ def _by_name(names: Sequence[str]) -> Dict[str, int]:
 def label_vectors(dataset: Dataset) -> RightClasses:
     """The classes of each image by the labels of its record: bool (images, classes).
 
-    Where all records have as many labels as there are classes, each 0 or 1, a 1 means that the
-    image has the class; otherwise the labels are the classes. Raises RecordError for a label that
-    is none.
+    They are read as `LabelVectors` does. Raises RecordError for a label that is no class.
     """
     shards, classes = dataset.shards, len(dataset.classes)
-    vectors = [shards.record(number, compare=False).labels for number in range(len(shards))]
-    if all(len(one) == classes and {*one} <= {0.0, 1.0} for one in vectors):
-        return right_classes([np.flatnonzero(one).tolist() for one in vectors], classes)
-    for number, one in enumerate(vectors):
-        for label in one:
-            if not (label.is_integer() and 0 <= label < classes):
-                raise shards.error(
-                    number, f"its label {label:g} is not a class of 0 to {classes - 1}; records "
-                    f"have classes, or {classes} numbers 0 and 1",
-                )  # fmt: skip
-    return right_classes([[int(label) for label in one] for one in vectors], classes)
+    is_binary = binary_classes(read_summary(shards)) == classes
+    vectors, rows = LabelVectors(classes, is_binary), []
+    for number in range(len(shards)):
+        labels = shards.record(number, compare=False).labels
+        try:
+            vector = vectors.of(labels, shards.classes_of_labels)
+        except ValueError as error:
+            raise shards.error(number, str(error)) from error
+        rows.append(np.flatnonzero(vector).tolist())
+    return right_classes(rows, classes)
 
 
 def own_labels(dataset: Dataset) -> List[int]:

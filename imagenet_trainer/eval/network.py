@@ -11,7 +11,12 @@ from imagenet_trainer.data.classes import Classes, default_classes, read_classes
 from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.engines.factory import open_engine
-from imagenet_trainer.engines.symbol import check_parameters, load_symbol, of_network
+from imagenet_trainer.engines.symbol import (
+    check_parameters,
+    ends_in_sigmoid,
+    load_symbol,
+    of_network,
+)
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.foreign import adapt
 from imagenet_trainer.eval.temperature import divide_logits
@@ -62,6 +67,15 @@ def open_network(
     engine = engine_for(symbol, checkpoint, devices, batch_size)
     set_checkpoint(engine, symbol, run, checkpoint)
     return engine, symbol, checkpoint
+
+
+def check_softmax(symbol: Any, flag: str, run: Run) -> None:
+    """InputError for a flag that needs probabilities of one class of each image."""
+    if ends_in_sigmoid(symbol):
+        raise InputError(
+            f"{flag}: {run.symbol_path} is for images with several classes, whose probabilities do "
+            "not depend on each other; omit the flag"
+        )
 
 
 def engine_for(symbol: Any, checkpoint: Checkpoint, devices: Devices, batch_size: int) -> Engine:

@@ -41,7 +41,6 @@ from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.text import CsvWriter
 from imagenet_trainer.viz import confusion
 
-MEAN_AVERAGE_PRECISION = "mean_average_precision"
 _KNOWN = (int, float, type(None))
 _ENTRY = {
     "about?": {

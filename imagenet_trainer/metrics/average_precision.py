@@ -27,6 +27,13 @@ def average_precision(probabilities: np.ndarray, right: np.ndarray) -> float:
     return float((gained * hits / images).sum())
 
 
+def mean_average_precision(probabilities: np.ndarray, right: np.ndarray) -> float:
+    """The mean over the classes that have images: float (n, classes), bool (n, classes)."""
+    found = [average_precision(*columns) for columns in zip(probabilities.T, right.T)]
+    known = [value for value in found if value == value]
+    return float(np.mean(known)) if known else float("nan")
+
+
 class PrecisionCollector:
     """Collects the probabilities of all images, in any order.
 

@@ -220,18 +220,18 @@ def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
     assert checkpoint.preprocessing is not None
     about = {
         "params_sha256": digest,
-        "progress": asdict(checkpoint.progress),
+        "progress": {**asdict(checkpoint.progress), "scores": _counts(checkpoint.progress.scores)},
         "preprocessing": checkpoint.preprocessing.as_dict(),
         "classes": checkpoint.classes,
-        "validation": checkpoint.validation and asdict(checkpoint.validation),
+        "validation": checkpoint.validation and _counts(checkpoint.validation),
     }
     if checkpoint.minival:
-        about["minival"] = asdict(checkpoint.minival)
+        about["minival"] = _counts(checkpoint.minival)
     arrays = {f"state/{key}": value for key, value in checkpoint.state.items()}
     return packed({"about": np.array(json.dumps(about)), **arrays}, compressed=False)
 
 
-_SCORES = {"images": int, "rank1": int, "rank5": int, "loss": NUMBER}
+_SCORES = {"images": int, "rank1": int, "rank5": int, "loss": NUMBER, "mean_precision?": NUMBER}
 PREPROCESSING_SHAPE = {
     "image_shape": [int, int, int], "rgb_mean": [NUMBER] * 3, "rgb_std": [NUMBER] * 3,
     "val_resize": int, "bgr?": bool, "val_interp?": str,
@@ -285,6 +285,11 @@ def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
 def _scores(about: Dict[str, Any], of: str) -> Optional[Scores]:
     counts = about.get(of)
     return Scores(**counts) if counts else None
+
+
+def _counts(scores: Scores) -> Dict[str, Any]:
+    """The fields by name, without those that are unknown, which older versions do not have."""
+    return {name: value for name, value in asdict(scores).items() if value is not None}
 
 
 def _tuple(value: Any) -> Any:

@@ -19,12 +19,14 @@ COLUMNS = (
     "cpu_percent", "memory_mb", "gpu_percent", "gpu_memory_mb", "gpu_celsius", "gpu_watts",
     "minival_loss", "minival_rank1", "minival_rank5",
 )  # fmt: skip
+_OF_MULTI_LABEL = ("val_mean_average_precision", "minival_mean_average_precision")
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write all rows; a missing value is an empty cell."""
+    more = [name for name in _OF_MULTI_LABEL if any(name in row for row in rows)]
     with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, [*COLUMNS, *more], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -44,7 +46,7 @@ def read(path: Path) -> List[Dict[str, str]]:
         rows = [{}]
     # A file that was cut short ends inside a line, which then may lack cells.
     if text.endswith("\n") and all(
-        set(_FIRST_COLUMNS) <= set(row) <= set(COLUMNS)
+        set(_FIRST_COLUMNS) <= set(row) <= {*COLUMNS, *_OF_MULTI_LABEL}
         and all(map(_is_number, row.values()))
         and re.fullmatch("[0-9]{1,9}", row["epoch"])
         for row in rows

@@ -124,7 +124,7 @@ class RunLog:
         always = {
             "accuracy": scores.rank1_accuracy,
             **({"top_k_accuracy_5": scores.rank5_accuracy} if self._rank5 else {}),
-            "cross-entropy": scores.mean_loss,
+            **_of_labels(scores),
         }
         for name, value in {**always, **self._values(scores)}.items():
             self.info(f"Epoch[{epoch}] {part}-{name}={value:f}")
@@ -136,6 +136,16 @@ class RunLog:
             value = scores.rank5_accuracy if self._top_k == 5 else known
             values[f"top_k_accuracy_{self._top_k}"] = value
         return {**values, **dict.fromkeys(self._losses, scores.mean_loss)}
+
+
+def _of_labels(scores: Scores) -> Dict[str, float]:
+    """The loss by its name, and of images with several classes the mean average precision."""
+    if scores.mean_precision is None:
+        return {"cross-entropy": scores.mean_loss}
+    return {
+        "binary-cross-entropy": scores.mean_loss,
+        "mean-average-precision": scores.mean_precision,
+    }
 
 
 def duration(seconds: float) -> str:

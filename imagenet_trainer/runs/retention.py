@@ -1,11 +1,12 @@
 """Retention of checkpoints: --keep N keeps the newest N and the best one.
 
-The best epoch is the one with the highest rank-1 accuracy on the images of --minival, or without
-the flag on the validation images; of equal ones the one with the lowest loss, then the earliest.
-Each checkpoint holds its own scores. `--epochs best` of evaluate and `--epoch best` of predict use
-the same rule.
+The best epoch is the one with the highest rank-1 accuracy, or with --multi-label the highest mean
+average precision, on the images of --minival, or without the flag on the validation images; of
+equal ones the one with the lowest loss, then the earliest. Each checkpoint holds its own scores.
+`--epochs best` of evaluate and `--epoch best` of predict use the same rule.
 """
 
+import math
 from typing import List, Mapping, Optional, Tuple
 
 from imagenet_trainer.errors import InputError
@@ -15,9 +16,9 @@ from imagenet_trainer.runs.run import Run
 Validations = Mapping[int, Optional[Scores]]  # by epoch; None: unknown
 
 
-def merit(rank1: float, loss: float, epoch: int) -> Tuple[float, float, int]:
-    """What is largest for the best epoch."""
-    return rank1, -loss, -epoch
+def merit(score: float, loss: float, epoch: int) -> Tuple[float, float, int]:
+    """What is largest for the best epoch; `score` is that of `Scores.merit`."""
+    return (-1.0 if math.isnan(score) else score), -loss, -epoch
 
 
 def best_of(validations: Validations) -> Optional[int]:
@@ -25,7 +26,7 @@ def best_of(validations: Validations) -> Optional[int]:
     known = {epoch: scores for epoch, scores in validations.items() if scores}
 
     def merit_of(epoch: int) -> Tuple[float, float, int]:
-        return merit(known[epoch].rank1_accuracy, known[epoch].mean_loss, epoch)
+        return merit(known[epoch].merit, known[epoch].mean_loss, epoch)
 
     return max(known, key=merit_of, default=None)
 

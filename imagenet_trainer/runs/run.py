@@ -34,6 +34,7 @@ _SHAPE = {
         "data_train_idx?": str, "data_val_idx?": str, "load_epoch?": int,
         "train_fraction?": NUMBER, "seed?": int, "folds?": int, "fold?": int, "minival?": NUMBER,
         "label_index?": int,
+        "multi_label?": bool,
     },
     "data?": {"train?": str, "val?": str, "train_images?": int},
 }  # fmt: skip
@@ -276,6 +277,11 @@ class Run(RunFiles):
     def label_index(self) -> Optional[int]:
         """Which label of a record was the class in the training; None: the only one."""
         return self.read_json(self.config_path).get("settings", {}).get("label_index")
+
+    def multi_label(self) -> bool:
+        """Whether all labels of a record were classes of its image in the training."""
+        used = self.read_json(self.config_path).get("settings", {})
+        return bool(used.get("multi_label", False))
 
     def write_symbol(self, text: str) -> None:
         """Write the network's JSON."""

@@ -88,7 +88,7 @@ def open_validation_set(settings: FitSettings, classes: Classes, reference: str)
     with attributed_to("--data-val", " "):
         return open_matching_dataset(
             settings.data_val, settings.data_val_idx, classes, reference,
-            settings.on_bad_record == STOP, settings.label_index,
+            settings.on_bad_record == STOP, settings.label_index, settings.multi_label,
         )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _open_training_shards(settings: FitSettings, path: str) -> Dataset:
     with attributed_to("--data-train", " "):
         return open_dataset(
             path, settings.data_train_idx, settings.num_classes,
-            settings.on_bad_record == STOP, settings.label_index,
+            settings.on_bad_record == STOP, settings.label_index, multi_label=settings.multi_label,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.runs.retention import merit
 from imagenet_trainer.train.session import Session
 
@@ -16,7 +17,9 @@ def best_of(history: Sequence[Mapping[str, Any]]) -> Tuple[int, int]:
 
     def merit_of(row: Mapping[str, Any]) -> Tuple[float, float, int]:
         part = "minival" if row.get("minival_rank1", "") != "" else "val"
-        return merit(float(row[f"{part}_rank1"]), float(row[f"{part}_loss"]), int(row["epoch"]))
+        score = row.get(f"{part}_{MEAN_AVERAGE_PRECISION}", "")
+        score = row[f"{part}_rank1"] if score == "" else score
+        return merit(float(score), float(row[f"{part}_loss"]), int(row["epoch"]))
 
     if not history:
         return 0, 0

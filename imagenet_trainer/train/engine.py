@@ -75,6 +75,7 @@ def training_of(settings: FitSettings, rate_factors: Mapping[str, float]) -> Tra
         mixup=mixing_of(settings, settings.seed) is not None,
         teacher_weight=settings.teacher_weight if settings.teacher else 0.0,
         bce=settings.bce_loss,
+        multi_label=settings.multi_label,
         bce_threshold=settings.bce_target_threshold,
         accumulate=settings.accumulate,
         average_decay=settings.ema,

@@ -23,7 +23,7 @@ from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.workers import share
 from imagenet_trainer.errors import NonFiniteError
 from imagenet_trainer.eval.validation import predict_batches
-from imagenet_trainer.metrics.counts import Scores, score
+from imagenet_trainer.metrics.counts import Scores, score, score_vectors
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.retention import is_best_so_far, prune
@@ -32,6 +32,7 @@ from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.engine_choice import with_engine
 from imagenet_trainer.train.gpu_decoding import decodes_on_gpu
+from imagenet_trainer.train.multi_label import MeanPrecision
 from imagenet_trainer.train.observers import Observers
 from imagenet_trainer.train.plugin_observers import check_observers
 from imagenet_trainer.train.previews.batch_size import with_way_out
@@ -217,7 +218,7 @@ def validate(
     update: int,
     part: str = "val",
 ) -> Scores:
-    """Rank-1, rank-5 and loss on the images of a part; incomplete after a signal.
+    """Rank-1, rank-5, loss, with --multi-label mean average precision; partial after a signal.
 
     Each worker evaluates a part of the images, and the counts are added up.
     """
@@ -226,6 +227,8 @@ def validate(
     assert dataset is not None
     gif = session.confusion_gif if part == "val" else None
     scores = Scores()
+    precision = MeanPrecision() if settings.multi_label else None
+    count = score_vectors if precision else score
     if gif:
         gif.begin()
     threads = loader_threads(settings.data_nthreads, bool(settings.gpus), engine.host_memory)
@@ -233,7 +236,9 @@ def validate(
         engine, dataset, session.preprocessing, threads, share(len(dataset), engine),
         settings.on_bad_record, lambda report: observers.on_bad_record(report, update, part),
     ):  # fmt: skip
-        scores += score(probabilities, labels, settings.top_k or 5)
+        scores += count(probabilities, labels, settings.top_k or 5)
+        if precision:
+            precision.add(probabilities, labels)
         if gif:
             gif.count(probabilities, labels)
         if coordinator.signalled:
@@ -247,7 +252,8 @@ def validate(
     )
     observers.on_bad_totals(dict(zip(ACTIONS, map(int, bad))))
     hits = int(rank1), int(rank5), float(loss), int(rank_k)
-    return Scores(int(images), *hits, settings.top_k or 5)
+    mean = precision.result(engine, len(dataset.classes)) if precision else None
+    return Scores(int(images), *hits, settings.top_k or 5, mean)
 
 
 def finish_epoch(

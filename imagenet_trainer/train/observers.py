@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Type
 
 from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.metrics.counts import Scores, has_rank5
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, Scores, has_rank5
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog
 from imagenet_trainer.runs.logs import RunLog
@@ -262,6 +262,8 @@ class Observers:
         Training would go on to its end, since no loss is infinite.
         """
         classes = len(self._session.train.classes)
+        if f"val_{MEAN_AVERAGE_PRECISION}" in row:  # the loss is that of each class
+            return
         if classes < 2 or abs(row["val_loss"] - math.log(classes)) > 1e-5 * math.log(classes):
             return
         if self._is_first:
@@ -348,11 +350,14 @@ class Observers:
 
 def _values(scores: Scores) -> Dict[str, float]:
     """What events and TensorBoard have of some scores."""
-    return {
+    values = {
         "loss": scores.mean_loss,
         "rank1": scores.rank1_accuracy,
         "rank5": scores.rank5_accuracy,
     }
+    if scores.mean_precision is not None:
+        values[MEAN_AVERAGE_PRECISION] = scores.mean_precision
+    return values
 
 
 def _columns(part: str, scores: Scores) -> Dict[str, float]:

@@ -7,12 +7,17 @@ from typing import Any, Dict, List, Optional, Sequence
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines.choice import is_torch_worker
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.loop import train
 from imagenet_trainer.train.setup import run_for
 
-_SCORES = ("val_rank1", "val_rank5", "val_loss", "minival_rank1", "minival_loss")
+_PRECISION = f"val_{MEAN_AVERAGE_PRECISION}"  # of trainings with --multi-label only
+_SCORES = (
+    "val_rank1", "val_rank5", "val_loss", _PRECISION, "minival_rank1", "minival_loss",
+    f"minival_{MEAN_AVERAGE_PRECISION}",
+)  # fmt: skip
 
 
 def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
@@ -72,15 +77,16 @@ def report_of(runs: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
 def table(report: Dict[str, Any]) -> List[str]:
     """The report as text."""
     lines = [f"{'':<10}{'last epoch':<28}best epoch"]
+    score = _PRECISION if _PRECISION in report["last"] else "val_rank1"
     for one in report["runs"]:
         cells = [
-            _cell(f"{one[f'{when}_epoch']}:", one[when]["val_rank1"], one[when]["val_loss"])
+            _cell(f"{one[f'{when}_epoch']}:", one[when][score], one[when]["val_loss"])
             for when in ("last", "best")
         ]
         lines.append(f"{'seed ' + str(one['seed']):<10}{cells[0]:<28}{cells[1]}")
     for name in ("mean", "deviation"):
         cells = [
-            _cell("", *(report[when][score][name] for score in ("val_rank1", "val_loss")))
+            _cell("", *(report[when][one][name] for one in (score, "val_loss")))
             for when in ("last", "best")
         ]
         lines.append(f"{name:<10}{cells[0]:<28}{cells[1]}")

@@ -42,6 +42,7 @@ from imagenet_trainer.train.datasets import (
 from imagenet_trainer.train.engine import devices_of, open_training_engine
 from imagenet_trainer.train.image_sizes import Size, check_sizes
 from imagenet_trainer.train.ineffective import ineffective_flags
+from imagenet_trainer.train.multi_label import check_same_labels
 from imagenet_trainer.train.run_config import (
     check_resumable,
     check_workers_equal,
@@ -225,6 +226,7 @@ def _read_inputs(setup: TrainingSetup) -> _Inputs:
     settings = setup.settings
     train = open_training_set(settings)
     val = open_validation_set(settings, train.classes, train.path)
+    check_same_labels(train, val)
     minival = open_minival(settings, train)
     order = open_order(settings, train)
     # Created again later; here they only check the flags.

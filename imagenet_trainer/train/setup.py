@@ -14,7 +14,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import default_of
 from imagenet_trainer.data.augment import effective
 from imagenet_trainer.engines import Engine
-from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.engines.symbol import ends_in_sigmoid, parameter_shapes, with_sigmoid
 from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of
@@ -28,6 +28,7 @@ from imagenet_trainer.train.continuation import (
 )
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.initializers import initial_parameters
+from imagenet_trainer.train.multi_label import check_multi_label
 from imagenet_trainer.train.residual import branch_ends
 from imagenet_trainer.train.transfer import FineTuning, default_prefix
 
@@ -61,6 +62,16 @@ class TrainingSetup:
 
     def symbol(self, classes: int) -> Any:
         """The network with the given number of classes, as an MXNet symbol."""
+        symbol = self._classifier(classes)
+        if self.settings.multi_label:
+            return with_sigmoid(symbol)
+        if ends_in_sigmoid(symbol):
+            raise InputError(
+                f"{self.run.symbol_path}: is for images with several classes; add --multi-label 1"
+            )
+        return symbol
+
+    def _classifier(self, classes: int) -> Any:
         s = self.settings
         if self.fine_tuning or self.continuation:
             refuse_options(s, "--pretrained" if self.fine_tuning else str(self.run.symbol_path))
@@ -113,6 +124,7 @@ def resolved(settings: FitSettings) -> FitSettings:
         raise InputError(
             "--zero-last-gamma and --pretrained: would overwrite pretrained parameters; omit one"
         )
+    check_multi_label(settings)
     settings = effective(settings)
     if settings.use_imagenet_data_augmentation and settings.rgb_std == (1.0, 1.0, 1.0):
         settings = replace(settings, rgb_std=IMAGENET_STD)

@@ -16,7 +16,7 @@ from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.network import engine_for, read_network, set_checkpoint
+from imagenet_trainer.eval.network import check_softmax, engine_for, read_network, set_checkpoint
 from imagenet_trainer.graph import GraphError
 from imagenet_trainer.runs.trained import open_run
 from imagenet_trainer.train.engine import devices_of
@@ -34,6 +34,7 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
     run = open_run(prefix)
     symbol, checkpoint = read_network(run, epoch)
     where = f"--teacher {prefix}"
+    check_softmax(symbol, where, run)
     if len(checkpoint.classes) != len(classes):
         raise InputError(
             f"{where}: has {len(checkpoint.classes)} classes, but the training images have "

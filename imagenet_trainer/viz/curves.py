@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrM
 from imagenet_trainer.viz.style import BLUE, ORANGE, end_at, figure_of, png
 
 _TRAIN, _VALIDATION, _RATE = BLUE, ORANGE, "#6a4c93"
+_PRECISION = "val_mean_average_precision"  # of trainings with --multi-label only
 _MOST_MARKERS = 25  # with more epochs, markers would hide the line
 
 
@@ -34,7 +35,8 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str, rank5: bool = True) -> b
                  ("train_rank5", _TRAIN, ":", "training, rank-5"),
                  ("val_rank1", _VALIDATION, "-", "validation, rank-1"),
                  ("val_rank5", _VALIDATION, ":", "validation, rank-5")]  # fmt: skip
-        _lines(rank, columns, lines if rank5 else lines[::2])
+        lines = lines if rank5 else lines[::2]
+        _lines(rank, columns, [*lines, (_PRECISION, "black", "-", "validation, mean precision")])
         rank.set_title("accuracy")
         rank.set_ylim(0, 1)
         end_at(rank, 1)
@@ -70,15 +72,18 @@ def _lines(
 
 def _headline(columns: Mapping[str, List[float]], title: str) -> str:
     """The run, its last epoch and its best one."""
+    of_vectors = not all(map(math.isnan, columns.get(_PRECISION, ())))
+    score = _PRECISION if of_vectors else "val_rank1"
     validated = [
-        (rank1, epoch)
-        for epoch, rank1 in zip(columns["epoch"], columns["val_rank1"])
-        if not math.isnan(rank1)
+        (value, epoch)
+        for epoch, value in zip(columns["epoch"], columns[score])
+        if not math.isnan(value)
     ]
     text = f"{title}, epoch {columns['epoch'][-1]:.0f}"
     if validated:
         best, epoch = max(validated, key=lambda pair: (pair[0], -pair[1]))
-        text += f": validation rank-1 {100 * validated[-1][0]:.1f} %"
+        name = "mean average precision" if of_vectors else "rank-1"
+        text += f": validation {name} {100 * validated[-1][0]:.1f} %"
         text += f", best {100 * best:.1f} % after epoch {epoch:.0f}"
     return text
 
@@ -91,7 +96,7 @@ def _spans_decade(rates: Sequence[float]) -> bool:
 def _columns(rows: Sequence[Mapping[str, Any]]) -> Dict[str, List[float]]:
     names = (
         "epoch", "train_loss", "train_rank1", "train_rank5", "val_loss", "val_rank1",
-        "val_rank5", "learning_rate",
+        "val_rank5", "learning_rate", _PRECISION,
     )  # fmt: skip
     return {name: [_number(row.get(name)) for row in rows] for name in names}
 

@@ -145,7 +145,7 @@ def test_the_given_network_does_not_change():
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"mixup": True}])
 def test_targets_need_a_softmax(options):
     x = sym.FullyConnected(sym.Flatten(sym.Variable("data")), num_hidden=2, name="fc")
-    symbol = sym.LogisticRegressionOutput(x, sym.Variable("softmax_label"), name="softmax")
+    symbol = sym.LinearRegressionOutput(x, sym.Variable("softmax_label"), name="softmax")
     with pytest.raises(InputError, match=r"^(label_smoothing|mixup): .*softmax"):
         engine_of(symbol, **options)
 

@@ -10,6 +10,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from imagenet_trainer.data.records.label_vectors import LabelSummary, summary_of
 from imagenet_trainer.data.records.recordio import (
     HEADER,
     HEADER_64,
@@ -63,6 +64,15 @@ def read_headers(file: RecordFile, label_index: Optional[int] = None) -> Headers
     return Headers(raw, labels, images.astype(bool))
 
 
+def read_summary(shards: Shards) -> LabelSummary:
+    """What decides how the labels of all records are read; RecordError for a damaged record."""
+    parts: List[LabelSummary] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for file in shards.files:
+            parts += pool.map(lambda part, file=file: _summary(file, part), _chunks(len(file)))
+    return LabelSummary(*map(np.concatenate, zip(*parts)))
+
+
 def keep_images(shards: Shards) -> Tuple[List[Headers], int]:
     """Leave out the records without an image; return the headers of the others by shard, and how
     many were left out.
@@ -103,27 +113,31 @@ def _read(
     heads: List[bytes] = []
     rows: List[Tuple[float, bool]] = []
     for record in part:
-        head, length = file.head(record, _FIRST_BYTES)
-        if len(head) < _HEADER.itemsize:
-            raise file.error(record, f"its payload of {length} bytes is not an image with a label")
-        count = HEADER.unpack_from(head)[0]
-        if count and count <= length // 4:  # the image begins further on
-            head, _ = file.head(record, _FIRST_BYTES + 8 * count)
+        head, labels, has_image = _header(file, record)
         heads.append(bytes(head[: _HEADER.itemsize]))
-        rows.append(_row(file, record, head, length, label_index))
+        index = label_index or 0
+        known = index < len(labels) and (label_index is not None or len(labels) == 1)
+        rows.append((labels[index] if known else math.nan, has_image))
     return b"".join(heads), rows
 
 
-def _row(
-    file: RecordFile, record: int, head: memoryview, length: int, label_index: Optional[int]
-) -> Tuple[float, bool]:
+def _summary(file: RecordFile, part: range) -> LabelSummary:
+    return summary_of([_header(file, record)[1] for record in part])
+
+
+def _header(file: RecordFile, record: int) -> Tuple[memoryview, Tuple[float, ...], bool]:
+    """The first bytes of a record's payload, its labels, and whether it has an image."""
+    head, length = file.head(record, _FIRST_BYTES)
+    if len(head) < _HEADER.itemsize:
+        raise file.error(record, f"its payload of {length} bytes is not an image with a label")
+    count = HEADER.unpack_from(head)[0]
+    if count and count <= length // 4:  # the image begins further on
+        head, _ = file.head(record, _FIRST_BYTES + 8 * count)
     try:
         labels, _, start, _ = unpack_header(head, length)
     except ValueError as error:
         raise file.error(record, str(error)) from error
-    index = label_index or 0
-    known = index < len(labels) and (label_index is not None or len(labels) == 1)
-    return labels[index] if known else math.nan, length > start
+    return head, labels, length > start
 
 
 def first_bad_label(headers: Headers, classes: int) -> int:

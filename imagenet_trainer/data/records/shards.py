@@ -6,11 +6,12 @@ import glob
 import itertools
 import os
 import re
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.records.label_vectors import LabelVectors
 from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
 from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
@@ -19,6 +20,7 @@ from imagenet_trainer.system.machine import allow_open_files
 
 # The split in the name of a shard: a folder with train.rec and val.rec is not one set.
 _SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
+Label = Union[int, np.ndarray]  # a class, or uint8 (classes,)
 
 
 class Shards:
@@ -59,6 +61,8 @@ class Shards:
         self._starts = self._starts_of_files()
         # Class of each label of the records, int64 (labels,), where the two differ.
         self.classes_of_labels: Optional[np.ndarray] = None
+        # How all labels of a record are read, for images that have several classes.
+        self.label_vectors: Optional[LabelVectors] = None
 
     def _starts_of_files(self) -> List[int]:
         return list(itertools.accumulate(map(len, self.files), initial=0))
@@ -117,15 +121,27 @@ class Shards:
         file, number = self._find(record)
         return file.record(number, file.raw(number, compare))
 
-    def example(self, record: int, num_classes: int) -> Tuple[memoryview, int, bool]:
-        """Encoded image and class of a record, and whether it was compared with a checksum.
+    def example(self, record: int, num_classes: int) -> Tuple[memoryview, Label, bool]:
+        """Encoded image and label of a record, and whether it was compared with a checksum.
 
-        RecordError as `record` and `class_of`.
+        RecordError as `record` and `label_of`.
         """
         file, number = self._find(record)
         found = file.record(number, file.raw(number))
-        label = self.class_of(record, found.labels, num_classes)
+        label = self.label_of(record, found.labels, num_classes)
         return found.image, label, file.has_checksums
+
+    def label_of(self, record: int, labels: Sequence[float], num_classes: int) -> Label:
+        """What the labels of a record denote: a class, or with `label_vectors` a vector.
+
+        RecordError if they denote none.
+        """
+        if self.label_vectors is None:
+            return self.class_of(record, labels, num_classes)
+        try:
+            return self.label_vectors.of(labels, self.classes_of_labels)
+        except ValueError as error:
+            raise self.error(record, str(error)) from error
 
     def class_of(self, record: int, labels: Sequence[float], num_classes: int) -> int:
         """The class that the labels of a record denote; RecordError if they denote none."""
@@ -133,7 +149,7 @@ class Shards:
         if index is None and len(labels) != 1:
             raise self.error(
                 record, f"it has {len(labels)} labels where a classifier takes one; choose one "
-                f"with {commands.label_index(len(labels))}; evaluate --multi-label scores all",
+                f"with {commands.label_index(len(labels))}; fit, evaluate --multi-label take all",
             )  # fmt: skip
         if index is not None and index >= len(labels):
             raise self.error(

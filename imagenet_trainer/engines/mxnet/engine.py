@@ -6,7 +6,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
+from imagenet_trainer.engines import (
+    Devices,
+    Mix,
+    NonFiniteLossError,
+    Training,
+    mixed_vectors,
+    seed_of,
+)
 from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy, to_symbol
@@ -33,7 +40,12 @@ from imagenet_trainer.engines.mxnet.precision import (
 from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, TEACHER, Targets
 from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
-from imagenet_trainer.engines.symbol import frozen_in, number_of_classes
+from imagenet_trainer.engines.symbol import (
+    check_head,
+    ends_in_sigmoid,
+    frozen_in,
+    number_of_classes,
+)
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import as_graph
@@ -115,10 +127,12 @@ class MXNetEngine(StageTimer):
         self._frozen = self._optimizer.frozen if self._optimizer else []
         self._counts = np.zeros(5)
         symbol = as_graph(symbol)
+        check_head(symbol, training)
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
         _, height, width, _ = batch_shape
-        self._targets = Targets(training, number_of_classes(symbol, (3, height, width)))
+        classes = number_of_classes(symbol, (3, height, width))
+        self._targets = Targets(training, classes, ends_in_sigmoid(symbol))
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)
@@ -214,7 +228,7 @@ class MXNetEngine(StageTimer):
         mix: Optional[Mix] = None,
         teacher: Optional[np.ndarray] = None,
     ) -> None:
-        """Forward, backward, update with uint8 (n, h, w, 3) and int64 (n,), part by part.
+        """Forward, backward, update with uint8 (n, h, w, 3) and labels, part by part.
 
         Raises NonFiniteLossError before the update if the loss is infinite or not a number, in all
         workers if one of them has such a loss. The loss is computed between forward and backward
@@ -224,7 +238,9 @@ class MXNetEngine(StageTimer):
         if self._monitor:
             self._monitor.begin(self._updates)
         inputs = {LABEL: labels}
-        if mix is not None:
+        if self._targets.vectors:
+            inputs[LABEL] = mixed_vectors(labels, mix)
+        elif mix is not None:
             inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
         if teacher is not None:
             inputs[TEACHER] = teacher

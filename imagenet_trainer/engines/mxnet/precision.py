@@ -4,6 +4,7 @@ import contextlib
 import json
 from typing import List, Sequence, Tuple
 
+from imagenet_trainer.engines.symbol import SIGMOID
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import mixed_precision, mx
@@ -115,13 +116,14 @@ def with_scaled_loss(symbol: "mx.sym.Symbol") -> "mx.sym.Symbol":
     """
     graph = json.loads(symbol.tojson())
     heads = [graph["nodes"][node] for node, *_ in graph["heads"]]
-    if [head["op"] for head in heads] != ["SoftmaxOutput"]:
+    if len(heads) != 1 or heads[0]["op"] not in ("SoftmaxOutput", SIGMOID):
         raise ArgumentError("dtype", "float16", "needs a network that ends in a softmax; omit it")
     logits, label = symbol.get_children()  # n, classes; n
     factor = mx.sym.reshape(mx.sym.Variable(LOSS_SCALE), shape=(-1, 1))
     scaled = mx.sym.broadcast_mul(logits, factor)
     same = mx.sym.BlockGrad(logits) + (scaled - mx.sym.BlockGrad(scaled))
-    return mx.sym.SoftmaxOutput(same, label, name=heads[0]["name"], **heads[0].get("attrs", {}))
+    output = getattr(mx.sym, heads[0]["op"])
+    return output(same, label, name=heads[0]["name"], **heads[0].get("attrs", {}))
 
 
 def all_finite(module: "mx.mod.Module") -> bool:

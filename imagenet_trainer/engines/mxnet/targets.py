@@ -17,6 +17,8 @@ LABEL, MIX_LABEL, MIX_SHARE = "softmax_label", "mix_label", "mix_share"
 TEACHER, WEIGHTS = "teacher", "class_weights"  # (n, classes); the others are (n,)
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
+_HALF_STEP = 2.0**-25  # the same for one minus a probability: half the step below 1
+_NO_RANK = 1e9
 
 
 class Targets:
@@ -28,12 +30,15 @@ class Targets:
         label_smoothing and mixup are used; None for an engine that only predicts.
     classes
         number of classes of the network.
+    vectors
+        the labels are (n, classes): the network ends in a sigmoid.
 
     """
 
-    def __init__(self, training: Optional[Training], classes: int) -> None:
+    def __init__(self, training: Optional[Training], classes: int, vectors: bool = False) -> None:
+        self.vectors = vectors
         self._smoothing = training.label_smoothing if training else 0.0
-        self._mixup = bool(training and training.mixup)
+        self._mixup = bool(training and training.mixup and not self.vectors)
         self._bce = bool(training and training.bce)
         self._threshold = training.bce_threshold if training else 0.0
         self._top_k = training.top_k if training else 5
@@ -48,7 +53,8 @@ class Targets:
 
     def shape_of(self, name: str, size: int) -> Tuple[int, ...]:
         """The shape of an input of a batch of this size."""
-        return (size, self._classes) if name in (TEACHER, WEIGHTS) else (size,)
+        wide = name in (TEACHER, WEIGHTS) or (name == LABEL and self.vectors)
+        return (size, self._classes) if wide else (size,)
 
     def constants(self, size: int) -> Dict[str, np.ndarray]:
         """Inputs that are the same in every batch of this size."""
@@ -71,7 +77,7 @@ class Targets:
             "label_smoothing": self._smoothing,
         }
         given = [name for name, value in arguments.items() if value]
-        if not given:
+        if self.vectors or not given:
             return symbol
         graph = json.loads(symbol.tojson())
         if [graph["nodes"][node]["op"] for node, *_ in graph["heads"]] != ["SoftmaxOutput"]:
@@ -124,6 +130,8 @@ class Targets:
 
         `inputs` are those of this device.
         """
+        if self.vectors:
+            return self._count_vectors(output, inputs[LABEL])
         label = inputs[LABEL].reshape((-1, 1))
         loss = self._loss(output, label)
         if self._mixup:
@@ -138,16 +146,36 @@ class Targets:
         if self._teacher:
             theirs = -(inputs[TEACHER] * mx.nd.log(output + _TINY)).sum(axis=1, keepdims=True)
             loss = (1 - self._teacher) * loss + self._teacher * theirs
-        true = mx.nd.pick(output, label, axis=1, keepdims=True)
-        classes = mx.nd.arange(output.shape[1], ctx=output.context).reshape((1, -1))
-        # Of equal probabilities the lower class index comes first, as in metrics.ranks.
-        ahead = mx.nd.broadcast_greater(output, true) + mx.nd.broadcast_equal(
-            output, true
-        ) * mx.nd.broadcast_lesser(classes, label)
-        rank = ahead.sum(axis=1)
+        return self._counts(_rank(output, label), loss)
+
+    def _count_vectors(self, output: "mx.nd.NDArray", target: "mx.nd.NDArray") -> "mx.nd.NDArray":
+        """As `count`, of sigmoids and targets (n, classes)."""
+        losses = target * mx.nd.log(output + _TINY) + (1 - target) * mx.nd.log(
+            1 - output + _HALF_STEP
+        )
+        right = target >= 0.5
+        best = mx.nd.argmax(right * (output + 1), axis=1, keepdims=True)
+        # An image without a class has no rank.
+        rank = _rank(output, best) + _NO_RANK * (1 - right.max(axis=1))
+        return self._counts(rank, -losses.mean(axis=1))
+
+    def _counts(self, rank: "mx.nd.NDArray", loss: "mx.nd.NDArray") -> "mx.nd.NDArray":
         hits = [(rank < k).sum() for k in (1, 5, self._top_k)]
         return mx.nd.concat(hits[0], hits[1], loss.sum(), hits[2], dim=0)
 
     @staticmethod
     def _loss(output: "mx.nd.NDArray", label: "mx.nd.NDArray") -> "mx.nd.NDArray":
         return -mx.nd.log(mx.nd.pick(output, label, axis=1, keepdims=True) + _TINY)
+
+
+def _rank(output: "mx.nd.NDArray", label: "mx.nd.NDArray") -> "mx.nd.NDArray":
+    """The ranks (n,) of labels (n, 1) among probabilities (n, classes).
+
+    Of equal probabilities the lower class index comes first, as in metrics.ranks.
+    """
+    true = mx.nd.pick(output, label, axis=1, keepdims=True)
+    classes = mx.nd.arange(output.shape[1], ctx=output.context).reshape((1, -1))
+    ahead = mx.nd.broadcast_greater(output, true) + mx.nd.broadcast_equal(
+        output, true
+    ) * mx.nd.broadcast_lesser(classes, label)
+    return ahead.sum(axis=1)

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError, Training, seed_of
+from imagenet_trainer.engines import (
+    Devices,
+    Mix,
+    NonFiniteLossError,
+    Training,
+    mixed_vectors,
+    seed_of,
+)
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import (
@@ -39,7 +46,12 @@ from imagenet_trainer.engines.pytorch.step import Head, Monitor, Step, StepResul
 from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
-from imagenet_trainer.engines.symbol import frozen_in, number_of_classes, parameter_shapes
+from imagenet_trainer.engines.symbol import (
+    check_head,
+    frozen_in,
+    number_of_classes,
+    parameter_shapes,
+)
 from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import as_graph
@@ -97,6 +109,7 @@ class TorchEngine(StageTimer):
         self._device_name = describe(self._device)
         self._autocast = autocast_type(devices.dtype, self._device)
         symbol = as_graph(symbol)
+        check_head(symbol, training)
         if training:
             symbol = frozen_in(symbol, training.optimizer.frozen)
         height, width = batch_shape[1:3]
@@ -188,7 +201,7 @@ class TorchEngine(StageTimer):
         mix: Optional[Mix] = None,
         teacher: Optional[np.ndarray] = None,
     ) -> None:
-        """Forward, backward, update with this worker's uint8 (n, h, w, 3) and int64 (n,).
+        """Forward, backward, update with this worker's uint8 (n, h, w, 3) and labels.
 
         Images on this device are accepted as objects that support DLPack.
 
@@ -197,7 +210,9 @@ class TorchEngine(StageTimer):
         wait for the host. Raises DeviceMemoryError for a batch that does not fit.
         """
         batch = {"images": images, "labels": np.asarray(labels, np.int64)}
-        if mix is not None:
+        if self._training and self._training.multi_label:
+            batch["labels"] = mixed_vectors(labels, mix)
+        elif mix is not None:
             batch["other"] = np.asarray(mix.labels, np.int64)
             batch["share"] = np.asarray(mix.shares, np.float32)
         if teacher is not None:

@@ -18,6 +18,7 @@ from torch._subclasses import FakeTensorMode
 from imagenet_trainer.engines.pytorch import modes
 from imagenet_trainer.engines.pytorch.arithmetic import added, detached
 from imagenet_trainer.engines.pytorch.operators import OPERATORS
+from imagenet_trainer.engines.symbol import SIGMOID
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.graph import Entry, Node, Symbol, as_graph
 from imagenet_trainer.graph.implementations import UnsupportedError, supported_values
@@ -37,8 +38,9 @@ class TorchNetwork:
     """A symbol in PyTorch.
 
     `training(data, label)` returns (outputs, loss, moments): probabilities float32 of every
-    SoftmaxOutput (and other outputs unchanged); the loss whose gradient MXNet computes, summed over
-    the batch; the batch's mean and variance for every entry of `statistics`, in this order.
+    SoftmaxOutput or LogisticRegressionOutput (and other outputs unchanged); the loss whose gradient
+    MXNet computes, summed over the batch; the batch's mean and variance for every entry of
+    `statistics`, in this order.
     `inference(data)` returns the outputs. `data` is (n, c, h, w), `label` (n,) or (n, classes).
     Both modules share their tensors.
     """
@@ -54,7 +56,7 @@ class TorchNetwork:
     # Largest norm of a weight's rows, the incoming weights of a unit, if the symbol has one
     # (`__max_norm__`; Srivastava et al. 2014, "Dropout", section 5.1).
     max_norms: Mapping[str, float]
-    has_loss: bool  # whether there is a SoftmaxOutput
+    has_loss: bool  # whether there is a SoftmaxOutput, or a sigmoid with a label
 
 
 def load_graph(
@@ -143,7 +145,7 @@ class _Translation:
         self._label = self.result.placeholder("label") if is_training else None
         self._parameters = parameters
         self._values: Dict[int, Any] = {}  # by id of the node
-        labels = {id(n.inputs[1].node) for n in symbol.nodes if n.op == "SoftmaxOutput"}
+        labels = {id(n.inputs[1].node) for n in symbol.nodes if n.op in ("SoftmaxOutput", SIGMOID)}
         for node in symbol.nodes:
             if node.operator is None:
                 self._values[id(node)] = self._variable(node, labels)
@@ -182,6 +184,8 @@ class _Translation:
     def _computed(self, node: Node) -> Any:
         if node.op == "SoftmaxOutput":
             return self._softmax_output(node)
+        if node.op == SIGMOID:
+            return self._sigmoid_output(node)
         inputs = [self._input(entry) for entry in node.inputs]
         if node.op == "BatchNorm":
             return self._batch_norm(node, inputs)
@@ -236,6 +240,15 @@ class _Translation:
             logits = self.result.call_function(detached, (logits,))
         shape = {name: values[name] for name in ("multi_output", "preserve_shape")}
         return self._call(node, modes.softmax_output, (logits,), shape)
+
+    def _sigmoid_output(self, node: Node) -> Any:
+        logits, label = self._input(node.inputs[0]), self._values[id(node.inputs[1].node)]
+        scale = supported_values(node, modes.SIGMOID_OUTPUT)["grad_scale"]
+        if self.is_training:
+            loss = self._call(node, modes.bce_loss, (logits, label), {"scale": scale})
+            self.losses.append(loss)
+            logits = self.result.call_function(detached, (logits,))
+        return self._call(node, modes.sigmoid_output, (logits,), {})
 
     def _call(self, node: Node, compute: Any, inputs: Any, values: Any) -> fx.Node:
         result = self.result.call_function(compute, tuple(inputs), dict(values))

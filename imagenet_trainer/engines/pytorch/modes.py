@@ -99,13 +99,18 @@ def softmax_loss(
     return loss.sum() * scale
 
 
-def bce_loss(x: Tensor, label: Tensor) -> Tensor:
+def bce_loss(x: Tensor, label: Tensor, *, scale: float = 1.0) -> Tensor:
     """The binary cross-entropies of logits and targets (n, classes): mean over classes, summed."""
     x = _precise(x).flatten(1)
-    return F.binary_cross_entropy_with_logits(x, label, reduction="sum") / x.shape[1]
+    return F.binary_cross_entropy_with_logits(x, label, reduction="sum") * (scale / x.shape[1])
 
 
-# What the translation of these three supports; it calls one of their modes.
+def sigmoid_output(x: Tensor) -> Tensor:
+    """Sigmoids float32 of the logits."""
+    return _precise(x).sigmoid()
+
+
+# What the translation of these supports; it calls one of their modes.
 BATCH_NORM = Implementation(
     batch_norm,
     ("eps", "momentum", "fix_gamma", "use_global_stats"),
@@ -115,6 +120,7 @@ BATCH_NORM = Implementation(
         "max_calib_range": (None,),
     },
 )  # fmt: skip
+SIGMOID_OUTPUT = Implementation(sigmoid_output, ("grad_scale",))
 DROPOUT = Implementation(dropout, ("p", "axes", "mode"), ("cudnn_off",))
 SOFTMAX_OUTPUT = Implementation(
     softmax_loss,

@@ -12,6 +12,8 @@ from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 
 # Keeps the logarithm of an underflown probability finite without hiding a NaN.
 _TINY = 1.2e-38
+_HALF_STEP = 2.0**-25  # the same for one minus a probability: half the step below 1
+_NO_RANK = 2**31
 _COUNTS = 4  # of Step
 
 
@@ -57,7 +59,7 @@ class Step(nn.Module):
         super().__init__()
         self.head, self.network = head, network
         self._smoothing, self._mixup = training.label_smoothing, training.mixup
-        self._bce = training.bce
+        self._bce, self._vectors = training.bce, training.multi_label
         self._threshold = training.bce_threshold if training.bce else 0.0
         self._teacher = training.teacher_weight
         self._weights = (
@@ -73,7 +75,8 @@ class Step(nn.Module):
     ) -> Tuple[Tensor, Tensor, Tensor]:
         """Images uint8 (n, h, w, 3); label and other int64 (n,); share float32 (n,).
 
-        Teacher float32 (n, classes). What Training does not use is ignored.
+        Teacher float32 (n, classes). With Training.multi_label, label is float32 (n, classes),
+        already mixed. What Training does not use is ignored.
         """
         with autocast(images.device, self._autocast):
             target = self._target(label, other, share, teacher)
@@ -87,6 +90,8 @@ class Step(nn.Module):
 
     def _target(self, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor) -> Tensor:
         """The label, or a distribution (n, classes) if it is smoothed or mixed."""
+        if self._vectors:
+            return label
         plain = not (self._smoothing or self._mixup or self._bce or self._teacher)
         if plain and self._weights is None:
             return label
@@ -105,6 +110,8 @@ class Step(nn.Module):
     def _count(
         self, output: Tensor, label: Tensor, other: Tensor, share: Tensor, teacher: Tensor
     ) -> Tensor:
+        if self._vectors:
+            return self._count_vectors(output, label)
         loss = _cross_entropy(output, label)
         if self._mixup:
             # _TINY avoids 0 * log(0) for a label with share 0.
@@ -116,13 +123,28 @@ class Step(nn.Module):
         if self._teacher:
             theirs = -(teacher * (output + _TINY).log()).sum(1)
             loss = (1 - self._teacher) * loss + self._teacher * theirs
-        true = output.gather(1, label.unsqueeze(1))
-        classes = torch.arange(output.shape[1], device=output.device)
-        # Of equal probabilities the lower class index comes first, as in metrics.ranks.
-        ahead = (output > true) | ((output == true) & (classes < label.unsqueeze(1)))
-        rank = ahead.sum(1)
+        return self._counts(_rank(output, label), loss)
+
+    def _count_vectors(self, output: Tensor, target: Tensor) -> Tensor:
+        """As `_count`, of sigmoids and targets (n, classes)."""
+        losses = target * (output + _TINY).log() + (1 - target) * (1 - output + _HALF_STEP).log()
+        right = target >= 0.5
+        best = torch.where(right, output, -1.0).argmax(1)
+        # An image without a class has no rank.
+        rank = torch.where(right.any(1), _rank(output, best), _NO_RANK)
+        return self._counts(rank, -losses.mean(1))
+
+    def _counts(self, rank: Tensor, loss: Tensor) -> Tensor:
         hits = [(rank < k).sum().float() for k in (1, 5, self._top_k)]
         return torch.stack([hits[0], hits[1], loss.sum(), hits[2]])
+
+
+def _rank(output: Tensor, label: Tensor) -> Tensor:
+    """The ranks (n,) of labels (n,); of equal probabilities the lower index comes first."""
+    true = output.gather(1, label.unsqueeze(1))
+    classes = torch.arange(output.shape[1], device=output.device)
+    ahead = (output > true) | ((output == true) & (classes < label.unsqueeze(1)))
+    return ahead.sum(1)
 
 
 def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:

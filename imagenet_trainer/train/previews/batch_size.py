@@ -24,6 +24,7 @@ from imagenet_trainer.system.machine import (
 )
 from imagenet_trainer.train.datasets import number_of_classes, packed_training_set
 from imagenet_trainer.train.engine import devices_of
+from imagenet_trainer.train.multi_label import made_labels
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.train.setup import TrainingSetup, training_setup
 
@@ -108,9 +109,10 @@ def attempt(setup: TrainingSetup, batch: int) -> bool:
     """Whether two updates with this batch fit; the second also holds the optimizer's state."""
     setup = replace(setup, settings=replace(setup.settings, batch_size=batch))
     _, height, width = setup.settings.image_shape
-    symbol = setup.symbol(number_of_classes(setup.settings))
+    classes = number_of_classes(setup.settings)
+    symbol = setup.symbol(classes)
     images = np.zeros((batch, height, width, 3), np.uint8)
-    labels = np.zeros(batch, np.int64)
+    labels = made_labels(setup.settings, np.zeros(batch, np.int64), classes)
     mix = (
         Mix(labels, np.ones(batch, np.float32))
         if mixing_of(setup.settings, setup.settings.seed)

@@ -16,6 +16,7 @@ from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
+from imagenet_trainer.train.multi_label import made_labels
 from imagenet_trainer.train.setup import training_setup
 
 INTERVALS = 5  # of --disp-batches updates each
@@ -31,7 +32,7 @@ def benchmark_training(settings: FitSettings) -> int:
     random = np.random.default_rng(settings.seed)
     _, height, width = settings.image_shape
     images = random.integers(0, 256, (engine.batch_size, height, width, 3), np.uint8)
-    labels = random.integers(0, classes, engine.batch_size)
+    labels = made_labels(settings, random.integers(0, classes, engine.batch_size), classes)
     half = np.full(len(labels), 0.5, np.float32)
     mix = Mix(labels[::-1].copy(), half) if mixing_of(settings, settings.seed) else None
     with RunLog(None, engine.rank, settings.top_k, settings.loss, classes) as log:
