@@ -49,8 +49,35 @@ def with_blur_pool(symbol: Symbol, image_shape: Any) -> Symbol:
     """The network with a blur in front of its strided convolutions (Zhang 2019, arXiv:1904.11486).
 
     The filter is [1, 2, 1] x [1, 2, 1] / 16 with zeros around the image, made of two averages over
-    2 x 2 pixels. As in FFCV's training, convolutions of fewer than 16 channels have none.
+    2 x 2 pixels. As in FFCV's training, convolutions of fewer than 16 channels have none. Where the
+    strides are in average poolings over 2 x 2 pixels instead, as in DenseNet, another average in
+    front makes these the filter, as in Zhang's own DenseNet.
     """
+    strided = with_blurred_convolutions(symbol, image_shape)
+    return strided if len(strided.nodes) > len(symbol.nodes) else with_blurred_means(symbol)
+
+
+def with_blurred_means(symbol: Symbol) -> Symbol:
+    """The network in which average poolings over 2 x 2 pixels of stride 2 are the filter."""
+    halving = {"kernel": (2, 2), "stride": (2, 2), "pool_type": "avg", "global_pool": False}
+
+    def blurred(node: Node, position: int, x: Symbol) -> Optional[Symbol]:
+        if node.op != "Pooling" or any(node.values[key] != value for key, value in halving.items()):
+            return None
+        return _mean(x, 1, f"{node.name}_blur")
+
+    return symbol.with_inputs(blurred)
+
+
+def _mean(x: Symbol, pad: int, name: str) -> Symbol:
+    """The average over 2 x 2 pixels at each position."""
+    return sym.Pooling(
+        x, kernel=(2, 2), stride=(1, 1), pad=(pad, pad), pool_type="avg", name=name
+    )  # fmt: skip
+
+
+def with_blurred_convolutions(symbol: Symbol, image_shape: Any) -> Symbol:
+    """The network with the filter in front of its strided convolutions."""
     shapes, _ = parameter_shapes(symbol, image_shape)
 
     def blurred(node: Node, position: int, x: Symbol) -> Optional[Symbol]:
@@ -60,10 +87,7 @@ def with_blur_pool(symbol: Symbol, image_shape: Any) -> Symbol:
         if channels < _CHANNELS:
             return None
         for step, pad in enumerate((1, 0)):
-            x = sym.Pooling(
-                x, kernel=(2, 2), stride=(1, 1), pad=(pad, pad), pool_type="avg",
-                name=f"{node.name}_blur{step}",
-            )  # fmt: skip
+            x = _mean(x, pad, f"{node.name}_blur{step}")
         return x
 
     return symbol.with_inputs(blurred)

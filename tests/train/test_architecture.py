@@ -62,6 +62,24 @@ def test_the_blur_is_ffcvs(engine):
     np.testing.assert_allclose(opened.predict(images), wanted, atol=1e-5)
 
 
+def test_the_average_poolings_of_densenet_become_the_blur():
+    symbol = symbols.get_symbol("densenet121", 10, (3, 64, 64))
+    shape = {"image_shape": (3, 64, 64)}
+    changed = with_options(FitSettings(blur_pool=True, **shape), symbol, "densenet121")
+    assert len(changed.nodes) == len(symbol.nodes) + 3  # one in each transition
+    assert parameter_shapes(changed, (3, 64, 64)) == parameter_shapes(symbol, (3, 64, 64))
+    x = sym.Convolution(sym.Variable("data"), kernel=(1, 1), num_filter=3, name="same")
+    x = sym.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg")
+    changed = with_blur_pool(sym.SoftmaxOutput(sym.Flatten(x), name="softmax"), (3, 8, 10))
+    opened = open_engine(changed, Devices(engine="torch"), (2, 8, 10, 3), (0, 0, 0), (1, 1, 1))
+    same = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    opened.set_params({"same_weight": same, "same_bias": np.zeros(3, np.float32)}, {})
+    images = np.random.RandomState(0).randint(0, 9, (2, 8, 10, 3)).astype(np.uint8)
+    wanted = blurred_by_pytorch(torch.tensor(images).permute(0, 3, 1, 2).float())[:, :, ::2, ::2]
+    wanted = wanted.flatten(1).softmax(1).numpy()
+    np.testing.assert_allclose(opened.predict(images), wanted, atol=1e-6)
+
+
 def nodes_of(symbol, op):
     return [node for node in symbol.nodes if node.op == op]
 
