@@ -40,6 +40,7 @@ class _Fit(ModuleType):
         on_bad_record: Literal['stop', 'skip', 'zero'] = 'stop',
         data_train: Union[Text, Sequence[Text]] = 'data/train.rec',
         data_train_idx: Text = '',
+        multi_label: bool = False,
         image_size_schedule: Text = '',
         shuffle_window: int = 0,
         repeated_augmentation: int = 1,
@@ -120,8 +121,9 @@ class _Fit(ModuleType):
         ema: float = 0.0,
         ema_warmup: bool = False,
         zero_last_gamma: bool = False,
-        optimizer: Literal['sgd', 'nag', 'adam', 'lbsgd', 'rmsprop', 'adagrad', 'adadelta',
-            'adamax', 'nadam', 'ftml', 'signum', 'lamb', 'adamw', 'lion'] = 'sgd',
+        optimizer: Literal['sgd', 'nag', 'adam', 'lbsgd', 'rmsprop', 'rmsproptf', 'rmsproptorch',
+            'adagrad', 'adadelta', 'adamax', 'nadam', 'ftml', 'signum', 'lamb', 'adamw', 'lion'] =
+            'sgd',
         lr: float = 0.1,
         lr_factor: float = 0.1,
         lr_step_epochs: Union[str, float, Sequence[float]] = (30.0, 60.0),
@@ -212,6 +214,10 @@ class _Fit(ModuleType):
             training shard; several: separated by commas, or a pattern in quotes
         data_train_idx
             index of --data-train; by default the file next to it with the extension .idx
+        multi_label
+            1: images have several classes: the labels of a record are all of them, as
+            numbers or as 0 and 1 for each class. The loss is the mean binary cross-entropy,
+            and the best epoch is that of the highest mean average precision
         image_size_schedule
             progressive resizing: height and width of the training images from each epoch
             on, such as 0:160,11:176,13:192; by default --image-shape, which validation
@@ -325,7 +331,8 @@ class _Fit(ModuleType):
         activation
             activation function of SqueezeNet
         blur_pool
-            1: blur the inputs of strided convolutions of 16 channels or more (Zhang 2019)
+            1: blur the inputs of strided convolutions of 16 channels or more, and of
+            DenseNet's average poolings (Zhang 2019)
         stochastic_depth
             probability of dropping the last residual branch in training; it falls linearly
             to the first one (Huang et al. 2016)
@@ -441,7 +448,7 @@ class _Fit(ModuleType):
             shape of the warm-up; lars: none, with the layer-wise rates that lbsgd always
             has
         mom
-            momentum of sgd, nag, lbsgd and signum
+            momentum of sgd, nag, lbsgd, signum, rmsproptf
         wd
             weight decay of weights and gammas
         batch_size
@@ -855,6 +862,7 @@ class _Compare(ModuleType):
         on_bad_record: Literal['stop', 'skip', 'zero'] = 'stop',
         data_train: Union[Text, Sequence[Text]] = 'data/train.rec',
         data_train_idx: Text = '',
+        multi_label: bool = False,
         image_size_schedule: Text = '',
         shuffle_window: int = 0,
         repeated_augmentation: int = 1,
@@ -935,8 +943,9 @@ class _Compare(ModuleType):
         ema: float = 0.0,
         ema_warmup: bool = False,
         zero_last_gamma: bool = False,
-        optimizer: Literal['sgd', 'nag', 'adam', 'lbsgd', 'rmsprop', 'adagrad', 'adadelta',
-            'adamax', 'nadam', 'ftml', 'signum', 'lamb', 'adamw', 'lion'] = 'sgd',
+        optimizer: Literal['sgd', 'nag', 'adam', 'lbsgd', 'rmsprop', 'rmsproptf', 'rmsproptorch',
+            'adagrad', 'adadelta', 'adamax', 'nadam', 'ftml', 'signum', 'lamb', 'adamw', 'lion'] =
+            'sgd',
         lr: float = 0.1,
         lr_factor: float = 0.1,
         lr_step_epochs: Union[str, float, Sequence[float]] = (30.0, 60.0),
@@ -1050,6 +1059,10 @@ class _Compare(ModuleType):
             training shard; several: separated by commas, or a pattern in quotes
         data_train_idx
             index of --data-train; by default the file next to it with the extension .idx
+        multi_label
+            1: images have several classes: the labels of a record are all of them, as
+            numbers or as 0 and 1 for each class. The loss is the mean binary cross-entropy,
+            and the best epoch is that of the highest mean average precision
         image_size_schedule
             progressive resizing: height and width of the training images from each epoch
             on, such as 0:160,11:176,13:192; by default --image-shape, which validation
@@ -1163,7 +1176,8 @@ class _Compare(ModuleType):
         activation
             activation function of SqueezeNet
         blur_pool
-            1: blur the inputs of strided convolutions of 16 channels or more (Zhang 2019)
+            1: blur the inputs of strided convolutions of 16 channels or more, and of
+            DenseNet's average poolings (Zhang 2019)
         stochastic_depth
             probability of dropping the last residual branch in training; it falls linearly
             to the first one (Huang et al. 2016)
@@ -1279,7 +1293,7 @@ class _Compare(ModuleType):
             shape of the warm-up; lars: none, with the layer-wise rates that lbsgd always
             has
         mom
-            momentum of sgd, nag, lbsgd and signum
+            momentum of sgd, nag, lbsgd, signum, rmsproptf
         wd
             weight decay of weights and gammas
         batch_size

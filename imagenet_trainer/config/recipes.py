@@ -205,6 +205,36 @@ _ALL = (
         "every 32nd update, with a decay of the same half-life)",
     ),
     Recipe(
+        name="mobilenetv3-large",
+        about="MobileNetV3-Large as trained for torchvision's first weights, 600 epochs",
+        paper="Howard et al. 2019, arXiv:1905.02244; flags: torchvision's "
+        "references/classification/README.md",
+        flags="--network mobilenetv3-large --batch-size 1024 --num-epochs 600 "
+        "--optimizer rmsproptorch --mom 0.9 --lr 0.064 --lr-step-every 2 --lr-factor 0.973 "
+        "--wd 1e-5 --auto-augment rand --random-erasing 0.2 "
+        f"--val-interp pil-bilinear {_TORCHVISION_COLOURS}",
+        hardware="8 V100",
+        hours="unknown",
+        score="74.042 / 91.340 (torchvision's weights IMAGENET1K_V1; there AutoAugment's policy "
+        "for ImageNet instead of RandAugment, and the average of the last three checkpoints that "
+        "improved)",
+    ),
+    Recipe(
+        name="efficientnet-b0",
+        about="EfficientNet-B0 as trained for timm with RandAugment, 450 epochs",
+        paper="Tan and Le 2019, arXiv:1905.11946; flags: timm's training examples, by Klachko",
+        flags="--network efficientnet-b0 --batch-size 768 --num-epochs 450 "
+        "--optimizer rmsproptf --mom 0.9 --lr 0.048 --lr-step-every 2.4 --lr-factor 0.97 "
+        "--warmup-epochs 3 --wd 1e-5 --no-bias-decay 1 --stochastic-depth 0.2 "
+        "--auto-augment rand --rand-augment-magnitude 9 --random-erasing 0.2 --ema 0.9999 "
+        "--train-interp bicubic --val-interp pil-bicubic "
+        f"{_TORCHVISION_COLOURS}",
+        hardware="2 GPUs in float16",
+        hours="unknown",
+        score="77.7 / 95.3 (timm; there RandAugment's strength varies by 0.5, and random pixels "
+        "fill the erased rectangles)",
+    ),
+    Recipe(
         name="resnet50-8k",
         about="ResNet-v2 50 in batches of 8,192 with a scaled learning rate",
         paper="Goyal et al. 2017, arXiv:1706.02677",

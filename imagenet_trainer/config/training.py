@@ -75,7 +75,8 @@ class NetworkSettings:
     activation: str = option("relu", "activation function of SqueezeNet", choices=("relu", "elu"))
     blur_pool: bool = option(
         False,
-        "1: blur the inputs of strided convolutions of 16 channels or more (Zhang 2019)",
+        "1: blur the inputs of strided convolutions of 16 channels or more, and of DenseNet's "
+        "average poolings (Zhang 2019)",
         switch,
     )
     stochastic_depth: float = option(
@@ -147,7 +148,7 @@ class OptimizerSettings:
         "shape of the warm-up; lars: none, with the layer-wise rates that lbsgd always has",
         choices=("linear", "power2", "sqrt", "lars"),
     )
-    mom: float = option(0.9, "momentum of sgd, nag, lbsgd and signum", number(0, 1))
+    mom: float = option(0.9, "momentum of sgd, nag, lbsgd, signum, rmsproptf", number(0, 1))
     wd: float = option(1e-4, "weight decay of weights and gammas", number(0))
     batch_size: int = option(128, "images per update, over all devices of all workers", integer(1))
     initializer: str = option(

@@ -164,11 +164,10 @@ _NO_OPTIMIZERS = {
     "ftrl": "use adagrad; it is for linear models and replaces the initial weights",
     "groupadagrad": "use adagrad; it is for embeddings",
     "momentum": "use sgd with --mom",
-    "rmsproptf": "use rmsprop, which has no momentum",
 }
 OPTIMIZERS = (
-    "sgd", "nag", "adam", "lbsgd", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftml",
-    "signum", "lamb", "adamw", "lion",
+    "sgd", "nag", "adam", "lbsgd", "rmsprop", "rmsproptf", "rmsproptorch", "adagrad", "adadelta",
+    "adamax", "nadam", "ftml", "signum", "lamb", "adamw", "lion",
 )  # fmt: skip
 
 

@@ -5,6 +5,10 @@ its defaults. With rate r, weight decay d, the gradient h = g + d w (g averaged 
 update number t from 1, and a b for "b a + (1 - b) ...", the moving average:
 
 rmsprop: v = .9 v + .1 h^2, w = w - r h / sqrt(v + 1e-8) (Tieleman and Hinton 2012).
+rmsproptf: v = .9 v + .1 h^2 from v = 1 on, c = m c + r h / sqrt(v + 1e-3), w = w - c, as
+TensorFlow, and timm's `rmsproptf` with its usual epsilon.
+rmsproptorch: v = .9 v + .1 h^2, c = m c + h / (sqrt(v) + .0316), w = w - r c: torch.optim.RMSprop
+with the constants of torchvision's training of MobileNetV3.
 adagrad: s = s + g^2, w = w - r (g / sqrt(s + 1e-7) + d w) (Duchi et al. 2011).
 adadelta: s = .9 s + .1 g^2, x = sqrt(u + 1e-5) / sqrt(s + 1e-5) g, u = .9 u + .1 x^2,
 w = w - x - d w, without a rate (Zeiler 2012, arXiv:1212.5701).
@@ -21,7 +25,8 @@ adamw: a, b of Adam from g, w = w - r (a / (1 - .9^t) / (sqrt(b / (1 - .999^t)) 
 lion: w = w - r (sign(.9 a + .1 g) + d w), then a = .99 a + .01 g (Chen et al. 2023,
 arXiv:2302.06675).
 
-adamw and lion are not those of `mx.optimizer`. h is clipped where it is used, otherwise g.
+adamw, lion, rmsproptf and rmsproptorch are not those of `mx.optimizer`. h is clipped where it is
+used, otherwise g.
 """
 
 from typing import Dict, Tuple
@@ -39,11 +44,14 @@ STATES: Dict[str, Tuple[str, ...]] = {
     "lion": ("mean",),
     "adamax": ("mean", "largest"),
     "rmsprop": ("variance",),
+    "rmsproptf": ("variance", "momentum"),
+    "rmsproptorch": ("variance", "momentum"),
     "adagrad": ("squares",),
     "adadelta": ("variance", "steps"),
     "ftml": ("scale", "variance", "leader"),
 }
-WITH_MOMENTUM = ("sgd", "nag", "lbsgd", "signum")  # without momentum they keep nothing
+_MOMENTUM_ONLY = ("sgd", "nag", "lbsgd", "signum")  # without momentum they keep nothing
+WITH_MOMENTUM = (*_MOMENTUM_ONLY, "rmsproptf", "rmsproptorch")
 STATE_NAMES = {name for names in STATES.values() for name in names}
 
 _BETA1, _DECAY = 0.9, 0.004
@@ -52,7 +60,12 @@ _NEGLIGIBLE = 400  # factors below .9 whose product is below half an ulp of 1
 
 def state_names(name: str, momentum: float) -> Tuple[str, ...]:
     """The arrays that a rule keeps for each parameter."""
-    return () if name in WITH_MOMENTUM and not momentum else STATES[name]
+    return () if name in _MOMENTUM_ONLY and not momentum else STATES[name]
+
+
+def initial_state(name: str, label: str) -> float:
+    """What all elements of an array are before the first update."""
+    return 1.0 if (name, label) == ("rmsproptf", "variance") else 0.0
 
 
 def nadam_momentum(update: int) -> Tuple[float, float, float]:

@@ -20,14 +20,15 @@ from helpers.tiny_engine import (
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
-from imagenet_trainer.engines.update_rules import STATES, nadam_momentum, state_names
+from imagenet_trainer.engines.update_rules import STATES, initial_state, nadam_momentum, state_names
 
 torch = pytest.importorskip("torch")
 from imagenet_trainer.engines.pytorch.update_rules import RULES, Step
 
 ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 DECAY, M = 0.02, 0.9
-RATES = {"rmsprop": 1e-3, "adagrad": 0.01, "adadelta": 1.0, "adamax": 2e-3, "nadam": 1e-3,
+RATES = {"rmsprop": 1e-3, "rmsproptf": 1e-3, "rmsproptorch": 1e-3, "adagrad": 0.01,
+         "adadelta": 1.0, "adamax": 2e-3, "nadam": 1e-3,
          "ftml": 2e-3, "signum": 1e-3, "lamb": 1e-3, "adamw": 1e-3, "lion": 1e-4}  # fmt: skip
 
 
@@ -44,6 +45,14 @@ def numpy_step(name, weight, g, decay, memory, t, rate, momentum, clip):
     if name == "rmsprop":
         memory["n"] = 0.9 * old("n") + 0.1 * h**2
         return weight - rate * h / np.sqrt(memory["n"] + 1e-8)
+    if name == "rmsproptf":
+        memory["n"] = 0.9 * memory.get("n", 1.0) + 0.1 * h**2
+        memory["m"] = momentum * old("m") + rate * h / np.sqrt(memory["n"] + 1e-3)
+        return weight - memory["m"]
+    if name == "rmsproptorch":
+        memory["n"] = 0.9 * old("n") + 0.1 * h**2
+        memory["m"] = momentum * old("m") + h / (np.sqrt(memory["n"]) + 0.0316)
+        return weight - rate * memory["m"]
     if name == "adagrad":
         memory["n"] = old("n") + clipped(g) ** 2
         return weight - rate * (clipped(g) / np.sqrt(memory["n"] + 1e-7) + decay * weight)
@@ -102,7 +111,8 @@ def engine_of(engine, name, momentum=M, **options):
 
 
 CASES = [(name, M, None) for name in RATES if name != "nadam"]
-CASES += [("signum", 0.0, None), ("rmsprop", M, 0.02), ("adagrad", M, 0.02), ("lamb", M, 0.02),
+CASES += [("signum", 0.0, None), ("rmsprop", M, 0.02), ("rmsproptf", M, 0.02),
+          ("adagrad", M, 0.02), ("lamb", M, 0.02),
           ("adadelta", M, 0.02), ("adamax", M, 0.02), ("ftml", M, 0.02), ("adamw", M, 0.02),
           ("lion", M, 0.02)]  # fmt: skip
 
@@ -138,7 +148,7 @@ SLOPES = np.random.default_rng(1).normal(0, 1, (5, 8)) * [1, 1, 1, 1, 1e-4, 1e-8
 def by_rule(name, momentum=M):
     """The weights after some updates in float64, by the rule of PyTorch's engine."""
     weight = torch.linspace(-1, 1, 8, dtype=torch.float64)
-    state = [torch.zeros_like(weight) for _ in state_names(name, momentum)]
+    state = [torch.full_like(weight, initial_state(name, n)) for n in state_names(name, momentum)]
     for t, slope in enumerate(SLOPES, 1):
         step = Step(RATES[name], DECAY, momentum, t, None)
         weight, *state = RULES[name](step, weight, torch.tensor(slope), *state)
@@ -161,6 +171,17 @@ def test_nadam_in_float64():
         weight.grad = torch.tensor(slope)
         reference.step()
     np.testing.assert_allclose(by_rule("nadam"), weight.detach().numpy(), rtol=1e-10)
+
+
+def test_rmsproptorch_in_float64():
+    weight = torch.linspace(-1, 1, 8, dtype=torch.float64, requires_grad=True)
+    reference = torch.optim.RMSprop(
+        [weight], RATES["rmsproptorch"], 0.9, 0.0316, weight_decay=DECAY, momentum=M
+    )
+    for slope in SLOPES:
+        weight.grad = torch.tensor(slope)
+        reference.step()
+    np.testing.assert_allclose(by_rule("rmsproptorch"), weight.detach().numpy(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -139,6 +139,53 @@ class Lion(mx.optimizer.Optimizer):
         weight[:] -= rate * (move + self._get_wd(index) * weight)
 
 
+class _RMSPropWithMomentum(mx.optimizer.Optimizer):
+    """RMSProp with momentum; see `update_rules`. MXNet's has momentum in its centred form only."""
+
+    first_variance = 0.0
+
+    def __init__(self, momentum: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.momentum = momentum
+
+    def create_state(self, index: int, weight: Any) -> Any:
+        """The moving average of squares, and the momentum."""
+        like = {"ctx": weight.context, "dtype": weight.dtype}
+        return mx.nd.full(weight.shape, self.first_variance, **like), mx.nd.zeros(
+            weight.shape, **like
+        )
+
+    def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
+        """Make one update of a parameter."""
+        self._update_count(index)
+        grad, (variance, momentum) = _decayed(self, index, weight, grad), state
+        variance[:] = 0.9 * variance + 0.1 * mx.nd.square(grad)
+        self._move(self._get_lr(index), weight, grad, variance, momentum)
+
+    def _move(self, rate: float, weight: Any, grad: Any, variance: Any, momentum: Any) -> None:
+        raise NotImplementedError
+
+
+@mx.optimizer.Optimizer.register
+class RMSPropTF(_RMSPropWithMomentum):
+    """As TensorFlow: epsilon inside of the root, the rate inside of the momentum."""
+
+    first_variance = 1.0
+
+    def _move(self, rate: float, weight: Any, grad: Any, variance: Any, momentum: Any) -> None:
+        momentum[:] = self.momentum * momentum + rate * grad / mx.nd.sqrt(variance + 1e-3)
+        weight[:] -= momentum
+
+
+@mx.optimizer.Optimizer.register
+class RMSPropTorch(_RMSPropWithMomentum):
+    """As torch.optim.RMSprop with alpha .9 and eps .0316."""
+
+    def _move(self, rate: float, weight: Any, grad: Any, variance: Any, momentum: Any) -> None:
+        momentum[:] = self.momentum * momentum + grad / (mx.nd.sqrt(variance) + 0.0316)
+        weight[:] -= rate * momentum
+
+
 class NormLimit(mx.optimizer.Updater):
     """Updates with a smaller `rescale_grad` where the norm of the mean gradient is above a limit.
 

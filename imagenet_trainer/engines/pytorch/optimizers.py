@@ -17,7 +17,7 @@ from imagenet_trainer.engines import Optimizer, Training, average_decay_of
 from imagenet_trainer.engines.pytorch.graph import TorchNetwork, to_numpy, to_tensor
 from imagenet_trainer.engines.pytorch.loss_scale import Overflow
 from imagenet_trainer.engines.pytorch.update_rules import RULES, Rule, Step
-from imagenet_trainer.engines.update_rules import state_names
+from imagenet_trainer.engines.update_rules import initial_state, state_names
 from imagenet_trainer.system.arrays import Arrays
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
@@ -59,7 +59,7 @@ class Update:
         if not self._state:
             for label in self._labels():
                 learned = [name for group in self._groups.values() for name in group]
-                self._state[label] = {n: torch.zeros_like(self._network.arg[n]) for n in learned}
+                self._state[label] = {n: self._initial(label, n) for n in learned}
         shrink = self._shrink(images, overflow)
         for (factor, decay), names in self._groups.items():
             weights = [self._network.arg[name] for name in names]
@@ -77,6 +77,12 @@ class Update:
             weight = self._network.arg[name]
             norms = weight.square().sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
             _unless(overflow, weight, weight * (largest / norms.clamp(min=1e-30)).clamp(max=1))
+
+    def _initial(self, label: str, name: str) -> torch.Tensor:
+        """A part of the state of a parameter before its first update."""
+        return torch.full_like(
+            self._network.arg[name], initial_state(self._rule.name, label), requires_grad=False
+        )
 
     def _shrink(self, images: int, overflow: Optional[Overflow]) -> Optional[torch.Tensor]:
         """The factor that limits the mean gradient's norm, float32 (); None without a limit."""
@@ -160,14 +166,14 @@ class Update:
         }
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from a state; values that are not in it start at zero."""
+        """Continue from a state; values that are not in it start as in a new one."""
         self._state = {}
         keys = [(f"{label}:{n}", label, n) for label in self._labels()
                 for group in self._groups.values() for n in group]  # fmt: skip
         if not any(key in state for key, _, _ in keys):
             return
         for key, label, name in keys:
-            value = torch.zeros_like(self._network.arg[name])
+            value = self._initial(label, name)
             if key in state:
                 to_tensor(state[key], value)
             self._state.setdefault(label, {})[name] = value

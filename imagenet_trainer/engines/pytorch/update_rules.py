@@ -41,6 +41,26 @@ def rmsprop(step: Step, weight: Tensor, gradient: Tensor, variance: Tensor) -> T
     return weight - step.rate * gradient / (variance + 1e-8).sqrt(), variance
 
 
+def rmsproptf(
+    step: Step, weight: Tensor, gradient: Tensor, variance: Tensor, momentum: Tensor
+) -> Tuple[Tensor, ...]:
+    """RMSProp of TensorFlow: epsilon inside of the root, the rate inside of the momentum."""
+    gradient = step.decayed(gradient, weight)
+    variance = 0.9 * variance + 0.1 * gradient.square()
+    momentum = step.momentum * momentum + step.rate * gradient / (variance + 1e-3).sqrt()
+    return weight - momentum, variance, momentum
+
+
+def rmsproptorch(
+    step: Step, weight: Tensor, gradient: Tensor, variance: Tensor, momentum: Tensor
+) -> Tuple[Tensor, ...]:
+    """torch.optim.RMSprop with alpha .9 and eps .0316."""
+    gradient = step.decayed(gradient, weight)
+    variance = 0.9 * variance + 0.1 * gradient.square()
+    momentum = step.momentum * momentum + gradient / (variance.sqrt() + 0.0316)
+    return weight - step.rate * momentum, variance, momentum
+
+
 def adagrad(step: Step, weight: Tensor, gradient: Tensor, squares: Tensor) -> Tuple[Tensor, ...]:
     """Duchi et al. 2011."""
     gradient = step.clipped(gradient)
@@ -126,5 +146,7 @@ def lion(step: Step, weight: Tensor, gradient: Tensor, mean: Tensor) -> Tuple[Te
     return weight - step.rate * move, 0.99 * mean + 0.01 * gradient
 
 
-_UNFUSED = (rmsprop, adagrad, adadelta, adamax, nadam, ftml, signum, lamb, lion)
+_UNFUSED = (
+    rmsprop, rmsproptf, rmsproptorch, adagrad, adadelta, adamax, nadam, ftml, signum, lamb, lion,
+)  # fmt: skip
 RULES: Dict[str, Rule] = {rule.__name__: rule for rule in _UNFUSED}
