@@ -246,6 +246,25 @@ class EvaluateSettings(ViewSettings, DeviceSettings, TrainedRunSettings):
         "also write what the layer before the classifier computes for each image of the last "
         "epoch, and the same for TensorBoard's projector",
     )
+    explain: int = option(
+        0,
+        "also show why the N worst errors of the last epoch were made (24 without a value): which "
+        "parts of the image speak for the predicted and for the labelled class (Grad-CAM), and the "
+        "nearest training images; in explain-EPOCH.csv, .jpg and the report",
+        integer(1, 100),
+        const="24",
+        metavar="N",
+    )
+    explain_nearest: int = option(
+        5, "nearest training images of each error of --explain; 0: none", integer(0, 20)
+    )
+    explain_images: int = option(
+        50_000,
+        "number of training images among which --explain looks for the nearest, a random sample "
+        "where there are more; 0: all",
+        integer(0),
+    )
+    data_train: str = option("", "training shard of --explain; by default the run's", metavar="REC")
     review: str = option(
         "",
         "list of images with wrong or ambiguous labels, saved by the report or written by --audit: "

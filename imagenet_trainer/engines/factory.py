@@ -6,12 +6,16 @@ The modules of MXNet and PyTorch are imported when one of them is chosen.
 import os
 from typing import Any, Optional, Sequence, Tuple
 
+import numpy as np
+
 from imagenet_trainer.engines import Devices, Engine, Training
 from imagenet_trainer.engines.choice import TITLES, choose_engine
 from imagenet_trainer.engines.memory import check_address_space, memory_errors
 from imagenet_trainer.engines.plugin import join_plugin, open_plugin
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.graph import Symbol
+from imagenet_trainer.system.arrays import Arrays
 
 
 def join_workers(devices: Devices) -> Workers:
@@ -69,3 +73,36 @@ def open_engine(
         from imagenet_trainer.engines.mxnet.engine import MXNetEngine
 
         return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers, bgr)
+
+
+def output_gradients(
+    symbol: Symbol,
+    devices: Devices,
+    arg: Arrays,
+    aux: Arrays,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+) -> np.ndarray:
+    """The gradient of one output of a network for each input, in inference, on the CPU.
+
+    Parameters
+    ----------
+    symbol
+        network from `data`, of the shape of `inputs`, to (n, outputs) or (n, outputs, 1, 1).
+    devices
+        those whose engine computes it, see `choose_engine`.
+    arg, aux
+        the parameters and moving statistics of this network, and no others.
+    inputs, outputs
+        float32 (n, ...), and the number of the output of each, int64 (n,).
+
+    Returns float32 of the shape of `inputs`.
+
+    """
+    if choose_engine(devices).engine == "torch":
+        from imagenet_trainer.engines.pytorch import gradients as pytorch
+
+        return pytorch.output_gradients(symbol, arg, aux, inputs, outputs)
+    from imagenet_trainer.engines.mxnet import gradients as mxnet
+
+    return mxnet.output_gradients(symbol, arg, aux, inputs, outputs)

@@ -13,8 +13,8 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.data.augment import decode
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
-from imagenet_trainer.data.images.decode import decode
 from imagenet_trainer.data.review import COLUMNS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.epochs import epoch_lines, log, results_folder, select_epochs

@@ -14,6 +14,7 @@ from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.review import read_reviews
 from imagenet_trainer.errors import InputError, attributed_to, print_message
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.eval.explain import Explainer
 from imagenet_trainer.eval.labels import names_by_key
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
@@ -49,6 +50,7 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     with results_folder(settings, [run]) as keeps:
         evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
         check_outputs(settings, evaluator.dataset.classes)
+        explainer = Explainer(settings, evaluator) if settings.explain else None
         results = []
         for one in evaluator.results():
             print("\n".join(epoch_lines(one, settings.top_k)), flush=True)
@@ -59,7 +61,7 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
                 print("\n".join(review.lines(settings.top_k)), flush=True)
             results.append(one)
         print(table(one.metrics, len(one.classes), settings.top_k))
-        for text in write_outputs(settings, evaluator, results) if keeps else ():
+        for text in write_outputs(settings, evaluator, results, explainer) if keeps else ():
             print(text, flush=True)
     return {one.epoch: one.metrics for one in results}
 
@@ -114,7 +116,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 run.results = make_folder(run.folder / f"{run.name}-results")
                 log(f"{run.folder}: may have several networks; results are in {run.results}")
             elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
-                for name in ("save_predictions", "gif", "video", "features", "report"):
+                for name in ("save_predictions", "gif", "video", "features", "explain", "report"):
                     if getattr(settings, name):
                         raise InputError(
                             f"--{name.replace('_', '-')}: {run.folder} is read-only; give another "

@@ -88,9 +88,9 @@ class Evaluator:
     def __init__(
         self, settings: EvaluateSettings, run: Run, epochs: Sequence[int], log: Log
     ) -> None:
-        self.settings, self.run, self.epochs, self._log = settings, run, epochs, log
+        self.settings, self.run, self.epochs, self.log = settings, run, epochs, log
         views = views_of(settings)
-        devices = self._devices = devices_of(settings)
+        devices = self.devices = devices_of(settings)
         batch, engine_batch = share_of_batch(
             settings.batch_size, views, len(settings.gpus) or settings.cpus
         )
@@ -98,7 +98,7 @@ class Evaluator:
             run, epochs[0], devices, engine_batch, settings, log
         )
         engine = choose_engine(devices).engine
-        self._engine_version = {"engine": engine, "version": version_of(engine)}
+        self.engine_version = {"engine": engine, "version": version_of(engine)}
         self._loaded = epochs[0]  # the epoch whose parameters the engine has
         settings = self.settings = for_network(settings, self.symbol, run)
         how = checkpoint.preprocessing
@@ -152,10 +152,10 @@ class Evaluator:
                     predictions = self._predict(epoch, keys[epoch], top_k)
                     save_predictions(self.run, epoch, name, predictions)
                     bad = bad_records(self._batches.reports)
-                    now = {"date": date.today().isoformat(), **self._engine_version}
+                    now = {"date": date.today().isoformat(), **self.engine_version}
                 else:
                     bad, now = self.files.bad_records(epoch), None
-                    self._log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
+                    self.log(f"epoch {epoch}: {_origin(self.files.computed(epoch))}")
                 metrics = self.files.record(epoch, predictions, self.settings.top_k, bad, now)
                 if self._precision is not None:
                     path = self.run.average_precision_path(epoch, name)
@@ -172,7 +172,7 @@ class Evaluator:
             return None
         return self.files.known(
             epoch, key, top_k, settings.save_predictions, settings.on_bad_record,
-            self._engine_version,
+            self.engine_version,
         )  # fmt: skip
 
     def _key(self, epoch: int) -> str:
@@ -186,7 +186,7 @@ class Evaluator:
     def features(self, one: EpochResult) -> np.ndarray:
         """What the classifier takes, for the images of a result: float32 (n, d)."""
         everything = compute_features(
-            self.run, one.epoch, self._devices, self._batches, self._log, self.settings
+            self.run, one.epoch, self.devices, self._batches, self.log, self.settings
         )
         return everything[records_of(self.dataset.shards, one.predictions.keys)]
 
@@ -218,11 +218,11 @@ class Evaluator:
         if self._precision is not None:
             path = self.run.average_precision_path(epoch, self.files.name)
             write_average_precision(path, self._precision.by_class(), self.dataset.classes)
-        tally = Tally(self._log)
+        tally = Tally(self.log)
         for report in self._batches.reports:
             tally.add(report)
         if tally.counts:
-            self._log(f"epoch {epoch}: of {images:,} images, {describe_counts(tally.counts)}")
+            self.log(f"epoch {epoch}: of {images:,} images, {describe_counts(tally.counts)}")
         return predictions
 
     def _keep_images(self, epochs: int) -> None:
@@ -233,9 +233,9 @@ class Evaluator:
         available, size = share * free_memory(), self._batches.size
         if size <= available:
             self._batches.keep = True
-            self._log(f"images are decoded once for {epochs} epochs: {_in_mib(size)} of memory")
+            self.log(f"images are decoded once for {epochs} epochs: {_in_mib(size)} of memory")
         else:
-            self._log(
+            self.log(
                 f"images are decoded for every epoch: they need {_in_mib(size)}, and "
                 f"--cache-memory {share:g} of the free memory is {_in_mib(available)}"
             )

@@ -106,6 +106,7 @@ _IMAGES = {
     "data_val", "data_val_idx", "label_index", "real_labels", "labels", "multi_label",
     "restrict_classes",
 }  # fmt: skip
+_EXPLAIN = {"explain", "explain_nearest", "explain_images", "data_train"}
 _FILES = {"output", "again", "save_predictions", "on_bad_record"}
 
 MODES: Mapping[str, Mode] = {
@@ -120,7 +121,8 @@ MODES: Mapping[str, Mode] = {
     ),
     # It evaluates with the other flags, without and with the temperature.
     "calibrate": Mode(
-        _calibrate, _names_of(EvaluateSettings) - {"calibrated", "crops", "flip", "calibrate"}
+        _calibrate,
+        _names_of(EvaluateSettings) - {"calibrated", "crops", "flip", "calibrate"} - _EXPLAIN,
     ),
 }  # fmt: skip
 """The modes by the flag that selects them; the first one that is given is meant."""
@@ -130,5 +132,6 @@ _NEEDS: Mapping[str, Tuple[str, ...]] = {
     "corruption_images": ("corruptions",),
     "gif_axes": ("gif", "video"),
     "thumbnails": ("report",),
+    **dict.fromkeys(_EXPLAIN - {"explain"}, ("explain",)),
 }
 """Flags that only change what another one does."""

@@ -10,6 +10,7 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
+from imagenet_trainer.eval.explain import Explainer
 from imagenet_trainer.eval.features import write_features
 from imagenet_trainer.eval.report import title_of, write_report
 from imagenet_trainer.metrics.confusion import Counts, arrays_of, reordered
@@ -48,7 +49,10 @@ def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
 
 
 def write_outputs(
-    settings: EvaluateSettings, evaluator: Evaluator, results: Sequence[EpochResult]
+    settings: EvaluateSettings,
+    evaluator: Evaluator,
+    results: Sequence[EpochResult],
+    explainer: Optional[Explainer] = None,
 ) -> Iterator[str]:
     """Draw and write what the settings request; yield the lines to print."""
     run, last = evaluator.run, results[-1]
@@ -60,13 +64,17 @@ def write_outputs(
     yield f"drawn: {path}"
     if settings.gif or settings.video:
         yield from _animate(run, results, settings, names, taxonomy)
-    found = None
+    found, explained = None, None
     if settings.features:
         stem = run.predictions_path(last.epoch, last.name).stem.replace("predictions", "features")
         found = evaluator.features(last)
         yield from write_features(run.results, stem, found, last.predictions, last.classes)
+    if explainer is not None:
+        explained = explainer.explain(last)
+        yield from explainer.write(last, explained)
     if settings.report:
-        yield f"written: {write_report(evaluator, last, settings.thumbnails, found)}"
+        page = write_report(evaluator, last, settings.thumbnails, found, explained)
+        yield f"written: {page}"
 
 
 def _animate(

@@ -18,6 +18,7 @@ from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz import paired_report, report
 from imagenet_trainer.viz.thumbnails import Thumbnails, thumbnails, write_thumbnails
+from imagenet_trainer.viz.why import Explained
 
 MOST_THUMBNAILS = 100_000
 """A larger dataset gets thumbnails of its errors only, unless all are requested: 5 KB each."""
@@ -28,12 +29,13 @@ def write_report(
     one: EpochResult,
     which: str = "auto",
     features: Optional[np.ndarray] = None,
+    explained: Optional[Sequence[Explained]] = None,
 ) -> Path:
     """Write report.html, or report-NAME.html for a named dataset, into the folder of results.
 
     `which` images have a thumbnail beside the page: see `EvaluateSettings.thumbnails`. Features,
-    float32 (n, d), are drawn as a map. Returns the page's path. Raises InputError when it cannot be
-    written.
+    float32 (n, d), are drawn as a map, and the errors that were explained are shown. Returns the
+    page's path. Raises InputError when it cannot be written.
     """
     run, dataset = evaluator.run, evaluator.dataset
     content = report.Report(
@@ -46,6 +48,7 @@ def write_report(
         lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
         thumbnail_files(evaluator, one.predictions, one.predictions.rank > 0, which),
         features,
+        explained,
     )
     path = run.results / f"report{one.name and '-' + one.name}.html"
     with atomic_write(path, "w") as file:

@@ -1,6 +1,6 @@
 """Some images of a dataset in memory, evenly spaced, prepared in different ways."""
 
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 
@@ -45,11 +45,7 @@ class Sample:
     def images(self, how: Preprocessing) -> np.ndarray:
         """The images as a network takes them, uint8 (n, height, width, 3); the latest are kept."""
         if self._prepared[0] != how.geometry:
-            transform = EvalTransform(*how.geometry)
-            images = np.empty((len(self), *transform.size, 3), np.uint8)
-            for data, out in zip(self._encoded, images):
-                transform.apply(decode(data), None, 0, out)
-            self._prepared = how.geometry, images
+            self._prepared = how.geometry, prepared(self._encoded, how)
         return self._prepared[1]
 
     def judged(self, engine: Engine, images: np.ndarray, truth: Truth) -> Judged:
@@ -60,3 +56,15 @@ class Sample:
         probabilities = predict_in_batches(engine, images)
         check_finite(probabilities)
         return truth.judge(self.positions, probabilities, self.labels)
+
+
+def prepared(encoded: Sequence[bytes], how: Preprocessing) -> np.ndarray:
+    """Encoded images as a network takes them, uint8 (n, height, width, 3).
+
+    Raises the errors of `images.decode`.
+    """
+    transform = EvalTransform(*how.geometry)
+    images = np.empty((len(encoded), *transform.size, 3), np.uint8)
+    for data, out in zip(encoded, images):
+        transform.apply(decode(data), None, 0, out)
+    return images

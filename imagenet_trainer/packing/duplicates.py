@@ -23,6 +23,8 @@ _BITS = 64
 _SIDE = 64  # pixels; enough for a hash and fast to decode
 # A hash with fewer ones or zeros only means that the image is flat or a plain gradient.
 _MIN_BITS = 8
+# Of images that look the same: bits in which their hashes differ at most, and correlation.
+_SAME_BITS, _SAME_CORRELATION = 6, 0.99
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,23 @@ def difference_hash(image: memoryview) -> int:
     except ValueError:
         return 0
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def looks_same(one: memoryview, other: memoryview) -> bool:
+    """Whether two encoded images are probably the same, in another size or compression.
+
+    Stricter than the hashes alone, which many small images of similar outlines share: the grey
+    images of 16 x 16 pixels must be alike too. False for flat images and for those that cannot be
+    decoded.
+    """
+    hashes = np.array([difference_hash(one), difference_hash(other)], np.uint64)
+    if not near_pairs(hashes, _SAME_BITS):
+        return False
+    small = [
+        call(cv2.resize, decode(data, 0, short_side=_SIDE), (16, 16), interpolation=cv2.INTER_AREA)
+        for data in (one, other)
+    ]
+    return bool(np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] >= _SAME_CORRELATION)
 
 
 def near_pairs(hashes: np.ndarray, most: int) -> List[Tuple[int, int]]:

@@ -12,9 +12,15 @@ _LINE = _TEXT + 4
 _WHITE, _BLACK, _BLUE = (255, 255, 255), (0, 0, 0), (0, 90, 181)
 
 
-def draw_sheet(tiles: Sequence[Tuple[np.ndarray, str, str, str]], title: str) -> Image.Image:
-    """Tiles (image uint8 (h, w, 3) RGB, key, given class, proposed class) below a title."""
-    columns = min(_COLUMNS, max(len(tiles), 3))
+Tile = Tuple[np.ndarray, str, str, str]
+
+
+def draw_sheet(tiles: Sequence[Tile], title: str, columns: int = 0) -> Image.Image:
+    """Tiles (image uint8 (h, w, 3) RGB, key, given class, proposed class) below a title.
+
+    `columns`: tiles in a row; 0: six, or fewer if there are not so many.
+    """
+    columns = columns or min(_COLUMNS, max(len(tiles), 3))
     rows = -(-len(tiles) // columns)
     wide, high = SIDE + _GAP, SIDE + 3 * _LINE + _GAP
     sheet = Image.new("RGB", (columns * wide + _GAP, rows * high + 2 * _LINE), _WHITE)

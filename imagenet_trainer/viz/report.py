@@ -47,6 +47,7 @@ from imagenet_trainer.viz.report_tables import (
     percent_with_interval,
 )
 from imagenet_trainer.viz.thumbnails import Thumbnails
+from imagenet_trainer.viz.why import Explained
 
 _EXAMPLES = 3  # images for each pair and direction
 _IMAGES = 24  # of the worst, and of those that look like label errors
@@ -65,6 +66,7 @@ class Report:
     thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of images by position
     files: Optional[Thumbnails] = None  # of all images, beside the page
     features: Optional[np.ndarray] = None  # float32 (n, d): what the classifier takes
+    explained: Optional[Sequence[Explained]] = None  # the worst errors
 
 
 class _Image(NamedTuple):
@@ -128,6 +130,7 @@ class _Page:
             "worst": [self._image(position) for position in self.worst],
             "suspects": [self._image(position) for position in self.suspects],
             "suspect_probability": SUSPECT_PROBABILITY,
+            "why": self.report.explained,
             "calibration": figures.draw_calibration(calibration(self.predictions)),
         }
 
@@ -136,6 +139,7 @@ class _Page:
         shown = {
             "training": bool(self.report.history),
             "meaning": self.taxonomy is not None,
+            "why": self.report.explained is not None,
             "map": self.report.features is not None,
         }
         return [(anchor, title) for anchor, title in _SECTIONS.items() if shown.get(anchor, True)]
@@ -278,7 +282,7 @@ _SECTIONS = {
     "about": "About", "training": "Training", "matrix": "Confusion matrix", "classes": "Classes",
     "meaning": "Severity of the errors", "pairs": "Most confused pairs",
     "worst": "Worst images by loss", "suspects": "Possible label errors",
-    "map": "Map of the features", "review": "Review",
+    "why": "Why: the worst errors explained", "map": "Map of the features", "review": "Review",
     "calibration": "Calibration",
 }  # fmt: skip
 _HISTORY = {

@@ -105,7 +105,11 @@ def _jpeg(shards: Shards, record: int) -> Optional[bytes]:
 
 def jpeg(encoded: memoryview) -> bytes:
     """An encoded image as a small JPEG; raises the errors of `images.decode`."""
-    image = small(decode(encoded, 1, short_side=SIDE))
+    return as_jpeg(small(decode(encoded, 1, short_side=SIDE)))
+
+
+def as_jpeg(image: np.ndarray) -> bytes:
+    """A JPEG of uint8 (height, width, 3) BGR."""
     return imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY)).tobytes()
 
 

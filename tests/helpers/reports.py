@@ -7,6 +7,7 @@ from imagenet_trainer.metrics import evaluation
 from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.viz.report import Report
 from imagenet_trainer.viz.thumbnails import data_uri
+from imagenet_trainer.viz.why import Explained, Neighbour
 
 IMAGE = data_uri(memoryview(cv2.imencode(".png", np.zeros((40, 60, 3)))[1].tobytes()))
 
@@ -52,3 +53,22 @@ def report_of(classes, predictions=None, per_class=6, **more):
 
 def own_classes(count):
     return [(f"c{n}", f"class {n}, also {n}") for n in range(count)]
+
+
+def explained_of(count=3, name=EVIL):
+    """Errors with two heat-maps and five neighbours, one of which cannot be decoded."""
+    rng = np.random.default_rng(0)
+
+    def image():
+        return rng.integers(0, 256, (24, 24, 3), np.uint8)
+
+    return [
+        Explained(
+            position, 1000 - position, "class 1", 0.02, name, 0.9, image(),
+            rng.random((2, 3, 3)).astype(np.float32),
+            [Neighbour(image() if near else None, near, name, "class 1", 0.8, 0.9, near == 1)
+             for near in range(5)],
+            [f"Training image 1 looks the same and is labelled {name}."],
+        )
+        for position in range(count)
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from helpers import browser
-from helpers.reports import EVIL, own_classes, predictions_of, report_of
+from helpers.reports import EVIL, explained_of, own_classes, predictions_of, report_of
 from PIL import Image
 
 from imagenet_trainer.data.records.manifest import known_synsets
@@ -40,10 +40,11 @@ def folder(tmp_path_factory, predictions):
             path / "thumbs" / "00000" / f"{number:08d}.jpg"
         )
     files = Thumbnails(path / "thumbs", np.arange(len(predictions)))
+    why = {"explained": explained_of()}
     for name, content in (
-        ("report.html", report_of(classes, predictions=predictions, files=files)),
+        ("report.html", report_of(classes, predictions=predictions, files=files, **why)),
         ("two.html", report_of(own_classes(2), features=np.eye(12, 3) @ [[1, 0], [0, 2], [4, 1]])),
-        ("known.html", report_of(list(known_synsets().items())[:60], per_class=4)),
+        ("known.html", report_of(list(known_synsets().items())[:60], per_class=4, **why)),
     ):
         (path / name).write_text(page(content), encoding="utf-8")
     return path
@@ -326,6 +327,22 @@ def test_the_map_names_images_and_opens_those_nearby(window, folder):
     )
     assert window.script(KEYS)[:1] == [998] and window.script(TITLE) == "Images near this point"
     assert window.errors() == []
+
+
+def test_errors_are_explained_in_the_page(shown):
+    """All pictures are in the page; only the image itself, not the training images, is reviewed."""
+    found = shown.script(
+        "const section = document.getElementById('why');"
+        "const all = (selector) => [...section.querySelectorAll(selector)];"
+        "all('img').forEach((one) => { one.loading = 'eager'; });"
+        "return Promise.all(all('img').map((one) => one.decode())).then(() => ["
+        "all('article').length, all('img').map((one) => one.naturalWidth), all('.missing').length,"
+        "all('select').map((one) => one.ariaLabel || one.getAttribute('aria-label')),"
+        "all('article p')[0].textContent])"
+    )  # fmt: skip
+    assert found[:3] == [3, [144] * 3 * 7, 3]
+    assert found[3] == [f"verdict on image {1000 - n}" for n in range(3)]
+    assert found[4] == f"Training image 1 looks the same and is labelled {EVIL}."
 
 
 # --- options of the matrix -----------------------------------------------------------------------
