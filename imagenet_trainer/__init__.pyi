@@ -158,6 +158,8 @@ class _Fit(ModuleType):
         find_batch: bool = False,
         monitor: int = 0,
         tensorboard: bool = True,
+        parquet: bool = False,
+        json: bool = False,
         observers: Union[Text, Sequence[Text]] = (),
         when_done: Union[str, Sequence[str]] = (),
         show_config: bool = False,
@@ -517,6 +519,11 @@ class _Fit(ModuleType):
             log the root mean square of every tensor, every N batches; 0: never
         tensorboard
             1: write TensorBoard event files to the run's folder
+        parquet
+            1: also write history.csv as history.parquet (needs pyarrow)
+        json
+            print each event of the run on standard output, as a line of JSON as in
+            events.jsonl
         observers
             plug-ins that get the events of the run, as events.jsonl does
         when_done
@@ -745,6 +752,7 @@ class _Predict(ModuleType):
         batch_size: int = 16,
         data_nthreads: int = 0,
         csv: Text = '',
+        parquet: bool = False,
         submission: Text = '',
         submission_kind: Literal['label', 'probability', 'probabilities', 'imagenet'] = 'label',
         submission_class: Text = '',
@@ -810,6 +818,8 @@ class _Predict(ModuleType):
             decoding threads; 0: as in fit
         csv
             write the most probable classes to a CSV file instead of printing them
+        parquet
+            also write the table of --csv FILE as Parquet, with the ending .parquet
         submission
             write a submission file for Kaggle, one row per image
         submission_kind
@@ -980,6 +990,8 @@ class _Compare(ModuleType):
         find_batch: bool = False,
         monitor: int = 0,
         tensorboard: bool = True,
+        parquet: bool = False,
+        json: bool = False,
         observers: Union[Text, Sequence[Text]] = (),
         when_done: Union[str, Sequence[str]] = (),
         show_config: bool = False,
@@ -1362,6 +1374,11 @@ class _Compare(ModuleType):
             log the root mean square of every tensor, every N batches; 0: never
         tensorboard
             1: write TensorBoard event files to the run's folder
+        parquet
+            1: also write history.csv as history.parquet (needs pyarrow)
+        json
+            print each event of the run on standard output, as a line of JSON as in
+            events.jsonl
         observers
             plug-ins that get the events of the run, as events.jsonl does
         when_done

@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import CLASSES, draw_shape, one_line_error, run
 
@@ -17,6 +18,7 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import files
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.eval.validation import predict_batches
@@ -53,6 +55,17 @@ def images(tmp_path_factory):
         paths.append(str(folder / f"{number:02d}.png"))
         cv2.imwrite(paths[-1], image)
     return paths
+
+
+def test_a_parquet_file_equals_the_table_beside_it(prefix, images, tmp_path):
+    with pytest.raises(InputError, match="--csv FILE"):
+        predicted(prefix, images, parquet=True)
+    pytest.importorskip("pyarrow")
+    table = str(tmp_path / "out.csv")
+    predicted(prefix, images[:3], parquet=True, csv=table, top_k=2)
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(found, pd.read_csv(table))
+    assert len(found) == 3 and list(found.columns)[:4] == ["file", "id1", "name1", "probability1"]
 
 
 def predicted(prefix, images, **more):

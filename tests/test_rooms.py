@@ -22,7 +22,7 @@ LIBRARIES = {
     "matplotlib": "viz explore comparison",
     "PIL": "assets data viz explore symbols.gluoncv_zoo",
     "jinja2": "viz",
-    "pyarrow": "packing.formats",
+    "pyarrow": "packing.formats system.parquet",
     "psutil": "system comparison.child_process",
     "onnx": "convert",
     "onnxruntime": "convert",

@@ -20,6 +20,7 @@ from imagenet_trainer.train.setup import training_setup
 _REFUSED = (
     "network", "model_prefix", "load_epoch", "recipe list", "show_config", "show_schedule",
     "find_lr", "find_batch", "summary", "test_io", "benchmark", "when_done", "multi_label",
+    "json",
 )  # fmt: skip
 # Flags of fit that also apply to the measurement of finished runs.
 _OF_MEASURING = (

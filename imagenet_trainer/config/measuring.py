@@ -67,4 +67,5 @@ class BottleneckSettings(FitSettings):
     """What `benchmark bottleneck` takes: the flags of the training to examine."""
 
     seconds: float = option(10.0, "duration of each measurement", number(0.1, 3600))
-    json: str = option("", _JSON, metavar="FILE")
+    # Of the benchmark, which prints no events.
+    json: str = option("", _JSON, metavar="FILE")  # type: ignore[assignment]

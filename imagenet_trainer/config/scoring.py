@@ -286,6 +286,9 @@ class PredictSettings(ViewSettings, DeviceSettings, CheckpointSettings):
     csv: str = option(
         "", "write the most probable classes to a CSV file instead of printing them", metavar="FILE"
     )
+    parquet: bool = option(
+        False, "also write the table of --csv FILE as Parquet, with the ending .parquet"
+    )
     submission: str = option(
         "", "write a submission file for Kaggle, one row per image", metavar="FILE"
     )

@@ -303,6 +303,15 @@ class RunSettings:
     tensorboard: bool = option(
         True, "1: write TensorBoard event files to the run's folder", switch, may_change=True
     )
+    parquet: bool = option(
+        False, "1: also write history.csv as history.parquet (needs pyarrow)", switch,
+        may_change=True,
+    )  # fmt: skip
+    json: bool = option(
+        False,
+        "print each event of the run on standard output, as a line of JSON as in events.jsonl",
+        may_change=True,
+    )
     observers: Tuple[str, ...] = option(
         (),
         "plug-ins that get the events of the run, as events.jsonl does",

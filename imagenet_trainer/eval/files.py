@@ -11,9 +11,16 @@ from imagenet_trainer.data.image_files import ImageFile, find_images
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval import latency
 from imagenet_trainer.eval.classify import Classifier, FilePrediction
-from imagenet_trainer.eval.submission import PredictionTable, Submission, check_ids, id_of
+from imagenet_trainer.eval.submission import (
+    ParquetTable,
+    PredictionTable,
+    Submission,
+    check_ids,
+    id_of,
+)
 from imagenet_trainer.metrics.counts import top_classes
 from imagenet_trainer.runs.trained import trained_run
+from imagenet_trainer.system import parquet
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.progress_bar import progress
 from imagenet_trainer.text import csv_cell, printable
@@ -93,7 +100,8 @@ def show(settings: PredictSettings) -> None:
         if len(damaged) == len(files):
             raise InputError(f"none of the {len(files)} files is an image")
     count = len(files) - len(damaged)
-    for path in filter(None, (settings.csv, settings.submission)):
+    table = parquet_path(settings.csv) if settings.parquet else ""
+    for path in filter(None, (settings.csv, table, settings.submission)):
         print(f"written: {path} ({count} image{'' if count == 1 else 's'})")
     if damaged:
         log(f"skipped {len(damaged)} of {len(files)} files, which are damaged or not images")
@@ -110,6 +118,11 @@ def _open_writers(
     if settings.csv:
         file = stack.enter_context(atomic_write(settings.csv, "w"))
         writers.append(PredictionTable(file, classifier.classes, settings.top_k))
+    if settings.parquet:
+        table = ParquetTable(classifier.classes, settings.top_k)
+        path = parquet_path(settings.csv)
+        stack.push(lambda kind, *_: None if kind else table.write(path))
+        writers.append(table)
     if settings.submission:
         check_ids(one.path for one in files)
         _report_changed_ids(settings.submission, [id_of(one.path) for one in files])
@@ -120,6 +133,11 @@ def _open_writers(
         stack.push(lambda kind, *_: None if kind else rows.write(output))  # before it is closed
         writers.append(rows)
     return writers
+
+
+def parquet_path(csv_path: str) -> str:
+    """The file of --parquet, beside that of --csv."""
+    return os.path.splitext(csv_path)[0] + ".parquet"
 
 
 def _report_changed_ids(path: str, ids: Sequence[str]) -> None:
@@ -160,6 +178,10 @@ def check(settings: PredictSettings) -> None:
             raise InputError(f"{flags.flag_of(name)}: needs --submission FILE")
     if settings.latency_rounds != default.latency_rounds and not settings.latency:
         raise InputError("--latency-rounds: needs --latency")
+    if settings.parquet:
+        if not settings.csv or parquet_path(settings.csv) == settings.csv:
+            raise InputError("--parquet: is written beside a CSV file; name it with --csv FILE.csv")
+        parquet.library("--parquet")
     both = settings.csv and settings.submission
     if both and os.path.realpath(settings.csv) == os.path.realpath(settings.submission):
         raise InputError(f"--csv {settings.csv}: is also the file of --submission; choose another")

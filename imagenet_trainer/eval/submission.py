@@ -16,7 +16,8 @@ import numpy as np
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.classify import FilePrediction
 from imagenet_trainer.metrics.counts import top_classes
-from imagenet_trainer.text import CsvWriter
+from imagenet_trainer.system import parquet
+from imagenet_trainer.text import CsvWriter, csv_cell
 
 Classes = Sequence[Tuple[str, str]]
 KINDS = ("label", "probability", "probabilities", "imagenet")
@@ -42,6 +43,29 @@ class PredictionTable:
         for label in top_classes(one.probabilities[None], self._k)[0]:
             row += [*self._classes[label], f"{one.probabilities[label]:.6f}"]
         self._writer.writerow(row)
+
+
+class ParquetTable:
+    """The same rows as Parquet, written at the end; names as in the CSV file."""
+
+    def __init__(self, classes: Classes, top_k: int):
+        self._classes, self._k = classes, min(top_k, len(classes))
+        self._columns: Dict[str, List[Any]] = {"file": []}
+
+    def add(self, one: FilePrediction) -> None:
+        """Keep the row of a file."""
+        self._columns["file"].append(csv_cell(one.path))
+        labels = top_classes(one.probabilities[None], self._k)[0]
+        for place, label in enumerate(labels, 1):
+            wnid, name = self._classes[label]
+            probability = round(float(one.probabilities[label]), 6)
+            values = {"id": csv_cell(wnid), "name": csv_cell(name), "probability": probability}
+            for word, value in values.items():
+                self._columns.setdefault(f"{word}{place}", []).append(value)
+
+    def write(self, path: str) -> None:
+        """Write the file."""
+        parquet.write_table(path, self._columns)
 
 
 class Submission:

@@ -78,6 +78,12 @@ class EventLog:
             self._file = None
 
 
+def print_event(event: Mapping[str, Any]) -> None:
+    """A listener that prints events as in the file; a closed pipe ends nothing."""
+    with contextlib.suppress(OSError):
+        print(json_line(event), flush=True)
+
+
 def read_events(path: AnyPath) -> List[Dict[str, Any]]:
     """The events of a run in order, without those that a later one invalidates.
 

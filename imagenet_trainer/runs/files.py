@@ -47,6 +47,11 @@ class RunFiles:
         return self.folder / "history.csv"
 
     @property
+    def history_parquet_path(self) -> Path:
+        """The same as Parquet, with --parquet."""
+        return self.folder / "history.parquet"
+
+    @property
     def log_path(self) -> Path:
         """The log of the training."""
         return self.folder / "log.txt"

@@ -4,9 +4,10 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system import parquet
 from imagenet_trainer.system.files import atomic_write, read_bytes
 
 # Columns of every history.csv; later versions added some and may add more.
@@ -24,11 +25,25 @@ _OF_MULTI_LABEL = ("val_mean_average_precision", "minival_mean_average_precision
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write all rows; a missing value is an empty cell."""
-    more = [name for name in _OF_MULTI_LABEL if any(name in row for row in rows)]
     with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *more], restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, _columns_of(rows), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same as Parquet; a missing value is null. Raises InputError without pyarrow."""
+    cells = {name: [_number(row.get(name)) for row in rows] for name in _columns_of(rows)}
+    parquet.write_table(path, {**cells, "epoch": [int(row["epoch"]) for row in rows]})
+
+
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> List[str]:
+    return [*COLUMNS, *(name for name in _OF_MULTI_LABEL if any(name in row for row in rows))]
+
+
+def _number(cell: Any) -> Optional[float]:
+    """The value of a cell, which is text in a row that was read."""
+    return None if cell in ("", None) else float(cell)
 
 
 def read(path: Path) -> List[Dict[str, str]]:

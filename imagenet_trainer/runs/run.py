@@ -320,10 +320,12 @@ class Run(RunFiles):
         except ValueError as error:
             raise InputError(f"{self.symbol_path}: is damaged ({error}); copy it again") from error
 
-    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write all rows; a missing value is an empty cell."""
+    def write_history(self, rows: Sequence[Mapping[str, Any]], as_parquet: bool = False) -> None:
+        """Write all rows, also as Parquet if wanted; a missing value is an empty cell."""
         self.refuse_other_folder()
         history.write(self.history_path, rows)
+        if as_parquet:
+            history.write_parquet(self.history_parquet_path, rows)
 
     def read_history(self) -> List[Dict[str, str]]:
         """All rows, values as text; [] if there are none."""

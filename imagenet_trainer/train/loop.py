@@ -27,6 +27,7 @@ from imagenet_trainer.metrics.counts import Scores, score, score_vectors
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.retention import is_best_so_far, prune
+from imagenet_trainer.system import parquet
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
@@ -59,6 +60,8 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     if processes > 1:
         return run_processes(processes, argv)
     when_done.check_command(settings.when_done)
+    if settings.parquet:
+        parquet.library("--parquet 1")
     check_observers(settings.observers)
     with Interrupts() as interrupts:
         _open_and_train(settings, interrupts, engine_reason)

@@ -15,7 +15,7 @@ from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, Scores, has_rank5
 from imagenet_trainer.runs.checkpoint import Progress
-from imagenet_trainer.runs.events import REWINDING, EventLog
+from imagenet_trainer.runs.events import REWINDING, EventLog, print_event
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.tensorboard import ScalarWriter
 from imagenet_trainer.system.competition import Competition
@@ -25,6 +25,7 @@ from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.utilisation import Load, Sampler
 from imagenet_trainer.text import printable
 from imagenet_trainer.train.coordination import Coordinator
+from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.eta import RemainingTime
 from imagenet_trainer.train.plugin_observers import listeners
 from imagenet_trainer.train.recovery import write_with_retries
@@ -47,8 +48,9 @@ class Observers:
         self.log, self._session, self._coordinator = log, session, coordinator
         settings, progress, run = session.settings, session.progress, session.run
         self._is_first = first = session.engine.rank == 0
-        plugged = listeners(settings.observers, run.folder, log.info) if first else ()
-        self._events = EventLog(run.events_path if first else None, log.info, plugged)
+        plugged = listeners(settings.observers, run.folder, log.info) if first else []
+        printed = [print_event] if settings.json else []
+        self._events = EventLog(run.events_path if first else None, log.info, [*printed, *plugged])
         folder = run.tensorboard_path if first and settings.tensorboard else None
         self._scalars = ScalarWriter(folder, progress.update, log.info)
         self._sampler = Sampler(settings.gpus, log.info)
@@ -96,7 +98,7 @@ class Observers:
         self._sampler.__exit__()
         if not self._is_drawn:
             self._draw_curves()
-        ended: Dict[str, Any] = {"update": self._update, "how": "finished"}
+        ended = {"update": self._update, "how": "finished", **self._result()}
         if self._signal:
             ended.update(how="interrupted", signal=self._signal)
         if self._session.settings.monitor:
@@ -106,6 +108,21 @@ class Observers:
         self._events.write("end", ended)
         self._events.close()
         self._scalars.close()
+
+    def _result(self) -> Dict[str, Any]:
+        """What the event `end` has of the run: its prefix, and the last epoch's scores."""
+        history = self._session.history
+        best, last = best_of(history)
+        scores = {
+            name: float(value)
+            for name, value in (history[-1] if history else {}).items()
+            if name.startswith("val_") and value != ""
+        }
+        unknown = dict.fromkeys(("val_loss", "val_rank1", "val_rank5"))
+        prefix = self._session.run.prefix
+        return {
+            "prefix": prefix, "epochs_done": last, "best_epoch": best, **unknown, **scores
+        }  # fmt: skip
 
     # --- during an epoch -----------------------------------------------------------------------
 
@@ -248,7 +265,7 @@ class Observers:
         self._warn_of_a_dead_network(row)
         if self._is_first:
             write_with_retries(
-                lambda: session.run.write_history(session.history),
+                lambda: session.run.write_history(session.history, session.settings.parquet),
                 session.settings.save_patience, self._coordinator.interrupts, self.log.info,
             )  # fmt: skip
         self._is_drawn = not self._draws

@@ -1,6 +1,7 @@
 """The same training with several seeds (--seeds): mean and deviation of its scores."""
 
 import statistics
+import sys
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -31,10 +32,11 @@ def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> 
             "several workers start one training for each --seed"
         )
     base = run_for(settings)
+    output = sys.stderr if settings.json else sys.stdout
     runs = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         run = Run(str(base.folder / f"seed-{seed}" / base.name))
-        print(f"--seeds {settings.seeds}: seed {seed}, {run.prefix}", flush=True)
+        print(f"--seeds {settings.seeds}: seed {seed}, {run.prefix}", file=output, flush=True)
         more = ["--seeds=1", f"--seed={seed}", f"--model-prefix={run.prefix}"]
         code = train(
             replace(settings, seeds=1, seed=seed, model_prefix=run.prefix),
@@ -46,7 +48,7 @@ def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> 
     report = report_of([_scores(seed, run) for seed, run in runs])
     path = base.folder / "seeds.json"
     base.write_json(path, report)
-    print("\n".join([*table(report), f"written: {path}"]))
+    print("\n".join([*table(report), f"written: {path}"]), file=output)
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.mutations import mutations
 
@@ -380,6 +381,19 @@ def test_without_runs(tmp_path, monkeypatch):
 
 
 # --- the other files ------------------------------------------------------------------------------
+
+
+def test_history_as_parquet_equals_the_csv_file(model):
+    pytest.importorskip("pyarrow")
+    rows = [
+        {**dict.fromkeys(COLUMNS, "0.1"), "epoch": "1", "gpu_watts": ""},  # as it was read
+        {**dict.fromkeys(COLUMNS, 1 / 3), "epoch": 2, "gpu_watts": None, "wait_share": 0},
+    ]
+    model.folder.mkdir(parents=True, exist_ok=True)
+    model.write_history(rows, as_parquet=True)
+    table = pd.read_parquet(model.history_parquet_path)
+    assert table["epoch"].dtype == "int64" and tuple(table.columns) == COLUMNS
+    pd.testing.assert_frame_equal(table, pd.read_csv(model.history_path))
 
 
 def test_history_survives_writing_and_reading(model):

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from helpers.tensorboard import points
 from PIL import Image
 
 from imagenet_trainer import fit
+from imagenet_trainer.config import FitSettings
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import read_events
@@ -64,6 +66,20 @@ def test_events_of_a_run(straight):
     assert [one["file"] for one in events_of(straight, "checkpoint")] == [
         "model-0001.params", "model-0002.params",
     ]  # fmt: skip
+
+
+def test_json_prints_the_events_and_nothing_else(straight, packed, tmp_path, capsys):
+    shutil.copytree(straight, tmp_path / "again")
+    prefix = str(tmp_path / "again" / "model")
+    assert train(words_of(packed), "--model-prefix", prefix, "--json") == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert printed == read_events(tmp_path / "again" / "events.jsonl")[-2:]
+    assert [one["event"] for one in printed] == ["continue", "end"]
+    (row,) = Run(prefix).read_history()[-1:]
+    result = printed[-1]
+    assert (result["prefix"], result["epochs_done"]) == (prefix, 2)
+    assert result["val_rank1"] == float(row["val_rank1"]) and result["best_epoch"] in (1, 2)
+    assert train(words_of(packed), "--json", "--summary") == 2
 
 
 def test_events_agree_with_the_history(straight):
@@ -233,10 +249,9 @@ class Images(SimpleNamespace):
 
 
 def session_of(folder, rank=0, gpus=(), monitor=0):
-    settings = SimpleNamespace(
-        tensorboard=True, gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor,
-        save_patience=0.0, observers=(),
-    )  # fmt: skip
+    settings = FitSettings(
+        gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor, save_patience=0.0
+    )
     return SimpleNamespace(
         settings=settings, progress=Progress(), run=Run(str(folder / "model")), messages=["hello"],
         engine=SimpleNamespace(rank=rank, world_size=2), history=[], train=Images(40),

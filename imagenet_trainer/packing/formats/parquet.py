@@ -30,7 +30,7 @@ from imagenet_trainer.packing.formats.samples import (
     safe_name,
 )
 from imagenet_trainer.system.files import atomic_write
-from imagenet_trainer.system.wheels import pip_install
+from imagenet_trainer.system.parquet import library
 
 KIND = "Hugging Face parquet"
 _ROWS = 100  # in a group: the images that are read together
@@ -38,15 +38,6 @@ _MOST_IMAGES, _MOST_BYTES = 1 << 40, 500_000_000  # of a file, as `datasets` wri
 _MOST_GROUP = 4 << 30  # bytes of a group of rows, unpacked
 _CACHED = 4  # groups
 _IMAGE, _LABEL = "image", "label"
-
-
-def library() -> Any:
-    """The module `pyarrow.parquet`; InputError with the command that installs it."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(f"parquet: needs pyarrow ({error}); {pip_install('parquet')}") from error
-    return pyarrow.parquet
 
 
 class Columns(NamedTuple):

@@ -22,4 +22,7 @@ def requested_preview(settings: FitSettings) -> str:
         raise InputError(
             f"{' and '.join(requested.values())}: each replaces the training; use one at a time"
         )
+    if settings.json is True and requested:
+        preview = next(iter(requested.values()))
+        raise InputError(f"--json: {preview} has no events; omit one of the two")
     return next(iter(requested), "")
