@@ -592,6 +592,10 @@ class _Evaluate(ModuleType):
         report: bool = False,
         thumbnails: Literal['auto', 'all', 'errors', 'none'] = 'auto',
         features: bool = False,
+        explain: int = 0,
+        explain_nearest: int = 5,
+        explain_images: int = 50000,
+        data_train: Union[Text, Sequence[Text]] = '',
         review: Text = '',
     ) -> EvaluateResult:
         """Evaluate trained networks on validation images, and print the results.
@@ -716,6 +720,18 @@ class _Evaluate(ModuleType):
         features
             also write what the layer before the classifier computes for each image of the
             last epoch, and the same for TensorBoard's projector
+        explain
+            also show why the N worst errors of the last epoch were made (24 without a
+            value): which parts of the image speak for the predicted and for the labelled
+            class (Grad-CAM), and the nearest training images; in explain-EPOCH.csv, .jpg
+            and the report
+        explain_nearest
+            nearest training images of each error of --explain; 0: none
+        explain_images
+            number of training images among which --explain looks for the nearest, a random
+            sample where there are more; 0: all
+        data_train
+            training shard of --explain; by default the run's
         review
             list of images with wrong or ambiguous labels, saved by the report or written by
             --audit: also print the accuracy without them, and with the right classes
