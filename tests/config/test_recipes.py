@@ -14,6 +14,12 @@ from imagenet_trainer.train.image_sizes import check_sizes, size_at
 from imagenet_trainer.train.schedule_flags import schedule_of
 
 IMAGES = {"cifar10": 50_000}
+FASHION = "fashion-mnist"  # at the start of the names of its recipes
+
+
+def images_of(name):
+    """The training images that a recipe is for."""
+    return 60_000 if name.startswith(FASHION) else IMAGES.get(name.rpartition("-")[2], 1_281_167)
 
 
 def settings_of(*argv):
@@ -30,13 +36,13 @@ def rate_at(settings, epoch, images):
 def test_every_recipe_is_a_valid_training(name):
     settings = settings_of("--recipe", name)
     network = symbols.find(settings.network, settings.num_layers)
-    classes = 10 if name.endswith("cifar10") else 1000
+    classes = 1000 if images_of(name) == 1_281_167 else 10
     symbol = symbols.get_symbol(
         settings.network, classes, settings.image_shape, settings.num_layers, settings.activation
     )
     check_sizes(settings, with_options(settings, symbol, name), name)
-    assert name.startswith((network.family.partition("_")[0], network.name))
-    images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
+    assert name.startswith((network.family.partition("_")[0], network.name, FASHION))
+    images = images_of(name)
     schedule = schedule_of(settings, images)
     total = updates_before(settings.num_epochs, images, settings.batch_size)
     assert schedule.rate(total - 1) < schedule.base / 5  # ends with a low rate
@@ -58,7 +64,7 @@ def test_every_recipe_is_a_valid_training(name):
 )  # fmt: skip
 def test_learning_rates(name, rates):
     settings = settings_of("--recipe", name)
-    images = IMAGES.get(name.rpartition("-")[2], 1_281_167)
+    images = images_of(name)
     for epoch, rate in rates.items():
         actual = rate_at(settings, int(epoch), images)
         assert actual == pytest.approx(rate, rel=0.02 if epoch in (62.5, 119) else 1e-9)
