@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from conftest import run
 from helpers.fake_gpus import (
+    A100,
     H100,
     K80,
     V100,
+    answers,
+    fake_nvidia_smi,
     machine,  # noqa: F401
 )
 
@@ -15,6 +18,8 @@ from imagenet_trainer.benchmarks import environment
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
+from imagenet_trainer.system import wheels
+from imagenet_trainer.system.gpus import nvidia_gpus
 
 
 @pytest.fixture
@@ -91,6 +96,17 @@ def test_an_old_driver_is_a_driver(report):
 def test_a_gpu_that_is_too_old(report):
     lines = report(K80)
     assert "no engine" in lines[-2] and lines[-1] == "engine: MXNet on the CPU"
+
+
+def test_a_driver_that_is_too_old_and_a_gpu_that_is_split(monkeypatch, tmp_path):
+    script = answers(A100, A100, driver="418.67", mig=("Disabled", "Enabled"))
+    fake_nvidia_smi(monkeypatch, tmp_path, script)
+    lines = environment.gpu_remarks(
+        wheels.Machine((3, 11), "Linux", "x86_64", tuple(nvidia_gpus()))
+    )
+    assert lines[0] == "driver: 418.67" and "450.80" in lines[1]
+    assert lines[2].startswith("  GPU 1: split") and "CUDA_VISIBLE_DEVICES=MIG-" in lines[2]
+    assert environment.gpu_remarks(wheels.Machine((3, 11), "Linux", "x86_64")) == []
 
 
 def test_no_engine(report):

@@ -93,3 +93,14 @@ def test_the_source_archive_has_every_file_of_the_checkout(built):
         pytest.skip("the checkout is not a git repository")
     listed.remove("imagenet_trainer/symbols")  # a link here, files there
     assert {*listed} - names == {".gitignore"} and "imagenet_trainer/symbols/resnet.py" in names
+
+
+def test_a_checkout_without_links_builds(built, tmp_path):
+    """Python's zipfile and Windows write a file with the target of the link."""
+    source = tmp_path / "my checkout"
+    shutil.copytree(built / "source", source, symlinks=True)
+    link = source / "imagenet_trainer" / "symbols"
+    link.unlink()
+    link.write_text("../symbols")
+    call(sys.executable, "setup.py", "egg_info", "--egg-base", str(tmp_path), cwd=source)
+    assert link.is_symlink() and (link / "resnet.py").is_file()

@@ -13,10 +13,11 @@ from imagenet_trainer.engines import Devices, choice
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system import mxnet_import
-from imagenet_trainer.system.gpus import Gpu
+from imagenet_trainer.system.gpus import Gpu, driver_version, split_gpus
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.wheels import (
     Machine,
+    driver_problem,
     engine_extra,
     how_to_install,
     pip_install,
@@ -44,6 +45,8 @@ def print_environment() -> int:
     machine = this_machine()
     for number, gpu in enumerate(machine.gpus):
         print(f"GPU {number}: {gpu.name}, {_capability(gpu)}")
+    for line in gpu_remarks(machine):
+        print(line)
     if not machine.gpus:
         print("GPUs: none (nvidia-smi finds no NVIDIA driver)")
     lines = advice(machine)
@@ -73,6 +76,24 @@ def advice(machine: Machine) -> List[str]:
         if usable:
             return [*lines, _engine_line(engine, usable)]
     return [*lines, *_for_the_gpus(machine), _engine_line(working[0], ())]
+
+
+def gpu_remarks(machine: Machine) -> List[str]:
+    """The driver, whether it is too old for an engine, and GPUs that are split into parts."""
+    if not machine.gpus:
+        return []
+    driver = driver_version()
+    lines = [f"driver: {driver}"] if driver else []
+    extra = engine_extra(machine)
+    problem = driver_problem(extra, driver)
+    lines += [f"  {problem}"] if problem else []
+    split = ", ".join(map(str, split_gpus()))
+    if split:
+        lines.append(
+            f"  GPU {split}: split into parts by MIG, of which a process sees one as --gpus 0; "
+            "choose it with CUDA_VISIBLE_DEVICES=MIG-..., which nvidia-smi -L lists"
+        )
+    return lines
 
 
 def plugin_lines() -> List[str]:

@@ -28,6 +28,18 @@ def nvidia_gpus() -> List[Gpu]:
     return gpus
 
 
+def driver_version() -> str:
+    """`535.104.05`; "" without a driver."""
+    lines = _query("driver_version") or [""]
+    return lines[0].strip()
+
+
+def split_gpus() -> List[int]:
+    """Numbers of the GPUs that are split into parts (MIG); [] where nvidia-smi does not know."""
+    modes = _query("mig.mode.current") or []
+    return [number for number, mode in enumerate(modes) if mode.strip() == "Enabled"]
+
+
 def _query(fields: str) -> Optional[List[str]]:
     """Lines of nvidia-smi, one for each GPU; None if it is missing or fails."""
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]

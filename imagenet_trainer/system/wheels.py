@@ -7,15 +7,19 @@ before anything is installed, so this module and those that it imports need only
 import configparser
 import os
 import platform
+import re
 import sys
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.gpus import Gpu, nvidia_gpus
+from imagenet_trainer.system.gpus import Gpu, driver_version, nvidia_gpus
 
 # mxnet-cu117 1.9.1 contains machine code for these and no PTX, so newer GPUs cannot run it. Code
 # for x.y runs on every x.z with z >= y.
 COMPUTE_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+# The oldest drivers of CUDA 11.x and 13.x, of mxnet-cu117 and PyTorch's default build:
+# https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+OLDEST_DRIVERS = {"cu117": (450, 80), "torch": (580, 0)}
 _TORCH_OLDEST = (7, 5)  # compute capability; PyTorch's default build has no code for older GPUs
 _MXNET_PYTHONS = ((3, 9), (3, 12))
 _MXNET_MACHINES = (("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "x86_64"))
@@ -101,6 +105,17 @@ def torch_drives_gpus(machine: Machine) -> bool:
     return why_no_torch(machine) is None and any(newer)
 
 
+def driver_problem(extra: str, driver: str) -> Optional[str]:
+    """Why a driver of this version cannot run what an extra installs; None if it can."""
+    numbers = re.findall(r"\d+", driver)[:2]
+    oldest = OLDEST_DRIVERS.get(extra)
+    if not oldest or len(numbers) < 2 or tuple(map(int, numbers)) >= oldest:
+        return None
+    title = {"cu117": "mxnet-cu117", "torch": "PyTorch for CUDA 13"}[extra]
+    needed = ".".join(map(str, oldest)) if oldest[1] else str(oldest[0])
+    return f"the driver {driver} is too old for {title}, which needs {needed} or later; update it"
+
+
 def engine_extra(machine: Machine) -> str:
     """The extra that installs the engine for this machine: mxnet, cu117 or torch.
 
@@ -184,6 +199,17 @@ def _check(extras: Sequence[str], machine: Machine) -> None:
         raise InputError(f"{no_torch}; omit torch")
 
 
+def _remarks(machine: Machine, extras: Sequence[str]) -> List[str]:
+    """What a user with GPUs has to know before minutes of downloading."""
+    if not machine.gpus:
+        return []
+    if not {"cu117", "torch"} & set(extras):
+        name = machine.gpus[0].name
+        return [f"no engine that can be installed here has code for the {name}; it uses the CPU"]
+    problems = (driver_problem(extra, driver_version()) for extra in extras)
+    return [problem for problem in problems if problem]
+
+
 def main(argv: Sequence[str]) -> int:
     """Print the completed extras; exit code 2 and one line if there is no engine."""
     settings = configparser.ConfigParser()
@@ -199,6 +225,8 @@ def main(argv: Sequence[str]) -> int:
     missing = why_no_mxnet(machine)
     if missing and not os.environ.get("ENGINE"):
         print(f"setup: {missing}; the engine is PyTorch", file=sys.stderr)
+    for remark in _remarks(machine, completed.split(",")):
+        print(f"setup: {remark}", file=sys.stderr)
     print(completed)
     return 0
 

@@ -27,6 +27,25 @@ def fake_nvidia_smi(monkeypatch, folder, script):
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
+P100, T4, A100, L4, B200 = (
+    "Tesla P100-PCIE-16GB, 6.0",
+    "Tesla T4, 7.5",
+    "NVIDIA A100-SXM4-40GB, 8.0",
+    "NVIDIA L4, 8.9",
+    "NVIDIA B200, 10.0",
+)
+
+
+def answers(*gpus, driver="550.54.15", mig=None):
+    """What nvidia-smi answers to each of the program's questions."""
+    other = "echo 'Field is not a valid field to query.'; exit 2"
+    split = "\n".join(f"echo {mode}" for mode in mig) if mig else other
+    return (
+        f"case $1 in *driver_version*) echo {driver};; *mig.mode*) {split};; "
+        f"*compute_cap*) {show(*gpus)};; *) {other};; esac"
+    )
+
+
 def show(*gpus):
     return "\n".join(f"echo '{gpu}'" for gpu in gpus)
 

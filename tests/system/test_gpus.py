@@ -1,7 +1,15 @@
 import pytest
-from helpers.fake_gpus import H100, V100, fake_nvidia_smi, show, show_without_capability
+from helpers.fake_gpus import (
+    A100,
+    H100,
+    V100,
+    answers,
+    fake_nvidia_smi,
+    show,
+    show_without_capability,
+)
 
-from imagenet_trainer.system.gpus import nvidia_gpus
+from imagenet_trainer.system.gpus import driver_version, nvidia_gpus, split_gpus
 
 
 def test_gpus_are_read_from_nvidia_smi(monkeypatch, tmp_path):
@@ -29,3 +37,13 @@ def test_no_gpus(monkeypatch, tmp_path, script):
 def test_no_nvidia_smi(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert nvidia_gpus() == []
+
+
+def test_the_driver_and_split_gpus(monkeypatch, tmp_path):
+    script = answers(A100, A100, driver="535.104.05", mig=("Disabled", "Enabled"))
+    fake_nvidia_smi(monkeypatch, tmp_path, script)
+    assert driver_version() == "535.104.05" and split_gpus() == [1]
+    fake_nvidia_smi(monkeypatch, tmp_path, answers(V100))
+    assert split_gpus() == []
+    fake_nvidia_smi(monkeypatch, tmp_path, "exit 9")
+    assert driver_version() == "" and split_gpus() == []

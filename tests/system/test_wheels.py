@@ -1,6 +1,20 @@
 import pytest
+from conftest import ROOT
+from helpers.fake_gpus import (
+    A100,
+    B200,
+    H100,
+    K80,
+    L4,
+    P100,
+    T4,
+    V100,
+    answers,
+    fake_nvidia_smi,
+)
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system import wheels
 from imagenet_trainer.system.gpus import Gpu
 from imagenet_trainer.system.wheels import (
     Machine,
@@ -69,6 +83,28 @@ def test_the_reason_where_neither_has_a_build(python, kind):
 )  # fmt: skip
 def test_the_engine_for_gpus(capabilities, extra):
     assert engine_extra(machine_with((3, 11), LINUX, *capabilities)) == extra
+
+
+@pytest.mark.parametrize(
+    ("gpu", "driver", "extra", "remark"),
+    [
+        (K80, "470.82.01", "mxnet", "no engine"), (P100, "470.82.01", "cu117", ""),
+        (V100, "450.80.02", "cu117", ""), (T4, "418.67", "cu117", "450.80 or later"),
+        (A100, "535.104.05", "cu117", ""), (L4, "550.54.15", "cu117", ""),
+        (H100, "535.104.05", "torch", "580 or later"), (H100, "580.65.06", "torch", ""),
+        (B200, "580.65.06", "torch", ""),
+    ],
+)  # fmt: skip
+def test_every_generation_of_gpus(gpu, driver, extra, remark, monkeypatch, tmp_path, capsys):
+    fake_nvidia_smi(monkeypatch, tmp_path, answers(gpu, driver=driver))
+    monkeypatch.setattr(wheels, "this_machine", lambda: wheels.Machine(
+        (3, 11), *LINUX, tuple(wheels.nvidia_gpus())
+    ))  # fmt: skip
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("ENGINE", raising=False)
+    assert wheels.main([""]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{extra}\n" and err.count("\n") == bool(remark) and remark in err
 
 
 def test_mxnet_has_no_cuda_build_for_arm():
