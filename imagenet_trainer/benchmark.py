@@ -10,6 +10,7 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 # isort: split
 import importlib
 import sys
+from dataclasses import fields
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
@@ -57,10 +58,9 @@ def measure(settings: config.BenchmarkSettings) -> None:
         raise InputError("bottleneck: must come before all flags, which are those of fit")
     kind = KINDS[settings.kind]
     for flag, (owner, instead) in INSTEAD.items():
-        if getattr(settings, flag):
-            if settings.kind != owner:
-                raise InputError(f"--{flag}: is of {owner}, not of {settings.kind}; omit it")
+        if getattr(settings, flag) and settings.kind == owner:
             kind = instead
+    _check_flags(settings, kind)
     if kind.needs_torch:
         from imagenet_trainer.engines.choice import check_torch
 
@@ -69,6 +69,22 @@ def measure(settings: config.BenchmarkSettings) -> None:
     figures.check_json(settings.json)
     module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
     _save(settings.json, getattr(module, kind.function)(*(values[name] for name in kind.arguments)))
+
+
+def _check_flags(settings: config.BenchmarkSettings, kind: Kind) -> None:
+    """Raise InputError for a flag that differs from its default and that the kind does not take."""
+    for field in fields(settings):
+        is_taken = field.name in (*kind.arguments, "kind", "json")
+        if is_taken or getattr(settings, field.name) == field.default:
+            continue
+        owners = [name for name, one in KINDS.items() if field.name in one.arguments]
+        owners += [f"{owner} --{flag}" for flag, (owner, one) in INSTEAD.items()
+                   if field.name in one.arguments]  # fmt: skip
+        given = [f"--{flag}" for flag, (_, one) in INSTEAD.items() if one is kind]
+        raise InputError(
+            f"{flags.flag_of(field.name)}: has no effect on {' '.join([settings.kind, *given])}, "
+            f"only on {', '.join(owners)}; omit it"
+        )
 
 
 def _gpu() -> None:

@@ -35,3 +35,27 @@ def test_images_given_replace_the_default(monkeypatch):
     assert benchmark.main(["numbers"]) == 0
     assert benchmark.main(["numbers", "--images", "100", "--rounds", "2"]) == 0
     assert calls == [(50_000, 5), (100, 2)]
+
+
+@pytest.mark.parametrize(
+    "words, owner",
+    [
+        ("train --threads 3", "loader, pack, reading"),
+        ("checkpoint --images 100", "loader"),
+        ("numbers --lock", "loader"),
+        ("loader --beside 1", "train --beside"),
+        ("train --beside 1 --images 100", "loader"),
+        ("loader --against dali --lock", "loader"),
+    ],
+)
+def test_flags_without_an_effect_are_refused(words, owner, capsys, monkeypatch):
+    def ran(*values):
+        raise AssertionError("it must not be measured")
+
+    for kind in ALL.values():
+        module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
+        monkeypatch.setattr(module, kind.function, ran)
+    assert benchmark.main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert words.split()[-2 if words[-1].isdigit() else -1] in error and owner in error
+    assert error.count("\n") == 1

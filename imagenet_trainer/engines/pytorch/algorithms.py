@@ -10,10 +10,13 @@ import torch
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import ArgumentError
+from imagenet_trainer.system.machine import keep_freed_tensors
 
 # What CUDA's libraries read when they are first used. cuBLAS repeats its sums only with a workspace
 # of fixed size, NCCL only with a fixed order of the workers.
 _ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring"}
+# Large pages for tensors of 2 MiB and more, where the kernel gives them to programs that ask.
+_LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"  # which torch.compile reads whenever it compiles
 _OUR_FOLDERS: Set[str] = set()  # its values that are not the user's
 _NOT_REPEATABLE = re.compile(r"(\w+) does not have a deterministic implementation")
@@ -27,6 +30,9 @@ def set_algorithms(devices: Devices) -> None:
     """
     if devices.is_compiled and devices.compile_cache:
         _keep_kernels(devices.compile_cache)
+    if not devices.gpus:
+        os.environ.setdefault(_LARGE_PAGES, "1")  # PyTorch reads it when it first allocates
+        keep_freed_tensors()
     if devices.deterministic:
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)

@@ -17,6 +17,7 @@ from torch._subclasses import FakeTensorMode
 
 from imagenet_trainer.engines.pytorch import modes
 from imagenet_trainer.engines.pytorch.arithmetic import added, detached
+from imagenet_trainer.engines.pytorch.image_shift import shifts_of_images, with_shift
 from imagenet_trainer.engines.pytorch.operators import OPERATORS
 from imagenet_trainer.engines.symbol import SIGMOID
 from imagenet_trainer.errors import ArgumentError, InputError
@@ -145,6 +146,7 @@ class _Translation:
         self._label = self.result.placeholder("label") if is_training else None
         self._parameters = parameters
         self._values: Dict[int, Any] = {}  # by id of the node
+        self._shifts = shifts_of_images(symbol) if is_training else set()
         labels = {id(n.inputs[1].node) for n in symbol.nodes if n.op in ("SoftmaxOutput", SIGMOID)}
         for node in symbol.nodes:
             if node.operator is None:
@@ -195,6 +197,12 @@ class _Translation:
         inputs = inputs or [self._data]  # a constant is created on the device of the data
         values = supported_values(node, known)
         result = self._call(node, known.compute, inputs, values)
+        if node.op == "Convolution" and id(node.inputs[0].node) in self._shifts:
+            beta = self._input(node.inputs[0].node.inputs[2])
+            geometry = {name: values[name] for name in ("stride", "pad", "dilate")}
+            return self.result.call_function(
+                with_shift, (result, inputs[0], beta, inputs[1]), geometry
+            )
         if len(node.outputs) > 1:
             get = python_operator.getitem
             parts = range(len(node.outputs))
@@ -215,6 +223,8 @@ class _Translation:
             return self._call(node, modes.batch_norm_moving, arguments, eps)
         if any(names[3] == other.mean for other in self.statistics):
             raise UnsupportedError("sharing of moving statistics is not supported")
+        if id(node) in self._shifts:
+            beta = self.result.call_function(detached, (beta,))  # `with_shift` has its gradient
         all_three = self._call(node, modes.batch_norm, (x, gamma, beta), eps)
         get = python_operator.getitem
         parts = [self.result.call_function(get, (all_three, i)) for i in range(3)]
