@@ -23,6 +23,8 @@ _PASSIVE = (
 # Attributes that Gluon's export writes to every parameter: the shapes bind it to the old number of
 # classes, and MXNet's optimizer obeys the factors.
 _STALE = ("__shape__", "__dtype__", "__storage_type__", "__lr_mult__", "__wd_mult__")
+# Operators of which one input may be a parameter of any shape.
+_SHAPELESS = ("Reshape", "broadcast_add", "broadcast_like")
 _WIDTHS = {"FullyConnected": "num_hidden", "Convolution": "num_filter"}
 
 
@@ -71,13 +73,16 @@ def with_features(symbol: Any) -> Symbol:
 
 
 def _without_stale(symbol: Symbol) -> Symbol:
-    """The graph without what Gluon's export attached; only `__shape__` knows what is reshaped."""
-    reshaped = {node.inputs[0].node.name for node in symbol.nodes if node.op == "Reshape"}
+    """The graph without what Gluon's export attached.
+
+    A parameter that is no layer's keeps its `__shape__`, which does not follow from the data.
+    """
+    kept = {
+        entry.node.name for node in symbol.nodes if node.op in _SHAPELESS for entry in node.inputs
+    }
     return symbol.with_attributes(
         {
-            node.name: {
-                key: None for key in _STALE if key != "__shape__" or node.name not in reshaped
-            }
+            node.name: {key: None for key in _STALE if key != "__shape__" or node.name not in kept}
             for node in symbol.nodes
         }
     )

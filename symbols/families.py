@@ -38,6 +38,14 @@ EFFICIENTNET: Initializer = {
     },
 }
 CONVNEXT: Initializer = {"name": "normal", "sigma": 0.02}
+# timm's, with PyTorch's own for the convolution: uniform up to 1 / sqrt(fan-in).
+VIT: Initializer = {
+    **CONVNEXT,
+    "except": {
+        "conv0_weight": {"name": "xavier", "factor_type": "in", "magnitude": 1},
+        "cls_token": {"name": "normal", "sigma": 1e-6},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ FAMILIES: Dict[str, Family] = {
         f"convnext-{size}": Family("convnext", initializer=CONVNEXT, build_options={"size": size})
         for size in ("tiny", "small", "base")
     },
+    "vit-small": Family("vit", initializer=VIT),
     **{
         f"regnet-{kind}-{size}": Family(
             "regnet", initializer=REGNET, build_options={"kind": kind, "size": size}
@@ -155,6 +164,7 @@ ALIASES = {
     "se-resnet": "seresnet",
     "resnext-32x4d": "resnext",
     "inceptionv3": "inception-v3",
+    "vit-s16": "vit-small",
 }
 
 # GluonCV's networks are not listed here: `gluoncv/NAME` takes GluonCV's own name.

@@ -11,6 +11,7 @@ from imagenet_trainer import __version__, config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.comparing import CompareSettings
 from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.config.optimisation import MethodSettings, ScheduleSettings
 from imagenet_trainer.doctor import DoctorSettings
 from imagenet_trainer.explore.flags import SheetSettings
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings
@@ -136,6 +137,22 @@ def test_defaults_of_fit_equal_those_in_its_tables(field):
     assert meaning
     for choice in filter(None, map(str, field.metadata["choices"])):
         assert choice in meaning, f"{choice} is not documented"
+
+
+GUIDES = {
+    config.AugmentSettings: ("augmentation",),
+    ScheduleSettings: ("schedules",),
+    MethodSettings: ("methods",),
+}
+
+
+@pytest.mark.parametrize("settings", GUIDES, ids=lambda one: one.__name__)
+def test_every_flag_of_training_is_in_its_guide(settings):
+    text = "".join((DOCS / f"{page}.md").read_text(encoding="utf-8") for page in GUIDES[settings])
+    for field in dataclasses.fields(settings):
+        if flags.flag_of(field.name) in ("--config", "--set"):  # where flags come from
+            continue
+        assert re.search(rf"{flags.flag_of(field.name)}(?![\w-])", text), field.name
 
 
 # --- commands ----------------------------------------------------------------------------------

@@ -64,12 +64,18 @@ class Equal:
 
 
 def layers(symbol: Symbol) -> List[Node]:
-    """The nodes with parameters, in the graph's order; a scale is a reshaped parameter."""
-    return [
-        node
-        for node in symbol.nodes
-        if node.op in _LAYERS or (node.op == "Reshape" and not node.inputs[0].node.operator)
-    ]
+    """The nodes with parameters, in the graph's order: layers, and operators of one parameter.
+
+    The latter are scales, which are reshaped, and embeddings.
+    """
+    return [node for node in symbol.nodes if node.op in _LAYERS or _single(node)]
+
+
+def _single(node: Node) -> str:
+    """The parameter of an operator that is no layer; "" for none."""
+    if node.op not in ("Reshape", "broadcast_like", "broadcast_add"):
+        return ""
+    return next((one.node.name for one in node.inputs if not one.node.operator), "")
 
 
 def parameter_names(symbol: Symbol, equal: Equal) -> Dict[str, str]:
@@ -78,8 +84,8 @@ def parameter_names(symbol: Symbol, equal: Equal) -> Dict[str, str]:
     nodes = layers(symbol)
     names: Dict[str, str] = {}
     for node, module in zip(nodes, equal.naming([node.name for node in nodes])):
-        if node.op == "Reshape":
-            names[node.inputs[0].node.name] = module
+        if node.op not in _LAYERS:
+            names[_single(node)] = module
             continue
         ends = batch_norm if node.op == "BatchNorm" else _WEIGHTS
         names.update({e.node.name: f"{module}.{end}" for e, end in zip(node.inputs[1:], ends)})
@@ -132,6 +138,13 @@ _TORCH_CONVNEXT = _by({
     "conv0": "features.0.0", "ln0": "features.0.1", "ln1": "classifier.0", "fc1": "classifier.2",
     r"stage(\d)_(ln|conv)": lambda s, part: f"features.{2 * s - 2}.{int(part == 'conv')}",
     _UNIT + r"(\w+)": lambda s, u, part: f"features.{2 * s - 1}.{u - 1}.{_PARTS[part]}",
+})  # fmt: skip
+_TRANSFORMER = {"ln1": "norm1", "ln2": "norm2", "qkv": "attn.qkv", "proj": "attn.proj",
+                "fc1": "mlp.fc1", "fc2": "mlp.fc2"}  # fmt: skip
+_TIMM_VIT = _by({
+    "conv0": "patch_embed.proj", "class_token": "cls_token", "positions": "pos_embed",
+    "ln0": "norm", "fc1": "head",
+    r"block(\d+)_(\w+)": lambda n, part: f"blocks.{n - 1}.{_TRANSFORMER[part]}",
 })  # fmt: skip
 _GLUON_RESNET = _by({
     "conv0": "features.0", "bn0": "features.1", "fc1": "output",
@@ -382,6 +395,7 @@ def _torch() -> List[Equal]:
         *found,
         Equal(TORCHVISION, "alexnet", "alexnet", _ALEXNET[TORCHVISION]),
         Equal(TORCHVISION, "googlenet", "googlenet", _googlenet(TORCHVISION), _HALF),
+        Equal(TIMM, "vit_small_patch16_224", "vit-small", _TIMM_VIT, _HALF, 248),
         Equal(TIMM, "inception_resnet_v2", "inception-resnet-v2", _TIMM_INCEPTION_RESNET, _HALF,
               333),
     ]  # fmt: skip

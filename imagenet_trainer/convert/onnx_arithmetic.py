@@ -198,10 +198,23 @@ def reshape(onnx: Builder, x: str) -> str:
     return onnx.reshaped(x, onnx.output_shape)
 
 
-@OPERATORS.of("broadcast_like", "lhs_axes rhs_axes")
-def broadcast_like(onnx: Builder, x: str, like: str) -> str:
+@OPERATORS.of("broadcast_like", "rhs_axes")
+def broadcast_like(onnx: Builder, x: str, like: str, *, lhs_axes: Tuple[int, ...]) -> str:
     """X repeated along its axes of length one."""
+    if None in onnx.output_shape and not lhs_axes:  # it may be repeated for each image
+        return onnx.add("Expand", x, onnx.add("Shape", like))
     return onnx.expanded(x)
+
+
+@OPERATORS.of("batch_dot", "forward_stype")
+def batch_dot(onnx: Builder, x: str, y: str, *, transpose_a: bool, transpose_b: bool) -> str:
+    """The product of the matrices in the last two axes."""
+
+    def turned(value: str) -> str:
+        rank = len(onnx.shapes[value])
+        return onnx.transposed(value, [*range(rank - 2), rank - 1, rank - 2])
+
+    return onnx.add("MatMul", turned(x) if transpose_a else x, turned(y) if transpose_b else y)
 
 
 @OPERATORS.of("broadcast_axis broadcast_to", "axis size shape")

@@ -5,9 +5,10 @@ other parameters, the engine, the devices or the order. They are computed from t
 NumPy's Philox generator, which are the same in all versions of NumPy; NumPy's distributions may
 change, so this module computes its own.
 
-The end of a parameter's name decides its rule, as in MXNet (`mx.init.Initializer`): weights use the
-initializer; biases, betas and moving (in Gluon: running) means are 0; gammas and moving variances
-are 1, and layer scales 1e-6. The initializers and their defaults are those of `mx.init`.
+The end of a parameter's name decides its rule, as in MXNet (`mx.init.Initializer`): weights, and
+the embeddings of transformers, use the initializer; biases, betas and moving (in Gluon: running)
+means are 0; gammas and moving variances are 1, and layer scales 1e-6. The initializers and their
+defaults are those of `mx.init`.
 """
 
 import difflib
@@ -22,6 +23,7 @@ from imagenet_trainer.system.arrays import Arrays
 
 Shape = Tuple[int, ...]
 
+EMBEDDINGS = ("cls_token", "pos_embed")  # of transformers; they have no weight decay
 LAYER_SCALE = 1e-6  # of ConvNeXt's branches (arXiv:2201.03545, table 5)
 _ACTIVE = 10.0  # logits of trained networks seldom are below -10
 
@@ -65,7 +67,7 @@ def initial_parameters(
         )
 
     def initial_value(parameter: str, shape: Shape) -> np.ndarray:
-        if parameter.endswith("weight"):
+        if parameter.endswith(("weight", *EMBEDDINGS)):
             if parameter in exceptions:
                 own = initial_parameters({parameter: shape}, {}, exceptions[parameter], seed)
                 return own[0][parameter]

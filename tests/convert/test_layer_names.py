@@ -22,7 +22,8 @@ QUICK = (
     "torchvision/googlenet", "torchvision/squeezenet1_0", "torchvision/alexnet",
     "timm/inception_resnet_v2", "torchvision/mobilenet_v3_small", "torchvision/efficientnet_b1",
     "timm/efficientnet_b0", "torchvision/convnext_tiny", "torchvision/regnet_y_1_6gf",
-    "timm/seresnet18", "timm/efficientnet_lite1", "gluon/resnet50_v1", "gluon/densenet121",
+    "timm/seresnet18", "timm/vit_small_patch16_224",
+    "timm/efficientnet_lite1", "gluon/resnet50_v1", "gluon/densenet121",
     "gluon/inceptionv3", "gluon/squeezenet1.1", "gluon/vgg11", "gluon/mobilenet0.25",
     "gluon/mobilenetv2_0.25", "gluon/alexnet", "gluon/googlenet",
 )  # fmt: skip

@@ -25,6 +25,7 @@ SMALLEST = {
     "efficientnet": 33,
     "regnet": 33,
     "convnext": 32,
+    "vit": 32,
     "squeezenet": 29,
     "vgg": 32,
     "alexnet": 63,
@@ -37,9 +38,9 @@ CHEAPEST = (
     "resnet-20", "resnet-18", "resnet-v1-18", "resnet-v1b-18", "resnet-v1d-18", "seresnet-18",
     "resnext-50", "densenet-121", "inception-bn", "inception-v3", "inception-resnet-v2",
     "googlenet", "mobilenet0.25", "mobilenetv2-0.25", "mobilenetv3-small", "efficientnet-b0",
-    "efficientnet-lite0", "regnet-y-400mf", "convnext-tiny", "squeezenet1.0", "squeezenet1.1",
-    "vgg-bn-11", "alexnet", "one-stage-cnn", "six-stage-cnn", "cifar-cnn",
-    "fast-cnn",
+    "efficientnet-lite0", "regnet-y-400mf", "convnext-tiny", "vit-small",
+    "squeezenet1.0", "squeezenet1.1", "vgg-bn-11", "alexnet", "one-stage-cnn", "six-stage-cnn",
+    "cifar-cnn", "fast-cnn",
 )  # fmt: skip
 
 

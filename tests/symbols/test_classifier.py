@@ -40,6 +40,7 @@ NETWORKS = {
     "resnet18": (ours, ["fc1_weight", "fc1_bias"]),
     "squeezenet1.1": (ours, ["conv10_weight", "conv10_bias"]),
     "convnext-tiny": (ours, ["fc1_weight", "fc1_bias"]),
+    "vit-small": (ours, ["fc1_weight", "fc1_bias"]),
     "resnet18_v1": (gluons, ["net_dense0_weight", "net_dense0_bias"]),
     "squeezenet1.0": (gluons, ["net_conv25_weight", "net_conv25_bias"]),
     "mobilenetv2_0.25": (gluons, ["net_output_pred_weight"]),

@@ -120,6 +120,7 @@ LEARNED = {
     "convnext-tiny": 28_589_128,  # torchvision, as the next two
     "convnext-small": 50_223_688,
     "convnext-base": 88_591_464,
+    "vit-small": 22_050_664,  # timm
     "squeezenet1.0": 1_248_424,  # torchvision, as the next ten
     "squeezenet1.1": 1_235_496,
     "vgg-11": 132_863_336,

@@ -67,6 +67,7 @@ ROWS = {
     ("convnext-tiny, -small, -base", ""): (
         [f"convnext-{size}" for size in ("tiny", "small", "base")], 1000, 224,
     ),
+    ("vit-small (`vit-s16`)", ""): (["vit-small"], 1000, 224),
     **{
         (name, "11, 13, **16**, 19"): ([f"{name}-{d}" for d in (11, 13, 16, 19)], 1000, 224)
         for name in ("vgg", "vgg-bn")

@@ -247,6 +247,12 @@ def broadcast_axis(x: Tensor, *, axis: Tuple[int, ...], size: Tuple[int, ...]) -
     return x.expand(shape)
 
 
+@operator("batch_dot", "forward_stype")
+def batch_dot(x: Tensor, y: Tensor, *, transpose_a: bool, transpose_b: bool) -> Tensor:
+    """The product of the matrices in the last two axes."""
+    return torch.matmul(x.mT if transpose_a else x, y.mT if transpose_b else y)
+
+
 @operator("SwapAxis")
 def swap_axis(x: Tensor, *, dim1: int, dim2: int) -> Tensor:
     """X with two axes exchanged."""
