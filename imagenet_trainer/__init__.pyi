@@ -158,6 +158,7 @@ class _Fit(ModuleType):
         find_batch: bool = False,
         monitor: int = 0,
         tensorboard: bool = True,
+        track: Union[Text, Sequence[Text]] = (),
         parquet: bool = False,
         json: bool = False,
         observers: Union[Text, Sequence[Text]] = (),
@@ -519,6 +520,10 @@ class _Fit(ModuleType):
             log the root mean square of every tensor, every N batches; 0: never
         tensorboard
             1: write TensorBoard event files to the run's folder
+        track
+            also record the scalars of TensorBoard by these services, whose own variables
+            (WANDB_..., MLFLOW_...) apply; tensorboard: as --tensorboard 1. A failure of one
+            stops no training
         parquet
             1: also write history.csv as history.parquet (needs pyarrow)
         json
@@ -1006,6 +1011,7 @@ class _Compare(ModuleType):
         find_batch: bool = False,
         monitor: int = 0,
         tensorboard: bool = True,
+        track: Union[Text, Sequence[Text]] = (),
         parquet: bool = False,
         json: bool = False,
         observers: Union[Text, Sequence[Text]] = (),
@@ -1390,6 +1396,10 @@ class _Compare(ModuleType):
             log the root mean square of every tensor, every N batches; 0: never
         tensorboard
             1: write TensorBoard event files to the run's folder
+        track
+            also record the scalars of TensorBoard by these services, whose own variables
+            (WANDB_..., MLFLOW_...) apply; tensorboard: as --tensorboard 1. A failure of one
+            stops no training
         parquet
             1: also write history.csv as history.parquet (needs pyarrow)
         json

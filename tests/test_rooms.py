@@ -22,6 +22,8 @@ LIBRARIES = {
     "matplotlib": "viz explore comparison",
     "PIL": "assets data viz explore symbols.gluoncv_zoo",
     "jinja2": "viz",
+    "wandb": "runs.tracking_wandb",
+    "mlflow": "runs.tracking_mlflow",
     "pyarrow": "packing.formats system.parquet",
     "psutil": "system comparison.child_process",
     "onnx": "convert",

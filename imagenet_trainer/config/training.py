@@ -20,6 +20,7 @@ from imagenet_trainer.config.values import (
     optimizer,
     pattern,
     strings,
+    subset,
     switch,
     top_k,
 )
@@ -302,6 +303,14 @@ class RunSettings:
     )
     tensorboard: bool = option(
         True, "1: write TensorBoard event files to the run's folder", switch, may_change=True
+    )
+    track: Tuple[str, ...] = option(
+        (),
+        "also record the scalars of TensorBoard by these services, whose own variables (WANDB_..., "
+        "MLFLOW_...) apply; tensorboard: as --tensorboard 1. A failure of one stops no training",
+        subset("tensorboard", "wandb", "mlflow"),
+        metavar="LIST",
+        may_change=True,
     )
     parquet: bool = option(
         False, "1: also write history.csv as history.parquet (needs pyarrow)", switch,

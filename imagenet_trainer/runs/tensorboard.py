@@ -51,7 +51,7 @@ class ScalarWriter:
         """Make TensorBoard hide all points after an update, which will be repeated."""
         self._write([_session_start(update + 1)])
 
-    def close(self) -> None:
+    def close(self, *_: object) -> None:
         """Close the file."""
         if self._file is not None:
             with contextlib.suppress(OSError):
@@ -88,9 +88,13 @@ def _open(folder: Path) -> RecordWriter:
 
 def _scalar(update: int, tag: str, value: float) -> Event:
     """An event with one value."""
-    tag = re.sub(r"[^-/\w.]", "_", tag)  # the characters that TensorBoard allows
-    values = [Summary.Value(tag=tag, simple_value=value)]
+    values = [Summary.Value(tag=tag_of(tag), simple_value=value)]
     return Event(wall_time=time.time(), step=update, summary=Summary(value=values))
+
+
+def tag_of(name: str) -> str:
+    """A name in the characters that TensorBoard allows."""
+    return re.sub(r"[^-/\w.]", "_", name)
 
 
 def _session_start(update: int) -> Event:

@@ -27,7 +27,6 @@ from imagenet_trainer.metrics.counts import Scores, score, score_vectors
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.retention import is_best_so_far, prune
-from imagenet_trainer.system import parquet
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
@@ -41,6 +40,7 @@ from imagenet_trainer.train.previews.choose import requested_preview
 from imagenet_trainer.train.previews.run import run_preview
 from imagenet_trainer.train.processes import process_count, run_processes
 from imagenet_trainer.train.recovery import roll_back, write_with_retries
+from imagenet_trainer.train.scalar_writers import check_libraries
 from imagenet_trainer.train.session import Session, open_session
 from imagenet_trainer.train.stream import stream_batches
 from imagenet_trainer.train.teacher import predictions
@@ -60,8 +60,7 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     if processes > 1:
         return run_processes(processes, argv)
     when_done.check_command(settings.when_done)
-    if settings.parquet:
-        parquet.library("--parquet 1")
+    check_libraries(settings)
     check_observers(settings.observers)
     with Interrupts() as interrupts:
         _open_and_train(settings, interrupts, engine_reason)

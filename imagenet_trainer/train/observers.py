@@ -17,7 +17,6 @@ from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, Scores, has_
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog, print_event
 from imagenet_trainer.runs.logs import RunLog
-from imagenet_trainer.runs.tensorboard import ScalarWriter
 from imagenet_trainer.system.competition import Competition
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.interrupts import signal_name
@@ -29,6 +28,7 @@ from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.eta import RemainingTime
 from imagenet_trainer.train.plugin_observers import listeners
 from imagenet_trainer.train.recovery import write_with_retries
+from imagenet_trainer.train.scalar_writers import scalar_writers
 from imagenet_trainer.train.session import Session
 from imagenet_trainer.viz import curves
 
@@ -51,8 +51,7 @@ class Observers:
         plugged = listeners(settings.observers, run.folder, log.info) if first else []
         printed = [print_event] if settings.json else []
         self._events = EventLog(run.events_path if first else None, log.info, [*printed, *plugged])
-        folder = run.tensorboard_path if first and settings.tensorboard else None
-        self._scalars = ScalarWriter(folder, progress.update, log.info)
+        self._scalars = scalar_writers(session, log) if first else []
         self._sampler = Sampler(settings.gpus, log.info)
         self._load: Optional[Load] = None  # of the current epoch
         alone = first and not settings.gpus and session.engine.world_size == 1
@@ -107,7 +106,8 @@ class Observers:
             ended.update(how="failed", error=str(error) or type(error).__name__)
         self._events.write("end", ended)
         self._events.close()
-        self._scalars.close()
+        for writer in self._scalars:
+            writer.close(ended["how"], self._update, self._result())
 
     def _result(self) -> Dict[str, Any]:
         """What the event `end` has of the run: its prefix, and the last epoch's scores."""
@@ -159,7 +159,7 @@ class Observers:
             },
         )  # fmt: skip
         scalars = self._tagged("train", values)
-        self._scalars.write(update, {**scalars, **load.scalars(session.settings.gpus)})
+        self._write_scalars(update, {**scalars, **load.scalars(session.settings.gpus)})
         if session.settings.monitor:
             self._record_statistics()
 
@@ -200,7 +200,7 @@ class Observers:
             for name, value in values.items():
                 self.log.info(f"Batch: {update:7d} {name:>30} {value:g}")
             self._events.write("statistics", {"update": update, "tensors": values})
-            self._scalars.write(update, {f"tensors/{name}": v for name, v in values.items()})
+            self._write_scalars(update, {f"tensors/{name}": v for name, v in values.items()})
             bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
             if bad:
                 self.log.info(f"The first tensor of update {update - 1} that is not finite: {bad}")
@@ -241,7 +241,8 @@ class Observers:
         """Write an event; one of events.REWINDING resets TensorBoard to its `update`."""
         self._events.write(kind, fields)
         if kind in REWINDING:
-            self._scalars.hide_after(fields["update"])
+            for writer in self._scalars:
+                writer.hide_after(fields["update"])
 
     # --- at the end of an epoch ----------------------------------------------------------------
 
@@ -326,7 +327,11 @@ class Observers:
                 values = _values(found)
                 about = {"epoch": row["epoch"], "update": update, "images": found.images}
                 self._events.write(part, {**about, **values})
-                self._scalars.write(update, self._tagged(part, values))
+                self._write_scalars(update, self._tagged(part, values))
+
+    def _write_scalars(self, update: int, values: Mapping[str, float]) -> None:
+        for writer in self._scalars:
+            writer.write(update, values)
 
     def _tagged(self, part: str, values: Mapping[str, float]) -> Dict[str, float]:
         """Scalars of TensorBoard by their tags, such as train/loss."""

@@ -17,6 +17,7 @@ from PIL import Image
 from imagenet_trainer import fit
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.metrics.counts import Scores
+from imagenet_trainer.runs import tracking
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import read_events
 from imagenet_trainer.runs.logs import RunLog
@@ -248,10 +249,11 @@ class Images(SimpleNamespace):
         return self._count
 
 
-def session_of(folder, rank=0, gpus=(), monitor=0):
+def session_of(folder, rank=0, gpus=(), monitor=0, track=()):
     settings = FitSettings(
-        gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor, save_patience=0.0
-    )
+        gpus=gpus, num_epochs=2, batch_size=4, network="x", monitor=monitor, save_patience=0.0,
+        track=track,
+    )  # fmt: skip
     return SimpleNamespace(
         settings=settings, progress=Progress(), run=Run(str(folder / "model")), messages=["hello"],
         engine=SimpleNamespace(rank=rank, world_size=2), history=[], train=Images(40),
@@ -259,8 +261,8 @@ def session_of(folder, rank=0, gpus=(), monitor=0):
     )  # fmt: skip
 
 
-def watched(folder, rank=0, gpus=()):
-    session = session_of(folder, rank, gpus)
+def watched(folder, rank=0, gpus=(), track=()):
+    session = session_of(folder, rank, gpus, track=track)
     with RunLog(None, rank) as log, Observers(session, log, UNDISTURBED) as observers:
         progress = Progress(update=10, scores=Scores(40, 10, 30, 50.0), seconds=2.0)
         observers.on_interval(progress, 0, progress.scores, 2.0, 0.5)
@@ -276,6 +278,25 @@ def test_gpus_are_in_all_files(tmp_path, monkeypatch):
     assert events_of(tmp_path, "interval")[0]["gpu_memory_mb"] == 4 * 2**30 / 1e6
     shown = points(tmp_path / "tensorboard")
     assert ("gpu1/watts", 10, 250.0) in shown and ("gpu1/percent", 10, 90.0) in shown
+
+
+def test_a_tracking_service_gets_what_tensorboard_gets(tmp_path, monkeypatch):
+    seen, ended = [], []
+
+    def open_service(name, run):
+        assert name == "mlflow" and run.settings["batch_size"] == 4
+        return SimpleNamespace(
+            run_id="a",
+            write=lambda *point: seen.append(point),
+            finish=lambda *end: ended.append(end),
+        )
+
+    monkeypatch.setattr(tracking, "open_service", open_service)
+    watched(tmp_path, track=("mlflow",))
+    shown = [(tag, update, round(one, 5)) for update, ones in seen for tag, one in ones.items()]
+    assert shown == points(tmp_path / "tensorboard") and len(shown) > 8
+    ((how, update, result),) = ended
+    assert (how, update, result["val_rank1"], result["best_epoch"]) == ("finished", 10, 0.5, 1)
 
 
 def test_only_the_first_worker_writes_files(tmp_path, capsys):
