@@ -24,7 +24,7 @@ from imagenet_trainer.eval.neighbours import (
     open_training_images,
     own_records,
 )
-from imagenet_trainer.eval.network import engine_for, own_parameters, read_network
+from imagenet_trainer.eval.network import devices_of, engine_for, own_parameters, read_network
 from imagenet_trainer.eval.report import title_of
 from imagenet_trainer.eval.sample import prepared
 from imagenet_trainer.metrics.predictions import Predictions
@@ -128,8 +128,9 @@ class Explainer:
         labels = predictions.top[chosen.positions, 0], predictions.labels[chosen.positions]
         maps, found = np.empty((0, len(images), 1, 1), np.float32), {}
         if self._split is not None:
+            few = devices_of(settings, few=True)
             maps = class_maps(
-                self._split, checkpoint, parameters, devices, images, labels, settings.batch_size
+                self._split, checkpoint, parameters, few, images, labels, settings.batch_size
             )
         if self._train is not None:
             engine = engine_for(features_symbol(symbol), checkpoint, devices, settings.batch_size)

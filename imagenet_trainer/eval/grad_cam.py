@@ -41,14 +41,14 @@ def class_maps(
     checkpoint, parameters
         Its preprocessing; arguments and auxiliary states of the whole network.
     devices, batch
-        Where it runs, and the number of images at a time.
+        Where it runs, and the number of images at a time, which the devices can divide.
     images
         uint8 (n, height, width, 3), as the network takes them.
     classes
         int64 (n,) for each map.
 
     """
-    engine = engine_for(split.body, checkpoint, devices, min(batch, len(images)))
+    engine = engine_for(split.body, checkpoint, devices, batch)
     engine.set_params(parameters[0], parameters[1])
     features = np.ascontiguousarray(predict_in_batches(engine, images))
     arg, aux = of_network(split.tail, split.shape, *parameters)

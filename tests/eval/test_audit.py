@@ -73,7 +73,11 @@ def test_an_audit(runs, packed, monkeypatch, capsys):
         mine = own["probabilities"][own["indices"].tolist().index(int(row["key"]))]
         assert float(row["given_probability"]) == pytest.approx(mine[label], abs=1e-6)
         assert row["proposed"] == CLASSES[int(mine.argmax())][0]
-    assert cv2.imread(str(runs / "audit.png")).shape[1] > 3 * 144
+    sheet = cv2.imread(str(runs / "audit.png"))
+    assert sheet.shape[1] > 3 * 144
+    worst = whole.shards.record(whole.shards.keys.tolist().index(int(rows[0]["key"])))
+    image = cv2.imdecode(np.frombuffer(worst.image, np.uint8), 1)  # shown seven times as large
+    np.testing.assert_array_equal(sheet[32:172, 8:148], image.repeat(7, 0).repeat(7, 1))
     assert "3 of 60 labels" in capsys.readouterr().out
 
 

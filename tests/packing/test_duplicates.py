@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from imagenet_trainer.packing.duplicates import difference_hash, near_pairs
+from imagenet_trainer.packing.duplicates import difference_hash, looks_same, near_pairs
 from imagenet_trainer.packing.im2rec import main
 
 
@@ -125,3 +125,20 @@ def test_near_pairs_are_those_of_all_pairs(most):
         and all(8 <= ones[n] <= 56 for n in (a, b))
     ]
     assert near_pairs(hashes, most) == wanted and wanted
+
+
+def test_images_that_look_the_same():
+    """In another size and compression, also where they are flat; not shapes of one outline."""
+    photo = photograph(1)
+    flag = np.repeat(np.array([[[0, 90, 0]], [[90, 0, 0]], [[200, 200, 200]]], np.uint8), 40, 0)
+    flag = np.repeat(flag, 160, 1)
+    for image in (photo, flag):
+        half = cv2.resize(image, (80, 60), interpolation=cv2.INTER_AREA)
+        assert looks_same(encode(image), encode(half, 80))
+    assert not looks_same(encode(flag), encode(flag[::-1]))
+    assert not looks_same(encode(photo), encode(photo[:, ::-1]))
+    # Half of it has less contrast, so its hash is the same.
+    pale = np.where(np.arange(120)[:, None, None] < 60, photo, photo // 3 + 170).astype(np.uint8)
+    hashes = difference_hash(encode(photo)), difference_hash(encode(pale))
+    assert bin(hashes[0] ^ hashes[1]).count("1") <= 6
+    assert not looks_same(encode(photo), encode(pale))
