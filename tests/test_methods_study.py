@@ -62,13 +62,20 @@ def test_differences_are_paired_and_their_variance_is_pooled(study):
         "no mirror": [one + change for one, change in zip(base, (-0.010, -0.012, -0.014))],
         "--cutmix 1": [one + change for one, change in zip(base, (-0.001, 0.001, 0.003))],
         "--blur-pool 1": base[:2],  # unfinished
+        "rare classes: baseline": [0.5, 0.6, 0.7],
+        "rare classes: --sample-weights sqrt": [0.6, 0.6, 0.6],
     }
     found = {row.method.name: row for row in study.rows(results_of(study, values), (0, 1, 2))}
-    assert list(found) == ["baseline", "--cutmix 1", "no mirror", "--mixup 0.2"]
+    rare = ["rare classes: baseline", "rare classes: --sample-weights sqrt"]
+    assert list(found) == ["baseline", "--cutmix 1", "no mirror", "--mixup 0.2", *rare]
+    # The deviation 0.1 of their differences has no influence on the others; 4.303 is Student's
+    # quantile for 2 degrees of freedom.
+    assert found[rare[1]].margin == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
     # Each has the deviation 0.002; 2.447 is Student's 0.975 quantile for 6 degrees of freedom.
     for name in ("--mixup 0.2", "no mirror", "--cutmix 1"):
         assert found[name].margin == pytest.approx(2.447 * 0.002 / math.sqrt(3), rel=1e-3)
-    assert [study.verdict(row) for row in found.values()] == ["", "no difference", "costs", "pays"]
+    verdicts = ["", "no difference", "costs", "pays", "", "no difference"]
+    assert [study.verdict(row) for row in found.values()] == verdicts
     lines = [*study.table([*found.values()])]
     assert lines[2] == "| baseline | 92.00 |  |  | 1.0 |  |"
     assert lines[5] == "| `--mixup 0.2` | 93.20 | +1.20 | +0.92 to +1.48 | 1.0 | pays |"
@@ -127,3 +134,12 @@ def test_a_study_finishes_what_was_interrupted(study, monkeypatch, tmp_path, cap
     assert "| no mirror | 90.00 | +0.00 |" in capsys.readouterr().out
     assert study.main([*map(str, words), "--table"]) == 0
     assert len(started) == 5
+
+
+def test_the_guide_has_the_table_of_the_results(study):
+    settings = settings_of(study)
+    path = ROOT / settings.results
+    if not path.exists():
+        pytest.skip("the study has not been run")
+    found = study.rows(study.read_results(str(path), settings), settings.seeds)
+    assert "\n".join(study.table(found)) in (ROOT / "docs" / "methods.md").read_text()

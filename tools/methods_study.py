@@ -311,8 +311,8 @@ def rows(results: Results, seeds: Sequence[int]) -> List[Row]:
     """The rows of the methods that have all seeds.
 
     The differences of a method to its baseline are paired by seed. Their variance is the mean over
-    all methods, as three differences say little about their own; the interval is Student's, with
-    (seeds - 1) degrees of freedom for each method.
+    all methods with this baseline, as three differences say little about their own; the interval is
+    Student's, with (seeds - 1) degrees of freedom for each method.
     """
     known = [
         one for one in METHODS
@@ -324,15 +324,19 @@ def rows(results: Results, seeds: Sequence[int]) -> List[Row]:
         for one in known
         if one.against != one.name
     }
-    margin = pooled_margin([*differences.values()])
+    margins = {
+        against: pooled_margin(
+            [differences[o.name] for o in known if o.against == against and o.name in differences]
+        )
+        for against in {one.against for one in known}
+    }
     found = []
     for one in known:
         difference = statistics.fmean(differences.get(one.name, [0.0]))
+        margin = margins[one.against] if one.name in differences else math.nan
         mean = statistics.fmean(results[one.name, seed].rank1 for seed in seeds)
         minutes = statistics.fmean(results[one.name, seed].processor_seconds for seed in seeds) / 60
-        found.append(
-            Row(one, mean, difference, margin if one.name in differences else math.nan, minutes)
-        )
+        found.append(Row(one, mean, difference, margin, minutes))
     return found
 
 

@@ -18,7 +18,7 @@ BASELINE = (
 )
 TEACHER = "--network resnet --num-layers 20"
 _CROPS = "--random-resized-crop 1 --min-random-area 0.5"
-# Of the class with label c, 6,000 / 100^(c / 9) images: 14,886, so about four times the epochs
+# Of the class with label c, 6,000 / 100^(c / 9) images: 14,891, so about four times the epochs
 # make as many updates.
 IMBALANCE = 100
 _RARE = "--num-epochs 12"
