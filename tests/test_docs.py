@@ -1,6 +1,7 @@
 """The pages agree with the code: links, flags, commands, modules, changes."""
 
 import dataclasses
+import importlib.util
 import re
 import shlex
 
@@ -250,3 +251,19 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     run("-m", "mkdocs", *words, cwd=tmp_path)
     text = (tmp_path / "site" / "reference.html").read_text()
     assert "state_dict" in text and "MXIndexedRecordIO" in text
+
+
+def test_the_readme_has_absolute_links_in_a_package_index():
+    pytest.importorskip("setuptools")
+    spec = importlib.util.spec_from_file_location("setup_of_the_project", ROOT / "setup.py")
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    readme = PAGES["README.md"].read_text(encoding="utf-8")
+    made = setup.long_description(readme, "https://example.org/them/it", "1.2.3")
+    assert "](https://example.org/them/it/raw/v1.2.3/docs/pictures/" in made
+    assert "](https://example.org/them/it/blob/v1.2.3/docs/fit.md)" in made
+    assert made.count("/raw/v1.2.3/") == readme.count("![")
+    targets = re.findall(r"\]\(([^)\s]+)\)", made)
+    assert targets and all(re.match(r"https?:|#", target) for target in targets)
+    # Without an address of the repository nothing is invented.
+    assert setup.long_description(readme, "", "1.2.3") == readme
