@@ -5,7 +5,7 @@ import ctypes
 import math
 import os
 import resource
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, Optional, Set, Tuple
 
 import psutil
 
@@ -16,6 +16,9 @@ _THRESHOLD = 32 << 20  # the largest that glibc accepts for the first
 _NEVER = (1 << 31) - 1
 _malloc: Dict[int, int] = {}  # the options that were set
 ENGINES_NEED = 3 << 30  # bytes of address space, with small networks on few processors
+_OPENMP = "OMP_NUM_THREADS"
+_own_threads: Set[str] = set()  # its values that this process has set
+_SPINS = "2000"  # of 20 nanoseconds
 _OTHER_FILES = 256  # that a process has open beside shards
 # Memory limit and usage of a container, in cgroup v2 and v1. psutil reads the machine's memory
 # only.
@@ -30,11 +33,15 @@ def processors() -> int:
 
     A container's limit of processor time (`docker --cpus 1.5`) counts as so many, rounded up.
     """
+    return max(1, math.ceil(_allowed_processors()))
+
+
+def _allowed_processors() -> float:
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # systems other than Linux
         return os.cpu_count() or 1
-    return max(1, math.ceil(min(count, _processor_quota())))
+    return min(count, _processor_quota())
 
 
 def address_space() -> Optional[int]:
@@ -106,13 +113,44 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def compute_threads() -> int:
+    """OpenMP threads that suit the processors of this process.
+
+    Such threads wait for each other, so a limit of processor time is rounded to the nearest number:
+    with 1.2 processors a second thread would mostly wait.
+    """
+    return max(1, math.floor(_allowed_processors() + 0.5))
+
+
 def use_all_processors() -> None:
     """Make OpenMP use every processor of this process, unless OMP_NUM_THREADS is set.
 
     It is read when a library with OpenMP is loaded. MXNet's default, half of the processors, trains
     at half the speed.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
+    if _OPENMP not in os.environ:
+        set_threads(compute_threads())
+
+
+def set_threads(count: int) -> None:
+    """Set the number of OpenMP threads for libraries that are loaded from now on."""
+    os.environ[_OPENMP] = str(count)
+    _own_threads.add(str(count))
+
+
+def threads_are_given() -> bool:
+    """Whether someone else than this process set OMP_NUM_THREADS."""
+    return os.environ.get(_OPENMP) not in _own_threads
+
+
+def wait_briefly() -> None:
+    """Make waiting OpenMP threads of GNU's library sleep after some 40 microseconds.
+
+    By default they spin for milliseconds, which beside other processes takes the processor from the
+    thread for which they wait. OMP_WAIT_POLICY and GOMP_SPINCOUNT, if set, are kept.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def free_memory() -> int:

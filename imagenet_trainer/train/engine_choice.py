@@ -1,12 +1,15 @@
-"""What `--engine auto` means for a training: the engine of its run, or the faster one."""
+"""The engine of a training, if it is `auto`, and the number of its OpenMP threads."""
 
+import sys
 from dataclasses import replace
 from typing import Tuple
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.engines.choice import has_torch, why_not_mxnet
 from imagenet_trainer.engines.speeds import WORTH, measured
+from imagenet_trainer.system.competition import busy_processors
+from imagenet_trainer.system.machine import compute_threads, set_threads, threads_are_given
 from imagenet_trainer.train.setup import run_for
 
 
@@ -38,3 +41,37 @@ def _why_torch(settings: FitSettings) -> str:
     if found is None or gain < WORTH:
         return ""
     return f"{gain:.2f} times MXNet, as doctor --measure found on {found.date}"
+
+
+def choose_threads(settings: FitSettings) -> str:
+    """Set the OpenMP threads of a training on the CPU; return a line for the log, or "".
+
+    A run keeps the number with which it began, on which its bits depend. A new run has one thread
+    for each processor. With MXNet, whose threads lose much more than their share beside other
+    processes, it has one for each processor that these leave. OMP_NUM_THREADS is kept if it is set,
+    and so is the number of an engine that is loaded already.
+    """
+    is_loaded = {"mxnet", "torch"} & set(sys.modules)
+    if settings.gpus or settings.cpus > 1 or threads_are_given() or is_loaded:
+        return ""
+    most, run = compute_threads(), run_for(settings)
+    if run.own_checkpoints():
+        began = str(run.read_json(run.config_path).get("omp_num_threads"))
+        if not began.isdecimal() or not 0 < int(began) < most:
+            return ""
+        set_threads(int(began))
+        return (
+            f"OpenMP threads: {began}, as when this run began; OMP_NUM_THREADS={most} uses all "
+            "processors, and does not continue it bit for bit"
+        )
+    if settings.engine not in ("auto", "mxnet") or why_not_mxnet(()):
+        return ""
+    others = busy_processors()
+    count = max(1, most - int(others + 0.5))
+    if count == most:
+        return ""
+    set_threads(count)
+    return (
+        f"OpenMP threads: {count}, because other processes use {others:.1f} of {most} processors "
+        f"and MXNet's threads wait for each other; set OMP_NUM_THREADS={most} if these end soon"
+    )

@@ -7,6 +7,7 @@ never ends a run.
 
 import contextlib
 import math
+import os
 import time
 from types import TracebackType
 from typing import Any, Dict, Iterator, Mapping, Optional, Type
@@ -182,12 +183,15 @@ class Observers:
         if others < _COMPETING:
             return
         self._competition = None  # once
-        threads = max(1, count - math.ceil(others))
-        self.log.info(
-            f"Other processes use {others:.1f} of {count} processors. Threads of a training on the "
-            "CPU wait for each other, so it may be several times slower: stop the others, or start "
-            f"it again with OMP_NUM_THREADS={threads} (MXNet) or OMP_WAIT_POLICY=passive (PyTorch)"
-        )
+        used = f"Other processes use {others:.1f} of {count} processors, which slows down training"
+        fewer, threads = max(1, count - math.ceil(others)), os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdecimal() and int(threads) > fewer:
+            used += (
+                ". MXNet's threads wait for each other, so it may be several times slower: stop "
+                "the others, or start a new run, which takes fewer threads, here "
+                f"OMP_NUM_THREADS={fewer}"
+            )
+        self.log.info(used)
         self._events.write("competition", {"update": self._update, "processors": others})
 
     def _last_rate(self, progress: Progress) -> float:

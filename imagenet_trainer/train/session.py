@@ -155,10 +155,11 @@ class Session:
         )
 
 
-def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
+def open_session(settings: FitSettings, engine_reason: str = "", threads: str = "") -> Session:
     """Open everything that a training needs; InputError for the first thing that is wrong.
 
-    `engine_reason` is why `with_engine` chose the engine, for the log.
+    `engine_reason` is why `with_engine` chose the engine, and `threads` the line of
+    `choose_threads`, for the log.
     """
     setup = training_setup(settings)
     with contextlib.ExitStack() as on_error:
@@ -177,7 +178,7 @@ def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
             teacher, inputs.order, _preprocessing(setup.settings), progress,
             [dict(row) for row in history],
             [*changes, *_messages(setup, inputs, workers, engine_reason),
-             _first_message(setup, progress, len(inputs.train))],
+             *([threads] if threads else []), _first_message(setup, progress, len(inputs.train))],
             partial(_initial_checkpoint, setup, inputs.symbol),
         )  # fmt: skip
         on_error.pop_all()

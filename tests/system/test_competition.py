@@ -41,3 +41,12 @@ def test_a_busy_process_is_seen():
     finally:
         busy.kill()
         busy.wait()
+
+
+@pytest.mark.parametrize("readings, found", [([0.1], 0.1), ([1.7, 0.2], 0.2), ([0.9, 1.4], 0.9)])
+def test_a_short_peak_is_no_competition(monkeypatch, readings, found):
+    left = list(readings)
+    monkeypatch.setattr(competition.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Competition, "read", lambda self: left.pop(0))
+    assert competition.busy_processors() == found
+    assert not left

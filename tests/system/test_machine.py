@@ -58,24 +58,41 @@ def test_peak_memory(files):
 
 
 @pytest.mark.parametrize(
-    ("group", "limits", "count"),
+    ("group", "limits", "count", "threads"),
     [
-        ("0::/\n", {}, 8),
-        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
-        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
-        ("0::/a/b\n", {"/sys/fs/cgroup/a/cpu.max": "50000 100000\n"}, 1),
-        ("0::/a/b\n", {"/sys/fs/cgroup/a/b/cpu.max": "6400000 100000\n"}, 8),
+        ("0::/\n", {}, 8, 8),
+        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "max 100000\n"}, 8, 8),
+        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2, 2),
+        ("0::/\n", {"/sys/fs/cgroup/cpu.max": "240000 100000\n"}, 3, 2),
+        ("0::/a/b\n", {"/sys/fs/cgroup/a/cpu.max": "20000 100000\n"}, 1, 1),
+        ("0::/a/b\n", {"/sys/fs/cgroup/a/b/cpu.max": "6400000 100000\n"}, 8, 8),
         ("4:memory:/x\n1:cpu,cpuacct:/a\n0::/\n",
          {"/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": "300000\n",
-          "/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": "100000\n"}, 3),
+          "/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": "100000\n"}, 3, 3),
         ("1:cpu:/\n", {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
-                       "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 8),
+                       "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 8, 8),
     ],
 )  # fmt: skip
-def test_processors_of_a_container(files, monkeypatch, group, limits, count):
+def test_processors_of_a_container(files, monkeypatch, group, limits, count, threads):
+    """Threads that wait for each other are no more than the quota, rounded, can run at once."""
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(8)))
     files.update({"/proc/self/cgroup": group, **limits})
     assert machine.processors() == count
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "_own_threads", set())
+    machine.use_all_processors()
+    assert machine.os.environ["OMP_NUM_THREADS"] == str(threads)
+    assert not machine.threads_are_given()
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"])
+def test_how_threads_wait_is_left_to_the_user(monkeypatch, name):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv(name, "as it was")
+    before = dict(machine.os.environ)
+    machine.wait_briefly()
+    assert machine.os.environ == before
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
