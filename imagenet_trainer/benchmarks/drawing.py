@@ -90,8 +90,12 @@ def _videos(epochs: List[Predictions], folder: Path) -> Iterable[Row]:
     yield f"GIF of {len(frames)} frames", seconds, gif
     for kind in KINDS if shutil.which("ffmpeg") else ():
         path = gif.with_suffix(f".{kind}")
-        seconds = _seconds(functools.partial(draw_video, path, frames, kind))
+        seconds = _seconds(functools.partial(_draw_video, path, frames, kind))
         yield f"{kind} of {len(frames)} frames", seconds, path
+
+
+def _draw_video(path: Path, frames: List[confusion.Frame], kind: str) -> None:
+    draw_video(path, confusion.Animation(frames), kind)
 
 
 def _report(predictions: Predictions, folder: Path) -> Iterable[Row]:

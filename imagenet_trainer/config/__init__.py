@@ -12,6 +12,7 @@ from imagenet_trainer.config.comparing import (
     MeasureSettings,
 )
 from imagenet_trainer.config.data import AugmentSettings, DataSettings, TrainingDataSettings
+from imagenet_trainer.config.figures import FigureSettings
 from imagenet_trainer.config.measuring import BenchmarkSettings, BottleneckSettings
 from imagenet_trainer.config.optimisation import MethodSettings, MixSettings, ScheduleSettings
 from imagenet_trainer.config.scoring import (
@@ -41,6 +42,7 @@ __all__ = [
     "DeviceSettings",
     "EvaluateSettings",
     "ExportSettings",
+    "FigureSettings",
     "FitSettings",
     "LatencySettings",
     "MeasureSettings",

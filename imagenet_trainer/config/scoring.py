@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from imagenet_trainer.config.figures import FigureSettings
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import DeviceSettings
 from imagenet_trainer.config.values import (
@@ -111,7 +112,7 @@ class ViewSettings(PreparationSettings):
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(ViewSettings, DeviceSettings, TrainedRunSettings):
+class EvaluateSettings(ViewSettings, FigureSettings, DeviceSettings, TrainedRunSettings):
     """Everything that `evaluate` takes."""
 
     epochs: Optional[Tuple[int, ...]] = option(
@@ -203,18 +204,6 @@ class EvaluateSettings(ViewSettings, DeviceSettings, TrainedRunSettings):
         "fraction of the free memory for decoded images, so that several epochs decode them once; "
         "0: decode for every epoch",
         number(0, 1),
-    )
-    order: str = option(
-        "imagenet",
-        "order of the classes in plots; imagenet: by label; wordnet: by group in WordNet; cluster: "
-        "confused classes next to each other",
-        choices=("imagenet", "wordnet", "cluster"),
-    )
-    figure_formats: Tuple[str, ...] = option(
-        (),
-        "also draw the matrix with axes in these formats, beside its PNG file; svg, pdf",
-        subset("svg", "pdf"),
-        metavar="LIST",
     )
     gif: bool = option(False, "also draw the confusion matrix over the epochs as a GIF")
     gif_axes: bool = option(

@@ -15,12 +15,14 @@ from imagenet_trainer.data.review import read_reviews
 from imagenet_trainer.errors import InputError, attributed_to, print_message
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.explain import Explainer
+from imagenet_trainer.eval.figures import draw_difference
 from imagenet_trainer.eval.labels import names_by_key
 from imagenet_trainer.eval.outputs import check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
     check_same_labels,
     comparison_path,
     comparison_text,
+    have_same_labels,
     own_settings,
     paired_comparison,
     parse_checkpoints,
@@ -76,9 +78,10 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     # Check that both epochs exist before the first is evaluated.
     epochs = [select_epochs(one.run, None if one.epoch is None else (one.epoch,)) for one in sides]
     results, evaluators = [], []
-    with results_folder(settings, [first, second]):
+    with results_folder(settings, [first, second]) as keeps:
         for side, selected in zip(sides, epochs):
             evaluator = Evaluator(own_settings(settings, side.own), side.run, selected, log)
+            check_outputs(settings, evaluator.dataset.classes)
             (one,) = evaluator.results()
             for line in epoch_lines(one, settings.top_k):
                 print(f"{side.run.prefix} {line}", flush=True)
@@ -88,12 +91,15 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
         comparison = paired_comparison((first, results[0]), (second, results[1]))
         path_ = comparison_path(comparison, first)
         first.write_json(path_, comparison)
+        print(comparison_text(comparison), flush=True)
+        if keeps and have_same_labels(results[0], results[1]):
+            drawn = draw_difference(path_, [first, second], results, settings)
+            print(f"drawn: {drawn}", flush=True)
         if settings.report:
             check_same_labels(results[0], results[1])
             page = path_.with_suffix(".html")
             write_paired_report(page, evaluators, results, comparison, settings.thumbnails)
             print(f"written: {page}", flush=True)
-    print(comparison_text(comparison))
     return comparison
 
 

@@ -7,7 +7,12 @@ mode. A flag that a mode does not take is refused, instead of changing nothing.
 from dataclasses import asdict, fields, replace
 from typing import Any, Callable, Dict, FrozenSet, Mapping, NamedTuple, Tuple
 
-from imagenet_trainer.config import DeviceSettings, EvaluateSettings, PreparationSettings
+from imagenet_trainer.config import (
+    DeviceSettings,
+    EvaluateSettings,
+    FigureSettings,
+    PreparationSettings,
+)
 from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.audit import audit
@@ -117,7 +122,8 @@ MODES: Mapping[str, Mode] = {
     "audit": Mode(audit, _ALWAYS | _VIEWS | _FILES | {"epochs", "label_index"}),
     "compare": Mode(
         compare,
-        _ALWAYS | _VIEWS | _IMAGES | _FILES | {"model_prefix", "top_k", "report", "thumbnails"},
+        _ALWAYS | _VIEWS | _IMAGES | _FILES | (_names_of(FigureSettings) - {"figure_colours"})
+        | {"model_prefix", "top_k", "report", "thumbnails"},
     ),
     # It evaluates with the other flags, without and with the temperature.
     "calibrate": Mode(

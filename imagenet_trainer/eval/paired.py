@@ -86,10 +86,15 @@ def with_classes_of(one: EpochResult, classes: Classes) -> EpochResult:
     return one._replace(predictions=moved, classes=classes)
 
 
+def have_same_labels(one: EpochResult, other: EpochResult) -> bool:
+    """Whether two networks number their classes alike."""
+    same = one.predictions.classes == other.predictions.classes
+    return same and np.array_equal(one.predictions.labels, other.predictions.labels)
+
+
 def check_same_labels(one: EpochResult, other: EpochResult) -> None:
     """InputError unless two networks number their classes alike, as a page about both needs."""
-    same = one.predictions.classes == other.predictions.classes
-    if not (same and np.array_equal(one.predictions.labels, other.predictions.labels)):
+    if not have_same_labels(one, other):
         raise InputError(
             "--report: the two networks name their classes differently; name those of one with "
             "--classes, in quotes after its PREFIX"

@@ -3,27 +3,23 @@
 A row is a true class, a column a predicted class; row 0 is at the top, column 0 at the left. There
 are no axes and no margin, so with 1,000 classes each of 1000 x 1000 pixels is one cell; pictures of
 an animation have a strip with text above. Brightness is equalised: it is the share of the
-non-zero cells with a lower count. A count of zero is black.
+non-zero cells with a lower count. A count of zero is black. `matrix_style` has the other styles.
 docs/confusion.md explains how to read the picture.
 """
 
 import itertools
 import zlib
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.sparse import coo_matrix
 
-from imagenet_trainer.metrics.confusion import as_counts
+from imagenet_trainer.metrics.confusion import as_counts, off_diagonal
 from imagenet_trainer.system.files import AnyPath, atomic_write
+from imagenet_trainer.viz.matrix_style import FEWER, MORE, PLAIN, Scale, Style, colours_of
 
 SIDE = 1000
-# Only green changes from dark to bright: so the green channel of a picture is also its index into a
-# palette of 256 colours, and the GIF is lossless.
-DARK_TO_BRIGHT = ["#003c00", "#00ff00"]
-"""Colours of the least and of the greatest count."""
-
 SECONDS, LAST_SECONDS = 0.4, 3.0  # for which an epoch and the last epoch are shown
 _TEXT_HEIGHT = 28  # pixels
 STRIP = 42
@@ -38,22 +34,34 @@ class Frame(NamedTuple):
     rank1: Optional[float] = None
 
 
-def draw(matrix: Any, side: int = SIDE) -> Image.Image:
+def draw(
+    matrix: Any,
+    side: int = SIDE,
+    style: Style = PLAIN,
+    images: Optional[np.ndarray] = None,
+) -> Image.Image:
     """Draw a matrix of counts as RGB of side x side pixels.
 
-    The matrix is an array of integers (classes, classes), or sparse as in `metrics.confusion`.
+    The matrix is an array of integers (classes, classes), or sparse as in `metrics.confusion`; the
+    difference of two has negative cells, which are blue, and orange ones. `images` of each class,
+    int64 (classes,), are needed for shares.
 
     With fewer classes than pixels, cells are blocks whose sides differ by at most a pixel; with
     more, neighbours are added up.
     """
-    grid = grid_of(matrix, side)
-    return _shade(grid, Equalisation([_counts_of(grid)]))
+    grid = grid_of(matrix, side, style, images)
+    return _shade(grid, scale_of(grid, style), style)
 
 
-# Draws what is around a matrix: from the colours and the epochs with their accuracies to a function
+def scale_of(grid: np.ndarray, style: Style = PLAIN) -> Scale:
+    """The scale of one grid."""
+    return Scale([_counts_of(grid)], style.scale)
+
+
+# Draws what is around a matrix: from the scale and the epochs with their accuracies to a function
 # that places the picture with this number.
 Surroundings = Callable[
-    ["Equalisation", Sequence[Tuple[int, Optional[float]]]],
+    [Scale, Sequence[Tuple[int, Optional[float]]]],
     Callable[[int, Image.Image], Image.Image],
 ]
 
@@ -61,10 +69,11 @@ Surroundings = Callable[
 class Animation:
     """The pictures of `Frame`s (or equal tuples), each with its epoch and accuracy as text.
 
-    A count has the same colour in all pictures: all matrices are equalised together. Matrices are
-    read one at a time and stored compressed, about 0.1 MB for 1,000 classes. The text is above the
-    cells; `surroundings` draws something else, see `confusion_figure.surroundings`. Raises
-    ValueError without frames.
+    A count has the same colour in all pictures: all matrices have one scale. Matrices are read one
+    at a time and stored compressed, about 0.1 MB for 1,000 classes. The text is above the cells,
+    which must have the default style; `surroundings` draws something else, see
+    `confusion_figure.surroundings`. `style` and `images` as in `draw`. Raises ValueError without
+    frames.
     """
 
     def __init__(
@@ -72,18 +81,20 @@ class Animation:
         frames: Iterable[Tuple],
         side: int = SIDE,
         surroundings: Optional[Surroundings] = None,
+        style: Style = PLAIN,
+        images: Optional[np.ndarray] = None,
     ) -> None:
-        self.side = side
+        self.side, self._style = side, style
         self._epochs, self._grids, counts = [], [], []
         for epoch, matrix, rank1 in itertools.starmap(Frame, frames):
             self._epochs.append((epoch, rank1))
-            grid = grid_of(matrix, side)
+            grid = grid_of(matrix, side, style, images)
             counts.append(_counts_of(grid))
             self._grids.append((zlib.compress(grid.tobytes(), 1), grid.dtype))
         if not self._grids:
             raise ValueError("no frames: an animation needs at least one")
-        self._equalisation = Equalisation(counts)
-        self._place = (surroundings or _captions)(self._equalisation, self._epochs)
+        self._scale = Scale(counts, style.scale)
+        self._place = (surroundings or _captions)(self._scale, self._epochs)
 
     def __len__(self) -> int:
         return len(self._grids)
@@ -92,22 +103,21 @@ class Animation:
         """Each picture, with a palette of 256 colours."""
         for number, (compressed, dtype) in enumerate(self._grids):
             grid = np.frombuffer(zlib.decompress(compressed), dtype).reshape(self.side, self.side)
-            yield self._place(number, _shade(grid, self._equalisation))
+            yield self._place(number, _shade(grid, self._scale, self._style))
 
 
-def draw_gif(
+def draw_gif(path: AnyPath, frames: Iterable[Tuple]) -> None:
+    """Write `Frame`s as an endless GIF; raises as `Animation` and `write_gif`."""
+    write_gif(path, Animation(frames))
+
+
+def write_gif(
     path: AnyPath,
-    frames: Iterable[Tuple],
-    side: int = SIDE,
+    animation: Animation,
     seconds: float = SECONDS,
     last_seconds: float = LAST_SECONDS,
-    surroundings: Optional[Surroundings] = None,
 ) -> None:
-    """Write an `Animation` as an endless GIF.
-
-    Raises ValueError without frames, InputError if the file cannot be written.
-    """
-    animation = Animation(frames, side, surroundings)
+    """Write an animation as an endless GIF. Raises InputError if it cannot be written."""
     pictures = iter(animation)
     durations = [round(1000 * seconds)] * (len(animation) - 1) + [round(1000 * last_seconds)]
     with atomic_write(path) as file:
@@ -124,48 +134,31 @@ def write_png(path: AnyPath, picture: Image.Image) -> None:
         picture.save(file, "PNG")
 
 
-class Equalisation:
-    """Histogram equalisation: from counts to levels between 0 and 1, over one or more grids.
+def grid_of(
+    matrix: Any, side: int = SIDE, style: Style = PLAIN, images: Optional[np.ndarray] = None
+) -> np.ndarray:
+    """The values of side x side pixels: counts in the smallest integer type that fits, or shares.
 
-    The level of a count is the share of the non-zero cells with at most that count, stretched so
-    that the least count has level 0 and the greatest 1, as in
-    `datashader.transfer_functions.eq_hist`, which takes one image only. Takes the result of
-    `_counts_of` for each grid.
+    `images` of each class, int64 (classes,), are needed for shares: ValueError without them.
     """
-
-    def __init__(self, counts: Sequence[Tuple[np.ndarray, np.ndarray]]):
-        values = np.concatenate([values for values, _ in counts])
-        self.counts, index = np.unique(values, return_inverse=True)
-        cells = np.bincount(index, np.concatenate([number for _, number in counts]))
-        share = cells.cumsum() / max(cells.sum(), 1)
-        if len(share) > 1:
-            share = (share - share[0]) / (1 - share[0])
-        self.levels = share
-
-    @classmethod
-    def of(cls, matrix: Any, side: int = SIDE) -> "Equalisation":
-        """That of one matrix of counts, drawn with side x side pixels."""
-        return cls([_counts_of(grid_of(matrix, side))])
-
-    def __call__(self, grid: np.ndarray) -> np.ndarray:
-        """Levels of a grid, float64; nan where the count is zero."""
-        if not len(self.counts):
-            return np.full(grid.shape, np.nan)
-        return np.where(grid > 0, np.interp(grid, self.counts, self.levels), np.nan)
-
-
-def grid_of(matrix: Any, side: int = SIDE) -> np.ndarray:
-    """The counts of side x side pixels, in the smallest unsigned integer type that fits."""
     counts = as_counts(matrix)
+    if "diagonal" in style.without:
+        counts = off_diagonal(counts)
     classes = counts.shape[0]
     if classes <= side:
-        first = np.arange(side) * classes // side  # the class of each row and column of pixels
-        pixels = counts.toarray()[first[:, None], first]
+        row = np.arange(side) * classes // side  # the class of each row and column of pixels
+        pixels = counts.toarray()[row[:, None], row]
     else:
         cells, pixel = counts.tocoo(), pixels_of(classes, side)
         places = pixel[cells.row], pixel[cells.col]
         pixels = coo_matrix((cells.data, places), (side, side)).toarray()
-    return pixels.astype(np.min_scalar_type(pixels.max(initial=0)))
+    if style.shares:
+        if images is None:
+            raise ValueError("shares need the number of images of each class")
+        per_row = images[row] if classes <= side else np.bincount(pixel, images, side)
+        return pixels / np.maximum(per_row, 1)[:, None]
+    least, most = pixels.min(initial=0), pixels.max(initial=0)
+    return pixels.astype(np.result_type(np.min_scalar_type(least), np.min_scalar_type(most)))
 
 
 def pixels_of(classes: int, side: int = SIDE) -> np.ndarray:
@@ -175,16 +168,26 @@ def pixels_of(classes: int, side: int = SIDE) -> np.ndarray:
 
 
 def _counts_of(grid: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """The non-zero counts of a grid, ascending, and the number of cells with each."""
-    cells = np.bincount(grid.ravel()) if grid.dtype.itemsize <= 2 else None
-    if cells is None:
-        counts, number = np.unique(grid[grid > 0], return_counts=True)
-        return counts, number
-    counts = np.flatnonzero(cells[1:]) + 1
-    return counts, cells[counts]
+    """The sizes of the non-zero values of a grid, ascending, and the number of cells with each."""
+    if grid.dtype.kind == "u" and grid.dtype.itemsize <= 2:
+        cells = np.bincount(grid.ravel())
+        counts = np.flatnonzero(cells[1:]) + 1
+        return counts, cells[counts]
+    sizes, number = np.unique(np.abs(grid[grid != 0]), return_counts=True)
+    return sizes, number
 
 
-def _shade(grid: np.ndarray, equalisation: Equalisation) -> Image.Image:
+def _shade(grid: np.ndarray, scale: Scale, style: Style = PLAIN) -> Image.Image:
+    """The picture of a grid; a negative value makes it a difference."""
+    levels = scale(grid)
+    if (grid >= 0).all():
+        return _coloured(levels, colours_of(style.colours))
+    more = _coloured(np.where(grid > 0, levels, np.nan), MORE)
+    more.paste(_coloured(levels, FEWER), mask=Image.fromarray(grid < 0))
+    return more
+
+
+def _coloured(levels: np.ndarray, colours: List[str]) -> Image.Image:
     # Imported here: datashader takes a second to import, which every fit and worker would wait for.
     import xarray
     from datashader.transfer_functions import shade
@@ -192,14 +195,14 @@ def _shade(grid: np.ndarray, equalisation: Equalisation) -> Image.Image:
     # `shade` maps the least and the greatest level of an image to the ends of the colour map. An
     # extra row with both ends keeps colours the same in all frames. `span` would too, but numba
     # then compiles for a second.
-    ends = np.linspace(0, 1, grid.shape[1])
-    levels = xarray.DataArray(np.vstack([equalisation(grid), ends]), dims=("true", "predicted"))
-    shaded = shade(levels, cmap=DARK_TO_BRIGHT, how="linear")[:-1]
+    ends = np.linspace(0, 1, levels.shape[1])
+    framed = xarray.DataArray(np.vstack([levels, ends]), dims=("true", "predicted"))
+    shaded = shade(framed, cmap=colours, how="linear")[:-1]
     return shaded.to_pil(origin="upper").convert("RGB")
 
 
 def _captions(
-    equalisation: Equalisation, epochs: Sequence[Tuple[int, Optional[float]]]
+    scale: Scale, epochs: Sequence[Tuple[int, Optional[float]]]
 ) -> Callable[[int, Image.Image], Image.Image]:
     """Text on a strip above the cells; only green varies, so the palette is lossless."""
 

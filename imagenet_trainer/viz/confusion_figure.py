@@ -5,8 +5,8 @@ The matrix itself is the picture that `confusion` draws, pixel for pixel, in an 
 """
 
 import io
-from functools import cache
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from functools import cache, partial
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,15 +22,10 @@ from imagenet_trainer.metrics.confusion import as_counts, reordered
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.viz.class_order import Span, spans
-from imagenet_trainer.viz.confusion import (
-    DARK_TO_BRIGHT,
-    SIDE,
-    Equalisation,
-    Surroundings,
-    caption,
-    draw,
-)
-from imagenet_trainer.viz.style import FAINT, INK, figure_of, vector_file
+from imagenet_trainer.viz.confusion import SIDE, Surroundings, caption, draw, grid_of, scale_of
+from imagenet_trainer.viz.matrix_legend import draw_legend
+from imagenet_trainer.viz.matrix_style import PLAIN, Scale, Style, colours_of, formatted
+from imagenet_trainer.viz.style import INK, figure_of, vector_file
 
 _DPI = 100
 # Pixels around the matrix; names are on the left and below.
@@ -55,51 +50,76 @@ class Sides(NamedTuple):
 
 
 def draw_figure(
-    matrix: Any, sides: Sides, title: str, subtitle: str, note: str = "", kind: str = "png"
+    matrix: Any,
+    sides: Sides,
+    title: str,
+    subtitle: str,
+    note: str = "",
+    kind: str = "png",
+    style: Style = PLAIN,
+    images: Optional[np.ndarray] = None,
 ) -> bytes:
-    """Draw a matrix of counts by label, as `confusion.draw` takes it, with axes: a file.
+    """Draw a matrix of counts by label, or the difference of two, with axes: a file.
 
-    Rows are true classes. The 1,000 x 1,000 pixels of the matrix are those of `confusion.draw` for
-    the matrix in this order, below the counts of up to 30 classes. `note` is stored in a PNG file,
-    for `note_in`. `kind` is png, or svg or pdf, in which everything else is vector graphics.
+    Parameters
+    ----------
+    matrix
+        as `confusion.draw` takes it; rows are true classes. The 1,000 x 1,000 pixels of the matrix
+        are those of `confusion.draw` for the matrix in the order of `sides`, below the counts of up
+        to 30 classes.
+    sides, title, subtitle
+        the texts; `sides` has the classes that are shown.
+    note
+        is stored in a PNG file, for `note_in`.
+    kind
+        png, or svg or pdf, in which everything but the pixels is vector graphics.
+    style, images
+        as `confusion.draw` takes them, `images` by label.
+
     """
     ordered = reordered(as_counts(matrix), sides.order)
-    classes, height = len(sides.order), _TOP + SIDE + _BOTTOM
+    images = None if images is None else images[sides.order]
+    grid = grid_of(ordered, SIDE, style, images)
+    signed, classes, height = bool((grid < 0).any()), len(sides.order), _TOP + SIDE + _BOTTOM
     with figure_of((_LEFT + SIDE + _RIGHT) / _DPI, height / _DPI, False, _DPI) as figure:
-        axes = _surround(figure, sides, Equalisation.of(ordered))
+        axes = _surround(figure, sides, scale_of(grid, style), style, signed=signed)
         _write_titles(figure, title, subtitle)
-        picture = draw(ordered)
-        numbered = classes <= _MOST_NUMBERED
+        picture = draw(ordered, SIDE, style, images)
+        texts = {}
+        if classes <= _MOST_NUMBERED:
+            values = grid_of(ordered, classes, style, images)
+            texts = {
+                (row, column): formatted(values[row, column], style, signed)
+                for row, column in zip(*map(np.ndarray.tolist, values.nonzero()))
+            }
         if kind == "png":
-            if numbered:
-                _write_counts(picture, ordered.toarray())
+            _write_counts(picture, texts, classes)
             return _with_pixels(figure, picture, note)
         axes.imshow(picture, extent=(0, classes, classes, 0), interpolation="none", aspect="auto")
-        if numbered:
-            _write_vector_counts(axes, picture, ordered.toarray())
+        _write_vector_counts(axes, picture, texts, classes)
         return vector_file(figure, kind)
 
 
-def surroundings(sides: Sides, title: str) -> Surroundings:
+def surroundings(sides: Sides, title: str, style: Style = PLAIN) -> Surroundings:
     """Axes, names, legend and the curve of the accuracy around the pictures of an animation.
 
-    The matrices of the frames must be in the order of `sides`.
+    The matrices of the frames must be in the order of `sides` and are drawn in the same style.
     """
 
     def draw_around(
-        equalisation: Equalisation, epochs: Sequence[Tuple[int, Optional[float]]]
+        scale: Scale, epochs: Sequence[Tuple[int, Optional[float]]]
     ) -> Callable[[int, Image.Image], Image.Image]:
         width, height = _LEFT + SIDE + _RIGHT, _TOP + SIDE + _BOTTOM + _CURVE
         known = [(epoch, 100 * rank1) for epoch, rank1 in epochs if rank1 is not None]
         with figure_of(width / _DPI, height / _DPI, False, _DPI) as figure:
-            _surround(figure, sides, equalisation, _CURVE)
+            _surround(figure, sides, scale, style, below=_CURVE)
             _write_titles(figure, title, "")
             curve = _add_axes(figure, _LEFT, 50, SIDE, _CURVE - 90)
             curve.plot(*zip(*known) if known else ([], []), color=INK, linewidth=1.4)
             curve.set_title("rank-1, %", fontsize=11)
             curve.set_xlabel("epoch")
             curve.grid(True)
-            curve.xaxis.set_major_locator(MaxNLocator(integer=True))
+            curve.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             base = _raster(figure)
             points = {epoch: curve.transData.transform((epoch, share)) for epoch, share in known}
 
@@ -110,8 +130,13 @@ def surroundings(sides: Sides, title: str) -> Surroundings:
             pen.text((_LEFT, _TOP - 34), caption(*epochs[number]), "black", _font(20))
             if epoch in points:
                 x, y = points[epoch]
-                pen.ellipse((x - 7, height - y - 7, x + 7, height - y + 7), "#00a000", "black", 2)
-            return frame.quantize(palette=_palette(), dither=Image.Dither.NONE)
+                pen.ellipse(
+                    (x - 7, height - y - 7, x + 7, height - y + 7),
+                    colours_of(style.colours)[-1],
+                    "black",
+                    2,
+                )
+            return frame.quantize(palette=_palette(style.colours), dither=Image.Dither.NONE)
 
         return place
 
@@ -119,20 +144,22 @@ def surroundings(sides: Sides, title: str) -> Surroundings:
 
 
 @cache
-def _palette() -> Image.Image:
-    """192 greens and 64 greys, for `quantize`."""
+def _palette(colours: str) -> Image.Image:
+    """192 colours of the cells and 64 greys, for `quantize`."""
     palette = Image.new("P", (1, 1))
-    greens = np.linspace(0, 255, 192).round().astype(int).tolist()
-    greys = np.linspace(0, 255, 64).round().astype(int).tolist()
-    colours = [(0, green, 0) for green in greens] + [(grey,) * 3 for grey in greys]
-    palette.putpalette([part for colour in colours for part in colour])
+    scale = LinearSegmentedColormap.from_list("", colours_of(colours))
+    cells = (255 * scale(np.linspace(0, 1, 192))[:, :3]).round().astype(int)
+    greys = np.linspace(0, 255, 64).round().astype(int)[:, None].repeat(3, axis=1)
+    palette.putpalette(np.vstack([cells, greys]).ravel().tolist())
     return palette
 
 
-def _surround(figure: Figure, sides: Sides, equalisation: Equalisation, below: int = 0) -> Axes:
+def _surround(
+    figure: Figure, sides: Sides, scale: Scale, style: Style, below: int = 0, signed: bool = False
+) -> Axes:
     """Empty axes for the matrix, with the names of both sides and the legend.
 
-    `below`: pixels that stay free at the bottom.
+    `below`: pixels that stay free at the bottom; `signed`: the matrix is a difference.
     """
     classes, bottom = len(sides.order), _BOTTOM + below
     width, height = figure.get_size_inches() * _DPI
@@ -140,14 +167,14 @@ def _surround(figure: Figure, sides: Sides, equalisation: Equalisation, below: i
     axes.set(xlim=(0, classes), ylim=(classes, 0), xticks=[], yticks=[])
     axes.patch.set_visible(False)
     _name_sides(axes, sides)
-    _legend(figure, equalisation, bottom)
+    left, middle = _LEFT + SIDE + _BAR, bottom + SIDE / 2
+    draw_legend(partial(_add_axes, figure), left, middle, SIDE // 2, scale, style, signed)
     centre: Dict[str, Any] = {"fontsize": 11, "ha": "center", "va": "center"}
     numbered = classes > _MOST_NAMED and sides.taxonomy is None
     edge, suffix = (_LEFT - 60, ", by position") if numbered else (14, "")
-    middle = SIDE / 2
     true, predicted = "true class" + suffix, "predicted class" + suffix
-    figure.text(edge / width, (bottom + middle) / height, true, rotation=90, **centre)
-    figure.text((_LEFT + middle) / width, (edge + below) / height, predicted, **centre)
+    figure.text(edge / width, middle / height, true, rotation=90, **centre)
+    figure.text((_LEFT + SIDE / 2) / width, (edge + below) / height, predicted, **centre)
     return axes
 
 
@@ -190,20 +217,22 @@ def _raster(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _write_vector_counts(axes: Axes, picture: Image.Image, counts: np.ndarray) -> None:
-    """The counts that are not zero as text in their cells."""
-    side = SIDE / len(counts)
-    size = min(20.0, 0.3 * side, 1.2 * side / max(len(f"{counts.max():,}"), 1))  # points
-    for row, column in zip(*map(np.ndarray.tolist, counts.nonzero())):
+def _write_vector_counts(
+    axes: Axes, picture: Image.Image, texts: Mapping[Tuple[int, int], str], classes: int
+) -> None:
+    """Texts in their cells."""
+    side = SIDE / classes
+    longest = max(map(len, texts.values()), default=1)
+    size = min(20.0, 0.3 * side, 1.2 * side / longest)  # points
+    for (row, column), text in texts.items():
         colour = _legible_on(picture, (column + 0.5) * side, (row + 0.5) * side)
-        axes.text(column + 0.5, row + 0.5, f"{counts[row, column]:,}", ha="center", va="center",
-                  fontsize=size, color=colour)  # fmt: skip
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size,
+                  color=colour)  # fmt: skip
 
 
-def _write_counts(picture: Image.Image, counts: np.ndarray) -> None:
-    """Write the counts that are not zero into their cells."""
-    side = SIDE / len(counts)
-    texts = {(i, j): f"{counts[i, j]:,}" for i, j in zip(*map(np.ndarray.tolist, counts.nonzero()))}
+def _write_counts(picture: Image.Image, texts: Mapping[Tuple[int, int], str], classes: int) -> None:
+    """Write texts into their cells."""
+    side = SIDE / classes
     longest = max(texts.values(), key=len, default="")
     size = int(min(28, 0.5 * side))
     while size > 6 and _font(size).getlength(longest) > side - 4:
@@ -216,8 +245,8 @@ def _write_counts(picture: Image.Image, counts: np.ndarray) -> None:
 
 def _legible_on(picture: Image.Image, x: float, y: float) -> str:
     """The colour of text that is legible on a pixel."""
-    green = picture.getpixel((int(x), int(y)))[1]  # type: ignore[index]
-    return "black" if green > 140 else "white"
+    red, green, blue = picture.getpixel((int(x), int(y)))  # type: ignore[misc]
+    return "black" if 0.21 * red + 0.72 * green + 0.07 * blue > 100.8 else "white"
 
 
 @cache
@@ -348,41 +377,3 @@ def _domains(order: np.ndarray, taxonomy: Taxonomy) -> List[Span]:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip() + "…"
-
-
-# --- the legend --------------------------------------------------------------------------------
-
-
-def _legend(figure: Figure, equalisation: Equalisation, bottom: int) -> None:
-    """A colour bar with counts, beside a matrix at this height."""
-    height, bottom = SIDE // 2, bottom + SIDE // 4
-    axes = _add_axes(figure, _LEFT + SIDE + _BAR, bottom, 18, height)
-    colours = LinearSegmentedColormap.from_list("counts", DARK_TO_BRIGHT)
-    axes.imshow(
-        np.linspace(0, 1, 256)[:, None], cmap=colours, aspect="auto", origin="lower",
-        extent=(0, 1, 0, 1),
-    )  # fmt: skip
-    ticks = _legend_ticks(equalisation, height)
-    axes.set(xticks=[], ylim=(0, 1))
-    axes.set_yticks([level for _, level in ticks], [f"{count:,}" for count, _ in ticks], fontsize=9)
-    axes.yaxis.tick_right()
-    axes.tick_params(length=3)
-    axes.set_title("count", fontsize=10, weight="regular", pad=8)
-    zero = _add_axes(figure, _LEFT + SIDE + _BAR, bottom - 34, 18, 18)
-    zero.set(xticks=[], ylim=(0, 1), facecolor="black")
-    zero.set_yticks([0.5], ["0"], fontsize=9)
-    zero.yaxis.tick_right()
-    zero.tick_params(length=3)
-    for part in (axes, zero):
-        part.spines[:].set_visible(True)
-        part.spines[:].set_color(FAINT)
-
-
-def _legend_ticks(equalisation: Equalisation, height: int) -> List[Tuple[int, float]]:
-    """Counts and levels that are not too close: the greatest, the least, and some in between."""
-    pairs = list(zip(equalisation.counts.tolist(), equalisation.levels.tolist()))
-    chosen: List[Tuple[int, float]] = []
-    for count, level in [*pairs[-1:], *pairs]:
-        if all(abs(level - other) * height >= 16 for _, other in chosen):
-            chosen.append((count, level))
-    return sorted(chosen)

@@ -5,15 +5,13 @@ import hashlib
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import LinearSegmentedColormap, to_hex
 from scipy.sparse import csr_matrix
 
 from imagenet_trainer.metrics.predictions import TOP, Predictions
 from imagenet_trainer.metrics.taxonomy import Taxonomy
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED, ORDERS, class_order, spans
-from imagenet_trainer.viz.confusion import DARK_TO_BRIGHT
+from imagenet_trainer.viz.matrix_style import COLOURS, FEWER, MORE, colours_of
 from imagenet_trainer.viz.thumbnails import Thumbnails
 
 _TITLES = {
@@ -21,7 +19,7 @@ _TITLES = {
     "wordnet": "by WordNet's groups",
     "cluster": "by confusion (clustered)",
 }
-_STEPS = 16  # colours of a palette, between which the script interpolates
+_DISTINCT = ("cividis", "viridis")
 
 
 class Network(NamedTuple):
@@ -63,7 +61,7 @@ def page_data(
         "groups": list(taxonomy.group_names) if taxonomy else [],
         "orders": _orders(first.confusion(), taxonomy),
         "palettes": _palettes(),
-        "difference": _difference(),
+        "difference": {"colours": MORE, "negative": FEWER},
         "matrices": _matrices(networks),
         "labels": _packed(first.labels),
         "keys": _packed(first.keys),
@@ -150,26 +148,11 @@ def _orders(matrix: csr_matrix, taxonomy: Optional[Taxonomy]) -> List[Dict[str, 
 
 def _palettes() -> List[Dict[str, Any]]:
     """Colours from the least to the greatest count, as #rrggbb; a count of zero is black."""
-    green = LinearSegmentedColormap.from_list("green", DARK_TO_BRIGHT)
-    # The darkest colours of the others are too close to black.
-    scales = (
-        ("green", green, 0.0),
-        ("cividis (suits colour vision deficiency)", colormaps["cividis"], 0.2),
-        ("viridis (suits colour vision deficiency)", colormaps["viridis"], 0.25),
-        ("grey", colormaps["gray"], 0.25),
-    )
+    suits = " (suits colour vision deficiency)"
     return [
-        {"title": title, "colours": [to_hex(scale(v)) for v in np.linspace(low, 1, _STEPS)]}
-        for title, scale, low in scales
+        {"title": name + (suits if name in _DISTINCT else ""), "colours": colours_of(name)}
+        for name in COLOURS
     ]
-
-
-def _difference() -> Dict[str, Any]:
-    """Two palettes, for more and for fewer; orange and blue suit colour vision deficiency."""
-    return {
-        "colours": ["#5c2e00", "#e69f00", "#ffe9b8"],
-        "negative": ["#00304f", "#2b8cd6", "#cfe8ff"],
-    }
 
 
 def _packed(values: np.ndarray) -> str:

@@ -5,13 +5,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Iterable, List, Optional, Tuple
+from typing import Iterable, List
 
 from PIL import Image
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
-from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Animation, Surroundings
+from imagenet_trainer.viz.confusion import LAST_SECONDS, SECONDS, Animation
 
 KINDS = ("mp4", "webm")
 _ENCODERS = {
@@ -36,15 +36,12 @@ def check_ffmpeg(kind: str) -> str:
     return ffmpeg
 
 
-def draw_video(
-    path: AnyPath, frames: Iterable[Tuple], kind: str, surroundings: Optional[Surroundings] = None
-) -> None:
-    """Write `confusion.Frame`s as a video with the durations of the GIF.
+def draw_video(path: AnyPath, animation: Animation, kind: str) -> None:
+    """Write an animation as a video with the durations of the GIF.
 
-    Raises ValueError without frames, InputError if ffmpeg is missing or fails, or if the file
-    cannot be written.
+    Raises InputError if ffmpeg is missing or fails, or if the file cannot be written.
     """
-    ffmpeg, animation = check_ffmpeg(kind), Animation(frames, surroundings=surroundings)
+    ffmpeg = check_ffmpeg(kind)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"video.{kind}"
         pictures = iter(animation)

@@ -5,12 +5,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.evaluated import metrics_of, refusal
+from PIL import Image
 
 from imagenet_trainer import evaluate
+from imagenet_trainer.runs.predictions import load_predictions
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.viz.confusion_figure import _LEFT, _TOP
 
 
 def test_two_epochs_compared(prefix, capsys):
@@ -21,8 +25,24 @@ def test_two_epochs_compared(prefix, capsys):
     result = json.loads((Run(prefix).folder / "comparison-0001-0002.json").read_text())
     found = metrics_of(prefix)
     assert result == from_python
+    assert lines[-1] == f"drawn: {Run(prefix).folder / 'comparison-0001-0002.figure.png'}"
     assert result["rank1"] == [found["1"]["rank1"], found["2"]["rank1"]]
     assert result["difference"] == pytest.approx(found["2"]["rank1"] - found["1"]["rank1"])
+
+
+def test_the_difference_of_two_epochs_is_drawn(prefix):
+    words = ["--model-prefix", prefix, "--compare", "1", "2", "--figure-formats", "svg"]
+    assert evaluate.main(words) == 0
+    path = Run(prefix).folder / "comparison-0001-0002.figure.png"
+    assert path.with_suffix(".svg").exists()
+    one, other = (load_predictions(Run(prefix), epoch).confusion(1).toarray() for epoch in (1, 2))
+    with Image.open(path) as image:
+        cells = np.array(image.convert("RGB")).astype(int)[_TOP:, _LEFT:]
+    change = other - one
+    assert (change != 0).any()
+    for row, column in np.ndindex(3, 3):
+        red, _, blue = cells[row * 333 + 30, column * 333 + 30]
+        assert np.sign(red - blue) == np.sign(change[row, column])
 
 
 def test_two_runs_compared(prefix, tmp_path, capsys):

@@ -20,6 +20,7 @@ from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.viz import confusion
 from imagenet_trainer.viz.class_order import ORDERS
+from imagenet_trainer.viz.matrix_style import COLOURS, OMITTED, SCALES
 from imagenet_trainer.viz.video import KINDS
 
 KNOWN = (("n01440764", "tench"), ("n02099601", "golden retriever"), ("n03930630", "pickup"))
@@ -147,6 +148,23 @@ def test_figures_as_vector_graphics_follow_the_png_file(evaluator, images):
     assert path.read_bytes() != drawn
 
 
+def test_figures_in_another_style_have_separate_files(evaluator, images):
+    plain, styled = settings_of(gif=True, gif_axes=True), settings_of(
+        gif=True, gif_axes=True, figure_shares=True, figure_scale="log", figure_top_k=1,
+        figure_without=("diagonal",), figure_colours="cividis",
+    )  # fmt: skip
+    results = [result_of(images, epoch) for epoch in (1, 2)]
+    list(write_outputs(plain, evaluator, results))
+    before = {name: (evaluator.run.folder / name).read_bytes() for name in names(evaluator)}
+    list(write_outputs(styled, evaluator, results))
+    words = "top1-shares-log-cividis-no-diagonal"
+    assert set(names(evaluator)) - before.keys() == {
+        f"confusion-0001.{words}.figure.png", f"confusion-0002.{words}.figure.png",
+        f"confusion.axes.{words}.gif",
+    }  # fmt: skip
+    assert all((evaluator.run.folder / name).read_bytes() == was for name, was in before.items())
+
+
 def test_the_report_has_images_of_the_shard(evaluator, images):
     lines = list(write_outputs(settings_of(report=True), evaluator, [result_of(images, 3)]))
     path = evaluator.run.folder / "report.html"
@@ -186,6 +204,9 @@ def test_choices_of_the_flags():
     fields = {field.name: field.metadata for field in dataclasses.fields(EvaluateSettings)}
     assert fields["order"]["choices"] == ORDERS
     assert fields["video"]["choices"] == ("", *KINDS)
+    assert fields["figure_scale"]["choices"] == SCALES
+    assert fields["figure_colours"]["choices"] == COLOURS
+    assert fields["figure_without"]["parse"](",".join(OMITTED)) == OMITTED
 
 
 def test_impossible_outputs_are_refused_before_evaluation(monkeypatch, images):

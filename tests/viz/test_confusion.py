@@ -7,6 +7,7 @@ from PIL import Image
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.viz import confusion
 from imagenet_trainer.viz.confusion_figure import Sides, surroundings
+from imagenet_trainer.viz.matrix_style import DARK_TO_BRIGHT
 
 
 def matrix_of(classes, cells):
@@ -95,7 +96,7 @@ def test_higher_counts_are_brighter():
 def test_equalisation_is_that_of_datashader():
     matrix = some_matrix(100)
     data = xarray.DataArray(np.where(matrix > 0, matrix, np.nan), dims=("y", "x"))
-    reference = shade(data, cmap=confusion.DARK_TO_BRIGHT, how="eq_hist").to_pil(origin="upper")
+    reference = shade(data, cmap=DARK_TO_BRIGHT, how="eq_hist").to_pil(origin="upper")
     drawn = pixels(confusion.draw(matrix, side=100)).astype(int)
     assert np.abs(drawn - pixels(reference)).max() <= 1  # rounding of the level
 
@@ -111,9 +112,8 @@ def test_png_contains_the_picture(tmp_path):
 
 def test_gif_has_a_frame_with_a_caption_for_each_epoch(tmp_path):
     matrix = some_matrix()
-    confusion.draw_gif(
-        tmp_path / "a.gif", [(1, matrix), (2, matrix), (3, matrix, 0.5)], last_seconds=2
-    )
+    animation = confusion.Animation([(1, matrix), (2, matrix), (3, matrix, 0.5)])
+    confusion.write_gif(tmp_path / "a.gif", animation, last_seconds=2)
     frames, gif = frames_of(tmp_path / "a.gif")
     size = (1000, 1000 + confusion.STRIP)
     assert (gif.format, gif.size, gif.n_frames, gif.info["loop"]) == ("GIF", size, 3, 0)
@@ -140,7 +140,7 @@ def test_an_animation_with_axes_has_the_cells_of_the_others(tmp_path):
     frames = [(n, some_matrix(60, n), 0.1 * n) for n in (1, 2, 3)]
     sides = Sides([f"class {n}" for n in range(60)], np.arange(60))
     around = surroundings(sides, "a run")
-    confusion.draw_gif(tmp_path / "a.gif", frames, surroundings=around)
+    confusion.write_gif(tmp_path / "a.gif", confusion.Animation(frames, surroundings=around))
     confusion.draw_gif(tmp_path / "b.gif", frames)
     with_axes, gif = frames_of(tmp_path / "a.gif")
     plain, _ = frames_of(tmp_path / "b.gif")

@@ -12,6 +12,7 @@ from imagenet_trainer.viz import confusion
 from imagenet_trainer.viz import confusion_figure as figures
 from imagenet_trainer.viz.class_order import class_order
 from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in
+from imagenet_trainer.viz.matrix_legend import legend_ticks
 
 MATRIX = (slice(figures._TOP, figures._TOP + 1000), slice(figures._LEFT, figures._LEFT + 1000))
 
@@ -127,7 +128,7 @@ def test_names_are_not_parsed_as_math():
 def test_the_legend_shows_the_colours_of_counts():
     matrix = np.zeros((4, 4), int)
     matrix[0] = [1, 2, 3, 1000]
-    ticks = figures._legend_ticks(confusion.Equalisation.of(matrix), 500)
+    ticks = legend_ticks(confusion.scale_of(confusion.grid_of(matrix)), 500)
     assert [count for count, _ in ticks] == [1, 2, 3, 1000]
     assert ticks[0][1] == 0 and ticks[-1][1] == 1
     # The bar has, at a count's height, the colour of its cell.

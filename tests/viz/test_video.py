@@ -22,7 +22,7 @@ def decoded(path):
 @pytest.mark.parametrize("kind", video.KINDS)
 def test_a_video_shows_the_frames_of_the_gif(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
-    video.draw_video(path, FRAMES, kind)
+    video.draw_video(path, confusion.Animation(FRAMES), kind)
     frames = decoded(path)
     # 5 frames per second: 0.4 s for each epoch and 3 s for the last.
     assert len(frames) == 2 * 2 + 15
@@ -59,5 +59,5 @@ def test_if_ffmpeg_fails_no_file_is_left(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     with pytest.raises(InputError, match="no room"):
-        video.draw_video(tmp_path / "a.mp4", FRAMES, "mp4")
+        video.draw_video(tmp_path / "a.mp4", confusion.Animation(FRAMES), "mp4")
     assert not (tmp_path / "a.mp4").exists()
