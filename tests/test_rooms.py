@@ -33,6 +33,7 @@ LIBRARIES = {
     "scipy": "data.mixup metrics packing.ilsvrc system.mxnet_import viz",
     "subprocess": "comparison.child_process launch system.gpus train.when_done viz.video",
     "cleanlab": "metrics.label_issues",
+    "umap": "viz.feature_map",
     "imagecorruptions": "data.corruptions",
     "pynvml": "",
     "tensorboard": "runs.tensorboard",

@@ -214,6 +214,9 @@ class EvaluateSettings(ViewSettings, FigureSettings, DeviceSettings, TrainedRunS
         "also draw the confusion matrix over the epochs as a video; needs ffmpeg",
         choices=("", "mp4", "webm"),
     )
+    tensorboard: bool = option(
+        False, "also write the figure of the matrix of each epoch as an image for TensorBoard"
+    )
     output: str = option(
         "",
         "folder for all files that evaluate writes; by default the run's, or NAME-results in a "
@@ -254,6 +257,12 @@ class EvaluateSettings(ViewSettings, FigureSettings, DeviceSettings, TrainedRunS
         integer(0),
     )
     data_train: str = option("", "training shard of --explain; by default the run's", metavar="REC")
+    map: str = option(
+        "pca",
+        "how --report draws the map of --features; pca: principal components; umap: neighbours, "
+        "needs umap-learn",
+        choices=("pca", "umap"),
+    )
     review: str = option(
         "",
         "list of images with wrong or ambiguous labels, saved by the report or written by --audit: "

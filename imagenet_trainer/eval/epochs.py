@@ -122,7 +122,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 run.results = make_folder(run.folder / f"{run.name}-results")
                 log(f"{run.folder}: may have several networks; results are in {run.results}")
             elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
-                for name in ("save_predictions", "gif", "video", "features", "explain", "report"):
+                for name in _WRITING:
                     if getattr(settings, name):
                         raise InputError(
                             f"--{name.replace('_', '-')}: {run.folder} is read-only; give another "
@@ -132,6 +132,18 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 run.results = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 keeps = False
         yield keeps
+
+
+_WRITING = (
+    "save_predictions",
+    "figure_formats",
+    "gif",
+    "video",
+    "tensorboard",
+    "features",
+    "report",
+)
+"""Flags that only write files."""
 
 
 def select_epochs(run: Run, requested: Optional[Tuple[int, ...]]) -> Tuple[int, ...]:

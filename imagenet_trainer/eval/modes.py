@@ -52,10 +52,12 @@ def _check_flags(settings: EvaluateSettings, chosen: str) -> None:
             raise InputError(
                 f"{flag_of(name)}: has no effect with {flag_of(chosen)}; omit one of the two"
             )
-        needed = _NEEDS.get(name, ())
-        if needed and not any(is_set(settings, other) for other in needed):
-            others = " or ".join(map(flag_of, needed))
-            raise InputError(f"{flag_of(name)}: has no effect without {others}; omit it, or add it")
+        for needed in _NEEDS.get(name, ()):
+            if not any(is_set(settings, other) for other in needed):
+                others = " or ".join(map(flag_of, needed))
+                raise InputError(
+                    f"{flag_of(name)}: has no effect without {others}; omit it, or add it"
+                )
 
 
 def _find_preprocessing(settings: EvaluateSettings) -> Dict[str, Any]:
@@ -133,11 +135,12 @@ MODES: Mapping[str, Mode] = {
 }  # fmt: skip
 """The modes by the flag that selects them; the first one that is given is meant."""
 
-_NEEDS: Mapping[str, Tuple[str, ...]] = {
-    "find_images": ("find_preprocessing",),
-    "corruption_images": ("corruptions",),
-    "gif_axes": ("gif", "video"),
-    "thumbnails": ("report",),
-    **dict.fromkeys(_EXPLAIN - {"explain"}, ("explain",)),
+_NEEDS: Mapping[str, Tuple[Tuple[str, ...], ...]] = {
+    "find_images": (("find_preprocessing",),),
+    "corruption_images": (("corruptions",),),
+    "gif_axes": (("gif", "video"),),
+    "thumbnails": (("report",),),
+    "map": (("features",), ("report",)),
+    **dict.fromkeys(_EXPLAIN - {"explain"}, (("explain",),)),
 }
-"""Flags that only change what another one does."""
+"""Flags that only change what others do: one of each group."""

@@ -12,8 +12,10 @@ from imagenet_trainer.eval.figures import animate, draw_epoch
 from imagenet_trainer.eval.report import write_report
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
+from imagenet_trainer.runs.tensorboard import write_images
 from imagenet_trainer.viz import video
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED
+from imagenet_trainer.viz.feature_map import check_umap, feature_map
 
 
 def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
@@ -26,6 +28,8 @@ def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
     if settings.video:
         with attributed_to(f"--video {settings.video}"):
             video.check_ffmpeg(settings.video)
+    if settings.map == "umap":
+        check_umap()
     if settings.order == "cluster" and len(classes) > MOST_CLUSTERED:
         raise InputError(
             f"--order cluster: {len(classes):,} classes cannot be clustered in reasonable time, at "
@@ -49,19 +53,26 @@ def write_outputs(
     run, last = evaluator.run, results[-1]
     names = short_names(last.classes)
     yield from summary_lines(last.metrics, dict(zip((one for one, _ in last.classes), names)))
-    for one in results:
-        path = draw_epoch(run, one, settings)
-    yield f"drawn: {path}"
+    figures = {one.epoch: draw_epoch(run, one, settings) for one in results}
+    yield f"drawn: {figures[last.epoch]}"
     if settings.gif or settings.video:
         yield from animate(run, results, settings)
-    found, explained = None, None
+    if settings.tensorboard:
+        folder = run.evaluation_images_path(last.name)
+        images = {epoch: path.read_bytes() for epoch, path in figures.items()}
+        write_images(folder, "confusion", images)
+        yield f"written: {folder}; tensorboard --logdir {folder.parent} shows it"
+    places, explained = None, None
     if settings.features:
         stem = run.predictions_path(last.epoch, last.name).stem.replace("predictions", "features")
         found = evaluator.features(last)
         yield from write_features(run.results, stem, found, last.predictions, last.classes)
+        if settings.report:
+            seed = run.read_json(run.config_path).get("settings", {}).get("seed", 0)
+            places = feature_map(found, settings.map, seed)
     if explainer is not None:
         explained = explainer.explain(last)
         yield from explainer.write(last, explained)
     if settings.report:
-        page = write_report(evaluator, last, settings.thumbnails, found, explained)
+        page = write_report(evaluator, last, settings.thumbnails, places, explained)
         yield f"written: {page}"

@@ -17,6 +17,7 @@ from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz import paired_report, report
+from imagenet_trainer.viz.feature_map import FeatureMap
 from imagenet_trainer.viz.thumbnails import Thumbnails, thumbnails, write_thumbnails
 from imagenet_trainer.viz.why import Explained
 
@@ -28,14 +29,14 @@ def write_report(
     evaluator: Evaluator,
     one: EpochResult,
     which: str = "auto",
-    features: Optional[np.ndarray] = None,
+    places: Optional[FeatureMap] = None,
     explained: Optional[Sequence[Explained]] = None,
 ) -> Path:
     """Write report.html, or report-NAME.html for a named dataset, into the folder of results.
 
-    `which` images have a thumbnail beside the page: see `EvaluateSettings.thumbnails`. Features,
-    float32 (n, d), are drawn as a map, and the errors that were explained are shown. Returns the
-    page's path. Raises InputError when it cannot be written.
+    `which` images have a thumbnail beside the page: see `EvaluateSettings.thumbnails`. `places` is
+    a map of their features; the errors that were explained are shown. Returns the page's path.
+    Raises InputError when it cannot be written.
     """
     run, dataset = evaluator.run, evaluator.dataset
     content = report.Report(
@@ -47,7 +48,7 @@ def write_report(
         [row for row in run.read_history() if int(row["epoch"]) <= one.epoch],
         lambda places: thumbnails(dataset.shards, one.predictions.keys, places),
         thumbnail_files(evaluator, one.predictions, one.predictions.rank > 0, which),
-        features,
+        places,
         explained,
     )
     path = run.results / f"report{one.name and '-' + one.name}.html"

@@ -66,6 +66,10 @@ class RunFiles:
         """The folder for TensorBoard."""
         return self.folder / "tensorboard"
 
+    def evaluation_images_path(self, name: str = "") -> Path:
+        """The folder for TensorBoard with the matrices of evaluated epochs."""
+        return self.results / "tensorboard" / f"evaluation{name and '-' + name}"
+
     @property
     def kernels_path(self) -> Path:
         """The folder of kernels that PyTorch compiled for the network on a GPU."""

@@ -5,6 +5,7 @@ epoch the GIF is drawn again from all matrices up to that epoch. So a run that w
 rolled back ends with the same GIF as one that was not.
 """
 
+import io
 from typing import Callable, Iterator
 
 import numpy as np
@@ -13,7 +14,7 @@ from imagenet_trainer.metrics.counts import confusion_top, top_classes
 from imagenet_trainer.runs.checkpoint import read_arrays
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.arrays import write_arrays
-from imagenet_trainer.viz.confusion import SIDE, Frame, draw_gif, pixels_of
+from imagenet_trainer.viz.confusion import SIDE, Frame, draw, draw_gif, pixels_of
 
 
 class ConfusionGif:
@@ -50,6 +51,12 @@ class ConfusionGif:
         path = self._run.confusion_path(epoch, ".fit.npz")
         write_arrays(path, {"matrix": small, "rank1": np.array(rank1, np.float64)})
         draw_gif(self._run.training_gif_path, self._frames(epoch))
+
+    def png(self) -> bytes:
+        """The matrix of the latest validation as a PNG file."""
+        buffer = io.BytesIO()
+        draw(self.counts).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def _frames(self, last: int) -> Iterator[Frame]:
         for epoch in range(1, last + 1):

@@ -282,6 +282,7 @@ def finish_epoch(
     if is_first_worker:
         if session.confusion_gif:
             session.confusion_gif.draw(number, scores.rank1_accuracy)
+            observers.on_confusion(progress, session.confusion_gif.png)
         numbered = numbered or bool(settings.keep and is_best_so_far(run, minival or scores))
     save(session, number if numbered else None, following, coordinator, observers, scores, minival)
     if numbered and is_first_worker:

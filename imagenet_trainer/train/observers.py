@@ -10,7 +10,7 @@ import math
 import os
 import time
 from types import TracebackType
-from typing import Any, Dict, Iterator, Mapping, Optional, Type
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Type
 
 from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
 from imagenet_trainer.errors import InputError
@@ -18,6 +18,7 @@ from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, Scores, has_
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog, print_event
 from imagenet_trainer.runs.logs import RunLog
+from imagenet_trainer.runs.tensorboard import ScalarWriter
 from imagenet_trainer.system.competition import Competition
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.interrupts import signal_name
@@ -299,6 +300,12 @@ class Observers:
             "dead_network",
             {"epoch": row["epoch"], "update": self._update, "val_loss": row["val_loss"]},
         )
+
+    def on_confusion(self, progress: Progress, draw: Callable[[], bytes]) -> None:
+        """The confusion matrix of the validation, which `draw` makes a PNG file of."""
+        for writer in self._scalars:
+            if isinstance(writer, ScalarWriter):
+                writer.write_image(progress.update, "validation/confusion", draw)
 
     def on_early_stop(self, best: int, last: int) -> None:
         """--patience ended the training after epoch `last`."""

@@ -28,6 +28,7 @@ from imagenet_trainer.metrics.predictions import TOP, Predictions
 from imagenet_trainer.metrics.semantic import confused_pairs, semantic_metrics, short_names
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy, taxonomy_of
 from imagenet_trainer.viz import report_figures as figures
+from imagenet_trainer.viz.feature_map import FeatureMap
 from imagenet_trainer.viz.html import Tile, render
 from imagenet_trainer.viz.html import percent as as_percent
 from imagenet_trainer.viz.report_data import Network, page_data
@@ -65,7 +66,7 @@ class Report:
     history: Sequence[Mapping[str, str]]  # rows of history.csv; none for a foreign checkpoint
     thumbnails: Callable[[Iterable[int]], Dict[int, str]]  # data URIs of images by position
     files: Optional[Thumbnails] = None  # of all images, beside the page
-    features: Optional[np.ndarray] = None  # float32 (n, d): what the classifier takes
+    places: Optional[FeatureMap] = None  # of what the classifier takes
     explained: Optional[Sequence[Explained]] = None  # the worst errors
 
 
@@ -117,7 +118,7 @@ class _Page:
                 self.names,
                 self.taxonomy,
                 self.report.files,
-                self.report.features,
+                self.report.places,
             ),
             "tiles": self._tiles(),
             "facts": self.report.facts,
@@ -140,7 +141,7 @@ class _Page:
             "training": bool(self.report.history),
             "meaning": self.taxonomy is not None,
             "why": self.report.explained is not None,
-            "map": self.report.features is not None,
+            "map": self.report.places is not None,
         }
         return [(anchor, title) for anchor, title in _SECTIONS.items() if shown.get(anchor, True)]
 

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -11,6 +11,7 @@ from imagenet_trainer.metrics.predictions import TOP, Predictions
 from imagenet_trainer.metrics.taxonomy import Taxonomy
 from imagenet_trainer.text import printable
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED, ORDERS, class_order, spans
+from imagenet_trainer.viz.feature_map import FeatureMap
 from imagenet_trainer.viz.matrix_style import COLOURS, FEWER, MORE, colours_of
 from imagenet_trainer.viz.thumbnails import Thumbnails
 
@@ -34,7 +35,7 @@ def page_data(
     names: Sequence[str],
     taxonomy: Optional[Taxonomy],
     thumbnails: Optional[Thumbnails],
-    features: Optional[np.ndarray] = None,
+    places: Optional[FeatureMap] = None,
 ) -> Dict[str, Any]:
     """The data of a page as plain values for JSON.
 
@@ -48,8 +49,8 @@ def page_data(
         None for classes that WordNet does not have.
     thumbnails
         the files beside the page; None if there are none.
-    features
-        float32 (n, d), drawn as a map; None for no map.
+    places
+        the map of the images' features; None for no map.
 
     Arrays are base64 of little-endian integers after the number of bytes of each, `2:AAEA`; `0:5`
     stands for 0, 1, 2, 3, 4. Probabilities are in 65,535ths.
@@ -71,28 +72,10 @@ def page_data(
     }
     if thumbnails is not None:
         data["folder"], data["files"] = thumbnails.folder.name, _packed(thumbnails.files)
-    if features is not None:
-        places, share = principal_components(features)
-        x, y = (_packed(_parts(column)) for column in places.T)
-        data["map"] = {"x": x, "y": y, "share": share}
+    if places is not None:
+        x, y = (_packed(_parts(column)) for column in places.places.T)
+        data["map"] = {"x": x, "y": y, "about": places.about}
     return data
-
-
-def principal_components(features: np.ndarray) -> Tuple[np.ndarray, float]:
-    """The first two, float64 (n, 2) between 0 and 1, and their share of the variance.
-
-    The largest coefficient of each is positive, so equal features give equal maps.
-    """
-    centred = np.nan_to_num(features).astype(np.float64)
-    centred -= centred.mean(axis=0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
-    chosen = vectors[:, ::-1][:, :2]
-    chosen = chosen * np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(chosen.shape[1])])
-    places = np.zeros((len(features), 2))
-    places[:, : chosen.shape[1]] = centred @ chosen
-    low, high = places.min(axis=0), places.max(axis=0)
-    share = values[::-1][:2].sum() / max(values.sum(), 1e-30)
-    return (places - low) / np.maximum(high - low, 1e-30), float(share)
 
 
 def _packed_network(network: Network) -> Dict[str, Any]:

@@ -16,7 +16,7 @@ def test_the_tables_name_flags():
     for name, mode in MODES.items():
         assert {name, *mode.takes} <= SETTINGS.keys()
     for name, needed in _NEEDS.items():
-        assert {name, *needed} <= SETTINGS.keys()
+        assert {name, *sum(needed, ())} <= SETTINGS.keys()
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,7 @@ def test_the_tables_name_flags():
         ("--find-images 9", "--find-images", "--find-preprocessing"),
         ("--compare 1 2 --thumbnails all", "--thumbnails", "--report"),
         ("--gif-axes", "--gif-axes", "--gif or --video"),
+        ("--map umap --features", "--map", "--report"),
     ],
 )
 def test_a_flag_without_effect_is_refused(words, named, other, capsys):

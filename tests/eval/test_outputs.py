@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import open_dataset
@@ -18,7 +19,7 @@ from imagenet_trainer.metrics.predictions import Collector
 from imagenet_trainer.metrics.semantic import semantic_results
 from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.viz import confusion
+from imagenet_trainer.viz import confusion, feature_map
 from imagenet_trainer.viz.class_order import ORDERS
 from imagenet_trainer.viz.matrix_style import COLOURS, OMITTED, SCALES
 from imagenet_trainer.viz.video import KINDS
@@ -165,6 +166,18 @@ def test_figures_in_another_style_have_separate_files(evaluator, images):
     assert all((evaluator.run.folder / name).read_bytes() == was for name, was in before.items())
 
 
+def test_figures_for_tensorboard(evaluator, images):
+    results = [result_of(images, epoch) for epoch in (1, 2)]
+    lines = list(write_outputs(settings_of(tensorboard=True), evaluator, results))
+    folder = evaluator.run.folder / "tensorboard" / "evaluation"
+    assert lines[-1].startswith(f"written: {folder}")
+    shown = EventAccumulator(str(folder), {"images": 0}).Reload().Images("confusion")
+    assert [one.step for one in shown] == [1, 2]
+    for one in shown:
+        figure = evaluator.run.folder / f"confusion-000{one.step}.figure.png"
+        assert one.encoded_image_string == figure.read_bytes()
+
+
 def test_the_report_has_images_of_the_shard(evaluator, images):
     lines = list(write_outputs(settings_of(report=True), evaluator, [result_of(images, 3)]))
     path = evaluator.run.folder / "report.html"
@@ -204,6 +217,7 @@ def test_choices_of_the_flags():
     fields = {field.name: field.metadata for field in dataclasses.fields(EvaluateSettings)}
     assert fields["order"]["choices"] == ORDERS
     assert fields["video"]["choices"] == ("", *KINDS)
+    assert fields["map"]["choices"] == feature_map.KINDS
     assert fields["figure_scale"]["choices"] == SCALES
     assert fields["figure_colours"]["choices"] == COLOURS
     assert fields["figure_without"]["parse"](",".join(OMITTED)) == OMITTED

@@ -1,10 +1,14 @@
+import io
 import math
 import os
 
 import pytest
 from helpers.tensorboard import points
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from imagenet_trainer.runs.tensorboard import ScalarWriter
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.runs.tensorboard import ScalarWriter, write_images
 
 
 @pytest.fixture
@@ -71,3 +75,40 @@ def test_other_workers_and_tensorboard_0_write_nothing(tmp_path, warnings):
     writer.hide_after(0)
     writer.close()
     assert not list(tmp_path.iterdir()) and not warnings
+
+
+def png_of(side):
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, 2 * side), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_images(folder, tag):
+    """(step, width, height, file) of each, as TensorBoard's own reader finds them."""
+    reader = EventAccumulator(str(folder), {"images": 0})
+    reader.Reload()
+    return [
+        (one.step, one.width, one.height, one.encoded_image_string) for one in reader.Images(tag)
+    ]
+
+
+def test_images_beside_scalars(tmp_path, warnings):
+    writer = ScalarWriter(tmp_path, 0, warnings.append)
+    for update in (10, 20, 30):
+        writer.write(update, {"loss": 1})
+        writer.write_image(update, "validation/confusion", lambda: png_of(3))
+    writer.hide_after(20)
+    writer.close()
+    shown = read_images(tmp_path, "validation/confusion")
+    assert shown == [(10, 3, 6, png_of(3)), (20, 3, 6, png_of(3))] and not warnings
+    nothing = ScalarWriter(None, 0, warnings.append)
+    nothing.write_image(1, "a", lambda: pytest.fail("draws for nobody"))
+
+
+def test_images_replace_those_of_an_earlier_call(tmp_path):
+    write_images(tmp_path / "a", "confusion", {1: png_of(2), 2: png_of(3)})
+    write_images(tmp_path / "a", "confusion", {2: png_of(4)})
+    assert read_images(tmp_path / "a", "confusion") == [(2, 4, 8, png_of(4))]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"):
+        write_images(tmp_path / "file", "confusion", {1: png_of(2)})

@@ -1,12 +1,15 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imagenet_trainer import fit
 from imagenet_trainer.runs.checkpoint import read_arrays
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.confusion_gif import ConfusionGif
-from imagenet_trainer.viz.confusion import draw_gif
+from imagenet_trainer.viz.confusion import draw, draw_gif
 
 
 def probabilities(seed, images=12, classes=7):
@@ -59,6 +62,13 @@ def test_a_resumed_training_ends_with_the_same_gif(words, tmp_path):
     assert resumed.training_gif_path.read_bytes() == straight.training_gif_path.read_bytes()
     with Image.open(straight.training_gif_path) as gif:
         assert gif.n_frames == 3
+    images = EventAccumulator(str(resumed.tensorboard_path), {"images": 0}).Reload()
+    shown = images.Images("validation/confusion")
+    epoch = 60 // 8  # updates; the rest of the images opens the next epoch
+    assert len(shown) == 3 and abs(shown[1].step - 2 * epoch) <= 1
+    with Image.open(io.BytesIO(shown[1].encoded_image_string)) as image:
+        wanted = draw(read_arrays(resumed.confusion_path(2, ".fit.npz"))["matrix"])
+        np.testing.assert_array_equal(np.array(image), np.array(wanted))
     kept = read_arrays(straight.confusion_path(2, ".fit.npz"))
     # 15 images, five of each class; of three classes the first prediction counts alone.
     history = straight.read_history()

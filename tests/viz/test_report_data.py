@@ -8,7 +8,7 @@ from helpers.reports import predictions_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
-from imagenet_trainer.viz.report_data import Network, page_data, principal_components
+from imagenet_trainer.viz.report_data import Network, page_data
 from imagenet_trainer.viz.thumbnails import NO_FILE, Thumbnails
 
 
@@ -78,22 +78,3 @@ def test_palettes_get_brighter():
         colours = np.array([[int(c[at : at + 2], 16) for at in (1, 3, 5)] for c in palette])
         light = colours @ [0.21, 0.72, 0.07]
         assert (np.diff(light) > 0).all() and light[0] > 30  # black is zero
-
-
-def test_principal_components_are_those_of_scikit_learn():
-    decomposition = pytest.importorskip("sklearn.decomposition")
-    rng = np.random.default_rng(0)
-    features = (rng.normal(size=(90, 6)) * [9, 5, 1, 1, 0.5, 0.1] @ rng.normal(size=(6, 6))) + 3
-    places, share = principal_components(features.astype(np.float32))
-    pca = decomposition.PCA(2).fit(features)
-    assert share == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-4)
-    wanted = pca.transform(features)
-    for found, other in zip(places.T, wanted.T):
-        assert abs(np.corrcoef(found, other)[0, 1]) == pytest.approx(1, abs=1e-6)
-        assert found.min() == 0 and found.max() == 1
-
-
-@pytest.mark.parametrize("features", [np.ones((4, 3)), np.arange(4.0)[:, None]])
-def test_maps_of_few_dimensions(features):
-    places, _ = principal_components(features)
-    assert places.shape == (4, 2) and np.isfinite(places).all()

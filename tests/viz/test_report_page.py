@@ -10,6 +10,7 @@ from helpers.reports import EVIL, explained_of, own_classes, predictions_of, rep
 from PIL import Image
 
 from imagenet_trainer.data.records.manifest import known_synsets
+from imagenet_trainer.viz.feature_map import feature_map
 from imagenet_trainer.viz.report import page
 from imagenet_trainer.viz.thumbnails import Thumbnails
 
@@ -43,7 +44,10 @@ def folder(tmp_path_factory, predictions):
     why = {"explained": explained_of()}
     for name, content in (
         ("report.html", report_of(classes, predictions=predictions, files=files, **why)),
-        ("two.html", report_of(own_classes(2), features=np.eye(12, 3) @ [[1, 0], [0, 2], [4, 1]])),
+        (
+            "two.html",
+            report_of(own_classes(2), places=feature_map(np.eye(12, 3) @ [[1, 0], [0, 2], [4, 1]])),
+        ),
         ("known.html", report_of(list(known_synsets().items())[:60], per_class=4, **why)),
     ):
         (path / name).write_text(page(content), encoding="utf-8")
