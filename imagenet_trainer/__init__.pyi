@@ -555,6 +555,13 @@ class _Evaluate(ModuleType):
         gpus: Union[str, int, Sequence[int]] = (),
         cpus: int = 1,
         compile: Literal['auto', 'on', 'off'] = 'auto',
+        order: Literal['imagenet', 'wordnet', 'cluster'] = 'imagenet',
+        figure_formats: Union[Text, Sequence[Text]] = (),
+        figure_top_k: Optional[Literal[1, 5]] = None,
+        figure_shares: bool = False,
+        figure_scale: Literal['equalised', 'linear', 'log'] = 'equalised',
+        figure_colours: Literal['green', 'cividis', 'viridis', 'grey'] = 'green',
+        figure_without: Union[Text, Sequence[Text]] = (),
         image_shape: Union[str, int, Sequence[int], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
@@ -587,11 +594,10 @@ class _Evaluate(ModuleType):
         data_nthreads: int = 0,
         on_bad_record: Literal['stop', 'skip', 'zero'] = 'stop',
         cache_memory: float = 0.5,
-        order: Literal['imagenet', 'wordnet', 'cluster'] = 'imagenet',
-        figure_formats: Union[Text, Sequence[Text]] = (),
         gif: bool = False,
         gif_axes: bool = False,
         video: Literal['', 'mp4', 'webm'] = '',
+        tensorboard: bool = False,
         output: Text = '',
         again: bool = False,
         report: bool = False,
@@ -601,6 +607,7 @@ class _Evaluate(ModuleType):
         explain_nearest: int = 5,
         explain_images: int = 50000,
         data_train: Union[Text, Sequence[Text]] = '',
+        map: Literal['pca', 'umap'] = 'pca',
         review: Text = '',
     ) -> EvaluateResult:
         """Evaluate trained networks on validation images, and print the results.
@@ -621,6 +628,22 @@ class _Evaluate(ModuleType):
             data-parallel CPU contexts without --gpus; more than one is for tests
         compile
             whether PyTorch compiles the network; auto: on GPUs, except to classify files
+        order
+            order of the classes in plots; imagenet: by label; wordnet: by group in WordNet;
+            cluster: confused classes next to each other
+        figure_formats
+            also draw the matrix with axes in these formats, beside its PNG file; svg, pdf
+        figure_top_k
+            predictions of each image that figures count, of up to five classes only the
+            first; by default 5, and 1 in the difference that --compare draws
+        figure_shares
+            figures show shares of the images of the true class instead of counts
+        figure_scale
+            from counts to colours; equalised: by their rank among all cells
+        figure_colours
+            palette of figures; cividis and viridis suit colour vision deficiency
+        figure_without
+            what figures leave out: diagonal, and empty for classes without images
         image_shape
             shape of the network's input, such as 3,288,288; by default the checkpoint's
         val_resize
@@ -700,17 +723,14 @@ class _Evaluate(ModuleType):
         cache_memory
             fraction of the free memory for decoded images, so that several epochs decode
             them once; 0: decode for every epoch
-        order
-            order of the classes in plots; imagenet: by label; wordnet: by group in WordNet;
-            cluster: confused classes next to each other
-        figure_formats
-            also draw the matrix with axes in these formats, beside its PNG file; svg, pdf
         gif
             also draw the confusion matrix over the epochs as a GIF
         gif_axes
             draw --gif and --video with axes, groups, legend and the curve of the accuracy
         video
             also draw the confusion matrix over the epochs as a video; needs ffmpeg
+        tensorboard
+            also write the figure of the matrix of each epoch as an image for TensorBoard
         output
             folder for all files that evaluate writes; by default the run's, or NAME-results
             in a folder with several networks. If the run's is read-only, results are only
@@ -737,6 +757,9 @@ class _Evaluate(ModuleType):
             sample where there are more; 0: all
         data_train
             training shard of --explain; by default the run's
+        map
+            how --report draws the map of --features; pca: principal components; umap:
+            neighbours, needs umap-learn
         review
             list of images with wrong or ambiguous labels, saved by the report or written by
             --audit: also print the accuracy without them, and with the right classes

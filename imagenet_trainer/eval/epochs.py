@@ -4,12 +4,13 @@ import contextlib
 import os
 import re
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
-from imagenet_trainer.config import EvaluateSettings, commands
+from imagenet_trainer.config import EvaluateSettings, FigureSettings, commands
+from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.review import read_reviews
 from imagenet_trainer.errors import InputError, attributed_to, print_message
@@ -92,7 +93,9 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
         path_ = comparison_path(comparison, first)
         first.write_json(path_, comparison)
         print(comparison_text(comparison), flush=True)
-        if keeps and have_same_labels(results[0], results[1]):
+        if not have_same_labels(results[0], results[1]):
+            log("no difference is drawn: the labels of the two networks differ")
+        elif keeps:
             drawn = draw_difference(path_, [first, second], results, settings)
             print(f"drawn: {drawn}", flush=True)
         if settings.report:
@@ -123,9 +126,9 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
                 log(f"{run.folder}: may have several networks; results are in {run.results}")
             elif run.folder.is_dir() and not os.access(run.folder, os.W_OK):
                 for name in _WRITING:
-                    if getattr(settings, name):
+                    if is_set(settings, name):
                         raise InputError(
-                            f"--{name.replace('_', '-')}: {run.folder} is read-only; give another "
+                            f"{flag_of(name)}: {run.folder} is read-only; give another "
                             "folder with --output"
                         )
                 log(f"{run.folder}: is read-only; results are only printed, --output keeps them")
@@ -135,14 +138,9 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
 
 
 _WRITING = (
-    "save_predictions",
-    "figure_formats",
-    "gif",
-    "video",
-    "tensorboard",
-    "features",
-    "report",
-)
+    *(field.name for field in fields(FigureSettings)),
+    "save_predictions", "gif", "video", "tensorboard", "features", "explain", "report",
+)  # fmt: skip
 """Flags that only write files."""
 
 

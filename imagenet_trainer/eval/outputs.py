@@ -1,6 +1,6 @@
 """Plots, animations and reports of evaluated epochs."""
 
-from typing import Iterator, Sequence
+from typing import Iterator, Optional, Sequence
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
