@@ -139,6 +139,18 @@ class Batches:
         self.close()
 
 
+def check_pairs(order: Order, world: int) -> None:
+    """ArgumentError if the images of a worker cannot be mixed in pairs."""
+    share = order.share(world)
+    if share % 2:
+        raise ArgumentError(
+            "batch_size",
+            order.batch_size,
+            f"mixup and cutmix mix pairs, and the {share} images of a worker are an odd number; "
+            f"use a multiple of {2 * world}",
+        )
+
+
 def training_batches(
     shards: Shards,
     order: Order,
@@ -182,13 +194,8 @@ def training_batches(
     """
     rank, world = worker.rank, worker.world
     share = order.share(world)
-    if mixup and share % 2:
-        raise ArgumentError(
-            "batch_size",
-            order.batch_size,
-            f"mixup and cutmix mix pairs, and the {share} images of a worker are an odd number; "
-            f"use a multiple of {2 * world}",
-        )
+    if mixup:
+        check_pairs(order, world)
     reads = order.reads(updates.start, updates.stop, threads.prefetch, rank, world)
     plan = ((update, *order.batch(update, rank, world), next(reads)) for update in updates)
     ring = Ring(

@@ -116,6 +116,14 @@ def ends_in_sigmoid(symbol: Any) -> bool:
     return [entry.node.op for entry in as_graph(symbol).entries] == [SIGMOID]
 
 
+def label_vector_length(symbol: Symbol, image_shape: Tuple[int, int, int]) -> int:
+    """The length of a network's label vectors, also where it has other outputs too; 0 for none."""
+    if not any(node.op == SIGMOID for node in symbol.nodes):
+        return 0
+    shapes, _, _ = symbol.infer_shape(data=(1, *image_shape))
+    return dict(zip(symbol.list_arguments(), shapes or ()))["softmax_label"][1]
+
+
 def check_head(symbol: Symbol, training: Optional[Training]) -> None:
     """ArgumentError if a training has label vectors and its network no sigmoid, or vice versa."""
     if training and training.multi_label != ends_in_sigmoid(symbol):

@@ -53,6 +53,7 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
     with results_folder(settings, [run]) as keeps:
         evaluator = Evaluator(settings, run, select_epochs(run, settings.epochs), log)
         check_outputs(settings, evaluator.dataset.classes)
+        settings = evaluator.settings
         explainer = Explainer(settings, evaluator) if settings.explain else None
         results = []
         for one in evaluator.results():

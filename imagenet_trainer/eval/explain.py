@@ -24,7 +24,13 @@ from imagenet_trainer.eval.neighbours import (
     open_training_images,
     own_records,
 )
-from imagenet_trainer.eval.network import devices_of, engine_for, own_parameters, read_network
+from imagenet_trainer.eval.network import (
+    check_softmax,
+    devices_of,
+    engine_for,
+    own_parameters,
+    read_network,
+)
 from imagenet_trainer.eval.report import title_of
 from imagenet_trainer.eval.sample import prepared
 from imagenet_trainer.metrics.predictions import Predictions
@@ -77,6 +83,7 @@ class Explainer:
         self._settings, self._evaluator, self._log = settings, evaluator, evaluator.log
         if evaluator.input.views != Views():
             raise InputError("--explain: needs one view of each image; omit --crops and --flip")
+        check_softmax(evaluator.symbol, "--explain", evaluator.run)
         if settings.multi_label:
             raise InputError("--explain: is about images with one label; omit --multi-label")
         self._train = self._training_images()

@@ -15,6 +15,8 @@ import numpy as np
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, Dataset, default_classes
+from imagenet_trainer.data.loader import check_pairs
+from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.engines.choice import choose_engine
@@ -209,6 +211,8 @@ def _open_together(
     """
     with together(workers):
         inputs = _read_inputs(setup)
+        if mixing_of(setup.settings, setup.settings.seed):
+            check_pairs(inputs.order, workers.world_size)
         config = run_configuration(setup.settings, inputs.train, inputs.val, workers.world_size)
         if workers.rank == 0:
             setup.run.open_for_training()

@@ -121,6 +121,9 @@ def test_other_commands(prefix, folder, tmp_path, capsys):
     assert predict.main(["--model-prefix", prefix, str(image)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + CLASSES
     found = predict(model_prefix=prefix, pictures=[str(image)])[0]
+    assert evaluate.main(["--model-prefix", prefix, "--features"]) == 0
+    (path,) = Run(prefix).folder.glob("features-*.npz")
+    assert read_arrays(path)["features"].shape[0] == 15 - (~vectors_of(15, 1).any(axis=1)).sum()
     to = ["--to", "onnx,mxnet", "--output", str(tmp_path / "out"), "--check-pictures", "4"]
     assert export.main(["--model-prefix", prefix, *to]) == 0
     assert sum(p for _, _, p in found) != pytest.approx(1, abs=1e-3)
@@ -142,7 +145,9 @@ def test_what_cannot_be(folder, tmp_path, capsys, more):
     assert more[0] in err and len(err.splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flag", ["--restrict-classes", "--corruptions", "--calibrate", "--audit"])
+@pytest.mark.parametrize(
+    "flag", ["--restrict-classes", "--corruptions", "--calibrate", "--audit", "--explain"]
+)
 def test_what_evaluate_refuses(prefix, folder, capsys, flag):
     value = {"--calibrate": [str(folder / "train.rec")], "--audit": [prefix]}.get(flag, [])
     assert evaluate.main(["--model-prefix", prefix, flag, *value]) == 2

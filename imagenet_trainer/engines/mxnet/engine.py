@@ -42,8 +42,8 @@ from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import (
     check_head,
-    ends_in_sigmoid,
     frozen_in,
+    label_vector_length,
     number_of_classes,
 )
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
@@ -131,8 +131,10 @@ class MXNetEngine(StageTimer):
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
         _, height, width, _ = batch_shape
-        classes = number_of_classes(symbol, (3, height, width))
-        self._targets = Targets(training, classes, ends_in_sigmoid(symbol))
+        size = (3, height, width)
+        self._targets = Targets(
+            training, number_of_classes(symbol, size), label_vector_length(symbol, size)
+        )
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
         if self._frozen:
             symbol = frozen_in(symbol, self._frozen)

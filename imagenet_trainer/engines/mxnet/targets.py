@@ -31,11 +31,11 @@ class Targets:
     classes
         number of classes of the network.
     vectors
-        the labels are (n, classes): the network ends in a sigmoid.
+        the length of the label vectors of a network that ends in a sigmoid; 0: labels are (n,).
 
     """
 
-    def __init__(self, training: Optional[Training], classes: int, vectors: bool = False) -> None:
+    def __init__(self, training: Optional[Training], classes: int, vectors: int = 0) -> None:
         self.vectors = vectors
         self._smoothing = training.label_smoothing if training else 0.0
         self._mixup = bool(training and training.mixup and not self.vectors)
@@ -53,8 +53,9 @@ class Targets:
 
     def shape_of(self, name: str, size: int) -> Tuple[int, ...]:
         """The shape of an input of a batch of this size."""
-        wide = name in (TEACHER, WEIGHTS) or (name == LABEL and self.vectors)
-        return (size, self._classes) if wide else (size,)
+        if name == LABEL and self.vectors:
+            return (size, self.vectors)
+        return (size, self._classes) if name in (TEACHER, WEIGHTS) else (size,)
 
     def constants(self, size: int) -> Dict[str, np.ndarray]:
         """Inputs that are the same in every batch of this size."""
