@@ -7,8 +7,7 @@ from a pooling, as in VGG, they are taken before it, as in the paper on Grad-CAM
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.graph import Entry, Node, Symbol, as_graph, sym
+from imagenet_trainer.graph import Entry, GraphError, Node, Symbol, as_graph, sym
 from imagenet_trainer.graph.inference import all_shapes
 
 
@@ -24,8 +23,8 @@ class Split(NamedTuple):
 def split_at_maps(symbol: Any, image_shape: Sequence[int]) -> Split:
     """Split a network that ends in a SoftmaxOutput and takes images of this shape (c, h, w).
 
-    Raises ArgumentError for a network without such maps: each layer before which it could be
-    divided has one position only, or there is none besides the image.
+    Raises GraphError for a network without such maps: each layer after which it could be divided
+    has one position only.
     """
     symbol = as_graph(symbol)
     logits = Symbol(symbol.entries[0].node.inputs[:1])
@@ -35,11 +34,12 @@ def split_at_maps(symbol: Any, image_shape: Sequence[int]) -> Split:
         if node.operator and len(shape) == 4 and shape[2] * shape[3] > 1:
             break
     else:
-        raise ArgumentError(
-            "network", "", "it has no layer with several positions that all later ones depend on"
-        )
-    while node.op == "Pooling" and node.inputs[0].node.operator:
-        node = node.inputs[0].node
+        raise GraphError("no layer besides the image has several positions")
+    while node.op == "Pooling":
+        before = node.inputs[0].node
+        if before.operator is None or len(before.outputs) > 1:
+            break
+        node = before
     _, channels, height, width = shapes[id(node), 0]
     variable = sym.Variable("data")
     tail = logits.with_inputs(

@@ -33,6 +33,7 @@ from imagenet_trainer.eval.network import (
 )
 from imagenet_trainer.eval.report import title_of
 from imagenet_trainer.eval.sample import prepared
+from imagenet_trainer.graph import GraphError
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.packing.duplicates import looks_same
@@ -96,7 +97,7 @@ class Explainer:
                 f"--explain: heat-maps of {height} x {width} positions, from layer "
                 f"{self._split.layer}"
             )
-        except ArgumentError as error:
+        except GraphError as error:
             self._log(f"--explain: no heat-maps: {evaluator.run.symbol_path}: {error}")
         if self._split is None and self._train is None:
             raise InputError(
@@ -110,8 +111,11 @@ class Explainer:
             return None
         try:
             with_features(evaluator.symbol)
-        except ArgumentError as error:
-            self._log(f"--explain: no nearest training images: {error}")
+        except ArgumentError:
+            self._log(
+                f"--explain: no nearest training images: {evaluator.run.symbol_path}: the last "
+                "layers are not those of a classifier, so it has no features"
+            )
             return None
         found, reason = open_training_images(settings, evaluator.run, evaluator.dataset.classes)
         if found is None:

@@ -280,6 +280,13 @@ def test_what_cannot_be_is_said_and_the_rest_is_done(packed, tmp_path, capsys):
     run = make_run(tmp_path / "flat", packed, flat)
     assert len(explained(run, "--report")) == 12
     assert "no heat-maps" in capsys.readouterr().err
+    maps = sym.Convolution(layers(), kernel=(1, 1), num_filter=3, name="conv3")
+    maps = sym.Pooling(maps, global_pool=True, kernel=(1, 1), pool_type="avg")
+    shifted = sym.SoftmaxOutput(
+        sym.Flatten(maps) + 1, sym.Variable("softmax_label"), name="softmax"
+    )
+    assert len(explained(make_run(tmp_path / "shifted", packed, shifted))) == 4
+    assert "no nearest" in capsys.readouterr().err
     run = make_run(tmp_path / "moved", packed, averaged(), data_train="gone/train.rec")
     rows = explained(run, "--report")
     error = capsys.readouterr().err
