@@ -1,8 +1,8 @@
-"""What setup.cfg cannot hold: the modules in C, and a description with links that work elsewhere.
+"""What setup.cfg cannot hold: the modules in C, links, older pips.
 
 The modules are optional. Without a C compiler, the headers of Python or those of libjpeg-turbo, the
-build prints a warning and leaves them out; the package then decodes whole images. Older pips need
-this file for in-place installs too.
+build prints a warning and leaves them out; the package then decodes whole images. Links are that of
+a checkout from a zip, and those of README.md in package indexes.
 """
 
 import configparser
@@ -14,6 +14,17 @@ from setuptools import Extension, setup
 _HERE = Path(__file__).resolve().parent
 _FOLDER = "imagenet_trainer/data/images"
 _SOURCES = {"_jpeg_window": ("_jpeg_window", "_jpeg_scan"), "_jpeg_restart": ("_jpeg_restart",)}
+
+
+# Programs that do not keep links, such as Python's zipfile, write a file with the link's target.
+_LINK, _TARGET = _HERE / "imagenet_trainer" / "symbols", "../symbols"
+
+
+def restore_link() -> None:
+    """Make the link to symbols/ where a file has its place."""
+    if _LINK.is_file() and _LINK.read_text().strip() == _TARGET:
+        _LINK.unlink()
+        _LINK.symlink_to(_TARGET, target_is_directory=True)
 
 
 def source_address() -> str:
@@ -43,6 +54,7 @@ def _version() -> str:
 
 
 if __name__ == "__main__":
+    restore_link()
     setup(
         long_description=long_description(
             (_HERE / "README.md").read_text(encoding="utf-8"), source_address(), _version()

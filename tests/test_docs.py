@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import re
 import shlex
+import sys
 
 import pytest
 from conftest import ROOT, run
@@ -253,8 +254,9 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert "state_dict" in text and "MXIndexedRecordIO" in text
 
 
-def test_the_readme_has_absolute_links_in_a_package_index():
+def test_the_readme_has_absolute_links_in_a_package_index(monkeypatch):
     pytest.importorskip("setuptools")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     spec = importlib.util.spec_from_file_location("setup_of_the_project", ROOT / "setup.py")
     setup = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(setup)

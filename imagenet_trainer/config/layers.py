@@ -19,7 +19,6 @@ from typing import (
     Mapping,
     NamedTuple,
     Sequence,
-    Tuple,
 )
 
 from imagenet_trainer.config import config_file, recipes
@@ -54,6 +53,7 @@ class Layer(NamedTuple):
 def expanded(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> List[str]:
     """A command line of fit with all flags that are given elsewhere before its own.
 
+    Expanding it again changes nothing, so that processes that get the result read it as this one.
     Old forms are translated. Raises InputError for a value that a flag would refuse, with the file
     and the name, the variable or the --set that has it, and for an unknown name with the closest.
     """
@@ -62,11 +62,11 @@ def expanded(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -
 
 def layers(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> List[Layer]:
     """The flags by their source, the weakest first; raises as `expanded` does."""
-    own, assignments = _without_assignments(translated(argv))
+    own = translated(argv)
     variables = list(_of_environment(environment))
     path = _path_of_config(own, variables)
     found: Dict[str, Value] = {}
-    for one in (*_of_file(path), *variables, *_of_assignments(assignments)):
+    for one in (*_of_file(path), *variables, *_of_assignments(_assignments(own))):
         found.pop(one.field, None)
         if one.value is not None:
             found[one.field] = one
@@ -150,21 +150,17 @@ def _field(name: str, written: str, as_written: Callable[[str], str]) -> str:
     raise InputError(f"{written}: no such flag of fit{hint}")
 
 
-def _without_assignments(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
-    """A command line without its --set, and what follows them."""
-    rest: List[str] = []
+def _assignments(argv: Sequence[str]) -> List[str]:
+    """What follows every --set."""
     found: List[str] = []
     words = list(argv)
     while words:
         word = words.pop(0)
         if word.startswith(f"{_SET}="):
             found.append(word[len(_SET) + 1 :])
-        elif word == _SET and words and not words[0].startswith("-"):
-            while words and not words[0].startswith("-"):
-                found.append(words.pop(0))
-        else:
-            rest.append(word)
-    return rest, found
+        while word == _SET and words and not words[0].startswith("-"):
+            found.append(words.pop(0))
+    return found
 
 
 def _path_of_config(argv: Sequence[str], variables: Sequence[Value]) -> str:

@@ -73,7 +73,17 @@ def test_values_of_the_environment_and_of_set(tmp_path):
     assert (found.gpus, found.random_mirror, found.summary) == ((0, 1), False, True)
     assert (found.lr, found.wd, found.mom) == (2, 1e-4, 0.5)
     assert (found.num_layers, found.lr_step_epochs, found.freeze) == (50, (7, 9), "a=b")
-    assert found.set == () and found.config == str(path)
+    assert found.config == str(path)
+
+
+def test_a_process_that_gets_the_expanded_flags_reads_the_same(tmp_path):
+    path = written(tmp_path, "recipe: resnet50-90\nlr: 2\nwd: 3\nbatch-size: 64\n")
+    words = ["--config", str(path), "--set", "lr=null", "wd=null", "--set=mom=0.5", "--lr-power=3"]
+    variables = {"WD": "7", "LR": "8", "BATCH_SIZE": "32"}
+    before = settings_of(*words, **variables)
+    environment = {f"IMAGENET_TRAINER_{name}": value for name, value in variables.items()}
+    again = settings_of(*layers.expanded(words, environment), **variables)
+    assert again == before and (before.lr, before.wd, before.batch_size) == (0.1, 1e-4, 32)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +121,8 @@ def test_show_config_has_every_flag_with_its_source_and_is_a_file_of_flags(tmp_p
                      "command line", "default"]  # fmt: skip
     again = settings_of("--config", written(tmp_path, result.stdout, "all.yaml"))
     before = settings_of(*words, WD="5e-5")
-    assert dataclasses.replace(again, config="") == dataclasses.replace(before, config="")
+    own = {"config": "", "set": ()}
+    assert dataclasses.replace(again, **own) == dataclasses.replace(before, **own)
 
 
 @pytest.mark.parametrize(
