@@ -190,7 +190,7 @@ def test_lists_show_plugins_and_those_that_cannot_be_used(example, capsys):
     assert symbols.find("resnet50").family == "resnet"
     with pytest.raises(InputError, match=r"imagenet-trainer-example 1\.0.*their-package 1\.0"):
         symbols.find("example-cnn")
-    assert fit(network="list") == {}
+    assert fit(network="list").prefix == ""
     listed = capsys.readouterr().out
     assert "imagenet-trainer-example 1.0" in listed and "squeezenet1.1" in listed
     parser = flags.parser_of(FitSettings, "fit", "")

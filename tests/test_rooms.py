@@ -25,7 +25,7 @@ LIBRARIES = {
     "wandb": "runs.tracking_wandb",
     "mlflow": "runs.tracking_mlflow",
     "pyarrow": "packing.formats system.parquet",
-    "psutil": "system comparison.child_process",
+    "psutil": "system comparison.child_process launch.addresses",
     "onnx": "convert",
     "onnxruntime": "convert",
     "torch": "engines.pytorch launch.torchrun data.standalone",

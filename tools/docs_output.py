@@ -9,6 +9,7 @@ folder prepared for SETTING:
     images      images/ and validation/, the photographs of the package in folders by class
     imagenet    downloads/, a miniature of the files of ImageNet
     train       empty, but for tools/, and its commands take minutes
+    tutorial    empty, but for tools/ and tests/, one for each page; one thread
     demo        what tools/demo.sh leaves in demo/, which takes minutes
 
 Without --check, outputs that are no longer true are replaced in the pages. Times, speeds and dates
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ("plain", "images", "imagenet", "train", "demo")
+SETTINGS = ("plain", "images", "imagenet", "train", "tutorial", "demo")
 BLOCK = re.compile(
     r"^(?P<indent> *)<!-- output: (?P<setting>\w+) -->\n+ *```\w*\n(?P<text>.*?)\n *```$",
     re.MULTILINE | re.DOTALL,
@@ -94,14 +95,17 @@ def blocks_of(page: str) -> Iterator[Block]:
         yield Block(match["setting"], *match.span("text"), indent, steps)
 
 
-def execute(command: str, folder: Path) -> List[str]:
-    """The lines that a command prints, standard error included."""
+def execute(command: str, folder: Path, threads: int = 2) -> List[str]:
+    """The lines that a command prints, standard error included.
+
+    The results of a training depend on the number of OpenMP threads.
+    """
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "COLUMNS": "100",
-        "OMP_NUM_THREADS": "2",  # the results of a training depend on it
+        "OMP_NUM_THREADS": str(threads),
     }
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, text=True, check=False,
@@ -167,6 +171,8 @@ def prepare(setting: str, folder: Path) -> None:
         _run_demo(folder)
         return
     (folder / "tools").symlink_to(ROOT / "tools")
+    if setting == "tutorial":
+        (folder / "tests").symlink_to(ROOT / "tests")
     if setting == "images":
         photographs = sorted((ROOT / "imagenet_trainer" / "assets" / "photos").glob("*/*.jpg"))
         for name, part in (("images", photographs), ("validation", photographs[::2])):
@@ -200,7 +206,8 @@ def check_page(path: Path, folders: Dict[str, Path], settings: Sequence[str], wr
             continue
         lines = []
         for step in block.steps:
-            printed = execute(step.command, folders[block.setting])
+            threads = 1 if block.setting == "tutorial" else 2
+            printed = execute(step.command, folders[block.setting], threads)
             fresh = is_true(step.shown, printed)
             stale += not fresh
             if not fresh:
@@ -226,9 +233,9 @@ def check(settings: Sequence[str], only: Sequence[str] = (), write: bool = False
     with tempfile.TemporaryDirectory() as scratch:
 
         @cache
-        def prepared(setting: str) -> Path:
-            folder = Path(scratch) / setting
-            folder.mkdir()
+        def prepared(setting: str, page: str) -> Path:
+            folder = Path(scratch) / setting / page
+            folder.mkdir(parents=True)
             prepare(setting, folder)
             return folder
 
@@ -236,7 +243,10 @@ def check(settings: Sequence[str], only: Sequence[str] = (), write: bool = False
             if only and path.name not in only:
                 continue
             needed = {block.setting for block in blocks_of(path.read_text(encoding="utf-8"))}
-            folders = {name: prepared(name) for name in needed & set(settings)}
+            folders = {
+                name: prepared(name, path.stem if name == "tutorial" else "")
+                for name in needed & set(settings)
+            }
             stale += check_page(path, folders, settings, write)
     return stale
 

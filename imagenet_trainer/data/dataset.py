@@ -325,7 +325,8 @@ def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Datas
     classes with images that the reference does not have.
     """
     if not dataset.has_manifest:
-        return dataset
+        same = len(dataset.classes) == len(classes)
+        return replace(dataset, classes=classes) if same else dataset
     try:
         labels = match(dataset.classes, classes, reference, dataset.counts)
     except OtherClasses as error:

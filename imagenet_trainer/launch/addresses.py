@@ -1,18 +1,16 @@
 """The addresses, interfaces and ports of this machine that the processes of a run use."""
 
 import contextlib
-import fcntl
 import ipaddress
 import socket
-import struct
-from typing import Optional
+from typing import Dict, Optional
+
+import psutil
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.hosts import resolve
 
 LOOPBACK = "127.0.0.1"
-_SIOCGIFADDR = 0x8915  # from Linux's sockios.h: the IPv4 address of an interface
-_NAME_BYTES = 15  # of an interface's name in struct ifreq, without the final zero
 
 
 def is_here(host: str) -> bool:
@@ -44,12 +42,9 @@ def address_towards(host: str) -> str:
 
 def address_of(interface: str) -> str:
     """Return the IPv4 address of an interface; InputError if it has none, naming the others."""
-    name = interface.encode()
-    if len(name) <= _NAME_BYTES:
-        probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with contextlib.suppress(OSError), probe:
-            request = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name))
-            return socket.inet_ntoa(request[20:24])
+    addresses = _ipv4_addresses()
+    if interface in addresses:
+        return addresses[interface]
     names = ", ".join(name for _, name in socket.if_nameindex())
     raise InputError(
         f"--interface {interface}: has no IPv4 address on this machine; its interfaces: {names}"
@@ -60,11 +55,17 @@ def interface_of(address: str) -> Optional[str]:
     """Return the interface whose first address this is; None if there is none."""
     if ipaddress.ip_address(address).is_loopback:
         return "lo"
-    for _, name in socket.if_nameindex():
-        with contextlib.suppress(InputError):
-            if address_of(name) == address:
-                return name
-    return None
+    found = (name for name, other in _ipv4_addresses().items() if other == address)
+    return next(found, None)
+
+
+def _ipv4_addresses() -> Dict[str, str]:
+    """The first IPv4 address of each interface that has one."""
+    return {
+        name: next(one.address for one in found if one.family == socket.AF_INET)
+        for name, found in psutil.net_if_addrs().items()
+        if any(one.family == socket.AF_INET for one in found)
+    }
 
 
 def free_port(address: str) -> int:

@@ -109,6 +109,8 @@ def test_classes_without_names_match_any(packed, tmp_path):
     shard = write_shard(tmp_path / "val.rec", 6)
     val = open_matching_dataset(shard, "", train.classes, train.path)
     assert len(val.classes) == 3 and not val.has_manifest
+    names = (("a", "ant"), ("b", "bee"), ("c", "cat"))
+    assert with_classes_of(val, names, "a network").classes == names  # its labels are theirs
     open_matching_dataset(str(packed / "val.rec"), "", default_classes(3), "train.rec")
 
 
