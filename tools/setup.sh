@@ -49,11 +49,11 @@ _setup_python() {
 }
 
 _setup_install() { # ROOT VENV EXTRAS
-    (cd "$1" && "$2/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$3]") ||
+    (cd "$1" && "$2/bin/python" -m pip install -qq --disable-pip-version-check -e ".[$3]") ||
         return 1
     # An independent reference for the tests; with its dependencies it would replace our OpenCV.
     case ,$3, in *,mxnet,*test,* | *,cpu,*test,* | *,cu117,*test,*)
-        "$2/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        "$2/bin/python" -m pip install -qq --disable-pip-version-check --no-deps \
             'gluoncv>=0.10.5,<0.11' ;;
     esac
 }
@@ -79,7 +79,7 @@ _setup() { # EXTRAS
             echo "setup: $venv was not made by this script; move it, or name another: VENV=.venv-2" >&2
             return 1
         fi
-        echo "setup: making $venv with $version and imagenet-trainer[$extras]"
+        echo "setup: making $venv with $version and imagenet-trainer[$extras]; this downloads packages and takes a minute or more"
         rm -rf "$venv" && mkdir -p "$venv" && echo unfinished >"$venv/fits" || return 1
         if ! "$python" -m venv "$venv"; then
             echo "setup: no virtual environments here; run: apt-get install python3-venv" >&2

@@ -1,10 +1,10 @@
-"""Writes the included Fashion-MNIST images as PNG files, one folder per class.
+"""Writes the included small images as PNG files, one folder per class.
 
     python -m imagenet_trainer.assets.demo_images demo/images
 
-writes 3,000 grey images of 28 x 28 pixels to demo/images/train and 1,000 others to
-demo/images/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"). A complete folder is left
-unchanged.
+writes 3,841 images of 28 x 28 pixels to demo/images/train and 1,277 others to demo/images/val:
+4,000 grey images of ten classes (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST") and 1,118 drawings
+of twenty (Open Clip Art). A complete folder is left unchanged.
 """
 
 import imagenet_trainer.system.interruptible  # noqa: F401
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 _IMAGES = assets.path("fashion_mnist_small.npz")
+_DRAWINGS = assets.path("drawings.webp")  # a row for each class, from left to right
+_SIDE = 28  # pixels
+_IN_ROW = {
+    "arrow": 60, "building": 52, "button": 37, "dessert": 58, "flag": 60, "fruit": 60,
+    "hardware": 60, "icon": 60, "instrument": 60, "mammal": 60, "party": 39, "pattern": 60,
+    "person": 60, "pictogram": 60, "plant": 60, "playing-card": 60, "road-sign": 41, "sport": 51,
+    "tool": 60, "vehicle": 60,
+}  # fmt: skip
+_VAL_EVERY = 4  # of the drawings
 
 
 @dataclass(frozen=True)
@@ -43,16 +52,33 @@ def write_images(folder: "os.PathLike[str]") -> Dict[str, int]:
     """
     import numpy as np
 
-    counts = {}
+    counts, drawings = {}, _drawings()
     with np.load(_IMAGES, allow_pickle=False) as data:
         names = [folder_name(name) for name in data["class_names"]]
         for part in ("train", "val"):
             labels = data[f"{part}_labels"]
             files = [f"{names[label]}/{number:04d}.png" for number, label in enumerate(labels)]
-            images = dict(zip(files, data[f"{part}_images"]))
+            images = {**dict(zip(files, data[f"{part}_images"])), **drawings[part]}
             _write_part(Path(folder) / part, images)
             counts[part] = len(images)
     return counts
+
+
+def _drawings() -> Dict[str, Dict[str, "np.ndarray"]]:
+    """The drawings, uint8 (28, 28, 3), by their path, for `train` and `val`."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(_DRAWINGS) as file:
+        sheet = np.asarray(file.convert("RGB"))
+    found: Dict[str, Dict[str, np.ndarray]] = {"train": {}, "val": {}}
+    for row, (name, count) in enumerate(_IN_ROW.items()):
+        for column in range(count):
+            part = "val" if column % _VAL_EVERY == _VAL_EVERY - 1 else "train"
+            top, left = _SIDE * row, _SIDE * column
+            tile = sheet[top : top + _SIDE, left : left + _SIDE]
+            found[part][f"{name}/{column:04d}.png"] = tile
+    return found
 
 
 def folder_name(class_name: str) -> str:
@@ -86,7 +112,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         DemoSettings,
         argv,
         "demo_images",
-        "Write the included Fashion-MNIST images as PNG files.",
+        "Write the included small images as PNG files.",
     )
 
     def body() -> None:

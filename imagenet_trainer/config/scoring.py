@@ -227,6 +227,7 @@ class EvaluateSettings(ViewSettings, FigureSettings, DeviceSettings, TrainedRunS
     report: bool = option(
         False, "also write report.html: curves, matrix, classes and images of the last epoch"
     )
+    open: bool = option(False, "open the report of --report in the browser, if there is a screen")
     thumbnails: str = option(
         "auto",
         "images with a thumbnail in the folder beside report.html; auto: all, or the errors of a "

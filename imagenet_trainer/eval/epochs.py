@@ -37,6 +37,7 @@ from imagenet_trainer.metrics.semantic import short_names
 from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import trained_run
+from imagenet_trainer.system.desktop import NOT_OPENED, open_page
 from imagenet_trainer.system.files import make_folder
 
 log = partial(print_message, "evaluate")
@@ -104,6 +105,8 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
             page = path_.with_suffix(".html")
             write_paired_report(page, evaluators, results, comparison, settings.thumbnails)
             print(f"written: {page}", flush=True)
+            if settings.open and not open_page(page):
+                print(NOT_OPENED.format(page))
     return comparison
 
 

@@ -125,7 +125,7 @@ MODES: Mapping[str, Mode] = {
     "compare": Mode(
         compare,
         _ALWAYS | _VIEWS | _IMAGES | _FILES | (_names_of(FigureSettings) - {"figure_colours"})
-        | {"model_prefix", "top_k", "report", "thumbnails"},
+        | {"model_prefix", "top_k", "report", "open", "thumbnails"},
     ),
     # It evaluates with the other flags, without and with the temperature.
     "calibrate": Mode(
@@ -139,6 +139,7 @@ _NEEDS: Mapping[str, Tuple[Tuple[str, ...], ...]] = {
     "find_images": (("find_preprocessing",),),
     "corruption_images": (("corruptions",),),
     "gif_axes": (("gif", "video"),),
+    "open": (("report",),),
     "thumbnails": (("report",),),
     "map": (("features",), ("report",)),
     **dict.fromkeys(_EXPLAIN - {"explain"}, (("explain",),)),

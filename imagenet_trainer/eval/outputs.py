@@ -13,6 +13,7 @@ from imagenet_trainer.eval.report import write_report
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 from imagenet_trainer.runs.tensorboard import write_images
+from imagenet_trainer.system.desktop import NOT_OPENED, open_page
 from imagenet_trainer.viz import video
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED
 from imagenet_trainer.viz.feature_map import check_umap, feature_map
@@ -76,3 +77,5 @@ def write_outputs(
     if settings.report:
         page = write_report(evaluator, last, settings.thumbnails, places, explained)
         yield f"written: {page}"
+        if settings.open and not open_page(page):
+            yield NOT_OPENED.format(page)

@@ -7,6 +7,7 @@ import pytest
 
 from imagenet_trainer.assets.demo_images import folder_name, main
 
+DRAWN = 20  # classes of drawings
 NAMES = [
     "t-shirt-top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
     "ankle-boot",
@@ -29,7 +30,8 @@ def data():
 
 @pytest.mark.parametrize("part, count", [("train", 3000), ("val", 1000)])
 def test_every_image_is_in_the_folder_of_its_class(folder, data, part, count):
-    paths = sorted((folder / part).glob("*/*.png"), key=lambda path: path.name)
+    found = (path for name in NAMES for path in (folder / part / name).glob("*.png"))
+    paths = sorted(found, key=lambda path: path.name)
     assert [path.stem for path in paths] == [f"{number:04d}" for number in range(count)]
     assert [path.parent.name for path in paths] == [NAMES[i] for i in data[f"{part}_labels"]]
     images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths]  # grey stays (28, 28)
@@ -38,7 +40,20 @@ def test_every_image_is_in_the_folder_of_its_class(folder, data, part, count):
 
 def test_no_other_files_are_left(folder):
     assert sorted(os.listdir(folder)) == ["train", "val"]
-    assert sorted(os.listdir(folder / "train")) == sorted(NAMES)
+    names = os.listdir(folder / "train")
+    assert set(NAMES) < set(names) and len(names) == len(NAMES) + DRAWN
+    assert sorted(names) == sorted(os.listdir(folder / "val"))
+
+
+def test_drawings_are_in_one_set_each_and_none_is_empty(folder):
+    images = []
+    for name in set(os.listdir(folder / "train")) - set(NAMES):
+        train, val = (list((folder / part / name).glob("*.png")) for part in ("train", "val"))
+        assert len(train) >= 28 and len(val) >= 9
+        assert not {path.name for path in train} & {path.name for path in val}
+        images += [cv2.imread(str(path)) for path in train + val]
+    assert all(image.shape == (28, 28, 3) and image.std() > 5 for image in images)
+    assert len({image.tobytes() for image in images}) == len(images) == 1118
 
 
 def test_complete_folders_are_not_changed(folder, capsys):
@@ -46,8 +61,8 @@ def test_complete_folders_are_not_changed(folder, capsys):
     assert main([str(folder)]) == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     train, val = capsys.readouterr().out.splitlines()
-    assert train == f"3,000 images in {folder / 'train'}"
-    assert val == f"1,000 images in {folder / 'val'}"
+    assert train == f"3,841 images in {folder / 'train'}"
+    assert val == f"1,277 images in {folder / 'val'}"
 
 
 def test_a_killed_command_starts_again(tmp_path, monkeypatch):
@@ -66,7 +81,7 @@ def test_a_killed_command_starts_again(tmp_path, monkeypatch):
         assert main([str(tmp_path)]) == 130
     assert not (tmp_path / "train").exists()
     assert main([str(tmp_path)]) == 0
-    assert len(list((tmp_path / "train").glob("*/*.png"))) == 3000
+    assert len(list((tmp_path / "train").glob("*/*.png"))) == 3841
     assert sorted(os.listdir(tmp_path)) == ["train", "val"]
 
 
