@@ -2,17 +2,19 @@
 
 function hueOf(number) { return `hsl(${number * 137.5 % 360} 65% 50%)`; }
 
-/* What the points are coloured by: from an image to its colour. */
-function mapColours({ groups }, images) {
+/* What the points are coloured by: from an image to its colour, and what that means. */
+function mapColours({ groups, names }, images) {
   const { top, k } = images.networks[0], numbers = new Map([...new Set(groups)].map((name, number) => [name, number]));
   const colours = [
-    { title: "correct or wrong", of: (image) => images.isRight(image) ? "#4b8fd1" : "#e8730c" },
-    { title: "class", of: (image) => hueOf(images.labels[image]) },
-    { title: "predicted class", of: (image) => hueOf(top[image * k]) },
-    { title: "group", of: (image) => hueOf(numbers.get(groups[images.labels[image]])) },
+    { title: "correct or wrong", of: (image) => images.isRight(image) ? "#4b8fd1" : "#e8730c", name: (image) => images.isRight(image) ? "correct" : "wrong" },
+    { title: "class", of: (image) => hueOf(images.labels[image]), name: (image) => names[images.labels[image]] },
+    { title: "predicted class", of: (image) => hueOf(top[image * k]), name: (image) => names[top[image * k]] },
+    { title: "group", of: (image) => hueOf(numbers.get(groups[images.labels[image]])), name: (image) => groups[images.labels[image]] },
   ];
   return groups.length ? colours : colours.slice(0, -1);
 }
+
+const MOST_EXPLAINED = 30; // colours in the legend
 
 class FeatureMap {
   constructor({ data, images, gallery }) {
@@ -26,7 +28,8 @@ class FeatureMap {
     colours.forEach((one, index) => select.append(element("option", { value: index, textContent: one.title })));
     select.addEventListener("change", () => this.draw());
     document.getElementById("map-controls").append(element("label", {}, "Colour by", select));
-    this.colour = () => colours[select.value].of;
+    this.colour = () => colours[select.value];
+    this.legend = document.getElementById("map-legend");
     this.canvas.addEventListener("pointermove", (event) => this.hover(event));
     this.canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
     this.canvas.addEventListener("click", (event) => {
@@ -41,19 +44,30 @@ class FeatureMap {
     this.side = Math.min(width, 700);
     this.canvas.width = this.canvas.height = this.side * ratio;
     this.canvas.style.width = this.canvas.style.height = `${this.side}px`;
-    const context = this.canvas.getContext("2d"), colour = this.colour(), known = new Map();
+    const context = this.canvas.getContext("2d"), { of, name } = this.colour(), known = new Map();
     context.scale(ratio, ratio);
     context.globalAlpha = 0.75;
     for (let image = 0; image < this.images.length; image++) {
-      const wanted = colour(image);
+      const wanted = of(image);
       if (!known.has(wanted)) { known.set(wanted, []); }
       known.get(wanted).push(image);
     }
+    this.explain([...known].map(([wanted, list]) => [name(list[0]), wanted]));
     const size = this.images.length > 5000 ? 2 : 4;
     for (const [wanted, list] of known) {
       context.fillStyle = wanted;
       for (const image of list) { context.fillRect(...this.place(image).map((value) => value - size / 2), size, size); }
     }
+  }
+
+  /* The legend, from pairs of a name and its colour; none if there are too many. */
+  explain(pairs) {
+    const shown = pairs.length > MOST_EXPLAINED ? [] : pairs.sort((a, b) => a[0].localeCompare(b[0], "en"));
+    this.legend.replaceChildren(...shown.map(([name, colour]) => {
+      const square = element("span", { className: "square" });
+      square.style.background = colour;
+      return element("span", {}, square, name);
+    }));
   }
 
   place(image) { return [this.x, this.y].map((values) => 8 + values[image] / 65535 * (this.side - 16)); }

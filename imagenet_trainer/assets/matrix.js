@@ -256,7 +256,7 @@ class MatrixView {
     this.width = this.frameWidth();
     const ratio = window.devicePixelRatio || 1;
     // CSS pixels: a margin for names on the left and below, and a matrix that fits the window.
-    this.margin = Math.min(170, Math.floor(this.width / 3));
+    this.margin = this.marginOf(this.canvas.getContext("2d"));
     this.side = Math.max(100, Math.min(800, this.width - this.margin - 4, Math.max(480, window.innerHeight - 60)));
     const height = this.side + this.margin - 20;
     for (const canvas of [this.canvas, this.mark]) {
@@ -279,6 +279,17 @@ class MatrixView {
     this.drawMark();
     const part = this.length === this.n ? "all" : `${this.length} of ${this.n}`;
     this.canvas.setAttribute("aria-label", `Confusion matrix, ${part} classes shown`);
+  }
+
+  /* As wide as the longest name that is shown, but at most a third of the width. */
+  marginOf(context) {
+    context.font = FONT;
+    let names = this.spans.length ? this.spans.map(([, , name]) => name) : [`${this.n}`];
+    if (this.length <= MOST_NAMED) {
+      names = [this.top, this.left].flatMap((first) => this.labels.slice(first, first + this.length).map((label) => this.data.names[label]));
+    }
+    const longest = names.reduce((most, name) => Math.max(most, context.measureText(name).width), 0);
+    return Math.min(170, Math.floor(this.width / 3), Math.ceil(longest) + 36);
   }
 
   edge(bin) { return Math.floor(bin * this.length / this.bins); }

@@ -48,7 +48,10 @@ class Browser:
                 "binary": shutil.which("chromium"),
                 "args": [*_FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"],
             }
-            always = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            always = {
+                "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
+                "timeouts": {"script": 300_000},  # of a machine that does other work
+            }  # fmt: skip
             self._session = ""
             self._port = self._port_of_driver()
             made = self._call("POST", "/session", {"capabilities": {"alwaysMatch": always}})

@@ -64,10 +64,7 @@ def shown(window, folder):
 
 def geometry(window):
     """Left edge and side of the matrix in its canvas, in CSS pixels."""
-    width = window.script("return document.getElementById('matrix-canvas').clientWidth")
-    height = window.script("return document.getElementById('matrix-canvas').clientHeight")
-    left = min(170, width // 3)
-    return left, height - left + 20
+    return window.script("return [report.view.margin, report.view.side]")
 
 
 def tip(window, row, column, length=CLASSES):
@@ -322,6 +319,13 @@ def test_verdicts_are_saved_as_csv(shown, predictions):
 
 def test_the_map_names_images_and_opens_those_nearby(window, folder):
     window.open(folder / "two.html")
+    legend = "return [...document.querySelectorAll('#map-legend > span')].map((s) => s.textContent)"
+    assert window.script(legend) == ["correct"]
+    window.script(
+        "const select = document.getElementById('map-colour'); select.value = 1;"
+        "select.dispatchEvent(new Event('change'))"
+    )
+    assert window.script(legend) == ["class 0", "class 1"]
     window.script("document.getElementById('map-canvas').scrollIntoView()")
     # Image 2 is the outermost one on the first component.
     point = window.script("return report.map.place(2)")
