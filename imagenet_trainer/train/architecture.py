@@ -4,7 +4,7 @@ Neither adds a parameter. So checkpoints fit the network without the option too,
 program reads its JSON.
 """
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import flag_of, formatted, is_set
@@ -101,6 +101,7 @@ def with_stochastic_depth(symbol: Symbol, probability: float) -> Symbol:
     mean stays.
     """
     found = branches(symbol)
+    dense = {n.inputs[1].node.name: n for n in symbol.nodes if n.op == "FullyConnected"}
     places = {(id(one.addition), one.position): k for k, one in enumerate(found, 1)}
 
     def dropped(node: Node, position: int, x: Symbol) -> Optional[Symbol]:
@@ -108,6 +109,10 @@ def with_stochastic_depth(symbol: Symbol, probability: float) -> Symbol:
         if number is None:
             return None
         share = round(probability * number / len(found), 6)
-        return sym.Dropout(x, p=share, axes=(1, 2, 3), name=f"{node.name}_drop")
+        axes: Tuple[int, ...] = (1, 2, 3)
+        layer = dense.get(found[number - 1].end)
+        if layer is not None:  # (n, channels), or of each token
+            axes = (1,) if layer.values["flatten"] else (1, 2)
+        return sym.Dropout(x, p=share, axes=axes, name=f"{node.name}_drop")
 
     return symbol.with_inputs(dropped)

@@ -31,9 +31,9 @@ def branches(symbol: Any) -> List[Branch]:
     """The residual branches of a network, in the order of its graph.
 
     Of the two inputs of an addition, the branch is the one that ends in a BatchNorm with a learned
-    gamma, or in a Convolution. If both do (one is a projection, or the end of the unit before), the
-    branch is the one with more convolutions. In pre-activation networks (ResNet v2) it ends in a
-    convolution: a gamma of zero before a relu would never get a gradient.
+    gamma, or in a Convolution or dense layer. If both do (one is a projection, or the end of the
+    unit before), the branch is the one with more convolutions. In pre-activation networks (ResNet
+    v2) it ends in a convolution: a gamma of zero before a relu would never get a gradient.
     """
     symbol = as_graph(symbol)
     depths = _depths(symbol.nodes)
@@ -64,6 +64,8 @@ def _end(node: Node) -> Optional[str]:
     """The parameter whose zeros make the node output zeros; None if the node ends no branch."""
     while node.op in _PASSING:
         node = node.inputs[0].node
-    if node.op == "Convolution" or (node.op == "BatchNorm" and not node.values["fix_gamma"]):
+    if node.op in ("Convolution", "FullyConnected") or (
+        node.op == "BatchNorm" and not node.values["fix_gamma"]
+    ):
         return node.inputs[1].node.name
     return None

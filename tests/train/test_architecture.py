@@ -8,7 +8,7 @@ from conftest import needs_mxnet
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines import Devices
+from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
@@ -101,6 +101,28 @@ def test_options_of_families(network, branches, strides):
     blurs = len(nodes_of(changed, "Pooling")) - len(nodes_of(symbol, "Pooling"))
     assert blurs == 2 * strides
     assert parameter_shapes(changed, (3, 64, 64)) == parameter_shapes(symbol, (3, 64, 64))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_transformer_drops_the_branches_of_whole_images(engine):
+    shape = (3, 16, 16)
+    symbol = symbols.get_symbol("vit-small", 3, shape)
+    changed = with_stochastic_depth(symbol, 0.999)
+    drops = nodes_of(changed, "Dropout")
+    assert len(drops) == 24 and {tuple(node.values["axes"]) for node in drops} == {(1, 2)}
+    assert {node.inputs[0].node.name.rpartition("_")[2] for node in drops} == {"proj", "fc2"}
+    random = np.random.RandomState(0)
+    arg = {
+        name: (random.randn(*size) * 0.05).astype(np.float32)
+        for name, size in parameter_shapes(symbol, shape)[0].items()
+    }
+    how = Training(Optimizer("sgd", 0.0, 0.0))
+    opened = open_engine(
+        changed, Devices(engine=engine), (2, 16, 16, 3), (0, 0, 0), (255, 255, 255), how
+    )
+    opened.set_params(arg, {})
+    opened.train_batch(np.zeros((2, 16, 16, 3), np.uint8), np.arange(2), 1e-12)
+    assert np.isfinite(opened.read_counts()[3])
 
 
 def test_the_branch_is_dropped_and_not_the_shortcut():
