@@ -48,7 +48,7 @@ esac
 
 model=$demo/runs/resnet-20/model
 step "packing"
-run python -m imagenet_trainer.assets.demo_images "$demo/images"
+run python -m imagenet_trainer.assets.demo_images --drawings "$demo/images"
 for set in train val; do
     [ -f "$demo/data/$set.lst" ] || run python tools/im2rec.py --list --recursive "$demo/data/$set" "$demo/images/$set"
     run python tools/im2rec.py "$demo/data/$set" "$demo/images/$set" --encoding .png --num-thread 2

@@ -2,9 +2,9 @@
 
     python -m imagenet_trainer.assets.demo_images demo/images
 
-writes 3,841 images of 28 x 28 pixels to demo/images/train and 1,277 others to demo/images/val:
-4,000 grey images of ten classes (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST") and 1,118 drawings
-of twenty (Open Clip Art). A complete folder is left unchanged.
+writes 3,000 grey images of 28 x 28 pixels to demo/images/train and 1,000 others to
+demo/images/val (Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST"): ten classes. With --drawings there
+are 841 and 277 drawings of twenty more (Open Clip Art). A complete folder is left unchanged.
 """
 
 import imagenet_trainer.system.interruptible  # noqa: F401
@@ -42,9 +42,10 @@ class DemoSettings:
     """Everything that `demo_images` takes."""
 
     folder: str = option("", "folder for train/ and val/", positional="one", metavar="FOLDER")
+    drawings: bool = option(False, "add drawings, 20 classes, to the 10 classes of Fashion-MNIST")
 
 
-def write_images(folder: "os.PathLike[str]") -> Dict[str, int]:
+def write_images(folder: "os.PathLike[str]", drawings: bool = False) -> Dict[str, int]:
     """Write FOLDER/train/CLASS/NNNN.png and FOLDER/val/CLASS/NNNN.png; return their numbers.
 
     Both folders are written atomically. Raises InputError if one exists with other files, OSError
@@ -52,13 +53,13 @@ def write_images(folder: "os.PathLike[str]") -> Dict[str, int]:
     """
     import numpy as np
 
-    counts, drawings = {}, _drawings()
+    counts, drawn = {}, _drawings() if drawings else {}
     with np.load(_IMAGES, allow_pickle=False) as data:
         names = [folder_name(name) for name in data["class_names"]]
         for part in ("train", "val"):
             labels = data[f"{part}_labels"]
             files = [f"{names[label]}/{number:04d}.png" for number, label in enumerate(labels)]
-            images = {**dict(zip(files, data[f"{part}_images"])), **drawings[part]}
+            images = {**dict(zip(files, data[f"{part}_images"])), **drawn.get(part, {})}
             _write_part(Path(folder) / part, images)
             counts[part] = len(images)
     return counts
@@ -116,7 +117,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )
 
     def body() -> None:
-        for part, count in write_images(Path(settings.folder)).items():
+        for part, count in write_images(Path(settings.folder), settings.drawings).items():
             print(f"{count:,} images in {os.path.join(settings.folder, part)}")
 
     return run_command("demo_images", body)
