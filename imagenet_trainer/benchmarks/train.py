@@ -7,14 +7,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from typing import Dict, List, Mapping, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
-from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.machine import has_bfloat16, processors
 from imagenet_trainer.train.previews.throughput import INTERVALS
 
 _BATCH = 16
@@ -23,6 +24,18 @@ _NETWORKS = (_RESNET, "squeezenet1.0")
 _MXNET = "MXNet with its defaults"
 _Kind = Tuple[str, str, str]  # network, dtype, engine
 _Speeds = Dict[_Kind, List[float]]  # images per second in each round
+_MOST_AT_ONCE = 16  # trainings, each of which takes a gigabyte
+
+
+class _Measured(NamedTuple):
+    """What was measured in each round."""
+
+    with_data: _Speeds
+    without: _Speeds
+    repeatable: _Speeds  # without data, with --deterministic
+    defaults: List[float]  # images per second of MXNet with its defaults
+    waits: List[float]  # shares of the time in which trainings waited for data
+    bounds: List[float]  # of `_all_processors`
 
 
 # --- against MXNet's defaults ------------------------------------------------------------------
@@ -34,62 +47,90 @@ def run(images: int = 160, rounds: int = 3) -> Figures:
     `fit` trains on a shard of JPEGs, in float32 and, if the CPU has it, in bfloat16, and the same
     engine trains on a batch that stays in memory (`fit --benchmark 1`). For MXNet the same symbol
     of ResNet-18 is trained by a plain Module with ImageRecordIter, and MXNet's choice of OpenMP
-    threads. PyTorch also trains with --deterministic, to show what that costs.
+    threads. PyTorch also trains with --deterministic, to show what that costs. As many trainings
+    as processors, of one thread each, at once show what all processors can gain in this run.
     """
     dtypes = ["float32", *(["bfloat16"] if has_bfloat16() else [])]
     # PyTorch too where it is installed, to show which engine suits this CPU.
     kinds = [(network, dtype, "mxnet") for network in _NETWORKS for dtype in dtypes]
     kinds += [(_RESNET, dtype, "torch") for dtype in dtypes if has_torch()]
-    with_data: _Speeds = {kind: [] for kind in kinds}
-    without: _Speeds = {kind: [] for kind in kinds}
-    repeatable: _Speeds = {kind: [] for kind in kinds if kind[2] == "torch"}
-    plain_speeds: List[float] = []
-    waits: List[float] = []
+    measured = _Measured(
+        {kind: [] for kind in kinds}, {kind: [] for kind in kinds},
+        {kind: [] for kind in kinds if kind[2] == "torch"}, [], [], [],
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         rec = pack_photographs(folder, images)
         for turn in range(rounds):
-            for kind in kinds:
-                without[kind].append(_synthetic(kind))
-                if kind in repeatable:
-                    repeatable[kind].append(_synthetic(kind, "--deterministic"))
-                speed, waited = _fit(folder, rec, kind, turn)
-                with_data[kind].append(speed)
-                waits.append(waited)
-                print(f"round {turn + 1}, images/s: {' '.join(kind)} {speed:.2f}, without data "
-                      f"{without[kind][-1]:.2f}", flush=True)  # fmt: skip
-            plain_speeds.append(_plain(folder, rec))
-            print(f"round {turn + 1}, images/s: {_RESNET} {_MXNET} {plain_speeds[-1]:.2f}")
-    slow = statistics.median(plain_speeds)
-    _print_ratios(slow, with_data, without, repeatable)
-    print(f"waiting for data: at most {100 * max(waits):.1f} % (target below 3)")
-    groups = {"": with_data, "_without_data": without, "_deterministic": repeatable}
+            _measure_round(measured, folder, rec, turn)
+    print("\n".join(_table(measured)))
+    groups = {
+        "": measured.with_data, "_without_data": measured.without,
+        "_deterministic": measured.repeatable,
+    }  # fmt: skip
     return {
         **{named(" ".join(kind)) + ending: statistics.median(speeds)
            for ending, group in groups.items() for kind, speeds in group.items()},
-        "mxnet_defaults": slow,
-        "wait_share": max(waits),
+        "mxnet_defaults": statistics.median(measured.defaults),
+        "wait_share": max(measured.waits),
+        **({"all_processors": statistics.median(measured.bounds)} if measured.bounds else {}),
     }  # fmt: skip
 
 
-def _print_ratios(slow: float, with_data: _Speeds, without: _Speeds, repeatable: _Speeds) -> None:
-    """What follows from the speeds of every round; `slow` is that of MXNet with its defaults."""
-    for dtype in [kind[1] for kind in with_data if kind[::2] == (_RESNET, "mxnet")]:
-        ours = statistics.median(with_data[_RESNET, dtype, "mxnet"])
-        print(f"{_RESNET} --dtype {dtype}: {ours / slow:.2f} times {_MXNET}")
-    for network, dtype, engine in with_data:
-        share = _median_ratio(with_data[network, dtype, engine], without[network, dtype, engine])
-        print(f"{network} {dtype} {engine}: {share:.1%} of its speed without data (target 97 %)")
+def _measure_round(measured: _Measured, folder: str, rec: str, turn: int) -> None:
+    for kind, speeds in measured.with_data.items():
+        measured.without[kind].append(_synthetic(kind))
+        if kind in measured.repeatable:
+            measured.repeatable[kind].append(_synthetic(kind, "--deterministic"))
+        speed, waited = _fit(folder, rec, kind, turn)
+        speeds.append(speed)
+        measured.waits.append(waited)
+        print(f"round {turn + 1}, images/s: {' '.join(kind)} {speed:.2f}, without data "
+              f"{measured.without[kind][-1]:.2f}", flush=True)  # fmt: skip
+    measured.defaults.append(_plain(folder, rec))
+    print(f"round {turn + 1}, images/s: {_RESNET} {_MXNET} {measured.defaults[-1]:.2f}", flush=True)
+    if 1 < processors() <= _MOST_AT_ONCE:
+        measured.bounds.append(_all_processors())
+
+
+def _all_processors() -> float:
+    """Trainings with one thread, one for each processor: the sum of their speeds, of one alone."""
+    command = [*_command((_RESNET, "float32", "mxnet")), "--disp-batches", "2"]
+    environment = {**_environment(), "OMP_NUM_THREADS": "1"}
+    alone = speed_without_data(command, environment)
+    with ThreadPoolExecutor(processors()) as pool:
+        each = [pool.submit(speed_without_data, command, environment) for _ in range(processors())]
+        return sum(one.result() for one in each) / alone
+
+
+def _table(measured: _Measured) -> Iterator[str]:
+    """Medians over the rounds of what follows from the speeds within a round, and the targets."""
+    yield f"{'':52}{'measured':>10}{'target':>8}"
+    for (network, dtype, engine), speeds in measured.with_data.items():
+        kind, name = (network, dtype, engine), f"{network} {dtype}"
+        yield _row(f"{name} {engine}, images/s", f"{statistics.median(speeds):.2f}")
+        share = _median_ratio(speeds, measured.without[kind])
+        yield _row("  of its speed without data", f"{share:.1%}", "97 %")
+        if kind[::2] == (_RESNET, "mxnet"):
+            ratio = _median_ratio(speeds, measured.defaults)
+            target = {"float32": "1.9", "bfloat16": "3.0"}[dtype]
+            yield _row(f"  of {_MXNET}", f"{ratio:.2f}", target)
         if engine == "torch":
-            of_mxnet = with_data[network, dtype, "mxnet"]
-            both = _median_ratio(with_data[network, dtype, engine], of_mxnet)
-            print(f"{network} {dtype} --engine torch: {both:.2f} times --engine mxnet")
-            kind = (network, dtype, engine)
-            cost = _median_ratio(repeatable[kind], without[kind])
-            print(f"{network} {dtype} --engine torch --deterministic: {cost:.2f} times without")
+            of_mxnet = _median_ratio(speeds, measured.with_data[network, dtype, "mxnet"])
+            yield _row("  of --engine mxnet", f"{of_mxnet:.2f}", "0.95")
+            cost = _median_ratio(measured.repeatable[kind], measured.without[kind])
+            yield _row("  with --deterministic, of without", f"{cost:.2f}")
         elif dtype == "bfloat16":
-            in_float32 = with_data[network, "float32", engine]
-            both = _median_ratio(with_data[network, dtype, engine], in_float32)
-            print(f"{network} bfloat16: {both:.2f} times float32 (target 1.35)")
+            of_float32 = _median_ratio(speeds, measured.with_data[network, "float32", engine])
+            yield _row("  of float32", f"{of_float32:.2f}", "1.35")
+    yield _row(f"{_RESNET} {_MXNET}, images/s", f"{statistics.median(measured.defaults):.2f}")
+    if measured.bounds:
+        bound = f"{statistics.median(measured.bounds):.2f}"
+        yield _row(f"{processors()} trainings of 1 thread at once, of one alone", bound, "bound")
+    yield _row("waiting for data, at most", f"{max(measured.waits):.1%}", "< 3 %")
+
+
+def _row(what: str, value: str, target: str = "") -> str:
+    return f"{what:52}{value:>10}{target:>8}".rstrip()
 
 
 def _median_ratio(ours: List[float], theirs: List[float]) -> float:
@@ -120,7 +161,7 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
 
 
 def _synthetic(kind: _Kind, *more: str) -> float:
-    return speed_without_data([*_command(kind), "--disp-batches", "4", *more], _environment())
+    return speed_without_data([*_command(kind), "--disp-batches", "2", *more], _environment())
 
 
 def speed_without_data(command: Sequence[str], environment: Mapping[str, str]) -> float:

@@ -50,6 +50,7 @@ from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.arrays import Arrays
+from imagenet_trainer.system.machine import keep_freed_memory
 from imagenet_trainer.system.mxnet_import import mx
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -110,6 +111,8 @@ class MXNetEngine(StageTimer):
     ) -> None:
         contexts = contexts_of(devices)
         check_options(devices, training)
+        if not devices.gpus:
+            keep_freed_memory()  # temporary arrays of every update, else a hundredth of the time
         self.rank, self.world_size, self._workers = workers.rank, workers.world_size, workers
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None
