@@ -601,6 +601,7 @@ class _Evaluate(ModuleType):
         output: Text = '',
         again: bool = False,
         report: bool = False,
+        open: bool = False,
         thumbnails: Literal['auto', 'all', 'errors', 'none'] = 'auto',
         features: bool = False,
         explain: int = 0,
@@ -739,6 +740,8 @@ class _Evaluate(ModuleType):
             compute epochs again that were evaluated before
         report
             also write report.html: curves, matrix, classes and images of the last epoch
+        open
+            open the report of --report in the browser, if there is a screen
         thumbnails
             images with a thumbnail in the folder beside report.html; auto: all, or the
             errors of a dataset with more than 100,000 images
