@@ -160,6 +160,12 @@ def test_it_is_made_again_when_it_no_longer_fits(here):
     assert here.installed == ["mxnet", "mxnet", "mxnet,export"] and not left.exists()
 
 
+def test_without_a_registry_the_variable_of_a_mirror_is_named(here):
+    here._program("pip", "#!/bin/sh\necho 'ERROR: no such host' >&2\nexit 1\n")
+    code, venv, lines = here.setup()
+    assert (code, venv) == ("1", "") and "PIP_INDEX_URL=" in lines[-1]
+
+
 def test_an_interrupted_installation_is_repeated(here):
     here.broken.touch()
     code, venv, _ = here.setup()

@@ -85,7 +85,10 @@ _setup() { # EXTRAS
             echo "setup: no virtual environments here; run: apt-get install python3-venv" >&2
             return 1
         fi
-        _setup_install "$root" "$venv" "$extras" || return 1
+        if ! _setup_install "$root" "$venv" "$extras"; then
+            echo "setup: pip failed, see above; a mirror of PyPI: PIP_INDEX_URL=https://MIRROR/simple" >&2
+            return 1
+        fi
         printf '%s\n' "$wanted" >"$venv/fits" || return 1
     fi
     . "$venv/bin/activate"
