@@ -293,7 +293,11 @@ def test_a_tracking_service_gets_what_tensorboard_gets(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tracking, "open_service", open_service)
     watched(tmp_path, track=("mlflow",))
-    shown = [(tag, update, round(one, 5)) for update, ones in seen for tag, one in ones.items()]
+    shown = [
+        (tag, update, round(float(np.float32(value)), 5))  # as TensorBoard's file has them
+        for update, values in seen
+        for tag, value in values.items()
+    ]
     assert shown == points(tmp_path / "tensorboard") and len(shown) > 8
     ((how, update, result),) = ended
     assert (how, update, result["val_rank1"], result["best_epoch"]) == ("finished", 10, 0.5, 1)
