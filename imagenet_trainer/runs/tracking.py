@@ -25,6 +25,7 @@ PROJECT = "imagenet-trainer"
 """The name of the project or experiment, unless the service's own variable has another."""
 SERVICES = ("wandb", "mlflow")
 _LAST_SECONDS = 60.0  # that the end of a training waits for a service
+_SIGNAL_SECONDS = 10.0  # the same after a signal, when a machine may be about to stop
 _MOST_WAITING = 10_000  # points that a service has not taken yet
 
 
@@ -102,9 +103,10 @@ class Tracker:
         known = {name: value for name, value in result.items() if isinstance(value, (int, float))}
         self._waiting.put(lambda service: service.finish(how, update, known))
         self._waiting.put(None)
-        self._thread.join(self._patience)
+        patience = min(self._patience, _SIGNAL_SECONDS if how == "interrupted" else math.inf)
+        self._thread.join(patience)
         if self._thread.is_alive() and not self._failed:
-            self._fail(f"it did not end within {self._patience:g} seconds")
+            self._fail(f"it did not end within {patience:g} seconds")
 
     # --- in the thread -------------------------------------------------------------------------
 
