@@ -82,7 +82,6 @@ def here(tmp_path, monkeypatch):
             few[name] = few[name][kept]
     np.savez(tmp_path / "few.npz", **few)
     monkeypatch.setattr(demo_images, "_IMAGES", str(tmp_path / "few.npz"))
-    monkeypatch.setattr(demo_images, "_IN_ROW", {})  # no drawings
     return tmp_path
 
 
