@@ -35,6 +35,7 @@ def rows(monkeypatch, capsys):
     )  # fmt: skip
     monkeypatch.setattr(train, "speed_without_data", without)
     monkeypatch.setattr(train, "processors", lambda: 2)
+    monkeypatch.setattr(train, "compute_threads", lambda: 2)
     monkeypatch.setattr(train, "has_torch", lambda: True)
     monkeypatch.setattr(train, "has_bfloat16", lambda: True)
     figures = train.run(64, 2)
