@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="folder with the four idx files")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2 (default: 0)")
-    for name, default in (("epochs", 5), ("batch-size", 128), ("images", 60000)):
+    for name, default in (("epochs", 6), ("batch-size", 128), ("images", 60000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, number in (("lr", 0.1), ("peak-epoch", 1), ("wd", 5e-4), ("label-smoothing", 0.1)):
         parser.add_argument(f"--{name}", type=float, default=number)

@@ -1,6 +1,6 @@
 """Measure training speed with data and without, and against MXNet with its defaults."""
 
-import csv
+import json
 import os
 import re
 import statistics
@@ -19,6 +19,7 @@ from imagenet_trainer.system.machine import compute_threads, has_bfloat16, proce
 from imagenet_trainer.train.previews.throughput import INTERVALS
 
 _BATCH = 16
+_SHOWN = 2  # updates of an interval: an epoch of 64 images has two
 _RESNET = "resnet-18"
 _NETWORKS = (_RESNET, "squeezenet1.0")
 _MXNET = "MXNet with its defaults"
@@ -94,7 +95,7 @@ def _measure_round(measured: _Measured, folder: str, rec: str, turn: int) -> Non
 
 def _all_processors() -> float:
     """Trainings with one thread, one for each processor: the sum of their speeds, of one alone."""
-    command = [*_command((_RESNET, "float32", "mxnet")), "--disp-batches", "2"]
+    command = [*_command((_RESNET, "float32", "mxnet")), "--disp-batches", str(_SHOWN)]
     environment = {**_environment(), "OMP_NUM_THREADS": "1"}
     alone = speed_without_data(command, environment)
     with ThreadPoolExecutor(processors()) as pool:
@@ -148,20 +149,37 @@ def _command(kind: _Kind) -> List[str]:
 
 
 def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
-    """Return images per second and share of waiting of the second epoch."""
+    """Return images per second and share of waiting of the second epoch.
+
+    MXNet computes while the program goes on: an epoch's first interval begins without a pending
+    update, and its last update is computed after the epoch's end. So only the other intervals, from
+    the forward pass of an update to that of a later one, have the time of whole updates.
+    """
     run_folder = os.path.join(folder, f"{'-'.join(kind)}-{turn}")
     command = [
         *_command(kind), "--num-epochs", "2", "--data-train", rec, "--data-val", rec,
-        "--model-prefix", os.path.join(run_folder, "model"),
+        "--disp-batches", str(_SHOWN), "--model-prefix", os.path.join(run_folder, "model"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env=_environment())
-    with open(os.path.join(run_folder, "history.csv"), newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    return float(last["images_per_second"]), float(last["wait_share"])
+    return speed_of_events(os.path.join(run_folder, "events.jsonl"))
+
+
+def speed_of_events(path: str) -> Tuple[float, float]:
+    """Median images per second of the second epoch's intervals but the first; share of waiting."""
+    with open(path, encoding="utf-8") as file:
+        events = [json.loads(line) for line in file]
+    intervals = [
+        one for one in events
+        if one["event"] == "interval" and one["epoch"] == 2 and one["updates"] == _SHOWN
+    ]  # fmt: skip
+    waited = sum(one["wait_share"] * one["seconds"] for one in intervals)
+    speeds = [one["images_per_second"] for one in intervals[1:]]
+    return statistics.median(speeds), waited / sum(one["seconds"] for one in intervals)
 
 
 def _synthetic(kind: _Kind, *more: str) -> float:
-    return speed_without_data([*_command(kind), "--disp-batches", "2", *more], _environment())
+    words = [*_command(kind), "--disp-batches", str(_SHOWN), *more]
+    return speed_without_data(words, _environment())
 
 
 def speed_without_data(command: Sequence[str], environment: Mapping[str, str]) -> float:
