@@ -133,6 +133,20 @@ def open_dataset(
             path, index, num_classes, all_labels, label_index, any_labels, multi_label
         )
         return _open_part(whole, parts)
+    shards, notes = _open_shards(path, index, label_index)
+    try:
+        some = any_labels or multi_label
+        opened = _opened(path, shards, num_classes, all_labels and not some, some)
+        if multi_label:
+            opened = _with_label_vectors(opened, num_classes, all_labels)
+        return replace(opened, note=_joined(*notes, opened.note))
+    except BaseException:
+        shards.close()
+        raise
+
+
+def _open_shards(path: str, index: str, label_index: Optional[int]) -> Tuple[Shards, List[str]]:
+    """The shards with their indexes, and notes on indexes that were made from shards."""
     paths = find_shards(path)
     indexes: List[Index] = [*index.split(",")] if index else []
     if indexes and len(indexes) != len(paths):
@@ -142,15 +156,7 @@ def open_dataset(
         )
     found = [index_of(one) for one in paths] if not indexes else []
     shards = Shards(paths, indexes or [one for one, _ in found], label_index)
-    try:
-        some = any_labels or multi_label
-        opened = _opened(path, shards, num_classes, all_labels and not some, some)
-        if multi_label:
-            opened = _with_label_vectors(opened, num_classes, all_labels)
-        return replace(opened, note=_joined(*(note for _, note in found), opened.note))
-    except BaseException:
-        shards.close()
-        raise
+    return shards, [note for _, note in found]
 
 
 def _open_part(whole: Dataset, parts: Parts) -> Dataset:

@@ -117,9 +117,7 @@ class MXNetEngine(StageTimer):
         self.in_step = workers.in_step
         self._async = workers if isinstance(workers, AsyncWorkers) else None
         if self._async and devices.dtype == "float16":
-            raise ArgumentError(
-                "dtype", "float16", "needs synchronous workers; use kvstore dist_sync"
-            )
+            raise ArgumentError("dtype", "float16", "needs synchronous workers; use dist_sync")
         self._accumulate = training.accumulate if training else 1
         check_shares(batch_shape[0], self._accumulate, len(contexts), self.world_size)
         batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
@@ -133,8 +131,7 @@ class MXNetEngine(StageTimer):
         check_head(symbol, training)
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
-        _, height, width, _ = batch_shape
-        size = (3, height, width)
+        size = (3, *batch_shape[1:3])
         self._targets = Targets(
             training, number_of_classes(symbol, size), label_vector_length(symbol, size)
         )
@@ -242,16 +239,7 @@ class MXNetEngine(StageTimer):
         self._bind_to(images)
         if self._monitor:
             self._monitor.begin(self._updates)
-        inputs = {LABEL: labels}
-        if self._targets.vectors:
-            inputs[LABEL] = mixed_vectors(labels, mix)
-        elif mix is not None:
-            inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
-        if teacher is not None:
-            inputs[TEACHER] = teacher
-        inputs.update(self._targets.constants(len(labels)))
-        if self._scale:
-            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
+        inputs = self._inputs_of(labels, mix, teacher)
         counts: List[mx.nd.NDArray] = []
         self.end_stage("")
         for part in range(self._accumulate):
@@ -284,6 +272,22 @@ class MXNetEngine(StageTimer):
             self._monitor.end_update(self._updates)
         self._updates += 1
         self._counts += hits
+
+    def _inputs_of(
+        self, labels: np.ndarray, mix: Optional[Mix], teacher: Optional[np.ndarray]
+    ) -> Dict[str, np.ndarray]:
+        """What the head of a batch reads beside the images, by name."""
+        inputs = {LABEL: labels}
+        if self._targets.vectors:
+            inputs[LABEL] = mixed_vectors(labels, mix)
+        elif mix is not None:
+            inputs.update({MIX_LABEL: mix.labels, MIX_SHARE: mix.shares})
+        if teacher is not None:
+            inputs[TEACHER] = teacher
+        inputs.update(self._targets.constants(len(labels)))
+        if self._scale:
+            inputs[LOSS_SCALE] = np.full(len(labels), self._scale.value, np.float32)
+        return inputs
 
     @_memory_checked
     def wait(self) -> None:
