@@ -262,12 +262,6 @@ def parse_or_raise(settings: Type[S], argv: Sequence[str]) -> S:
     return _parse(_raising_parser(settings), settings, argv)
 
 
-def checker(settings: Type[S]) -> Callable[[Sequence[str]], S]:
-    """A function like `parse_or_raise`, for many calls: the parser is made once."""
-    parser = _raising_parser(settings)
-    return lambda argv: _parse(parser, settings, argv)
-
-
 def given(settings: Type[Any], argv: Sequence[str]) -> List[str]:
     """The fields whose flags a command line has."""
     nothing = object()
@@ -284,11 +278,24 @@ def unknown_arguments(settings: Type[Any], argv: Sequence[str]) -> List[str]:
 
 def is_given(name: str, argv: Sequence[str]) -> bool:
     """Whether a command line has the flag of a field."""
-    return any(argument.split("=")[0] == flag_of(name) for argument in argv)
+    return bool(texts_of(name, argv))
+
+
+def texts_of(name: str, argv: Sequence[str]) -> List[str]:
+    """What follows the flag of a field, each time that a command line has it; "" at its end."""
+    pairs = ((*word.partition("="), after) for word, after in zip(argv, [*argv[1:], ""]))
+    return [
+        text if equals else after for flag, equals, text, after in pairs if flag == flag_of(name)
+    ]
+
+
+_RAISING: Dict[type, argparse.ArgumentParser] = {}  # making one takes longer than its use
 
 
 def _raising_parser(settings: Type[Any]) -> argparse.ArgumentParser:
-    return parser_of(settings, settings.__name__, "", _RaisingParser)
+    if settings not in _RAISING:
+        _RAISING[settings] = parser_of(settings, settings.__name__, "", _RaisingParser)
+    return _RAISING[settings]
 
 
 def _parse(parser: argparse.ArgumentParser, settings: Type[S], argv: Optional[Sequence[str]]) -> S:

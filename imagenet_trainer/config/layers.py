@@ -12,8 +12,8 @@ from dataclasses import asdict, fields
 from typing import (
     Any,
     Callable,
-    Collection,
     Dict,
+    Iterable,
     Iterator,
     List,
     Mapping,
@@ -22,7 +22,7 @@ from typing import (
 )
 
 from imagenet_trainer.config import config_file, recipes
-from imagenet_trainer.config.flags import arguments_of, checker, flag_of, given
+from imagenet_trainer.config.flags import arguments_of, flag_of, given, parse_or_raise, texts_of
 from imagenet_trainer.config.old_flags import translated
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.errors import InputError, attributed_to
@@ -76,14 +76,12 @@ def layers(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> 
     return [*recipe, *others, mine]
 
 
-def _checked(values: Collection[Value]) -> Iterator[Layer]:
+def _checked(values: Iterable[Value]) -> Iterator[Layer]:
     """The flags of values. The message of a wrong one has no flag, which nobody wrote."""
-    check = checker(FitSettings) if values else None
     for one in values:
         try:
             words = translated(arguments_of(FitSettings, {one.field: one.value}))
-            if check:
-                check(words)
+            parse_or_raise(FitSettings, words)
         except InputError as error:
             reason = str(error).replace(f"{flag_of(one.field)}: ", "", 1)
             raise InputError(f"{one.where}: {reason}") from None
@@ -97,7 +95,7 @@ def listing(argv: Sequence[str], environment: Mapping[str, str] = os.environ) ->
     for layer in found:
         sources.update(dict.fromkeys(given(FitSettings, layer.words), layer.source))
     words = [word for layer in found for word in layer.words]
-    values = asdict(checker(FitSettings)(words))
+    values = asdict(parse_or_raise(FitSettings, words))
     unnamed = ("set", "config", "show_config")  # of which a file takes none
     lines = [f"{name}: {json.dumps(values[name])}  # {source}"
              for name, source in sources.items() if name not in unnamed]  # fmt: skip
@@ -165,8 +163,7 @@ def _assignments(argv: Sequence[str]) -> List[str]:
 
 def _path_of_config(argv: Sequence[str], variables: Sequence[Value]) -> str:
     """The file of --config, or that of its variable."""
-    paths = [following for word, following in zip(argv, argv[1:]) if word == _CONFIG]
-    paths += [word.partition("=")[2] for word in argv if word.startswith(f"{_CONFIG}=")]
+    paths = texts_of("config", argv)
     if len(paths) > 1:
         raise InputError(f"{_CONFIG}: is given {len(paths)} times; give one file")
     paths += [str(one.value) for one in variables if one.field == "config"]

@@ -13,6 +13,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
+from imagenet_trainer.config.flags import texts_of
 from imagenet_trainer.errors import InputError
 
 _MXNET_WEIGHTS = "MXNet's published weights, docs/networks.md"
@@ -286,25 +287,14 @@ def chosen(argv: Sequence[str]) -> Optional[Recipe]:
 
     Raises InputError for an unknown name, with the closest and all known ones.
     """
-    name = _recipe_of(argv)
-    if not name or name == "list":
+    *_, name = ["", *texts_of("recipe", argv)]  # the last one counts, as for argparse
+    if name in ("", "list"):
         return None
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"--recipe {name}: no such recipe; {hint}known: {', '.join(RECIPES)}")
     return RECIPES[name]
-
-
-def _recipe_of(argv: Sequence[str]) -> Optional[str]:
-    """The value of the last --recipe, as argparse reads it."""
-    name = None
-    for argument, following in zip(argv, [*argv[1:], ""]):
-        if argument == "--recipe":
-            name = following
-        elif argument.startswith("--recipe="):
-            name = argument.partition("=")[2]
-    return name
 
 
 def listing() -> str:
