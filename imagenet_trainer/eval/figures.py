@@ -1,8 +1,9 @@
 """Draws the confusion matrices of evaluated epochs: figures, animations, differences."""
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -23,15 +24,34 @@ from imagenet_trainer.viz.confusion_figure import Sides, draw_figure, note_in, s
 from imagenet_trainer.viz.matrix_style import PLAIN, Style
 
 
-class _Matrix(NamedTuple):
-    """A matrix of counts by label, and what is written around it."""
+class _Matrix:
+    """A matrix of counts by label, and what is written around it.
 
-    counts: Counts
-    images: np.ndarray  # of each class, int64 (classes,)
-    order: np.ndarray  # of all classes, int64 (classes,)
-    sides: Sides  # with the classes that are shown
-    title: str
-    subtitle: str
+    The order is determined when a picture needs it: `cluster` takes seconds.
+    """
+
+    def __init__(
+        self, one: EpochResult, counts: Counts, order: str, style: Style, title: str, subtitle: str
+    ) -> None:
+        self.counts, self.style, self.title = counts, style, title
+        self._confusion, self._order = one.predictions.confusion, order
+        self._taxonomy = taxonomy_of([id_ for id_, _ in one.classes])
+        self.names = short_names(one.classes)
+        # Of each class, int64 (classes,).
+        self.images = np.bincount(one.predictions.labels, minlength=len(one.classes))
+        shown = style.order(np.arange(len(one.classes)), self.images)
+        described = style.description(len(one.classes), len(shown))
+        self.subtitle = "; ".join(filter(None, (subtitle, described)))
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Of all classes, int64 (classes,)."""
+        return class_order(self._order, self._confusion(), self._taxonomy)
+
+    @cached_property
+    def sides(self) -> Sides:
+        """Of the classes that are shown."""
+        return Sides(self.names, self.style.order(self.order, self.images), self._taxonomy)
 
 
 def style_of(settings: FigureSettings) -> Style:
@@ -51,7 +71,7 @@ def draw_epoch(run: Run, one: EpochResult, settings: FigureSettings) -> Path:
     title = f"{title_of(run, one)}: {counts.sum():,} top-{k} predictions of {images:,} images"
     ranks = shown_ranks(len(one.classes)) if images else []
     subtitle = ", ".join(f"rank-{name[4:]} {100 * one.metrics[name]:.2f} %" for name in ranks)
-    matrix = _matrix_of(one, counts, settings, style_of(settings), title, subtitle)
+    matrix = _Matrix(one, counts, settings.order, style_of(settings), title, subtitle)
     path, drawn = _draw(bare, matrix, settings)
     if settings.order != "imagenet" and (drawn or not bare.exists()):
         whole = reordered(one.predictions.confusion(), matrix.order)
@@ -76,7 +96,7 @@ def draw_difference(
         f"top-{k} predictions of {len(second.predictions):,} images; rank-1 {gain:+.2f} points; "
         "orange: more, blue: fewer"
     )
-    matrix = _matrix_of(second, counts, settings, style_of(settings), title, subtitle)
+    matrix = _Matrix(second, counts, settings.order, style_of(settings), title, subtitle)
     return _draw(_with_order(path.with_suffix(".png"), settings.order), matrix, settings)[0]
 
 
@@ -85,7 +105,7 @@ def animate(run: Run, results: Sequence[EpochResult], settings: EvaluateSettings
     last, axes = results[-1], settings.gif_axes
     style, k = (style_of(settings), settings.figure_top_k) if axes else (PLAIN, None)
     all_counts = [_counts_of(one, k) for one in results]
-    matrix = _matrix_of(last, all_counts[-1], settings, style, "", "")
+    matrix = _Matrix(last, all_counts[-1], settings.order, style, "", "")
     order, around = matrix.sides.order, None
     path = _with_order(run.gif_path(last.name), settings.order)
     if axes:
@@ -108,24 +128,6 @@ def animate(run: Run, results: Sequence[EpochResult], settings: EvaluateSettings
         yield f"drawn: {path}"
 
 
-def _matrix_of(
-    one: EpochResult,
-    counts: Counts,
-    settings: FigureSettings,
-    style: Style,
-    title: str,
-    subtitle: str,
-) -> _Matrix:
-    taxonomy = taxonomy_of([id_ for id_, _ in one.classes])
-    images = np.bincount(one.predictions.labels, minlength=len(one.classes))
-    order = class_order(settings.order, one.predictions.confusion(), taxonomy)
-    shown = style.order(order, images)
-    described = style.description(len(one.classes), len(shown))
-    sides = Sides(short_names(one.classes), shown, taxonomy)
-    text = "; ".join(filter(None, (subtitle, described)))
-    return _Matrix(counts, images, order, sides, title, text)
-
-
 def _counts_of(one: EpochResult, k: Optional[int]) -> Counts:
     """The counts of the k first predictions, by label; None for the usual ones."""
     return one.predictions.confusion(1 if k == 1 else 0)
@@ -133,11 +135,9 @@ def _counts_of(one: EpochResult, k: Optional[int]) -> Counts:
 
 def _draw(bare: Path, matrix: _Matrix, settings: FigureSettings) -> Tuple[Path, bool]:
     """Draw a figure beside the bare picture, unless it is up to date; whether it was drawn."""
-    style = style_of(settings)
     path = bare.with_suffix(f"{_suffix(settings)}.figure.png")
-    sides = matrix.sides
     note = _digest(matrix.counts, [
-        settings.order, matrix.title, matrix.subtitle, *sides.names, *style.words()
+        settings.order, matrix.title, matrix.subtitle, *matrix.names, *matrix.style.words()
     ])  # fmt: skip
     wanted = {kind: path.with_suffix(f".{kind}") for kind in ("png", *settings.figure_formats)}
     # The PNG file has a note of what it shows, and is written before the others.
@@ -146,8 +146,8 @@ def _draw(bare: Path, matrix: _Matrix, settings: FigureSettings) -> Tuple[Path, 
     for kind, other in wanted.items():
         with atomic_write(other) as file:
             file.write(draw_figure(
-                matrix.counts, sides, matrix.title, matrix.subtitle, note, kind, style,
-                matrix.images,
+                matrix.counts, matrix.sides, matrix.title, matrix.subtitle, note, kind,
+                matrix.style, matrix.images,
             ))  # fmt: skip
     return path, "png" in wanted
 

@@ -50,7 +50,7 @@ def draw(
     more, neighbours are added up.
     """
     grid = grid_of(matrix, side, style, images)
-    return _shade(grid, scale_of(grid, style), style)
+    return picture_of(grid, scale_of(grid, style), style)
 
 
 def scale_of(grid: np.ndarray, style: Style = PLAIN) -> Scale:
@@ -103,7 +103,7 @@ class Animation:
         """Each picture, with a palette of 256 colours."""
         for number, (compressed, dtype) in enumerate(self._grids):
             grid = np.frombuffer(zlib.decompress(compressed), dtype).reshape(self.side, self.side)
-            yield self._place(number, _shade(grid, self._scale, self._style))
+            yield self._place(number, picture_of(grid, self._scale, self._style))
 
 
 def draw_gif(path: AnyPath, frames: Iterable[Tuple]) -> None:
@@ -177,8 +177,8 @@ def _counts_of(grid: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     return sizes, number
 
 
-def _shade(grid: np.ndarray, scale: Scale, style: Style = PLAIN) -> Image.Image:
-    """The picture of a grid; a negative value makes it a difference."""
+def picture_of(grid: np.ndarray, scale: Scale, style: Style = PLAIN) -> Image.Image:
+    """The picture of a grid; a negative value makes it that of a difference."""
     levels = scale(grid)
     if (grid >= 0).all():
         return _coloured(levels, colours_of(style.colours))

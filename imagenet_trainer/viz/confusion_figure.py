@@ -22,7 +22,14 @@ from imagenet_trainer.metrics.confusion import as_counts, reordered
 from imagenet_trainer.metrics.taxonomy import DOMAINS, Taxonomy
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.viz.class_order import Span, spans
-from imagenet_trainer.viz.confusion import SIDE, Surroundings, caption, draw, grid_of, scale_of
+from imagenet_trainer.viz.confusion import (
+    SIDE,
+    Surroundings,
+    caption,
+    grid_of,
+    picture_of,
+    scale_of,
+)
 from imagenet_trainer.viz.matrix_legend import draw_legend
 from imagenet_trainer.viz.matrix_style import PLAIN, Scale, Style, colours_of, formatted
 from imagenet_trainer.viz.style import INK, figure_of, vector_file
@@ -82,9 +89,10 @@ def draw_figure(
     grid = grid_of(ordered, SIDE, style, images)
     signed, classes, height = bool((grid < 0).any()), len(sides.order), _TOP + SIDE + _BOTTOM
     with figure_of((_LEFT + SIDE + _RIGHT) / _DPI, height / _DPI, False, _DPI) as figure:
-        axes = _surround(figure, sides, scale_of(grid, style), style, signed=signed)
+        scale = scale_of(grid, style)
+        axes = _surround(figure, sides, scale, style, signed=signed)
         _write_titles(figure, title, subtitle)
-        picture = draw(ordered, SIDE, style, images)
+        picture = picture_of(grid, scale, style)
         texts = {}
         if classes <= _MOST_NUMBERED:
             values = grid_of(ordered, classes, style, images)
