@@ -206,7 +206,7 @@ def _finished(settings: CompareSettings, arguments: Sequence[str]) -> List[Candi
                 f"--runs {prefix}: no finished epoch in {run.folder}; train it first with "
                 f"{commands.TRAIN}"
             )
-        config = run.read_json(run.config_path).get("settings", {})
+        config = run.settings()
         share = config.get("train_fraction", default_of(FitSettings, "train_fraction"))
         name = _unique(printable(run.folder.resolve().name), counts, None)
         series = name[: -len(f"-{share:g}")] if name.endswith(f"-{share:g}") else name

@@ -39,7 +39,7 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     arg, aux = own_parameters(symbol, run, checkpoint)
     # Missing shards are an error before anything is written.
     if {"onnx", "int8"} & set(settings.to):
-        open_images(settings.data_val, "data_val", run, checkpoint).shards.close()
+        open_images(settings.data_val, "val", run, checkpoint).shards.close()
     if "int8" in settings.to:
         open_calibration(settings, run, checkpoint).shards.close()
     checkpoint = replace(checkpoint, arg=arg, aux=aux)

@@ -61,7 +61,7 @@ def to_onnx(
     graph = to_onnx_model(model, preprocessing.image_shape)
     if settings.preprocessing:
         graph = onnx_file.with_preprocessing(graph, preprocessing.image_shape, *colours)
-    dataset = open_images(settings.data_val, "data_val", run, checkpoint)
+    dataset = open_images(settings.data_val, "val", run, checkpoint)
     images = sample_images(dataset, preprocessing, settings.check_pictures)
     inputs = images if settings.preprocessing else normalise(images, *colours)
     (probabilities,) = onnx_file.predict(graph, [inputs])
@@ -121,7 +121,7 @@ def to_int8(
     images = sample_images(calibration, preprocessing, settings.calibration_pictures)
     planes = normalise(images, preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
     int8 = quantised(model, planes, min(settings.batch_size, len(planes)), settings.calibration)
-    dataset = open_images(settings.data_val, "data_val", run, checkpoint)
+    dataset = open_images(settings.data_val, "val", run, checkpoint)
     print(
         f"int8: calibrated ({settings.calibration}) on {len(images)} images of "
         f"{calibration.path}; scored on {len(dataset)} of {dataset.path}, batch "

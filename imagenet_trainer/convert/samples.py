@@ -3,7 +3,6 @@
 import numpy as np
 
 from imagenet_trainer import config
-from imagenet_trainer.config import flags
 from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.dataset import Dataset, open_matching_dataset
 from imagenet_trainer.errors import InputError, attributed_to
@@ -11,12 +10,10 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.run import Run
 
 
-def open_images(value: str, name: str, run: Run, checkpoint: Checkpoint) -> Dataset:
-    """The shards that a flag names, by default those of the run."""
-    used = run.read_json(run.config_path).get("settings", {})
-    path = value or used.get(name, f"data/{name[5:]}.rec")
-    index = "" if value else used.get(f"{name}_idx", "")
-    with attributed_to(flags.flag_of(name), " "):
+def open_images(value: str, kind: str, run: Run, checkpoint: Checkpoint) -> Dataset:
+    """The shards that --data-KIND names, `train` or `val`, by default those of the run."""
+    path, index = (value, "") if value else run.shard(kind)
+    with attributed_to(f"--data-{kind}", " "):
         return open_matching_dataset(
             path, index, checkpoint.classes, run.prefix, label_index=run.label_index(),
             multi_label=run.multi_label(),
@@ -26,11 +23,11 @@ def open_images(value: str, name: str, run: Run, checkpoint: Checkpoint) -> Data
 def open_calibration(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -> Dataset:
     """The training shard, which is not scored; the validation shard if there is none."""
     if settings.data_train:
-        return open_images(settings.data_train, "data_train", run, checkpoint)
+        return open_images(settings.data_train, "train", run, checkpoint)
     try:
-        return open_images("", "data_train", run, checkpoint)
+        return open_images("", "train", run, checkpoint)
     except InputError:
-        return open_images(settings.data_val, "data_val", run, checkpoint)
+        return open_images(settings.data_val, "val", run, checkpoint)
 
 
 def sample_images(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:

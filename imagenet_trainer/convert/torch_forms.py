@@ -124,7 +124,7 @@ def _planes(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -
     preprocessing = checkpoint.preprocessing
     assert preprocessing is not None
     try:
-        dataset = open_images(settings.data_val, "data_val", run, checkpoint)
+        dataset = open_images(settings.data_val, "val", run, checkpoint)
         images = sample_images(dataset, preprocessing, settings.check_pictures)
     except InputError:
         if settings.data_val:

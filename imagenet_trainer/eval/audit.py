@@ -48,11 +48,8 @@ def audit(settings: EvaluateSettings) -> Dict[str, Any]:
     folder = Path(settings.output or os.path.commonpath([run.folder for run in runs]))
     collected = _collect(settings, runs)
     issues = label_issues(collected.labels, collected.probabilities)
-    used = runs[0].read_json(runs[0].config_path)["settings"]
-    dataset = open_dataset(
-        used.get("data_train", "data/train.rec"), used.get("data_train_idx", ""),
-        len(collected.classes), label_index=runs[0].label_index(),
-    )  # fmt: skip
+    shard, index = runs[0].shard("train")
+    dataset = open_dataset(shard, index, len(collected.classes), label_index=runs[0].label_index())
     with dataset.shards:
         make_folder(folder)
         path = folder / "audit.csv"

@@ -103,7 +103,7 @@ def _open_images(settings: EvaluateSettings, run: Run, checkpoint: Checkpoint, l
     with attributed_to("--calibrate", " "):
         dataset = open_matching_dataset(
             path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP,
-            run.label_index() if settings.label_index is None else settings.label_index,
+            run.label_index(settings.label_index),
         )  # fmt: skip
     data = run.read_json(run.config_path).get("data", {})
     if dataset.fingerprint == data.get("val"):

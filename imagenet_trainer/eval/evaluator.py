@@ -349,8 +349,7 @@ def open_validation_set(
         with attributed_to("--data-val", " "):
             dataset = open_matching_dataset(
                 path, index, checkpoint.classes, run.prefix, settings.on_bad_record == STOP,
-                0 if settings.multi_label
-                else run.label_index() if settings.label_index is None else settings.label_index,
+                0 if settings.multi_label else run.label_index(settings.label_index),
             )  # fmt: skip
     except OtherClasses as error:
         raise InputError(f"{error}; or name the network's outputs with --classes FILE") from error

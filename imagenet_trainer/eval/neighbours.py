@@ -48,18 +48,17 @@ def open_training_images(
     None, and the reason, where the run does not know them or their shards are missing. Raises
     InputError for shards of --data-train that are missing, damaged, or have other classes.
     """
-    config = run.read_json(run.config_path)
-    used, trained_on = config.get("settings", {}), config.get("data", {}).get("train")
     if settings.data_train:
         with attributed_to("--data-train", " "):
             dataset = open_matching_dataset(
                 settings.data_train, "", classes, run.prefix, settings.on_bad_record == STOP,
-                run.label_index() if settings.label_index is None else settings.label_index,
+                run.label_index(settings.label_index),
             )  # fmt: skip
         return _sample(dataset, settings.explain_images, np.arange(len(dataset))), ""
+    trained_on = run.read_json(run.config_path).get("data", {}).get("train")
     if not trained_on:
         return None, "the run does not name its training images"
-    path, index = used.get("data_train", "data/train.rec"), used.get("data_train_idx", "")
+    path, index = run.shard("train")
     try:
         dataset = open_matching_dataset(
             path, index, classes, run.prefix, settings.on_bad_record == STOP, run.label_index()
@@ -68,6 +67,7 @@ def open_training_images(
         return None, str(error)
     if trained_on not in (dataset.fingerprint, dataset.old_fingerprint):
         return None, f"{path} has other images than those that the run was trained on"
+    used = run.settings()
     parts, among = parts_in(used), None
     if parts:
         among = divide(labels_of(dataset.shards), parts).train

@@ -69,7 +69,7 @@ def write_outputs(
         found = evaluator.features(last)
         yield from write_features(run.results, stem, found, last.predictions, last.classes)
         if settings.report:
-            seed = run.read_json(run.config_path).get("settings", {}).get("seed", 0)
+            seed = run.settings().get("seed", 0)
             places = feature_map(found, settings.map, seed)
     if explainer is not None:
         explained = explainer.explain(last)

@@ -107,7 +107,7 @@ def title_of(run: Run, one: EpochResult) -> str:
 def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
     """What was evaluated on what, and how: names and values."""
     run, dataset = evaluator.run, evaluator.dataset
-    trained = run.read_json(run.config_path).get("settings", {})
+    trained = run.settings()
     network = (trained.get(name) for name in ("network", "num_layers"))
     params, computed = run.params_path(one.epoch), one.metrics.get("computed", {})
     facts = {

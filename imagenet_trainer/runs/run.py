@@ -250,38 +250,40 @@ class Run(RunFiles):
             ) from error
         return content
 
-    def validation_shard(self) -> Tuple[str, str]:
-        """The validation shard and index that the run was trained with, or the defaults.
+    def settings(self) -> Dict[str, Any]:
+        """The settings of the training; {} where they are unknown."""
+        return self.read_json(self.config_path).get("settings") or {}
 
-        With --folds it is the name of the fold that was held back.
-        """
-        settings = self.read_json(self.config_path).get("settings", {})
-        parts = parts_in(settings)
-        if parts.folds:
-            train = settings.get("data_train", "data/train.rec")
-            return parts.name(train), settings.get("data_train_idx", "")
-        found = settings.get("data_val", "data/val.rec"), settings.get("data_val_idx", "")
-        if not all(isinstance(value, str) for value in found):
+    def shard(self, kind: str) -> Tuple[str, str]:
+        """The shard and index, `train` or `val`, of the flags of the training, or the defaults."""
+        used = self.settings()
+        found = used.get(f"data_{kind}", f"data/{kind}.rec"), used.get(f"data_{kind}_idx", "")
+        if None in found:
             raise InputError(f"{self.config_path}: was not written by this program; remove it")
         return found
 
+    def validation_shard(self) -> Tuple[str, str]:
+        """The shard and index of the validation images; with --folds the fold's name."""
+        parts = parts_in(self.settings())
+        path, index = self.shard("train" if parts.folds else "val")
+        return parts.name(path) if parts.folds else path, index
+
     def minival_shard(self) -> Tuple[str, str]:
         """The name of the images of --minival, and the index; two empty texts without the flag."""
-        settings = self.read_json(self.config_path).get("settings", {})
-        parts = parts_in(settings)
-        if not parts.minival:
-            return "", ""
-        train = settings.get("data_train", "data/train.rec")
-        return parts.name(train, minival=True), settings.get("data_train_idx", "")
+        parts = parts_in(self.settings())
+        path, index = self.shard("train") if parts.minival else ("", "")
+        return path and parts.name(path, minival=True), index
 
-    def label_index(self) -> Optional[int]:
-        """Which label of a record was the class in the training; None: the only one."""
-        return self.read_json(self.config_path).get("settings", {}).get("label_index")
+    def label_index(self, wanted: Optional[int] = None) -> Optional[int]:
+        """Which label of a record is the class: the wanted one, or that of the training.
+
+        None: the only one.
+        """
+        return self.settings().get("label_index") if wanted is None else wanted
 
     def multi_label(self) -> bool:
         """Whether all labels of a record were classes of its image in the training."""
-        used = self.read_json(self.config_path).get("settings", {})
-        return bool(used.get("multi_label", False))
+        return bool(self.settings().get("multi_label", False))
 
     def write_symbol(self, text: str) -> None:
         """Write the network's JSON."""

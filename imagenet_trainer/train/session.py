@@ -311,7 +311,7 @@ def _find_checkpoint(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
     """The newest checkpoint, or that of --load-epoch; None for a new run."""
     if settings.load_epoch is None:
         return run.newest()
-    started_from = run.read_json(run.config_path).get("settings", {}).get("load_epoch")
+    started_from = run.settings().get("load_epoch")
     if started_from == settings.load_epoch and run.own_checkpoints():
         return run.newest()
     return run.go_back_to(settings.load_epoch)

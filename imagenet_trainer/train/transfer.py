@@ -149,8 +149,7 @@ class FineTuning:
         A flag whose value is not its default overrides it.
         """
         if self.is_resumed:
-            before = self._run.read_json(self._run.config_path).get("settings", {})
-            return with_preprocessing(settings, before)
+            return with_preprocessing(settings, self._run.settings())
         if self.pretrained.preprocessing is None:
             return settings
         return with_preprocessing(settings, vars(self.pretrained.preprocessing))
