@@ -104,11 +104,18 @@ def find_duplicates(
 def difference_hash(image: memoryview) -> int:
     """The hash of an encoded image; 0, which is not compared, if it cannot be decoded."""
     try:
-        grey = decode(image, 0, short_side=_SIDE)
-        small = call(cv2.resize, grey, (9, 8), interpolation=cv2.INTER_AREA)
+        return _hash_of(decode(image, 0, short_side=_SIDE))
     except ValueError:
         return 0
+
+
+def _hash_of(grey: np.ndarray) -> int:
+    small = _reduced(grey, (9, 8))
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def _reduced(grey: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    return call(cv2.resize, grey, size, interpolation=cv2.INTER_AREA)
 
 
 def looks_same(one: memoryview, other: memoryview) -> bool:
@@ -118,13 +125,11 @@ def looks_same(one: memoryview, other: memoryview) -> bool:
     images of 16 x 16 pixels must be alike too, those of flat surfaces equal but for rounding.
     Raises ValueError for an image that cannot be decoded.
     """
-    hashes = np.array([difference_hash(one), difference_hash(other)], np.uint64)
+    greys = [decode(image, 0, short_side=_SIDE) for image in (one, other)]
+    hashes = np.array([_hash_of(grey) for grey in greys], np.uint64)
     if _count_ones(hashes[:1] ^ hashes[1:])[0] > _SAME_BITS:
         return False
-    small = np.array([
-        call(cv2.resize, decode(data, 0, short_side=_SIDE), (16, 16), interpolation=cv2.INTER_AREA)
-        for data in (one, other)
-    ]).reshape(2, -1)  # fmt: skip
+    small = np.array([_reduced(grey, (16, 16)) for grey in greys]).reshape(2, -1)
     ones = _count_ones(hashes)
     if (ones < _MIN_BITS).any() or (ones > _BITS - _MIN_BITS).any():
         return bool(np.abs(np.diff(small.astype(int), axis=0)).mean() <= 2)
