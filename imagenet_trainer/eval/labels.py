@@ -29,7 +29,7 @@ from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.parts import labels_of
 from imagenet_trainer.data.records.headers import read_summary
 from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_classes
-from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.right import RightClasses, right_classes
@@ -207,9 +207,7 @@ def names_by_key(dataset: Dataset) -> Dict[int, str]:
     """The path of each image by its key, as far as lists lie beside the shards."""
     names: Dict[int, str] = {}
     for path in dict.fromkeys(list_path(file.path) for file in dataset.shards.files):
-        if os.path.exists(path):
-            images = read_list(path)
-            names.update(zip(images.indices, images.paths))
+        names.update(paths_by_key(path))
     return names
 
 
@@ -220,13 +218,12 @@ def file_names(dataset: Dataset) -> List[str]:
     for file in dataset.shards.files:
         path = list_path(file.path)
         if path not in lists:
-            if not os.path.isfile(path):
+            lists[path] = paths_by_key(path)
+            if not lists[path]:
                 raise InputError(
                     f"{path}: does not exist, so the names of the images are unknown; copy the "
                     "list beside the shard"
                 )
-            images = read_list(path)
-            lists[path] = dict(zip(images.indices, images.paths))
         try:
             names += [lists[path][int(key)] for key in file.keys]
         except KeyError as error:

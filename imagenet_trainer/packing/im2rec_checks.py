@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Dict, List, Sequence
 
 from imagenet_trainer.config import commands
-from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import manifest_path
 from imagenet_trainer.data.records.recordio import RecordFile, index_path
 from imagenet_trainer.data.records.sequential import rebuild_index
@@ -181,7 +181,7 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
     with ProgressDisplay("duplicates") as progress:
         threads = settings.num_thread or processors()
         duplicates = find_duplicates(sets, settings.near_duplicates, threads, progress)
-    paths = {name: _paths_by_id(name) for name in prefixes}
+    paths = {name: paths_by_key(f"{name}.lst") for name in prefixes}
     _print_groups("same bytes", duplicates.same_bytes, paths)
     if settings.near_duplicates is not None:
         _print_groups("similar", duplicates.similar, paths)
@@ -200,14 +200,6 @@ def _find_duplicates(settings: PackCheckSettings) -> int:
         file.write("\n")
     print(f"{report}: complete list")
     return 1 if duplicates.same_bytes or duplicates.similar else 0
-
-
-def _paths_by_id(prefix: str) -> Dict[int, str]:
-    """Paths of images by their index in the list; empty without the list."""
-    if not os.path.exists(prefix + ".lst"):
-        return {}
-    images = read_list(prefix + ".lst")
-    return dict(zip(images.indices, images.paths))
 
 
 def _entry(image: PackedImage, paths: Dict[str, Dict[int, str]]) -> Dict:

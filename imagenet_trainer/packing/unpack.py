@@ -12,7 +12,7 @@ import numpy as np
 
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.headers import keep_images
-from imagenet_trainer.data.records.lst import read_list
+from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import read_manifest
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
@@ -77,7 +77,8 @@ def unpack(
     """
     shards, classes = _open(path, label_index)
     with shards:
-        images = _Images(shards, classes, _file_names(list_path))
+        names = {key: os.path.basename(one) for key, one in paths_by_key(list_path).items()}
+        images = _Images(shards, classes, names)
         total = len(shards)
         if to == "folders":
             return _to_folders(_Target(folder, images), total, threads, progress)
@@ -115,14 +116,6 @@ def _open(path: str, label_index: Optional[int]) -> Tuple[Shards, Sequence[str]]
     labels = np.concatenate([head.labels for head in headers])
     last = int(min(labels.max(initial=0, where=np.isfinite(labels)), _MOST_LABELS))
     return shards, [f"{label:0{len(str(last))}d}" for label in range(last + 1)]
-
-
-def _file_names(list_path: str) -> Dict[int, str]:
-    """The names of the images by their keys; empty without a list."""
-    if not os.path.isfile(list_path):
-        return {}
-    images = read_list(list_path)
-    return {key: os.path.basename(path) for key, path in zip(images.indices, images.paths)}
 
 
 class _Images:

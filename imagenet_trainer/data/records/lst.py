@@ -85,6 +85,14 @@ def read_list(path: AnyPath) -> ImageList:
     return ImageList(indices, labels, paths)
 
 
+def paths_by_key(path: AnyPath) -> Dict[int, str]:
+    """The paths of a list by their keys, {} if it does not exist; raises as `read_list` does."""
+    if not os.path.exists(path):
+        return {}
+    images = read_list(path)
+    return dict(zip(images.indices, images.paths))
+
+
 def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
     try:
         with open(path, "rb") as raw:
