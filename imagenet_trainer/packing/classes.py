@@ -19,7 +19,8 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 from imagenet_trainer.text import printable
 
-_LISTS = ("train", "val", "test")  # the lists that classes.txt belongs to
+CLASSES = "classes.txt"
+_LISTS = ("train", "val", "test")  # the lists that it belongs to
 
 
 class PackClasses(NamedTuple):
@@ -56,6 +57,21 @@ def read_class_ids(path: AnyPath) -> List[str]:
     return classes
 
 
+def class_ids_beside(path: AnyPath, most: int) -> List[str]:
+    """The ids of classes.txt in the folder of a file; [] without it.
+
+    Raises InputError if it has none for `most`, the greatest label.
+    """
+    listed = os.path.join(os.path.dirname(path), CLASSES)
+    ids = read_class_ids(listed) if os.path.isfile(listed) else []
+    if ids and most >= len(ids):
+        raise InputError(
+            f"{listed}: has {len(ids)} classes, but images beside it have label {most}; remove it, "
+            "or replace it by the one of these images"
+        )
+    return ids
+
+
 def classes_of_pack(
     prefix: str,
     lists: Sequence[ImageList],
@@ -71,15 +87,8 @@ def classes_of_pack(
     Raises OtherClasses if the reference lacks a class, or a label differs.
     """
     folders = _folders(lists, named)
-    listed = os.path.join(os.path.dirname(prefix), "classes.txt")  # of tools/imagenet.py
-    if None in folders and os.path.basename(prefix) in _LISTS and os.path.isfile(listed):
-        names = read_class_ids(listed)
-        if len(names) < len(folders):
-            raise InputError(
-                f"{listed}: {len(names)} classes, but {prefix}.lst has label {len(folders) - 1}; "
-                "remove it, or make the lists again"
-            )
-        folders = [*names]
+    if None in folders and os.path.basename(prefix) in _LISTS:  # of tools/imagenet.py
+        folders = class_ids_beside(prefix, len(folders) - 1) or folders
     if folders and known:
         return _relabelled(folders, lists, known, reference)
     theirs = load_manifest(reference).classes if folders and reference else ()

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import read_class_ids
+from imagenet_trainer.packing.classes import class_ids_beside
 from imagenet_trainer.packing.formats.samples import by_base_name, located
 from imagenet_trainer.system.files import file_error
 
@@ -28,7 +28,6 @@ _NAME = re.compile(r"(.*)(images|labels)([-.]idx)([13])(-ubyte(?:\.gz)?)", re.IG
 _PARTNER = {"images": ("labels", "1"), "labels": ("images", "3")}
 _UBYTE = 0x08  # in the third byte of the magic number; the fourth is the number of axes
 _MOST_BYTES = 4 << 30  # of a file, unpacked
-_CLASSES = "classes.txt"
 # The labels of Fashion-MNIST, of which no file has the names: SHA-256 of both unpacked files.
 _FASHION_LABELS = (
     "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",  # train
@@ -90,14 +89,8 @@ class Idx:
 
     def class_names(self, examples: Dict[int, str]) -> Dict[int, str]:
         """The names in classes.txt, those of Fashion-MNIST, or the labels as text."""
-        listed = os.path.join(os.path.dirname(self.paths[0]), _CLASSES)
-        if os.path.isfile(listed):
-            names = read_class_ids(listed)
-            if max(examples) >= len(names):
-                raise InputError(
-                    f"{listed}: has {len(names)} classes, but the files have label "
-                    f"{max(examples)}; remove it, or copy the one of these files"
-                )
+        names = class_ids_beside(self.paths[0], max(examples))
+        if names:
             return dict(enumerate(names))
         files = (_header(labels) + labels.tobytes() for labels in self._labels.values())
         if {hashlib.sha256(file).hexdigest() for file in files} <= {*_FASHION_LABELS}:

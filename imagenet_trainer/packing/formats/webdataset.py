@@ -18,7 +18,7 @@ from imagenet_trainer.data.images.source import Tar
 from imagenet_trainer.data.images.tars import TarImages, first_names
 from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import read_class_ids, write_classes
+from imagenet_trainer.packing.classes import CLASSES, class_ids_beside, write_classes
 from imagenet_trainer.packing.formats.samples import (
     Part,
     Read,
@@ -31,7 +31,6 @@ from imagenet_trainer.system.files import atomic_write, is_hidden
 
 KIND = "WebDataset"
 _LABEL = ".cls"
-_CLASSES = "classes.txt"
 _MOST_LABEL = 64  # bytes of a .cls
 _PEEK = 64  # files of a tar that show what it is
 _MOST_IMAGES, _MOST_BYTES = 10_000, 1_000_000_000  # of a tar
@@ -98,16 +97,7 @@ class WebDataset:
 
     def class_names(self, examples: Dict[int, str]) -> Dict[int, str]:
         """The names of classes in classes.txt beside the tars; {} without one."""
-        listed = os.path.join(os.path.dirname(self.paths[0]), _CLASSES)
-        if not os.path.isfile(listed):
-            return {}
-        names = dict(enumerate(read_class_ids(listed)))
-        if max(examples) >= len(names):
-            raise InputError(
-                f"{listed}: has {len(names)} classes, but the tars have label {max(examples)}; "
-                "remove it, or copy the one of these tars"
-            )
-        return names
+        return dict(enumerate(class_ids_beside(self.paths[0], max(examples))))
 
     def _locate(self, path: str) -> Tuple[Tar, str]:
         file, _, name = path.partition("/")
@@ -154,7 +144,7 @@ def write(folder: str, stem: str, classes: Sequence[str], sizes: np.ndarray, rea
         else:
             with atomic_write(path) as file:
                 _write_tar(file, part, read)
-    write_classes(os.path.join(folder, _CLASSES), classes)
+    write_classes(os.path.join(folder, CLASSES), classes)
     return kept
 
 

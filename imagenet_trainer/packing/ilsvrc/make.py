@@ -11,7 +11,7 @@ from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import write_list
 from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.classes import read_class_ids, write_classes
+from imagenet_trainer.packing.classes import CLASSES, read_class_ids, write_classes
 from imagenet_trainer.packing.console import format_classes, format_images
 from imagenet_trainer.packing.folders import NoClassFolders, NoImages
 from imagenet_trainer.packing.ilsvrc import layout, splits
@@ -294,7 +294,7 @@ def _write(
             else ""
         )
         print(f"{path}: {_would(settings)}{_format_counts(sets[name])}{origin}")
-    path = os.path.join(settings.out, "classes.txt")
+    path = os.path.join(settings.out, CLASSES)
     if not settings.dry_run:
         write_classes(path, classes)
     print(f"{path}: {_would(settings)}{format_classes(len(classes))}")
