@@ -9,6 +9,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -118,6 +119,7 @@ def multiply_adds(network: str, side: int) -> int:
     return _summary(network, (3, side, side)).multiply_adds
 
 
+@cache
 def _summary(network: str, shape: Tuple[int, ...]) -> Summary:
     return summarise(symbols.get_symbol(network, 1000, shape), shape)
 
