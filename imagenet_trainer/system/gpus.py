@@ -1,6 +1,7 @@
 """The NVIDIA GPUs of this machine, from nvidia-smi."""
 
 import subprocess
+from functools import cache
 from typing import List, NamedTuple, Optional, Tuple
 
 
@@ -40,8 +41,9 @@ def split_gpus() -> List[int]:
     return [number for number, mode in enumerate(modes) if mode.strip() == "Enabled"]
 
 
+@cache
 def _query(fields: str) -> Optional[List[str]]:
-    """Lines of nvidia-smi, one for each GPU; None if it is missing or fails."""
+    """Lines of nvidia-smi, one for each GPU; None if it is missing or fails. It is asked once."""
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)

@@ -1,5 +1,6 @@
 """Machines with other GPUs, drivers, builds of the engines and versions of Python."""
 
+import functools
 import importlib.util
 import os
 
@@ -9,7 +10,7 @@ from imagenet_trainer.benchmarks import environment
 from imagenet_trainer.engines import choice
 from imagenet_trainer.engines.choice import TORCHRUN
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
-from imagenet_trainer.system import mxnet_import, wheels
+from imagenet_trainer.system import gpus, mxnet_import, wheels
 
 H100, V100, K80 = (
     "NVIDIA H100 80GB HBM3, 9.0",
@@ -25,6 +26,12 @@ def fake_nvidia_smi(monkeypatch, folder, script):
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    ask_again(monkeypatch)
+
+
+def ask_again(monkeypatch):
+    """Forget what nvidia-smi has answered."""
+    monkeypatch.setattr(gpus, "_query", functools.cache(gpus._query.__wrapped__))
 
 
 P100, T4, A100, L4, B200 = (

@@ -4,6 +4,7 @@ from helpers.fake_gpus import (
     H100,
     V100,
     answers,
+    ask_again,
     fake_nvidia_smi,
     show,
     show_without_capability,
@@ -36,6 +37,7 @@ def test_no_gpus(monkeypatch, tmp_path, script):
 
 def test_no_nvidia_smi(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    ask_again(monkeypatch)
     assert nvidia_gpus() == []
 
 
