@@ -6,7 +6,12 @@ from typing import Any, Dict, Mapping, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.engines import Optimizer
-from imagenet_trainer.engines.update_rules import STATES, WITH_MOMENTUM, nadam_momentum
+from imagenet_trainer.engines.update_rules import (
+    STATES,
+    WITH_MOMENTUM,
+    initial_state,
+    nadam_momentum,
+)
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -142,18 +147,15 @@ class Lion(mx.optimizer.Optimizer):
 class _RMSPropWithMomentum(mx.optimizer.Optimizer):
     """RMSProp with momentum; see `update_rules`. MXNet's has momentum in its centred form only."""
 
-    first_variance = 0.0
-
     def __init__(self, momentum: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
         self.momentum = momentum
 
     def create_state(self, index: int, weight: Any) -> Any:
         """The moving average of squares, and the momentum."""
-        like = {"ctx": weight.context, "dtype": weight.dtype}
-        return mx.nd.full(weight.shape, self.first_variance, **like), mx.nd.zeros(
-            weight.shape, **like
-        )
+        rule = type(self).__name__.lower()
+        first = (initial_state(rule, label) for label in STATES[rule])
+        return tuple(mx.nd.full(weight.shape, v, weight.context, weight.dtype) for v in first)
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         """Make one update of a parameter."""
@@ -169,8 +171,6 @@ class _RMSPropWithMomentum(mx.optimizer.Optimizer):
 @mx.optimizer.Optimizer.register
 class RMSPropTF(_RMSPropWithMomentum):
     """As TensorFlow: epsilon inside of the root, the rate inside of the momentum."""
-
-    first_variance = 1.0
 
     def _move(self, rate: float, weight: Any, grad: Any, variance: Any, momentum: Any) -> None:
         momentum[:] = self.momentum * momentum + rate * grad / mx.nd.sqrt(variance + 1e-3)
