@@ -209,10 +209,10 @@ class TorchEngine(StageTimer):
         a number. The counts are copied to the host while backward runs, so the device does not
         wait for the host. Raises DeviceMemoryError for a batch that does not fit.
         """
-        batch = {"images": images, "labels": np.asarray(labels, np.int64)}
-        if self._training and self._training.multi_label:
-            batch["labels"] = mixed_vectors(labels, mix)
-        elif mix is not None:
+        vectors = self._training is not None and self._training.multi_label
+        targets = mixed_vectors(labels, mix) if vectors else np.asarray(labels, np.int64)
+        batch = {"images": images, "labels": targets}
+        if mix is not None and not vectors:
             batch["other"] = np.asarray(mix.labels, np.int64)
             batch["share"] = np.asarray(mix.shares, np.float32)
         if teacher is not None:
