@@ -9,14 +9,15 @@ It computes the same as timm's `vit_small_patch16_224`. 22,050,664 learned param
 classes. Position embeddings belong to an image size, so parameters fit one size only.
 """
 
+import json
 from typing import Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import sym
+from imagenet_trainer.symbols.families import VIT
 from imagenet_trainer.symbols.layers import classifier, convolution, scaled
 
 PATCH, CHANNELS, HEADS, BLOCKS = 16, 384, 6, 12
-NORMAL = '["normal", {"sigma": 0.02}]'  # as MXNet writes it
 
 
 def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
@@ -32,11 +33,11 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     x = convolution(x, "conv0", CHANNELS, PATCH, stride=PATCH, pad=0, bias=True)  # 384, 14, 14
     x = sym.Reshape(x, shape=(0, 0, -1), name="patches")  # 384, 196
     x = sym.transpose(x, axes=(0, 2, 1), name="rows")  # 196, 384
-    token = sym.var("cls_token", shape=(1, 1, CHANNELS), init=NORMAL)
+    token = sym.var("cls_token", shape=(1, 1, CHANNELS), init=initial("cls_token"))
     first = sym.slice_axis(x, axis=1, begin=0, end=1, name="first")  # 1, 384
     token = sym.broadcast_like(token, first, name="class_token")  # one for each image
     x = sym.Concat(token, x, dim=1, name="tokens")  # 197, 384
-    places = sym.var("pos_embed", shape=(1, patches + 1, CHANNELS), init=NORMAL)
+    places = sym.var("pos_embed", shape=(1, patches + 1, CHANNELS), init=initial("pos_embed"))
     x = sym.broadcast_add(x, places, name="positions")
     for block in range(1, BLOCKS + 1):
         x = attention(x, f"block{block}")
@@ -44,6 +45,12 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     x = layer_norm(x, "ln0")
     x = sym.slice_axis(x, axis=1, begin=0, end=1, name="class")  # 1, 384
     return classifier(sym.Flatten(x, name="flatten0"), num_classes)  # num_classes
+
+
+def initial(embedding: str) -> str:
+    """The initial values of an embedding, as MXNet writes them."""
+    rule = VIT["except"].get(embedding, VIT)
+    return json.dumps([rule["name"], {"sigma": rule["sigma"]}])
 
 
 def attention(x: sym.Symbol, name: str) -> sym.Symbol:
