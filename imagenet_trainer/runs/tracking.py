@@ -5,7 +5,7 @@ so once, and the training continues without it. `tracking.json` in the folder of
 its tracked run, so that a resumed run continues it; addresses and keys are never written.
 """
 
-import importlib
+import importlib.util
 import json
 import math
 import queue
@@ -52,13 +52,9 @@ class Tracked:
 
 
 def check_library(name: str) -> None:
-    """InputError if the library of a service is missing."""
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"--track {name}: its library is missing ({error}); {pip_install(name)}"
-        ) from error
+    """InputError if the library of a service is missing; only the worker that tracks imports it."""
+    if importlib.util.find_spec(name) is None:
+        raise InputError(f"--track {name}: its library is missing; {pip_install(name)}")
 
 
 def open_service(name: str, run: Tracked) -> Service:
