@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from typing import Dict, List, Sequence, Tuple, Type
 
 from imagenet_trainer.errors import InputError
@@ -120,7 +121,8 @@ def _print_lists(
 
 
 def _warn_of_one_class(settings: Im2recSettings, folder: str) -> None:
-    advice = proposal(settings) or "give the folder that contains the folders of the classes"
+    inside = replace(settings, root=os.path.join(settings.root, folder))
+    advice = proposal(inside) or "give the folder that contains the folders of the classes"
     print(f"all images have one class, {printable(folder)}; {advice}", file=sys.stderr)
 
 

@@ -125,11 +125,11 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
     elif others:
         stem = os.path.splitext(others[0])[0]
         advice = f"{others[0]} exists: give the prefix {stem} to pack it"
-    elif os.path.exists(settings.root) and settings.chunks == 1 and proposal(settings):
-        return InputError(f"{name}.lst: no such list; {proposal(settings)}")
     else:
         chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
-        advice = f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"
+        advice = ("" if chunked else proposal(settings)) or (
+            f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"
+        )
     return InputError(f"{name}.lst: no such list; {advice}")
 
 

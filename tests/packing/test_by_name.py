@@ -88,7 +88,8 @@ def test_one_command_packs_both_sets_and_the_refusals_propose_it(photos, fails, 
 def test_a_folder_in_the_folder_is_not_taken_for_the_only_class(photos, capsys):
     photos.rename(photos.parent / "train")
     assert main(["--list", "--recursive", "data/train", "."]) == 0
-    assert "one class, train" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "one class, train" in error and "--by-name data/train ./train" in error
     assert main(["--by-name", "--dry-run", "data/train", "."]) == 0
     assert not list(photos.parent.glob("data/val.*"))
 
