@@ -13,7 +13,7 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.slow
 PARTS = (
-    ".ci", ".pre-commit-config.yaml", ".ruff.toml", "LICENSE", "MANIFEST.in", "README.md", "docs",
+    ".ci", ".dockerignore", ".pre-commit-config.yaml", ".ruff.toml", "LICENSE", "MANIFEST.in", "README.md", "docs",
     "imagenet_trainer", "setup.cfg", "setup.py", "symbols", "tests", "tools",
 )  # fmt: skip
 
