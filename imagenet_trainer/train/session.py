@@ -1,6 +1,6 @@
 """A training with everything opened and checked: data, network, engine, run, first checkpoint.
 
-`open_session` does it in three steps: `_read_inputs` reads data, flags and network, and writes
+`open_session` does it in three steps: `read_inputs` reads data, flags and network, and writes
 nothing; `_prepare_run` checks the run on the disk and finds the checkpoint to continue from;
 `_record` writes what belongs to the run before its first update.
 """
@@ -8,20 +8,18 @@ nothing; `_prepare_run` checks the run on the disk and finds the checkpoint to c
 import contextlib
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.augment import EvalTransform, TrainTransform
-from imagenet_trainer.data.dataset import IMAGENET_CLASSES, Dataset, default_classes
+from imagenet_trainer.data.augment import TrainTransform
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import check_pairs
 from imagenet_trainer.data.mixup import mixing_of
 from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.engines import Engine
-from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.factory import join_workers
-from imagenet_trainer.engines.mxnet.compression import describe_compression
 from imagenet_trainer.engines.symbol import check_parameters, check_state, of_network
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
@@ -33,33 +31,25 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.train.continuation import explained
 from imagenet_trainer.train.datasets import (
-    check_separate,
-    held_back_messages,
     loss_weights,
-    open_minival,
-    open_order,
-    open_training_set,
-    open_validation_set,
 )
 from imagenet_trainer.train.engine import devices_of, open_training_engine
-from imagenet_trainer.train.image_sizes import Size, check_sizes
-from imagenet_trainer.train.ineffective import ineffective_flags
-from imagenet_trainer.train.multi_label import check_same_labels
+from imagenet_trainer.train.image_sizes import Size
+from imagenet_trainer.train.inputs import Inputs, read_inputs
 from imagenet_trainer.train.run_config import (
     check_resumable,
     check_workers_equal,
     run_configuration,
 )
 from imagenet_trainer.train.schedule import Schedule
-from imagenet_trainer.train.schedule_flags import rate_messages, schedule_of
+from imagenet_trainer.train.schedule_flags import schedule_of
 from imagenet_trainer.train.setup import (
     TrainingSetup,
-    advice_messages,
-    image_size_messages,
     training_setup,
 )
+from imagenet_trainer.train.start_messages import first_message, messages_of
 from imagenet_trainer.train.teacher import open_teacher
-from imagenet_trainer.train.transfer import freeze_messages, frozen
+from imagenet_trainer.train.transfer import frozen
 
 
 @dataclass
@@ -179,8 +169,8 @@ def open_session(settings: FitSettings, engine_reason: str = "", threads: str = 
             setup.settings, setup.run, workers, inputs.train, inputs.val, inputs.minival, engine,
             teacher, inputs.order, _preprocessing(setup.settings), progress,
             [dict(row) for row in history],
-            [*changes, *_messages(setup, inputs, workers, engine_reason),
-             *([threads] if threads else []), _first_message(setup, progress, len(inputs.train))],
+            [*changes, *messages_of(setup, inputs, workers, engine_reason),
+             *([threads] if threads else []), first_message(setup, progress, len(inputs.train))],
             partial(_initial_checkpoint, setup, inputs.symbol),
         )  # fmt: skip
         on_error.pop_all()
@@ -190,27 +180,16 @@ def open_session(settings: FitSettings, engine_reason: str = "", threads: str = 
 # --- the steps of opening ----------------------------------------------------------------------
 
 
-class _Inputs(NamedTuple):
-    """What is read before anything is written."""
-
-    train: Dataset
-    val: Dataset
-    minival: Optional[Dataset]
-    order: Order
-    symbol: Any
-    messages: Tuple[str, ...]  # about the two datasets
-
-
 def _open_together(
     setup: TrainingSetup, workers: Workers
-) -> Tuple[_Inputs, Dict[str, Any], Checkpoint, Engine, List[str]]:
+) -> Tuple[Inputs, Dict[str, Any], Checkpoint, Engine, List[str]]:
     """Inputs, config.json, checkpoint and engine of this worker, and changes to log.
 
     Worker 0 goes first where the run on the disk is opened: it repairs what a crash left. If one
     worker raises an error, all do.
     """
     with together(workers):
-        inputs = _read_inputs(setup)
+        inputs = read_inputs(setup)
         if mixing_of(setup.settings, setup.settings.seed):
             check_pairs(inputs.order, workers.world_size)
         config = run_configuration(setup.settings, inputs.train, inputs.val, workers.world_size)
@@ -226,26 +205,8 @@ def _open_together(
     return inputs, config, checkpoint, engine, changes
 
 
-def _read_inputs(setup: TrainingSetup) -> _Inputs:
-    """Data and network; InputError for flags that cannot work, before anything is written."""
-    settings = setup.settings
-    train = open_training_set(settings)
-    val = open_validation_set(settings, train.classes, train.path)
-    check_same_labels(train, val)
-    minival = open_minival(settings, train)
-    order = open_order(settings, train)
-    # Created again later; here they only check the flags.
-    TrainTransform(settings, settings.image_shape, settings.seed)
-    EvalTransform(settings.image_shape, settings.val_resize)
-    schedule_of(settings, len(train))
-    messages = filter(None, (train.note, val.note, check_separate(settings, train, val)))
-    symbol = setup.symbol(len(train.classes))
-    check_sizes(settings, symbol, setup.name)
-    return _Inputs(train, val, minival, order, symbol, tuple(dict.fromkeys(messages)))
-
-
 def _prepare_run(
-    setup: TrainingSetup, inputs: _Inputs, config: Dict[str, Any]
+    setup: TrainingSetup, inputs: Inputs, config: Dict[str, Any]
 ) -> Tuple[List[str], Checkpoint]:
     """Changes since the run was started, for the log, and the checkpoint to continue from."""
     changes = check_resumable(setup.run, setup.settings, config, inputs.train)
@@ -353,74 +314,3 @@ def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
                 "the last checkpoint is kept; use a lower --lr or more --warmup-epochs, and "
                 "another --model-prefix",
             )
-
-
-# --- messages at the start ---------------------------------------------------------------------
-
-
-def _messages(
-    setup: TrainingSetup, inputs: _Inputs, workers: Workers, engine_reason: str
-) -> List[str]:
-    """Consequences of the flags that a user may not expect."""
-    settings, symbol, train = setup.settings, inputs.symbol, inputs.train
-    messages = list(inputs.messages)
-    empty = setup.run.empty_files()
-    messages += [f"{setup.run.folder / name}: is empty; it is passed over" for name in empty]
-    messages += setup.fine_tuning.messages(settings, symbol) if setup.fine_tuning else []
-    messages += setup.continuation.messages if setup.continuation else []
-    if setup.adopted:
-        messages.append(
-            f"--load-epoch {settings.load_epoch}: images are preprocessed as in its training: "
-            f"{'; '.join(setup.adopted)}"
-        )
-    messages += advice_messages(setup, len(train))
-    messages += image_size_messages(setup)
-    messages += freeze_messages(settings, symbol)
-    if settings.keep:
-        messages.append(
-            f"--keep {settings.keep}: only the newest and the best numbered checkpoints are kept; "
-            "run evaluate --epochs all and its --gif before the others are removed"
-        )
-    messages += held_back_messages(settings, inputs.val, inputs.minival)
-    messages += rate_messages(settings)
-    messages += ineffective_flags(settings, choose_engine(devices_of(settings)).engine)
-    messages += _engine_messages(settings, workers, engine_reason)
-    is_imagenet = train.classes == default_classes(IMAGENET_CLASSES)
-    if not train.has_manifest and settings.num_classes is None and is_imagenet:
-        messages.append(
-            f"{train.path} has no manifest with its classes: the labels are interpreted as "
-            f"ImageNet's {len(train.classes)} classes; --num-classes sets another number"
-        )
-    return messages
-
-
-def _engine_messages(settings: FitSettings, workers: Workers, engine_reason: str) -> List[str]:
-    messages = []
-    if not workers.in_step:
-        messages.append(
-            f"--kv-store {settings.kv_store}: the servers hold the optimizer's state, which "
-            "checkpoints do not contain; a resumed run starts with zero momentum, and no run is "
-            "reproducible"
-        )
-    devices = devices_of(settings)
-    engine, reason = choose_engine(devices)
-    if engine == "torch":
-        messages.append(f"engine: PyTorch ({engine_reason or reason})")
-        if devices.is_compiled:
-            messages.append(
-                "the first update takes a minute or more, because torch.compile builds kernels for "
-                "this network (--compile off starts at once, and is slower)"
-            )
-    if settings.gc_type != "none":
-        local = len(settings.gpus) or settings.cpus
-        messages.append(describe_compression(local * workers.world_size))
-    return messages
-
-
-def _first_message(setup: TrainingSetup, progress: Progress, images: int) -> str:
-    if not progress.update:
-        return f"{setup.name}: {images} training images, files in {setup.run.folder}/"
-    return (
-        f"{setup.name}: continuing {setup.run.prefix} after epoch {progress.epoch}, "
-        f"update {progress.update}"
-    )
