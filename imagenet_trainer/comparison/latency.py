@@ -15,10 +15,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from imagenet_trainer.comparison.measure import available_devices, best_epoch
+from imagenet_trainer.comparison.measure import IMAGES, available_devices, best_epoch, views_of
 from imagenet_trainer.comparison.results import read_stored, store
 from imagenet_trainer.config import LatencySettings, flags
-from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.eval.evaluator import open_validation_set
@@ -29,7 +28,6 @@ TURNS = 10
 """Turns of each network, of which the medians are compared; fewer than six give no interval."""
 
 _VERSION = 1
-_IMAGES = 16  # number of different images
 _WARM_UP = 2  # calls at the beginning of a turn that are not timed
 
 Call = Callable[[int], Any]
@@ -99,22 +97,12 @@ def _key(runs: Sequence[Run], epochs: Sequence[int], conditions: Sequence[Any]) 
 def _calls(settings: LatencySettings, run: Run, epoch: int, device: Devices) -> Tuple[Call, Call]:
     """Functions that run one image through the network: a decoded one, and an encoded one."""
     engine, _, checkpoint = open_network(run, epoch, device, 1)
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
     dataset, _ = open_validation_set(settings, run, checkpoint)
-    count = min(_IMAGES, len(dataset))
-    encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
+    view = views_of(dataset, checkpoint)
     dataset.shards.close()
-    transform = EvalTransform(*preprocessing.geometry)
-
-    def view(number: int) -> np.ndarray:
-        out = np.empty((1, *transform.size, 3), np.uint8)
-        transform.apply(decode(encoded[number % count]), None, 0, out[0])
-        return out
-
-    views = [view(number) for number in range(count)]
+    views = [*map(view, range(IMAGES))]
     return (
-        lambda number: engine.predict(views[number % count]),
+        lambda number: engine.predict(views[number % IMAGES]),
         lambda number: engine.predict(view(number)),
     )
 

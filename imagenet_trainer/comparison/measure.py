@@ -26,7 +26,7 @@ from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.errors import print_message, run_command
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.network import engine_for, open_network, set_checkpoint
-from imagenet_trainer.runs.checkpoint import Preprocessing
+from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols.summary import summarise
@@ -35,7 +35,7 @@ from imagenet_trainer.system.gpus import nvidia_gpus
 log = partial(print_message, "compare")
 
 _VERSION = 2  # of the stored measurements; others are measured again
-_IMAGES = 16  # number of different images in a batch
+IMAGES = 16  # number of different images in a batch
 # A batch size is timed for at least this many seconds and calls. Doubling stops after two sizes
 # that are no faster, or after a call that takes longer than the last number, in seconds.
 _SECONDS, _CALLS, _TOO_LONG = 0.5, 3, 10.0
@@ -133,10 +133,22 @@ def timing(
 ) -> Timing:  # fmt: skip
     """Throughput on one device; `latency` measures latencies of all networks in turn."""
     _, symbol, checkpoint = open_network(run, epoch, devices, 1)
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
-    transform = EvalTransform(*preprocessing.geometry)
-    count = min(_IMAGES, len(dataset))
+    views = np.concatenate([*map(views_of(dataset, checkpoint), range(IMAGES))])
+
+    def call_of(batch: int) -> Callable[[], object]:
+        batched = engine_for(symbol, checkpoint, devices, batch)
+        set_checkpoint(batched, symbol, run, checkpoint)
+        images = views[np.arange(batch) % IMAGES]
+        return lambda: batched.predict(images)
+
+    return Timing(name, tuple(throughput(call_of, settings.largest_batch)))
+
+
+def views_of(dataset: Dataset, checkpoint: Checkpoint) -> Callable[[int], np.ndarray]:
+    """A function that decodes and crops the first IMAGES images in turn: uint8 (1, h, w, 3)."""
+    assert checkpoint.preprocessing is not None
+    transform = EvalTransform(*checkpoint.preprocessing.geometry)
+    count = min(IMAGES, len(dataset))
     encoded = [bytes(dataset.shards.record(number).image) for number in range(count)]
 
     def view(number: int) -> np.ndarray:
@@ -144,15 +156,7 @@ def timing(
         transform.apply(decode(encoded[number % count]), None, 0, out[0])
         return out
 
-    views = [view(number) for number in range(count)]
-
-    def call_of(batch: int) -> Callable[[], object]:
-        batched = engine_for(symbol, checkpoint, devices, batch)
-        set_checkpoint(batched, symbol, run, checkpoint)
-        images = np.concatenate([views[number % count] for number in range(batch)])
-        return lambda: batched.predict(images)
-
-    return Timing(name, tuple(throughput(call_of, settings.largest_batch)))
+    return view
 
 
 def throughput(
