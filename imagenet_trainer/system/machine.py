@@ -9,6 +9,8 @@ from typing import Dict, Iterator, Optional, Set, Tuple
 
 import psutil
 
+from imagenet_trainer.errors import ArgumentError
+
 # From glibc's malloc.h. Blocks above the first threshold are mapped and unmapped one by one, but
 # at most so many; free bytes at the top of the heap above the last are returned to the system.
 _MMAP_THRESHOLD, _MMAP_MAX, _TRIM_THRESHOLD = -3, -4, -1
@@ -193,6 +195,16 @@ def has_bfloat16() -> bool:
             if line.startswith("flags"):
                 return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
     return False
+
+
+def check_bfloat16() -> None:
+    """ArgumentError about the dtype if the CPU has no instructions for it."""
+    if not has_bfloat16():
+        raise ArgumentError(
+            "dtype", "bfloat16",
+            "this CPU has no instructions for it (avx512_bf16 or amx_bf16) and would be slower "
+            "than with float32; omit it",
+        )  # fmt: skip
 
 
 def keep_freed_memory() -> None:

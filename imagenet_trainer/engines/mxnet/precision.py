@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple
 
 from imagenet_trainer.engines.symbol import SIGMOID
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.machine import check_bfloat16
 from imagenet_trainer.system.mxnet_import import mixed_precision, mx
 
 LOSS_SCALE = "loss_scale"  # name of the input
@@ -29,14 +29,8 @@ def in_16_bits(
         )
     if dtype == "bfloat16" and gpus:
         raise ArgumentError("dtype", dtype, "only on CPUs with MXNet; use float16 on GPUs")
-    if dtype == "bfloat16" and not has_bfloat16():
-        raise ArgumentError(
-            "dtype",
-            dtype,
-            "this CPU has no instructions for it (avx512_bf16 or amx_bf16) and would be slower "
-            "than with float32; omit it",
-        )
     if dtype == "bfloat16":
+        check_bfloat16()
         converted = _in_bfloat16(symbol, batch_shape)
     else:
         converted = mixed_precision().convert_symbol(symbol, target_dtype=dtype)

@@ -9,7 +9,7 @@ import torch
 from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.machine import has_bfloat16
+from imagenet_trainer.system.machine import check_bfloat16
 
 
 def check_options(devices: Devices, batch: int, workers: int, training: Optional[Training]) -> None:
@@ -134,13 +134,8 @@ def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:
         )
     if device.type == "cpu" and dtype == "float16":
         raise ArgumentError("dtype", dtype, "only on GPUs; use bfloat16 on CPUs that support it")
-    if device.type == "cpu" and not has_bfloat16():
-        raise ArgumentError(
-            "dtype",
-            dtype,
-            "this CPU has no instructions for it (avx512_bf16 or amx_bf16) and would be slower "
-            "than with float32; omit it",
-        )
+    if device.type == "cpu":
+        check_bfloat16()
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         if dtype == "float16":
             return torch.float16

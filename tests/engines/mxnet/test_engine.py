@@ -16,10 +16,10 @@ from helpers.mxnet_engine import (
 from imagenet_trainer import symbols
 from imagenet_trainer.engines import Devices, NonFiniteLossError
 from imagenet_trainer.engines.factory import open_engine
-from imagenet_trainer.engines.mxnet import precision
 from imagenet_trainer.engines.mxnet.arrays import normalised
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics import counts as metrics
+from imagenet_trainer.system import machine
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -187,7 +187,7 @@ def test_bfloat16_learns_as_float32_and_resumes_exactly(batches):
 
 
 def test_bfloat16_where_it_is_not_supported(monkeypatch):
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
     with pytest.raises(InputError, match=r"^dtype bfloat16: "):
         engine_of(network(), dtype="bfloat16")
 
