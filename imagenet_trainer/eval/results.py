@@ -87,7 +87,7 @@ class EvaluationInput:
 
     def about(self) -> Dict[str, Any]:
         """The description in evaluation.json."""
-        how = {key: _plain(value) for key, value in self.preprocessing.as_dict().items()}
+        how = self.preprocessing.as_dict()
         bgr = how.pop("bgr")  # which was a view in the first versions
         return {
             "pictures": self.dataset.path,
@@ -356,8 +356,7 @@ def same(about: Dict[str, Any], other: Dict[str, Any]) -> bool:
 
 def _prepared(about: Dict[str, Any]) -> Preprocessing:
     """The preprocessing of an entry."""
-    how = {key: _tuple(value) for key, value in about["preprocessing"].items()}
-    return Preprocessing(**how, bgr=about["views"]["bgr"])
+    return Preprocessing.of_dict({**about["preprocessing"], "bgr": about["views"]["bgr"]})
 
 
 def _identity(about: Dict[str, Any]) -> Dict[str, Any]:
@@ -368,11 +367,3 @@ def _stem(path: str) -> str:
     """A name for use in file names, from the path of a shard."""
     stem = re.sub(r"\.rec$", "", Path(path.split(",")[0].strip()).name)
     return re.sub(r"[^\w.]+", "_", stem).strip("_") or "pictures"
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -49,14 +49,20 @@ class Preprocessing:
         return self.image_shape, self.val_resize, self.val_interp
 
     def as_dict(self) -> Dict[str, Any]:
-        """The fields by name, for files; `val_interp` only where it is not the default.
+        """The fields by name as JSON has them; `val_interp` only where it is not the default.
 
         So versions that do not have it read the files.
         """
-        values = asdict(self)
+        values = {key: [*one] if isinstance(one, tuple) else one for key, one in vars(self).items()}
         if self.val_interp == INTERPOLATIONS[0]:
             del values["val_interp"]
         return values
+
+    @classmethod
+    def of_dict(cls, values: Dict[str, Any]) -> "Preprocessing":
+        """From what `as_dict` returns; TypeError for other fields."""
+        lists = {key: tuple(one) for key, one in values.items() if isinstance(one, list)}
+        return cls(**{**values, **lists})
 
 
 def given_preprocessing(settings: Any) -> Dict[str, Any]:
@@ -171,7 +177,7 @@ class CheckpointFiles(NamedTuple):
         if not self.state.exists():
             return None
         try:
-            return _preprocessing(_about(self.state))
+            return Preprocessing.of_dict(_about(self.state)["preprocessing"])
         except (
             Exception
         ) as error:  # zipfile, zlib, NumPy and JSON each raise their own for a damaged file
@@ -250,9 +256,8 @@ def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) ->
     progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
     classes = tuple((printable(id_), printable(name)) for id_, name in about["classes"])
     scores = _scores(about, "validation"), _scores(about, "minival")
-    return Checkpoint(
-        arg, aux, Progress(**progress), state, _preprocessing(about), classes, *scores
-    )
+    how = Preprocessing.of_dict(about["preprocessing"])
+    return Checkpoint(arg, aux, Progress(**progress), state, how, classes, *scores)
 
 
 def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
@@ -278,10 +283,6 @@ def _about(path: Path) -> Dict[str, Any]:
     return about
 
 
-def _preprocessing(about: Dict[str, Any]) -> Preprocessing:
-    return Preprocessing(**{key: _tuple(value) for key, value in about["preprocessing"].items()})
-
-
 def _scores(about: Dict[str, Any], of: str) -> Optional[Scores]:
     counts = about.get(of)
     return Scores(**counts) if counts else None
@@ -290,10 +291,6 @@ def _scores(about: Dict[str, Any], of: str) -> Optional[Scores]:
 def _counts(scores: Scores) -> Dict[str, Any]:
     """The fields by name, without those that are unknown, which older versions do not have."""
     return {name: value for name, value in asdict(scores).items() if value is not None}
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _new(path: Path) -> Path:
