@@ -9,7 +9,7 @@ from typing import Any, List, Sequence
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Entry, Node, Symbol, as_graph, sym
-from imagenet_trainer.graph.operators import nearest
+from imagenet_trainer.graph.operators import SHAPELESS, nearest
 
 # Operators that may end a network instead of the SoftmaxOutput that training needs.
 _ENDS = (
@@ -23,8 +23,6 @@ _PASSIVE = (
 # Attributes that Gluon's export writes to every parameter: the shapes bind it to the old number of
 # classes, and MXNet's optimizer obeys the factors.
 _STALE = ("__shape__", "__dtype__", "__storage_type__", "__lr_mult__", "__wd_mult__")
-# Operators of which one input may be a parameter of any shape.
-_SHAPELESS = ("Reshape", "broadcast_add", "broadcast_like")
 _WIDTHS = {"FullyConnected": "num_hidden", "Convolution": "num_filter"}
 
 
@@ -78,7 +76,7 @@ def _without_stale(symbol: Symbol) -> Symbol:
     A parameter that is no layer's keeps its `__shape__`, which does not follow from the data.
     """
     kept = {
-        entry.node.name for node in symbol.nodes if node.op in _SHAPELESS for entry in node.inputs
+        entry.node.name for node in symbol.nodes if node.op in SHAPELESS for entry in node.inputs
     }
     return symbol.with_attributes(
         {

@@ -16,6 +16,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Uni
 
 from imagenet_trainer.convert.model_zoo import GLUONCV_COLOURS, Colours
 from imagenet_trainer.graph import Node, Symbol
+from imagenet_trainer.graph.operators import SHAPELESS
 
 Naming = Callable[[Sequence[str]], List[str]]  # from our layers, in the graph's order, to theirs
 Rules = Mapping[str, Union[str, Callable[..., str]]]
@@ -73,7 +74,7 @@ def layers(symbol: Symbol) -> List[Node]:
 
 def _single(node: Node) -> str:
     """The parameter of an operator that is no layer; "" for none."""
-    if node.op not in ("Reshape", "broadcast_like", "broadcast_add"):
+    if node.op not in SHAPELESS:
         return ""
     return next((one.node.name for one in node.inputs if not one.node.operator), "")
 

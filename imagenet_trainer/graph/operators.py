@@ -69,6 +69,8 @@ class Operator:
 
 OPERATORS: Dict[str, Operator] = {}  # by canonical name
 ALIASES: Dict[str, str] = {}  # every name to the canonical one
+# One input of these may be a parameter of any shape, which does not follow from the data.
+SHAPELESS = ("Reshape", "broadcast_add", "broadcast_like")
 
 
 def find(name: str) -> Operator:
