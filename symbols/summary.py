@@ -56,11 +56,6 @@ class Summary:
         """
         return sum(layer.activation_bytes for layer in self.layers)
 
-    @property
-    def largest_activation_bytes(self) -> int:
-        """The largest output of one layer for one image in float32."""
-        return max((layer.activation_bytes for layer in self.layers), default=0)
-
 
 def summarise(symbol: Any, image_shape: Sequence[int], data: str = "data") -> Summary:
     """Summarise a graph, or an MXNet symbol, with an input `data` of shape (batch, *image_shape).

@@ -65,17 +65,13 @@ class Results:
     statistics: Arrays  # moving means and variances after the update
 
 
-def case_of(
-    name: str, side: Optional[int] = None, batch: Optional[int] = None, learned: bool = True
-) -> Case:
+def case_of(name: str, batch: Optional[int] = None, learned: bool = True) -> Case:
     """Return a network of the registry with noise images and parameters where it is differentiable.
 
     Parameters
     ----------
     name
         as `symbols.find` takes it.
-    side
-        side of the images in pixels; by default the first of 40, 28, 64 and 107 that works.
     batch
         number of images; by default 16, for 107 pixels 4.
     learned
@@ -84,7 +80,7 @@ def case_of(
     Raises InputError for an unknown name, or images that the network does not accept.
 
     """
-    symbol, shape = _graph(name, (side,) if side else _SIDES)
+    symbol, shape = _graph(name)
     batch = batch or _IMAGES.get(shape[1], _BATCH)
     shapes = parameter_shapes(symbol, shape)
     arg, aux = initial_parameters(*shapes, symbols.find(name).initializer, 0)
@@ -110,13 +106,13 @@ def case_of(
     return best
 
 
-def _graph(name: str, sides: Sequence[int]) -> Tuple[Symbol, Tuple[int, int, int]]:
-    """Return the symbol for the first of these sizes that works; dropout, being random, is off."""
-    for side in sides:
+def _graph(name: str) -> Tuple[Symbol, Tuple[int, int, int]]:
+    """Return the symbol for the first of _SIDES that works; dropout, being random, is off."""
+    for side in _SIDES:
         try:
             symbol = symbols.get_symbol(name, CLASSES, (3, side, side))
         except InputError:
-            if side == sides[-1]:
+            if side == _SIDES[-1]:
                 raise
             continue
         dropouts = [node.name for node in symbol.nodes if node.op == "Dropout"]

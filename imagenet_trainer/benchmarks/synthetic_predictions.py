@@ -12,10 +12,10 @@ from imagenet_trainer.data.records.manifest import known_synsets
 from imagenet_trainer.metrics.predictions import TOP, Collector, Predictions
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 
-PER_CLASS = 50
+_IMAGES = 50  # of each class
 
 
-def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLASS) -> Predictions:
+def synthetic_predictions(skill: float) -> Predictions:
     """Return the predictions of an epoch, with the images sorted by class.
 
     `skill` is between 0 (a few favourite classes are predicted for every image) and 1 (rank-1
@@ -26,36 +26,36 @@ def synthetic_predictions(skill: float, seed: int = 0, per_class: int = PER_CLAS
     taxonomy = taxonomy_of(list(classes))
     assert taxonomy is not None
     count = len(classes)
-    always = np.random.default_rng(seed)  # for what all epochs share
+    always = np.random.default_rng(0)  # for what all epochs share
     near = -0.45 * taxonomy.distances.astype(np.float32) + 0.6 * always.gumbel(size=(count, count))
     near = (near + near.T) / 2
     favour = 1.2 * always.normal(size=count)
     clear = always.normal(3.4, 1.1, count)  # how much each class stands out
     growth = np.float32(skill**0.5)
-    collector = Collector(np.arange(count * per_class), count)
+    collector = Collector(np.arange(count * _IMAGES), count)
     for label in range(count):
-        random = np.random.default_rng([seed, label])
-        hard = random.gumbel(size=(per_class, count)).astype(np.float32)
-        labels = np.full(per_class, label)
+        random = np.random.default_rng([0, label])
+        hard = random.gumbel(size=(_IMAGES, count)).astype(np.float32)
+        labels = np.full(_IMAGES, label)
         logits = 1.6 * growth * near[label] + (1.2 - growth) * favour + 1.1 * hard
         seen = labels.copy()
-        seen[random.random(per_class) < 1 / 500] = np.argsort(near[label])[-3]
-        logits[np.arange(per_class), seen] = (
-            logits.max(axis=1) - 2.5 + growth * (clear[label] + 1.5 * random.normal(size=per_class))
+        seen[random.random(_IMAGES) < 1 / 500] = np.argsort(near[label])[-3]
+        logits[np.arange(_IMAGES), seen] = (
+            logits.max(axis=1) - 2.5 + growth * (clear[label] + 1.5 * random.normal(size=_IMAGES))
         )
         odds = np.exp(1.7 * (logits - logits.max(axis=1, keepdims=True)))
         probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
-        positions = label * per_class + np.arange(per_class)
+        positions = label * _IMAGES + np.arange(_IMAGES)
         collector.add(positions, probabilities, labels)
     return collector.complete()
 
 
-def many_predictions(images: int, classes: int, seed: int = 0) -> Predictions:
+def many_predictions(images: int, classes: int) -> Predictions:
     """Return predictions whose memory does not grow with images x classes.
 
     Each class is confused with up to 200 others; half of the images are classified correctly.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     labels = random.integers(0, classes, images)
     neighbours = random.integers(0, classes, (classes, 40))
     first = neighbours[labels, random.integers(0, 40, images)]

@@ -38,15 +38,15 @@ def check_library() -> None:
     del imagecorruptions
 
 
-def corrupted(image: np.ndarray, kind: str, strength: int, key: int, seed: int = 0) -> np.ndarray:
+def corrupted(image: np.ndarray, kind: str, strength: int, key: int) -> np.ndarray:
     """A corrupted image, uint8 (height, width, 3) RGB like the image.
 
-    The random choices follow from `seed`, the `key` of the image, the kind and the strength alone.
-    Takes sides of LEAST_SIDE pixels or more.
+    The random choices follow from the `key` of the image, the kind and the strength alone. Takes
+    sides of LEAST_SIDE pixels or more.
     """
     from imagecorruptions import corrupt
 
-    digest = hashlib.sha256(f"{seed} {key} {kind} {strength}".encode()).digest()
+    digest = hashlib.sha256(f"0 {key} {kind} {strength}".encode()).digest()
     own = int.from_bytes(digest[:4], "little")
     seeded = {"seed": own} if kind in _OWN_SEED else {}
     before = np.random.get_state()  # noqa: NPY002 (what the library draws from)

@@ -167,10 +167,10 @@ def _draw_aspect(axes: Axes, slope: float, name: str, low: float, high: float) -
     )  # fmt: skip
 
 
-def _shaded(x: np.ndarray, y: np.ndarray, span: Tuple[float, float], side: int = 220) -> np.ndarray:
-    """Shaded density of points: uint8 (side, side, 4), transparent where empty, row 0 lowest."""
+def _shaded(x: np.ndarray, y: np.ndarray, span: Tuple[float, float]) -> np.ndarray:
+    """Shaded density of points: uint8 (220, 220, 4), transparent where empty, row 0 lowest."""
     # NumPy counts at once; datashader's canvas first compiles with numba for half a minute.
-    counts = np.histogram2d(y, x, bins=side, range=(span, span))[0]
+    counts = np.histogram2d(y, x, bins=220, range=(span, span))[0]
     grid = xarray.DataArray(counts.astype(np.uint32), dims=("height", "width"))
     image = shade(grid, cmap=["#a9cfe4", _BLUE, "#0b2545"], how="log")
     return np.asarray(image.to_pil(origin="upper"))

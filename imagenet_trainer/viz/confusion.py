@@ -114,12 +114,11 @@ def draw_gif(path: AnyPath, frames: Iterable[Tuple]) -> None:
 def write_gif(
     path: AnyPath,
     animation: Animation,
-    seconds: float = SECONDS,
     last_seconds: float = LAST_SECONDS,
 ) -> None:
     """Write an animation as an endless GIF. Raises InputError if it cannot be written."""
     pictures = iter(animation)
-    durations = [round(1000 * seconds)] * (len(animation) - 1) + [round(1000 * last_seconds)]
+    durations = [round(1000 * SECONDS)] * (len(animation) - 1) + [round(1000 * last_seconds)]
     with atomic_write(path) as file:
         # With optimize, Pillow makes unchanged pixels transparent, which compresses these worse.
         next(pictures).save(

@@ -60,7 +60,6 @@ def test_layers_of_a_small_network():
     assert rows["flat"].activation_bytes == 0  # a view of its input
     assert (summary.fixed, summary.statistics) == (0, 8)
     assert summary.learned == sum(layer.parameters for layer in summary.layers)
-    assert summary.largest_activation_bytes == 4 * 5 * 64
     assert summary.activation_bytes == sum(layer.activation_bytes for layer in summary.layers)
 
 
@@ -130,7 +129,6 @@ def test_table():
 
 def test_an_empty_summary():
     assert Summary((), 0, 0, 0).multiply_adds == 0
-    assert Summary((), 0, 0, 0).largest_activation_bytes == 0
 
 
 def test_unknown_shapes_are_refused():
