@@ -5,7 +5,7 @@ its network unless a flag names one, and the .npz beside the parameters has its 
 """
 
 import contextlib
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from imagenet_trainer import symbols
@@ -15,10 +15,11 @@ from imagenet_trainer.engines.symbol import load_symbol
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.foreign import adapt
 from imagenet_trainer.graph import Symbol
+from imagenet_trainer.runs.checkpoint import Preprocessing
 from imagenet_trainer.runs.run import Run
 
 # Flags, and fields of Preprocessing, that a trained network brings.
-PREPROCESSING = ("image_shape", "rgb_mean", "rgb_std", "val_resize", "bgr", "val_interp")
+PREPROCESSING = tuple(one.name for one in fields(Preprocessing))
 _INPUTS = {"data", "softmax_label"}
 
 

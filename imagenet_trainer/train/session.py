@@ -25,7 +25,12 @@ from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.graph import load_json
 from imagenet_trainer.metrics.counts import Scores
-from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    Progress,
+    given_preprocessing,
+)
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.confusion_gif import ConfusionGif
@@ -164,11 +169,11 @@ def open_session(settings: FitSettings, engine_reason: str = "", threads: str = 
         progress = _load_into(engine, checkpoint, setup.settings, len(inputs.train))
         if workers.rank == 0:
             _record(setup, inputs.symbol, config, progress)
+        how = Preprocessing(**given_preprocessing(setup.settings))
         history = [r for r in setup.run.read_history() if int(r["epoch"]) <= progress.epoch]
         session = Session(
             setup.settings, setup.run, workers, inputs.train, inputs.val, inputs.minival, engine,
-            teacher, inputs.order, _preprocessing(setup.settings), progress,
-            [dict(row) for row in history],
+            teacher, inputs.order, how, progress, [dict(row) for row in history],
             [*changes, *messages_of(setup, inputs, workers, engine_reason),
              *([threads] if threads else []), first_message(setup, progress, len(inputs.train))],
             partial(_initial_checkpoint, setup, inputs.symbol),
@@ -292,17 +297,6 @@ def _load_into(
         progress = replace(progress, update=update)
         engine.set_state({"updates": np.array(update)})
     return progress
-
-
-def _preprocessing(settings: FitSettings) -> Preprocessing:
-    return Preprocessing(
-        settings.image_shape,
-        settings.rgb_mean,
-        settings.rgb_std,
-        settings.val_resize,
-        settings.bgr,
-        settings.val_interp,
-    )
 
 
 def check_finite(arrays: Dict[str, Any], progress: Progress) -> None:
