@@ -13,8 +13,8 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.slow
 PARTS = (
-    ".ci", ".dockerignore", ".pre-commit-config.yaml", ".ruff.toml", "LICENSE", "MANIFEST.in", "README.md", "docs",
-    "imagenet_trainer", "setup.cfg", "setup.py", "symbols", "tests", "tools",
+    ".ci", ".dockerignore", ".pre-commit-config.yaml", ".ruff.toml", "LICENSE", "MANIFEST.in",
+    "README.md", "docs", "imagenet_trainer", "setup.cfg", "setup.py", "symbols", "tests", "tools",
 )  # fmt: skip
 
 
