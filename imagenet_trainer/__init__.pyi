@@ -26,6 +26,8 @@ class _Fit(ModuleType):
         gpus: Union[str, int, Sequence[int]] = (),
         cpus: int = 1,
         compile: Literal['auto', 'on', 'off'] = 'auto',
+        cache_dir: Text = '',
+        cache_size: Text = '',
         data_val: Union[Text, Sequence[Text]] = 'data/val.rec',
         data_val_idx: Text = '',
         label_index: Optional[int] = None,
@@ -182,8 +184,15 @@ class _Fit(ModuleType):
             data-parallel CPU contexts without --gpus; more than one is for tests
         compile
             whether PyTorch compiles the network; auto: on GPUs, except to classify files
+        cache_dir
+            folder that keeps parts of shards on an object storage (s3://, gs://, hf://,
+            https://); by default imagenet-trainer/blocks in the user's cache folder
+        cache_size
+            most that --cache-dir may hold, such as 200GB: what was not used for the longest
+            time is removed; 0: keep nothing; by default 50GB
         data_val
-            validation shard; several: separated by commas, or a pattern in quotes
+            validation shard, or its URL; several: separated by commas, or a pattern in
+            quotes
         data_val_idx
             index of --data-val; by default the file next to it with the extension .idx
         label_index
@@ -214,7 +223,7 @@ class _Fit(ModuleType):
             skip: train on the next image instead, and leave it out of validation; zero: a
             black image with its label. Each is logged
         data_train
-            training shard; several: separated by commas, or a pattern in quotes
+            training shard, or its URL; several: separated by commas, or a pattern in quotes
         data_train_idx
             index of --data-train; by default the file next to it with the extension .idx
         multi_label
@@ -562,6 +571,8 @@ class _Evaluate(ModuleType):
         figure_scale: Literal['equalised', 'linear', 'log'] = 'equalised',
         figure_colours: Literal['green', 'cividis', 'viridis', 'grey'] = 'green',
         figure_without: Union[Text, Sequence[Text]] = (),
+        cache_dir: Text = '',
+        cache_size: Text = '',
         image_shape: Union[str, int, Sequence[int], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
@@ -645,6 +656,12 @@ class _Evaluate(ModuleType):
             palette of figures; cividis and viridis suit colour vision deficiency
         figure_without
             what figures leave out: diagonal, and empty for classes without images
+        cache_dir
+            folder that keeps parts of shards on an object storage (s3://, gs://, hf://,
+            https://); by default imagenet-trainer/blocks in the user's cache folder
+        cache_size
+            most that --cache-dir may hold, such as 200GB: what was not used for the longest
+            time is removed; 0: keep nothing; by default 50GB
         image_shape
             shape of the network's input, such as 3,288,288; by default the checkpoint's
         val_resize
@@ -905,6 +922,8 @@ class _Compare(ModuleType):
         gpus: Union[str, int, Sequence[int]] = (),
         cpus: int = 1,
         compile: Literal['auto', 'on', 'off'] = 'auto',
+        cache_dir: Text = '',
+        cache_size: Text = '',
         data_val: Union[Text, Sequence[Text]] = 'data/val.rec',
         data_val_idx: Text = '',
         label_index: Optional[int] = None,
@@ -1084,8 +1103,15 @@ class _Compare(ModuleType):
             data-parallel CPU contexts without --gpus; more than one is for tests
         compile
             whether PyTorch compiles the network; auto: on GPUs, except to classify files
+        cache_dir
+            folder that keeps parts of shards on an object storage (s3://, gs://, hf://,
+            https://); by default imagenet-trainer/blocks in the user's cache folder
+        cache_size
+            most that --cache-dir may hold, such as 200GB: what was not used for the longest
+            time is removed; 0: keep nothing; by default 50GB
         data_val
-            validation shard; several: separated by commas, or a pattern in quotes
+            validation shard, or its URL; several: separated by commas, or a pattern in
+            quotes
         data_val_idx
             index of --data-val; by default the file next to it with the extension .idx
         label_index
@@ -1116,7 +1142,7 @@ class _Compare(ModuleType):
             skip: train on the next image instead, and leave it out of validation; zero: a
             black image with its label. Each is logged
         data_train
-            training shard; several: separated by commas, or a pattern in quotes
+            training shard, or its URL; several: separated by commas, or a pattern in quotes
         data_train_idx
             index of --data-train; by default the file next to it with the extension .idx
         multi_label
@@ -1454,6 +1480,8 @@ class _Export(ModuleType):
         *,
         model_prefix: Union[Text, None] = None,
         epoch: Union[int, Literal['best'], None] = None,
+        cache_dir: Text = '',
+        cache_size: Text = '',
         image_shape: Union[str, int, Sequence[int], None] = None,
         val_resize: Optional[int] = None,
         val_interp: Optional[Literal['bilinear', 'area', 'bicubic', 'pil-bilinear', 'pil-bicubic']]
@@ -1485,6 +1513,12 @@ class _Export(ModuleType):
             runs/
         epoch
             epoch of the run, or best; by default the newest
+        cache_dir
+            folder that keeps parts of shards on an object storage (s3://, gs://, hf://,
+            https://); by default imagenet-trainer/blocks in the user's cache folder
+        cache_size
+            most that --cache-dir may hold, such as 200GB: what was not used for the longest
+            time is removed; 0: keep nothing; by default 50GB
         image_shape
             shape of the network's input, such as 3,288,288; by default the checkpoint's
         val_resize

@@ -25,6 +25,8 @@ LIBRARIES = {
     "wandb": "runs.tracking_wandb",
     "mlflow": "runs.tracking_mlflow",
     "pyarrow": "packing.formats system.parquet",
+    "fsspec": "system.fsspec_client",
+    "aiohttp": "system.fsspec_client",
     "psutil": "system comparison.child_process launch.addresses",
     "onnx": "convert",
     "onnxruntime": "convert",

@@ -26,10 +26,11 @@ PACKAGE = "imagenet_trainer"
 # where they are used.
 OPTIONAL = (
     "argcomplete", "cleanlab", "imagecorruptions", "pyarrow", "safetensors", "spdl", "webdataset",
-    "mlflow", "umap", "wandb",
+    "aiohttp", "mlflow", "umap", "wandb",
     "mxnet", "torch", "torchvision", "gluoncv", "onnx", "onnxruntime", "nvidia", "pynvml",
     "imagenet_trainer.engines.mxnet", "imagenet_trainer.engines.pytorch",
     "imagenet_trainer.data.dali", "imagenet_trainer.system.mxnet_import",
+    "imagenet_trainer.system.fsspec_client",
 )  # fmt: skip
 # These modules read a command line. Their heavy imports wait until `--help` was answered.
 COMMANDS = {

@@ -25,6 +25,7 @@ from imagenet_trainer.data.order import Order
 from imagenet_trainer.engines import Engine, Mix
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.machine import has_bfloat16, keep_freed_memory, processors
 from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
@@ -46,6 +47,7 @@ def run(settings: BottleneckSettings) -> Figures:
             "--decode gpu: bottleneck measures decoding on the CPU; omit the flag, and measure "
             "decoding on the GPU with fit --test-io 1 --decode gpu"
         )
+    use_cache(settings.cache_dir, settings.cache_size)
     start = training_setup(settings)
     train = open_training_set(settings)
     measured = measure(start, train, settings.seconds)

@@ -28,6 +28,8 @@ _OF_MEASURING = (
     "data_val_idx",
     "label_index",
     "data_nthreads",
+    "cache_dir",
+    "cache_size",
     "gpus",
     "engine",
     "compile",

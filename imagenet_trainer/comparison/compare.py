@@ -12,6 +12,7 @@ from imagenet_trainer.comparison.page import Comparison, write
 from imagenet_trainer.comparison.results import read_results, read_stored, store, with_latencies
 from imagenet_trainer.config import CompareSettings, LatencySettings, MeasureSettings, flags
 from imagenet_trainer.errors import InputError, print_message
+from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.system.interrupts import Interrupts
 
@@ -19,6 +20,8 @@ log = partial(print_message, "compare")
 
 # Flags that the measuring process gets unchanged.
 _OF_MEASURING = (
+    "cache_dir",
+    "cache_size",
     "gpus",
     "engine",
     "compile",
@@ -57,6 +60,7 @@ def compare_networks(settings: CompareSettings, arguments: Sequence[str]) -> Tup
     no network could be compared.
 
     """
+    use_cache(settings.cache_dir, settings.cache_size)
     with Interrupts() as interrupts:
         state = _run(settings, arguments, interrupts)
         if interrupts:

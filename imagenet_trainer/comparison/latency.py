@@ -23,6 +23,7 @@ from imagenet_trainer.errors import run_command
 from imagenet_trainer.eval.evaluator import open_validation_set
 from imagenet_trainer.eval.network import open_network
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.system.block_cache import use_cache
 
 TURNS = 10
 """Turns of each network, of which the medians are compared; fewer than six give no interval."""
@@ -67,6 +68,7 @@ def summary(times: np.ndarray) -> Dict[str, Any]:
 
 def measure(settings: LatencySettings) -> None:
     """Measure and store the latencies of all runs, unless they are stored for the same runs."""
+    use_cache(settings.cache_dir, settings.cache_size)
     runs = [Run(prefix) for prefix in settings.runs]
     epochs = [best_epoch(run) for run in runs]
     devices = available_devices(settings)

@@ -30,6 +30,7 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.retention import best_of
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.symbols.summary import summarise
+from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.gpus import nvidia_gpus
 
 log = partial(print_message, "compare")
@@ -68,6 +69,7 @@ def measure(settings: MeasureSettings) -> None:
     Raises InputError for a network that cannot be loaded or run.
     """
     assert settings.model_prefix is not None
+    use_cache(settings.cache_dir, settings.cache_size)
     run = Run(settings.model_prefix)
     epoch = best_epoch(run)
     scored, dataset, preprocessing = _evaluate(settings, run, epoch)

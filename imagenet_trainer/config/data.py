@@ -18,12 +18,32 @@ from imagenet_trainer.config.values import (
 
 
 @dataclass(frozen=True)
-class DataSettings:
+class CacheSettings:
+    """The cache of shards on an object storage."""
+
+    cache_dir: str = option(
+        "",
+        "folder that keeps parts of shards on an object storage (s3://, gs://, hf://, https://); "
+        "by default imagenet-trainer/blocks in the user's cache folder",
+        metavar="FOLDER",
+        may_change=True,
+    )
+    cache_size: str = option(
+        "",
+        "most that --cache-dir may hold, such as 200GB: what was not used for the longest time is "
+        "removed; 0: keep nothing; by default 50GB",
+        metavar="SIZE",
+        may_change=True,
+    )
+
+
+@dataclass(frozen=True)
+class DataSettings(CacheSettings):
     """Validation shard and preprocessing."""
 
     data_val: str = option(
         "data/val.rec",
-        "validation shard; several: separated by commas, or a pattern in quotes",
+        "validation shard, or its URL; several: separated by commas, or a pattern in quotes",
         metavar="REC",
         may_change=True,
     )
@@ -99,7 +119,7 @@ class TrainingDataSettings(DataSettings):
 
     data_train: str = option(
         "data/train.rec",
-        "training shard; several: separated by commas, or a pattern in quotes",
+        "training shard, or its URL; several: separated by commas, or a pattern in quotes",
         metavar="REC",
         may_change=True,
     )

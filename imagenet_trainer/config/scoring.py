@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
+from imagenet_trainer.config.data import CacheSettings
 from imagenet_trainer.config.figures import FigureSettings
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.training import DeviceSettings
@@ -112,7 +113,9 @@ class ViewSettings(PreparationSettings):
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(ViewSettings, FigureSettings, DeviceSettings, TrainedRunSettings):
+class EvaluateSettings(
+    ViewSettings, CacheSettings, FigureSettings, DeviceSettings, TrainedRunSettings
+):
     """Everything that `evaluate` takes."""
 
     epochs: Optional[Tuple[int, ...]] = option(
@@ -311,7 +314,7 @@ class PredictSettings(ViewSettings, DeviceSettings, CheckpointSettings):
 
 
 @dataclass(frozen=True)
-class ExportSettings(PreparationSettings, CheckpointSettings):
+class ExportSettings(PreparationSettings, CacheSettings, CheckpointSettings):
     """Everything that `export` takes."""
 
     to: Tuple[str, ...] = option(

@@ -16,11 +16,13 @@ from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval.network import own_parameters, read_network
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import trained_run
+from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import atomic_write, make_folder
 
 
 def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
     """Write the requested forms; return the card, which is written as PREFIX-0012.json."""
+    use_cache(settings.cache_dir, settings.cache_size)
     if "onnx" in settings.to:
         onnx_file.check_libraries()
     elif settings.preprocessing:

@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -41,7 +41,9 @@ from imagenet_trainer.data.records.manifest import (
 from imagenet_trainer.data.records.recordio import Index, RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
+from imagenet_trainer.data.records.storage import exists, open_binary
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.object_storage import is_url
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def _opened(
 ) -> Dataset:
     paths = [file.path for file in shards.files]
     selects = any_labels or shards.label_index is not None
-    manifests = _manifests(path, paths, selects)
+    by_path = _manifests(path, paths, selects)
+    manifests = list(by_path.values())
     if not manifests:
         return _without_manifest(path, shards, num_classes, all_labels)
     records = sum(manifest.records for manifest in manifests)
@@ -184,9 +187,7 @@ def _opened(
             "they do not belong together: pack again, or give all shards of the pack"
         )
     for file in shards.files:
-        manifest = read_manifest(file.path)
-        assert manifest is not None
-        _expect(file, manifest)
+        _expect(file, by_path[manifest_path(file.path)])
     classes = tuple((one.id, one.name) for one in manifests[0].classes)
     fingerprint = _with_label_index(_fingerprint(manifests), shards)
     if classes:
@@ -268,8 +269,10 @@ def _property_classes(rec_path: str) -> Tuple[int, str]:
     """
     path = os.path.join(os.path.dirname(rec_path), "property")
     text = ""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        text = file.read(64).decode("ascii", "replace").strip()
+    with contextlib.suppress(OSError):
+        if exists(path):
+            with open_binary(path) as file:
+                text = file.read(64).decode("ascii", "replace").strip()
     found = re.fullmatch(r"(\d{1,9}),(\d+),(\d+)", text)
     if not found or int(found[1]) < 2:
         return IMAGENET_CLASSES, ""
@@ -281,6 +284,8 @@ def _expect(file: RecordFile, manifest: Manifest) -> None:
     shard = _shard_of(file, manifest)
     prefix = os.path.splitext(manifest_path(file.path))[0]
     way_out = f"to rebuild the shard run: {commands.repair(prefix)}"
+    if is_url(file.path):
+        way_out = "upload the shard again, with its .idx and .json"
     if shard is None:
         raise InputError(
             f"{file.path}: has {len(file)} records in {file.size} bytes, unlike every shard in "
@@ -373,18 +378,22 @@ def _joined(*notes: str) -> str:
     return "; ".join(filter(None, notes))
 
 
-def _manifests(path: str, paths: Sequence[str], any_labels: bool) -> List[Manifest]:
-    """The manifests of shards, checked against each other; empty if there are none.
+def _manifests(path: str, paths: Sequence[str], any_labels: bool) -> Dict[str, Manifest]:
+    """The manifests of shards by their paths, checked against each other; empty without any.
 
     `any_labels`: accept those whose labels are not classes.
     """
     # The shards of one pack share a manifest; packed chunks have one each.
-    by_path = {manifest_path(shard): read_manifest(shard) for shard in paths}
-    manifests = [manifest for manifest in by_path.values() if manifest is not None]
+    read: Dict[str, Optional[Manifest]] = {}
+    for shard in paths:
+        if manifest_path(shard) not in read:
+            read[manifest_path(shard)] = read_manifest(shard)
+    by_path = {name: manifest for name, manifest in read.items() if manifest is not None}
+    manifests = list(by_path.values())
     if not manifests:
-        return []
-    if len(manifests) < len(by_path):
-        missing = next(name for name, manifest in by_path.items() if manifest is None)
+        return {}
+    if len(by_path) < len(read):
+        missing = next(name for name in read if name not in by_path)
         raise InputError(f"{path}: {missing} is missing; pack that shard again")
     if not manifests[0].classes and not any_labels:
         raise InputError(
@@ -393,7 +402,7 @@ def _manifests(path: str, paths: Sequence[str], any_labels: bool) -> List[Manife
         )
     if any(manifest.classes != manifests[0].classes for manifest in manifests):
         raise InputError(f"{path}: the shards have different classes; pack them together")
-    return manifests
+    return by_path
 
 
 def _fingerprint(manifests: Sequence[Manifest]) -> str:

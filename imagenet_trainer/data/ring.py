@@ -16,6 +16,7 @@ from imagenet_trainer.data.mixup import Mixture, Mixup
 from imagenet_trainer.data.records.label_vectors import LabelVectors
 from imagenet_trainer.data.records.recordio import RecordError
 from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.system.storage_faults import Abandoned, abandon_if
 
 # Images that a thread claims at a time. Few enough that threads finish a batch together, enough
 # that the lock costs nothing; even, so that a pair is mixed by the thread that made it.
@@ -181,31 +182,37 @@ class Ring:
         """Make images until there are no more; the target of each thread."""
         _add_niceness(nice)
         try:
-            while True:
-                with self._changed:
-                    claim = self._claim()
-                    wanted = self._wanted.popleft() if self._wanted else None
-                if claim is None:
-                    return
-                # Outside the lock: a busy disk may take a while to accept the request.
-                if wanted is not None:
-                    self._shards.will_need(wanted)
-                slot, first, last = claim
-                for i in range(first, last):
-                    if self._stopped:
-                        return
-                    self._make(slot, i)
-                if self._mixup:  # a chunk is made of whole pairs
-                    slot.mix(self._mixup, first, last)
-                with self._changed:
-                    slot.left -= last - first
-                    if not slot.left:
-                        self._changed.notify_all()
+            with abandon_if(lambda: self._stopped):
+                self._work()
+        except Abandoned:
+            return
         except BaseException as error:
             with self._changed:
                 self._error = self._error or error
                 self._stopped = True
                 self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                claim = self._claim()
+                wanted = self._wanted.popleft() if self._wanted else None
+            if claim is None:
+                return
+            # Outside the lock: a busy disk may take a while to accept the request.
+            if wanted is not None:
+                self._shards.will_need(wanted)
+            slot, first, last = claim
+            for i in range(first, last):
+                if self._stopped:
+                    return
+                self._make(slot, i)
+            if self._mixup:  # a chunk is made of whole pairs
+                slot.mix(self._mixup, first, last)
+            with self._changed:
+                slot.left -= last - first
+                if not slot.left:
+                    self._changed.notify_all()
 
     def _claim(self) -> Optional[Tuple[Slot, int, int]]:
         """A chunk that no thread has claimed yet; None when there is no more work."""

@@ -13,6 +13,7 @@ from imagenet_trainer.config import (
     FigureSettings,
     PreparationSettings,
 )
+from imagenet_trainer.config.data import CacheSettings
 from imagenet_trainer.config.flags import flag_of, is_set
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.audit import audit
@@ -22,6 +23,7 @@ from imagenet_trainer.eval.epochs import compare, evaluate, log, results_folder,
 from imagenet_trainer.eval.find_preprocessing import find_preprocessing
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import trained_run
+from imagenet_trainer.system.block_cache import use_cache
 
 
 class Mode(NamedTuple):
@@ -37,6 +39,7 @@ def run_mode(settings: EvaluateSettings) -> Dict[Any, Any]:
     Without a mode: the metrics of each epoch, by its number. Raises InputError for a flag that has
     no effect together with the others.
     """
+    use_cache(settings.cache_dir, settings.cache_size)
     chosen = next((name for name in MODES if is_set(settings, name)), "")
     _check_flags(settings, chosen)
     return (MODES[chosen].run if chosen else evaluate)(settings)
@@ -105,7 +108,7 @@ def _names_of(settings: type) -> FrozenSet[str]:
 
 _ALWAYS = (
     _names_of(PreparationSettings) | _names_of(DeviceSettings)
-    | {"batch_size", "data_nthreads", "cache_memory"}
+    | _names_of(CacheSettings) | {"batch_size", "data_nthreads", "cache_memory"}
 )  # fmt: skip
 _RUN = {"model_prefix", "epochs"}
 _VIEWS = {"crops", "flip"}

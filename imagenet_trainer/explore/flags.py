@@ -4,18 +4,19 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from imagenet_trainer.config import AugmentSettings, MixSettings
+from imagenet_trainer.config.data import CacheSettings
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import image_shape, integer
 from imagenet_trainer.errors import InputError
 
 
 @dataclass(frozen=True)
-class ExploreSettings:
+class ExploreSettings(CacheSettings):
     """Every flag of `tools/explore.py`."""
 
     source: str = option(
-        "", "a folder or tar of images, a list x.lst, or shards x.rec (a quoted pattern or several "
-        "with commas)", positional="one",
+        "", "a folder or tar of images, a list x.lst, or shards x.rec or their URLs (a pattern in "
+        "quotes, or several with commas)", positional="one",
     )  # fmt: skip
     root: str = option("", "folder or tar that contains the images of a list", metavar="PATH")
     label_index: Optional[int] = option(

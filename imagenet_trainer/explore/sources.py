@@ -24,8 +24,10 @@ from imagenet_trainer.data.records.manifest import (
 from imagenet_trainer.data.records.recordio import RecordError, unpack
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
+from imagenet_trainer.data.records.storage import refuse_url
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import check_folder, is_hidden
+from imagenet_trainer.system.object_storage import is_url
 
 NO_CLASS = -1
 # The part of a record that is read first: most headers are shorter, and a disk reads no less.
@@ -62,9 +64,12 @@ class ImageSource(Protocol):
 def open_source(value: str, root: str = "", label_index: Optional[int] = None) -> ImageSource:
     """Open a folder of images or of shards, a tar, a list `x.lst` of files in `root`, or shards.
 
-    Only a list has a `root`. `label_index` selects one of several labels. Raises InputError with
-    the name of what cannot be read.
+    Shards may be URLs of objects. Only a list has a `root`. `label_index` selects one of several
+    labels. Raises InputError with the name of what cannot be read.
     """
+    if is_url(value) and not value.endswith((".lst", ".tar")):
+        return Packed(value, label_index)
+    refuse_url(value, "only shards are read from there; copy it to this machine")
     if value.endswith(".lst"):
         return _open_list(value, root, label_index)
     if os.path.isdir(value):

@@ -7,6 +7,7 @@ from imagenet_trainer.explore.page import quantile_rows, write_page
 from imagenet_trainer.explore.sources import open_source
 from imagenet_trainer.explore.survey import Survey, measure_channels, survey
 from imagenet_trainer.packing.console import format_classes, format_images
+from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.system.machine import processors
 from imagenet_trainer.system.progress_bar import progress
@@ -17,6 +18,7 @@ _MOST_LINES = 10
 
 def explore(settings: ExploreSettings) -> int:
     """Write the page of a set of images and print its most important numbers; the exit code."""
+    use_cache(settings.cache_dir, settings.cache_size)
     check_root(settings.source, settings.root)
     source = open_source(settings.source, settings.root, settings.label_index)
     folder = make_folder(settings.output)

@@ -70,7 +70,15 @@ def _without_switch_values(arguments: Sequence[str]) -> List[str]:
     return kept
 
 
+def _refuse_urls(*paths: str) -> None:
+    from imagenet_trainer.data.records.storage import refuse_url
+
+    for path in paths:
+        refuse_url(path, "pack and check on this machine, and upload the files of the pack")
+
+
 def _list(settings: Im2recSettings) -> int:
+    _refuse_urls(settings.prefix, settings.root)
     if settings.by_name:
         from imagenet_trainer.packing.im2rec_by_name import list_by_name
 
@@ -82,6 +90,7 @@ def _list(settings: Im2recSettings) -> int:
 
 def _pack(settings: Im2recSettings) -> int:
     silence_opencv()
+    _refuse_urls(settings.prefix, settings.root)
     from imagenet_trainer.packing.im2rec_pack import pack_lists
 
     if not settings.by_name:
@@ -98,6 +107,7 @@ def _pack(settings: Im2recSettings) -> int:
 
 def _check(settings: PackCheckSettings) -> int:
     silence_opencv()
+    _refuse_urls(*settings.paths)
     from imagenet_trainer.packing.im2rec_checks import check
 
     return check(settings)

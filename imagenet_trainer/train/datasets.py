@@ -1,7 +1,6 @@
 """The datasets of a training and the order of its images, opened by flags."""
 
 import glob
-import os
 from dataclasses import replace
 from typing import List, Optional, Tuple
 
@@ -21,6 +20,7 @@ from imagenet_trainer.data.dataset import (
 from imagenet_trainer.data.order import Order, subset
 from imagenet_trainer.data.parts import Parts, divide, labels_of
 from imagenet_trainer.data.records.shards import find_shards
+from imagenet_trainer.data.records.storage import same_place
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.train.class_weights import class_weights
 
@@ -108,7 +108,7 @@ def check_separate(settings: FitSettings, train: Dataset, val: Dataset) -> str:
     """
     if settings.folds:
         return ""
-    paths = [{os.path.realpath(file.path) for file in one.shards.files} for one in (train, val)]
+    paths = [{same_place(file.path) for file in one.shards.files} for one in (train, val)]
     common = paths[0] & paths[1]
     if common and paths[0] != paths[1] and glob.has_magic(settings.data_train):
         raise InputError(

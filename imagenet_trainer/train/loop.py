@@ -28,6 +28,7 @@ from imagenet_trainer.metrics.counts import Scores, score, score_vectors
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.logs import RunLog
 from imagenet_trainer.runs.retention import is_best_so_far, prune
+from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
@@ -52,6 +53,7 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
 
     Where PyTorch trains on several devices, each of its processes is started with `argv`.
     """
+    use_cache(settings.cache_dir, settings.cache_size)
     settings, engine_reason = with_engine(settings)
     threads = choose_threads(settings)
     preview = requested_preview(settings)

@@ -4,11 +4,13 @@ A line is `index \t label [\t label ...] \t relative/path`, as MXNet's im2rec.py
 """
 
 import codecs
+import io
 import math
 import os
 from dataclasses import dataclass, replace
 from typing import Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
+from imagenet_trainer.data.records.storage import exists, open_binary
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 
@@ -87,7 +89,7 @@ def read_list(path: AnyPath) -> ImageList:
 
 def paths_by_key(path: AnyPath) -> Dict[int, str]:
     """The paths of a list by their keys, {} if it does not exist; raises as `read_list` does."""
-    if not os.path.exists(path):
+    if not exists(path):
         return {}
     images = read_list(path)
     return dict(zip(images.indices, images.paths))
@@ -95,13 +97,13 @@ def paths_by_key(path: AnyPath) -> Dict[int, str]:
 
 def _numbered_lines(path: AnyPath) -> Iterator[Tuple[int, str]]:
     try:
-        with open(path, "rb") as raw:
+        with open_binary(path) as raw:
             if raw.read(2) in _UTF_16:
                 raise InputError(f"{os.fspath(path)}: is UTF-16 text; save it as UTF-8")
-        # File names may hold bytes that are not UTF-8; this keeps them unchanged. Some editors
-        # begin UTF-8 with a byte order mark.
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-            yield from enumerate(file, 1)
+            raw.seek(0)
+            # File names may hold bytes that are not UTF-8; this keeps them unchanged. Some editors
+            # begin UTF-8 with a byte order mark.
+            yield from enumerate(io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", "\n"), 1)
     except OSError as error:
         raise file_error(path, error) from error
 

@@ -14,6 +14,7 @@ import numpy as np
 from imagenet_trainer import assets
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.shard_names import without_number
+from imagenet_trainer.data.records.storage import exists, open_binary
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 from imagenet_trainer.text import printable
@@ -122,14 +123,14 @@ def read_manifest(rec_path: AnyPath) -> Optional[Manifest]:
     Raises InputError if it is damaged.
     """
     path = manifest_path(rec_path)
-    return load_manifest(path) if os.path.exists(path) else None
+    return load_manifest(path) if exists(path) else None
 
 
 def load_manifest(path: AnyPath) -> Manifest:
     """Read a manifest file; InputError if it is missing or damaged."""
     name = os.fspath(path)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open_binary(path) as file:
             data = json.load(file)
     except OSError as error:
         raise file_error(path, error) from error

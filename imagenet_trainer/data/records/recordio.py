@@ -15,7 +15,6 @@ Format: github.com/dmlc/dmlc-core `recordio.h` and MXNet's `recordio.py`.
 """
 
 import copy
-import errno
 import os
 import struct
 import warnings
@@ -26,7 +25,12 @@ import numpy as np
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.kinds import kind_of
-from imagenet_trainer.data.records.read_ahead import will_need
+from imagenet_trainer.data.records.storage import (
+    PositionalFile,
+    exists,
+    open_binary,
+    open_positional,
+)
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, file_error
 
@@ -193,7 +197,7 @@ def read_index(path: AnyPath) -> Tuple[np.ndarray, np.ndarray]:
     """
     name = os.fspath(path)
     try:
-        with open(path, "rb") as file:
+        with open_binary(path) as file:
             text = file.read()
     except OSError as error:
         raise file_error(path, error) from error
@@ -218,7 +222,7 @@ def _rebuild(path: str) -> str:
 
 
 class RecordFile:
-    """A shard, read at any position from any thread (`os.pread`: no file position is shared).
+    """A shard, read at any position from any thread.
 
     Opening reads the index and checks by the first and the last record that it belongs to the
     shard.
@@ -226,7 +230,7 @@ class RecordFile:
     Parameters
     ----------
     path
-        the `.rec` file.
+        the `.rec` file, or its URL.
     index
         its `.idx` file, or what `read_index` returns; by default the file beside the shard.
     trust_index
@@ -236,29 +240,24 @@ class RecordFile:
     ------
     InputError
         a file is missing or empty, or the index does not belong to the shard.
+    StorageError
+        also from every method that reads: a file on an object storage cannot be read.
 
     """
 
     def __init__(self, path: AnyPath, index: Optional[Index] = None, *, trust_index: bool = False):
         self.path = os.fspath(path)
-        self._descriptor = -1
         self._checksums: Optional[np.ndarray] = None
         entries = index if isinstance(index, tuple) else None
         index = os.fspath(index) if index and not entries else index_path(path)  # type: ignore[arg-type]
-        try:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-            self.size = os.fstat(self._descriptor).st_size
-        except OSError as error:
-            gone = isinstance(error, FileNotFoundError)
-            advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER" if gone else ""
-            if error.errno == errno.EMFILE:
-                advice = "allow more open files (ulimit -n), or pack into fewer shards"
-            raise file_error(path, error, advice) from error
+        advice = f"to pack it run first: {commands.PACK} PREFIX FOLDER"
+        self._file: PositionalFile = open_positional(self.path, advice)
+        self.size = self._file.size
         try:
             is_shard = self.path.endswith(".rec")  # although its first record may be damaged
-            if not is_shard and os.pread(self._descriptor, len(MAGIC), 0) != MAGIC:
+            if not is_shard and self._file.read(len(MAGIC), 0) != MAGIC:
                 raise InputError(f"{self.path}: not a shard (wrong first bytes); give a .rec file")
-            if entries is None and not os.path.exists(index):
+            if entries is None and not exists(index):
                 beside = os.path.splitext(index)[0] == os.path.splitext(self.path)[0]
                 way = _rebuild(index) if beside else "give an index that exists"
                 raise InputError(f"{self.path}: its index {index} is missing; {way}")
@@ -317,7 +316,7 @@ class RecordFile:
         """The shard with these records only, bool (records,); it is closed separately."""
         part = copy.copy(self)
         try:
-            part._descriptor = os.dup(self._descriptor)
+            part._file = self._file.duplicate()
         except OSError as error:
             raise file_error(self.path, error, "allow more open files (ulimit -n)") from error
         part.keep(records)
@@ -344,18 +343,21 @@ class RecordFile:
         if not 0 <= record < len(self.offsets):
             raise IndexError(f"record {record} of {len(self.offsets)}")
         offset, end = self.offsets.item(record), self._ends.item(record)
-        try:
-            data = memoryview(os.pread(self._descriptor, end - offset, offset))
-        except OSError as error:
-            raise self.error(record, error.strerror or str(error)) from error
-        if len(data) < end - offset:
-            raise self.error(record, "the shard ends inside this record")
-        expected = self._checksums if compare else None
-        if expected is not None and zlib.crc32(data) != expected.item(record):
-            raise self.error(
-                record, f"its bytes have changed since it was packed (CRC-32); {self._way_out}"
-            )
-        return data
+        checksums = self._checksums if compare else None
+        expected = None if checksums is None else checksums.item(record)
+        data = b""
+        for read in (self._file.read, self._file.read_again):
+            try:
+                data = read(end - offset, offset)
+            except OSError as error:
+                raise self.error(record, error.strerror or str(error)) from error
+            if len(data) < end - offset:
+                raise self.error(record, "the shard ends inside this record")
+            if expected is None or zlib.crc32(data) == expected:
+                return memoryview(data)
+        raise self.error(
+            record, f"its bytes have changed since it was packed (CRC-32); {self._way_out}"
+        )
 
     def read(self, record: int) -> memoryview:
         """The payload of a record, by its line in the index.
@@ -374,7 +376,7 @@ class RecordFile:
 
     def will_need(self, records: np.ndarray) -> None:
         """Ask the system to read records ahead, int64 (n,) in any order; see `read_ahead`."""
-        will_need(self._descriptor, self.offsets[records], self._ends[records])
+        self._file.will_need(self.offsets[records], self._ends[records])
 
     def head(self, record: int, most: int) -> Tuple[memoryview, int]:
         """The first `most` bytes of a payload, and its length, reading little else.
@@ -382,7 +384,7 @@ class RecordFile:
         A record in several parts is read completely. Raises RecordError as `read` does.
         """
         offset, end = int(self.offsets[record]), int(self._ends[record])
-        data = memoryview(os.pread(self._descriptor, min(8 + most, end - offset), offset))
+        data = memoryview(self._file.read(min(8 + most, end - offset), offset))
         if len(data) >= 8:
             magic, word = PART.unpack_from(data)
             if magic == MAGIC and word >> LENGTH_BITS == WHOLE:
@@ -413,9 +415,7 @@ class RecordFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._file.close()
 
     def __enter__(self) -> "RecordFile":
         return self

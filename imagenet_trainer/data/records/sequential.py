@@ -22,8 +22,10 @@ from imagenet_trainer.data.records.recordio import (
     has_float64_labels,
     index_path,
 )
+from imagenet_trainer.data.records.storage import exists
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write
+from imagenet_trainer.system.object_storage import is_url
 
 _FIRST_BYTES = 512
 
@@ -96,10 +98,16 @@ def index_of(path: AnyPath) -> Tuple[Index, str]:
     """The index beside a shard; where it is missing, one that is made from the shard.
 
     It is written beside the shard if that is possible. Returns it and a note for the user, "" if
-    there was an index. Raises InputError where the shard is missing or damaged.
+    there was an index. Raises InputError where the shard is missing or damaged, or is on an object
+    storage, from which it would have to be fetched whole.
     """
     index = index_path(path)
-    if os.path.exists(index) or not os.path.isfile(path):
+    if is_url(index) and not exists(index):
+        raise InputError(
+            f"{os.fspath(path)}: its index {index} is missing; upload it from beside the shard, or "
+            f"give it with --data-train-idx or --data-val-idx"
+        )
+    if is_url(index) or os.path.exists(index) or not os.path.isfile(path):
         return index, ""
     try:
         count = rebuild_index(path)

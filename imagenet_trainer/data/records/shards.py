@@ -1,7 +1,8 @@
-"""Several shards as one sequence of records, and finding shards by path."""
+"""Several shards as one sequence of records, and finding shards by path or URL."""
 
 import bisect
 import copy
+import fnmatch
 import glob
 import itertools
 import os
@@ -12,11 +13,13 @@ import numpy as np
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.label_vectors import LabelVectors
+from imagenet_trainer.data.records.manifest import manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
 from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath
 from imagenet_trainer.system.machine import allow_open_files
+from imagenet_trainer.system.object_storage import check_url, find_object, is_url, list_folder
 
 # The split in the name of a shard: a folder with train.rec and val.rec is not one set.
 _SPLIT = re.compile(r"(train|val|test)", re.IGNORECASE)
@@ -196,7 +199,8 @@ def find_shards(value: str) -> List[str]:
     value
         paths or glob patterns with commas between them. Where `data/train.rec` does not exist, it
         stands for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`. A folder
-        stands for all its shards, which must be those of one split.
+        stands for all its shards, which must be those of one split. URLs of objects stand for the
+        same; their patterns are in the name, not in the folder.
 
     Raises
     ------
@@ -207,7 +211,9 @@ def find_shards(value: str) -> List[str]:
     """
     paths: List[str] = []
     for path in filter(None, (part.strip() for part in value.split(","))):
-        if os.path.isfile(path):
+        if is_url(path):
+            paths += _objects(path)
+        elif os.path.isfile(path):
             paths.append(path)
         elif glob.has_magic(path):
             matches = sorted(filter(os.path.isfile, glob.glob(path)))
@@ -215,21 +221,48 @@ def find_shards(value: str) -> List[str]:
                 raise InputError(f"{path}: no file matches; {_pack_first(path)}")
             paths += matches
         else:
-            paths += _shards_of_folder(path) or _numbered_shards(path)
+            beside = glob.glob(glob.escape(os.path.splitext(path)[0]) + "-*")
+            paths += _shards_of_folder(path) or _numbered_shards(path, beside)
     if not paths:
         raise InputError(f"{value!r}: names no shard; {_pack_first('data/train.rec')}")
     return paths
 
 
-def _numbered_shards(path: str) -> List[str]:
-    """The shards train-00000-of-00008.rec and so on of a path train.rec."""
+def _objects(url: str) -> List[str]:
+    """The shards on an object storage that a URL stands for; InputError if there are none."""
+    check_url(url)
+    folder, _, name = url.rpartition("/")
+    if glob.has_magic(name):
+        matches = [one for one in list_folder(folder) if fnmatch.fnmatchcase(one, f"*/{name}")]
+        if not matches:
+            raise InputError(
+                f"{url}: no object matches; check the address, and give an HTTP server that lists "
+                "no folders all names, with commas between them"
+            )
+        return matches
+    if name and find_object(url) is not None:
+        return [url]
+    inside = [] if name.endswith(".rec") else list_folder(url)
+    inside = [one for one in inside if one.endswith(".rec")]
+    return _of_one_split(url, inside) or _numbered_shards(url, list_folder(folder))
+
+
+def _numbered_shards(path: str, beside: Sequence[str]) -> List[str]:
+    """The shards train-00000-of-00008.rec and so on of a path train.rec, with what is beside it."""
     stem, extension = os.path.splitext(path)
     pattern = shards_named(stem, extension)
-    matches = [m for m in map(pattern.fullmatch, glob.glob(glob.escape(stem) + "-*")) if m]
+    matches = [m for m in map(pattern.fullmatch, beside) if m]
     if os.path.exists(stem + ".json.partial"):
         raise InputError(
             f"{path}: packing has not finished; run the same {commands.PACK} command again"
         )
+    if not matches and is_url(path):
+        # A server that lists no folders may still have the manifest, which names all shards.
+        manifest = read_manifest(path)
+        if manifest is None:
+            raise InputError(f"{path}: no such object; check the address and what was uploaded")
+        folder = os.path.dirname(manifest_path(path))
+        return [f"{folder}/{shard.file}" for shard in manifest.shards]
     if not matches:
         raise InputError(f"{path}: {_not_a_shard(path)}")
     totals = {int(match[2]) for match in matches}
@@ -247,7 +280,11 @@ def _shards_of_folder(folder: str) -> List[str]:
 
     InputError if two splits are in it.
     """
-    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*.rec")))
+    return _of_one_split(folder, sorted(glob.glob(os.path.join(glob.escape(folder), "*.rec"))))
+
+
+def _of_one_split(folder: str, paths: List[str]) -> List[str]:
+    """The shards in a folder; InputError if they are of two splits."""
     splits = one_of_each_split(paths)
     if len(splits) > 1:
         raise InputError(

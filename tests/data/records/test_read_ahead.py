@@ -60,7 +60,7 @@ def test_records_of_several_shards(tmp_path, advice):
                 writer.write(key, bytes(24))  # 32 bytes a record
     with Shards(paths) as shards:
         shards.will_need(np.array([9, 3, 2, 5]))
-        first, second = (file._descriptor for file in shards.files)
+        first, second = (file._file.descriptor for file in shards.files)
         assert advice == [(first, 64, 64), (second, 0, 32), (second, 128, 32)]
         advice.clear()
         shards.will_need(np.array([], np.int64))

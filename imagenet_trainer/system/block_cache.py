@@ -1,0 +1,209 @@
+"""Blocks of objects in a folder of this machine, whose size is bounded.
+
+Threads, processes and runs share the folder. A block is a file that appears whole or not at all.
+Who writes one holds the folder's lock, and first removes the blocks that were not used for the
+longest time. Readers need no lock: a block that is removed while it is read remains readable, and
+one that is gone is fetched again.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from imagenet_trainer.errors import ArgumentError, print_message
+from imagenet_trainer.system.files import remedy
+
+_BLOCK = re.compile(r"[0-9a-f]{32}-\d+\.block")
+_TEMPORARY = re.compile(r"[0-9a-f]{32}-\d+\.block\.tmp")
+_LOCK, _USED = "blocks.lock", "blocks.size"
+_STAMP = 10.0  # seconds after which a block that is used again gets a new time
+_SLACK = 0.05  # of the size is made free at a time, because that reads the whole folder
+_DEFAULT_SIZE = "50GB"
+_UNITS = " KMGT"
+VARIABLES = "IMAGENET_TRAINER_CACHE_DIR", "IMAGENET_TRAINER_CACHE_SIZE"
+"""Folder and size where no flag gives them, for Python programs too."""
+
+
+class BlockCache:
+    """The cache in a folder.
+
+    Parameters
+    ----------
+    folder
+        is made when the first block is written. Other files in it are left alone.
+    size
+        bytes of all blocks together, at any time.
+
+    """
+
+    def __init__(self, folder: str, size: int):
+        self.folder, self.size = folder, size
+        self.is_writable = size > 0
+        self._threads = threading.Lock()
+        self._counted = False  # whether this process has added up the blocks
+
+    def read(self, name: str, length: int, begin: int, end: int) -> Optional[bytes]:
+        """Bytes of a block; None unless it is there with its `length` in bytes."""
+        if not self.size:
+            return None
+        try:
+            descriptor = os.open(os.path.join(self.folder, name), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(descriptor)
+            if status.st_size != length:
+                return None
+            if time.time() - status.st_mtime > _STAMP:
+                with contextlib.suppress(OSError):
+                    os.utime(descriptor)
+            data = os.pread(descriptor, end - begin, begin)
+            return data if len(data) == end - begin else None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove a block, if it is there."""
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self.folder, name))
+
+    def has(self, name: str) -> bool:
+        """Whether a block is there."""
+        return os.path.exists(os.path.join(self.folder, name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a block. If the folder cannot be written, say so once and keep nothing any more."""
+        if not self.is_writable or len(data) > self.size:
+            return
+        try:
+            with self._locked():
+                path = os.path.join(self.folder, name)
+                if os.path.exists(path) and os.path.getsize(path) == len(data):
+                    return  # another process was faster
+                used = self._used()
+                if used + len(data) > self.size:
+                    used = self._evict(self.size - len(data))
+                self._set_used(used + len(data))
+                # Who holds the lock is the only writer; what another left here is from a crash. It
+                # is not synced, which would take longer than fetching: what a crash of the system
+                # cuts off has another length, and records are compared with their checksums.
+                with open(path + ".tmp", "wb") as file:
+                    file.write(data)
+                os.replace(path + ".tmp", path)
+        except OSError as error:
+            with self._threads:
+                if not self.is_writable:
+                    return
+                self.is_writable = False
+            self.remove(name + ".tmp")
+            print_message(
+                "cache", f"{self.folder}: {error.strerror or error}; {remedy(error)}, or choose "
+                "another --cache-dir or a smaller --cache-size; without a cache each image is "
+                "fetched whenever it is used"
+            )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps other threads and other processes from writing."""
+        with self._threads:
+            os.makedirs(self.folder, exist_ok=True)
+            lock = os.open(os.path.join(self.folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+            finally:
+                # Explicitly, as a process that was forked meanwhile has the descriptor too.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                os.close(lock)
+
+    def _used(self) -> int:
+        """Bytes of all blocks, as the last writer left it; added up once by each process."""
+        if self._counted:
+            with contextlib.suppress(OSError, ValueError):
+                return int(Path(self.folder, _USED).read_text())
+        self._counted = True
+        return sum(size for _, size, _ in self._blocks())
+
+    def _set_used(self, size: int) -> None:
+        Path(self.folder, _USED).write_text(str(size))
+
+    def _blocks(self) -> List[Tuple[float, int, str]]:
+        """Time of the last use, size and path of each block; removes what crashes left."""
+        found = []
+        for entry in os.scandir(self.folder):
+            if _TEMPORARY.fullmatch(entry.name):
+                os.unlink(entry.path)
+            elif _BLOCK.fullmatch(entry.name):
+                with contextlib.suppress(FileNotFoundError):  # a user clears the folder
+                    status = entry.stat()
+                    found.append((status.st_mtime, status.st_size, entry.path))
+        return found
+
+    def _evict(self, most: int) -> int:
+        """Remove the blocks unused for longest until at most `most` bytes are left; their size."""
+        blocks = sorted(self._blocks())
+        used = sum(size for _, size, _ in blocks)
+        if used > most:
+            most = min(most, int(self.size * (1 - _SLACK)))
+        for _, size, path in blocks:
+            if used <= most:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            used -= size
+        return used
+
+
+# --- the cache of this process -------------------------------------------------------------------
+
+
+def parsed_size(text: str) -> int:
+    """Bytes of a size such as 50GB, 500M or 0; ArgumentError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if not match:
+        reason = "must be a size such as 50GB, 500MB, or 0 for no cache"
+        raise ArgumentError("cache_size", text, reason)
+    power = _UNITS.index(match[2].upper() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+_caches: Dict[Tuple[str, ...], BlockCache] = {}
+_chosen: Tuple[str, str] = ("", "")  # folder and size, as the flags have them
+
+
+def _after_fork() -> None:
+    _caches.clear()  # another thread may have held a lock
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def use_cache(folder: str = "", size: str = "") -> None:
+    """Choose the folder and the size of the cache from now on, in this process.
+
+    Empty values are those of VARIABLES, and without these imagenet-trainer/blocks in the user's
+    cache folder (XDG_CACHE_HOME) and 50GB. ArgumentError for a size that is none.
+    """
+    global _chosen
+    if size:
+        parsed_size(size)
+    _chosen = folder, size
+
+
+def current_cache() -> BlockCache:
+    """The cache of this process; see `use_cache`."""
+    given = tuple(
+        flag or os.environ.get(variable, "") for flag, variable in zip(_chosen, VARIABLES)
+    )
+    if given not in _caches:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        folder = given[0] or os.path.join(base, "imagenet-trainer", "blocks")
+        _caches[given] = BlockCache(folder, parsed_size(given[1] or _DEFAULT_SIZE))
+    return _caches[given]

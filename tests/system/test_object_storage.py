@@ -1,0 +1,279 @@
+"""Objects over HTTP, from a server of this machine that fails when it is told to."""
+
+import multiprocessing
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+
+import fsspec
+from helpers.object_server import http_server
+
+from imagenet_trainer.system import (
+    block_cache,
+    fsspec_client,
+    object_storage,
+    remote_file,
+    storage_faults,
+)
+from imagenet_trainer.system.object_storage import find_object, list_folder
+from imagenet_trainer.system.remote_file import RemoteFile
+from imagenet_trainer.system.storage_faults import Abandoned, StorageError, abandon_if
+
+BLOCK = 1000
+DATA = np.random.default_rng(0).integers(0, 256, 25_500, np.uint8).tobytes()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage_faults, "_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fsspec_client, "_SILENCE", 0.2)
+    monkeypatch.setattr(remote_file, "BLOCK", BLOCK)
+    monkeypatch.setattr(block_cache, "_chosen", (str(tmp_path / "cache"), "1MB"))
+    with http_server() as (address, state):
+        state.objects["a.rec"] = DATA
+        yield address, state
+
+
+def ranges(state):
+    """The blocks that were fetched, without the requests for the size."""
+    return sorted(begin // BLOCK for _, begin, end in state.requests if end - begin > 1)
+
+
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.01)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def test_any_range_is_that_of_the_object_and_blocks_are_fetched_once(server):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    assert file.size == len(DATA)
+    random = np.random.default_rng(1)
+    for offset, length in random.integers(0, [26_000, 3000], (60, 2)).tolist():
+        assert file.read(length, offset) == DATA[offset : offset + length]
+    assert RemoteFile(f"{address}/a.rec").read_all() == DATA
+    assert ranges(state) == list(range(26))
+    assert file.duplicate().read(10, 5) == DATA[5:15]
+
+
+def test_without_a_cache_exactly_what_is_needed_is_fetched(server, tmp_path, monkeypatch):
+    address, state = server
+    monkeypatch.setattr(block_cache, "_chosen", (str(tmp_path / "none"), "0"))
+    file = RemoteFile(f"{address}/a.rec")
+    file.will_need(np.array([0]), np.array([5000]))
+    assert file.read(2500, 900) == DATA[900:3400]
+    assert state.requests[1:] == [("a.rec", 900, 1000), ("a.rec", 1000, 2000),
+                                  ("a.rec", 2000, 3000), ("a.rec", 3000, 3400)]  # fmt: skip
+    assert not (tmp_path / "none").exists()
+
+
+def test_blocks_are_fetched_ahead(server):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    file.will_need(np.array([21_000, 500, 2500]), np.array([21_500, 1001, 2600]))
+    wait_until(lambda: ranges(state) == [0, 1, 2, 21])
+    wait_until(lambda: not remote_file._ahead.fetching)
+    assert file.read(3000, 0) == DATA[:3000]
+    assert ranges(state) == [0, 1, 2, 21]
+
+
+def test_threads_that_need_a_block_at_once_fetch_it_once(server):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    state.fails("slow")
+    found = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(file.read(100, n) == DATA[n : n + 100]))
+        for n in range(8)
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert found == [True] * 8 and ranges(state) == [0]
+
+
+def test_a_small_cache_gives_the_same_bytes_and_never_grows_beyond_its_size(
+    server, tmp_path, monkeypatch
+):
+    address, state = server
+    monkeypatch.setattr(block_cache, "_chosen", (str(tmp_path / "small"), "4KB"))
+    file = RemoteFile(f"{address}/a.rec")
+    for number in np.random.default_rng(2).integers(0, 25, 30).tolist():
+        assert file.read(1200, 1000 * number) == DATA[1000 * number :][:1200]
+        blocks = (tmp_path / "small").glob("*.block*")
+        assert sum(one.stat().st_size for one in blocks) <= 4000
+    assert len(ranges(state)) > 30
+
+
+def test_an_object_without_bytes(server):
+    address, state = server
+    state.objects["empty"] = b""
+    assert RemoteFile(f"{address}/empty").read_all() == b""
+
+
+def test_a_forked_process_has_its_own_connections(server):
+    address, _ = server
+    file = RemoteFile(f"{address}/a.rec")
+    assert file.read(10, 0) == DATA[:10]
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(False)
+    child = context.Process(target=lambda: sender.send_bytes(file.read(3000, 5000)))
+    child.start()
+    assert file.read(2000, 9000) == DATA[9000:11_000]
+    assert receiver.recv_bytes() == DATA[5000:8000]
+    child.join()
+    assert child.exitcode == 0
+    assert file.read(2000, 12_000) == DATA[12_000:14_000]
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["500", "reset", "truncated", "silent"])
+def test_a_fault_that_passes_changes_nothing(server, fault):
+    address, state = server
+    state.fails(fault)  # while the size is asked
+    file = RemoteFile(f"{address}/a.rec")
+    state.fails(fault, fault)
+    assert file.read(1500, 100) == DATA[100:1600]
+
+
+@pytest.mark.parametrize(
+    "fault, reason",
+    [("500", "500, message"), ("reset", ""), ("truncated", ""), ("silent", "no answer in time")],
+)
+def test_a_fault_that_remains_is_one_line(server, fault, reason):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    state.fault = lambda number, path: fault
+    with pytest.raises(StorageError, match=r"tried 4 times; check the network") as caught:
+        file.read(100, 0)
+    assert str(caught.value).startswith(f"{address}/a.rec: cannot be read (") and reason in str(
+        caught.value
+    )
+    state.fails()
+    assert file.read(100, 0) == DATA[:100]
+
+
+def test_no_permission_is_not_tried_again(server):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    asked = state.asked
+    state.fails("403", "403")
+    with pytest.raises(StorageError, match=r"a.rec: no permission \(403.*check the credentials"):
+        file.read(100, 0)
+    assert state.asked == asked + 1
+
+
+def test_an_object_that_changes_or_vanishes_while_it_is_read(server, monkeypatch):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    assert file.read(100, 0) == DATA[:100]
+    state.objects["a.rec"] = DATA[::-1]
+    with pytest.raises(StorageError, match=r"a.rec: was replaced while it was read; run the same"):
+        file.read(100, 5000)
+    monkeypatch.setattr(object_storage, "_FRESH", 0.0)
+    # Opened again, no block of the old object is used.
+    assert RemoteFile(f"{address}/a.rec").read(100, 0) == DATA[::-1][:100]
+    del state.objects["a.rec"]
+    with pytest.raises(StorageError, match=r"a.rec: is gone while it was read"):
+        file.read(100, 7000)
+    assert find_object(f"{address}/a.rec") is None
+    with pytest.raises(StorageError, match=r"a.rec: no such object; check the address"):
+        RemoteFile(f"{address}/a.rec")
+
+
+def test_a_server_without_ranges_is_refused_before_it_sends_the_object(server):
+    address, state = server
+    state.has_ranges = False
+    with pytest.raises(StorageError, match="its server cannot send parts of a file"):
+        RemoteFile(f"{address}/a.rec")
+
+
+def test_waiting_ends_when_the_thread_is_not_needed_any_more(server):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    state.fault = lambda number, path: "silent"
+    stop, ended = threading.Event(), []
+
+    def read():
+        with abandon_if(stop.is_set):
+            try:
+                file.read(100, 0)
+            except Abandoned:
+                ended.append(True)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]  # one of them waits for the other
+    for one in threads:
+        one.start()
+    wait_until(lambda: state.asked > 1)
+    stop.set()
+    for one in threads:
+        one.join()
+    assert ended == [True, True]
+    state.fails()
+    assert file.read(100, 0) == DATA[:100]
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url, message",
+    [
+        ("https://h/a.rec?X-Amz-Signature=secret", "https://h/a.rec: what follows the ? may be"),
+        ("https://me:secret@h/a.rec", "https://h/a.rec: its password is not stored"),
+        ("nothing://h/a.rec", "nothing://: is no storage that can be read"),
+        ("http://127.0.0.1:1/a.rec", "http://127.0.0.1:1/a.rec: cannot be read (Cannot connect"),
+    ],
+)
+def test_addresses_that_cannot_be_read(server, url, message):
+    with pytest.raises(StorageError) as caught:
+        RemoteFile(url)
+    assert str(caught.value).startswith(message) and "secret" not in str(caught.value)
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
+    def missing(*words, **options):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    monkeypatch.setattr(object_storage, "_state", object_storage._State())
+    with pytest.raises(StorageError, match=r"gs://: needs .*Install s3fs.*'.\[storage\]'"):
+        find_object("gs://bucket/a.rec")
+
+
+def test_signatures_of_redirects_are_not_shown():
+    error = OSError("404, url='https://cdn/x?X-Amz-Signature=secret&b=1' of http://h/a?c=secret")
+    assert storage_faults._reason(error) == "404, url='https://cdn/x?...' of http://h/a?..."
+
+
+def test_folders_are_listed_by_the_links_of_their_page(server):
+    address, state = server
+    state.objects.update({"b.rec": b"", "a.json": b""})
+    assert list_folder(address) == [f"{address}/{n}" for n in ("a.json", "a.rec", "b.rec")]
+    state.has_list = False
+    assert list_folder(f"{address}/none") == list_folder(address) == []
+
+
+def test_other_file_systems_of_fsspec(server, monkeypatch):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/a.rec", DATA)
+    file = RemoteFile("memory://bucket/a.rec")
+    assert file.read_all() == DATA
+    assert list_folder("memory://bucket") == ["memory://bucket/a.rec"]
+    assert find_object("memory://bucket") is None  # a folder
+    monkeypatch.setattr(object_storage, "_FRESH", 0.0)
+    block_cache.use_cache(block_cache._chosen[0], "0")
+    memory.pipe("/bucket/a.rec", DATA[::-1])
+    with pytest.raises(StorageError, match="was replaced"):
+        file.read(10, 0)
