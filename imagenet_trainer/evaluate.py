@@ -14,7 +14,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import command_function
-from imagenet_trainer.config.results import EpochMetrics, EvaluateResult
+from imagenet_trainer.config.results import EvaluateResult
 from imagenet_trainer.errors import run_command
 
 
@@ -39,10 +39,7 @@ def call(**values: Any) -> EvaluateResult:
     """
     from imagenet_trainer.eval.modes import run_mode
 
-    found = run_mode(flags.settings_of(config.EvaluateSettings, values))
-    if not all(isinstance(key, int) for key in found):
-        return EvaluateResult({}, found)
-    return EvaluateResult({epoch: EpochMetrics(epoch, one) for epoch, one in found.items()})
+    return run_mode(flags.settings_of(config.EvaluateSettings, values))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import command_function
-from imagenet_trainer.config.results import ClassProbability, ImagePrediction, PredictResult
+from imagenet_trainer.config.results import PredictResult
 from imagenet_trainer.errors import run_command
 
 
@@ -36,10 +36,7 @@ def call(**values: Any) -> PredictResult:
     """
     from imagenet_trainer.eval.files import predict
 
-    found = predict(flags.settings_of(config.PredictSettings, values))
-    return PredictResult(
-        [ImagePrediction(path, [ClassProbability(*one) for one in best]) for path, best in found]
-    )
+    return predict(flags.settings_of(config.PredictSettings, values))
 
 
 if __name__ == "__main__":

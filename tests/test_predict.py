@@ -62,7 +62,10 @@ def test_a_parquet_file_equals_the_table_beside_it(prefix, images, tmp_path):
         predicted(prefix, images, parquet=True)
     pytest.importorskip("pyarrow")
     table = str(tmp_path / "out.csv")
-    predicted(prefix, images[:3], parquet=True, csv=table, top_k=2)
+    more = {"parquet": True, "csv": table, "top_k": 2}
+    result = predict(pictures=images[:3], model_prefix=prefix, **more)
+    assert (result.prefix, result.epoch, result.submission) == (prefix, 3, None)
+    assert {result.csv, result.parquet} == {*tmp_path.iterdir()}
     found = pd.read_parquet(tmp_path / "out.parquet")
     pd.testing.assert_frame_equal(found, pd.read_csv(table))
     assert len(found) == 3 and list(found.columns)[:4] == ["file", "id1", "name1", "probability1"]
@@ -70,7 +73,7 @@ def test_a_parquet_file_equals_the_table_beside_it(prefix, images, tmp_path):
 
 def predicted(prefix, images, **more):
     settings = PredictSettings(pictures=tuple(images), model_prefix=prefix, **more)
-    return [best for _, best in files.predict(settings)]
+    return [one.classes for one in files.predict(settings)]
 
 
 def refusal(capsys, *words):

@@ -55,10 +55,8 @@ def test_a_published_file_becomes_a_run(models, tmp_path, file):
     how = checkpoint.preprocessing
     assert how.image_shape == (3, 227, 227) and how.rgb_mean == (123, 117, 104)
     assert checkpoint.classes[281] == ("n02123045", "tabby, tabby cat")
-    ((_, predictions),) = predict(
-        config.PredictSettings(pictures=(str(IMAGE),), model_prefix=prefix)
-    )
-    assert len(predictions) == 5 and sum(p for *_, p in predictions) <= 1.001
+    (prediction,) = predict(config.PredictSettings(pictures=(str(IMAGE),), model_prefix=prefix))
+    assert len(prediction) == 5 and sum(one.probability for one in prediction) <= 1.001
     with pytest.raises(InputError, match="--model-prefix"):
         published.import_checkpoint(settings)
 

@@ -13,12 +13,13 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
+from imagenet_trainer.config.results import EvaluateFiles, EvaluateResult
 from imagenet_trainer.data.augment import decode
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.review import COLUMNS
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.epochs import epoch_lines, log, results_folder, select_epochs
-from imagenet_trainer.eval.evaluator import Evaluator
+from imagenet_trainer.eval.epochs import epoch_lines, log, result_of, results_folder, select_epochs
+from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.labels import names_by_key
 from imagenet_trainer.eval.network import check_softmax
 from imagenet_trainer.metrics.label_issues import LabelIssues, check_library, label_issues
@@ -41,28 +42,30 @@ class _Collected(NamedTuple):
     classes: Classes
 
 
-def audit(settings: EvaluateSettings) -> Dict[str, Any]:
+def audit(settings: EvaluateSettings) -> EvaluateResult:
     """Write audit.csv and audit.png; return the numbers of images and of labels in doubt."""
     check_library()
     runs = _runs_of(settings.audit)
     folder = Path(settings.output or os.path.commonpath([run.folder for run in runs]))
-    collected = _collect(settings, runs)
+    collected, parts = _collect(settings, runs)
     issues = label_issues(collected.labels, collected.probabilities)
     shard, index = runs[0].shard("train")
     dataset = open_dataset(shard, index, len(collected.classes), label_index=runs[0].label_index())
     with dataset.shards:
         make_folder(folder)
-        path = folder / "audit.csv"
+        path, sheet = folder / "audit.csv", folder / "audit.png"
         _write_csv(path, collected, issues, names_by_key(dataset))
-        _draw(folder / "audit.png", collected, issues, dataset)
+        _draw(sheet, collected, issues, dataset)
     count, images = len(issues.positions), len(collected.keys)
     print(
         f"{path}: {count:,} of {images:,} labels are probably wrong ({100 * count / images:.2f} "
         "%), the worst first; fill in the column verdict (ok, wrong, ambiguous), then run "
         "tools/im2rec.py with --relabel and --drop, or evaluate --review"
     )
-    print(f"drawn: {folder / 'audit.png'}")
-    return {"images": images, "issues": count, "file": str(path)}
+    print(f"drawn: {sheet}")
+    found = {"images": images, "issues": count, "file": str(path)}
+    files = EvaluateFiles(audit=path, audit_sheet=sheet)
+    return EvaluateResult({}, found, folder=folder, files=files, parts=parts)
 
 
 def _runs_of(names: Sequence[str]) -> List[Run]:
@@ -99,13 +102,18 @@ def _runs_of(names: Sequence[str]) -> List[Run]:
     return [by_fold[fold] for fold in sorted(by_fold)]
 
 
-def _collect(settings: EvaluateSettings, runs: Sequence[Run]) -> _Collected:
-    """Evaluate each run on its fold, unless that was done before, and read the probabilities."""
+def _collect(
+    settings: EvaluateSettings, runs: Sequence[Run]
+) -> Tuple[_Collected, List[EvaluateResult]]:
+    """Evaluate each run on its fold, unless that was done before, and read the probabilities.
+
+    Also returns the result of each run.
+    """
+    evaluated: List[Tuple[Evaluator, EpochResult]] = []
     parts: List[Tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    classes: Classes = ()
-    for run in runs:
-        # The probabilities are read before a temporary folder is removed.
-        with results_folder(settings, [run]):
+    # The probabilities are read before a temporary folder is removed.
+    with results_folder(settings, runs):
+        for run in runs:
             how = replace(settings, audit=(), save_predictions=True)
             chosen = select_epochs(run, settings.epochs)
             if len(chosen) != 1:
@@ -118,14 +126,15 @@ def _collect(settings: EvaluateSettings, runs: Sequence[Run]) -> _Collected:
                 known = file["labels"] >= 0  # not skipped
                 columns = (file[name][known] for name in ("indices", "labels", "probabilities"))
                 parts.append(tuple(columns))  # type: ignore[arg-type]
-        classes = one.classes
+            evaluated.append((evaluator, one))
     keys, labels, probabilities = (np.concatenate(column) for column in zip(*parts))
     if len(np.unique(keys)) != len(keys):
         raise InputError(
             "--audit: images of the training set share keys, so a list cannot name them; pack its "
             "shards from one list"
         )
-    return _Collected(keys, labels, probabilities, classes)
+    results = [result_of(evaluator, [one]) for evaluator, one in evaluated]
+    return _Collected(keys, labels, probabilities, one.classes), results
 
 
 def _write_csv(path: Path, found: _Collected, issues: LabelIssues, names: Dict[int, str]) -> None:

@@ -1,7 +1,8 @@
 """`evaluate --calibrate`: fits a temperature for checkpoints of a run, and reports what it does."""
 
 from dataclasses import replace
-from typing import Any, Dict, List, Sequence
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
@@ -36,20 +37,27 @@ class _Kept:
         self.labels.append(labels.copy())
 
 
-def calibrate(settings: EvaluateSettings, run: Run, epochs: Sequence[int], log: Log) -> None:
-    """Fit and write the temperature of each epoch; print the change on the images of the fit."""
+def calibrate(
+    settings: EvaluateSettings, run: Run, epochs: Sequence[int], log: Log
+) -> Dict[int, Path]:
+    """Fit and write the temperature of each epoch; print the change on the images of the fit.
+
+    Returns the file of each epoch.
+    """
+    paths = {}
     for epoch in epochs:
         fields = _fitted(replace(settings, calibrated=False), run, epoch, log)
-        path = write_temperature(run, epoch, fields)
+        path = paths[epoch] = write_temperature(run, epoch, fields)
         print(f"epoch {epoch}: temperature {fields['temperature']:.4f} -> {path}")
         print(
             f"epoch {epoch}: on the {fields['images']} images of the fit: "
             f"{change_of(fields['before'], fields['after'])}",
             flush=True,
         )
+    return paths
 
 
-def change_of(before: Dict[str, float], after: Dict[str, float]) -> str:
+def change_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """`loss 0.4512 -> 0.4321, calibration error 5.21 % -> 1.90 %`."""
     losses = f"{before['loss']:.4f} -> {after['loss']:.4f}"
     errors = (f"{100 * one['calibration_error']:.2f} %" for one in (before, after))

@@ -51,6 +51,7 @@ class Classifier:
         )
         how = checkpoint.preprocessing
         assert how is not None
+        self.prefix, self.epoch = run.prefix, checkpoint.progress.epoch
         self.classes, self.image_shape = checkpoint.classes, how.image_shape
         self.transform = ViewTransform(how.image_shape, how.val_resize, views, how.val_interp)
         self.threads = loader_threads(settings.data_nthreads, bool(settings.gpus)).count

@@ -32,12 +32,9 @@ Hits = Dict[Tuple[str, int], np.ndarray]  # bool (n,) for each kind and strength
 
 
 def evaluate_corruptions(
-    settings: EvaluateSettings, run: Run, epoch: int, log: Log, keeps: bool = True
+    settings: EvaluateSettings, run: Run, epoch: int, log: Log
 ) -> Tuple[np.ndarray, Hits]:
-    """Classify some images unchanged and in all corruptions; print a table.
-
-    With `keeps` a CSV file is written to the folder of the results.
-    """
+    """Classify some images unchanged and in all corruptions; print a table."""
     with attributed_to("--corruptions"):
         check_library()
     engine, symbol, checkpoint = open_network(
@@ -68,20 +65,23 @@ def evaluate_corruptions(
                     advance(1)
                 hits[kind, strength] = _hits(engine, changed, sample, truth)
     print("\n".join(table(clean, hits, dataset.classes)))
-    if keeps:
-        path = run.results / f"corruptions-{epoch:04d}{_stem(settings.data_val)}.csv"
-        with atomic_write(path, "w") as file:
-            writer = CsvWriter(file)
-            writer.writerow(("kind", "strength", "images", "rank1"))
-            writer.writerow(("none", 0, len(clean), f"{clean.mean():.6f}"))
-            for (kind, strength), one in hits.items():
-                writer.writerow((kind, strength, len(one), f"{one.mean():.6f}"))
-        print(f"written: {path}")
     return clean, hits
 
 
-def _stem(data_val: str) -> str:
-    return f"-{Path(data_val).stem}" if data_val else ""
+def write_corruptions(
+    settings: EvaluateSettings, run: Run, epoch: int, clean: np.ndarray, hits: Hits
+) -> Path:
+    """Write the table as CSV to the folder of the results; return its path."""
+    other = f"-{Path(settings.data_val).stem}" if settings.data_val else ""
+    path = run.results / f"corruptions-{epoch:04d}{other}.csv"
+    with atomic_write(path, "w") as file:
+        writer = CsvWriter(file)
+        writer.writerow(("kind", "strength", "images", "rank1"))
+        writer.writerow(("none", 0, len(clean), f"{clean.mean():.6f}"))
+        for (kind, strength), one in hits.items():
+            writer.writerow((kind, strength, len(one), f"{one.mean():.6f}"))
+    print(f"written: {path}")
+    return path
 
 
 def _hits(engine: Engine, images: np.ndarray, sample: Sample, truth: Truth) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings, FigureSettings, commands
 from imagenet_trainer.config.flags import flag_of, is_set
+from imagenet_trainer.config.results import EpochFiles, EpochMetrics, EvaluateFiles, EvaluateResult
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.review import read_reviews
 from imagenet_trainer.errors import InputError, attributed_to, print_message
@@ -18,7 +19,7 @@ from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.explain import Explainer
 from imagenet_trainer.eval.figures import draw_difference
 from imagenet_trainer.eval.labels import names_by_key
-from imagenet_trainer.eval.outputs import check_outputs, write_outputs
+from imagenet_trainer.eval.outputs import Written, check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
     check_same_labels,
     comparison_path,
@@ -29,7 +30,7 @@ from imagenet_trainer.eval.paired import (
     parse_checkpoints,
     with_classes_of,
 )
-from imagenet_trainer.eval.report import write_paired_report
+from imagenet_trainer.eval.report import thumbnails_folder, write_paired_report
 from imagenet_trainer.eval.review import ReviewedPredictions
 from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.metrics.evaluation import at_chance, collapse, shown_ranks, table
@@ -43,8 +44,8 @@ from imagenet_trainer.system.files import make_folder
 log = partial(print_message, "evaluate")
 
 
-def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
-    """Evaluate the chosen epochs; return the metrics of each, as in evaluation.json.
+def evaluate(settings: EvaluateSettings) -> EvaluateResult:
+    """Evaluate the chosen epochs; return the metrics of each, and the files.
 
     Epochs that were evaluated before, with the same parameters and images, are not computed again.
     """
@@ -56,7 +57,7 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
         check_outputs(settings, evaluator.dataset.classes)
         settings = evaluator.settings
         explainer = Explainer(settings, evaluator) if settings.explain else None
-        results = []
+        results, written = [], Written()
         for one in evaluator.results():
             print("\n".join(epoch_lines(one, settings.top_k)), flush=True)
             if settings.review:
@@ -66,12 +67,33 @@ def evaluate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
                 print("\n".join(review.lines(settings.top_k)), flush=True)
             results.append(one)
         print(table(one.metrics, len(one.classes), settings.top_k))
-        for text in write_outputs(settings, evaluator, results, explainer) if keeps else ():
-            print(text, flush=True)
-    return {one.epoch: one.metrics for one in results}
+        if keeps:
+            for text in write_outputs(settings, evaluator, results, explainer, written):
+                print(text, flush=True)
+    return result_of(evaluator, results, written)
 
 
-def compare(settings: EvaluateSettings) -> Dict[str, Any]:
+def result_of(
+    evaluator: Evaluator, results: Sequence[EpochResult], written: Optional[Written] = None
+) -> EvaluateResult:
+    """What the command returns for the epochs of a run; call it when `results_folder` has ended.
+
+    A result has no files if they were in a temporary folder.
+    """
+    run, written, epochs = evaluator.run, written or Written(), {}
+    for one in results:
+        files: Dict[str, Any] = {}
+        if one.epoch in written.figures:
+            files["figure"], *files["drawings"] = written.figures[one.epoch]
+        files.update(evaluator.files.paths(one.epoch, evaluator.settings.save_predictions))
+        epochs[one.epoch] = EpochMetrics(one.epoch, one.metrics, EpochFiles(**files))
+    if not run.evaluation_path.exists():
+        return EvaluateResult(epochs, prefix=run.prefix)
+    of_all = EvaluateFiles(run.evaluation_path, **written.files)
+    return EvaluateResult(epochs, prefix=run.prefix, folder=run.results, files=of_all)
+
+
+def compare(settings: EvaluateSettings) -> EvaluateResult:
     """Evaluate two checkpoints on the same images, compare them, and print the comparison."""
     sides = parse_checkpoints(settings.compare, lambda: trained_run(settings.model_prefix))
     first, second = (side.run for side in sides)
@@ -81,6 +103,7 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
     # Check that both epochs exist before the first is evaluated.
     epochs = [select_epochs(one.run, None if one.epoch is None else (one.epoch,)) for one in sides]
     results, evaluators = [], []
+    files: Dict[str, Any] = {}
     with results_folder(settings, [first, second]) as keeps:
         for side, selected in zip(sides, epochs):
             evaluator = Evaluator(own_settings(settings, side.own), side.run, selected, log)
@@ -92,22 +115,38 @@ def compare(settings: EvaluateSettings) -> Dict[str, Any]:
             evaluators.append(evaluator)
         results[1] = with_classes_of(results[1], results[0].classes)
         comparison = paired_comparison((first, results[0]), (second, results[1]))
-        path_ = comparison_path(comparison, first)
+        path_ = files["comparison"] = comparison_path(comparison, first)
         first.write_json(path_, comparison)
         print(comparison_text(comparison), flush=True)
         if not have_same_labels(results[0], results[1]):
             log("no difference is drawn: the labels of the two networks differ")
         elif keeps:
             drawn = draw_difference(path_, [first, second], results, settings)
-            print(f"drawn: {drawn}", flush=True)
+            files["difference"], *files["drawings"] = drawn
+            print(f"drawn: {drawn[0]}", flush=True)
         if settings.report:
-            check_same_labels(results[0], results[1])
-            page = path_.with_suffix(".html")
-            write_paired_report(page, evaluators, results, comparison, settings.thumbnails)
-            print(f"written: {page}", flush=True)
-            if settings.open and not open_page(page):
-                print(NOT_OPENED.format(page))
-    return comparison
+            files.update(_write_page(settings, evaluators, results, comparison, path_))
+    parts = [result_of(evaluator, [one]) for evaluator, one in zip(evaluators, results)]
+    if not path_.exists():
+        return EvaluateResult({}, comparison, first.prefix, parts=parts)
+    return EvaluateResult(
+        {}, comparison, first.prefix, first.results, EvaluateFiles(**files), parts
+    )
+
+
+def _write_page(
+    settings: EvaluateSettings, evaluators: Sequence[Evaluator], results: Sequence[EpochResult],
+    comparison: Dict[str, Any], path: Path,
+) -> Dict[str, Path]:  # fmt: skip
+    """Write the page about two networks; return its files by the fields of `EvaluateFiles`."""
+    check_same_labels(results[0], results[1])
+    page = path.with_suffix(".html")
+    write_paired_report(page, evaluators, results, comparison, settings.thumbnails)
+    print(f"written: {page}", flush=True)
+    if settings.open and not open_page(page):
+        print(NOT_OPENED.format(page))
+    shown = settings.thumbnails != "none"
+    return {"report": page, **({"thumbnails": thumbnails_folder(evaluators[0])} if shown else {})}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ images with their labels.
 
 import contextlib
 import hashlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -148,7 +149,7 @@ class Explainer:
             engine.set_params(*parameters)
             search = NeighbourSearch(engine, self._train, how, settings)
             own = own_records(self._evaluator.dataset.shards, chosen.records, self._train.shards)
-            path = run.results / f"{self._stem(one)}.npz"
+            path = self.neighbours_path(one)
             found = search.find(images, own, path, self._key(predictions, chosen), self._log)
         return [
             self._explained(one, chosen, number, images[number], maps[:, number], found)
@@ -182,6 +183,15 @@ class Explainer:
             self._settings.on_bad_record, predictions.keys[chosen.positions].tolist(),
         ]  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def neighbours_path(self, one: EpochResult) -> Path:
+        """What is found of the training images, if `has_neighbours`."""
+        return self._evaluator.run.results / f"{self._stem(one)}.npz"
+
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether the nearest training images are looked for."""
+        return self._train is not None
 
     def _stem(self, one: EpochResult) -> str:
         path = self._evaluator.run.predictions_path(one.epoch, one.name)
@@ -224,12 +234,8 @@ class Explainer:
             ))  # fmt: skip
         return neighbours
 
-    def write(self, one: EpochResult, explained: Sequence[Explained]) -> Iterator[str]:
-        """Write the table and the contact sheet; yields the lines to print."""
-        if not explained:
-            yield "explain: no image is misclassified"
-            return
-        yield f"explain: {summary(explained)}"
+    def write(self, one: EpochResult, explained: Sequence[Explained]) -> Iterator[Tuple[str, Path]]:
+        """Write table and contact sheet; yields the fields of `EvaluateFiles` and the paths."""
         stem = self._evaluator.run.results / self._stem(one)
         path = stem.with_name(f"{stem.name}.csv")
         names = names_by_key(self._train) if self._train is not None else {}
@@ -239,13 +245,15 @@ class Explainer:
             writer.writerow(_COLUMNS)
             for error in explained:
                 writer.writerows(_rows(error, ids, names))
-        yield f"written: {path}"
+        yield "explanations", path
         path = stem.with_name(f"{stem.name}.jpg")
         with atomic_write(path) as file:
             draw_explained(explained, title_of(self._evaluator.run, one)).save(
                 file, "JPEG", quality=88
             )
-        yield f"drawn: {path}"
+        yield "explanations_sheet", path
+        if self.has_neighbours:
+            yield "neighbours", self.neighbours_path(one)
 
 
 def _rows(error: Explained, ids: Dict[str, str], files: Dict[int, str]) -> Iterator[List[Any]]:
@@ -281,6 +289,8 @@ def _findings(neighbours: Sequence[Neighbour], label: str, predicted: str) -> It
 
 def summary(explained: Sequence[Explained]) -> str:
     """`24 errors; for 9, most of the nearest training images have the predicted class; ...`."""
+    if not explained:
+        return "no image is misclassified"
     parts = [f"{len(explained):,} errors"]
     if any(one.neighbours for one in explained):
         like = sum(

@@ -61,8 +61,8 @@ def compute_features(
 
 def write_features(
     folder: Path, stem: str, features: np.ndarray, predictions: Predictions, classes: Classes
-) -> Iterator[str]:
-    """Write STEM.npz and the folder STEM-projector; yields the lines to print.
+) -> Tuple[Path, Path]:
+    """Write STEM.npz and the folder STEM-projector; return both paths.
 
     `features` are those of the images of the predictions, float32 (n, d).
     """
@@ -72,7 +72,6 @@ def write_features(
         "keys": predictions.keys, "labels": predictions.labels, "predicted": predicted,
         "features": features, "key": np.array(predictions.key),
     })  # fmt: skip
-    yield f"written: {path}"
     into = make_folder(folder / f"{stem}-projector")
     count = len(features)
     chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_PROJECTED)).round().astype(int))
@@ -85,7 +84,7 @@ def write_features(
         file.write(
             'embeddings {\n  tensor_path: "features.tsv"\n  metadata_path: "metadata.tsv"\n}\n'
         )
-    yield f"written: {into}; tensorboard --logdir {into} shows it"
+    return path, into
 
 
 def _metadata(

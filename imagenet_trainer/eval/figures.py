@@ -3,7 +3,7 @@
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -62,8 +62,11 @@ def style_of(settings: FigureSettings) -> Style:
     )  # fmt: skip
 
 
-def draw_epoch(run: Run, one: EpochResult, settings: FigureSettings) -> Path:
-    """Draw the figure of an epoch, and in another order than the default also its bare pixels."""
+def draw_epoch(run: Run, one: EpochResult, settings: FigureSettings) -> List[Path]:
+    """Draw the figure of an epoch, and in another order than the default also its bare pixels.
+
+    Returns the files: the figure as PNG comes first.
+    """
     bare = _with_order(run.confusion_path(one.epoch, ".png", one.name), settings.order)
     counts = _counts_of(one, settings.figure_top_k)
     images = len(one.predictions)
@@ -72,19 +75,22 @@ def draw_epoch(run: Run, one: EpochResult, settings: FigureSettings) -> Path:
     ranks = shown_ranks(len(one.classes)) if images else []
     subtitle = ", ".join(f"rank-{name[4:]} {100 * one.metrics[name]:.2f} %" for name in ranks)
     matrix = _Matrix(one, counts, settings.order, style_of(settings), title, subtitle)
-    path, drawn = _draw(bare, matrix, settings)
-    if settings.order != "imagenet" and (drawn or not bare.exists()):
+    paths, drawn = _draw(bare, matrix, settings)
+    if settings.order == "imagenet":
+        return paths
+    if drawn or not bare.exists():
         whole = reordered(one.predictions.confusion(), matrix.order)
         confusion.write_png(bare, confusion.draw(whole))
-    return path
+    return [*paths, bare]
 
 
 def draw_difference(
     path: Path, runs: Sequence[Run], results: Sequence[EpochResult], settings: FigureSettings
-) -> Path:
+) -> List[Path]:
     """Draw the predictions of the second of two results minus those of the first.
 
     Their classes must have the same labels. `path` is that of the comparison, with any suffix.
+    Returns the files, PNG first.
     """
     first, second = results
     k = settings.figure_top_k or 1
@@ -100,8 +106,13 @@ def draw_difference(
     return _draw(_with_order(path.with_suffix(".png"), settings.order), matrix, settings)[0]
 
 
-def animate(run: Run, results: Sequence[EpochResult], settings: EvaluateSettings) -> Iterator[str]:
-    """Draw the GIF and the video of the epochs, in the order of the last one."""
+def animate(
+    run: Run, results: Sequence[EpochResult], settings: EvaluateSettings
+) -> Iterator[Tuple[str, Path]]:
+    """Draw the GIF and the video of the epochs, in the order of the last one.
+
+    Yields `gif` or `video`, and the path, when it is drawn.
+    """
     last, axes = results[-1], settings.gif_axes
     style, k = (style_of(settings), settings.figure_top_k) if axes else (PLAIN, None)
     all_counts = [_counts_of(one, k) for one in results]
@@ -120,12 +131,12 @@ def animate(run: Run, results: Sequence[EpochResult], settings: EvaluateSettings
     )
     if settings.gif:
         confusion.write_gif(path, animation)
-        yield f"drawn: {path}"
+        yield "gif", path
     if settings.video:
         path = path.with_suffix(f".{settings.video}")
         with attributed_to(f"--video {settings.video}"):
             video.draw_video(path, animation, settings.video)
-        yield f"drawn: {path}"
+        yield "video", path
 
 
 def _counts_of(one: EpochResult, k: Optional[int]) -> Counts:
@@ -133,23 +144,27 @@ def _counts_of(one: EpochResult, k: Optional[int]) -> Counts:
     return one.predictions.confusion(1 if k == 1 else 0)
 
 
-def _draw(bare: Path, matrix: _Matrix, settings: FigureSettings) -> Tuple[Path, bool]:
-    """Draw a figure beside the bare picture, unless it is up to date; whether it was drawn."""
+def _draw(bare: Path, matrix: _Matrix, settings: FigureSettings) -> Tuple[List[Path], bool]:
+    """Draw a figure beside the bare picture, unless it is up to date; whether it was drawn.
+
+    The paths are those of all kinds, PNG first.
+    """
     path = bare.with_suffix(f"{_suffix(settings)}.figure.png")
     note = _digest(matrix.counts, [
         settings.order, matrix.title, matrix.subtitle, *matrix.names, *matrix.style.words()
     ])  # fmt: skip
-    wanted = {kind: path.with_suffix(f".{kind}") for kind in ("png", *settings.figure_formats)}
+    paths = {kind: path.with_suffix(f".{kind}") for kind in ("png", *settings.figure_formats)}
     # The PNG file has a note of what it shows, and is written before the others.
+    wanted = paths
     if note_in(path) == note:
-        wanted = {kind: one for kind, one in wanted.items() if not _is_current(one, path)}
+        wanted = {kind: one for kind, one in paths.items() if not _is_current(one, path)}
     for kind, other in wanted.items():
         with atomic_write(other) as file:
             file.write(draw_figure(
                 matrix.counts, matrix.sides, matrix.title, matrix.subtitle, note, kind,
                 matrix.style, matrix.images,
             ))  # fmt: skip
-    return path, "png" in wanted
+    return list(paths.values()), "png" in wanted
 
 
 def _is_current(one: Path, png: Path) -> bool:

@@ -4,9 +4,11 @@ import contextlib
 import os
 from dataclasses import replace
 from functools import partial
-from typing import Iterator, List, Optional, Protocol, Sequence, Tuple
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
 from imagenet_trainer.config import PredictSettings, flags
+from imagenet_trainer.config.results import ClassProbability, ImagePrediction, PredictResult
 from imagenet_trainer.data.image_files import ImageFile, find_images
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.eval import latency
@@ -27,7 +29,7 @@ from imagenet_trainer.text import csv_cell, printable
 
 log = partial(print_message, "predict")
 
-TopClasses = List[Tuple[str, str, float]]  # id, name, probability, the most probable first
+TopClasses = List[ClassProbability]  # the most probable first
 
 
 class Writer(Protocol):
@@ -37,7 +39,7 @@ class Writer(Protocol):
         """Add the prediction of a file."""
 
 
-def predict(settings: PredictSettings) -> List[Tuple[str, TopClasses]]:
+def predict(settings: PredictSettings) -> PredictResult:
     """The most probable classes of each file; also writes the requested files.
 
     Raises InputError for the first file that is not an image, and for --latency.
@@ -52,8 +54,15 @@ def predict(settings: PredictSettings) -> List[Tuple[str, TopClasses]]:
         for one in classifier.classify(files):
             for writer in writers:
                 writer.add(one)
-            found.append((one.path, top_of(one, classifier, settings.top_k)))
-    return found
+            found.append(ImagePrediction(one.path, top_of(one, classifier, settings.top_k)))
+    return PredictResult(found, classifier.prefix, classifier.epoch, **_written(settings))
+
+
+def _written(settings: PredictSettings) -> Dict[str, Path]:
+    """The requested files, by the names of their flags."""
+    table = parquet_path(settings.csv) if settings.parquet else ""
+    paths = {"csv": settings.csv, "parquet": table, "submission": settings.submission}
+    return {name: Path(path) for name, path in paths.items() if path}
 
 
 def run_predict(settings: PredictSettings) -> None:
@@ -74,7 +83,8 @@ def open_classifier(
 def top_of(one: FilePrediction, classifier: Classifier, top_k: int) -> TopClasses:
     """The most probable classes of a file."""
     labels = top_classes(one.probabilities[None], top_k)[0]
-    return [(*classifier.classes[label], float(one.probabilities[label])) for label in labels]
+    named = ((*classifier.classes[label], float(one.probabilities[label])) for label in labels)
+    return [ClassProbability(*values) for values in named]
 
 
 def show(settings: PredictSettings) -> None:
@@ -100,8 +110,7 @@ def show(settings: PredictSettings) -> None:
         if len(damaged) == len(files):
             raise InputError(f"none of the {len(files)} files is an image")
     count = len(files) - len(damaged)
-    table = parquet_path(settings.csv) if settings.parquet else ""
-    for path in filter(None, (settings.csv, table, settings.submission)):
+    for path in _written(settings).values():
         print(f"written: {path} ({count} image{'' if count == 1 else 's'})")
     if damaged:
         log(f"skipped {len(damaged)} of {len(files)} files, which are damaged or not images")

@@ -15,10 +15,11 @@ from imagenet_trainer.config import (
 )
 from imagenet_trainer.config.data import CacheSettings
 from imagenet_trainer.config.flags import flag_of, is_set
+from imagenet_trainer.config.results import EvaluateFiles, EvaluateResult
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.audit import audit
 from imagenet_trainer.eval.calibrate import calibrate, change_of
-from imagenet_trainer.eval.corruptions import evaluate_corruptions
+from imagenet_trainer.eval.corruptions import evaluate_corruptions, write_corruptions
 from imagenet_trainer.eval.epochs import compare, evaluate, log, results_folder, select_epochs
 from imagenet_trainer.eval.find_preprocessing import find_preprocessing
 from imagenet_trainer.runs.run import Run
@@ -29,15 +30,14 @@ from imagenet_trainer.system.block_cache import use_cache
 class Mode(NamedTuple):
     """What `evaluate` does instead of evaluating epochs, with the flag of that name."""
 
-    run: Callable[[EvaluateSettings], Dict[Any, Any]]
+    run: Callable[[EvaluateSettings], EvaluateResult]
     takes: FrozenSet[str]  # fields of the settings
 
 
-def run_mode(settings: EvaluateSettings) -> Dict[Any, Any]:
+def run_mode(settings: EvaluateSettings) -> EvaluateResult:
     """Do what the settings ask for; return the results of it.
 
-    Without a mode: the metrics of each epoch, by its number. Raises InputError for a flag that has
-    no effect together with the others.
+    Raises InputError for a flag that has no effect together with the others.
     """
     use_cache(settings.cache_dir, settings.cache_size)
     chosen = next((name for name in MODES if is_set(settings, name)), "")
@@ -63,23 +63,25 @@ def _check_flags(settings: EvaluateSettings, chosen: str) -> None:
                 )
 
 
-def _find_preprocessing(settings: EvaluateSettings) -> Dict[str, Any]:
+def _find_preprocessing(settings: EvaluateSettings) -> EvaluateResult:
     """The fields of the preprocessing that fits; {} if none does."""
     run = trained_run(settings.model_prefix)
     found = find_preprocessing(settings, run, _single_epoch(settings, run), log)
-    return asdict(found) if found else {}
+    return EvaluateResult({}, asdict(found) if found else {}, run.prefix)
 
 
-def _corruptions(settings: EvaluateSettings) -> Dict[str, Any]:
+def _corruptions(settings: EvaluateSettings) -> EvaluateResult:
     """Rank-1 of `none`, and by strength of each kind of corruption."""
     run = trained_run(settings.model_prefix)
     with results_folder(settings, [run]) as keeps:
         epoch = _single_epoch(settings, run)
-        clean, hits = evaluate_corruptions(settings, run, epoch, log, keeps)
+        clean, hits = evaluate_corruptions(settings, run, epoch, log)
+        path = write_corruptions(settings, run, epoch, clean, hits) if keeps else None
     results: Dict[str, Any] = {"none": float(clean.mean())}
     for (kind, strength), one in hits.items():
         results.setdefault(kind, {})[strength] = float(one.mean())
-    return results
+    folder, files = run.results if keeps else None, EvaluateFiles(corruptions=path)
+    return EvaluateResult({}, results, run.prefix, folder, files)
 
 
 def _single_epoch(settings: EvaluateSettings, run: Run) -> int:
@@ -91,15 +93,19 @@ def _single_epoch(settings: EvaluateSettings, run: Run) -> int:
     return epochs[0]
 
 
-def _calibrate(settings: EvaluateSettings) -> Dict[int, Dict[str, Any]]:
+def _calibrate(settings: EvaluateSettings) -> EvaluateResult:
     """Fit the temperatures, then evaluate without and with them; return the metrics with them."""
     run = trained_run(settings.model_prefix)
-    calibrate(settings, run, select_epochs(run, settings.epochs), log)
+    paths = calibrate(settings, run, select_epochs(run, settings.epochs), log)
     before = evaluate(replace(settings, calibrate="", calibrated=False))
     after = evaluate(replace(settings, calibrate="", calibrated=True))
     for epoch, metrics in after.items():
         print(f"epoch {epoch}: calibrated: {change_of(before[epoch], metrics)}")
-    return after
+    epochs = {
+        epoch: replace(one, files=replace(one.files, temperature=paths[epoch]))
+        for epoch, one in after.epochs.items()
+    }
+    return replace(after, epochs=epochs, parts=[before])
 
 
 def _names_of(settings: type) -> FrozenSet[str]:

@@ -1,15 +1,17 @@
 """Plots, animations and reports of evaluated epochs."""
 
-from typing import Iterator, Optional, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.dataset import Classes
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
-from imagenet_trainer.eval.explain import Explainer
+from imagenet_trainer.eval.explain import Explainer, summary
 from imagenet_trainer.eval.features import write_features
 from imagenet_trainer.eval.figures import animate, draw_epoch
-from imagenet_trainer.eval.report import write_report
+from imagenet_trainer.eval.report import thumbnails_folder, write_report
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 from imagenet_trainer.runs.tensorboard import write_images
@@ -44,38 +46,72 @@ def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
         )
 
 
+@dataclass
+class Written:
+    """The files that were written."""
+
+    files: Dict[str, Any] = field(default_factory=dict)  # by the fields of EvaluateFiles
+    figures: Dict[int, List[Path]] = field(default_factory=dict)  # of each epoch, PNG first
+
+
 def write_outputs(
     settings: EvaluateSettings,
     evaluator: Evaluator,
     results: Sequence[EpochResult],
     explainer: Optional[Explainer] = None,
+    written: Optional[Written] = None,
 ) -> Iterator[str]:
-    """Draw and write what the settings request; yield the lines to print."""
+    """Draw and write what the settings request; yield the lines to print, and fill `written`."""
+    written = written or Written()
+    files, figures = written.files, written.figures
     run, last = evaluator.run, results[-1]
     names = short_names(last.classes)
     yield from summary_lines(last.metrics, dict(zip((one for one, _ in last.classes), names)))
-    figures = {one.epoch: draw_epoch(run, one, settings) for one in results}
-    yield f"drawn: {figures[last.epoch]}"
+    figures.update({one.epoch: draw_epoch(run, one, settings) for one in results})
+    yield f"drawn: {figures[last.epoch][0]}"
     if settings.gif or settings.video:
-        yield from animate(run, results, settings)
+        for kind, path in animate(run, results, settings):
+            files[kind] = path
+            yield f"drawn: {path}"
     if settings.tensorboard:
-        folder = run.evaluation_images_path(last.name)
-        images = {epoch: path.read_bytes() for epoch, path in figures.items()}
+        folder = files["tensorboard"] = run.evaluation_images_path(last.name)
+        images = {epoch: paths[0].read_bytes() for epoch, paths in figures.items()}
         write_images(folder, "confusion", images)
         yield f"written: {folder}; tensorboard --logdir {folder.parent} shows it"
-    places, explained = None, None
+    yield from _write_details(settings, evaluator, last, explainer, files)
+
+
+def _write_details(
+    settings: EvaluateSettings,
+    evaluator: Evaluator,
+    last: EpochResult,
+    explainer: Optional[Explainer],
+    files: Dict[str, Any],
+) -> Iterator[str]:
+    """Write the features, explanations and report of the last epoch."""
+    run, places, explained = evaluator.run, None, None
     if settings.features:
         stem = run.predictions_path(last.epoch, last.name).stem.replace("predictions", "features")
         found = evaluator.features(last)
-        yield from write_features(run.results, stem, found, last.predictions, last.classes)
+        path, folder = write_features(run.results, stem, found, last.predictions, last.classes)
+        files.update(features=path, projector=folder)
+        yield f"written: {path}"
+        yield f"written: {folder}; tensorboard --logdir {folder} shows it"
         if settings.report:
             seed = run.settings().get("seed", 0)
             places = feature_map(found, settings.map, seed)
     if explainer is not None:
         explained = explainer.explain(last)
-        yield from explainer.write(last, explained)
+        yield f"explain: {summary(explained)}"
+        for kind, path in explainer.write(last, explained) if explained else ():
+            files[kind] = path
+            if kind != "neighbours":  # which only an interrupted call needs
+                yield f"{'written' if kind == 'explanations' else 'drawn'}: {path}"
     if settings.report:
         page = write_report(evaluator, last, settings.thumbnails, places, explained)
+        files["report"] = page
+        if settings.thumbnails != "none":
+            files["thumbnails"] = thumbnails_folder(evaluator)
         yield f"written: {page}"
         if settings.open and not open_page(page):
             yield NOT_OPENED.format(page)

@@ -93,9 +93,13 @@ def thumbnail_files(
         return None
     dataset, all_ = evaluator.dataset, np.ones(len(predictions), bool)
     only_errors = which == "errors" or (which == "auto" and len(predictions) > MOST_THUMBNAILS)
-    folder = evaluator.run.results / f"thumbnails-{dataset.fingerprint[:8]}"
-    chosen = wrong if only_errors else all_
+    chosen, folder = wrong if only_errors else all_, thumbnails_folder(evaluator)
     return write_thumbnails(dataset.shards, predictions.keys, chosen, folder, processors())
+
+
+def thumbnails_folder(evaluator: Evaluator) -> Path:
+    """The folder of the thumbnails of a dataset."""
+    return evaluator.run.results / f"thumbnails-{evaluator.dataset.fingerprint[:8]}"
 
 
 def title_of(run: Run, one: EpochResult) -> str:

@@ -34,7 +34,7 @@ from imagenet_trainer.metrics.evaluation import (
 from imagenet_trainer.metrics.predictions import Predictions
 from imagenet_trainer.metrics.semantic import semantic_results
 from imagenet_trainer.runs.checkpoint import PREPROCESSING_SHAPE, Preprocessing, read_arrays
-from imagenet_trainer.runs.predictions import has_probabilities, load_predictions
+from imagenet_trainer.runs.predictions import has_probabilities, load_predictions, predictions_file
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.arrays import write_arrays
 from imagenet_trainer.system.files import atomic_write
@@ -176,6 +176,19 @@ class ResultFiles:
         if probabilities and not has_probabilities(run, epoch, name, key):
             return None
         return found
+
+    def paths(self, epoch: int, probabilities: bool) -> Dict[str, Path]:
+        """The files of an epoch that exist, by the fields of `EpochFiles`."""
+        run, name = self.run, self.name
+        found = {
+            "predictions": predictions_file(run, epoch, name),
+            "probabilities": run.probabilities_path(epoch, name) if probabilities else None,
+            "classes": run.classes_path(epoch, name),
+            "average_precision": run.average_precision_path(epoch, name),
+            "matrix": run.confusion_path(epoch, ".npz", name),
+            "picture": run.confusion_path(epoch, ".png", name),
+        }
+        return {field: path for field, path in found.items() if path and path.exists()}
 
     def computed(self, epoch: int) -> Dict[str, str]:
         """When and by which engine an epoch was computed: date, engine, version; {} if unknown."""

@@ -28,6 +28,12 @@ def load_predictions(
     return next((one for one in found if one is not None), None)
 
 
+def predictions_file(run: Run, epoch: int, dataset: str = "") -> Optional[Path]:
+    """The file that `load_predictions` reads; None where the run has none."""
+    paths = run.predictions_path(epoch, dataset), _old_path(run, epoch, dataset)
+    return next((path for path in paths if path.exists()), None)
+
+
 def save_predictions(run: Run, epoch: int, dataset: str, predictions: Predictions) -> None:
     """Save the predictions of an epoch; they replace those of version 0.1."""
     predictions.save(run.predictions_path(epoch, dataset))

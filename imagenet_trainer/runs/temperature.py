@@ -4,6 +4,7 @@ Guo, Pleiss, Sun and Weinberger 2017, "On Calibration of Modern Neural Networks"
 arXiv:1706.04599, section 4.2: the logits are divided by one number before the softmax.
 """
 
+from pathlib import Path
 from typing import Any, Dict
 
 from imagenet_trainer.errors import InputError
@@ -13,11 +14,11 @@ from imagenet_trainer.system.shape import NUMBER
 _SHAPE = {"temperature": NUMBER, "params_sha256": str}
 
 
-def write_temperature(run: Run, epoch: int, fields: Dict[str, Any]) -> str:
+def write_temperature(run: Run, epoch: int, fields: Dict[str, Any]) -> Path:
     """Write the temperature of an epoch, and how it was fitted; return the file's path."""
     path = run.temperature_path(epoch)
     run.write_json(path, {**fields, "params_sha256": run.params_sha256(epoch)})
-    return str(path)
+    return path
 
 
 def read_temperature(run: Run, epoch: int) -> float:

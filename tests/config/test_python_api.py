@@ -100,6 +100,7 @@ def test_the_examples_of_the_guide_run(packed, tmp_path, monkeypatch):
     assert evaluated[2].rank1 == pytest.approx(trained.rank1, abs=1e-6)
     low, high = evaluated[2].intervals["rank1"]
     assert low < evaluated[2].rank1 < high and evaluated[2].images == 15
+    assert {evaluated[2].files.predictions, evaluated.files.metrics} < {*evaluated.paths}
     assert names["prediction"].path == "cat.png" and 0.3 < names["prediction"].best.probability < 1
 
 

@@ -53,8 +53,16 @@ def test_an_audit(runs, packed, monkeypatch, capsys):
 
     monkeypatch.setattr(audit, "check_library", lambda: None)
     monkeypatch.setattr(audit, "label_issues", worst_three)
-    found = evaluate(audit=str(runs / "fold-*" / "model")).found
-    assert found == {"images": 60, "issues": 3, "file": str(runs / "audit.csv")}
+    result = evaluate(audit=str(runs / "fold-*" / "model"))
+    assert result.found == {"images": 60, "issues": 3, "file": str(runs / "audit.csv")}
+    assert (result.files.audit, result.folder) == (runs / "audit.csv", runs)
+    assert [part.prefix for part in result.parts] == [f"{runs}/fold-{n}/model" for n in (1, 2, 3)]
+    own = {path for part in result.parts for path in part.paths}
+    assert {*result.paths} - own == {runs / "audit.csv", runs / "audit.png"}
+    assert own == {
+        path for name in ("classes-", "confusion-", "evaluation.json", "predictions-", "proba")
+        for path in runs.glob(f"fold-*/{name}*")
+    }  # fmt: skip
     assert len(seen["labels"]) == 60
     with open(runs / "audit.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -72,12 +72,19 @@ def test_the_command(packed, tmp_path, monkeypatch, capsys):
     assert "mean rank-1: 33.33 %" in capsys.readouterr().out
     assert evaluate.main([*words, "--corruption-images", "4"]) == 0
     assert "4 images" in capsys.readouterr().out
+    flags = {"model_prefix": run.prefix, "data_val": str(packed / "val.rec"), "corruptions": True}
     before = sorted((tmp_path / "run").iterdir())
+    found = evaluate(**flags, corruption_images=4)
+    assert found.paths == [found.files.corruptions] == list((tmp_path / "run").glob("corr*.csv"))
+    assert found.found.keys() == {"none", *KINDS} and found.prefix == run.prefix
+    capsys.readouterr()
     real = os.access
     monkeypatch.setattr(
         os, "access", lambda path, *rest: Path(path) != tmp_path / "run" and real(path, *rest)
     )
     assert evaluate.main([*words, "--corruption-images", "4"]) == 0
+    unkept = evaluate(**flags, corruption_images=4)
+    assert (unkept.paths, unkept.folder) == ([], None)
     output = capsys.readouterr()
     assert "mean rank-1" in output.out and "written" not in output.out and "--output" in output.err
     assert sorted((tmp_path / "run").iterdir()) == before

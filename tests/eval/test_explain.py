@@ -128,7 +128,7 @@ def test_a_heat_map_is_brightest_where_it_is_greatest():
 @pytest.fixture(autouse=True)
 def _without_the_matrix(monkeypatch):
     """It takes most of the time, and other tests look at it."""
-    monkeypatch.setattr(outputs, "draw_epoch", lambda run, *rest: run.folder / "confusion.png")
+    monkeypatch.setattr(outputs, "draw_epoch", lambda run, *rest: [run.folder / "confusion.png"])
 
 
 def make_run(folder, packed, symbol, **settings):
