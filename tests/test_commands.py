@@ -19,7 +19,7 @@ COMMAND_LINES = {
 # Packages whose import would delay --help.
 HEAVY = ("numpy", "cv2", "mxnet", "pandas", "datashader", "xarray", "PIL", "tqdm",
          "matplotlib", "tensorboard", "pynvml", "torch", "onnx", "scipy", "gluoncv",
-         "jinja2")  # fmt: skip
+         "jinja2", "importlib.metadata")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(COMMAND_LINES))

@@ -5,14 +5,13 @@ import csv
 import json
 import subprocess
 import sys
-from importlib import metadata
 
 import numpy as np
 import pytest
 from conftest import ROOT, run, words_of_fit
 
 from imagenet_trainer import evaluate, fit, symbols
-from imagenet_trainer.benchmarks.environment import plugin_lines
+from imagenet_trainer.benchmarks.environment import found_plugins, plugin_lines
 from imagenet_trainer.config import AugmentSettings, FitSettings, flags, plugins
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.errors import InputError
@@ -180,7 +179,7 @@ def test_lists_show_plugins_and_those_that_cannot_be_used(example, capsys):
         ("observers", "gone"): "no_module:x",
     }
     offer(example, "their-package", points, BROKEN)
-    lines = plugin_lines()
+    lines = plugin_lines(found_plugins())
     for words, is_bad in (
         ("example-cutout", False), ("resnet50", True), ("torch =", True), ("gone", True),
     ):  # fmt: skip
@@ -200,11 +199,10 @@ def test_lists_show_plugins_and_those_that_cannot_be_used(example, capsys):
 
 
 def test_nothing_is_looked_up_for_names_of_our_own(monkeypatch):
-    def refuse():
+    def refuse(path):
         raise AssertionError("looked up")
 
-    plugins._all.cache_clear()
-    monkeypatch.setattr(metadata, "distributions", refuse)
+    monkeypatch.setattr(plugins, "_all", refuse)
     words = ["--network", "resnet50", "--engine", "torch", "--auto-augment", "rand"]
     settings = flags.parse_or_raise(FitSettings, words)
     assert symbols.find(settings.network).family == "resnet"

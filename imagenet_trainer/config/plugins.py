@@ -4,16 +4,21 @@ A package offers them by entry points, see docs/plugins.md. They are looked up o
 unknown here, or when they are listed; a plug-in is imported only when it is used.
 """
 
+import os
 import re
 import sys
 from functools import lru_cache
-from importlib import metadata
-from typing import Any, Container, Dict, List, NamedTuple, Optional, Tuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Container, Dict, List, NamedTuple, Optional, Tuple
 
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.text import printable
 
+if TYPE_CHECKING:
+    from importlib import metadata
+
 _PREFIX = "imagenet_trainer."
+_SECTION = f"[{_PREFIX}"  # in entry_points.txt
 # The groups of entry points, without the prefix, and the arguments that name plug-ins.
 ARGUMENTS = {
     "networks": "network",
@@ -31,13 +36,12 @@ class Plugin(NamedTuple):
     name: str
     package: str
     version: str
-    entry_point: metadata.EntryPoint
+    entry_point: "metadata.EntryPoint"
 
     @property
     def description(self) -> str:
-        """`the entry point NAME = MODULE:OBJECT of PACKAGE VERSION`."""
-        point = f"{self.name} = {self.entry_point.value}"
-        return f"the entry point {point} of {self.package} {self.version}"
+        """The entry point and its package, as `describe` says it."""
+        return describe(self.name, self.entry_point.value, self.package, self.version)
 
     def load(self) -> Any:
         """Import it. Raises ArgumentError if that fails, or if it is not callable."""
@@ -52,9 +56,22 @@ class Plugin(NamedTuple):
         _LOADED[self.package] = self.version
         return found
 
-    def error(self, reason: str) -> ArgumentError:
+    def error(self, reason: str) -> "PluginError":
         """An error that names the flag, the entry point and the package."""
-        return ArgumentError(ARGUMENTS[self.kind], self.name, f"{self.description} {reason}")
+        return PluginError(self, reason)
+
+
+class PluginError(ArgumentError):
+    """A plug-in that cannot be used; `reason` is the message without the flag and the plug-in."""
+
+    def __init__(self, plugin: Plugin, reason: str) -> None:
+        super().__init__(ARGUMENTS[plugin.kind], plugin.name, f"{plugin.description} {reason}")
+        self.reason = reason
+
+
+def describe(name: str, value: str, package: str, version: str) -> str:
+    """`the entry point NAME = MODULE:OBJECT of PACKAGE VERSION`."""
+    return f"the entry point {name} = {value} of {package} {version}"
 
 
 _LOADED: Dict[str, str] = {}
@@ -79,8 +96,12 @@ def find(kind: str, name: str) -> Optional[Plugin]:
     """The plug-in of a name; None without one. Raises ArgumentError if two packages have it."""
     found = [one for one in installed(kind) if one.name == name]
     if len(found) > 1:
-        raise found[0].error(f"has the same name as {found[1].description}; remove one package")
+        raise found[0].error(_same_name(found[1]))
     return found[0] if found else None
+
+
+def _same_name(other: Plugin) -> str:
+    return f"has the same name as {other.description}; remove one package"
 
 
 def load(kind: str, name: str) -> Tuple[Plugin, Any]:
@@ -103,11 +124,13 @@ def problem_of(plugin: Plugin, own: Container[str]) -> Optional[str]:
         return "cannot be used: this program has that name; the package must choose another"
     if not _NAME.fullmatch(plugin.name):
         return "cannot be used: its name may have letters, digits, dots, dashes and underscores"
+    for other in installed(plugin.kind):
+        if other.name == plugin.name and other != plugin:
+            return _same_name(other)
     try:
-        find(plugin.kind, plugin.name)
         plugin.load()
-    except ArgumentError as error:
-        return str(error).partition(f"{plugin.description} ")[2]
+    except PluginError as error:
+        return error.reason
     return None
 
 
@@ -120,9 +143,13 @@ def one_line(error: BaseException) -> str:
 def _all(path: Tuple[str, ...]) -> List[Plugin]:
     """The plug-ins that packages on the path offer; of packages of one name the first counts."""
     found: List[Plugin] = []
+    if not any(map(_may_offer, path)):
+        return found
+    from importlib import metadata  # 20 ms
+
     seen = set()
     for package in metadata.distributions():
-        if _PREFIX not in (package.read_text("entry_points.txt") or ""):
+        if _SECTION not in (package.read_text("entry_points.txt") or ""):
             continue  # reading the metadata of every package takes long
         name = package.metadata["Name"]
         if name.lower().replace("_", "-") in seen:
@@ -133,3 +160,18 @@ def _all(path: Tuple[str, ...]) -> List[Plugin]:
             if point.group.startswith(_PREFIX) and kind in ARGUMENTS:
                 found.append(Plugin(kind, point.name, name, package.version, point))
     return sorted(found, key=lambda one: (one.name, one.package))
+
+
+def _may_offer(entry: str) -> bool:
+    """Whether packages in a folder of the path may have plug-ins: one names their groups."""
+    folder = Path(entry or os.curdir)
+    if folder.is_file():
+        return True  # an archive
+    for points in (*folder.glob("*.dist-info/entry_points.txt"),
+                   *folder.glob("*.egg-info/entry_points.txt")):  # fmt: skip
+        try:
+            if _SECTION.encode() in points.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
