@@ -383,14 +383,22 @@ def _arguments_of(settings: Type[Any], values: Mapping[str, Any]) -> Tuple[List[
             positional += [value] if isinstance(value, (str, os.PathLike)) else list(value)
         elif field and isinstance(field.default, bool) and field.metadata["parse"] is None:
             argv += [flag_of(name)] * _is_on(name, value)
-        elif field and isinstance(field.metadata["nargs"], int) and field.metadata["nargs"]:
-            several = [value] if isinstance(value, str) else value
-            argv += [flag_of(name), *map(str, several)]
+        elif field and field.metadata["nargs"]:
+            argv += _words_of(flag_of(name), value)
         elif field and field.metadata["parse"] in _TEXTS and not isinstance(value, str):
             argv.append(f"{flag_of(name)}={_TEXTS[field.metadata['parse']](value)}")
         else:
             argv.append(f"{flag_of(name)}={_text(value)}")
     return argv, positional
+
+
+def _words_of(flag: str, value: Any) -> List[str]:
+    """A flag with each of its values as a word; nothing for no values."""
+    is_one = not isinstance(value, (tuple, list, range))
+    words = [_text(one) for one in ([value] if is_one else value)]
+    if len(words) == 1:
+        return [f"{flag}={words[0]}"]  # which may begin with a dash
+    return [flag, *words] if words else []
 
 
 def _is_on(name: str, value: Any) -> bool:
