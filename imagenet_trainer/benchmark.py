@@ -11,11 +11,13 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 import importlib
 import sys
 from dataclasses import fields
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import config
 from imagenet_trainer.benchmarks import figures
 from imagenet_trainer.config import flags, layers
+from imagenet_trainer.config.python_api import command_function, with_flags
+from imagenet_trainer.config.results import BenchmarkResult, BottleneckResult
 from imagenet_trainer.errors import InputError, run_command
 
 
@@ -52,7 +54,28 @@ INSTEAD: Dict[str, Tuple[str, Kind]] = {
 }  # fmt: skip
 
 
-def measure(settings: config.BenchmarkSettings) -> None:
+@command_function(config.BenchmarkSettings)
+def call(**values: Any) -> BenchmarkResult:
+    """Measure speed against other tools, and print the results.
+
+    Raises InputError for what the command line refuses.
+    """
+    settings = flags.settings_of(config.BenchmarkSettings, values)
+    if settings.kind == "bottleneck":
+        raise InputError("kind bottleneck: is a function, benchmark.bottleneck; call that")
+    return BenchmarkResult(settings.kind, measure(settings))
+
+
+@with_flags(config.BottleneckSettings)
+def bottleneck(**values: Any) -> BottleneckResult:
+    """Report where the time of a training with these flags goes, and what to change.
+
+    Raises InputError for what the command line refuses.
+    """
+    return _bottleneck(flags.settings_of(config.BottleneckSettings, values, layers.expanded))
+
+
+def measure(settings: config.BenchmarkSettings) -> figures.Figures:
     """Run the chosen benchmark."""
     if settings.kind == "bottleneck":
         raise InputError("bottleneck: must come before all flags, which are those of fit")
@@ -68,7 +91,11 @@ def measure(settings: config.BenchmarkSettings) -> None:
     values = {**vars(settings), "images": settings.images or kind.images}
     figures.check_json(settings.json)
     module = importlib.import_module(f"imagenet_trainer.benchmarks.{kind.module}")
-    _save(settings.json, getattr(module, kind.function)(*(values[name] for name in kind.arguments)))
+    measured: figures.Figures = getattr(module, kind.function)(
+        *(values[name] for name in kind.arguments)
+    )
+    _save(settings.json, measured)
+    return measured
 
 
 def _check_flags(settings: config.BenchmarkSettings, kind: Kind) -> None:
@@ -94,15 +121,21 @@ def _gpu() -> None:
     )
 
 
-def _bottleneck(argv: Sequence[str]) -> None:
-    settings = flags.parse(
+def _parse_bottleneck(argv: Sequence[str]) -> None:
+    _bottleneck(flags.parse(
         config.BottleneckSettings, layers.expanded(argv), "benchmark bottleneck",
         "Report where the time of a training with these flags goes, and what to change.",
-    )  # fmt: skip
-    from imagenet_trainer.benchmarks import bottleneck
+    ))  # fmt: skip
+
+
+def _bottleneck(settings: config.BottleneckSettings) -> BottleneckResult:
+    from imagenet_trainer.benchmarks.bottleneck import run
 
     figures.check_json(settings.json)
-    _save(settings.json, bottleneck.run(settings))
+    found = run(settings)
+    numbers = vars(found.profile).items()
+    _save(settings.json, {n: value for n, value in numbers if isinstance(value, (int, float))})
+    return found
 
 
 def _save(path: str, measured: figures.Figures) -> None:
@@ -117,11 +150,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if words[:1] == ["gpu"]:  # whatever flags follow: they are those of tools/gpu_study.py
         return run_command("benchmark", _gpu)
     if words[:1] == ["bottleneck"]:  # its flags are those of fit
-        return run_command("benchmark bottleneck", lambda: _bottleneck(words[1:]))
+        return run_command("benchmark bottleneck", lambda: _parse_bottleneck(words[1:]))
     settings = flags.parse(
         config.BenchmarkSettings, words, "benchmark", "Measure speed against other tools."
     )
-    return run_command("benchmark", lambda: measure(settings))
+
+    def body() -> None:
+        measure(settings)
+
+    return run_command("benchmark", body)
 
 
 if __name__ == "__main__":

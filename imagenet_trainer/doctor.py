@@ -5,10 +5,12 @@ import imagenet_trainer.system.interruptible  # noqa: F401
 
 # isort: split
 import sys
-from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import flags
+from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.results import DoctorResult
 from imagenet_trainer.config.values import image_shape, integer, integers, strings
 from imagenet_trainer.errors import InputError, run_command
 
@@ -49,27 +51,45 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; return the exit code."""
     about = "Print what is installed, which devices there are, and what to install."
     settings = flags.parse(DoctorSettings, argv, "doctor", about)
+    return run_command("doctor", lambda: 1 if _report(settings).to_do else 0)
 
-    def body() -> int:
-        if settings.plan:
-            from imagenet_trainer.benchmarks.plan import print_plan
 
-            s = settings
-            print_plan(s.plan, s.image_shape, s.gpus, s.num_epochs, s.prices)
-            return 0
-        for name in ("gpus", "num_epochs", "prices"):
-            if getattr(settings, name) != flags.default_of(DoctorSettings, name):
-                raise InputError(f"{flags.flag_of(name)}: is for --plan; add it, or omit this flag")
+@command_function(DoctorSettings)
+def call(**values: Any) -> DoctorResult:
+    """Report what is installed, which devices there are, and what to install; also print it.
+
+    Raises InputError for what the command line refuses.
+    """
+    return _report(flags.settings_of(DoctorSettings, values))
+
+
+def _report(settings: DoctorSettings) -> DoctorResult:
+    if settings.plan:
+        from imagenet_trainer.benchmarks.plan import print_plan
+
+        s = settings
+        return DoctorResult(plans=print_plan(s.plan, s.image_shape, s.gpus, s.num_epochs, s.prices))
+    for name in ("gpus", "num_epochs", "prices"):
+        if getattr(settings, name) != flags.default_of(DoctorSettings, name):
+            raise InputError(f"{flags.flag_of(name)}: is for --plan; add it, or omit this flag")
+    from imagenet_trainer.benchmarks.packages import missing, print_packages
+
+    packages, to_do = print_packages(), missing()
+    print("".join(f"to do: {one}\n" for one in to_do), end="", flush=True)
+    try:
         from imagenet_trainer.benchmarks.environment import print_environment
+    except ImportError as error:  # of a package that is missing, or damaged
+        if not to_do:
+            to_do = [f"a package cannot be imported: {error}; install it again"]
+            print(f"to do: {to_do[0]}")
+        return DoctorResult(packages=packages, to_do=to_do)
+    found = print_environment()
+    found = replace(found, packages=packages, to_do=[*to_do, *found.to_do])
+    if settings.measure and not found.to_do:
+        from imagenet_trainer.benchmarks.engine_speed import measure
 
-        code = print_environment()
-        if code == 0 and settings.measure:
-            from imagenet_trainer.benchmarks.engine_speed import measure
-
-            measure(settings.measure, settings.image_shape)
-        return code
-
-    return run_command("doctor", body)
+        found = replace(found, speeds=measure(settings.measure, settings.image_shape))
+    return found
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
+import configparser
 import re
 
 import numpy as np
 import pytest
-from conftest import run
+from conftest import ROOT, run
 from helpers.fake_gpus import (
     A100,
     H100,
@@ -14,12 +15,13 @@ from helpers.fake_gpus import (
 )
 
 from imagenet_trainer import __version__, doctor
-from imagenet_trainer.benchmarks import environment
+from imagenet_trainer.benchmarks import environment, packages
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import choose_engine
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.system import wheels
-from imagenet_trainer.system.gpus import nvidia_gpus
+from imagenet_trainer.system.gpus import driver_version, nvidia_gpus
 
 
 @pytest.fixture
@@ -51,7 +53,50 @@ def test_installed_packages(report):
 
 
 def test_a_package_that_is_not_installed():
-    assert environment.installed("no-such-package") is None
+    assert packages.installed("no-such-package") is None
+
+
+def test_the_packages_are_those_of_the_installation():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    lines = settings["options"]["install_requires"].splitlines()
+    names = {re.match(r"[\w-]+", line)[0] for line in lines if line and not line.startswith("#")}
+    assert {*packages.REQUIRED} == names and packages.missing() == []
+
+
+BROKEN = """\
+import sys
+sys.modules.update(dict.fromkeys({missing}))  # as if they were not installed
+from imagenet_trainer import doctor
+sys.exit(doctor.main([]))
+"""
+
+
+@pytest.mark.parametrize("missing", [("psutil",), ("numpy", "cv2", "yaml"), ("datashader",)])
+def test_it_works_where_a_package_is_missing(missing):
+    done = run("-c", BROKEN.format(missing=missing), check=1)
+    assert not done.stderr
+    todo = [line for line in done.stdout.splitlines() if line.startswith("to do: ")]
+    names = {module: package for package, module in packages.REQUIRED.items()}
+    assert [line.split()[2] for line in todo] == [names[one] for one in missing]
+    assert all("not installed" in line and "pip install" in line for line in todo)
+    assert done.stdout.startswith(f"imagenet-trainer {__version__}, Python 3.")
+    assert ("engine: " in done.stdout) == (missing == ("datashader",))
+
+
+def test_the_function_returns_what_it_prints(machine, capsys, torch):
+    machine(H100, V100, mxnet="cu117")
+    found = doctor()
+    lines = capsys.readouterr().out.splitlines()
+    assert (found.engine, [*found.engine_gpus], [*found.to_do]) == ("mxnet", [1], [])
+    assert [gpu.capability for gpu in found.gpus] == [(9, 0), (7, 0)]
+    assert f"processors: {found.processors}" in lines and lines[-1] in found.remarks
+    assert any("GPU 0" in one for one in found.remarks) and found.packages["torch"] is None
+    machine(mxnet=None)
+    found = doctor()
+    assert found.engine == "" and f"to do: {found.to_do[0]}" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--gpus: is for --plan"):
+        doctor(gpus=(1,))
 
 
 def test_no_gpu(report):
@@ -101,12 +146,11 @@ def test_a_gpu_that_is_too_old(report):
 def test_a_driver_that_is_too_old_and_a_gpu_that_is_split(monkeypatch, tmp_path):
     script = answers(A100, A100, driver="418.67", mig=("Disabled", "Enabled"))
     fake_nvidia_smi(monkeypatch, tmp_path, script)
-    lines = environment.gpu_remarks(
-        wheels.Machine((3, 11), "Linux", "x86_64", tuple(nvidia_gpus()))
-    )
-    assert lines[0] == "driver: 418.67" and "450.80" in lines[1]
-    assert lines[2].startswith("  GPU 1: split") and "CUDA_VISIBLE_DEVICES=MIG-" in lines[2]
-    assert environment.gpu_remarks(wheels.Machine((3, 11), "Linux", "x86_64")) == []
+    found = wheels.Machine((3, 11), "Linux", "x86_64", tuple(nvidia_gpus()))
+    lines = environment.gpu_remarks(found, driver_version())
+    assert "418.67" in lines[0] and "450.80" in lines[0]
+    assert lines[1].startswith("GPU 1: split") and "CUDA_VISIBLE_DEVICES=MIG-" in lines[1]
+    assert environment.gpu_remarks(wheels.Machine((3, 11), "Linux", "x86_64"), "") == []
 
 
 def test_no_engine(report):

@@ -13,10 +13,21 @@ from typing import Any, List, Union, get_args, get_origin
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from imagenet_trainer import compare, evaluate, export, fit, predict, published
+from imagenet_trainer import (
+    benchmark,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    predict,
+    published,
+)
 from imagenet_trainer.config.python_api import Text
 
-COMMANDS = (fit, evaluate, predict, compare, export, published)
+COMMANDS = (fit, evaluate, predict, compare, export, published, benchmark, doctor)
+# Other functions of the modules that take flags by name.
+FUNCTIONS = {benchmark: (benchmark.bottleneck,)}
 _HEAD = '''\
 """Signatures of the commands as functions; tools/python_api.py writes this file."""
 
@@ -37,27 +48,33 @@ __version__: str
 
 def stub() -> str:
     """The content of imagenet_trainer/__init__.pyi."""
-    results = sorted(_result(module) for module in COMMANDS)
+    functions = [*COMMANDS, *(one for found in FUNCTIONS.values() for one in found)]
+    results = sorted(map(_result, functions))
     lines = [_HEAD.format(results="\n".join(f"    {name}," for name in results))]
     for module in COMMANDS:
         lines += _command(module)
     return "\n".join(lines)
 
 
-def _result(module: Any) -> str:
-    return inspect.signature(module).return_annotation.__name__
+def _result(function: Any) -> str:
+    return inspect.signature(function).return_annotation.__name__
 
 
 def _command(module: Any) -> List[str]:
     """The class of a callable module, and the module as its instance."""
     name = module.__name__.rpartition(".")[2]
-    lines = [
-        f"class _{name.title()}(ModuleType):",
-        "    def __call__(",
-        "        self,",
-        "        *,",
-    ]
-    for one in inspect.signature(module).parameters.values():
+    lines = [f"class _{name.title()}(ModuleType):"]
+    lines += _method("__call__", module, module.call.__doc__)
+    for function in FUNCTIONS.get(module, ()):
+        lines += _method(function.__name__, function, function.__doc__)
+    lines += ["    def call(self, **flags: Any) -> Any: ..."]
+    return [*lines, "    def main(self, argv: Optional[Sequence[str]] = None) -> int: ...", "",
+            f"{name}: _{name.title()}", ""]  # fmt: skip
+
+
+def _method(name: str, function: Any, about: Any) -> List[str]:
+    lines = [f"    def {name}(", "        self,", "        *,"]
+    for one in inspect.signature(function).parameters.values():
         text = f"{one.name}: {type_text(one.annotation)}"
         if one.default is not one.empty:
             text += f" = {one.default!r}"
@@ -65,11 +82,8 @@ def _command(module: Any) -> List[str]:
             f"{text},", 100, initial_indent=" " * 8, subsequent_indent=" " * 12,
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
-    docstring = textwrap.indent(f'"""{module.call.__doc__}\n\n"""', " " * 8).splitlines()
-    lines += [f"    ) -> {_result(module)}:", *(line.rstrip() for line in docstring)]
-    lines += ["    def call(self, **flags: Any) -> Any: ..."]
-    return [*lines, "    def main(self, argv: Optional[Sequence[str]] = None) -> int: ...", "",
-            f"{name}: _{name.title()}", ""]  # fmt: skip
+    docstring = textwrap.indent(f'"""{about}\n\n"""', " " * 8).splitlines()
+    return [*lines, f"    ) -> {_result(function)}:", *(line.rstrip() for line in docstring)]
 
 
 def type_text(kind: Any) -> str:

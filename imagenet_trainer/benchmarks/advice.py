@@ -1,9 +1,9 @@
 """Turn the measurements of a training into a verdict on its bottleneck, and advice."""
 
 import math
-from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import List, Tuple
 
+from imagenet_trainer.config.results import TrainingProfile
 from imagenet_trainer.system.wheels import pip_command
 
 # At this share of the speed without data only a faster device helps.
@@ -15,47 +15,6 @@ _LARGE = 1.3  # from this ratio of the short side to what a crop needs, decoding
 _PACKED = 256 / 224  # margin around a crop with im2rec.py's usual --resize
 _SMALL = 64  # crops up to this size in pixels are cut from images of any size
 _NOISE = 1.1  # from this ratio of the speeds with and without data, other programs ran
-
-
-@dataclass(frozen=True)
-class TrainingProfile:
-    """The speed of each stage alone, and of all together."""
-
-    # Machine and flags.
-    processors: int
-    threads: int  # that decode during training
-    gpus: int  # 0: on the CPU
-    batch_size: int
-    dtype: str
-    faster_dtypes: str  # --dtype values that this device has instructions for
-    # Seconds per image in one thread, with nothing else running.
-    read: float
-    decode: float
-    augment: float
-    short_side: float  # median of the packed images, in pixels
-    crop_side: int  # of the network's input, in pixels
-    # Seconds of the stages of an update, each waiting for the one before.
-    copy: float
-    compute: float
-    metric: float
-    update: float
-    half_batch: Optional[float]  # seconds of an update with half the batch; None: not measured
-    # Images per second.
-    data_rate: float  # of all decoding threads, without training
-    network_rate: float  # of training on one batch that stays in memory
-    together_rate: float  # of training with data
-    wait_share: float  # share of that time spent waiting for data
-    can_decode: bool = False  # whether the GPUs can decode (--decode gpu)
-
-    @property
-    def stages(self) -> Dict[str, float]:
-        """Seconds of the stages of an update."""
-        return {
-            "copy": self.copy,
-            "compute": self.compute,
-            "metric": self.metric,
-            "update": self.update,
-        }
 
 
 def advise(m: TrainingProfile) -> List[str]:

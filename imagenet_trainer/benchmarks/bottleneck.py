@@ -13,9 +13,9 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from imagenet_trainer.benchmarks.advice import TrainingProfile, advise
-from imagenet_trainer.benchmarks.figures import Figures
+from imagenet_trainer.benchmarks.advice import advise
 from imagenet_trainer.config import BottleneckSettings
+from imagenet_trainer.config.results import BottleneckResult, TrainingProfile
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.decoded import decode_for
@@ -40,8 +40,8 @@ _ROUNDS = 3
 _LEAST = 3  # repetitions, even if they take longer than the time given
 
 
-def run(settings: BottleneckSettings) -> Figures:
-    """Measure, and print the table, the verdict and the advice; return the measurements."""
+def run(settings: BottleneckSettings) -> BottleneckResult:
+    """Measure, and print the table, the verdict and the advice; return them."""
     if settings.decode == "gpu":
         raise InputError(
             "--decode gpu: bottleneck measures decoding on the CPU; omit the flag, and measure "
@@ -56,9 +56,7 @@ def run(settings: BottleneckSettings) -> Figures:
     print("\n" + verdict)
     for sentence in advice:
         print(f"- {sentence}")
-    return {
-        name: value for name, value in vars(measured).items() if isinstance(value, (int, float))
-    }
+    return BottleneckResult(measured, verdict, advice)
 
 
 def measure(start: TrainingSetup, train: Dataset, seconds: float) -> TrainingProfile:

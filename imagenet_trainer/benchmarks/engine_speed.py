@@ -105,20 +105,23 @@ def report_lines(speeds: Dict[Kind, float], network: str, batch: int) -> List[st
 
 def measure(
     networks: Sequence[str], image_shape: Optional[Tuple[int, ...]] = None, batch: int = 16
-) -> None:
+) -> Dict[str, Dict[Kind, float]]:
     """Print a table for each network, and keep the speeds for `--engine auto`.
 
-    By default the images have the size for which the network was published. Raises InputError
-    before anything is measured if a network does not exist or not for this size.
+    Returns updates per second by network and kind. By default the images have the size for which
+    the network was published. Raises InputError before anything is measured if a network does not
+    exist or not for this size.
     """
     found = [symbols.find(name) for name in networks]
     shapes = [image_shape or network.image_shape for network in found]
     for network, shape in zip(found, shapes):
         symbols.get_symbol(network.name, 10, shape)
-    kept = ""
+    kept, measured = "", {}
     for network, shape in zip(found, shapes):
         classes = 1000 if shape[1] >= 64 else 10
         speeds = updates_per_second(network.name, available_kinds(), shape, classes, batch)
+        measured[network.name] = speeds
         print("\n".join(report_lines(speeds, network.name, batch)), flush=True)
         kept = keep(network.name, shape, speeds)
     print(kept)
+    return measured

@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-import platform
-from importlib import metadata
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
-from imagenet_trainer import __version__, symbols
+from imagenet_trainer import symbols
+from imagenet_trainer.benchmarks.packages import installed
 from imagenet_trainer.config import FitSettings, plugins
+from imagenet_trainer.config.results import DoctorResult, FoundGpu, FoundPlugin
 from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.engines import Devices, choice
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
@@ -25,86 +25,105 @@ from imagenet_trainer.system.wheels import (
     torch_drives_gpus,
 )
 
-_PACKAGES = (
-    "numpy", "opencv-python-headless", "mxnet", "mxnet-cu117", "torch", "Pillow", "datashader",
-    "tqdm", "nvidia-ml-py",
-)  # fmt: skip
+
+class Advice(NamedTuple):
+    """Which engine would train, on which GPUs, and what to do."""
+
+    lines: List[str]
+    engine: str = ""  # none can train
+    gpus: Tuple[int, ...] = ()
+    to_do: Tuple[str, ...] = ()
 
 
-def print_environment() -> int:
-    """Print the report; return 0 if an engine can train here, 1 if something must be installed."""
-    print(
-        f"imagenet-trainer {__version__}, Python {platform.python_version()}, {platform.platform()}"
-    )
-    for package in _PACKAGES:
-        print(f"  {package:24}{installed(package) or 'not installed'}")
-    print("\n".join(plugin_lines()))
+def print_environment() -> DoctorResult:
+    """Print the report below the packages; return what was found."""
+    plugins_ = found_plugins()
+    print("\n".join(plugin_lines(plugins_)))
     print(f"processors: {processors()}")
-    print(f"OpenMP threads: {os.environ['OMP_NUM_THREADS']}")
+    threads = os.environ["OMP_NUM_THREADS"]
+    print(f"OpenMP threads: {threads}")
     print(_jpeg_decoding())
     machine = this_machine()
     for number, gpu in enumerate(machine.gpus):
         print(f"GPU {number}: {gpu.name}, {_capability(gpu)}")
-    for line in gpu_remarks(machine):
-        print(line)
+    driver = driver_version() if machine.gpus else ""
+    remarks = gpu_remarks(machine, driver)
+    if driver:
+        print(f"driver: {driver}")
+    print("".join(f"  {line}\n" for line in remarks), end="")
     if not machine.gpus:
         print("GPUs: none (nvidia-smi finds no NVIDIA driver)")
-    lines = advice(machine)
-    print("\n".join(lines))
-    return 1 if lines[-1].startswith("to do: ") else 0
+    found = advice(machine)
+    print("\n".join([*found.lines, *(f"to do: {one}" for one in found.to_do)]))
+    return DoctorResult(
+        found.engine, found.gpus, found.to_do, [*remarks, *(one.strip() for one in found.lines)],
+        plugins=plugins_, processors=processors(), openmp_threads=int(threads),
+        jpeg_library=jpeg_window.LIBRARY or "",
+        gpus=[FoundGpu(*gpu) for gpu in machine.gpus], driver=driver,
+    )  # fmt: skip
 
 
-def advice(machine: Machine) -> List[str]:
-    """Lines that say which engine and devices would be used, why, and what to install.
+def advice(machine: Machine) -> Advice:
+    """Which engine and devices would be used, why, and what to install.
 
-    Each engine is asked about each device, by the functions that `fit` calls. The last line begins
-    with `to do: ` if no engine can train.
+    Each engine is asked about each device, by the functions that `fit` calls.
     """
     broken = {engine: _problem(engine) for engine in choice.TITLES}
     lines = [f"  {problem}" for engine, problem in broken.items() if problem and _found(engine)]
     working = [engine for engine, problem in broken.items() if problem is None]
     if not working:
         found = [problem for engine, problem in broken.items() if problem and _found(engine)]
-        return ["engine: none", *(f"to do: {p}" for p in found or [_nothing_installed()])]
+        return Advice(["engine: none"], to_do=tuple(found or [_nothing_installed()]))
     if not machine.gpus:
-        return [*lines, _engine_line(working[0], ()) + _other_engine(working)]
+        last = _engine_line(working[0], ()) + _other_engine(working)
+        return Advice([*lines, last], working[0])
     numbers = range(len(machine.gpus))
     for engine in working:
         reasons = {number: _problem(engine, number) for number in numbers}
         lines += dict.fromkeys(f"  {r.split(';')[0]}" for r in reasons.values() if r)
         usable = tuple(number for number, reason in reasons.items() if reason is None)
         if usable:
-            return [*lines, _engine_line(engine, usable)]
-    return [*lines, *_for_the_gpus(machine), _engine_line(working[0], ())]
+            return Advice([*lines, _engine_line(engine, usable)], engine, usable)
+    return Advice([*lines, *_for_the_gpus(machine), _engine_line(working[0], ())], working[0])
 
 
-def gpu_remarks(machine: Machine) -> List[str]:
-    """The driver, whether it is too old for an engine, and GPUs that are split into parts."""
+def gpu_remarks(machine: Machine, driver: str) -> List[str]:
+    """Whether the driver is too old for an engine, and GPUs that are split into parts."""
     if not machine.gpus:
         return []
-    driver = driver_version()
-    lines = [f"driver: {driver}"] if driver else []
-    extra = engine_extra(machine)
-    problem = driver_problem(extra, driver)
-    lines += [f"  {problem}"] if problem else []
+    problem = driver_problem(engine_extra(machine), driver)
+    lines = [problem] if problem else []
     split = ", ".join(map(str, split_gpus()))
     if split:
         lines.append(
-            f"  GPU {split}: split into parts by MIG, of which a process sees one as --gpus 0; "
+            f"GPU {split}: split into parts by MIG, of which a process sees one as --gpus 0; "
             "choose it with CUDA_VISIBLE_DEVICES=MIG-..., which nvidia-smi -L lists"
         )
     return lines
 
 
-def plugin_lines() -> List[str]:
+def found_plugins() -> List[FoundPlugin]:
     """The plug-ins of other packages, each with the reason if it cannot be used."""
+    return [
+        FoundPlugin(
+            kind[:-1],
+            one.name,
+            one.entry_point.value,
+            one.package,
+            one.version,
+            plugins.problem_of(one, _own_names(kind)),
+        )
+        for kind in plugins.ARGUMENTS
+        for one in plugins.installed(kind)
+    ]
+
+
+def plugin_lines(found: List[FoundPlugin]) -> List[str]:
+    """The lines about them."""
     lines = []
-    for kind in plugins.ARGUMENTS:
-        own = _own_names(kind)
-        for one in plugins.installed(kind):
-            problem = plugins.problem_of(one, own)
-            reason = f": {problem}" if problem else ""
-            lines.append(f"  {kind[:-1]} {one.name}, {one.description}{reason}")
+    for one in found:
+        point = plugins.describe(one.name, one.entry_point, one.package, one.version)
+        lines.append(f"  {one.kind} {one.name}, {point}{f': {one.problem}' if one.problem else ''}")
     return ["plug-ins:", *lines] if lines else ["plug-ins: none"]
 
 
@@ -189,11 +208,3 @@ def _capability(gpu: Gpu) -> str:
     if gpu.capability is None:
         return "of unknown compute capability (nvidia-smi is older than driver 510)"
     return "compute capability {}.{}".format(*gpu.capability)
-
-
-def installed(package: str) -> Optional[str]:
-    """Version of an installed package; None without it."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -73,14 +73,16 @@ def run(count: int = 1000, rounds: int = 5, threads: int = 2, lock: bool = False
         _print_rates(rates, rounds)
         same = _same_batches(folder)
         print(f"\nbatches of all ways of this package: {'the same' if same else 'DIFFERENT'}")
-        _print_threads(folder, threads)
+        figures[f"images_per_second_threads_{threads}"] = rate = _rate_of_threads(folder, threads)
+        print(f"{threads} threads: {rate:.0f} images/s")
         if lock:
             figures["lock_seconds_per_image"] = seconds = _lock(folder, count)
             print(f"at most {seconds * 1e6:.0f} us per image hold the interpreter lock "
                   f"(target {_LOCK_TARGET * 1e6:.0f})")  # fmt: skip
     text = " ".join(f"{megabytes:.0f}" for megabytes in resident)
     print(f"resident memory in MB after epochs 1 to {_EPOCHS}: {text}")
-    return figures
+    return {**figures, "resident_megabytes_first": resident[0],
+            "resident_megabytes_last": resident[-1]}  # fmt: skip
 
 
 def _print_packs(folder: str, count: int) -> None:
@@ -256,16 +258,15 @@ def _same_batches(folder: str) -> bool:
     return all(len(digests) == 1 for digests in results.values())
 
 
-def _print_threads(folder: str, threads: int) -> None:
-    """Print the images per second of several threads."""
+def _rate_of_threads(folder: str, threads: int) -> float:
+    """The images per second of several threads."""
     way = loading.ways().get("region_restart", loading.WAYS["whole"])
     jpeg_window.enabled = way.window
     with loading.open_checked(os.path.join(folder, f"{way.pack}.rec")) as shards:
         loading.load(shards, threads, 0)
         began = time.perf_counter()
         images = loading.load(shards, threads, 1)
-        rate = images / (time.perf_counter() - began)
-    print(f"{threads} threads: {rate:.0f} images/s")
+        return images / (time.perf_counter() - began)
 
 
 def _lock(folder: str, count: int) -> float:

@@ -66,13 +66,17 @@ def run(count: int = 2000, rounds: int = 5, threads: int = 2) -> Figures:
             start = _measure(tools, {n: p + "one" for n, p in prefixes.items()}, images, 3)
             total = _measure(tools, {n: p + "all" for n, p in prefixes.items()}, images, rounds)
             rates = _print_rates(count, rounds, start, total, threads, target)
-            figures.update({f"{named(flags[0])}_{key}": rate for key, rate in rates.items()})
             ours = {name: prefixes[name] + "long" for name in (_OURS, _ALONE)}
-            _print_scaling(count, _measure(tools, ours, images, rounds), threads)
+            long = _measure(tools, ours, images, rounds)
+            gain = statistics.median(long[_ALONE]) / statistics.median(long[_OURS])
+            print(f"on {_LONGER * count:,} images, {threads} threads against 1: {gain:.2f} times")
+            bound = _bound(flags, images, threads, rounds)
             print(f"conversion alone, in memory, {threads} threads against 1: ", end="")
-            print(f"{_bound(flags, images, threads, rounds):.2f} times, an upper bound for packing")
+            print(f"{bound:.2f} times, an upper bound for packing")
             same = _same_pixels(prefixes[_OURS] + "all.rec", prefixes[_MXNET] + "all.rec")
             print(f"images whose decoded pixels are identical: {same} of {count}")
+            rates.update(gain_of_threads=gain, bound_of_threads=bound, identical_images=same)
+            figures.update({f"{named(flags[0])}_{key}": rate for key, rate in rates.items()})
             shutil.rmtree(subfolder)
     return figures
 
@@ -153,11 +157,6 @@ def _print_rates(
         **{key: count / total[name] for name, key in keys.items()},
         **{f"{key}_without_start": net[name] for name, key in keys.items()},
     }
-
-
-def _print_scaling(count: int, seconds: Seconds, threads: int) -> None:
-    ratio = statistics.median(seconds[_ALONE]) / statistics.median(seconds[_OURS])
-    print(f"on {_LONGER * count:,} images, {threads} threads against 1: {ratio:.2f} times")
 
 
 def _bound(flags: Sequence[str], images: str, threads: int, rounds: int) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import assets, symbols
+from imagenet_trainer.config.results import TrainingPlan
 from imagenet_trainer.engines import speeds
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.symbols.summary import Summary, summarise
@@ -51,25 +52,6 @@ class Price(NamedTuple):
     usd_per_hour: float
     seen: str
     source: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A training with one kind of hardware."""
-
-    hardware: str
-    precision: str
-    images_per_second: float
-    source: str
-    hours: float
-    is_estimate: bool
-    usd: Optional[float]  # None without a price
-    instance: str
-
-    @property
-    def epochs_per_hour(self) -> float:
-        """Epochs of ImageNet."""
-        return 3600 * self.images_per_second / IMAGES
 
 
 def published_rates() -> List[Rate]:
@@ -143,7 +125,7 @@ def plans(
     epochs: int,
     images: int,
     prices: Dict[str, List[Price]],
-) -> List[Plan]:
+) -> List[TrainingPlan]:
     """A plan for each hardware and precision with a published rate, then for this machine.
 
     `devices` is the number of GPUs; a CPU server counts as one device.
@@ -171,7 +153,9 @@ def plans(
         rented = _rent(prices.get(hardware, []), count)
         usd = rented[1] * hours if rented else None
         name = rented[0] if rented else ""
-        found.append(Plan(title, precision, rate, source, hours, estimated, usd, name))
+        found.append(TrainingPlan(
+            title, precision, rate, source, hours, estimated, usd, name, 3600 * rate / IMAGES
+        ))  # fmt: skip
     return found + _of_this_machine(network, shape, epochs * images)
 
 
@@ -212,25 +196,19 @@ def _rent(prices: Sequence[Price], count: int) -> Optional[Tuple[str, float]]:
     return f"{number} x {one.instance}" if number > 1 else one.instance, number * one.usd_per_hour
 
 
-def _of_this_machine(network: str, shape: Tuple[int, ...], images: int) -> List[Plan]:
+def _of_this_machine(network: str, shape: Tuple[int, ...], images: int) -> List[TrainingPlan]:
     found = speeds.measured(network, shape)
     if found is None:
         return []
     source = f"doctor --measure, {found.date}"
     rates = {kind: _MEASURED_BATCH * speed for kind, speed in found.updates_per_second.items()}
     return [
-        Plan(
-            "this machine",
-            f"{dtype} ({engine})",
-            rate,
-            source,
-            images / rate / 3600,
-            False,
-            None,
-            "",
+        TrainingPlan(
+            "this machine", f"{dtype} ({engine})", rate, source, images / rate / 3600, False, None,
+            "", 3600 * rate / IMAGES,
         )
         for (engine, dtype), rate in sorted(rates.items())
-    ]
+    ]  # fmt: skip
 
 
 # --- the page ----------------------------------------------------------------------------------
@@ -238,8 +216,8 @@ def _of_this_machine(network: str, shape: Tuple[int, ...], images: int) -> List[
 
 def print_plan(
     network: str, shape: Optional[Tuple[int, ...]], devices: Sequence[int], epochs: int, prices: str
-) -> None:
-    """Print what a training on ImageNet takes, for each number of GPUs."""
+) -> List[TrainingPlan]:
+    """Print what a training on ImageNet takes, for each number of GPUs; return the rows."""
     with attributed_to(f"--plan {network}"):
         found = symbols.find(network)
     shape = shape or found.image_shape
@@ -258,9 +236,10 @@ def print_plan(
     for number, source in enumerate(sources, 1):
         print(f"[{number}] {source}")
     print("\n".join(_remarks(summary, listed, table, epochs)))
+    return listed
 
 
-def _table(listed: Sequence[Plan], sources: Sequence[str]) -> Iterator[str]:
+def _table(listed: Sequence[TrainingPlan], sources: Sequence[str]) -> Iterator[str]:
     yield (
         f"{'hardware':13} {'precision':18} {'images/s':>9} {'epochs/h':>9} {'hours':>8} "
         f"{'range':^16} {'USD':>7}  {'machine':13} source"
@@ -278,7 +257,7 @@ def _table(listed: Sequence[Plan], sources: Sequence[str]) -> Iterator[str]:
 
 
 def _remarks(
-    summary: Summary, listed: Sequence[Plan], prices: Dict[str, List[Price]], epochs: int
+    summary: Summary, listed: Sequence[TrainingPlan], prices: Dict[str, List[Price]], epochs: int
 ) -> Iterator[str]:
     checked = [(rate, rate.images_per_second / estimate) for rate, estimate in estimates()]
     low, high = (kind(ratio for _, ratio in checked) for kind in (min, max))

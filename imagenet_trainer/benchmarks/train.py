@@ -63,7 +63,8 @@ def run(images: int = 160, rounds: int = 3) -> Figures:
         rec = pack_photographs(folder, images)
         for turn in range(rounds):
             _measure_round(measured, folder, rec, turn)
-    print("\n".join(_table(measured)))
+    ratios = _ratios(measured)
+    print("\n".join(_table(measured, ratios)))
     groups = {
         "": measured.with_data, "_without_data": measured.without,
         "_deterministic": measured.repeatable,
@@ -71,6 +72,7 @@ def run(images: int = 160, rounds: int = 3) -> Figures:
     return {
         **{named(" ".join(kind)) + ending: statistics.median(speeds)
            for ending, group in groups.items() for kind, speeds in group.items()},
+        **ratios,
         "mxnet_defaults": statistics.median(measured.defaults),
         "wait_share": max(measured.waits),
         **({"all_processors": statistics.median(measured.bounds)} if measured.bounds else {}),
@@ -103,26 +105,41 @@ def _all_processors() -> float:
         return sum(one.result() for one in each) / alone
 
 
-def _table(measured: _Measured) -> Iterator[str]:
-    """Medians over the rounds of what follows from the speeds within a round, and the targets."""
-    yield f"{'':52}{'measured':>10}{'target':>8}"
-    for (network, dtype, engine), speeds in measured.with_data.items():
-        kind, name = (network, dtype, engine), f"{network} {dtype}"
-        yield _row(f"{name} {engine}, images/s", f"{statistics.median(speeds):.2f}")
-        share = _median_ratio(speeds, measured.without[kind])
-        yield _row("  of its speed without data", f"{share:.1%}", "97 %")
-        if kind[::2] == (_RESNET, "mxnet"):
-            ratio = _median_ratio(speeds, measured.defaults)
-            target = {"float32": "1.9", "bfloat16": "3.0"}[dtype]
-            yield _row(f"  of {_MXNET}", f"{ratio:.2f}", target)
+def _ratios(measured: _Measured) -> Figures:
+    """Medians over the rounds of the ratios of speeds within a round."""
+    found = {}
+    for kind, speeds in measured.with_data.items():
+        network, dtype, engine = kind
+        pairs = {"of_without_data": (speeds, measured.without[kind])}
+        if (network, engine) == (_RESNET, "mxnet"):
+            pairs["of_mxnet_defaults"] = (speeds, measured.defaults)
         if engine == "torch":
-            of_mxnet = _median_ratio(speeds, measured.with_data[network, dtype, "mxnet"])
-            yield _row("  of --engine mxnet", f"{of_mxnet:.2f}", "0.95")
-            cost = _median_ratio(measured.repeatable[kind], measured.without[kind])
-            yield _row("  with --deterministic, of without", f"{cost:.2f}")
+            pairs["of_mxnet"] = (speeds, measured.with_data[network, dtype, "mxnet"])
+            pairs["deterministic_of_without"] = (measured.repeatable[kind], measured.without[kind])
         elif dtype == "bfloat16":
-            of_float32 = _median_ratio(speeds, measured.with_data[network, "float32", engine])
-            yield _row("  of float32", f"{of_float32:.2f}", "1.35")
+            pairs["of_float32"] = (speeds, measured.with_data[network, "float32", engine])
+        for name, (ours, theirs) in pairs.items():
+            found[f"{named(' '.join(kind))}_{name}"] = _median_ratio(ours, theirs)
+    return found
+
+
+def _table(measured: _Measured, ratios: Figures) -> Iterator[str]:
+    """The speeds, what follows from them, and the targets."""
+    yield f"{'':52}{'measured':>10}{'target':>8}"
+    rows = {
+        "of_mxnet_defaults": (f"of {_MXNET}", {"float32": "1.9", "bfloat16": "3.0"}),
+        "of_mxnet": ("of --engine mxnet", {"float32": "0.95", "bfloat16": "0.95"}),
+        "deterministic_of_without": ("with --deterministic, of without", {}),
+        "of_float32": ("of float32", {"bfloat16": "1.35"}),
+    }
+    for kind, speeds in measured.with_data.items():
+        yield _row(f"{' '.join(kind)}, images/s", f"{statistics.median(speeds):.2f}")
+        share = ratios[f"{named(' '.join(kind))}_of_without_data"]
+        yield _row("  of its speed without data", f"{share:.1%}", "97 %")
+        for name, (title, targets) in rows.items():
+            ratio = ratios.get(f"{named(' '.join(kind))}_{name}")
+            if ratio is not None:
+                yield _row(f"  {title}", f"{ratio:.2f}", targets.get(kind[1], ""))
     yield _row(f"{_RESNET} {_MXNET}, images/s", f"{statistics.median(measured.defaults):.2f}")
     if measured.bounds:
         bound = f"{statistics.median(measured.bounds):.2f}"

@@ -62,12 +62,24 @@ def command_function(settings: Type[Any]) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
+        sys.modules[function.__module__].__class__ = _Command
+        return with_flags(settings)(function)
+
+    return decorate
+
+
+def with_flags(settings: Type[Any]) -> Callable[[F], F]:
+    """A decorator that gives a function the parameters of the settings class.
+
+    They are in its signature and its docstring.
+    """
+
+    def decorate(function: F) -> F:
         returns = inspect.signature(function).return_annotation
         function.__signature__ = signature(settings, returns)  # type: ignore[attr-defined]
         if function.__doc__:
             about = inspect.cleandoc(function.__doc__)
             function.__doc__ = f"{about}\n\n{description(settings)}"
-        sys.modules[function.__module__].__class__ = _Command
         return function
 
     return decorate

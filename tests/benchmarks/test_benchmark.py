@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import json
 
 import pytest
 
 from imagenet_trainer import benchmark
 from imagenet_trainer.config import BenchmarkSettings
 from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.errors import InputError
 
 
 def test_every_choice_has_a_row():
@@ -35,6 +37,18 @@ def test_images_given_replace_the_default(monkeypatch):
     assert benchmark.main(["numbers"]) == 0
     assert benchmark.main(["numbers", "--images", "100", "--rounds", "2"]) == 0
     assert calls == [(50_000, 5), (100, 2)]
+
+
+def test_the_function_returns_the_numbers(monkeypatch, tmp_path):
+    module = importlib.import_module("imagenet_trainer.benchmarks.evaluation")
+    monkeypatch.setattr(module, "numbers", lambda *values: {"all": 1.5, "loss": 0.5})
+    found = benchmark(kind="numbers", images=100, json=tmp_path / "numbers.json")
+    assert (found.kind, found["all"], dict(found)) == ("numbers", 1.5, {"all": 1.5, "loss": 0.5})
+    assert json.loads((tmp_path / "numbers.json").read_text()) == dict(found)
+    with pytest.raises(InputError, match=r"benchmark\.bottleneck"):
+        benchmark(kind="bottleneck")
+    with pytest.raises(InputError, match="--threads: has no effect"):
+        benchmark(kind="numbers", threads=3)
 
 
 @pytest.mark.parametrize(

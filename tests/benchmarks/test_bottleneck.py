@@ -6,6 +6,7 @@ from conftest import one_line_failure
 from imagenet_trainer import benchmark
 from imagenet_trainer.benchmarks import bottleneck, checkpoint
 from imagenet_trainer.config import BottleneckSettings
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.datasets import open_training_set
 from imagenet_trainer.train.setup import training_setup
 
@@ -53,6 +54,18 @@ def test_the_command(settings, capsys):
     names = {line.split(",")[0].split("  ")[0] for line in lines}
     assert {"read", "decode", "augment", "copy", "compute", "metric", "update"} <= names
     assert any(line.startswith("- ") for line in lines)
+
+
+def test_the_function_returns_what_it_prints(settings, capsys):
+    flags = {name: getattr(settings, name) for name in ("network", "num_layers", "batch_size")}
+    found = benchmark.bottleneck(
+        **flags, image_shape=(3, 16, 16), data_train=settings.data_train, seconds=0.1
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert found.profile.batch_size == 8 and found.profile.together_rate > 0
+    assert [found.verdict, *(f"- {one}" for one in found.advice)] == lines[-1 - len(found.advice) :]
+    with pytest.raises(InputError, match="--no-such"):
+        benchmark.bottleneck(no_such=1)
 
 
 def test_errors_name_the_flag(settings, capsys, tmp_path, monkeypatch):

@@ -66,6 +66,11 @@ def test_every_rate_and_price_has_its_source():
 def test_measurements_of_this_machine_come_last(monkeypatch, capsys):
     found = speeds.Measured("2026-01-02", {("mxnet", "float32"): 2.0})
     monkeypatch.setattr(speeds, "measured", lambda network, shape: found)
+    plans_ = doctor(plan="resnet-50", gpus=1, num_epochs=1).plans
+    assert [(one.hardware, one.hours) for one in plans_[:2]] == [
+        (one.hardware, one.hours) for one in list(plans("resnet-50", 1, 1).values())[:2]
+    ]
+    capsys.readouterr()
     assert doctor.main(["--plan", "resnet-50", "--gpus", "1", "--num-epochs", "1"]) == 0
     output = capsys.readouterr().out
     assert "this machine" in output and "doctor --measure, 2026-01-02" in output

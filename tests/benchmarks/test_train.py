@@ -55,6 +55,8 @@ def test_ratios_are_taken_within_a_round(rows):
     assert words[at + 3] == "with --deterministic, of without 0.50".split()
     assert "2 trainings of 1 thread at once, of one alone 1.80 bound".split() in words
     assert figures["all_processors"] == pytest.approx(1.8)
+    assert figures["resnet_18_float32_torch_of_mxnet"] == pytest.approx(0.9)
+    assert figures["resnet_18_float32_mxnet_of_without_data"] == pytest.approx(0.98)
     assert figures["mxnet_defaults"] == pytest.approx(15 * 0.75)
 
 

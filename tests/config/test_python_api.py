@@ -10,12 +10,22 @@ import sys
 import pytest
 from conftest import ROOT
 
-from imagenet_trainer import compare, config, evaluate, export, fit, predict, published
-from imagenet_trainer.config import flags
+from imagenet_trainer import (
+    benchmark,
+    compare,
+    config,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    predict,
+    published,
+)
+from imagenet_trainer.config import flags, layers
 from imagenet_trainer.config.results import EpochMetrics, EvaluateResult, FitResult
 from imagenet_trainer.errors import InputError
 
-COMMANDS = [compare, evaluate, export, fit, predict, published]
+COMMANDS = [benchmark, compare, doctor, evaluate, export, fit, predict, published]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -23,7 +33,7 @@ def test_a_command_module_is_callable_however_it_is_imported(command):
     assert callable(command)
     again = importlib.import_module(command.__name__)
     assert again is command and callable(again.main)
-    with pytest.raises(InputError, match=r"--no-such=1: no such flag|required: pictures"):
+    with pytest.raises(InputError, match=r"--no-such=1: no such flag|required: (pictures|kind)"):
         command(no_such=1)
 
 
@@ -60,14 +70,19 @@ def test_the_stub_for_type_checkers_is_that_of_the_flags(monkeypatch):
 
 PROGRAM = """\
 from pathlib import Path
-from imagenet_trainer import compare, evaluate, export, fit, predict, published
+from imagenet_trainer import (
+    benchmark, compare, doctor, evaluate, export, fit, predict, published)
 fit(network="resnet", lr=0.1, gpus=[0], config=Path("a"), when_done=["a", "b"]).prefix.upper()
 print((evaluate(epochs="all")[1].rank1 or 0), predict(pictures=["a"], epoch="best")[0].best.name)
 compare(networks=["a", "b"], lr=0.1).report.upper(), export(to=("onnx",)).files, published(name="a")
+benchmark(kind="train", rounds=2)["all"].hex(), doctor(gpus=4).plans, evaluate().files.gif
+benchmark.bottleneck(network="resnet", seconds=1.0).profile.stages["copy"].hex()
 fit(lr="abc")
 fit(lrr=1)
 fit(optimizer="sdg")
 predict()
+benchmark(kind="trian")
+doctor().engine + 1
 """  # fmt: skip
 
 
@@ -83,7 +98,9 @@ def test_mypy_refuses_wrong_types_and_unknown_names(tmp_path):
         for line in done.stdout.splitlines()
         if line.startswith("program.py:") and "error:" in line
     ]
-    assert [line.split(":")[1] for line in lines] == ["6", "7", "8", "9"], done.stdout
+    assert [line.split(":")[1] for line in lines] == [str(number) for number in range(9, 15)], (
+        done.stdout
+    )
 
 
 def test_the_examples_of_the_guide_run(packed, tmp_path, monkeypatch):
@@ -111,11 +128,25 @@ def test_the_examples_of_the_guide_run(packed, tmp_path, monkeypatch):
         (config.FitSettings, {"pretrained": ("runs/a,b/model", 3), "random_mirror": False}),
         (config.EvaluateSettings, {"compare": ("5", "runs/b/model,9"), "gif": True}),
         (config.CompareSettings, {"runs": ("a", "b"), "fractions": (0.1, 1.0)}),
+        (config.CompareSettings, {"runs": ("a b",), "networks": "resnet-18"}),
+        (config.FitSettings, {"set": ("lr=1,5", "wd=2"), "observers": ("a",)}),
+        (config.FitSettings, {"set": (), "network": "resnet"}),
+        (config.EvaluateSettings, {"compare": (), "epochs": (1, 2)}),
     ],
 )
 def test_values_arrive_as_they_are(settings, values):
     found = flags.settings_of(settings, values)
     assert {name: getattr(found, name) for name in values} == values
+
+
+def test_assignments_of_set_are_those_of_the_command_line():
+    found = flags.settings_of(config.FitSettings, {"set": ("lr=1", "wd=2"), "mom": 0.5},
+                              layers.expanded)  # fmt: skip
+    assert (found.lr, found.wd, found.mom) == (1, 2, 0.5)
+    with pytest.raises(InputError, match=r"--set lrr=1: .*did you mean lr"):
+        flags.settings_of(config.FitSettings, {"set": ["lrr=1"]}, layers.expanded)
+    with pytest.raises(InputError, match="--compare: expected 2 arguments"):
+        flags.settings_of(config.EvaluateSettings, {"compare": 5})
 
 
 def test_results_have_the_items_of_the_dictionaries_before():

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from imagenet_trainer.benchmarks import environment
+from imagenet_trainer.benchmarks import environment, packages
 from imagenet_trainer.engines import choice
 from imagenet_trainer.engines.choice import TORCHRUN
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
@@ -91,7 +91,8 @@ class FakeMachine:
         monkeypatch.setattr(mxnet_import, "_import", self._import_mxnet)
         monkeypatch.setattr(mxnet_devices, "cuda_gpus", self._mxnet_gpus)
         monkeypatch.setattr(choice, "has_torch", lambda: bool(self.torch))
-        monkeypatch.setattr(environment, "installed", self._version)
+        for module in (environment, packages):
+            monkeypatch.setattr(module, "installed", self._version)
         if importlib.util.find_spec("torch"):
             self._fake_torch(monkeypatch, gpus, old_driver)
 
