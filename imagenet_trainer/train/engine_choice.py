@@ -6,7 +6,7 @@ from typing import Tuple
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines.choice import has_torch, why_not_mxnet
+from imagenet_trainer.engines.choice import has_torch, is_torch_worker, why_not_mxnet
 from imagenet_trainer.engines.speeds import WORTH, measured
 from imagenet_trainer.system.competition import busy_processors
 from imagenet_trainer.system.machine import compute_threads, set_threads, threads_are_given
@@ -43,8 +43,16 @@ def _why_torch(settings: FitSettings) -> str:
     return f"{gain:.2f} times MXNet, as doctor --measure found on {found.date}"
 
 
+def joins_others(settings: FitSettings) -> bool:
+    """Whether this process may join other workers, which loads its engine."""
+    return settings.kv_store.startswith("dist") or is_torch_worker()
+
+
 def choose_threads(settings: FitSettings) -> str:
     """Set the OpenMP threads of a training on the CPU; return a line for the log, or "".
+
+    Call it when the inputs have been checked, as it may take two seconds, and before an engine is
+    loaded.
 
     A run keeps the number with which it began, on which its bits depend. A new run has one thread
     for each processor. With MXNet, whose threads lose much more than their share beside other

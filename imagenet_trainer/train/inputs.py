@@ -1,6 +1,6 @@
 """What a training reads before it writes anything: data and network."""
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.dataset import Dataset
@@ -29,8 +29,11 @@ class Inputs(NamedTuple):
     messages: Tuple[str, ...]  # about the two datasets
 
 
-def read_inputs(setup: TrainingSetup) -> Inputs:
-    """Data and network; InputError for flags that cannot work, before anything is written."""
+def read_inputs(setup: TrainingSetup, with_data: Callable[[], None]) -> Inputs:
+    """Data and network; InputError for flags that cannot work, before anything is written.
+
+    `with_data` is called between the two: networks of other programs load their engine.
+    """
     settings = setup.settings
     train = open_training_set(settings)
     val = open_validation_set(settings, train.classes, train.path)
@@ -42,6 +45,7 @@ def read_inputs(setup: TrainingSetup) -> Inputs:
     EvalTransform(settings.image_shape, settings.val_resize)
     schedule_of(settings, len(train))
     messages = filter(None, (train.note, val.note, check_separate(settings, train, val)))
+    with_data()
     symbol = setup.symbol(len(train.classes))
     check_sizes(settings, symbol, setup.name)
     return Inputs(train, val, minival, order, symbol, tuple(dict.fromkeys(messages)))

@@ -9,7 +9,6 @@ What a training opens is in `session`, what it logs in `observers`, how its work
 """
 
 import contextlib
-import sys
 import time
 from dataclasses import replace
 from typing import Iterator, Optional, Sequence, Tuple
@@ -32,7 +31,7 @@ from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
-from imagenet_trainer.train.engine_choice import choose_threads, with_engine
+from imagenet_trainer.train.engine_choice import with_engine
 from imagenet_trainer.train.gpu_decoding import decodes_on_gpu
 from imagenet_trainer.train.multi_label import MeanPrecision
 from imagenet_trainer.train.observers import Observers
@@ -55,11 +54,8 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     """
     use_cache(settings.cache_dir, settings.cache_size)
     settings, engine_reason = with_engine(settings)
-    threads = choose_threads(settings)
     preview = requested_preview(settings)
     if preview:
-        if threads:
-            print(threads, file=sys.stderr)
         return run_preview(preview, settings, argv)
     decodes_on_gpu(settings)  # InputError if --decode gpu is impossible
     processes = process_count(settings)
@@ -69,15 +65,13 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
     check_libraries(settings)
     check_observers(settings.observers)
     with Interrupts() as interrupts:
-        _open_and_train(settings, interrupts, engine_reason, threads)
+        _open_and_train(settings, interrupts, engine_reason)
         return interrupts.exit_code
 
 
-def _open_and_train(
-    settings: FitSettings, interrupts: Interrupts, engine_reason: str, threads: str
-) -> None:
+def _open_and_train(settings: FitSettings, interrupts: Interrupts, engine_reason: str) -> None:
     """Open the session, the log and the observers around the training."""
-    session = open_session(settings, engine_reason, threads)
+    session = open_session(settings, engine_reason)
     run, rank = session.run, session.engine.rank
     command = () if rank else settings.when_done
     coordinator = Coordinator(session.engine, interrupts)

@@ -39,6 +39,7 @@ from imagenet_trainer.train.datasets import (
     loss_weights,
 )
 from imagenet_trainer.train.engine import devices_of, open_training_engine
+from imagenet_trainer.train.engine_choice import choose_threads, joins_others
 from imagenet_trainer.train.image_sizes import Size
 from imagenet_trainer.train.inputs import Inputs, read_inputs
 from imagenet_trainer.train.run_config import (
@@ -152,17 +153,23 @@ class Session:
         )
 
 
-def open_session(settings: FitSettings, engine_reason: str = "", threads: str = "") -> Session:
+def open_session(settings: FitSettings, engine_reason: str = "") -> Session:
     """Open everything that a training needs; InputError for the first thing that is wrong.
 
-    `engine_reason` is why `with_engine` chose the engine, and `threads` the line of
-    `choose_threads`, for the log.
+    `engine_reason` is why `with_engine` chose the engine, for the log.
     """
     setup = training_setup(settings)
+    threads: List[str] = []
+
+    def choose() -> None:
+        threads.append(choose_threads(setup.settings))
+
+    if joins_others(setup.settings):  # which loads the engine
+        choose()
     with contextlib.ExitStack() as on_error:
         on_error.callback(setup.run.close)
         workers = join_workers(devices_of(setup.settings))
-        inputs, config, checkpoint, engine, changes = _open_together(setup, workers)
+        inputs, config, checkpoint, engine, changes = _open_together(setup, workers, choose)
         check_workers_equal(workers, config, checkpoint, setup.run)
         with together(workers):
             teacher = open_teacher(setup.settings, inputs.train.classes, engine.batch_size)
@@ -175,7 +182,7 @@ def open_session(settings: FitSettings, engine_reason: str = "", threads: str = 
             setup.settings, setup.run, workers, inputs.train, inputs.val, inputs.minival, engine,
             teacher, inputs.order, how, progress, [dict(row) for row in history],
             [*changes, *messages_of(setup, inputs, workers, engine_reason),
-             *([threads] if threads else []), first_message(setup, progress, len(inputs.train))],
+             *filter(None, threads), first_message(setup, progress, len(inputs.train))],
             partial(_initial_checkpoint, setup, inputs.symbol),
         )  # fmt: skip
         on_error.pop_all()
@@ -186,15 +193,16 @@ def open_session(settings: FitSettings, engine_reason: str = "", threads: str = 
 
 
 def _open_together(
-    setup: TrainingSetup, workers: Workers
+    setup: TrainingSetup, workers: Workers, with_data: Callable[[], None]
 ) -> Tuple[Inputs, Dict[str, Any], Checkpoint, Engine, List[str]]:
     """Inputs, config.json, checkpoint and engine of this worker, and changes to log.
 
+    `with_data` is called when the data is open, before the engine is loaded.
     Worker 0 goes first where the run on the disk is opened: it repairs what a crash left. If one
     worker raises an error, all do.
     """
     with together(workers):
-        inputs = read_inputs(setup)
+        inputs = read_inputs(setup, with_data)
         if mixing_of(setup.settings, setup.settings.seed):
             check_pairs(inputs.order, workers.world_size)
         config = run_configuration(setup.settings, inputs.train, inputs.val, workers.world_size)

@@ -10,10 +10,12 @@ from imagenet_trainer import fit
 from imagenet_trainer.config import FitSettings, flags
 from imagenet_trainer.engines import speeds
 from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system import machine
-from imagenet_trainer.train import engine_choice
+from imagenet_trainer.train import engine_choice, session
 from imagenet_trainer.train.engine_choice import with_engine
+from imagenet_trainer.train.previews import run as previews
 
 pytestmark = pytest.mark.skipif(not (has_torch() and HAS_MXNET), reason="for two engines")
 FASTER_WITH_TORCH = {("mxnet", "float32"): 2.0, ("torch", "float32"): 3.0,
@@ -106,3 +108,20 @@ def test_a_run_keeps_its_threads(threads_of, tmp_path, monkeypatch):
         assert threads_of(others=3.0) == wanted
     config.write_text(json.dumps({"omp_num_threads": "2"}))
     assert threads_of(given="3") == (3, False)
+
+
+def test_threads_are_chosen_when_the_inputs_have_been_checked(packed, tmp_path, monkeypatch, capfd):
+    chosen = []
+
+    def choose(settings):
+        chosen.append(settings.network)
+        raise InputError("chosen")
+
+    monkeypatch.setattr(session, "choose_threads", choose)
+    monkeypatch.setattr(previews, "choose_threads", choose)
+    words = [*words_of_fit(packed), "--model-prefix", str(tmp_path / "run" / "net")]
+    for wrong in (["--data-val", "no.rec"], ["--batch-size", "1000"], ["--summary"]):
+        fit.main([*words, *wrong])
+        assert not chosen and capfd.readouterr()
+    for right in ([], ["--find-lr"]):
+        assert fit.main([*words, *right]) == 2 and chosen.pop()
