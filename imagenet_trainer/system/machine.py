@@ -5,6 +5,8 @@ import ctypes
 import math
 import os
 import resource
+import shutil
+import sysconfig
 from typing import Dict, Iterator, Optional, Set, Tuple
 
 import psutil
@@ -205,6 +207,13 @@ def check_bfloat16() -> None:
             "this CPU has no instructions for it (avx512_bf16 or amx_bf16) and would be slower "
             "than with float32; omit it",
         )  # fmt: skip
+
+
+def builds_modules() -> bool:
+    """Whether there are a C compiler and the headers of this Python."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    headers = sysconfig.get_config_var("INCLUDEPY") or ""
+    return bool(compiler) and os.path.isfile(os.path.join(headers, "Python.h"))
 
 
 def keep_freed_memory() -> None:

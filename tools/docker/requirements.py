@@ -33,9 +33,8 @@ def main(argv: Sequence[str]) -> None:
     config = configparser.ConfigParser()
     config.read("setup.cfg", encoding="utf-8")
     extras = [extra for extra in argv[0].split(",") if extra]
-    print(config["options"]["install_requires"].strip())
-    for line in requirements(config["options.extras_require"], extras):
-        print(line)
+    lines = list(requirements(config["options.extras_require"], extras))
+    print("\n".join([config["options"]["install_requires"].strip(), *lines]))
 
 
 if __name__ == "__main__":

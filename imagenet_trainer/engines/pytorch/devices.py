@@ -9,7 +9,7 @@ import torch
 from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.system.machine import check_bfloat16
+from imagenet_trainer.system.machine import builds_modules, check_bfloat16
 
 
 def check_options(devices: Devices, batch: int, workers: int, training: Optional[Training]) -> None:
@@ -119,6 +119,26 @@ def device_here(devices: Devices) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+def is_compiled(devices: Devices, device: torch.device) -> bool:
+    """Whether the network is compiled for this device.
+
+    Raises ArgumentError on a GPU if the machine lacks what torch.compile needs: Triton builds a
+    module of Python that calls the driver.
+    """
+    # The compiler for Metal is younger than the GPUs' others; `compile` on requests it.
+    is_mac = device.type == "mps" and devices.compile == "auto"
+    if not devices.is_compiled or is_mac:
+        return False
+    if device.type == "cuda" and not builds_modules():
+        raise ArgumentError(
+            "compile",
+            devices.compile,
+            "needs a C compiler and the headers of Python on GPUs; run: apt-get install gcc "
+            "python3-dev, or use off, which is slower",
+        )
+    return True
 
 
 def autocast_type(dtype: str, device: torch.device) -> Optional[torch.dtype]:

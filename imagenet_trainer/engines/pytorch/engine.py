@@ -30,6 +30,7 @@ from imagenet_trainer.engines.pytorch.devices import (
     describe,
     device_here,
     devices_of,
+    is_compiled,
 )
 from imagenet_trainer.engines.pytorch.feed import Feed
 from imagenet_trainer.engines.pytorch.graph import (
@@ -117,9 +118,7 @@ class TorchEngine(StageTimer):
         bce = training is not None and training.bce
         self._networks = [load_graph(symbol, *shapes, device, bce) for device in here]
         self._network = self._networks[0]
-        # The compiler for Metal is younger than the GPUs' others; `compile` on requests it.
-        is_mac = self._device.type == "mps" and devices.compile == "auto"
-        self._is_compiled = compiled = devices.is_compiled and not is_mac
+        self._is_compiled = compiled = is_compiled(devices, self._device)
         self._parts = training.accumulate if training else 1
         check_shapes(self._network, (self.batch_size // self._parts, 3, height, width))
         self._head, self._feed = Head(mean, std, self._device, bgr), Feed(self._device)

@@ -1,4 +1,6 @@
 import os
+import shutil
+import sysconfig
 
 import pytest
 
@@ -11,7 +13,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.pytorch import workers
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
-from imagenet_trainer.engines.pytorch.devices import autocast_type
+from imagenet_trainer.engines.pytorch.devices import autocast_type, is_compiled
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import devices_of
 
@@ -119,3 +121,24 @@ def test_the_user_s_folder_of_kernels_is_kept(monkeypatch):
     monkeypatch.setenv(CACHE, "/mine")
     set_algorithms(Devices(compile="on", compile_cache="run/kernels"))
     assert os.environ[CACHE] == "/mine"
+
+
+def test_kernels_of_gpus_need_a_compiler_and_the_headers_of_python(tmp_path, monkeypatch):
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    headers = tmp_path / "Python.h"
+    headers.touch()
+    monkeypatch.setattr(sysconfig, "get_config_var", {"INCLUDEPY": str(tmp_path)}.get)
+    monkeypatch.setattr(shutil, "which", {"clang": "/usr/bin/clang"}.get)
+    monkeypatch.delenv("CC", raising=False)
+    assert is_compiled(Devices((0,)), gpu)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    for compile_ in ("auto", "on"):
+        with pytest.raises(InputError, match=rf"^compile {compile_}: needs a C compiler .*gcc"):
+            is_compiled(Devices((0,), compile=compile_), gpu)
+    assert not is_compiled(Devices((0,), compile="off"), gpu)
+    assert not is_compiled(Devices(), cpu)
+    monkeypatch.setenv("CC", "/opt/cc")
+    assert is_compiled(Devices((0,)), gpu)
+    headers.unlink()
+    with pytest.raises(InputError, match="headers of Python"):
+        is_compiled(Devices((0,)), gpu)
