@@ -604,6 +604,7 @@ class _Evaluate(ModuleType):
         restrict_classes: bool = False,
         top_k: Union[str, int, Sequence[int]] = (),
         save_predictions: bool = False,
+        table: Union[Text, Sequence[Text]] = (),
         batch_size: int = 64,
         data_nthreads: int = 0,
         on_bad_record: Literal['stop', 'skip', 'zero'] = 'stop',
@@ -734,6 +735,9 @@ class _Evaluate(ModuleType):
             also report the top-K accuracy, such as 3 or 3,10
         save_predictions
             also write the probabilities of all classes to probabilities-EPOCH.npz
+        table
+            also write the predictions for each image as a table: csv, parquet (needs
+            pyarrow), or csv,parquet
         batch_size
             images per batch; results do not depend on it
         data_nthreads
@@ -1681,6 +1685,8 @@ class _Benchmark(ModuleType):
         gpus: Union[str, int, Sequence[int]] = (),
         cpus: int = 1,
         compile: Literal['auto', 'on', 'off'] = 'auto',
+        cache_dir: Text = '',
+        cache_size: Text = '',
         data_val: Union[Text, Sequence[Text]] = 'data/val.rec',
         data_val_idx: Text = '',
         label_index: Optional[int] = None,
@@ -1837,8 +1843,15 @@ class _Benchmark(ModuleType):
             data-parallel CPU contexts without --gpus; more than one is for tests
         compile
             whether PyTorch compiles the network; auto: on GPUs, except to classify files
+        cache_dir
+            folder that keeps parts of shards on an object storage (s3://, gs://, hf://,
+            https://); by default imagenet-trainer/blocks in the user's cache folder
+        cache_size
+            most that --cache-dir may hold, such as 200GB: what was not used for the longest
+            time is removed; 0: keep nothing; by default 50GB
         data_val
-            validation shard; several: separated by commas, or a pattern in quotes
+            validation shard, or its URL; several: separated by commas, or a pattern in
+            quotes
         data_val_idx
             index of --data-val; by default the file next to it with the extension .idx
         label_index
@@ -1869,7 +1882,7 @@ class _Benchmark(ModuleType):
             skip: train on the next image instead, and leave it out of validation; zero: a
             black image with its label. Each is logged
         data_train
-            training shard; several: separated by commas, or a pattern in quotes
+            training shard, or its URL; several: separated by commas, or a pattern in quotes
         data_train_idx
             index of --data-train; by default the file next to it with the extension .idx
         multi_label

@@ -117,6 +117,8 @@ class EpochFiles:
         predictions-EPOCH.npz, which `imagenet_trainer.metrics.predictions.load` reads.
     probabilities
         with `save_predictions`: the probabilities of all classes.
+    csv, parquet
+        with `table`: the predictions as a table.
     classes
         table of the classes, CSV.
     average_precision
@@ -132,6 +134,8 @@ class EpochFiles:
 
     predictions: Optional[Path] = None
     probabilities: Optional[Path] = None
+    csv: Optional[Path] = None
+    parquet: Optional[Path] = None
     classes: Optional[Path] = None
     average_precision: Optional[Path] = None
     matrix: Optional[Path] = None

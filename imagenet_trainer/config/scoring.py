@@ -194,6 +194,13 @@ class EvaluateSettings(
     save_predictions: bool = option(
         False, "also write the probabilities of all classes to probabilities-EPOCH.npz"
     )
+    table: Tuple[str, ...] = option(
+        (),
+        "also write the predictions for each image as a table: csv, parquet (needs pyarrow), or "
+        "csv,parquet",
+        subset("csv", "parquet"),
+        metavar="LIST",
+    )
     batch_size: int = option(64, "images per batch; results do not depend on it", integer(1))
     data_nthreads: int = option(0, "decoding threads; 0: as in fit", integer(0, 256))
     on_bad_record: str = option(

@@ -82,7 +82,7 @@ def result_of(
     """
     run, written, epochs = evaluator.run, written or Written(), {}
     for one in results:
-        files: Dict[str, Any] = {}
+        files: Dict[str, Any] = dict(written.tables.get(one.epoch, {}))
         if one.epoch in written.figures:
             files["figure"], *files["drawings"] = written.figures[one.epoch]
         files.update(evaluator.files.paths(one.epoch, evaluator.settings.save_predictions))
@@ -182,7 +182,7 @@ def results_folder(settings: EvaluateSettings, runs: Sequence[Run]) -> Iterator[
 
 _WRITING = (
     *(field.name for field in fields(FigureSettings)),
-    "save_predictions", "gif", "video", "tensorboard", "features", "explain", "report",
+    "save_predictions", "table", "gif", "video", "tensorboard", "features", "explain", "report",
 )  # fmt: skip
 """Flags that only write files."""
 

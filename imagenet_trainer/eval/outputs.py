@@ -11,10 +11,13 @@ from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.explain import Explainer, summary
 from imagenet_trainer.eval.features import write_features
 from imagenet_trainer.eval.figures import animate, draw_epoch
+from imagenet_trainer.eval.labels import names_by_key
+from imagenet_trainer.eval.prediction_table import columns_of, write_tables
 from imagenet_trainer.eval.report import thumbnails_folder, write_report
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
 from imagenet_trainer.runs.tensorboard import write_images
+from imagenet_trainer.system import parquet
 from imagenet_trainer.system.desktop import NOT_OPENED, open_page
 from imagenet_trainer.viz import video
 from imagenet_trainer.viz.class_order import MOST_CLUSTERED
@@ -31,6 +34,8 @@ def check_outputs(settings: EvaluateSettings, classes: Classes) -> None:
     if settings.video:
         with attributed_to(f"--video {settings.video}"):
             video.check_ffmpeg(settings.video)
+    if "parquet" in settings.table:
+        parquet.library("--table parquet")
     if settings.map == "umap":
         check_umap()
     if settings.order == "cluster" and len(classes) > MOST_CLUSTERED:
@@ -52,6 +57,7 @@ class Written:
 
     files: Dict[str, Any] = field(default_factory=dict)  # by the fields of EvaluateFiles
     figures: Dict[int, List[Path]] = field(default_factory=dict)  # of each epoch, PNG first
+    tables: Dict[int, Dict[str, Path]] = field(default_factory=dict)  # of each epoch, by kind
 
 
 def write_outputs(
@@ -69,6 +75,13 @@ def write_outputs(
     yield from summary_lines(last.metrics, dict(zip((one for one, _ in last.classes), names)))
     figures.update({one.epoch: draw_epoch(run, one, settings) for one in results})
     yield f"drawn: {figures[last.epoch][0]}"
+    if settings.table:
+        files_of = names_by_key(evaluator.dataset)
+        for one in results:
+            columns = columns_of(one.predictions, one.classes, files_of)
+            path = run.predictions_path(one.epoch, one.name)
+            written.tables[one.epoch] = dict(write_tables(path, columns, settings.table))
+            yield from (f"written: {path}" for path in written.tables[one.epoch].values())
     if settings.gif or settings.video:
         for kind, path in animate(run, results, settings):
             files[kind] = path

@@ -22,7 +22,7 @@ def test_everything_of_the_epochs(fresh, tmp_path):
     flags = {
         "model_prefix": fresh, "epochs": "all", "output": tmp_path / "out", "gif": True,
         "report": True, "features": True, "tensorboard": True, "explain": 2, "order": "cluster",
-        "save_predictions": True, "figure_formats": "svg",
+        "save_predictions": True, "figure_formats": "svg", "table": "csv",
     }  # fmt: skip
     result = evaluate(**flags)
     out = tmp_path / "out"
@@ -35,6 +35,7 @@ def test_everything_of_the_epochs(fresh, tmp_path):
     assert files.explanations.suffix == ".csv" and files.explanations_sheet.suffix == ".jpg"
     assert load(one.predictions).key == result[2]["key"]
     assert np.load(one.probabilities)["probabilities"].shape == (15, 3)
+    assert one.csv == one.predictions.with_suffix(".csv") and one.parquet is None
     assert np.load(one.matrix)["matrix"].shape == (3, 3) and one.classes.suffix == ".csv"
     assert (one.picture.name, one.figure.name) == (
         "confusion-0002.png", "confusion-0002.cluster.figure.png",
