@@ -7,6 +7,7 @@ one that is gone is fetched again.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -21,6 +22,7 @@ from imagenet_trainer.system.files import remedy
 _BLOCK = re.compile(r"[0-9a-f]{32}-\d+\.block")
 _TEMPORARY = re.compile(r"[0-9a-f]{32}-\d+\.block\.tmp")
 _LOCK, _USED = "blocks.lock", "blocks.size"
+_WAIT = 10.0  # seconds for another process that writes; a block takes milliseconds
 _STAMP = 10.0  # seconds after which a block that is used again gets a new time
 _SLACK = 0.05  # of the size is made free at a time, because that reads the whole folder
 _DEFAULT_SIZE = "50GB"
@@ -45,6 +47,7 @@ class BlockCache:
         self.folder, self.size = folder, size
         self.is_writable = size > 0
         self._threads = threading.Lock()
+        self._lock = -1  # descriptor of the lock file while this process writes
         self._counted = False  # whether this process has added up the blocks
 
     def read(self, name: str, length: int, begin: int, end: int) -> Optional[bytes]:
@@ -114,14 +117,30 @@ class BlockCache:
         """Keeps other threads and other processes from writing."""
         with self._threads:
             os.makedirs(self.folder, exist_ok=True)
-            lock = os.open(os.path.join(self.folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+            self._lock = os.open(os.path.join(self.folder, _LOCK), os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                end = time.monotonic() + _WAIT
+                while not self._acquired():
+                    if time.monotonic() > end:
+                        raise OSError(errno.ETIMEDOUT, "another process keeps it locked")
+                    time.sleep(0.002)
                 yield
             finally:
-                # Explicitly, as a process that was forked meanwhile has the descriptor too.
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                os.close(lock)
+                os.close(self._lock)
+                self._lock = -1
+
+    def _acquired(self) -> bool:
+        """Whether this process has the lock now."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def forget_lock(self) -> None:
+        """In a process that was just forked: the lock that another thread held is not its own."""
+        if self._lock >= 0:
+            os.close(self._lock)
 
     def _used(self) -> int:
         """Bytes of all blocks, as the last writer left it; added up once by each process."""
@@ -179,6 +198,8 @@ _chosen: Tuple[str, str] = ("", "")  # folder and size, as the flags have them
 
 
 def _after_fork() -> None:
+    for cache in _caches.values():
+        cache.forget_lock()
     _caches.clear()  # another thread may have held a lock
 
 

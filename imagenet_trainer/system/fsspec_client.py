@@ -5,6 +5,7 @@ The only module that opens fsspec; `object_storage` imports it when an object is
 
 import asyncio
 import concurrent.futures
+import logging
 from typing import Any, Coroutine, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
 import fsspec
@@ -14,6 +15,9 @@ from imagenet_trainer.system.storage_faults import POLL, StorageError, check_aba
 
 T = TypeVar("T")
 _HTTP, _S3 = ("http", "https"), ("s3", "s3a")
+# They log errors with tracebacks, which would be on the terminal where nobody handles their logs.
+for _library in ("fsspec", "s3fs", "gcsfs", "huggingface_hub"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 # Seconds without a byte over HTTP, and for any answer; s3fs has shorter ones of its own.
 _SILENCE, _LONGEST = 30.0, 300.0
 # What tells versions of an object apart, in the words of the file systems.

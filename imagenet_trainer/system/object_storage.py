@@ -17,6 +17,7 @@ from imagenet_trainer.system.storage_faults import StorageError, tried
 from imagenet_trainer.system.wheels import pip_install
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_OF_EXTRA = ("s3", "s3a", "gs", "gcs", "hf", "http", "https")  # what [storage] installs
 _FRESH = 30.0  # seconds for which an object is not asked again for its size and version
 _UNKNOWN_VERSION = f"process {secrets.token_hex(8)}"  # is not the same in the next process
 
@@ -85,8 +86,9 @@ def _client(url: str) -> Any:
                 _state.clients[protocol] = fsspec_client.Client(protocol)
             except ImportError as error:
                 reason = " ".join(str(error).split())
+                way_out = pip_install("storage") if protocol in _OF_EXTRA else "install it with pip"
                 raise StorageError(
-                    f"{protocol}://: needs another library ({reason}); {pip_install('storage')}"
+                    f"{protocol}://: needs another library ({reason}); {way_out}"
                 ) from error
             except ValueError as error:
                 raise StorageError(

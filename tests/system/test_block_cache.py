@@ -122,6 +122,16 @@ def test_what_a_crash_left_is_counted_and_removed(tmp_path):
     assert kept(tmp_path) <= 2 * SIZE
 
 
+def test_a_process_that_keeps_the_lock_does_not_stop_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(block_cache, "_WAIT", 0.05)
+    one, other = BlockCache(str(tmp_path), 5 * SIZE), BlockCache(str(tmp_path), 5 * SIZE)
+    with one._locked():
+        other.write(name(1), block(1))
+    assert "another process keeps it locked" in capsys.readouterr().err
+    one.write(name(2), block(2))
+    assert blocks_in(tmp_path) == [2]
+
+
 def test_blocks_that_do_not_fit_are_not_kept(tmp_path):
     BlockCache(str(tmp_path), SIZE - 1).write(name(1), block(1))
     BlockCache(str(tmp_path), 0).write(name(1), block(1))

@@ -11,6 +11,7 @@ pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 from helpers.object_server import http_server
 
 from imagenet_trainer.system import (
@@ -250,6 +251,8 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setattr(object_storage, "_state", object_storage._State())
     with pytest.raises(StorageError, match=r"gs://: needs .*Install s3fs.*'.\[storage\]'"):
         find_object("gs://bucket/a.rec")
+    with pytest.raises(StorageError, match=r"az://: needs .*; install it with pip"):
+        find_object("az://bucket/a.rec")
 
 
 def test_signatures_of_redirects_are_not_shown():
@@ -265,15 +268,37 @@ def test_folders_are_listed_by_the_links_of_their_page(server):
     assert list_folder(f"{address}/none") == list_folder(address) == []
 
 
-def test_other_file_systems_of_fsspec(server, monkeypatch):
+class AsynchronousMemory(AsyncFileSystem):
+    """fsspec's file system in memory, with the interface of those of gs:// and others."""
+
+    protocol = "slow"
+
+    async def _info(self, path, **options):
+        return fsspec.filesystem("memory").info(path)
+
+    async def _ls(self, path, detail=True, **options):
+        return fsspec.filesystem("memory").ls(path, detail=detail)
+
+    async def _cat_file(self, path, start=None, end=None, **options):
+        return fsspec.filesystem("memory").cat_file(path, start, end)
+
+
+@pytest.mark.parametrize("protocol", ["memory", "slow"])
+def test_other_file_systems_of_fsspec(server, monkeypatch, protocol):
+    fsspec.register_implementation("slow", AsynchronousMemory, clobber=True)
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/a.rec", DATA)
-    file = RemoteFile("memory://bucket/a.rec")
+    file = RemoteFile(f"{protocol}://bucket/a.rec")
     assert file.read_all() == DATA
-    assert list_folder("memory://bucket") == ["memory://bucket/a.rec"]
-    assert find_object("memory://bucket") is None  # a folder
+    assert list_folder(f"{protocol}://bucket") == [f"{protocol}://bucket/a.rec"]
+    assert list_folder(f"{protocol}://none") == []
+    assert find_object(f"{protocol}://bucket") is None  # a folder
+    assert find_object(f"{protocol}://bucket/none") is None
     monkeypatch.setattr(object_storage, "_FRESH", 0.0)
     block_cache.use_cache(block_cache._chosen[0], "0")
     memory.pipe("/bucket/a.rec", DATA[::-1])
     with pytest.raises(StorageError, match="was replaced"):
+        file.read(10, 0)
+    memory.rm("/bucket/a.rec")
+    with pytest.raises(StorageError, match="is gone"):
         file.read(10, 0)
