@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from imagenet_trainer import fit
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.mxnet_import import mx
+from imagenet_trainer.train import loop
 
 pytestmark = pytest.mark.usefixtures("without_curves")
 
@@ -46,6 +48,17 @@ def test_files_of_a_run(straight):
         "model-0001.params", "model-0002.npz", "model-0002.params", "model-symbol.json",
         "tensorboard",
     ]  # fmt: skip
+
+
+def test_the_time_of_an_epoch_includes_its_last_update(packed, tmp_path, monkeypatch):
+    """What is pending then is waited for, once, and not in every update."""
+    waits = []
+    monkeypatch.setattr(loop, "wait_for", lambda engine: waits.append(time.sleep(0.3)))
+    assert train(words_of(packed), "--model-prefix", tmp_path / "model") == 0
+    events = list(map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines()))
+    epochs = [one for one in events if one["event"] == "epoch"]
+    assert len(waits) == len(epochs) == 2
+    assert all(one["seconds"] > 0.3 for one in epochs)
 
 
 @needs_mxnet

@@ -169,8 +169,8 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
     """Return images per second and share of waiting of the second epoch.
 
     MXNet computes while the program goes on: an epoch's first interval begins without a pending
-    update, and its last update is computed after the epoch's end. So only the other intervals, from
-    the forward pass of an update to that of a later one, have the time of whole updates.
+    update, and its last one waits for all. So only the other intervals, from the forward pass of an
+    update to that of a later one, have the time of whole updates.
     """
     run_folder = os.path.join(folder, f"{'-'.join(kind)}-{turn}")
     command = [
@@ -182,15 +182,14 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
 
 
 def speed_of_events(path: str) -> Tuple[float, float]:
-    """Median images per second of the second epoch's intervals but the first; share of waiting."""
+    """Median images per second of the second epoch's inner intervals; share of waiting."""
     with open(path, encoding="utf-8") as file:
         events = [json.loads(line) for line in file]
-    intervals = [
-        one for one in events
-        if one["event"] == "interval" and one["epoch"] == 2 and one["updates"] == _SHOWN
-    ]  # fmt: skip
+    epoch = [one for one in events if one["event"] == "interval" and one["epoch"] == 2]
+    intervals = [one for one in epoch if one["updates"] == _SHOWN]
     waited = sum(one["wait_share"] * one["seconds"] for one in intervals)
-    speeds = [one["images_per_second"] for one in intervals[1:]]
+    inner = epoch[1:-1] or epoch[1:]
+    speeds = [one["images_per_second"] for one in inner if one["updates"] == _SHOWN]
     return statistics.median(speeds), waited / sum(one["seconds"] for one in intervals)
 
 

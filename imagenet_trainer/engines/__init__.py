@@ -242,3 +242,13 @@ def seed_of(seed: int, update: int, rank: int, part: int) -> int:
     """32 bits that seed the random numbers inside a network for one part of one worker's batch."""
     where = f"{seed}/{update}" + (f"/{rank}/{part}" if rank or part else "")
     return zlib.crc32(where.encode())
+
+
+def wait_for(engine: Engine) -> None:
+    """Wait for all pending work of an engine that computes while the program goes on.
+
+    Such an engine has a method `wait`, which is no part of the protocol.
+    """
+    wait = getattr(engine, "wait", None)
+    if wait is not None:
+        wait()

@@ -18,7 +18,7 @@ import numpy as np
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.bad_records import ACTIONS
 from imagenet_trainer.data.loader import Batch, loader_threads
-from imagenet_trainer.engines import Mix, NonFiniteLossError
+from imagenet_trainer.engines import Mix, NonFiniteLossError, wait_for
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.workers import share
 from imagenet_trainer.errors import NonFiniteError
@@ -165,6 +165,8 @@ def train_epoch(
             0 < settings.checkpoint_minutes * 60 <= time.monotonic() - saved
         )
         is_shown = not (update + 1 - begin) % settings.disp_batches
+        if coordinator.stopping or update + 1 == end:
+            wait_for(engine)  # its last backward pass belongs to the time of the epoch
         if due or coordinator.stopping or update + 1 == end or is_shown:
             scores = Scores(*engine.read_counts(), top_k=settings.top_k or 5)
             progress = interval.close(scores, progress, update + 1)
