@@ -80,6 +80,12 @@ def test_the_example_trains_and_its_checkpoint_needs_no_plugin(example, packed, 
     assert config["versions"]["imagenet-trainer-example"] == "1.0"
     assert config["engine"] == "example-timed"
 
+    explain = ["--model-prefix", str(prefix), "--explain", "2", "--explain-nearest", "0"]
+    capsys.readouterr()
+    assert evaluate.main([*explain, "--engine", "example-timed"]) == 2
+    log = capsys.readouterr().err
+    assert "no heat-maps: --engine example-timed is a plug-in" in log and "neither" in log
+
     sys.path.remove(str(example))
     assert (
         evaluate.main(["--model-prefix", str(prefix), "--data-val", str(packed / "val.rec")]) == 0

@@ -75,6 +75,13 @@ def open_engine(
         return MXNetEngine(symbol, devices, batch_shape, mean, std, training, workers, bgr)
 
 
+def why_no_gradients(engine: str) -> str:
+    """Why `output_gradients` does not work with an engine; "" if it does."""
+    if engine in TITLES:
+        return ""
+    return "is a plug-in, which computes no gradients of single outputs; use mxnet or torch"
+
+
 def output_gradients(
     symbol: Symbol,
     devices: Devices,
@@ -96,10 +103,14 @@ def output_gradients(
     inputs, outputs
         float32 (n, ...), and the number of the output of each, int64 (n,).
 
-    Returns float32 of the shape of `inputs`.
+    Returns float32 of the shape of `inputs`. Raises ArgumentError for an engine that lacks them.
 
     """
-    if choose_engine(devices).engine == "torch":
+    engine = choose_engine(devices).engine
+    problem = why_no_gradients(engine)
+    if problem:
+        raise ArgumentError("engine", engine, problem)
+    if engine == "torch":
         from imagenet_trainer.engines.pytorch import gradients as pytorch
 
         return pytorch.output_gradients(symbol, arg, aux, inputs, outputs)

@@ -15,6 +15,7 @@ import numpy as np
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.augment import decode
 from imagenet_trainer.data.views import Views
+from imagenet_trainer.engines.factory import why_no_gradients
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.grad_cam import class_maps
@@ -89,21 +90,28 @@ class Explainer:
         if settings.multi_label:
             raise InputError("--explain: is about images with one label; omit --multi-label")
         self._train = self._training_images()
-        self._split: Any = None
-        try:
-            shape = evaluator.input.preprocessing.image_shape
-            self._split = split_at_maps(evaluator.symbol, shape)
-            _, height, width = self._split.shape
-            self._log(
-                f"--explain: heat-maps of {height} x {width} positions, from layer "
-                f"{self._split.layer}"
-            )
-        except GraphError as error:
-            self._log(f"--explain: no heat-maps: {evaluator.run.symbol_path}: {error}")
+        self._split = self._split_network()
         if self._split is None and self._train is None:
             raise InputError(
                 "--explain: neither heat-maps nor nearest training images are possible; omit it"
             )
+
+    def _split_network(self) -> Any:
+        """The network in two parts, between which are the heat-maps; None if there are none."""
+        evaluator, engine = self._evaluator, self._evaluator.engine_version["engine"]
+        problem = why_no_gradients(engine)
+        if problem:
+            self._log(f"--explain: no heat-maps: --engine {engine} {problem}")
+            return None
+        try:
+            shape = evaluator.input.preprocessing.image_shape
+            split = split_at_maps(evaluator.symbol, shape)
+        except GraphError as error:
+            self._log(f"--explain: no heat-maps: {evaluator.run.symbol_path}: {error}")
+            return None
+        _, height, width = split.shape
+        self._log(f"--explain: heat-maps of {height} x {width} positions, from layer {split.layer}")
+        return split
 
     def _training_images(self) -> Any:
         """The images among which the nearest are looked for; None if there are none."""
