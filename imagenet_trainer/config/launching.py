@@ -1,7 +1,7 @@
 """Flags of the launcher, which come before the command that it starts."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 from imagenet_trainer.config.flags import option
 from imagenet_trainer.config.values import integer, number
@@ -14,10 +14,11 @@ class LaunchSettings:
     """Everything that `launch` takes, apart from the command."""
 
     engine: str = option(
-        "mxnet", "engine of the workers; torch: by torchrun, on this machine only",
-        choices=("mxnet", "torch"),
-    )  # fmt: skip
-    num_workers: int = option(1, "number of workers", integer(1, 65536), short="-n")
+        "mxnet", "engine of the workers; torch: without servers", choices=("mxnet", "torch")
+    )
+    num_workers: int = option(
+        1, "number of workers, of all machines together", integer(1, 65536), short="-n"
+    )
     num_servers: int = option(
         0, "number of servers that sum gradients; 0: one per worker", integer(0, 65536), short="-s"
     )
@@ -31,20 +32,43 @@ class LaunchSettings:
         "file, otherwise local",
         choices=LAUNCHERS,
     )
+    nodes: int = option(
+        1,
+        "machines that each run this same command, as the pods of a Kubernetes Job do, for "
+        "--engine torch; it starts this machine's part of the workers",
+        integer(1, 65536),
+    )
+    node_rank: Optional[int] = option(
+        None,
+        "number of this machine among --nodes, from 0 on; by default JOB_COMPLETION_INDEX, which "
+        "Kubernetes sets",
+        integer(0, 65535),
+        metavar="N",
+    )
     host_address: str = option(
-        "", "address of this machine for the others; by default that of the route to them", str,
-        metavar="ADDRESS",
+        "", "address of this machine for the others, with --nodes that of machine 0; by default "
+        "that of the route to them", str, metavar="ADDRESS",
     )  # fmt: skip
     interface: str = option(
         "", "network interface that every machine uses; by default that of the route", str,
         metavar="NAME",
     )  # fmt: skip
-    port: int = option(0, "port of the scheduler; 0: a free one", integer(0, 65535))
+    port: int = option(
+        0,
+        "port of the scheduler, with --engine torch of worker 0; 0: a free one, on another machine "
+        "29500",
+        integer(0, 65535),
+    )
     max_restarts: int = option(
         3, "how often to restart from the last checkpoint after a process died", integer(0)
     )
     grace: float = option(
         60.0, "seconds that workers have to save a checkpoint after a signal", number(0)
+    )
+    requeue: bool = option(
+        False,
+        "in a Slurm batch job: queue the job again after a signal, such as that before its time "
+        "limit, unless it is being cancelled",
     )
     env: Tuple[str, ...] = option(
         (),

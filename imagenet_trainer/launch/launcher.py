@@ -10,11 +10,11 @@ import subprocess
 import sys
 from functools import partial
 from types import FrameType
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.errors import InputError, attributed_to, print_message
-from imagenet_trainer.launch import plan
+from imagenet_trainer.launch import nodes, plan, slurm
 from imagenet_trainer.launch.addresses import (
     LOOPBACK,
     address_of,
@@ -27,6 +27,7 @@ from imagenet_trainer.system.hosts import resolve
 
 # The address of no machine: its route is the default route.
 _ANYWHERE = "10.255.255.255"
+_TORCH_PORT = 29500  # torchrun's, where no free one can be looked for
 log = partial(print_message, "launch")
 
 
@@ -35,7 +36,8 @@ log = partial(print_message, "launch")
 
 def chosen_launcher(settings: LaunchSettings) -> str:
     """Return the launcher to use; InputError for flags that contradict each other."""
-    name = settings.launcher
+    nodes.check(settings)
+    name = settings.launcher if settings.nodes == 1 else "local"
     if name == "auto":
         in_slurm = "SLURM_JOB_ID" in os.environ and not settings.hostfile
         name = "slurm" if in_slurm else "ssh" if settings.hostfile else "local"
@@ -61,28 +63,26 @@ def hosts_of(settings: LaunchSettings, launcher: str) -> List[plan.Host]:
     """Return the machines that are known before the start; none where mpirun chooses them."""
     if settings.hostfile:
         return plan.read_hosts(settings.hostfile)
-    if launcher == "slurm":
-        nodes = os.environ.get("SLURM_JOB_NODELIST", "")
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            names = subprocess.run(
-                ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-            ).stdout.split()
-            return [plan.Host(name) for name in names]
-    return []
+    return [plan.Host(name) for name in slurm.nodes()] if launcher == "slurm" else []
 
 
 def root_address(settings: LaunchSettings, launcher: str, hosts: Sequence[plan.Host]) -> str:
-    """Return the scheduler's address, one of this machine that all other processes can reach."""
+    """Return an address that all other processes can reach: of the scheduler, which is here.
+
+    With PyTorch it is that of worker 0, which is on the first host.
+    """
     if settings.host_address:
         with attributed_to("--host-address", " "):
             return resolve(settings.host_address)
+    names = [host.name.rpartition("@")[2] for host in hosts]
+    if launcher == "ssh":
+        names = [name_behind(alias, shlex.split(settings.ssh)) for alias in names]
+    if settings.engine == "torch" and names and not is_here(names[0]):
+        return resolve(names[0])
     if settings.interface:
         return address_of(settings.interface)
     if launcher == "local":
         return LOOPBACK
-    names = [host.name.rpartition("@")[2] for host in hosts]
-    if launcher == "ssh":
-        names = [name_behind(alias, shlex.split(settings.ssh)) for alias in names]
     others = [name for name in names if not is_here(name)]
     if names and not others:
         return LOOPBACK
@@ -104,17 +104,23 @@ def name_behind(alias: str, ssh: Sequence[str]) -> str:
 
 def member_of(settings: LaunchSettings, command: Sequence[str], root: str) -> plan.Member:
     """Return what all processes of an attempt have in common."""
+    is_torch = settings.engine == "torch"
+    port = settings.port
+    if not port:
+        elsewhere = is_torch and (settings.nodes > 1 or not is_here(root))
+        port = _TORCH_PORT if elsewhere else free_port(root)
     return plan.Member(
         workers=settings.num_workers,
-        servers=settings.num_servers or settings.num_workers,
+        servers=0 if is_torch else settings.num_servers or settings.num_workers,
         root=root,
-        port=settings.port or free_port(root),
+        port=port,
         command=plan.command_of(command),
         python=settings.python or sys.executable,
         directory=os.path.abspath(settings.directory or os.getcwd()),
         environment=plan.passed_environment(settings.env, os.environ),
         interface=settings.interface,
         grace=settings.grace,
+        engine=settings.engine,
     )
 
 
@@ -124,14 +130,14 @@ def jobs_of(
     """Return the command lines of an attempt, the scheduler's first."""
     options = shlex.split(settings.options)
     if launcher == "local":
-        jobs = plan.local_jobs(member)
+        jobs = plan.local_jobs(member, nodes.workers_here(settings))
     elif launcher == "ssh":
         jobs = plan.ssh_jobs(member, hosts, shlex.split(settings.ssh))
     elif launcher == "mpi":
         jobs = [plan.mpi_job(member, settings.hostfile, options)]
     else:
         jobs = [plan.slurm_job(member, options)]
-    return [plan.scheduler_job(member), *jobs]
+    return jobs if settings.engine == "torch" else [plan.scheduler_job(member), *jobs]
 
 
 # --- running it ----------------------------------------------------------------------------------
@@ -166,36 +172,67 @@ class Signals:
 def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
     """Run the command in all workers to its end; restart all when a process dies."""
     launcher = chosen_launcher(settings)
+    if settings.requeue:
+        slurm.check_requeue()
     hosts = hosts_of(settings, launcher)
-    root = root_address(settings, launcher, hosts)
+    root = settings.host_address if settings.nodes > 1 else root_address(settings, launcher, hosts)
     if settings.dry_run:
         for job in jobs_of(settings, launcher, hosts, member_of(settings, command, root)):
             print(f"{job.name}: {shlex.join(job.command)}")
         return 0
-    restarts = 0
     with Signals().open() as signals:
-        while True:
+
+        def attempt() -> int:
             # A new port each time: the old one may still be closing.
             member = member_of(settings, command, root)
-            log(
-                f"{_counted(member.workers, 'worker')} and {_counted(member.servers, 'server')} by "
-                f"{launcher}, the scheduler at {root}:{member.port}"
-            )
+            if settings.nodes > 1:
+                address = nodes.wait_for_address(root, log, lambda: bool(signals.number))
+                if address is None:
+                    return 128 + signals.number
+                member = nodes.on_route(member, address)
+            log(_description(settings, launcher, member))
             signals.attempt = Attempt(log, settings.grace)
             if signals.number:
                 signals.attempt.stop(signals.number)
-            code = signals.attempt.run(jobs_of(settings, launcher, hosts, member))
-            # A restart would not change success, a wrong flag or file, or the user's wish to stop.
-            if code in (0, InputError.exit_code, *SIGNALLED) or signals.number:
-                return code
-            if restarts == settings.max_restarts:
-                log(
-                    f"--max-restarts {restarts}: no restart is left; the reason is printed above; "
-                    "the same command continues from the last checkpoint"
-                )
-                return code
-            restarts += 1
-            log(f"restart {restarts} of {settings.max_restarts}, from the last checkpoint")
+            return signals.attempt.run(jobs_of(settings, launcher, hosts, member))
+
+        code = _repeated(attempt, signals, settings.max_restarts)
+        if settings.requeue and code in SIGNALLED:
+            log(slurm.requeue())
+        return code
+
+
+def _repeated(attempt: Callable[[], int], signals: Signals, max_restarts: int) -> int:
+    """Make attempts until one succeeds, or no restart is left; return the exit code of the last."""
+    restarts = 0
+    while True:
+        code = attempt()
+        # A restart would not change success, a wrong flag or file, or the user's wish to stop.
+        if code in (0, InputError.exit_code, *SIGNALLED) or signals.number:
+            return code
+        if restarts == max_restarts:
+            log(
+                f"--max-restarts {restarts}: no restart is left; the reason is printed above; "
+                "the same command continues from the last checkpoint"
+            )
+            return code
+        restarts += 1
+        log(f"restart {restarts} of {max_restarts}, from the last checkpoint")
+
+
+def _description(settings: LaunchSettings, launcher: str, member: plan.Member) -> str:
+    place = f"{member.root}:{member.port}"
+    if settings.nodes > 1:
+        here = nodes.workers_here(settings)
+        return (
+            f"machine {nodes.node_rank(settings)} of {settings.nodes}: workers {here[0]} to "
+            f"{here[-1]} of {member.workers}, worker 0 at {place}"
+        )
+    workers = _counted(member.workers, "worker")
+    if member.engine == "torch":
+        return f"{workers} by {launcher}, worker 0 at {place}"
+    servers = _counted(member.servers, "server")
+    return f"{workers} and {servers} by {launcher}, the scheduler at {place}"
 
 
 def _counted(count: int, name: str) -> str:

@@ -54,15 +54,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 "imagenet_trainer.fit ... --kv-store dist_sync"
             )
         check_flags(command)
-        if settings.engine == "torch":
-            from imagenet_trainer.launch.torchrun import launch
-        else:
-            from imagenet_trainer.engines.choice import check_mxnet
-            from imagenet_trainer.launch.launcher import launch
+        from imagenet_trainer.engines.choice import check_mxnet, check_torch
+        from imagenet_trainer.launch import launcher, torchrun
 
-            if not settings.dry_run:
-                check_mxnet()  # the scheduler, which runs here, is MXNet's
-        return launch(settings, command)
+        if not settings.dry_run:
+            check = check_torch if settings.engine == "torch" else check_mxnet
+            check()  # at once, and MXNet's scheduler runs here
+        chosen = launcher.chosen_launcher(settings)
+        if settings.engine == "torch" and chosen == "local" and settings.nodes == 1:
+            return torchrun.launch(settings, command)
+        return launcher.launch(settings, command)
 
     return run_command("launch", body)
 

@@ -30,9 +30,34 @@ _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def environment_of(member: Member, address: str, interface: str) -> Dict[str, str]:
-    """Variables of the process: those passed, ps-lite's, the worker's rank, its OpenMP threads."""
+    """Variables of the process: those passed, those of its engine, its OpenMP threads."""
+    variables = {**member.environment, "PYTHONUNBUFFERED": "1"}
+    if member.engine == "torch":
+        variables.update(_torch_variables(member))
+        variables.setdefault("GLOO_SOCKET_IFNAME", interface)
+        # A lost worker is reported in one line; PyTorch would add C++ stack traces as warnings.
+        variables.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    else:
+        variables.update(_mxnet_variables(member, address, interface))
+    variables.setdefault("OMP_NUM_THREADS", str(max(1, processors() // member.on_host)))
+    return variables
+
+
+def _torch_variables(member: Member) -> Dict[str, str]:
+    """Those that torchrun sets, too; worker 0 serves the store at the address."""
+    return {
+        "RANK": str(member.number),
+        "WORLD_SIZE": str(member.workers),
+        "LOCAL_RANK": str(member.local),
+        "LOCAL_WORLD_SIZE": str(member.on_host),
+        "MASTER_ADDR": member.root,
+        "MASTER_PORT": str(member.port),
+    }
+
+
+def _mxnet_variables(member: Member, address: str, interface: str) -> Dict[str, str]:
+    """Those of ps-lite, and the worker's rank."""
     variables = {
-        **member.environment,
         "DMLC_ROLE": str(member.role),
         "DMLC_NUM_WORKER": str(member.workers),
         "DMLC_NUM_SERVER": str(member.servers),
@@ -41,11 +66,9 @@ def environment_of(member: Member, address: str, interface: str) -> Dict[str, st
         "DMLC_NODE_HOST": address,
         "DMLC_INTERFACE": interface,
         "PS_HEARTBEAT_INTERVAL": "1",  # seconds; engines/mxnet/watch.py
-        "PYTHONUNBUFFERED": "1",
     }
     if member.role == WORKER and member.number is not None:
         variables["IMAGENET_TRAINER_RANK"] = str(member.number)
-    variables.setdefault("OMP_NUM_THREADS", str(max(1, processors() // member.on_host)))
     return variables
 
 

@@ -16,12 +16,15 @@ from imagenet_trainer.errors import InputError
 SCHEDULER, SERVER, WORKER = "scheduler", "server", "worker"
 # Variables of the launching shell that are passed to other machines; --env adds more.
 _PASSED = re.compile(
-    r"(MXNET|OMP|KMP|NCCL|PS|CUDNN|OPENBLAS|MKL)_\w+|LD_LIBRARY_PATH|TZ|LC_\w+|"
+    r"(MXNET|OMP|KMP|NCCL|PS|CUDNN|OPENBLAS|MKL|GLOO|TORCH|CUBLAS)_\w+|LD_LIBRARY_PATH|TZ|LC_\w+|"
     # flags of fit, but not what --when-done and the launcher itself set
     rf"{VARIABLE}(?!({'|'.join(NO_FLAGS)})$)\w+"
 )
 # The variables in which srun and each mpirun put the rank of a process.
 _RANK_VARIABLES = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
+# The same for its number among those of its machine, and for how many these are.
+_LOCAL_VARIABLES = ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
+_ON_HOST_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -44,7 +47,7 @@ class Member:
 
     workers: int
     servers: int
-    root: str  # the scheduler's address
+    root: str  # address of the scheduler; with PyTorch of worker 0
     port: int
     command: Tuple[str, ...]  # of a worker
     python: str
@@ -54,6 +57,8 @@ class Member:
     number: Optional[int] = None
     interface: str = ""  # replaces the interface of the route to the root
     on_host: int = 1  # workers that share this machine's processors
+    local: int = 0  # number of the worker among them, which selects its GPU with PyTorch
+    engine: str = "mxnet"
     name: str = ""  # of the host, in the prefix of each line
     grace: float = 60.0  # seconds to save and exit after a signal
     has_control: bool = True  # orders arrive on standard input; when it closes, the run is over
@@ -72,16 +77,35 @@ class Member:
         """Return the member with its role and number, taken from the rank where they are None."""
         if self.role is not None:
             return self
-        ranks = (environment.get(name, "") for name in _RANK_VARIABLES)
-        rank = next((int(text) for text in ranks if text.isdigit()), None)
-        if rank is None:
-            raise InputError(
-                f"no rank of this process in the environment ({', '.join(_RANK_VARIABLES)}); "
-                "start it with srun or mpirun"
-            )
+        rank = _number(environment, _RANK_VARIABLES)
+        if self.engine == "torch":
+            local = _number(environment, _LOCAL_VARIABLES)
+            on_host = tasks_here(environment) or _number(environment, _ON_HOST_VARIABLES)
+            return replace(self, role=WORKER, number=rank, local=local, on_host=on_host)
         if rank < self.servers:
             return replace(self, role=SERVER, number=rank)
         return replace(self, role=WORKER, number=rank - self.servers)
+
+
+def _number(environment: Mapping[str, str], names: Sequence[str]) -> int:
+    """The first of these variables that is a number."""
+    texts = (environment.get(name, "") for name in names)
+    number = next((int(text) for text in texts if text.isdigit()), None)
+    if number is None:
+        raise InputError(
+            f"no rank of this process in the environment ({', '.join(names)}); start it with srun "
+            "or mpirun"
+        )
+    return number
+
+
+def tasks_here(environment: Mapping[str, str]) -> int:
+    """The number of tasks of a Slurm step on this node, from texts as `2(x3),1`; 0 without them."""
+    text, node = environment.get("SLURM_STEP_TASKS_PER_NODE", ""), environment.get("SLURM_NODEID")
+    if not text or not node:
+        return 0
+    groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
+    return [int(count) for count, times in groups for _ in range(int(times or 1))][int(node)]
 
 
 @dataclass(frozen=True)
@@ -158,19 +182,15 @@ def through_ssh(ssh: Sequence[str], host: Host, member: Member) -> Tuple[str, ..
     return (*ssh, *port, host.name, f"cd {directory} && exec {shlex.join(watched(member))}")
 
 
-def local_jobs(member: Member) -> List[Job]:
-    """Return the servers and workers of this machine."""
-    roles = [(SERVER, n) for n in range(member.servers)] + [
-        (WORKER, n) for n in range(member.workers)
+def local_jobs(member: Member, workers: Optional[range] = None) -> List[Job]:
+    """Return the servers and workers of this machine; by default all workers."""
+    chosen = range(member.workers) if workers is None else workers
+    members = [replace(member, role=SERVER, number=n) for n in range(member.servers)]
+    members += [
+        replace(member, role=WORKER, number=n, local=local, on_host=len(chosen))
+        for local, n in enumerate(chosen)
     ]
-    return [
-        Job(
-            f"{role} {n}",
-            watched(replace(member, role=role, number=n, on_host=member.workers)),
-            role,
-        )
-        for role, n in roles
-    ]
+    return [Job(f"{one.role} {one.number}", watched(one), one.role) for one in members]
 
 
 def ssh_jobs(member: Member, hosts: Sequence[Host], ssh: Sequence[str]) -> List[Job]:
@@ -180,7 +200,10 @@ def ssh_jobs(member: Member, hosts: Sequence[Host], ssh: Sequence[str]) -> List[
         chosen = places(count, hosts)
         for number, host in enumerate(chosen):
             shared = chosen.count(host) if role == WORKER else 1
-            one = replace(member, role=role, number=number, on_host=shared, name=host.name)
+            one = replace(
+                member, role=role, number=number, on_host=shared, name=host.name,
+                local=chosen[:number].count(host),
+            )  # fmt: skip
             jobs.append(Job(f"{role} {number} on {host.name}", through_ssh(ssh, host, one), role))
     return jobs
 
@@ -196,9 +219,14 @@ def mpi_job(member: Member, hostfile: str, options: Sequence[str]) -> Job:
 def slurm_job(member: Member, options: Sequence[str]) -> Job:
     """Return one srun for all servers and workers; it assigns them to the nodes in turn."""
     count = str(member.servers + member.workers)
+    own = []
+    if member.engine == "torch":
+        own.append("--cpu-bind=none")  # each worker takes its share of the node's processors
+    if os.environ.get("SLURM_CPUS_PER_TASK"):  # srun does not inherit it since Slurm 22.05
+        own.append(f"--cpus-per-task={os.environ['SLURM_CPUS_PER_TASK']}")
     command = (
         "srun", "--ntasks", count, "--distribution=cyclic", "--overcommit", "--input=none",
-        "--kill-on-bad-exit=1", "--chdir", member.directory, *options,
+        "--kill-on-bad-exit=1", "--chdir", member.directory, *own, *options,
         *watched(_without_control(member)),
     )  # fmt: skip
     return Job("srun", command, None, has_control=False)

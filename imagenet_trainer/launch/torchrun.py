@@ -9,7 +9,6 @@ import tempfile
 from typing import List, Mapping, Sequence, Tuple
 
 from imagenet_trainer.config.launching import LaunchSettings
-from imagenet_trainer.engines.choice import check_torch
 from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.launch.plan import command_of
 from imagenet_trainer.launch.supervise import SIGNALLED
@@ -20,18 +19,10 @@ _ELASTIC = "torch.distributed.elastic"
 
 def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
     """Run the command by torchrun, which watches its workers itself."""
-    if settings.hostfile or settings.launcher not in ("auto", "local"):
-        raise InputError(
-            "--engine torch: starts workers on this machine; for several run on each of them "
-            "`TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes MACHINES "
-            "--nproc-per-node GPUS --rdzv-backend c10d --rdzv-endpoint FIRST:29400 "
-            "--max-restarts 3 -m imagenet_trainer.fit ...`"
-        )
     words = command_of(command)
     if settings.dry_run:
         print(shlex.join(command_line(settings.num_workers, words)))
         return 0
-    check_torch()
     return start(settings.num_workers, words, settings.max_restarts)
 
 

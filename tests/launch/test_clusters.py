@@ -6,63 +6,16 @@ import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import time
 
 import pytest
 from conftest import needs_mxnet
+from helpers.clusters import call, daemon, listens, need, slurm, wait_for
 from helpers.fit_runs import words_of
 from helpers.launched import WORKER, Launched
 
 from imagenet_trainer.launch.addresses import LOOPBACK, free_port
 
 pytestmark = needs_mxnet
-
-
-def need(*programs):
-    for program in programs:
-        if not shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
-            pytest.skip(f"{program} is not installed")
-
-
-def call(*words, env=None):
-    """Run a program to its end; return what it printed. Skip the test if the program fails."""
-    result = subprocess.run(
-        list(map(str, words)), env=env, capture_output=True, text=True, timeout=60
-    )
-    if result.returncode:
-        pytest.skip(f"{words[0]} does not run here: {result.stderr.strip()}")
-    return result.stdout + result.stderr
-
-
-@contextlib.contextmanager
-def daemon(*words, env=None, log):
-    """Run a program until the block ends."""
-    with open(log, "wb") as file:
-        process = subprocess.Popen(list(map(str, words)), env=env, stdout=file, stderr=file)
-    try:
-        yield process
-    finally:
-        process.kill()  # its state is temporary
-        process.wait()
-
-
-def wait_for(ready, process, log, seconds=20):
-    """Wait until `ready()` holds; skip the test if the program ends before or takes too long."""
-    for _ in range(seconds * 20):
-        if ready():
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    pytest.skip(f"{process.args[0]} does not start here: {log.read_text(errors='replace')[-500:]}")
-
-
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), 1):
-        return True
-    return False
 
 
 # --- the clusters: flags and environment of the launcher ------------------------------------------
@@ -102,71 +55,16 @@ def mpi_cluster(folder):
     yield ("--launcher", "mpi", "--options", " ".join(options)), {}
 
 
-_SLURM = """\
-ClusterName=test
-SlurmctldHost={name}({address})
-SlurmctldPort={port}
-SlurmdPort={node_port}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MailProg=/bin/true
-NodeName={name} NodeAddr={address} CPUs={cpus}
-KillWait=2
-PartitionName=test Nodes={name} Default=YES State=UP
-"""
-
-
 @contextlib.contextmanager
 def slurm_cluster(folder):
-    need("munged", "slurmctld", "slurmd", "srun", "salloc", "scontrol", "sinfo")
-    for name in ("state", "spool", "munge"):
-        (folder / name).mkdir(mode=0o700)
-    (folder / "key").write_bytes(os.urandom(1024))
-    (folder / "key").chmod(0o400)
-    (folder / "slurm.conf").write_text(
-        _SLURM.format(
-            name=socket.gethostname().partition(".")[0], address=LOOPBACK, folder=folder,
-            port=free_port(LOOPBACK), node_port=free_port(LOOPBACK), user=getpass.getuser(),
-            cpus=os.cpu_count(),
-        )
-    )  # fmt: skip
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-    env = {**outside, "SLURM_CONF": str(folder / "slurm.conf")}
-    env["PATH"] = f"{env['PATH']}:/usr/sbin:/sbin"
-    state = [f"--{name}={folder}/munge/{name}" for name in ("pid-file", "log-file", "seed-file")]
-    with contextlib.ExitStack() as stack:
-        for program, *words in (
-            (
-                "munged",
-                "-F",
-                "--force",
-                f"--key-file={folder}/key",
-                f"--socket={folder}/munge.socket",
-                *state,
-            ),
-            ("slurmctld", "-D", "-c"),
-            ("slurmd", "-D"),
-        ):
-            log = folder / f"{program}.log"
-            path = shutil.which(program, path=env["PATH"])
-            process = stack.enter_context(daemon(path, *words, env=env, log=log))
-            if program == "munged":
-                wait_for((folder / "munge.socket").exists, process, log)
-        idle = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
-        wait_for(lambda: "1" in call(*idle, env=env), process, log)
+    with slurm(folder) as env:
         granted = call("salloc", "--no-shell", "--overcommit", "--ntasks=3", env=env)
         job = re.search(r"allocation (\d+)", granted).group(1)
-        stack.callback(call, "scancel", job, env=env)
         nodes = call("squeue", "--noheader", "--format=%N", env=env).strip()
-        yield (), {**env, "SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": nodes}
+        try:
+            yield (), {**env, "SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": nodes}
+        finally:
+            call("scancel", job, env=env)
 
 
 CLUSTERS = {"ssh": ssh_cluster, "mpi": mpi_cluster, "slurm": slurm_cluster}

@@ -102,6 +102,18 @@ def test_the_address_of_the_scheduler(monkeypatch):
     assert root_address(chosen, "ssh", [Host("far")]) == "10.1.2.3"
 
 
+def test_the_address_of_worker_0_is_on_the_first_host(monkeypatch):
+    monkeypatch.setattr(launcher, "address_towards", lambda host: f"route to {host}")
+    monkeypatch.setattr(launcher, "is_here", lambda host: host == "here")
+    monkeypatch.setattr(launcher, "resolve", lambda host: f"address of {host}")
+    torch = LaunchSettings(engine="torch")
+    assert root_address(torch, "ssh", [Host("far"), Host("here")]) == "address of far"
+    assert root_address(torch, "slurm", [Host("here"), Host("far")]) == "route to far"
+    assert root_address(torch, "slurm", [Host("here")]) == "127.0.0.1"
+    far = launcher.member_of(torch, ["x"], "192.0.2.1")
+    assert (far.port, far.servers) == (29500, 0)  # no free one can be looked for there
+
+
 def test_names_of_the_scheduler_s_machine_become_addresses():
     assert root_address(LaunchSettings(host_address="localhost"), "local", []) == "127.0.0.1"
     with pytest.raises(InputError, match=r"^--host-address no-such-host.invalid: "):

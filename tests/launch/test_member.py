@@ -65,6 +65,17 @@ def test_variables_and_prefix(member):
     assert prefix_of(member) == b"[worker 1 node7] " and prefix_of(server) == b"[server 0] "
 
 
+def test_variables_of_pytorch(member):
+    torch = replace(member, engine="torch", servers=0, local=1, on_host=2, root="first", port=7)
+    variables = environment_of(torch, "10.0.0.1", "eth7")
+    assert not any(name.startswith(("DMLC", "IMAGENET")) for name in variables)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert [variables[name] for name in names] == ["1", "2", "1", "2", "first", "7"]
+    assert variables["GLOO_SOCKET_IFNAME"] == "eth7"
+    chosen = replace(torch, environment={"GLOO_SOCKET_IFNAME": "ib0"})
+    assert environment_of(chosen, "10.0.0.1", "eth7")["GLOO_SOCKET_IFNAME"] == "ib0"
+
+
 def test_lines_get_a_prefix_and_the_exit_code_stays(member):
     code = "import os, sys; print(os.environ['DMLC_NODE_HOST'], os.environ['DMLC_INTERFACE']);"
     watcher = started(runs(member, code + "print('oh', end='', file=sys.stderr); sys.exit(5)"))

@@ -84,6 +84,21 @@ def test_no_rank():
         MEMBER.placed({})
 
 
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({"SLURM_PROCID": "4", "SLURM_LOCALID": "1", "SLURM_NODEID": "3",
+          "SLURM_STEP_TASKS_PER_NODE": "1(x3),2"}, (4, 1, 2)),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+          "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, (1, 0, 1)),
+        ({"PMI_RANK": "2", "MPI_LOCALRANKID": "2", "MPI_LOCALNRANKS": "3"}, (2, 2, 3)),
+    ],
+)  # fmt: skip
+def test_a_worker_of_pytorch_knows_its_place_on_the_machine(environment, place):
+    placed = replace(MEMBER, engine="torch", servers=0).placed(environment)
+    assert (placed.number, placed.local, placed.on_host) == place and placed.role == "worker"
+
+
 # --- what other machines receive -------------------------------------------------------------
 
 
@@ -133,14 +148,19 @@ def test_jobs_over_ssh():
     ]  # fmt: skip
     assert members_of(jobs[2]).on_host == 2 and members_of(jobs[4]).on_host == 1
     assert members_of(jobs[4]).name == "b"
+    assert [members_of(job).local for job in jobs[2:]] == [0, 1, 0]
 
 
-def test_one_command_starts_all():
+def test_one_command_starts_all(monkeypatch):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     mpi = plan.mpi_job(MEMBER, "hosts", ("--bind-to", "none"))
     assert mpi.command[:7] == ("mpirun", "-n", "5", "-machinefile", "hosts", "--bind-to", "none")
     slurm = plan.slurm_job(MEMBER, ())
     assert slurm.command[0] == "srun" and "--kill-on-bad-exit=1" in slurm.command
     assert slurm.command[slurm.command.index("--ntasks") + 1] == "5"
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    torch = plan.slurm_job(replace(MEMBER, engine="torch", servers=0), ("--mem=0",)).command
+    assert torch[2] == "3" and "--cpu-bind=none" in torch and "--cpus-per-task=8" in torch
     for job in (mpi, slurm):
         member = members_of(job)
         assert not job.has_control and not member.has_control and member.role is None

@@ -14,6 +14,7 @@ import os
 import sys
 from typing import Any, Optional, Sequence
 
+from imagenet_trainer.engines.joining import end_at_signals
 from imagenet_trainer.engines.mxnet import watch
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.system.cuda_wheels import load_cuda_wheels
@@ -50,7 +51,7 @@ class Server:
 
     def run(self) -> None:
         """Serve until all workers have disconnected; a lost process ends this one."""
-        watch.end_at_signals()
+        end_at_signals()
         is_scheduler = os.environ.get("DMLC_ROLE") == "scheduler"
         groups = watch.SERVERS_AND_WORKERS if is_scheduler else watch.SCHEDULER
         watching = watch.Watch(watch.counter(self._library, self._handle), groups, watch.end_lost)

@@ -1,8 +1,7 @@
 """Ends a process of ps-lite that would wait forever for another one.
 
-ps-lite's calls wait in C, where Python can neither act on a signal nor on time. So signals end the
-process at once while it joins the others, and a thread limits how long that takes. Afterwards
-every worker and server sends the scheduler a heartbeat each second, from a thread of ps-lite, and
+While a process joins the others, `engines.joining` limits how long that takes. Afterwards every
+worker and server sends the scheduler a heartbeat each second, from a thread of ps-lite, and
 the scheduler acknowledges it. A process that hangs, or whose machine or network is down, sends
 none: the scheduler ends if a worker or a server is silent, workers and servers end if the
 scheduler is. The launcher ends all processes when one has ended.
@@ -11,14 +10,12 @@ scheduler is. The launcher ends all processes when one has ended.
 import atexit
 import ctypes
 import os
-import signal
-import sys
 import threading
-from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Mapping
 
-from imagenet_trainer.engines.workers import BEGINNING, PATIENCE
-from imagenet_trainer.errors import LostWorkerError, attributed_to
+from imagenet_trainer.engines.joining import end_process
+from imagenet_trainer.engines.workers import PATIENCE
+from imagenet_trainer.errors import attributed_to
 from imagenet_trainer.system.hosts import resolve
 
 # ps-lite's numbers of its groups.
@@ -27,8 +24,6 @@ SERVERS_AND_WORKERS = {"a server": 2, "a worker": 4}
 _TICK = 1.0  # seconds
 # Successive ticks that have to agree, so that a machine that was suspended has time for heartbeats.
 _CONFIRMED = 5
-_SAID = 10  # seconds after which a process says what it waits for
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def prepare_environment() -> None:
@@ -42,42 +37,6 @@ def prepare_environment() -> None:
         if value:
             with attributed_to(name, " "):
                 os.environ[name] = resolve(value)
-
-
-def end_at_signals() -> None:
-    """Let signals end the process at once, also while it waits in C."""
-    if threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
-
-
-@contextmanager
-def joining(others: str, said: float = _SAID, limit: float = BEGINNING) -> Iterator[None]:
-    """A block that waits in C until the others are present; nothing needs saving before that.
-
-    Signals end the process at once. After `said` seconds it prints what it waits for, and after
-    `limit` it ends with exit code 75.
-    """
-    present = threading.Event()
-
-    def watch() -> None:
-        if not present.wait(said):
-            print(f"waiting for {others}", file=sys.stderr, flush=True)
-            if not present.wait(max(limit - said, 0)):
-                _end(f"waited {limit:g} s for {others}; start them, and the same command again")
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    threading.Thread(target=watch, name="joining", daemon=True).start()
-    end_at_signals()
-    try:
-        yield
-    finally:
-        present.set()
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                if handler is not None:  # one that was not set by Python
-                    signal.signal(number, handler)
 
 
 class Watch:
@@ -140,9 +99,6 @@ def counter(library: Any, handle: Any) -> Callable[[int, int], int]:
 
 def end_lost(why: str) -> None:
     """End this process, whose main thread waits in C for the lost one."""
-    _end(f"{os.uname().nodename}: {why}; the same command continues from the last checkpoint")
-
-
-def _end(why: str) -> None:
-    print(f"error: {why}", file=sys.stderr, flush=True)
-    os._exit(LostWorkerError.exit_code)
+    end_process(
+        f"{os.uname().nodename}: {why}; the same command continues from the last checkpoint"
+    )

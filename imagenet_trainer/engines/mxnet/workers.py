@@ -7,6 +7,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
+from imagenet_trainer.engines.joining import joining
 from imagenet_trainer.engines.mxnet import async_updates, serving, watch
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.system.mxnet_import import mx
@@ -53,7 +54,7 @@ class KVStoreWorkers:
             )
         watch.prepare_environment()
         kvstores = mx.kv  # imports MXNet
-        with watch.joining(_others(environment)):
+        with joining(lambda: _others(environment)):
             self.kvstore = kvstores.create(kind)
         count = watch.counter(mx.base._LIB, self.kvstore.handle)
         self._watch = watch.Watch(count, watch.SCHEDULER, watch.end_lost)

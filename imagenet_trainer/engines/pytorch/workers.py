@@ -1,4 +1,4 @@
-"""Workers that torchrun started: one process for each GPU, or for each part of the CPUs."""
+"""Workers that a launcher started: one process for each GPU, or for each part of the CPUs."""
 
 import ctypes
 import os
@@ -16,9 +16,11 @@ import torch.distributed as dist
 
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.choice import is_torch_worker
+from imagenet_trainer.engines.joining import joining
 from imagenet_trainer.engines.pytorch.algorithms import set_algorithms
 from imagenet_trainer.engines.pytorch.devices import device_here
 from imagenet_trainer.engines.pytorch.heartbeat import Heartbeat
+from imagenet_trainer.engines.pytorch.rendezvous import Rendezvous
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import InputError, LostWorkerError
 
@@ -60,18 +62,18 @@ class TorchWorkers:
         # `Interrupts` removes its handlers at the first signal, so a changed handler shows that
         # there was one.
         self._handler = signal.getsignal(signal.SIGTERM)
-        torchrun_has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        if torchrun_has_store:
+        rendezvous = None
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             _check_restarts()
-        with self.lost_errors():
-            if torchrun_has_store:
-                # The store exists before the group, so workers that hang while joining are
-                # detected too.
-                self._begin_heartbeat()
+        elif not dist.is_initialized():
+            rendezvous = Rendezvous(self.rank, self.world_size)
+        others = rendezvous or f"the other workers of {self.world_size} that torchrun started"
+        with self.lost_errors(), joining(lambda: str(others)):
+            store = rendezvous.open() if rendezvous else None
+            # Before the group, so that workers that hang while joining are detected too.
+            self._begin_heartbeat()
             if not dist.is_initialized():
-                _join(device)
-            if not torchrun_has_store:
-                self._begin_heartbeat()
+                _join(device, store, self.rank, self.world_size)
 
     def _begin_heartbeat(self) -> None:
         if self.world_size > 1:
@@ -97,6 +99,10 @@ class TorchWorkers:
         self.sum(np.zeros(1))
         if self._heartbeat:
             self._heartbeat.leave()
+        # The group is never freed. DistributedDataParallel has the last reference to it, and waits
+        # for gloo's thread while it holds the interpreter lock; that thread may need the lock to
+        # free the last sum, and then both wait forever (seen with PyTorch 2.13 on a busy machine).
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
         dist.destroy_process_group()
 
     @contextmanager
@@ -140,11 +146,13 @@ class TorchWorkers:
 _BROKEN = ("gloo", "Gloo", "NCCL", "Connection", "process group")
 
 
-def _join(device: torch.device) -> None:
-    if device.type == "cuda":
-        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_TIMEOUT, device_id=device)
-    else:
-        dist.init_process_group("gloo", timeout=_TIMEOUT)
+def _join(device: torch.device, store: Optional[dist.TCPStore], rank: int, world_size: int) -> None:
+    """Join the group; without a store that of the launcher's MASTER_ADDR and MASTER_PORT."""
+    is_gpu = device.type == "cuda"
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout=_TIMEOUT, store=store, rank=rank,
+        world_size=world_size, device_id=device if is_gpu else None,
+    )  # fmt: skip
 
 
 def _check_restarts() -> None:

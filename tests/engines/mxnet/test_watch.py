@@ -3,12 +3,10 @@
 import os
 import queue
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from conftest import ROOT, needs_mxnet
+from conftest import needs_mxnet
 from helpers.launched import WORKER, Launched
 
 from imagenet_trainer.engines.mxnet import watch
@@ -65,48 +63,6 @@ def test_host_names_become_addresses(monkeypatch):
     monkeypatch.setenv("DMLC_PS_ROOT_URI", "no-such-host.invalid")
     with pytest.raises(InputError, match=r"^DMLC_PS_ROOT_URI no-such-host.invalid: no such host"):
         watch.prepare_environment()
-
-
-def joining(limits, ignored=()):
-    """A process that waits in C for others that never come, after its first line."""
-    code = (
-        "import ctypes, signal, sys\nfrom imagenet_trainer.engines.mxnet import watch\n"
-        f"for number in {[int(n) for n in ignored]}: signal.signal(number, signal.SIG_IGN)\n"
-        "record = lambda *_: print('recorded', flush=True)\n"
-        "signal.signal(signal.SIGTERM, record)\n"
-        f"with watch.joining('the scheduler', {limits}):\n"
-        "    print('begins', flush=True)\n"
-        "    libc = ctypes.CDLL(None)\n"
-        "    while True: libc.pause()\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout.readline() == "begins\n"
-    return process
-
-
-def test_who_waits_says_for_what_and_ends():
-    process = joining("0.1, 0.3")
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert [line.split()[0] for line in said.splitlines()] == ["waiting", "error:"]
-    assert said.count("the scheduler") == 2
-
-
-def test_who_waits_obeys_the_first_signal():
-    process = joining("0, 600")
-    assert process.stderr.readline() == "waiting for the scheduler\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == -signal.SIGTERM
-
-
-def test_handlers_return_when_all_are_present():
-    before = signal.getsignal(signal.SIGTERM)
-    with watch.joining("nobody"):
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @needs_mxnet

@@ -1,0 +1,70 @@
+"""Where workers meet that torchrun did not start: a store that worker 0 serves.
+
+torchrun has such a store of its own. A cluster that starts the workers by itself, as Kubernetes
+does, may start any of them first, and starts one again while the others have not ended yet.
+"""
+
+import os
+import socket
+import time
+from datetime import timedelta
+from typing import Optional
+
+import torch.distributed as dist
+
+_PAUSE = 0.5  # seconds between two attempts to reach worker 0
+_REACHES = 5.0  # seconds for one of them
+_ANSWERS = timedelta(seconds=30)
+
+
+class Rendezvous:
+    """The store at MASTER_ADDR:MASTER_PORT, for the worker with this rank.
+
+    Its text is what the worker waits for: `worker 0 of 4 at first:29500 (...): no such host`.
+    """
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self._rank, self._size = rank, world_size
+        self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        self._why = ""
+
+    def __str__(self) -> str:
+        place = f"{self._host}:{self._port} (MASTER_ADDR, MASTER_PORT)"
+        if self._why:
+            return f"worker 0 of {self._size} at {place}: {self._why}"
+        return f"the other workers of {self._size} (WORLD_SIZE), which meet at {place}"
+
+    def open(self) -> dist.TCPStore:
+        """Serve the store, as worker 0, or connect to it; tries until that succeeds.
+
+        A store that has seen this rank before is that of an attempt that is ending: worker 0 has
+        not noticed yet that this worker's predecessor died. Its addresses lead nowhere.
+        """
+        while True:
+            store = self._attempt()
+            if store is not None:
+                self._why = ""
+                return store
+            time.sleep(_PAUSE)
+
+    def _attempt(self) -> Optional[dist.TCPStore]:
+        """The store; None, with the reason in `_why`, if there is none yet."""
+        try:
+            if self._rank == 0:
+                return self._connection(serves=True)
+            # PyTorch prints stack traces about a host that it cannot reach.
+            socket.create_connection((self._host, self._port), _REACHES).close()
+            store = self._connection(serves=False)
+            if store.add(f"joined/{self._rank}", 1) == 1:
+                return store
+            self._why = "it has not left the last attempt yet"
+        except OSError as error:
+            self._why = error.strerror or str(error)
+        except RuntimeError as error:  # DistNetworkError
+            self._why = str(error).partition("\n")[0]
+        return None
+
+    def _connection(self, serves: bool) -> dist.TCPStore:
+        return dist.TCPStore(
+            self._host, self._port, is_master=serves, wait_for_workers=False, timeout=_ANSWERS
+        )

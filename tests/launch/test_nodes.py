@@ -1,0 +1,90 @@
+"""Machines that a cluster starts with one command each."""
+
+import pytest
+from conftest import one_line_failure
+
+from imagenet_trainer.config.launching import LaunchSettings
+from imagenet_trainer.engines import choice
+from imagenet_trainer.errors import InputError, LostWorkerError
+from imagenet_trainer.launch import nodes
+from imagenet_trainer.launch.main import main
+from imagenet_trainer.launch.plan import Member
+
+TORCH = ("--engine", "torch", "-n", "4", "--nodes", "2", "--host-address", "first.invalid")
+
+
+@pytest.fixture(autouse=True)
+def this_machine(monkeypatch):
+    monkeypatch.setattr(choice, "has_torch", lambda: True)
+    monkeypatch.setenv(nodes.INDEX, "1")
+
+
+@pytest.fixture
+def refused(capsys):
+    return one_line_failure(main, "launch", capsys)
+
+
+def test_flags_that_contradict_each_other(refused, monkeypatch):
+    assert refused("--dry-run", *TORCH[2:], "x").startswith("--nodes 2: needs --engine torch")
+    assert "omit --hostfile" in refused(*TORCH, "-H", "hosts", "x")
+    assert "omit --hostfile and --launcher" in refused(*TORCH, "--launcher", "ssh", "x")
+    assert "--host-address" in refused(*TORCH[:-2], "x")
+    assert refused(*TORCH, "-n", "5", "x").startswith("-n 5: ")
+    assert refused(*TORCH, "--node-rank", "2", "x").startswith("--node-rank 2: ")
+    assert refused("--engine", "torch", "--node-rank", "0", "x").startswith("--node-rank 0: ")
+    monkeypatch.setenv(nodes.INDEX, "2")
+    assert refused(*TORCH, "x").startswith("JOB_COMPLETION_INDEX 2: ")
+    monkeypatch.delenv(nodes.INDEX)
+    assert "completionMode: Indexed" in refused(*TORCH, "x")
+
+
+def test_each_machine_starts_its_part(capsys):
+    # The address is not needed for it, and may not exist yet.
+    assert main([*TORCH, "--dry-run", "python", "-m", "imagenet_trainer.fit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["worker 2", "worker 3"]
+    members = [Member.decoded(line.rstrip("'").split()[-1]) for line in lines]
+    assert [(one.number, one.local, one.on_host) for one in members] == [(2, 0, 2), (3, 1, 2)]
+    assert {(one.root, one.port, one.workers) for one in members} == {("first.invalid", 29500, 4)}
+    settings = LaunchSettings(engine="torch", num_workers=4, nodes=2, node_rank=0)
+    assert nodes.workers_here(settings) == range(2)
+    assert nodes.workers_here(LaunchSettings(num_workers=3)) == range(3)
+
+
+@pytest.fixture
+def unknown_for(monkeypatch):
+    """A function that makes the name unknown for a number of attempts, without pauses."""
+
+    def make(times):
+        looks = []
+
+        def resolve(host):
+            looks.append(host)
+            if len(looks) <= times:
+                raise InputError(f"{host}: no such host (unknown); correct its name")
+            return "10.0.0.1"
+
+        monkeypatch.setattr(nodes, "resolve", resolve)
+        monkeypatch.setattr(nodes.time, "sleep", lambda seconds: None)
+        return looks
+
+    return make
+
+
+def test_the_name_of_machine_0_may_be_unknown_at_first(unknown_for):
+    said = []
+    looks = unknown_for(3)
+    assert nodes.wait_for_address("first", said.append, lambda: False, said=-1) == "10.0.0.1"
+    assert looks == ["first"] * 4
+    assert said == ["waiting for --host-address first: no such host (unknown)"]
+    unknown_for(3)
+    nodes.wait_for_address("first", said.append, lambda: False)
+    assert len(said) == 1  # it did not take ten seconds
+
+
+def test_the_wait_has_an_end(unknown_for):
+    unknown_for(10**9)
+    with pytest.raises(LostWorkerError, match=r"^--host-address first: no such host .* after 0 s"):
+        nodes.wait_for_address("first", lambda line: None, lambda: False, limit=0)
+    # A signal ends it too.
+    assert nodes.wait_for_address("first", lambda line: None, lambda: True) is None
