@@ -47,7 +47,9 @@ class Client:
         if protocol in _HTTP:
             options = {"client_kwargs": {"trust_env": True}}  # proxies, and ~/.netrc
         elif protocol in _S3:
-            options = {"config_kwargs": {"retries": {"max_attempts": 0}}}  # `tried` has them
+            # `tried` has the retries; all threads of `remote_file` and of a loader are connected.
+            config = {"retries": {"max_attempts": 0}, "max_pool_connections": 64}
+            options = {"config_kwargs": config}
         own = conf.get(protocol, {})  # of the user
         options = {name: {**value, **own.get(name, {})} for name, value in options.items()}
         self._protocol = protocol

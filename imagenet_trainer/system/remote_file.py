@@ -48,11 +48,11 @@ class RemoteFile:
             first = number * BLOCK
             begin, until = max(offset - first, 0), min(end - first, BLOCK)
             part = cache.read(*self._block(number), begin, until)
-            if part is None and cache.is_writable:
+            if part is None and _keeps(cache):
                 part = self._fetched(cache, number)[begin:until]
-            parts.append(
-                fetch(self._object, first + begin, first + until) if part is None else part
-            )
+            elif part is None:
+                part = fetch(self._object, first + begin, first + until)
+            parts.append(part)
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def read_again(self, length: int, offset: int) -> bytes:
@@ -70,7 +70,7 @@ class RemoteFile:
     def will_need(self, begins: np.ndarray, ends: np.ndarray) -> None:
         """Have the blocks of byte ranges fetched ahead, int64 (ranges,) both."""
         cache = current_cache()
-        if not cache.is_writable:
+        if not _keeps(cache):
             return
         first, last = begins // BLOCK, (ends - 1) // BLOCK
         numbers = {n for a, b in zip(first.tolist(), last.tolist()) for n in range(a, b + 1)}
@@ -88,7 +88,7 @@ class RemoteFile:
     def fetch_block(self, number: int) -> None:
         """Put a block into the cache, unless it is there."""
         cache = current_cache()
-        if cache.is_writable and not cache.has(self._block(number)[0]):
+        if _keeps(cache) and not cache.has(self._block(number)[0]):
             self._fetched(cache, number)
 
     def _block(self, number: int) -> Tuple[str, int]:
@@ -125,6 +125,11 @@ class RemoteFile:
             mine.done.set()
             with _ahead.lock:
                 del _ahead.fetching[name]
+
+
+def _keeps(cache: BlockCache) -> bool:
+    """Whether a block that is fetched can be kept."""
+    return cache.is_writable and cache.size >= BLOCK
 
 
 class _Ahead:

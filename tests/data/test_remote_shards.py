@@ -94,6 +94,19 @@ def test_batches_from_s3_are_those_from_this_machine(pack, s3):
     assert_equal(epochs("s3://data/many.rec", shuffle_window=16), expected)
 
 
+def test_batches_from_s3_with_faults(pack, s3, monkeypatch):
+    monkeypatch.setattr(storage_faults, "_PAUSES", (0.01,) * 20)
+    made = []
+
+    def fault(number):
+        made.append(("", "500", "truncated", "", "reset")[number % 5])
+        return made[-1]
+
+    monkeypatch.setattr(s3, "fault", fault)
+    assert_equal(epochs("s3://data/train.rec"), epochs(pack / "train.rec"))
+    assert min(made.count(one) for one in ("500", "truncated", "reset")) > 2
+
+
 def test_batches_over_http_with_faults_and_a_second_run_from_the_cache(pack, http, monkeypatch):
     address, state = http
     monkeypatch.setattr(storage_faults, "_PAUSES", (0.01,) * 20)
@@ -205,6 +218,12 @@ def test_explore_reads_shards(pack, s3):
     assert len(remote) == len(local) and remote.info(7) == local.info(7)
     with pytest.raises(InputError, match="only shards are read from there"):
         open_source("s3://data/train.lst", "s3://data/images")
+
+
+def test_a_storage_that_keeps_failing_is_one_line(s3, monkeypatch):
+    monkeypatch.setattr(s3, "fault", lambda number: "500")
+    with pytest.raises(StorageError, match=r"s3://data/train.rec: cannot be read .*tried 4 times"):
+        open_dataset("s3://data/train.rec")
 
 
 @pytest.mark.parametrize(
