@@ -84,8 +84,9 @@ def import_remedy(error: BaseException) -> str:
             return f"MXNet needs {library}; run: apt-get install {package}"
     if "libcuda.so" in text:
         return (
-            "mxnet-cu117 needs NVIDIA's driver (libcuda.so.1), which is not installed; install it, "
-            f"or for the CPU run: pip uninstall -y mxnet-cu117; {pip_command('mxnet')}"
+            "mxnet-cu117 needs NVIDIA's driver (libcuda.so.1), which is not here; install it, "
+            "start a container with --gpus all, or for the CPU run: pip uninstall -y mxnet-cu117; "
+            f"{pip_command('mxnet')}"
         )
     if ".so" in text:
         return (

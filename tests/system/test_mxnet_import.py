@@ -122,7 +122,7 @@ def cannot_open(library):
         (missing("distutils"), ["distutils", "pip install 'setuptools<81'"]),
         (cannot_open("libquadmath.so.0"), ["libquadmath", "apt-get install libquadmath0"]),
         (cannot_open("libgomp.so.1"), ["libgomp", "apt-get install libgomp1"]),
-        (cannot_open("libcuda.so.1"), ["driver", "libcuda.so.1", ".[mxnet]"]),
+        (cannot_open("libcuda.so.1"), ["driver", "libcuda.so.1", "--gpus all", ".[mxnet]"]),
         (cannot_open("libcudnn.so.8"), ["libcudnn.so.8", ".[cu117]", ".[mxnet]"]),
         (missing("requests"), ["requests", "imagenet_trainer.doctor"]),
     ],
