@@ -179,7 +179,7 @@ def _opened(
     by_path = _manifests(path, paths, selects)
     manifests = list(by_path.values())
     if not manifests:
-        return _without_manifest(path, shards, num_classes, all_labels)
+        return _without_manifest(path, shards, num_classes, all_labels, any_labels)
     records = sum(manifest.records for manifest in manifests)
     if records != len(shards):
         raise InputError(
@@ -240,11 +240,11 @@ def _with_label_vectors(dataset: Dataset, num_classes: Optional[int], all_labels
 
 
 def _without_manifest(
-    path: str, shards: Shards, num_classes: Optional[int], all_labels: bool
+    path: str, shards: Shards, num_classes: Optional[int], all_labels: bool, any_labels: bool
 ) -> Dataset:
     """The records that have images, all of whose labels must be classes."""
     records = len(shards)
-    headers, without = keep_images(shards)
+    headers, without = keep_images(shards, any_labels)
     note = ""
     if without:
         if without == records:

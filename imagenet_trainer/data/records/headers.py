@@ -4,6 +4,7 @@ For shards without a manifest: their labels are known only from the records them
 """
 
 import math
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -40,49 +41,74 @@ class Headers(NamedTuple):
         the label, or the one that was asked for; NaN where it is not there, float64 (records,).
     have_images
         whether something follows the labels, bool (records,).
+    summary
+        what decides how several labels are read, if that was asked for.
 
     """
 
     raw: np.ndarray
     labels: np.ndarray
     have_images: np.ndarray
+    summary: Optional[LabelSummary] = None
 
     def of(self, records: np.ndarray) -> "Headers":
         """Those of some records, bool (records,)."""
-        return Headers(*(column[records] for column in self))
+        columns = (self.raw[records], self.labels[records], self.have_images[records])
+        summary = self.summary and LabelSummary(*(column[records] for column in self.summary))
+        return Headers(*columns, summary)
 
 
-def read_headers(file: RecordFile, label_index: Optional[int] = None) -> Headers:
+def read_headers(
+    file: RecordFile, label_index: Optional[int] = None, summarise: bool = False
+) -> Headers:
     """The headers of all records; RecordError for the first that is damaged or has none.
 
-    `label_index` selects one of several labels; None: a record with several has none.
+    `label_index` selects one of several labels; None: a record with several has none. `summarise`
+    asks for the summary of all labels.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        parts = [*pool.map(lambda part: _read(file, part, label_index), _chunks(len(file)))]
-    raw = np.frombuffer(b"".join(heads for heads, _ in parts), _HEADER)
-    labels, images = np.array([row for _, rows in parts for row in rows], float).T
-    return Headers(raw, labels, images.astype(bool))
+        parts = [
+            *pool.map(lambda part: _read(file, part, label_index, summarise), _chunks(len(file)))
+        ]
+    raw = np.frombuffer(b"".join(heads for heads, _, _ in parts), _HEADER)
+    labels, images = np.array([row for _, rows, _ in parts for row in rows], float).T
+    summaries = [summary for _, _, summary in parts if summary]
+    return Headers(raw, labels, images.astype(bool), _joined(summaries) if summaries else None)
+
+
+# As `keep_images` read them, of the shards that are in use.
+_summaries: "weakref.WeakKeyDictionary[Shards, LabelSummary]" = weakref.WeakKeyDictionary()
 
 
 def read_summary(shards: Shards) -> LabelSummary:
     """What decides how the labels of all records are read; RecordError for a damaged record."""
+    if shards in _summaries:
+        return _summaries[shards]
     parts: List[LabelSummary] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for file in shards.files:
             parts += pool.map(lambda part, file=file: _summary(file, part), _chunks(len(file)))
-    return LabelSummary(*map(np.concatenate, zip(*parts)))
+    return _joined(parts)
 
 
-def keep_images(shards: Shards) -> Tuple[List[Headers], int]:
+def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers], int]:
     """Leave out the records without an image; return the headers of the others by shard, and how
     many were left out.
 
     Sets for face recognition begin with such a record, and end with one for each identity.
+    With `summarise`, `read_summary` has nothing more to read.
     """
-    headers = [read_headers(file, shards.label_index) for file in shards.files]
+    headers = [read_headers(file, shards.label_index, summarise) for file in shards.files]
     before = len(shards)
     shards.keep([head.have_images for head in headers])
-    return [head.of(head.have_images) for head in headers], before - len(shards)
+    kept = [head.of(head.have_images) for head in headers]
+    if summarise:
+        _summaries[shards] = _joined([head.summary for head in kept if head.summary])
+    return kept, before - len(shards)
+
+
+def _joined(parts: Sequence[LabelSummary]) -> LabelSummary:
+    return LabelSummary(*map(np.concatenate, zip(*parts)))
 
 
 def digest(files: Sequence[RecordFile], headers: Sequence[Headers]) -> str:
@@ -107,10 +133,11 @@ def _chunks(records: int) -> Iterator[range]:
 
 
 def _read(
-    file: RecordFile, part: range, label_index: Optional[int]
-) -> Tuple[bytes, List[Tuple[float, bool]]]:
-    """The headers of records, and of each: its label, whether it has an image."""
+    file: RecordFile, part: range, label_index: Optional[int], summarise: bool
+) -> Tuple[bytes, List[Tuple[float, bool]], Optional[LabelSummary]]:
+    """The headers of records, and of each: its label, whether it has an image; the summary."""
     heads: List[bytes] = []
+    all_labels: List[Tuple[float, ...]] = []
     rows: List[Tuple[float, bool]] = []
     for record in part:
         head, labels, has_image = _header(file, record)
@@ -118,7 +145,9 @@ def _read(
         index = label_index or 0
         known = index < len(labels) and (label_index is not None or len(labels) == 1)
         rows.append((labels[index] if known else math.nan, has_image))
-    return b"".join(heads), rows
+        if summarise:
+            all_labels.append(labels)
+    return b"".join(heads), rows, summary_of(all_labels) if summarise else None
 
 
 def _summary(file: RecordFile, part: range) -> LabelSummary:

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from conftest import write_records
 
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.records import headers as module
 from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
 from imagenet_trainer.data.records.recordio import MAGIC, RecordError, RecordFile, pack_header
 
@@ -63,3 +65,19 @@ def test_the_digest_covers_every_byte_of_a_small_set(tmp_path):
     for at in (len(data) - 1, len(data) // 2 + 8, 40):  # padding, image, image
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         assert digest_now() != before
+
+
+def test_several_labels_are_read_once(tmp_path, monkeypatch):
+    """Without a manifest, for the classes of all images and for how the labels are meant."""
+    labels = [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    payloads = [pack_header(one, n) + b"\x89PNG" * 9 for n, one in enumerate(labels)]
+    payloads.insert(1, pack_header([7.0, 8.0, 9.0], 3))  # has no image
+    path = write_records(tmp_path / "a.rec", payloads)
+    read, real = [], module._header
+    monkeypatch.setattr(module, "_header", lambda file, n: read.append(n) or real(file, n))
+    dataset = open_dataset(str(path), "", None, multi_label=True)
+    with dataset.shards as shards:
+        assert sorted(read) == [0, 1, 2, 3] and len(dataset.classes) == 3
+        assert shards.label_vectors.is_binary
+        found = [shards.label_of(n, shards.record(n).labels, 3).tolist() for n in range(3)]
+        assert found == labels and module.read_summary(shards).most.tolist() == [1, 1, 1]
