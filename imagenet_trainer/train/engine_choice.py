@@ -83,3 +83,10 @@ def choose_threads(settings: FitSettings) -> str:
         f"OpenMP threads: {count}, because other processes use {others:.1f} of {most} processors "
         f"and MXNet's threads wait for each other; set OMP_NUM_THREADS={most} if these end soon"
     )
+
+
+def print_threads(settings: FitSettings) -> None:
+    """`choose_threads` where there is no log."""
+    line = choose_threads(settings)
+    if line:
+        print(line, file=sys.stderr)

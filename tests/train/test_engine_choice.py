@@ -15,7 +15,6 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system import machine
 from imagenet_trainer.train import engine_choice, session
 from imagenet_trainer.train.engine_choice import with_engine
-from imagenet_trainer.train.previews import run as previews
 
 pytestmark = pytest.mark.skipif(not (has_torch() and HAS_MXNET), reason="for two engines")
 FASTER_WITH_TORCH = {("mxnet", "float32"): 2.0, ("torch", "float32"): 3.0,
@@ -118,9 +117,10 @@ def test_threads_are_chosen_when_the_inputs_have_been_checked(packed, tmp_path, 
         raise InputError("chosen")
 
     monkeypatch.setattr(session, "choose_threads", choose)
-    monkeypatch.setattr(previews, "choose_threads", choose)
+    monkeypatch.setattr(engine_choice, "choose_threads", choose)
     words = [*words_of_fit(packed), "--model-prefix", str(tmp_path / "run" / "net")]
-    for wrong in (["--data-val", "no.rec"], ["--batch-size", "1000"], ["--summary"]):
+    absent = ["--data-train", str(tmp_path / "no.rec")]
+    for wrong in (absent, ["--batch-size", "1000"], ["--summary"], ["--find-lr", *absent]):
         fit.main([*words, *wrong])
         assert not chosen and capfd.readouterr()
     for right in ([], ["--find-lr"]):

@@ -22,6 +22,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder
 from imagenet_trainer.train.datasets import open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
+from imagenet_trainer.train.engine_choice import joins_others, print_threads
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
 from imagenet_trainer.train.setup import TrainingSetup, training_setup
 from imagenet_trainer.viz.lr_figures import draw_range
@@ -49,8 +50,11 @@ def print_range_test(settings: FitSettings) -> int:
         raise InputError(
             f"--find-lr-range {low:g},{high:g}: the second rate must be above the first"
         )
+    if joins_others(settings):  # which loads the engine
+        print_threads(settings)
     workers = join_workers(devices_of(settings))
     train = open_training_set(settings)
+    print_threads(settings)
     engine = setup.open_engine(setup.symbol(len(train.classes)), workers)
     try:
         points = range_test(settings, engine, train)

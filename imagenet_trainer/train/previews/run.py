@@ -1,10 +1,9 @@
 """Runs the preview that a flag requests."""
 
-import sys
 from typing import Callable, Mapping, Optional, Sequence
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.train.engine_choice import choose_threads
+from imagenet_trainer.train.engine_choice import print_threads
 from imagenet_trainer.train.previews.batch_size import print_largest_batch
 from imagenet_trainer.train.previews.learning_rate import print_range_test
 from imagenet_trainer.train.previews.schedule import print_schedule
@@ -21,16 +20,14 @@ _PREVIEWS: Mapping[str, Callable[[FitSettings], int]] = {
     "benchmark": benchmark_training,
 }
 
-_TRAINING = ("find_lr", "find_batch", "benchmark")
-"""Those that train, so that the number of threads matters."""
+_TRAINING = ("find_batch", "benchmark")
+"""Those that train, so that the number of threads matters; find_lr has to open the data first."""
 
 
 def run_preview(name: str, settings: FitSettings, argv: Optional[Sequence[str]]) -> int:
     """Run the preview of a field of FitSettings; return the exit code. `argv` as in `train`."""
     if name in _TRAINING:
-        threads = choose_threads(settings)
-        if threads:
-            print(threads, file=sys.stderr)
+        print_threads(settings)
     if name == "benchmark":
         processes = process_count(settings)
         if processes > 1:
