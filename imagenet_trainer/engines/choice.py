@@ -62,7 +62,7 @@ def _choose(devices: Devices) -> Choice:
         return Choice(devices.engine, "requested")
     reason = why_not_mxnet(devices.gpus)
     if is_torch_worker() and has_torch() and not reason:
-        return Choice("torch", "torchrun started this worker")
+        return Choice("torch", "a launcher started this worker")
     if reason is None:
         return Choice("mxnet", f"the default for {'these GPUs' if devices.gpus else 'CPUs'}")
     if has_torch():

@@ -88,7 +88,7 @@ def test_workers_of_torchrun_use_pytorch(machine, monkeypatch):
     machine(torch="cuda")
     for name in TORCHRUN:
         monkeypatch.setenv(name, "1")
-    assert choose_engine(Devices()) == ("torch", "torchrun started this worker")
+    assert choose_engine(Devices()) == ("torch", "a launcher started this worker")
     assert choose_engine(Devices(engine="mxnet")).engine == "mxnet"
     machine(H100, mxnet="cu117", torch="cuda")
     for name in TORCHRUN:

@@ -152,6 +152,7 @@ def ends(process, log):
         raise AssertionError(log.read_text()) from None
 
 
+@pytest.mark.slow
 @needs_torch
 def test_two_pods_train_as_one_process(pods, packed, tmp_path):
     (tmp_path / "small.py").write_text(NETWORK)
