@@ -84,11 +84,12 @@ def test_a_storage_that_fails_ends_the_training_with_one_line(packed, names, tmp
         state.objects = {name: (packed / name).read_bytes() for name in names}
         words = words_of(address, tmp_path / "model")
         state.fault = in_training(state, "500")
-        assert fit.main([*words, "--cache-size", "0"]) == 2
+        assert fit.main([*words, "--cache-size", "20KB"]) == 2
         lines = [one for one in capsys.readouterr().err.splitlines() if ": error: " in one]
         assert len(lines) == 1 and f"{address}/train.rec: cannot be read (500" in lines[0]
         state.fails()
-        assert fit.main(words) == 0
+        assert fit.main([*words, "--cache-size", "20KB"]) == 0
+        assert "most images are fetched in every epoch" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_a_server_is_silent(packed, names, tmp_path):
