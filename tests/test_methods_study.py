@@ -59,7 +59,9 @@ def test_differences_are_paired_and_their_variance_is_pooled(study):
     values = {
         "baseline": base,
         "--mixup 0.2": [one + change for one, change in zip(base, (0.010, 0.012, 0.014))],
-        "no mirror": [one + change for one, change in zip(base, (-0.010, -0.012, -0.014))],
+        "--random-erasing 0.25": [
+            one + change for one, change in zip(base, (-0.010, -0.012, -0.014))
+        ],
         "--cutmix 1": [one + change for one, change in zip(base, (-0.001, 0.001, 0.003))],
         "--blur-pool 1": base[:2],  # unfinished
         "rare classes: baseline": [0.5, 0.6, 0.7],
@@ -67,12 +69,12 @@ def test_differences_are_paired_and_their_variance_is_pooled(study):
     }
     found = {row.method.name: row for row in study.rows(results_of(study, values), (0, 1, 2))}
     rare = ["rare classes: baseline", "rare classes: --sample-weights sqrt"]
-    assert list(found) == ["baseline", "--cutmix 1", "no mirror", "--mixup 0.2", *rare]
+    assert list(found) == ["baseline", "--cutmix 1", "--random-erasing 0.25", "--mixup 0.2", *rare]
     # The deviation 0.1 of their differences has no influence on the others; 4.303 is Student's
     # quantile for 2 degrees of freedom.
     assert found[rare[1]].margin == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
     # Each has the deviation 0.002; 2.447 is Student's 0.975 quantile for 6 degrees of freedom.
-    for name in ("--mixup 0.2", "no mirror", "--cutmix 1"):
+    for name in ("--mixup 0.2", "--random-erasing 0.25", "--cutmix 1"):
         assert found[name].margin == pytest.approx(2.447 * 0.002 / math.sqrt(3), rel=1e-3)
     verdicts = ["", "no difference", "costs", "pays", "", "no difference"]
     assert [study.verdict(row) for row in found.values()] == verdicts
@@ -125,13 +127,18 @@ def test_a_study_finishes_what_was_interrupted(study, monkeypatch, tmp_path, cap
     monkeypatch.setattr(study, "command", command)
     monkeypatch.setattr(study, "result_of", lambda _, spent: study.Result(0.9, 0.5, spent, 1.0))
     words = ["--output", tmp_path / "out", "--results", tmp_path / "r.csv", "--seeds", "0,1"]
-    words += ["--methods", "no mirror"]
+    words += ["--methods", "random-erasing"]
     assert study.main([*map(str, words)]) == 1
     assert "baseline, seed 1: failed" in capsys.readouterr().err
     assert study.main([*map(str, words), "--jobs", "2"]) == 0
-    cells = [("baseline", 0), ("baseline", 1), ("no mirror", 0), ("no mirror", 1)]
+    cells = [
+        ("baseline", 0),
+        ("baseline", 1),
+        ("--random-erasing 0.25", 0),
+        ("--random-erasing 0.25", 1),
+    ]
     assert started == [*cells[:2], *cells[1:]]
-    assert "| no mirror | 90.00 | +0.00 |" in capsys.readouterr().out
+    assert "| `--random-erasing 0.25` | 90.00 | +0.00 |" in capsys.readouterr().out
     assert study.main([*map(str, words), "--table"]) == 0
     assert len(started) == 5
 
