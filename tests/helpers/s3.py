@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import socket
+import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Iterator
 from unittest import mock
@@ -24,6 +25,9 @@ def s3_server() -> Iterator["S3"]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # What another server of this process had is still there.
+    reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
     s3 = S3()
     server._server.app = s3.failing(server._server.app)
     variables = {

@@ -177,6 +177,7 @@ def test_what_is_no_size(text):
 
 def test_the_cache_of_flags_variables_and_the_default(tmp_path, monkeypatch):
     monkeypatch.setattr(block_cache, "_chosen", ("", ""))
+    monkeypatch.setattr(block_cache, "_caches", {})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert current_cache().folder == str(tmp_path / "imagenet-trainer" / "blocks")
     assert current_cache().size == 50 * 10**9 and current_cache() is current_cache()

@@ -104,7 +104,8 @@ def test_ctrl_c_while_a_server_is_silent(packed, names, tmp_path):
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         text = process.communicate()[1]
-        assert process.returncode == 130, text
+        # The second one may come when the training has stopped already.
+        assert process.returncode in (130, -signal.SIGINT), text
         assert "Traceback" not in text
 
 
