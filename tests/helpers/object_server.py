@@ -1,4 +1,4 @@
-"""Object storages on this machine: an HTTP server that can be told to fail, and moto's S3."""
+"""An HTTP server on this machine that sends parts of objects, and fails when a test asks for it."""
 
 import contextlib
 import hashlib

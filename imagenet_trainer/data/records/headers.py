@@ -4,7 +4,6 @@ For shards without a manifest: their labels are known only from the records them
 """
 
 import math
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -76,14 +75,10 @@ def read_headers(
     return Headers(raw, labels, images.astype(bool), _joined(summaries) if summaries else None)
 
 
-# As `keep_images` read them, of the shards that are in use.
-_summaries: "weakref.WeakKeyDictionary[Shards, LabelSummary]" = weakref.WeakKeyDictionary()
-
-
 def read_summary(shards: Shards) -> LabelSummary:
     """What decides how the labels of all records are read; RecordError for a damaged record."""
-    if shards in _summaries:
-        return _summaries[shards]
+    if shards.label_summary is not None:
+        return shards.label_summary
     parts: List[LabelSummary] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for file in shards.files:
@@ -103,7 +98,7 @@ def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers],
     shards.keep([head.have_images for head in headers])
     kept = [head.of(head.have_images) for head in headers]
     if summarise:
-        _summaries[shards] = _joined([head.summary for head in kept if head.summary])
+        shards.label_summary = _joined([head.summary for head in kept if head.summary])
     return kept, before - len(shards)
 
 

@@ -12,7 +12,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from imagenet_trainer.config import commands
-from imagenet_trainer.data.records.label_vectors import LabelVectors
+from imagenet_trainer.data.records.label_vectors import LabelSummary, LabelVectors
 from imagenet_trainer.data.records.manifest import manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
 from imagenet_trainer.data.records.shard_names import shards_named
@@ -66,6 +66,8 @@ class Shards:
         self.classes_of_labels: Optional[np.ndarray] = None
         # How all labels of a record are read, for images that have several classes.
         self.label_vectors: Optional[LabelVectors] = None
+        # What decides how they are read, once the headers of these records were read.
+        self.label_summary: Optional[LabelSummary] = None
 
     def _starts_of_files(self) -> List[int]:
         return list(itertools.accumulate(map(len, self.files), initial=0))
@@ -78,6 +80,7 @@ class Shards:
         for file, kept in zip(self.files, records):
             file.keep(kept)
         self._starts = self._starts_of_files()
+        self.label_summary = None
 
     def part(self, records: np.ndarray) -> "Shards":
         """These records only, int64 (n,) ascending; the part is closed separately."""
@@ -88,6 +91,7 @@ class Shards:
         part = copy.copy(self)
         part.files = [file.part(one) for file, one in zip(self.files, by_file) if one.any()]
         part._starts = part._starts_of_files()
+        part.label_summary = None
         return part
 
     @property
