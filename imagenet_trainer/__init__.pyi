@@ -5,11 +5,13 @@ import os
 from types import ModuleType
 from typing import Any, Literal, Optional, Sequence, Tuple, Union
 
-from imagenet_trainer.config.results import (
+from imagenet_trainer.config.measured import (
     BenchmarkResult,
     BottleneckResult,
-    CompareResult,
     DoctorResult,
+)
+from imagenet_trainer.config.results import (
+    CompareResult,
     EvaluateResult,
     ExportResult,
     FitResult,

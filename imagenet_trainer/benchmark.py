@@ -16,8 +16,8 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 from imagenet_trainer import config
 from imagenet_trainer.benchmarks import figures
 from imagenet_trainer.config import flags, layers
+from imagenet_trainer.config.measured import BenchmarkResult, BottleneckResult
 from imagenet_trainer.config.python_api import command_function, with_flags
-from imagenet_trainer.config.results import BenchmarkResult, BottleneckResult
 from imagenet_trainer.errors import InputError, run_command
 
 

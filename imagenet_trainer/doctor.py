@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import flags
+from imagenet_trainer.config.measured import DoctorResult
 from imagenet_trainer.config.python_api import command_function
-from imagenet_trainer.config.results import DoctorResult
 from imagenet_trainer.config.values import image_shape, integer, integers, strings
 from imagenet_trainer.errors import InputError, run_command
 

@@ -9,7 +9,7 @@ import inspect
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, List, Union, get_args, get_origin
+from typing import Any, Collection, Iterator, List, Union, get_args, get_origin
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -36,9 +36,7 @@ import os
 from types import ModuleType
 from typing import Any, Literal, Optional, Sequence, Tuple, Union
 
-from imagenet_trainer.config.results import (
-{results}
-)
+{imports}
 
 Text = Union[str, os.PathLike[str]]
 
@@ -49,15 +47,21 @@ __version__: str
 def stub() -> str:
     """The content of imagenet_trainer/__init__.pyi."""
     functions = [*COMMANDS, *(one for found in FUNCTIONS.values() for one in found)]
-    results = sorted(map(_result, functions))
-    lines = [_HEAD.format(results="\n".join(f"    {name}," for name in results))]
+    lines = [_HEAD.format(imports="\n".join(_imports({*map(_result, functions)})))]
     for module in COMMANDS:
         lines += _command(module)
     return "\n".join(lines)
 
 
-def _result(function: Any) -> str:
-    return inspect.signature(function).return_annotation.__name__
+def _result(function: Any) -> Any:
+    return inspect.signature(function).return_annotation
+
+
+def _imports(classes: Collection[Any]) -> Iterator[str]:
+    """The import of the classes of each module."""
+    for module in sorted({one.__module__ for one in classes}):
+        names = sorted(one.__name__ for one in classes if one.__module__ == module)
+        yield "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
 
 
 def _command(module: Any) -> List[str]:
@@ -83,7 +87,11 @@ def _method(name: str, function: Any, about: Any) -> List[str]:
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
     docstring = textwrap.indent(f'"""{about}\n\n"""', " " * 8).splitlines()
-    return [*lines, f"    ) -> {_result(function)}:", *(line.rstrip() for line in docstring)]
+    return [
+        *lines,
+        f"    ) -> {_result(function).__name__}:",
+        *(line.rstrip() for line in docstring),
+    ]
 
 
 def type_text(kind: Any) -> str:

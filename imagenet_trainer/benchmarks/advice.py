@@ -3,7 +3,7 @@
 import math
 from typing import List, Tuple
 
-from imagenet_trainer.config.results import TrainingProfile
+from imagenet_trainer.config.measured import TrainingProfile
 from imagenet_trainer.system.wheels import pip_command
 
 # At this share of the speed without data only a faster device helps.

@@ -15,7 +15,7 @@ import numpy as np
 
 from imagenet_trainer.benchmarks.advice import advise
 from imagenet_trainer.config import BottleneckSettings
-from imagenet_trainer.config.results import BottleneckResult, TrainingProfile
+from imagenet_trainer.config.measured import BottleneckResult, TrainingProfile
 from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.decoded import decode_for

@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional, Tuple
 from imagenet_trainer import symbols
 from imagenet_trainer.benchmarks.packages import installed
 from imagenet_trainer.config import FitSettings, plugins
-from imagenet_trainer.config.results import DoctorResult, FoundGpu, FoundPlugin
+from imagenet_trainer.config.measured import DoctorResult, FoundGpu, FoundPlugin
 from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.engines import Devices, choice
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices

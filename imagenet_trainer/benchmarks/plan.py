@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer import assets, symbols
-from imagenet_trainer.config.results import TrainingPlan
+from imagenet_trainer.config.measured import TrainingPlan
 from imagenet_trainer.engines import speeds
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.symbols.summary import Summary, summarise

@@ -1,4 +1,4 @@
-"""Objects over HTTP, from a server of this machine that fails when it is told to."""
+"""Objects over HTTP, from a server of this machine that fails on request."""
 
 import multiprocessing
 import threading
