@@ -46,6 +46,7 @@ def corrupted(image: np.ndarray, kind: str, strength: int, key: int) -> np.ndarr
     """
     from imagecorruptions import corrupt
 
+    # The 0 stands for a seed that nobody chose; without it stored results would not be repeated.
     digest = hashlib.sha256(f"0 {key} {kind} {strength}".encode()).digest()
     own = int.from_bytes(digest[:4], "little")
     seeded = {"seed": own} if kind in _OWN_SEED else {}
