@@ -22,6 +22,8 @@ from imagenet_trainer.errors import InputError
 # The networks of the tests are tiny: with two threads that wait for each other after every operator
 # they take up to ten times longer on a busy machine. Read when MXNet is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# PyTorch asks for the names of its peers: 5 s a time where no name server answers.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
 # The duration of an example depends on the machine, and every run must use the same examples.
 settings.register_profile(
     "any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

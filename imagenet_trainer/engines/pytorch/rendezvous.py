@@ -7,6 +7,7 @@ does, may start any of them first, and starts one again while the others have no
 import os
 import socket
 import time
+import uuid
 from datetime import timedelta
 from typing import Optional
 
@@ -26,6 +27,7 @@ class Rendezvous:
     def __init__(self, rank: int, world_size: int) -> None:
         self._rank, self._size = rank, world_size
         self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        self._token = uuid.uuid4().hex  # tells this worker from its predecessor
         self._why = ""
 
     def __str__(self) -> str:
@@ -37,8 +39,9 @@ class Rendezvous:
     def open(self) -> dist.TCPStore:
         """Serve the store, as worker 0, or connect to it; tries until that succeeds.
 
-        A store that has seen this rank before is that of an attempt that is ending: worker 0 has
-        not noticed yet that this worker's predecessor died. Its addresses lead nowhere.
+        A store that another worker of this rank has joined is that of an attempt that is ending:
+        worker 0 has not noticed yet that this worker's predecessor died. Its addresses lead
+        nowhere. A worker may join twice: the answer to its first try may have come too late.
         """
         while True:
             store = self._attempt()
@@ -55,7 +58,7 @@ class Rendezvous:
             # PyTorch prints stack traces about a host that it cannot reach.
             socket.create_connection((self._host, self._port), _REACHES).close()
             store = self._connection(serves=False)
-            if store.add(f"joined/{self._rank}", 1) == 1:
+            if store.compare_set(f"joined/{self._rank}", "", self._token) == self._token.encode():
                 return store
             self._why = "it has not left the last attempt yet"
         except OSError as error:
