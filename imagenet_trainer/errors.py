@@ -13,6 +13,7 @@ from typing import Callable, Iterator, List, Optional, TextIO, Tuple, cast
 
 from imagenet_trainer.text import PrintableOutput, printable
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LIBRARIES_NEED = 1 << 30  # bytes of address space; NumPy and OpenCV on few processors
 
 
@@ -103,10 +104,20 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
             report = _report_of(error)
             if report is None:
                 raise
+            if isinstance(error, OSError) and error.filename is None:
+                _discard_output()
         unraisable.clear()  # what failed while objects were removed because of the error
         message, code = report
         print_message(name, f"error: {' '.join(message.split())}")
         return code
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a command that this error ends, 1 for a bug."""
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED
+    report = _report_of(error) if isinstance(error, Exception) else None
+    return report[1] if report else 1
 
 
 def _check_address_space() -> None:
@@ -164,7 +175,7 @@ def _handled_interrupts(name: str) -> Iterator[None]:
 
 def _interrupted(name: str) -> int:
     print_message(name, "interrupted; run the same command again to continue")
-    return 130
+    return _INTERRUPTED
 
 
 _NO_THREAD = "can't start new thread"  # Python's RuntimeError; its stack found no memory
@@ -179,8 +190,6 @@ def _report_of(error: Exception) -> Optional[Tuple[str, int]]:
         message = f"out of memory{reason}; close other programs or process less at a time"
         return message, InputError.exit_code
     if isinstance(error, OSError):
-        if error.filename is None:
-            _discard_output()
         message = f"{error.filename or 'standard output'}: {error.strerror or error}"
         return message, InputError.exit_code
     return None

@@ -8,11 +8,13 @@ import sys
 import pytest
 from conftest import ROOT
 
+from imagenet_trainer import errors
 from imagenet_trainer.errors import (
     ArgumentError,
     InputError,
     LostWorkerError,
     attributed_to,
+    exit_code_of,
     run_command,
 )
 
@@ -40,6 +42,22 @@ def test_exit_codes():
 def test_one_line(error, line, capsys):
     assert run_command("fit", raising(error)) == 2
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("x"), 2),
+        (LostWorkerError("x"), 75),
+        (OSError(28, "No space left"), 2),
+        (MemoryError(), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_the_exit_code_of_an_error_is_that_of_the_command(error, code, capsys, monkeypatch):
+    monkeypatch.setattr(errors, "_discard_output", lambda: None)
+    assert exit_code_of(error) == code == run_command("fit", raising(error))
+    assert exit_code_of(KeyError("a bug")) == 1
 
 
 def test_bugs_keep_their_traceback():

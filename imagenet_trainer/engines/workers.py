@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Protocol, Sequence
 
 import numpy as np
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, LostWorkerError, exit_code_of
 from imagenet_trainer.system.arrays import Arrays
 
 # Seconds without a heartbeat after which a process is lost. torchrun then needs up to 30 more to
@@ -67,15 +67,20 @@ def share(total: int, workers: "Ranked") -> range:
 def together(workers: Workers) -> Iterator[None]:
     """A block that all workers complete, or none; it must not call `sum`.
 
-    Raises InputError in the workers that completed it if another one did not.
+    In the workers that completed it although another one did not, raises InputError if that one
+    ended because of a wrong flag or file, otherwise LostWorkerError: then a launcher tries again.
     """
     try:
         yield
-    except BaseException:
-        workers.sum(np.ones(1))
+    except BaseException as error:
+        is_mistake = exit_code_of(error) == InputError.exit_code
+        workers.sum(np.array([is_mistake, not is_mistake], np.float64))
         raise
-    if workers.sum(np.zeros(1))[0]:
+    mistakes, crashes = workers.sum(np.zeros(2))
+    if mistakes:
         raise InputError("another worker cannot begin; see its error")
+    if crashes:
+        raise LostWorkerError("another worker ended before it began; see its error")
 
 
 def gathered(values: np.ndarray, workers: Workers) -> np.ndarray:

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import IO, Callable, List, Optional, Sequence, TextIO
 
+from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.launch.plan import WORKER, Job
 
 # Seconds that servers and the scheduler get to exit by themselves after the last worker.
@@ -101,7 +102,7 @@ class Attempt:
         self._closing: Optional[float] = None  # time at which servers and scheduler ended
 
     def run(self, jobs: Sequence[Job]) -> int:
-        """Return 0 if all workers end with 0, otherwise the exit code of the first that does not.
+        """Return 0 if all workers end with 0, otherwise the exit code of the job that failed.
 
         After a signal to the launcher whose workers all saved, the code is that of the signal.
         """
@@ -142,7 +143,8 @@ class Attempt:
                 if failed:
                     self._log(f"{event.job.name} {_ending(event.code or 0)}; stopping the others")
                     self._wait_for_ends(_LAST_LINES)
-                    return result or 1
+                    ended = (running.code for running in self._jobs if running is not event)
+                    return cause_of([result or 1, *filter(None, ended)])
         return result
 
     def _has_failed(self, ended: RunningJob) -> bool:
@@ -197,8 +199,19 @@ class Attempt:
         return [running for running in self._jobs if running.code is None]
 
 
+def cause_of(codes: Sequence[int]) -> int:
+    """The exit code that explains the others: a wrong flag or file, otherwise the first one.
+
+    A worker that lost another one is not the cause.
+    """
+    lost = LostWorkerError.exit_code
+    return min(codes, key=lambda code: (code != InputError.exit_code, code == lost))
+
+
 def _ending(code: int) -> str:
-    return f"was ended by {_name(code - 128)}" if code > 128 else f"ended with exit code {code}"
+    if code - 128 in signal.valid_signals():
+        return f"was ended by {_name(code - 128)}"
+    return f"ended with exit code {code}"
 
 
 def _name(number: int) -> str:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from typing import Callable, Iterator, Mapping, Sequence
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, exit_code_of
 from imagenet_trainer.system.interrupts import Interrupts
 
 
@@ -34,12 +34,12 @@ def run_afterwards(
     {prefix} the run's --model-prefix. The command gets the same in its environment as
     IMAGENET_TRAINER_HOW, _EXIT_CODE and _PREFIX. If it fails, that is logged and ignored.
     """
-    how, code = "failed", 1
+    how, code = "failed", 0
     try:
         yield
-        how, code = "finished", 0
-    except InputError:
-        code = 2
+        how = "finished"
+    except BaseException as error:
+        code = exit_code_of(error)
         raise
     finally:
         if command and not interrupts:

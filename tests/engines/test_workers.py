@@ -18,7 +18,7 @@ from imagenet_trainer.engines.workers import (
     share,
     together,
 )
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, LostWorkerError
 
 
 def test_shares_are_contiguous_and_differ_by_at_most_one():
@@ -58,8 +58,21 @@ def test_together_all_workers_complete_or_none():
     first, second, third = Threads(3).run(work)
     assert str(second) == "--data-train nowhere.rec: is not there"
     assert "another worker cannot begin" in str(first) and str(first) == str(third)
+    assert first.exit_code == third.exit_code == 2  # the same command would fail again
     with together(ALONE):
         pass
+
+
+def test_a_worker_that_crashes_while_another_one_opens_is_not_the_users_mistake():
+    def work(workers, error):
+        with together(workers):
+            if workers.rank == 1:
+                raise error
+
+    for error in (KeyError("a bug"), LostWorkerError("no route"), KeyboardInterrupt()):
+        first, second, third = Threads(3).run(lambda workers: work(workers, error))  # noqa: B023
+        assert second is error and str(first) == str(third)
+        assert first.exit_code == third.exit_code == 75 and "another worker ended" in str(first)
 
 
 def test_a_difference_is_an_error_in_all_workers():

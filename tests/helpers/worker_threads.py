@@ -4,8 +4,6 @@ import threading
 
 import numpy as np
 
-from imagenet_trainer.errors import InputError
-
 
 class Threads:
     """Workers that are threads of this process."""
@@ -35,7 +33,7 @@ class Threads:
             self._here.rank = rank
             try:
                 results[rank] = work(self)
-            except InputError as error:
+            except BaseException as error:
                 results[rank] = error
 
         threads = [threading.Thread(target=one, args=(rank,)) for rank in range(self.world_size)]

@@ -9,7 +9,7 @@ import pytest
 
 from imagenet_trainer.launch import supervise
 from imagenet_trainer.launch.plan import Job
-from imagenet_trainer.launch.supervise import Attempt
+from imagenet_trainer.launch.supervise import Attempt, cause_of
 
 # Follows orders as a watcher does: `stop` ends it with 143, `kill` with 137.
 FOLLOWS = """
@@ -56,6 +56,31 @@ def test_a_worker_that_is_killed(attempt):
     assert attempt.run([job("worker", FOLLOWS, "0"), dies]) == 137
     (line,) = attempt.lines
     assert line.startswith("worker 0 ") and "SIGKILL" in line
+
+
+@pytest.mark.parametrize(
+    ("codes", "cause"),
+    [
+        ((75, 2), 2),  # a wrong flag or file is not retried
+        ((137, 2), 2),
+        ((75, 1), 1),
+        ((1, 3), 1),
+        ((143, 75), 143),
+        ((75, 75), 75),
+    ],
+)
+def test_the_exit_code_is_that_of_the_cause(codes, cause):
+    assert cause_of(codes) == cause
+
+
+def test_a_worker_that_lost_another_one_may_end_first(attempt, monkeypatch):
+    monkeypatch.setattr(supervise, "_LAST_LINES", 20.0)
+    assert attempt.run([ends("worker", 75), ends("worker", 2, 0.5)]) == 2
+
+
+def test_an_exit_code_that_is_no_signals(attempt):
+    assert attempt.run([ends("worker", 255)]) == 255  # of ssh
+    assert attempt.lines == ["worker 0 ended with exit code 255; stopping the others"]
 
 
 def test_a_server_that_fails(attempt):

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from imagenet_trainer.config import values
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import when_done
 
@@ -47,7 +47,10 @@ def test_after_a_run_that_finished(path, log):
     assert log == [f"--when-done {sys.executable}: done"]
 
 
-@pytest.mark.parametrize(("error", "code"), [(InputError("x"), "2"), (ZeroDivisionError(), "1")])
+@pytest.mark.parametrize(("error", "code"), [
+    (InputError("x"), "2"), (LostWorkerError("x"), "75"), (OSError(28, "full"), "2"),
+    (ZeroDivisionError(), "1"),
+])  # fmt: skip
 def test_after_a_run_that_failed(path, log, error, code):
     with pytest.raises(type(error)):
         after(report(path, "{how}", "{exit_code}"), log, error)
