@@ -28,6 +28,11 @@ def load_epoch(epoch: int) -> str:
     return f"continue from it with --load-epoch {epoch}"
 
 
+def launch(workers: int) -> str:
+    """The command that starts workers by mpirun or srun."""
+    return f"python tools/launch.py -n {workers} before the command, not mpirun or srun"
+
+
 def read_parameters(path: str) -> str:
     """The command that makes a run of the parameters that other libraries wrote."""
     return f"run python -m imagenet_trainer.published --file {path}"

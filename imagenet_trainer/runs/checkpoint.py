@@ -185,6 +185,13 @@ class CheckpointFiles(NamedTuple):
                 f"{self.state}: is damaged ({error}); remove it and its .params"
             ) from error
 
+    def progress(self) -> Optional[Progress]:
+        """The progress, without reading the rest; None if the .npz is not there or damaged."""
+        try:
+            return _progress(_about(self.state))
+        except Exception:  # zipfile, zlib and NumPy each raise their own for a damaged file
+            return None
+
     def selection(self) -> Optional[Scores]:
         """The scores that select the best epoch, without reading the rest; None: unknown.
 
@@ -253,11 +260,10 @@ _ABOUT = {
 
 
 def _unpacked(arg: Arrays, aux: Arrays, about: Dict[str, Any], state: Arrays) -> Checkpoint:
-    progress = dict(about["progress"], scores=Scores(**about["progress"]["scores"]))
     classes = tuple((printable(id_), printable(name)) for id_, name in about["classes"])
     scores = _scores(about, "validation"), _scores(about, "minival")
     how = Preprocessing.of_dict(about["preprocessing"])
-    return Checkpoint(arg, aux, Progress(**progress), state, how, classes, *scores)
+    return Checkpoint(arg, aux, _progress(about), state, how, classes, *scores)
 
 
 def _read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], Arrays]:
@@ -281,6 +287,11 @@ def _about(path: Path) -> Dict[str, Any]:
         about = json.loads(str(file["about"]))
     check(about, _ABOUT)
     return about
+
+
+def _progress(about: Dict[str, Any]) -> Progress:
+    scores = Scores(**about["progress"]["scores"])
+    return Progress(**dict(about["progress"], scores=scores))
 
 
 def _scores(about: Dict[str, Any], of: str) -> Optional[Scores]:

@@ -65,7 +65,7 @@ class Run(RunFiles):
         except BlockingIOError:
             raise InputError(
                 f"{self.folder}: another process is training this run; wait for it, or "
-                f"{commands.OTHER_PREFIX}"
+                f"{commands.OTHER_PREFIX}{_started_alone()}"
             ) from None
         except OSError:
             pass  # some network file systems do not support locks
@@ -191,6 +191,11 @@ class Run(RunFiles):
             )
         loaded = [self.load(epoch) for epoch in candidates]
         return max(loaded, key=lambda one: one.progress.age, default=None)
+
+    def progress(self) -> Optional[Progress]:
+        """How far the newest checkpoint has come, without reading the rest; None without one."""
+        found = [self._pair(epoch).progress() for epoch in self.own_checkpoints()]
+        return max(filter(None, found), key=lambda one: one.age, default=None)
 
     def go_back_to(self, epoch: int) -> Checkpoint:
         """Load that epoch as the newest one; InputError if there are later ones."""
@@ -338,6 +343,13 @@ def parts_in(settings: Mapping[str, Any]) -> Parts:
     """The parts of the training set that a run's settings in config.json hold back."""
     names = ("seed", "folds", "fold", "minival")
     return Parts(**{name: settings[name] for name in names if settings.get(name)})
+
+
+def _started_alone() -> str:
+    """A hint if mpirun or srun started this process beside others, which it does not know."""
+    counts = (os.environ.get(name, "") for name in ("OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    count = next((int(text) for text in counts if text.isdecimal()), 1)
+    return f"; {count} processes train together with {commands.launch(count)}" if count > 1 else ""
 
 
 def run_of(prefix: Optional[str], network: str) -> Run:

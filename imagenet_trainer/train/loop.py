@@ -32,6 +32,7 @@ from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import early_stopping, when_done
 from imagenet_trainer.train.coordination import Coordinator
 from imagenet_trainer.train.engine_choice import with_engine
+from imagenet_trainer.train.finished import ends_at_once
 from imagenet_trainer.train.gpu_decoding import decodes_on_gpu
 from imagenet_trainer.train.multi_label import MeanPrecision
 from imagenet_trainer.train.observers import Observers
@@ -71,6 +72,8 @@ def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
 
 def _open_and_train(settings: FitSettings, interrupts: Interrupts, engine_reason: str) -> None:
     """Open the session, the log and the observers around the training."""
+    if ends_at_once(settings, interrupts):
+        return
     session = open_session(settings, engine_reason)
     run, rank = session.run, session.engine.rank
     command = () if rank else settings.when_done

@@ -15,20 +15,12 @@ from imagenet_trainer.config import FitSettings, plugins
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines.choice import choose_engine, version_of
-from imagenet_trainer.engines.workers import Workers, check_equal
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.runs.checkpoint import Checkpoint
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import loss_weights, sample_weights
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
 
-# Flags that a resumed run may change, but that must be equal in all workers: they decide when
-# the workers synchronise and what they do then.
-_EQUAL_IN_WORKERS = (
-    "num_epochs", "load_epoch", "disp_batches", "confusion_gif", "on_nan", "max_rollbacks",
-    "top_k", "patience",
-)  # fmt: skip
 # What config.json records for information; a difference is logged.
 _MAY_DIFFER = ("omp_num_threads", "versions", "workers", "engine", "decode")
 _NEEDED = {"settings": dict, "data": {"train": str}, "versions": dict}
@@ -97,7 +89,7 @@ def check_resumable(
     run.read_json(run.config_path, _NEEDED)  # InputError
     if not run.own_checkpoints():
         return []  # nothing was trained with these settings
-    _check_settings(run, settings, before["settings"])
+    check_settings(run, settings, before["settings"])
     if before["data"]["train"] not in (train.fingerprint, train.old_fingerprint):
         raise InputError(
             f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
@@ -124,7 +116,7 @@ def check_resumable(
     ]
 
 
-def _check_settings(run: Run, settings: FitSettings, before: Dict[str, Any]) -> None:
+def check_settings(run: Run, settings: FitSettings, before: Dict[str, Any]) -> None:
     """InputError for the first flag that differs from `before`, though a resume must keep it."""
     for field in fields(FitSettings):
         fixed_length = field.name == "num_epochs" and depends_on_num_epochs(settings)
@@ -152,27 +144,3 @@ def _formatted(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def check_workers_equal(
-    workers: Workers, config: Dict[str, Any], checkpoint: Checkpoint, run: Run
-) -> None:
-    """InputError, in all workers, if one of them would train something else."""
-    start = hashlib.sha256(repr(checkpoint.progress).encode())
-    for name in sorted(checkpoint.arg):
-        start.update(checkpoint.arg[name].tobytes())
-    flags = {
-        field.name: config["settings"][field.name]
-        for field in fields(FitSettings)
-        if not field.metadata["may_change"] or field.name in _EQUAL_IN_WORKERS
-    }
-    check_equal(flags, workers, "has other flags than worker 0; start all with one command")
-    check_equal(
-        config["data"], workers, "has other images than worker 0; copy them, or share one folder"
-    )
-    check_equal(
-        start.hexdigest(),
-        workers,
-        f"cannot see the checkpoint from which worker 0 continues; put {run.folder} into a folder "
-        "that all machines share",
-    )

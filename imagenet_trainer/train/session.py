@@ -33,6 +33,7 @@ from imagenet_trainer.runs.checkpoint import (
 )
 from imagenet_trainer.runs.ema import averages, to_resume, to_save
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train.agreement import check_shared, check_workers_equal
 from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.train.continuation import explained
 from imagenet_trainer.train.datasets import (
@@ -42,11 +43,7 @@ from imagenet_trainer.train.engine import devices_of, open_training_engine
 from imagenet_trainer.train.engine_choice import choose_threads, joins_others
 from imagenet_trainer.train.image_sizes import Size
 from imagenet_trainer.train.inputs import Inputs, read_inputs
-from imagenet_trainer.train.run_config import (
-    check_resumable,
-    check_workers_equal,
-    run_configuration,
-)
+from imagenet_trainer.train.run_config import check_resumable, run_configuration
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
 from imagenet_trainer.train.setup import (
@@ -209,6 +206,7 @@ def _open_together(
         if workers.rank == 0:
             setup.run.open_for_training()
             changes, checkpoint = _prepare_run(setup, inputs, config)
+    check_shared(setup.run, workers)
     with together(workers):
         if workers.rank != 0:
             changes, checkpoint = _prepare_run(setup, inputs, config)

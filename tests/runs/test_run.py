@@ -466,10 +466,15 @@ def test_a_missing_symbol(model):
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def test_one_training_at_a_time(tmp_path):
+def test_one_training_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
     first, second = (Run(str(tmp_path / "new" / "deep" / "model")) for _ in range(2))
     first.open_for_training()
-    assert "another process is training" in message(second.open_for_training)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
+    text = message(second.open_for_training)
+    assert "another process is training" in text and "launch.py" not in text
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")  # mpirun -n 4 python -m imagenet_trainer.fit
+    assert "python tools/launch.py -n 4 before the command" in message(second.open_for_training)
     first.close()
     second.open_for_training()
     second.close()

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.worker_threads import Threads
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.run import Run
-from imagenet_trainer.train import run_config
+from imagenet_trainer.train import agreement
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.session import check_finite, open_session
 from imagenet_trainer.train.setup import IMAGENET_STD
@@ -270,11 +271,28 @@ def test_the_average_is_validated_and_saved(opened):
 )
 def test_flags_that_must_be_equal_in_all_workers(opened, monkeypatch, changed, has_to_be_alike):
     compared = []
-    monkeypatch.setattr(run_config, "check_equal", lambda value, *_: compared.append(repr(value)))
+    monkeypatch.setattr(agreement, "check_equal", lambda value, *_: compared.append(repr(value)))
     opened()
     opened(**changed)
     flags, others = compared[0], compared[len(compared) // 2]
     assert (flags != others) is has_to_be_alike
+
+
+def test_the_folder_of_the_run_must_be_shared(tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement, "_LOOKS", 1)
+    monkeypatch.setattr(agreement.time, "sleep", lambda seconds: None)
+    runs = [Run(str(tmp_path / name / "model")) for name in ("shared", "shared", "local")]
+    for run in runs:
+        run.folder.mkdir(exist_ok=True)
+
+    def work(workers):
+        agreement.check_shared(runs[workers.rank], workers)
+
+    assert Threads(2).run(work) == [None, None]
+    for run, error in zip(runs, Threads(3).run(work)):
+        assert isinstance(error, InputError)
+        assert str(error).startswith(f"worker 2 of 3 does not see {run.folder}, ")
+    assert not [*tmp_path.glob("*/*"), *tmp_path.glob("*/.*")]
 
 
 def test_the_classes_of_a_shard_without_manifest_are_logged(packed, opened, tmp_path):
