@@ -27,7 +27,7 @@ LIBRARIES = {
     "pyarrow": "packing.formats system.parquet",
     "fsspec": "system.fsspec_client",
     "aiohttp": "system.fsspec_client",
-    "psutil": "system comparison.child_process launch.addresses",
+    "psutil": "system comparison.child_process",
     "onnx": "convert",
     "onnxruntime": "convert",
     "torch": "engines.pytorch launch.torchrun data.standalone",

@@ -1,14 +1,11 @@
 """The addresses, interfaces and ports of this machine that the processes of a run use."""
 
 import contextlib
-import ipaddress
+import errno
 import socket
-from typing import Dict, Optional
-
-import psutil
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.hosts import resolve
+from imagenet_trainer.system.hosts import interfaces, resolve
 
 LOOPBACK = "127.0.0.1"
 
@@ -19,10 +16,12 @@ def is_here(host: str) -> bool:
         return True
     with contextlib.suppress(InputError):
         address = resolve(host)
-        # Only addresses of this machine can be bound.
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind((address, 0))
-            return True
+        try:
+            with socket.socket() as probe:
+                probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL  # also if it has no free port
+        return True
     return False
 
 
@@ -42,7 +41,7 @@ def address_towards(host: str) -> str:
 
 def address_of(interface: str) -> str:
     """Return the IPv4 address of an interface; InputError if it has none, naming the others."""
-    addresses = _ipv4_addresses()
+    addresses = interfaces()
     if interface in addresses:
         return addresses[interface]
     names = ", ".join(name for _, name in socket.if_nameindex())
@@ -51,31 +50,18 @@ def address_of(interface: str) -> str:
     )
 
 
-def interface_of(address: str) -> Optional[str]:
-    """Return the interface whose first address this is; None if there is none."""
-    if ipaddress.ip_address(address).is_loopback:
-        return "lo"
-    found = (name for name, other in _ipv4_addresses().items() if other == address)
-    return next(found, None)
-
-
-def _ipv4_addresses() -> Dict[str, str]:
-    """The first IPv4 address of each interface that has one."""
-    return {
-        name: next(one.address for one in found if one.family == socket.AF_INET)
-        for name, found in psutil.net_if_addrs().items()
-        if any(one.family == socket.AF_INET for one in found)
-    }
-
-
 def free_port(address: str) -> int:
-    """Return a free TCP port of this machine; InputError if the address is not this machine's."""
+    """Return a free TCP port; InputError if the address is another machine's, or none is free."""
     with socket.socket() as probe:
         try:
             probe.bind((address, 0))
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise InputError(
+                    f"--host-address {address}: is not an address of this machine "
+                    f"({error.strerror}); name one that it has"
+                ) from error
             raise InputError(
-                f"--host-address {address}: is not an address of this machine "
-                f"({error.strerror}); name one that it has"
+                f"{address}: no port is free ({error.strerror}); choose one with --port"
             ) from error
         return probe.getsockname()[1]

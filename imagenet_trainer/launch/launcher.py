@@ -185,11 +185,6 @@ def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
         def attempt() -> int:
             # A new port each time: the old one may still be closing.
             member = member_of(settings, command, root)
-            if settings.nodes > 1:
-                address = nodes.wait_for_address(root, log, lambda: bool(signals.number))
-                if address is None:
-                    return 128 + signals.number
-                member = nodes.on_route(member, address)
             log(_description(settings, launcher, member))
             signals.attempt = Attempt(log, settings.grace)
             if signals.number:

@@ -18,8 +18,9 @@ import threading
 from typing import IO, Any, Dict, List, Optional, Sequence
 
 from imagenet_trainer.errors import InputError, run_command
-from imagenet_trainer.launch.addresses import address_of, address_towards, interface_of
+from imagenet_trainer.launch.addresses import address_of, address_towards
 from imagenet_trainer.launch.plan import WORKER, Member
+from imagenet_trainer.system.hosts import interface_of
 from imagenet_trainer.system.machine import processors
 
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
@@ -29,16 +30,21 @@ _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
-def environment_of(member: Member, address: str, interface: str) -> Dict[str, str]:
-    """Variables of the process: those passed, those of its engine, its OpenMP threads."""
+def environment_of(member: Member) -> Dict[str, str]:
+    """Variables of the process: those passed, those of its engine, its OpenMP threads.
+
+    Raises InputError if this machine has no such interface, or no route to the root.
+    """
     variables = {**member.environment, "PYTHONUNBUFFERED": "1"}
     if member.engine == "torch":
         variables.update(_torch_variables(member))
-        variables.setdefault("GLOO_SOCKET_IFNAME", interface)
+        if member.interface:  # else a worker takes that of its connection to worker 0
+            address_of(member.interface)
+            variables.setdefault("GLOO_SOCKET_IFNAME", member.interface)
         # A lost worker is reported in one line; PyTorch would add C++ stack traces as warnings.
         variables.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     else:
-        variables.update(_mxnet_variables(member, address, interface))
+        variables.update(_mxnet_variables(member))
     variables.setdefault("OMP_NUM_THREADS", str(max(1, processors() // member.on_host)))
     return variables
 
@@ -55,8 +61,14 @@ def _torch_variables(member: Member) -> Dict[str, str]:
     }
 
 
-def _mxnet_variables(member: Member, address: str, interface: str) -> Dict[str, str]:
+def _mxnet_variables(member: Member) -> Dict[str, str]:
     """Those of ps-lite, and the worker's rank."""
+    address = address_of(member.interface) if member.interface else address_towards(member.root)
+    interface = member.interface or interface_of(address)
+    if interface is None:
+        raise InputError(
+            f"{address}: is not the first address of any interface; name one with --interface"
+        )
     variables = {
         "DMLC_ROLE": str(member.role),
         "DMLC_NUM_WORKER": str(member.workers),
@@ -76,12 +88,6 @@ class Process:
     """The process of a member, in its own process group, which is killed when it ends."""
 
     def __init__(self, member: Member) -> None:
-        address = address_of(member.interface) if member.interface else address_towards(member.root)
-        interface = member.interface or interface_of(address)
-        if interface is None:
-            raise InputError(
-                f"{address}: is not the first address of any interface; name one with --interface"
-            )
         worker = member.role == WORKER
         libc = ctypes.CDLL(None)
         # A server is needed until the last worker has saved. Slurm signals every process of a job
@@ -98,7 +104,7 @@ class Process:
         self.child = subprocess.Popen(
             list(member.command) if worker else [member.python, *_SERVING],
             cwd=member.directory,
-            env={**os.environ, **environment_of(member, address, interface)},
+            env={**os.environ, **environment_of(member)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -4,19 +4,11 @@ No machine starts the others. Each has its number, and the address of machine 0.
 """
 
 import os
-import time
-from dataclasses import replace
-from typing import Callable, Optional
 
 from imagenet_trainer.config.launching import LaunchSettings
-from imagenet_trainer.errors import InputError, LostWorkerError
-from imagenet_trainer.launch.addresses import address_towards, interface_of
-from imagenet_trainer.launch.plan import Member
-from imagenet_trainer.system.hosts import resolve
+from imagenet_trainer.errors import InputError
 
 INDEX = "JOB_COMPLETION_INDEX"  # set in the pods of an indexed Job
-_SAID = 10  # seconds after which the launcher says what it waits for
-_LIMIT = 300  # seconds, as long as workers wait for each other
 
 
 def check(settings: LaunchSettings) -> None:
@@ -70,42 +62,3 @@ def workers_here(settings: LaunchSettings) -> range:
         return range(settings.num_workers)
     count = settings.num_workers // settings.nodes
     return range(node_rank(settings) * count, (node_rank(settings) + 1) * count)
-
-
-def on_route(member: Member, address: str) -> Member:
-    """The member with the interface of the route to machine 0, whose name may change its address.
-
-    A watcher would look the name up again, and end the Job if it is unknown for a moment.
-    """
-    interface = member.interface or interface_of(address_towards(address)) or ""
-    return replace(member, interface=interface)
-
-
-def wait_for_address(
-    host: str,
-    log: Callable[[str], None],
-    is_stopped: Callable[[], bool],
-    said: float = _SAID,
-    limit: float = _LIMIT,
-) -> Optional[str]:
-    """Wait until a name has an address, which in a cluster takes moments; return it.
-
-    None if `is_stopped` is true before. After `said` seconds `log` gets a line. Raises
-    LostWorkerError after `limit` seconds.
-    """
-    began, has_said = time.monotonic(), False
-    while not is_stopped():
-        try:
-            return resolve(host)
-        except InputError as error:
-            waited, reason = time.monotonic() - began, str(error).partition(";")[0]
-        if waited > limit:
-            raise LostWorkerError(
-                f"--host-address {reason}, after {limit:g} s; is machine 0 there, and is this its "
-                "name?"
-            )
-        if waited > said and not has_said:
-            log(f"waiting for --host-address {reason}")
-            has_said = True
-        time.sleep(0.5)
-    return None

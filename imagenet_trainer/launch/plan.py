@@ -5,11 +5,13 @@ import json
 import os
 import re
 import shlex
+import socket
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from imagenet_trainer import __version__
 from imagenet_trainer.config.layers import NO_FLAGS, VARIABLE
 from imagenet_trainer.errors import InputError
 
@@ -69,8 +71,14 @@ class Member:
 
     @staticmethod
     def decoded(word: str) -> "Member":
-        """Decode what `encoded` returned."""
+        """Decode what `encoded` returned; InputError if another version of this program did."""
         values = json.loads(base64.urlsafe_b64decode(word))
+        unknown = values.keys() ^ {one.name for one in fields(Member)}
+        if unknown:
+            raise InputError(
+                f"{socket.gethostname()}: imagenet_trainer {__version__} is another version than "
+                "the launcher's; install the same on all machines"
+            )
         return Member(**{**values, "command": tuple(values["command"])})
 
     def placed(self, environment: Mapping[str, str]) -> "Member":

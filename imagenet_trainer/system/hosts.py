@@ -1,6 +1,10 @@
-"""The addresses of host names."""
+"""The addresses of host names, and the network interfaces of this machine."""
 
+import ipaddress
 import socket
+from typing import Dict, Optional
+
+import psutil
 
 from imagenet_trainer.errors import InputError
 
@@ -12,3 +16,20 @@ def resolve(host: str) -> str:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{host}: no such host ({reason}); correct its name") from error
+
+
+def interface_of(address: str) -> Optional[str]:
+    """Return the interface whose first IPv4 address this is; None if there is none."""
+    if ipaddress.ip_address(address).is_loopback:
+        return "lo"
+    found = (name for name, other in interfaces().items() if other == address)
+    return next(found, None)
+
+
+def interfaces() -> Dict[str, str]:
+    """The first IPv4 address of each interface that has one."""
+    return {
+        name: next(one.address for one in found if one.family == socket.AF_INET)
+        for name, found in psutil.net_if_addrs().items()
+        if any(one.family == socket.AF_INET for one in found)
+    }

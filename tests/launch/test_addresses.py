@@ -1,3 +1,4 @@
+import errno
 import socket
 
 import pytest
@@ -7,10 +8,10 @@ from imagenet_trainer.launch.addresses import (
     address_of,
     address_towards,
     free_port,
-    interface_of,
     is_here,
     resolve,
 )
+from imagenet_trainer.system.hosts import interface_of
 
 
 def test_loopback_is_this_machine():
@@ -28,6 +29,17 @@ def test_other_machines():
 def test_a_free_port_can_be_bound():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", free_port("127.0.0.1")))
+
+
+def test_no_port_is_free(monkeypatch):
+    class Full(socket.socket):
+        def bind(self, address):
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(socket, "socket", Full)
+    assert is_here("127.0.0.1")
+    with pytest.raises(InputError, match=r"^127\.0\.0\.1: no port is free .*--port"):
+        free_port("127.0.0.1")
 
 
 def test_errors_name_host_interface_and_address():

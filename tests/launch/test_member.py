@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT, needs_mxnet
 
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.launch.member import environment_of, prefix_of
 from imagenet_trainer.launch.plan import Member
 from imagenet_trainer.system.machine import processors
@@ -52,28 +53,29 @@ def gone(number):
 
 
 def test_variables_and_prefix(member):
-    variables = environment_of(replace(member, on_host=2), "127.0.0.1", "lo")
+    variables = environment_of(replace(member, on_host=2))
     assert variables["DMLC_ROLE"] == "worker" and variables["IMAGENET_TRAINER_RANK"] == "1"
     assert (variables["DMLC_NUM_WORKER"], variables["DMLC_NUM_SERVER"]) == ("2", "1")
     assert variables["OMP_NUM_THREADS"] == str(max(1, processors() // 2))
     assert variables["MXNET_X"] == "a b"
     assert int(variables["PS_HEARTBEAT_INTERVAL"]) > 0  # else the scheduler takes it for lost
     chosen = replace(member, environment={"OMP_NUM_THREADS": "7"})
-    assert environment_of(chosen, "127.0.0.1", "lo")["OMP_NUM_THREADS"] == "7"
+    assert environment_of(chosen)["OMP_NUM_THREADS"] == "7"
     server = replace(member, role="server", number=0, name="")
-    assert "IMAGENET_TRAINER_RANK" not in environment_of(server, "127.0.0.1", "lo")
+    assert "IMAGENET_TRAINER_RANK" not in environment_of(server)
     assert prefix_of(member) == b"[worker 1 node7] " and prefix_of(server) == b"[server 0] "
 
 
 def test_variables_of_pytorch(member):
     torch = replace(member, engine="torch", servers=0, local=1, on_host=2, root="first", port=7)
-    variables = environment_of(torch, "10.0.0.1", "eth7")
+    variables = environment_of(torch)  # the name of worker 0 may not be known yet
     assert not any(name.startswith(("DMLC", "IMAGENET")) for name in variables)
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     assert [variables[name] for name in names] == ["1", "2", "1", "2", "first", "7"]
-    assert variables["GLOO_SOCKET_IFNAME"] == "eth7"
-    chosen = replace(torch, environment={"GLOO_SOCKET_IFNAME": "ib0"})
-    assert environment_of(chosen, "10.0.0.1", "eth7")["GLOO_SOCKET_IFNAME"] == "ib0"
+    assert "GLOO_SOCKET_IFNAME" not in variables
+    assert environment_of(replace(torch, interface="lo"))["GLOO_SOCKET_IFNAME"] == "lo"
+    with pytest.raises(InputError, match="--interface wire0"):
+        environment_of(replace(torch, interface="wire0"))
 
 
 def test_lines_get_a_prefix_and_the_exit_code_stays(member):

@@ -5,7 +5,6 @@ from conftest import one_line_failure
 
 from imagenet_trainer.config.launching import LaunchSettings
 from imagenet_trainer.engines import choice
-from imagenet_trainer.errors import InputError, LostWorkerError
 from imagenet_trainer.launch import nodes
 from imagenet_trainer.launch.main import main
 from imagenet_trainer.launch.plan import Member
@@ -49,42 +48,3 @@ def test_each_machine_starts_its_part(capsys):
     settings = LaunchSettings(engine="torch", num_workers=4, nodes=2, node_rank=0)
     assert nodes.workers_here(settings) == range(2)
     assert nodes.workers_here(LaunchSettings(num_workers=3)) == range(3)
-
-
-@pytest.fixture
-def unknown_for(monkeypatch):
-    """A function that makes the name unknown for a number of attempts, without pauses."""
-
-    def make(times):
-        looks = []
-
-        def resolve(host):
-            looks.append(host)
-            if len(looks) <= times:
-                raise InputError(f"{host}: no such host (unknown); correct its name")
-            return "10.0.0.1"
-
-        monkeypatch.setattr(nodes, "resolve", resolve)
-        monkeypatch.setattr(nodes.time, "sleep", lambda seconds: None)
-        return looks
-
-    return make
-
-
-def test_the_name_of_machine_0_may_be_unknown_at_first(unknown_for):
-    said = []
-    looks = unknown_for(3)
-    assert nodes.wait_for_address("first", said.append, lambda: False, said=-1) == "10.0.0.1"
-    assert looks == ["first"] * 4
-    assert said == ["waiting for --host-address first: no such host (unknown)"]
-    unknown_for(3)
-    nodes.wait_for_address("first", said.append, lambda: False)
-    assert len(said) == 1  # it did not take ten seconds
-
-
-def test_the_wait_has_an_end(unknown_for):
-    unknown_for(10**9)
-    with pytest.raises(LostWorkerError, match=r"^--host-address first: no such host .* after 0 s"):
-        nodes.wait_for_address("first", lambda line: None, lambda: False, limit=0)
-    # A signal ends it too.
-    assert nodes.wait_for_address("first", lambda line: None, lambda: True) is None

@@ -1,7 +1,9 @@
+import base64
+import json
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -61,6 +63,13 @@ def test_a_member_is_encoded_as_one_word_that_needs_no_quotes():
     word = MEMBER.encoded()
     assert Member.decoded(word) == MEMBER
     assert shlex.quote(word.replace("=", "")) == word.replace("=", "")
+
+
+def test_a_member_of_another_version_is_refused():
+    values = {**asdict(MEMBER), "newer": 1}
+    word = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+    with pytest.raises(InputError, match="another version than the launcher's"):
+        Member.decoded(word)
 
 
 @pytest.mark.parametrize(

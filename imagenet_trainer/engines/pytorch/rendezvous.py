@@ -11,7 +11,12 @@ import uuid
 from datetime import timedelta
 from typing import Optional
 
+import torch
 import torch.distributed as dist
+
+from imagenet_trainer import __version__
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.system.hosts import interface_of
 
 _PAUSE = 0.5  # seconds between two attempts to reach worker 0
 _REACHES = 5.0  # seconds for one of them
@@ -22,19 +27,31 @@ class Rendezvous:
     """The store at MASTER_ADDR:MASTER_PORT, for the worker with this rank.
 
     Its text is what the worker waits for: `worker 0 of 4 at first:29500 (...): no such host`.
+    Another thread may ask for it while the worker waits.
     """
 
     def __init__(self, rank: int, world_size: int) -> None:
         self._rank, self._size = rank, world_size
         self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self._token = uuid.uuid4().hex  # tells this worker from its predecessor
-        self._why = ""
+        self._why = "no answer yet"
 
     def __str__(self) -> str:
         place = f"{self._host}:{self._port} (MASTER_ADDR, MASTER_PORT)"
         if self._why:
             return f"worker 0 of {self._size} at {place}: {self._why}"
-        return f"the other workers of {self._size} (WORLD_SIZE), which meet at {place}"
+        try:
+            store = self._connection(serves=False)  # a waiting call blocks others on the same one
+            missing = [r for r in range(self._size) if not store.check([f"joined/{r}"])]
+        except RuntimeError:
+            return f"the other workers of {self._size} (WORLD_SIZE), which meet at {place}"
+        if not missing:
+            return (
+                f"connections between the {self._size} workers, which met at {place}; a firewall "
+                "must allow all ports between their machines"
+            )
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"worker {missing[0]}{more} of {self._size} (WORLD_SIZE), which meet at {place}"
 
     def open(self) -> dist.TCPStore:
         """Serve the store, as worker 0, or connect to it; tries until that succeeds.
@@ -42,6 +59,8 @@ class Rendezvous:
         A store that another worker of this rank has joined is that of an attempt that is ending:
         worker 0 has not noticed yet that this worker's predecessor died. Its addresses lead
         nowhere. A worker may join twice: the answer to its first try may have come too late.
+
+        Raises InputError if worker 0 has another number of workers, or another version.
         """
         while True:
             store = self._attempt()
@@ -53,14 +72,19 @@ class Rendezvous:
     def _attempt(self) -> Optional[dist.TCPStore]:
         """The store; None, with the reason in `_why`, if there is none yet."""
         try:
-            if self._rank == 0:
-                return self._connection(serves=True)
+            store = self._connection(serves=True) if self._rank == 0 else None
             # PyTorch prints stack traces about a host that it cannot reach.
-            socket.create_connection((self._host, self._port), _REACHES).close()
-            store = self._connection(serves=False)
+            with socket.create_connection((self._host, self._port), _REACHES) as probe:
+                address = probe.getsockname()[0]
+            store = store or self._connection(serves=False)
             if store.compare_set(f"joined/{self._rank}", "", self._token) == self._token.encode():
+                self._check_group(store)
+                _use_interface_of(address)
                 return store
-            self._why = "it has not left the last attempt yet"
+            self._why = (
+                f"its worker {self._rank} is another process; the last attempt has not ended yet, "
+                "or this worker was started twice"
+            )
         except OSError as error:
             self._why = error.strerror or str(error)
         except RuntimeError as error:  # DistNetworkError
@@ -71,3 +95,21 @@ class Rendezvous:
         return dist.TCPStore(
             self._host, self._port, is_master=serves, wait_for_workers=False, timeout=_ANSWERS
         )
+
+    def _check_group(self, store: dist.TCPStore) -> None:
+        here = f"{self._size} workers, imagenet_trainer {__version__}, PyTorch {torch.__version__}"
+        if self._rank == 0:
+            store.set("group", here)
+        there = store.get("group").decode()
+        if there != here:
+            raise InputError(
+                f"worker {self._rank} ({os.uname().nodename}) has {here}; worker 0 has {there}; "
+                "start all with the same numbers and versions"
+            )
+
+
+def _use_interface_of(address: str) -> None:
+    """Have gloo use the interface of the connection to worker 0, not that of the host's name."""
+    interface = interface_of(address)
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)

@@ -1,14 +1,17 @@
 """How workers find worker 0 without torchrun."""
 
+import os
+import re
 import socket
 import time
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from imagenet_trainer.engines.pytorch import rendezvous
 from imagenet_trainer.engines.pytorch.rendezvous import Rendezvous
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.launch.addresses import LOOPBACK, free_port
 
 
@@ -22,6 +25,7 @@ def pauses(monkeypatch):
     port = free_port(LOOPBACK)
     monkeypatch.setenv("MASTER_ADDR", LOOPBACK)
     monkeypatch.setenv("MASTER_PORT", str(port))
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")  # restored at the end
     sleep = time.sleep
 
     def pause(seconds):
@@ -48,7 +52,15 @@ def test_worker_0_may_come_last(pauses):
     happens.append(begins)
     one.open().set("key", "value")
     assert stores[0].get("key") == b"value"
-    assert str(one).startswith("the other workers of 2 (WORLD_SIZE), which meet at 127.0.0.1:")
+    assert str(one).startswith("connections between the 2 workers, ") and "firewall" in str(one)
+
+
+def test_who_waits_names_those_who_are_missing(pauses):
+    zero = Rendezvous(0, 4)
+    store = zero.open()
+    assert str(zero).startswith("worker 1 and 2 more of 4 (WORLD_SIZE), which meet at 127.0.0.1:")
+    others = [Rendezvous(number, 4).open() for number in (1, 3)]
+    assert str(zero).startswith("worker 2 of 4 (WORLD_SIZE), ") and store and others
 
 
 def test_the_store_of_the_last_attempt_is_left_alone(pauses):
@@ -59,13 +71,32 @@ def test_the_store_of_the_last_attempt_is_left_alone(pauses):
     again, stores = Rendezvous(1, 2), []
 
     def ends():
-        assert "it has not left the last attempt yet" in str(again)
+        assert "its worker 1 is another process; the last attempt has not ended" in str(again)
         old.clear()
         stores.append(Rendezvous(0, 2).open())
 
     happens.append(ends)
     again.open().set("key", "new")
     assert not happens and stores[0].get("key") == b"new"
+
+
+@pytest.mark.parametrize(("size", "version"), [(3, rendezvous.__version__), (2, "0.0.1")])
+def test_workers_that_were_started_differently(pauses, monkeypatch, size, version):
+    store = Rendezvous(0, 2).open()
+    monkeypatch.setattr(rendezvous, "__version__", version)
+    other = f"{size} workers, imagenet_trainer {version}, PyTorch {torch.__version__}; worker 0 has"
+    with pytest.raises(InputError, match=re.escape(other)):
+        Rendezvous(1, size).open()
+    assert store.get("group").startswith(b"2 workers, ")
+
+
+def test_gloo_uses_the_interface_of_the_connection(pauses, monkeypatch):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    store = Rendezvous(0, 2).open()
+    assert os.environ.pop("GLOO_SOCKET_IFNAME") == "lo" and store
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
+    Rendezvous(1, 2).open()
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"
 
 
 def test_an_answer_that_came_too_late(pauses, monkeypatch):
