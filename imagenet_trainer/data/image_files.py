@@ -17,7 +17,7 @@ from imagenet_trainer.data.images.opencv import call
 from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import file_error, is_hidden
+from imagenet_trainer.system.files import file_error, walk
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,9 @@ def find_images(paths: Sequence[str]) -> List[ImageFile]:
 
 
 def _below(root: str) -> List[str]:
-    """The images below a folder, in any case of their extensions; follows links."""
-    paths: List[str] = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        here = os.path.join(os.path.realpath(folder), "")
-        folders[:] = sorted(
-            one for one in folders
-            if not is_hidden(one)
-            # A link to a parent would lead in a circle.
-            and not here.startswith(os.path.join(os.path.realpath(os.path.join(folder, one)), ""))
-        )  # fmt: skip
-        images = (one for one in sorted(names) if one.lower().endswith(EXTENSIONS))
-        paths += (os.path.join(folder, one) for one in images if not is_hidden(one))
-    return paths
+    """The images below a folder, in any case of their extensions."""
+    names = (os.path.join(folder, one) for folder, names in walk(root) for one in names)
+    return [one for one in names if one.lower().endswith(EXTENSIONS)]
 
 
 def read_image(path: str) -> np.ndarray:

@@ -7,7 +7,7 @@ methods raise ValueError with the reason; a single image never raises another er
 import contextlib
 import os
 from dataclasses import replace
-from typing import Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Union
+from typing import NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.images.headers import Header, read_header
@@ -26,7 +26,7 @@ from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.data.records.storage import refuse_url
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import check_folder, is_hidden
+from imagenet_trainer.system.files import check_folder, file_error, is_hidden, walk
 from imagenet_trainer.system.object_storage import is_url
 
 NO_CLASS = -1
@@ -123,17 +123,20 @@ class Files:
 def _open_folder(root: str) -> Files:
     """All files of a tree except hidden ones; every folder with files is a class."""
     check_folder(root)
-    paths: List[str] = []
-    folders: Dict[str, int] = {}
-    labels: List[int] = []
-    for folder, names in _walk(root, "", set()):
-        label = folders.setdefault(folder, len(folders))
-        paths += [os.path.join(folder, name) for name in names]
-        labels += [label] * len(names)
-    if not paths:
+
+    def unreadable(error: OSError) -> None:
+        raise file_error(error.filename, error, "allow reading it, or move it away") from error
+
+    folders = [pair for pair in walk(root, unreadable) if pair[1]]
+    if not folders:
         raise InputError(f"{root}: the folder contains no files")
-    classes = name_classes([folder or "." for folder in folders])
-    return Files(open_root(root), paths, labels, classes)
+    classes = [os.path.relpath(folder, root) for folder, _ in folders]
+    paths, labels = [], []
+    for label, (_, names) in enumerate(folders):
+        inside = "" if classes[label] == "." else classes[label]
+        paths += [os.path.join(inside, name) for name in names]
+        labels += [label] * len(names)
+    return Files(open_root(root), paths, labels, name_classes(classes))
 
 
 def _open_tar(path: str) -> Files:
@@ -147,31 +150,6 @@ def _open_tar(path: str) -> Files:
     label = {folder: number for number, folder in enumerate(folders)}
     labels = [label[os.path.dirname(name)] for name in names]
     return Files(tar, names, labels, name_classes([folder or "." for folder in folders]))
-
-
-def _walk(root: str, folder: str, above: Set[Tuple[int, int]]) -> Iterator[Tuple[str, List[str]]]:
-    """(folder, names of its files), sorted; follows links, but not in a circle."""
-    here = os.path.join(root, folder)
-    status = os.stat(here)
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        return
-    try:
-        with os.scandir(here) as entries:
-            # For a link to itself isdir() is False, while is_dir() of the entry raises.
-            contents = sorted(
-                (entry.name, os.path.isdir(entry.path))
-                for entry in entries
-                if not is_hidden(entry.name)
-            )
-    except OSError as error:
-        raise InputError(f"{here}: {error.strerror}; allow reading it, or move it away") from error
-    names = [name for name, is_folder in contents if not is_folder]
-    if names:
-        yield folder, names
-    for name, is_folder in contents:
-        if is_folder:
-            yield from _walk(root, os.path.join(folder, name), above | {identity})
 
 
 def _open_list(path: str, root: str, label_index: Optional[int]) -> Files:
@@ -224,8 +202,8 @@ class Packed:
                 data = self.shards.read(number)
                 record = unpack(data)
                 header = read_header(record.image)
-        except (RecordError, OSError) as error:
-            raise ValueError(_reason(error)) from error
+        except RecordError as error:
+            raise ValueError(error.reason) from error
         index = self.shards.label_index
         label = class_of(record.labels if index is None else _selected(record.labels, index))
         size = length - (len(data) - len(record.image))
@@ -236,7 +214,7 @@ class Packed:
         try:
             return bytes(self.shards.record(number).image)
         except RecordError as error:
-            raise ValueError(_reason(error)) from error
+            raise ValueError(error.reason) from error
 
 
 def _selected(labels: Sequence[float], index: int) -> Tuple[float, ...]:
@@ -246,10 +224,6 @@ def _selected(labels: Sequence[float], index: int) -> Tuple[float, ...]:
 
 def _several_labels(labels: int) -> str:
     return f"the records have {labels} labels; {commands.label_index(labels)} makes one the class"
-
-
-def _reason(error: Exception) -> str:
-    return error.reason if isinstance(error, RecordError) else str(error)
 
 
 def _numbered(labels: Sequence[int]) -> Tuple[ClassName, ...]:

@@ -8,7 +8,7 @@ import re
 import time
 import zlib
 from pathlib import Path
-from typing import IO, Iterator, Set, Union
+from typing import IO, Callable, Iterator, List, Optional, Set, Tuple, Union
 
 from imagenet_trainer.errors import InputError
 
@@ -146,6 +146,23 @@ def is_hidden(path: str) -> bool:
     Such files are no images of a dataset: .ipynb_checkpoints/1.jpg of Jupyter, ._1.jpg of macOS.
     """
     return any(part.startswith(".") for part in path.split("/"))
+
+
+def walk(
+    root: str, on_error: Optional[Callable[[OSError], None]] = None
+) -> Iterator[Tuple[str, List[str]]]:
+    """(folder, names of its files), sorted, without hidden ones; follows links, but no circles.
+
+    `on_error` is called for a folder that cannot be read, which is passed by.
+    """
+    for folder, folders, names in os.walk(root, onerror=on_error, followlinks=True):
+        here = os.path.join(os.path.realpath(folder), "")
+        folders[:] = sorted(
+            one for one in folders
+            if not is_hidden(one)
+            and not here.startswith(os.path.join(os.path.realpath(os.path.join(folder, one)), ""))
+        )  # fmt: skip
+        yield folder, sorted(one for one in names if not is_hidden(one))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -19,7 +19,7 @@ import os
 import struct
 import warnings
 import zlib
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -342,22 +342,25 @@ class RecordFile:
         """
         if not 0 <= record < len(self.offsets):
             raise IndexError(f"record {record} of {len(self.offsets)}")
-        offset, end = self.offsets.item(record), self._ends.item(record)
+        size = self._ends.item(record) - self.offsets.item(record)
         checksums = self._checksums if compare else None
         expected = None if checksums is None else checksums.item(record)
-        data = b""
         for read in (self._file.read, self._file.read_again):
-            try:
-                data = read(end - offset, offset)
-            except OSError as error:
-                raise self.error(record, error.strerror or str(error)) from error
-            if len(data) < end - offset:
+            data = self._bytes(record, size, read)
+            if len(data) < size:
                 raise self.error(record, "the shard ends inside this record")
             if expected is None or zlib.crc32(data) == expected:
                 return memoryview(data)
         raise self.error(
             record, f"its bytes have changed since it was packed (CRC-32); {self._way_out}"
         )
+
+    def _bytes(self, record: int, count: int, read: Callable[[int, int], bytes]) -> bytes:
+        """The first bytes of a record on disk; RecordError where the system cannot read them."""
+        try:
+            return read(count, self.offsets.item(record))
+        except OSError as error:
+            raise self.error(record, error.strerror or str(error)) from error
 
     def read(self, record: int) -> memoryview:
         """The payload of a record, by its line in the index.
@@ -383,8 +386,8 @@ class RecordFile:
 
         A record in several parts is read completely. Raises RecordError as `read` does.
         """
-        offset, end = int(self.offsets[record]), int(self._ends[record])
-        data = memoryview(self._file.read(min(8 + most, end - offset), offset))
+        size = self._ends.item(record) - self.offsets.item(record)
+        data = memoryview(self._bytes(record, min(8 + most, size), self._file.read))
         if len(data) >= 8:
             magic, word = PART.unpack_from(data)
             if magic == MAGIC and word >> LENGTH_BITS == WHOLE:

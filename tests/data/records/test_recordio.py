@@ -1,3 +1,4 @@
+import errno
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -149,6 +150,18 @@ def test_a_shard_truncated_while_it_is_read(tmp_path):
     assert file.record(2).id == 2
     with pytest.raises(RecordError, match=rf"record 3 at byte {file.offsets[3]}: "):
         file.read(3)
+
+
+def test_a_disk_that_fails_names_the_record(tmp_path, monkeypatch):
+    file = RecordFile(write_records(tmp_path / "a.rec", payloads_of(5)))
+
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(file._file, "read", fails)
+    for read in (lambda: file.read(3), lambda: file.head(3, 9)):
+        with pytest.raises(RecordError, match=r"a\.rec: record 3 at .*Input/output error"):
+            read()
 
 
 def test_an_overwritten_record(tmp_path):
