@@ -147,22 +147,17 @@ def _is_image(path: str) -> bool:
         return False
 
 
-def images_in_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> List[str]:
-    """The names of the images in a tar, without hidden ones, sorted."""
-    with TarImages(root) as tar:
-        names = [name for name in tar.names() if not is_hidden(name)]
-    for name in names:
-        if not _has_extension(name, extensions) and _has_extension(name, EXTENSIONS):
-            left_out.add(name)
-    return [name for name in names if _has_extension(name, extensions)]
-
-
 def _walk_tar(root: str, extensions: Sequence[str], left_out: LeftOut) -> Listing:
     """`walk` for a tar."""
     images: Dict[str, List[str]] = {"": []}
     inside: Dict[str, Set[str]] = {}
-    names = images_in_tar(root, extensions, left_out)
+    with TarImages(root) as tar:
+        names = [name for name in tar.names() if not is_hidden(name)]
     for name in names:
+        if not _has_extension(name, extensions):
+            if _has_extension(name, EXTENSIONS):
+                left_out.add(name)
+            continue
         folder, image = os.path.split(name)
         images.setdefault(folder, []).append(image)
         while folder:
@@ -215,6 +210,14 @@ class Tree:
             paths = ((name, os.path.join(folder, name)) for name in names)
             good = [name for name, path in paths if check_name(self._root, path, self._reject)]
             yield folder, good, folders
+
+    def paths(self) -> List[str]:
+        """All images, relative to the root, in the order of their folders; NoImages if none."""
+        folders = self._folders()
+        paths = [os.path.join(folder, name) for folder, names, _ in folders for name in names]
+        if not paths:
+            raise NoImages(self._root, self._extensions, self._left_out)
+        return paths
 
     def class_folders(self) -> List[Tuple[str, List[str]]]:
         """(folder, its images) of every folder with images, in the order of the labels."""

@@ -2,17 +2,17 @@
 
 import os
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.console import MOST_LINES
 from imagenet_trainer.packing.file_names import NoClassNames, find_pattern
-from imagenet_trainer.packing.folders import LeftOut, Tree
+from imagenet_trainer.packing.folders import Tree
 from imagenet_trainer.packing.ilsvrc.flags import ImagenetSettings
-from imagenet_trainer.packing.ilsvrc.labelled import find_images
 from imagenet_trainer.packing.ilsvrc.layout import NONE
 from imagenet_trainer.packing.ilsvrc.make import make
+from imagenet_trainer.packing.ilsvrc.splits import Naming
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
 from imagenet_trainer.text import printable
 
@@ -32,9 +32,9 @@ def list_by_name(settings: Im2recSettings, show_next: bool = True) -> int:
     folder, name = os.path.split(settings.prefix)
     if name != "train":
         raise InputError(f"prefix {settings.prefix}: --by-name makes train and val; name it train")
-    extensions = settings.exts.split(",")
+    naming = Naming(settings.exts.split(","))
     try:
-        pattern = find_pattern(find_images(settings.root, extensions, LeftOut()))
+        pattern = find_pattern(naming.images(settings.root))
     except NoClassNames as error:
         raise InputError(
             f"--by-name {settings.root}: {error}; move other files away, or make a folder for each "
@@ -44,10 +44,10 @@ def list_by_name(settings: Im2recSettings, show_next: bool = True) -> int:
     return make(
         ImagenetSettings(
             folder or ".", settings.root, train=settings.root, val=NONE, test_per_class=0,
-            label_pattern=pattern.expression, val_ratio=settings.val_ratio,
-            dry_run=settings.dry_run, **{name: getattr(settings, name) for name in same},
+            val_ratio=settings.val_ratio, dry_run=settings.dry_run,
+            **{name: getattr(settings, name) for name in same},
         ),
-        show_next,
+        replace(naming, pattern=pattern.expression), show_next,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import one_line_failure
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
@@ -57,11 +56,6 @@ def photos(tmp_path, monkeypatch):
         image = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / name), image)
     return folder
-
-
-@pytest.fixture
-def fails(capsys):
-    return one_line_failure(main, "im2rec", capsys)
 
 
 def test_one_command_packs_both_sets_and_the_refusals_propose_it(photos, fails, capsys):

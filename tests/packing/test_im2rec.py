@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import one_line_failure
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
@@ -32,11 +31,6 @@ def folder(tmp_path, monkeypatch):
                 draw(tmp_path / "pics" / split / name / f"{number}.jpg", number)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def fails(capsys):
-    return one_line_failure(main, "im2rec", capsys)
 
 
 def make_train():

@@ -14,7 +14,7 @@ from imagenet_trainer.packing.folders import (
     OnlyFolders,
     StrayImages,
 )
-from imagenet_trainer.packing.lists import TooManyChunks, check_files, make_lists
+from imagenet_trainer.packing.lists import check_files, make_lists
 from imagenet_trainer.system.mxnet_import import mx
 
 ENDINGS = [".jpeg", ".jpg", ".png"]
@@ -71,15 +71,6 @@ def test_another_seed_is_another_order(root, tmp_path):
         orders.append(read_list(tmp_path / "x.lst").paths)
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2])
-
-
-def test_more_chunks_than_images_fill(root, tmp_path):
-    with pytest.raises(TooManyChunks, match="19 images") as caught:
-        make(tmp_path / "x", root, chunks=12)
-    assert caught.value.most == 10
-    assert not list(tmp_path.glob("*.lst"))
-    make(tmp_path / "x", root, chunks=10)
-    assert [len(read_list(tmp_path / f"x_{n}.lst")) for n in range(10)] == [2] * 9 + [1]
 
 
 def test_a_list_read_back(root, tmp_path):
@@ -147,8 +138,10 @@ def test_rejected_names(tmp_path):
     for name in ("a\tb.jpg", "a\nb.jpg", "b.jpg", "c d.jpg", "e.jpg"):
         (folder / name).touch()
     (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
     (folder / "up").symlink_to(folder)
     os.mkfifo(folder / "pipe.jpg")
+    os.mkfifo(folder / "pipe")  # not opened to look whether it is an image
     rejected = {}
     _, classes = make(tmp_path / "x", tmp_path / "root", reject=rejected.__setitem__, shuffle=False)
     assert read_list(tmp_path / "x.lst").paths == ["a/b.jpg", "a/c d.jpg", "a/e.jpg"]
@@ -156,6 +149,7 @@ def test_rejected_names(tmp_path):
     assert {os.path.basename(path): reason.split(";")[0] for path, reason in rejected.items()} == {
         "a\tb.jpg": "a list cannot contain names with tabs, line breaks or blanks at the ends",
         "a\nb.jpg": "a list cannot contain names with tabs, line breaks or blanks at the ends",
+        "gone.jpg": "a link that leads nowhere",
         "loop.jpg": "Too many levels of symbolic links",
         "pipe.jpg": "not a file",
         "up": "a link to a parent folder",
@@ -164,17 +158,12 @@ def test_rejected_names(tmp_path):
         make(tmp_path / "x", tmp_path / "root")
 
 
-@pytest.mark.parametrize("name", ["a\tb.jpg", "a\nb.jpg", " a.jpg"])
-def test_names_that_a_list_cannot_contain(tmp_path, name):
+def test_blanks_inside_a_path_do_no_harm(tmp_path):
     (tmp_path / "root" / "a").mkdir(parents=True)
-    (tmp_path / "root" / "a" / name).touch()
+    (tmp_path / "root" / "a" / " a.jpg").touch()
     (tmp_path / "root" / " b").mkdir()
-    if name != " a.jpg":
-        with pytest.raises(InputError, match="tab"):
-            make(tmp_path / "x", tmp_path / "root")
-    else:  # blanks inside the path do no harm
-        make(tmp_path / "x", tmp_path / "root")
-        assert read_list(tmp_path / "x.lst").paths == [f"a/{name}"]
+    make(tmp_path / "x", tmp_path / "root")
+    assert read_list(tmp_path / "x.lst").paths == ["a/ a.jpg"]
 
 
 def test_missing_files(root):

@@ -109,7 +109,7 @@ def test_shards_stay_below_their_size(prefix):
     assert [one.records for one in run(pack_of(prefix, shard_bytes=1)).shards] == [1] * 21
 
 
-@pytest.mark.parametrize("layout", [{"shards": 5}, {"shard_bytes": 5000}])
+@pytest.mark.parametrize("layout", [{}, {"shards": 5}, {"shard_bytes": 5000}])
 def test_the_bytes_do_not_depend_on_the_threads(prefix, layout):
     packs = []
     for threads in (1, 2, 5):
@@ -171,7 +171,7 @@ def test_a_shard_without_images(prefix):
 
 
 @pytest.mark.parametrize("number", [1, 5, 11, 17, LINES])
-@pytest.mark.parametrize("layout", [{"shards": 4}, {"shard_bytes": 4000}])
+@pytest.mark.parametrize("layout", [{}, {"shards": 4}, {"shard_bytes": 4000}])
 def test_an_interrupted_pack_resumes(prefix, layout, number):
     pack = pack_of(prefix, **layout)
     run(pack)
@@ -270,7 +270,7 @@ def test_a_pack_killed_at_any_moment_resumes(prefix, layout):
         (prefix.with_name("expected") / name).write_bytes(data)
     clear(prefix)
     run(pack_of(prefix, shards=2))  # another pack, over which the killed ones are packed
-    here = [os.path.dirname(__file__), str(ROOT / "tests")]
+    here = [str(ROOT / "tests"), os.path.dirname(__file__)]  # the conftest.py of all tests
     command = [
         sys.executable,
         "-c",

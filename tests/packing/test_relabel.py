@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import one_line_failure, write_images
+from conftest import write_images
 
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.lst import read_list
@@ -117,17 +117,15 @@ def test_a_list_that_the_report_saved(pack, tmp_path):
         ("0,,circle,cross,,0", "no row has a verdict"),
     ],
 )
-def test_lists_that_are_refused(pack, tmp_path, capsys, row, message):
-    refused = one_line_failure(im2rec.main, "im2rec", capsys)
+def test_lists_that_are_refused(pack, tmp_path, fails, row, message):
     listed = reviews(tmp_path / "r.csv", row)
-    assert re.search(message, refused("--relabel", listed, pack, str(tmp_path / "new")))
+    assert re.search(message, fails("--relabel", listed, pack, str(tmp_path / "new")))
     assert not list(tmp_path.glob("new*"))
 
 
-def test_other_refusals(pack, tmp_path, capsys):
-    refused = one_line_failure(im2rec.main, "im2rec", capsys)
+def test_other_refusals(pack, tmp_path, fails):
     listed = reviews(tmp_path / "r.csv", "0,,circle,square,wrong,0")
-    assert "exists" in refused("--drop", listed, pack, pack)
-    assert "takes PREFIX and a new prefix" in refused("--drop", listed, pack)
+    assert "exists" in fails("--drop", listed, pack, pack)
+    assert "takes PREFIX and a new prefix" in fails("--drop", listed, pack)
     other = reviews(tmp_path / "other.csv", "1", head="a")
-    assert "is not a list of reviewed labels" in refused("--drop", other, pack, str(tmp_path / "n"))
+    assert "is not a list of reviewed labels" in fails("--drop", other, pack, str(tmp_path / "n"))

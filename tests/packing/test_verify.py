@@ -7,7 +7,6 @@ import pytest
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
 from imagenet_trainer.data.records.recordio import RecordFile
-from imagenet_trainer.data.records.sequential import rebuild_index
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack
@@ -193,11 +192,3 @@ def test_changed_lists_and_missing_manifests(prefix):
     prefix.with_suffix(".json").unlink()
     with pytest.raises(InputError, match=r"x\.json: "):
         open_pack(str(prefix), "")
-
-
-def test_an_index_is_rebuilt_without_the_images(prefix):
-    index = Path(shards(prefix)[0][:-3] + "idx")
-    before = index.read_bytes()
-    index.write_text("nonsense")
-    assert rebuild_index(shards(prefix)[0]) == 3
-    assert index.read_bytes() == before

@@ -2,17 +2,13 @@ import errno
 import gc
 import os
 import runpy
-import subprocess
 import sys
-import textwrap
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import needs_mxnet
-from PIL import Image
 
 from imagenet_trainer import assets
 from imagenet_trainer.data.images.decode import decode
@@ -142,16 +138,6 @@ def test_image_record_iter_yields_the_pixels(prefix):
 # --- what is in a pack -------------------------------------------------------------------------
 
 
-def test_the_bytes_do_not_depend_on_the_threads(prefix):
-    packs = []
-    for threads in (1, 2, 5):
-        run(pack_of(prefix, resize=64), threads)
-        packs.append(files(prefix))
-        assert sorted(packs[-1]) == [".idx", ".json", ".rec"]
-        (prefix.with_suffix(".json")).unlink()
-    assert packs[0] == packs[1] == packs[2]
-
-
 def test_the_manifest_describes_the_pack(prefix):
     manifest = run(pack_of(prefix, resize=64))
     assert manifest == read_manifest(f"{prefix}.rec")
@@ -164,22 +150,6 @@ def test_the_manifest_describes_the_pack(prefix):
     assert file.keys.tolist() == list(read_list(f"{prefix}.lst").indices)
     assert [file.record(n).id for n in range(11)] == file.keys.tolist()
     assert verify(f"{prefix}.rec", 2, quiet) == []
-
-
-def test_orientation_is_ignored(tmp_path):
-    pixels = np.zeros((16, 32, 3), np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
-    assert cv2.imread(str(tmp_path / "a.jpg")).shape == (32, 16, 3)
-    (tmp_path / "x.lst").write_text("0\t0\ta.jpg\n")
-    for color, shape in ((1, (16, 32, 3)), (0, (16, 32)), (-1, (16, 32, 3))):
-        run(pack_of(tmp_path / "x", tmp_path, color=color))
-        assert decode(RecordFile(tmp_path / "x.rec").record(0).image, -1).shape == shape
-    run(pack_of(tmp_path / "x", tmp_path, pass_through=True))
-    record = RecordFile(tmp_path / "x.rec").record(0)
-    assert decode(record.image).shape == (16, 32, 3)
-    assert record.image == (tmp_path / "a.jpg").read_bytes()
 
 
 # --- damaged images --------------------------------------------------------------------------
@@ -264,22 +234,6 @@ def interrupt_at(number, error):
     return progress
 
 
-@pytest.mark.parametrize("number", [1, 5, 11])
-def test_an_interrupted_pack_resumes(prefix, number):
-    pack = pack_of(prefix, resize=64)
-    run(pack)
-    expected = files(prefix)
-    for kind in expected:
-        prefix.with_suffix(kind).unlink()
-    with pytest.raises(KeyboardInterrupt):
-        run(pack, progress=interrupt_at(number, KeyboardInterrupt()))
-    assert finished(pack) is None
-    done = []
-    run(pack, threads=1, progress=lambda at, *_: done.append(at))
-    assert done == list(range(number + 1, 12))
-    assert files(prefix) == expected
-
-
 @pytest.mark.parametrize("kind", ["rec", "idx", "json"])
 def test_truncated_lines_are_ignored(prefix, kind):
     pack = pack_of(prefix, resize=64)
@@ -298,69 +252,6 @@ def test_truncated_lines_are_ignored(prefix, kind):
     partial.write_bytes(partial.read_bytes()[:-3])
     run(pack)
     assert files(prefix) == expected
-
-
-# Packing that marks after every image, and never reaches the last images.
-ENDLESS = """
-    import sys
-    from imagenet_trainer.packing import im2rec, write
-    from imagenet_trainer.packing.console import ProgressDisplay
-
-    def wait_near_the_end(self, done, total, rejected):
-        if done == total - 5:
-            sys.stdin.read()
-
-    ProgressDisplay.__call__ = wait_near_the_end
-    write._SECONDS_BETWEEN_MARKS = 0
-    sys.exit(im2rec.main())
-"""
-
-
-def test_a_killed_pack_resumes(prefix, tmp_path):
-    images = read_list(f"{prefix}.lst")
-    lines = [f"{n}\t{images.labels[n % 11][0]:f}\t{images.paths[n % 11]}\n" for n in range(150)]
-    prefix.with_suffix(".lst").write_text("".join(lines))
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(ENDLESS),
-        prefix,
-        PHOTOS,
-        "--resize",
-        "200",
-        "--restart",
-        "off",
-    ]
-    partial, journal = Path(f"{prefix}.rec.partial"), Path(f"{prefix}.json.partial")
-    for size in (200_000, 1_000_000):
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        while not (
-            journal.exists() and b'"rec"' in journal.read_bytes() and partial.stat().st_size > size
-        ):
-            assert process.poll() is None
-            time.sleep(0.001)
-        process.kill()
-        process.wait()
-        process.stdin.close()
-    assert not prefix.with_suffix(".rec").exists()
-    messages = []
-    run(pack_of(prefix, resize=200), log=messages.append)
-    assert messages[0].startswith("resumes after image ")
-    resumed = files(prefix)
-    for kind in resumed:
-        prefix.with_suffix(kind).unlink()
-    run(pack_of(prefix, resize=200))
-    assert files(prefix) == resumed
-
-
-def test_another_list_or_setting_starts_over(prefix):
-    with pytest.raises(KeyboardInterrupt):
-        run(pack_of(prefix, resize=64), progress=interrupt_at(5, KeyboardInterrupt()))
-    messages = []
-    run(pack_of(prefix, resize=32), log=messages.append)
-    assert len(messages) == 1 and messages[0].startswith("starts over")
-    assert RecordFile(f"{prefix}.rec").size < 64 * 64 * 3 * 11
-    assert verify(f"{prefix}.rec", 1, quiet) == []
 
 
 def test_a_finished_pack_is_recognised(prefix):

@@ -6,49 +6,13 @@ A set is a dictionary from class to paths relative to a root, which is a folder 
 import hashlib
 import os
 import re
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Type
 
 from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import (
-    LeftOut,
-    NoImages,
-    check_name,
-    images_in_tar,
-    walk,
-)
-from imagenet_trainer.system.files import check_folder
 
 Classes = Dict[str, List[str]]
 ClassOf = Callable[[str], str]  # from the path of an image to its class
-
-
-def find_images(
-    root: str, extensions: Sequence[str], left_out: Optional[LeftOut] = None
-) -> List[str]:
-    """Paths of the images in a folder or a tar, relative to it, in the order of their folders.
-
-    `left_out` receives the images with other extensions. Raises NoImages if there are none, and
-    InputError if the root cannot be read or a list cannot contain a name.
-    """
-    left_out = left_out or LeftOut()
-    if os.path.isfile(root):
-        paths = sorted(images_in_tar(root, extensions, left_out), key=_folder_order)
-    else:
-        check_folder(root)
-        folders = walk(root, "", extensions, set(), left_out)
-        paths = [os.path.join(folder, name) for folder, names, _ in folders for name in names]
-    if not paths:
-        raise NoImages(root, extensions, left_out)
-    for path in paths:
-        check_name(root, path)
-    return paths
-
-
-def _folder_order(path: str) -> str:
-    """A sort key for the order of a walk: images before subfolders, `a/x` before `a-b`."""
-    folder, name = os.path.split(path)
-    return f"{folder}/".replace("/", "\1") + f"\0{name}" if folder else f"\0{name}"
 
 
 def group(

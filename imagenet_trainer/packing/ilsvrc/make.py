@@ -35,10 +35,16 @@ _WAYS_OUT: Dict[Type[InputError], str] = {
 }
 
 
-def make(settings: ImagenetSettings, show_next: bool = True) -> int:
-    """Make the lists, and print the commands that pack them if `show_next`; the exit code."""
+def make(
+    settings: ImagenetSettings, naming: Optional[splits.Naming] = None, show_next: bool = True
+) -> int:
+    """Make the lists, and print the commands that pack them if `show_next`; the exit code.
+
+    `naming` is that of the settings, unless images were looked for before.
+    """
+    naming = naming or splits.Naming(settings.exts.split(","), settings.label_pattern)
     try:
-        warnings = _make(settings, show_next)
+        warnings = _make(settings, naming, show_next)
     except tuple(_WAYS_OUT) as error:
         raise InputError(f"{error}; {_WAYS_OUT[type(error)]}") from error
     for warning in warnings:
@@ -46,12 +52,11 @@ def make(settings: ImagenetSettings, show_next: bool = True) -> int:
     return 1 if warnings else 0
 
 
-def _make(settings: ImagenetSettings, show_next: bool) -> List[str]:
+def _make(settings: ImagenetSettings, naming: splits.Naming, show_next: bool) -> List[str]:
     """Make the lists; the warnings."""
     _check_paths(settings)
     parts = layout.find_parts(settings.root, settings.train, settings.val, settings.val_labels)
     _check_flags(settings, parts)
-    naming = splits.Naming(settings.exts.split(","), settings.label_pattern)
     train = _read_train(parts.train, naming) if parts.train else {}
     val = _read_val(parts.val, naming, parts.labels) if parts.val else {}
     test, test_images = _read_test(parts.test, naming, train or val)

@@ -6,10 +6,10 @@ wrong. They print and write nothing.
 
 import os
 from dataclasses import dataclass, field
-from typing import Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import LeftOut, NoClassFolders
+from imagenet_trainer.packing.folders import LeftOut, NoClassFolders, Tree
 from imagenet_trainer.packing.ilsvrc.devkit import Labels, check_numbering, read_labels
 from imagenet_trainer.packing.ilsvrc.labelled import (
     Classes,
@@ -17,7 +17,6 @@ from imagenet_trainer.packing.ilsvrc.labelled import (
     by_folder,
     by_pattern,
     by_table,
-    find_images,
     group,
     stem,
 )
@@ -43,8 +42,15 @@ class Naming:
     """
 
     extensions: Sequence[str]
-    pattern: str
+    pattern: str = ""
     left_out: LeftOut = field(default_factory=LeftOut)  # images with other extensions
+    found: Dict[str, List[str]] = field(default_factory=dict)  # by root: each is read once
+
+    def images(self, root: str) -> List[str]:
+        """Paths of the images in a folder or a tar; see `Tree.paths`."""
+        if root not in self.found:
+            self.found[root] = Tree(root, self.extensions, left_out=self.left_out).paths()
+        return self.found[root]
 
     def class_of(self, paths: Sequence[str]) -> ClassOf:
         """A function from one of these paths to its class."""
@@ -60,7 +66,7 @@ class Naming:
 
 def read_train(root: str, naming: Naming) -> Classes:
     """Training images in a folder or a tar."""
-    return naming.group(root, find_images(root, naming.extensions, naming.left_out))
+    return naming.group(root, naming.images(root))
 
 
 def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
@@ -68,7 +74,7 @@ def read_val(root: str, naming: Naming, sources: Sequence[str]) -> Classes:
 
     Raises NoLabels if neither gives the classes, and InputError if the two disagree.
     """
-    paths = find_images(root, naming.extensions, naming.left_out)
+    paths = naming.images(root)
     labels = _labels(sources)
     folders = {os.path.dirname(path) for path in paths}
     if naming.pattern:
@@ -89,7 +95,7 @@ def read_test(root: str, naming: Naming, known: Classes) -> Tuple[Classes, Optio
     ILSVRC2012's test images have no labels.
     """
     try:
-        paths = find_images(root, naming.extensions, LeftOut()) if root else []
+        paths = Tree(root, naming.extensions).paths() if root else []
     except InputError:
         return {}, None  # an unusable test folder is ignored
     class_of = naming.class_of(paths)

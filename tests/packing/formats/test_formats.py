@@ -2,18 +2,17 @@
 
 import gzip
 import importlib.util
-import io
 import json
 import os
 import struct
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import one_line_failure, write_images
+from conftest import write_images
+from helpers import miniature
 
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.manifest import known_synsets, read_manifest
@@ -27,11 +26,6 @@ needs_pyarrow = pytest.mark.skipif(
 )
 PARQUET = pytest.param("parquet", marks=needs_pyarrow)
 JPEG = cv2.imencode(".jpg", np.full((20, 24, 3), 90, np.uint8))[1].tobytes()
-
-
-@pytest.fixture
-def fails(capsys):
-    return one_line_failure(lambda words: im2rec.main([*map(str, words)]), "im2rec", capsys)
 
 
 def content(prefix):
@@ -118,11 +112,7 @@ def test_the_libraries_read_what_was_written(tmp_path, pack):
 
 
 def write_tar(path, files):
-    with tarfile.open(path, "w") as tar:
-        for name, data in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+    path.write_bytes(miniature.tar_of(dict(files)))
     return path
 
 

@@ -6,7 +6,6 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from conftest import one_line_failure
 
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.manifest import read_manifest
@@ -35,11 +34,6 @@ def folder(tmp_path):
         (tmp_path / f"{name}-images-idx3-ubyte{end}").write_bytes(pack(encoded(images)))
         (tmp_path / f"{name}-labels-idx1-ubyte{end}").write_bytes(pack(encoded(labels)))
     return tmp_path
-
-
-@pytest.fixture
-def fails(capsys):
-    return one_line_failure(lambda words: im2rec.main([*map(str, words)]), "im2rec", capsys)
 
 
 def packed(prefix):

@@ -1,16 +1,13 @@
-import tarfile
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import NoImages
+from imagenet_trainer.packing.folders import Tree
 from imagenet_trainer.packing.ilsvrc.labelled import (
     by_folder,
     by_pattern,
     by_table,
-    find_images,
     group,
     size,
     take_out,
@@ -39,27 +36,6 @@ def tree(tmp_path):
 # --- finding -----------------------------------------------------------------------------------
 
 
-def test_a_folder_and_its_tar_have_the_same_images(tree, tmp_path):
-    expected = ["a/1.jpg", "a/x/1.jpeg", "a-b/1.jpg", "b/10.JPG", "b/2.jpg"]
-    assert find_images(str(tree), ENDINGS) == expected
-    with tarfile.open(tmp_path / "tree.tar", "w") as tar:
-        tar.add(tree, ".")
-    assert find_images(str(tmp_path / "tree.tar"), ENDINGS) == expected
-
-
-def test_no_images(tree, tmp_path):
-    with pytest.raises(NoImages, match=r"tree: .*\.gif"):
-        find_images(str(tree), [".gif"])
-    with pytest.raises(InputError, match="gone: "):
-        find_images(str(tmp_path / "gone"), ENDINGS)
-
-
-def test_names_that_a_list_cannot_contain(tree):
-    (tree / "b" / "tab\t.jpg").touch()
-    with pytest.raises(InputError, match="tab"):
-        find_images(str(tree), ENDINGS)
-
-
 # --- grouping ----------------------------------------------------------------------------------
 
 
@@ -77,7 +53,7 @@ def test_classes_are_those_of_im2rec(tree, tmp_path):
     _, theirs = make_lists(
         str(tmp_path / "x"), str(tree), recursive=True, flat=False, extensions=ENDINGS
     )
-    paths = find_images(str(tree), ENDINGS)
+    paths = Tree(str(tree), ENDINGS).paths()
     ours = group("", paths, by_folder(paths), "")
     assert [(name, len(of)) for name, of in ours.items()] == theirs
 

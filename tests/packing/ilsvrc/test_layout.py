@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import pytest
 from helpers import miniature
 
 from imagenet_trainer.data.records.manifest import known_synsets
@@ -17,12 +16,6 @@ from imagenet_trainer.packing.ilsvrc.layout import (
 )
 
 SYNSETS = list(known_synsets())
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def touch(*names):

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from helpers import miniature
 
-from imagenet_trainer.packing.ilsvrc.labelled import by_folder, find_images, group
+from imagenet_trainer.packing.folders import Tree
+from imagenet_trainer.packing.ilsvrc.labelled import by_folder, group
 from imagenet_trainer.packing.ilsvrc.overlap import shared_images
 
 FILES = {"cat/1.jpg": b"tabby", "cat/2.jpg": b"manx", "dog/1.jpg": b"poodle"}
@@ -17,7 +18,7 @@ OTHERS = {
 
 
 def classes(root):
-    paths = find_images(str(root), [".jpg"])
+    paths = Tree(str(root), [".jpg"]).paths()
     return str(root), group(str(root), paths, by_folder(paths), "")
 
 
