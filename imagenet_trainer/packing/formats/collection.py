@@ -3,7 +3,7 @@
 import glob
 import hashlib
 import os
-from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 from imagenet_trainer.data.records.lst import ImageList
 from imagenet_trainer.data.records.manifest import class_of, known_synsets
@@ -12,32 +12,13 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats import idx, parquet, tfrecord, webdataset
 from imagenet_trainer.packing.formats.idx import Idx
 from imagenet_trainer.packing.formats.parquet import Parquet
+from imagenet_trainer.packing.formats.samples import Collection
 from imagenet_trainer.packing.formats.tfrecord import TFRecords
 from imagenet_trainer.packing.formats.webdataset import WebDataset
 from imagenet_trainer.system.files import file_error
 
 _MOST_KNOWN = 0.9  # of ImageNet's names in their places: the rest are other spellings
 _END = 1 << 20  # bytes of a file's beginning and end that belong to its digest
-
-
-class Collection(Protocol):
-    """Images with labels in files of another program, in the order of these."""
-
-    kind: str
-    paths: List[str]  # the files
-    note: str  # what the user should know after `images`; "" if there is nothing
-
-    def images(self) -> Iterator[Tuple[str, int]]:
-        """The path of every image, as lists have it, and its label."""
-
-    def __contains__(self, path: object) -> bool:
-        """Whether there is such an image."""
-
-    def read(self, path: str) -> bytes:
-        """The encoded image of a path; ValueError with the reason."""
-
-    def class_names(self, examples: Dict[int, str]) -> Dict[int, str]:
-        """The names of classes by label, from the path of one image of each."""
 
 
 def open_collection(root: str) -> Optional[Collection]:
@@ -56,10 +37,8 @@ def open_collection(root: str) -> Optional[Collection]:
         raise InputError(f"{root}: has files of several formats; give those of one, as a pattern")
     if os.path.isdir(root):
         _check_one_set(root, paths)
-    return {
-        webdataset.KIND: WebDataset, parquet.KIND: Parquet, tfrecord.KIND: TFRecords,
-        idx.KIND: Idx,
-    }[formats.pop()](paths)  # type: ignore[index, return-value]  # fmt: skip
+    kinds: Tuple[Type[Collection], ...] = (WebDataset, Parquet, TFRecords, Idx)
+    return next(one for one in kinds if one.kind in formats)(paths)
 
 
 def _files(root: str) -> List[str]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.classes import class_ids_beside
-from imagenet_trainer.packing.formats.samples import by_base_name, located
+from imagenet_trainer.packing.formats.samples import Collection, located
 from imagenet_trainer.system.files import file_error
 
 KIND = "idx"
@@ -44,20 +44,19 @@ def has_name(path: str) -> bool:
     return _NAME.fullmatch(os.path.basename(path)) is not None
 
 
-class Idx:
+class Idx(Collection):
     """Images of idx files, in their order; a path is FILE/NUMBER.png.
 
     The images are encoded as PNG, which loses nothing. A file is read whole, when it is opened:
-    MNIST's have 47 MB. Raises InputError for damaged files; `read` raises ValueError.
+    MNIST's have 47 MB.
     """
 
     kind = KIND
-    note = ""
 
     def __init__(self, paths: Sequence[str]):
         pairs = sorted({_pair(path) for path in paths})
+        super().__init__([images for images, _ in pairs])
         self.paths = [path for pair in pairs for path in pair]
-        self._by_name = by_base_name([images for images, _ in pairs])
         self._images: Dict[str, np.ndarray] = {}  # uint8 (images, height, width), by file
         self._labels: Dict[str, np.ndarray] = {}  # uint8 (images,)
         for images_path, labels_path in pairs:
@@ -70,20 +69,13 @@ class Idx:
             self._images[images_path], self._labels[images_path] = images, labels
 
     def images(self) -> Iterator[Tuple[str, int]]:
-        """The path and the label of every image."""
+        """See Collection."""
         for path, labels in self._labels.items():
             for number, label in enumerate(labels.tolist()):
                 yield f"{os.path.basename(path)}/{number:08d}.png", label
 
-    def __contains__(self, path: object) -> bool:
-        try:
-            self._locate(str(path))
-        except ValueError:
-            return False
-        return True
-
     def read(self, path: str) -> bytes:
-        """The image of a path, encoded as PNG; ValueError with the reason."""
+        """The image of a path, encoded as PNG."""
         file, number = self._locate(path)
         return bytes(cv2.imencode(".png", self._images[file][number])[1])
 

@@ -20,10 +20,10 @@ import numpy as np
 from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats.samples import (
+    Collection,
     Part,
     Read,
     Sample,
-    by_base_name,
     exists_differently,
     located,
     parts_of,
@@ -48,25 +48,20 @@ class Columns(NamedTuple):
     classes: Tuple[str, ...]
 
 
-class Parquet:
-    """Images in parquet files, in their order; a path is FILE/ROW/NAME.
-
-    Every method raises InputError for damaged files; `read` raises ValueError.
-    """
+class Parquet(Collection):
+    """Images in parquet files, in their order; a path is FILE/ROW/NAME."""
 
     kind = KIND
-    note = ""
 
     def __init__(self, paths: Sequence[str]):
         library()
-        self.paths = [*paths]
-        self._by_name = by_base_name(paths)
+        super().__init__(paths)
         self._files: Dict[str, _File] = {}
         self._groups: OrderedDict[Tuple[str, int], List[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def images(self) -> Iterator[Tuple[str, int]]:
-        """The path and the label of every image."""
+        """See Collection."""
         for path in self.paths:
             file, row = self._file(path), 0
             for group in range(len(file.starts) - 1):
@@ -79,15 +74,8 @@ class Parquet:
                     yield f"{os.path.basename(path)}/{row:08d}/{name}", label
                     row += 1
 
-    def __contains__(self, path: object) -> bool:
-        try:
-            self._locate(str(path))
-        except ValueError:
-            return False
-        return True
-
     def read(self, path: str) -> bytes:
-        """The encoded image of a path; ValueError with the reason."""
+        """See Collection."""
         file, row = self._locate(path)
         group = int(np.searchsorted(file.starts, row, "right")) - 1
         with self._lock:  # pyarrow's files are for one thread

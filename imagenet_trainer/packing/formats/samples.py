@@ -1,12 +1,50 @@
-"""What the formats share: an image of a pack, names of files, and parts of a set."""
+"""What the formats share: a set of images, an image of a pack, names of files, parts of a set."""
 
 import os
 import re
-from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
+from abc import ABC, abstractmethod
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+
+
+class Collection(ABC):
+    """Images with labels in files of another program, in the order of these.
+
+    Methods raise InputError for damaged files; `read` raises ValueError with the reason.
+    """
+
+    kind: str
+    note = ""  # what the user should know after `images`; "" if there is nothing
+
+    def __init__(self, paths: Sequence[str]):
+        self.paths = [*paths]
+        self._by_name = by_base_name(paths)
+
+    @abstractmethod
+    def images(self) -> Iterator[Tuple[str, int]]:
+        """The path of every image, as lists have it, and its label, from 0."""
+
+    @abstractmethod
+    def _locate(self, path: str) -> Any:
+        """Where the image of a path is; ValueError with the reason if there is none."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes:
+        """The encoded image of a path."""
+
+    @abstractmethod
+    def class_names(self, examples: Dict[int, str]) -> Dict[int, str]:
+        """The names of classes by label, where they have some, from an image of each."""
+
+    def __contains__(self, path: object) -> bool:
+        try:
+            self._locate(str(path))
+        except ValueError:
+            return False
+        return True
 
 
 class Sample(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 from imagenet_trainer.data.images.decode import MAX_IMAGE
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.formats.crc32c import masked
-from imagenet_trainer.packing.formats.samples import by_base_name, located, safe_name
+from imagenet_trainer.packing.formats.samples import Collection, located, safe_name
 from imagenet_trainer.system.files import file_error
 
 KIND = "TFRecord"
@@ -47,23 +47,20 @@ class Row(NamedTuple):
     class_name: str
 
 
-class TFRecords:
+class TFRecords(Collection):
     """Images in TFRecord files, in their order; a path is FILE/OFFSET/NAME.
 
-    `note` says how the labels were understood, once `images` has ended. Every method raises
-    InputError for damaged files; `read` raises ValueError.
+    `note` says how the labels were understood, once `images` has ended.
     """
 
     kind = KIND
 
     def __init__(self, paths: Sequence[str]):
-        self.paths = [*paths]
-        self.note = ""
-        self._by_name = by_base_name(paths)
+        super().__init__(paths)
         self._sizes = {path: os.path.getsize(path) for path in paths}
 
     def images(self) -> Iterator[Tuple[str, int]]:
-        """The path and the label of every image, counted from 0."""
+        """See Collection."""
         rows = [(path, row) for path in self.paths for row in _rows(path)]
         first = min((row.label for _, row in rows), default=0)
         if first >= 1:
@@ -72,15 +69,14 @@ class TFRecords:
         for path, row in rows:
             yield f"{os.path.basename(path)}/{row.offset}/{row.name}", row.label - (first >= 1)
 
-    def __contains__(self, path: object) -> bool:
-        try:
-            file, offset = located(str(path), self._by_name)
-            return offset < self._sizes[file]
-        except ValueError:
-            return False
+    def _locate(self, path: str) -> Tuple[str, int]:
+        file, offset = located(path, self._by_name)
+        if offset >= self._sizes[file]:
+            raise ValueError("is not in these files; make the list again")
+        return file, offset
 
     def read(self, path: str) -> bytes:
-        """The encoded image of a path; ValueError with the reason."""
+        """See Collection."""
         try:
             values = self._example(path).get(IMAGE, [])
         except InputError as error:
@@ -96,7 +92,7 @@ class TFRecords:
         return {label: name for label, name in named.items() if name}
 
     def _example(self, path: str, compare: bool = True) -> Example:
-        file, offset = located(path, self._by_name)
+        file, offset = self._locate(path)
         with _open(file) as descriptor:
             return _parsed(file, offset, _record(file, descriptor.fileno(), offset, compare))
 

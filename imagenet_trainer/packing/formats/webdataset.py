@@ -20,10 +20,10 @@ from imagenet_trainer.data.kinds import EXTENSIONS
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.classes import CLASSES, class_ids_beside, write_classes
 from imagenet_trainer.packing.formats.samples import (
+    Collection,
     Part,
     Read,
     Sample,
-    by_base_name,
     exists_differently,
     parts_of,
 )
@@ -51,23 +51,17 @@ def _split(name: str) -> Tuple[str, str]:
     return posixpath.join(folder, key), (dot + extension).lower()
 
 
-class WebDataset:
-    """Images in tars, in their order; a path is TAR/NAME.
-
-    Every method raises InputError for damaged tars and samples without a label; `read` raises
-    ValueError.
-    """
+class WebDataset(Collection):
+    """Images in tars, in their order; a path is TAR/NAME. A sample must have a label."""
 
     kind = KIND
-    note = ""
 
     def __init__(self, paths: Sequence[str]):
-        self.paths = [*paths]
-        self._by_name = by_base_name(paths)
+        super().__init__(paths)
         self._tars: Dict[str, Tar] = {}
 
     def images(self) -> Iterator[Tuple[str, int]]:
-        """The path and the label of every image."""
+        """See Collection."""
         for path in self.paths:
             with TarImages(path) as tar:
                 names = sorted(tar.names(), key=lambda name: tar.locate(name)[0])
@@ -82,16 +76,8 @@ class WebDataset:
                         label = _label(tar, key, files.get(_LABEL))
                         yield f"{os.path.basename(path)}/{image}", label
 
-    def __contains__(self, path: object) -> bool:
-        try:
-            tar, name = self._locate(str(path))
-            tar.size(name)
-            return True
-        except ValueError:
-            return False
-
     def read(self, path: str) -> bytes:
-        """The encoded image of a path; ValueError with the reason."""
+        """See Collection."""
         tar, name = self._locate(path)
         return tar.read(name)
 
@@ -108,6 +94,7 @@ class WebDataset:
                 self._tars[file] = Tar(self._by_name[file])
             except InputError as error:
                 raise ValueError(str(error)) from error
+        self._tars[file].size(name)  # ValueError if it is not there
         return self._tars[file], name
 
 
