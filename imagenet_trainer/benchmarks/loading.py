@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import threading
 import zlib
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
@@ -30,6 +29,7 @@ from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.packing.conversion import Conversion, convert
 
 BATCH, SIDE = 64, 224
+AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # of random resized crops
 SIZES = ("", "_256")
 """Endings of names: photographs of 500 x 375 pixels, and resized to 256 as by im2rec.py."""
 LARGE = "_1000"
@@ -173,48 +173,46 @@ def ways(of: Dict[str, Way] = WAYS) -> Dict[str, Way]:
 # --- others --------------------------------------------------------------------------------------
 
 
-def imdecode(images: List[np.ndarray], threads: int = 1) -> int:
-    """Decode all images by OpenCV, and nothing else."""
-
-    def work(part: List[np.ndarray]) -> None:
-        for image in part:
-            cv2.imdecode(image, cv2.IMREAD_COLOR)
-
-    workers = [threading.Thread(target=work, args=(images[i::threads],)) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+def imdecode(images: List[np.ndarray]) -> int:
+    """Decode all images by OpenCV, and nothing else; return their number."""
+    for image in images:
+        cv2.imdecode(image, cv2.IMREAD_COLOR)
     return len(images)
 
 
-def image_record_iter(rec: str, threads: int = 1) -> Callable[[], int]:
-    """A function that reads the next epoch with MXNet and returns its number of images."""
+def image_record_iter(rec: str) -> Callable[[], int]:
+    """A function that reads the next epoch with MXNet, in one thread: its number of images."""
     from imagenet_trainer.engines.mxnet.reference import image_record_reader
 
-    return image_record_reader(rec, SIDE, BATCH, threads)
+    return image_record_reader(rec, SIDE, BATCH, threads=1)
 
 
-def dali(rec: str, threads: int = 1) -> Callable[[], int]:
-    """The same with NVIDIA DALI on the CPU."""
+def dali_pipeline(rec: str, threads: int, seed: int, how: Dict[str, Any]) -> Any:
+    """NVIDIA DALI on the CPU, which reads a shard; `how` are further arguments of a pipeline."""
     from nvidia.dali import fn, pipeline_def, types
 
-    @pipeline_def(batch_size=BATCH, num_threads=threads, device_id=None, seed=0)
+    @pipeline_def(batch_size=BATCH, num_threads=threads, device_id=None, seed=seed)
     def pipeline() -> Any:
         encoded, labels = fn.readers.mxnet(
             path=[rec], index_path=[f"{os.path.splitext(rec)[0]}.idx"], random_shuffle=True,
             name="reader",
         )  # fmt: skip
         images = fn.decoders.image_random_crop(
-            encoded, device="cpu", random_area=[0.08, 1.0], random_aspect_ratio=[3 / 4, 4 / 3]
+            encoded, device="cpu", random_area=list(AREA), random_aspect_ratio=list(ASPECT)
         )
         images = fn.resize(
             images, size=[SIDE, SIDE], interp_type=types.INTERP_LINEAR, antialias=False
         )
         return fn.flip(images, horizontal=fn.random.coin_flip()), labels
 
-    pipe = pipeline()
+    pipe = pipeline(**how)
     pipe.build()
+    return pipe
+
+
+def dali(rec: str) -> Callable[[], int]:
+    """The same with NVIDIA DALI on the CPU."""
+    pipe = dali_pipeline(rec, 1, 0, {})
 
     def read() -> int:
         runs = pipe.epoch_size("reader") // BATCH
@@ -225,10 +223,19 @@ def dali(rec: str, threads: int = 1) -> Callable[[], int]:
     return read
 
 
-def torchvision(rec: str, threads: int = 1) -> Callable[[], int]:
-    """The same with PyTorch's DataLoader, `threads` processes of torchvision and Pillow."""
-    from torch.utils.data import DataLoader
+def random_crops() -> Any:
+    """Torchvision's random resized crops with mirrors, uint8."""
     from torchvision import transforms
+
+    return transforms.Compose(
+        [transforms.RandomResizedCrop(SIDE, AREA, ASPECT), transforms.RandomHorizontalFlip(),
+         transforms.PILToTensor()]
+    )  # fmt: skip
+
+
+def torchvision(rec: str) -> Callable[[], int]:
+    """The same with PyTorch's DataLoader, a process of torchvision and Pillow."""
+    from torch.utils.data import DataLoader
 
     folder = os.path.splitext(rec)[0] + "-files"
     os.makedirs(folder, exist_ok=True)
@@ -237,10 +244,7 @@ def torchvision(rec: str, threads: int = 1) -> Callable[[], int]:
         for number, path in enumerate(paths):
             with open(path, "wb") as file:
                 file.write(shards.record(number).image)
-    transform = transforms.Compose(
-        [transforms.RandomResizedCrop(SIDE), transforms.RandomHorizontalFlip(),
-         transforms.PILToTensor()]
-    )  # fmt: skip
+    transform = random_crops()
 
     class Files:
         """What an ImageFolder of the files is."""
@@ -252,11 +256,11 @@ def torchvision(rec: str, threads: int = 1) -> Callable[[], int]:
             with Image.open(paths[number]) as image:
                 return transform(image.convert("RGB")), number % 1000
 
-    loader: Any = DataLoader(Files(), BATCH, shuffle=True, num_workers=threads)  # type: ignore
+    loader: Any = DataLoader(Files(), BATCH, shuffle=True, num_workers=1)  # type: ignore
     return lambda: sum(len(labels) for _, labels in loader)
 
 
-OTHERS: Dict[str, Callable[..., Callable[[], int]]] = {
+OTHERS: Dict[str, Callable[[str], Callable[[], int]]] = {
     "image_record_iter": image_record_iter,
     "dali": dali,
     "torchvision": torchvision,

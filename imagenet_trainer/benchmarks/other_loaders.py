@@ -13,13 +13,20 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
-from imagenet_trainer.benchmarks.loading import BATCH, SIDE, write_pack
+from imagenet_trainer.benchmarks.loading import (
+    AREA,
+    ASPECT,
+    BATCH,
+    SIDE,
+    dali_pipeline,
+    random_crops,
+    write_pack,
+)
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data import Loader
 from imagenet_trainer.packing.conversion import Conversion
 
 SEED, CLASSES, TARS = 1, 10, 4
-_AREA, _ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
 _SHUFFLED = 1000  # images that webdataset shuffles together
 Batches = Iterator[Tuple[np.ndarray, np.ndarray]]
 
@@ -71,15 +78,6 @@ def _ours(folder: str, threads: int, saved: bytes) -> Opened:
     return Opened(iter(loader), lambda: json.dumps(loader.state_dict()).encode())
 
 
-def _transforms() -> Any:
-    from torchvision import transforms
-
-    return transforms.Compose(
-        [transforms.RandomResizedCrop(SIDE, _AREA, _ASPECT), transforms.RandomHorizontalFlip(),
-         transforms.PILToTensor()]
-    )  # fmt: skip
-
-
 def _arrays(loader: Any) -> Batches:
     for images, labels in loader:
         yield images.numpy(), np.asarray(labels)
@@ -90,7 +88,7 @@ def _torchvision(folder: str, threads: int, saved: bytes) -> Opened:
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
 
-    dataset = ImageFolder(os.path.join(folder, "folders"), _transforms())
+    dataset = ImageFolder(os.path.join(folder, "folders"), random_crops())
     generator = torch.Generator().manual_seed(SEED)
     loader: Any = DataLoader(
         dataset, BATCH, shuffle=True, num_workers=threads, drop_last=True, generator=generator
@@ -109,7 +107,7 @@ def _webdataset(folder: str, threads: int, saved: bytes) -> Opened:
         .shuffle(_SHUFFLED, seed=SEED)
         .decode("pil")
         .to_tuple("jpg", "cls")
-        .map_tuple(_transforms(), int)
+        .map_tuple(random_crops(), int)
         .batched(BATCH, partial=False)
     )
     loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=min(threads, TARS))
@@ -117,26 +115,8 @@ def _webdataset(folder: str, threads: int, saved: bytes) -> Opened:
 
 
 def _dali(folder: str, threads: int, saved: bytes) -> Opened:
-    from nvidia.dali import fn, pipeline_def, types
-
-    @pipeline_def(
-        batch_size=BATCH, num_threads=threads, device_id=None, seed=SEED, enable_checkpointing=True
-    )
-    def pipeline() -> Any:
-        encoded, labels = fn.readers.mxnet(
-            path=[os.path.join(folder, "train.rec")],
-            index_path=[os.path.join(folder, "train.idx")], random_shuffle=True, name="reader",
-        )  # fmt: skip
-        images = fn.decoders.image_random_crop(
-            encoded, device="cpu", random_area=list(_AREA), random_aspect_ratio=list(_ASPECT)
-        )
-        images = fn.resize(
-            images, size=[SIDE, SIDE], interp_type=types.INTERP_LINEAR, antialias=False
-        )
-        return fn.flip(images, horizontal=fn.random.coin_flip()), labels
-
-    pipe = pipeline(**({"checkpoint": saved} if saved else {}))
-    pipe.build()
+    how = {"enable_checkpointing": True, **({"checkpoint": saved} if saved else {})}
+    pipe = dali_pipeline(os.path.join(folder, "train.rec"), threads, SEED, how)
 
     def batches() -> Batches:
         for _ in range(pipe.epoch_size("reader") // BATCH):
@@ -188,8 +168,8 @@ def _spdl(folder: str, threads: int, saved: bytes) -> Opened:
 def _filter(draw: random.Random) -> str:
     """A random resized crop and mirror in FFmpeg's words; the aspect of the images is 4/3."""
     while True:
-        area = draw.uniform(*_AREA)
-        aspect = draw.uniform(*_ASPECT) / (4 / 3)
+        area = draw.uniform(*AREA)
+        aspect = draw.uniform(*ASPECT) / (4 / 3)
         width, height = (area * aspect) ** 0.5, (area / aspect) ** 0.5
         if width <= 1 and height <= 1:
             break

@@ -57,11 +57,11 @@ def make_photographs(
 def pack_photographs(folder: str, count: int) -> str:
     """Pack photographs of 500 x 375 pixels, resized to 256, without manifest; return the .rec."""
     prefix, images = os.path.join(folder, "train"), os.path.join(folder, "images")
-    make_photographs(os.path.join(images, "photographs"), count)
+    make_photographs(images, count)
     with contextlib.redirect_stdout(io.StringIO()):
-        im2rec.main(["--list", "--recursive", prefix, images])
+        im2rec.main(["--list", "--flat", prefix, images])
         im2rec.main(["--resize", "256", prefix, images])
-    os.remove(f"{prefix}.json")  # it names one class only; without it there are 1000
+    os.remove(f"{prefix}.json")  # it has one class only; without it there are 1000
     return f"{prefix}.rec"
 
 

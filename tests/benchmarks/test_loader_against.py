@@ -5,9 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import one_line_failure
 
-from imagenet_trainer import benchmark
 from imagenet_trainer.benchmarks import loader_against, other_loaders
 from imagenet_trainer.benchmarks.other_loaders import CONTESTANTS, OURS, Contestant, Opened
 
@@ -74,9 +72,3 @@ def test_libraries_that_cannot_be_imported_are_left_out_with_the_reason(monkeypa
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ffcv is left out: its last release")
     assert lines[1].startswith("spdl is left out: ModuleNotFoundError")
-
-
-@pytest.mark.parametrize("flag, value", [("--against", "torchvision"), ("--beside", "2")])
-def test_flags_of_other_kinds_are_refused(capsys, flag, value):
-    fails = one_line_failure(benchmark.main, "benchmark", capsys)
-    assert flag in fails("checks", flag, value)
