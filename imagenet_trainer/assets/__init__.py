@@ -1,7 +1,6 @@
 """Files that come with the package: class names, WordNet's tree, images, style sheets and scripts.
 
-LICENSES.md lists their sources. `path` finds them; the modules beside it write some of them out or
-create them. Every room may import `path`; the modules may import config and below.
+LICENSES.md lists their sources. `path` finds them, for every room; `demo_images` writes some out.
 """
 
 from pathlib import Path

@@ -24,17 +24,9 @@ _REFUSED = (
 )  # fmt: skip
 # Flags of fit that also apply to the measurement of finished runs.
 _OF_MEASURING = (
-    "data_val",
-    "data_val_idx",
-    "label_index",
-    "data_nthreads",
-    "cache_dir",
-    "cache_size",
-    "gpus",
-    "engine",
-    "compile",
-    "batch_size",
-)
+    "data_val", "data_val_idx", "label_index", "data_nthreads", "cache_dir", "cache_size", "gpus",
+    "engine", "compile", "batch_size",
+)  # fmt: skip
 _SAME_FOR_ALL = ("data_train", "data_train_idx", "data_val", "data_val_idx", "label_index")
 
 

@@ -20,16 +20,9 @@ log = partial(print_message, "compare")
 
 # Flags that the measuring process gets unchanged.
 _OF_MEASURING = (
-    "cache_dir",
-    "cache_size",
-    "gpus",
-    "engine",
-    "compile",
-    "data_nthreads",
-    "rounds",
-    "largest_batch",
-    "measure_again",
-)
+    "cache_dir", "cache_size", "gpus", "engine", "compile", "data_nthreads", "rounds",
+    "largest_batch", "measure_again",
+)  # fmt: skip
 
 
 @dataclass

@@ -60,8 +60,7 @@ def _packs(paths: Sequence[str]) -> List[str]:
 def _unpack(settings: PackCheckSettings) -> int:
     if len(settings.paths) != 2:
         raise InputError(f"--unpack {' '.join(settings.paths)}: takes PREFIX and a folder")
-    name, folder = settings.paths
-    prefix = os.path.splitext(name)[0] if name.endswith(".rec") else name
+    prefix, folder = _prefix(settings.paths[0]), settings.paths[1]
     with attributed_to("--unpack", " "), ProgressDisplay(prefix) as progress:
         done = unpack(
             f"{prefix}.rec", f"{prefix}.lst", folder, settings.num_thread or processors(), progress,
@@ -76,7 +75,7 @@ def _apply_reviews(settings: PackCheckSettings) -> int:
     flag = "--relabel" if settings.relabel else "--drop"
     if len(settings.paths) != 2:
         raise InputError(f"{flag} {' '.join(settings.paths)}: takes PREFIX and a new prefix")
-    prefix, new = (name[:-4] if name.endswith(".rec") else name for name in settings.paths)
+    prefix, new = map(_prefix, settings.paths)
     with attributed_to(flag, " "), ProgressDisplay(new) as progress:
         done = apply_reviews(prefix, new, settings.drop, settings.relabel, progress)
     dropped = int((~done.kept).sum())
@@ -86,6 +85,11 @@ def _apply_reviews(settings: PackCheckSettings) -> int:
         f"another class, {dropped:,} left out{left}"
     )
     return 0
+
+
+def _prefix(name: str) -> str:
+    """The prefix of a pack, which may be given as PREFIX.rec."""
+    return name[: -len(".rec")] if name.endswith(".rec") else name
 
 
 def _shards_of(name: str, flag: str) -> List[str]:
@@ -175,8 +179,7 @@ def _repair(root: str, shards: List[str], threads: int) -> None:
 
 
 def _find_duplicates(settings: PackCheckSettings) -> int:
-    prefixes = [os.path.splitext(name)[0] if name.endswith(".rec") else name
-                for name in settings.paths]  # fmt: skip
+    prefixes = [*map(_prefix, settings.paths)]
     sets = {name: _shards_of(name, "--duplicates") for name in prefixes}
     with ProgressDisplay("duplicates") as progress:
         threads = settings.num_thread or processors()

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas
 import pytest
-from conftest import ROOT, one_line_failure, run
+from conftest import one_line_failure
 from PIL import Image
 
 from imagenet_trainer.config import FitSettings
@@ -52,13 +52,6 @@ def explored(tree, tmp_path_factory):
 @pytest.fixture
 def fails(capsys):
     return one_line_failure(main, "explore", capsys)
-
-
-def test_help_answers_without_the_libraries():
-    result = run("-X", "importtime", ROOT / "tools" / "explore.py", "--help")
-    assert "--sample" in result.stdout
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "argparse" in imported and not imported & {"numpy", "cv2", "PIL", "matplotlib", "pandas"}
 
 
 def test_files(explored):

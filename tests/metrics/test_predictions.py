@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.metrics import confusion, counts
+from imagenet_trainer.metrics import confusion
 from imagenet_trainer.metrics.predictions import (
     Collector,
     Predictions,
@@ -194,9 +194,3 @@ def test_images_that_were_left_out(batch, tmp_path):
         assert np.isnan(found["probabilities"][[0, 4, N - 1]]).all()
         assert (found["labels"] == np.where(np.isin(np.arange(N), used), labels, -1)).all()
         assert (found["indices"][[0, 4, N - 1]] == -1).all()
-
-
-@pytest.mark.parametrize("classes, k", [(2, 1), (5, 1), (6, 5), (1000, 5)])
-def test_the_matrix_never_counts_all_classes_of_an_image(classes, k):
-    # All cells of a row would be equal.
-    assert counts.confusion_top(classes) == k
