@@ -19,7 +19,7 @@ from imagenet_trainer.system.machine import compute_threads, has_bfloat16, proce
 from imagenet_trainer.train.previews.throughput import INTERVALS
 
 _BATCH = 16
-_SHOWN = 2  # updates of an interval: an epoch of 64 images has two
+_SHOWN = 2  # updates of an interval without data
 _RESNET = "resnet-18"
 _NETWORKS = (_RESNET, "squeezenet1.0")
 _MXNET = "MXNet with its defaults"
@@ -168,29 +168,23 @@ def _command(kind: _Kind) -> List[str]:
 def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
     """Return images per second and share of waiting of the second epoch.
 
-    MXNet computes while the program goes on: an epoch's first interval begins without a pending
-    update, and its last one waits for all. So only the other intervals, from the forward pass of an
-    update to that of a later one, have the time of whole updates.
+    MXNet computes while the program goes on, so the time of an interval can lack a part of its
+    updates and have one of earlier ones. An epoch begins and ends without pending updates.
     """
     run_folder = os.path.join(folder, f"{'-'.join(kind)}-{turn}")
     command = [
         *_command(kind), "--num-epochs", "2", "--data-train", rec, "--data-val", rec,
-        "--disp-batches", str(_SHOWN), "--model-prefix", os.path.join(run_folder, "model"),
+        "--model-prefix", os.path.join(run_folder, "model"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env=_environment())
-    return speed_of_events(os.path.join(run_folder, "events.jsonl"))
+    return _second_epoch(os.path.join(run_folder, "events.jsonl"))
 
 
-def speed_of_events(path: str) -> Tuple[float, float]:
-    """Median images per second of the second epoch's inner intervals; share of waiting."""
+def _second_epoch(path: str) -> Tuple[float, float]:
     with open(path, encoding="utf-8") as file:
         events = [json.loads(line) for line in file]
-    epoch = [one for one in events if one["event"] == "interval" and one["epoch"] == 2]
-    intervals = [one for one in epoch if one["updates"] == _SHOWN]
-    waited = sum(one["wait_share"] * one["seconds"] for one in intervals)
-    inner = epoch[1:-1] or epoch[1:]
-    speeds = [one["images_per_second"] for one in inner if one["updates"] == _SHOWN]
-    return statistics.median(speeds), waited / sum(one["seconds"] for one in intervals)
+    epoch = next(one for one in events if one["event"] == "epoch" and one["epoch"] == 2)
+    return epoch["images_per_second"], epoch["wait_share"]
 
 
 def _synthetic(kind: _Kind, *more: str) -> float:

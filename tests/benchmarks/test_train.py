@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from imagenet_trainer.benchmarks import train
@@ -58,21 +56,3 @@ def test_ratios_are_taken_within_a_round(rows):
     assert figures["resnet_18_float32_torch_of_mxnet"] == pytest.approx(0.9)
     assert figures["resnet_18_float32_mxnet_of_without_data"] == pytest.approx(0.98)
     assert figures["mxnet_defaults"] == pytest.approx(15 * 0.75)
-
-
-def test_only_intervals_of_whole_updates_are_measured(tmp_path):
-    def interval(epoch, speed, updates=2, waited=0.0):
-        return {
-            "event": "interval", "epoch": epoch, "updates": updates, "images_per_second": speed,
-            "seconds": 2.0, "wait_share": waited,
-        }  # fmt: skip
-
-    events = [
-        interval(1, 1.0), interval(1, 2.0), {"event": "epoch", "epoch": 1},
-        # Without the update before it, and with a single update of which the half is missing.
-        interval(2, 90.0, waited=0.5), interval(2, 20.0), interval(2, 30.0), interval(2, 22.0),
-        interval(2, 99.0, updates=1),
-    ]  # fmt: skip
-    path = tmp_path / "events.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in events))
-    assert train.speed_of_events(path) == (22.0, 0.125)

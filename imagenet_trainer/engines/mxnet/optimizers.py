@@ -17,12 +17,35 @@ from imagenet_trainer.system.mxnet_import import mx
 
 # Corrected rules and rules of our own, by the names of those that they replace.
 _OURS = {
+    "sgd": "sgdofoneweight",
     "nag": "nesterov",
     "lbsgd": "layerwisesgd",
     "adamax": "boundedadamax",
     "nadam": "nadamoneproduct",
     "adamw": "decoupledadam",
 }
+
+
+@mx.optimizer.Optimizer.register
+class SGDOfOneWeight(mx.optimizer.SGD):
+    """MXNet's SGD, which updates a single weight with momentum by the operator for one.
+
+    MXNet takes the operator for several weights then, which is half as fast on a CPU (measured).
+    Both compute the same bits; without momentum they would not.
+    """
+
+    def _update_impl(
+        self, index: Any, weight: Any, grad: Any, state: Any, multi_precision: bool = False
+    ) -> None:
+        if state is None or multi_precision or isinstance(index, (tuple, list)):
+            super()._update_impl(index, weight, grad, state, multi_precision)
+            return
+        self._update_count(index)
+        clip = {"clip_gradient": self.clip_gradient} if self.clip_gradient else {}
+        mx.nd.sgd_mom_update(
+            weight, grad, state, out=weight, momentum=self.momentum, lr=self._get_lr(index),
+            wd=self._get_wd(index), rescale_grad=self.rescale_grad, **clip,
+        )  # fmt: skip
 
 
 @mx.optimizer.Optimizer.register

@@ -9,7 +9,7 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.data.loader import loader_threads, training_batches
 from imagenet_trainer.data.mixup import mixing_of
-from imagenet_trainer.engines import Mix
+from imagenet_trainer.engines import Mix, wait_for
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.logs import RunLog
@@ -40,6 +40,7 @@ def benchmark_training(settings: FitSettings) -> int:
             began = time.perf_counter()
             for _ in range(settings.disp_batches):
                 engine.train_batch(images, labels, settings.lr, mix)
+            wait_for(engine)  # the backward pass of the last update belongs to the interval
             first = interval * settings.disp_batches
             scores = Scores(*engine.read_counts(), top_k=settings.top_k or 5)
             seconds = time.perf_counter() - began
