@@ -75,62 +75,23 @@ for _names, _compute in {
 operator("add_n")(added)
 
 
-def _with_scalar(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return operator(name, "is_int")
+def _with_scalar(name: str, compute: Callable[[Tensor, float], Tensor]) -> Callable[..., Tensor]:
+    def computed(x: Tensor, *, scalar: float) -> Tensor:
+        return compute(x, scalar)
+
+    operator(name, "is_int")(computed)
+    return computed
 
 
-@_with_scalar("_plus_scalar")
-def plus_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """X + scalar."""
-    return x + scalar
-
-
-@_with_scalar("_minus_scalar")
-def minus_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """X - scalar."""
-    return x - scalar
-
-
-@_with_scalar("_rminus_scalar")
-def from_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """Scalar - x."""
-    return scalar - x
-
-
-@_with_scalar("_mul_scalar")
-def times_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """X * scalar."""
-    return x * scalar
-
-
-@_with_scalar("_div_scalar")
-def over_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """X / scalar."""
-    return x / scalar
-
-
-@_with_scalar("_rdiv_scalar")
-def scalar_over(x: Tensor, *, scalar: float) -> Tensor:
-    """Scalar / x."""
-    return scalar / x
-
-
-@_with_scalar("_power_scalar")
-def power_scalar(x: Tensor, *, scalar: float) -> Tensor:
-    """X ** scalar."""
-    return x**scalar
-
-
-@_with_scalar("_maximum_scalar")
-def at_least(x: Tensor, *, scalar: float) -> Tensor:
-    """max(x, scalar)."""
-    return x.clamp(min=scalar)
-
-
-@_with_scalar("_minimum_scalar")
-def at_most(x: Tensor, *, scalar: float) -> Tensor:
-    """min(x, scalar)."""
-    return x.clamp(max=scalar)
+_with_scalar("_plus_scalar", torch.add)
+_with_scalar("_minus_scalar", torch.sub)
+_with_scalar("_rminus_scalar", lambda x, scalar: scalar - x)
+times_scalar = _with_scalar("_mul_scalar", torch.mul)
+_with_scalar("_div_scalar", torch.div)
+_with_scalar("_rdiv_scalar", lambda x, scalar: scalar / x)
+_with_scalar("_power_scalar", torch.pow)
+_with_scalar("_maximum_scalar", lambda x, scalar: x.clamp(min=scalar))
+_with_scalar("_minimum_scalar", lambda x, scalar: x.clamp(max=scalar))
 
 
 def _axes(x: Tensor, axis: Union[int, Sequence[int], None], exclude: bool) -> Tuple[int, ...]:
