@@ -47,12 +47,12 @@ TESTS: Dict[str, Sequence[str]] = {
     "engines/update_rules": ["engines/test_update_rules.py"],
     "engines/mxnet/optimizers": [
         "engines/test_update_rules.py", "engines/test_optimizers.py",
-        "engines/mxnet/test_engine.py",
+        "engines/test_training.py", "engines/mxnet/test_engine.py",
     ],
     "engines/pytorch/update_rules": ["engines/test_update_rules.py"],
     "engines/pytorch/optimizers": [
-        "engines/pytorch/test_optimizers.py", "engines/pytorch/test_engine.py",
-        "engines/pytorch/test_loss_scale.py",
+        "engines/test_training.py", "engines/pytorch/test_optimizers.py",
+        "engines/pytorch/test_engine.py", "engines/pytorch/test_loss_scale.py",
     ],
     "runs/checkpoint": ["runs/test_run.py"],
     "runs/params": ["runs/test_params.py"],

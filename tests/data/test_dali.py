@@ -244,8 +244,7 @@ def test_a_missing_gpu(shards):
 def test_an_engine_trains_on_decoded_batches(shards, device):
     pytest.importorskip("torch")
     from helpers.tiny_engine import SIDE as TINY
-    from helpers.tiny_engine import network
-    from helpers.torch_engine import everything, open_one
+    from helpers.tiny_engine import everything, network, open_one
 
     engine = open_one("torch", network(), devices={} if device is None else {"gpus": (0,)})
     same = open_one("torch", network(), devices={} if device is None else {"gpus": (0,)})

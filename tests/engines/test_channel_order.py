@@ -3,21 +3,13 @@
 import numpy as np
 import pytest
 from conftest import needs_mxnet
-from helpers.tiny_engine import BATCH, MEAN, SIDE, STD, batches, first_parameters, network
-
-from imagenet_trainer.engines import Devices, Optimizer, Training
-from imagenet_trainer.engines.factory import open_engine
+from helpers.tiny_engine import MEAN, STD, batches, network, open_one
 
 ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 
 
 def engine_of(engine, mean=MEAN, std=STD, bgr=False):
-    opened = open_engine(
-        network(), Devices(engine=engine), (BATCH, SIDE, SIDE, 3), mean, std,
-        Training(Optimizer("sgd", 0.9, 1e-3)), bgr=bgr,
-    )  # fmt: skip
-    opened.set_params(*first_parameters(network()))
-    return opened
+    return open_one(engine, network(), mean=mean, std=std, bgr=bgr)
 
 
 @pytest.mark.parametrize("plain", [False, True])  # mean 0 and deviation 1 are left out

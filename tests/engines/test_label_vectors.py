@@ -14,6 +14,7 @@ from helpers.tiny_engine import (
     first_parameters,
     logits,
     network,
+    open_one,
     tensors_of,
 )
 
@@ -42,12 +43,8 @@ def a_mix():
 
 
 def opened(kind, cpus=1, dtype="float32", **training):
-    how = Training(Optimizer("sgd", 0, 0), multi_label=True, **training)
-    devices = Devices(cpus=cpus, engine=kind, dtype=dtype)
-    symbol = with_sigmoid(network(dropout=0.0))
-    engine = open_engine(symbol, devices, (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
-    engine.set_params(*first_parameters(symbol))
-    return engine
+    symbol, devices = with_sigmoid(network()), {"cpus": cpus, "dtype": dtype}
+    return open_one(kind, symbol, "sgd", 0, 0, devices=devices, multi_label=True, **training)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,18 +2,8 @@ import logging
 
 import numpy as np
 import pytest
-from helpers.mxnet_engine import (  # noqa: F401
-    BATCH,
-    MEAN,
-    SIDE,
-    STD,
-    batches,
-    engine_of,
-    first_parameters,
-    half,
-    network,
-    train,
-)
+from helpers.mxnet_engine import BATCHES, engine_of, half, network
+from helpers.tiny_engine import BATCH, MEAN, SIDE, STD, assert_same, first_parameters, train
 
 from imagenet_trainer.engines import Devices, NonFiniteLossError
 from imagenet_trainer.engines.factory import open_engine
@@ -23,13 +13,7 @@ from imagenet_trainer.engines.mxnet.precision import all_finite, with_scaled_los
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.mxnet_import import mixed_precision, mx
 
-__all__ = ["batches"]  # a fixture
-
-
-def assert_same(ours, theirs):
-    for one, other in zip(ours, theirs):
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name], name)
+__all__ = ["half"]  # a fixture
 
 
 # --- the scale ------------------------------------------------------------------------------------
@@ -74,22 +58,22 @@ def test_the_scale_continues_from_its_state():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "lbsgd"])
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_scaling_changes_no_bit(batches, half, optimizer, cpus):
+def test_scaling_changes_no_bit(half, optimizer, cpus):
     # Powers of two: the update is the same to the last bit, unless something over- or underflows.
     symbol = network(batch_norm=True)
-    plain = train(engine_of(symbol, cpus, optimizer), batches)
-    scaled = train(half(symbol, cpus, optimizer), batches)
+    plain = train(engine_of(symbol, cpus, optimizer), BATCHES)
+    scaled = train(half(symbol, cpus, optimizer), BATCHES)
     assert scaled.get_state()["loss_scale"][0] == 2.0**16
     assert_same(plain.get_params(), scaled.get_params())
     assert plain.read_counts() == scaled.read_counts()
 
 
-def test_an_overflow_skips_the_update_and_is_logged(batches, half, caplog):
+def test_an_overflow_skips_the_update_and_is_logged(half, caplog):
     engine = half(network())
     engine.set_state({"updates": np.array(0), "loss_scale": np.array([2.0**127, 0, 0])})
     before = engine.get_params()
     with caplog.at_level(logging.INFO, "imagenet_trainer"):
-        train(engine, batches[:1])
+        train(engine, BATCHES[:1])
     assert_same(before, engine.get_params())
     assert "Update 0 skipped" in caplog.text and "1 skipped so far" in caplog.text
     state = engine.get_state()
@@ -98,26 +82,25 @@ def test_an_overflow_skips_the_update_and_is_logged(batches, half, caplog):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_run_with_skipped_updates_resumes_exactly(batches, half, optimizer, monkeypatch):
+def test_a_run_with_skipped_updates_resumes_exactly(half, optimizer, monkeypatch):
     symbol = network(batch_norm=True)
     straight = half(symbol, 1, optimizer)
     with monkeypatch.context() as patch:
         patch.setattr(mxnet_engine, "all_finite", lambda module: False)
-        train(straight, batches[:1])
-    train(straight, batches[1:3])
+        train(straight, BATCHES[:1])
+    train(straight, BATCHES[1:3])
     assert straight.get_state()["loss_scale"].tolist() == [2.0**15, 2, 1]
     params, state = straight.get_params(), straight.get_state()
-    train(straight, batches[3:])
+    train(straight, BATCHES[3:])
     resumed = half(symbol, 1, optimizer)
     resumed.set_params(*params)
     resumed.set_state(state)
-    train(resumed, batches[3:])
+    train(resumed, BATCHES[3:])
     assert_same(straight.get_params(), resumed.get_params())
-    for name, value in straight.get_state().items():
-        np.testing.assert_array_equal(value, resumed.get_state()[name], name)
+    assert_same(straight.get_state(), resumed.get_state())
 
 
-def test_gradients_that_are_infinite_without_a_scale_stop(batches, half):
+def test_gradients_that_are_infinite_without_a_scale_stop(half):
     # Probabilities are uniform, so the loss is finite; 3e38 times pixels is not.
     x = mx.sym.Flatten(mx.sym.Variable("data"))
     x = mx.sym.FullyConnected(x, num_hidden=10, name="fc", no_bias=True)
@@ -130,12 +113,12 @@ def test_gradients_that_are_infinite_without_a_scale_stop(batches, half):
     engine.set_params(arg, {})
     engine.set_state({"updates": np.array(5), "loss_scale": np.array([1.0, 0, 0])})
     with pytest.raises(NonFiniteLossError) as caught:
-        train(engine, batches[:1])
+        train(engine, BATCHES[:1])
     assert caught.value.update == 5
 
 
-def test_gradients_of_all_devices_are_checked(batches, half):
-    engine = train(half(network(), cpus=2), batches[:1])
+def test_gradients_of_all_devices_are_checked(half):
+    engine = train(half(network(), cpus=2), BATCHES[:1])
     assert all_finite(engine._module)
     engine._module._exec_group.grad_arrays[-1][1][0] = np.inf
     assert not all_finite(engine._module)

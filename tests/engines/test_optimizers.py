@@ -43,7 +43,7 @@ def torch_train(optimizer_of, symbol, updates=4):
 )
 def test_optimizers_equal_pytorchs(name, rate, reference, batch_norm):
     symbol = network(batch_norm)
-    engine = train(engine_of(symbol, optimizer=name, decay=DECAY), batches(4), rate)
+    engine = train(engine_of(symbol, rule=name, decay=DECAY), batches(4), rate)
     tensors = torch_train(reference, symbol)
     for parameter, value in engine.get_params()[0].items():
         off = np.abs(value - tensors[parameter].detach().numpy()) > 2e-5
@@ -58,7 +58,7 @@ def test_optimizers_equal_pytorchs(name, rate, reference, batch_norm):
 def test_nesterov_without_momentum_is_sgd():
     rates = {"decay": DECAY, "momentum": 0.0}
     nag, sgd = (
-        train(engine_of(network(), optimizer=name, **rates), batches(2), 0.05).get_params()[0]
+        train(engine_of(network(), rule=name, **rates), batches(2), 0.05).get_params()[0]
         for name in ("nag", "sgd")
     )
     for name, value in nag.items():
@@ -107,9 +107,9 @@ def test_gradients_are_clipped_element_by_element(name):
         return weight + (m * speed - rate * slope if name == "nag" else speed)
 
     values = numpy_train(step)
-    clipped = engine_of(network(), optimizer=name, decay=DECAY, options={"clip_gradient": limit})
+    clipped = engine_of(network(), rule=name, decay=DECAY, options={"clip_gradient": limit})
     assert_equal_to(train(clipped, batches(3), rate), values, atol=2e-5)
-    free = train(engine_of(network(), optimizer=name, decay=DECAY), batches(3), rate)
+    free = train(engine_of(network(), rule=name, decay=DECAY), batches(3), rate)
     assert np.abs(free.get_params()[0]["fc_weight"] - values["fc_weight"]).max() > 1e-3
 
 

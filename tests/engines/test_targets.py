@@ -6,21 +6,18 @@ from conftest import needs_mxnet
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
-    MEAN,
-    SIDE,
-    STD,
     assert_close,
     batches,
     engine_of,
     first_parameters,
     logits,
     network,
+    open_one,
     tensors_of,
     train,
 )
 
-from imagenet_trainer.engines import Devices, Mix, Optimizer, Training
-from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.symbol import frozen_in
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import sym
@@ -48,46 +45,25 @@ def soft_targets(labels, mix):
 @pytest.mark.parametrize("cpus", [1, 2])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixup", [False, True])
-def test_the_loss_and_its_gradient_are_pytorchs(smoothing, mixup, cpus):
-    symbol, rate = network(), 0.5
-    images, labels = batches(1)[0]
-    mix = a_mix() if mixup else None
-    engine = engine_of(symbol, cpus, momentum=0, decay=0, label_smoothing=smoothing, mixup=mixup)
-    engine.train_batch(images, labels, rate, mix)
-    tensors = tensors_of(symbol)
-    criterion = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
-    loss = criterion(logits(tensors, images), torch.tensor(soft_targets(labels, mix)))
-    loss.backward()
-    count, _, _, summed, _ = engine.read_counts()
-    assert count == BATCH and summed / BATCH == pytest.approx(loss.item(), rel=1e-5)
-    for value in tensors.values():
-        value.data -= rate * value.grad
-    assert_close(engine, tensors)
-
-
-@pytest.mark.parametrize("cpus", [1, 2])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("mixup", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("engine_name", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
-def test_weights_of_classes_are_pytorchs(engine_name, smoothing, mixup, cpus):
-    """With the sum over the batch instead of the mean by weights; counts stay without weights."""
+def test_the_loss_and_its_gradient_are_pytorchs(engine_name, weighted, smoothing, mixup, cpus):
+    """Weights of classes with the sum over the batch; the logged loss stays without them."""
     if engine_name == "torch" and cpus > 1:
         pytest.skip("one process for each device")
     symbol, rate = network(), 0.5
     images, labels = batches(1)[0]
     mix = a_mix() if mixup else None
-    weights = tuple(np.random.RandomState(3).uniform(0.1, 3, CLASSES).tolist())
-    how = Training(
-        Optimizer("sgd", 0, 0), label_smoothing=smoothing, mixup=mixup, class_weights=weights
-    )
-    devices = Devices(cpus=cpus, engine=engine_name)
-    engine = open_engine(symbol, devices, (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
-    engine.set_params(*first_parameters(symbol))
+    weights = np.random.RandomState(3).uniform(0.1, 3, CLASSES) if weighted else np.ones(CLASSES)
+    engine = open_one(
+        engine_name, symbol, "sgd", 0, 0, devices={"cpus": cpus}, label_smoothing=smoothing,
+        mixup=mixup, **({"class_weights": tuple(weights.tolist())} if weighted else {}),
+    )  # fmt: skip
     engine.train_batch(images, labels, rate, mix)
     tensors = tensors_of(symbol)
     out, wanted = logits(tensors, images), torch.tensor(soft_targets(labels, mix))
     criterion = torch.nn.CrossEntropyLoss(
-        torch.tensor(weights), reduction="sum", label_smoothing=smoothing
+        torch.tensor(weights, dtype=torch.float32), reduction="sum", label_smoothing=smoothing
     )
     (criterion(out, wanted) / BATCH).backward()
     plain = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(out, wanted)
@@ -155,10 +131,9 @@ def test_targets_in_bfloat16_stay_float32():
     symbol = network()
     losses = []
     for dtype in ("float32", "bfloat16"):
-        how = Training(Optimizer("sgd", 0.9, 0.0), mixup=True, label_smoothing=0.1)
-        shape = (BATCH, SIDE, SIDE, 3)
-        engine = open_engine(symbol, Devices(dtype=dtype), shape, MEAN, STD, how)
-        engine.set_params(*first_parameters(symbol))
+        engine = open_one(
+            "auto", symbol, decay=0, devices={"dtype": dtype}, mixup=True, label_smoothing=0.1
+        )
         train(engine, batches(3), mixes=[a_mix(n) for n in range(3)])
         losses.append(engine.read_counts()[3])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
@@ -179,10 +154,10 @@ def test_only_fully_frozen_batchnorms_keep_their_statistics():
 def test_the_binary_cross_entropy_is_pytorchs(engine, threshold):
     symbol, rate = network(), 0.5
     (images, labels), mix = batches(1)[0], a_mix()
-    how = Training(Optimizer("sgd", 0.0, 0.0), mixup=True, label_smoothing=0.1, bce=True,
-                   bce_threshold=threshold)  # fmt: skip
-    opened = open_engine(symbol, Devices(engine=engine), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
-    opened.set_params(*first_parameters(symbol))
+    opened = open_one(
+        engine, symbol, "sgd", 0, 0, mixup=True, label_smoothing=0.1, bce=True,
+        bce_threshold=threshold,
+    )  # fmt: skip
     before = opened.predict(images)
     opened.train_batch(images, labels, rate, mix)
     tensors = tensors_of(symbol)
@@ -211,10 +186,10 @@ def test_a_teacher_is_a_part_of_the_target(engine):
     symbol, rate = network(), 0.5
     (images, labels), mix = batches(1)[0], a_mix()
     theirs = np.random.RandomState(2).dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
-    how = Training(Optimizer("sgd", 0.0, 0.0), mixup=True, label_smoothing=0.1, teacher_weight=0.7,
-                   accumulate=2)  # fmt: skip
-    opened = open_engine(symbol, Devices(engine=engine), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
-    opened.set_params(*first_parameters(symbol))
+    opened = open_one(
+        engine, symbol, "sgd", 0, 0, mixup=True, label_smoothing=0.1, teacher_weight=0.7,
+        accumulate=2,
+    )  # fmt: skip
     opened.train_batch(images, labels, rate, mix, theirs)
     tensors = tensors_of(symbol)
     own = torch.tensor(soft_targets(labels, mix)) * 0.9 + 0.1 / CLASSES

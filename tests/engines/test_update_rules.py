@@ -6,20 +6,9 @@ import math
 import numpy as np
 import pytest
 from conftest import needs_mxnet
-from helpers.tiny_engine import (
-    BATCH,
-    MEAN,
-    SIDE,
-    STD,
-    batches,
-    first_parameters,
-    logits,
-    network,
-)
+from helpers.tiny_engine import batches, first_parameters, logits, network, open_one
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines import Devices, Optimizer, Training
-from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.update_rules import STATES, initial_state, nadam_momentum, state_names
 
 torch = pytest.importorskip("torch")
@@ -103,11 +92,7 @@ def gradients(values, images, labels):
 
 
 def engine_of(engine, name, momentum=M, **options):
-    how = Training(Optimizer(name, momentum, DECAY, **options))
-    shape = (BATCH, SIDE, SIDE, 3)
-    opened = open_engine(network(), Devices(engine=engine), shape, MEAN, STD, how)
-    opened.set_params(*first_parameters(network()))
-    return opened
+    return open_one(engine, network(), name, momentum, DECAY, options)
 
 
 CASES = [(name, M, None) for name in RATES if name != "nadam"]
@@ -238,11 +223,7 @@ def test_adamw_is_pytorchs_in_a_long_training():
 def test_the_norm_of_all_gradients_is_limited_as_by_pytorch(engine, cpus, limit):
     if engine == "torch" and cpus == 2:
         return  # its processes are those of a launcher
-    how = Training(Optimizer("sgd", 0.0, 0.0, clip_norm=limit))
-    opened = open_engine(
-        network(), Devices(engine=engine, cpus=cpus), (BATCH, SIDE, SIDE, 3), MEAN, STD, how
-    )
-    opened.set_params(*first_parameters(network()))
+    opened = open_one(engine, network(), "sgd", 0, 0, {"clip_norm": limit}, devices={"cpus": cpus})
     images, labels = batches(1)[0]
     opened.train_batch(images, labels, 0.5)
     arg = first_parameters(network())[0]

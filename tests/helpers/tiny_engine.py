@@ -1,4 +1,4 @@
-"""A network of two layers in MXNet and, with the same parameters, in PyTorch."""
+"""A network of two layers in each engine and, with the same parameters, in plain PyTorch."""
 
 import numpy as np
 
@@ -58,12 +58,30 @@ def tensors_of(symbol):
     return {**leaves, **{name: torch.tensor(value) for name, value in aux.items()}}
 
 
-def engine_of(symbol, cpus=1, optimizer="sgd", momentum=0.9, decay=1e-3, options=None, **training):
-    """An engine with initial parameters; `options` are for Optimizer, others for Training."""
-    how = Training(Optimizer(optimizer, momentum, decay, **(options or {})), **training)
-    engine = open_engine(symbol, Devices(cpus=cpus), (BATCH, SIDE, SIDE, 3), MEAN, STD, how)
-    engine.set_params(*first_parameters(symbol))
-    return engine
+def open_one(
+    engine, symbol, rule="sgd", momentum=0.9, decay=1e-3, options=None, devices=None, bgr=False,
+    mean=MEAN, std=STD, **training,
+):  # fmt: skip
+    """An engine with initial parameters.
+
+    `options` are for Optimizer, `devices` for Devices, others for Training.
+    """
+    how = Training(Optimizer(rule, momentum, decay, **(options or {})), **training)
+    where = Devices(engine=engine, **(devices or {}))
+    made = open_engine(symbol, where, (BATCH, SIDE, SIDE, 3), mean, std, how, bgr=bgr)
+    made.set_params(*first_parameters(symbol))
+    return made
+
+
+def engine_of(symbol, cpus=1, rule="sgd", **more):
+    """`open_one` with the engine that is chosen for CPUs."""
+    return open_one("auto", symbol, rule, devices={"cpus": cpus}, **more)
+
+
+def everything(engine):
+    """Parameters, moving statistics and state."""
+    arg, aux = engine.get_params()
+    return {**arg, **aux, **engine.get_state()}
 
 
 def batches(count=6):
@@ -81,6 +99,12 @@ def train(engine, batches, rate=0.01, mixes=None):
 def assert_close(engine, tensors, atol=1e-6):
     for name, value in engine.get_params()[0].items():
         np.testing.assert_allclose(value, tensors[name].detach().numpy(), atol=atol, err_msg=name)
+
+
+def assert_near(ours, theirs, atol):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=atol, err_msg=name)
 
 
 def assert_same(ours, theirs):

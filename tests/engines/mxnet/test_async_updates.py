@@ -2,14 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from helpers.mxnet_engine import batches, engine_of, network, train
+from helpers.mxnet_engine import BATCHES, engine_of, network
+from helpers.tiny_engine import train
 
 from imagenet_trainer.engines.mxnet import async_updates
 from imagenet_trainer.engines.mxnet.async_updates import AsyncUpdates, serialise
 from imagenet_trainer.engines.update_rules import STATES
 from imagenet_trainer.system.mxnet_import import mx
-
-__all__ = ["batches"]  # a fixture
 
 
 def command(word, value=None):
@@ -18,7 +17,7 @@ def command(word, value=None):
 
 # MXNet's AdaDelta scales the gradient in place, so the server would get a scaled one here.
 @pytest.mark.parametrize("optimizer", sorted({*STATES} - {"adadelta"}))
-def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
+def test_a_server_makes_the_updates_that_a_worker_would(optimizer):
     engine = engine_of(network(), 1, optimizer)
     names = engine._module._exec_group.param_names
     server = AsyncUpdates()
@@ -32,7 +31,7 @@ def test_a_server_makes_the_updates_that_a_worker_would(batches, optimizer):
     server.command(command(async_updates.TRAIN))
     server.command(command(async_updates.RATE, 0.01))
     for _ in range(3):
-        train(engine, batches[:1])
+        train(engine, BATCHES[:1])
         for key, name in enumerate(names, 3):
             gradient = engine._module._exec_group.grad_arrays[key - 3][0]
             server.update(key, gradient.copy(), held[name])

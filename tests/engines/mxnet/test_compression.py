@@ -2,18 +2,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.mxnet_engine import (
-    BATCH,
-    MEAN,
-    SIDE,
-    STD,
-    batches,
-    engine_of,
-    first_parameters,
-    half,
-    network,
-    train,
-)
+from helpers.mxnet_engine import BATCHES, engine_of, half, network
+from helpers.tiny_engine import BATCH, MEAN, SIDE, STD, assert_same, first_parameters, train
 
 from imagenet_trainer.engines.mxnet import compression
 from imagenet_trainer.engines.mxnet.compression import TwoBit, describe_compression, digits_of
@@ -21,7 +11,7 @@ from imagenet_trainer.engines.mxnet.engine import normalised
 from imagenet_trainer.engines.workers import ALONE
 from imagenet_trainer.system.mxnet_import import mx
 
-__all__ = ["batches", "half"]  # fixtures
+__all__ = ["half"]  # a fixture
 SHAPES = {"a": (1,), "b": (3, 5), "c": (16,), "d": (17, 2, 3), "e": (1023,), "f": (2, 2)}
 T = 0.3
 
@@ -72,12 +62,6 @@ def one_update(two_bit, module, seed):
             gradient[:] = random.normal(0, T, gradient.shape)
     two_bit.sum_gradients()
     return {name: gradients[0].asnumpy() for name, gradients in module.gradients.items()}
-
-
-def assert_same(ours, theirs):
-    assert sorted(ours) == sorted(theirs)
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], name)
 
 
 # --- the arithmetic -------------------------------------------------------------------------------
@@ -192,7 +176,7 @@ def test_another_number_of_devices_keeps_the_sum_of_the_residuals(shared):
 # --- in an engine ---------------------------------------------------------------------------------
 
 
-def test_two_devices_of_an_engine_follow_the_formula(batches):
+def test_two_devices_of_an_engine_follow_the_formula():
     symbol = network()
     engine = engine_of(symbol, 2, momentum=0.0, compression_threshold=T)
     arg, _ = first_parameters(symbol)
@@ -202,7 +186,7 @@ def test_two_devices_of_an_engine_follow_the_formula(batches):
         mx.cpu(), data=half, softmax_label=half[:1], type_dict={"data": np.uint8}
     )
     moved = 0
-    for images, labels in batches:
+    for images, labels in BATCHES:
         sums = {name: np.zeros_like(value) for name, value in arg.items()}
         for name, value in arg.items():
             executor.arg_dict[name][:] = value
@@ -228,27 +212,27 @@ def test_two_devices_of_an_engine_follow_the_formula(batches):
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_an_engine_with_compression_resumes_exactly(batches, cpus):
+def test_an_engine_with_compression_resumes_exactly(cpus):
     symbol = network(batch_norm=True, dropout=0.5)
 
     def fresh():
         return engine_of(symbol, cpus, compression_threshold=T)
 
-    straight = train(fresh(), batches[:2])
+    straight = train(fresh(), BATCHES[:2])
     straight.set_params(*straight.get_params())  # the end of an epoch
-    for more in ([], batches[2:4]):  # a checkpoint there, and one inside the next
+    for more in ([], BATCHES[2:4]):  # a checkpoint there, and one inside the next
         train(straight, more)
         resumed = fresh()
         resumed.set_params(*straight.get_params())
         resumed.set_state(straight.get_state())
         assert_same(resumed.get_state(), straight.get_state())
     for engine in (straight, resumed):
-        train(engine, batches[4:])
+        train(engine, BATCHES[4:])
     assert_same(resumed.get_params()[0], straight.get_params()[0])
     assert_same(resumed.get_state(), straight.get_state())
 
 
-def test_a_scaled_loss_compresses_the_unscaled_gradient(batches, half):
-    plain = train(engine_of(network(), 2, compression_threshold=T), batches)
-    scaled = train(half(network(), 2, compression_threshold=T), batches)
+def test_a_scaled_loss_compresses_the_unscaled_gradient(half):
+    plain = train(engine_of(network(), 2, compression_threshold=T), BATCHES)
+    scaled = train(half(network(), 2, compression_threshold=T), BATCHES)
     assert_same(plain.get_params()[0], scaled.get_params()[0])

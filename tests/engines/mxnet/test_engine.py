@@ -1,31 +1,20 @@
 import numpy as np
 import pytest
-from helpers.mxnet_engine import (
-    BATCH,
-    CLASSES,
-    MEAN,
-    SIDE,
-    STD,
-    batches,  # noqa: F401
-    engine_of,
-    first_parameters,
-    network,
-    train,
-)
+from helpers.mxnet_engine import BATCHES, engine_of, network
+from helpers.tiny_engine import BATCH, CLASSES, MEAN, SIDE, STD, first_parameters, train
 
 from imagenet_trainer import symbols
-from imagenet_trainer.engines import Devices, NonFiniteLossError
+from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.mxnet.arrays import normalised
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.metrics import counts as metrics
 from imagenet_trainer.system import machine
 from imagenet_trainer.system.machine import has_bfloat16
 from imagenet_trainer.system.mxnet_import import mx
 
 
-def test_the_head_normalises_as_numpy_does(batches):
-    images = batches[0][0]
+def test_the_head_normalises_as_numpy_does():
+    images = BATCHES[0][0]
     head = normalised(mx.sym.identity(mx.sym.Variable("data")), MEAN, STD)
     found = head.eval(data=mx.nd.array(images, dtype=np.uint8))[0].asnumpy()
     wanted = ((images.astype(np.float64) - MEAN) / STD).transpose(0, 3, 1, 2)
@@ -34,41 +23,25 @@ def test_the_head_normalises_as_numpy_does(batches):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam"])
-def test_two_devices_equal_one(batches, optimizer):
-    one = train(engine_of(network(), 1, optimizer), batches).get_params()[0]
-    two = train(engine_of(network(), 2, optimizer), batches).get_params()[0]
+def test_two_devices_equal_one(optimizer):
+    one = train(engine_of(network(), 1, optimizer), BATCHES).get_params()[0]
+    two = train(engine_of(network(), 2, optimizer), BATCHES).get_params()[0]
     for name in one:
         np.testing.assert_allclose(one[name], two[name], atol=1e-6)
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
-@pytest.mark.parametrize("optimizer", ["sgd", "nag", "adam"])
-def test_resuming_from_a_state_is_exact(batches, optimizer, cpus):
-    symbol = network(batch_norm=True, dropout=0.5)
-    straight = train(engine_of(symbol, cpus, optimizer), batches[:3])
-    params, state = straight.get_params(), straight.get_state()
-    train(straight, batches[3:])
-    resumed = engine_of(symbol, cpus, optimizer)
-    resumed.set_params(*params)
-    resumed.set_state(state)
-    train(resumed, batches[3:])
-    for ours, theirs in zip(straight.get_params(), resumed.get_params()):
-        for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name], name)
+def test_the_state_without_momentum_contains_only_updates():
+    assert list(train(engine_of(network(), momentum=0.0), BATCHES).get_state()) == ["updates"]
 
 
-def test_the_state_without_momentum_contains_only_updates(batches):
-    assert list(train(engine_of(network(), momentum=0.0), batches).get_state()) == ["updates"]
-
-
-def test_sgd_follows_the_formula(batches):
+def test_sgd_follows_the_formula():
     # v <- m v - r (g + d w), w <- w + v, with biases not decayed; gradients from plain executors.
     symbol = network()
     engine = engine_of(symbol)
     arg, _ = first_parameters(symbol)
     speed = {name: np.zeros_like(value) for name, value in arg.items()}
     whole = normalised(symbol, MEAN, STD)
-    for images, labels in batches[:3]:
+    for images, labels in BATCHES[:3]:
         engine.train_batch(images, labels, 0.01)
         bound = whole.simple_bind(
             mx.cpu(), data=images.shape, softmax_label=(BATCH,), type_dict={"data": np.uint8}
@@ -87,44 +60,13 @@ def test_sgd_follows_the_formula(batches):
         np.testing.assert_allclose(value, arg[name], atol=1e-6)
 
 
-def test_counts_equal_those_of_metrics(batches):
-    engine = engine_of(network(), cpus=2, top_k=3)
-    images, labels = batches[0]
-    wanted = metrics.score(engine.predict(images), labels, 3)
-    engine.train_batch(images, labels, 0.01)
-    count, rank1, rank5, loss, rank_k = engine.read_counts()
-    assert (count, rank1, rank5, rank_k) == (BATCH, wanted.rank1, wanted.rank5, wanted.rank_k)
-    assert loss == pytest.approx(wanted.loss, rel=1e-5)
-    assert engine.read_counts() == (0, 0, 0, 0.0, 0)
-
-
-def test_ties_count_as_in_metrics(batches):
-    symbol = network()
-    engine = engine_of(symbol)
-    arg, aux = first_parameters(symbol)
-    engine.set_params({name: np.zeros_like(value) for name, value in arg.items()}, aux)
-    images, _ = batches[0]
-    labels = np.arange(BATCH)
-    engine.train_batch(images, labels, 0.01)
-    assert engine.read_counts()[1:3] == (1, 5)
-
-
-def test_predictions_do_not_depend_on_the_size_of_the_batch(batches):
-    engine = engine_of(network(batch_norm=True))
-    images, _ = batches[0]
-    whole = engine.predict(images)
-    assert whole.shape == (BATCH, CLASSES) and whole.dtype == np.float32
-    np.testing.assert_allclose(whole.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
-
-
-def test_set_params_discards_values_computed_from_the_old_parameters(batches):
+def test_set_params_discards_values_computed_from_the_old_parameters():
     # A second checkpoint in the same engine gives the predictions of a fresh engine.
     symbol = network(batch_norm=True)
-    images = batches[0][0]
+    images = BATCHES[0][0]
     trained = engine_of(symbol)
     reused = open_engine(symbol, Devices(), (BATCH, SIDE, SIDE, 3), MEAN, STD)
-    for part in (batches[:3], batches[3:]):
+    for part in (BATCHES[:3], BATCHES[3:]):
         params = train(trained, part).get_params()
         reused.set_params(*params)
         fresh = open_engine(symbol, Devices(), (BATCH, SIDE, SIDE, 3), MEAN, STD)
@@ -133,57 +75,24 @@ def test_set_params_discards_values_computed_from_the_old_parameters(batches):
         np.testing.assert_allclose(reused.predict(images), trained.predict(images), atol=1e-5)
 
 
-def test_prediction_does_not_affect_training(batches):
+def test_prediction_does_not_affect_training():
     symbol = network(batch_norm=True, dropout=0.5)
-    straight = train(engine_of(symbol), batches)
-    predicting = train(engine_of(symbol), batches[:2])
-    predicting.predict(batches[0][0])
-    train(predicting, batches[2:])
+    straight = train(engine_of(symbol), BATCHES)
+    predicting = train(engine_of(symbol), BATCHES[:2])
+    predicting.predict(BATCHES[0][0])
+    train(predicting, BATCHES[2:])
     for name, value in straight.get_params()[0].items():
         np.testing.assert_array_equal(value, predicting.get_params()[0][name])
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update(batches):
-    symbol = network()
-    engine = train(engine_of(symbol), batches[:2])
-    arg, aux = engine.get_params()
-    arg["fc_bias"][3] = np.nan
-    engine.set_params(arg, aux)
-    with pytest.raises(NonFiniteLossError) as caught:
-        engine.train_batch(*batches[2], 0.01)
-    assert caught.value.update == 2
-    for name, value in engine.get_params()[0].items():
-        np.testing.assert_array_equal(value, arg[name])
-
-
-def test_another_number_of_devices_starts_from_the_average(batches):
+def test_another_number_of_devices_starts_from_the_average():
     symbol = network(batch_norm=True)
-    two = train(engine_of(symbol, 2), batches[:3])
+    two = train(engine_of(symbol, 2), BATCHES[:3])
     one = engine_of(symbol, 1)
     one.set_params(*two.get_params())
     one.set_state(two.get_state())
     for name, value in two.get_params()[1].items():
         np.testing.assert_array_equal(one.get_params()[1][name], value)
-
-
-@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
-def test_bfloat16_learns_as_float32_and_resumes_exactly(batches):
-    symbol = network(batch_norm=True)
-    full = train(engine_of(symbol), batches).get_params()[0]
-    half = train(engine_of(symbol, dtype="bfloat16"), batches[:3])
-    params, state = half.get_params(), half.get_state()
-    assert all(value.dtype == np.float32 for value in params[0].values())
-    train(half, batches[3:])
-    for name, value in half.get_params()[0].items():
-        # bfloat16 has 8 bits of mantissa: the run is near the float32 run, but not equal.
-        assert np.abs(value - full[name]).max() < 0.05 * np.abs(full[name]).max() + 0.01
-    assert any((value != full[name]).any() for name, value in half.get_params()[0].items())
-    resumed = engine_of(symbol, dtype="bfloat16")
-    resumed.set_params(*params)
-    resumed.set_state(state)
-    train(resumed, batches[3:])
-    for name, value in half.get_params()[0].items():
-        np.testing.assert_array_equal(value, resumed.get_params()[0][name])
 
 
 def test_bfloat16_where_it_is_not_supported(monkeypatch):
@@ -197,11 +106,11 @@ def root_mean_square(values):
 
 
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_the_monitor_returns_root_mean_squares(batches, cpus):
+def test_the_monitor_returns_root_mean_squares(cpus):
     engine = engine_of(network(), cpus, monitor=2)
-    (arg, _), (images, labels) = engine.get_params(), batches[0]
+    (arg, _), (images, labels) = engine.get_params(), BATCHES[0]
     probabilities = engine.predict(images)
-    train(engine, batches[:3])
+    train(engine, BATCHES[:3])
     # Of the first and the third update, after 1 and 3 updates.
     seen = engine.read_statistics()
     assert [update for update, _ in seen] == [1, 3]
@@ -218,56 +127,34 @@ def test_the_monitor_returns_root_mean_squares(batches, cpus):
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
-def test_the_monitor_reads_bfloat16(batches):
+def test_the_monitor_reads_bfloat16():
     # The outputs of ResNet's convolutions have the layout of MXNet's kernels.
     symbol = symbols.get_symbol("resnet", CLASSES, (3, SIDE, SIDE), 8)
     found = []
     for dtype in ("float32", "bfloat16"):
         engine = engine_of(symbol, dtype=dtype, monitor=1)
-        train(engine, batches[:1])
+        train(engine, BATCHES[:1])
         found.append(engine.read_statistics()[0][1])
     for name in ("conv0_output", "stage3_unit1_conv2_output", "softmax_output", "fc1_bias_grad"):
         assert found[1][name] == pytest.approx(found[0][name], rel=0.05), name
 
 
-def test_a_state_without_momentum_sets_momentum_to_zero(batches):
+def test_a_state_without_momentum_sets_momentum_to_zero():
     used, fresh = engine_of(network()), engine_of(network())
-    train(used, batches[:2])
+    train(used, BATCHES[:2])
     used.set_params(*fresh.get_params())
     used.set_state({"updates": np.array(0)})
     for engine in (used, fresh):
-        train(engine, batches[2:3])
+        train(engine, BATCHES[2:3])
     for name, value in fresh.get_params()[0].items():
         np.testing.assert_array_equal(value, used.get_params()[0][name])
 
 
-def test_the_monitor_counts_updates_of_the_run_and_changes_no_number(batches):
-    straight, watched = engine_of(network()), engine_of(network(), monitor=3)
-    for engine in (straight, watched):
-        engine.set_state({"updates": np.array(2)})
-        train(engine, batches[:4])
-    assert [update for update, _ in watched.read_statistics()] == [4]
-    for name, value in straight.get_params()[0].items():
-        np.testing.assert_array_equal(value, watched.get_params()[0][name])
-
-
-def test_the_monitor_shows_the_cause_of_a_bad_loss(batches):
-    engine = engine_of(network(), monitor=1)
-    arg, aux = engine.get_params()
-    arg["fc_bias"][0] = np.inf
-    engine.set_params(arg, aux)
-    with pytest.raises(NonFiniteLossError):
-        train(engine, batches[:1])
-    ((update, values),) = engine.read_statistics()
-    odd = [name for name, value in values.items() if not np.isfinite(value)]
-    assert update == 1 and odd[0] == "fc_output" and "fc_bias" in odd
-
-
-def test_stages_of_an_update(batches):
+def test_stages_of_an_update():
     straight, measured = engine_of(network(), 2), engine_of(network(), 2)
     measured.stage_seconds = {}
     for engine in (straight, measured):
-        train(engine, batches[:2])
+        train(engine, BATCHES[:2])
     assert set(measured.stage_seconds) == {"copy", "compute", "metric", "update"}
     assert all(seconds > 0 for seconds in measured.stage_seconds.values())
     for name, value in straight.get_params()[0].items():
@@ -286,32 +173,8 @@ def test_devices_that_do_not_exist():
         open_engine(symbol, Devices((97,)), (BATCH, SIDE, SIDE, 3), MEAN, STD)
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
-def test_rows_are_limited_to_their_max_norm(batches, cpus):
-    def with_max_norm(attributes):
-        weight = mx.sym.var("fc_weight", attr=attributes)
-        x = mx.sym.Flatten(mx.sym.Variable("data"))
-        x = mx.sym.FullyConnected(x, weight=weight, num_hidden=CLASSES, name="fc")
-        return mx.sym.SoftmaxOutput(x, name="softmax")
-
-    free, bound = (
-        engine_of(with_max_norm(attributes), cpus) for attributes in ({}, {"__max_norm__": "1.04"})
-    )
-    before = first_parameters(with_max_norm({}))[0]["fc_weight"]
-    images, labels = batches[0]
-    for engine in (free, bound):
-        engine.train_batch(images, labels, 0.01)
-    unbound = free.get_params()[0]["fc_weight"].astype(np.float64)
-    lengths = np.linalg.norm(unbound, axis=1, keepdims=True)
-    assert (lengths > 1.04).any() and (lengths < 1.04).any()
-    wanted = np.where(lengths > 1.04, unbound * 1.04 / lengths, unbound)
-    found = bound.get_params()[0]["fc_weight"]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    assert not np.array_equal(found, before)
-
-
 @pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
-def test_bfloat16_where_a_concat_meets_both_types(batches):
+def test_bfloat16_where_a_concat_meets_both_types():
     """The float32 of a scaled residual beside a convolution's bfloat16, as in Inception-ResNet."""
 
     def convolution(x, name):
@@ -324,7 +187,7 @@ def test_bfloat16_where_a_concat_meets_both_types(batches):
     x = mx.sym.FullyConnected(mx.sym.Flatten(x), num_hidden=CLASSES, name="fc")
     symbol = mx.sym.SoftmaxOutput(x, name="softmax")
     losses = [
-        train(engine_of(symbol, dtype=dtype), batches).read_counts()[3]
+        train(engine_of(symbol, dtype=dtype), BATCHES).read_counts()[3]
         for dtype in ("float32", "bfloat16")
     ]
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)

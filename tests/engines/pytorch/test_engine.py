@@ -7,24 +7,22 @@ from helpers.tiny_engine import (
     BATCH,
     CLASSES,
     MEAN,
-    SIDE,
     STD,
+    assert_near,
     assert_same,
     batches,
+    everything,
     first_parameters,
     network,
+    open_one,
     train,
 )
-from helpers.torch_engine import assert_near, everything, open_one
 
-from imagenet_trainer.engines import Devices, Mix, NonFiniteLossError
-from imagenet_trainer.engines.factory import open_engine
+from imagenet_trainer.engines import Mix
 from imagenet_trainer.engines.memory import DeviceMemoryError
 from imagenet_trainer.engines.pytorch import engine as torch_engine
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import sym
-from imagenet_trainer.metrics import counts as metrics
-from imagenet_trainer.system.machine import has_bfloat16
 
 RULES = ["sgd", "nag", "adam", "adamw", "lbsgd"]
 
@@ -94,19 +92,6 @@ def test_multipliers_of_the_symbol():
     assert_near(everything(ours), everything(mxnet), 1e-5)
 
 
-def test_max_norms_of_the_symbol():
-    weight = sym.Variable("fc_weight", attr={"__max_norm__": "0.4"})
-    x = sym.FullyConnected(sym.Flatten(sym.Variable("data")), weight, num_hidden=CLASSES, name="fc")
-    engine = open_one("torch", sym.SoftmaxOutput(x, name="softmax"))
-    assert np.linalg.norm(engine.get_params()[0]["fc_weight"], axis=1).min() > 0.4
-    before = engine.get_params()[0]["fc_weight"]
-    engine.train_batch(*batches()[0], 0.0)
-    after = engine.get_params()[0]["fc_weight"]
-    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 0.4, rtol=1e-5)
-    shortened = before * 0.4 / np.linalg.norm(before, axis=1, keepdims=True)
-    np.testing.assert_allclose(after, shortened, rtol=1e-5)
-
-
 def test_fixed_gammas_decay_as_in_mxnet():
     x = sym.BatchNorm(sym.Variable("data"), fix_gamma=True, name="bn_data")
     x = sym.FullyConnected(sym.Flatten(x), num_hidden=CLASSES, name="fc")
@@ -131,20 +116,6 @@ def test_a_run_continues_with_the_other_engine(first, second, rule):
     assert_near(everything(resumed), everything(original), 1e-5)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_resuming_from_a_state_is_exact(rule):
-    symbol = network(batch_norm=True, dropout=0.5)
-    straight = train(open_one("torch", symbol, rule, average_decay=0.9), batches()[:3])
-    params, state = straight.get_params(), straight.get_state()
-    train(straight, batches()[3:])
-    resumed = open_one("torch", symbol, rule, average_decay=0.9)
-    resumed.set_params(*params)
-    resumed.set_state(state)
-    torch.rand(7)  # earlier random numbers have no effect
-    train(resumed, batches()[3:])
-    assert_same(everything(straight), everything(resumed))
-
-
 def test_fifty_updates_stay_within_a_thousandth():
     symbol = network(batch_norm=True)
     mxnet, ours = both(symbol)
@@ -155,37 +126,6 @@ def test_fifty_updates_stay_within_a_thousandth():
     for name, value in mxnet.get_params()[0].items():
         moved = np.linalg.norm(value - start[name])
         assert np.linalg.norm(ours.get_params()[0][name] - value) < 1e-3 * max(moved, 0.1), name
-
-
-def test_counts_equal_those_of_metrics():
-    engine = open_one("torch", network(), top_k=3)
-    images, labels = batches()[0]
-    wanted = metrics.score(engine.predict(images), labels, 3)
-    engine.train_batch(images, labels, 0.01)
-    count, rank1, rank5, loss, rank_k = engine.read_counts()
-    assert (count, rank1, rank5, rank_k) == (BATCH, wanted.rank1, wanted.rank5, wanted.rank_k)
-    assert loss == pytest.approx(wanted.loss, rel=1e-5)
-    assert engine.read_counts() == (0, 0, 0, 0.0, 0)
-
-
-def test_ties_count_as_in_metrics():
-    symbol = network()
-    engine = open_one("torch", symbol)
-    arg, aux = first_parameters(symbol)
-    engine.set_params({name: np.zeros_like(value) for name, value in arg.items()}, aux)
-    engine.train_batch(batches()[0][0], np.arange(BATCH), 0.01)
-    assert engine.read_counts()[1:3] == (1, 5)
-
-
-def test_predictions_do_not_depend_on_the_size_of_the_batch():
-    engine = open_engine(
-        network(batch_norm=True), Devices(engine="torch"), (BATCH, SIDE, SIDE, 3), MEAN, STD
-    )
-    engine.set_params(*first_parameters(network(batch_norm=True)))
-    images = batches()[0][0]
-    whole = engine.predict(images)
-    assert whole.shape == (BATCH, CLASSES) and whole.dtype == np.float32
-    np.testing.assert_array_equal(engine.predict(images[:3]), whole[:3])
 
 
 def test_images_of_another_library_by_dlpack():
@@ -223,41 +163,6 @@ def test_views_with_negative_strides():
     assert np.abs(engine.predict(mirrored) - engine.predict(images)).max() > 1e-3
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update():
-    symbol = network(batch_norm=True)
-    engine = train(open_one("torch", symbol), batches()[:2])
-    arg, aux = engine.get_params()
-    arg["fc_bias"][3] = np.nan
-    engine.set_params(arg, aux)
-    before = everything(engine)
-    with pytest.raises(NonFiniteLossError) as caught:
-        engine.train_batch(*batches()[2], 0.01)
-    assert caught.value.update == 2
-    assert_same(everything(engine), before)
-    # Training can continue with other parameters.
-    engine.set_params(*first_parameters(symbol))
-    train(engine, batches()[2:3])
-    assert engine.get_state()["updates"] == 3
-
-
-@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 instructions")
-def test_bfloat16_learns_as_float32_and_resumes_exactly():
-    symbol, how = network(batch_norm=True), {"devices": {"dtype": "bfloat16"}}
-    full = train(open_one("torch", symbol), batches()).get_params()[0]
-    half = train(open_one("torch", symbol, **how), batches()[:3])
-    params, state = half.get_params(), half.get_state()
-    assert all(value.dtype == np.float32 for value in params[0].values())
-    train(half, batches()[3:])
-    for name, value in half.get_params()[0].items():
-        assert np.abs(value - full[name]).max() < 0.05 * np.abs(full[name]).max() + 0.01
-    assert any((value != full[name]).any() for name, value in half.get_params()[0].items())
-    resumed = open_one("torch", symbol, **how)
-    resumed.set_params(*params)
-    resumed.set_state(state)
-    train(resumed, batches()[3:])
-    assert_same(everything(half), everything(resumed))
-
-
 @pytest.mark.parametrize("parts", [1, 2])
 def test_the_monitor_equals_mxnets(parts):
     seen = []
@@ -273,21 +178,6 @@ def test_the_monitor_equals_mxnets(parts):
         for name, value in ours.items():
             assert value == pytest.approx(theirs[name], rel=2e-3, abs=1e-7), name
     assert [update for update, _ in seen[1]] == [1, 3]
-
-
-def test_the_monitor_shows_the_cause_of_a_bad_loss_and_changes_nothing():
-    straight, watched = open_one("torch", network()), open_one("torch", network(), monitor=1)
-    for engine in (straight, watched):
-        train(engine, batches()[:2])
-    assert_same(everything(straight), everything(watched))
-    watched.read_statistics()
-    arg, aux = watched.get_params()
-    watched.set_params({**arg, "fc_bias": np.full_like(arg["fc_bias"], np.nan)}, aux)
-    with pytest.raises(NonFiniteLossError):
-        train(watched, batches()[:1])
-    ((update, values),) = watched.read_statistics()
-    assert update == 3
-    assert next(n for n, value in values.items() if not np.isfinite(value)) == "fc_output"
 
 
 def test_full_memory_is_an_error_and_prints_nothing(capsys):

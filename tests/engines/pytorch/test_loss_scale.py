@@ -7,8 +7,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers.tiny_engine import CLASSES, assert_same, batches, network, train
-from helpers.torch_engine import assert_near, everything, open_one
+from helpers.tiny_engine import (
+    CLASSES,
+    assert_near,
+    assert_same,
+    batches,
+    everything,
+    network,
+    open_one,
+    train,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenet_trainer.engines import NonFiniteLossError

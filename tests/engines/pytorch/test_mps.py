@@ -5,8 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers.tiny_engine import batches, network, train
-from helpers.torch_engine import open_one
+from helpers.tiny_engine import batches, network, open_one, train
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenet_trainer.engines import Devices

@@ -3,8 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers.tiny_engine import batches, network, train
-from helpers.torch_engine import everything, open_one
+from helpers.tiny_engine import batches, everything, network, open_one, train
 
 from imagenet_trainer.engines.pytorch.optimizers import _as_laid_out
 

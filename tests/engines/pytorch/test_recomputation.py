@@ -5,8 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers.tiny_engine import assert_same, batches, network, train
-from helpers.torch_engine import everything, open_one
+from helpers.tiny_engine import assert_same, batches, everything, network, open_one, train
 
 from imagenet_trainer import symbols
 from imagenet_trainer.engines.pytorch.graph import load_graph

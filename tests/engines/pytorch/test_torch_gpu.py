@@ -7,8 +7,16 @@ torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("no GPU here", allow_module_level=True)
 
-from helpers.tiny_engine import assert_same, batches, first_parameters, network, train
-from helpers.torch_engine import assert_near, everything, open_one
+from helpers.tiny_engine import (
+    assert_near,
+    assert_same,
+    batches,
+    everything,
+    first_parameters,
+    network,
+    open_one,
+    train,
+)
 
 from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.graph import sym
@@ -43,9 +51,7 @@ def test_fixed_gammas(fused):
 
 
 @pytest.mark.parametrize(
-    "more",
-    [{"accumulate": 2}, {"average_decay": 0.9}, {"checkpoint_activations": True}],
-    ids=str,
+    "more", [{"accumulate": 2}, {"average_decay": 0.9}, {"checkpoint_activations": True}], ids=str
 )
 def test_options_mean_the_same(more):
     symbol = network(batch_norm=True)
