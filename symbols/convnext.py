@@ -10,6 +10,7 @@ LayerNorm normalises the channels of each pixel, along axis 1; the dense layers 
 convolutions here, which compute the same without transposing. GELU is the exact one, with erf.
 """
 
+import json
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
@@ -21,7 +22,8 @@ SIZES = {
     "small": ((3, 3, 27, 3), (96, 192, 384, 768)),
     "base": ((3, 3, 27, 3), (128, 256, 512, 1024)),
 }
-FIRST_SCALE = '["constant", {"value": 1e-06}]'  # of the branches, as MXNet writes it
+LAYER_SCALE = 1e-6  # first value of the factors of the branches (table 5)
+_FIRST_SCALE = json.dumps(["constant", {"value": LAYER_SCALE}])  # as MXNet writes it
 
 
 def get_symbol(num_classes: int, image_shape: Tuple[int, ...], size: str) -> sym.Symbol:
@@ -49,7 +51,7 @@ def residual_unit(x: sym.Symbol, name: str, channels: int) -> sym.Symbol:
     y = convolution(y, f"{name}_conv1", 4 * channels, 1, bias=True)  # 4 channels, h, w
     y = sym.LeakyReLU(y, act_type="gelu", name=f"{name}_gelu")
     y = convolution(y, f"{name}_conv2", channels, 1, bias=True)  # channels, h, w
-    scale = sym.var(f"{name}_layer_scale", shape=(channels,), init=FIRST_SCALE)
+    scale = sym.var(f"{name}_layer_scale", shape=(channels,), init=_FIRST_SCALE)
     scale = sym.Reshape(scale, shape=(1, -1, 1, 1), name=f"{name}_scale")
     y = sym.broadcast_mul(y, scale, name=f"{name}_scaled")
     return sym.elemwise_add(y, x, name=f"{name}_plus")

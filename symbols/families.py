@@ -33,9 +33,7 @@ MOBILENETV3: Initializer = {
 REGNET: Initializer = {**HE_OUT, "except": {"fc1_weight": SMALL_DENSE}}
 EFFICIENTNET: Initializer = {
     **HE_OUT,
-    "except": {
-        "fc1_weight": {"name": "xavier", "factor_type": "out", "magnitude": 1},
-    },
+    "except": {"fc1_weight": {"name": "xavier", "factor_type": "out", "magnitude": 1}},
 }
 CONVNEXT: Initializer = {"name": "normal", "sigma": 0.02}
 # timm's, with PyTorch's own for the convolution: uniform up to 1 / sqrt(fan-in).

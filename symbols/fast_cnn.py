@@ -11,11 +11,13 @@ Learned parameters at ten classes: 1,129,312, and 864 gammas that stay 1; 28.9 m
 at 28 pixels.
 """
 
+import functools
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
-from imagenet_trainer.symbols.layers import batch_norm, check_size, convolution, relu, scaled
+from imagenet_trainer.symbols.layers import check_size, conv_bn_act, scaled
 
+layer = functools.partial(conv_bn_act, kernel=3, fix_gamma=True)
 # Of the logits: with 1, the network is too sure of its first guesses.
 FACTOR = 0.25
 
@@ -35,11 +37,3 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...]) -> sym.Symbol:
     x = sym.FullyConnected(x, num_hidden=num_classes, no_bias=True, name="fc1")
     x = scaled(x, FACTOR, "fc1_scaled")
     return sym.SoftmaxOutput(x, name="softmax")  # num_classes
-
-
-def layer(
-    x: sym.Symbol, name: str, filters: int, kernel: int = 3, stride: int = 1, pad: int = -1
-) -> sym.Symbol:
-    """Convolution, BatchNorm without scale, relu; (filters, h / stride, w / stride)."""
-    x = convolution(x, name, filters, kernel, stride, pad)
-    return relu(batch_norm(x, f"{name}_bn", fix_gamma=True), f"{name}_relu")

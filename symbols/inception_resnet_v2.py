@@ -12,13 +12,14 @@ classes. Different from the paper, as there:
 Different from both: no auxiliary classifier, and BatchNorms learn their gamma, as timm's do.
 """
 
+import functools
 from typing import Any, Tuple
 
 from imagenet_trainer.graph import sym
 from imagenet_trainer.symbols.layers import (
-    batch_norm,
     check_size,
     classifier,
+    conv_bn_act,
     convolution,
     max_pool,
     mean_of_planes,
@@ -26,6 +27,7 @@ from imagenet_trainer.symbols.layers import (
     scaled,
 )
 
+layer = functools.partial(conv_bn_act, eps=1e-3)
 # Units of each kind, and what their residuals are multiplied by.
 UNITS_35, SCALE_35 = 10, 0.17
 UNITS_17, SCALE_17 = 20, 0.10
@@ -129,14 +131,6 @@ def tower(x: sym.Symbol, name: str, *layers: Tuple[int, Any]) -> sym.Symbol:
     for number, (filters, kernel) in enumerate(layers):
         x = layer(x, name if len(layers) == 1 else f"{name}_conv{number}", filters, kernel)
     return x
-
-
-def layer(
-    x: sym.Symbol, name: str, filters: int, kernel: Any, stride: int = 1, pad: int = -1
-) -> sym.Symbol:
-    """Convolution, BatchNorm, relu."""
-    x = convolution(x, name, filters, kernel, stride, pad)
-    return relu(batch_norm(x, f"{name}_bn", 1e-3), f"{name}_relu")
 
 
 def concat(name: str, *towers: sym.Symbol) -> sym.Symbol:

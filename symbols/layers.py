@@ -55,11 +55,13 @@ def activation(x: sym.Symbol, kind: str, name: str) -> sym.Symbol:
 
 
 def conv_bn_act(
-    x: sym.Symbol, name: str, filters: int, kernel: int, act: str = "relu", stride: int = 1,
-    groups: int = 1,
+    x: sym.Symbol, name: str, filters: int, kernel: Size, act: str = "relu", stride: int = 1,
+    groups: int = 1, pad: Size = -1, eps: float = 1e-5, fix_gamma: bool = False,
+    momentum: float = 0.9,
 ) -> sym.Symbol:  # fmt: skip
     """Convolution, BatchNorm, and one of the activations of `activation`."""
-    x = batch_norm(convolution(x, name, filters, kernel, stride, groups=groups), f"{name}_bn")
+    x = convolution(x, name, filters, kernel, stride, pad, groups)
+    x = batch_norm(x, f"{name}_bn", eps, fix_gamma, momentum)
     return activation(x, act, f"{name}_{act}")
 
 

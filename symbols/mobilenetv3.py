@@ -11,6 +11,7 @@ Different from the paper, as there: the layer after the global mean is a dense l
 squeezed channels are a quarter of the expanded ones, rounded to multiples of eight.
 """
 
+import functools
 from typing import Tuple
 
 from imagenet_trainer.graph import sym
@@ -18,6 +19,7 @@ from imagenet_trainer.symbols.layers import (
     activation,
     batch_norm,
     classifier,
+    conv_bn_act,
     convolution,
     dense,
     mean_of_planes,
@@ -25,6 +27,8 @@ from imagenet_trainer.symbols.layers import (
     squeeze_excitation,
 )
 
+EPS, MOMENTUM = 1e-3, 0.99  # of BatchNorms: the paper's (section 6.1.1)
+layer = functools.partial(conv_bn_act, eps=EPS, momentum=MOMENTUM)
 RE, HS = "relu", "hard_swish"
 Block = Tuple[int, int, int, bool, str, int]
 # Kernel, expanded channels, channels, squeeze and excitation, activation, stride.
@@ -87,22 +91,8 @@ def inverted_residual(x: sym.Symbol, name: str, channels: int, block: Block) -> 
     if weighted:
         squeezed = rounded(inner // 4)
         y = squeeze_excitation(y, f"{name}_se", inner, squeezed, gate="hard_sigmoid")
-    y = normalised(y, f"{name}_project", filters, 1)  # filters, h / s, w / s
+    y = convolution(y, f"{name}_project", filters, 1)  # filters, h / s, w / s
+    y = batch_norm(y, f"{name}_project_bn", EPS, momentum=MOMENTUM)
     if stride == 1 and channels == filters:
         y = sym.elemwise_add(y, x, name=f"{name}_plus")
     return y
-
-
-def layer(
-    x: sym.Symbol, name: str, filters: int, kernel: int, act: str, stride: int = 1, groups: int = 1
-) -> sym.Symbol:
-    """Convolution, BatchNorm, activation."""
-    return activation(normalised(x, name, filters, kernel, stride, groups), act, f"{name}_{act}")
-
-
-def normalised(
-    x: sym.Symbol, name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1
-) -> sym.Symbol:
-    """Convolution and BatchNorm, whose constants are the paper's (section 6.1.1)."""
-    x = convolution(x, name, filters, kernel, stride, groups=groups)
-    return batch_norm(x, f"{name}_bn", eps=1e-3, momentum=0.99)

@@ -20,7 +20,7 @@ from typing import List, Tuple
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import sym
 from imagenet_trainer.symbols import layers
-from imagenet_trainer.symbols.layers import convolution
+from imagenet_trainer.symbols.layers import classifier, convolution, mean_of_planes, relu
 
 # With the constants of the published checkpoints.
 batch_norm = functools.partial(layers.batch_norm, eps=2e-5)
@@ -46,7 +46,7 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) 
     x = batch_norm(x, "bn_data", fix_gamma=True)
     if height > 32:
         x = convolution(x, "conv0", filters[0], 7, stride=2)  # 64, 112, 112
-        x = sym.Activation(batch_norm(x, "bn0"), act_type="relu", name="relu0")
+        x = relu(batch_norm(x, "bn0"), "relu0")
         x = sym.Pooling(
             x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name="pool0"
         )  # 64, 56, 56
@@ -61,11 +61,8 @@ def get_symbol(num_classes: int, image_shape: Tuple[int, ...], num_layers: int) 
                 stride=2 if stage > 1 and unit == 1 else 1, project=unit == 1,
             )  # fmt: skip
 
-    x = sym.Activation(batch_norm(x, "bn1"), act_type="relu", name="relu1")
-    x = sym.Pooling(x, global_pool=True, pool_type="avg", kernel=(1, 1), name="pool1")
-    x = sym.Flatten(x, name="flatten0")  # 2048
-    x = sym.FullyConnected(x, num_hidden=num_classes, name="fc1")  # num_classes
-    return sym.SoftmaxOutput(x, name="softmax")
+    x = relu(batch_norm(x, "bn1"), "relu1")
+    return classifier(mean_of_planes(x), num_classes)  # 2048, then num_classes
 
 
 def residual_unit(
@@ -82,8 +79,7 @@ def residual_unit(
     )
     shortcut = x
     for number, (filters, kernel, step) in enumerate(convolutions, start=1):
-        x = batch_norm(x, f"{name}_bn{number}")
-        x = sym.Activation(x, act_type="relu", name=f"{name}_relu{number}")
+        x = relu(batch_norm(x, f"{name}_bn{number}"), f"{name}_relu{number}")
         if project and number == 1:
             shortcut = convolution(x, f"{name}_sc", channels, 1, stride)
         x = convolution(x, f"{name}_conv{number}", filters, kernel, step)

@@ -38,10 +38,7 @@ def check(network: str, num_layers: Optional[int]) -> None:
 
 
 def get_symbol(
-    num_classes: int,
-    image_shape: Sequence[int],
-    path: str,
-    num_layers: Optional[int] = None,
+    num_classes: int, image_shape: Sequence[int], path: str, num_layers: Optional[int] = None
 ) -> Symbol:
     """The graph of a file, for a number of classes and images of (channels, height, width).
 

@@ -19,12 +19,12 @@ from typing import Any, Callable, Dict, Mapping, Sequence, Tuple, Union
 import numpy as np
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.symbols.convnext import LAYER_SCALE
 from imagenet_trainer.system.arrays import Arrays
 
 Shape = Tuple[int, ...]
 
 EMBEDDINGS = ("cls_token", "pos_embed")  # of transformers; they have no weight decay
-LAYER_SCALE = 1e-6  # of ConvNeXt's branches (arXiv:2201.03545, table 5)
 _ACTIVE = 10.0  # logits of trained networks seldom are below -10
 
 
