@@ -6,6 +6,7 @@ writes a class with the signature of each command, from its settings class. A te
 """
 
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -13,25 +14,19 @@ from typing import Any, Collection, Iterator, List, Union, get_args, get_origin
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from imagenet_trainer import (
-    benchmark,
-    compare,
-    doctor,
-    evaluate,
-    export,
-    fit,
-    predict,
-    published,
-)
+from imagenet_trainer import benchmark, compare, doctor, evaluate, export, fit, predict, published
 from imagenet_trainer.config.python_api import Text
 
 COMMANDS = (fit, evaluate, predict, compare, export, published, benchmark, doctor)
 # Other functions of the modules that take flags by name.
 FUNCTIONS = {benchmark: (benchmark.bottleneck,)}
+# They take nearly all parameters of fit, which are described there alone.
+LIKE_FIT = (compare, benchmark.bottleneck)
 _HEAD = '''\
 """Signatures of the commands as functions; tools/python_api.py writes this file."""
 
 # fmt: off
+# ruff: noqa: D417 (parameters of fit are described there alone)
 import os
 from types import ModuleType
 from typing import Any, Literal, Optional, Sequence, Tuple, Union
@@ -86,12 +81,21 @@ def _method(name: str, function: Any, about: Any) -> List[str]:
             f"{text},", 100, initial_indent=" " * 8, subsequent_indent=" " * 12,
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
-    docstring = textwrap.indent(f'"""{about}\n\n"""', " " * 8).splitlines()
+    about = _without_those_of_fit(about) if function in LIKE_FIT else f"{about}\n"
+    docstring = textwrap.indent(f'"""{about}\n"""', " " * 8).splitlines()
     return [
         *lines,
         f"    ) -> {_result(function).__name__}:",
         *(line.rstrip() for line in docstring),
     ]
+
+
+def _without_those_of_fit(about: str) -> str:
+    """The docstring without the parameters that that of fit describes in the same words."""
+    entry = re.compile(r"^\w+\n(?: +.*\n?)+", re.M)
+    known = {*map(str.strip, entry.findall(fit.call.__doc__ or ""))}
+    own = entry.sub(lambda found: "" if found[0].strip() in known else found[0], about)
+    return f"{own.rstrip()}\n\nThe other parameters are those of `fit`.\n"
 
 
 def type_text(kind: Any) -> str:
