@@ -53,11 +53,6 @@ COMMANDS = {
     "ONNX": "-m imagenet_trainer.export --model-prefix augmented/model --to onnx "
     "--data-val val.rec",
 }
-# Files of a run before version 0.2, by pattern: their name, its name today.
-RENAMED = (
-    (r"^predictions-(\d+.*\.npz)$", r"probabilities-\1"),
-    (r"^answers-(\d+.*\.npz)$", r"predictions-\1"),
-)
 EXACT = (".rec", ".idx", ".lst", ".params", "-symbol.json", ".gif", ".onnx")
 TIMED = re.compile(r"second|speed|per_second|wait|utili|memory|time|gpu|cpu|written|version|path")
 
@@ -98,14 +93,6 @@ def run_all(tree: Path, images: Path, folder: Path) -> None:
                 sys.exit(f"{shlex.join(words)}: exit code {done.returncode}\n{done.stdout}")
         if what == "pack":
             (folder / "jpeg.lst").write_bytes((folder / "train.lst").read_bytes())
-
-
-def today(name: str) -> str:
-    """The name today of a file that a version before 0.2 wrote."""
-    for old, new in RENAMED:
-        if re.match(old, name):
-            return re.sub(old, new, name)
-    return name
 
 
 def without_times(value: Any) -> Any:
@@ -153,13 +140,10 @@ def same(old: Path, new: Path) -> Optional[bool]:
 
 def compare(old: Path, new: Path) -> Iterator[str]:
     """A line for each file that is missing, extra or different."""
-    renamed = today if any(old.rglob("answers-*.npz")) else str
-    theirs = {
-        str(path.relative_to(old).with_name(renamed(path.name))): path
-        for path in sorted(old.rglob("*"))
-        if path.is_file()
-    }
-    ours = {str(path.relative_to(new)): path for path in sorted(new.rglob("*")) if path.is_file()}
+    theirs, ours = (
+        {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        for folder in (old, new)
+    )
     compared = 0
     for name in sorted(theirs.keys() | ours.keys()):
         if "tensorboard" in name:
