@@ -20,6 +20,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
+from imagenet_trainer.runs.files import SYMBOL
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.files import file_error
 
@@ -49,27 +50,16 @@ class ArchivedRun(Run):
             )
         self.name = posixpath.basename(names.pop())
         self._digests: Dict[int, str] = {}
+        # Names below that of the archive; it has only the symbol.
+        self.symbol_path = self._inside(f"{self.name}{SYMBOL}")
+        self.config_path = self._inside("config.json")
+        self.history_path = self._inside("history.csv")
 
     def _networks(self) -> List[str]:
         return [name for name in [*self._texts, *self._params.values()] if _FILE.fullmatch(name)]
 
     def _inside(self, name: str) -> Path:
         return Path(self.prefix, name)
-
-    @property
-    def symbol_path(self) -> Path:
-        """Name of the symbol, below that of the archive."""
-        return self._inside(f"{self.name}-symbol.json")
-
-    @property
-    def config_path(self) -> Path:
-        """There is none."""
-        return self._inside("config.json")
-
-    @property
-    def history_path(self) -> Path:
-        """There is none."""
-        return self._inside("history.csv")
 
     def params_path(self, epoch: Optional[int]) -> Path:
         """Name of the parameters, below that of the archive."""
@@ -109,13 +99,13 @@ class ArchivedRun(Run):
 
     def has_symbol(self) -> bool:
         """Whether the archive has a symbol."""
-        return any(name.endswith("-symbol.json") for name in self._texts)
+        return any(name.endswith(SYMBOL) for name in self._texts)
 
     def read_symbol(self) -> str:
         """The network's JSON."""
         if not self.has_symbol():
             raise InputError(f"{self.symbol_path}: is not in the archive; give a complete one")
-        text = next(text for name, text in self._texts.items() if name.endswith("-symbol.json"))
+        text = next(text for name, text in self._texts.items() if name.endswith(SYMBOL))
         try:
             json.loads(text)
             return text.decode()

@@ -27,105 +27,63 @@ class RunFiles:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.folder = Path(prefix).parent
+        self.folder = folder = Path(prefix).parent
         self.name = Path(prefix).name
-        self.results = self.folder
-
-    @property
-    def symbol_path(self) -> Path:
-        """The symbol of the network, as MXNet writes it."""
-        return self.folder / f"{self.name}{SYMBOL}"
-
-    @property
-    def config_path(self) -> Path:
-        """Settings, versions, command line, datasets."""
-        return self.folder / "config.json"
-
-    @property
-    def history_path(self) -> Path:
-        """Metrics, one row per epoch."""
-        return self.folder / "history.csv"
-
-    @property
-    def history_parquet_path(self) -> Path:
-        """The same as Parquet, with --parquet."""
-        return self.folder / "history.parquet"
-
-    @property
-    def log_path(self) -> Path:
-        """The log of the training."""
-        return self.folder / "log.txt"
-
-    @property
-    def events_path(self) -> Path:
-        """Events of the training, one JSON object per line."""
-        return self.folder / "events.jsonl"
-
-    @property
-    def tensorboard_path(self) -> Path:
-        """The folder for TensorBoard."""
-        return self.folder / "tensorboard"
-
-    def evaluation_images_path(self, name: str = "") -> Path:
-        """The folder for TensorBoard with the matrices of evaluated epochs."""
-        return self.results / "tensorboard" / f"evaluation{name and '-' + name}"
-
-    @property
-    def kernels_path(self) -> Path:
-        """The folder of kernels that PyTorch compiled for the network on a GPU."""
-        return self.folder / "kernels"
-
-    @property
-    def curves_path(self) -> Path:
-        """The learning curves."""
-        return self.folder / "curves.png"
+        self.results = folder
+        self.symbol_path = folder / f"{self.name}{SYMBOL}"  # the network, as MXNet writes it
+        self.config_path = folder / "config.json"  # settings, versions, command line, datasets
+        self.history_path = folder / "history.csv"  # metrics, one row per epoch
+        self.history_parquet_path = folder / "history.parquet"  # the same, with --parquet
+        self.log_path = folder / "log.txt"  # of the training
+        self.events_path = folder / "events.jsonl"  # of the training, one JSON object per line
+        self.tensorboard_path = folder / "tensorboard"  # a folder
+        self.kernels_path = folder / "kernels"  # a folder: what PyTorch compiled for a GPU
+        self.curves_path = folder / "curves.png"  # learning curves
+        self.training_gif_path = folder / "confusion.fit.gif"  # counted during training
+        # Measurements of `compare`: time and memory of the training, speed of inference.
+        self.measured_path = folder / "compare.json"
 
     @property
     def evaluation_path(self) -> Path:
         """All metrics of `evaluate`, by epoch."""
         return self.results / "evaluation.json"
 
-    def gif_path(self, name: str = "") -> Path:
-        """The confusion matrix over the epochs, for the dataset of that name in evaluation.json."""
-        return self.results / f"confusion{name and '-' + name}.gif"
+    # `name` is that of the dataset in evaluation.json, "" for the run's own validation images.
 
-    @property
-    def training_gif_path(self) -> Path:
-        """The confusion matrix over the epochs, counted during training."""
-        return self.folder / "confusion.fit.gif"
+    def evaluation_images_path(self, name: str = "") -> Path:
+        """The folder for TensorBoard with the matrices of evaluated epochs."""
+        return self.results / "tensorboard" / f"evaluation{name and '-' + name}"
+
+    def gif_path(self, name: str = "") -> Path:
+        """The confusion matrix over the epochs."""
+        return self.results / f"confusion{name and '-' + name}.gif"
 
     def comparison_path(self, epoch: int, other: str) -> Path:
         """The comparison of an epoch with another, or with NAME-EPOCH of another run."""
         return self.results / f"comparison-{epoch:04d}-{other}.json"
 
     def confusion_path(self, epoch: int, suffix: str, name: str = "") -> Path:
-        """The confusion matrix of an epoch: drawn (.png) or counts (.npz).
-
-        `name` is the name of the dataset in evaluation.json, '' for the run's own validation
-        images.
-        """
-        return self.results / f"confusion-{epoch:04d}{name and '-' + name}{suffix}"
+        """The confusion matrix of an epoch: drawn (.png) or counts (.npz)."""
+        return self._result("confusion", epoch, name, suffix)
 
     def predictions_path(self, epoch: int, name: str = "") -> Path:
-        """The predictions of an epoch for each image of the dataset of that name."""
-        return self.results / f"predictions-{epoch:04d}{name and '-' + name}.npz"
+        """The predictions of an epoch for each image."""
+        return self._result("predictions", epoch, name, ".npz")
 
     def probabilities_path(self, epoch: int, name: str = "") -> Path:
         """The probabilities of all classes for each image."""
-        return self.results / f"probabilities-{epoch:04d}{name and '-' + name}.npz"
+        return self._result("probabilities", epoch, name, ".npz")
 
     def classes_path(self, epoch: int, name: str = "") -> Path:
         """Recall, precision and top-5 recall with intervals, one row per class."""
-        return self.results / f"classes-{epoch:04d}{name and '-' + name}.csv"
+        return self._result("classes", epoch, name, ".csv")
 
     def average_precision_path(self, epoch: int, name: str = "") -> Path:
         """Average precision of each class, for images with several classes."""
-        return self.results / f"average-precision-{epoch:04d}{name and '-' + name}.csv"
+        return self._result("average-precision", epoch, name, ".csv")
 
-    @property
-    def measured_path(self) -> Path:
-        """Measurements of `compare`: time and memory of the training, speed of inference."""
-        return self.folder / "compare.json"
+    def _result(self, kind: str, epoch: int, name: str, suffix: str) -> Path:
+        return self.results / f"{kind}-{epoch:04d}{name and '-' + name}{suffix}"
 
     def rates_path(self, name: str) -> Path:
         """schedule.png of `fit --show-schedule`; lr-range.png and lr-range.csv of `--find-lr`."""
