@@ -9,8 +9,7 @@ from imagenet_trainer.runs.run import Run
 
 def describe(run: Run, epoch: int, checkpoint: Checkpoint) -> Dict[str, Any]:
     """The card of a checkpoint; `files` is empty."""
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
+    preprocessing = checkpoint.known_preprocessing
     config = run.read_json(run.config_path)
     settings = config.get("settings", {})
     rows = {int(row["epoch"]): row for row in run.read_history()}

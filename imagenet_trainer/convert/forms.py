@@ -54,16 +54,16 @@ def to_onnx(
 
     `symbol` is the network that engines execute. Where none is installed, nothing is compared.
     """
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
-    colours = (preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
+    preprocessing = checkpoint.known_preprocessing
     model = (without_label(symbol, str(run.symbol_path)), checkpoint.arg, checkpoint.aux)
     graph = to_onnx_model(model, preprocessing.image_shape)
     if settings.preprocessing:
-        graph = onnx_file.with_preprocessing(graph, preprocessing.image_shape, *colours)
+        graph = onnx_file.with_preprocessing(
+            graph, preprocessing.image_shape, *preprocessing.colours
+        )
     dataset = open_images(settings.data_val, "val", run, checkpoint)
     images = sample_images(dataset, preprocessing, settings.check_pictures)
-    inputs = images if settings.preprocessing else normalise(images, *colours)
+    inputs = images if settings.preprocessing else normalise(images, *preprocessing.colours)
     (probabilities,) = onnx_file.predict(graph, [inputs])
     difference, engine = None, ""
     if has_engine():
@@ -113,13 +113,12 @@ def to_int8(
     settings: config.ExportSettings, run: Run, checkpoint: Checkpoint, model: Model
 ) -> Tuple[Model, Dict[str, Any]]:
     """The network in 8-bit integers and its part of the card; prints scores before and after."""
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
+    preprocessing = checkpoint.known_preprocessing
     from imagenet_trainer.engines.mxnet.exported import quantised
 
     calibration = open_calibration(settings, run, checkpoint)
     images = sample_images(calibration, preprocessing, settings.calibration_pictures)
-    planes = normalise(images, preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
+    planes = normalise(images, *preprocessing.colours)
     int8 = quantised(model, planes, min(settings.batch_size, len(planes)), settings.calibration)
     dataset = open_images(settings.data_val, "val", run, checkpoint)
     print(
@@ -147,14 +146,12 @@ def scores_of(
     settings: config.ExportSettings, checkpoint: Checkpoint, model: Model, dataset: Dataset
 ) -> Dict[str, Any]:
     """Rank-1, rank-5, loss, bytes of parameters and speed of a network without label."""
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
+    preprocessing = checkpoint.known_preprocessing
     from imagenet_trainer.engines.mxnet.exported import ExportedNetwork
 
     _, height, width = preprocessing.image_shape
     shape = (min(settings.batch_size, len(dataset)), height, width, 3)
-    colours = (preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
-    engine = ExportedNetwork(model, shape, *colours)
+    engine = ExportedNetwork(model, shape, *preprocessing.colours)
     threads = loader_threads(settings.data_nthreads, False)
     total, count = Scores(), score_vectors if dataset.shards.label_vectors else score
     for probabilities, labels in predict_batches(engine, dataset, preprocessing, threads):

@@ -3,9 +3,9 @@
 import numpy as np
 
 from imagenet_trainer import config
-from imagenet_trainer.data.augment import EvalTransform, decode
 from imagenet_trainer.data.dataset import Dataset, open_matching_dataset
 from imagenet_trainer.errors import InputError, attributed_to
+from imagenet_trainer.eval.sample import evenly_spaced, prepared
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing
 from imagenet_trainer.runs.run import Run
 
@@ -32,10 +32,5 @@ def open_calibration(settings: config.ExportSettings, run: Run, checkpoint: Chec
 
 def sample_images(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:
     """`count` images, evenly spaced in the set, prepared as for evaluation: uint8 (n, h, w, 3)."""
-    transform = EvalTransform(*preprocessing.geometry)
-    count = min(count, len(dataset))
-    images = np.empty((count, *transform.size, 3), np.uint8)
-    for position, number in enumerate(np.linspace(0, len(dataset) - 1, count).astype(int)):
-        record = dataset.shards.record(int(number))
-        transform.apply(decode(record.image), None, position, images[position])
-    return images
+    numbers = evenly_spaced(dataset, count).tolist()
+    return prepared([dataset.shards.record(number).image for number in numbers], preprocessing)

@@ -121,8 +121,7 @@ def _described(symbol: Symbol) -> List[Any]:
 
 def _planes(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -> np.ndarray:
     """Normalised images to compare outputs on; noise if there is no validation shard."""
-    preprocessing = checkpoint.preprocessing
-    assert preprocessing is not None
+    preprocessing = checkpoint.known_preprocessing
     try:
         dataset = open_images(settings.data_val, "val", run, checkpoint)
         images = sample_images(dataset, preprocessing, settings.check_pictures)
@@ -132,7 +131,7 @@ def _planes(settings: config.ExportSettings, run: Run, checkpoint: Checkpoint) -
         _, height, width = preprocessing.image_shape
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (settings.check_pictures, height, width, 3), np.uint8)
-    return normalise(images, preprocessing.rgb_mean, preprocessing.rgb_std, preprocessing.bgr)
+    return normalise(images, *preprocessing.colours)
 
 
 def _difference(
@@ -147,10 +146,9 @@ def _difference(
     model = exported.model_of(equal.library, equal.name, options, arrays)
     if model is None:
         return None
-    assert checkpoint.preprocessing is not None
     logits = Symbol(symbol.entries[-1].node.inputs[:1])
     module = exported.module_of(
-        logits, checkpoint.arg, checkpoint.aux, checkpoint.preprocessing.image_shape
+        logits, checkpoint.arg, checkpoint.aux, checkpoint.known_preprocessing.image_shape
     )
     theirs, ours = exported.outputs(model, planes), exported.outputs(module, planes)
     return float(abs(theirs - ours).max() / max(abs(ours).max(), 1e-30))
@@ -161,9 +159,8 @@ def _write_program(
 ) -> Dict[str, Any]:
     from imagenet_trainer.engines.pytorch import exported
 
-    assert checkpoint.preprocessing is not None
     network = without_label(symbol, str(run.symbol_path))
-    shape = checkpoint.preprocessing.image_shape
+    shape = checkpoint.known_preprocessing.image_shape
     module = exported.module_of(network, checkpoint.arg, checkpoint.aux, shape)
     data = exported.program_of(module, planes)
     wanted, found = exported.outputs(module, planes), exported.run_program(data, planes)
@@ -183,6 +180,5 @@ def _write_program(
 
 
 def _write(path: str, arrays: Arrays, checkpoint: Checkpoint, network: str = "") -> None:
-    assert checkpoint.preprocessing is not None
-    metadata = to_metadata(checkpoint.preprocessing, checkpoint.classes, network)
+    metadata = to_metadata(checkpoint.known_preprocessing, checkpoint.classes, network)
     safetensors_file.write(path, arrays, metadata)

@@ -70,8 +70,7 @@ def _fitted(settings: EvaluateSettings, run: Run, epoch: int, log: Log) -> Dict[
         run, epoch, devices_of(settings), settings.batch_size, settings, log
     )
     check_softmax(symbol, "--calibrate", run)
-    how = checkpoint.preprocessing
-    assert how is not None
+    how = checkpoint.known_preprocessing
     dataset = _open_images(settings, run, checkpoint, log)
     with dataset.shards:
         batches = ViewBatches(

@@ -49,8 +49,7 @@ class Classifier:
         self.engine, _, checkpoint = open_network(
             run, settings.epoch, devices_of(settings, few=True), engine_batch, settings, log
         )
-        how = checkpoint.preprocessing
-        assert how is not None
+        how = checkpoint.known_preprocessing
         self.prefix, self.epoch = run.prefix, checkpoint.progress.epoch
         self.classes, self.image_shape = checkpoint.classes, how.image_shape
         self.transform = ViewTransform(how.image_shape, how.val_resize, views, how.val_interp)

@@ -41,8 +41,7 @@ def evaluate_corruptions(
         run, epoch, devices_of(settings), settings.batch_size, settings, log
     )
     check_softmax(symbol, "--corruptions", run)
-    how = checkpoint.preprocessing
-    assert how is not None
+    how = checkpoint.known_preprocessing
     if min(how.image_shape[1:]) < LEAST_SIDE:
         raise InputError(
             f"--corruptions: are defined for images of {LEAST_SIDE} pixels or more, and the "

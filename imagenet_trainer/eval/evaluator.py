@@ -16,12 +16,7 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.bad_records import STOP, Report, Tally, describe_counts
 from imagenet_trainer.data.classes import OtherClasses
-from imagenet_trainer.data.dataset import (
-    Classes,
-    Dataset,
-    open_matching_dataset,
-    present_classes,
-)
+from imagenet_trainer.data.dataset import Classes, Dataset, open_matching_dataset, present_classes
 from imagenet_trainer.data.loader import loader_threads
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines.choice import choose_engine, version_of
@@ -101,8 +96,7 @@ class Evaluator:
         self.engine_version = {"engine": engine, "version": version_of(engine)}
         self._loaded = epochs[0]  # the epoch whose parameters the engine has
         settings = self.settings = for_network(settings, self.symbol, run)
-        how = checkpoint.preprocessing
-        assert how is not None
+        how = checkpoint.known_preprocessing
         self.dataset, own = open_validation_set(settings, run, checkpoint)
         if self.dataset.note:
             log(self.dataset.note)

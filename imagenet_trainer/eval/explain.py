@@ -141,8 +141,7 @@ class Explainer:
         if not chosen.encoded:
             return []
         symbol, checkpoint = read_network(run, one.epoch, settings)
-        how = checkpoint.preprocessing
-        assert how is not None
+        how = checkpoint.known_preprocessing
         parameters = own_parameters(symbol, run, checkpoint)
         images, devices = prepared(chosen.encoded, how), self._evaluator.devices
         labels = predictions.top[chosen.positions, 0], predictions.labels[chosen.positions]

@@ -44,8 +44,7 @@ def compute_features(
         symbol = with_features(symbol)
     except ArgumentError as error:
         raise InputError(f"--features: {run.symbol_path}: {error}") from error
-    how = checkpoint.preprocessing
-    assert how is not None
+    how = checkpoint.known_preprocessing
     engine = engine_for(symbol, checkpoint, devices, batches.batch)
     engine.set_params(*of_network(symbol, how.image_shape, checkpoint.arg, checkpoint.aux))
     features = np.empty((0, 0), np.float32)

@@ -74,8 +74,7 @@ class Search:
             wanted = replace(settings, rgb_mean=RAW[0])
         self._symbol, self._checkpoint = read_network(run, epoch, wanted)
         check_softmax(self._symbol, "--find-preprocessing", run)
-        how = self._checkpoint.preprocessing
-        assert how is not None
+        how = self._checkpoint.known_preprocessing
         self.start, self._run, self._batch = how, run, settings.batch_size
         self._devices = devices_of(settings, few=True)
         self.dataset, _ = open_validation_set(settings, run, self._checkpoint)

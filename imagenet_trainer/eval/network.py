@@ -80,8 +80,7 @@ def check_softmax(symbol: Any, flag: str, run: Run) -> None:
 
 def engine_for(symbol: Any, checkpoint: Checkpoint, devices: Devices, batch_size: int) -> Engine:
     """An engine that predicts with the preprocessing of a checkpoint, without its parameters."""
-    how = checkpoint.preprocessing
-    assert how is not None
+    how = checkpoint.known_preprocessing
     _, height, width = how.image_shape
     shape = (batch_size, height, width, 3)
     return open_engine(symbol, devices, shape, how.rgb_mean, how.rgb_std, bgr=how.bgr)
@@ -104,8 +103,7 @@ def read_network(
         log(f"{run.folder / name}: is empty; it is passed over")
     number = newest_epoch(run) if epoch is None else epoch
     checkpoint = load_trained(run, number, wanted, log)
-    how = checkpoint.preprocessing
-    assert how is not None
+    how = checkpoint.known_preprocessing
     symbol, classes, notes = adapt(
         symbol, checkpoint.arg.keys(), how.image_shape, str(run.symbol_path)
     )
@@ -157,10 +155,7 @@ def views_of(settings: ViewSettings) -> Views:
 
 
 def load_trained(
-    run: Run,
-    epoch: int,
-    wanted: PreparationSettings = _AS_TRAINED,
-    log: Log = lambda line: None,
+    run: Run, epoch: int, wanted: PreparationSettings = _AS_TRAINED, log: Log = lambda line: None
 ) -> Checkpoint:
     """A checkpoint with its preprocessing, replaced where `wanted` has other values.
 
@@ -218,9 +213,8 @@ def set_checkpoint(engine: Engine, symbol: Any, run: Run, checkpoint: Checkpoint
 
 def own_parameters(symbol: Any, run: Run, checkpoint: Checkpoint) -> Tuple[Arrays, Arrays]:
     """Parameters and auxiliary states of a checkpoint; InputError if they do not fit the symbol."""
-    assert checkpoint.preprocessing is not None
     path = str(run.params_path(checkpoint.progress.epoch))
-    shape, arg, aux = checkpoint.preprocessing.image_shape, checkpoint.arg, checkpoint.aux
+    shape, arg, aux = checkpoint.known_preprocessing.image_shape, checkpoint.arg, checkpoint.aux
     if not checkpoint.state:
         arg, aux = of_network(symbol, shape, arg, aux)
     check_parameters(symbol, shape, arg, aux, path)

@@ -29,8 +29,7 @@ class Sample:
 
     def __init__(self, dataset: Dataset, count: int) -> None:
         shards, classes = dataset.shards, len(dataset.classes)
-        count = min(count, len(dataset))
-        self.positions = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+        self.positions = evenly_spaced(dataset, count)
         self.keys = shards.keys[self.positions]
         records = [(number, shards.record(number)) for number in self.positions.tolist()]
         self._encoded = [bytes(record.image) for _, record in records]
@@ -56,6 +55,11 @@ class Sample:
         probabilities = predict_in_batches(engine, images)
         check_finite(probabilities)
         return truth.judge(self.positions, probabilities, self.labels)
+
+
+def evenly_spaced(dataset: Dataset, count: int) -> np.ndarray:
+    """Positions of `count` images of a dataset, at most all: int64 (n,)."""
+    return np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(np.int64)
 
 
 def prepared(encoded: Sequence[bytes], how: Preprocessing) -> np.ndarray:

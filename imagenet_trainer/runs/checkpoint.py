@@ -48,6 +48,11 @@ class Preprocessing:
         """What decides the pixels of an evaluated image: the arguments of `EvalTransform`."""
         return self.image_shape, self.val_resize, self.val_interp
 
+    @property
+    def colours(self) -> Tuple[Tuple[float, ...], Tuple[float, ...], bool]:
+        """How pixels are normalised: mean and std of red, green, blue, and `bgr`."""
+        return self.rgb_mean, self.rgb_std, self.bgr
+
     def as_dict(self) -> Dict[str, Any]:
         """The fields by name as JSON has them; `val_interp` only where it is not the default.
 
@@ -102,6 +107,12 @@ class Checkpoint:
     validation: Optional[Scores] = None  # None: inside an epoch, or unknown
     minival: Optional[Scores] = None  # on the images of --minival; None: also without the flag
     temperature: float = 1.0  # by which the logits are to be divided; not in the files
+
+    @property
+    def known_preprocessing(self) -> Preprocessing:
+        """The preprocessing, where a caller has made sure that it is known."""
+        assert self.preprocessing is not None
+        return self.preprocessing
 
 
 class CheckpointFiles(NamedTuple):
@@ -230,11 +241,10 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def _packed(checkpoint: Checkpoint, digest: str) -> io.BytesIO:
-    assert checkpoint.preprocessing is not None
     about = {
         "params_sha256": digest,
         "progress": {**asdict(checkpoint.progress), "scores": _counts(checkpoint.progress.scores)},
-        "preprocessing": checkpoint.preprocessing.as_dict(),
+        "preprocessing": checkpoint.known_preprocessing.as_dict(),
         "classes": checkpoint.classes,
         "validation": checkpoint.validation and _counts(checkpoint.validation),
     }

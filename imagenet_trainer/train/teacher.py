@@ -45,8 +45,7 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
             f"{where}: has other classes than the training images, or another order of them; use "
             "a network that was trained on the same ones"
         )
-    how = checkpoint.preprocessing
-    assert how is not None
+    how = checkpoint.known_preprocessing
     for size in {size_at(settings, epoch) for epoch in range(settings.num_epochs)}:
         try:
             same = parameter_shapes(symbol, (3, *size)) == parameter_shapes(symbol, how.image_shape)
