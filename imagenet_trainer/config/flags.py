@@ -121,6 +121,11 @@ def formatted(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (bool, float)) else str(value)
 
 
+def flag_with_value(settings: Any, name: str) -> str:
+    """The flag of a field with its value, for messages."""
+    return f"{flag_of(name)} {formatted(getattr(settings, name))}"
+
+
 # --- the argparse parser -----------------------------------------------------------------------
 
 

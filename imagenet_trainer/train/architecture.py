@@ -7,7 +7,7 @@ program reads its JSON.
 from typing import Any, Optional, Tuple
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Node, Symbol, as_graph, sym
@@ -33,7 +33,7 @@ def refuse_options(settings: FitSettings, source: str) -> None:
     for name in ("blur_pool", "stochastic_depth"):
         if is_set(settings, name):
             raise InputError(
-                f"{flag_of(name)} {formatted(getattr(settings, name))}: changes networks that have "
+                f"{flag_with_value(settings, name)}: changes networks that have "
                 f"a name, and this one is that of {source}; omit the flag"
             )
 

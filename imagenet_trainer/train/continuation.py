@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.engines.symbol import load_symbol
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.eval.foreign import adapt
@@ -125,7 +125,7 @@ def as_continued(settings: FitSettings, run: Run) -> FitSettings:
 def adopted(given: FitSettings, settings: FitSettings) -> List[str]:
     """For the log: the flags that a checkpoint brought."""
     return [
-        f"{flag_of(name)} {formatted(getattr(settings, name))}"
+        flag_with_value(settings, name)
         for name in PREPROCESSING
         if getattr(given, name) != getattr(settings, name)
     ]

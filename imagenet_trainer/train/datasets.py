@@ -7,7 +7,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_of, flag_with_value, is_set
 from imagenet_trainer.data.bad_records import STOP
 from imagenet_trainer.data.balance import Balance
 from imagenet_trainer.data.dataset import (
@@ -175,7 +175,7 @@ def open_order(settings: FitSettings, dataset: Dataset) -> Order:
     """
     if dataset.subset is not None and len(dataset) < settings.batch_size:
         flags = [name for name in ("train_fraction", "minival", "folds") if is_set(settings, name)]
-        given = " ".join(f"{flag_of(name)} {formatted(getattr(settings, name))}" for name in flags)
+        given = " ".join(flag_with_value(settings, name) for name in flags)
         raise InputError(
             f"{given}: leaves {len(dataset)} of the images of {dataset.path}, fewer than "
             f"--batch-size {settings.batch_size}; leave more, or use a smaller batch"

@@ -4,7 +4,7 @@ import importlib.util
 from typing import Callable, Iterator
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.data.bad_records import ZERO
 from imagenet_trainer.data.loader import Batch, Batches
 from imagenet_trainer.data.records.shards import Shards
@@ -26,7 +26,7 @@ def decodes_on_gpu(settings: FitSettings) -> bool:
     for name in names:
         if is_set(settings, name):
             raise InputError(
-                f"{flag_of(name)} {formatted(getattr(settings, name))}: needs --decode cpu, whose "
+                f"{flag_with_value(settings, name)}: needs --decode cpu, whose "
                 "threads do it; use it, or omit the flag"
             )
     engine, reason = choose_engine(devices_of(settings))

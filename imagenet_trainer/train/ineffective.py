@@ -3,7 +3,7 @@
 from typing import Callable, List, NamedTuple, Tuple
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.engines.update_rules import WITH_MOMENTUM
 from imagenet_trainer.train.schedule import CYCLES
 
@@ -80,8 +80,7 @@ def ineffective_flags(settings: FitSettings, engine: str) -> List[str]:
     `engine` is the name of the engine that trains.
     """
     messages = [
-        f"{flag_of(name)} {formatted(getattr(settings, name))}: has no effect "
-        f"{case.why.format_map(vars(settings))}"
+        f"{flag_with_value(settings, name)}: has no effect {case.why.format_map(vars(settings))}"
         for case in _CASES
         for name in case.fields
         if is_set(settings, name) and case.applies(settings)

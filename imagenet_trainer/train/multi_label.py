@@ -5,7 +5,7 @@ from typing import List
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_with_value, is_set
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError
@@ -30,8 +30,7 @@ def check_multi_label(settings: FitSettings) -> None:
     """InputError for a flag that cannot be with --multi-label."""
     for name, reason in _REFUSED.items():
         if settings.multi_label and is_set(settings, name):
-            value = formatted(getattr(settings, name))
-            raise InputError(f"{flag_of(name)} {value}: {reason}; omit one of the two")
+            raise InputError(f"{flag_with_value(settings, name)}: {reason}; omit one of the two")
 
 
 def check_same_labels(train: Dataset, val: Dataset) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from imagenet_trainer import __version__
 from imagenet_trainer.config import FitSettings, plugins
-from imagenet_trainer.config.flags import flag_of
+from imagenet_trainer.config.flags import flag_of, flag_with_value
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError
@@ -99,7 +99,7 @@ def check_resumable(
         weights = before["data"].get(name)
         if weights is not None and weights != config["data"].get(name):
             raise InputError(
-                f"{flag_of(name)} {getattr(settings, name)}: has other weights than those with "
+                f"{flag_with_value(settings, name)}: has other weights than those with "
                 f"which {run.folder} was started; use the same, or start another run with "
                 "--model-prefix"
             )

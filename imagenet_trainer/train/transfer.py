@@ -14,7 +14,7 @@ import numpy as np
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.config.flags import flag_of, formatted, is_set
+from imagenet_trainer.config.flags import flag_of, flag_with_value, formatted, is_set
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.engines.symbol import Shapes, load_symbol, parameter_shapes
@@ -26,11 +26,7 @@ from imagenet_trainer.runs.run import RUNS, Run
 from imagenet_trainer.runs.trained import open_run
 from imagenet_trainer.symbols.classifier import classifier_of, is_rectified, with_classifier
 from imagenet_trainer.system.arrays import Arrays
-from imagenet_trainer.train.continuation import (
-    PREPROCESSING,
-    names_a_network,
-    with_preprocessing,
-)
+from imagenet_trainer.train.continuation import PREPROCESSING, names_a_network, with_preprocessing
 from imagenet_trainer.train.initializers import initial_parameters, new_classifier
 
 
@@ -284,5 +280,5 @@ def freeze_messages(settings: FitSettings, symbol: Any) -> List[str]:
 
 def _check_pretrained(settings: FitSettings, field: str) -> None:
     if settings.pretrained is None:
-        value = getattr(settings, field)
-        raise InputError(f"{flag_of(field)} {value}: needs --pretrained; add it, or omit the flag")
+        given = flag_with_value(settings, field)
+        raise InputError(f"{given}: needs --pretrained; add it, or omit the flag")
