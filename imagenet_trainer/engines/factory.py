@@ -58,7 +58,9 @@ def open_engine(
     """Open the engine that `choose_engine` names for these devices: ours, or that of a plug-in.
 
     `batch_shape` is that of the batch over all devices of all workers, `mean` and `std` are of red,
-    green, blue. Images are RGB; with `bgr` the engine gives the network blue, green, red.
+    green, blue on the scale 0-255. `training` has the update rule and its options; without it the
+    engine only predicts. `workers` is the group that this process trains with. Images are RGB; with
+    `bgr` the engine gives the network blue, green, red.
     """
     own_shape = (-(-batch_shape[0] // workers.world_size), *batch_shape[1:])
     check_address_space(symbol, own_shape, devices, training)

@@ -19,11 +19,7 @@ from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy, to_symbol
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
-from imagenet_trainer.engines.mxnet.devices import (
-    check_options,
-    check_shares,
-    contexts_of,
-)
+from imagenet_trainer.engines.mxnet.devices import check_options, check_shares, contexts_of
 from imagenet_trainer.engines.mxnet.max_norm import clip_norms, max_norms
 from imagenet_trainer.engines.mxnet.monitor import TensorMonitor
 from imagenet_trainer.engines.mxnet.optimizers import (
@@ -84,14 +80,10 @@ class MXNetEngine(StageTimer):
     batch_shape
         (n, h, w, 3): the batch over all devices of all workers, split evenly over the workers and
         over the devices of each.
-    mean, std
-        of red, green and blue, on the scale 0-255.
-    training
-        the update rule and its options; None for an engine that only predicts.
     workers
         the group that this process trains with; its kvstore sums the gradients.
-    bgr
-        whether the network takes blue, green, red; images, mean and std are red, green, blue.
+
+    The others are those of `factory.open_engine`.
 
     Raises InputError for devices that do not exist, a batch that cannot be split evenly over them,
     and DeviceMemoryError, as all methods do, for a batch that does not fit into their memory.
@@ -198,12 +190,13 @@ class MXNetEngine(StageTimer):
         """Of the images and of the other inputs of a part of a batch."""
         return (
             [mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
-            [mx.io.DataDesc(name, self._input_shape(name), layout="N") for name in self._inputs],
+            [mx.io.DataDesc(name, shape, layout="N") for name, shape in self._shapes().items()],
         )
 
-    def _input_shape(self, name: str) -> Tuple[int, ...]:
-        """The shape of an input besides the images, for a part of a batch."""
-        return self._targets.shape_of(name, self._batch_shape[0])
+    def _shapes(self) -> Dict[str, Tuple[int, ...]]:
+        """Of the inputs besides the images, for a part of a batch."""
+        size = self._batch_shape[0]
+        return {name: self._targets.shape_of(name, size) for name in self._inputs}
 
     def _bind_to(self, images: np.ndarray) -> None:
         """Bind the network to the size of these images, if it is another one.
@@ -243,7 +236,7 @@ class MXNetEngine(StageTimer):
         counts: List[mx.nd.NDArray] = []
         self.end_stage("")
         for part in range(self._accumulate):
-            self._seed_network(part)
+            mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
             batch = self._part(part, images, inputs)
             self.end_stage("copy")
             self._module.forward(batch, is_train=True)
@@ -319,9 +312,6 @@ class MXNetEngine(StageTimer):
         self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
         return self._scale.may_update(overflowed, self._updates, self.rank)
 
-    def _seed_network(self, part: int) -> None:
-        mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
-
     def _part(
         self, part: int, images: np.ndarray, inputs: Mapping[str, np.ndarray]
     ) -> "mx.io.DataBatch":
@@ -367,7 +357,7 @@ class MXNetEngine(StageTimer):
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
         count, size = len(images), self._batch_shape[0]
-        inputs = {name: np.zeros(self._input_shape(name), np.float32) for name in self._inputs}
+        inputs = {name: np.zeros(shape, np.float32) for name, shape in self._shapes().items()}
         _wait_for_all()
         self._bind_to(images)
         self._has_predicted = True

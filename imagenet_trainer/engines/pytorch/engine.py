@@ -33,12 +33,7 @@ from imagenet_trainer.engines.pytorch.devices import (
     is_compiled,
 )
 from imagenet_trainer.engines.pytorch.feed import Feed
-from imagenet_trainer.engines.pytorch.graph import (
-    check_shapes,
-    load_graph,
-    to_numpy,
-    to_tensor,
-)
+from imagenet_trainer.engines.pytorch.graph import check_shapes, load_graph, to_numpy, to_tensor
 from imagenet_trainer.engines.pytorch.inference import Inference
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
@@ -73,14 +68,8 @@ class TorchEngine(StageTimer):
         convolutions.
     batch_shape
         (n, h, w, 3): the batch over all workers, of which this one computes its part.
-    mean, std
-        of red, green and blue, on the scale 0-255.
-    training
-        the update rule and its options; None for an engine that only predicts.
-    workers
-        the group to train with.
-    bgr
-        whether the network takes blue, green, red; images, mean and std are red, green, blue.
+
+    The others are those of `factory.open_engine`.
 
     Raises InputError for operators that are not available, devices that do not exist, and a batch
     that cannot be split evenly over the workers.
