@@ -130,8 +130,7 @@ sys.exit(run_command("x", lambda: print("K\\xe4tzchen \\u65e5 \\udce4")))
 
 
 @pytest.mark.parametrize(
-    ("encoding", "text"),
-    [("utf-8", "Kätzchen 日 \\xe4"), ("ascii", "K\\xe4tzchen \\u65e5 \\xe4")],
+    ("encoding", "text"), [("utf-8", "Kätzchen 日 \\xe4"), ("ascii", "K\\xe4tzchen \\u65e5 \\xe4")]
 )
 def test_any_name_can_be_printed(encoding, text):
     done = run_python(PRINTS, encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": encoding})

@@ -212,10 +212,7 @@ class TrainingDataSettings(DataSettings):
         may_change=True,
     )
     test_io: bool = option(
-        False,
-        "1: read and augment the images without training",
-        switch,
-        may_change=True,
+        False, "1: read and augment the images without training", switch, may_change=True
     )
 
 
@@ -266,9 +263,7 @@ class AugmentSettings:
     max_random_s: float = option(0.0, "largest change of saturation, of 255", number(0, 255))
     max_random_l: float = option(0.0, "largest change of lightness, of 255", number(0, 255))
     max_random_channel_shift: float = option(
-        0.0,
-        "largest value added to red, green and blue independently, of 255",
-        number(0, 255),
+        0.0, "largest value added to red, green and blue independently, of 255", number(0, 255)
     )
     brightness: float = option(0.0, "colours are scaled by 1 - N to 1 + N", number(0, 1))
     contrast: float = option(0.0, "contrast is scaled by 1 - N to 1 + N", number(0, 1))

@@ -9,17 +9,7 @@ import difflib
 import json
 import os
 from dataclasses import asdict, fields
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Sequence,
-)
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence
 
 from imagenet_trainer.config import config_file, recipes
 from imagenet_trainer.config.flags import arguments_of, flag_of, given, parse_or_raise, texts_of

@@ -35,9 +35,7 @@ class ScheduleSettings:
         metavar="EPOCH",
     )
     lr_final: float = option(
-        0.0,
-        "final learning rate of all schedules but step, and lower bound of step",
-        number(0),
+        0.0, "final learning rate of all schedules but step, and lower bound of step", number(0)
     )
     lr_scale_batch: int = option(
         0,
@@ -124,9 +122,7 @@ class MethodSettings(MixSettings):
         metavar="NAME",
     )
     clip_gradient: Optional[float] = option(
-        None,
-        "clip every element of the batch's mean gradient to -N ... N",
-        number(0, above=True),
+        None, "clip every element of the batch's mean gradient to -N ... N", number(0, above=True)
     )
     clip_gradient_norm: Optional[float] = option(
         None,

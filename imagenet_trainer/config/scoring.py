@@ -388,10 +388,7 @@ class PublishedSettings:
         metavar="NAME",
     )
     model_prefix: Optional[str] = option(
-        None,
-        "prefix of the new run; by default runs/published-NAME/model",
-        str,
-        metavar="PREFIX",
+        None, "prefix of the new run; by default runs/published-NAME/model", str, metavar="PREFIX"
     )
     rgb_mean: Optional[Tuple[float, ...]] = option(
         None,

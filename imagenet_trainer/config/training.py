@@ -113,9 +113,7 @@ class TransferSettings:
         metavar="REGEX",
     )
     pretrained_lr_factor: float = option(
-        1.0,
-        "factor of the learning rate for parameters from --pretrained",
-        number(0, above=True),
+        1.0, "factor of the learning rate for parameters from --pretrained", number(0, above=True)
     )
 
 
@@ -191,10 +189,7 @@ class RunSettings:
     """Length of the run, files, logging, and previews that replace the training."""
 
     num_epochs: int = option(
-        80,
-        "number of epochs: passes over the training images",
-        integer(1),
-        may_change=True,
+        80, "number of epochs: passes over the training images", integer(1), may_change=True
     )
     seed: int = option(0, "seed of all random numbers", integer(0, 2**63 - 1))
     seeds: int = option(
@@ -218,12 +213,7 @@ class RunSettings:
         integer(0),
         may_change=True,
     )
-    save_period: int = option(
-        1,
-        "epochs between numbered checkpoints",
-        integer(1),
-        may_change=True,
-    )
+    save_period: int = option(1, "epochs between numbered checkpoints", integer(1), may_change=True)
     keep: int = option(
         0,
         "keep only the N newest numbered checkpoints and the best one, which is then numbered "
@@ -239,10 +229,7 @@ class RunSettings:
         may_change=True,
     )
     checkpoint_minutes: float = option(
-        10.0,
-        "minutes between checkpoints within an epoch; 0: none",
-        number(0),
-        may_change=True,
+        10.0, "minutes between checkpoints within an epoch; 0: none", number(0), may_change=True
     )
     save_patience: float = option(
         1.0,
@@ -261,12 +248,7 @@ class RunSettings:
     max_rollbacks: int = option(
         3, "rollbacks after which the run stops", integer(0), may_change=True
     )
-    disp_batches: int = option(
-        20,
-        "batches between two log lines",
-        integer(1),
-        may_change=True,
-    )
+    disp_batches: int = option(20, "batches between two log lines", integer(1), may_change=True)
     top_k: int = option(
         0,
         "also log the top-K accuracy of the training images, such as 5 (top_k_accuracy_5); 0: do "

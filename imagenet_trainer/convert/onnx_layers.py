@@ -297,8 +297,7 @@ def softmax_activation(onnx: Builder, x: str, *, mode: str) -> str:
 
 
 @OPERATORS.of(
-    "SoftmaxOutput",
-    "grad_scale ignore_label use_ignore normalization smooth_alpha out_grad",
+    "SoftmaxOutput", "grad_scale ignore_label use_ignore normalization smooth_alpha out_grad"
 )
 def softmax_output(
     onnx: Builder, x: str, label: str, *, multi_output: bool, preserve_shape: bool

@@ -221,11 +221,7 @@ def validate_all(
 
 
 def validate(
-    session: Session,
-    coordinator: Coordinator,
-    observers: Observers,
-    update: int,
-    part: str = "val",
+    session: Session, coordinator: Coordinator, observers: Observers, update: int, part: str = "val"
 ) -> Scores:
     """Rank-1, rank-5, loss, with --multi-label mean average precision; partial after a signal.
 

@@ -323,11 +323,7 @@ class Observers:
         self._interval_ended = now
 
     def _record_epoch(
-        self,
-        progress: Progress,
-        scores: Scores,
-        minival: Optional[Scores],
-        row: Mapping[str, Any],
+        self, progress: Progress, scores: Scores, minival: Optional[Scores], row: Mapping[str, Any]
     ) -> None:
         """Write the events of an epoch and its validations, and TensorBoard's scalars."""
         update, others = progress.update, ("val_", "minival_")

@@ -36,9 +36,7 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.agreement import check_shared, check_workers_equal
 from imagenet_trainer.train.confusion_gif import ConfusionGif
 from imagenet_trainer.train.continuation import explained
-from imagenet_trainer.train.datasets import (
-    loss_weights,
-)
+from imagenet_trainer.train.datasets import loss_weights
 from imagenet_trainer.train.engine import devices_of, open_training_engine
 from imagenet_trainer.train.engine_choice import choose_threads, joins_others
 from imagenet_trainer.train.image_sizes import Size
@@ -46,10 +44,7 @@ from imagenet_trainer.train.inputs import Inputs, read_inputs
 from imagenet_trainer.train.run_config import check_resumable, run_configuration
 from imagenet_trainer.train.schedule import Schedule
 from imagenet_trainer.train.schedule_flags import schedule_of
-from imagenet_trainer.train.setup import (
-    TrainingSetup,
-    training_setup,
-)
+from imagenet_trainer.train.setup import TrainingSetup, training_setup
 from imagenet_trainer.train.start_messages import first_message, messages_of
 from imagenet_trainer.train.teacher import open_teacher
 from imagenet_trainer.train.transfer import frozen

@@ -20,12 +20,7 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.runs.run import Run, run_of
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.train.architecture import refuse_options, with_options
-from imagenet_trainer.train.continuation import (
-    Continuation,
-    adopted,
-    as_continued,
-    continuation_of,
-)
+from imagenet_trainer.train.continuation import Continuation, adopted, as_continued, continuation_of
 from imagenet_trainer.train.engine import open_training_engine
 from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.multi_label import check_multi_label

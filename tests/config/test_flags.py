@@ -65,8 +65,7 @@ def test_no_steps():
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("7", (7,)), ("1-3", (1, 2, 3)), ("9,1-2,2", (1, 2, 9)), ("all", ())],
+    ("text", "numbers"), [("7", (7,)), ("1-3", (1, 2, 3)), ("9,1-2,2", (1, 2, 9)), ("all", ())]
 )
 def test_epochs(text, numbers):
     assert parse("--epochs", text, kind=config.EvaluateSettings).epochs == numbers

@@ -12,11 +12,7 @@ from imagenet_trainer.engines.choice import TORCHRUN
 from imagenet_trainer.engines.mxnet import devices as mxnet_devices
 from imagenet_trainer.system import gpus, mxnet_import, wheels
 
-H100, V100, K80 = (
-    "NVIDIA H100 80GB HBM3, 9.0",
-    "Tesla V100-SXM2-16GB, 7.0",
-    "Tesla K80, 3.7",
-)
+H100, V100, K80 = ("NVIDIA H100 80GB HBM3, 9.0", "Tesla V100-SXM2-16GB, 7.0", "Tesla K80, 3.7")
 ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]  # of PyTorch for CUDA 13
 
 

@@ -6,11 +6,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.data.order import updates_before
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import training_of
-from imagenet_trainer.train.schedule_flags import (
-    depends_on_num_epochs,
-    rate_messages,
-    schedule_of,
-)
+from imagenet_trainer.train.schedule_flags import depends_on_num_epochs, rate_messages, schedule_of
 
 IMAGES = 1_281_167
 SETTINGS = FitSettings(batch_size=256, lr=0.1, num_epochs=90)
