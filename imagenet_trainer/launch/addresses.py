@@ -5,6 +5,7 @@ import errno
 import socket
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.system import hosts
 from imagenet_trainer.system.hosts import interfaces, resolve
 
 LOOPBACK = "127.0.0.1"
@@ -28,15 +29,13 @@ def is_here(host: str) -> bool:
 def address_towards(host: str) -> str:
     """Return this machine's address on the route to a host; InputError if there is no route."""
     target = resolve(host)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((target, 9))  # sends nothing, only looks the route up
-        except OSError as error:
-            raise InputError(
-                f"{host}: no route to {target} ({error.strerror}); name this machine's address "
-                "with --host-address, or the interface with --interface"
-            ) from error
-        return probe.getsockname()[0]
+    try:
+        return hosts.address_towards(target)
+    except OSError as error:
+        raise InputError(
+            f"{host}: no route to {target} ({error.strerror}); name this machine's address "
+            "with --host-address, or the interface with --interface"
+        ) from error
 
 
 def address_of(interface: str) -> str:

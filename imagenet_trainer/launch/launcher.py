@@ -23,10 +23,8 @@ from imagenet_trainer.launch.addresses import (
     is_here,
 )
 from imagenet_trainer.launch.supervise import SIGNALLED, Attempt
-from imagenet_trainer.system.hosts import resolve
+from imagenet_trainer.system.hosts import ANYWHERE, resolve
 
-# The address of no machine: its route is the default route.
-_ANYWHERE = "10.255.255.255"
 _TORCH_PORT = 29500  # torchrun's, where no free one can be looked for
 log = partial(print_message, "launch")
 
@@ -86,7 +84,7 @@ def root_address(settings: LaunchSettings, launcher: str, hosts: Sequence[plan.H
     others = [name for name in names if not is_here(name)]
     if names and not others:
         return LOOPBACK
-    return address_towards(others[0] if others else _ANYWHERE)
+    return address_towards(others[0] if others else ANYWHERE)
 
 
 def name_behind(alias: str, ssh: Sequence[str]) -> str:

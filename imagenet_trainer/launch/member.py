@@ -17,9 +17,9 @@ import sys
 import threading
 from typing import IO, Any, Dict, List, Optional, Sequence
 
-from imagenet_trainer.errors import InputError, run_command
+from imagenet_trainer.errors import InputError, print_message, run_command
 from imagenet_trainer.launch.addresses import address_of, address_towards
-from imagenet_trainer.launch.plan import WORKER, Member
+from imagenet_trainer.launch.plan import WORKER, Member, ending
 from imagenet_trainer.system.hosts import interface_of
 from imagenet_trainer.system.machine import processors
 
@@ -185,7 +185,17 @@ def _signal_to_forward(number: int, in_slurm: bool) -> Optional[int]:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line: one word, made by `Member.encoded`."""
     words = sys.argv[1:] if argv is None else argv
-    return run_command("launch", lambda: watch(Member.decoded(words[0]).placed(os.environ)))
+    members: List[Member] = []
+
+    def body() -> int:
+        members.append(Member.decoded(words[0]).placed(os.environ))
+        return watch(members[0])
+
+    code = run_command("launch", body)
+    for member in members:
+        if code and not member.has_control:
+            print_message("launch", ending(member, code))
+    return code
 
 
 if __name__ == "__main__":

@@ -126,6 +126,17 @@ class Job:
     has_control: bool = True
 
 
+def ending(member: Member, code: int) -> str:
+    """What the watcher of a process without control says at its end; `ending_in` reads it."""
+    return f"{member.role} {member.number} on {socket.gethostname()}: exit code {code}"
+
+
+def ending_in(line: str) -> Optional[int]:
+    """The exit code of a process in a line of output; None if it is another line."""
+    match = re.search(rf"launch: ({WORKER}|{SERVER}) \d+ on \S+: exit code (\d+)$", line)
+    return int(match[2]) if match else None
+
+
 def read_hosts(path: str) -> List[Host]:
     """Read a host file of lines `name[:port] [slots=N]`; # begins a comment.
 

@@ -11,7 +11,7 @@ import time
 from typing import IO, Callable, List, Optional, Sequence, TextIO
 
 from imagenet_trainer.errors import InputError, LostWorkerError
-from imagenet_trainer.launch.plan import WORKER, Job
+from imagenet_trainer.launch.plan import WORKER, Job, ending_in
 
 # Seconds that servers and the scheduler get to exit by themselves after the last worker.
 _CLOSING = 15.0
@@ -19,16 +19,22 @@ _CLOSING = 15.0
 _LAST_LINES = 1.0
 # Seconds after the order to kill: an ssh whose network is down does not react.
 _UNREACHABLE = 10.0
+_PRINTING = threading.Lock()
 # Exit codes of workers that saved and exited after a signal.
 SIGNALLED = tuple(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
 
 
 class RunningJob:
-    """A started job."""
+    """A started job.
+
+    The exit code of one that starts several processes is that of the process that failed first:
+    srun returns the highest one, which is that of the processes that it ended because of it.
+    """
 
     def __init__(self, job: Job, events: "queue.SimpleQueue[object]") -> None:
         self.job = job
         self.code: Optional[int] = None
+        self._endings: List[int] = []  # exit codes of its processes
         self.process = subprocess.Popen(
             job.command,
             stdin=subprocess.PIPE if job.has_control else subprocess.DEVNULL,
@@ -37,7 +43,7 @@ class RunningJob:
             start_new_session=True,  # Ctrl-C reaches the launcher only
         )
         self._pumps = [
-            threading.Thread(target=_copy, args=streams, daemon=True)
+            threading.Thread(target=self._copy, args=streams, daemon=True)
             for streams in (
                 (self.process.stdout, sys.stdout),
                 (self.process.stderr, sys.stderr),
@@ -51,8 +57,20 @@ class RunningJob:
         code = self.process.wait()
         for pump in self._pumps:
             pump.join(timeout=5)
-        self.code = code if code >= 0 else 128 - code
+        code = code if code >= 0 else 128 - code
+        self.code = cause_of(self._endings) if code and self._endings else code
         events.put(self)
+
+    def _copy(self, source: IO[bytes], target: TextIO) -> None:
+        """Write whole lines, so that those of several hosts do not mix."""
+        for line in source:
+            text = line.decode("utf-8", "replace").rstrip("\n")
+            code = None if self.job.has_control else ending_in(text)
+            if code is not None:
+                self._endings.append(code)
+            with contextlib.suppress(OSError, ValueError), _PRINTING:
+                target.write(text + "\n")
+                target.flush()
 
     def stop(self, number: int) -> None:
         """Ask the workers of this job to save and exit."""
@@ -218,14 +236,3 @@ def _name(number: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(number).name
     return f"signal {number}"
-
-
-_PRINTING = threading.Lock()
-
-
-def _copy(source: IO[bytes], target: TextIO) -> None:
-    """Write whole lines, so that those of several hosts do not mix."""
-    for line in source:
-        with contextlib.suppress(OSError, ValueError), _PRINTING:
-            target.write(line.decode("utf-8", "replace").rstrip("\n") + "\n")
-            target.flush()

@@ -8,6 +8,8 @@ import psutil
 
 from imagenet_trainer.errors import InputError
 
+ANYWHERE = "10.255.255.255"  # of no machine: its route is the default route
+
 
 def resolve(host: str) -> str:
     """Return the IPv4 address of a host name (ps-lite has no IPv6); InputError if unknown."""
@@ -16,6 +18,13 @@ def resolve(host: str) -> str:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{host}: no such host ({reason}); correct its name") from error
+
+
+def address_towards(address: str) -> str:
+    """Return this machine's address on the route to another address; OSError without a route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))  # sends nothing, only looks the route up
+        return probe.getsockname()[0]
 
 
 def interface_of(address: str) -> Optional[str]:

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, needs_mxnet
 
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.launch import plan
 from imagenet_trainer.launch.member import environment_of, prefix_of
 from imagenet_trainer.launch.plan import Member
 from imagenet_trainer.system.machine import processors
@@ -115,6 +116,16 @@ def test_slurm_signals_the_process_itself(member, monkeypatch):
     watcher.send_signal(signal.SIGTERM)
     assert "signal" not in watcher.communicate()[0]
     assert watcher.returncode == 137  # after the grace
+
+
+def test_the_end_of_a_process_that_srun_started_is_a_line_for_the_launcher(member):
+    watcher = started(runs(replace(member, has_control=False), "import sys; sys.exit(2)"))
+    line = watcher.communicate()[1]
+    assert plan.ending_in(line) == 2 == watcher.returncode and line.startswith("launch: worker 1 ")
+    watcher = started(replace(member, interface="wire0", has_control=False))
+    assert plan.ending_in(watcher.communicate()[1].splitlines()[-1]) == 2
+    watcher = started(runs(replace(member, has_control=False), ""))
+    assert watcher.communicate()[1] == ""
 
 
 def test_an_order_stops_the_process(member):

@@ -78,6 +78,15 @@ def test_a_worker_that_lost_another_one_may_end_first(attempt, monkeypatch):
     assert attempt.run([ends("worker", 75), ends("worker", 2, 0.5)]) == 2
 
 
+def test_srun_returns_the_highest_exit_code_and_the_attempt_the_first(attempt, capfd):
+    lines = ["launch: worker 1 on node7: exit code 2", "launch: worker 0 on node6: exit code 143"]
+    program = f"import sys; print(*{lines}, sep='\\n', file=sys.stderr); sys.exit(143)"
+    srun = Job("srun", (sys.executable, "-c", program), None, has_control=False)
+    assert attempt.run([srun]) == 2
+    assert attempt.lines == ["srun ended with exit code 2; stopping the others"]
+    assert capfd.readouterr().err.splitlines() == lines
+
+
 def test_an_exit_code_that_is_no_signals(attempt):
     assert attempt.run([ends("worker", 255)]) == 255  # of ssh
     assert attempt.lines == ["worker 0 ended with exit code 255; stopping the others"]

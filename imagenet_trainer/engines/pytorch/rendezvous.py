@@ -4,7 +4,9 @@ torchrun has such a store of its own. A cluster that starts the workers by itsel
 does, may start any of them first, and starts one again while the others have not ended yet.
 """
 
+import contextlib
 import os
+import re
 import socket
 import time
 import uuid
@@ -16,7 +18,7 @@ import torch.distributed as dist
 
 from imagenet_trainer import __version__
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.hosts import interface_of
+from imagenet_trainer.system.hosts import ANYWHERE, address_towards, interface_of
 
 _PAUSE = 0.5  # seconds between two attempts to reach worker 0
 _REACHES = 5.0  # seconds for one of them
@@ -34,7 +36,7 @@ class Rendezvous:
         self._rank, self._size = rank, world_size
         self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self._token = uuid.uuid4().hex  # tells this worker from its predecessor
-        self._why = "no answer yet"
+        self._why = "no answer yet" + ("" if rank else "; is it the address of this machine?")
 
     def __str__(self) -> str:
         place = f"{self._host}:{self._port} (MASTER_ADDR, MASTER_PORT)"
@@ -72,14 +74,15 @@ class Rendezvous:
     def _attempt(self) -> Optional[dist.TCPStore]:
         """The store; None, with the reason in `_why`, if there is none yet."""
         try:
+            socket.getaddrinfo(self._host, self._port)
             store = self._connection(serves=True) if self._rank == 0 else None
             # PyTorch prints stack traces about a host that it cannot reach.
             with socket.create_connection((self._host, self._port), _REACHES) as probe:
                 address = probe.getsockname()[0]
             store = store or self._connection(serves=False)
+            self._check_group(store)
             if store.compare_set(f"joined/{self._rank}", "", self._token) == self._token.encode():
-                self._check_group(store)
-                _use_interface_of(address)
+                self._choose_interface(address)
                 return store
             self._why = (
                 f"its worker {self._rank} is another process; the last attempt has not ended yet, "
@@ -107,9 +110,14 @@ class Rendezvous:
                 "start all with the same numbers and versions"
             )
 
+    def _choose_interface(self, address: str) -> None:
+        """Have gloo use the interface of the connection to worker 0, not that of the host's name.
 
-def _use_interface_of(address: str) -> None:
-    """Have gloo use the interface of the connection to worker 0, not that of the host's name."""
-    interface = interface_of(address)
-    if interface:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        Debian gives the name of a machine a loopback address, on which the others do not reach it.
+        """
+        if interface_of(address) == "lo" and not re.match(r"localhost|127\.|::1", self._host):
+            with contextlib.suppress(OSError):
+                address = address_towards(ANYWHERE)
+        interface = interface_of(address)
+        if interface:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)

@@ -99,6 +99,20 @@ def test_gloo_uses_the_interface_of_the_connection(pauses, monkeypatch):
     assert os.environ["GLOO_SOCKET_IFNAME"] == "ib0"
 
 
+@pytest.mark.parametrize(("host", "interface"), [("127.0.0.1", "lo"), ("node1", "eth7")])
+def test_gloo_uses_no_loopback_interface_for_the_name_of_a_machine(
+    pauses, monkeypatch, host, interface
+):
+    # Debian has `127.0.1.1 node1` in /etc/hosts of node1.
+    monkeypatch.setenv("MASTER_ADDR", host)
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    monkeypatch.setattr(rendezvous, "address_towards", lambda address: "10.0.0.9")
+    found = {"127.0.1.1": "lo", "10.0.0.9": "eth7"}
+    monkeypatch.setattr(rendezvous, "interface_of", found.get)
+    Rendezvous(0, 2)._choose_interface("127.0.1.1")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == interface
+
+
 def test_an_answer_that_came_too_late(pauses, monkeypatch):
     stores = [Rendezvous(0, 2).open()]
     join = rendezvous.dist.TCPStore.compare_set
