@@ -3,16 +3,18 @@
 import io
 import shutil
 from dataclasses import replace
+from zlib import crc32
 
 import cv2
 import numpy as np
 import pytest
-from helpers.loading import CLASSES, COUNT, encoded, payload, write
+from conftest import write_records
+from helpers.loading import CLASSES, COUNT, encoded, payload
 from PIL import Image
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
-from imagenet_trainer.data.bad_records import SKIP, STOP, USE, ZERO, Tally, describe_counts
+from imagenet_trainer.data.bad_records import SKIP, STOP, USE, ZERO, Report, Tally, describe_counts
 from imagenet_trainer.data.loader import Threads, Worker, evaluation_batches, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
@@ -26,7 +28,7 @@ BAD = (4, 5, 30, COUNT - 1)  # two neighbours, and the last record
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Shards with the checksums of their records."""
-    path = write(tmp_path_factory.mktemp("whole") / "a.rec", map(payload, range(COUNT)))
+    path = write_records(tmp_path_factory.mktemp("whole") / "a.rec", map(payload, range(COUNT)))
     with Shards([path]) as shards:
         yield with_checksums(shards)
 
@@ -50,8 +52,6 @@ def damaged(whole, tmp_path):
 
 
 def with_checksums(shards):
-    from zlib import crc32
-
     file = shards.files[0]
     sums = np.array([crc32(file.raw(n)) for n in range(len(file))], np.uint32)
     file.expect(sums, "repair it")
@@ -61,7 +61,7 @@ def with_checksums(shards):
 
 def training(shards, on_bad, threads=1, rank=0, world=1, updates=20, **more):
     transform = TrainTransform(AugmentSettings(brightness=0.3), (3, 24, 20), 3)
-    order = Order(3, COUNT, 8, **more.pop("order", {}))
+    order = Order(3, COUNT, 8)
     return training_batches(
         shards, order, transform, CLASSES, range(updates), Worker(rank, world), Threads(threads),
         on_bad=on_bad, **more,
@@ -148,7 +148,6 @@ def test_skipping_depends_on_no_thread_worker_or_first_update(damaged):
 
 def test_a_substitute_is_of_the_same_subset(damaged):
     subset = np.arange(0, COUNT, 2)  # without 5
-    order = {"subset": subset}
     transform = TrainTransform(AugmentSettings(), (3, 24, 20), 3)
     ordered = Order(3, len(subset), 8, subset=subset)
     with training_batches(damaged, ordered, transform, CLASSES, range(9), on_bad=SKIP) as batches:
@@ -156,7 +155,6 @@ def test_a_substitute_is_of_the_same_subset(damaged):
             for report in batch.reports:
                 record = report.error.record
                 assert batch.labels[report.position] == next_good(record, subset) % CLASSES
-    assert order
 
 
 def test_zero_is_a_black_image_with_the_label_of_the_record(whole, damaged):
@@ -174,7 +172,10 @@ def test_zero_is_a_black_image_with_the_label_of_the_record(whole, damaged):
 
 def test_a_label_that_cannot_be_read_stops_also_with_zero(tmp_path):
     bad = [payload(0), payload(1, label=CLASSES), payload(2)]
-    for path in (write(tmp_path / "a.rec", bad), write(tmp_path / "b.rec", [*bad[::2], b"no"])):
+    for path in (
+        write_records(tmp_path / "a.rec", bad),
+        write_records(tmp_path / "b.rec", [*bad[::2], b"no"]),
+    ):
         with Shards([path]) as shards, pytest.raises(RecordError):
             transform = EvalTransform((3, 8, 8))
             with evaluation_batches(shards, transform, CLASSES, 3, on_bad=ZERO) as batches:
@@ -197,7 +198,7 @@ def test_evaluation_leaves_skipped_images_out(whole, damaged, threads):
 
 
 def test_an_error_when_no_record_is_usable(tmp_path):
-    path = write(tmp_path / "a.rec", [pack_header(0.0, n) + b"no image" for n in range(9)])
+    path = write_records(tmp_path / "a.rec", [pack_header(0.0, n) + b"no image" for n in range(9)])
     with Shards([path]) as shards, pytest.raises(RecordError, match="not an image"):
         transform = TrainTransform(AugmentSettings(), (3, 8, 8), 0)
         with training_batches(
@@ -217,7 +218,7 @@ def test_what_the_decoder_says_has_a_record(tmp_path, capfd):
     whole = jpeg(progressive=True)
     extraneous = whole[:-2] + bytes(30) + whole[-2:]
     missing = whole[: len(whole) // 3] + whole[-2:]
-    path = write(
+    path = write_records(
         tmp_path / "a.rec",
         [pack_header(1.0, n) + image for n, image in enumerate((whole, extraneous, missing))],
     )
@@ -242,8 +243,6 @@ def test_the_tally_logs_the_first_and_counts_all():
     lines = []
     tally = Tally(lines.append)
     error = RecordError("a.rec", 3, 96, "damaged")
-    from imagenet_trainer.data.bad_records import Report
-
     report = Report(0, error, SKIP)
     for _ in range(30):
         tally.add(report)

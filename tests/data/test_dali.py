@@ -5,8 +5,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import ROOT, words_of_fit
-from helpers.loading import no_thread_is_left, write  # noqa: F401
+from conftest import ROOT, words_of_fit, write_records
+from helpers.loading import no_thread_is_left  # noqa: F401
 from PIL import Image
 
 from imagenet_trainer import fit
@@ -67,7 +67,7 @@ def shards(tmp_path_factory):
     images = [path.read_bytes() for path in PHOTOS] + list(others())
     path = tmp_path_factory.mktemp("shards") / "a.rec"
     records = (pack_header(float(i % 5), i) + data for i, data in enumerate(images))
-    with Shards([write(path, records)]) as opened:
+    with Shards([write_records(path, records)]) as opened:
         yield opened
 
 
@@ -177,7 +177,7 @@ def with_record(shards, tmp_path, data):
     """The shards with another record, and its number."""
     records = [bytes(shards.read(i)) for i in range(len(shards))]
     records.append(pack_header(1.0, len(records)) + data)
-    return Shards([write(tmp_path / "damaged.rec", records)]), len(records) - 1
+    return Shards([write_records(tmp_path / "damaged.rec", records)]), len(records) - 1
 
 
 def until_error(shards, settings, device=None):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data import transforms
-from imagenet_trainer.data.augment import EvalTransform, TrainTransform
+from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.transforms import (
     Steps,
     execute,
@@ -138,15 +138,6 @@ def test_a_transform_executes_its_steps(settings):
         assert np.array_equal(result_of(steps, (48, 52)), out)
         assert (steps.warp is None) == (settings.max_random_rotate_angle == 0
                                         and settings.max_random_scale == 1)  # fmt: skip
-
-
-def test_the_steps_of_evaluation():
-    transform = EvalTransform((3, 28, 28), 32)
-    out = np.empty((28, 28, 3), np.uint8)
-    transform.apply(IMAGE, None, 0, out)
-    resized = cv2.resize(IMAGE, (48, 32), interpolation=cv2.INTER_LINEAR)
-    assert np.array_equal(out, resized[2:30, 10:38])
-    assert transform.steps((40, 60), None, 0).window == (10, 2, 28, 28)
 
 
 # --- images that are too long for OpenCV's warp ---------------------------------------------------

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 
 COUNT, CLASSES = 53, 7
@@ -17,13 +16,6 @@ def encoded(number):
     height, width = random.integers(20, 60, 2)
     image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.imencode(".png", image)[1].tobytes()
-
-
-def write(path, payloads):
-    with RecordWriter(path, path.with_suffix(".idx")) as writer:
-        for key, payload in enumerate(payloads):
-            writer.write(key, payload)
-    return path
 
 
 def payload(number, label=None):

@@ -140,17 +140,6 @@ def test_macro_averages_ignore_classes_without_images():
     assert np.isnan(evaluation.class_table(wider).recall()[2:]).all()
 
 
-def test_fifteen_bins_as_usual():
-    # Guo et al. 2017, the figures that others publish.
-    assert evaluation.BINS == 15
-
-
-def test_rank_5_is_above_five_classes():
-    probabilities = np.float32([[0.3, 0.25, 0.2, 0.1, 0.08, 0.07]]).repeat(6, axis=0)
-    table = evaluation.class_table(predictions_of(probabilities, np.arange(6)))
-    assert table.top5_recall()[:, 0].tolist() == [1, 1, 1, 1, 1, 0]
-
-
 def test_the_seed_decides_the_intervals():
     predictions = known()
     assert evaluation.estimates(predictions) == evaluation.estimates(predictions)

@@ -86,12 +86,6 @@ def test_extensions_as_separate_words(folder, capsys):
     assert "data/x.lst: 1 image\n" in capsys.readouterr().out
 
 
-def test_a_flat_folder(folder):
-    assert main(["--list", "--flat", "data/ants", "pics/train/ant"]) == 0
-    assert main(["data/ants", "pics/train/ant"]) == 0
-    assert read_manifest("data/ants.rec").counts == (4,)
-
-
 # --- damaged images --------------------------------------------------------------------------
 
 
@@ -305,22 +299,6 @@ def test_a_stopped_pack_resumes(folder, capsys, number):
     assert RecordFile("data/train.rec").keys.tolist() == list(range(30))
 
 
-def test_verify(folder, capsys):
-    make_train()
-    capsys.readouterr()
-    for word in ("data/train", "data/train.rec"):
-        assert main(["--verify", word]) == 0
-        assert capsys.readouterr().out == "data/train.rec: intact\n"
-    file = RecordFile("data/train.rec")
-    with open("data/train.rec", "r+b") as raw:
-        raw.seek(file.offsets[5])
-        raw.write(b"\0")
-    assert main(["data/train", "pics/train", "--verify"]) == 2
-    error = capsys.readouterr().err.splitlines()
-    assert error[0].startswith(f"data/train.rec: record 5 at byte {file.offsets[5]}: ")
-    assert error[1].startswith("im2rec: error: data/train.rec: damaged") and "--repair" in error[1]
-
-
 def test_rebuild_index(folder, capsys, fails):
     make_train()
     index = Path("data/train.idx")
@@ -383,17 +361,6 @@ def test_only_the_first_label_of_a_line_makes_the_classes(folder):
     assert Path("data/train.rec").read_bytes() == before
     assert main(["data/train", "pics/train", "--pack-label"]) == 0
     assert read_manifest("data/train.rec").classes == ()
-
-
-def test_folders_that_end_alike_are_named_by_what_differs(folder, capsys):
-    for name in ("ant", "bee", "cat"):
-        old = Path("pics/train", name)
-        old.rename("moved")
-        old.mkdir()
-        Path("moved").rename(old / "images")
-    make_train()
-    assert "class 1: bee, 4 images" in capsys.readouterr().out
-    assert [one.id for one in read_manifest("data/train.rec").classes] == ["ant", "bee", "cat"]
 
 
 def jpeg(path, damage, progressive=False):

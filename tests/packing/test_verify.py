@@ -161,17 +161,6 @@ def test_repaired_shards_have_the_same_bytes(prefix):
     assert verify(shards(prefix), 2, quiet).damage == {}
 
 
-def test_moved_images(prefix):
-    before = break_all(prefix)
-    moved = prefix.parent / "moved"
-    (prefix.parent / "root").rename(moved)
-    with pytest.raises(InputError, match=r"root: 0\.jpg: "):
-        repair(open_pack(str(prefix), ""), shards(prefix)[0], 1, quiet)
-    repair(open_pack(str(prefix), str(moved)), shards(prefix)[0], 1, quiet)
-    name = Path(shards(prefix)[0]).name
-    assert Path(shards(prefix)[0]).read_bytes() == before[name]
-
-
 def test_changed_images(prefix):
     root = prefix.parent / "root"
     (root / "5.jpg").write_bytes((root / "6.jpg").read_bytes())

@@ -49,11 +49,6 @@ def test_one_count_lights_only_its_cell(classes):
     assert (lit[expected] == [0, 255, 0]).all()
 
 
-def test_rows_run_down_and_columns_to_the_right():
-    lit = pixels(confusion.draw(matrix_of(1000, {(3, 7): 1})))
-    assert np.argwhere(lit.any(axis=2)).tolist() == [[3, 7]]
-
-
 @pytest.mark.parametrize("classes", [7, 999, 300])
 def test_sides_of_blocks_differ_by_at_most_a_pixel(classes):
     image = confusion.draw(np.eye(classes, dtype=np.int64))
@@ -174,12 +169,6 @@ def test_gif_bytes_are_reproducible_and_frames_may_be_a_generator(tmp_path):
         tmp_path / "b.gif", (confusion.Frame(epoch, m) for epoch, m in enumerate(matrices))
     )
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
-
-
-def test_a_gif_of_zeros(tmp_path):
-    confusion.draw_gif(tmp_path / "a.gif", [(0, np.zeros((10, 10), np.int64))])
-    [(image, _)], _ = frames_of(tmp_path / "a.gif")
-    assert not image[confusion.STRIP :].any()
 
 
 def test_errors(tmp_path):
