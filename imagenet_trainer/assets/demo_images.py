@@ -110,10 +110,7 @@ def _write_part(target: Path, images: Dict[str, "np.ndarray"]) -> None:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line; return the exit code."""
     settings = parse(
-        DemoSettings,
-        argv,
-        "demo_images",
-        "Write the included small images as PNG files.",
+        DemoSettings, argv, "demo_images", "Write the included small images as PNG files."
     )
 
     def body() -> None:

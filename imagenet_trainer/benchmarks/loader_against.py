@@ -25,12 +25,7 @@ import psutil
 from imagenet_trainer.benchmarks.figures import Figures
 from imagenet_trainer.benchmarks.loader import cpu_seconds
 from imagenet_trainer.benchmarks.loading import BATCH, SIDE, import_problem
-from imagenet_trainer.benchmarks.other_loaders import (
-    CONTESTANTS,
-    LEFT_OUT,
-    OURS,
-    write_inputs,
-)
+from imagenet_trainer.benchmarks.other_loaders import CONTESTANTS, LEFT_OUT, OURS, write_inputs
 from imagenet_trainer.system.machine import keep_freed_memory
 
 _COMPARED = 3  # batches after the middle

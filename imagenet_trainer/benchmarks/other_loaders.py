@@ -197,5 +197,5 @@ CONTESTANTS: Dict[str, Contestant] = {
 # Why a library is never measured.
 LEFT_OUT = {
     "ffcv": "its last release, 1.0.2 of 2023, has no wheel and must be compiled against OpenCV and "
-    "libturbojpeg, so it was not tried",
+    "libturbojpeg, so it was not tried"
 }

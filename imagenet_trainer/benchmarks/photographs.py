@@ -19,11 +19,7 @@ _NOISE = 6.6  # standard deviation, of 255; enlarging removes the noise of the o
 
 
 def make_photographs(
-    folder: AnyPath,
-    count: int,
-    width: int = 500,
-    height: int = 375,
-    restart: str = "off",
+    folder: AnyPath, count: int, width: int = 500, height: int = 375, restart: str = "off"
 ) -> None:
     """Write `count` JPEG files 00000.jpg, 00001.jpg ... of `width` x `height` pixels.
 

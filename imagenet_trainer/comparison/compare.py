@@ -146,10 +146,7 @@ def train(candidate: Candidate, interrupts: Interrupts) -> None:
 
 
 def measure(
-    candidate: Candidate,
-    settings: CompareSettings,
-    images: Tuple[str, str],
-    interrupts: Interrupts,
+    candidate: Candidate, settings: CompareSettings, images: Tuple[str, str], interrupts: Interrupts
 ) -> None:
     """Evaluate and time a network in another process; stored measurements are reused.
 
@@ -215,10 +212,7 @@ def summary(result: Result) -> str:
 
 
 def write_report(
-    settings: CompareSettings,
-    arguments: Sequence[str],
-    state: State,
-    waiting: Sequence[Candidate],
+    settings: CompareSettings, arguments: Sequence[str], state: State, waiting: Sequence[Candidate]
 ) -> str:
     """Write the report with the results so far; return the path of its page."""
     names = [one.name for one in state.results]

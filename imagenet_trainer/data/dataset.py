@@ -32,12 +32,7 @@ from imagenet_trainer.data.records.headers import (
     read_summary,
 )
 from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_classes
-from imagenet_trainer.data.records.manifest import (
-    Manifest,
-    Shard,
-    manifest_path,
-    read_manifest,
-)
+from imagenet_trainer.data.records.manifest import Manifest, Shard, manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import Index, RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards

@@ -8,8 +8,7 @@ twice: 4 MB for ImageNet's 50,000 validation images.
 import contextlib
 import zipfile
 from dataclasses import dataclass, fields
-from types import TracebackType
-from typing import IO, Optional, Type
+from typing import IO, Any, Optional
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -117,12 +116,7 @@ class ProbabilitiesFile:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         self._finished = True
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._rows.close()
         if kind is None and not self._finished:
             unfinished = ValueError(f"{self._path}: finish() was not called")

@@ -17,11 +17,7 @@ from imagenet_trainer.packing.folders import (
 from imagenet_trainer.packing.formats.collection import Collection, open_collection
 from imagenet_trainer.packing.im2rec_by_name import proposal
 from imagenet_trainer.packing.im2rec_flags import Im2recSettings, check_prefix, check_root
-from imagenet_trainer.packing.lists import (
-    TooManyChunks,
-    make_lists,
-    make_lists_of_collection,
-)
+from imagenet_trainer.packing.lists import TooManyChunks, make_lists, make_lists_of_collection
 from imagenet_trainer.system.files import make_folder
 from imagenet_trainer.text import printable
 

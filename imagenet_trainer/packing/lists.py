@@ -11,9 +11,7 @@ from imagenet_trainer.data.records.manifest import class_names
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.folders import LeftOut, Reject, Tree, check_name, refuse
 from imagenet_trainer.packing.formats.collection import Collection
-from imagenet_trainer.packing.formats.collection import (
-    class_names as names_by_label,
-)
+from imagenet_trainer.packing.formats.collection import class_names as names_by_label
 
 
 class TooManyChunks(InputError):

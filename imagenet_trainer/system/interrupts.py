@@ -1,8 +1,8 @@
 """Signals that end a run with a checkpoint: SIGINT (Ctrl-C), SIGTERM (pre-emption), SIGHUP."""
 
 import signal
-from types import FrameType, TracebackType
-from typing import Any, Dict, Optional, Type
+from types import FrameType
+from typing import Any, Dict, Optional
 
 
 def signal_name(number: int) -> str:
@@ -36,11 +36,6 @@ class Interrupts:
                 self._handlers[number] = signal.signal(number, self._record)
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)

@@ -30,9 +30,7 @@ def draw_sheet(tiles: Sequence[Tile], title: str, columns: int = 0) -> Image.Ima
         row, column = divmod(number, columns)
         left, top = _GAP + column * wide, 2 * _LINE + row * high
         sheet.paste(Image.fromarray(image), (left, top))
-        for line, (text, colour) in enumerate(
-            ((key, _BLACK), (given, _BLACK), (proposed, _BLUE)),
-        ):
+        for line, (text, colour) in enumerate(((key, _BLACK), (given, _BLACK), (proposed, _BLUE))):
             pen.text((left, top + SIDE + line * _LINE), _cut(text, font), colour, font)
     return sheet
 

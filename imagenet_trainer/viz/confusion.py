@@ -35,10 +35,7 @@ class Frame(NamedTuple):
 
 
 def draw(
-    matrix: Any,
-    side: int = SIDE,
-    style: Style = PLAIN,
-    images: Optional[np.ndarray] = None,
+    matrix: Any, side: int = SIDE, style: Style = PLAIN, images: Optional[np.ndarray] = None
 ) -> Image.Image:
     """Draw a matrix of counts as RGB of side x side pixels.
 
@@ -61,8 +58,7 @@ def scale_of(grid: np.ndarray, style: Style = PLAIN) -> Scale:
 # Draws what is around a matrix: from the scale and the epochs with their accuracies to a function
 # that places the picture with this number.
 Surroundings = Callable[
-    [Scale, Sequence[Tuple[int, Optional[float]]]],
-    Callable[[int, Image.Image], Image.Image],
+    [Scale, Sequence[Tuple[int, Optional[float]]]], Callable[[int, Image.Image], Image.Image]
 ]
 
 
@@ -111,11 +107,7 @@ def draw_gif(path: AnyPath, frames: Iterable[Tuple]) -> None:
     write_gif(path, Animation(frames))
 
 
-def write_gif(
-    path: AnyPath,
-    animation: Animation,
-    last_seconds: float = LAST_SECONDS,
-) -> None:
+def write_gif(path: AnyPath, animation: Animation, last_seconds: float = LAST_SECONDS) -> None:
     """Write an animation as an endless GIF. Raises InputError if it cannot be written."""
     pictures = iter(animation)
     durations = [round(1000 * SECONDS)] * (len(animation) - 1) + [round(1000 * last_seconds)]

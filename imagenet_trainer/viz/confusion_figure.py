@@ -333,9 +333,7 @@ def _name_domains(axes: Axes, domains: Sequence[Span]) -> None:
 
 
 def _draw_lines(
-    axes: Axes,
-    lines: Sequence[Tuple[Tuple[float, float], Tuple[float, float]]],
-    width: float,
+    axes: Axes, lines: Sequence[Tuple[Tuple[float, float], Tuple[float, float]]], width: float
 ) -> None:
     """Draw lines on the left and below. Ends are (distance from the matrix, position along it)."""
     end = _classes_of(axes)

@@ -354,8 +354,7 @@ def test_contrast_scales_about_mid_grey():
 
 
 @pytest.mark.parametrize(
-    "flags, low, high",
-    [({"saturation": 0.4}, 0.6, 1.4), ({"max_random_s": 51}, 0.8, 1.2)],
+    "flags, low, high", [({"saturation": 0.4}, 0.6, 1.4), ({"max_random_s": 51}, 0.8, 1.2)]
 )
 def test_saturation_scales_about_luma(flags, low, high):
     fitted = matrices(**flags)

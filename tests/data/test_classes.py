@@ -6,12 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from imagenet_trainer.data.classes import (
-    OtherClasses,
-    default_classes,
-    match,
-    read_classes,
-)
+from imagenet_trainer.data.classes import OtherClasses, default_classes, match, read_classes
 from imagenet_trainer.errors import InputError
 
 IMAGENET = default_classes(1000)

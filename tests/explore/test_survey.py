@@ -2,9 +2,9 @@ import io
 
 import numpy as np
 import pytest
+from conftest import write_records
 from PIL import Image
 
-from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.explore.sources import open_source
 from imagenet_trainer.explore.survey import measure_channels, survey
@@ -115,10 +115,8 @@ def test_shards_without_manifest_get_names(tmp_path):
     file = io.BytesIO()
     Image.new("L", (5, 5)).save(file, "PNG")
     for name, most in (("few", 2), ("imagenet", 999)):
-        path = tmp_path / f"{name}.rec"
-        with RecordWriter(path, path.with_suffix(".idx")) as writer:
-            for key, label in enumerate((0, most)):
-                writer.write(key, pack_header(float(label), key) + file.getvalue())
+        records = [pack_header(float(label), 0) + file.getvalue() for label in (0, most)]
+        write_records(tmp_path / f"{name}.rec", records)
     few = run_survey(open_source(str(tmp_path / "few.rec")))
     assert [one.id for one in few.classes] == ["class_0", "class_1", "class_2"]
     known = run_survey(open_source(str(tmp_path / "imagenet.rec")))

@@ -81,13 +81,7 @@ def test_log_loss():
 
 
 def test_score_of_a_batch_by_hand():
-    probabilities = np.array(
-        [
-            [0.5, 0.3, 0.1, 0.05, 0.03, 0.02],
-        ]
-        * 4,
-        np.float32,
-    )
+    probabilities = np.array([[0.5, 0.3, 0.1, 0.05, 0.03, 0.02]] * 4, np.float32)
     scores = counts.score(probabilities, np.array([0, 1, 4, 5]))
     assert (scores.images, scores.rank1, scores.rank5) == (4, 1, 3)
     assert scores.loss == pytest.approx(-math.log(0.5 * 0.3 * 0.03 * 0.02), rel=1e-6)

@@ -1,11 +1,7 @@
 import sys
 
 from imagenet_trainer.packing import console
-from imagenet_trainer.packing.console import (
-    ProgressDisplay,
-    format_duration,
-    format_images,
-)
+from imagenet_trainer.packing.console import ProgressDisplay, format_duration, format_images
 
 
 def test_counts_and_durations():

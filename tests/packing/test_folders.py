@@ -6,13 +6,7 @@ import pytest
 from helpers import miniature
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import (
-    LeftOut,
-    NoClassFolders,
-    NoImages,
-    OnlyFolders,
-    Tree,
-)
+from imagenet_trainer.packing.folders import LeftOut, NoClassFolders, NoImages, OnlyFolders, Tree
 from imagenet_trainer.packing.im2rec import main
 
 NAMES = ["b/x/1.jpg", "b/0.jpg", "b.c/2.jpg", "a/0.JPG", "a/1.png", "a/notes.txt", "c/d/e/9.jpg"]

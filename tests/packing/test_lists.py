@@ -8,12 +8,7 @@ from conftest import needs_mxnet
 
 from imagenet_trainer.data.records.lst import ImageList, read_list
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.packing.folders import (
-    NoClassFolders,
-    NoImages,
-    OnlyFolders,
-    StrayImages,
-)
+from imagenet_trainer.packing.folders import NoClassFolders, NoImages, OnlyFolders, StrayImages
 from imagenet_trainer.packing.lists import check_files, make_lists
 from imagenet_trainer.system.mxnet_import import mx
 

@@ -11,12 +11,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.data.records.label_vectors import LabelSummary, summary_of
-from imagenet_trainer.data.records.recordio import (
-    HEADER,
-    HEADER_64,
-    RecordFile,
-    unpack_header,
-)
+from imagenet_trainer.data.records.recordio import HEADER, HEADER_64, RecordFile, unpack_header
 from imagenet_trainer.data.records.shards import Shards
 
 # What `head` returns: the payload's header (see `recordio`).

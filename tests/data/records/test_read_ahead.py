@@ -2,9 +2,9 @@ import os
 
 import numpy as np
 import pytest
+from conftest import write_records
 
 from imagenet_trainer.data.records.read_ahead import will_need
-from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.shards import Shards
 
 PIECE = 128 << 10
@@ -52,12 +52,8 @@ def test_errors_and_missing_support_are_ignored(monkeypatch):
 
 
 def test_records_of_several_shards(tmp_path, advice):
-    paths = []
-    for number in range(2):
-        paths.append(tmp_path / f"{number}.rec")
-        with RecordWriter(paths[-1], paths[-1].with_suffix(".idx")) as writer:
-            for key in range(5):
-                writer.write(key, bytes(24))  # 32 bytes a record
+    payloads = [bytes(24)] * 5  # 32 bytes a record
+    paths = [write_records(tmp_path / f"{number}.rec", payloads) for number in range(2)]
     with Shards(paths) as shards:
         shards.will_need(np.array([9, 3, 2, 5]))
         first, second = (file._file.descriptor for file in shards.files)
@@ -69,10 +65,7 @@ def test_records_of_several_shards(tmp_path, advice):
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="needs posix_fadvise")
 def test_reading_after_the_advice(tmp_path):
-    path = tmp_path / "a.rec"
-    with RecordWriter(path, path.with_suffix(".idx")) as writer:
-        for key in range(50):
-            writer.write(key, bytes([key]) * 5000)
-    with Shards([path]) as shards:
+    payloads = [bytes([key]) * 5000 for key in range(50)]
+    with Shards([write_records(tmp_path / "a.rec", payloads)]) as shards:
         shards.will_need(np.arange(0, 50, 3))
-        assert [bytes(shards.read(n)) for n in range(50)] == [bytes([n]) * 5000 for n in range(50)]
+        assert [bytes(shards.read(n)) for n in range(50)] == payloads

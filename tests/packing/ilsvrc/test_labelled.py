@@ -19,21 +19,11 @@ ENDINGS = (".jpg", ".jpeg")
 @pytest.fixture
 def tree(tmp_path):
     root = tmp_path / "tree"
-    for name in (
-        "b/2.jpg",
-        "b/10.JPG",
-        "a/x/1.jpeg",
-        "a/1.jpg",
-        "a-b/1.jpg",
-        "b/no.txt",
-        "b/3.png",
-    ):
+    names = ["b/2.jpg", "b/10.JPG", "a/x/1.jpeg", "a/1.jpg", "a-b/1.jpg", "b/no.txt", "b/3.png"]
+    for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x")
     return root
-
-
-# --- finding -----------------------------------------------------------------------------------
 
 
 # --- grouping ----------------------------------------------------------------------------------

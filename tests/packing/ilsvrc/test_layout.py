@@ -27,17 +27,8 @@ def touch(*names):
 # --- where the parts are -----------------------------------------------------------------------
 
 
-def test_the_forms_in_which_it_is_distributed(here):
-    miniature.write_downloads("tars")
-    miniature.write_flat("flat")
+def test_a_folder_in_kaggles_archive(here):
     miniature.write_kaggle("kaggle")
-    assert find_parts("tars", "", "", "") == Parts(
-        "tars/ILSVRC2012_img_train.tar", "tars/ILSVRC2012_img_val.tar", "",
-        ("tars/ILSVRC2012_devkit_t12.tar.gz",),
-    )  # fmt: skip
-    assert find_parts("flat", "", "", "") == Parts(
-        "flat/train", "flat/val", "", ("flat/ILSVRC2012_devkit_t12",)
-    )
     inside = "kaggle/ILSVRC/Data/CLS-LOC"
     assert find_parts("kaggle", "", "", "") == Parts(
         f"{inside}/train", f"{inside}/val", f"{inside}/test", ("kaggle/LOC_val_solution.csv",)
