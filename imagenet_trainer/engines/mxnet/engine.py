@@ -20,6 +20,7 @@ from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.devices import check_options, check_shares, contexts_of
+from imagenet_trainer.engines.mxnet.fused_relu import with_fused_relu
 from imagenet_trainer.engines.mxnet.max_norm import clip_norms, max_norms
 from imagenet_trainer.engines.mxnet.monitor import TensorMonitor
 from imagenet_trainer.engines.mxnet.optimizers import (
@@ -136,6 +137,8 @@ class MXNetEngine(StageTimer):
         if devices.dtype != "float32":
             self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
         self._symbol = self._targets.added_to(self._symbol)
+        if training and not training.monitor and not devices.gpus and devices.dtype == "float32":
+            self._symbol = with_fused_relu(self._symbol, {"data": batch_shape})
         self._contexts = contexts
         self._device_names = devices.description
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
