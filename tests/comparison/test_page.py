@@ -4,32 +4,16 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from helpers.pages import Page
 from helpers.results import epochs_of, result
 
 from imagenet_trainer.comparison import figures, tables
 from imagenet_trainer.comparison.page import Comparison, sections, write
 
 EVIL = '<script>alert("|$x$")</script>'
-
-
-class Page(HTMLParser):
-    """Tags, text and sources of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.sources = [], "", []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 import io
 import re
 from contextlib import redirect_stdout
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas
 import pytest
 from conftest import one_line_failure
+from helpers.pages import Page
 from PIL import Image
 
 from imagenet_trainer.config import FitSettings
@@ -82,27 +82,13 @@ def test_the_table(explored):
     assert table.problem.notna().sum() == 1
 
 
-class Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.sources, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
 def test_the_page_needs_no_other_file_and_escapes_names(explored):
     page = Page((explored[0] / "index.html").read_text())
     assert len(page.sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert "i" not in page.tags and "script" not in page.tags and "link" not in page.tags
     for words in ("dogs <b>/notes <i>.txt", "not an image", "dogs <b>", "cats", "17"):
-        assert words in page.words
+        assert words in page.text
 
 
 def test_extremes(tree):

@@ -62,6 +62,15 @@ def with_frame(data, change):
     return data[:at] + bytes(changed) + data[at + len(frame) :]
 
 
+def declaring(data, width, height):
+    """The file with another size in its frame header."""
+
+    def resize(frame):
+        frame[5:9] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+
+    return with_frame(data, resize)
+
+
 def ycck(image):
     """Four components of which Adobe's marker says that they are YCCK."""
     data = by_pillow(image, "CMYK")

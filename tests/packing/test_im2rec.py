@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers import jpegs
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
@@ -371,14 +372,10 @@ def jpeg(path, damage, progressive=False):
 
 @pytest.mark.parametrize("flags", [[], ["--pass-through"], ["--dry-run"]])
 def test_damage_that_a_decoder_repairs_silently(folder, capfd, flags):
-    def huge(data):
-        at = data.index(b"\xff\xc0") + 5
-        return data[:at] + (13000).to_bytes(2, "big") * 2 + data[at + 4 :]
-
     ants = Path("pics/train/ant")
     jpeg(ants / "cut.jpg", lambda data: data[: len(data) // 2])
     jpeg(ants / "lost.jpg", lambda data: data[: len(data) // 3] + data[-2:])
-    jpeg(ants / "huge.jpg", huge)
+    jpeg(ants / "huge.jpg", lambda data: jpegs.declaring(data, 13000, 13000))
     jpeg(ants / "extra.jpg", lambda data: data[:-2] + bytes(30) + data[-2:], progressive=True)
     assert main(["--list", "--recursive", "data/train", "pics/train"]) == 0
     capfd.readouterr()

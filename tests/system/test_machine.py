@@ -96,8 +96,6 @@ def test_how_threads_wait_is_left_to_the_user(monkeypatch, name):
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
-    import resource
-
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))

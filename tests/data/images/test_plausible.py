@@ -5,6 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+from helpers import jpegs
 from PIL import Image
 
 from imagenet_trainer.data.images.opencv import imdecode
@@ -17,12 +18,6 @@ def saved(kind="JPEG", image=NOISE, **how):
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind, **how)
     return file.getvalue()
-
-
-def declaring(data, width, height):
-    """A JPEG with another size in its frame header."""
-    at = next(at for at in (data.find(b"\xff\xc0"), data.find(b"\xff\xc2")) if at > 0)
-    return data[: at + 5] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + data[at + 9 :]
 
 
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 1}])
@@ -51,8 +46,8 @@ def test_the_end_of_a_jpeg(progressive):
 def test_a_header_that_declares_too_many_pixels(progressive):
     data = saved(progressive=progressive)
     with pytest.raises(ValueError, match="13000 x 13000 pixels"):
-        check(declaring(data, 13000, 13000))
-    check(declaring(data, 65, 48))  # not enough to be sure
+        check(jpegs.declaring(data, 13000, 13000))
+    check(jpegs.declaring(data, 65, 48))  # not enough to be sure
 
 
 def test_a_png_that_declares_too_many_pixels():
@@ -92,4 +87,4 @@ def test_opencv_says_what_it_found():
             imdecode(data, cv2.IMREAD_COLOR)
     # OpenCV raises its own error for more than 2^30 pixels.
     with pytest.raises(ValueError, match=r"OpenCV|too few"):
-        imdecode(declaring(saved(), 65000, 65000), cv2.IMREAD_COLOR)
+        imdecode(jpegs.declaring(saved(), 65000, 65000), cv2.IMREAD_COLOR)
