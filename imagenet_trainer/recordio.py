@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from imagenet_trainer.data.images import opencv
-from imagenet_trainer.data.records.recordio import HEADER, record_pieces
+from imagenet_trainer.data.records.recordio import HEADER, pack_header, record_pieces
 from imagenet_trainer.data.records.sequential import read_next
 
 __all__ = [
@@ -194,11 +194,8 @@ class MXIndexedRecordIO(MXRecordIO):
 
 def pack(header: Sequence[Any], s: bytes) -> bytes:
     """A record of a header and bytes. Several labels become float32 values after the header."""
-    header = IRHeader(*header)
-    if isinstance(header.label, (int, float, np.number)):
-        return HEADER.pack(0, header.label, header.id, header.id2) + s
-    labels = np.asarray(header.label, np.float32)
-    return HEADER.pack(labels.size, 0, header.id, header.id2) + labels.tobytes() + s
+    _, label, id, id2 = header
+    return pack_header(label, id, id2) + s
 
 
 def unpack(s: bytes) -> Tuple[Any, bytes]:
@@ -208,7 +205,7 @@ def unpack(s: bytes) -> Tuple[Any, bytes]:
     header, rest = IRHeader(*HEADER.unpack_from(s)), s[HEADER.size :]
     if header.flag:
         if len(rest) < 4 * header.flag:
-            raise ValueError(f"the header declares {header.flag} labels, but {len(s)} bytes follow")
+            raise ValueError(f"its header has {header.flag} labels, but {len(rest)} bytes follow")
         labels = np.frombuffer(rest, np.float32, header.flag)
         header, rest = header._replace(label=labels), rest[4 * header.flag :]
     return header, rest

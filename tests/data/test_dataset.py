@@ -78,11 +78,6 @@ def test_shards_without_a_manifest_have_imagenets_classes(tmp_path):
     assert dataset.classes[281] == ("n02123045", "tabby, tabby cat")
 
 
-def test_shards_without_a_manifest_with_another_number_of_classes(tmp_path):
-    dataset = open_dataset(write_shard(tmp_path / "train.rec", 6), "", 3)
-    assert [name for name, _ in dataset.classes] == ["class_0", "class_1", "class_2"]
-
-
 # --- the classes of a reference -------------------------------------------------------------------
 
 

@@ -26,14 +26,6 @@ def test_a_permutation_is_the_stable_sort_of_raw_words():
     assert permutation(5, 2, 50).tolist() == sorted(range(50), key=lambda i: raw[i])
 
 
-def test_permutations_are_random():
-    orders = np.stack([permutation(0, epoch, 10) for epoch in range(5000)])
-    # Each image is at each position about 500 times.
-    counts = np.stack([np.bincount(column, minlength=10) for column in orders.T])
-    assert ((counts - 500) ** 2 / 500).sum() < 126  # 0.1 % of 81 degrees of freedom
-    assert (permutation(1, 0, 10) != orders[0]).any()
-
-
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 5))
 def test_every_image_comes_once_in_an_epoch(images, batch, seed):
     batch = min(images, batch)
@@ -185,16 +177,6 @@ def test_windows_with_any_batch_size_and_workers(images, batch, window, world):
 
 
 # --- reading ahead -----------------------------------------------------------------------------
-
-
-def test_coming_batches_are_read_ahead():
-    order = Order(1, 50, 6)
-    reads = list(order.reads(3, 20, 4))
-    first = np.concatenate([order.batch(update)[0] for update in range(3, 8)])
-    assert np.array_equal(reads[0], np.sort(first))
-    for update in range(4, 20):
-        later = reads[update - 3]
-        assert np.array_equal(later, np.sort(order.batch(update + 4)[0]))
 
 
 @given(

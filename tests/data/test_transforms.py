@@ -28,10 +28,6 @@ def result_of(steps, size, image=IMAGE):
     return out
 
 
-def test_steps_that_do_nothing():
-    assert np.array_equal(result_of(unchanged((40, 60)), (40, 60)), IMAGE)
-
-
 def test_the_order_of_crops_resize_and_mirror():
     steps = Steps((10, 5, 30, 20), (30, 45), (4, 3, 8, 9), mirror=True)
     resized = cv2.resize(IMAGE[5:25, 10:40], (45, 30), interpolation=cv2.INTER_LINEAR)

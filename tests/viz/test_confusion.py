@@ -49,13 +49,6 @@ def test_one_count_lights_only_its_cell(classes):
     assert (lit[expected] == [0, 255, 0]).all()
 
 
-@pytest.mark.parametrize("classes", [7, 999, 300])
-def test_sides_of_blocks_differ_by_at_most_a_pixel(classes):
-    image = confusion.draw(np.eye(classes, dtype=np.int64))
-    widths = pixels(image).any(axis=2).sum(axis=1)  # of the one block in each row of pixels
-    assert widths.min() >= 1 and widths.max() - widths.min() <= 1
-
-
 @pytest.mark.parametrize("classes", [25, 20, 11])
 def test_more_classes_than_pixels_are_added_up(classes):
     rng = np.random.default_rng(classes)

@@ -64,16 +64,16 @@ class Record(NamedTuple):
 # --- payloads ----------------------------------------------------------------------------------
 
 
-def pack_header(label: Union[float, Sequence[float]], id: int) -> bytes:
+def pack_header(label: Union[float, Sequence[float]], id: int, id2: int = 0) -> bytes:
     """The bytes before an encoded image.
 
     A number goes into the header's label field; a sequence becomes float32 values after the
     header, as in MXNet's `recordio.pack`.
     """
     if isinstance(label, (int, float, np.number)):
-        return HEADER.pack(0, label, id, 0)
+        return HEADER.pack(0, label, id, id2)
     labels = np.asarray(label, "<f4")
-    return HEADER.pack(labels.size, 0, id, 0) + labels.tobytes()
+    return HEADER.pack(labels.size, 0, id, id2) + labels.tobytes()
 
 
 def unpack(payload: Union[bytes, memoryview]) -> Record:

@@ -30,10 +30,6 @@ def test_several_shards_are_one_sequence(tmp_path):
         assert shards.locate(3) == (str(paths[1]), 0)
         assert shards.locate(8) == (str(paths[2]), 4)
         assert "2.rec: record 4 at byte" in str(shards.error(8, "reason"))
-    indexes = [path.with_suffix(".idx") for path in paths]
-    assert len(Shards(paths, indexes)) == 9
-    with pytest.raises(InputError, match="expected 3, got 2"):
-        Shards(paths, indexes[:2])
 
 
 def test_shards_are_found(tmp_path, monkeypatch):
