@@ -65,11 +65,6 @@ def test_repeated_images_have_different_augmentations(world):
         assert wanted <= {int(one) for read in reads[: update + 1] for one in read}
 
 
-def test_a_batch_must_hold_all_repeats():
-    with pytest.raises(InputError, match=r"batch_size 12: .* multiple of 5"):
-        Order(0, 31, 12, repeats=5)
-
-
 @given(st.integers(0, 400), st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_workers_share_a_batch(update, world):
     whole, whole_epochs = Order(1, 31, 12).batch(update)
@@ -215,12 +210,11 @@ def test_windows_are_read_ahead_in_the_order_of_the_shards():
     assert begin - batch < update * batch <= begin
 
 
-def test_a_batch_larger_than_the_dataset():
+def test_batches_that_cannot_be():
     with pytest.raises(InputError, match=r"batch_size 11: .* 10 images"):
         Order(0, 10, 11)
-
-
-def test_a_batch_that_workers_cannot_share():
+    with pytest.raises(InputError, match=r"batch_size 12: .* multiple of 5"):
+        Order(0, 31, 12, repeats=5)
     with pytest.raises(InputError, match=r"batch_size 10: .* 3 workers; .* multiple of 3"):
         Order(0, 10, 10).batch(0, 0, 3)
 

@@ -77,12 +77,13 @@ def test_score_of_a_batch_by_hand():
     assert (two.rank_k, two.top_k, two.rank_k_accuracy) == (2, 2, 0.5)
 
 
-def test_sums_over_different_numbers_of_classes_have_no_accuracy():
+def test_sums_over_different_numbers_of_classes_or_no_images_have_no_accuracy():
     three, five = Scores(10, 1, 5, 9.0, 3, 3), Scores(10, 1, 5, 9.0, 5, 5)
     assert (three + three).rank_k_accuracy == 0.3
     assert Scores().top_k == 5 and (Scores() + three).rank_k_accuracy == 0.3
     assert math.isnan((three + five).rank_k_accuracy)
     assert (three + five).rank5_accuracy == 0.5
+    assert math.isnan(Scores().rank1_accuracy) and math.isnan(Scores().mean_loss)
 
 
 def test_the_sum_of_the_batches_is_the_score_of_all_images():
@@ -99,8 +100,3 @@ def test_the_sum_of_the_batches_is_the_score_of_all_images():
 @pytest.mark.parametrize(("classes", "top"), [(2, 1), (5, 1), (6, 5), (1000, 5)])
 def test_five_predictions_count_if_there_are_more_classes(classes, top):
     assert counts.confusion_top(classes) == top
-
-
-def test_accuracy_without_images_is_nan():
-    assert math.isnan(Scores().rank1_accuracy)
-    assert math.isnan(Scores().mean_loss)

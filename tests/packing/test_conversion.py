@@ -28,10 +28,8 @@ def pixels(data, **how):
 def test_interpolations_are_those_of_opencv(name, number):
     decoded = cv2.imdecode(np.frombuffer(PHOTOS[0], np.uint8), cv2.IMREAD_COLOR)
     height, width = decoded.shape[:2]
-    short = min(height, width)
-    wanted = cv2.resize(
-        decoded, (width * 50 // short, height * 50 // short), interpolation=number
-    )  # fmt: skip
+    size = [side * 50 // min(height, width) for side in (width, height)]
+    wanted = cv2.resize(decoded, size, interpolation=number)
     np.testing.assert_array_equal(pixels(PHOTOS[0], resize=50, interp=name), wanted)
 
 

@@ -220,9 +220,6 @@ def test_flags_that_contradict(folder, fails):
     words = ("data/train", "pics/train", "--pass-through")
     assert "--pass-through --resize 8: " in fails(*words, "--resize", "8")
     assert "--pass-through --center-crop: " in fails(*words, "--center-crop")
-
-
-def test_ratios_above_one(fails):
     words = ("--train-ratio", "0.8", "--test-ratio", "0.3", "data/x", "pics/train")
     assert "--train-ratio 0.8 --test-ratio 0.3: " in fails("--list", "--recursive", *words)
 
