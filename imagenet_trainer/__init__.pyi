@@ -1277,6 +1277,7 @@ class _Benchmark(ModuleType):
         beside: int = 0,
         lock: bool = False,
         against: Union[Text, Sequence[Text]] = (),
+        latency: float = 0.0,
         json: Text = '',
         keep: Text = '',
     ) -> BenchmarkResult:
@@ -1304,6 +1305,8 @@ class _Benchmark(ModuleType):
         against
             loader: measure it against loaders of these libraries only, also resume and
             order
+        latency
+            reading: from a server on this machine that answers after this time instead
         json
             also write the numbers to this file, by name
         keep

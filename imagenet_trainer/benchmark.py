@@ -51,6 +51,7 @@ INSTEAD: Dict[str, Tuple[str, Kind]] = {
         "loader", Kind("loader_against", ("against", "images", "rounds", "threads"), 2000)
     ),
     "beside": ("train", Kind("beside", ("beside", "rounds"))),
+    "latency": ("reading", Kind("remote_reading", ("latency", "images", "threads"), 8192)),
 }  # fmt: skip
 
 

@@ -23,9 +23,9 @@ from imagenet_trainer.system.machine import resident_memory
 
 _IMAGENET, _SHARDS = 1_281_167, 8
 _SMALL = 48  # bytes of payload
-_IMAGE = 110_000  # bytes: 140 GB / 1,281,167, of the original images
+IMAGE = 110_000  # bytes: 140 GB / 1,281,167, of the original images
 _BATCH, _AHEAD = 256, 4
-_WINDOW = 2048
+WINDOW = 2048
 
 
 def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> Figures:
@@ -33,8 +33,8 @@ def run(images: int = 8000, rounds: int = 3, threads: int = 2) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         figures = _opening(_write_small(folder), rounds)
     with tempfile.TemporaryDirectory() as folder:
-        print(f"\n{images:,} records of {_IMAGE / 1e3:.0f} kB in {os.path.dirname(folder)}")
-        figures.update(_disk(_write_large(folder, images), rounds, threads))
+        print(f"\n{images:,} records of {IMAGE / 1e3:.0f} kB in {os.path.dirname(folder)}")
+        figures.update(_disk(write_large(folder, images), rounds, threads))
     return figures
 
 
@@ -91,12 +91,13 @@ def _resident() -> float:
 # --- reading a disk ----------------------------------------------------------------------------
 
 
-def _write_large(folder: str, images: int) -> str:
+def write_large(folder: str, images: int) -> str:
+    """Write train.rec with so many records of random bytes into a folder; return its path."""
     path = os.path.join(folder, "train.rec")
     random = np.random.default_rng(0)
     with RecordWriter(path, path[:-3] + "idx") as writer:
         for key in range(images):
-            writer.write(key, random.bytes(_IMAGE))
+            writer.write(key, random.bytes(IMAGE))
         writer.flush()
         writer.sync()
     return path
@@ -108,14 +109,14 @@ def _disk(path: str, rounds: int, threads: int) -> Figures:
         orders = {
             "random, no read-ahead": (0, False),
             "random, read-ahead": (0, True),
-            f"--shuffle-window {_WINDOW}": (_WINDOW, True),
+            f"--shuffle-window {WINDOW}": (WINDOW, True),
             "sequential, read-ahead": (None, True),
         }
         rates: Dict[str, List[float]] = {name: [] for name in orders}
         for turn in range(rounds):
             for name, (window, ahead) in orders.items():
                 _forget(path)
-                rates[name].append(_epoch(shards, window, ahead, turn, threads))
+                rates[name].append(read_epoch(shards, window, ahead, turn, threads))
     print(f"{f'{threads} threads, batch {_BATCH}':<28}{'images/s':>10}{'MB/s':>8}")
     for name, values in rates.items():
         _print_rate(name, statistics.median(values))
@@ -127,7 +128,7 @@ def _disk(path: str, rounds: int, threads: int) -> Figures:
 
 
 def _print_rate(name: str, rate: float) -> None:
-    print(f"{name:<28}{rate:>10,.0f}{rate * _IMAGE / 1e6:>8,.0f}")
+    print(f"{name:<28}{rate:>10,.0f}{rate * IMAGE / 1e6:>8,.0f}")
 
 
 def _in_memory(path: str, threads: int) -> Tuple[float, float]:
@@ -136,7 +137,7 @@ def _in_memory(path: str, threads: int) -> Tuple[float, float]:
         while file.read(1 << 24):
             pass
     with Shards([path]) as shards:
-        rate = _epoch(shards, 0, False, 0, threads)
+        rate = read_epoch(shards, 0, False, 0, threads)
         indices = permutation(0, 0, len(shards))
         begin = time.perf_counter()
         for first in range(0, len(indices), _BATCH):
@@ -151,12 +152,14 @@ def _forget(path: str) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _epoch(shards: Shards, window: Optional[int], ahead: bool, epoch: int, threads: int) -> float:
+def read_epoch(
+    shards: Shards, window: Optional[int], ahead: bool, epoch: int, threads: int
+) -> float:
     """Images per second of reading the full batches of an epoch; window None: in sequence."""
     images = len(shards)
     updates = images // _BATCH
     order = Order(epoch, images, _BATCH, window or 0)
-    reads = order.reads(0, updates, _AHEAD)
+    reads, requested = order.reads(0, updates, _AHEAD), 0
     begin = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         for update in range(updates):
@@ -165,8 +168,9 @@ def _epoch(shards: Shards, window: Optional[int], ahead: bool, epoch: int, threa
             if window is None:
                 indices = np.arange(update * _BATCH, (update + 1) * _BATCH)
                 wanted = (indices + _AHEAD * _BATCH)[indices + _AHEAD * _BATCH < images]
-            if ahead:
+            if ahead and requested < images:  # the rest is of the next epoch
                 shards.will_need(wanted)
+                requested += len(wanted)
             for _ in pool.map(shards.read, indices.tolist()):
                 pass
     return updates * _BATCH / (time.perf_counter() - begin)

@@ -58,6 +58,12 @@ class BenchmarkSettings:
         subset("torchvision", "webdataset", "ffcv", "dali", "spdl"),
         metavar="LIST",
     )
+    latency: float = option(
+        0.0,
+        "reading: from a server on this machine that answers after this time instead",
+        number(0, 10_000),
+        metavar="MS",
+    )
     json: str = option("", _JSON, metavar="FILE")
     keep: str = option("", "picture: save the example PNG and GIF here", metavar="FOLDER")
 

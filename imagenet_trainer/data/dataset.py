@@ -24,11 +24,10 @@ from imagenet_trainer.data.classes import (
 )
 from imagenet_trainer.data.parts import Parts, divide, labels_of, split_name
 from imagenet_trainer.data.records.headers import (
-    Headers,
     digest,
     first_bad_label,
     keep_images,
-    read_headers,
+    read_labels,
     read_summary,
 )
 from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_classes
@@ -171,7 +170,7 @@ def _opened(
 ) -> Dataset:
     paths = [file.path for file in shards.files]
     selects = any_labels or shards.label_index is not None
-    by_path = _manifests(path, paths, selects)
+    by_path = shards.manifests = _manifests(path, paths, selects)
     manifests = list(by_path.values())
     if not manifests:
         return _without_manifest(path, shards, num_classes, all_labels, any_labels)
@@ -191,9 +190,7 @@ def _opened(
     # Packed with several labels: the manifest knows no classes.
     count = num_classes or IMAGENET_CLASSES
     if all_labels:
-        _check_labels(
-            shards, [read_headers(one, shards.label_index) for one in shards.files], count
-        )
+        _check_labels(shards, read_labels(shards, shards.label_index), count)
     return Dataset(path, shards, default_classes(count), fingerprint, False)
 
 
@@ -204,13 +201,11 @@ def _with_label_index(fingerprint: str, shards: Shards) -> str:
     return sha256(f"{fingerprint} {shards.label_index}".encode()).hexdigest()
 
 
-def _check_labels(shards: Shards, headers: Sequence[Headers], num_classes: int) -> None:
-    """RecordError for the first record whose label is no class."""
-    for number, (file, head) in enumerate(zip(shards.files, headers)):
-        bad = first_bad_label(head, num_classes)
-        if bad >= 0:
-            record = sum(map(len, shards.files[:number])) + bad
-            shards.class_of(record, file.record(bad).labels, num_classes)  # raises the error
+def _check_labels(shards: Shards, labels: np.ndarray, num_classes: int) -> None:
+    """RecordError for the first record whose label, float64 (records,), is no class."""
+    bad = first_bad_label(labels, num_classes)
+    if bad >= 0:
+        shards.class_of(bad, shards.record(bad).labels, num_classes)  # raises the error
 
 
 def _with_label_vectors(dataset: Dataset, num_classes: Optional[int], all_labels: bool) -> Dataset:
@@ -249,7 +244,7 @@ def _without_manifest(
         num_classes, known = _property_classes(shards.files[0].path)
         note = _joined(note, known)
     if all_labels:
-        _check_labels(shards, headers, num_classes)
+        _check_labels(shards, np.concatenate([one.labels for one in headers]), num_classes)
     fingerprint = _with_label_index(digest(shards.files, headers), shards)
     return Dataset(
         path, shards, default_classes(num_classes), fingerprint, False,

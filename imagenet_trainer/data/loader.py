@@ -230,10 +230,12 @@ def evaluation_batches(
 
 
 def _evaluation_plan(indices: np.ndarray, batch_size: int, prefetch: int) -> Plan:
+    known = 0  # images that are requested from the disk
     for number, start in enumerate(range(0, len(indices), batch_size)):
         batch = indices[start : start + batch_size]
-        ahead = indices[start + prefetch * batch_size :][:batch_size]
-        yield number, batch, np.zeros(len(batch), np.int64), ahead
+        until = start + (prefetch + 1) * batch_size
+        yield number, batch, np.zeros(len(batch), np.int64), indices[known:until]
+        known = until
 
 
 def _end(ring: Ring, threads: List[threading.Thread]) -> None:

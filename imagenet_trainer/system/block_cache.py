@@ -1,9 +1,10 @@
 """Blocks of objects in a folder of this machine, whose size is bounded.
 
 Threads, processes and runs share the folder. A block is a file that appears whole or not at all.
-Who writes one holds the folder's lock, and first removes the blocks that were not used for the
-longest time. Readers need no lock: a block that is removed while it is read remains readable, and
-one that is gone is fetched again.
+Who writes one holds the folder's lock. To make room, the blocks that were not used for the longest
+time are removed, but none that somebody may still need: each epoch uses all blocks of its objects,
+so removing one for another of the same set would only fetch more. Readers need no lock: a block
+that is removed while it is read remains readable, and one that is gone is fetched again.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import re
 import threading
 import time
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from imagenet_trainer.errors import ArgumentError, print_message
 from imagenet_trainer.system.files import remedy
@@ -25,6 +26,8 @@ _LOCK, _USED = "blocks.lock", "blocks.size"
 _WAIT = 10.0  # seconds for another process that writes; a block takes milliseconds
 _STAMP = 10.0  # seconds after which a block that is used again gets a new time
 _SLACK = 0.05  # of the size is made free at a time, because that reads the whole folder
+_FULL = 60.0  # seconds for which a cache without room is not looked at again
+_IN_USE = 3600.0  # seconds for which a block that another process used is left to it
 _DEFAULT_SIZE = "50GB"
 _UNITS = " KMGT"
 VARIABLES = "IMAGENET_TRAINER_CACHE_DIR", "IMAGENET_TRAINER_CACHE_SIZE"
@@ -49,6 +52,7 @@ class BlockCache:
         self._threads = threading.Lock()
         self._lock = -1  # descriptor of the lock file while this process writes
         self._counted = False  # whether this process has added up the blocks
+        self._full_until = 0.0
 
     def read(self, name: str, length: int, begin: int, end: int) -> Optional[bytes]:
         """Bytes of a block; None unless it is there with its `length` in bytes."""
@@ -81,31 +85,57 @@ class BlockCache:
         """Whether a block is there."""
         return os.path.exists(os.path.join(self.folder, name))
 
+    def has_room(self, length: int, needed: Callable[[], Set[str]]) -> bool:
+        """Whether a block of `length` bytes can be written, perhaps where others are removed.
+
+        `needed` returns the first parts of the names (before the -) of blocks that stay.
+        """
+        if not self.is_writable or length > self.size or time.monotonic() < self._full_until:
+            return False
+        has_room = False
+        with self._giving_up(), self._locked():
+            used = self._used()
+            if used + length > self.size:
+                used = self._evict(self.size - length, needed())
+                self._set_used(used)
+            has_room = used + length <= self.size
+            if not has_room:
+                self._full_until = time.monotonic() + _FULL
+        return has_room
+
     def write(self, name: str, data: bytes) -> None:
-        """Keep a block. If the folder cannot be written, say so once and keep nothing any more."""
+        """Keep a block, if there is still room for it."""
         if not self.is_writable or len(data) > self.size:
             return
-        try:
-            with self._locked():
-                path = os.path.join(self.folder, name)
-                if os.path.exists(path) and os.path.getsize(path) == len(data):
-                    return  # another process was faster
-                used = self._used()
-                if used + len(data) > self.size:
-                    used = self._evict(self.size - len(data))
-                self._set_used(used + len(data))
-                # Who holds the lock is the only writer; what another left here is from a crash. It
-                # is not synced, which would take longer than fetching: what a crash of the system
-                # cuts off has another length, and records are compared with their checksums.
+        with self._giving_up(), self._locked():
+            path = os.path.join(self.folder, name)
+            if os.path.exists(path) and os.path.getsize(path) == len(data):
+                return  # another process was faster
+            used = self._used() + len(data)
+            if used > self.size:
+                return
+            self._set_used(used)
+            # Who holds the lock is the only writer; what another left here is from a crash. It is
+            # not synced, which would take longer than fetching: what a crash of the system cuts
+            # off has another length, and records are compared with their checksums.
+            try:
                 with open(path + ".tmp", "wb") as file:
                     file.write(data)
                 os.replace(path + ".tmp", path)
+            except OSError:
+                self.remove(name + ".tmp")
+                raise
+
+    @contextlib.contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """If the folder cannot be written, say so once and keep nothing any more."""
+        try:
+            yield
         except OSError as error:
             with self._threads:
                 if not self.is_writable:
                     return
                 self.is_writable = False
-            self.remove(name + ".tmp")
             print_message(
                 "cache", f"{self.folder}: {error.strerror or error}; {remedy(error)}, or choose "
                 "another --cache-dir or a smaller --cache-size; without a cache each image is "
@@ -165,18 +195,23 @@ class BlockCache:
                     found.append((status.st_mtime, status.st_size, entry.path))
         return found
 
-    def _evict(self, most: int) -> int:
-        """Remove the blocks unused for longest until at most `most` bytes are left; their size."""
+    def _evict(self, most: int, needed: Set[str]) -> int:
+        """Remove blocks until at most `most` bytes are left, if that many may go; the bytes left.
+
+        Those unused for longest go first. Those that are `needed`, and those that another process
+        may need, stay if they are not more than the cache may have.
+        """
         blocks = sorted(self._blocks())
         used = sum(size for _, size, _ in blocks)
         if used > most:
             most = min(most, int(self.size * (1 - _SLACK)))
-        for _, size, path in blocks:
-            if used <= most:
-                break
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            used -= size
+        old = time.time() - _IN_USE
+        for used_at, size, path in blocks:
+            may_go = used_at < old and os.path.basename(path).partition("-")[0] not in needed
+            if used > self.size or (used > most and may_go):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                used -= size
         return used
 
 

@@ -18,8 +18,7 @@ _HTTP, _S3 = ("http", "https"), ("s3", "s3a")
 # They log errors with tracebacks, which would be on the terminal where nobody handles their logs.
 for _library in ("fsspec", "s3fs", "gcsfs", "huggingface_hub"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
-# Seconds without a byte over HTTP, and for any answer; s3fs has shorter ones of its own.
-_SILENCE, _LONGEST = 30.0, 300.0
+_CONNECT, _SILENCE = 5.0, 15.0  # seconds without a connection or a byte over HTTP; those of s3fs
 # What tells versions of an object apart, in the words of the file systems.
 _VERSIONS = (
     "ETag", "etag", "md5Hash", "generation", "blob_id", "Last-Modified", "LastModified",
@@ -87,9 +86,8 @@ class Client:
         return self._system.ls(path, detail=False)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine; Ctrl-C and `abandon_if` end it."""
-        limited = asyncio.wait_for(work, _LONGEST)
-        future = asyncio.run_coroutine_threadsafe(limited, self._system.loop)
+        """The result of a coroutine; Ctrl-C, `abandon_if` and the limit of `tried` end it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._system.loop)
         try:
             while not concurrent.futures.wait([future], POLL).done:
                 check_abandoned()
@@ -105,7 +103,7 @@ class Client:
         options = dict(self._system.kwargs)
         headers = {**options.pop("headers", {}), "Accept-Encoding": "identity"}
         headers["Range"] = f"bytes={begin}-{end - 1}"
-        silence = aiohttp.ClientTimeout(None, sock_connect=_SILENCE, sock_read=_SILENCE)
+        silence = aiohttp.ClientTimeout(None, sock_connect=_CONNECT, sock_read=_SILENCE)
         options.setdefault("timeout", silence)
         session = await self._system.set_session()
         async with session.get(self._system.encode_url(url), headers=headers, **options) as answer:
@@ -125,9 +123,15 @@ class Client:
     async def _s3_range(self, url: str, begin: int, end: int) -> Answer:
         """A range by S3's protocol, whose answer has the version of the object."""
         bucket, key, _ = self._system.split_path(self._system._strip_protocol(url))
-        answer = await self._system._call_s3(
-            "get_object", Bucket=bucket, Key=key, Range=f"bytes={begin}-{end - 1}"
-        )
+        try:
+            answer = await self._system._call_s3(
+                "get_object", Bucket=bucket, Key=key, Range=f"bytes={begin}-{end - 1}"
+            )
+        except OSError as error:
+            response = getattr(error.__cause__, "response", {})
+            if response.get("Error", {}).get("Code") == "InvalidRange":  # the object is shorter
+                return Answer(b"", version="shorter")
+            raise
         async with answer["Body"] as body:
             return Answer(await body.read(), version=_version(answer))
 

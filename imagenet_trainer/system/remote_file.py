@@ -1,28 +1,28 @@
-"""An object read at any position, through blocks in the cache, with blocks fetched ahead."""
+"""An object read at any position, through blocks in the cache, with what comes next fetched ahead.
+
+A block is fetched while the cache has room for it. What has no room is fetched by the ranges that
+are asked for, so that an epoch over a set larger than the cache fetches each byte at most once.
+"""
 
 import hashlib
 import os
 import threading
+import weakref
 from collections import deque
-from typing import Deque, Dict, List, Optional, Tuple
+from functools import partial
+from typing import Callable, Deque, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
 from imagenet_trainer.system.block_cache import BlockCache, current_cache
-from imagenet_trainer.system.object_storage import fetch, find_object
+from imagenet_trainer.system.machine import free_memory
+from imagenet_trainer.system.object_storage import StoredObject, fetch, find_object
 from imagenet_trainer.system.storage_faults import StorageError, wait_for
 
 BLOCK = 4 << 20  # bytes
-_THREADS = 16  # that fetch ahead: most of the time they wait for an answer
-
-
-class _Fetching:
-    """A block on its way, for which other threads wait."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.data: Optional[bytes] = None
-        self.error: Optional[BaseException] = None
+_THREADS = 32  # that fetch ahead: most of the time they wait for an answer
+_SHARE = 8  # of the free memory, one part is for what is fetched ahead and not kept
+_Key = Tuple[str, int, int]  # digest of an object, begin and end of a range
 
 
 class RemoteFile:
@@ -37,22 +37,27 @@ class RemoteFile:
             raise StorageError(f"{url}: no such object; check the address and what was uploaded")
         self._object, self.size = found, found.size
         self._digest = hashlib.sha256(repr(tuple(found)).encode()).hexdigest()[:32]
+        _ahead.open(self)
 
     def read(self, length: int, offset: int) -> bytes:
         """Bytes from a position on; fewer at the end. Raises StorageError."""
         end = min(offset + length, self.size)
         if end <= offset:
             return b""
+        span = _ahead.take((self._digest, offset, end))
+        if span is not None:
+            return span.part(offset, end)
         cache, parts = current_cache(), []
-        for number in range(offset // BLOCK, -(-end // BLOCK)):
-            first = number * BLOCK
-            begin, until = max(offset - first, 0), min(end - first, BLOCK)
+        while offset < end:
+            number, begin = divmod(offset, BLOCK)
+            until = min(end - offset + begin, BLOCK)
             part = cache.read(*self._block(number), begin, until)
-            if part is None and _keeps(cache):
+            if part is None and self._is_kept(cache, number):
                 part = self._fetched(cache, number)[begin:until]
             elif part is None:
-                part = fetch(self._object, first + begin, first + until)
+                part = fetch(self._object, offset, end)
             parts.append(part)
+            offset += len(part)
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def read_again(self, length: int, offset: int) -> bytes:
@@ -68,72 +73,107 @@ class RemoteFile:
         return self.read(self.size, 0)
 
     def will_need(self, begins: np.ndarray, ends: np.ndarray) -> None:
-        """Have the blocks of byte ranges fetched ahead, int64 (ranges,) both."""
+        """Have byte ranges fetched ahead, int64 (ranges,) both: their blocks, or they alone."""
         cache = current_cache()
-        if not _keeps(cache):
+        begins, first = np.unique(begins, return_index=True)  # sorted
+        missing: Dict[int, None] = {}  # blocks
+        spans: List[_Span] = []
+        for begin, end in zip(begins.tolist(), ends[first].tolist()):
+            numbers = range(begin // BLOCK, -(-end // BLOCK))
+            here = [n for n in numbers if n in missing or not cache.has(self._block(n)[0])]
+            missing.update(dict.fromkeys(here))
+            if here and not (spans and spans[-1].add(begin, end)):
+                spans.append(_Span(self._digest, self._object, begin, end))
+        if not missing:
             return
-        first, last = begins // BLOCK, (ends - 1) // BLOCK
-        numbers = {n for a, b in zip(first.tolist(), last.tolist()) for n in range(a, b + 1)}
-        wanted = [n for n in sorted(numbers) if not cache.has(self._block(n)[0])]
-        if wanted:
-            _ahead.add(self, wanted)
+        if cache.has_room(self._block(next(iter(missing)))[1], _ahead.digests):
+            _ahead.add(self, list(missing), [])
+        else:
+            _ahead.add(self, [], spans)
 
     def duplicate(self) -> "RemoteFile":
         """The object itself: nothing is open."""
         return self
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Forget what was fetched ahead."""
+        _ahead.forget(self._digest)
 
     def fetch_block(self, number: int) -> None:
-        """Put a block into the cache, unless it is there."""
+        """Put a block into the cache, unless it is there or has no room."""
         cache = current_cache()
-        if _keeps(cache) and not cache.has(self._block(number)[0]):
+        if not cache.has(self._block(number)[0]) and self._is_kept(cache, number):
             self._fetched(cache, number)
 
     def _block(self, number: int) -> Tuple[str, int]:
         """The name of a block in the cache, and its length in bytes."""
         return f"{self._digest}-{number}.block", min(BLOCK, self.size - number * BLOCK)
 
+    def _is_kept(self, cache: BlockCache, number: int) -> bool:
+        """Whether a block that is not in the cache is on its way to it, or has room in it."""
+        name, length = self._block(number)
+        return name in _ahead.fetching or cache.has_room(length, _ahead.digests)
+
     def _fetched(self, cache: BlockCache, number: int) -> bytes:
         """A block from the storage, which each process fetches once at a time."""
         name, length = self._block(number)
-        while True:
-            with _ahead.lock:
-                other = _ahead.fetching.get(name)
-                if other is None:
-                    mine = _ahead.fetching[name] = _Fetching()
-                    break
-            wait_for(other.done)
-            if other.data is not None:
-                return other.data
-            if isinstance(other.error, StorageError):
-                raise StorageError(*other.error.args) from other.error
-        try:
+
+        def action() -> bytes:
             # Another thread may have put it there since this one looked.
-            mine.data = cache.read(name, length, 0, length)
-            if mine.data is None:
-                first = number * BLOCK
-                mine.data = fetch(self._object, first, first + length)
-                mine.done.set()
-                cache.write(name, mine.data)
-            return mine.data
-        except BaseException as error:
-            mine.error = error
-            raise
-        finally:
-            mine.done.set()
-            with _ahead.lock:
-                del _ahead.fetching[name]
+            data = cache.read(name, length, 0, length)
+            if data is None:
+                data = fetch(self._object, number * BLOCK, number * BLOCK + length)
+                cache.write(name, data)
+            return data
+
+        return _ahead.once(name, action)
 
 
-def _keeps(cache: BlockCache) -> bool:
-    """Whether a block that is fetched can be kept."""
-    return cache.is_writable and cache.size >= BLOCK
+class _Span:
+    """Ranges one after the other, fetched by one request and kept until all of them are read."""
+
+    def __init__(self, digest: str, stored: StoredObject, begin: int, end: int):
+        self._digest, self._object, self._data = digest, stored, b""
+        self._begin, self._end = begin, end
+        self.keys: List[_Key] = [(digest, begin, end)]
+
+    def add(self, begin: int, end: int) -> bool:
+        """Append a range, if it is the next one and they are not more than a block."""
+        is_next = begin == self._end and end - self._begin <= BLOCK
+        if is_next:
+            self.keys.append((self._digest, begin, end))
+            self._end = end
+        return is_next
+
+    def part(self, begin: int, end: int) -> bytes:
+        """The bytes of one of the ranges."""
+        return self.fetch()[begin - self._begin : end - self._begin]
+
+    def fetch(self) -> bytes:
+        """All bytes; the first thread fetches them, the others wait for it."""
+        if not self._data:
+            _ahead.once(f"{self._digest} {self._begin} {self._end}", self._fetch)
+        return self._data
+
+    def _fetch(self) -> bytes:
+        self._data = self._data or fetch(self._object, self._begin, self._end)
+        return self._data
+
+
+# --- this process --------------------------------------------------------------------------------
+
+
+class _Fetching:
+    """Bytes on their way, for which other threads wait."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.data: Optional[bytes] = None
+        self.error: Optional[BaseException] = None
 
 
 class _Ahead:
-    """Blocks that are being fetched, and threads that fetch some before they are needed.
+    """What is being fetched, and threads that fetch some of it before it is needed.
 
     The threads are daemons: they do not keep a process that ends.
     """
@@ -141,28 +181,93 @@ class _Ahead:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.fetching: Dict[str, _Fetching] = {}
-        self._wanted: Deque[Tuple[RemoteFile, int]] = deque()
+        self._files: weakref.WeakSet[RemoteFile] = weakref.WeakSet()
+        self._spans: Dict[_Key, _Span] = {}  # by each of their ranges that nobody has read yet
+        self._bytes = 0  # of these ranges
+        self._most_bytes = free_memory() // _SHARE // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        self._wanted: Deque[Callable[[], object]] = deque()
         self._more = threading.Semaphore(0)
         self._threads = 0
 
-    def add(self, file: RemoteFile, numbers: List[int]) -> None:
+    def open(self, file: RemoteFile) -> None:
+        """Blocks of a file that is in use are not removed for others."""
         with self.lock:
-            while self._threads < _THREADS:
+            self._files.add(file)
+
+    def digests(self) -> Set[str]:
+        """The digests of all objects in use."""
+        with self.lock:
+            return {file._digest for file in self._files}
+
+    def once(self, name: str, action: Callable[[], bytes]) -> bytes:
+        """What an action returns that one thread does at a time; the others wait for it."""
+        while True:
+            with self.lock:
+                other = self.fetching.get(name)
+                if other is None:
+                    mine = self.fetching[name] = _Fetching()
+                    break
+            wait_for(other.done)
+            if other.data is not None:
+                return other.data
+            if isinstance(other.error, StorageError):
+                raise StorageError(*other.error.args) from other.error
+        try:
+            mine.data = action()
+            return mine.data
+        except BaseException as error:
+            mine.error = error
+            raise
+        finally:
+            mine.done.set()
+            with self.lock:
+                del self.fetching[name]
+
+    def add(self, file: RemoteFile, blocks: List[int], spans: List[_Span]) -> None:
+        """Have blocks of a file fetched, and ranges, as far as there is memory for these."""
+        with self.lock:
+            while (blocks or spans) and self._threads < _THREADS:
                 name = f"fetch-{self._threads}"
                 threading.Thread(target=self._work, name=name, daemon=True).start()
                 self._threads += 1
-            self._wanted.extend((file, number) for number in numbers)
-        for _ in numbers:
+            wanted: List[Callable[[], object]] = [partial(file.fetch_block, n) for n in blocks]
+            for span in spans:
+                new = [key for key in span.keys if key not in self._spans]
+                size = sum(end - begin for _, begin, end in new)
+                if new and self._bytes + size <= self._most_bytes:
+                    self._bytes += size
+                    self._spans.update(dict.fromkeys(new, span))
+                    wanted.append(partial(_fetch_if_wanted, weakref.ref(span)))
+            self._wanted.extend(wanted)
+        for _ in wanted:
             self._more.release()
+
+    def take(self, key: _Key) -> Optional[_Span]:
+        """What holds a range that was to be fetched ahead; it is then forgotten."""
+        with self.lock:
+            span = self._spans.pop(key, None)
+            self._bytes -= key[2] - key[1] if span else 0
+            return span
+
+    def forget(self, digest: str) -> None:
+        """Forget the ranges of an object."""
+        for key in [one for one in list(self._spans) if one[0] == digest]:
+            self.take(key)
 
     def _work(self) -> None:
         while True:
             self._more.acquire()
-            file, number = self._wanted.popleft()
             try:
-                file.fetch_block(number)
-            except Exception:  # who reads the block meets the error too, and raises it
+                self._wanted.popleft()()
+            except Exception:  # who reads the bytes meets the error too, and raises it
                 continue
+
+
+def _fetch_if_wanted(span: "weakref.ref[_Span]") -> None:
+    """Fetch a range, unless all who wanted it have gone."""
+    found = span()
+    if found is not None:
+        found.fetch()
 
 
 _ahead = _Ahead()
@@ -170,7 +275,9 @@ _ahead = _Ahead()
 
 def _after_fork() -> None:
     global _ahead
+    files = _ahead._files
     _ahead = _Ahead()
+    _ahead._files = files
 
 
 os.register_at_fork(after_in_child=_after_fork)

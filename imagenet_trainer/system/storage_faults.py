@@ -1,6 +1,7 @@
 """Faults of object storages: what is tried again, what is reported, and how waiting ends."""
 
 import contextlib
+import math
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from imagenet_trainer.errors import InputError
 
 T = TypeVar("T")
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the tries
+_LONGEST = 120.0  # seconds for all tries together; libraries may have retries of their own
 POLL = 0.1  # seconds between looks whether a thread should give up
 _SIGNATURE = re.compile(r"(://[^\s'\"?]*)\?[^\s'\"]*")
 
@@ -41,10 +43,15 @@ def abandon_if(condition: Callable[[], bool]) -> Iterator[None]:
 
 
 def check_abandoned() -> None:
-    """Raise Abandoned if this thread should give up; to be called at least every POLL seconds."""
+    """Raise Abandoned if this thread should give up; to be called at least every POLL seconds.
+
+    Raises TimeoutError where the tries of `tried` take too long.
+    """
     condition = getattr(_thread, "condition", None)
     if condition is not None and condition():
         raise Abandoned
+    if time.monotonic() > getattr(_thread, "end", math.inf):
+        raise TimeoutError
 
 
 def wait_for(event: threading.Event) -> None:
@@ -66,28 +73,32 @@ def _sleep(seconds: float) -> None:
 def tried(url: str, action: Callable[[], T]) -> T:
     """The result of an action that is tried again after a fault that may pass.
 
-    Raises StorageError for the others and after the last try. Whether there is such an object is
-    for the caller to say: FileNotFoundError passes.
+    Raises StorageError for the others, after the last try, and when `_LONGEST` is over. Whether
+    there is such an object is for the caller to say: FileNotFoundError passes.
     """
-    for pause in _PAUSES:
+    end, tries = time.monotonic() + _LONGEST, 0
+    while True:
+        tries += 1
         try:
-            return _attempt(url, action)
-        except _MayPassError:
+            return _attempt(url, action, end)
+        except _MayPassError as error:
+            pause = _PAUSES[tries - 1] if tries <= len(_PAUSES) else math.inf
+            if time.monotonic() + pause > end:
+                times = "once" if tries == 1 else f"{tries} times"
+                raise StorageError(
+                    f"{url}: cannot be read ({error}), tried {times}; check the network and the "
+                    "server, and run the same command again"
+                ) from error.__cause__
             _sleep(pause)
-    try:
-        return _attempt(url, action)
-    except _MayPassError as error:
-        raise StorageError(
-            f"{url}: cannot be read ({error}), tried {len(_PAUSES) + 1} times; check the network "
-            "and the server, and run the same command again"
-        ) from error.__cause__
 
 
 class _MayPassError(Exception):
     """A fault that another try may not meet; the message is the reason."""
 
 
-def _attempt(url: str, action: Callable[[], T]) -> T:
+def _attempt(url: str, action: Callable[[], T], end: float) -> T:
+    outer = getattr(_thread, "end", math.inf)
+    _thread.end = min(outer, end)
     try:
         return action()
     except (StorageError, Abandoned, FileNotFoundError):
@@ -98,6 +109,8 @@ def _attempt(url: str, action: Callable[[], T]) -> T:
         if final:
             raise StorageError(f"{url}: {final}") from error
         raise _MayPassError(reason) from error
+    finally:
+        _thread.end = outer
 
 
 def _reason(error: Exception) -> str:
@@ -119,7 +132,8 @@ def _status(error: Exception) -> int:
 def _why_final(error: Exception, reason: str) -> str:
     """Why an error will not pass, and the way out; "" for one that may pass."""
     status, name = _status(error), type(error).__name__
-    if isinstance(error, PermissionError) or status in (401, 403):
+    # gcsfs has no other sign of it.
+    if isinstance(error, PermissionError) or status in (401, 403) or reason.startswith("Forbidden"):
         return (
             f"no permission ({reason}); check the credentials, and that they may read and list: "
             "without listing, a storage does not say that an object is missing"

@@ -10,7 +10,6 @@ from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.system.block_cache import current_cache
 from imagenet_trainer.system.object_storage import is_url
-from imagenet_trainer.system.remote_file import BLOCK
 from imagenet_trainer.train.datasets import held_back_messages
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.ineffective import ineffective_flags
@@ -44,7 +43,7 @@ def messages_of(
             "run evaluate --epochs all and its --gif before the others are removed"
         )
     messages += held_back_messages(settings, inputs.val, inputs.minival)
-    messages += _cache_messages(settings, train)
+    messages += _cache_messages(train)
     messages += rate_messages(settings)
     messages += ineffective_flags(settings, choose_engine(devices_of(settings)).engine)
     messages += _engine_messages(settings, workers, engine_reason)
@@ -57,16 +56,16 @@ def messages_of(
     return messages
 
 
-def _cache_messages(settings: FitSettings, train: Dataset) -> List[str]:
-    """A message if the cache does not hold shards on an object storage, which is slow."""
+def _cache_messages(train: Dataset) -> List[str]:
+    """A message if the cache does not hold shards on an object storage."""
     size = sum(file.size for file in train.shards.files if is_url(file.path))
     cache = current_cache()
-    if size <= cache.size or not cache.size or settings.shuffle_window:
+    if size <= cache.size or not cache.size:
         return []
     return [
         f"--cache-size: the training shards at URLs have {size / 1e9:,.1f} GB, the cache "
-        f"{cache.size / 1e9:,.1f} GB: most images are fetched in every epoch, each with a block of "
-        f"{BLOCK >> 20} MiB; give a larger one, --shuffle-window 8192, or --cache-size 0"
+        f"{cache.size / 1e9:,.1f} GB: the rest is fetched in every epoch, with a request for each "
+        "image; give a larger one, or --shuffle-window 8192, which makes fewer requests"
     ]
 
 

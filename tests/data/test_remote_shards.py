@@ -20,6 +20,8 @@ from imagenet_trainer.data.augment import TrainTransform
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.loader import training_batches
 from imagenet_trainer.data.order import Order
+from imagenet_trainer.data.parts import labels_of
+from imagenet_trainer.data.records.headers import read_labels, read_summary
 from imagenet_trainer.data.records.shards import find_shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.sources import open_source
@@ -124,14 +126,31 @@ def test_batches_over_http_with_faults_and_a_second_run_from_the_cache(pack, htt
     assert len([one for one in state.requests if one[2] - one[1] > 1]) == before
 
 
-def test_a_cache_that_is_too_small_or_none_changes_no_batch(pack, http, cache):
-    address = http[0]
-    expected = epochs(pack / "train.rec")
-    block_cache.use_cache(str(cache), "40KB")
-    assert_equal(epochs(f"{address}/train.rec"), expected)
-    assert sum(one.stat().st_size for one in cache.glob("*.block")) <= 40_000
+def fetched(state, name="train.rec"):
+    return [end - begin for one, begin, end in state.requests if one == name and end - begin > 1]
+
+
+@pytest.mark.parametrize("size", ["0", "25KB"])
+@pytest.mark.parametrize("window", [0, 16])
+def test_a_cache_that_is_too_small_or_none_changes_no_batch(pack, http, cache, size, window):
+    address, state = http
+    expected = epochs(pack / "train.rec", shuffle_window=window)
+    block_cache.use_cache(str(cache), size)
+    assert_equal(epochs(f"{address}/train.rec", shuffle_window=window), expected)
+    assert sum(one.stat().st_size for one in cache.glob("*.block")) <= 25_000
+    # Two epochs, and what the threads fetched ahead of a third one.
+    whole = len(state.objects["train.rec"])
+    assert sum(fetched(state)) <= 3 * whole
+
+
+def test_an_evaluation_without_a_cache_fetches_the_set_in_few_requests(pack, http, cache):
+    address, state = http
     block_cache.use_cache(str(cache), "0")
-    assert_equal(epochs(f"{address}/train.rec"), expected)
+    with data.EvaluationLoader(f"{address}/train.rec", 20, SHAPE, threads=2) as loader:
+        assert sum(len(batch[1]) for batch in loader) == 60
+    opening = sum(fetched(state)[:2])  # the first and the last record
+    assert sum(fetched(state)) - opening == len(state.objects["train.rec"])
+    assert len(fetched(state)) < 30
 
 
 def _read(path, sender):
@@ -281,6 +300,69 @@ def test_im2rec_works_on_this_machine_only(words, capsys):
     assert "is on an object storage; pack and check on this machine" in capsys.readouterr().err
 
 
+# --- labels --------------------------------------------------------------------------------------
+
+
+def test_labels_are_those_of_the_list_and_no_record_is_read(pack, http, capsys):
+    address, state = http
+    for name in ("train", "many"):
+        local, remote = (
+            open_dataset(str(pack / f"{name}.rec")),
+            open_dataset(f"{address}/{name}.rec"),
+        )
+        with local.shards, remote.shards:
+            state.requests.clear()
+            expected = labels_of(local.shards)
+            np.testing.assert_array_equal(labels_of(remote.shards), expected)
+            part = remote.shards.part(np.arange(7, 20))
+            np.testing.assert_array_equal(labels_of(part), expected[7:20])
+            assert {one for one, _, _ in state.requests} == {f"{name}.lst"}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("change", ["none", "other", "reviewed"])
+def test_labels_are_read_from_the_records_without_their_list(pack, http, capsys, change):
+    address, state = http
+    if change == "none":
+        del state.objects["train.lst"]
+    elif change == "other":
+        state.objects["train.lst"] = state.objects["train.lst"].replace(b"\t1.000", b"\t2.000")
+    else:
+        manifest = state.objects["train.json"]
+        state.objects["train.json"] = manifest.replace(
+            b'"settings": {', b'"settings": {"reviewed": 1,'
+        )
+    with open_dataset(f"{address}/train.rec").shards as shards:
+        expected = labels_of(open_dataset(str(pack / "train.rec")).shards)
+        np.testing.assert_array_equal(labels_of(shards), expected)
+    line = f"storage: {address}/train.rec: to know the labels, the headers of 60 records are read"
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_several_labels_are_those_of_the_list(packed, http, tmp_path):
+    address, state = http
+    lines = (packed / "train.lst").read_text().splitlines()
+    fields = [line.split("\t") for line in lines]
+    (tmp_path / "two.lst").write_text(
+        "".join(
+            f"{key}\t{label}\t{n % 5 / 3}\t{path}\n" for n, (key, label, path) in enumerate(fields)
+        )
+    )
+    words = [str(tmp_path / "two"), str(packed / "pictures" / "train"), "--pack-label"]
+    assert im2rec.main([*words, "--encoding", ".png"]) == 0
+    for one in tmp_path.glob("two.*"):
+        state.objects[one.name] = one.read_bytes()
+    places = (str(tmp_path), address)
+    for index in (0, 1):
+        local, remote = (
+            open_dataset(f"{one}/two.rec", any_labels=True, label_index=index) for one in places
+        )
+        np.testing.assert_array_equal(*(read_labels(one.shards, index) for one in (local, remote)))
+    for ours, theirs in zip(read_summary(remote.shards), read_summary(local.shards)):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(fetched(state, "two.rec")) < len(state.objects["two.rec"]) / 8192  # some blocks
+
+
 # --- faults --------------------------------------------------------------------------------------
 
 
@@ -295,6 +377,15 @@ def test_a_storage_that_fails_is_no_bad_record(pack, http):
         with training_batches(shards, order, transform, 3, range(8), **options) as batches:
             with pytest.raises(StorageError, match=r"cannot be read \(500.*tried 4 times"):
                 list(batches)
+
+
+def test_an_object_on_s3_that_is_replaced_by_a_shorter_one(pack, s3, cache):
+    block_cache.use_cache(str(cache), "0")
+    s3.system.pipe_file("data/changing.rec", (pack / "train.rec").read_bytes())
+    file = remote_file.RemoteFile("s3://data/changing.rec")
+    s3.system.pipe_file("data/changing.rec", b"short")
+    with pytest.raises(StorageError, match=r"changing.rec: was replaced while it was read"):
+        file.read(100, file.size - 100)
 
 
 def test_a_loader_that_waits_for_a_silent_server_can_be_closed(http, monkeypatch):

@@ -33,7 +33,7 @@ class ObjectServer:
         self.fault = lambda number, path: left.pop(0) if left else ""
 
 
-FAULTS = ("500", "403", "reset", "truncated", "slow", "silent")
+FAULTS = ("500", "503", "429", "403", "reset", "truncated", "slow", "silent")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with state.lock:
             state.asked += 1
             fault = state.fault(state.asked, name)
-        if fault in ("500", "403"):
+        if fault.isdecimal():
             return self._answer(int(fault), b"")
         if fault == "reset":
             option = struct.pack("ii", 1, 0)

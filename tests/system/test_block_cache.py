@@ -64,8 +64,24 @@ def test_the_blocks_unused_for_longest_make_room(tmp_path):
         age(tmp_path, number, 100 - number)
     assert cache.read(name(0), SIZE, 0, 1)  # which gives it a new time
     cache.write(name(5), block(5))
-    assert blocks_in(tmp_path) == [0, 2, 3, 4, 5]
+    assert blocks_in(tmp_path) == [0, 1, 2, 3, 4]  # no room yet
+    assert cache.has_room(SIZE, lambda: {f"{1:032x}"})
+    cache.write(name(5), block(5))
+    assert blocks_in(tmp_path) == [0, 1, 3, 4, 5]
     assert (tmp_path / "mine.txt").exists()
+
+
+def test_blocks_that_somebody_may_need_make_no_room(tmp_path):
+    cache = BlockCache(str(tmp_path), 4 * SIZE)
+    for number in range(4):
+        cache.write(name(number), block(number))
+    age(tmp_path, 2, 100)
+    assert not cache.has_room(SIZE, lambda: {f"{2:032x}"})
+    assert not cache.has_room(SIZE, set)  # is not looked at again for a while
+    assert BlockCache(str(tmp_path), 4 * SIZE).has_room(SIZE, set)
+    assert blocks_in(tmp_path) == [0, 1, 3]
+    assert not BlockCache(str(tmp_path), 2 * SIZE).has_room(SIZE, set)
+    assert len(blocks_in(tmp_path)) == 2  # a smaller size holds for all
 
 
 def test_a_block_that_is_removed_while_it_is_read_is_complete(tmp_path, monkeypatch):
@@ -86,12 +102,16 @@ def test_a_block_that_is_removed_while_it_is_read_is_complete(tmp_path, monkeypa
 def _write_many(folder, first, size):
     cache = BlockCache(folder, size)
     for number in range(first, first + 30):
-        cache.write(name(number), block(number))
+        if cache.has_room(SIZE, set):
+            cache.write(name(number), block(number))
         data = cache.read(name(number - number % 7), SIZE, 0, SIZE)
         assert data in (None, block(number - number % 7))
 
 
-def test_processes_and_threads_share_a_folder_that_never_grows_beyond_its_size(tmp_path):
+def test_processes_and_threads_share_a_folder_that_never_grows_beyond_its_size(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(block_cache, "_IN_USE", -1.0)  # all blocks may go
     context = multiprocessing.get_context("fork")
     words = [(str(tmp_path), first, 10 * SIZE) for first in (0, 15, 1000)]
     others = [context.Process(target=_write_many, args=one) for one in words]

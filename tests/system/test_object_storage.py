@@ -65,15 +65,49 @@ def test_any_range_is_that_of_the_object_and_blocks_are_fetched_once(server):
     assert file.duplicate().read(10, 5) == DATA[5:15]
 
 
-def test_without_a_cache_exactly_what_is_needed_is_fetched(server, tmp_path, monkeypatch):
-    address, state = server
+@pytest.fixture
+def no_cache(server, tmp_path, monkeypatch):
     monkeypatch.setattr(block_cache, "_chosen", (str(tmp_path / "none"), "0"))
-    file = RemoteFile(f"{address}/a.rec")
-    file.will_need(np.array([0]), np.array([5000]))
-    assert file.read(2500, 900) == DATA[900:3400]
-    assert state.requests[1:] == [("a.rec", 900, 1000), ("a.rec", 1000, 2000),
-                                  ("a.rec", 2000, 3000), ("a.rec", 3000, 3400)]  # fmt: skip
+    yield
     assert not (tmp_path / "none").exists()
+
+
+def fetched(state):
+    return [(begin, end) for _, begin, end in state.requests if end - begin > 1]
+
+
+def test_without_a_cache_exactly_what_is_needed_is_fetched(server, no_cache):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    assert file.read(2500, 900) == file.read(2500, 900) == DATA[900:3400]
+    assert fetched(state) == [(900, 3400)] * 2
+
+
+def test_without_a_cache_neighbours_are_fetched_together_ahead(server, no_cache):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    begins, ends = np.array([9000, 600, 0, 300]), np.array([9100, 1000, 300, 600])
+    file.will_need(begins, ends)
+    wait_until(lambda: len(fetched(state)) == 2)
+    file.will_need(begins, ends)  # changes nothing
+    for begin, end in zip(begins.tolist(), ends.tolist()):
+        assert file.read(end - begin, begin) == DATA[begin:end]
+    assert sorted(fetched(state)) == [(0, 1000), (9000, 9100)]
+    assert file.read(300, 0) == DATA[:300]  # each only once
+    assert fetched(state)[2:] == [(0, 300)]
+
+
+def test_what_is_fetched_ahead_is_bounded_and_forgotten(server, no_cache, monkeypatch):
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    monkeypatch.setattr(remote_file._ahead, "_most_bytes", 250)
+    file.will_need(np.array([0, 500, 900]), np.array([100, 600, 1000]))
+    wait_until(lambda: len(fetched(state)) == 2)
+    assert file.read(100, 900) == DATA[900:1000]
+    file.close()
+    assert not remote_file._ahead._bytes and not remote_file._ahead._spans
+    assert file.read(100, 500) == DATA[500:600]
+    assert fetched(state)[2:] == [(900, 1000), (500, 600)]
 
 
 def test_blocks_are_fetched_ahead(server):
@@ -108,11 +142,15 @@ def test_a_small_cache_gives_the_same_bytes_and_never_grows_beyond_its_size(
     address, state = server
     monkeypatch.setattr(block_cache, "_chosen", (str(tmp_path / "small"), "4KB"))
     file = RemoteFile(f"{address}/a.rec")
-    for number in np.random.default_rng(2).integers(0, 25, 30).tolist():
-        assert file.read(1200, 1000 * number) == DATA[1000 * number :][:1200]
-        blocks = (tmp_path / "small").glob("*.block*")
-        assert sum(one.stat().st_size for one in blocks) <= 4000
-    assert len(ranges(state)) > 30
+    for _ in range(2):
+        state.requests.clear()
+        for number in np.random.default_rng(2).permutation(50).tolist():
+            file.will_need(*np.array([[500 * number], [500 * number + 500]]))
+            assert file.read(500, 500 * number) == DATA[500 * number :][:500]
+            blocks = (tmp_path / "small").glob("*.block*")
+            assert sum(one.stat().st_size for one in blocks) <= 4000
+    # All but the four blocks, which stay in the cache.
+    assert sum(end - begin for begin, end in fetched(state)) == 21_000
 
 
 def test_an_object_without_bytes(server):
@@ -139,7 +177,7 @@ def test_a_forked_process_has_its_own_connections(server):
 # --- faults --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["500", "reset", "truncated", "silent"])
+@pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "truncated", "silent"])
 def test_a_fault_that_passes_changes_nothing(server, fault):
     address, state = server
     state.fails(fault)  # while the size is asked
@@ -165,6 +203,20 @@ def test_a_fault_that_remains_is_one_line(server, fault, reason):
     assert file.read(100, 0) == DATA[:100]
 
 
+def test_all_tries_together_are_bounded(server, monkeypatch):
+    """Also where the library of a storage tries again itself."""
+    address, state = server
+    file = RemoteFile(f"{address}/a.rec")
+    monkeypatch.setattr(storage_faults, "_PAUSES", (0.01,) * 1000)
+    monkeypatch.setattr(storage_faults, "_LONGEST", 0.5)
+    state.fault = lambda number, path: "silent"
+    with pytest.raises(StorageError, match=r"\(no answer in time\), tried [1-9] times"):
+        file.read(100, 0)
+    monkeypatch.setattr(fsspec_client, "_SILENCE", 60.0)
+    with pytest.raises(StorageError, match=r"\(no answer in time\), tried once"):
+        file.read(100, 0)
+
+
 def test_no_permission_is_not_tried_again(server):
     address, state = server
     file = RemoteFile(f"{address}/a.rec")
@@ -173,6 +225,14 @@ def test_no_permission_is_not_tried_again(server):
     with pytest.raises(StorageError, match=r"a.rec: no permission \(403.*check the credentials"):
         file.read(100, 0)
     assert state.asked == asked + 1
+
+
+def test_no_permission_in_the_words_of_gcsfs():
+    def refused():
+        raise OSError("Forbidden: b/bucket/o/a.rec")
+
+    with pytest.raises(StorageError, match=r"a.rec: no permission \(Forbidden"):
+        storage_faults.tried("gs://bucket/a.rec", refused)
 
 
 def test_an_object_that_changes_or_vanishes_while_it_is_read(server, monkeypatch):

@@ -89,7 +89,7 @@ def test_a_storage_that_fails_ends_the_training_with_one_line(packed, names, tmp
         assert len(lines) == 1 and f"{address}/train.rec: cannot be read (500" in lines[0]
         state.fails()
         assert fit.main([*words, "--cache-size", "20KB"]) == 0
-        assert "most images are fetched in every epoch" in capsys.readouterr().err
+        assert "the rest is fetched in every epoch" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_a_server_is_silent(packed, names, tmp_path):

@@ -1,7 +1,4 @@
-"""The labels of all records of a shard, read without their images.
-
-For shards without a manifest: their labels are known only from the records themselves.
-"""
+"""The labels of all records of a shard, read without their images."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +8,7 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.data.records.label_vectors import LabelSummary, summary_of
+from imagenet_trainer.data.records.listed_labels import announce, listed_labels
 from imagenet_trainer.data.records.recordio import HEADER, HEADER_64, RecordFile, unpack_header
 from imagenet_trainer.data.records.shards import Shards
 
@@ -19,7 +17,7 @@ _HEADER = np.dtype(
     [("count", "<u4"), ("label", "<f4"), ("low", "<u8"), ("high", "<u8")]
 )  # 24 bytes
 _FIRST_BYTES = HEADER_64.size + 12  # of a payload; enough to recognise an image after a header
-_THREADS = 8  # a disk reads several positions at once
+_THREADS = 16  # a disk reads several positions at once, a storage answers several requests
 _CHUNK = 8192
 _SAMPLE = 64 << 20  # bytes of images that belong to the digest
 
@@ -70,10 +68,24 @@ def read_headers(
     return Headers(raw, labels, images.astype(bool), _joined(summaries) if summaries else None)
 
 
+def read_labels(shards: Shards, label_index: Optional[int] = None) -> np.ndarray:
+    """The labels of all records, as `Headers.labels`; `label_index` and errors as `read_headers`.
+
+    From an object storage only if no list beside the shards has them.
+    """
+    listed = listed_labels(shards)
+    if listed is None:
+        return np.concatenate([read_headers(file, label_index).labels for file in shards.files])
+    return np.array([_label_of(labels, label_index) for labels in listed])
+
+
 def read_summary(shards: Shards) -> LabelSummary:
     """What decides how the labels of all records are read; RecordError for a damaged record."""
     if shards.label_summary is not None:
         return shards.label_summary
+    listed = listed_labels(shards)
+    if listed is not None:
+        return summary_of(listed)
     parts: List[LabelSummary] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for file in shards.files:
@@ -88,6 +100,7 @@ def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers],
     Sets for face recognition begin with such a record, and end with one for each identity.
     With `summarise`, `read_summary` has nothing more to read.
     """
+    announce(shards)
     headers = [read_headers(file, shards.label_index, summarise) for file in shards.files]
     before = len(shards)
     shards.keep([head.have_images for head in headers])
@@ -132,12 +145,16 @@ def _read(
     for record in part:
         head, labels, has_image = _header(file, record)
         heads.append(bytes(head[: _HEADER.itemsize]))
-        index = label_index or 0
-        known = index < len(labels) and (label_index is not None or len(labels) == 1)
-        rows.append((labels[index] if known else math.nan, has_image))
+        rows.append((_label_of(labels, label_index), has_image))
         if summarise:
             all_labels.append(labels)
     return b"".join(heads), rows, summary_of(all_labels) if summarise else None
+
+
+def _label_of(labels: Sequence[float], label_index: Optional[int]) -> float:
+    index = label_index or 0
+    is_known = index < len(labels) and (label_index is not None or len(labels) == 1)
+    return labels[index] if is_known else math.nan
 
 
 def _summary(file: RecordFile, part: range) -> LabelSummary:
@@ -159,9 +176,11 @@ def _header(file: RecordFile, record: int) -> Tuple[memoryview, Tuple[float, ...
     return head, labels, length > start
 
 
-def first_bad_label(headers: Headers, classes: int) -> int:
-    """The first record whose label is not a class of 0 to `classes` - 1; -1 if all are."""
-    label = headers.labels
+def first_bad_label(labels: np.ndarray, classes: int) -> int:
+    """The first record whose label, float64 (records,), is not a class of 0 to `classes` - 1.
+
+    -1 if all are.
+    """
     with np.errstate(invalid="ignore"):
-        bad = ~((label >= 0) & (label < classes) & (label == np.floor(label)))
+        bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
     return int(bad.argmax()) if bad.any() else -1

@@ -13,7 +13,7 @@ import numpy as np
 
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.label_vectors import LabelSummary, LabelVectors
-from imagenet_trainer.data.records.manifest import manifest_path, read_manifest
+from imagenet_trainer.data.records.manifest import Manifest, manifest_path, read_manifest
 from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
 from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
@@ -66,6 +66,8 @@ class Shards:
         self.classes_of_labels: Optional[np.ndarray] = None
         # How all labels of a record are read, for images that have several classes.
         self.label_vectors: Optional[LabelVectors] = None
+        # The manifests of the shards by their paths.
+        self.manifests: Dict[str, Manifest] = {}
         # What decides how they are read, once the headers of these records were read.
         self.label_summary: Optional[LabelSummary] = None
 

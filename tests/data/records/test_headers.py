@@ -33,7 +33,7 @@ def test_the_headers_of_all_records(tmp_path):
 def test_the_first_label_that_is_no_class(tmp_path, labels, bad):
     payloads = [pack_header(label, n) + b"image" for n, label in enumerate(labels)]
     with RecordFile(write_records(tmp_path / "a.rec", payloads)) as file:
-        assert first_bad_label(read_headers(file), 7) == bad
+        assert first_bad_label(read_headers(file).labels, 7) == bad
 
 
 def test_more_records_than_a_thread_reads_at_once(tmp_path):
