@@ -6,6 +6,8 @@ The only module that opens fsspec; `object_storage` imports it when an object is
 import asyncio
 import concurrent.futures
 import logging
+import os
+from types import MethodType
 from typing import Any, Coroutine, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 
 import fsspec
@@ -14,7 +16,7 @@ from fsspec.config import conf
 from imagenet_trainer.system.storage_faults import POLL, StorageError, check_abandoned
 
 T = TypeVar("T")
-_HTTP, _S3 = ("http", "https"), ("s3", "s3a")
+_HTTP, _S3, _GCS = ("http", "https"), ("s3", "s3a"), ("gs", "gcs")
 # They log errors with tracebacks, which would be on the terminal where nobody handles their logs.
 for _library in ("fsspec", "s3fs", "gcsfs", "huggingface_hub"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
@@ -49,6 +51,9 @@ class Client:
             # `tried` has the retries; all threads of `remote_file` and of a loader are connected.
             config = {"retries": {"max_attempts": 0}, "max_pool_connections": 64}
             options = {"config_kwargs": config}
+        elif protocol in _GCS:
+            # Otherwise gcsfs asks for the kind of the bucket, for minutes where gRPC is blocked.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         own = conf.get(protocol, {})  # of the user
         options = {name: {**value, **own.get(name, {})} for name, value in options.items()}
         self._protocol = protocol
@@ -57,6 +62,10 @@ class Client:
         )
         if protocol in _S3:
             self._system.retries = 1
+        elif protocol in _GCS:  # whose retries have no option
+            once = getattr(type(self._system)._request, "__wrapped__", None)
+            if once is not None:
+                self._system._request = MethodType(once, self._system)
 
     def look(self, url: str) -> Optional[Tuple[int, str]]:
         """Size and version of an object; None for a folder."""

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.server
+import json
 import re
 import socket
 import struct
@@ -12,7 +13,7 @@ from typing import Callable, Dict, Iterator, List, Tuple
 
 
 class ObjectServer:
-    """Serves `objects` with parts and ETags, and lists them at its address.
+    """Serves `objects` with parts and ETags, and lists them at its address; also as gs://b.
 
     `requests` has (path, begin, end) of each answered request, end after the last byte. `fault` is
     asked before each answer, with the request's number from 1 on and its path, for one of
@@ -42,7 +43,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         state: ObjectServer = self.server.state
-        name = self.path.lstrip("/").partition("?")[0]
+        path, _, query = self.path.lstrip("/").partition("?")
+        name = path.rpartition("/o/")[2]
         with state.lock:
             state.asked += 1
             fault = state.fault(state.asked, name)
@@ -63,6 +65,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(200, links.encode())
         if name not in state.objects:
             return self._answer(404, b"")
+        if name != path and "alt=media" not in query:  # Google's JSON
+            about = {"name": name, "bucket": "b", "size": str(len(state.objects[name]))}
+            return self._answer(200, json.dumps({**about, "etag": "1"}).encode())
         return self._object(state, name, fault)
 
     def _object(self, state: ObjectServer, name: str, fault: str) -> None:
