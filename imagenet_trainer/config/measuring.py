@@ -61,7 +61,7 @@ class BenchmarkSettings:
     latency: float = option(
         0.0,
         "reading: from a server on this machine that answers after this time instead",
-        number(0, 10_000),
+        number(0.1, 10_000),
         metavar="MS",
     )
     json: str = option("", _JSON, metavar="FILE")
