@@ -7,6 +7,7 @@ Names and defaults are those of MXNet 1.9.1, and so are the numbers of inner out
 """
 
 import difflib
+import functools
 from dataclasses import dataclass, field
 from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Tuple
 
@@ -94,10 +95,7 @@ def check_names(given: Iterable[str], names: Collection[str], what: str, where: 
             raise GraphError(f"{where}there is no {what} {name!r}{nearest(name, names)}")
 
 
-def _add(
-    names: str, inputs: str, rule: Rule, more: Any = None,
-    **attributes: Attribute,
-) -> None:  # fmt: skip
+def _add(names: str, inputs: str, rule: Rule, more: Any = None, **attributes: Attribute) -> None:
     """Add an operator under its canonical name and its other names."""
     canonical, *_ = names.split()
     OPERATORS[canonical] = Operator(
@@ -108,21 +106,10 @@ def _add(
 
 # --- kinds of attributes -------------------------------------------------------------------------
 
-
-def _int(default: Any = REQUIRED) -> Attribute:
-    return Attribute("int", default)
-
-
-def _count(default: Any = REQUIRED) -> Attribute:
-    return Attribute("int", default, least=1)
-
-
-def _float(default: Any = REQUIRED) -> Attribute:
-    return Attribute("float", default)
-
-
-def _bool(default: Any = REQUIRED) -> Attribute:
-    return Attribute("bool", default)
+_int = functools.partial(Attribute, "int")
+_count = functools.partial(Attribute, "int", least=1)
+_float = functools.partial(Attribute, "float")
+_bool = functools.partial(Attribute, "bool")
 
 
 def _shape(default: Any = ()) -> Attribute:
@@ -216,13 +203,9 @@ _CALIBRATION = {
     "max_calib_range": _float(None),
 }  # fmt: skip
 _add(
-    "BatchNorm",
-    _BATCH_NORM_INPUTS,
-    layer_shapes.batch_norm,
-    _STATISTICS,
-    **_BATCH_NORM,
+    "BatchNorm", _BATCH_NORM_INPUTS, layer_shapes.batch_norm, _STATISTICS, **_BATCH_NORM,
     **_CALIBRATION,
-)
+)  # fmt: skip
 _add("BatchNorm_v1", _BATCH_NORM_INPUTS, layer_shapes.batch_norm, _STATISTICS, **_BATCH_NORM)
 _add(
     "_contrib_SyncBatchNorm", _BATCH_NORM_INPUTS, layer_shapes.batch_norm, _STATISTICS,
@@ -272,11 +255,9 @@ _add(
     lower_bound=_float(0.125), upper_bound=_float(1 / 3),
 )  # fmt: skip
 _add(
-    "_contrib_AdaptiveAvgPooling2D",
-    "data",
-    shapes.of_data(layer_shapes.resized),
+    "_contrib_AdaptiveAvgPooling2D", "data", shapes.of_data(layer_shapes.resized),
     output_size=_shape(),
-)
+)  # fmt: skip
 _add(
     "_contrib_BilinearResize2D", "data like", layer_shapes.bilinear_resize,
     {"present": lambda inputs, values: inputs if values["mode"] == "like" else inputs[:1]},
@@ -420,11 +401,7 @@ _add(
 )  # fmt: skip
 _add(
     "SliceChannel split", "data", shapes.slice_channel,
-    {
-        "outputs": lambda values: [
-            f"output{i}" for i in range(values["num_outputs"])
-        ]
-    },
+    {"outputs": lambda values: [f"output{i}" for i in range(values["num_outputs"])]},
     num_outputs=_count(), axis=_int(1), squeeze_axis=_bool(False),
 )  # fmt: skip
 _add(

@@ -80,6 +80,19 @@ def create(
     return Symbol([Entry(node, index) for index in range(len(node.outputs))])
 
 
+def _operation(pair: str, scalar: str) -> Callable[["Symbol", Any], "Symbol"]:
+    """A method of Symbol: one operator with another symbol, another one with a number."""
+
+    def method(self: "Symbol", other: Any) -> "Symbol":
+        if _is_symbol(other):
+            return function_of(pair)(self, other)
+        if isinstance(other, bool) or not isinstance(other, (int, float)):
+            raise TypeError(f"a symbol and {type(other).__name__} {other!r}")
+        return function_of(scalar)(self, scalar=other)
+
+    return method
+
+
 class Symbol:
     """One or more outputs of a graph, with the methods of `mx.sym.Symbol`.
 
@@ -329,49 +342,19 @@ class Symbol:
             raise AttributeError(f"a symbol has no {name!r}{nearest(name, ALIASES)}")
         return functools.partial(function_of(name), self)
 
-    def _with(self, other: Any, pair: str, scalar: str) -> "Symbol":
-        if _is_symbol(other):
-            return function_of(pair)(self, other)
-        if isinstance(other, bool) or not isinstance(other, (int, float)):
-            raise TypeError(f"a symbol and {type(other).__name__} {other!r}")
-        return function_of(scalar)(self, scalar=other)
-
-    def __add__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Plus", "_PlusScalar")
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Minus", "_MinusScalar")
-
-    def __rsub__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Minus", "_RMinusScalar")
-
-    def __mul__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Mul", "_MulScalar")
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Div", "_DivScalar")
-
-    def __rtruediv__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Div", "_RDivScalar")
-
-    def __mod__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Mod", "_ModScalar")
-
-    def __pow__(self, other: Any) -> "Symbol":
-        return self._with(other, "_Power", "_PowerScalar")
-
     def __neg__(self) -> "Symbol":
         return self * -1.0
 
-    def __gt__(self, other: Any) -> "Symbol":
-        return self._with(other, "_greater", "_greater_scalar")
-
-    def __lt__(self, other: Any) -> "Symbol":
-        return self._with(other, "_lesser", "_lesser_scalar")
+    __add__ = __radd__ = _operation("_Plus", "_PlusScalar")
+    __sub__ = _operation("_Minus", "_MinusScalar")
+    __rsub__ = _operation("_Minus", "_RMinusScalar")
+    __mul__ = __rmul__ = _operation("_Mul", "_MulScalar")
+    __truediv__ = _operation("_Div", "_DivScalar")
+    __rtruediv__ = _operation("_Div", "_RDivScalar")
+    __mod__ = _operation("_Mod", "_ModScalar")
+    __pow__ = _operation("_Power", "_PowerScalar")
+    __gt__ = _operation("_greater", "_greater_scalar")
+    __lt__ = _operation("_lesser", "_lesser_scalar")
 
 
 def Group(symbols: Sequence[Symbol]) -> Symbol:
