@@ -58,12 +58,6 @@ def test_without_any_files_each_names_the_command_to_run_first(tmp_path, name, a
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_an_image_but_no_network(tmp_path):
-    image = next((ROOT / "imagenet_trainer" / "assets" / "photos").rglob("*.jpg"))
-    result = run(*COMMAND_LINES["predict"], image, cwd=tmp_path, check=None)
-    one_line_error(result, "predict: error: runs/: ", "python -m imagenet_trainer.fit")
-
-
 @pytest.mark.parametrize("name", ["predict", "benchmark", "assets.demo_images", "im2rec"])
 def test_missing_arguments(name):
     result = run(*COMMAND_LINES[name], check=2)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet, one_line_error, run
+from conftest import needs_mxnet
 from helpers.fit_runs import (
     assert_same,
     begin,
@@ -298,28 +298,6 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(words, tmp_path, ca
     assert not (tmp_path / "b" / "model-0002.params").exists()
 
 
-def test_a_full_disk_loses_nothing(words, tmp_path, straight, capsys, monkeypatch):
-    prefix = tmp_path / "model"
-    assert train(words, "--model-prefix", prefix, "--num-epochs", "1") == 0
-    real, synced = os.fsync, []
-
-    def full(descriptor):
-        if "model-0002" in os.readlink(f"/proc/self/fd/{descriptor}"):
-            synced.append(descriptor)
-            raise OSError(28, "No space left on device")
-        real(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        line = refusal(capsys, words, "--model-prefix", prefix, "--save-patience", 0)
-    assert "model-0002.params: No space left on device" in line and synced
-    assert sorted(name for name in os.listdir(tmp_path) if "model-" in name) == [
-        "model-0001.npz", "model-0001.params", "model-symbol.json",
-    ]  # fmt: skip
-    assert train(words, "--model-prefix", prefix) == 0
-    assert_same(parameters(prefix, 2), parameters(straight, 2))
-
-
 def test_a_run_folder_that_cannot_be_written(words, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     line = refusal(capsys, words, "--model-prefix", tmp_path / "file" / "model")
@@ -340,9 +318,3 @@ def test_two_trainers_of_one_run(words, tmp_path, capsys):
     finally:
         process.kill()
         process.wait()
-
-
-def test_the_command_prints_one_line(words, tmp_path):
-    result = run("-m", "imagenet_trainer.fit", "--model-prefix", "x/m", cwd=tmp_path, check=None)
-    line = one_line_error(result, "--data-train data/train.rec", "tools/im2rec.py")
-    assert line.startswith("fit: error: ")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CLASSES, draw_shape, one_line_error, run
+from conftest import CLASSES, draw_shape
 
 from imagenet_trainer import predict, symbols
 from imagenet_trainer.config import PredictSettings, flags
@@ -202,11 +202,6 @@ def test_missing_runs_and_epochs(prefix, images, tmp_path, monkeypatch, capsys):
     assert "imagenet_trainer.fit" in line
     monkeypatch.chdir(tmp_path)
     assert "runs/: " in refusal(capsys, images[0])
-
-
-def test_an_error_is_one_line(tmp_path):
-    result = run("-m", "imagenet_trainer.predict", "cat.jpg", cwd=tmp_path, check=None)
-    one_line_error(result, "predict: error: cat.jpg: No such file")
 
 
 # --- many files -----------------------------------------------------------------------------------

@@ -44,6 +44,12 @@ def error_of(capsys, *argv):
         (["--optimizer", "rprop"], ["--optimizer", "'rprop'", "sgd, nag"]),
         (["--batch-size"], ["--batch-size", "expected one argument"]),
         (["--batch", "3"], ["--batch: no such flag"]),
+        (["--batch-size", "1.5"], ["'1.5': must be an integer"]),
+        (["3"], ["error: 3: "]),
+        (["-b", "3"], ["-b: no such flag; did you mean --batch-size?"]),
+        (["--weight-decay=3"], ["--weight-decay=3: no such flag; did you mean --wd?"]),
+        (["--image-shape", "3x2x2"], ["'3x2x2': must be comma-separated integers"]),
+        (["--train-fraction", "2"], ["'2': must be above 0, at most 1"]),
     ],
 )
 def test_an_error_is_one_line(capsys, argv, parts):
@@ -130,20 +136,3 @@ def test_an_error_from_python_is_an_input_error(values, message):
     with pytest.raises(InputError) as caught:
         flags.settings_of(config.FitSettings, values)
     assert message in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--batch-size", "1.5"], "'1.5': must be an integer"),
-        (["3"], "error: 3: "),
-        (["-b", "3"], "-b: no such flag; did you mean --batch-size?"),
-        (["--weight-decay=3"], "--weight-decay=3: no such flag; did you mean --wd?"),
-        (["--image-shape", "3x2x2"], "'3x2x2': must be comma-separated integers"),
-        (["--train-fraction", "2"], "'2': must be above 0, at most 1"),
-    ],
-)
-def test_flags_of_other_trainers_get_a_hint(argv, message, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        parse(*argv)
-    assert message in capsys.readouterr().err
