@@ -105,7 +105,7 @@ def test_the_bias_keeps_outputs_before_a_rectifier_active():
 
 
 def test_the_deviation_follows_from_the_width():
-    shapes = {"w": (400, 40_000)}
+    shapes = {"w": (10, 40_000)}
     assert new_classifier(shapes, ["w"], False, 1)["w"].std() == pytest.approx(0.005, rel=0.01)
     shapes = {"w": (400, 90, 1, 1)}
     assert new_classifier(shapes, ["w"], False, 1)["w"].std() == pytest.approx(0.01, rel=0.02)
