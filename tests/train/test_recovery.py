@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from conftest import ROOT, needs_mxnet
-from helpers.fit_runs import default_engine
+from helpers.fit_runs import assert_same, default_engine
 
 from imagenet_trainer import fit
 from imagenet_trainer.engines import NonFiniteLossError
@@ -33,12 +33,6 @@ def train(words, prefix, *more):
 
 def final(prefix):
     return params.read(f"{prefix}-0002.params")
-
-
-def assert_same(ours, theirs):
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], name)
 
 
 def error_line(capsys):

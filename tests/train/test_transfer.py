@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import write_records
-from helpers.fit_runs import default_engine
+from helpers.fit_runs import assert_same, default_engine
 
 from imagenet_trainer import assets, fit, symbols
 from imagenet_trainer.config import FitSettings
@@ -288,9 +288,7 @@ def test_a_resumed_run_does_not_need_the_pretrained_files(fashion, tmp_path):
     ours, theirs = (
         params.read(tmp_path / name / "model-0002.params") for name in ("run", "straight")
     )
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], name)
+    assert_same(ours, theirs)
 
 
 def test_rollback_to_the_pretrained_parameters(fashion, tmp_path, monkeypatch):
@@ -309,8 +307,7 @@ def test_rollback_to_the_pretrained_parameters(fashion, tmp_path, monkeypatch):
     assert train(fashion, "two", rolled, *begin, "--lr", 0.02, "--on-nan", "rollback") == 0
     assert rates == [0.02] * 3 + [0.01] * 5
     ours, theirs = (params.read(f"{prefix}-0001.params") for prefix in (rolled, low))
-    for name in ours:
-        np.testing.assert_array_equal(ours[name], theirs[name], name)
+    assert_same(ours, theirs)
 
 
 # --- what does not fit ---------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.tiny_engine import batches, engine_of, network, train
+from helpers.tiny_engine import assert_same, batches, engine_of, network, train
 
 torch = pytest.importorskip("torch")
 
@@ -43,9 +43,7 @@ def test_averaging_does_not_change_the_trained_parameters():
     symbol = network(batch_norm=True, dropout=0.5)
     plain = train(engine_of(symbol), batches()).get_params()
     averaged = train(engine_of(symbol, average_decay=DECAY), batches()).get_params()
-    for ours, theirs in zip(plain, averaged):
-        for name, value in ours.items():
-            np.testing.assert_array_equal(value, theirs[name])
+    assert_same(plain, averaged)
 
 
 def test_before_the_first_update_there_is_no_average():
@@ -65,10 +63,7 @@ def test_set_params_does_not_change_the_average():
     engine.set_params(*({n: v * 0 + 1 for n, v in part.items()} for part in trained))
     engine.predict(batches(1)[0][0])
     engine.set_params(*trained)
-    after = engine.get_state()
-    assert before.keys() == after.keys()
-    for key, value in before.items():
-        np.testing.assert_array_equal(value, after[key], key)
+    assert_same(engine.get_state(), before)
 
 
 def test_another_number_of_devices_continues_from_the_average_over_the_devices():
