@@ -81,13 +81,13 @@ def squeeze_excitation(
     return sym.broadcast_mul(x, activation(y, gate, f"{name}_{gate}"), name=name)
 
 
-def rounded(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of the divisor; the next one if that is less than 0.9 `channels`.
+def rounded(channels: float) -> int:
+    """The nearest multiple of 8; the next one if that is less than 0.9 `channels`.
 
     TensorFlow's rule for the widths of MobileNet v2, v3 and EfficientNet.
     """
-    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return nearest + divisor if nearest < 0.9 * channels else nearest
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 def max_pool(

@@ -57,15 +57,15 @@ class Summary:
         return sum(layer.activation_bytes for layer in self.layers)
 
 
-def summarise(symbol: Any, image_shape: Sequence[int], data: str = "data") -> Summary:
+def summarise(symbol: Any, image_shape: Sequence[int]) -> Summary:
     """Summarise a graph, or an MXNet symbol, with an input `data` of shape (batch, *image_shape).
 
     Raises GraphError if shapes contradict each other, or one remains unknown.
     """
     symbol = as_graph(symbol)
-    shapes = all_shapes(symbol.nodes, {data: (1, *image_shape)})
+    shapes = all_shapes(symbol.nodes, {"data": (1, *image_shape)})
     auxiliary = set(symbol.list_auxiliary_states())
-    inputs = {data, *(name for name in symbol.list_arguments() if name.endswith("label"))}
+    inputs = {"data", *(name for name in symbol.list_arguments() if name.endswith("label"))}
     counted: Set[str] = set()
     layers: List[Layer] = []
     learned = fixed = 0

@@ -5,8 +5,7 @@ import logging
 import math
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Dict, List, Optional, Sequence, Type
+from typing import Any, Dict, List, Optional, Sequence
 
 from tqdm import tqdm
 
@@ -51,12 +50,7 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
         self.close_bar()
         self._logger.propagate = self._propagate
         for handler in self._handlers:

@@ -9,8 +9,7 @@ import contextlib
 import math
 import os
 import time
-from types import TracebackType
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Type
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from imagenet_trainer.data.bad_records import Report, Tally, describe_counts
 from imagenet_trainer.errors import InputError
@@ -90,12 +89,7 @@ class Observers:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
         self._sampler.__exit__()
         if not self._is_drawn:
             self._draw_curves()
