@@ -91,7 +91,7 @@ def _method(name: str, function: Any, about: Any) -> List[str]:
 
 
 def _without_those_of_fit(about: str) -> str:
-    """The docstring without the parameters that that of fit describes in the same words."""
+    """A docstring without the parameters that the one of fit describes in the same words."""
     entry = re.compile(r"^\w+\n(?: +.*\n?)+", re.M)
     known = {*map(str.strip, entry.findall(fit.call.__doc__ or ""))}
     own = entry.sub(lambda found: "" if found[0].strip() in known else found[0], about)
