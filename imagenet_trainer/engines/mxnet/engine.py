@@ -45,7 +45,7 @@ from imagenet_trainer.engines.symbol import (
 )
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.graph import as_graph
+from imagenet_trainer.graph import Symbol, as_graph
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.machine import keep_freed_memory
 from imagenet_trainer.system.mxnet_import import mx
@@ -129,16 +129,7 @@ class MXNetEngine(StageTimer):
             training, number_of_classes(symbol, size), label_vector_length(symbol, size)
         )
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
-        if self._frozen:
-            symbol = frozen_in(symbol, self._frozen)
-        symbol = to_symbol(symbol)
-        scaled = with_scaled_loss(symbol) if self._scale else symbol
-        self._symbol = normalised(scaled, mean, std, bgr)
-        if devices.dtype != "float32":
-            self._symbol = in_16_bits(self._symbol, devices.dtype, devices.gpus, batch_shape)
-        self._symbol = self._targets.added_to(self._symbol)
-        if training and not training.monitor and not devices.gpus and devices.dtype == "float32":
-            self._symbol = with_fused_relu(self._symbol, {"data": batch_shape})
+        self._symbol = self._executed(symbol, devices, training, batch_shape, (mean, std), bgr)
         self._contexts = contexts
         self._device_names = devices.description
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
@@ -149,6 +140,29 @@ class MXNetEngine(StageTimer):
         self._module = self._bound_module()
         if training:
             self._open_training(training, devices)
+
+    def _executed(
+        self,
+        network: Symbol,
+        devices: Devices,
+        training: Optional[Training],
+        batch_shape: Tuple[int, ...],
+        normalisation: Tuple[Sequence[float], Sequence[float]],
+        bgr: bool,
+    ) -> "mx.sym.Symbol":
+        """What MXNet executes: the network between its heads, with the devices' operators."""
+        if self._frozen:
+            network = frozen_in(network, self._frozen)
+        symbol = to_symbol(network)
+        if self._scale:
+            symbol = with_scaled_loss(symbol)
+        symbol = normalised(symbol, *normalisation, bgr)
+        if devices.dtype != "float32":
+            symbol = in_16_bits(symbol, devices.dtype, devices.gpus, batch_shape)
+        symbol = self._targets.added_to(symbol)
+        if training and not training.monitor and not devices.gpus and devices.dtype == "float32":
+            symbol = with_fused_relu(symbol, {"data": batch_shape})
+        return symbol
 
     def _open_training(self, training: Training, devices: Devices) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
