@@ -93,7 +93,8 @@ def test_one_folder_of_photographs(here, monkeypatch):
 
 @pytest.mark.slow
 def test_photographs_from_a_pretrained_network(here, monkeypatch):
-    safetensors = pytest.importorskip("safetensors.numpy")
+    import safetensors.numpy as safetensors
+
     follow("photographs", slice(4))
     folder = here / "models" / "timm-resnet18.tv_in1k"
     folder.mkdir(parents=True)
@@ -122,7 +123,6 @@ def test_shards_of_mxnet(here):
 @pytest.mark.slow
 def test_coming_from_timm(here):
     pytest.importorskip("torch")
-    pytest.importorskip("safetensors")
     follow("timm")
     assert (here / "runs/tuned/model-0001.params").is_file()
     timm = pytest.importorskip("timm")

@@ -25,7 +25,7 @@ PACKAGE = "imagenet_trainer"
 # Installed by an extra of setup.cfg only, and the modules that need them: they may be imported
 # where they are used.
 OPTIONAL = (
-    "argcomplete", "cleanlab", "imagecorruptions", "pyarrow", "safetensors", "spdl", "webdataset",
+    "argcomplete", "cleanlab", "imagecorruptions", "pyarrow", "spdl", "webdataset",
     "aiohttp", "mlflow", "umap", "wandb",
     "mxnet", "torch", "torchvision", "gluoncv", "onnx", "onnxruntime", "nvidia", "pynvml",
     "imagenet_trainer.engines.mxnet", "imagenet_trainer.engines.pytorch",

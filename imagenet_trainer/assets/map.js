@@ -1,6 +1,7 @@
 /* The features of all images in two dimensions, coloured by class, group or error. */
 
-function hueOf(number) { return `hsl(${number * 137.5 % 360} 65% 50%)`; }
+/* Hues come near each other again after 5, 8, 13 and 21 numbers, so these differ in brightness or saturation. */
+function hueOf(number) { return `hsl(${number * 137.5 % 360} ${number % 2 ? 90 : 50}% ${[50, 34, 68][number % 3]}%)`; }
 
 /* What the points are coloured by: from an image to its colour, and what that means. */
 function mapColours({ groups, names }, images) {

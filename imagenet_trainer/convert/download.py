@@ -43,7 +43,7 @@ def fetch(address: str, models: Path) -> str:
             except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", None) or error or type(error).__name__
                 raise ArgumentError(
-                    "file", address, f"cannot be fetched ({reason}); on a machine with network "
+                    "file", address, f"cannot be fetched ({reason}); on a connected machine "
                     f"fetch {files[-1][0]}, copy it here and give its path with --file"
                 ) from error  # fmt: skip
     return str(folder / files[-1][1])

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Dict
 
 from imagenet_trainer import config
-from imagenet_trainer.convert import onnx_file, safetensors_file, torch_forms
+from imagenet_trainer.convert import onnx_file, torch_forms
 from imagenet_trainer.convert.card import describe
 from imagenet_trainer.convert.forms import check_int8, hashes_of, to_int8, to_onnx, write_pair
 from imagenet_trainer.convert.graph import without_label
@@ -32,8 +32,6 @@ def export_network(settings: config.ExportSettings) -> Dict[str, Any]:
         )
     if "int8" in settings.to:
         check_int8()
-    if "safetensors" in settings.to:
-        safetensors_file.check_library("--to safetensors")
     run = trained_run(settings.model_prefix)
     log = partial(print_message, "export")
     symbol, checkpoint = read_network(run, settings.epoch, settings, log)

@@ -6,33 +6,23 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.files import AnyPath, atomic_write, read_bytes
-from imagenet_trainer.system.wheels import pip_install
 
 _TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4", "BF16": "<u2"}
-
-
-def check_library(needed_by: str) -> None:
-    """Raise InputError with the command that installs the library if it is missing."""
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise InputError(f"{needed_by}: needs safetensors; {pip_install('safetensors')}") from error
-    del safetensors
 
 
 def read(path: AnyPath) -> Tuple[Arrays, Dict[str, str]]:
     """The arrays of a file by name, and its metadata; bfloat16 becomes float32.
 
-    Raises InputError if the library is missing, if the file is not one of its format (the library
-    checks the size of the header, and offsets and sizes of all arrays), and for types that
-    parameters of networks do not have.
+    Raises InputError if the file is not one of its format (the library checks the size of the
+    header, and offsets and sizes of all arrays), and for types that parameters of networks do not
+    have.
     """
-    check_library(str(path))
-    from safetensors import SafetensorError, deserialize
 
     data = read_bytes(Path(path))
     try:
@@ -64,7 +54,6 @@ def _array(part: Mapping[str, Any], where: str) -> np.ndarray:
 
 def write(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write a whole file or none."""
-    from safetensors.numpy import save
 
     data = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, dict(metadata))
     with atomic_write(path) as file:

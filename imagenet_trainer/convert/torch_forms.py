@@ -35,10 +35,8 @@ OPTIONS = {
 
 
 def check_libraries(symbol: Symbol, checkpoint: Checkpoint) -> None:
-    """Raise InputError if a library that this network's export to PyTorch needs is missing."""
-    if equal_network(symbol, checkpoint):
-        safetensors_file.check_library("--to torch")
-    elif not has_torch():
+    """Raise InputError if PyTorch is missing and this network's export needs it."""
+    if not equal_network(symbol, checkpoint) and not has_torch():
         raise ArgumentError(
             "to", "torch", "the network is not one of torchvision or timm, so PyTorch has to "
             f"trace it; {pip_install('torch')}, or use --to onnx",

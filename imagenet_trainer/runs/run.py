@@ -165,7 +165,7 @@ class Run(RunFiles):
         path = self.params_path(epoch)
         if not path.exists():
             found = self.epochs()
-            there = f"has {_ranges(found)}" if found else "has none"
+            there = f"has {_ranges(found)}" if found else "has none; check the path"
             raise InputError(f"{path}: no such checkpoint; {self.folder} {there}")
         return self._pair(epoch).read(epoch or 0)
 

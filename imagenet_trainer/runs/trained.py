@@ -26,5 +26,7 @@ def newest_run(folder: str = RUNS) -> Run:
         Path(folder).glob("*/*-[0-9][0-9][0-9][0-9]*.params"), key=lambda path: path.stat().st_mtime
     )
     if not found:
-        raise InputError(f"{folder}/: has no trained network; {commands.TRAIN_FIRST}")
+        begun = sorted(Path(folder).glob("*/*-last.params"))
+        what = f"{begun[0].parent} has no finished epoch" if begun else "has no trained network"
+        raise InputError(f"{folder}/: {what}; {commands.TRAIN_FIRST}")
     return Run(str(found[-1].parent / found[-1].name.rpartition("-")[0]))

@@ -1,5 +1,6 @@
 """Signals that end a run with a checkpoint: SIGINT (Ctrl-C), SIGTERM (pre-emption), SIGHUP."""
 
+import os
 import signal
 from types import FrameType
 from typing import Any, Dict, Optional
@@ -29,6 +30,8 @@ class Interrupts:
         self.signal = number
         for one, handler in self._handlers.items():
             signal.signal(one, handler)
+        if number == signal.SIGINT and os.isatty(2):  # a person waits; an update may take a minute
+            os.write(2, b"\nStopping as soon as this step ends; Ctrl-C again stops at once\n")
 
     def __enter__(self) -> "Interrupts":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -51,7 +51,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str, rank5: bool = True) -> b
         rate.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         for axes in (loss, rank, rate):
             axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         return png(figure)
 
 

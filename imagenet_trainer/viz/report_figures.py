@@ -63,7 +63,7 @@ def _line(
         markevery=max(1, len(epochs) // 25), linewidth=1.6, label=label,
     )  # fmt: skip
     axes.grid(True)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _column(history: Sequence[Mapping[str, str]], name: str) -> np.ndarray:

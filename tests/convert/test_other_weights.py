@@ -33,7 +33,7 @@ def library(name):
 @pytest.fixture
 def safetensors(tmp_path):
     """Writes arrays to a .safetensors file."""
-    numpy = pytest.importorskip("safetensors.numpy")
+    import safetensors.numpy as numpy
 
     def write(arrays, name="weights.safetensors", metadata=None):
         numpy.save_file(arrays, tmp_path / name, metadata)
@@ -125,7 +125,6 @@ def test_other_types(safetensors):
 
 
 def test_bfloat16(tmp_path):
-    pytest.importorskip("safetensors")
     from imagenet_trainer.convert import safetensors_file
 
     header = b'{"a":{"dtype":"BF16","shape":[3],"data_offsets":[0,6]}}'
@@ -232,7 +231,6 @@ def test_pickles_are_refused_with_the_command_that_converts_them(tmp_path, capsy
 
 def test_that_command_converts(tmp_path, capsys):
     torch = pytest.importorskip("torch")
-    pytest.importorskip("safetensors")
     import shlex
     import subprocess
     import sys
@@ -301,7 +299,6 @@ def entry(shape, offsets, kind="F32"):
     ],
 )
 def test_hostile_files(tmp_path, capsys, header, size, body):
-    pytest.importorskip("safetensors")
     text = json.dumps(header).encode() if header != "" else b""
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(text) if size is None else size) + text + body)

@@ -377,7 +377,11 @@ def test_without_runs(tmp_path, monkeypatch):
     text = message(newest_run, str(tmp_path))
     assert "imagenet_trainer.fit" in text and "--model-prefix" in text
     monkeypatch.chdir(tmp_path)
-    assert message(newest_run).startswith("runs/: ")
+    assert message(newest_run).startswith("runs/: has no trained network")
+    begun = Run(str(tmp_path / "runs" / "begun" / "model"))
+    begun.folder.mkdir(parents=True)
+    begun.save(checkpoint(0, 7), None)
+    assert message(newest_run).startswith("runs/: runs/begun has no finished epoch; train")
 
 
 # --- the other files ------------------------------------------------------------------------------

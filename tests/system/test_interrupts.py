@@ -40,6 +40,16 @@ def test_the_second_signal_acts():
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_at_a_terminal_the_first_ctrl_c_says_that_it_was_heard(monkeypatch):
+    written = []
+    with Interrupts() as interrupts, monkeypatch.context() as patch:
+        patch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
+        patch.setattr(os, "write", lambda descriptor, text: written.append(text))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts
+    assert len(written) == 1 and b"Ctrl-C again stops at once" in written[0]
+
+
 def test_signal_names():
     assert (signal_name(15), signal_name(signal.SIGINT)) == ("SIGTERM", "SIGINT")
 
