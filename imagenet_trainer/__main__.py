@@ -27,6 +27,14 @@ _COMMANDS = (
 )
 
 
+def _way_out(word: str) -> str:
+    """What to run in place of this word."""
+    for script, command, _ in _COMMANDS:
+        if word == script[len("imagenet-") :]:
+            return f"is a command of its own; run {command}"
+    return "no such command; without an argument this prints all of them"
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line."""
     words = sys.argv[1:] if argv is None else argv
@@ -36,7 +44,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             print(f"imagenet-trainer {__version__}")
             return
         if words and words != ["--help"]:
-            raise InputError(f"{words[0]}: is no argument of this command; it lists the others")
+            raise InputError(f"{words[0]}: {_way_out(words[0])}")
         print(f"imagenet-trainer {__version__}. {(about or '').strip()}\n")
         for script, module, does in _COMMANDS:
             print(f"{script:20} {module:38} {does}")

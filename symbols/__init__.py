@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Tuple
 
-from imagenet_trainer.config import plugins
+from imagenet_trainer.config import commands, plugins
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol, as_graph
 from imagenet_trainer.symbols import plugin, user_file
@@ -165,12 +165,8 @@ def _of_gluoncv(network: str, num_layers: Optional[int]) -> Network:
 def _of_plugin(network: str, num_layers: Optional[int]) -> Network:
     """The plug-in of a name that the registry lacks; ArgumentError if there is none."""
     if plugins.find("networks", network) is None:
-        others = "".join(f"{name}, " for name in plugins.names("networks"))
         raise ArgumentError(
-            "network",
-            network,
-            f"no such network; {_nearest(network)}use one of "
-            f"{', '.join([*FAMILIES, *ALIASES])}, {others}gluoncv/NAME; see docs/networks.md",
+            "network", network, f"no such network; {_nearest(network)}{commands.LIST_NETWORKS}"
         )
     depth = {} if num_layers is None else {"num_layers": num_layers}
     return Network(

@@ -2,6 +2,7 @@
 
 PACK = "python tools/im2rec.py"
 TRAIN = "python -m imagenet_trainer.fit"
+LIST_NETWORKS = f"{TRAIN} --network list prints all"
 CHOOSE_RUN = "choose a run with --model-prefix"
 TRAIN_FIRST = f"train first with {TRAIN}, or {CHOOSE_RUN}"
 OTHER_PREFIX = "choose another --model-prefix"

@@ -338,10 +338,12 @@ _SIMILAR = 0.8  # below it a flag is no misspelling: --sched has 0.77 in common 
 
 def _refuse(parser: argparse.ArgumentParser, argument: str) -> NoReturn:
     """End with the error of an argument that no flag takes."""
-    if not argument.startswith("-"):
-        parser.error(f"{argument}: unexpected argument")
-    flag = argument.split("=")[0]
     flags = [name for action in parser._actions for name in action.option_strings]
+    if not argument.startswith("-"):
+        near = [flag for flag in ("--file", "--model-prefix") if "/" in argument and flag in flags]
+        hint = f"; did you mean {near[0]} {argument}?" if near else ""
+        parser.error(f"{argument}: unexpected argument{hint}")
+    flag = argument.split("=")[0]
     hint = way_out(flag, flags)
     if not hint:
         close = difflib.get_close_matches(flag, flags, 1, _SIMILAR)

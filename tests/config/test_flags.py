@@ -50,6 +50,8 @@ def error_of(capsys, *argv):
         (["--weight-decay=3"], ["--weight-decay=3: no such flag; did you mean --wd?"]),
         (["--image-shape", "3x2x2"], ["'3x2x2': must be comma-separated integers"]),
         (["--train-fraction", "2"], ["'2': must be above 0, at most 1"]),
+        (["runs/a"], ["runs/a: unexpected argument; did you mean --model-prefix runs/a?"]),
+        (["resnet"], ["resnet: unexpected argument ("]),
     ],
 )
 def test_an_error_is_one_line(capsys, argv, parts):
