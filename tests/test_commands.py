@@ -82,7 +82,9 @@ def test_the_package_lists_its_commands(scripts):
     listed = {line.split()[0] for line in lines if line.startswith("imagenet-")}
     assert listed - {"imagenet-trainer"} == scripts.keys()
     assert run("-m", "imagenet_trainer", "--version").stdout.split()[1] == __version__
-    error = one_line_error(run("-m", "imagenet_trainer", "fit", check=2), "imagenet_trainer: error: fit: ")
+    error = one_line_error(
+        run("-m", "imagenet_trainer", "fit", check=2), "imagenet_trainer: error: fit: "
+    )
     assert error.endswith("run python -m imagenet_trainer.fit")
 
 
