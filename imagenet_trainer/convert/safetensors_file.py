@@ -23,7 +23,6 @@ def read(path: AnyPath) -> Tuple[Arrays, Dict[str, str]]:
     header, and offsets and sizes of all arrays), and for types that parameters of networks do not
     have.
     """
-
     data = read_bytes(Path(path))
     try:
         parts = deserialize(data)
@@ -54,7 +53,6 @@ def _array(part: Mapping[str, Any], where: str) -> np.ndarray:
 
 def write(path: str, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write a whole file or none."""
-
     data = save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, dict(metadata))
     with atomic_write(path) as file:
         file.write(data)

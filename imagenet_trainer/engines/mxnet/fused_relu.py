@@ -18,7 +18,7 @@ def with_fused_relu(
 
     `shapes` are those of the inputs. Names stay the same. A symbol with grouped convolutions that
     are not depthwise stays as it is: oneDNN 2.4 has no such operator for the layout that they write
-    on processors with AVX-512.
+    on processors with AVX-512. Nor has it one for the gradient of a global pooling over 7 x 7.
     """
     graph = json.loads(symbol.tojson())
     nodes: List[Dict[str, Any]] = graph["nodes"]
@@ -29,8 +29,9 @@ def with_fused_relu(
     dimensions = {name: len(shape) for name, shape in zip(internals.list_outputs(), found)}
     readers = collections.Counter(entry[0] for node in nodes for entry in node["inputs"])
     readers.update(head[0] for head in graph["heads"])
-    for node in nodes:
-        if node["op"] != "Activation" or node["attrs"]["act_type"] != "relu":
+    pooled = {node["inputs"][0][0] for node in nodes if _is_global_pooling(node)}
+    for number, node in enumerate(nodes):
+        if number in pooled or node["op"] != "Activation" or node["attrs"]["act_type"] != "relu":
             continue
         source = node["inputs"][0][0]
         norm = nodes[source]
@@ -44,6 +45,11 @@ def with_fused_relu(
             norm["op"] = "_contrib_BatchNormWithReLU"
             node.update(op="_copy", attrs={})
     return mx.sym.load_json(json.dumps(graph))
+
+
+def _is_global_pooling(node: Mapping[str, Any]) -> bool:
+    attributes = node.get("attrs", {})
+    return node["op"] == "Pooling" and attributes.get("global_pool", "False") in ("True", "1")
 
 
 def _is_grouped(node: Mapping[str, Any]) -> bool:

@@ -47,8 +47,18 @@ def test_what_is_fused():
         relu(norm(X, axis=3)),
         relu(norm(sym.FullyConnected(X, num_hidden=5, name="fc"))),
         relu(norm(sym.Convolution(X, kernel=(1, 1), num_filter=6, num_group=2, name="grouped"))),
+        sym.Pooling(relu(NORM), kernel=(1, 1), global_pool=True, pool_type="avg", name="pool"),
     ],
-    ids=["two readers", "an output", "tanh", "global statistics", "axis 3", "2-D", "grouped"],
+    ids=[
+        "two readers",
+        "an output",
+        "tanh",
+        "global statistics",
+        "axis 3",
+        "2-D",
+        "grouped",
+        "pooled",
+    ],
 )
 def test_what_stays(output):
     assert not is_fused(output)
