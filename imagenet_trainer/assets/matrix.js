@@ -345,7 +345,7 @@ class MatrixView {
     context.textBaseline = "middle";
     this.counts.each(this.top, this.top + this.length, this.left, this.left + this.length, (row, column, count) => {
       const value = this.shares ? count / this.images.counts[this.labels[row]] : count, text = this.shown(value);
-      if (context.measureText(text).width > unit - 4) { return; }
+      if (context.measureText(text).width > unit - 2) { return; }
       const [red, green, blue] = this.colourOf(value);
       context.fillStyle = 0.21 * red + 0.72 * green + 0.07 * blue > 110 ? "black" : "white";
       context.fillText(text, this.margin + (column - this.left + 0.5) * unit, (row - this.top + 0.5) * unit);
