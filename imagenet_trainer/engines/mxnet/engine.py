@@ -20,7 +20,6 @@ from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.devices import check_options, check_shares, contexts_of
-from imagenet_trainer.engines.mxnet.fused_relu import with_fused_relu
 from imagenet_trainer.engines.mxnet.max_norm import clip_norms, max_norms
 from imagenet_trainer.engines.mxnet.monitor import TensorMonitor
 from imagenet_trainer.engines.mxnet.optimizers import (
@@ -129,7 +128,7 @@ class MXNetEngine(StageTimer):
             training, number_of_classes(symbol, size), label_vector_length(symbol, size)
         )
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
-        self._symbol = self._executed(symbol, devices, training, batch_shape, (mean, std), bgr)
+        self._symbol = self._executed(symbol, devices, batch_shape, (mean, std), bgr)
         self._contexts = contexts
         self._device_names = devices.description
         self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
@@ -145,12 +144,11 @@ class MXNetEngine(StageTimer):
         self,
         network: Symbol,
         devices: Devices,
-        training: Optional[Training],
         batch_shape: Tuple[int, ...],
         normalisation: Tuple[Sequence[float], Sequence[float]],
         bgr: bool,
     ) -> "mx.sym.Symbol":
-        """What MXNet executes: the network between its heads, with the devices' operators."""
+        """What MXNet executes: the network between its heads."""
         if self._frozen:
             network = frozen_in(network, self._frozen)
         symbol = to_symbol(network)
@@ -159,10 +157,7 @@ class MXNetEngine(StageTimer):
         symbol = normalised(symbol, *normalisation, bgr)
         if devices.dtype != "float32":
             symbol = in_16_bits(symbol, devices.dtype, devices.gpus, batch_shape)
-        symbol = self._targets.added_to(symbol)
-        if training and not training.monitor and not devices.gpus and devices.dtype == "float32":
-            symbol = with_fused_relu(symbol, {"data": batch_shape})
-        return symbol
+        return self._targets.added_to(symbol)
 
     def _open_training(self, training: Training, devices: Devices) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
