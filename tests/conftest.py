@@ -38,6 +38,7 @@ os.environ["XDG_CACHE_HOME"] = str(ROOT / ".pytest_cache" / "user")
 # For tests of MXNet's engine, and for those that take MXNet as the reference.
 HAS_MXNET = importlib.util.find_spec("mxnet") is not None
 needs_mxnet = pytest.mark.skipif(not HAS_MXNET, reason="MXNet is not installed")
+ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 # These open MXNet when they are imported.
 collect_ignore = (
     []

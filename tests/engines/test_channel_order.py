@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
+from conftest import ENGINES
 from helpers.tiny_engine import MEAN, STD, assert_same, batches, network, open_one
-
-ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 
 
 def engine_of(engine, mean=MEAN, std=STD, bgr=False):

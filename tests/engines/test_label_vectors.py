@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
+from conftest import ENGINES
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
@@ -28,7 +28,6 @@ from imagenet_trainer.system.machine import has_bfloat16
 
 torch = pytest.importorskip("torch")
 RATE = 0.5
-KINDS = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 
 
 def some_vectors(seed=0):
@@ -47,7 +46,7 @@ def opened(kind, cpus=1, dtype="float32", **training):
     return open_one(kind, symbol, "sgd", 0, 0, devices=devices, multi_label=True, **training)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 @pytest.mark.parametrize("mixup", [False, True])
 def test_the_loss_and_its_gradient_are_pytorchs(kind, mixup):
     images, _ = batches(1)[0]
@@ -68,7 +67,7 @@ def test_the_loss_and_its_gradient_are_pytorchs(kind, mixup):
         assert summed / BATCH == pytest.approx(loss.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_predictions_are_sigmoids(kind):
     symbol, (images, _) = with_sigmoid(network()), batches(1)[0]
     engine = open_engine(symbol, Devices(engine=kind), (BATCH, SIDE, SIDE, 3), MEAN, STD)
@@ -78,7 +77,7 @@ def test_predictions_are_sigmoids(kind):
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no bfloat16")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_bfloat16(kind):
     images, _ = batches(1)[0]
     exact, rounded = (opened(kind, dtype=dtype) for dtype in ("float32", "bfloat16"))
@@ -96,7 +95,7 @@ def test_a_certain_error_costs_a_finite_loss():
     assert score_vectors(np.float32([[0.5, 0.5]]), 0 * vectors).rank5 == 0  # has no class
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENGINES)
 def test_networks_and_labels_must_fit(kind):
     one = network()
     for symbol, several in ((one, True), (with_sigmoid(one), False)):

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
+from conftest import ENGINES, needs_mxnet
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
@@ -46,7 +46,7 @@ def soft_targets(labels, mix):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("mixup", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("engine_name", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
+@pytest.mark.parametrize("engine_name", ENGINES)
 def test_the_loss_and_its_gradient_are_pytorchs(engine_name, weighted, smoothing, mixup, cpus):
     """Weights of classes with the sum over the batch; the logged loss stays without them."""
     if engine_name == "torch" and cpus > 1:
@@ -150,7 +150,7 @@ def test_only_fully_frozen_batchnorms_keep_their_statistics():
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
-@pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_binary_cross_entropy_is_pytorchs(engine, threshold):
     symbol, rate = network(), 0.5
     (images, labels), mix = batches(1)[0], a_mix()
@@ -181,7 +181,7 @@ def test_bce_needs_a_softmax():
         engine_of(symbol, bce=True)
 
 
-@pytest.mark.parametrize("engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_teacher_is_a_part_of_the_target(engine):
     symbol, rate = network(), 0.5
     (images, labels), mix = batches(1)[0], a_mix()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
+from conftest import ENGINES, needs_mxnet
 from helpers.tiny_engine import (
     BATCH,
     CLASSES,
@@ -25,9 +25,7 @@ from imagenet_trainer.metrics import counts as metrics
 from imagenet_trainer.system.machine import has_bfloat16
 
 torch = pytest.importorskip("torch")
-on_every_engine = pytest.mark.parametrize(
-    "engine", [pytest.param("mxnet", marks=needs_mxnet), "torch"]
-)
+on_every_engine = pytest.mark.parametrize("engine", ENGINES)
 # MXNet has several devices in one process.
 on_all_devices = pytest.mark.parametrize(
     ("engine", "cpus"),

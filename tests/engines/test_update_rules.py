@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
+from conftest import ENGINES
 from helpers.tiny_engine import batches, first_parameters, logits, network, open_one
 
 from imagenet_trainer.config import FitSettings
@@ -14,7 +14,6 @@ from imagenet_trainer.engines.update_rules import STATES, initial_state, nadam_m
 torch = pytest.importorskip("torch")
 from imagenet_trainer.engines.pytorch.update_rules import RULES, Step
 
-ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 DECAY, M = 0.02, 0.9
 RATES = {"rmsprop": 1e-3, "rmsproptf": 1e-3, "rmsproptorch": 1e-3, "adagrad": 0.01,
          "adadelta": 1.0, "adamax": 2e-3, "nadam": 1e-3,

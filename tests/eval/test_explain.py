@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import needs_mxnet, one_line_failure, write_records
+from conftest import ENGINES, one_line_failure, write_records
 from PIL import Image
 
 from imagenet_trainer import evaluate
@@ -34,7 +34,6 @@ MEAN, STD = (120.0, 110.0, 100.0), (60.0, 58.0, 56.0)
 # Images are 20 pixels high and wide: the crop is all that happens to them.
 HOW = Preprocessing(SHAPE, MEAN, STD, 20)
 CLASSES = (("circle", "circle"), ("cross", "cross"), ("square", "square"))
-ENGINES = ["torch", pytest.param("mxnet", marks=needs_mxnet)]
 
 
 def layers():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet
+from conftest import ENGINES, needs_mxnet
 
 from imagenet_trainer import symbols
 from imagenet_trainer.config import FitSettings
@@ -22,7 +22,6 @@ from imagenet_trainer.train.architecture import (
 
 torch = pytest.importorskip("torch")
 
-ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 SHAPE = (3, 16, 18)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_mxnet, one_line_failure, words_of_fit
+from conftest import ENGINES, one_line_failure, words_of_fit
 from helpers.fit_runs import history
 
 from imagenet_trainer import evaluate, export, fit, symbols
@@ -20,7 +20,6 @@ from imagenet_trainer.train.initializers import initial_parameters
 
 pytestmark = pytest.mark.usefixtures("without_curves")
 SHAPE, CLASSES = (3, 16, 16), 3
-ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
 
 
 def write_pair(prefix, symbol, bgr=False):
