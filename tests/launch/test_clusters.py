@@ -104,6 +104,18 @@ def test_ctrl_c_lets_workers_save(cluster, tmp_path):
     assert "restart" not in launched.output and launched.nobody_is_left()
 
 
+def test_the_exit_code_is_that_of_the_worker_that_failed(cluster):
+    # The others end by signals, after which none would be started again.
+    _, flags, env = cluster
+    code = "import os, sys, time; time.sleep(60 * (os.environ['IMAGENET_TRAINER_RANK'] == '0'));"
+    for ends in (2, 7):
+        words = ("python", "-c", f"{code} sys.exit({ends})")
+        launched = Launched(("-n", 2, "-s", 1, "--max-restarts", 0, *flags), words, env=env)
+        assert launched.end() == ends, launched.output
+        assert ("no restart is left" in launched.output) == (ends == 7)
+        assert launched.nobody_is_left()
+
+
 @pytest.mark.slow
 def test_a_signal_stops_a_training(cluster, packed, tmp_path):
     _, flags, env = cluster
