@@ -101,7 +101,8 @@ class TorchWorkers:
             self._heartbeat.leave()
         # The group is never freed. DistributedDataParallel has the last reference to it, and waits
         # for gloo's thread while it holds the interpreter lock; that thread may need the lock to
-        # free the last sum, and then both wait forever (seen with PyTorch 2.13 on a busy machine).
+        # free the last sum, and then both wait forever: with PyTorch 2.13 on a busy machine one of
+        # the first ten groups did.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
         dist.destroy_process_group()
 
