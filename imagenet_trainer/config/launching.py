@@ -85,9 +85,11 @@ class LaunchSettings:
         "", "Python interpreter on every machine; by default the launcher's", str, metavar="FILE"
     )
     ssh: str = option(
-        "ssh -o BatchMode=yes -o ServerAliveInterval=15", "command that connects to a host", str,
+        "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15",
+        "command that connects to a host",
+        str,
         metavar="COMMAND",
-    )  # fmt: skip
+    )
     options: str = option(
         "", "additional arguments for mpirun or srun, in quotes", str, metavar="ARGUMENTS"
     )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 
 from imagenet_trainer.engines import Devices, Engine, Training
 from imagenet_trainer.engines.choice import TITLES, choose_engine
+from imagenet_trainer.engines.joining import ended_by_signals
 from imagenet_trainer.engines.memory import check_address_space, memory_errors
 from imagenet_trainer.engines.plugin import join_plugin, open_plugin
 from imagenet_trainer.engines.workers import ALONE, Workers
@@ -28,7 +29,8 @@ def join_workers(devices: Devices) -> Workers:
     if engine not in TITLES:
         return join_plugin(devices)
     if engine == "torch":
-        from imagenet_trainer.engines.pytorch.workers import join_torchrun
+        with ended_by_signals():  # one that is recorded now would be forgotten while joining
+            from imagenet_trainer.engines.pytorch.workers import join_torchrun
 
         return join_torchrun(devices)
     if devices.kv_store.startswith("dist"):

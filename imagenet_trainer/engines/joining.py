@@ -45,13 +45,22 @@ def joining(
                     f"waited {limit:g} s for {others()}; start them, and the same command again"
                 )
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
     threading.Thread(target=watch, name="joining", daemon=True).start()
+    with ended_by_signals():
+        try:
+            yield
+        finally:
+            present.set()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """A block in which signals end the process at once."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     end_at_signals()
     try:
         yield
     finally:
-        present.set()
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 if handler is not None:  # one that was not set by Python

@@ -26,6 +26,7 @@ from imagenet_trainer.launch.supervise import SIGNALLED, Attempt
 from imagenet_trainer.system.hosts import ANYWHERE, resolve
 
 _TORCH_PORT = 29500  # torchrun's, where no free one can be looked for
+_NO_PROGRAM = (126, 127)  # exit codes of shells and of env
 log = partial(print_message, "launch")
 
 
@@ -200,8 +201,9 @@ def _repeated(attempt: Callable[[], int], signals: Signals, max_restarts: int) -
     restarts = 0
     while True:
         code = attempt()
-        # A restart would not change success, a wrong flag or file, or the user's wish to stop.
-        if code in (0, InputError.exit_code, *SIGNALLED) or signals.number:
+        # A restart would not change success, a wrong flag or file, a missing program, or the user's
+        # wish to stop.
+        if code in (0, InputError.exit_code, *_NO_PROGRAM, *SIGNALLED) or signals.number:
             return code
         if restarts == max_restarts:
             log(

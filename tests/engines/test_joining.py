@@ -43,6 +43,25 @@ def test_who_waits_obeys_the_first_signal():
     assert process.wait(timeout=60) == -signal.SIGTERM
 
 
+def test_a_signal_before_the_others_are_waited_for_ends_the_process():
+    # The import of an engine takes seconds; a worker would record the signal, and wait 300 s.
+    code = (
+        "import os, signal, sys\nsys.modules['torch'] = None\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.endswith('pytorch.workers'): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('recorded'))\n"
+        "from imagenet_trainer.engines import Devices, factory\n"
+        "from types import SimpleNamespace\n"
+        "factory.choose_engine = lambda devices: SimpleNamespace(engine='torch')\n"
+        "factory.join_workers(Devices())\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, b"")
+
+
 def test_handlers_return_when_all_are_present():
     before = signal.getsignal(signal.SIGTERM)
     with joining.joining(lambda: "nobody"):

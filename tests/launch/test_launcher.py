@@ -189,6 +189,8 @@ def attempts(monkeypatch):
         ([137, 1, 0], 0, 3),
         ([137, 1, 139, 134, 0], 134, 4),  # --max-restarts 3
         ([2, 0], 2, 1),  # a wrong flag or file
+        ([127, 0], 127, 1),  # no such program
+        ([75, 255, 0], 0, 3),  # a lost worker, and a machine that ssh does not reach
         ([143, 0], 143, 1),  # a worker received a signal
         ([lambda: os.kill(os.getpid(), signal.SIGTERM) or 137, 0], 137, 1),  # the launcher did
     ],

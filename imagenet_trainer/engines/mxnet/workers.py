@@ -53,9 +53,8 @@ class KVStoreWorkers:
                 "tools/launch.py -n 2` before the command, or use device",
             )
         watch.prepare_environment()
-        kvstores = mx.kv  # imports MXNet
         with joining(lambda: _others(environment)):
-            self.kvstore = kvstores.create(kind)
+            self.kvstore = mx.kv.create(kind)  # imports MXNet
         count = watch.counter(mx.base._LIB, self.kvstore.handle)
         self._watch = watch.Watch(count, watch.SCHEDULER, watch.end_lost)
         # By default MXNet makes a failed worker wait for the others, possibly forever.
