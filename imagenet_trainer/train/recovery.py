@@ -36,7 +36,7 @@ def write_with_retries(
             if not isinstance(error.__cause__, OSError) or left <= 0 or interrupts:
                 raise
             if not refused:
-                log(f"{error}; trying again for {minutes:g} minutes (--save-patience)")
+                log(f"{error}; trying again for {minutes:g} min (--save-patience)")
             refused = True
             time.sleep(min(pause, left))
         else:

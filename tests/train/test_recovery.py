@@ -198,7 +198,7 @@ def test_writes_are_retried_until_one_succeeds():
     recovery.write_with_retries(write, 5, Interrupts(), log.append, pause=0)
     assert len(tries) == 4
     assert log == [
-        "model-last.params: refused; trying again for 5 minutes (--save-patience)",
+        "model-last.params: refused; trying again for 5 min (--save-patience)",
         "The file is written now; the run continues",
     ]
 
@@ -247,7 +247,7 @@ def test_a_folder_that_comes_back(fit_words, straight, tmp_path, at_update, caps
     monkeypatch.setattr(recovery.time, "sleep", lambda _: away.rename(folder))
     assert train(fit_words, folder / "model", *OFTEN) == 0
     log = capsys.readouterr().err
-    assert "restore the folder" in log and "trying again for 1 minutes" in log
+    assert "restore the folder" in log and "trying again for 1 min" in log
     assert "The file is written now; the run continues" in log
     assert_same(final(folder / "model"), final(straight))
 
