@@ -18,7 +18,8 @@ _SHOWN = (
 REQUIRED = {
     "numpy": "numpy", "opencv-python-headless": "cv2", "Pillow": "PIL", "pandas": "pandas",
     "datashader": "datashader", "tqdm": "tqdm", "Jinja2": "jinja2", "matplotlib": "matplotlib",
-    "scipy": "scipy", "psutil": "psutil", "PyYAML": "yaml", "tensorboard": "tensorboard",
+    "scipy": "scipy", "psutil": "psutil", "PyYAML": "yaml", "safetensors": "safetensors",
+    "tensorboard": "tensorboard",
 }  # fmt: skip
 
 
