@@ -270,7 +270,8 @@ _ALL = (
     _fashion(
         "94", "94 %", 26, 5, "--batch-size 256 --lr 0.2 --random-erasing 0.1",
         "0.48 (29 minutes of the core, with validation)",
-        "94.15 top-1 of Fashion-MNIST's 10,000 test images after the last epoch (seed 0)",
+        "94.15, 94.37, 94.25 top-1 of Fashion-MNIST's 10,000 test images after the last epoch "
+        "(seeds 0, 1, 2)",
     ),
     _fashion(
         "fast", "92 % in a few minutes", 6, 1, "--batch-size 128 --lr 0.1",
