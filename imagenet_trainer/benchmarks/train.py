@@ -1,6 +1,5 @@
 """Measure training speed with data and without, and against MXNet with its defaults."""
 
-import json
 import os
 import re
 import statistics
@@ -15,6 +14,7 @@ from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
+from imagenet_trainer.runs.events import read_events
 from imagenet_trainer.system.machine import compute_threads, has_bfloat16, processors
 from imagenet_trainer.train.previews.throughput import INTERVALS
 
@@ -181,8 +181,7 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
 
 
 def _second_epoch(path: str) -> Tuple[float, float]:
-    with open(path, encoding="utf-8") as file:
-        events = [json.loads(line) for line in file]
+    events = read_events(path)
     epoch = next(one for one in events if one["event"] == "epoch" and one["epoch"] == 2)
     return epoch["images_per_second"], epoch["wait_share"]
 

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from imagenet_trainer.benchmarks import train
@@ -56,3 +59,21 @@ def test_ratios_are_taken_within_a_round(rows):
     assert figures["resnet_18_float32_torch_of_mxnet"] == pytest.approx(0.9)
     assert figures["resnet_18_float32_mxnet_of_without_data"] == pytest.approx(0.98)
     assert figures["mxnet_defaults"] == pytest.approx(15 * 0.75)
+
+
+def test_the_second_epoch_is_measured_as_a_whole(monkeypatch, tmp_path):
+    def event(kind, epoch, speed, waited):
+        return {"event": kind, "epoch": epoch, "images_per_second": speed, "wait_share": waited}
+
+    def trains(command, **_):
+        prefix = Path(command[command.index("--model-prefix") + 1])
+        prefix.parent.mkdir()
+        events = [
+            event("epoch", 1, 1.0, 0.5), event("interval", 2, 90.0, 0.25),
+            event("interval", 2, 10.0, 0.0), event("epoch", 2, 18.0, 0.125),
+        ]  # fmt: skip
+        lines = "".join(json.dumps(one) + "\n" for one in events)
+        (prefix.parent / "events.jsonl").write_text(lines)
+
+    monkeypatch.setattr(train.subprocess, "run", trains)
+    assert train._fit(str(tmp_path), "a.rec", ("resnet-18", "float32", "mxnet"), 0) == (18.0, 0.125)
