@@ -41,10 +41,9 @@ class SGDOfOneWeight(mx.optimizer.SGD):
             super()._update_impl(index, weight, grad, state, multi_precision)
             return
         self._update_count(index)
-        clip = {"clip_gradient": self.clip_gradient} if self.clip_gradient else {}
         mx.nd.sgd_mom_update(
             weight, grad, state, out=weight, momentum=self.momentum, lr=self._get_lr(index),
-            wd=self._get_wd(index), rescale_grad=self.rescale_grad, **clip,
+            wd=self._get_wd(index), rescale_grad=self.rescale_grad, **_clipping(self),
         )  # fmt: skip
 
 
@@ -63,10 +62,9 @@ class Nesterov(mx.optimizer.NAG):
             super()._update_impl(index, weight, grad, state, multi_precision)
             return
         self._update_count(index)
-        clip = {"clip_gradient": self.clip_gradient} if self.clip_gradient else {}
         fresh = mx.nd.nag_mom_update(
             weight, grad, state, momentum=self.momentum, rescale_grad=self.rescale_grad,
-            lr=self._get_lr(index), wd=self._get_wd(index), **clip,
+            lr=self._get_lr(index), wd=self._get_wd(index), **_clipping(self),
         )  # fmt: skip
         fresh.copyto(weight)
 
@@ -139,11 +137,10 @@ class DecoupledAdam(mx.optimizer.Adam):
         # The operator does not correct the bias of the moments; its epsilon is added to the root
         # of the uncorrected variance.
         root = math.sqrt(1 - self.beta2**number)
-        clip = {"clip_gradient": self.clip_gradient} if self.clip_gradient else {}
         mx.nd.adam_update(
             weight, grad, *state, rescale_grad=self.rescale_grad, out=weight, wd=0.0,
             lr=rate * root / (1 - self.beta1**number), epsilon=self.epsilon * root,
-            beta1=self.beta1, beta2=self.beta2, **clip,
+            beta1=self.beta1, beta2=self.beta2, **_clipping(self),
         )  # fmt: skip
 
 
@@ -230,6 +227,11 @@ class NormLimit(mx.optimizer.Updater):
         self.optimizer.rescale_grad = scale * self._limit / max(norm, self._limit)
         super().__call__(index, grad, weight)
         self.optimizer.rescale_grad = scale
+
+
+def _clipping(rule: "mx.optimizer.Optimizer") -> Dict[str, float]:
+    """The option of MXNet's operators that clips gradients, if they are to be clipped."""
+    return {"clip_gradient": rule.clip_gradient} if rule.clip_gradient else {}
 
 
 def _decayed(rule: "mx.optimizer.Optimizer", index: int, weight: Any, grad: Any) -> Any:
