@@ -11,7 +11,7 @@ from imagenet_trainer.train import when_done
 from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.run_config import check_settings
-from imagenet_trainer.train.setup import training_setup
+from imagenet_trainer.train.setup import run_for, training_setup
 
 
 def ends_at_once(settings: FitSettings, interrupts: Interrupts) -> bool:
@@ -24,6 +24,8 @@ def ends_at_once(settings: FitSettings, interrupts: Interrupts) -> bool:
     if not is_torch_worker() or "TORCHELASTIC_RUN_ID" in os.environ:
         return False
     if choose_engine(devices_of(settings)).engine != "torch":
+        return False
+    if run_for(settings).progress() is None:  # nothing is trained: --pretrained is not read here
         return False
     setup, rank = training_setup(settings), int(os.environ["RANK"])
     if not is_finished(setup.run, setup.settings):
