@@ -93,7 +93,9 @@ def test_lines_get_a_prefix_and_the_exit_code_stays(member):
     [(False, signal.SIGUSR2), (False, signal.SIGTERM), (True, signal.SIGUSR2)],
 )
 def test_signals_of_mpirun_and_srun_stop_the_process(member, slurm, number, monkeypatch):
-    code = "import os, signal, sys; signal.signal(15, lambda *_: (print('saved'), sys.exit(143)));"
+    # Not print, which fails if the signal comes while the program is still printing.
+    handler = "lambda *_: (os.write(1, b'saved\\n'), sys.exit(143))"
+    code = f"import os, signal, sys; signal.signal(15, {handler});"
     program = f"{code} print(os.getpid(), flush=True); {SLEEPS}"
     if slurm:
         monkeypatch.setenv("SLURM_PROCID", "1")
