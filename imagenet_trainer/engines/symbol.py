@@ -1,10 +1,11 @@
-"""Reads symbols, checks parameters against them, and freezes their BatchNorms."""
+"""Reads symbols, checks parameters against them, and prepares them for engines."""
 
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from imagenet_trainer.engines import Training
+from imagenet_trainer.engines.pooling import pooled_first
 from imagenet_trainer.engines.update_rules import STATE_NAMES
 from imagenet_trainer.errors import ArgumentError, InputError
 from imagenet_trainer.graph import GraphError, Symbol, as_graph, load_json, sym
@@ -124,9 +125,25 @@ def label_vector_length(symbol: Symbol, image_shape: Tuple[int, int, int]) -> in
     return dict(zip(symbol.list_arguments(), shapes or ()))["softmax_label"][1]
 
 
-def check_head(symbol: Symbol, training: Optional[Training]) -> None:
-    """ArgumentError if a training has label vectors and its network no sigmoid, or vice versa."""
-    if training and training.multi_label != ends_in_sigmoid(symbol):
+def executed_graph(symbol: Any, training: Optional[Training]) -> Symbol:
+    """What an engine executes, with the network's parameters and outputs.
+
+    With a training, frozen layers use their moving statistics, and max pooling comes before the
+    rectifier, unless the outputs of the layers are monitored.
+
+    Raises ArgumentError if the training has label vectors and the network no sigmoid, or vice
+    versa.
+    """
+    symbol = as_graph(symbol)
+    if training is None:
+        return symbol
+    _check_head(symbol, training)
+    symbol = frozen_in(symbol, training.optimizer.frozen)
+    return symbol if training.monitor else pooled_first(symbol)
+
+
+def _check_head(symbol: Symbol, training: Training) -> None:
+    if training.multi_label != ends_in_sigmoid(symbol):
         kind = "a sigmoid" if training.multi_label else "a softmax"
         value = int(training.multi_label)
         raise ArgumentError("multi_label", value, f"needs a network that ends in {kind}")
@@ -147,6 +164,13 @@ def with_sigmoid(symbol: Any) -> Symbol:
                             f"{last.op}; omit it")  # fmt: skip
     logits, label = Symbol(last.inputs[:1]), Symbol(last.inputs[1:])
     return sym.LogisticRegressionOutput(logits, label, name=last.name)
+
+
+def draws_numbers(network: Symbol) -> bool:
+    """Whether a training of the network draws random numbers, as dropout does."""
+    return any(
+        node.op == "Dropout" or node.values.get("act_type") == "rrelu" for node in network.nodes
+    )
 
 
 def frozen_in(symbol: Any, names: List[str]) -> Symbol:

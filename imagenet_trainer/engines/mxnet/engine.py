@@ -37,14 +37,14 @@ from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, 
 from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import (
-    check_head,
-    frozen_in,
+    draws_numbers,
+    executed_graph,
     label_vector_length,
     number_of_classes,
 )
 from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
 from imagenet_trainer.errors import ArgumentError
-from imagenet_trainer.graph import Symbol, as_graph
+from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.machine import keep_freed_memory
 from imagenet_trainer.system.mxnet_import import mx
@@ -119,8 +119,8 @@ class MXNetEngine(StageTimer):
         self._optimizer = training.optimizer if training else None
         self._frozen = self._optimizer.frozen if self._optimizer else []
         self._counts = np.zeros(5)
-        symbol = as_graph(symbol)
-        check_head(symbol, training)
+        symbol = executed_graph(symbol, training)
+        self._is_random = draws_numbers(symbol)
         self._max_norms = max_norms(symbol)
         self._scale = LossScale() if training and devices.dtype == "float16" else None
         size = (3, *batch_shape[1:3])
@@ -149,8 +149,6 @@ class MXNetEngine(StageTimer):
         bgr: bool,
     ) -> "mx.sym.Symbol":
         """What MXNet executes: the network between its heads."""
-        if self._frozen:
-            network = frozen_in(network, self._frozen)
         symbol = to_symbol(network)
         if self._scale:
             symbol = with_scaled_loss(symbol)
@@ -248,7 +246,8 @@ class MXNetEngine(StageTimer):
         counts: List[mx.nd.NDArray] = []
         self.end_stage("")
         for part in range(self._accumulate):
-            mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
+            if self._is_random:
+                mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
             batch = self._part(part, images, inputs)
             self.end_stage("copy")
             self._module.forward(batch, is_train=True)

@@ -42,15 +42,9 @@ from imagenet_trainer.engines.pytorch.step import Head, Monitor, Step, StepResul
 from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
-from imagenet_trainer.engines.symbol import (
-    check_head,
-    frozen_in,
-    number_of_classes,
-    parameter_shapes,
-)
+from imagenet_trainer.engines.symbol import executed_graph, number_of_classes, parameter_shapes
 from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.graph import as_graph
 from imagenet_trainer.system.arrays import Arrays
 
 
@@ -98,10 +92,7 @@ class TorchEngine(StageTimer):
         self._device, self._training = here[0], training
         self._device_name = describe(self._device)
         self._autocast = autocast_type(devices.dtype, self._device)
-        symbol = as_graph(symbol)
-        check_head(symbol, training)
-        if training:
-            symbol = frozen_in(symbol, training.optimizer.frozen)
+        symbol = executed_graph(symbol, training)
         height, width = batch_shape[1:3]
         shapes = parameter_shapes(symbol, (3, height, width))
         bce = training is not None and training.bce
