@@ -45,8 +45,8 @@ collect_ignore = (
     if HAS_MXNET
     else [
         *(f"engines/mxnet/test_{name}.py" for name in (
-            "accumulation", "async_updates", "average", "compression", "engine", "optimizers",
-            "precision",
+            "accumulation", "async_updates", "average", "compression", "engine", "fused_relu",
+            "optimizers", "precision",
         )),
         "engines/test_loss_scale.py", "engines/test_memory.py", "engines/pytorch/test_graph.py",
         "symbols/test_reference_networks.py", "symbols/test_symbols.py",

@@ -20,6 +20,7 @@ from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy
 from imagenet_trainer.engines.mxnet.average import MovingAverage
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.devices import check_options, check_shares, contexts_of
+from imagenet_trainer.engines.mxnet.fused_relu import fused_relu
 from imagenet_trainer.engines.mxnet.max_norm import clip_norms, max_norms
 from imagenet_trainer.engines.mxnet.monitor import TensorMonitor
 from imagenet_trainer.engines.mxnet.optimizers import (
@@ -136,6 +137,8 @@ class MXNetEngine(StageTimer):
         self._average: Optional[MovingAverage] = None
         self._monitor: Optional[TensorMonitor] = None
         self._compression: Optional[TwoBit] = None
+        self._fused = fused_relu(self._symbol, training, devices, self._async is not None)
+        self._choose_symbol()
         self._module = self._bound_module()
         if training:
             self._open_training(training, devices)
@@ -156,6 +159,11 @@ class MXNetEngine(StageTimer):
         if devices.dtype != "float32":
             symbol = in_16_bits(symbol, devices.dtype, devices.gpus, batch_shape)
         return self._targets.added_to(symbol)
+
+    def _choose_symbol(self) -> None:
+        if self._fused:
+            data, labels = self._descriptions()
+            self._symbol = self._fused.symbol_for(data + labels, len(self._contexts))
 
     def _open_training(self, training: Training, devices: Devices) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
@@ -179,7 +187,8 @@ class MXNetEngine(StageTimer):
         if training.monitor:
             self._monitor = TensorMonitor(self._module, training.monitor, self._workers)
 
-    def _bound_module(self) -> "mx.mod.Module":
+    def _bound_module(self, shared: Optional["mx.mod.Module"] = None) -> "mx.mod.Module":
+        """A new module, with the parameters, the optimizer and the memory of another one."""
         module = mx.mod.Module(
             self._symbol,
             label_names=self._inputs,
@@ -193,7 +202,11 @@ class MXNetEngine(StageTimer):
             label_shapes=labels,
             for_training=self._optimizer is not None,
             grad_req="write" if self._accumulate == 1 else "add",
+            shared_module=shared,
         )
+        if shared:
+            module.borrow_optimizer(shared)
+            module._params_dirty = shared._params_dirty
         return module
 
     def _descriptions(self) -> Tuple[List["mx.io.DataDesc"], List["mx.io.DataDesc"]]:
@@ -218,7 +231,12 @@ class MXNetEngine(StageTimer):
         _wait_for_all()
         _, height, width, channels = images.shape
         self._batch_shape = (self._batch_shape[0], height, width, channels)
-        self._module.reshape(*self._descriptions())
+        symbol = self._symbol
+        self._choose_symbol()
+        if self._symbol is symbol:
+            self._module.reshape(*self._descriptions())
+        else:
+            self._module = self._bound_module(self._module)
         if self._monitor:
             self._monitor.install()
 
