@@ -68,7 +68,6 @@ _OURS: Mapping[str, str] = {
     "--checkpoint-minutes": "--recovery-interval",
     "--disp-batches": "--print-freq --log-interval",
     "--top-k": "--topk",
-    "--tensorboard": "--log-wandb",
 }
 
 # What to do instead, in a sentence about `fit`: flags of the other trainers.
@@ -121,6 +120,7 @@ _SENTENCES: Mapping[str, str] = {
     "--min-random-aspect-ratio and --max-random-aspect-ratio": "--ratio",
     "--brightness, --contrast and --saturation": "--color-jitter",
     "--random-crop or --random-resized-crop": "--train-crop-mode",
+    "--track wandb": "--log-wandb",
     "--auto-augment three": "--grayscale-prob --gaussian-blur-prob",
     "--auto-augment three is 3-Augment without its colour jitter": "--three-augment",
     "--random-erasing fills with --fill-value": "--remode",

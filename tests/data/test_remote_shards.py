@@ -149,7 +149,9 @@ def test_an_evaluation_without_a_cache_fetches_the_set_in_few_requests(pack, htt
     with data.EvaluationLoader(f"{address}/train.rec", 20, SHAPE, threads=2) as loader:
         assert sum(len(batch[1]) for batch in loader) == 60
     opening = sum(fetched(state)[:2])  # the first and the last record
-    assert sum(fetched(state)) - opening == len(state.objects["train.rec"])
+    whole = len(state.objects["train.rec"])
+    # A thread may read a record before another one has announced the batch.
+    assert whole <= sum(fetched(state)) - opening < 1.2 * whole
     assert len(fetched(state)) < 30
 
 
