@@ -67,9 +67,12 @@ def _review(row: Dict[str, str], where: str) -> Review:
     if verdict not in _VERDICTS:
         raise InputError(f"{where}: the verdict {verdict!r} is not ok, wrong or ambiguous")
     image = (row.get("image") or "").strip()
-    for text, what in ((key, "the key"), (image, "the position")):
+    numbers = [(key, "the key of an image"), (image, "the position of an image")]
+    if has_numbers:
+        numbers += [(given, "the number of a class"), (proposed, "the number of a class")]
+    for text, what in numbers:
         if text and not (text.isascii() and text.isdecimal()):
-            raise InputError(f"{where}: {text!r} is not {what} of an image, a whole number")
+            raise InputError(f"{where}: {text!r} is not {what}, a whole number")
     if not key and (image or not file):
         raise InputError(f"{where}: has no key of an image")
     place, number = (int(text) if text else -1 for text in (image, key))

@@ -61,7 +61,7 @@ def test_marks_on_all_images(tmp_path, predictions):
 @pytest.mark.parametrize(
     ("row", "named"),
     [((60, "ambiguous", ""), "image 60"), ((1, "ambiguous", ""), "image 0"),
-     ((2, "wrong label", 10), "10 is not a class"), ((2, "wrong label", -1), "-1 is not a class")],
+     ((2, "wrong label", 10), "10 is not a class"), ((2, "wrong label", -1), "'-1' is not the number")],
 )  # fmt: skip
 def test_a_list_of_other_images_or_classes_is_refused(tmp_path, predictions, row, named):
     path = Path(written(tmp_path, predictions_of(11), [row]))
@@ -76,6 +76,8 @@ def test_a_list_of_other_images_or_classes_is_refused(tmp_path, predictions, row
     [("a,b\n1,2\n", "has no file"), (HEAD + "1,2\n", "no row has a verdict"),
      (HEAD + "x,2,3,a,ambiguous,,\n", "line 2: 'x'"), (HEAD + "1,,3,a,ambiguous,,\n", "no key"),
      (HEAD + "1,2,3,a,good,,\n", "line 2: .*'good'"), ("", "has no file"),
+     (HEAD + "1,2,trouser,trouser,ok,,\n", "line 2: 'trouser' is not the number of a class"),
+     (HEAD + "1,2,3,a,wrong,coat,\n", "line 2: 'coat' is not the number of a class"),
      ("\udcff", "has no file"), (HEAD + "a" * 140_000, "line 1: field larger")],
 )  # fmt: skip
 def test_what_is_not_a_review_is_refused(tmp_path, text, named):

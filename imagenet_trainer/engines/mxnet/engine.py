@@ -188,7 +188,7 @@ class MXNetEngine(StageTimer):
             self._monitor = TensorMonitor(self._module, training.monitor, self._workers)
 
     def _bound_module(self, shared: Optional["mx.mod.Module"] = None) -> "mx.mod.Module":
-        """A new module, with the parameters, the optimizer and the memory of another one."""
+        """A new module; given another one, with its parameters, its optimizer and its memory."""
         module = mx.mod.Module(
             self._symbol,
             label_names=self._inputs,
