@@ -126,7 +126,6 @@ def _missing_list(name: str, settings: Im2recSettings) -> InputError:
         stem = os.path.splitext(others[0])[0]
         advice = f"{others[0]} exists: give the prefix {stem} to pack it"
     else:
-        check_root(settings.root)
         chunked = f"--chunks {settings.chunks} " if settings.chunks > 1 else ""
         advice = ("" if chunked else proposal(settings)) or (
             f"run first: {commands.PACK} --list --recursive {chunked}{prefix} {settings.root}"
