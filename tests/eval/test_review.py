@@ -61,7 +61,8 @@ def test_marks_on_all_images(tmp_path, predictions):
 @pytest.mark.parametrize(
     ("row", "named"),
     [((60, "ambiguous", ""), "image 60"), ((1, "ambiguous", ""), "image 0"),
-     ((2, "wrong label", 10), "10 is not a class"), ((2, "wrong label", -1), "'-1' is not the number")],
+     ((2, "wrong label", 10), "10 is not a class"),
+     ((2, "wrong label", -1), "'-1' is not the number")],
 )  # fmt: skip
 def test_a_list_of_other_images_or_classes_is_refused(tmp_path, predictions, row, named):
     path = Path(written(tmp_path, predictions_of(11), [row]))
