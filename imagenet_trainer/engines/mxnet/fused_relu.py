@@ -2,8 +2,8 @@
 
 Both passes read and write less memory, the bandwidth of which all cores share. Whether oneDNN has
 the operator depends on the layouts that it chooses for the tensors around it, so both graphs make
-one update of a few invented images. The fused one is used if all of its bits are the same and it
-also makes an update of a whole batch.
+one update of two invented images. The fused one is used if all of its bits are the same and it also
+makes an update of a whole batch.
 """
 
 import collections
@@ -20,7 +20,8 @@ from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.system.mxnet_import import mx
 
 Shapes = Tuple[Tuple[str, Tuple[int, ...]], ...]  # of the inputs
-_COMPARED = 100_000  # pixels of images, of which there are at least two
+_COMPARED = 2  # images
+_LEAST = 100_000  # pixels of a batch: for fewer a trial takes as long as tens of updates
 
 
 def fused_relu(
@@ -58,6 +59,8 @@ class FusedRelu:
         return self._chosen[shapes]
 
     def _choice(self, shapes: Shapes) -> "mx.sym.Symbol":
+        if math.prod(dict(shapes)["data"][:3]) < _LEAST:
+            return self._symbol
         fused = with_fused_relu(self._symbol, dict(shapes))
         if fused is self._symbol:
             return fused
@@ -68,15 +71,13 @@ class FusedRelu:
 @functools.lru_cache(maxsize=64)  # results, for a process that opens many engines
 def _is_same(plain: str, fused: str, frozen: Tuple[str, ...], shapes: Shapes) -> bool:
     """Whether two symbols, as JSON, give the same bits, and the second one takes whole batches."""
-    _, height, width, _ = dict(shapes)["data"]
-    most = max(2, _COMPARED // (height * width))
-    few = tuple((name, (min(size, most), *shape)) for name, (size, *shape) in shapes)
+    few = tuple((name, (min(size, _COMPARED), *shape)) for name, (size, *shape) in shapes)
     try:
         if _bits_of(_updated(fused, frozen, few)) != _bits_of(_updated(plain, frozen, few)):
             return False
-        if few != shapes:  # oneDNN may choose other layouts for more images
-            _updated(fused, frozen, shapes).forward(is_train=False)
-            mx.nd.waitall()
+        # oneDNN may choose other layouts for more images.
+        _updated(fused, frozen, shapes).forward(is_train=False)
+        mx.nd.waitall()
     except RuntimeError:  # MXNet's: there is no such operator
         with contextlib.suppress(RuntimeError):
             mx.nd.waitall()

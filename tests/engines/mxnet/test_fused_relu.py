@@ -31,6 +31,11 @@ X = sym.Convolution(sym.Variable("data"), kernel=(3, 3), num_filter=16, name="co
 RESNET = symbols.get_symbol("resnet", CLASSES, (3, SIDE, SIDE), 8)
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(fused_relu, "_LEAST", 0)
+
+
 def norm(x, **options):
     return sym.BatchNorm(x, fix_gamma=False, name="norm", **options)
 
@@ -172,3 +177,10 @@ def test_a_network_for_whose_layouts_onednn_has_no_fused_operators(monkeypatch):
         return everything(engine)
 
     assert_same(trained_with(fused_relu.fused_relu), trained_with(lambda *given: None))
+
+
+def test_small_batches_are_not_tried(monkeypatch):
+    pixels = BATCH * SIDE * SIDE
+    for least, is_fused in ((pixels, True), (pixels + 1, False)):
+        monkeypatch.setattr(fused_relu, "_LEAST", least)
+        assert ("BatchNormWithReLU" in engine_of(RESNET)._symbol.tojson()) == is_fused
