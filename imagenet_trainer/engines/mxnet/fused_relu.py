@@ -8,7 +8,6 @@ makes an update of a whole batch.
 
 import collections
 import contextlib
-import functools
 import hashlib
 import json
 import math
@@ -64,25 +63,23 @@ class FusedRelu:
         fused = with_fused_relu(self._symbol, dict(shapes))
         if fused is self._symbol:
             return fused
-        texts = self._symbol.tojson(), fused.tojson()
-        return fused if _is_same(*texts, tuple(self._frozen), shapes) else self._symbol
+        return fused if self._is_same(fused, shapes) else self._symbol
 
-
-@functools.lru_cache(maxsize=64)  # results, for a process that opens many engines
-def _is_same(plain: str, fused: str, frozen: Tuple[str, ...], shapes: Shapes) -> bool:
-    """Whether two symbols, as JSON, give the same bits, and the second one takes whole batches."""
-    few = tuple((name, (min(size, _COMPARED), *shape)) for name, (size, *shape) in shapes)
-    try:
-        if _bits_of(_updated(fused, frozen, few)) != _bits_of(_updated(plain, frozen, few)):
-            return False
-        # oneDNN may choose other layouts for more images.
-        _updated(fused, frozen, shapes).forward(is_train=False)
-        mx.nd.waitall()
-    except RuntimeError:  # MXNet's: there is no such operator
-        with contextlib.suppress(RuntimeError):
+    def _is_same(self, fused: "mx.sym.Symbol", shapes: Shapes) -> bool:
+        """Whether another symbol gives the same bits, and takes whole batches."""
+        few = tuple((name, (min(size, _COMPARED), *shape)) for name, (size, *shape) in shapes)
+        try:
+            symbols = fused, self._symbol
+            if len({_bits_of(_updated(one, self._frozen, few)) for one in symbols}) > 1:
+                return False
+            # oneDNN may choose other layouts for more images.
+            _updated(fused, self._frozen, shapes).forward(is_train=False)
             mx.nd.waitall()
-        return False
-    return True
+        except RuntimeError:  # MXNet's: there is no such operator
+            with contextlib.suppress(RuntimeError):
+                mx.nd.waitall()
+            return False
+        return True
 
 
 def _bits_of(executor: "mx.executor.Executor") -> str:
@@ -97,9 +94,10 @@ def _bits_of(executor: "mx.executor.Executor") -> str:
     return digest.hexdigest()
 
 
-def _updated(text: str, frozen: Tuple[str, ...], shapes: Shapes) -> "mx.executor.Executor":
+def _updated(
+    symbol: "mx.sym.Symbol", frozen: Sequence[str], shapes: Shapes
+) -> "mx.executor.Executor":
     """The symbol after a forward and a backward pass of invented numbers."""
-    symbol = mx.sym.load_json(text)
     wanted = dict.fromkeys(symbol.list_arguments(), "write")
     wanted.update(dict.fromkeys([*frozen, *dict(shapes)], "null"))
     types = {**dict.fromkeys(dict(shapes), np.float32), "data": np.uint8}
