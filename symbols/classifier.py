@@ -98,7 +98,7 @@ def is_rectified(symbol: Any) -> bool:
     symbol = as_graph(symbol)
     node = _before_softmax(symbol)
     while node.op in _PASSIVE:
-        if node.op in ("LeakyReLU", "relu") or node.values.get("act_type") == "relu":
+        if node.op == "LeakyReLU" or node.is_rectifier:
             return True
         node = node.inputs[0].node
     return False

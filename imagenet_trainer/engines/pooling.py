@@ -42,23 +42,22 @@ def _rectifiers(node: Node, uses: Mapping[int, int]) -> List[Node]:
     """Those that make all values of a node for a single reader, also where a Concat joins them."""
     nodes = [entry.node for entry in node.inputs] if node.op == "Concat" else [node]
     alone = all(uses[id(one)] == 1 for one in (node, *nodes))
-    return nodes if alone and all(map(_is_rectifier, nodes)) else []
-
-
-def _is_rectifier(node: Node) -> bool:
-    return node.op == "relu" or (node.op == "Activation" and node.values["act_type"] == "relu")
+    return nodes if alone and all(one.is_rectifier for one in nodes) else []
 
 
 def _is_max_pooling(node: Node) -> bool:
     """Whether it is one without windows that lie outside of the image."""
     if node.op != "Pooling" or node.values["pool_type"] != "max":
         return False
-    if node.values["global_pool"] or node.values["pooling_convention"] == "valid":
+    if node.values["global_pool"]:
         return True
-    kernel = node.values["kernel"]
-    strides = node.values["stride"] or (1,) * len(kernel)
-    pads = node.values["pad"] or (0,) * len(kernel)
-    return all(p + s <= k for k, s, p in zip(kernel, strides, pads))
+    convention, kernel = node.values["pooling_convention"], node.values["kernel"]
+    if convention == "same":
+        return False
+    steps = (1,) * len(kernel)
+    strides, pads = node.values["stride"] or steps, node.values["pad"] or (0,) * len(kernel)
+    beyond = strides if convention == "full" else steps  # pixels, with padding
+    return all(p + s <= k for k, s, p in zip(kernel, beyond, pads))
 
 
 def _copy(node: Node, given: Symbol) -> Symbol:

@@ -8,9 +8,9 @@ from imagenet_trainer.errors import InputError
 from imagenet_trainer.graph import Node, Symbol
 from imagenet_trainer.system.arrays import Arrays
 
-# Operators f with f(x / t) = f(x) / t, which may come between the layer of the logits and the
-# softmax: SqueezeNet ends in a rectifier and a pooling.
-_HOMOGENEOUS = ("Flatten", "Reshape", "Dropout", "Pooling", "_copy", "relu")
+# Besides rectifiers, operators f with f(x / t) = f(x) / t, which may come between the layer of the
+# logits and the softmax: SqueezeNet ends in a rectifier and a pooling.
+_HOMOGENEOUS = ("Flatten", "Reshape", "Dropout", "Pooling", "_copy")
 _WEIGHTED = ("FullyConnected", "Convolution")
 _SOFTMAX = ("SoftmaxOutput", "softmax", "SoftmaxActivation")
 
@@ -26,7 +26,7 @@ def divide_logits(symbol: Symbol, arg: Arrays, temperature: float, path: str) ->
     if last.op not in _SOFTMAX:
         raise InputError(f"--calibrated: {path}: the network does not end in a softmax; omit it")
     node = last.inputs[0].node
-    while node.op in _HOMOGENEOUS or (node.op == "Activation" and _is_relu(node)):
+    while node.op in _HOMOGENEOUS or node.is_rectifier:
         node = node.inputs[0].node
     names = [entry.node.name for entry in node.inputs[1:]]
     if node.op not in _WEIGHTED or any(_uses(symbol.nodes)[name] > 1 for name in names):
@@ -35,10 +35,6 @@ def divide_logits(symbol: Symbol, arg: Arrays, temperature: float, path: str) ->
             "parameters cannot be divided by the temperature; omit the flag"
         )
     return {n: v / np.float32(temperature) if n in names else v for n, v in arg.items()}
-
-
-def _is_relu(node: Node) -> bool:
-    return bool(node.values["act_type"] == "relu")
 
 
 def _uses(nodes: List[Node]) -> Dict[str, int]:

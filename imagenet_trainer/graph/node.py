@@ -55,6 +55,11 @@ class Node:
         return self.operator.name if self.operator else "null"
 
     @property
+    def is_rectifier(self) -> bool:
+        """Whether it is max(0, x), under either of MXNet's names."""
+        return self.op == "relu" or (self.op == "Activation" and self.values["act_type"] == "relu")
+
+    @property
     def where(self) -> str:
         """Name and operator, for messages."""
         return f"{self.name} ({self.op})" if self.operator else self.name

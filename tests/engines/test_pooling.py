@@ -78,7 +78,9 @@ def test_training_stays_the_same(engine_name, network):
         lambda x: softmax_of(pooled(sym.Activation(x, act_type="sigmoid"))),
         lambda x: softmax_of(pooled(sym.LeakyReLU(x))),
         lambda x: softmax_of(pooled(sym.Concat(rectified(x), convolution(x, "conv1")))),
-        # Its last windows lie outside of an image of 13 pixels.
+        # Their first or last windows lie outside of an image of 13 pixels.
+        lambda x: softmax_of(pooled(rectified(x), stride=(1, 1), pooling_convention="same")),
+        lambda x: softmax_of(pooled(rectified(x), pad=(3, 3))),
         lambda x: softmax_of(
             pooled(rectified(x), kernel=(1, 1), pad=(0, 0), stride=(4, 4),
                    pooling_convention="full")
