@@ -5,7 +5,8 @@ It prints one table: parity with the CPU; images/s of updates on data in memory 
 shards; the same for torchvision's network with PyTorch's fastest settings (channels_last, autocast,
 torch.compile with CUDA graphs, fused SGD, the batch already on the GPU); an upper bound from this
 GPU's copy and matrix rates; the share of time spent waiting for data; memory; whether a training
-with --deterministic repeats bit for bit, and what that costs. tools/gpu_study.sh runs this.
+with --deterministic repeats bit for bit, and what that costs; what DistributedDataParallel costs a
+worker, and whether CUDA graphs beside it would pay. tools/gpu_study.sh runs this.
 """
 
 import gc
@@ -27,6 +28,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torchvision_networks
 from gpu_bounds import Bounds, bound
 
@@ -40,6 +42,7 @@ from imagenet_trainer.engines import Devices, Optimizer, Training
 from imagenet_trainer.engines.choice import why_not_mxnet
 from imagenet_trainer.engines.factory import open_engine
 from imagenet_trainer.engines.memory import DeviceMemoryError
+from imagenet_trainer.engines.pytorch.step import compiled, shared
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError, run_command
 from imagenet_trainer.train.datasets import open_order, open_training_set
@@ -133,6 +136,8 @@ def run(settings: StudySettings) -> None:
     print(f"plain: {torchvision_networks.network('resnet18')[1]}")
     for ours, _ in networks[: workload.repeated]:
         print(repeat(ours, workload.batches[0], workload), flush=True)
+        # Each of several GPUs has a part of the batch, so that the host has less time to launch.
+        print(shared_speeds(ours, max(1, workload.batches[0] // 4), workload), flush=True)
     print(f"seconds: {time.monotonic() - began:.0f}")
 
 
@@ -240,8 +245,9 @@ def parity(name: str, workload: Workload) -> str:
 
 def repeat(name: str, batch: int, workload: Workload) -> str:
     """Train twice with --deterministic; compare the bits, and the speed with that without."""
-    (one, _), (two, speed) = (_repeated(name, batch, workload, True) for _ in range(2))
-    _, usual = _repeated(name, batch, workload, False)
+    fixed = _ours(workload, deterministic=True)
+    (one, _), (two, speed) = (_repeated(name, batch, workload, fixed) for _ in range(2))
+    _, usual = _repeated(name, batch, workload, _ours(workload))
     same = "bit-equal" if one == two else f"different: {one}, {two}"
     return (
         f"repeat, {name}, batch {batch}, --deterministic: two trainings of five updates are "
@@ -249,11 +255,40 @@ def repeat(name: str, batch: int, workload: Workload) -> str:
     )
 
 
-def _repeated(name: str, batch: int, workload: Workload, deterministic: bool) -> Tuple[str, float]:
-    """A digest of the parameters after five updates, and images/s."""
+def shared_speeds(name: str, batch: int, workload: Workload) -> str:
+    """Train as one of several workers, with and without CUDA graphs; compare bits and speeds."""
+    fixed = _ours(workload, deterministic=True)  # or cuDNN's choices would differ as well
+    _, alone = _repeated(name, batch, workload, fixed)
+    backend = "nccl" if workload.device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    text = f"DistributedDataParallel of one worker, {name}, batch {batch}: "
+    try:
+        plain, speed = _repeated(name, batch, workload, fixed, captured=False)
+        text += f"{speed:.1f} images/s, {speed / alone:.2f} times the speed without it; "
+        graphs, captured = _repeated(name, batch, workload, fixed, captured=True)
+    except (RuntimeError, AssertionError) as error:  # PyTorch may refuse to capture
+        return f"{text}with CUDA graphs: {str(error).splitlines()[0]}"
+    finally:
+        dist.destroy_process_group()
+    same = "the same bits" if plain == graphs else "other bits"
+    return f"{text}with CUDA graphs {captured:.1f}, {captured / speed:.2f} times, {same}"
+
+
+def _repeated(
+    name: str, batch: int, workload: Workload, devices: Devices, captured: Optional[bool] = None
+) -> Tuple[str, float]:
+    """A digest of the parameters after five updates, and images/s.
+
+    With `captured` gradients go through DistributedDataParallel, with or without CUDA graphs.
+    """
     _free(workload)
     images, labels = _batch(batch, workload)
-    engine = _engine(name, batch, workload, _ours(workload, deterministic=deterministic))
+    engine = _engine(name, batch, workload, devices)
+    if captured is not None:
+        # The engine does this for several workers only, and never captures it.
+        engine._shared = engine._step = shared(engine._alone, engine._device)
+        if engine._is_compiled:
+            engine._step = compiled(engine._shared, captured)
     for update in range(5):
         engine.train_batch(images, np.roll(labels, update), 1e-3)
     digest = hashlib.sha256()

@@ -118,7 +118,8 @@ def test_a_part_of_the_table(monkeypatch, capsys):
         gpu_study, "row", lambda ours, theirs, batch, *more: calls.append((ours, batch))
     )
     monkeypatch.setattr(gpu_study, "parity", lambda name, workload: name)
-    monkeypatch.setattr(gpu_study, "repeat", lambda name, batch, workload: name)
+    for step in ("repeat", "shared_speeds"):
+        monkeypatch.setattr(gpu_study, step, lambda name, batch, workload: name)
     monkeypatch.setattr(gpu_study, "pack_photographs", lambda folder, count: "train.rec")
     words = [*TRIAL, "--network", "squeezenet1.0,resnet18", "--batches", "2,3"]
     assert gpu_study.main(words) == 0
@@ -137,6 +138,8 @@ def test_the_trial_run(capsys):
     assert float(parity.split("at most ")[1].split()[0]) < 1e-5
     (repeat,) = (line for line in lines if line.startswith("repeat"))
     assert "are bit-equal; " in repeat
+    (shared,) = (line for line in lines if line.startswith("DistributedDataParallel"))
+    assert shared.endswith("the same bits")
 
 
 @pytest.mark.slow

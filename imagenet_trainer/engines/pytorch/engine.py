@@ -5,13 +5,11 @@ their gradients while backward runs.
 """
 
 import contextlib
-import warnings
 from functools import cached_property
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from imagenet_trainer.engines import (
     Devices,
@@ -38,7 +36,15 @@ from imagenet_trainer.engines.pytorch.inference import Inference
 from imagenet_trainer.engines.pytorch.loss_scale import DeviceLossScale, Overflow
 from imagenet_trainer.engines.pytorch.optimizers import Average, Update
 from imagenet_trainer.engines.pytorch.recomputation import checkpointed
-from imagenet_trainer.engines.pytorch.step import Head, Monitor, Step, StepResult, root_mean_square
+from imagenet_trainer.engines.pytorch.step import (
+    Head,
+    Monitor,
+    Step,
+    StepResult,
+    compiled,
+    root_mean_square,
+    shared,
+)
 from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
@@ -141,12 +147,8 @@ class TorchEngine(StageTimer):
         Created at the first update, as it communicates: before that any worker may still fail.
         """
         learns = any(value.requires_grad for value in self._alone.parameters())
-        if self.world_size == 1 or not learns:
-            return self._alone
-        on_gpu = [self._device] if self._device.type == "cuda" else None
-        # 1 x 1 kernels in channels_last have two descriptions of the same strides.
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        return DistributedDataParallel(self._alone, device_ids=on_gpu, gradient_as_bucket_view=True)
+        is_alone = self.world_size == 1 or not learns
+        return self._alone if is_alone else shared(self._alone, self._device)
 
     @cached_property
     def _step(self) -> Any:
@@ -154,14 +156,13 @@ class TorchEngine(StageTimer):
 
         It is captured as CUDA graphs if nothing between forward and backward needs the host. Their
         shared memory cannot hold gradients to which more is added, and DistributedDataParallel
-        launches its messages from the host, between the compiled parts of backward.
+        launches its messages from the host, between the compiled parts of backward: whether
+        capturing these parts pays, tools/gpu_study.py measures.
         """
         if not self._is_compiled:
             return self._shared
-        captured = self._device.type == "cuda" and self.world_size == 1 and self._parts == 1
-        return torch.compile(
-            self._shared, mode="reduce-overhead" if captured else "default", dynamic=False
-        )
+        is_cuda, is_alone = self._device.type == "cuda", self._shared is self._alone
+        return compiled(self._shared, is_cuda and is_alone and self._parts == 1)
 
     def _synchronised(self, part: int) -> Any:
         """A context in which gradients are summed over the workers for the last part only."""

@@ -1,10 +1,12 @@
 """The forward pass of an update on the device: bytes to loss, counts and moments."""
 
+import warnings
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from imagenet_trainer.engines import Training
 from imagenet_trainer.engines.pytorch.devices import autocast
@@ -149,6 +151,19 @@ def _rank(output: Tensor, label: Tensor) -> Tensor:
 
 def _cross_entropy(output: Tensor, label: Tensor) -> Tensor:
     return -(output.gather(1, label.unsqueeze(1)).squeeze(1) + _TINY).log()
+
+
+def shared(step: Step, device: torch.device) -> DistributedDataParallel:
+    """The module that also sums gradients over the workers, while backward runs."""
+    on_gpu = [device] if device.type == "cuda" else None
+    # 1 x 1 kernels in channels_last have two descriptions of the same strides.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    return DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True)
+
+
+def compiled(step: nn.Module, captured: bool) -> Any:
+    """The module compiled for one shape; `captured` as CUDA graphs."""
+    return torch.compile(step, mode="reduce-overhead" if captured else "default", dynamic=False)
 
 
 class StepResult:

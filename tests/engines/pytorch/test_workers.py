@@ -176,7 +176,7 @@ def test_an_engine_communicates_from_its_first_update_on(monkeypatch):
     def join(*args, **more):
         raise Joined
 
-    monkeypatch.setattr(torch_engine, "DistributedDataParallel", join)
+    monkeypatch.setattr(torch_engine, "shared", join)
     workers = TorchWorkers.__new__(TorchWorkers)
     workers.rank, workers.world_size = 0, 2
     how, shape = Training(Optimizer("sgd", 0.9, 1e-3)), (BATCH, SIDE, SIDE, 3)
