@@ -55,13 +55,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             )
         check_flags(command)
         from imagenet_trainer.engines.choice import check_mxnet, check_torch
-        from imagenet_trainer.launch import launcher, torchrun
+        from imagenet_trainer.launch import ineffective, launcher, torchrun
 
         if not settings.dry_run:
             check = check_torch if settings.engine == "torch" else check_mxnet
             check()  # at once, and MXNet's scheduler runs here
         chosen = launcher.chosen_launcher(settings)
-        if settings.engine == "torch" and chosen == "local" and settings.nodes == 1:
+        ineffective.check(settings, chosen)
+        if ineffective.uses_torchrun(settings, chosen):
             return torchrun.launch(settings, command)
         return launcher.launch(settings, command)
 
