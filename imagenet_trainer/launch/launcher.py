@@ -179,6 +179,8 @@ def launch(settings: LaunchSettings, command: Sequence[str]) -> int:
         for job in jobs_of(settings, launcher, hosts, member_of(settings, command, root)):
             print(f"{job.name}: {shlex.join(job.command)}")
         return 0
+    if settings.engine == "mxnet":
+        free_port(root)  # InputError unless the scheduler, which runs here, can have the address
     with Signals().open() as signals:
 
         def attempt() -> int:

@@ -57,6 +57,8 @@ def test_errors_name_the_flag(refused, tmp_path, monkeypatch):
     assert "--launcher ssh: ssh" in refused("-H", hosts, "x")
     assert "--interface wire0" in refused("--interface", "wire0", "x")
     assert "--env MISSING: " in refused("--env", "MISSING", "x")
+    elsewhere = refused("--host-address", "192.0.2.1", "--port", "9091", "x")
+    assert elsewhere.startswith("--host-address 192.0.2.1: is not an address of this machine")
 
 
 def test_without_mxnet(refused, monkeypatch):

@@ -23,6 +23,9 @@ from imagenet_trainer.system.hosts import ANYWHERE, address_towards, interface_o
 _PAUSE = 0.5  # seconds between two attempts to reach worker 0
 _REACHES = 5.0  # seconds for one of them
 _ANSWERS = timedelta(seconds=30)
+# Seconds in which the address has to lead worker 0 to itself; a cluster's name may appear late.
+_LEADS_HERE = 60.0
+_HERE = "127.0.0.1"
 
 
 class Rendezvous:
@@ -36,7 +39,8 @@ class Rendezvous:
         self._rank, self._size = rank, world_size
         self._host, self._port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         self._token = uuid.uuid4().hex  # tells this worker from its predecessor
-        self._why = "no answer yet" + ("" if rank else "; is it the address of this machine?")
+        self._why = "no answer yet"
+        self._began = time.monotonic()
 
     def __str__(self) -> str:
         place = f"{self._host}:{self._port} (MASTER_ADDR, MASTER_PORT)"
@@ -62,7 +66,8 @@ class Rendezvous:
         worker 0 has not noticed yet that this worker's predecessor died. Its addresses lead
         nowhere. A worker may join twice: the answer to its first try may have come too late.
 
-        Raises InputError if worker 0 has another number of workers, or another version.
+        Raises InputError if worker 0 has another number of workers, or another version, and in
+        worker 0 if the address does not lead to itself.
         """
         while True:
             store = self._attempt()
@@ -74,11 +79,8 @@ class Rendezvous:
     def _attempt(self) -> Optional[dist.TCPStore]:
         """The store; None, with the reason in `_why`, if there is none yet."""
         try:
-            socket.getaddrinfo(self._host, self._port)
             store = self._connection(serves=True) if self._rank == 0 else None
-            # PyTorch prints stack traces about a host that it cannot reach.
-            with socket.create_connection((self._host, self._port), _REACHES) as probe:
-                address = probe.getsockname()[0]
+            address = self._local_address()
             store = store or self._connection(serves=False)
             self._check_group(store)
             if store.compare_set(f"joined/{self._rank}", "", self._token) == self._token.encode():
@@ -94,9 +96,29 @@ class Rendezvous:
             self._why = str(error).partition("\n")[0]
         return None
 
+    def _local_address(self) -> str:
+        """Address of this machine on its connection to worker 0; OSError if it cannot be reached.
+
+        InputError in worker 0 if it cannot reach itself: a restart would not help.
+        """
+        # PyTorch prints stack traces about a host that it cannot reach.
+        try:
+            with socket.create_connection((self._host, self._port), _REACHES) as probe:
+                return str(probe.getsockname()[0])
+        except OSError as error:
+            if self._rank or time.monotonic() - self._began < _LEADS_HERE:
+                raise
+            raise InputError(
+                f"MASTER_ADDR {self._host}: does not lead to worker 0, which runs on "
+                f"{os.uname().nodename} ({error.strerror or error}); use an address of this "
+                "machine (--host-address of tools/launch.py)"
+            ) from error
+
     def _connection(self, serves: bool) -> dist.TCPStore:
+        """A connection to the store, which listens on all addresses of its machine."""
+        host = _HERE if serves else self._host
         return dist.TCPStore(
-            self._host, self._port, is_master=serves, wait_for_workers=False, timeout=_ANSWERS
+            host, self._port, is_master=serves, wait_for_workers=False, timeout=_ANSWERS
         )
 
     def _check_group(self, store: dist.TCPStore) -> None:

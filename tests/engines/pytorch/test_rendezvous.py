@@ -144,6 +144,21 @@ def test_a_port_in_use(pauses):
         zero.open()
 
 
+@pytest.mark.parametrize("address", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_does_not_lead_worker_0_to_itself(pauses, monkeypatch, address):
+    # A launcher repeats nothing after this error, in which another machine would be waited for.
+    happens, _ = pauses
+    monkeypatch.setenv("MASTER_ADDR", address)
+    monkeypatch.setattr(rendezvous, "_REACHES", 0.01)
+    zero, now = Rendezvous(0, 2), time.monotonic
+    happens += [lambda: None, lambda: monkeypatch.setattr(
+        rendezvous.time, "monotonic", lambda: now() + rendezvous._LEADS_HERE
+    )]  # fmt: skip
+    with pytest.raises(InputError, match=f"^MASTER_ADDR {address}: does not lead to worker 0"):
+        zero.open()
+    assert not happens
+
+
 def test_an_unknown_name(pauses, monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "no-such-host.invalid")
     one = Rendezvous(3, 4)
