@@ -25,32 +25,27 @@ def ends_at_once(settings: FitSettings, interrupts: Interrupts) -> bool:
         return False
     if choose_engine(devices_of(settings)).engine != "torch":
         return False
-    if run_for(settings).progress() is None:  # nothing is trained: --pretrained is not read here
+    run, rank = run_for(settings), int(os.environ["RANK"])
+    if not is_finished(run, settings):
         return False
-    setup, rank = training_setup(settings), int(os.environ["RANK"])
-    if not is_finished(setup.run, setup.settings):
-        return False
+    check_settings(run, training_setup(settings).settings, run.settings())
     command = () if rank else settings.when_done
     with (
-        RunLog(setup.run.log_path, rank) as log,
-        when_done.run_afterwards(command, setup.run.prefix, interrupts, log.info),
+        RunLog(run.log_path, rank) as log,
+        when_done.run_afterwards(command, run.prefix, interrupts, log.info),
     ):
         log.info(
-            f"The training of {setup.run.prefix} is finished; a higher --num-epochs or --patience "
+            f"The training of {run.prefix} is finished; a higher --num-epochs or --patience "
             "continues it"
         )
     return True
 
 
 def is_finished(run: Run, settings: FitSettings) -> bool:
-    """Whether a training with these settings would make no update; only reads files.
-
-    Raises InputError for settings that the run was not started with.
-    """
+    """Whether a training with these flags would make no update; only reads files of the run."""
     progress, began_with = run.progress(), run.settings()
     if progress is None or not began_with or settings.load_epoch != began_with.get("load_epoch"):
         return False
-    check_settings(run, settings, began_with)
     if progress.epoch >= settings.num_epochs:
         return True
     if not settings.patience or progress.scores.images:  # inside an epoch

@@ -10,7 +10,7 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Progress
-from imagenet_trainer.train import loop
+from imagenet_trainer.train import finished, loop
 from imagenet_trainer.train.finished import is_finished
 from imagenet_trainer.train.loop import train
 from imagenet_trainer.train.session import open_session
@@ -104,8 +104,18 @@ def test_early_stopping(session):
     assert not is_finished(run, settings)
 
 
-def test_other_settings_are_refused_as_ever(session):
+def test_other_settings_are_refused_as_ever(session, worker):
     session.run.save(session.checkpoint(Progress(2, 15)), 2)
     with pytest.raises(InputError, match=r"^--lr 0.1: .* was started with 0.4"):
-        is_finished(session.run, replace(session.settings, lr=0.1))
+        worker(1, lr=0.1)
     assert not is_finished(session.run, replace(session.settings, load_epoch=1))
+
+
+def test_a_run_that_goes_on_is_read_once(session, worker, monkeypatch):
+    session.run.save(session.checkpoint(Progress(1, 7)), 1)
+
+    def read(settings):
+        raise AssertionError("open_session reads it")
+
+    monkeypatch.setattr(finished, "training_setup", read)
+    assert not worker(1)
