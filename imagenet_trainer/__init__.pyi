@@ -1268,8 +1268,8 @@ class _Benchmark(ModuleType):
     def __call__(
         self,
         *,
-        kind: Literal['loader', 'checks', 'train', 'checkpoint', 'bottleneck', 'pack', 'picture',
-            'reading', 'numbers', 'many-classes', 'evaluate', 'parity'],
+        kind: Literal['loader', 'checks', 'train', 'checkpoint', 'pack', 'picture', 'reading',
+            'numbers', 'many-classes', 'evaluate', 'parity'],
         images: Optional[int] = None,
         rounds: int = 5,
         threads: int = 2,
@@ -1288,7 +1288,8 @@ class _Benchmark(ModuleType):
         Parameters
         ----------
         kind
-            what to measure; bottleneck is followed by flags of fit and has its own --help
+            what to measure; or bottleneck, which is followed by flags of fit and has its
+            own --help
         images
             number of images; by default 1000; 2000 for pack, 500 for checks, 160 for train
             and evaluate, 8000 for reading, 50000 for numbers, 500000 for many-classes

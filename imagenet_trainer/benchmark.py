@@ -61,9 +61,9 @@ def call(**values: Any) -> BenchmarkResult:
 
     Raises InputError for what the command line refuses.
     """
-    settings = flags.settings_of(config.BenchmarkSettings, values)
-    if settings.kind == "bottleneck":
+    if values.get("kind") == "bottleneck":
         raise InputError("kind bottleneck: is a function, benchmark.bottleneck; call that")
+    settings = flags.settings_of(config.BenchmarkSettings, values)
     return BenchmarkResult(settings.kind, measure(settings))
 
 
@@ -78,8 +78,6 @@ def bottleneck(**values: Any) -> BottleneckResult:
 
 def measure(settings: config.BenchmarkSettings) -> figures.Figures:
     """Run the chosen benchmark."""
-    if settings.kind == "bottleneck":
-        raise InputError("bottleneck: must come before all flags, which are those of fit")
     kind = KINDS[settings.kind]
     for flag, (owner, instead) in INSTEAD.items():
         if getattr(settings, flag) and settings.kind == owner:
@@ -113,6 +111,10 @@ def _check_flags(settings: config.BenchmarkSettings, kind: Kind) -> None:
             f"{flags.flag_of(field.name)}: has no effect on {' '.join([settings.kind, *given])}, "
             f"only on {', '.join(owners)}; omit it"
         )
+
+
+def _late_bottleneck() -> None:
+    raise InputError("bottleneck: must come before all flags, which are those of fit")
 
 
 def _gpu() -> None:
@@ -152,6 +154,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return run_command("benchmark", _gpu)
     if words[:1] == ["bottleneck"]:  # its flags are those of fit
         return run_command("benchmark bottleneck", lambda: _parse_bottleneck(words[1:]))
+    if "bottleneck" in words and not {*words} & {*KINDS}:
+        return run_command("benchmark", _late_bottleneck)
     settings = flags.parse(
         config.BenchmarkSettings, words, "benchmark", "Measure speed against other tools."
     )

@@ -16,13 +16,12 @@ class BenchmarkSettings:
 
     kind: str = option(
         "",
-        "what to measure; bottleneck is followed by flags of fit and has its own --help",
+        "what to measure; or bottleneck, which is followed by flags of fit and has its own --help",
         choices=(
             "loader",
             "checks",
             "train",
             "checkpoint",
-            "bottleneck",
             "pack",
             "picture",
             "reading",
