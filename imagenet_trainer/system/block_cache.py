@@ -53,6 +53,7 @@ class BlockCache:
         self._lock = -1  # descriptor of the lock file while this process writes
         self._counted = False  # whether this process has added up the blocks
         self._full_until = 0.0
+        self._coming: Dict[str, int] = {}  # bytes of the blocks that this process is fetching
 
     def read(self, name: str, length: int, begin: int, end: int) -> Optional[bytes]:
         """Bytes of a block; None unless it is there with its `length` in bytes."""
@@ -90,17 +91,34 @@ class BlockCache:
 
         `needed` returns the first parts of the names (before the -) of blocks that stay.
         """
+        return self._has_room("", length, needed)
+
+    @contextlib.contextmanager
+    def room_for(self, name: str, length: int, needed: Callable[[], Set[str]]) -> Iterator[bool]:
+        """The same for a block that is fetched in the block, whose room is then kept for it."""
+        try:
+            yield self._has_room(name, length, needed)
+        finally:
+            with self._threads:
+                self._coming.pop(name, None)
+
+    def _has_room(self, name: str, length: int, needed: Callable[[], Set[str]]) -> bool:
         if not self.is_writable or length > self.size or time.monotonic() < self._full_until:
             return False
         has_room = False
         with self._giving_up(), self._locked():
+            if name and (name in self._coming or self.has(name)):
+                return True
+            most = self.size - length - sum(self._coming.values())
             used = self._used()
-            if used + length > self.size:
-                used = self._evict(self.size - length, needed())
+            if used > most:
+                used = self._evict(most, needed())
                 self._set_used(used)
-            has_room = used + length <= self.size
+            has_room = used <= most
             if not has_room:
                 self._full_until = time.monotonic() + _FULL
+            elif name:
+                self._coming[name] = length
         return has_room
 
     def write(self, name: str, data: bytes) -> None:
@@ -108,6 +126,7 @@ class BlockCache:
         if not self.is_writable or len(data) > self.size:
             return
         with self._giving_up(), self._locked():
+            self._coming.pop(name, None)
             path = os.path.join(self.folder, name)
             if os.path.exists(path) and os.path.getsize(path) == len(data):
                 return  # another process was faster

@@ -52,10 +52,9 @@ class RemoteFile:
             number, begin = divmod(offset, BLOCK)
             until = min(end - offset + begin, BLOCK)
             part = cache.read(*self._block(number), begin, until)
-            if part is None and self._is_kept(cache, number):
-                part = self._fetched(cache, number)[begin:until]
-            elif part is None:
-                part = fetch(self._object, offset, end)
+            if part is None:
+                block = self._kept(cache, number)
+                part = fetch(self._object, offset, end) if block is None else block[begin:until]
             parts.append(part)
             offset += len(part)
         return b"".join(parts) if len(parts) > 1 else parts[0]
@@ -80,7 +79,7 @@ class RemoteFile:
         spans: List[_Span] = []
         for begin, end in zip(begins.tolist(), ends[first].tolist()):
             numbers = range(begin // BLOCK, -(-end // BLOCK))
-            here = [n for n in numbers if n in missing or not cache.has(self._block(n)[0])]
+            here = [n for n in numbers if n in missing or not self._is_coming(cache, n)]
             missing.update(dict.fromkeys(here))
             if here and not (spans and spans[-1].add(begin, end)):
                 spans.append(_Span(self._digest, self._object, begin, end))
@@ -102,17 +101,25 @@ class RemoteFile:
     def fetch_block(self, number: int) -> None:
         """Put a block into the cache, unless it is there or has no room."""
         cache = current_cache()
-        if not cache.has(self._block(number)[0]) and self._is_kept(cache, number):
-            self._fetched(cache, number)
+        if not self._is_coming(cache, number):
+            self._kept(cache, number)
 
     def _block(self, number: int) -> Tuple[str, int]:
         """The name of a block in the cache, and its length in bytes."""
         return f"{self._digest}-{number}.block", min(BLOCK, self.size - number * BLOCK)
 
-    def _is_kept(self, cache: BlockCache, number: int) -> bool:
-        """Whether a block that is not in the cache is on its way to it, or has room in it."""
+    def _is_coming(self, cache: BlockCache, number: int) -> bool:
+        """Whether a block is in the cache, or on its way to it."""
+        name, _ = self._block(number)
+        return name in _ahead.fetching or cache.has(name)
+
+    def _kept(self, cache: BlockCache, number: int) -> Optional[bytes]:
+        """A block that is not in the cache, which now keeps it; None if it has no room for it."""
         name, length = self._block(number)
-        return name in _ahead.fetching or cache.has_room(length, _ahead.digests)
+        if name in _ahead.fetching:
+            return self._fetched(cache, number)
+        with cache.room_for(name, length, _ahead.digests) as has_room:
+            return self._fetched(cache, number) if has_room else None
 
     def _fetched(self, cache: BlockCache, number: int) -> bytes:
         """A block from the storage, which each process fetches once at a time."""

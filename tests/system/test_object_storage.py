@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -151,6 +152,18 @@ def test_a_small_cache_gives_the_same_bytes_and_never_grows_beyond_its_size(
             assert sum(one.stat().st_size for one in blocks) <= 4000
     # All but the four blocks, which stay in the cache.
     assert sum(end - begin for begin, end in fetched(state)) == 21_000
+
+
+def test_blocks_for_which_others_leave_no_room_are_not_fetched(server, tmp_path, monkeypatch):
+    address, state = server
+    monkeypatch.setattr(block_cache, "_chosen", (str(tmp_path / "small"), "2KB"))
+    file = RemoteFile(f"{address}/a.rec")
+    state.fault = lambda number, path: "slow"  # until all have asked for room
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: file.read(10, number * BLOCK), range(8)))
+    assert found == [DATA[number * BLOCK :][:10] for number in range(8)]
+    sizes = [end - begin for begin, end in fetched(state)]
+    assert sorted(sizes) == [10] * 6 + [BLOCK] * 2
 
 
 def test_an_object_without_bytes(server):
