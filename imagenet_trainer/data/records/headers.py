@@ -73,6 +73,9 @@ def read_labels(shards: Shards, label_index: Optional[int] = None) -> np.ndarray
 
     From an object storage only if no list beside the shards has them.
     """
+    known = shards.labels
+    if known is not None and not np.isnan(known).any() and label_index == (shards.label_index or 0):
+        return known
     listed = listed_labels(shards)
     if listed is None:
         return np.concatenate([read_headers(file, label_index).labels for file in shards.files])
@@ -98,13 +101,15 @@ def keep_images(shards: Shards, summarise: bool = False) -> Tuple[List[Headers],
     many were left out.
 
     Sets for face recognition begin with such a record, and end with one for each identity.
-    With `summarise`, `read_summary` has nothing more to read.
+    `read_labels` then has nothing more to read, unless records have several labels; with
+    `summarise`, `read_summary` neither.
     """
     announce(shards)
     headers = [read_headers(file, shards.label_index, summarise) for file in shards.files]
     before = len(shards)
     shards.keep([head.have_images for head in headers])
     kept = [head.of(head.have_images) for head in headers]
+    shards.labels = np.concatenate([head.labels for head in kept])
     if summarise:
         shards.label_summary = _joined([head.summary for head in kept if head.summary])
     return kept, before - len(shards)

@@ -68,8 +68,10 @@ class Shards:
         self.label_vectors: Optional[LabelVectors] = None
         # The manifests of the shards by their paths.
         self.manifests: Dict[str, Manifest] = {}
-        # What decides how they are read, once the headers of these records were read.
+        # What decides how they are read, and `Headers.labels`: once the headers of these records
+        # were read.
         self.label_summary: Optional[LabelSummary] = None
+        self.labels: Optional[np.ndarray] = None
 
     def _starts_of_files(self) -> List[int]:
         return list(itertools.accumulate(map(len, self.files), initial=0))
@@ -82,7 +84,7 @@ class Shards:
         for file, kept in zip(self.files, records):
             file.keep(kept)
         self._starts = self._starts_of_files()
-        self.label_summary = None
+        self.label_summary = self.labels = None
 
     def part(self, records: np.ndarray) -> "Shards":
         """These records only, int64 (n,) ascending; the part is closed separately."""
@@ -93,7 +95,7 @@ class Shards:
         part = copy.copy(self)
         part.files = [file.part(one) for file, one in zip(self.files, by_file) if one.any()]
         part._starts = part._starts_of_files()
-        part.label_summary = None
+        part.label_summary = part.labels = None
         return part
 
     @property

@@ -3,6 +3,7 @@ import pytest
 from conftest import write_records
 
 from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.parts import labels_of
 from imagenet_trainer.data.records import headers as module
 from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
 from imagenet_trainer.data.records.recordio import MAGIC, RecordError, RecordFile, pack_header
@@ -65,6 +66,27 @@ def test_the_digest_covers_every_byte_of_a_small_set(tmp_path):
     for at in (len(data) - 1, len(data) // 2 + 8, 40):  # padding, image, image
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         assert digest_now() != before
+
+
+@pytest.mark.parametrize(
+    ("labels", "index", "found", "reads"),
+    [
+        ([1.0, 0.0, 2.0], None, [1, 0, 2], 4), ([1.0, 0.0, 2.0], 0, [1, 0, 2], 4),
+        ([[1.0, 7.0], [0.0, 8.0], [2.0, 9.0]], 1, [7, 8, 9], 4),
+        ([[1.0, 7.0], [0.0, 8.0], 2.0], None, [1, 0, 2], 7),  # the first ones, of all
+    ],
+)  # fmt: skip
+def test_labels_that_were_checked_are_not_read_again(
+    tmp_path, monkeypatch, labels, index, found, reads
+):
+    payloads = [pack_header(one, n) + b"\x89PNG" * 9 for n, one in enumerate(labels)]
+    payloads.insert(1, pack_header([7.0, 8.0], 3))  # has no image
+    path = write_records(tmp_path / "a.rec", payloads)
+    read, real = [], module._header
+    monkeypatch.setattr(module, "_header", lambda file, n: read.append(n) or real(file, n))
+    with open_dataset(str(path), "", 10, label_index=index, any_labels=True).shards as shards:
+        assert labels_of(shards).tolist() == found and len(read) == reads
+        assert labels_of(shards.part(np.array([0, 2]))).tolist() == found[::2]
 
 
 def test_several_labels_are_read_once(tmp_path, monkeypatch):
