@@ -162,9 +162,11 @@ def _finish(
     new: str, manifest: Manifest, images: Optional[ImageList], changes: Changes, dataset: Dataset
 ) -> None:
     """Rename the shards, then write the list, and the manifest last."""
+    listed = ""  # no list is that of the records
     if images is not None:
         write_list(f"{new}.lst", _lines(images, _record_of_key(dataset), changes))
-        manifest = replace(manifest, list_sha256=sha256(f"{new}.lst"))
+        listed = sha256(f"{new}.lst")
+    manifest = replace(manifest, list_sha256=listed)
     for shard in manifest.shards:
         stem = os.path.join(os.path.dirname(new), os.path.splitext(shard.file)[0])
         for kind in ("rec", "idx"):

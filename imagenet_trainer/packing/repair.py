@@ -25,6 +25,11 @@ def open_pack(prefix: str, root: str) -> Pack:
     the list is missing, or if the list has changed.
     """
     manifest = load_manifest(prefix + ".json")
+    if not manifest.list_sha256:
+        raise InputError(
+            f"{prefix}.json: made by --drop or --relabel from a pack without a list, so its images "
+            "are not known; make it from that pack again"
+        )
     images = read_list(prefix + ".lst")
     if sha256(prefix + ".lst") != manifest.list_sha256:
         raise InputError(

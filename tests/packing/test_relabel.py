@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,21 @@ def test_each_flag_alone(pack, tmp_path):
     before = records_of(pack)
     assert records_of(dropped) == {k: v for k, v in before.items() if k not in (0, 6, 9)}
     assert records_of(relabelled) == {**before, 0: (2.0, *before[0][1:])}
+
+
+def test_a_pack_without_its_list(pack, tmp_path, capsys):
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    for path in Path(pack).parent.glob("train*.[rij]*"):
+        shutil.copy(path, tmp_path / path.name.replace("train", "old"))
+    manifest = Path(old + ".json")
+    manifest.write_text(manifest.read_text().replace('"train-', '"old-'))
+    listed = reviews(tmp_path / "r.csv", "0,,circle,square,wrong,0.1")
+    assert im2rec.main(["--relabel", listed, old, new]) == 0
+    assert records_of(new)[0][0] == 2.0
+    shutil.copy(pack + ".lst", new + ".lst")  # has the old label
+    Path(f"{new}-00000-of-00002.rec").write_bytes(b"damage")
+    assert im2rec.main(["--repair", new]) == 2
+    assert "its images are not known" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_images_by_their_names(pack, tmp_path):

@@ -74,7 +74,8 @@ class Manifest:
     shards, rejected
         the files, and the images that were not packed.
     root, list_sha256, settings
-        where the images were, the SHA-256 of the list, and the flags that determine the bytes.
+        where the images were, the SHA-256 of the list ("" without one), and the flags that
+        determine the bytes.
     source
         the format and the files of the set that was packed; {} for images in a folder or a tar.
 
