@@ -4,23 +4,23 @@ Records of the size of ImageNet's original images are read in the orders of a tr
 caches of several sizes. Nothing is decoded. The server has a process of its own.
 """
 
+import asyncio
 import contextlib
-import http.server
+import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import urllib.request
-from typing import Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.reading import IMAGE, WINDOW, read_epoch, write_large
 from imagenet_trainer.data.records.shards import Shards
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.block_cache import use_cache
+from imagenet_trainer.system.wheels import pip_install
 
 _EPOCHS = (", first epoch", ", later epochs")  # without a cache there is no difference
 # Of each case: the part of the set that the cache holds, and the window.
@@ -76,6 +76,8 @@ def _sent(url: str) -> Dict[str, int]:
 @contextlib.contextmanager
 def _server(folder: str, latency: float) -> Iterator[str]:
     """The address of a server of the files of a folder, in a process of its own."""
+    if importlib.util.find_spec("aiohttp") is None:
+        raise InputError(f"--latency {latency:g}: needs aiohttp; {pip_install('storage')}")
     code = f"import sys; from {__name__} import serve; serve(*sys.argv[1:])"
     words, pipe = [sys.executable, "-c", code, folder, str(latency)], subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
@@ -88,42 +90,28 @@ def _server(folder: str, latency: float) -> Iterator[str]:
 
 def serve(folder: str, latency: str) -> None:
     """Serve a folder until the standard input ends; print the port."""
+    asyncio.run(_serve(folder, float(latency) / 1e3))
+
+
+async def _serve(folder: str, pause: float) -> None:
+    from aiohttp import web
+
     sent = {"bytes": 0, "requests": 0}
-    lock = threading.Lock()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    @web.middleware
+    async def answer(request: Any, handler: Any) -> Any:
+        if request.path == "/sent":
+            return web.json_response(sent)
+        await asyncio.sleep(pause)
+        found = await handler(request)
+        sent["bytes"] += request.http_range.stop - request.http_range.start
+        sent["requests"] += 1
+        return found
 
-        def do_GET(self) -> None:
-            if self.path == "/sent":
-                return self._answer(200, json.dumps(sent).encode(), {})
-            time.sleep(float(latency) / 1e3)
-            path = os.path.join(folder, os.path.basename(self.path))
-            match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-            if not match or not os.path.isfile(path):
-                return self._answer(404, b"", {})
-            begin, size = int(match[1]), os.path.getsize(path)
-            with open(path, "rb") as file:
-                data = os.pread(file.fileno(), int(match[2]) + 1 - begin, begin)
-            with lock:
-                sent["bytes"] += len(data)
-                sent["requests"] += 1
-            part = f"bytes {begin}-{begin + len(data) - 1}/{size}"
-            return self._answer(206, data, {"Content-Range": part, "ETag": '"1"'})
-
-        def _answer(self, status: int, body: bytes, headers: Dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.read()
+    app = web.Application(middlewares=[answer])
+    app.router.add_static("/", folder)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -28,9 +28,6 @@ def test_reading_from_a_storage_fetches_what_the_cache_does_not_hold(monkeypatch
     pytest.importorskip("aiohttp")
     monkeypatch.setattr(reading, "IMAGE", 10_000)
     monkeypatch.setattr(remote_file, "BLOCK", 1 << 17)
-    # Of the blocks on their way when the cache is full some find no room: the set has only 40.
-    monkeypatch.setattr(remote_file, "_THREADS", 4)
-    monkeypatch.setattr(remote_file, "_ahead", remote_file._Ahead())
     found = benchmark.call(kind="reading", latency=1, images=512)
     assert len(found) == 8 * 3
     fetched = {name: value for name, value in found.items() if name.endswith("_kilobytes")}
