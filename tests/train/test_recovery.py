@@ -428,7 +428,7 @@ def test_statistics_that_are_not_finite(fit_words, halved, tmp_path, at_update, 
     # Training does not look at moving statistics, so no loss tells; validation or a save does.
     def act(engine, update, rate):
         if update == 12 and rate > 0.03:
-            engine._executors()[0].aux_dict["bn1_moving_var"][:] = np.inf
+            engine._bound.executors[0].aux_dict["bn1_moving_var"][:] = np.inf
 
     for name, more in (("validation", ()), ("save", OFTEN)):
         with pytest.MonkeyPatch.context():

@@ -1,7 +1,6 @@
 """Runs a symbol with MXNet's Module and kvstore, on CPUs or on GPUs from Maxwell to Ada."""
 
 import functools
-import logging
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from imagenet_trainer.engines.loss_scale import LossScale
 from imagenet_trainer.engines.memory import memory_errors
 from imagenet_trainer.engines.mxnet.arrays import normalised, to_mxnet, to_numpy, to_symbol
 from imagenet_trainer.engines.mxnet.average import MovingAverage
+from imagenet_trainer.engines.mxnet.binding import Binding
 from imagenet_trainer.engines.mxnet.compression import TwoBit
 from imagenet_trainer.engines.mxnet.devices import check_options, check_shares, contexts_of
 from imagenet_trainer.engines.mxnet.fused_relu import fused_relu
@@ -34,6 +34,7 @@ from imagenet_trainer.engines.mxnet.precision import (
     in_16_bits,
     with_scaled_loss,
 )
+from imagenet_trainer.engines.mxnet.statistics import set_statistics, statistics_state
 from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, TEACHER, Targets
 from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
@@ -43,7 +44,7 @@ from imagenet_trainer.engines.symbol import (
     label_vector_length,
     number_of_classes,
 )
-from imagenet_trainer.engines.workers import ALONE, Workers, average_of, of_all_devices
+from imagenet_trainer.engines.workers import ALONE, Workers, average_of
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
@@ -118,7 +119,6 @@ class MXNetEngine(StageTimer):
         self._seed = training.seed if training else 0
         self._updates = 0
         self._optimizer = training.optimizer if training else None
-        self._frozen = self._optimizer.frozen if self._optimizer else []
         self._counts = np.zeros(5)
         symbol = executed_graph(symbol, training)
         self._is_random = draws_numbers(symbol)
@@ -129,19 +129,25 @@ class MXNetEngine(StageTimer):
             training, number_of_classes(symbol, size), label_vector_length(symbol, size)
         )
         self._inputs = (*self._targets.inputs, *((LOSS_SCALE,) if self._scale else ()))
-        self._symbol = self._executed(symbol, devices, batch_shape, (mean, std), bgr)
-        self._contexts = contexts
+        executed = self._executed(symbol, devices, batch_shape, (mean, std), bgr)
         self._device_names = devices.description
-        self._batch_shape = (batch_shape[0] // self._accumulate, *batch_shape[1:])  # of a part
         self._has_predicted = False  # since it was bound
         self._average: Optional[MovingAverage] = None
         self._monitor: Optional[TensorMonitor] = None
         self._compression: Optional[TwoBit] = None
-        self._fused = fused_relu(self._symbol, training, devices, self._async is not None)
-        self._choose_symbol()
-        self._module = self._bound_module()
+        self._bound = Binding(
+            executed,
+            contexts,
+            (batch_shape[0] // self._accumulate, *batch_shape[1:]),
+            self._inputs,
+            self._targets,
+            fused_relu(executed, training, devices, self._async is not None),
+            self._optimizer.frozen if self._optimizer else [],
+            training is not None,
+            self._accumulate > 1,
+        )
         if training:
-            self._open_training(training, devices)
+            self._open_training(training, devices, len(contexts))
 
     def _executed(
         self,
@@ -160,14 +166,13 @@ class MXNetEngine(StageTimer):
             symbol = in_16_bits(symbol, devices.dtype, devices.gpus, batch_shape)
         return self._targets.added_to(symbol)
 
-    def _choose_symbol(self) -> None:
-        if self._fused:
-            data, labels = self._descriptions()
-            self._symbol = self._fused.symbol_for(data + labels, len(self._contexts))
+    @property
+    def _module(self) -> "mx.mod.Module":
+        return self._bound.module
 
-    def _open_training(self, training: Training, devices: Devices) -> None:
+    def _open_training(self, training: Training, devices: Devices, count: int) -> None:
         kvstore = getattr(self._workers, "kvstore", None)
-        if kvstore is None and len(self._contexts) > 1:
+        if kvstore is None and count > 1:
             kvstore = mx.kv.create(devices.kv_store)  # a single device has nothing to sum
         # The kvstore needs initial values; set_params sets the real ones.
         self._module.init_params(_zero)
@@ -187,57 +192,9 @@ class MXNetEngine(StageTimer):
         if training.monitor:
             self._monitor = TensorMonitor(self._module, training.monitor, self._workers)
 
-    def _bound_module(self, shared: Optional["mx.mod.Module"] = None) -> "mx.mod.Module":
-        """A new module; given another one, with its parameters, its optimizer and its memory."""
-        module = mx.mod.Module(
-            self._symbol,
-            label_names=self._inputs,
-            context=self._contexts,
-            fixed_param_names=self._frozen,
-            logger=logging.getLogger("mxnet"),
-        )
-        data, labels = self._descriptions()
-        module.bind(
-            data_shapes=data,
-            label_shapes=labels,
-            for_training=self._optimizer is not None,
-            grad_req="write" if self._accumulate == 1 else "add",
-            shared_module=shared,
-        )
-        if shared:
-            module.borrow_optimizer(shared)
-            module._params_dirty = shared._params_dirty
-        return module
-
-    def _descriptions(self) -> Tuple[List["mx.io.DataDesc"], List["mx.io.DataDesc"]]:
-        """Of the images and of the other inputs of a part of a batch."""
-        return (
-            [mx.io.DataDesc("data", self._batch_shape, np.uint8, layout="NHWC")],
-            [mx.io.DataDesc(name, shape, layout="N") for name, shape in self._shapes().items()],
-        )
-
-    def _shapes(self) -> Dict[str, Tuple[int, ...]]:
-        """Of the inputs besides the images, for a part of a batch."""
-        size = self._batch_shape[0]
-        return {name: self._targets.shape_of(name, size) for name in self._inputs}
-
     def _bind_to(self, images: np.ndarray) -> None:
-        """Bind the network to the size of these images, if it is another one.
-
-        Parameters, gradients, statistics and memory are shared with the first binding.
-        """
-        if images.shape[1:] == self._batch_shape[1:]:
-            return
-        _wait_for_all()
-        _, height, width, channels = images.shape
-        self._batch_shape = (self._batch_shape[0], height, width, channels)
-        symbol = self._symbol
-        self._choose_symbol()
-        if self._symbol is symbol:
-            self._module.reshape(*self._descriptions())
-        else:
-            self._module = self._bound_module(self._module)
-        if self._monitor:
+        """Bind the network to the size of these images, if it is another one."""
+        if self._bound.to(images) and self._monitor:
             self._monitor.install()
 
     # --- training ------------------------------------------------------------------------------
@@ -266,14 +223,14 @@ class MXNetEngine(StageTimer):
         for part in range(self._accumulate):
             if self._is_random:
                 mx.random.seed(seed_of(self._seed, self._updates, self.rank, part) >> 1)
-            batch = self._part(part, images, inputs)
+            batch = self._bound.part(part, images, inputs)
             self.end_stage("copy")
             self._module.forward(batch, is_train=True)
             self.end_stage("compute")
             counts += self._count()
             self.end_stage("metric")
             if part == 0 and self._accumulate > 1:
-                self._clear_gradients()
+                self._bound.clear_gradients()
             self._module.backward()
             self.end_stage("compute")
         if self._monitor:
@@ -324,9 +281,9 @@ class MXNetEngine(StageTimer):
         if self._compression:
             self._compression.sum_gradients(scale)
         self._module.update()
-        clip_norms(self._executors(), self._max_norms)
+        clip_norms(self._bound.executors, self._max_norms)
         if self._average:
-            self._average.update(self._executors(), self._updates + 1)
+            self._average.update(self._bound.executors, self._updates + 1)
 
     def _may_update(self) -> bool:
         """Whether the gradients of all workers are finite; True if the loss is not scaled.
@@ -341,30 +298,12 @@ class MXNetEngine(StageTimer):
         self._module._optimizer.rescale_grad = 1.0 / (batch * self._scale.value)
         return self._scale.may_update(overflowed, self._updates, self.rank)
 
-    def _part(
-        self, part: int, images: np.ndarray, inputs: Mapping[str, np.ndarray]
-    ) -> "mx.io.DataBatch":
-        """One part of a batch; nd.array copies it, so the loader may reuse its buffers."""
-        size = self._batch_shape[0]  # of a part
-        here = slice(part * size, (part + 1) * size)
-        return mx.io.DataBatch(
-            [mx.nd.array(images[here], dtype=np.uint8)],
-            [mx.nd.array(inputs[name][here], dtype=np.float32) for name in self._inputs],
-        )
-
-    def _clear_gradients(self) -> None:
-        """Set the gradients to zero before the parts of a batch are added to them."""
-        for gradients in self._module._exec_group.grad_arrays:
-            for gradient in gradients:
-                if gradient is not None:
-                    gradient[:] = 0
-
     def _count(self) -> List["mx.nd.NDArray"]:
         """The result of `Targets.count` on each device, without waiting for them."""
         outputs = self._module.get_outputs(merge_multi_context=False)[0]
         return [
             self._targets.count(output, executor.arg_dict)
-            for output, executor in zip(outputs, self._executors())
+            for output, executor in zip(outputs, self._bound.executors)
         ]
 
     def read_counts(self) -> Tuple[int, int, int, float, int]:
@@ -385,8 +324,8 @@ class MXNetEngine(StageTimer):
     @_memory_checked
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, classes) of uint8 (n, h, w, 3), n up to the batch size."""
-        count, size = len(images), self._batch_shape[0]
-        inputs = {name: np.zeros(shape, np.float32) for name, shape in self._shapes().items()}
+        count, size = len(images), self._bound.batch_shape[0]
+        inputs = {name: np.zeros(shape, np.float32) for name, shape in self._bound.shapes().items()}
         _wait_for_all()
         self._bind_to(images)
         self._has_predicted = True
@@ -397,7 +336,7 @@ class MXNetEngine(StageTimer):
                 # Padding is computed and cut off: rebinding to another size would cost far more.
                 padding = np.zeros((size - len(batch), *images.shape[1:]), np.uint8)
                 batch = np.concatenate([batch, padding])
-            self._module.forward(self._part(0, batch, inputs), is_train=False)
+            self._module.forward(self._bound.part(0, batch, inputs), is_train=False)
             probabilities.append(self._module.get_outputs()[0].asnumpy())
         return np.concatenate(probabilities)[:count]
 
@@ -430,7 +369,8 @@ class MXNetEngine(StageTimer):
         if self._optimizer is None and self._has_predicted:
             # On the CPU a network bound for inference caches convolutions fused with BatchNorm,
             # computed from the parameters of its first batch. Only a new binding discards them.
-            self._module, self._has_predicted = self._bound_module(), False
+            self._bound.again()
+            self._has_predicted = False
         self._module.set_params(to_mxnet(arg), to_mxnet(aux), force_init=True)
         if self._async:
             self._async.write(self._module)
@@ -449,12 +389,7 @@ class MXNetEngine(StageTimer):
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._optimizer:
             state.update(optimizer_state(self._module, self._optimizer))
-        here = [to_numpy(executor.aux_dict) for executor in self._executors()]
-        everywhere = of_all_devices(here, self._workers)
-        if len(everywhere) > 1:
-            for device, statistics in enumerate(everywhere):
-                for name, value in statistics.items():
-                    state[f"statistics:{device}:{name}"] = value
+        state.update(statistics_state(self._bound.executors, self._workers))
         if self._scale:
             state.update(self._scale.state())
         if self._compression:
@@ -473,23 +408,11 @@ class MXNetEngine(StageTimer):
             self._scale.set_state(state)
         made = self._updates - (self._scale.skipped if self._scale else 0)
         set_optimizer_state(self._module, self._optimizer, state, made)
-        self._set_statistics(state)
+        set_statistics(state, self._bound.executors, self._workers)
         if self._compression:
             self._compression.set_state(state)
         if self._average:
-            self._average.set_state(state, self._executors(), self._workers)
-
-    def _set_statistics(self, state: Mapping[str, np.ndarray]) -> None:
-        devices = {key.split(":")[1] for key in state if key.startswith("statistics:")}
-        executors = self._executors()
-        if len(devices) != len(executors) * self.world_size:
-            return
-        for device, executor in enumerate(executors, self.rank * len(executors)):
-            for name, value in executor.aux_dict.items():
-                value[:] = state[f"statistics:{device}:{name}"]
-
-    def _executors(self) -> List["mx.executor.Executor"]:
-        return self._module._exec_group.execs
+            self._average.set_state(state, self._bound.executors, self._workers)
 
 
 def _wait_for_all() -> None:

@@ -101,7 +101,7 @@ def trained(monkeypatch, choice, sides=(SIDE,), **options):
         for side in sides:
             for images, labels in batches(3):
                 engine.train_batch(np.resize(images, (BATCH, side, side, 3)), labels, 0.01)
-            fused.append(engine._symbol.tojson().count("BatchNormWithReLU"))
+            fused.append(engine._bound.symbol.tojson().count("BatchNormWithReLU"))
             seen = engine.predict(batches(1)[0][0][:, :side, :side])
         return {**everything(engine), "seen": seen}, fused
 
@@ -151,7 +151,7 @@ def test_separate_operators_are_used_where_the_fused_ones_fail(monkeypatch, faul
     expected = everything(train(engine_of(RESNET), batches(2)))
     monkeypatch.setattr(fused_relu, "with_fused_relu", faulty)
     engine = engine_of(RESNET)
-    assert with_fault and "WithReLU" not in engine._symbol.tojson()
+    assert with_fault and "WithReLU" not in engine._bound.symbol.tojson()
     assert_same(everything(train(engine, batches(2))), expected)
 
 
@@ -183,4 +183,4 @@ def test_small_batches_are_not_tried(monkeypatch):
     pixels = BATCH * SIDE * SIDE
     for least, is_fused in ((pixels, True), (pixels + 1, False)):
         monkeypatch.setattr(fused_relu, "_LEAST", least)
-        assert ("BatchNormWithReLU" in engine_of(RESNET)._symbol.tojson()) == is_fused
+        assert ("BatchNormWithReLU" in engine_of(RESNET)._bound.symbol.tojson()) == is_fused
