@@ -110,11 +110,17 @@ def of_all_devices(here: Sequence[Arrays], workers: Workers) -> List[Arrays]:
 
 
 def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:
-    """The mean over every device of every worker; arguments as for `of_all_devices`."""
+    """The mean over every device of every worker; arguments as for `of_all_devices`.
+
+    Equal values are their own mean, which float32 does not represent on the way.
+    """
     all_ = of_all_devices(here, workers)
     if len(all_) == 1:
         return all_[0]
-    return {name: np.mean([one[name] for one in all_], axis=0) for name in here[0]}
+    return {
+        name: np.mean([one[name] for one in all_], 0, np.float64).astype(value.dtype)
+        for name, value in here[0].items()
+    }
 
 
 def whole_of(parts: Mapping[str, float], workers: Workers) -> Dict[str, float]:

@@ -51,9 +51,9 @@ def test_mxnets_errors_are_translated_wherever_they_appear(monkeypatch):
     def full(*arguments, **keywords):
         raise RuntimeError("Failed to allocate CPU Memory")
 
-    monkeypatch.setattr(engine._module, "get_params", full)
+    monkeypatch.setattr(engine._module, "set_params", full)
     with pytest.raises(DeviceMemoryError, match="the CPU"):
-        engine.get_params()
+        engine.set_params({}, {})
 
 
 SGD = Optimizer("sgd", 0.9, 1e-4)

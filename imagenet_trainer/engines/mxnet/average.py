@@ -75,7 +75,8 @@ class MovingAverage:
         per_device = of_all_devices(here, workers) if here else []
         if per_device:
             for name in per_device[0]:
-                state[f"{_AUX}{name}"] = np.mean([one[name] for one in per_device], axis=0)
+                mean = np.mean([one[name] for one in per_device], 0, np.float64)
+                state[f"{_AUX}{name}"] = mean.astype(np.float32)
         if len(per_device) > 1:
             for device, averages in enumerate(per_device):
                 for name, value in averages.items():

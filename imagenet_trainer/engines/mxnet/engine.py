@@ -34,7 +34,11 @@ from imagenet_trainer.engines.mxnet.precision import (
     in_16_bits,
     with_scaled_loss,
 )
-from imagenet_trainer.engines.mxnet.statistics import set_statistics, statistics_state
+from imagenet_trainer.engines.mxnet.statistics import (
+    mean_statistics,
+    set_statistics,
+    statistics_state,
+)
 from imagenet_trainer.engines.mxnet.targets import LABEL, MIX_LABEL, MIX_SHARE, TEACHER, Targets
 from imagenet_trainer.engines.mxnet.workers import AsyncWorkers
 from imagenet_trainer.engines.stages import StageTimer
@@ -44,7 +48,7 @@ from imagenet_trainer.engines.symbol import (
     label_vector_length,
     number_of_classes,
 )
-from imagenet_trainer.engines.workers import ALONE, Workers, average_of
+from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol
 from imagenet_trainer.system.arrays import Arrays
@@ -348,14 +352,18 @@ class MXNetEngine(StageTimer):
 
     @_memory_checked
     def get_params(self) -> Tuple[Arrays, Arrays]:
-        """Arguments and auxiliary states by MXNet's names, averaged over the devices."""
+        """Arguments, and auxiliary states averaged over the devices, by MXNet's names."""
         _wait_for_all()
         if self._async:
             self._async.read(self._module)
-            self._module._params_dirty = True
-        arg, aux = (to_numpy(arrays) for arrays in self._module.get_params())
-        # All workers have the same parameters, but not the same statistics.
-        return arg, average_of([aux], self._workers)
+        # All devices have the same parameters. MXNet would average them, which rounds: the mean
+        # of three equal numbers often differs from them.
+        arg = self._bound.executors[0].arg_dict
+        names = self._module._exec_group.param_names
+        return (
+            to_numpy({name: arg[name] for name in names}),
+            mean_statistics(self._bound.executors, self._workers),
+        )
 
     @_memory_checked
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
