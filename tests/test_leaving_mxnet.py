@@ -15,7 +15,7 @@ from helpers.miniature import tar_of
 from helpers.networks import weights
 
 from imagenet_trainer import symbols
-from imagenet_trainer.convert.layer_names import NETWORKS
+from imagenet_trainer.convert.equal_networks import NETWORKS
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.packing import im2rec

@@ -12,7 +12,7 @@ from conftest import ROOT
 from helpers.networks import weights
 
 from imagenet_trainer.assets import demo_images
-from imagenet_trainer.convert.layer_names import NETWORKS
+from imagenet_trainer.convert.equal_networks import NETWORKS
 
 BLOCKS = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # What makes a command fast, and what follows from that.

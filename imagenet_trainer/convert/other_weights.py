@@ -1,6 +1,6 @@
 """Reads the parameters of torchvision, timm, Gluon and GluonCV for networks that are equal to ours.
 
-Names decide what a file is: all parameters of a network of `layer_names.NETWORKS` must be in it,
+Names decide what a file is: all parameters of a network of `equal_networks.NETWORKS` must be in it,
 with their shapes. Nothing is unpickled.
 """
 
@@ -16,8 +16,9 @@ from imagenet_trainer import symbols
 from imagenet_trainer.config.values import INTERPOLATIONS
 from imagenet_trainer.convert import safetensors_file
 from imagenet_trainer.convert.described import NETWORK
+from imagenet_trainer.convert.equal_networks import NETWORKS, Equal, parameter_names
 from imagenet_trainer.convert.graph import graph_of, last_layer
-from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, Equal, parameter_names
+from imagenet_trainer.convert.layer_names import GLUON
 from imagenet_trainer.convert.model_zoo import GLUONCV_COLOURS, Colours
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import ArgumentError, InputError

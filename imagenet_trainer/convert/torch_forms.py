@@ -12,8 +12,9 @@ import numpy as np
 from imagenet_trainer import config, symbols
 from imagenet_trainer.convert import safetensors_file
 from imagenet_trainer.convert.described import to_metadata
+from imagenet_trainer.convert.equal_networks import NETWORKS, Equal, parameter_names
 from imagenet_trainer.convert.graph import graph_of, without_label
-from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, TIMM, Equal, parameter_names
+from imagenet_trainer.convert.layer_names import GLUON, TIMM
 from imagenet_trainer.convert.samples import open_images, sample_images
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.engines.planes import normalise

@@ -1,100 +1,30 @@
-"""Names and shapes of the parameters of other libraries, as those libraries have them.
+"""Names of layers, as the state dicts of torchvision and timm and Gluon's files write them."""
 
-`layer_names.json` has a digest of each network, made with the libraries installed by
-`python tests/convert/test_layer_names.py tests/convert/layer_names.json`.
-"""
-
-import hashlib
-import json
-import sys
-from pathlib import Path
-
-import pytest
-
-from imagenet_trainer import symbols
-from imagenet_trainer.convert.layer_names import GLUON, NETWORKS, parameter_names
-from imagenet_trainer.convert.other_weights import is_unused
-from imagenet_trainer.engines.symbol import parameter_shapes
-
-FACTS = Path(__file__).with_name("layer_names.json")
-QUICK = (
-    "torchvision/resnet50", "torchvision/densenet121", "torchvision/inception_v3", "timm/vgg11_bn",
-    "torchvision/googlenet", "torchvision/squeezenet1_0", "torchvision/alexnet",
-    "timm/inception_resnet_v2", "torchvision/mobilenet_v3_small", "torchvision/efficientnet_b1",
-    "timm/efficientnet_b0", "torchvision/convnext_tiny", "torchvision/regnet_y_1_6gf",
-    "timm/seresnet18", "timm/vit_small_patch16_224",
-    "timm/efficientnet_lite1", "gluon/resnet50_v1", "gluon/densenet121",
-    "gluon/inceptionv3", "gluon/squeezenet1.1", "gluon/vgg11", "gluon/mobilenet0.25",
-    "gluon/mobilenetv2_0.25", "gluon/alexnet", "gluon/googlenet",
-)  # fmt: skip
+from imagenet_trainer.convert import layer_names as names
 
 
-def digest(shapes):
-    """SHA-256 of the names, sorted, and their shapes."""
-    lines = sorted(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]
+def test_units_become_blocks_of_stages():
+    ours = ["conv0", "stage1_unit1_conv1", "stage1_unit1_sc_bn", "stage4_unit12_bn3", "fc1"]
+    assert names.TORCH_RESNET(ours) == [
+        "conv1", "layer1.0.conv1", "layer1.0.downsample.1", "layer4.11.bn3", "fc",
+    ]  # fmt: skip
+    assert names.GLUON_RESNET(ours[:3]) == [
+        "features.0", "features.4.0.body.0", "features.4.0.downsample.1",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "equal",
-    [
-        pytest.param(e, id=e.title, marks=[] if e.title in QUICK else pytest.mark.slow)
-        for e in NETWORKS
-    ],
-)
-def test_names_and_shapes_are_those_of_the_library(equal):
-    shape = symbols.find(equal.network).image_shape
-    symbol = symbols.get_symbol(equal.network, 1000, shape)
-    arg, aux = parameter_shapes(symbol, shape)
-    names = parameter_names(symbol, equal)
-    shapes = {
-        names[name]: equal.their_shape(names[name], value) for name, value in {**arg, **aux}.items()
-    }
-    assert len(shapes) == len(arg) + len(aux)
-    if equal.library == "timm" and "vgg" in equal.name:  # its dense layers are convolutions
-        shapes["pre_logits.fc1.weight"] = (4096, 512, 7, 7)
-        shapes["pre_logits.fc2.weight"] = (4096, 4096, 1, 1)
-    assert digest(shapes) == json.loads(FACTS.read_text())[equal.title]
+def test_positions_of_a_sequence_count_rectifiers_and_poolings():
+    ours = ["conv1_1", "conv2_1", "conv2_2", "fc6", "fc7", "fc8"]
+    assert names.vgg(names.TORCHVISION)(ours) == [
+        "features.0", "features.3", "features.5", "classifier.0", "classifier.3", "classifier.6",
+    ]  # fmt: skip
+    with_bn = ["conv1_1", "bn1_1", "conv2_1", "bn2_1"]
+    found = names.vgg(names.TIMM)(with_bn)
+    assert found[:4] == ["features.0", "features.1", "features.4", "features.5"]
 
 
-def test_published_images_are_resized_as_torchvision_does():
-    facts = {
-        equal.name: (equal.resize, equal.interpolation)
-        for equal in NETWORKS
-        if equal.library == "torchvision"
-    }
-    assert facts["efficientnet_b3"] == (320, "pil-bicubic")
-    assert facts["convnext_small"] == (230, "pil-bilinear")
-    assert facts["regnet_y_400mf"] == (0, "pil-bilinear")
-
-
-def of_library(equal):
-    """The library's own names and shapes."""
-    if equal.library == GLUON:
-        from imagenet_trainer.symbols.gluoncv_zoo import import_gluoncv
-        from imagenet_trainer.system.mxnet_import import mx
-
-        zoo = import_gluoncv().model_zoo
-        if equal.name.startswith("mobilenetv2"):  # GluonCV's has other layers
-            zoo = mx.gluon.model_zoo.vision
-        net = zoo.get_model(equal.name)
-        net.initialize()
-        size = symbols.find(equal.network).image_shape[1]
-        net(mx.nd.zeros((1, 3, size, size)))
-        return {name: value.shape for name, value in net._collect_params_with_prefix().items()}
-    if equal.library == "timm":
-        import timm
-
-        return {k: v.shape for k, v in timm.create_model(equal.name).state_dict().items()}
-    import torchvision
-
-    model = torchvision.models.get_model(equal.name, weights=None)
-    return {k: v.shape for k, v in model.state_dict().items()}
-
-
-if __name__ == "__main__":
-    facts = {}
-    for one in NETWORKS:
-        found = {name: shape for name, shape in of_library(one).items() if not is_unused(name)}
-        facts[one.title] = digest(found)
-    Path(sys.argv[1]).write_text(json.dumps(facts, indent=1) + "\n")
+def test_first_stage_of_efficientnet_does_not_expand():
+    ours = ["block1_unit1_dw", "block1_unit1_project_bn", "block2_unit1_project_bn"]
+    assert names.TIMM_EFFICIENTNET(ours) == [
+        "blocks.0.0.conv_dw", "blocks.0.0.bn2", "blocks.1.0.bn3",
+    ]  # fmt: skip

@@ -12,7 +12,7 @@ from helpers.networks import weights
 from imagenet_trainer import config, export, symbols
 from imagenet_trainer import published as command
 from imagenet_trainer.convert import published
-from imagenet_trainer.convert.layer_names import NETWORKS
+from imagenet_trainer.convert.equal_networks import NETWORKS
 from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import open_network

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from imagenet_trainer import symbols
-from imagenet_trainer.convert.layer_names import parameter_names
+from imagenet_trainer.convert.equal_networks import parameter_names
 from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.graph import sym
 
@@ -89,7 +89,7 @@ def first_parameters(shapes, aux_shapes):
 
 
 def weights(equal, classes=5):
-    """Random parameters of a network of `layer_names`, by our names and by theirs."""
+    """Random parameters of a network of `equal_networks`, by our names and by theirs."""
     shape = symbols.find(equal.network).image_shape
     symbol = symbols.get_symbol(equal.network, classes, shape)
     names = parameter_names(symbol, equal)
