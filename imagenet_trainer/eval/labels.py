@@ -13,7 +13,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ _WORDNET_ID = re.compile(r"\bn\d{8}\b")
 _LEAST_AGREEMENT = 0.5  # of ReaL labels with the shard's own; it is about 0.9 for ImageNet
 
 Right = List[List[int]]  # the right classes of each image, in the order of the shards
+_Name = TypeVar("_Name", int, str)
 
 
 def real_labels(path: str, dataset: Dataset) -> RightClasses:
@@ -109,13 +110,14 @@ def table_labels(path: str, dataset: Dataset) -> Tuple[RightClasses, int]:
     """The right classes of each image from a CSV file, bool (images, classes), and how many it has.
 
     An image that the file does not have keeps its label. Raises InputError, which begins with the
-    path and the line, for an image or a class that is unknown.
+    path and the line, for an image or a class that is unknown, for a key of several images, and for
+    the second line of an image.
     """
     right: Right = [[label] for label in own_labels(dataset)]
-    by_key = {int(key): place for place, key in enumerate(dataset.shards.keys)}
+    by_key = _places_of([{key} for key in dataset.shards.keys.tolist()])
     by_name: Dict[str, int] = {}
     find = label_finder(dataset.classes)
-    changed = set()
+    lines: Dict[int, int] = {}  # of the images that were found
     for line, kind, image, words in _rows(path):
         if kind == "image" and not by_name:
             by_name = _by_name(file_names(dataset))
@@ -124,14 +126,19 @@ def table_labels(path: str, dataset: Dataset) -> Tuple[RightClasses, int]:
         if place is None or place < 0:
             reason = "is no image of" if place is None else "names several images of"
             raise InputError(f"{path}: line {line}: {image!r} {reason} {dataset.path}")
+        if place in lines:
+            raise InputError(
+                f"{path}: line {line}: {image!r} is also in line {lines[place]}; write several "
+                "right classes into one line, with ; between them"
+            )
         try:
             right[place] = [find(word) for word in words]
         except OtherClasses as error:
             raise InputError(f"{path}: line {line}: {error}") from error
-        changed.add(place)
-    if not changed:
+        lines[place] = line
+    if not lines:
         raise InputError(f"{path}: has no labels; write the columns image or key, and label")
-    return right_classes(right, len(dataset.classes)), len(changed)
+    return right_classes(right, len(dataset.classes)), len(lines)
 
 
 def _rows(path: str) -> Iterator[Tuple[int, str, str, List[str]]]:
@@ -163,10 +170,15 @@ def _number(text: str) -> int:
 
 def _by_name(names: Sequence[str]) -> Dict[str, int]:
     """The place of each path, file name and file name without extension; -1 for several."""
-    found: Dict[str, int] = {}
-    for place, name in enumerate(names):
-        base = os.path.basename(name)
-        for one in {name, base, os.path.splitext(base)[0]}:
+    bases = map(os.path.basename, names)
+    return _places_of([{name, b, os.path.splitext(b)[0]} for name, b in zip(names, bases)])
+
+
+def _places_of(names: Iterable[Set[_Name]]) -> Dict[_Name, int]:
+    """The place of the image with each name, given those of each image; -1 for several images."""
+    found: Dict[_Name, int] = {}
+    for place, ones in enumerate(names):
+        for one in ones:
             found[one] = -1 if one in found else place
     return found
 

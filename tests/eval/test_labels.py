@@ -96,6 +96,7 @@ def test_labels_from_a_table(dataset, tmp_path, text):
         ("image,label\nnone.jpg,3\n", "line 2: 'none.jpg' is no image"),
         ("key,label\nx,3\n", "line 2: 'x' is no image"),
         ("key,label\n40,3\n20,unicorn\n", "line 3: 'unicorn' is none of the 1000 classes"),
+        ("key,label\n40,3\n20,1\n40,5\n", "line 4: '40' is also in line 2; write several"),
         ("key,label\n", "has no labels"),
         ("key,label\n40\n", "line 2|no column|not a CSV"),
     ],
@@ -108,6 +109,15 @@ def test_tables_that_do_not_fit(dataset, tmp_path, text, reason):
         return
     with pytest.raises(InputError, match=f"labels.csv: .*({reason})"):
         table_labels(str(path), dataset)
+
+
+def test_a_key_of_two_shards_names_no_image(dataset, tmp_path):
+    """Shards of two packs are one dataset, and both packs may have numbered their images from 0."""
+    write_records(tmp_path / "more.rec", [pack_header(3.0, 1) + b"image"], [40])
+    (tmp_path / "labels.csv").write_text("key,label\n40,7\n")
+    both = open_dataset(f"{tmp_path / 'val.rec'},{tmp_path / 'more.rec'}")
+    with both.shards, pytest.raises(InputError, match="line 2: '40' names several images of"):
+        table_labels(str(tmp_path / "labels.csv"), both)
 
 
 def test_real_accuracy_is_that_of_its_authors(dataset, tmp_path):
