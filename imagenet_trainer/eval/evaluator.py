@@ -106,6 +106,11 @@ class Evaluator:
             self._precision = PrecisionCollector(self._truth.right)
         self.input = EvaluationInput(self.dataset, how, views, scoring)
         self.files = ResultFiles(run, self.input, run.preprocessing(epochs[0]), own)
+        if own is False and not settings.data_val:
+            log(
+                f"{self.dataset.path}: has other images or labels than those on which the run was "
+                f"validated; the results are kept apart, as {self.files.name}"
+            )
         transform = ViewTransform(how.image_shape, how.val_resize, views, how.val_interp)
         if views.crops == 10 and transform.short_side == max(how.image_shape[1:]):
             log(
@@ -348,5 +353,8 @@ def open_validation_set(
     except OtherClasses as error:
         raise InputError(f"{error}; or name the network's outputs with --classes FILE") from error
     known = run.read_json(run.config_path).get("data", {}).get("val")
-    own = None if known is None else not settings.data_val or dataset.fingerprint == known
-    return dataset, own
+    if known is None:
+        return dataset, None
+    if settings.multi_label and not settings.data_val:
+        return dataset, True  # opened with another label than in the training
+    return dataset, known in (dataset.fingerprint, dataset.old_fingerprint)

@@ -39,6 +39,20 @@ def test_another_dataset_has_a_separate_entry(prefix, packed, scored, counted):
     assert counted == [2]
 
 
+def test_a_changed_validation_shard_is_another_dataset(prefix, packed, tmp_path, capsys):
+    """Its metrics would stand beside those of other epochs on the images before."""
+    for path in packed.glob("train.*"):
+        shutil.copy(path, tmp_path / path.name.replace("train", "val"))
+    config = Run(prefix).config_path
+    config.write_text(config.read_text().replace(str(packed / "val"), str(tmp_path / "val")))
+    first = metrics_of(prefix)
+    assert evaluate.main(["--model-prefix", prefix]) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith("epoch 2 val: ") and "(60 images)" in output.out
+    assert "other images or labels" in output.err and output.err.rstrip().endswith("as val")
+    assert metrics_of(prefix) == first
+
+
 def test_datasets_with_the_same_file_name_are_kept_apart(prefix, packed, tmp_path, scored):
     scored(prefix, "--data-val", packed / "train.rec")
     images, pack = str(tmp_path / "pictures"), str(tmp_path / "train")
