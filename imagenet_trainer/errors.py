@@ -1,6 +1,7 @@
 """Error reporting of commands: one line that names the cause and the way out, and an exit code."""
 
 import contextlib
+import errno
 import io
 import os
 import resource
@@ -26,6 +27,12 @@ class InputError(Exception):
     exit_code = 2  # of the command; a launcher does not retry it
 
 
+class TemporaryError(InputError):
+    """What may not happen again: the same command, run again, may continue."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
 class NonFiniteError(InputError):
     """Values of a network are infinite or NaN; `what` is the message without the way out."""
 
@@ -34,10 +41,8 @@ class NonFiniteError(InputError):
         self.what = what
 
 
-class LostWorkerError(InputError):
-    """Another worker cannot be reached; the same command, run again, may continue."""
-
-    exit_code = 75  # EX_TEMPFAIL
+class LostWorkerError(TemporaryError):
+    """Another worker cannot be reached."""
 
 
 class ArgumentError(InputError):
@@ -52,6 +57,24 @@ class ArgumentError(InputError):
             value = ",".join(map(str, value))
         super().__init__(f"{argument} {value}".rstrip() + f": {reason}")
         self.argument = argument
+
+
+# Of file systems over a network, and of disks: their server, the link to it or a machine fails.
+# All others (names, permissions, a full or read-only disk) are for the user.
+_UNREACHABLE = (
+    "ECOMM", "ECONNABORTED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET",
+    "ENETUNREACH", "ENOLINK", "ENOTCONN", "EREMOTEIO", "ESHUTDOWN", "ESTALE", "ETIMEDOUT",
+)  # fmt: skip
+
+
+def is_unreachable(error: OSError) -> bool:
+    """Whether a file system cannot be reached; it says nothing about the file."""
+    return errno.errorcode.get(error.errno or 0) in _UNREACHABLE
+
+
+def is_temporary(error: OSError) -> bool:
+    """Whether another try, perhaps on another machine, may not meet this error of a file."""
+    return error.errno == errno.EIO or is_unreachable(error)
 
 
 @contextlib.contextmanager
@@ -84,9 +107,9 @@ def print_message(command: str, text: str) -> None:
 def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
     """Run the body of a command; return its exit code (None counts as 0).
 
-    InputError and OSError become one line on standard error and exit code 2 (LostWorkerError:
-    75). Ctrl-C gives 130. A closed pipe (`| head`) ends the command quietly. Other errors are
-    bugs and keep their traceback.
+    InputError and OSError become one line on standard error and exit code 2, or 75 where another
+    try may succeed (TemporaryError, `is_temporary`). Ctrl-C gives 130. A closed pipe (`| head`)
+    ends the command quietly. Other errors are bugs and keep their traceback.
     """
     _open_output()
     with _handled_interrupts(name), _unraisable_errors() as unraisable:
@@ -96,11 +119,11 @@ def run_command(name: str, body: Callable[[], Optional[int]]) -> int:
                 return _run_and_flush(body)
         except KeyboardInterrupt:
             return _interrupted(name)
-        except BrokenPipeError:
-            # The interpreter flushes stdout again at exit, which must not fail.
-            _discard_output()
-            return 1
         except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                # The interpreter flushes stdout again at exit, which must not fail.
+                _discard_output()
+                return 1
             report = _report_of(error)
             if report is None:
                 raise
@@ -191,7 +214,7 @@ def _report_of(error: Exception) -> Optional[Tuple[str, int]]:
         return message, InputError.exit_code
     if isinstance(error, OSError):
         message = f"{error.filename or 'standard output'}: {error.strerror or error}"
-        return message, InputError.exit_code
+        return message, (TemporaryError if is_temporary(error) else InputError).exit_code
     return None
 
 

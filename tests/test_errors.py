@@ -49,7 +49,9 @@ def test_one_line(error, line, capsys):
     [
         (InputError("x"), 2),
         (LostWorkerError("x"), 75),
-        (OSError(28, "No space left"), 2),
+        *((OSError(number, "x"), 2) for number in (1, 2, 13, 17, 20, 21, 27, 28, 30, 36, 122)),
+        # Of disks and of file systems over a network.
+        *((OSError(number, "x"), 75) for number in (5, 103, 107, 108, 110, 112, 116, 121)),
         (MemoryError(), 2),
         (KeyboardInterrupt(), 130),
     ],

@@ -10,20 +10,34 @@ import zlib
 from pathlib import Path
 from typing import IO, Callable, Iterator, List, Optional, Set, Tuple, Union
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError, is_temporary, is_unreachable
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
 
 def file_error(path: AnyPath, error: OSError, advice: str = "") -> InputError:
-    """InputError in one line for a file that cannot be read or written."""
+    """InputError in one line for a file that cannot be read or written.
+
+    TemporaryError where the disk or the file system fails, which gets its own advice if none is
+    given.
+    """
+    kind = TemporaryError if is_temporary(error) else InputError
+    if kind is TemporaryError and not advice:
+        advice = f"{remedy(error)}, and run the same command again"
     reason = error.strerror or str(error)
-    return InputError(f"{os.fspath(path)}: {reason}{'; ' + advice if advice else ''}")
+    return kind(f"{os.fspath(path)}: {reason}{'; ' + advice if advice else ''}")
+
+
+def is_of_file(error: OSError) -> bool:
+    """Whether a file itself cannot be read, rather than any: it may be left out then."""
+    of_process = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return error.errno not in of_process and not is_unreachable(error)
 
 
 def remedy(error: OSError) -> str:
     """The way out of an error of the file system, as an instruction to the user."""
-    return _REMEDIES.get(error.errno or 0, "free some space")
+    default = "check the network file system" if is_temporary(error) else "free some space"
+    return _REMEDIES.get(error.errno or 0, default)
 
 
 _REMEDIES = {
@@ -35,7 +49,8 @@ _REMEDIES = {
     errno.EFBIG: "allow larger files (ulimit -f)",
     errno.EDQUOT: "free some space: the quota is used up",
     errno.EISDIR: "give the name of a file",
-    errno.EIO: "check the disk (see dmesg)",
+    errno.EIO: "check the disk or the network file system (see dmesg)",
+    errno.EMFILE: "allow more open files (ulimit -n)",
 }
 
 

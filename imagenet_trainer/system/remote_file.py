@@ -218,7 +218,7 @@ class _Ahead:
             if other.data is not None:
                 return other.data
             if isinstance(other.error, StorageError):
-                raise StorageError(*other.error.args) from other.error
+                raise type(other.error)(*other.error.args) from other.error
         try:
             mine.data = action()
             return mine.data

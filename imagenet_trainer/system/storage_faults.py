@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Callable, Iterator, TypeVar
 
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError
 
 T = TypeVar("T")
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the tries
@@ -18,6 +18,10 @@ _SIGNATURE = re.compile(r"(://[^\s'\"?]*)\?[^\s'\"]*")
 
 class StorageError(InputError):
     """An object cannot be read; it says nothing about the records in it."""
+
+
+class StorageUnavailable(StorageError, TemporaryError):
+    """None of several tries reached an object."""
 
 
 class Abandoned(Exception):
@@ -73,8 +77,8 @@ def _sleep(seconds: float) -> None:
 def tried(url: str, action: Callable[[], T]) -> T:
     """The result of an action that is tried again after a fault that may pass.
 
-    Raises StorageError for the others, after the last try, and when `_LONGEST` is over. Whether
-    there is such an object is for the caller to say: FileNotFoundError passes.
+    Raises StorageError for the others, StorageUnavailable after the last try and when `_LONGEST` is
+    over. Whether there is such an object is for the caller to say: FileNotFoundError passes.
     """
     end, tries = time.monotonic() + _LONGEST, 0
     while True:
@@ -85,7 +89,7 @@ def tried(url: str, action: Callable[[], T]) -> T:
             pause = _PAUSES[tries - 1] if tries <= len(_PAUSES) else math.inf
             if time.monotonic() + pause > end:
                 times = "once" if tries == 1 else f"{tries} times"
-                raise StorageError(
+                raise StorageUnavailable(
                     f"{url}: cannot be read ({error}), tried {times}; check the network and the "
                     "server, and run the same command again"
                 ) from error.__cause__

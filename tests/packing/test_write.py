@@ -301,6 +301,25 @@ def test_a_full_disk_loses_nothing(prefix, monkeypatch):
     assert files(prefix) == expected
 
 
+@pytest.mark.parametrize(("number", "code"), [(errno.ESTALE, 75), (errno.EMFILE, 2)])
+def test_an_unavailable_file_system_rejects_no_image(prefix, monkeypatch, number, code):
+    pack = pack_of(prefix, resize=64)
+    run(pack)
+    expected = files(prefix)
+    prefix.with_suffix(".json").unlink()
+
+    def fails(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fstat", fails)
+    with pytest.raises(InputError, match=r"\.jpg: .*; (mount|allow)") as caught:
+        run(pack, most_rejected=100)
+    assert caught.value.exit_code == code
+    monkeypatch.undo()
+    run(pack)
+    assert files(prefix) == expected
+
+
 def test_the_number_of_pending_results_is_bounded():
     started = []
     results = in_order(lambda n: started.append(n) or n, iter(range(1000)), 2)

@@ -6,7 +6,7 @@ import pytest
 from conftest import run
 
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import atomic_write, make_folder, sha256
+from imagenet_trainer.system.files import atomic_write, file_error, make_folder, sha256
 
 
 def test_a_write_is_atomic(tmp_path):
@@ -38,6 +38,20 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
             file.write("half")
     assert (tmp_path / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (errno.EACCES, 2, "Permission denied"),
+        (errno.EIO, 75, "Input/output error; check the disk or the network file system"),
+        (errno.ESTALE, 75, "Stale file handle; mount the network file system again, and run"),
+        (errno.ETIMEDOUT, 75, "Connection timed out; check the network file system, and run the"),
+    ],
+)
+def test_an_unavailable_file_system_is_worth_another_try(number, code, line):
+    error = file_error("a.rec", OSError(number, os.strerror(number)))
+    assert error.exit_code == code and str(error).startswith(f"a.rec: {line}")
 
 
 def test_what_killed_writers_left_is_removed_by_the_next_one(tmp_path):

@@ -24,7 +24,12 @@ from imagenet_trainer.system import (
 )
 from imagenet_trainer.system.object_storage import find_object, list_folder
 from imagenet_trainer.system.remote_file import RemoteFile
-from imagenet_trainer.system.storage_faults import Abandoned, StorageError, abandon_if
+from imagenet_trainer.system.storage_faults import (
+    Abandoned,
+    StorageError,
+    StorageUnavailable,
+    abandon_if,
+)
 
 BLOCK = 1000
 DATA = np.random.default_rng(0).integers(0, 256, 25_500, np.uint8).tobytes()
@@ -207,7 +212,7 @@ def test_a_fault_that_remains_is_one_line(server, fault, reason):
     address, state = server
     file = RemoteFile(f"{address}/a.rec")
     state.fault = lambda number, path: fault
-    with pytest.raises(StorageError, match=r"tried 4 times; check the network") as caught:
+    with pytest.raises(StorageUnavailable, match=r"tried 4 times; check the network") as caught:
         file.read(100, 0)
     assert str(caught.value).startswith(f"{address}/a.rec: cannot be read (") and reason in str(
         caught.value

@@ -86,7 +86,7 @@ def test_a_storage_that_fails_ends_the_training_with_one_line(packed, names, tmp
         state.objects = {name: (packed / name).read_bytes() for name in names}
         words = words_of(address, tmp_path / "model")
         state.fault = in_training(state, "500")
-        assert fit.main([*words, "--cache-size", "20KB"]) == 2
+        assert fit.main([*words, "--cache-size", "20KB"]) == 75
         lines = [one for one in capsys.readouterr().err.splitlines() if ": error: " in one]
         assert len(lines) == 1 and f"{address}/train.rec: cannot be read (500" in lines[0]
         state.fails()

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.kinds import Data, kind_of
 from imagenet_trainer.data.records.recordio import MAX_LENGTH
+from imagenet_trainer.system.files import file_error, is_of_file, remedy
 from imagenet_trainer.system.library_messages import with_messages
 
 MAX_PIXELS = 178_956_970  # 512 MiB as RGB; Pillow's limit, too
@@ -53,7 +54,10 @@ def decode_in_own_threads() -> None:
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of an image file; ValueError with the reason if it cannot be read."""
+    """The bytes of an image file; ValueError with the reason if it cannot be read.
+
+    InputError if no file can be read, for example because a file system is not reachable.
+    """
     try:
         # Without O_NONBLOCK, opening a pipe waits for its writer, possibly forever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,6 +71,8 @@ def read_file(path: str) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
+        if not is_of_file(error):
+            raise file_error(path, error, remedy(error)) from error
         raise ValueError(error.strerror or str(error)) from error
 
 

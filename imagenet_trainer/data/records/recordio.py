@@ -32,7 +32,7 @@ from imagenet_trainer.data.records.storage import (
     open_positional,
 )
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import AnyPath, file_error
+from imagenet_trainer.system.files import AnyPath, file_error, is_of_file
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 PART = struct.Struct("<4sI")
@@ -356,11 +356,18 @@ class RecordFile:
         )
 
     def _bytes(self, record: int, count: int, read: Callable[[int, int], bytes]) -> bytes:
-        """The first bytes of a record on disk; RecordError where the system cannot read them."""
+        """The first bytes of a record on disk; RecordError where the system cannot read them.
+
+        InputError where it could read no record: that does not make this one a bad one.
+        """
         try:
             return read(count, self.offsets.item(record))
         except OSError as error:
-            raise self.error(record, error.strerror or str(error)) from error
+            if not is_of_file(error):
+                raise file_error(self.path, error) from error
+            bad = self.error(record, error.strerror or str(error))
+            bad.exit_code = file_error(self.path, error).exit_code
+            raise bad from error
 
     def read(self, record: int) -> memoryview:
         """The payload of a record, by its line in the index.

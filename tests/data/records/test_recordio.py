@@ -16,7 +16,7 @@ from imagenet_trainer.data.records.recordio import (
     read_index,
     unpack,
 )
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError
 from imagenet_trainer.system.mxnet_import import mx
 
 # Payloads that are full of the magic number, aligned or not.
@@ -160,8 +160,21 @@ def test_a_disk_that_fails_names_the_record(tmp_path, monkeypatch):
 
     monkeypatch.setattr(file._file, "read", fails)
     for read in (lambda: file.read(3), lambda: file.head(3, 9)):
-        with pytest.raises(RecordError, match=r"a\.rec: record 3 at .*Input/output error"):
+        with pytest.raises(RecordError, match=r"a\.rec: record 3 at .*Input/output error") as bad:
             read()
+        assert bad.value.exit_code == 75  # a launcher tries again
+
+
+def test_a_file_system_that_is_gone_makes_no_record_a_bad_one(tmp_path, monkeypatch):
+    """--on-bad-record skip must not replace images because of the network."""
+    file = RecordFile(write_records(tmp_path / "a.rec", payloads_of(5)))
+
+    def fails(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(file._file, "read", fails)
+    with pytest.raises(TemporaryError, match=r"a\.rec: Stale file handle; mount"):
+        file.read(3)
 
 
 def test_an_overwritten_record(tmp_path):
