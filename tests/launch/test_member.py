@@ -14,7 +14,8 @@ from imagenet_trainer.launch.member import environment_of, prefix_of
 from imagenet_trainer.launch.plan import Member
 from imagenet_trainer.system.machine import processors
 
-SLEEPS = "import time; print('started', flush=True); time.sleep(600)"
+# A signal that comes just before a long sleep would be handled after it only.
+SLEEPS = "import time; print('started', flush=True); [time.sleep(0.05) for _ in range(12000)]"
 
 
 @pytest.fixture
