@@ -19,6 +19,7 @@ from imagenet_trainer.data.records.record_writer import RecordWriter
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.errors import InputError
 
+gc.disable()  # until pytest_collection_finish
 # The networks of the tests are tiny: with two threads that wait for each other after every operator
 # they take up to ten times longer on a busy machine. Read when MXNet is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -85,7 +86,8 @@ CLASSES = ("circle", "cross", "square")
 LONGEST_FILES = (
     "test_launch.py", "test_workers.py", "test_fit.py", "test_networks.py", "test_clusters.py",
     "test_tools.py", "test_compare.py", "test_tutorial.py", "test_torch_networks.py",
-    "test_recovery.py", "test_transfer.py", "test_fit_methods.py",
+    "test_recovery.py", "test_transfer.py", "test_fit_methods.py", "test_cluster_files.py",
+    "test_commands.py", "test_doctor.py", "test_setup_script.py", "test_report_page.py",
 )  # fmt: skip
 
 
@@ -101,6 +103,7 @@ def pytest_collection_finish():
     """The garbage collector skips what was imported: a million objects, most of its time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def draw_shape(kind: str, seed: int, side: int = 20) -> np.ndarray:

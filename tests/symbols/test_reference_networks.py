@@ -1,7 +1,8 @@
 """Our networks compute the same as Gluon's and GluonCV's with the same parameters.
 
 Parameters are copied in order; suffixes of names and shapes must agree, or the test fails. Images
-are as small as the layers allow.
+are as small as the layers allow. `-m slow` compares the larger networks: a change of their graphs
+fails in tests/graph/test_networks.py, too.
 """
 
 import functools
@@ -118,7 +119,7 @@ def slow(*values):
     [
         ("resnet18-v1", "resnet18_v1", 36),
         slow("resnet34-v1", "resnet34_v1", 36),
-        ("resnet50-v1", "resnet50_v1", 36),
+        slow("resnet50-v1", "resnet50_v1", 36),
         slow("resnet101-v1", "resnet101_v1", 36),
         slow("resnet152-v1", "resnet152_v1", 36),
         ("mobilenet0.25", "mobilenet0.25", 33),
@@ -129,11 +130,11 @@ def slow(*values):
         slow("mobilenetv2-0.5", "mobilenetv2_0.5", 33),
         slow("mobilenetv2-0.75", "mobilenetv2_0.75", 33),
         slow("mobilenetv2", "mobilenetv2_1.0", 224),
-        ("densenet121", "densenet121", 29),
+        slow("densenet121", "densenet121", 29),
         slow("densenet161", "densenet161", 224),
         slow("densenet169", "densenet169", 29),
         slow("densenet201", "densenet201", 29),
-        ("inception-v3", "inceptionv3", 75),
+        slow("inception-v3", "inceptionv3", 75),
         slow("inception-v3", "inceptionv3", 299),
         slow("vgg11", "vgg11", 32),
         slow("vgg13", "vgg13", 32),
@@ -143,7 +144,7 @@ def slow(*values):
         slow("vgg13-bn", "vgg13_bn", 32),
         slow("vgg16-bn", "vgg16_bn", 32),
         slow("vgg19-bn", "vgg19_bn", 32),
-        ("alexnet", "alexnet", 63),
+        slow("alexnet", "alexnet", 63),
         # Gluon's last pooling has a fixed window of 13 x 13, the whole plane at 224 pixels.
         ("squeezenet1.0", "squeezenet1.0", 224),
         ("squeezenet1.1", "squeezenet1.1", 224),
@@ -160,7 +161,7 @@ def test_as_gluon(name, theirs, size):
     "name, height, block, units, filters",
     [
         slow("resnet18", 64, "BasicBlockV2", [2, 2, 2, 2], [64, 64, 128, 256, 512]),
-        ("resnet50", 64, "BottleneckV2", [3, 4, 6, 3], [64, 256, 512, 1024, 2048]),
+        slow("resnet50", 64, "BottleneckV2", [3, 4, 6, 3], [64, 256, 512, 1024, 2048]),
         slow("resnet18", 32, "BasicBlockV2", [2, 2, 2, 2], [64, 64, 128, 256, 512]),
         ("resnet20", 28, "BasicBlockV2", [3, 3, 3], [16, 16, 32, 64]),
         slow("resnet164", 8, "BottleneckV2", [18, 18, 18], [16, 64, 128, 256]),
@@ -188,7 +189,7 @@ def test_small_images_as_gluon(name, block, units):
 @pytest.mark.parametrize(
     "name, theirs, size",
     [
-        ("resnet18-v1b", "resnet18_v1b", 36),
+        slow("resnet18-v1b", "resnet18_v1b", 36),
         slow("resnet34-v1b", "resnet34_v1b", 36),
         ("resnet50-v1b", "resnet50_v1b", 36),
         slow("resnet101-v1b", "resnet101_v1b", 36),
