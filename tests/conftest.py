@@ -131,6 +131,19 @@ def write_images(folder: Path, per_class: int, seed: int = 0) -> None:
             cv2.imwrite(str(folder / kind / f"{index:03d}.png"), image)
 
 
+def write_pack(folder, classes, name):
+    """Pack a few images of three classes with these names."""
+    from imagenet_trainer.packing import im2rec
+
+    write_images(folder / "images", 2)
+    for old, new in zip(("circle", "cross", "square"), classes):
+        (folder / "images" / old).rename(folder / "images" / new)
+    words = [str(folder / name), str(folder / "images")]
+    assert im2rec.main(["--list", "--recursive", *words]) == 0
+    assert im2rec.main([*words, "--encoding", ".png", "--classes-from", "none"]) == 0
+    return str(folder / f"{name}.rec")
+
+
 def write_records(path, payloads, keys=None):
     """Write payloads as a shard with its index; return its path."""
     with RecordWriter(path, path.with_suffix(".idx")) as writer:

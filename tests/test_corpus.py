@@ -14,7 +14,7 @@ from imagenet_trainer.data import augment
 from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.data.kinds import kind_of
 from imagenet_trainer.data.records.lst import read_list
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack
 from imagenet_trainer.packing.restart_markers import with_markers

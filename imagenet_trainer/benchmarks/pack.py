@@ -21,7 +21,7 @@ import numpy as np
 from imagenet_trainer.benchmarks.figures import Figures, named
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.images.decode import decode, read_file
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.packing.lists import make_lists
 from imagenet_trainer.system.machine import keep_freed_memory

@@ -3,7 +3,8 @@
 import numpy as np
 
 from imagenet_trainer import config
-from imagenet_trainer.data.dataset import Dataset, open_matching_dataset
+from imagenet_trainer.data.dataset import Dataset
+from imagenet_trainer.data.matching import open_matching_dataset
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.sample import evenly_spaced, prepared
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing

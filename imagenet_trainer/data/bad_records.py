@@ -13,7 +13,7 @@ position changes, whatever the threads, workers and engine.
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, Mapping, Optional
 
-from imagenet_trainer.data.records.recordio import RecordError
+from imagenet_trainer.data.records.record_file import RecordError
 
 STOP, SKIP, ZERO = "stop", "skip", "zero"
 USE = "use"  # of a record that the decoder only remarks on

@@ -14,14 +14,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import commands
-from imagenet_trainer.data.classes import (
-    IMAGENET_CLASSES,
-    Classes,
-    OtherClasses,
-    are_placeholders,
-    default_classes,
-    match,
-)
+from imagenet_trainer.data.classes import IMAGENET_CLASSES, Classes, default_classes
 from imagenet_trainer.data.parts import Parts, divide, labels_of, split_name
 from imagenet_trainer.data.records.headers import (
     digest,
@@ -32,7 +25,7 @@ from imagenet_trainer.data.records.headers import (
 )
 from imagenet_trainer.data.records.label_vectors import LabelVectors, binary_classes
 from imagenet_trainer.data.records.manifest import Manifest, Shard, manifest_path, read_manifest
-from imagenet_trainer.data.records.recordio import Index, RecordFile
+from imagenet_trainer.data.records.record_file import Index, RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.data.records.storage import exists, open_binary
@@ -135,7 +128,7 @@ def open_dataset(
         opened = _opened(path, shards, num_classes, all_labels and not some, some)
         if multi_label:
             opened = _with_label_vectors(opened, num_classes, all_labels)
-        return replace(opened, note=_joined(*notes, opened.note))
+        return replace(opened, note=join_notes(*notes, opened.note))
     except BaseException:
         shards.close()
         raise
@@ -242,7 +235,7 @@ def _without_manifest(
         note = f"{path}: left out {without:,} of {records:,} records, which have no image"
     if num_classes is None:
         num_classes, known = _property_classes(shards.files[0].path)
-        note = _joined(note, known)
+        note = join_notes(note, known)
     if all_labels:
         _check_labels(shards, np.concatenate([one.labels for one in headers]), num_classes)
     fingerprint = _with_label_index(digest(shards.files, headers), shards)
@@ -298,73 +291,8 @@ def _shard_of(file: RecordFile, manifest: Manifest) -> Optional[Shard]:
     return next(iter(named or same), None)
 
 
-def open_matching_dataset(
-    path: str,
-    index: str,
-    classes: Classes,
-    reference: str,
-    all_labels: bool = True,
-    label_index: Optional[int] = None,
-    multi_label: bool = False,
-) -> Dataset:
-    """Open a dataset whose classes must be those of `reference`; see `with_classes_of`."""
-    dataset = open_dataset(
-        path, index, len(classes), all_labels, label_index, multi_label=multi_label
-    )
-    try:
-        return with_classes_of(dataset, classes, reference)
-    except BaseException:
-        dataset.shards.close()
-        raise
-
-
-def with_classes_of(dataset: Dataset, classes: Classes, reference: str) -> Dataset:
-    """The dataset with the classes of `reference`, and its labels as theirs.
-
-    Classes are matched by identity, see `classes.match`; a dataset may lack classes of the
-    reference. A dataset without a manifest has the reference's labels. Raises OtherClasses for
-    classes with images that the reference does not have.
-    """
-    if not dataset.has_manifest:
-        same = len(dataset.classes) == len(classes)
-        return replace(dataset, classes=classes) if same else dataset
-    try:
-        labels = match(dataset.classes, classes, reference, dataset.counts)
-    except OtherClasses as error:
-        advice = commands.pack_classes(reference)
-        raise OtherClasses(f"{dataset.path}: {error}; {advice}") from error
-    if [one for one, _ in dataset.classes] == [one for one, _ in classes]:
-        return dataset
-    has = len(dataset.classes)
-    if dataset.counts is not None:
-        has = int((dataset.counts > 0).sum())
-    notes = []
-    if has < len(classes):
-        notes.append(f"has images of {has} of the {len(classes)} classes of {reference}")
-    vectors = dataset.shards.label_vectors
-    if vectors is not None:
-        dataset.shards.label_vectors = replace(vectors, classes=len(classes))
-    if labels is not None:
-        dataset.shards.classes_of_labels = labels
-        notes.append("labels are matched by name")
-    elif are_placeholders(dataset.classes):
-        notes.append(f"its classes have no names; labels are those of {reference}")
-    note = f"{dataset.path}: {'; '.join(notes)}" if notes else ""
-    return replace(dataset, classes=classes, note=_joined(dataset.note, note))
-
-
-def present_classes(dataset: Dataset) -> np.ndarray:
-    """The classes that have images, ascending: int64 (n,)."""
-    if dataset.counts is not None:
-        labels = np.flatnonzero(dataset.counts)
-    else:
-        labels = np.unique(labels_of(dataset.shards))
-        labels = labels[(labels >= 0) & (labels < len(dataset.classes))]
-    mapping = dataset.shards.classes_of_labels
-    return labels if mapping is None else np.sort(mapping[labels])
-
-
-def _joined(*notes: str) -> str:
+def join_notes(*notes: str) -> str:
+    """Notes for the user in one line, without those that are empty."""
     return "; ".join(filter(None, notes))
 
 

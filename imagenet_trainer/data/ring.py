@@ -14,7 +14,7 @@ from imagenet_trainer.data.decoded import decode_for
 from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.mixup import Mixture, Mixup
 from imagenet_trainer.data.records.label_vectors import LabelVectors
-from imagenet_trainer.data.records.recordio import RecordError
+from imagenet_trainer.data.records.record_file import RecordError
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.system.storage_faults import Abandoned, abandon_if
 

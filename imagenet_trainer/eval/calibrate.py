@@ -8,8 +8,9 @@ import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.bad_records import STOP
-from imagenet_trainer.data.dataset import Dataset, open_matching_dataset
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import loader_threads
+from imagenet_trainer.data.matching import open_matching_dataset
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.inference import ViewBatches, predict_dataset

@@ -16,8 +16,9 @@ from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.config.flags import flag_of
 from imagenet_trainer.data.bad_records import STOP, Report, Tally, describe_counts
 from imagenet_trainer.data.classes import OtherClasses
-from imagenet_trainer.data.dataset import Classes, Dataset, open_matching_dataset, present_classes
+from imagenet_trainer.data.dataset import Classes, Dataset
 from imagenet_trainer.data.loader import loader_threads
+from imagenet_trainer.data.matching import open_matching_dataset, present_classes
 from imagenet_trainer.data.views import ViewTransform
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.engines.symbol import ends_in_sigmoid

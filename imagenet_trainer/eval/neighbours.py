@@ -15,8 +15,9 @@ import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
 from imagenet_trainer.data.bad_records import SKIP, STOP
-from imagenet_trainer.data.dataset import Dataset, open_matching_dataset
+from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.data.loader import loader_threads
+from imagenet_trainer.data.matching import open_matching_dataset
 from imagenet_trainer.data.order import subset
 from imagenet_trainer.data.parts import divide, labels_of
 from imagenet_trainer.data.records.shards import Shards

@@ -21,7 +21,8 @@ from imagenet_trainer.data.records.manifest import (
     name_classes,
     read_manifest,
 )
-from imagenet_trainer.data.records.recordio import RecordError, unpack
+from imagenet_trainer.data.records.record_file import RecordError
+from imagenet_trainer.data.records.recordio import unpack
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.data.records.storage import refuse_url

@@ -9,7 +9,7 @@ from typing import Dict, List, Sequence
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.lst import paths_by_key
 from imagenet_trainer.data.records.manifest import manifest_path
-from imagenet_trainer.data.records.recordio import RecordFile, index_path
+from imagenet_trainer.data.records.record_file import RecordFile, index_path
 from imagenet_trainer.data.records.sequential import rebuild_index
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.packing.console import (

@@ -7,7 +7,7 @@ import numpy as np
 
 from imagenet_trainer.data.records.headers import read_headers
 from imagenet_trainer.data.records.lst import read_list
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.errors import InputError
 

@@ -14,8 +14,8 @@ from imagenet_trainer.data.dataset import Dataset, open_dataset
 from imagenet_trainer.data.parts import labels_of
 from imagenet_trainer.data.records.lst import ImageList, read_list, write_list
 from imagenet_trainer.data.records.manifest import Manifest, Shard, load_manifest, write_manifest
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.record_writer import RecordWriter
-from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.data.records.shard_names import numbered
 from imagenet_trainer.data.review import AMBIGUOUS, WRONG, Review, read_reviews
 from imagenet_trainer.errors import InputError

@@ -10,7 +10,7 @@ import numpy as np
 
 from imagenet_trainer.data.images.decode import check_decodable
 from imagenet_trainer.data.records.manifest import Shard, manifest_path, read_manifest
-from imagenet_trainer.data.records.recordio import RecordError, RecordFile
+from imagenet_trainer.data.records.record_file import RecordError, RecordFile
 from imagenet_trainer.data.records.sequential import index_of
 from imagenet_trainer.data.records.shard_names import shards_named, without_number
 from imagenet_trainer.data.records.shards import find_shards

@@ -10,13 +10,8 @@ from imagenet_trainer.config import FitSettings
 from imagenet_trainer.config.flags import flag_of, flag_with_value, is_set
 from imagenet_trainer.data.bad_records import STOP
 from imagenet_trainer.data.balance import Balance
-from imagenet_trainer.data.dataset import (
-    IMAGENET_CLASSES,
-    Classes,
-    Dataset,
-    open_dataset,
-    open_matching_dataset,
-)
+from imagenet_trainer.data.dataset import IMAGENET_CLASSES, Classes, Dataset, open_dataset
+from imagenet_trainer.data.matching import open_matching_dataset
 from imagenet_trainer.data.order import Order, subset
 from imagenet_trainer.data.parts import Parts, divide, labels_of
 from imagenet_trainer.data.records.shards import find_shards

@@ -18,7 +18,8 @@ from imagenet_trainer.data.bad_records import SKIP, STOP, USE, ZERO, Report, Tal
 from imagenet_trainer.data.loader import Threads, Worker, evaluation_batches, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.records.recordio import RecordError, pack_header
+from imagenet_trainer.data.records.record_file import RecordError
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.errors import InputError
 

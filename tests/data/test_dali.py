@@ -17,7 +17,8 @@ from imagenet_trainer.data.encoded import Encoded
 from imagenet_trainer.data.loader import Threads, training_batches
 from imagenet_trainer.data.mixup import Mixup
 from imagenet_trainer.data.order import Order
-from imagenet_trainer.data.records.recordio import RecordError, pack_header
+from imagenet_trainer.data.records.record_file import RecordError
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
 from imagenet_trainer.data.transforms import Steps, execute
 from imagenet_trainer.runs import params

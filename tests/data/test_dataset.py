@@ -4,15 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_images, write_records
+from conftest import write_pack, write_records
 
-from imagenet_trainer.data.dataset import (
-    Dataset,
-    default_classes,
-    open_dataset,
-    open_matching_dataset,
-    with_classes_of,
-)
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.matching import with_classes_of
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing import im2rec
@@ -30,17 +25,6 @@ def write_shard(path: Path, count: int, first: int = 0) -> str:
     """A shard without a manifest, as MXNet's tool leaves it."""
     payloads = [pack_header(n % 3, first + n) + b"image" for n in range(count)]
     return str(write_records(path, payloads, range(first, first + count)))
-
-
-def pack(folder, classes, name):
-    """Pack a few images of three classes with these names."""
-    write_images(folder / "images", 2)
-    for old, new in zip(("circle", "cross", "square"), classes):
-        (folder / "images" / old).rename(folder / "images" / new)
-    words = [str(folder / name), str(folder / "images")]
-    assert im2rec.main(["--list", "--recursive", *words]) == 0
-    assert im2rec.main([*words, "--encoding", ".png", "--classes-from", "none"]) == 0
-    return str(folder / f"{name}.rec")
 
 
 @pytest.fixture
@@ -79,36 +63,6 @@ def test_shards_without_a_manifest_have_imagenets_classes(tmp_path):
 
 
 # --- the classes of a reference -------------------------------------------------------------------
-
-
-def test_the_same_classes(packed):
-    dataset = open_dataset(str(packed / "val.rec"))
-    same = open_matching_dataset(str(packed / "train.rec"), "", dataset.classes, "val.rec")
-    assert len(same) == 60
-    # Only the ids must agree.
-    with_classes_of(dataset, tuple((name, "another name") for name, _ in dataset.classes), "x")
-
-
-def test_classes_without_names_match_any(packed, tmp_path):
-    train = open_dataset(str(packed / "train.rec"))
-    shard = write_shard(tmp_path / "val.rec", 6)
-    val = open_matching_dataset(shard, "", train.classes, train.path)
-    assert len(val.classes) == 3 and not val.has_manifest
-    names = (("a", "ant"), ("b", "bee"), ("c", "cat"))
-    assert with_classes_of(val, names, "a network").classes == names  # its labels are theirs
-    open_matching_dataset(str(packed / "val.rec"), "", default_classes(3), "train.rec")
-
-
-def test_other_classes(packed, tmp_path):
-    classes = open_dataset(str(packed / "train.rec")).classes
-    other = pack(tmp_path, ("circle", "disc", "square"), "val")
-    with pytest.raises(InputError, match=r"val\.rec: .*train\.rec: disc;"):
-        open_matching_dataset(other, "", classes, "train.rec")
-
-
-def test_another_number_of_classes(packed):
-    with pytest.raises(InputError, match=r"val\.rec: has 3 classes .*train\.rec has 4"):
-        open_matching_dataset(str(packed / "val.rec"), "", default_classes(4), "train.rec")
 
 
 # --- several shards -------------------------------------------------------------------------------
@@ -160,7 +114,7 @@ def test_packed_chunks_are_one_dataset(packed, tmp_path):
 
 
 def test_shards_of_different_classes(packed, tmp_path):
-    other = pack(tmp_path, ("circle", "disc", "square"), "train")
+    other = write_pack(tmp_path, ("circle", "disc", "square"), "train")
     text = refused(f"{packed / 'train.rec'},{other}")
     assert other in text and "different classes" in text
 
@@ -282,32 +236,3 @@ def test_the_fingerprint_without_a_manifest_has_all_bytes_of_a_small_set(tmp_pat
 
 
 # --- fewer classes than the reference -------------------------------------------------------------
-
-
-def test_labels_that_count_fewer_classes_are_matched_by_name(packed, tmp_path):
-    train = open_dataset(str(packed / "train.rec"))
-    path = pack(tmp_path, ("circle", "left", "square"), "val")
-    shutil.rmtree(tmp_path / "images" / "left")
-    for one in tmp_path.glob("val.*"):
-        one.unlink()
-    words = [str(tmp_path / "val"), str(tmp_path / "images")]
-    assert im2rec.main(["--list", "--recursive", *words]) == 0
-    assert im2rec.main([*words, "--encoding", ".png", "--classes-from", "none"]) == 0
-    val = open_matching_dataset(path, "", train.classes, "train.rec")
-    assert val.classes == train.classes and "2 of the 3 classes" in val.note
-    labels = [val.shards.record(n).label for n in range(len(val))]
-    found = [val.shards.class_of(n, [label], 3) for n, label in enumerate(labels)]
-    assert sorted(found) == [0, 0, 2, 2]
-    assert found == [{0: 0, 1: 2}[int(label)] for label in labels]
-
-
-def test_the_right_labels_of_fewer_classes_are_kept(packed):
-    val = open_dataset(str(packed / "val.rec"))
-    more = (*val.classes, ("star", "star"))
-    found = with_classes_of(val, more, "net")
-    assert found.classes == more and "3 of the 4 classes" in found.note
-    assert found.shards.class_of(0, [2.0], 4) == 2
-    # Classes without an image have no name in a list.
-    partly = ((val.classes[0][0], "circle"), ("class_1", "class_1"), *val.classes[2:])
-    found = with_classes_of(Dataset("val", val.shards, partly, "", True), val.classes, "net")
-    assert found.classes == val.classes and not found.note

@@ -16,7 +16,8 @@ from imagenet_trainer.config import AugmentSettings
 from imagenet_trainer.data.augment import EvalTransform, TrainTransform
 from imagenet_trainer.data.loader import Threads, Worker, evaluation_batches, training_batches
 from imagenet_trainer.data.order import Order, permutation
-from imagenet_trainer.data.records.recordio import RecordError, pack_header
+from imagenet_trainer.data.records.record_file import RecordError
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.data.records.shards import Shards
 
 SETTINGS = AugmentSettings(brightness=0.3, pca_noise=0.1, max_random_h=10)

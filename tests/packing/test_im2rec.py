@@ -12,7 +12,7 @@ from helpers import jpegs
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.packing.im2rec import main
 from imagenet_trainer.packing.im2rec_pack import max_rejected
 

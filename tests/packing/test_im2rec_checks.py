@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.packing.im2rec import main
 
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import folders_of_classes, name_classes, read_manifest
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.shards import Shards, find_shards
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion

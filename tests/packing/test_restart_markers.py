@@ -13,7 +13,7 @@ from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.images import jpeg_restart
 from imagenet_trainer.data.images.plausible import jpeg_layout
 from imagenet_trainer.data.records.manifest import read_manifest
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.packing.conversion import Conversion, convert
 from imagenet_trainer.packing.im2rec import main
 from imagenet_trainer.packing.restart_markers import interval_for_opencv

@@ -6,7 +6,7 @@ import pytest
 
 from imagenet_trainer.data.records.lst import read_list
 from imagenet_trainer.data.records.manifest import read_manifest
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.plan import Pack

@@ -19,7 +19,7 @@ from imagenet_trainer.data.records.manifest import (
     read_manifest,
     write_manifest,
 )
-from imagenet_trainer.data.records.recordio import RecordFile
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.conversion import Conversion
 from imagenet_trainer.packing.lists import make_lists

@@ -11,10 +11,12 @@ from helpers.fit_runs import assert_same, parameters, train_until
 
 from imagenet_trainer import evaluate, fit
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.data.dataset import open_dataset, present_classes
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.data.matching import present_classes
 from imagenet_trainer.data.order import permutation
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.record_writer import RecordWriter
-from imagenet_trainer.data.records.recordio import RecordFile, pack_header
+from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.runs.events import read_events
 
 # The training record is in the fourth update.

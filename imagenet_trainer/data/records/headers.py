@@ -9,7 +9,8 @@ import numpy as np
 
 from imagenet_trainer.data.records.label_vectors import LabelSummary, summary_of
 from imagenet_trainer.data.records.listed_labels import announce, listed_labels
-from imagenet_trainer.data.records.recordio import HEADER, HEADER_64, RecordFile, unpack_header
+from imagenet_trainer.data.records.record_file import RecordFile
+from imagenet_trainer.data.records.recordio import HEADER, HEADER_64, unpack_header
 from imagenet_trainer.data.records.shards import Shards
 
 # What `head` returns: the payload's header (see `recordio`).

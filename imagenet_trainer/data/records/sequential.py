@@ -6,6 +6,7 @@ from typing import IO, Iterator, List, Optional, Tuple
 
 import numpy as np
 
+from imagenet_trainer.data.records.record_file import Index, RecordError, index_path
 from imagenet_trainer.data.records.recordio import (
     FIRST,
     HEADER,
@@ -17,10 +18,7 @@ from imagenet_trainer.data.records.recordio import (
     MIDDLE,
     PART,
     WHOLE,
-    Index,
-    RecordError,
     has_float64_labels,
-    index_path,
 )
 from imagenet_trainer.data.records.storage import exists
 from imagenet_trainer.errors import InputError

@@ -14,7 +14,8 @@ import numpy as np
 from imagenet_trainer.config import commands
 from imagenet_trainer.data.records.label_vectors import LabelSummary, LabelVectors
 from imagenet_trainer.data.records.manifest import Manifest, manifest_path, read_manifest
-from imagenet_trainer.data.records.recordio import Index, Record, RecordError, RecordFile
+from imagenet_trainer.data.records.record_file import Index, RecordError, RecordFile
+from imagenet_trainer.data.records.recordio import Record
 from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath

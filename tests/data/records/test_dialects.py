@@ -12,7 +12,8 @@ from conftest import write_records
 from imagenet_trainer.data import EvaluationLoader, Loader, RecordDataset
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.headers import read_headers
-from imagenet_trainer.data.records.recordio import RecordFile, pack_header, unpack
+from imagenet_trainer.data.records.record_file import RecordFile
+from imagenet_trainer.data.records.recordio import pack_header, unpack
 from imagenet_trainer.data.records.sequential import rebuild_index, scan
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.explore.sources import NO_CLASS, open_source

@@ -6,7 +6,8 @@ from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.parts import labels_of
 from imagenet_trainer.data.records import headers as module
 from imagenet_trainer.data.records.headers import digest, first_bad_label, read_headers
-from imagenet_trainer.data.records.recordio import MAGIC, RecordError, RecordFile, pack_header
+from imagenet_trainer.data.records.record_file import RecordError, RecordFile
+from imagenet_trainer.data.records.recordio import MAGIC, pack_header
 
 
 def test_the_headers_of_all_records(tmp_path):

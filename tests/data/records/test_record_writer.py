@@ -4,8 +4,8 @@ import zlib
 import pytest
 from conftest import payloads_of, write_records
 
+from imagenet_trainer.data.records.record_file import RecordFile
 from imagenet_trainer.data.records.record_writer import RecordWriter
-from imagenet_trainer.data.records.recordio import RecordFile
 from imagenet_trainer.errors import InputError
 
 

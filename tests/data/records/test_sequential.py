@@ -9,14 +9,8 @@ from conftest import payloads_of, write_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_trainer.data.records.recordio import (
-    MAGIC,
-    RecordError,
-    RecordFile,
-    pack_header,
-    record_pieces,
-    unpack,
-)
+from imagenet_trainer.data.records.record_file import RecordError, RecordFile
+from imagenet_trainer.data.records.recordio import MAGIC, pack_header, record_pieces, unpack
 from imagenet_trainer.data.records.sequential import index_of, read_next, rebuild_index, scan
 from imagenet_trainer.errors import InputError
 
