@@ -6,14 +6,16 @@ A fenced block that follows a line `<!-- output: SETTING -->` is a transcript: l
 folder prepared for SETTING:
 
     plain       empty, but for tools/
-    images      images/ and validation/, the photographs of the package in folders by class
+    images      images/ and validation/, the photographs of the package in folders by class,
+                imagenet_trainer/, and an empty docs/pictures/
     imagenet    downloads/, a miniature of the files of ImageNet
     train       empty, but for tools/, and its commands take minutes
     tutorial    empty, but for tools/ and tests/, one for each page; one thread
     demo        what tools/demo.sh leaves in demo/, which takes minutes
 
-Without --check, outputs that are no longer true are replaced in the pages. Times, speeds and dates
-do not count as differences. A line `...` stands for lines that the page leaves out.
+Without --check, outputs that are no longer true are replaced in the pages, and pictures that the
+commands drew in docs/pictures/. Times, speeds and dates do not count as differences. A line `...`
+stands for lines that the page leaves out.
 """
 
 import argparse
@@ -21,13 +23,14 @@ import difflib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ("plain", "images", "imagenet", "train", "tutorial", "demo")
@@ -37,12 +40,30 @@ BLOCK = re.compile(
 )
 # What differs from run to run or between machines; the shown value stays as it is.
 VOLATILE = re.compile(
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(,\d+)?"  # time stamps
+    r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d([,.]\d+)?(\+\d{4})?)?"  # dates and time stamps
+    r'|"(images_per_second|wait_share|cpu_percent|memory_mb|seconds(_left)?)": [\d.e-]+'
     r"|\b\d+:\d\d(:\d\d)?\b"  # durations
     r"|\d[\d,.]*\s?(?:ms|s|min|h|images/s|samples/sec|MB/s|ips)\b"
     r"|(?<=cost=)[\d.]+|(?<=data-wait=)[\d.]+|(?<=left=)\S+"
     r"|\b\d+ % (?:waiting|of the time)"
 )
+
+# What the commands of the pages draw, and the picture of docs/pictures/ that it replaces.
+PICTURES = {
+    "docs/pictures/augmented.png": "augmented.png",
+    "docs/pictures/policies.png": "policies.png",
+    "docs/pictures/schedule.png": "schedule.png",
+    "explored/sizes.png": "explore-sizes.png",
+    "explored-demo/colours.png": "explore-colours.png",
+    "more/fractions.svg": "compare-fractions.svg",
+    "demo/runs/find-lr/lr-range.png": "lr-range.png",
+    "demo/runs/resnet-20/curves.png": "curves.png",
+    "demo/runs/resnet-20/confusion.cluster.gif": "demo.gif",
+    "demo/runs/resnet-20/confusion-0010.top1-shares-log-cividis.figure.png": (
+        "confusion-demo-shares.png"
+    ),
+    "demo/runs/resnet-20/comparison-0007-0010.figure.png": "confusion-demo-difference.png",
+}
 
 
 @dataclass
@@ -174,6 +195,8 @@ def prepare(setting: str, folder: Path) -> None:
     if setting == "tutorial":
         (folder / "tests").symlink_to(ROOT / "tests")
     if setting == "images":
+        (folder / "imagenet_trainer").symlink_to(ROOT / "imagenet_trainer")
+        (folder / "docs" / "pictures").mkdir(parents=True)
         photographs = sorted((ROOT / "imagenet_trainer" / "assets" / "photos").glob("*/*.jpg"))
         for name, part in (("images", photographs), ("validation", photographs[::2])):
             for path in part:
@@ -217,9 +240,19 @@ def check_page(path: Path, folders: Dict[str, Path], settings: Sequence[str], wr
         parts += [page[done : block.start], text]
         done = block.end
     replaced = "".join([*parts, page[done:]])
-    if write and replaced != page:
-        path.write_text(replaced, encoding="utf-8")
+    if write:
+        if replaced != page:
+            path.write_text(replaced, encoding="utf-8")
+        replace_pictures(folders.values())
     return stale
+
+
+def replace_pictures(folders: Iterable[Path]) -> None:
+    """Copy what the commands drew in these folders to docs/pictures/."""
+    for folder in folders:
+        for drawn, picture in PICTURES.items():
+            if (folder / drawn).is_file():
+                shutil.copyfile(folder / drawn, ROOT / "docs" / "pictures" / picture)
 
 
 def pages() -> List[Path]:
