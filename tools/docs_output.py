@@ -30,7 +30,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ("plain", "images", "imagenet", "train", "tutorial", "demo")
@@ -48,21 +48,25 @@ VOLATILE = re.compile(
     r"|\b\d+ % (?:waiting|of the time)"
 )
 
-# What the commands of the pages draw, and the picture of docs/pictures/ that it replaces.
+# What the commands of a setting draw, and the picture of docs/pictures/ that it replaces.
 PICTURES = {
-    "docs/pictures/augmented.png": "augmented.png",
-    "docs/pictures/policies.png": "policies.png",
-    "docs/pictures/schedule.png": "schedule.png",
-    "explored/sizes.png": "explore-sizes.png",
-    "explored-demo/colours.png": "explore-colours.png",
-    "more/fractions.svg": "compare-fractions.svg",
-    "demo/runs/find-lr/lr-range.png": "lr-range.png",
-    "demo/runs/resnet-20/curves.png": "curves.png",
-    "demo/runs/resnet-20/confusion.cluster.gif": "demo.gif",
-    "demo/runs/resnet-20/confusion-0010.top1-shares-log-cividis.figure.png": (
-        "confusion-demo-shares.png"
-    ),
-    "demo/runs/resnet-20/comparison-0007-0010.figure.png": "confusion-demo-difference.png",
+    "plain": {"docs/pictures/schedule.png": "schedule.png"},
+    "images": {
+        "docs/pictures/augmented.png": "augmented.png",
+        "docs/pictures/policies.png": "policies.png",
+        "explored/sizes.png": "explore-sizes.png",
+    },
+    "demo": {
+        "explored-demo/colours.png": "explore-colours.png",
+        "more/fractions.svg": "compare-fractions.svg",
+        "demo/runs/find-lr/lr-range.png": "lr-range.png",
+        "demo/runs/resnet-20/curves.png": "curves.png",
+        "demo/runs/resnet-20/confusion.cluster.gif": "demo.gif",
+        "demo/runs/resnet-20/confusion-0010.top1-shares-log-cividis.figure.png": (
+            "confusion-demo-shares.png"
+        ),
+        "demo/runs/resnet-20/comparison-0007-0010.figure.png": "confusion-demo-difference.png",
+    },
 }
 
 
@@ -243,14 +247,14 @@ def check_page(path: Path, folders: Dict[str, Path], settings: Sequence[str], wr
     if write:
         if replaced != page:
             path.write_text(replaced, encoding="utf-8")
-        replace_pictures(folders.values())
+        replace_pictures(folders)
     return stale
 
 
-def replace_pictures(folders: Iterable[Path]) -> None:
+def replace_pictures(folders: Dict[str, Path]) -> None:
     """Copy what the commands drew in these folders to docs/pictures/."""
-    for folder in folders:
-        for drawn, picture in PICTURES.items():
+    for setting, folder in folders.items():
+        for drawn, picture in PICTURES.get(setting, {}).items():
             if (folder / drawn).is_file():
                 shutil.copyfile(folder / drawn, ROOT / "docs" / "pictures" / picture)
 
