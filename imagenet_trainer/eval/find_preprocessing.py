@@ -85,6 +85,14 @@ class Search:
         self._tried: Dict[Preprocessing, Trial] = {}
 
     @property
+    def images(self) -> int:
+        """How many images of the sample count: those with a right class."""
+        right = self._truth.right
+        if right is None:
+            return len(self.sample)
+        return int(np.count_nonzero(right[self.sample.positions].getnnz(axis=1)))
+
+    @property
     def chance(self) -> float:
         """Accuracy of a random choice."""
         return 1 / self._truth.competing(len(self.dataset.classes))
@@ -113,7 +121,7 @@ class Search:
         try:
             judged = self.sample.judged(engine, images, self._truth)
         except NonFiniteError:
-            return Trial(how, np.zeros(len(images), bool), np.inf)
+            return Trial(how, np.zeros(self.images, bool), np.inf)
         hits = ranks(judged.probabilities, judged.labels) < 1
         return Trial(how, hits, float(log_loss(judged.probabilities, judged.labels).mean()))
 
@@ -153,7 +161,7 @@ def find_preprocessing(
     A setting replaces that of the checkpoint only where it is better beyond chance.
     """
     search = Search(settings, run, epoch, log)
-    images = len(search.sample)
+    images = search.images
     print(f"{images} of {len(search.dataset)} images, rank-1 by chance {100 * search.chance:.2f} %")
     found, others = search.start, []  # type: Preprocessing, List[Trial]
     for stage in (colours, sizes, filters):

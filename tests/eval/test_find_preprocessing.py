@@ -3,10 +3,13 @@
 It compares the mean colour of an image with five colours, in the scale it was "trained" with.
 """
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 from conftest import write_records
+from scipy.stats import binomtest
 
 from imagenet_trainer import evaluate
 from imagenet_trainer.data.records.recordio import pack_header
@@ -91,6 +94,25 @@ def test_a_checkpoint_that_knows_its_preprocessing_keeps_it(shard, tmp_path, cap
     out = capsys.readouterr().out
     assert out.startswith("7 of 40 images") and "these are the settings of the checkpoint" in out
     assert "not told apart" in out
+
+
+def test_images_without_a_right_class_do_not_count(shard, tmp_path, capsys):
+    """Also where a preprocessing has no finite probabilities."""
+    run = save(tmp_path / "run" / "model", how("-1 to 1"), how("0 to 255"))
+    checkpoint = run.load(1)
+    checkpoint.arg["fc_weight"] *= 1e36  # which overflows for pixels above 100
+    run.save(checkpoint, 1)
+    (tmp_path / "labels.csv").write_text(
+        "key,label\n" + "".join(f"{k},\n" for k in range(0, 40, 4))
+    )
+    words = ["--model-prefix", run.prefix, "--data-val", shard, "--find-preprocessing"]
+    assert evaluate.main([*words, "--labels", str(tmp_path / "labels.csv")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("30 of 40 images") and "inf  p " in out
+    best = next(line for line in out.splitlines() if "%" in line and "rank-1" not in line)
+    share, low = (float(word) for word in re.findall(r"([\d.]+) (?:%|to)", best)[:2])
+    wilson = binomtest(round(0.3 * share), 30).proportion_ci(method="wilson")
+    assert low == pytest.approx(100 * wilson.low, abs=0.005)
 
 
 def test_nothing_fits_a_network_that_knows_nothing(shard, tmp_path, capsys):
