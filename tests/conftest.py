@@ -211,6 +211,17 @@ def packed(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def window(tmp_path_factory):
+    """A window of a browser, 1200 pixels wide."""
+    from helpers.browser import MISSING, Browser
+
+    if MISSING:
+        pytest.skip(MISSING)
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module")
 def without_curves():
     """Trainings write an empty curves.png: they take half the time."""

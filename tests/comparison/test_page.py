@@ -60,6 +60,15 @@ def test_all_files_of_a_report(results, tmp_path):
         assert (again.parent / one.name).read_bytes() == one.read_bytes()
 
 
+def test_tables_fit_the_window_and_texts_their_cells(results, tmp_path, window):
+    window.open(write(comparison_of(results), str(tmp_path)))
+    too_wide = (
+        "return [...document.querySelectorAll('.scroll, td')]"
+        ".filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)"
+    )
+    assert window.script(too_wide) == []
+
+
 def test_sections_with_numbers_explain_them(results):
     comparison = comparison_of(results, failed={"a": "no such file"})
     shown = list(sections(comparison, ["curves", "times", "learning-curve"]))

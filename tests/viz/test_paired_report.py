@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from helpers import browser
 from helpers.reports import EVIL, IMAGE, own_classes, predictions_of
 
 from imagenet_trainer.data.records.manifest import known_synsets
@@ -63,8 +62,7 @@ def test_networks_without_a_difference(known):
     assert "No image was lost." in html and "No image was gained." in html
 
 
-@pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING)
-def test_gained_and_lost_images_in_a_browser(known, tmp_path):
+def test_gained_and_lost_images_in_a_browser(known, tmp_path, window):
     (tmp_path / "page.html").write_text(page(known), encoding="utf-8")
     one, other = known.predictions
     lost = (one.rank < 1) & (other.rank > 0)
@@ -73,18 +71,18 @@ def test_gained_and_lost_images_in_a_browser(known, tmp_path):
         "return [...document.querySelectorAll('#gallery figcaption')]"
         ".map(c => Number(c.textContent.match(/key (\\d+)/)[1]))"
     )
-    with browser.Browser(tmp_path / "profile") as window:
-        window.open(tmp_path / "page.html")
-        window.click(f"#classes button[data-true='{label}'][data-change='lost']")
-        assert sorted(window.script(keys)) == sorted(
-            one.keys[lost & (one.labels == label)].tolist()
-        )
-        window.click("#gallery-close")
-        sizes = window.script("return [report.view.signed, [...report.view.counts.counts]]")
-        wanted = (other.confusion(1) - one.confusion(1)).toarray()
-        assert sizes[0] and sizes[1] == wanted[wanted != 0].tolist()
-        window.click("#groups button[data-group='birds'][data-change='gained']")
-        assert "gained" in window.script("return document.querySelector('#gallery h2').textContent")
-        window.emulate(390)
+    window.open(tmp_path / "page.html")
+    window.click(f"#classes button[data-true='{label}'][data-change='lost']")
+    assert sorted(window.script(keys)) == sorted(one.keys[lost & (one.labels == label)].tolist())
+    window.click("#gallery-close")
+    sizes = window.script("return [report.view.signed, [...report.view.counts.counts]]")
+    wanted = (other.confusion(1) - one.confusion(1)).toarray()
+    assert sizes[0] and sizes[1] == wanted[wanted != 0].tolist()
+    window.click("#groups button[data-group='birds'][data-change='gained']")
+    assert "gained" in window.script("return document.querySelector('#gallery h2').textContent")
+    window.emulate(390)
+    try:
         assert window.script("return document.documentElement.scrollWidth") == 390
         assert window.violations() in ([], None) and window.errors() == []
+    finally:
+        window.emulate()

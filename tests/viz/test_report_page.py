@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from helpers import browser
 from helpers.reports import EVIL, explained_of, own_classes, predictions_of, report_of
 from PIL import Image
 
@@ -14,7 +13,6 @@ from imagenet_trainer.viz.feature_map import feature_map
 from imagenet_trainer.viz.report import page
 from imagenet_trainer.viz.thumbnails import Thumbnails
 
-pytestmark = pytest.mark.skipif(bool(browser.MISSING), reason=browser.MISSING)
 DOWN, RIGHT = "\ue015", "\ue014"
 STATUS = "return document.getElementById('matrix-status').textContent"
 CLASSES = 120
@@ -23,12 +21,6 @@ CLASSES = 120
 @pytest.fixture(scope="module")
 def predictions():
     return predictions_of(CLASSES, per_class=4)
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
