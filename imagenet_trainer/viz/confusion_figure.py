@@ -40,7 +40,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 205, 95, 80, 205
 _MOST_NUMBERED = 30  # classes whose counts are legible in the cells
 _MOST_NAMED = 110  # classes whose names are legible beside 1,000 pixels
 _LABEL = 13  # pixels for the name of a group
-_LONGEST = 22  # letters of a class name
+_LONGEST = 22  # letters of a class name at 10 points
+_SMALLEST = 8.0  # points of a title
+_EDGE = 12  # pixels that stay free to the right of a title
 _MARK = 5  # pixels from the matrix to the line of a group
 _BAR = 14  # pixels from the matrix to the bar of colours
 _CURVE = 235  # pixels for the curve below an animated matrix; videos need an even height
@@ -187,10 +189,20 @@ def _surround(
 
 
 def _write_titles(figure: Figure, title: str, subtitle: str) -> None:
+    """The texts above the matrix, smaller or cut if they are longer than the figure is wide."""
     width, height = figure.get_size_inches() * _DPI
-    for above, text, look in ((44, title, {"fontsize": 14, "weight": "bold"}),
-                              (20, subtitle, {"fontsize": 11})):  # fmt: skip
-        figure.text(_LEFT / width, (height - _TOP + above) / height, text, **look)
+    renderer, room = FigureCanvasAgg(figure).get_renderer(), width - _LEFT - _EDGE
+    for above, text, size, weight in ((44, title, 14.0, "bold"), (20, subtitle, 11.0, "normal")):
+        place = _LEFT / width, (height - _TOP + above) / height
+        one = figure.text(*place, text, fontsize=size, weight=weight)
+        # Widths of letters are whole pixels, so that they are not in proportion to the size.
+        while (wide := one.get_window_extent(renderer).width) > room:
+            if size > _SMALLEST:
+                size = max(_SMALLEST, min(size - 0.5, size * room / wide))
+                one.set_fontsize(size)
+            else:
+                text = _short(text, min(len(text) - 1, int(len(text) * room / wide)))
+                one.set_text(text)
 
 
 def note_in(path: AnyPath) -> str:
@@ -276,8 +288,9 @@ def _name_sides(axes: Axes, sides: Sides) -> None:
 
 
 def _name_classes(axes: Axes, sides: Sides) -> None:
-    names = [_short(sides.names[label]) for label in sides.order]
-    size = min(10.0, 0.62 * SIDE / len(names))  # points
+    size = min(10.0, 0.62 * SIDE / len(sides.order))  # points
+    letters = round(_LONGEST * 10 / size)
+    names = [_short(sides.names[label], letters) for label in sides.order]
     middle = np.arange(len(names)) + 0.5
     axes.set_xticks(middle, names, rotation=90, fontsize=size)
     axes.set_yticks(middle, names, fontsize=size)
@@ -381,5 +394,5 @@ def _domains(order: np.ndarray, taxonomy: Taxonomy) -> List[Span]:
     ]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip() + "…"
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

@@ -112,6 +112,19 @@ def test_classes_are_named_if_there_is_room(drawn):
     assert any(text.startswith("a name of far") and text.endswith("…") for text in texts)
 
 
+def test_many_classes_have_room_for_longer_names(drawn):
+    name = "american staffordshire terrier"
+    assert [text for text, _ in drawn(100, names=[name] * 100)].count(name) == 200
+
+
+@pytest.mark.parametrize("letters", [130, 400])
+def test_long_titles_end_inside_the_figure(letters):
+    title = "a-name-of-a-run, " * (letters // 17)
+    image = pixels(draw_figure(np.eye(2, dtype=int), Sides("ab", np.arange(2)), title, title))
+    columns = np.flatnonzero(ink(image)[: figures._TOP - 5].any(axis=0))
+    assert 0.85 < columns[-1] / image.shape[1] < 1 - 3 / image.shape[1]
+
+
 def test_groups_are_named_from_wordnet(drawn):
     texts = [text for text, _ in drawn(1000, "wordnet", IMAGENET)]
     for group in ("fish", "birds", "reptiles", "dogs", "other mammals", "vehicles", "tools",
