@@ -43,11 +43,13 @@ class Journal:
         self._file: IO[bytes] = open(path, "a+b")  # noqa: SIM115 (__exit__ does it)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self._file.close()
             raise InputError(
                 f"{path}: another process is packing here; wait until it has finished"
             ) from error
+        except OSError:
+            pass  # some network file systems do not support locks
         self._file.seek(0)
         self._reset()
         self._read(self._file.read().splitlines(keepends=True))

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import gc
 import os
 import runpy
@@ -280,6 +281,15 @@ def test_only_one_process_can_pack_a_prefix(prefix):
                 run(pack)
 
     run(pack, progress=progress)
+    assert verify(f"{prefix}.rec", 1, quiet) == []
+
+
+def test_a_file_system_without_locks(prefix, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    run(pack_of(prefix, resize=64))
     assert verify(f"{prefix}.rec", 1, quiet) == []
 
 

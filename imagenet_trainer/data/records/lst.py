@@ -14,6 +14,7 @@ from imagenet_trainer.data.records.storage import exists, open_binary
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import AnyPath, atomic_write, file_error
 
+_MOST = (2 - 2.0**-24) * 2.0**127  # from here on float32, as which labels are stored, is infinite
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -138,6 +139,6 @@ def _label(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) < 2.0**128:  # the limit of float32, as which it is stored
+    if not abs(value) < _MOST:
         raise ValueError(f"label {text.strip()!r} is not a number")
     return value

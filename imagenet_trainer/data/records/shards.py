@@ -206,10 +206,11 @@ def find_shards(value: str) -> List[str]:
     Parameters
     ----------
     value
-        paths or glob patterns with commas between them. Where `data/train.rec` does not exist, it
-        stands for `data/train-00000-of-00008.rec` to `data/train-00007-of-00008.rec`. A folder
-        stands for all its shards, which must be those of one split. URLs of objects stand for the
-        same; their patterns are in the name, not in the folder.
+        paths or glob patterns with commas between them, unless there is something of this name.
+        Where `data/train.rec` does not exist, it stands for `data/train-00000-of-00008.rec` to
+        `data/train-00007-of-00008.rec`. A folder stands for all its shards, which must be those of
+        one split. URLs of objects stand for the same; their patterns are in the name, not in the
+        folder.
 
     Raises
     ------
@@ -219,22 +220,32 @@ def find_shards(value: str) -> List[str]:
 
     """
     paths: List[str] = []
-    for path in filter(None, (part.strip() for part in value.split(","))):
+    parts = [value] if _is_here(value) else value.split(",")
+    for path in filter(None, (part.strip() for part in parts)):
         if is_url(path):
             paths += _objects(path)
         elif os.path.isfile(path):
             paths.append(path)
-        elif glob.has_magic(path):
+        elif glob.has_magic(path) and not _is_here(path):
             matches = sorted(filter(os.path.isfile, glob.glob(path)))
             if not matches:
                 raise InputError(f"{path}: no file matches; {_pack_first(path)}")
             paths += matches
         else:
-            beside = glob.glob(glob.escape(os.path.splitext(path)[0]) + "-*")
-            paths += _shards_of_folder(path) or _numbered_shards(path, beside)
+            paths += _shards_of_folder(path) or _numbered_shards(path, _beside(path))
     if not paths:
         raise InputError(f"{value!r}: names no shard; {_pack_first('data/train.rec')}")
     return paths
+
+
+def _beside(path: str) -> List[str]:
+    """The files whose names begin as those of the shards of a path do."""
+    return glob.glob(glob.escape(os.path.splitext(path)[0]) + "-*")
+
+
+def _is_here(path: str) -> bool:
+    """Whether this is the name of a file, of a folder or of a pack, also with *, ? or a comma."""
+    return os.path.exists(path) or bool(_beside(path))
 
 
 def _objects(url: str) -> List[str]:

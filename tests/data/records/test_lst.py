@@ -16,6 +16,7 @@ from imagenet_trainer.errors import InputError
         ("1\tcat\ta.jpg", "label 'cat'"),
         ("1\t0\tnan\ta.jpg", "label 'nan'"),
         ("1\t1e39\ta.jpg", "label '1e39'"),
+        ("1\t3.40282357e38\ta.jpg", "label '3.40282357e38'"),
         ("1\t0\t ", "path"),
         ("1\t0\t/etc/a.jpg", "/etc/a.jpg "),
         ("1\t0\t../a.jpg", "../a.jpg "),

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from conftest import payloads_of, write_records
@@ -73,6 +74,19 @@ def test_a_folder_stands_for_the_shards_of_one_set(tmp_path):
     write_records(tmp_path / "val.rec", payloads_of(1))
     with pytest.raises(InputError, match=r"several sets .*part_0\.rec.*val\.rec"):
         find_shards(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["d[1]", "d*", "d?", "d,e"])
+def test_names_that_look_like_patterns_or_lists(tmp_path, name):
+    expected = []
+    for folder in ("d1", "d", "dx", name):  # the other ones match the pattern
+        (tmp_path / folder).mkdir()
+        expected = [str(tmp_path / folder / f"t-0000{n}-of-00002.rec") for n in range(2)]
+        for path in (*expected, str(tmp_path / folder / "whole.rec")):
+            write_records(Path(path), payloads_of(1))
+    assert find_shards(str(tmp_path / name / "t.rec")) == expected
+    assert find_shards(str(tmp_path / name / "whole.rec")) == [str(tmp_path / name / "whole.rec")]
+    assert find_shards(str(tmp_path / name))[:2] == expected
 
 
 def test_paths_that_are_not_shards(tmp_path, monkeypatch):
