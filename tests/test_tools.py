@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 
 def tool(name):
@@ -83,6 +84,21 @@ def test_stale_outputs_are_found_and_replaced(outputs, tmp_path, monkeypatch, ca
     assert outputs.main([]) == 0
     assert page.read_text() == PAGE.replace("four", "three")
     assert outputs.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(("grey", "replaced"), [(10, False), (200, True)])
+def test_pictures_that_show_something_else_are_replaced(
+    outputs, tmp_path, monkeypatch, grey, replaced
+):
+    monkeypatch.setattr(outputs, "ROOT", tmp_path)
+    drawn, picture = (tmp_path / "docs" / "pictures" / n for n in ("drawn.png", "schedule.png"))
+    monkeypatch.setattr(outputs, "PICTURES", {"plain": {"docs/pictures/drawn.png": "schedule.png"}})
+    drawn.parent.mkdir(parents=True)
+    Image.new("RGB", (2, 2), (grey, 0, 0)).save(drawn)
+    Image.new("P", (2, 2)).save(picture)
+    before = picture.read_bytes()
+    outputs.replace_pictures({"plain": tmp_path})
+    assert (picture.read_bytes() != before) is replaced
 
 
 def test_a_setting_that_does_not_exist(outputs):
