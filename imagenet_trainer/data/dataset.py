@@ -274,7 +274,7 @@ def _expect(file: RecordFile, manifest: Manifest) -> None:
             f"{file.path}: has {len(file)} records in {file.size} bytes, unlike every shard in "
             f"{manifest_path(file.path)}: it was cut short, or is of another pack; {way_out}"
         )
-    if (file.offsets[1:] <= file.offsets[:-1]).any():
+    if not file.has_sorted_index:
         raise InputError(
             f"{file.path}: the lines of its index are not in the order of the records; run: "
             f"{commands.rebuild_index(file.path)}"

@@ -63,8 +63,8 @@ def verify(paths: Sequence[str], threads: int, progress: ProgressCallback) -> Ve
     """Verify shards.
 
     Every record must have a header and an image that can be decoded. With a manifest, the record's
-    bytes, the shard's length and SHA-256, and the ids in the index must match it. Shards are read
-    in parallel, each once from start to end.
+    bytes, the shard's length and SHA-256, and the ids in the index and their order must match it.
+    Shards are read in parallel, each once from start to end.
     """
     expected = {path: _expected(path) for path in paths}
     total = sum(shard.records if shard else _records(path) for path, shard in expected.items())
@@ -142,6 +142,8 @@ def _verify_shard(
                 f"{path}: {len(shard)} records in {shard.size} bytes, not "
                 f"{expected.records} in {expected.bytes} as in the manifest"
             )
+        if expected and not shard.has_sorted_index:
+            damage.append(f"{path}: the lines of its index are not in the order of the records")
         same_count = expected is not None and len(shard) == expected.records
         checksums = expected.checksums() if expected and same_count else np.empty(0)
         order = np.argsort(shard.offsets, kind="stable").tolist()

@@ -121,6 +121,15 @@ def test_truncated_and_missing_files(prefix):
     assert "No such file" in missing and "index" in without
 
 
+def test_an_index_in_another_order(prefix):
+    index = Path(shards(prefix)[1][:-3] + "idx")
+    good = index.read_text()
+    index.write_text("".join(reversed(good.splitlines(keepends=True))))
+    assert damage(prefix) == ["the lines of its index are not in the order of the records"]
+    repair(open_pack(str(prefix), ""), shards(prefix)[1], 2, quiet)
+    assert index.read_text() == good and damage(prefix) == []
+
+
 def test_without_a_manifest_only_records_are_checked(prefix):
     paths = shards(prefix)
     prefix.with_suffix(".json").unlink()

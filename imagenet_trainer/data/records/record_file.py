@@ -161,6 +161,11 @@ class RecordFile:
         """Bytes of each record on disk, int64 (records,)."""
         return self._ends - self.offsets
 
+    @property
+    def has_sorted_index(self) -> bool:
+        """Whether the lines of the index are in the order of the records in the shard."""
+        return bool((self.offsets[1:] > self.offsets[:-1]).all())
+
     def keep(self, records: np.ndarray) -> None:
         """Leave out all records but these, bool (records,)."""
         self.keys, self.offsets = self.keys[records], self.offsets[records]
