@@ -88,7 +88,10 @@ def classes_of_pack(
     """
     folders = _folders(lists, named)
     if None in folders and os.path.basename(prefix) in _LISTS:  # of tools/imagenet.py
-        folders = class_ids_beside(prefix, len(folders) - 1) or folders
+        ids = class_ids_beside(prefix, len(folders) - 1)
+        # A file of another set is not taken.
+        if ids and all(name in (None, one) for name, one in zip(folders, ids)):
+            folders = ids
     if folders and known:
         return _relabelled(folders, lists, known, reference)
     theirs = load_manifest(reference).classes if folders and reference else ()
