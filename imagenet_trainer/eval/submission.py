@@ -120,8 +120,8 @@ class Submission:
             return [" ".join(f"{self._classes[label][0]} 0 0 {wide} {high}" for label in best)]
         p = np.clip(p, self._clip, 1 - self._clip)
         if self._kind == "probability":
-            return [f"{p[self._of]:.6f}"]
-        return [f"{value:.6f}" for value in p / p.sum()]
+            return [_text(p[self._of])]
+        return list(map(_text, p / p.sum()))
 
     def write(self, file: IO[str]) -> None:
         """Write all rows: sorted by number if all ids are integers, otherwise by name."""
@@ -136,6 +136,11 @@ class Submission:
         writer = CsvWriter(file)
         writer.writerow(heads[self._kind])
         writer.writerows([name, *self._rows[name]] for name in names)
+
+
+def _text(probability: float) -> str:
+    """As many digits as float32 has: as 0.000000 it would cost an infinite log loss."""
+    return f"{probability:.8g}"
 
 
 def id_of(path: str) -> str:

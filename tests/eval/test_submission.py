@@ -46,19 +46,25 @@ def test_the_probability_of_one_class_is_clipped():
         prediction("2.jpg", 1.0, 0.0),
         prediction("3.jpg", 0.75, 0.25),
     ]
-    assert written(Submission("probability", TWO), *images) == (
-        "id,label\n1,1.000000\n2,0.000000\n3,0.250000\n"
-    )
+    assert written(Submission("probability", TWO), *images) == ("id,label\n1,1\n2,0\n3,0.25\n")
     assert written(Submission("probability", TWO, clip=0.02), *images) == (
-        "id,label\n1,0.980000\n2,0.020000\n3,0.250000\n"
+        "id,label\n1,0.98\n2,0.02\n3,0.25\n"
     )
-    assert written(Submission("probability", TWO, "cat"), *images).splitlines()[3] == "3,0.750000"
+    assert written(Submission("probability", TWO, "cat"), *images).splitlines()[3] == "3,0.75"
 
 
 def test_a_column_per_class():
     found = written(Submission("probabilities", THREE, clip=0.1), prediction("x.jpg", 1, 0, 0))
     # .9, .1, .1 normalised to a sum of 1.
-    assert found == "id,n01,n02,n03\nx,0.818182,0.090909,0.090909\n"
+    assert found == "id,n01,n02,n03\nx,0.81818182,0.090909091,0.090909091\n"
+
+
+def test_small_probabilities_keep_their_log_loss():
+    """Six decimals made 0 of them, and 1 of their complements: an infinite loss despite --clip."""
+    images = [prediction("1.jpg", 1, 3e-9), prediction("2.jpg", 0, 1), prediction("3.jpg", 1, 0)]
+    for more, least in (({}, [3e-9, 1, 0]), ({"clip": 1e-7}, [1e-7, 1 - 1e-7, 1e-7])):
+        rows = written(Submission("probability", TWO, **more), *images).splitlines()[1:]
+        assert [float(row.split(",")[1]) for row in rows] == pytest.approx(least, rel=1e-7)
 
 
 def test_submission_to_the_imagenet_challenge():
