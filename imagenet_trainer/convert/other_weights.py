@@ -5,6 +5,7 @@ with their shapes. Nothing is unpickled.
 """
 
 import json
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,13 +185,24 @@ def _difference(target: _Target, shapes: Tuple[Shapes, Shapes], arrays: Arrays) 
         value = arrays[theirs]
         if value.dtype.kind != "f":
             return f"{theirs} has the type {value.dtype}; save it as float32"
-        # timm's VGG has dense layers written as convolutions.
-        if value.shape[:1] != shape[:1] or value.size != np.prod(shape):
+        if not _is_same(value.shape, shape):
             return (
                 f"{theirs} is {value.shape}, but {target.title} has {shape}: the file is of "
-                "another network, or for another image size"
+                "another network, for another image size, or of a program with another order of "
+                "axes"
             )
     return None
+
+
+def _is_same(theirs: Tuple[int, ...], ours: Tuple[int, ...]) -> bool:
+    """Whether values in the first shape are in the order of the second one.
+
+    Axes of length 1 do not matter, as in ConvNeXt's dense layers, which are convolutions here.
+    timm's VGG has dense layers written as convolutions. But MLX's (filters, height, width,
+    channels) is another order.
+    """
+    joined = (theirs[:1] + (math.prod(theirs[1:]),)) if len(ours) == 2 else theirs
+    return [n for n in joined if n != 1] == [n for n in ours if n != 1]
 
 
 def _taken(shapes: Shapes, names: Dict[str, str], arrays: Arrays) -> Arrays:

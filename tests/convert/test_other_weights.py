@@ -253,6 +253,9 @@ def test_parameters_of_other_networks(safetensors, tmp_path, capsys):
     assert "it has no features.0.bias" in fails("--file", safetensors(missing))
     wrong = {**theirs, "features.0.weight": np.zeros((64, 3, 7, 7), np.float32)}
     assert "features.0.weight is (64, 3, 7, 7)" in fails("--file", safetensors(wrong))
+    # MLX has the same names and sizes, but the channels last.
+    last = {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in theirs.items()}
+    assert "(64, 3, 3, 16)" in (line := fails("--file", safetensors(last))) and "order" in line
     path = safetensors(theirs, metadata={"network": "gluoncv/foo"})  # which is passed over
     for name in ("torchvision/resnet18", "resnet-50", "torchvision/mobilenet_v2", "foo/bar", "foo"):
         assert name in fails("--file", path, "--name", name)
