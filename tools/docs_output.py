@@ -61,7 +61,7 @@ PICTURES = {
     },
     "demo": {
         "explored-demo/colours.png": "explore-colours.png",
-        "more/fractions.svg": "compare-fractions.svg",
+        "more/learning-curve.svg": "compare-fractions.svg",
         "demo/runs/find-lr/lr-range.png": "lr-range.png",
         "demo/runs/resnet-20/curves.png": "curves.png",
         "demo/runs/resnet-20/confusion.cluster.gif": "demo.gif",
