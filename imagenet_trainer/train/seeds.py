@@ -1,15 +1,18 @@
 """The same training with several seeds (--seeds): mean and deviation of its scores."""
 
+import contextlib
 import statistics
 import sys
 from dataclasses import replace
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, TextIO
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.engines.choice import is_torch_worker
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, exit_code_of
+from imagenet_trainer.launch.supervise import SIGNALLED
 from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION
 from imagenet_trainer.runs.run import Run
+from imagenet_trainer.train import when_done
 from imagenet_trainer.train.early_stopping import best_of
 from imagenet_trainer.train.loop import train
 from imagenet_trainer.train.setup import run_for
@@ -31,25 +34,62 @@ def train_seeds(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> 
             f"--seeds {settings.seeds}: trains one run after the other in one process; with "
             "several workers start one training for each --seed"
         )
+    when_done.check_command(settings.when_done)
     base = run_for(settings)
-    output = sys.stderr if settings.json else sys.stdout
+    output = _output(settings)
     runs = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         run = Run(str(base.folder / f"seed-{seed}" / base.name))
         print(f"--seeds {settings.seeds}: seed {seed}, {run.prefix}", file=output, flush=True)
-        more = ["--seeds=1", f"--seed={seed}", f"--model-prefix={run.prefix}"]
-        code = train(
-            replace(settings, seeds=1, seed=seed, model_prefix=run.prefix),
-            None if argv is None else [*argv, *more],
-        )
-        if code:
-            return code
+        with _command_after_failure(settings, base.prefix, run) as ended:
+            ended.append(_train_one(settings, seed, run, argv))
+        if ended[0]:
+            return ended[0]
         runs.append((seed, run))
     report = report_of([_scores(seed, run) for seed, run in runs])
     path = base.folder / "seeds.json"
     base.write_json(path, report)
-    print("\n".join([*table(report), f"written: {path}"]), file=output)
+    print("\n".join([*table(report), f"written: {path}"]), file=output, flush=True)
+    if settings.when_done:
+        print(when_done.run(settings.when_done, base.prefix, "finished", 0), file=output)
     return 0
+
+
+def _train_one(settings: FitSettings, seed: int, run: Run, argv: Optional[Sequence[str]]) -> int:
+    """Train with one seed, without --when-done, which follows all of them; the exit code."""
+    more = ["--seeds=1", f"--seed={seed}", f"--model-prefix={run.prefix}", "--when-done="]
+    return train(
+        replace(settings, seeds=1, seed=seed, model_prefix=run.prefix, when_done=()),
+        None if argv is None else [*argv, *more],
+    )
+
+
+@contextlib.contextmanager
+def _command_after_failure(settings: FitSettings, prefix: str, run: Run) -> Iterator[List[int]]:
+    """A block that trains, and adds the exit code to the list; --when-done if that failed.
+
+    Not after a signal, nor if flags were refused before the training began.
+    """
+    ended: List[int] = []
+    before = _events(run)
+    try:
+        yield ended
+    except BaseException as error:
+        ended.append(exit_code_of(error))
+        raise
+    finally:
+        if settings.when_done and ended[0] not in (0, *SIGNALLED) and _events(run) != before:
+            line = when_done.run(settings.when_done, prefix, "failed", ended[0])
+            print(line, file=_output(settings))
+
+
+def _output(settings: FitSettings) -> TextIO:
+    return sys.stderr if settings.json else sys.stdout
+
+
+def _events(run: Run) -> int:
+    """The length of events.jsonl, which grows when a training begins."""
+    return run.events_path.stat().st_size if run.events_path.exists() else 0
 
 
 def _scores(seed: int, run: Run) -> Dict[str, Any]:

@@ -43,8 +43,13 @@ def run_afterwards(
         raise
     finally:
         if command and not interrupts:
-            values = {"how": how, "exit_code": str(code), "prefix": prefix}
-            log(_run([_filled(argument, values) for argument in command], values))
+            log(run(command, prefix, how, code))
+
+
+def run(command: Sequence[str], prefix: str, how: str, code: int) -> str:
+    """Run the command to its end, with its arguments filled in; return the line for the log."""
+    values = {"how": how, "exit_code": str(code), "prefix": prefix}
+    return _run([_filled(argument, values) for argument in command], values)
 
 
 def _filled(argument: str, values: Mapping[str, str]) -> str:
@@ -54,7 +59,6 @@ def _filled(argument: str, values: Mapping[str, str]) -> str:
 
 
 def _run(command: Sequence[str], values: Mapping[str, str]) -> str:
-    """Run it to its end; return the line for the log."""
     variables = {f"IMAGENET_TRAINER_{name.upper()}": value for name, value in values.items()}
     try:
         ended = subprocess.run(

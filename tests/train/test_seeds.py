@@ -1,11 +1,17 @@
+import contextlib
 import json
 import statistics
+from pathlib import Path
 
 import pytest
 from conftest import one_line_failure, words_of_fit
 from helpers.fit_runs import assert_same, history, parameters
 
 from imagenet_trainer import fit
+from imagenet_trainer.config import FitSettings
+from imagenet_trainer.errors import InputError
+from imagenet_trainer.runs.history import write as write_history
+from imagenet_trainer.train import seeds
 from imagenet_trainer.train.seeds import report_of, table
 
 pytestmark = pytest.mark.usefixtures("without_curves")
@@ -29,6 +35,39 @@ def test_several_seeds(packed, tmp_path, capsys):
     assert found["mean"] == pytest.approx(statistics.fmean(scores))
     assert found["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     assert "deviation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ends", "received"),
+    [
+        ((0, 0), "finished 0"),
+        ((0, InputError("full")), "failed 2"),
+        ((0, "refused"), ""),  # before the training began
+        ((143, 0), ""),
+    ],
+)
+def test_when_done_comes_after_all_seeds(tmp_path, monkeypatch, ends, received):
+    done, left = tmp_path / "done", list(ends)
+
+    def train(settings, argv):
+        assert not settings.when_done and not done.exists()
+        end, folder = left.pop(0), Path(settings.model_prefix).parent
+        if end == "refused":
+            raise InputError("--lr")
+        folder.mkdir(parents=True)
+        (folder / "events.jsonl").write_text("{}")
+        if end in (0, 143):
+            write_history(folder / "history.csv", [{"epoch": 1, "val_rank1": 0.5, "val_loss": 1.0}])
+            return end
+        raise end
+
+    monkeypatch.setattr(seeds, "train", train)
+    writes = ("sh", "-c", f"echo {{how}} {{exit_code}} > {done}")
+    settings = FitSettings(seeds=2, model_prefix=str(tmp_path / "m"), when_done=writes)
+    fails = pytest.raises(InputError) if not isinstance(ends[1], int) else contextlib.nullcontext()
+    with fails:
+        assert seeds.train_seeds(settings) == ends[0]
+    assert (done.read_text() if done.exists() else "").strip() == received
 
 
 def test_the_table_has_the_best_epochs():
