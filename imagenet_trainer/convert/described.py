@@ -5,7 +5,6 @@ A file of `export --to torch` has them in its metadata; timm's model folders hav
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Tuple
 
@@ -76,21 +75,21 @@ def _ours(path: str, text: str) -> Preprocessing:
 
 
 def _timms(config: Path, default: Preprocessing) -> Preprocessing:
-    """`pretrained_cfg` has mean and std of 0 to 1, and crop_pct, the crop's part of the image."""
+    """`pretrained_cfg` has input_size, mean and std of 0 to 1, and crop_pct, the crop's part."""
     try:
         found = json.loads(read_bytes(config))
         about = found.get("pretrained_cfg", found)
         mean = values.rgb_mean(_joined(255 * value for value in about["mean"]))
         std = values.rgb_std(_joined(255 * value for value in about["std"]))
+        shape = values.image_shape(_joined(about.get("input_size", default.image_shape)))
         part = float(about.get("crop_pct", 0.875))
-        if not 0.1 <= part <= 1:
+        if not 0.1 <= part <= 1 or max(shape) > _LARGEST_SIDE:
             raise ValueError
         how = f"pil-{about.get('interpolation', 'bicubic')}"
     except (ValueError, TypeError, KeyError, AttributeError):
         return default  # another program's file of this name
-    resize = math.floor(default.image_shape[1] / part)
     how = how if how in values.INTERPOLATIONS else default.val_interp
-    return replace(default, rgb_mean=mean, rgb_std=std, val_resize=resize, val_interp=how)
+    return Preprocessing(shape, mean, std, math.floor(shape[1] / part), default.bgr, how)
 
 
 def _joined(numbers: Iterable[Any]) -> str:

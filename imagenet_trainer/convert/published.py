@@ -168,8 +168,12 @@ def load_file(path: str, name: str = "") -> PublishedNetwork:
     published = _checked(read.network, read.arg, read.aux, read.preparation, path)
     how = replace(published.preprocessing, val_interp=read.interpolation)
     described = described_preprocessing(path, read.metadata, how)
-    classes = described_classes(read.metadata, published.classes)
-    return replace(published, preprocessing=described, classes=classes)
+    if described.image_shape != how.image_shape:
+        shape, classes = described.image_shape, len(published.classes)
+        symbol = symbols.get_symbol(read.network, classes, shape)
+        check_parameters(symbol, shape, read.arg, read.aux, path)
+    named = described_classes(read.metadata, published.classes)
+    return replace(published, preprocessing=described, classes=named)
 
 
 def _load_gluoncv(name: str) -> PublishedNetwork:

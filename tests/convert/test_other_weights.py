@@ -105,14 +105,24 @@ def test_the_file_describes_classes_and_preprocessing(safetensors, tmp_path):
 def test_timms_config_beside_the_file(safetensors, tmp_path):
     path = safetensors(weights(SMALL)[1])
     about = {"mean": [0.5, 0.25, 0], "std": [1, 0.5, 0.2], "crop_pct": 0.95,
-             "interpolation": "bicubic"}  # fmt: skip
+             "interpolation": "bicubic", "input_size": [3, 256, 256]}  # fmt: skip
     for text in (json.dumps({"pretrained_cfg": about}), '{"model_type": "bert"}', "no JSON"):
         (tmp_path / "config.json").write_text(text)
         how = published.load_file(path).preprocessing
         theirs = "pretrained_cfg" in text
         assert how.rgb_mean == ((127.5, 63.75, 0) if theirs else (123.675, 116.28, 103.53))
-        assert how.val_resize == (235 if theirs else 0)
+        assert how.image_shape == ((3, 256, 256) if theirs else (3, 224, 224))
+        assert how.val_resize == (269 if theirs else 0)
         assert how.val_interp == ("pil-bicubic" if theirs else "pil-bilinear")
+
+
+def test_a_described_size_of_which_the_parameters_are_not(safetensors, tmp_path):
+    """ViT has parameters for each place of a patch; a run of another size could not be opened."""
+    path = safetensors(weights(next(e for e in NETWORKS if e.network == "vit-small"))[1])
+    about = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 256, 256]}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="is for another network, number of classes or image size"):
+        published.load_file(path)
 
 
 def test_other_types(safetensors):
