@@ -156,7 +156,7 @@ class Review {
     select.setAttribute("aria-label", `verdict on image ${key}`);
     right.setAttribute("aria-label", `right class of image ${key}`);
     right.setAttribute("list", "matrix-classes");
-    VERDICTS.forEach((one) => select.append(element("option", { value: one, textContent: one || "label not reviewed" })));
+    VERDICTS.forEach((one) => select.append(element("option", { value: one, textContent: one || "not reviewed" })));
     const show = () => {
       const [verdict, label] = this.verdicts.get(image) || ["", null];
       select.value = verdict;
