@@ -1,11 +1,9 @@
 """The distribution of red, green and blue over a set: histograms, mean, standard deviation."""
 
-from typing import NamedTuple, Tuple, Union
+from typing import NamedTuple, Tuple
 
 import cv2
 import numpy as np
-
-from imagenet_trainer.data.augment import decode
 
 _LEVELS = np.arange(256.0)
 
@@ -18,12 +16,11 @@ class Channels(NamedTuple):
     histogram: np.ndarray
 
 
-def histogram(data: Union[bytes, memoryview]) -> np.ndarray:
-    """Shares of an image's pixels at each level, float64 (3, 256) in RGB order; rows sum to 1.
+def histogram(image: np.ndarray) -> np.ndarray:
+    """Shares of the pixels at each level, float64 (3, 256) in RGB order; rows sum to 1.
 
-    The image is decoded as in training. Raises ValueError if that fails.
+    `image` is uint8 RGB (height, width, 3).
     """
-    image = decode(data)
     # calcHist counts in float32, which is exact up to 16 million pixels per level.
     counts = [cv2.calcHist((image,), (channel,), None, (256,), (0, 256)) for channel in range(3)]
     # Columns in OpenCV 4, flat in OpenCV 5.

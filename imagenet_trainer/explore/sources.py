@@ -9,8 +9,14 @@ import os
 from dataclasses import replace
 from typing import NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
+import cv2
+import numpy as np
+
 from imagenet_trainer.config import commands
+from imagenet_trainer.data.augment import decode
+from imagenet_trainer.data.images.decode import decode as decode_file
 from imagenet_trainer.data.images.headers import Header, read_header
+from imagenet_trainer.data.images.opencv import call
 from imagenet_trainer.data.images.source import Folder, Tar, open_root
 from imagenet_trainer.data.records.headers import keep_images
 from imagenet_trainer.data.records.lst import read_list
@@ -60,6 +66,9 @@ class ImageSource(Protocol):
 
     def read(self, number: int) -> bytes:
         """The encoded image; raises ValueError with the reason if it cannot be read."""
+
+    def pixels(self, number: int) -> np.ndarray:
+        """The image as training sees it, uint8 RGB (height, width, 3); ValueError as `read`."""
 
 
 def open_source(value: str, root: str = "", label_index: Optional[int] = None) -> ImageSource:
@@ -119,6 +128,10 @@ class Files:
     def read(self, number: int) -> bytes:
         """See ImageSource."""
         return self._root.read(self.paths[number])
+
+    def pixels(self, number: int) -> np.ndarray:
+        """See ImageSource: as packing decodes it, since OpenCV does not read all formats."""
+        return call(cv2.cvtColor, decode_file(self.read(number)), cv2.COLOR_BGR2RGB)
 
 
 def _open_folder(root: str) -> Files:
@@ -216,6 +229,10 @@ class Packed:
             return bytes(self.shards.record(number).image)
         except RecordError as error:
             raise ValueError(error.reason) from error
+
+    def pixels(self, number: int) -> np.ndarray:
+        """See ImageSource."""
+        return decode(self.read(number))
 
 
 def _selected(labels: Sequence[float], index: int) -> Tuple[float, ...]:

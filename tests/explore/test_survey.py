@@ -101,12 +101,13 @@ def test_the_sample_follows_the_seed(tree):
 
 def test_images_that_cannot_be_decoded_are_found_by_the_sample(tmp_path):
     tree = write_tree(tmp_path, 4)
-    write(tree / "odd/drawing.pcx", 6, 6)  # OpenCV, with which training decodes, cannot read it
+    write(tree / "odd/drawing.pcx", 6, 6)
+    write(tree / "odd/packable.gif", 6, 6)  # OpenCV does not decode it, but packing
     source = open_source(str(tree))
     result = run_survey(source)
     assert result.problems == {}
     colours, count = measure_channels(source, result, 0, 0, 2, lambda _: None)
-    assert count == 4 and colours is not None
+    assert count == 5 and colours is not None
     (number,) = result.problems
     assert result.names[number] == "odd/drawing.pcx" and "decode" in result.problems[number]
 
