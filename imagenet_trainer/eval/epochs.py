@@ -18,7 +18,7 @@ from imagenet_trainer.errors import InputError, attributed_to, print_message
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
 from imagenet_trainer.eval.explain import Explainer
 from imagenet_trainer.eval.figures import draw_difference
-from imagenet_trainer.eval.labels import names_by_key
+from imagenet_trainer.eval.labels import named_images
 from imagenet_trainer.eval.outputs import Written, check_outputs, write_outputs
 from imagenet_trainer.eval.paired import (
     check_same_labels,
@@ -61,9 +61,9 @@ def evaluate(settings: EvaluateSettings) -> EvaluateResult:
         for one in evaluator.results():
             print("\n".join(epoch_lines(one, settings.top_k)), flush=True)
             if settings.review:
-                names = partial(names_by_key, evaluator.dataset)
+                named = partial(named_images, evaluator.dataset)
                 with attributed_to("--review", " "):
-                    review = ReviewedPredictions(reviews, one.predictions, one.classes, names)
+                    review = ReviewedPredictions(reviews, one.predictions, one.classes, named)
                 print("\n".join(review.lines(settings.top_k)), flush=True)
             results.append(one)
         print(table(one.metrics, len(one.classes), settings.top_k))

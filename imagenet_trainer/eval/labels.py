@@ -215,12 +215,23 @@ def list_path(rec_path: str) -> str:
     return os.path.splitext(manifest_path(rec_path))[0] + ".lst"
 
 
+def named_images(dataset: Dataset) -> Iterator[Tuple[int, str]]:
+    """Key and path of each image, as far as lists lie beside the shards."""
+    lists: Dict[str, Dict[int, str]] = {}
+    for file in dataset.shards.files:
+        path = list_path(file.path)
+        if path not in lists:
+            lists[path] = paths_by_key(path)
+        for key in file.keys.tolist():
+            if key in lists[path]:
+                yield key, lists[path][key]
+
+
 def names_by_key(dataset: Dataset) -> Dict[int, str]:
-    """The path of each image by its key, as far as lists lie beside the shards."""
-    names: Dict[int, str] = {}
-    for path in dict.fromkeys(list_path(file.path) for file in dataset.shards.files):
-        names.update(paths_by_key(path))
-    return names
+    """The path of each image by its key; none of a key that images of several shards have."""
+    keys, times = np.unique(dataset.shards.keys, return_counts=True)
+    several = set(keys[times > 1].tolist())
+    return {key: name for key, name in named_images(dataset) if key not in several}
 
 
 def file_names(dataset: Dataset) -> List[str]:

@@ -21,11 +21,9 @@ def columns_of(
     """
     ids, titles = ([csv_cell(one[part]) for one in classes] for part in (0, 1))
     keys, labels = predictions.keys.tolist(), predictions.labels.tolist()
-    # Shards with equal keys do not tell which of their images a name belongs to.
-    known = names if len({*keys}) == len(keys) else {}
     columns: Dict[str, List[Any]] = {
         "key": keys,
-        "file": [csv_cell(known.get(key, "")) for key in keys],
+        "file": [csv_cell(names.get(key, "")) for key in keys],
         "label": labels,
         "label_id": [ids[label] for label in labels],
         "label_name": [titles[label] for label in labels],

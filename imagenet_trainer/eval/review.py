@@ -1,6 +1,6 @@
 """Accuracy without the images whose labels a person has marked, and with corrected labels."""
 
-from typing import Callable, Dict, Iterator, List, Mapping, Sequence
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -21,8 +21,8 @@ class ReviewedPredictions:
         the rows of the list; those without a verdict change nothing.
     predictions, classes
         of the network, and the classes that the labels number.
-    names
-        returns the file of each image by its key; called if a row has no key.
+    named
+        returns key and file of each image; called if a row has no key.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class ReviewedPredictions:
 
     def __init__(
         self, reviews: Sequence[Review], predictions: Predictions, classes: Classes,
-        names: Callable[[], Mapping[int, str]],
+        named: Callable[[], Iterable[Tuple[int, str]]],
     ) -> None:  # fmt: skip
         self.predictions = predictions
         self._reviews = [one for one in reviews if one.verdict]
@@ -50,7 +50,8 @@ class ReviewedPredictions:
         numbers = {str(label): label for label in range(len(classes))}
         keys: Dict[str, int] = {}
         if any(one.key < 0 for one in self._reviews):
-            keys = {name: key for key, name in names().items()}
+            for key, name in named():
+                keys[name] = _SEVERAL if name in keys else key
         places = _places(predictions.keys)
         for one in self._reviews:
             place = self._place(one, places, keys)
@@ -85,9 +86,11 @@ class ReviewedPredictions:
                     "review a report on the same dataset"
                 )
             return one.image
-        place = places.get(one.key if one.key >= 0 else keys.get(one.file, -1), -1)
+        key = one.key if one.key >= 0 else keys.get(one.file, -1)
+        place = _SEVERAL if key == _SEVERAL else places.get(key, -1)
         if place == _SEVERAL:
-            raise InputError(f"{one.where}: several images have the key {one.key}")
+            what = f"the key {one.key}" if one.key >= 0 else f"the key or the name of {one.file}"
+            raise InputError(f"{one.where}: several images have {what}")
         return place
 
     def accuracy(self, kept: np.ndarray, k: int) -> List[float]:

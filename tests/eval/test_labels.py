@@ -11,7 +11,7 @@ from imagenet_trainer.data.classes import default_classes
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.data.records.recordio import pack_header
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.eval.labels import real_labels, table_labels
+from imagenet_trainer.eval.labels import names_by_key, real_labels, table_labels
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.predictions import Collector
 
@@ -115,9 +115,12 @@ def test_a_key_of_two_shards_names_no_image(dataset, tmp_path):
     """Shards of two packs are one dataset, and both packs may have numbered their images from 0."""
     write_records(tmp_path / "more.rec", [pack_header(3.0, 1) + b"image"], [40])
     (tmp_path / "labels.csv").write_text("key,label\n40,7\n")
+    (tmp_path / "more.lst").write_text("40\t3\ta.png\n50\t3\trejected.png\n")
     both = open_dataset(f"{tmp_path / 'val.rec'},{tmp_path / 'more.rec'}")
     with both.shards, pytest.raises(InputError, match="line 2: '40' names several images of"):
         table_labels(str(tmp_path / "labels.csv"), both)
+    names = {10 * n: f"val/ILSVRC2012_val_{n:08d}.JPEG" for n in SHUFFLED if n != 4}
+    assert names_by_key(both) == names
 
 
 def test_real_accuracy_is_that_of_its_authors(dataset, tmp_path):

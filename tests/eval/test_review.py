@@ -1,5 +1,6 @@
 """Accuracy without marked images and with corrected labels, from lists made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def written(tmp_path, predictions, rows, head=HEAD):
 
 def review_of(tmp_path, predictions, rows):
     path = written(tmp_path, predictions, rows)
-    return ReviewedPredictions(read_reviews(path), predictions, own_classes(10), dict)
+    return ReviewedPredictions(read_reviews(path), predictions, own_classes(10), list)
 
 
 def test_accuracies_equal_those_counted_one_by_one(tmp_path, predictions):
@@ -69,7 +70,7 @@ def test_a_list_of_other_images_or_classes_is_refused(tmp_path, predictions, row
     if named == "image 0":
         path.write_text(path.read_text().replace("\n1,", "\n0,"))
     with pytest.raises(InputError, match=rf"review\.csv: line 2: .*{named}"):
-        ReviewedPredictions(read_reviews(str(path)), predictions, own_classes(10), dict)
+        ReviewedPredictions(read_reviews(str(path)), predictions, own_classes(10), list)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_what_is_not_a_review_is_refused(tmp_path, text, named):
 
 def test_the_list_of_an_audit(tmp_path, predictions):
     """It names classes by id, and images by key or file; those of other folds are passed over."""
-    names = {int(key): f"{key}.png" for key in predictions.keys}
+    named = [(int(key), f"{key}.png") for key in predictions.keys]
     path = tmp_path / "audit.csv"
     label = predictions.labels.tolist()
     path.write_text(
@@ -102,15 +103,30 @@ def test_the_list_of_an_audit(tmp_path, predictions):
         "77777,c.png,c0,c1,wrong\n"
     )
     reviews = read_reviews(str(path))
-    found = ReviewedPredictions(reviews, predictions, own_classes(10), lambda: names)
+    found = ReviewedPredictions(reviews, predictions, own_classes(10), lambda: named)
     assert np.flatnonzero(found.marked).tolist() == [5, 6]
     assert np.flatnonzero(found.corrected).tolist() == [5] and found.missing == 1
     assert "1 ambiguous; 1 right; 1 are not among these images" in next(found.lines())
     with pytest.raises(InputError, match="none of the images"):
-        ReviewedPredictions(reviews[-1:], predictions, own_classes(10), lambda: names)
+        ReviewedPredictions(reviews[-1:], predictions, own_classes(10), lambda: named)
     with pytest.raises(InputError, match=f"line 2: .* has the class c{label[5]} here, not c9"):
         wrong = reviews[0]._replace(given="c9")
-        ReviewedPredictions([wrong], predictions, own_classes(10), lambda: names)
+        ReviewedPredictions([wrong], predictions, own_classes(10), lambda: named)
+
+
+def test_a_file_of_which_several_images_have_key_or_name(tmp_path, predictions):
+    """As those of shards of two packs. The row changed nothing, or the other image."""
+    row = f",a.png,c{predictions.labels[1]},,wrong\n"
+    (tmp_path / "audit.csv").write_text(f"key,file,given,proposed,verdict\n{row}")
+    reviews, key = read_reviews(str(tmp_path / "audit.csv")), int(predictions.keys[1])
+    keys = predictions.keys.copy()
+    keys[0] = key
+    for one, named in (
+        (replace(predictions, keys=keys), [(key, "b.png"), (key, "a.png"), (key, "c.png")]),
+        (predictions, [(key, "a.png"), (key + 1, "a.png")]),
+    ):
+        with pytest.raises(InputError, match=r"line 2: several images have .* of a\.png"):
+            ReviewedPredictions(reviews, one, own_classes(10), lambda named=named: named)
 
 
 def test_a_missing_file_is_named(tmp_path):
