@@ -136,11 +136,14 @@ def make_run(folder, packed, symbol, **settings):
     run.write_symbol(symbol.tojson())
     arg, aux = parameters(symbol)
     run.save(Checkpoint(arg, aux, Progress(1, 9), {"updates": np.array(9)}, HOW, CLASSES), 1)
+    used = {f"data_{name}": str(packed / f"{name}.rec") for name in ("train", "val")}
+    run.write_json(run.config_path, {"settings": {**used, **settings}})
+    validated = run.validation_shard()[0]  # with folds, of the training shard
     prints = {}
-    for name in ("train", "val"):
-        with open_dataset(str(packed / f"{name}.rec")).shards:
-            prints[name] = open_dataset(str(packed / f"{name}.rec")).fingerprint
-    used = {f"data_{name}": str(packed / f"{name}.rec") for name in prints}
+    for name, path in (("train", used["data_train"]), ("val", validated)):
+        dataset = open_dataset(path)
+        dataset.shards.close()
+        prints[name] = dataset.fingerprint
     run.write_json(run.config_path, {"settings": {**used, **settings}, "data": prints})
     return run
 
