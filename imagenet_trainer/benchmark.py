@@ -18,6 +18,7 @@ from imagenet_trainer.benchmarks import figures
 from imagenet_trainer.config import flags, layers
 from imagenet_trainer.config.measured import BenchmarkResult, BottleneckResult
 from imagenet_trainer.config.python_api import command_function, with_flags
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.errors import InputError, run_command
 
 
@@ -63,7 +64,7 @@ def call(**values: Any) -> BenchmarkResult:
     """
     if values.get("kind") == "bottleneck":
         raise InputError("kind bottleneck: is a function, benchmark.bottleneck; call that")
-    settings = flags.settings_of(config.BenchmarkSettings, values)
+    settings = settings_of(config.BenchmarkSettings, values)
     return BenchmarkResult(settings.kind, measure(settings))
 
 
@@ -73,7 +74,7 @@ def bottleneck(**values: Any) -> BottleneckResult:
 
     Raises InputError for what the command line refuses.
     """
-    return _bottleneck(flags.settings_of(config.BottleneckSettings, values, layers.expanded))
+    return _bottleneck(settings_of(config.BottleneckSettings, values, layers.expanded))
 
 
 def measure(settings: config.BenchmarkSettings) -> figures.Figures:

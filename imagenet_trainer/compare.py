@@ -15,6 +15,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags, layers
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import arguments_of, settings_of
 from imagenet_trainer.config.results import CompareResult
 from imagenet_trainer.errors import run_command
 
@@ -51,14 +52,14 @@ def call(**values: Any) -> CompareResult:
     from imagenet_trainer.comparison.first_difference import compare_runs
     from imagenet_trainer.comparison.tables import as_row
 
-    settings = flags.settings_of(config.CompareSettings, values, layers.expanded)
+    settings = settings_of(config.CompareSettings, values, layers.expanded)
     if settings.first_difference:
         outcome = compare_runs(settings.runs)
         found = asdict(outcome.difference) if outcome.difference else None
         return CompareResult(first_difference=found, equal=outcome.equal, settings=outcome.settings)
     own = {one.name for one in fields(config.ComparisonSettings)}
     rest = {name: value for name, value in values.items() if name not in own}
-    state, code = compare_networks(settings, flags.arguments_of(config.FitSettings, rest))
+    state, code = compare_networks(settings, arguments_of(config.FitSettings, rest))
     if code > 1:
         raise KeyboardInterrupt
     return CompareResult(

@@ -11,6 +11,7 @@ from typing import Any, Optional, Sequence, Tuple
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.measured import DoctorResult
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.values import image_shape, integer, integers, strings
 from imagenet_trainer.errors import InputError, run_command
 
@@ -60,7 +61,7 @@ def call(**values: Any) -> DoctorResult:
 
     Raises InputError for what the command line refuses.
     """
-    return _report(flags.settings_of(DoctorSettings, values))
+    return _report(settings_of(DoctorSettings, values))
 
 
 def _report(settings: DoctorSettings) -> DoctorResult:

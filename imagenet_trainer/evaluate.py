@@ -14,6 +14,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.results import EvaluateResult
 from imagenet_trainer.errors import run_command
 
@@ -39,7 +40,7 @@ def call(**values: Any) -> EvaluateResult:
     """
     from imagenet_trainer.eval.modes import run_mode
 
-    return run_mode(flags.settings_of(config.EvaluateSettings, values))
+    return run_mode(settings_of(config.EvaluateSettings, values))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.results import ExportResult
 from imagenet_trainer.errors import run_command
 
@@ -40,7 +41,7 @@ def call(**values: Any) -> ExportResult:
     """
     from imagenet_trainer.convert.export import export_network
 
-    return ExportResult(export_network(flags.settings_of(config.ExportSettings, values)))
+    return ExportResult(export_network(settings_of(config.ExportSettings, values)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any, Optional, Sequence
 
 from imagenet_trainer.config import FitSettings, flags, layers, recipes
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import arguments_of, settings_of
 from imagenet_trainer.config.results import FitResult
 from imagenet_trainer.errors import run_command
 from imagenet_trainer.train.previews.choose import CONFIG, NETWORKS, RECIPES, requested_preview
@@ -36,8 +37,8 @@ def call(**values: Any) -> FitResult:
     Raises InputError for what the command line refuses, and KeyboardInterrupt after a signal,
     when the run is saved.
     """
-    settings = flags.settings_of(FitSettings, values, layers.expanded)
-    if _run(settings, flags.arguments_of(FitSettings, values)):
+    settings = settings_of(FitSettings, values, layers.expanded)
+    if _run(settings, arguments_of(FitSettings, values)):
         raise KeyboardInterrupt
     if requested_preview(settings) == NETWORKS:
         return FitResult("")  # no run has this network

@@ -10,6 +10,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.results import PredictResult
 from imagenet_trainer.errors import run_command
 
@@ -36,7 +37,7 @@ def call(**values: Any) -> PredictResult:
     """
     from imagenet_trainer.eval.files import predict
 
-    return predict(flags.settings_of(config.PredictSettings, values))
+    return predict(settings_of(config.PredictSettings, values))
 
 
 if __name__ == "__main__":

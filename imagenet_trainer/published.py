@@ -15,6 +15,7 @@ from typing import Any, Optional, Sequence
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
 from imagenet_trainer.config.python_api import command_function
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.results import PublishedResult
 from imagenet_trainer.errors import InputError, run_command
 
@@ -41,7 +42,7 @@ def call(**values: Any) -> PublishedResult:
     """
     from imagenet_trainer.convert.published import import_checkpoint
 
-    settings = flags.settings_of(config.PublishedSettings, values)
+    settings = settings_of(config.PublishedSettings, values)
     if not settings.name and not settings.file:
         raise InputError("published: needs the name of a network, or a file of parameters")
     return PublishedResult(import_checkpoint(settings))

@@ -11,6 +11,7 @@ from imagenet_trainer.comparison.candidates import Candidate, check, find_candid
 from imagenet_trainer.comparison.page import Comparison, write
 from imagenet_trainer.comparison.results import read_results, read_stored, store, with_latencies
 from imagenet_trainer.config import CompareSettings, LatencySettings, MeasureSettings, flags
+from imagenet_trainer.config.python_values import arguments_of
 from imagenet_trainer.errors import InputError, print_message
 from imagenet_trainer.system.block_cache import use_cache
 from imagenet_trainer.system.files import make_folder
@@ -154,7 +155,7 @@ def measure(
     """
     values = _values_of_measuring(settings, images)
     values["model_prefix"] = candidate.run.prefix
-    arguments = flags.arguments_of(MeasureSettings, values)
+    arguments = arguments_of(MeasureSettings, values)
     ended = child_process.run("imagenet_trainer.comparison.measure", arguments, interrupts)
     if ended.error:
         raise InputError(ended.error)
@@ -174,7 +175,7 @@ def measure_latencies(
     """
     values = _values_of_measuring(settings, images)
     values["runs"] = tuple(one.run.prefix for one in candidates)
-    arguments = flags.arguments_of(LatencySettings, values)
+    arguments = arguments_of(LatencySettings, values)
     ended = child_process.run("imagenet_trainer.comparison.latency", arguments, interrupts)
     if ended.error:
         log(f"latencies are unknown: {ended.error}")

@@ -12,8 +12,9 @@ from dataclasses import asdict, fields
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Sequence
 
 from imagenet_trainer.config import config_file, recipes
-from imagenet_trainer.config.flags import arguments_of, flag_of, given, parse_or_raise, texts_of
+from imagenet_trainer.config.flags import flag_of, given, parse_or_raise, texts_of
 from imagenet_trainer.config.old_flags import translated
+from imagenet_trainer.config.python_values import arguments_of
 from imagenet_trainer.config.training import FitSettings
 from imagenet_trainer.errors import InputError, attributed_to
 

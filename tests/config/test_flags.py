@@ -2,7 +2,6 @@ import pytest
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
-from imagenet_trainer.errors import InputError
 
 
 def parse(*argv, kind=config.FitSettings):
@@ -102,39 +101,3 @@ def test_help_shows_defaults(capsys):
     for default in ("123.68,116.779,103.939", "30,60", "1e-05,10", "0", "0.1", "data/val.rec"):
         assert f"(default: {default})" in text
     assert "None" not in text and "(default: )" not in text and "False" not in text
-
-
-# --- from Python -------------------------------------------------------------------------------
-
-
-def test_values_from_python_are_those_of_a_command_line():
-    values = {
-        "network": "resnet", "image_shape": (3, 28, 28), "lr": 0.05, "gpus": [0, 2],
-        "random_mirror": False, "lr_step_epochs": (2,), "num_layers": None, "seed": 7,
-    }  # fmt: skip
-    assert flags.settings_of(config.FitSettings, values) == parse(
-        *"--network resnet --image-shape 3,28,28 --lr 0.05 --gpus 0,2 --random-mirror 0".split(),
-        *"--lr-step-epochs 2 --seed 7".split(),
-    )
-    assert flags.settings_of(config.EvaluateSettings, {"gif": True, "epochs": "all"}) == parse(
-        "--gif", "--epochs", "all", kind=config.EvaluateSettings
-    )
-    assert not flags.settings_of(config.EvaluateSettings, {"gif": False}).gif
-    images = ["-odd.jpg", "cat.jpg"]
-    settings = flags.settings_of(config.PredictSettings, {"pictures": images, "top_k": 2})
-    assert settings.pictures == tuple(images) and settings.top_k == 2
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"batch_sise": 3}, "--batch-sise=3: no such flag; did you mean --batch-size?"),
-        ({"batch_size": 0}, "--batch-size: '0': must be 1 or more"),
-        ({"lr": -1}, "--lr: '-1': must be above 0"),
-        ({"optimizer": "sdg"}, "--optimizer: 'sdg': must be one of sgd"),
-    ],
-)
-def test_an_error_from_python_is_an_input_error(values, message):
-    with pytest.raises(InputError) as caught:
-        flags.settings_of(config.FitSettings, values)
-    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ import pytest
 
 from imagenet_trainer.config import FitSettings, flags, layers
 from imagenet_trainer.config.old_flags import translated
+from imagenet_trainer.config.python_values import settings_of
 from imagenet_trainer.config.values import kvstore
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.schedule_flags import rate_messages, schedule_of
@@ -28,7 +29,7 @@ def test_pow_is_the_polynomial_schedule(words):
 
 
 def test_pow_from_python():
-    given = flags.settings_of(FitSettings, {"lr_step_epochs": "pow1.5"}, layers.expanded)
+    given = settings_of(FitSettings, {"lr_step_epochs": "pow1.5"}, layers.expanded)
     assert (given.lr_schedule, given.lr_power) == ("poly", 1.5)
 
 

@@ -21,7 +21,6 @@ from imagenet_trainer import (
     predict,
     published,
 )
-from imagenet_trainer.config import flags, layers
 from imagenet_trainer.config.results import EpochMetrics, EvaluateResult, FitResult
 from imagenet_trainer.errors import InputError
 
@@ -119,34 +118,6 @@ def test_the_examples_of_the_guide_run(packed, tmp_path, monkeypatch):
     assert low < evaluated[2].rank1 < high and evaluated[2].images == 15
     assert {evaluated[2].files.predictions, evaluated.files.metrics} < {*evaluated.paths}
     assert names["prediction"].path == "cat.png" and 0.3 < names["prediction"].best.probability < 1
-
-
-@pytest.mark.parametrize(
-    ("settings", "values"),
-    [
-        (config.FitSettings, {"when_done": ("sh", "-c", "echo 'two words'"), "gpus": (0, 2)}),
-        (config.FitSettings, {"pretrained": ("runs/a,b/model", 3), "random_mirror": False}),
-        (config.EvaluateSettings, {"compare": ("5", "runs/b/model,9"), "gif": True}),
-        (config.CompareSettings, {"runs": ("a", "b"), "fractions": (0.1, 1.0)}),
-        (config.CompareSettings, {"runs": ("a b",), "networks": "resnet-18"}),
-        (config.FitSettings, {"set": ("lr=1,5", "wd=2"), "observers": ("a",)}),
-        (config.FitSettings, {"set": (), "network": "resnet"}),
-        (config.EvaluateSettings, {"compare": (), "epochs": (1, 2)}),
-    ],
-)
-def test_values_arrive_as_they_are(settings, values):
-    found = flags.settings_of(settings, values)
-    assert {name: getattr(found, name) for name in values} == values
-
-
-def test_assignments_of_set_are_those_of_the_command_line():
-    found = flags.settings_of(config.FitSettings, {"set": ("lr=1", "wd=2"), "mom": 0.5},
-                              layers.expanded)  # fmt: skip
-    assert (found.lr, found.wd, found.mom) == (1, 2, 0.5)
-    with pytest.raises(InputError, match=r"--set lrr=1: .*did you mean lr"):
-        flags.settings_of(config.FitSettings, {"set": ["lrr=1"]}, layers.expanded)
-    with pytest.raises(InputError, match="--compare: expected 2 arguments"):
-        flags.settings_of(config.EvaluateSettings, {"compare": 5})
 
 
 def test_results_have_the_items_of_the_dictionaries_before():
