@@ -6,6 +6,9 @@ import os
 from types import ModuleType
 from typing import Any, Literal, Optional, Sequence, Tuple, Union
 
+from imagenet_trainer.config.evaluated import (
+    EvaluateResult,
+)
 from imagenet_trainer.config.measured import (
     BenchmarkResult,
     BottleneckResult,
@@ -13,7 +16,6 @@ from imagenet_trainer.config.measured import (
 )
 from imagenet_trainer.config.results import (
     CompareResult,
-    EvaluateResult,
     ExportResult,
     FitResult,
     PredictResult,

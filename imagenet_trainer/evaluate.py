@@ -13,9 +13,9 @@ from typing import Any, Optional, Sequence
 
 from imagenet_trainer import config
 from imagenet_trainer.config import flags
+from imagenet_trainer.config.evaluated import EvaluateResult
 from imagenet_trainer.config.python_api import command_function
 from imagenet_trainer.config.python_values import settings_of
-from imagenet_trainer.config.results import EvaluateResult
 from imagenet_trainer.errors import run_command
 
 

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer.config import EvaluateSettings
-from imagenet_trainer.config.results import EvaluateFiles, EvaluateResult
+from imagenet_trainer.config.evaluated import EvaluateFiles, EvaluateResult
 from imagenet_trainer.data.augment import decode
 from imagenet_trainer.data.dataset import Classes, Dataset, open_dataset
 from imagenet_trainer.data.review import COLUMNS

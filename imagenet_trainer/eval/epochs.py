@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import EvaluateSettings, FigureSettings, commands
+from imagenet_trainer.config.evaluated import (
+    EpochFiles,
+    EpochMetrics,
+    EvaluateFiles,
+    EvaluateResult,
+)
 from imagenet_trainer.config.flags import flag_of, is_set
-from imagenet_trainer.config.results import EpochFiles, EpochMetrics, EvaluateFiles, EvaluateResult
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.review import read_reviews
 from imagenet_trainer.errors import InputError, attributed_to, print_message

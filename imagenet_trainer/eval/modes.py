@@ -14,8 +14,8 @@ from imagenet_trainer.config import (
     PreparationSettings,
 )
 from imagenet_trainer.config.data import CacheSettings
+from imagenet_trainer.config.evaluated import EvaluateFiles, EvaluateResult
 from imagenet_trainer.config.flags import flag_of, is_set
-from imagenet_trainer.config.results import EvaluateFiles, EvaluateResult
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.audit import audit
 from imagenet_trainer.eval.calibrate import calibrate, change_of

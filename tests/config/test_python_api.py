@@ -21,7 +21,8 @@ from imagenet_trainer import (
     predict,
     published,
 )
-from imagenet_trainer.config.results import EpochMetrics, EvaluateResult, FitResult
+from imagenet_trainer.config.evaluated import EpochMetrics, EvaluateResult
+from imagenet_trainer.config.results import FitResult
 from imagenet_trainer.errors import InputError
 
 COMMANDS = [benchmark, compare, doctor, evaluate, export, fit, predict, published]
