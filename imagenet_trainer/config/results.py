@@ -1,8 +1,8 @@
 """What the commands return when they are called as functions.
 
-Those of `evaluate` are in `evaluated`, those of `benchmark` and `doctor` in `measured`. All are frozen
-dataclasses. Where version 0.1 returned dictionaries and lists, the items of a result are what these
-had, so `fit(...)["prefix"]` is `fit(...).prefix`.
+Those of `evaluate` are in `evaluated`, those of `benchmark` and `doctor` in `measured`. All are
+frozen dataclasses. Where version 0.1 returned dictionaries and lists, the items of a result are
+what these had, so `fit(...)["prefix"]` is `fit(...).prefix`.
 """
 
 from dataclasses import dataclass, field
