@@ -1,6 +1,7 @@
 """What a pack contains, and which shard each record goes to."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -14,6 +15,11 @@ from imagenet_trainer.packing.formats.collection import Collection
 from imagenet_trainer.system.files import sha256
 
 OnRemark = Callable[[int, str], None]  # line of the list, what the decoder said
+
+
+def root_name(root: str) -> str:
+    """A root as a manifest has it: `images` for `images/` and `./images`."""
+    return root if ".." in root.split("/") else os.path.normpath(root)  # .. may follow a link
 
 
 def ignore(line: int, remark: str) -> None:
@@ -65,7 +71,7 @@ class Pack:
             ids = "\n".join(one.id for one in self.classes)
             layout["labels_of"] = hashlib.sha256(ids.encode(errors="surrogateescape")).hexdigest()
         return {
-            "root": self.root,
+            "root": root_name(self.root),
             "list_sha256": sha256(self.prefix + ".lst"),
             "settings": {**vars(self.conversion), **layout},
             **({"source": self.source} if self.source else {}),

@@ -28,7 +28,7 @@ from imagenet_trainer.data.records.shard_names import shards_named
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.packing.journal import Journal
 from imagenet_trainer.packing.parallel import ProgressCallback, in_order
-from imagenet_trainer.packing.plan import OnRemark, Pack, ignore
+from imagenet_trainer.packing.plan import OnRemark, Pack, ignore, root_name
 from imagenet_trainer.system.files import file_error
 
 _SECONDS_BETWEEN_MARKS = 0.2
@@ -51,6 +51,7 @@ def finished(pack: Pack) -> Optional[Manifest]:
     if manifest is None or manifest.classes != pack.classes:
         return None
     identity = pack.identity()
+    manifest = replace(manifest, root=root_name(manifest.root))  # older versions wrote it as given
     if "restart" not in manifest.settings:  # older than this setting; the pack is as good as ever
         del identity["settings"]["restart"]
     if any(getattr(manifest, key) != value for key, value in identity.items()):

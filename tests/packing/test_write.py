@@ -4,6 +4,7 @@ import gc
 import os
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -267,6 +268,9 @@ def test_a_finished_pack_is_recognised(prefix):
     assert finished(pack) is None
     Path(f"{prefix}.away").rename(prefix.with_suffix(".idx"))
     assert finished(pack) == manifest
+    assert finished(pack_of(prefix, f"{PHOTOS}//", resize=64)) == manifest
+    write_manifest(f"{prefix}.json", replace(manifest, root=f"{PHOTOS}/"))  # of older versions
+    assert finished(pack).shards == manifest.shards
     with open(f"{prefix}.lst", "a") as file:
         file.write("99\t0\tn02123045/chelsea.jpg\n")
     assert finished(pack_of(prefix, resize=64)) is None
