@@ -84,9 +84,17 @@ def atomic_write(path: AnyPath, mode: str = "wb") -> Iterator[IO]:
             temporary.unlink()
 
 
+def _machine() -> str:
+    """Tells apart machines, and containers of one, which do not see each other's processes."""
+    name = os.uname().nodename
+    with contextlib.suppress(OSError):  # not on Linux
+        name += os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(name.encode()):08x}"
+
+
 # NAME, process, machine; earlier versions wrote no machine.
 _TEMPORARY = re.compile(r"\..+\.(\d+)(?:\.([0-9a-f]{8}))?\.tmp")
-_MACHINE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+_MACHINE = _machine()
 _DAY = 86400.0  # seconds
 _cleared: Set[Path] = set()  # folders, by this process
 

@@ -1,9 +1,11 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
-from conftest import run
+from conftest import ROOT, run
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, file_error, make_folder, sha256
@@ -78,6 +80,23 @@ def test_what_killed_writers_left_is_removed_by_the_next_one(tmp_path):
     with atomic_write(tmp_path / "a"):
         pass
     assert sorted(os.listdir(tmp_path)) == sorted(["a", *kept])
+
+
+def test_writers_in_a_container_of_the_same_name_are_left_alone(tmp_path):
+    apart = ["unshare", "--fork", "--pid", "--mount-proc"]
+    try:
+        subprocess.run([*apart, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("process namespaces cannot be made")
+    write = (
+        "import sys\nfrom imagenet_trainer.system.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]): pass"
+    )
+    with atomic_write(tmp_path / "a") as file:  # no process of the other one has its number
+        file.write(b"all")
+        words = [*apart, sys.executable, "-c", write, str(tmp_path / "b")]
+        subprocess.run(words, check=True, cwd=ROOT)
+    assert (tmp_path / "a").read_bytes() == b"all"
 
 
 def test_an_empty_name_is_one_line():
