@@ -492,7 +492,10 @@ class MatrixView {
     const count = this.counts.within(...rows, ...columns);
     const images = this.labels.slice(...rows).reduce((sum, label) => sum + this.images.counts[label], 0);
     const group = this.data.groups.length && rows[1] - rows[0] === 1 ? ` · ${this.data.groups[this.labels[rows[0]]]}` : "";
-    const share = images ? `, ${(100 * count / images).toFixed(1)} % of ${formatted(images)} ${images === 1 ? "image" : "images"}` : "";
+    // An image has several of its first five predictions in a range of classes, so they have no share of the images.
+    const isShare = columns[1] - columns[0] === 1 || this.data.matrices[this.matrix].k === 1;
+    const of = `of ${formatted(images)} ${images === 1 ? "image" : "images"}`;
+    const share = images ? (isShare ? `, ${(100 * count / images).toFixed(1)} % ${of}` : ` predictions ${of}`) : "";
     return `true: ${this.names(rows)}${group}\npredicted: ${this.names(columns)}\n${this.signed && count > 0 ? "+" : ""}${formatted(count)}${share}`;
   }
 

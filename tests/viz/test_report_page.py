@@ -384,6 +384,16 @@ def test_shares_of_the_true_class(shown):
     assert label == "Colours of shares from 25 % to 100 %; zero is black"
 
 
+def test_several_predictions_of_an_image_are_no_share(shown, predictions):
+    """A pixel of many classes may have two of the first five predictions of an image."""
+    text = "return report.view.text({ rows: [0, 9], columns: [0, 60] }).split('\\n')[2]"
+    counts = predictions.confusion().toarray()[:9, :60].sum()
+    assert counts > 36 and shown.script(text) == f"{counts} predictions of 36 images"
+    first = predictions.confusion(1).toarray()[:9, :60].sum()
+    wanted = f"{first}, {100 * first / 36:.1f} % of 36 images"
+    assert shown.script(f"report.view.change('matrix', 1); {text}") == wanted
+
+
 # --- every screen, everybody, paper --------------------------------------------------------------
 
 
