@@ -15,10 +15,12 @@ from imagenet_trainer.data.corruptions import (
     check_library,
     corrupted,
 )
+from imagenet_trainer.data.views import Views
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.evaluator import open_validation_set, truth_of
 from imagenet_trainer.eval.network import Log, check_softmax, devices_of, open_network
+from imagenet_trainer.eval.results import EvaluationInput, describe
 from imagenet_trainer.eval.sample import Sample
 from imagenet_trainer.eval.truth import Truth
 from imagenet_trainer.metrics.confidence import resampled_mean
@@ -33,8 +35,12 @@ Hits = Dict[Tuple[str, int], np.ndarray]  # bool (n,) for each kind and strength
 
 def evaluate_corruptions(
     settings: EvaluateSettings, run: Run, epoch: int, log: Log
-) -> Tuple[np.ndarray, Hits]:
-    """Classify some images unchanged and in all corruptions; print a table."""
+) -> Tuple[np.ndarray, Hits, str]:
+    """Classify some images unchanged and in all corruptions; print a table.
+
+    Also returns what is evaluated, for the name of the file: '' for the run's own images, prepared
+    and counted as in its training.
+    """
     with attributed_to("--corruptions"):
         check_library()
     engine, symbol, checkpoint = open_network(
@@ -50,7 +56,9 @@ def evaluate_corruptions(
     dataset, _ = open_validation_set(settings, run, checkpoint)
     if dataset.note:
         log(dataset.note)
-    truth, _ = truth_of(settings, dataset, log)
+    truth, scoring = truth_of(settings, dataset, log)
+    used = EvaluationInput(dataset, how, Views(), scoring)
+    usual = EvaluationInput(dataset, run.preprocessing(epoch) or how, Views())
     sample = Sample(dataset, settings.corruption_images or len(dataset))
     images = sample.images(how)
     clean = _hits(engine, images, sample, truth)
@@ -64,15 +72,15 @@ def evaluate_corruptions(
                     advance(1)
                 hits[kind, strength] = _hits(engine, changed, sample, truth)
     print("\n".join(table(clean, hits, dataset.classes)))
-    return clean, hits
+    return clean, hits, describe(used, usual, not settings.data_val)
 
 
-def write_corruptions(
-    settings: EvaluateSettings, run: Run, epoch: int, clean: np.ndarray, hits: Hits
-) -> Path:
-    """Write the table as CSV to the folder of the results; return its path."""
-    other = f"-{Path(settings.data_val).stem}" if settings.data_val else ""
-    path = run.results / f"corruptions-{epoch:04d}{other}.csv"
+def write_corruptions(run: Run, epoch: int, name: str, clean: np.ndarray, hits: Hits) -> Path:
+    """Write the table as CSV to the folder of the results; return its path.
+
+    `name` is what `evaluate_corruptions` returns.
+    """
+    path = run.results / f"corruptions-{epoch:04d}{name and '-' + name}.csv"
     with atomic_write(path, "w") as file:
         writer = CsvWriter(file)
         writer.writerow(("kind", "strength", "images", "rank1"))

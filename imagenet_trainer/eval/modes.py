@@ -75,8 +75,8 @@ def _corruptions(settings: EvaluateSettings) -> EvaluateResult:
     run = trained_run(settings.model_prefix)
     with results_folder(settings, [run]) as keeps:
         epoch = _single_epoch(settings, run)
-        clean, hits = evaluate_corruptions(settings, run, epoch, log)
-        path = write_corruptions(settings, run, epoch, clean, hits) if keeps else None
+        clean, hits, name = evaluate_corruptions(settings, run, epoch, log)
+        path = write_corruptions(run, epoch, name, clean, hits) if keeps else None
     results: Dict[str, Any] = {"none": float(clean.mean())}
     for (kind, strength), one in hits.items():
         results.setdefault(kind, {})[strength] = float(one.mean())

@@ -73,6 +73,10 @@ def test_the_command(packed, tmp_path, monkeypatch, capsys):
     assert evaluate.main([*words, "--corruption-images", "4"]) == 0
     assert "4 images" in capsys.readouterr().out
     flags = {"model_prefix": run.prefix, "data_val": str(packed / "val.rec"), "corruptions": True}
+    # What is prepared or counted otherwise has a file of its own.
+    other = evaluate(**flags, corruption_images=4, val_resize=40, restrict_classes=True)
+    assert other.files.corruptions.name == "corruptions-0001-val-resize40-restricted.csv"
+    other.files.corruptions.unlink()
     before = sorted((tmp_path / "run").iterdir())
     found = evaluate(**flags, corruption_images=4)
     assert found.paths == [found.files.corruptions] == list((tmp_path / "run").glob("corr*.csv"))
