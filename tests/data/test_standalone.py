@@ -1,4 +1,5 @@
 import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -207,6 +208,12 @@ def test_a_transform_and_a_copy(packed):
     dataset = data.RecordDataset(packed / "train.rec", transform=len)
     other = copy.deepcopy(dataset)
     assert other[5] == dataset[5] and isinstance(other[5][0], int)
+
+
+def test_an_open_loader_is_not_passed_to_a_process(packed):
+    """Which would read another file, or none, by the number of ours."""
+    with loader(packed) as batches, pytest.raises(TypeError, match="open the loader in the other"):
+        pickle.dumps(batches)
 
 
 def test_pytorchs_loader_reads_it_in_processes(packed):

@@ -56,6 +56,9 @@ class LocalFile:
         """See PositionalFile; raises OSError where no more files may be open."""
         return LocalFile(os.dup(self.descriptor))
 
+    def __getstate__(self) -> None:
+        raise TypeError("an open shard is of its process; open the loader in the other process")
+
     def close(self) -> None:
         """See PositionalFile."""
         if self.descriptor >= 0:
