@@ -39,7 +39,10 @@ os.environ["XDG_CACHE_HOME"] = str(ROOT / ".pytest_cache" / "user")
 # For tests of MXNet's engine, and for those that take MXNet as the reference.
 HAS_MXNET = importlib.util.find_spec("mxnet") is not None
 needs_mxnet = pytest.mark.skipif(not HAS_MXNET, reason="MXNet is not installed")
-ENGINES = [pytest.param("mxnet", marks=needs_mxnet), "torch"]
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed"
+)
+ENGINES = [pytest.param("mxnet", marks=needs_mxnet), pytest.param("torch", marks=needs_torch)]
 # These open MXNet when they are imported.
 collect_ignore = (
     []

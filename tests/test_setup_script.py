@@ -12,7 +12,7 @@ from helpers.fake_gpus import H100, K80, V100, show, show_without_capability
 SHELLS = ("bash", "zsh", "dash")
 FILES = (
     "tools/setup.sh", "setup.cfg", "setup.py", "imagenet_trainer/__init__.py",
-    "imagenet_trainer/errors.py", "imagenet_trainer/system/__init__.py",
+    "imagenet_trainer/errors.py", "imagenet_trainer/text.py", "imagenet_trainer/system/__init__.py",
     "imagenet_trainer/system/gpus.py", "imagenet_trainer/system/wheels.py",
     "imagenet_trainer/data/images/_jpeg_window.c",
 )  # fmt: skip

@@ -157,14 +157,16 @@ class _Span:
         return self.fetch()[begin - self._begin : end - self._begin]
 
     def fetch(self) -> bytes:
-        """All bytes; the first thread fetches them, the others wait for it."""
+        """All bytes; the first thread fetches them, the others wait for it.
+
+        That thread may do so for another span of the same ranges.
+        """
         if not self._data:
-            _ahead.once(f"{self._digest} {self._begin} {self._end}", self._fetch)
+            self._data = _ahead.once(f"{self._digest} {self._begin} {self._end}", self._fetch)
         return self._data
 
     def _fetch(self) -> bytes:
-        self._data = self._data or fetch(self._object, self._begin, self._end)
-        return self._data
+        return self._data or fetch(self._object, self._begin, self._end)
 
 
 # --- this process --------------------------------------------------------------------------------

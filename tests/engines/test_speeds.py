@@ -1,4 +1,3 @@
-import os
 
 import pytest
 
@@ -62,5 +61,9 @@ def test_a_cache_that_cannot_be_written_is_no_error(cache, monkeypatch):
     (cache / "imagenet-trainer").write_text("a file")
     assert speeds.keep("resnet-18", SHAPE, FOUND).startswith("not kept")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+
+    def homeless():
+        raise RuntimeError
+
+    monkeypatch.setattr(speeds.Path, "home", homeless)  # as of a user without a home
     assert speeds.keep("resnet-18", SHAPE, FOUND).startswith("not kept")

@@ -11,20 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, words_of_fit
+from conftest import ROOT, needs_torch, words_of_fit
 from helpers.clusters import call, slurm
 from helpers.fit_runs import assert_same, parameters
 from helpers.namespaces import ip, namespaces  # noqa: F401
 
 from imagenet_trainer import fit
 from imagenet_trainer.config import FitSettings, flags, layers
-from imagenet_trainer.engines import choice
 from imagenet_trainer.launch.main import main as launch
 from imagenet_trainer.launch.main import split_command
 
 FILES = ROOT / "docs" / "cluster"
 KUBERNETES = sorted(FILES.glob("*.yaml"))
-needs_torch = pytest.mark.skipif(not choice.has_torch(), reason="PyTorch is not installed")
 
 
 def documents(name="kubernetes.yaml"):

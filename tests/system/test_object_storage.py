@@ -116,6 +116,21 @@ def test_what_is_fetched_ahead_is_bounded_and_forgotten(server, no_cache, monkey
     assert fetched(state)[2:] == [(900, 1000), (500, 600)]
 
 
+def test_a_range_that_is_needed_again_while_it_is_fetched(server, no_cache):
+    # As by a training that continues in the process in which the first attempt failed.
+    address, state = server
+    file, coming = RemoteFile(f"{address}/a.rec"), threading.Event()
+    state.fault = lambda number, path: coming.wait() and ""
+    with ThreadPoolExecutor(2) as pool:
+        found = []
+        for _ in range(2):
+            file.will_need(np.array([500]), np.array([600]))
+            found.append(pool.submit(file.read, 100, 500))
+            wait_until(lambda: not remote_file._ahead._spans)  # it is the reader's
+        coming.set()
+        assert [one.result() for one in found] == [DATA[500:600]] * 2
+
+
 def test_blocks_are_fetched_ahead(server):
     address, state = server
     file = RemoteFile(f"{address}/a.rec")
