@@ -117,13 +117,13 @@ class Scale:
         return np.where(grid != 0, np.interp(np.abs(grid), self.values, self.levels), np.nan)
 
     def ticks(self) -> List[Tuple[float, float]]:
-        """Values and levels for a legend, ascending: all values, or round ones and the greatest."""
+        """Values and levels for a legend, ascending: all values, or the ends and round ones."""
         if self._kind == "equalised" or not len(self.values):
             return list(zip(self.values.tolist(), self.levels.tolist()))
-        most = self.values[-1]
+        least, most = self.values[0], self.values[-1]
         steps = [one * 10.0**power for power in range(-6, 10) for one in (1, 2, 5)]
-        round_ = [one for one in steps if max(most / 5000, self.values[0]) <= one < most]
-        sizes = np.array([*round_, most])
+        round_ = [one for one in steps if max(most / 5000, least) < one < most]
+        sizes = np.unique([least, *round_, most])
         return list(zip(sizes.tolist(), self._continuous(sizes).tolist()))
 
 

@@ -51,6 +51,12 @@ def test_levels_of_the_scales(scale):
     )
 
 
+def test_the_legend_begins_with_the_least_value():
+    """Between 11 and 19 there is no round number, so that only the greatest had a label."""
+    scale = scale_of(np.array([[11, 19], [0, 14]]), Style("log"))
+    assert legend_ticks(scale, 500) == [(11, np.log(2) / np.log1p(19 / 11)), (19, 1)]
+
+
 def test_shares_are_those_of_the_images_of_each_row():
     shares = grid_of(MATRIX, 4, Style(shares=True), IMAGES)
     np.testing.assert_allclose(shares, MATRIX / np.maximum(IMAGES, 1)[:, None])
