@@ -114,8 +114,7 @@ class RecordFile:
             if not is_shard and self._file.read(len(MAGIC), 0) != MAGIC:
                 raise InputError(f"{self.path}: not a shard (wrong first bytes); give a .rec file")
             if entries is None and not exists(index):
-                beside = os.path.splitext(index)[0] == os.path.splitext(self.path)[0]
-                way = _rebuild(index) if beside else "give an index that exists"
+                way = self._other_index(index)
                 raise InputError(f"{self.path}: its index {index} is missing; {way}")
             self.keys, self.offsets = entries or read_index(index)
             self._check(index, trust_index)
@@ -123,13 +122,18 @@ class RecordFile:
             self.close()
             raise
 
+    def _other_index(self, index: str) -> str:
+        """The way out of an index that cannot be used."""
+        beside = os.path.splitext(index)[0] == os.path.splitext(self.path)[0]
+        return _rebuild(index) if beside else "give the index of this shard"
+
     def _check(self, index: str, trust_index: bool) -> None:
         """Compute where the records end; InputError where the index is not of this shard."""
-        order = np.argsort(self.offsets, kind="stable")
+        order, way_out = np.argsort(self.offsets, kind="stable"), self._other_index(index)
         ordered = self.offsets[order]
         if ordered[0] != 0 or not np.all(np.diff(ordered) >= 8):
             raise InputError(
-                f"{self.path}: the offsets in {index} are not those of a shard; {_rebuild(index)}"
+                f"{self.path}: the offsets in {index} are not those of a shard; {way_out}"
             )
         ends = np.empty_like(ordered)
         ends[order] = np.append(ordered[1:], max(self.size, ordered[-1] + 8))
@@ -142,16 +146,14 @@ class RecordFile:
                 int(cut),
                 f"the shard ends inside it or right after it, at {self.size} bytes, but {index} "
                 "has more records; pack it again, or if the index is of another shard, "
-                f"{_rebuild(index)}",
+                f"{way_out}",
             )
         for record in {int(order[0]), int(order[-1])}:
             try:
                 self.read(record)
             except RecordError as error:
-                raise RecordError(
-                    self.path, record, error.offset,
-                    f"{error.reason}; if the index {index} is of another shard, {_rebuild(index)}",
-                ) from error  # fmt: skip
+                error.args = (f"{error}; if the index {index} is of another shard, {way_out}",)
+                raise
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -1,4 +1,5 @@
 import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -78,6 +79,10 @@ def test_a_disk_that_fails_names_the_record(tmp_path, monkeypatch):
         with pytest.raises(RecordError, match=r"a\.rec: record 3 at .*Input/output error") as bad:
             read()
         assert bad.value.exit_code == 75  # a launcher tries again
+    monkeypatch.setattr(os, "pread", fails)
+    with pytest.raises(RecordError, match=r"a\.rec: record 0 at .*Input/output error") as bad:
+        RecordFile(file.path)
+    assert bad.value.exit_code == 75
 
 
 def test_a_file_system_that_is_gone_makes_no_record_a_bad_one(tmp_path, monkeypatch):
@@ -109,18 +114,15 @@ def test_an_overwritten_record(tmp_path):
         assert file.record(3).id == 0
 
 
-def test_the_index_of_another_shard(tmp_path):
+@pytest.mark.parametrize(("count", "start"), [(5, 1), (6, 0), (4, 0)])
+def test_the_index_of_another_shard(tmp_path, count, start):
     path = write_records(tmp_path / "a.rec", payloads_of(5))
-    other = write_records(tmp_path / "b.rec", payloads_of(5, start=1))
-    with pytest.raises(InputError, match=r"--rebuild-index") as caught:
-        RecordFile(path, other.with_suffix(".idx"))
-    assert "b.idx" in str(caught.value)
-    longer = write_records(tmp_path / "c.rec", payloads_of(6))
-    with pytest.raises(InputError, match=r"c\.idx.*--rebuild-index"):
-        RecordFile(path, longer.with_suffix(".idx"))
-    shorter = write_records(tmp_path / "d.rec", payloads_of(4))
-    with pytest.raises(InputError, match=r"d\.idx.*--rebuild-index"):
-        RecordFile(path, shorter.with_suffix(".idx"))
+    other = write_records(tmp_path / "b.rec", payloads_of(count, start=start)).with_suffix(".idx")
+    with pytest.raises(InputError, match=r"b\.idx.*give the index of this shard$"):
+        RecordFile(path, other)
+    other.replace(path.with_suffix(".idx"))
+    with pytest.raises(InputError, match=r"a\.idx.*--rebuild-index .*a\.rec$"):
+        RecordFile(path)
 
 
 @pytest.mark.parametrize(
