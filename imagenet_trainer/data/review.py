@@ -11,7 +11,7 @@ Columns are found by their names in the first line; others are ignored.
 import csv
 import io
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, Iterable, List, NamedTuple, Tuple
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import read_bytes
@@ -37,7 +37,7 @@ class Review(NamedTuple):
 def read_reviews(path: str) -> List[Review]:
     """The rows of a list; InputError for one that is not a row of it, with file and line.
 
-    Also InputError for a list in which no row has a verdict.
+    Also InputError for a list in which no row has a verdict, or an image has two.
     """
     text = read_bytes(Path(path)).decode("utf-8-sig", "replace")
     rows = csv.DictReader(io.StringIO(text, newline=""))
@@ -56,7 +56,21 @@ def read_reviews(path: str) -> List[Review]:
         raise InputError(
             f"{path}: no row has a verdict; write ok, wrong or ambiguous into that column"
         )
+    _check_repeated(reviews)
     return reviews
+
+
+def _check_repeated(reviews: Iterable[Review]) -> None:
+    """Raise InputError for an image with two verdicts, as where two lists were joined."""
+    seen: Dict[Tuple[int, int, str], Review] = {}
+    for one in reviews:
+        if one.verdict:
+            first = seen.setdefault((one.image, one.key, one.file), one)
+            if (one.verdict, one.proposed) != (first.verdict, first.proposed):
+                line = first.where.rpartition(": ")[2]
+                raise InputError(
+                    f"{one.where}: has another verdict on the same image than {line}; keep one"
+                )
 
 
 def _review(row: Dict[str, str], where: str) -> Review:

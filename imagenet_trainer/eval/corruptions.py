@@ -62,6 +62,11 @@ def evaluate_corruptions(
     sample = Sample(dataset, settings.corruption_images or len(dataset))
     images = sample.images(how)
     clean = _hits(engine, images, sample, truth)
+    if not len(clean):
+        raise InputError(
+            f"--corruption-images {len(sample)}: none of these images has a right class; give "
+            "more, or other --labels"
+        )
     hits: Hits = {}
     with progress("corruptions", len(KINDS) * len(STRENGTHS) * len(sample)) as advance:
         for kind in KINDS:

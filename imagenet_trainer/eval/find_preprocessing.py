@@ -82,6 +82,11 @@ class Search:
             log(self.dataset.note)
         self._truth, _ = truth_of(settings, self.dataset, log)
         self.sample = Sample(self.dataset, settings.find_images)
+        if not self.images:
+            raise InputError(
+                f"--find-images {len(self.sample)}: none of these images has a right class; give "
+                "more, or other --labels"
+            )
         self._tried: Dict[Preprocessing, Trial] = {}
 
     @property

@@ -30,7 +30,7 @@ def check_library() -> None:
 
 
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> LabelIssues:
-    """Find labels that are probably wrong.
+    """Find labels that are probably wrong; InputError if all are the same.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> LabelIssues:
         float32 (images, classes), of networks that were not trained on the image.
 
     """
+    if not (labels != labels[0]).any():
+        raise InputError("--audit: all images are labelled with one class")
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 

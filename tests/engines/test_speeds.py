@@ -1,4 +1,3 @@
-
 import pytest
 
 from imagenet_trainer.engines import speeds

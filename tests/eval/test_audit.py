@@ -11,6 +11,7 @@ from conftest import one_line_failure
 from imagenet_trainer import evaluate, symbols
 from imagenet_trainer.data.dataset import open_dataset
 from imagenet_trainer.engines.symbol import parameter_shapes
+from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval import audit
 from imagenet_trainer.metrics import label_issues
 from imagenet_trainer.metrics.label_issues import LabelIssues
@@ -123,6 +124,8 @@ def test_confident_learning_finds_planted_errors():
     assert len(np.intersect1d(found.positions, wrong)) > 85
     assert len(found.positions) < 115
     assert (np.diff(found.quality) >= 0).all()
+    with pytest.raises(InputError, match="one class"):
+        label_issues.label_issues(np.full(5, 3), probabilities[:5].astype(np.float32))
 
 
 def test_without_the_library(monkeypatch, capsys):

@@ -92,6 +92,8 @@ def test_the_command(packed, tmp_path, monkeypatch, capsys):
     output = capsys.readouterr()
     assert "mean rank-1" in output.out and "written" not in output.out and "--output" in output.err
     assert sorted((tmp_path / "run").iterdir()) == before
+    (tmp_path / "labels.csv").write_text("key,label\n" + "".join(f"{k},\n" for k in range(15)))
+    assert evaluate.main([*words, "--labels", str(tmp_path / "labels.csv")]) == 2
     assert evaluate.main([*words, "--image-shape", "3,16,16"]) == 2
     assert "32 pixels or more" in capsys.readouterr().err
 

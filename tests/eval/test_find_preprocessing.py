@@ -113,6 +113,8 @@ def test_images_without_a_right_class_do_not_count(shard, tmp_path, capsys):
     share, low = (float(word) for word in re.findall(r"([\d.]+) (?:%|to)", best)[:2])
     wilson = binomtest(round(0.3 * share), 30).proportion_ci(method="wilson")
     assert low == pytest.approx(100 * wilson.low, abs=0.005)
+    (tmp_path / "labels.csv").write_text("key,label\n" + "".join(f"{k},\n" for k in range(40)))
+    assert evaluate.main([*words, "--labels", str(tmp_path / "labels.csv")]) == 2
 
 
 def test_nothing_fits_a_network_that_knows_nothing(shard, tmp_path, capsys):

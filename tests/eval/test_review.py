@@ -80,6 +80,7 @@ def test_a_list_of_other_images_or_classes_is_refused(tmp_path, predictions, row
      (HEAD + "1,2,3,a,good,,\n", "line 2: .*'good'"), ("", "has no file"),
      (HEAD + "1,2,trouser,trouser,ok,,\n", "line 2: 'trouser' is not the number of a class"),
      (HEAD + "1,2,3,a,wrong,coat,\n", "line 2: 'coat' is not the number of a class"),
+     (HEAD + "1,2,3,a,ok,,\n1,2,3,a,ambiguous,,\n", "line 3: .* than line 2"),
      ("\udcff", "has no file"), (HEAD + "a" * 140_000, "line 1: field larger")],
 )  # fmt: skip
 def test_what_is_not_a_review_is_refused(tmp_path, text, named):
