@@ -1,3 +1,3 @@
 """Packing, training and evaluation of ImageNet classifiers, reproducible bit for bit."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
