@@ -55,6 +55,10 @@ from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.machine import keep_freed_memory
 from imagenet_trainer.system.mxnet_import import mx
 
+# A rate below this moves no float32 weight. MXNet refuses numbers below 1.2e-38, to which steps or
+# polynomials fall in long runs.
+_SMALLEST_RATE = 1e-30
+
 M = TypeVar("M", bound=Callable[..., Any])
 
 
@@ -246,6 +250,7 @@ class MXNetEngine(StageTimer):
         if not np.isfinite(hits[3]):
             raise NonFiniteLossError(self._updates)
         self.end_stage("metric")
+        learning_rate = learning_rate if learning_rate >= _SMALLEST_RATE else 0.0
         self._module._optimizer.lr = learning_rate
         if self._async:
             self._async.set_rate(learning_rate)

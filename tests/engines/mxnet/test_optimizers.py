@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from helpers.mxnet_engine import BATCHES, engine_of, network
+from helpers.tiny_engine import assert_same, first_parameters, train
 
 from imagenet_trainer.engines.mxnet.optimizers import SGDOfOneWeight
 from imagenet_trainer.system.mxnet_import import mx
@@ -21,3 +23,10 @@ def test_sgd_of_one_weight_computes_the_bits_of_mxnets_sgd(shape, clip, momentum
         return weight.asnumpy()
 
     np.testing.assert_array_equal(updated(SGDOfOneWeight), updated(mx.optimizer.SGD))
+
+
+@pytest.mark.parametrize("rule", ["sgd", "lbsgd", "adamw"])
+def test_a_rate_that_no_float32_represents_changes_nothing(rule):
+    # Many steps, or a polynomial at its end. MXNet's operators refuse it.
+    engine = train(engine_of(network(), rule=rule), BATCHES[:1], 1e-60)
+    assert_same(engine.get_params()[0], first_parameters(network())[0])
