@@ -29,7 +29,7 @@ adamw, lion, rmsproptf and rmsproptorch are not those of `mx.optimizer`. h is cl
 used, otherwise g.
 """
 
-from typing import Dict, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 # The arrays that each rule keeps for a parameter, in the order of MXNet's state tuples.
 STATES: Dict[str, Tuple[str, ...]] = {
@@ -52,6 +52,8 @@ STATES: Dict[str, Tuple[str, ...]] = {
 }
 _MOMENTUM_ONLY = ("sgd", "nag", "lbsgd", "signum")  # without momentum they keep nothing
 WITH_MOMENTUM = (*_MOMENTUM_ONLY, "rmsproptf", "rmsproptorch")
+_COUNTING = ("adam", "nadam", "lamb", "adamw", "adamax", "ftml")  # t is in their formulas
+BEGAN = "rule_began"  # in a state: `began_at`, if that is not 0
 STATE_NAMES = {name for names in STATES.values() for name in names}
 
 _BETA1, _DECAY = 0.9, 0.004
@@ -66,6 +68,18 @@ def state_names(name: str, momentum: float) -> Tuple[str, ...]:
 def initial_state(name: str, label: str) -> float:
     """What all elements of an array are before the first update."""
     return 1.0 if (name, label) == ("rmsproptf", "variance") else 0.0
+
+
+def began_at(name: str, state: Mapping[str, Any], updates: int) -> int:
+    """The number of updates before those that a rule counts, for a state after `updates`.
+
+    A run that continues from parameters alone, as those of another program, begins with averages of
+    zero. Their bias is corrected by the updates since then.
+    """
+    if name not in _COUNTING:
+        return 0
+    has_averages = any(key.partition(":")[0] in STATES[name] for key in state)
+    return int(state.get(BEGAN, 0)) if has_averages else updates
 
 
 def nadam_momentum(update: int) -> Tuple[float, float, float]:

@@ -253,6 +253,24 @@ def test_a_training_continues_bit_for_bit(engine, name):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", RATES)
+def test_parameters_alone_continue_as_those_of_a_new_training(engine, name):
+    new, later, again = (engine_of(engine, name) for _ in range(3))
+    later.set_state({"updates": np.array(1000)})
+    for images, labels in batches(3)[:2]:
+        new.train_batch(images, labels, RATES[name])
+        later.train_batch(images, labels, RATES[name])
+    again.set_params(*later.get_params())
+    again.set_state(later.get_state())
+    assert again.get_state()["updates"] == 1002
+    for one in (new, later, again):
+        one.train_batch(*batches(3)[2], RATES[name])
+    for key, value in new.get_params()[0].items():
+        np.testing.assert_array_equal(later.get_params()[0][key], value, key)
+        np.testing.assert_array_equal(again.get_params()[0][key], value, key)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_adamax_does_not_divide_zero_by_zero(engine):
     opened = engine_of(engine, "adamax")
     arg, aux = first_parameters(network())

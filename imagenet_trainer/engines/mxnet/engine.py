@@ -48,6 +48,7 @@ from imagenet_trainer.engines.symbol import (
     label_vector_length,
     number_of_classes,
 )
+from imagenet_trainer.engines.update_rules import BEGAN, began_at
 from imagenet_trainer.engines.workers import ALONE, Workers
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.graph import Symbol
@@ -125,7 +126,7 @@ class MXNetEngine(StageTimer):
         batch_shape = (batch_shape[0] // self.world_size, *batch_shape[1:])
         self.batch_size = batch_shape[0]
         self._seed = training.seed if training else 0
-        self._updates = 0
+        self._updates = self._began = 0
         self._optimizer = training.optimizer if training else None
         self._counts = np.zeros(5)
         symbol = executed_graph(symbol, training)
@@ -393,15 +394,17 @@ class MXNetEngine(StageTimer):
         """Everything except the parameters that the next update depends on.
 
         `updates` made so far; `momentum:NAME` (or `mean:`, `variance:`) of every parameter that
-        has been updated; with several devices `statistics:DEVICE:NAME`, the moving statistics of
-        each device, which get_params averages (devices are numbered over all workers, those of
-        rank 0 first); the moving averages, see Training; with float16 `loss_scale`; with gradient
-        compression the residuals, see TwoBit.
+        has been updated; `rule_began`, see update_rules; with several devices
+        `statistics:DEVICE:NAME`, the moving statistics of each device, which get_params averages
+        (devices are numbered over all workers, those of rank 0 first); the moving averages, see
+        Training; with float16 `loss_scale`; with gradient compression the residuals, see TwoBit.
         """
         _wait_for_all()
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._optimizer:
             state.update(optimizer_state(self._module, self._optimizer))
+        if self._began:
+            state[BEGAN] = np.array(self._began, np.int64)
         state.update(statistics_state(self._bound.executors, self._workers))
         if self._scale:
             state.update(self._scale.state())
@@ -420,7 +423,8 @@ class MXNetEngine(StageTimer):
         if self._scale:
             self._scale.set_state(state)
         made = self._updates - (self._scale.skipped if self._scale else 0)
-        set_optimizer_state(self._module, self._optimizer, state, made)
+        self._began = began_at(self._optimizer.name, state, made)
+        set_optimizer_state(self._module, self._optimizer, state, made - self._began)
         set_statistics(state, self._bound.executors, self._workers)
         if self._compression:
             self._compression.set_state(state)

@@ -49,6 +49,7 @@ from imagenet_trainer.engines.pytorch.sync_batch_norm import synchronise
 from imagenet_trainer.engines.pytorch.workers import TorchWorkers
 from imagenet_trainer.engines.stages import StageTimer
 from imagenet_trainer.engines.symbol import executed_graph, number_of_classes, parameter_shapes
+from imagenet_trainer.engines.update_rules import BEGAN, began_at
 from imagenet_trainer.engines.workers import ALONE, Workers, whole_of
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.arrays import Arrays
@@ -112,7 +113,7 @@ class TorchEngine(StageTimer):
             Inference(Head(mean, std, device, bgr), network.inference, self._autocast, compiled)
             for device, network in zip(here, self._networks)
         ]
-        self._updates = 0
+        self._updates = self._began = 0
         self._counts = np.zeros(5)
         self._statistics: List[Tuple[int, Dict[str, float]]] = []  # of Training.monitor
         self._scale: Optional[DeviceLossScale] = None
@@ -222,7 +223,7 @@ class TorchEngine(StageTimer):
             raise NonFiniteLossError(self._updates)
         number = self._updates + 1
         overflow = self._overflow()
-        self._update.step(learning_rate, images, number, overflow)
+        self._update.step(learning_rate, images, number - self._began, overflow)
         for result in results:
             self._update_statistics(result.moments(), overflow)
         if self._average:
@@ -397,6 +398,8 @@ class TorchEngine(StageTimer):
         state: Arrays = {"updates": np.array(self._updates, np.int64)}
         if self._training:
             state.update(self._update.state())
+            if self._began:
+                state[BEGAN] = np.array(self._began, np.int64)
             if self._average:
                 state.update(self._average.state())
         return {**state, **(self._scale.state() if self._scale else {})}
@@ -405,6 +408,7 @@ class TorchEngine(StageTimer):
         """Continue from the result of get_state, of this engine or MXNet's, after set_params."""
         self._updates = int(state["updates"])
         if self._training:
+            self._began = began_at(self._training.optimizer.name, state, self._updates)
             self._update.set_state(state)
             if self._average:
                 self._average.set_state(state)
