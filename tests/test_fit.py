@@ -219,6 +219,28 @@ def test_load_epoch_continues_from_an_mxnet_checkpoint(words, straight, tmp_path
     assert_same(parameters(prefix, 2), again)
 
 
+def test_a_branch_with_larger_batches(words, straight, tmp_path):
+    """Its epochs are whole ones, and a kill inside the first of them loses nothing."""
+    more = [*words, "--batch-size", "20", "--load-epoch", "1", "--num-epochs", "3"]
+    ours, theirs = (tmp_path / name / "model" for name in "ab")
+    for prefix in (ours, theirs):
+        prefix.parent.mkdir()
+        for path in straight.parent.glob("model-0001.*"):
+            (prefix.parent / path.name).write_bytes(path.read_bytes())
+    assert train(more, "--model-prefix", ours) == 0
+    often = ("--model-prefix", theirs, "--checkpoint-minutes", 1e-9)
+    train_until(
+        5, more, *often
+    )  # the checkpoint of epoch 1 has 7 updates, here epoch 2 begins at 3
+    assert Run(str(theirs)).progress().update == 5
+    assert train(more, *often) == 0
+    assert [row["epoch"] for row in history(ours)] == ["2", "3"]
+    assert history(ours) == history(theirs)
+    events = map(json.loads, (ours.parent / "events.jsonl").read_text().splitlines())
+    assert [one["update"] for one in events if one["event"] == "epoch"] == [6, 9]
+    assert_same(parameters(ours, 3), parameters(theirs, 3))
+
+
 # --- errors ------------------------------------------------------------------------
 
 

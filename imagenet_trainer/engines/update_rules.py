@@ -31,6 +31,8 @@ used, otherwise g.
 
 from typing import Any, Dict, Mapping, Tuple
 
+import numpy as np
+
 # The arrays that each rule keeps for a parameter, in the order of MXNet's state tuples.
 STATES: Dict[str, Tuple[str, ...]] = {
     "sgd": ("momentum",),
@@ -80,6 +82,18 @@ def began_at(name: str, state: Mapping[str, Any], updates: int) -> int:
         return 0
     has_averages = any(key.partition(":")[0] in STATES[name] for key in state)
     return int(state.get(BEGAN, 0)) if has_averages else updates
+
+
+def renumbered(state: Mapping[str, Any], updates: int) -> Dict[str, Any]:
+    """The state of a run with other batches, or {}, as that of one that has made `updates`.
+
+    What a rule counts stays.
+    """
+    moved = updates - int(state.get("updates", updates))
+    changed = {"updates": np.array(updates, np.int64)}
+    if moved:
+        changed[BEGAN] = np.array(int(state.get(BEGAN, 0)) + moved, np.int64)
+    return {**state, **changed}
 
 
 def nadam_momentum(update: int) -> Tuple[float, float, float]:

@@ -89,9 +89,12 @@ class Progress:
     rollbacks: int = 0  # number of rollbacks so far (--on-nan)
 
     @property
-    def age(self) -> Tuple[int, int, int]:
-        """Sorts the checkpoints of a run by creation; after a rollback the updates are fewer."""
-        return self.rollbacks, self.update, self.epoch
+    def age(self) -> Tuple[int, int, int, int]:
+        """Sorts the checkpoints of a run by creation; after a rollback the updates are fewer.
+
+        The epoch from which a run was branched off may have more updates than the run.
+        """
+        return self.rollbacks, self.epoch, self.scores.images, self.update
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from imagenet_trainer.data.order import Order, updates_before
 from imagenet_trainer.engines import Engine
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.engines.symbol import check_parameters, check_state, of_network
+from imagenet_trainer.engines.update_rules import renumbered
 from imagenet_trainer.engines.workers import Workers, together
 from imagenet_trainer.errors import InputError, NonFiniteError
 from imagenet_trainer.graph import load_json
@@ -287,16 +288,18 @@ def _find_checkpoint(run: Run, settings: FitSettings) -> Optional[Checkpoint]:
 def _load_into(
     engine: Engine, checkpoint: Checkpoint, settings: FitSettings, images: int
 ) -> Progress:
-    """Set the engine to a checkpoint; one of parameters alone counts its epochs as trained."""
+    """Set the engine to a checkpoint; return the progress.
+
+    A finished epoch counts as one of this run, whose batches and images may be others: of a
+    checkpoint that was copied, or of parameters alone.
+    """
     progress = checkpoint.progress
-    arg, aux, state = to_resume(checkpoint.arg, checkpoint.aux, checkpoint.state)
-    engine.set_params(arg, aux)
-    if state:
-        engine.set_state(state)
-    else:
+    if not progress.scores.images:
         update = updates_before(progress.epoch, images, settings.batch_size)
         progress = replace(progress, update=update)
-        engine.set_state({"updates": np.array(update)})
+    arg, aux, state = to_resume(checkpoint.arg, checkpoint.aux, checkpoint.state)
+    engine.set_params(arg, aux)
+    engine.set_state(renumbered(state, progress.update))
     return progress
 
 

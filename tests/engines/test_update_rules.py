@@ -9,7 +9,13 @@ from conftest import ENGINES
 from helpers.tiny_engine import batches, first_parameters, logits, network, open_one
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.engines.update_rules import STATES, initial_state, nadam_momentum, state_names
+from imagenet_trainer.engines.update_rules import (
+    STATES,
+    initial_state,
+    nadam_momentum,
+    renumbered,
+    state_names,
+)
 
 torch = pytest.importorskip("torch")
 from imagenet_trainer.engines.pytorch.update_rules import RULES, Step
@@ -261,8 +267,8 @@ def test_parameters_alone_continue_as_those_of_a_new_training(engine, name):
         new.train_batch(images, labels, RATES[name])
         later.train_batch(images, labels, RATES[name])
     again.set_params(*later.get_params())
-    again.set_state(later.get_state())
-    assert again.get_state()["updates"] == 1002
+    again.set_state(renumbered(later.get_state(), 7))  # with other batches these epochs have fewer
+    assert again.get_state()["updates"] == 7
     for one in (new, later, again):
         one.train_batch(*batches(3)[2], RATES[name])
     for key, value in new.get_params()[0].items():

@@ -8,6 +8,7 @@ from helpers.worker_threads import Threads
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.run import Run
@@ -245,8 +246,8 @@ def test_the_average_is_validated_and_saved(opened):
         np.testing.assert_array_equal(session.engine.get_params()[0]["fc1_weight"], average)
     np.testing.assert_array_equal(session.engine.get_params()[0]["fc1_weight"],
                                   trained[0]["fc1_weight"])  # fmt: skip
-    session.run.save(session.checkpoint(Progress(1, 4)), 1)
-    saved = session.run.load(1)
+    session.run.save(session.checkpoint(Progress(0, 4, Scores(32))), None)
+    saved = session.run.load(None)
     np.testing.assert_array_equal(saved.arg["fc1_weight"], average)
     np.testing.assert_array_equal(saved.state["trained:arg:fc1_weight"], trained[0]["fc1_weight"])
     assert not [key for key in saved.state if key.startswith("average:")]
