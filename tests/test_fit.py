@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -239,6 +240,17 @@ def test_a_branch_with_larger_batches(words, straight, tmp_path):
     events = map(json.loads, (ours.parent / "events.jsonl").read_text().splitlines())
     assert [one["update"] for one in events if one["event"] == "epoch"] == [6, 9]
     assert_same(parameters(ours, 3), parameters(theirs, 3))
+
+
+def test_a_branch_trains_what_was_frozen(words, tmp_path):
+    first, branch = (tmp_path / name / "model" for name in "ab")
+    assert train(words, "--model-prefix", first, "--freeze", "conv0", "--num-epochs", 1) == 0
+    shutil.copytree(first.parent, branch.parent, ignore=shutil.ignore_patterns("*.json*", "*.csv"))
+    more = [*words, "--model-prefix", str(branch), "--load-epoch", "1"]
+    train_until(7, more)  # before its first update
+    assert train(more) == 0
+    frozen, trained = parameters(branch, 1), parameters(branch, 2)
+    assert (frozen["arg:conv0_weight"] != trained["arg:conv0_weight"]).any()
 
 
 # --- errors ------------------------------------------------------------------------

@@ -247,7 +247,9 @@ def _checkpoint_to_continue(setup: TrainingSetup, train: Dataset, symbol: Any) -
     with explained(settings, run):
         check_parameters(symbol, settings.image_shape, checkpoint.arg, checkpoint.aux, where)
     if checkpoint.state:
-        unchanged = frozen(settings, list(checkpoint.arg))
+        # The parameters that were frozen until this epoch have no state.
+        is_origin = epoch == checkpoint.progress.epoch and not checkpoint.progress.scores.images
+        unchanged = list(checkpoint.arg) if is_origin else frozen(settings, list(checkpoint.arg))
         check_state(symbol, checkpoint.arg, checkpoint.aux, checkpoint.state, unchanged, where)
     if checkpoint.classes and checkpoint.classes != train.classes:
         raise InputError(
