@@ -12,7 +12,8 @@ import numpy as np
 
 from imagenet_trainer import __version__
 from imagenet_trainer.config import FitSettings, plugins
-from imagenet_trainer.config.flags import flag_of, flag_with_value
+from imagenet_trainer.config.flags import flag_of
+from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError
@@ -20,9 +21,12 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import loss_weights, sample_weights
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.schedule_flags import depends_on_num_epochs
+from imagenet_trainer.train.teacher import teacher_digest
 
 # What config.json records for information; a difference is logged.
 _MAY_DIFFER = ("omp_num_threads", "versions", "workers", "engine", "decode")
+# What config.json has a digest of, by the flag that names it.
+_CONTENT = {"sample_weights": "weights", "class_weights": "weights", "teacher": "parameters"}
 _NEEDED = {"settings": dict, "data": {"train": str}, "versions": dict}
 _OF_FIRST_VERSION = {"workers": 1, "engine": "mxnet", "decode": "cpu"}  # which did not write these
 
@@ -46,7 +50,7 @@ def run_configuration(
             "train": train.fingerprint,
             "val": val.fingerprint,
             "train_images": len(train),
-            **_weights(settings, train),
+            **_digests(settings, train),
         },
         "command": sys.argv,
         "versions": versions,
@@ -57,17 +61,18 @@ def run_configuration(
     }
 
 
-def _weights(settings: FitSettings, train: Dataset) -> Dict[str, str]:
-    """Digests of the weights of --sample-weights and --class-weights, whose files may change."""
+def _digests(settings: FitSettings, train: Dataset) -> Dict[str, str]:
+    """Digests of what flags name by files that may change: weights of classes, and a teacher."""
     found = {}
     if settings.sample_weights:
         found["sample_weights"] = sample_weights(settings, train)
     if settings.class_weights:
         found["class_weights"] = np.array(loss_weights(settings, train))
-    return {
+    digests = {
         name: hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest()
         for name, weights in found.items()
     }
+    return {**digests, "teacher": teacher_digest(settings)} if settings.teacher else digests
 
 
 def check_resumable(
@@ -95,13 +100,13 @@ def check_resumable(
             f"--data-train {settings.data_train}: differs from the images on which {run.folder} "
             "was trained; use the same, or start another run with --model-prefix"
         )
-    for name in ("sample_weights", "class_weights"):
-        weights = before["data"].get(name)
-        if weights is not None and weights != config["data"].get(name):
+    for name, content in _CONTENT.items():
+        digest = before["data"].get(name)
+        if digest is not None and digest != config["data"].get(name):
+            given = f"{flag_of(name)} {_formatted(_as_json(getattr(settings, name)))}"
             raise InputError(
-                f"{flag_with_value(settings, name)}: has other weights than those with "
-                f"which {run.folder} was started; use the same, or start another run with "
-                "--model-prefix"
+                f"{given}: has other {content} than those with which {run.folder} was started; use "
+                "the same, or start another run with --model-prefix"
             )
     # Only packages that both have can differ; the engine that trained is listed.
     changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]
@@ -143,4 +148,8 @@ def _as_json(value: Any) -> Any:
 def _formatted(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    if value[-1:] == [BEST] and isinstance(value[0], str):  # a checkpoint: prefix and number
+        value = [value[0], "best"]
+    return ",".join(map(str, value))

@@ -11,6 +11,7 @@ from typing import Optional
 import numpy as np
 
 from imagenet_trainer.config import FitSettings
+from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.classes import Classes
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.engines.choice import local_rank
@@ -18,6 +19,7 @@ from imagenet_trainer.engines.symbol import parameter_shapes
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.eval.network import check_softmax, engine_for, read_network, set_checkpoint
 from imagenet_trainer.graph import GraphError
+from imagenet_trainer.runs.retention import best_epoch
 from imagenet_trainer.runs.trained import open_run
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.image_sizes import size_at
@@ -62,6 +64,18 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
     engine = engine_for(symbol, seen, _devices_here(settings), batch_size)
     set_checkpoint(engine, symbol, run, seen)
     return engine
+
+
+def teacher_digest(settings: FitSettings) -> str:
+    """SHA-256 of the parameters of --teacher, whose `best` epoch may become another one.
+
+    Empty for a missing file, of which `open_teacher` says more.
+    """
+    assert settings.teacher is not None
+    prefix, epoch = settings.teacher
+    run = open_run(prefix)
+    number = best_epoch(run) if epoch == BEST else epoch
+    return run.params_sha256(number) if number in run.epochs() else ""
 
 
 def _devices_here(settings: FitSettings) -> Devices:

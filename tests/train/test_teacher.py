@@ -1,5 +1,6 @@
 """Knowledge distillation: the teacher sees the student's images, and a resumed run is the same."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from helpers.fit_runs import assert_resumes_exactly, words_of
 from imagenet_trainer import fit, symbols
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.errors import InputError
+from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.trained import open_run as open_trained
 from imagenet_trainer.train import teacher as teacher_module
@@ -50,6 +52,19 @@ def test_the_teacher_predicts_the_images_of_the_student(packed, teacher, tmp_pat
     engine, _, _ = open_network(open_trained(str(teacher)), 1, devices_of(FitSettings()), 8)
     for images, found in seen:
         np.testing.assert_allclose(found, engine.predict(images), atol=1e-6)
+
+
+def test_another_teacher_under_the_same_name(packed, teacher, tmp_path, capsys):
+    copy, words = tmp_path / "t", [*words_of(packed), "--num-epochs", "1"]
+    shutil.copytree(teacher.parent, copy)
+    words += ["--teacher", f"{copy}/model,best", "--model-prefix", str(tmp_path / "model")]
+    assert fit.main(words) == 0
+    saved = open_trained(str(copy / "model"))
+    better = replace(saved.load(1), validation=Scores(15, 15, 15, 0.1))
+    better.arg["fc1_bias"] += 1
+    saved.save(better, 2)
+    refused = one_line_failure(fit.main, "fit", capsys)(*words, "--num-epochs", "2")
+    assert refused.startswith(f"--teacher {copy}/model,best: has other parameters than those")
 
 
 def test_what_cannot_be_a_teacher(packed, teacher, tmp_path, capsys):
