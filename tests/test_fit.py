@@ -310,6 +310,15 @@ def test_other_images_for_an_existing_run(words, straight, packed, capsys):
     assert "val.rec: " in refusal(capsys, words, "--model-prefix", straight, *other)
 
 
+def test_other_validation_images_are_reported_once(words, straight, packed, tmp_path, capsys):
+    shutil.copytree(straight.parent, tmp_path, dirs_exist_ok=True)
+    other = ["--model-prefix", tmp_path / "model", "--data-val", packed / "train.rec"]
+    message = "train.rec: has other images than before, so the scores"
+    for expected in (True, False):
+        assert train(words, *other) == 0
+        assert (message in capsys.readouterr().err) is expected
+
+
 def test_a_checkpoint_of_another_network(words, straight, tmp_path, capsys):
     for name in ("model-symbol.json", "model-0001.params"):
         (tmp_path / name).write_bytes((straight.parent / name).read_bytes())

@@ -18,7 +18,7 @@ from imagenet_trainer.runs.run import Run
 # the workers synchronise and what they do then.
 _EQUAL_IN_WORKERS = (
     "num_epochs", "load_epoch", "disp_batches", "confusion_gif", "on_nan", "max_rollbacks",
-    "top_k", "patience",
+    "top_k", "patience", "monitor",
 )  # fmt: skip
 _LOOKS = 5  # once a second, for a file that another machine has written
 

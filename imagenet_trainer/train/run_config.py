@@ -76,7 +76,7 @@ def _digests(settings: FitSettings, train: Dataset) -> Dict[str, str]:
 
 
 def check_resumable(
-    run: Run, settings: FitSettings, config: Dict[str, Any], train: Dataset
+    run: Run, settings: FitSettings, config: Dict[str, Any], train: Dataset, val: Dataset
 ) -> List[str]:
     """Compare with the config.json of an existing run.
 
@@ -108,6 +108,17 @@ def check_resumable(
                 f"{given}: has other {content} than those with which {run.folder} was started; use "
                 "the same, or start another run with --model-prefix"
             )
+    changes = _differences(before, config)
+    if before["data"].get("val") not in (None, val.fingerprint, val.old_fingerprint):
+        changes.append(
+            f"--data-val {settings.data_val}: has other images than before, so the scores of "
+            "earlier epochs are not comparable"
+        )
+    return changes
+
+
+def _differences(before: Dict[str, Any], config: Dict[str, Any]) -> List[str]:
+    """What differs between two config.json, and may."""
     # Only packages that both have can differ; the engine that trained is listed.
     changed = [n for n, v in config["versions"].items() if before["versions"].get(n, v) != v]
     then, now = (

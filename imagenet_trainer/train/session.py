@@ -216,7 +216,7 @@ def _prepare_run(
     setup: TrainingSetup, inputs: Inputs, config: Dict[str, Any]
 ) -> Tuple[List[str], Checkpoint]:
     """Changes since the run was started, for the log, and the checkpoint to continue from."""
-    changes = check_resumable(setup.run, setup.settings, config, inputs.train)
+    changes = check_resumable(setup.run, setup.settings, config, inputs.train, inputs.val)
     return changes, _checkpoint_to_continue(setup, inputs.train, inputs.symbol)
 
 

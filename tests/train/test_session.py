@@ -267,6 +267,7 @@ def test_the_average_is_validated_and_saved(opened):
         ({"on_nan": "rollback"}, True),  # all go back, or none
         ({"max_rollbacks": 1}, True),
         ({"top_k": 3}, True),  # its counts are added up too
+        ({"monitor": 5}, True),  # as are its squares
         ({"loss": ("ce",)}, False),
     ],
 )
