@@ -89,6 +89,18 @@ def test_predictions_do_not_depend_on_the_size_of_the_batch(engine):
 
 
 @on_every_engine
+def test_a_prediction_changes_no_parameter_that_was_read(engine):
+    # MXNet writes ones to gammas that are fixed, which had decayed.
+    x = sym.BatchNorm(sym.Variable("data"), fix_gamma=True, name="bn_data")
+    x = sym.FullyConnected(sym.Flatten(x), num_hidden=CLASSES, name="fc")
+    opened = train(open_one(engine, sym.SoftmaxOutput(x, name="softmax")), batches()[:2])
+    before = opened.get_params()
+    assert before[0]["bn_data_gamma"][0] != 1
+    opened.predict(batches()[0][0])
+    assert_same(opened.get_params(), before)
+
+
+@on_every_engine
 def test_a_loss_that_is_not_finite_stops_before_the_update(engine):
     # MXNet's forward has changed the moving statistics of a BatchNorm by then.
     symbol = network(batch_norm=engine == "torch")

@@ -360,16 +360,18 @@ class MXNetEngine(StageTimer):
     def get_params(self) -> Tuple[Arrays, Arrays]:
         """Arguments, and auxiliary states averaged over the devices, by MXNet's names."""
         _wait_for_all()
+        module, executors = self._module, self._bound.executors
         if self._async:
-            self._async.read(self._module)
-        # All devices have the same parameters. MXNet would average them, which rounds: the mean
-        # of three equal numbers often differs from them.
-        arg = self._bound.executors[0].arg_dict
-        names = self._module._exec_group.param_names
-        return (
-            to_numpy({name: arg[name] for name in names}),
-            mean_statistics(self._bound.executors, self._workers),
-        )
+            self._async.read(module)
+            module._params_dirty = True
+        # Only after an update, as predictions write ones to the gammas that the symbol fixes.
+        if module._params_dirty:
+            module.get_params()
+            # All devices have the same parameters. MXNet's average of them rounds: the mean of
+            # three equal numbers often differs from them.
+            for name, value in module._arg_params.items():
+                executors[0].arg_dict[name].copyto(value)
+        return to_numpy(module._arg_params), mean_statistics(executors, self._workers)
 
     @_memory_checked
     def set_params(self, arg: Mapping[str, np.ndarray], aux: Mapping[str, np.ndarray]) -> None:
