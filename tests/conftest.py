@@ -50,7 +50,7 @@ collect_ignore = (
     else [
         *(f"engines/mxnet/test_{name}.py" for name in (
             "accumulation", "async_updates", "average", "compression", "engine", "fused_relu",
-            "optimizers", "precision",
+            "optimizers", "precision", "statistics",
         )),
         "engines/test_loss_scale.py", "engines/test_memory.py", "engines/pytorch/test_graph.py",
         "symbols/test_reference_networks.py", "symbols/test_symbols.py",
