@@ -83,10 +83,17 @@ class TrainingSetup:
             return self.fine_tuning.initial_parameters(self.settings, symbol)
         return untrained_parameters(self.settings, self.network, symbol)
 
-    def open_engine(self, symbol: Any, workers: Optional[Workers] = None) -> Engine:
+    def open_engine(
+        self,
+        symbol: Any,
+        workers: Optional[Workers] = None,
+        class_weights: Sequence[float] = (),
+    ) -> Engine:
         """An engine with the initial parameters; joins the workers unless they are given."""
-        # Previews have no teacher.
-        engine = open_training_engine(replace(self.settings, teacher=None), symbol, workers)
+        engine = open_training_engine(
+            replace(self.settings, teacher=None),  # previews have none
+            symbol, workers, class_weights=class_weights,
+        )  # fmt: skip
         engine.set_params(*self.initial_parameters(symbol))
         return engine
 

@@ -20,7 +20,7 @@ from imagenet_trainer.engines import Engine, Mix, NonFiniteLossError
 from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write, make_folder
-from imagenet_trainer.train.datasets import open_order, open_training_set
+from imagenet_trainer.train.datasets import loss_weights, open_order, open_training_set
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.engine_choice import joins_others, print_threads
 from imagenet_trainer.train.gpu_decoding import decoded, decodes_on_gpu
@@ -55,7 +55,8 @@ def print_range_test(settings: FitSettings) -> int:
     workers = join_workers(devices_of(settings))
     train = open_training_set(settings)
     print_threads(settings)
-    engine = setup.open_engine(setup.symbol(len(train.classes)), workers)
+    weights = loss_weights(settings, train)
+    engine = setup.open_engine(setup.symbol(len(train.classes)), workers, weights)
     try:
         points = range_test(settings, engine, train)
     finally:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from imagenet_trainer import fit
+from imagenet_trainer.data.dataset import open_dataset
+from imagenet_trainer.train.previews import learning_rate
 from imagenet_trainer.train.previews.learning_rate import Point, rates, suggestion
 
 
@@ -64,6 +66,20 @@ def test_the_range_test_ends_when_the_loss_explodes_and_is_reproducible(test_of,
     rows = table_of(tmp_path)
     assert code == 0 and len(rows) < 30
     assert test_of(30, "--find-lr-range", "1,1e9")[1].out == first.out
+
+
+def test_the_range_test_trains_with_the_weights_of_the_classes(
+    test_of, tmp_path, packed, monkeypatch
+):
+    monkeypatch.setattr(learning_rate, "draw_range", lambda *_: b"")
+    classes = open_dataset(str(packed / "train.rec")).classes
+    weights = tmp_path / "weights.csv"
+    weights.write_text("".join(f"{one[0]},{10.0**n}\n" for n, one in enumerate(classes)))
+    plain, weighted = (
+        test_of(8, "--class-weights", value)[0] or table_of(tmp_path) for value in ("", weights)
+    )
+    assert plain[0]["learning_rate"] == weighted[0]["learning_rate"]
+    assert plain[-1]["loss"] != weighted[-1]["loss"]
 
 
 def test_refusals(test_of, tmp_path):
