@@ -110,6 +110,7 @@ def test_an_overflow_changes_nothing_but_the_scale(how, made):
     set_scale(engine, TOO_LARGE)
     train(engine, batches()[2:3])
     after = everything(engine)
+    state = {name: value for name, value in after.items() if name != "loss_scale"}
     assert after.pop("loss_scale").tolist() == [TOO_LARGE / 2, 0, 1]
     assert after.pop("updates") == before.pop("updates") + 1
     del before["loss_scale"]
@@ -120,7 +121,7 @@ def test_an_overflow_changes_nothing_but_the_scale(how, made):
     set_scale(engine, 1024.0)
     plain = open_one("torch", symbol, average_decay=0.9, **how)
     plain.set_params(*[{name: before[name] for name in part} for part in plain.get_params()])
-    plain.set_state({**before, "updates": len(made) + 1})
+    plain.set_state(state)
     for each in (engine, plain):
         train(each, batches()[3:])
     ours = everything(engine)
