@@ -13,6 +13,7 @@ Parser = Callable[[str], Any]
 INTERPOLATIONS = ("bilinear", "area", "bicubic", "pil-bilinear", "pil-bicubic")
 """Values of --val-interp; the first is the default."""
 BEST = -1  # stands for the epoch `best` until it is looked up in the run
+_SMALLEST = 1.2e-38  # of float32, in which the engines compute
 _MAX_EPOCH = 999_999  # keeps a mistyped range from filling the memory
 
 
@@ -28,6 +29,8 @@ def number(
         enough = low < value if above else low <= value
         if not enough or value > high or (below and value == high):
             raise ValueError(f"must be {_range(low, high, above, below)}")
+        if 0 < abs(value) < _SMALLEST:
+            raise ValueError(f"must be 0, or differ from it by {_SMALLEST:g} or more")
         return value
 
     return parse_number

@@ -30,6 +30,7 @@ def error_of(capsys, *argv):
         (["--rgb-std", "0,1,1"], ["--rgb-std", "above 0"]),
         (["--optimizer", "sdg"], ["--optimizer", "'sdg'", "sgd"]),
         (["--lr", "-1"], ["--lr", "above 0"]),
+        (["--wd", "1e-39"], ["--wd", "must be 0, or"]),
         (["--lr", "nan"], ["--lr", "finite"]),
         (["--lr", "inf"], ["--lr", "finite"]),
         (["--lr-step-epochs", "3,inf"], ["--lr-step-epochs", "finite"]),
