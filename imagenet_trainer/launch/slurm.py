@@ -32,17 +32,20 @@ def requeue() -> str:
     queued already. Slurm then kills this process within moments.
     """
     job = os.environ["SLURM_JOB_ID"]
+    queued = f"--requeue: job {job} is in the queue again"
     try:
         state = _output("squeue", "--noheader", "--jobs", job, "--format=%T").strip()
         if state != "RUNNING":
             return f"--requeue: not needed, job {job} is {state.lower() or 'over'}"
         _output("scontrol", "requeue", job)
     except subprocess.CalledProcessError as error:
+        if error.cmd[0] == "scontrol" and error.returncode < 0:
+            return queued  # it was killed with the job, before it could exit
         reason = " ".join(error.stderr.split())
         return f"--requeue: {reason}; `sbatch` of the same file continues the run"
     except OSError as error:
         return f"--requeue: {error.filename}: {error.strerror}; the same command continues the run"
-    return f"--requeue: job {job} is in the queue again"
+    return queued
 
 
 def _output(*words: str) -> str:

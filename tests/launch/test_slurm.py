@@ -31,6 +31,11 @@ def test_a_job_that_is_being_cancelled_stays_cancelled(programs, tmp_path, state
         assert message.startswith("--requeue: not needed, job 7 is ")
 
 
+def test_slurm_may_kill_scontrol_with_the_job(programs):
+    programs(squeue="echo RUNNING", scontrol="kill -TERM $$")
+    assert slurm.requeue() == "--requeue: job 7 is in the queue again"
+
+
 def test_slurm_refuses(programs):
     programs(squeue="echo RUNNING", scontrol="echo Requested operation is disabled >&2; exit 1")
     assert slurm.requeue() == (

@@ -156,7 +156,7 @@ def test_more_classes_than_pixels_are_added_up(shown, predictions):
     # Pixel 4 of 100 begins with class 4 of 120; pixel 5 with class 6.
     count = predictions.confusion().toarray()[4:6, 4:6].sum()
     assert tooltip.startswith("true: class 4, class 5\npredicted: class 4, class 5\n")
-    assert int(re.search(r"\n(\d+), ", tooltip)[1]) == count
+    assert int(re.search(r"\n(\d+) predictions", tooltip)[1]) == count
 
 
 def test_keys_select_a_cell_and_zoom(shown, predictions):
