@@ -204,7 +204,8 @@ def test_output_and_json(name):
 @networks(
     set(CHEAPEST)
     - {"inception-resnet-v2", "inception-v3", "resnet-v1b-18", "resnet-v1d-18", "seresnet-18"}
-    - {"resnext-50", "efficientnet-b0"}
+    - {"resnext-50", "efficientnet-b0", "resnet-18", "densenet-121", "regnet-y-400mf"}
+    - {"inception-bn", "googlenet", "vgg-bn-11", "alexnet", "six-stage-cnn"}
 )
 def test_gradient_reaches_every_parameter_and_an_update_lowers_the_loss(name):
     engine, batch = engine_of(name), batch_of(name)

@@ -140,7 +140,7 @@ def check_updates(name, rate, updates, batch=4):
 
 # With BatchNorm and without, with their rectifiers; `smallest` disables dropout.
 @pytest.mark.parametrize("name, rate", [("resnet-20", 1e-3), ("squeezenet1.1", 1e-2)])
-@pytest.mark.parametrize("updates", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("updates", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_updates_on_either_engine_or_half_and_half(name, rate, updates):
     check_updates(name, rate, updates)
 
