@@ -41,7 +41,7 @@ def filled(net, image_shape):
         ("resnet18_v1b", 40),
         ("cifar_resnet20_v1", 32),
         ("mobilenetv3_small", 64),
-        ("resnet50_v1b_gn", 40),
+        pytest.param("resnet50_v1b_gn", 40, marks=pytest.mark.slow),
         pytest.param("se_resnet18_v1", 40, marks=pytest.mark.slow),
         pytest.param("resnest14", 64, marks=pytest.mark.slow),
         pytest.param("hrnet_w18_small_v1_c", 64, marks=pytest.mark.slow),

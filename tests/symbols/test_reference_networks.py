@@ -189,9 +189,9 @@ def test_small_images_as_gluon(name, block, units):
 @pytest.mark.parametrize(
     "name, theirs, size",
     [
-        slow("resnet18-v1b", "resnet18_v1b", 36),
+        ("resnet18-v1b", "resnet18_v1b", 36),
         slow("resnet34-v1b", "resnet34_v1b", 36),
-        ("resnet50-v1b", "resnet50_v1b", 36),
+        slow("resnet50-v1b", "resnet50_v1b", 36),
         slow("resnet101-v1b", "resnet101_v1b", 36),
         slow("resnet152-v1b", "resnet152_v1b", 36),
         slow("resnet50-v1d", "resnet50_v1d", 41),
