@@ -274,6 +274,7 @@ def refusal(capsys, words, *more):
         (["--num-classes", "4"], "--num-classes 4: "),
         (["--num-examples", "61"], "--num-examples 61: "),
         (["--gpus", "0"], "--gpus 0: "),
+        (["--gpus", "0,1"], "--gpus 0,1: "),
         (["--val-resize", "12"], "--val-resize 12"),
         pytest.param(
             ["--cpus", "3"],

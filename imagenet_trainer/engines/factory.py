@@ -47,6 +47,15 @@ def join_workers(devices: Devices) -> Workers:
     return ALONE
 
 
+def check_gpus_of_torch(gpus: Sequence[int]) -> None:
+    """Raise ArgumentError if PyTorch finds no such GPUs, in front of a process for each of them."""
+    from imagenet_trainer.engines.pytorch.devices import missing_gpus
+
+    reason = missing_gpus(tuple(gpus)) if gpus else None
+    if reason:
+        raise ArgumentError("gpus", tuple(gpus), reason)
+
+
 def open_engine(
     symbol: Any,
     devices: Devices,

@@ -47,8 +47,11 @@ def is_mac() -> bool:
     return torch.backends.mps.is_available() and not torch.cuda.is_available()
 
 
-def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
-    """Why PyTorch cannot use these GPUs, in one line with the remedy; None if it can."""
+def missing_gpus(gpus: Tuple[int, ...]) -> Optional[str]:
+    """Why these GPUs are not there for PyTorch, in one line with the remedy; None if they are.
+
+    It does not begin to use any of them.
+    """
     if is_mac():
         others = [gpu for gpu in gpus if gpu]
         return f"there is no GPU {others[0]}, a Mac has GPU 0 only" if others else None
@@ -63,9 +66,16 @@ def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
             "old for this CUDA; check with `nvidia-smi`"
         )
     count = torch.cuda.device_count()
+    absent = [gpu for gpu in gpus if gpu >= count]
+    return f"there is no GPU {absent[0]}, PyTorch sees {count}" if absent else None
+
+
+def gpu_problem(gpus: Tuple[int, ...]) -> Optional[str]:
+    """Why PyTorch cannot use these GPUs, in one line with the remedy; None if it can."""
+    problem = missing_gpus(gpus)
+    if problem or is_mac():
+        return problem
     for gpu in gpus:
-        if gpu >= count:
-            return f"there is no GPU {gpu}, PyTorch sees {count}"
         capability = torch.cuda.get_device_capability(gpu)
         if is_cuda_build() and not _has_code_for(capability, torch.cuda.get_arch_list()):
             return (
