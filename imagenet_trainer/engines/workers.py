@@ -109,17 +109,16 @@ def of_all_devices(here: Sequence[Arrays], workers: Workers) -> List[Arrays]:
     return result
 
 
-def average_of(here: Sequence[Arrays], workers: Workers) -> Arrays:
-    """The mean over every device of every worker; arguments as for `of_all_devices`.
+def mean_of(devices: Sequence[Arrays]) -> Arrays:
+    """The mean of the arrays of one device or more, by name.
 
     Equal values are their own mean, which float32 does not represent on the way.
     """
-    all_ = of_all_devices(here, workers)
-    if len(all_) == 1:
-        return all_[0]
+    if len(devices) == 1:
+        return devices[0]
     return {
-        name: np.mean([one[name] for one in all_], 0, np.float64).astype(value.dtype)
-        for name, value in here[0].items()
+        name: np.mean([one[name] for one in devices], 0, np.float64).astype(value.dtype)
+        for name, value in devices[0].items()
     }
 
 

@@ -12,8 +12,8 @@ from imagenet_trainer.engines.factory import join_workers
 from imagenet_trainer.engines.mxnet import workers as mxnet_workers
 from imagenet_trainer.engines.workers import (
     ALONE,
-    average_of,
     check_equal,
+    mean_of,
     of_all_devices,
     share,
     together,
@@ -35,7 +35,7 @@ def test_arrays_of_all_devices_are_in_the_order_of_the_ranks():
             {"mean": np.full((2, 3), 10 * workers.rank + d, np.float32), "var": np.full(1, 0.1 * d)}
             for d in range(2)
         ]
-        return of_all_devices(here, workers), average_of(here, workers)
+        return of_all_devices(here, workers), mean_of(of_all_devices(here, workers))
 
     for everywhere, average in Threads(3).run(work):
         assert [one["mean"][0, 0] for one in everywhere] == [0, 1, 10, 11, 20, 21]
@@ -45,7 +45,7 @@ def test_arrays_of_all_devices_are_in_the_order_of_the_ranks():
 
 
 def test_a_network_without_statistics():
-    assert Threads(2).run(lambda workers: average_of([{}], workers)) == [{}, {}]
+    assert Threads(2).run(lambda workers: mean_of(of_all_devices([{}], workers))) == [{}, {}]
 
 
 def test_together_all_workers_complete_or_none():

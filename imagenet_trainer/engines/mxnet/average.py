@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 import numpy as np
 
 from imagenet_trainer.engines import Training, average_decay_of
-from imagenet_trainer.engines.workers import Workers, of_all_devices
+from imagenet_trainer.engines.workers import Workers, mean_of, of_all_devices
 from imagenet_trainer.system.arrays import Arrays
 from imagenet_trainer.system.mxnet_import import mx
 
@@ -74,9 +74,7 @@ class MovingAverage:
         here = [{name: value.asnumpy() for name, value in one.items()} for one in self._aux]
         per_device = of_all_devices(here, workers) if here else []
         if per_device:
-            for name in per_device[0]:
-                mean = np.mean([one[name] for one in per_device], 0, np.float64)
-                state[f"{_AUX}{name}"] = mean.astype(np.float32)
+            state.update((f"{_AUX}{name}", mean) for name, mean in mean_of(per_device).items())
         if len(per_device) > 1:
             for device, averages in enumerate(per_device):
                 for name, value in averages.items():

@@ -366,11 +366,11 @@ class MXNetEngine(StageTimer):
             module._params_dirty = True
         # Only after an update, as predictions write ones to the gammas that the symbol fixes.
         if module._params_dirty:
-            module.get_params()
             # All devices have the same parameters. MXNet's average of them rounds: the mean of
             # three equal numbers often differs from them.
             for name, value in module._arg_params.items():
                 executors[0].arg_dict[name].copyto(value)
+            module._params_dirty = False
         return to_numpy(module._arg_params), mean_statistics(executors, self._workers)
 
     @_memory_checked

@@ -5,7 +5,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from imagenet_trainer.engines.mxnet.arrays import to_numpy
-from imagenet_trainer.engines.workers import Workers, average_of, of_all_devices
+from imagenet_trainer.engines.workers import Workers, mean_of, of_all_devices
 from imagenet_trainer.system.arrays import Arrays
 
 _KEY = "statistics:"
@@ -13,7 +13,8 @@ _KEY = "statistics:"
 
 def mean_statistics(executors: Sequence[Any], workers: Workers) -> Arrays:
     """The mean of each over all devices; all workers must call this."""
-    return average_of([to_numpy(executor.aux_dict) for executor in executors], workers)
+    here = [to_numpy(executor.aux_dict) for executor in executors]
+    return mean_of(of_all_devices(here, workers))
 
 
 def statistics_state(executors: Sequence[Any], workers: Workers) -> Arrays:
