@@ -71,9 +71,14 @@ def read_file(path: str) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if not is_of_file(error):
-            raise file_error(path, error, remedy(error)) from error
-        raise ValueError(error.strerror or str(error)) from error
+        raise read_error(path, error) from error
+
+
+def read_error(path: str, error: OSError) -> Exception:
+    """ValueError with the reason why this file cannot be read; InputError if none can."""
+    if is_of_file(error):
+        return ValueError(error.strerror or str(error))
+    return file_error(path, error, remedy(error))
 
 
 def check_length(length: int) -> None:

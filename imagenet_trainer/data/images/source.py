@@ -4,10 +4,9 @@ import os
 import stat
 from typing import BinaryIO, List, Union
 
-from imagenet_trainer.data.images.decode import check_length, read_file
+from imagenet_trainer.data.images.decode import check_length, read_error, read_file
 from imagenet_trainer.data.images.tars import TarImages
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.system.files import file_error, is_of_file, remedy
 
 
 class Folder:
@@ -51,9 +50,7 @@ class Tar:
             check_length(self._tar.locate(name)[1])
             return self._tar.read(name)
         except OSError as error:
-            if not is_of_file(error):
-                raise file_error(self._tar.path, error, remedy(error)) from error
-            raise ValueError(error.strerror or str(error)) from error
+            raise read_error(self._tar.path, error) from error
         except InputError as error:
             raise ValueError(str(error)) from error
 

@@ -25,7 +25,7 @@ from imagenet_trainer.data.records.storage import (
     open_binary,
     open_positional,
 )
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, TemporaryError, is_temporary
 from imagenet_trainer.system.files import AnyPath, file_error, is_of_file
 
 
@@ -229,7 +229,8 @@ class RecordFile:
             if not is_of_file(error):
                 raise file_error(self.path, error) from error
             bad = self.error(record, error.strerror or str(error))
-            bad.exit_code = file_error(self.path, error).exit_code
+            if is_temporary(error):
+                bad.exit_code = TemporaryError.exit_code
             raise bad from error
 
     def read(self, record: int) -> memoryview:
