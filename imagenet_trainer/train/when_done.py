@@ -49,16 +49,7 @@ def run_afterwards(
 def run(command: Sequence[str], prefix: str, how: str, code: int) -> str:
     """Run the command to its end, with its arguments filled in; return the line for the log."""
     values = {"how": how, "exit_code": str(code), "prefix": prefix}
-    return _run([_filled(argument, values) for argument in command], values)
-
-
-def _filled(argument: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        argument = argument.replace(f"{{{name}}}", value)
-    return argument
-
-
-def _run(command: Sequence[str], values: Mapping[str, str]) -> str:
+    command = [_filled(argument, values) for argument in command]
     variables = {f"IMAGENET_TRAINER_{name.upper()}": value for name, value in values.items()}
     try:
         ended = subprocess.run(
@@ -69,3 +60,9 @@ def _run(command: Sequence[str], values: Mapping[str, str]) -> str:
     if ended.returncode:
         return f"--when-done {command[0]}: exit code {ended.returncode}"
     return f"--when-done {command[0]}: done"
+
+
+def _filled(argument: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        argument = argument.replace(f"{{{name}}}", value)
+    return argument
