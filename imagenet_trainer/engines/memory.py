@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Iterator, List, Optional, Sequence
 
 from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.errors import ArgumentError
@@ -13,6 +13,7 @@ from imagenet_trainer.system.machine import ENGINES_NEED, address_space
 # CPU Memory`), of CUDA's libraries, of PyTorch, and of C++.
 _OUT_OF_MEMORY = ("out of memory", "failed to allocate", "alloc_failed", "can't allocate memory",
                   "bad_alloc", "resource temporarily unavailable")  # fmt: skip
+_ERRORS = 8  # of a chain that are read
 _TOO_LARGE = "2^31 elements"  # MXNet's largest array
 
 
@@ -36,13 +37,24 @@ def memory_errors(batch: int, device: str) -> Iterator[None]:
     except MemoryError as error:
         raise DeviceMemoryError(batch, device) from error
     except RuntimeError as error:  # MXNet's and PyTorch's errors are RuntimeErrors
-        message = str(error).lower()
+        message = _messages(error).lower()
         if _TOO_LARGE in message:
             limit = "MXNet, whose arrays have fewer than 2^31 elements, on"
             raise DeviceMemoryError(batch, device, limit) from error
         if any(part in message for part in _OUT_OF_MEMORY):
             raise DeviceMemoryError(batch, device) from error
         raise
+
+
+def _messages(error: Optional[BaseException]) -> str:
+    """What an error says, and those before it: of a full memory while CUDA graphs are recorded only
+    the first one speaks of memory.
+    """
+    seen: List[str] = []
+    while error is not None and len(seen) < _ERRORS:
+        seen.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "\n".join(seen)
 
 
 _KEPT = frozenset({"BatchNorm", "Convolution", "FullyConnected"})  # outputs that backward needs

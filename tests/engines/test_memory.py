@@ -40,6 +40,14 @@ def test_full_memory_is_one_line_with_the_flag(error, capsys):
     assert "GPU 0" in line and ("2^31" in line) == ("2^31" in str(error))
 
 
+def test_only_the_first_of_several_errors_may_speak_of_memory():
+    with pytest.raises(DeviceMemoryError), memory_errors(8, "GPU 0"):
+        try:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to an error during capture")
+
+
 def test_other_errors_of_the_engine_pass():
     with pytest.raises(RuntimeError, match="shapes"), memory_errors(8, "GPU 0"):
         raise RuntimeError("Check failed: shapes")

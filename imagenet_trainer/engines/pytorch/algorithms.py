@@ -12,9 +12,10 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import keep_freed_tensors
 
-# What CUDA's libraries read when they are first used. cuBLAS repeats its sums only with a workspace
-# of fixed size, NCCL only with a fixed order of the workers.
-_ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NCCL_ALGO": "Ring"}
+# cuBLAS repeats its sums only with a workspace of fixed size. PyTorch looks once whether it is set,
+# at the first product of matrices of the process, so engines that need not repeat set it too.
+_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+_WORKERS = ("NCCL_ALGO", "Ring")  # NCCL repeats its sums only with a fixed order of the workers
 # Large pages for tensors of 2 MiB and more, where the kernel gives them to programs that ask.
 _LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"  # which torch.compile reads whenever it compiles
@@ -25,17 +26,18 @@ _NOT_REPEATABLE = re.compile(r"(\w+) does not have a deterministic implementatio
 def set_algorithms(devices: Devices) -> None:
     """Allow only deterministic algorithms, or let cuDNN measure and choose the fastest.
 
-    It has to be called before the first use of a GPU, and before workers connect to each other. A
-    value that the user has set for CUBLAS_WORKSPACE_CONFIG or NCCL_ALGO is kept.
+    It has to be called before the first use of a GPU, and before workers connect to each other.
+    Environment variables that the user has set are kept.
     """
     if devices.is_compiled and devices.compile_cache:
         _keep_kernels(devices.compile_cache)
     if not devices.gpus:
         os.environ.setdefault(_LARGE_PAGES, "1")  # PyTorch reads it when it first allocates
         keep_freed_tensors()
+    if devices.gpus or devices.deterministic:
+        os.environ.setdefault(*_WORKSPACE)
     if devices.deterministic:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(*_WORKERS)
     torch.use_deterministic_algorithms(devices.deterministic)
     # PyTorch would otherwise fill new arrays, which costs time; no operator here reads them before
     # they are written.

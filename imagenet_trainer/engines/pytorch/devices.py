@@ -1,6 +1,7 @@
 """Devices of PyTorch's engine: the one of this process and its precision."""
 
 import contextlib
+import importlib.util
 import os
 from typing import Any, ContextManager, List, Optional, Sequence, Tuple
 
@@ -10,6 +11,8 @@ from imagenet_trainer.engines import Devices, Training
 from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.errors import ArgumentError
 from imagenet_trainer.system.machine import builds_modules, check_bfloat16
+
+_TRITON = (7, 0)  # the lowest compute capability for which it compiles
 
 
 def check_options(devices: Devices, batch: int, workers: int, training: Optional[Training]) -> None:
@@ -134,20 +137,28 @@ def device_here(devices: Devices) -> torch.device:
 def is_compiled(devices: Devices, device: torch.device) -> bool:
     """Whether the network is compiled for this device.
 
-    Raises ArgumentError on a GPU if the machine lacks what torch.compile needs: Triton builds a
-    module of Python that calls the driver.
+    Raises ArgumentError on a GPU if the machine lacks what torch.compile needs: Triton, which
+    builds a module of Python that calls the driver; with `on` also if Triton has no code for it.
     """
-    # The compiler for Metal is younger than the GPUs' others; `compile` on requests it.
-    is_mac = device.type == "mps" and devices.compile == "auto"
-    if not devices.is_compiled or is_mac:
-        return False
-    if device.type == "cuda" and not builds_modules():
-        raise ArgumentError(
-            "compile",
-            devices.compile,
+    if not devices.is_compiled or device.type == "cpu":
+        return devices.is_compiled
+    if device.type == "mps":
+        # The compiler for Metal is younger than the GPUs' others; `compile` on requests it.
+        return devices.compile == "on"
+    problem = None
+    if torch.cuda.get_device_capability(device) < _TRITON:
+        if devices.compile == "auto":
+            return False
+        problem = f"needs compute capability {_TRITON[0]}.{_TRITON[1]} or above; use off"
+    elif importlib.util.find_spec("triton") is None:
+        problem = "needs Triton, which comes with PyTorch for CUDA; or use off, which is slower"
+    elif not builds_modules():
+        problem = (
             "needs a C compiler and the headers of Python on GPUs; run: apt-get install gcc "
-            "python3-dev, or use off, which is slower",
+            "python3-dev, or use off, which is slower"
         )
+    if problem:
+        raise ArgumentError("compile", devices.compile, problem)
     return True
 
 

@@ -223,7 +223,7 @@ class TorchEngine(StageTimer):
             raise NonFiniteLossError(self._updates)
         number = self._updates + 1
         overflow = self._overflow()
-        self._update.step(learning_rate, images, number - self._began, overflow)
+        self._update.step(learning_rate, images, self._made + 1 - self._began, overflow)
         for result in results:
             self._update_statistics(result.moments(), overflow)
         if self._average:
@@ -292,6 +292,11 @@ class TorchEngine(StageTimer):
         if self._scale is None or not gradients:
             return None
         return self._scale.check(gradients, self._updates)
+
+    @property
+    def _made(self) -> int:
+        """Updates that were not skipped, known after `_settle`: those that rules count."""
+        return self._updates - (self._scale.skipped if self._scale else 0)
 
     def _settle(self) -> None:
         """Raise NonFiniteLossError if the last update was not made and no loss scale would help.
@@ -407,10 +412,10 @@ class TorchEngine(StageTimer):
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from the result of get_state, of this engine or MXNet's, after set_params."""
         self._updates = int(state["updates"])
+        if self._scale:
+            self._scale.set_state(state)
         if self._training:
-            self._began = began_at(self._training.optimizer.name, state, self._updates)
+            self._began = began_at(self._training.optimizer.name, state, self._made)
             self._update.set_state(state)
             if self._average:
                 self._average.set_state(state)
-        if self._scale:
-            self._scale.set_state(state)

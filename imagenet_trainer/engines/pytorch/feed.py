@@ -55,6 +55,8 @@ class _Slot:
         }
         self._on_device = {name: torch.empty_like(v, device=device) for name, v in like.items()}
         self.copied, self.used = torch.cuda.Event(), torch.cuda.Event()
+        # The memory may have been that of tensors with which this stream has not finished yet.
+        self.used.record(torch.cuda.current_stream(device))
 
     def copy(self, tensors: Tensors, stream: Any) -> Tensors:
         self.copied.synchronize()  # the copy of two batches ago, which has ended long before

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from imagenet_trainer.engines.pytorch.devices import autocast
 from imagenet_trainer.engines.pytorch.feed import Feed
-from imagenet_trainer.engines.pytorch.step import Head
+from imagenet_trainer.engines.pytorch.step import Head, compiled
 
 
 class Inference:
@@ -18,13 +18,13 @@ class Inference:
     """
 
     def __init__(
-        self, head: Head, network: fx.GraphModule, dtype: Optional[torch.dtype], compiled: bool
+        self, head: Head, network: fx.GraphModule, dtype: Optional[torch.dtype], is_compiled: bool
     ) -> None:
         self._device, self._autocast = head.mean.device, dtype
         self._feed = Feed(self._device)
         self._forward: Any = _Forward(head, network)
-        if compiled:
-            self._forward = torch.compile(self._forward, dynamic=False)
+        if is_compiled:
+            self._forward = compiled(self._forward)
 
     def begin(self, images: np.ndarray) -> Tensor:
         """Begin to compute the probabilities (n, classes) of uint8 (n, h, w, 3)."""

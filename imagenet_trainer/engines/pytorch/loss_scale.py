@@ -41,7 +41,7 @@ class DeviceLossScale:
         self._numbers = torch.tensor([FIRST, 0.0, 0.0, 0.0], device=device)
         self._last = torch.tensor([3], device=device)
         self._pending: Optional[_Outcome] = None
-        self._skipped = 0  # that the host has logged
+        self.skipped = 0  # updates, as far as the host has read
 
     @property
     def value(self) -> Tensor:
@@ -81,9 +81,9 @@ class DeviceLossScale:
         scale, _, skipped, failed = outcome.numbers()
         if failed:
             raise NonFiniteLossError(outcome.update)
-        if skipped > self._skipped and rank == 0:
+        if skipped > self.skipped and rank == 0:
             log_skipped(outcome.update, int(skipped), scale)
-        self._skipped = int(skipped)
+        self.skipped = int(skipped)
 
     def state(self) -> Arrays:
         """`loss_scale`, as of `engines.loss_scale.LossScale`."""
@@ -93,7 +93,7 @@ class DeviceLossScale:
         """Continue from a state, or from the first scale if it has none."""
         numbers = [*map(float, state.get(KEY, (FIRST, 0, 0))), 0.0]
         self._numbers = torch.tensor(numbers, device=self._device)
-        self._pending, self._skipped = None, int(numbers[2])
+        self._pending, self.skipped = None, int(numbers[2])
 
 
 class _Outcome:

@@ -1,6 +1,7 @@
 """The forward pass of an update on the device: bytes to loss, counts and moments."""
 
 import warnings
+from importlib import import_module
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
@@ -17,6 +18,7 @@ _TINY = 1.2e-38
 _HALF_STEP = 2.0**-25  # the same for one minus a probability: half the step below 1
 _NO_RANK = 2**31
 _COUNTS = 4  # of Step
+_COMPILATIONS = 128  # of one module's code; PyTorch's limit is 8
 
 
 class Head(nn.Module):
@@ -158,12 +160,23 @@ def shared(step: Step, device: torch.device) -> DistributedDataParallel:
     on_gpu = [device] if device.type == "cuda" else None
     # 1 x 1 kernels in channels_last have two descriptions of the same strides.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    return DistributedDataParallel(step, device_ids=on_gpu, gradient_as_bucket_view=True)
+    # Moving statistics are the same for all workers, so none have to be sent.
+    return DistributedDataParallel(
+        step, device_ids=on_gpu, gradient_as_bucket_view=True, broadcast_buffers=False
+    )
 
 
-def compiled(step: nn.Module, captured: bool) -> Any:
-    """The module compiled for one shape; `captured` as CUDA graphs."""
-    return torch.compile(step, mode="reduce-overhead" if captured else "default", dynamic=False)
+def compiled(module: nn.Module, captured: bool = False) -> Any:
+    """The module, compiled for each shape; `captured` as CUDA graphs."""
+    dynamo: Any = import_module("torch._dynamo.config")
+    inductor: Any = import_module("torch._inductor.config")
+    # Engines, devices and sizes of images of this process count. The others would not be compiled.
+    name = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # < 2.6
+    setattr(dynamo, name, max(_COMPILATIONS, getattr(dynamo, name)))
+    if hasattr(inductor, "deterministic"):  # from PyTorch 2.10 on
+        # It would measure in which blocks to sum, and another process measures other times.
+        inductor.deterministic = torch.are_deterministic_algorithms_enabled()
+    return torch.compile(module, mode="reduce-overhead" if captured else "default", dynamic=False)
 
 
 class StepResult:

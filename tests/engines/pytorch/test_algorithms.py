@@ -1,6 +1,9 @@
+import importlib.util
 import os
 import shutil
+import sys
 import sysconfig
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +16,7 @@ from imagenet_trainer.engines import Devices
 from imagenet_trainer.engines.pytorch import workers
 from imagenet_trainer.engines.pytorch.algorithms import deterministic_errors, set_algorithms
 from imagenet_trainer.engines.pytorch.devices import autocast_type, is_compiled
+from imagenet_trainer.engines.pytorch.step import compiled
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.train.engine import devices_of
 
@@ -47,6 +51,31 @@ def test_without_it_cudnn_measures_and_chooses():
     open_one("torch", network())
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+
+
+def test_cublas_may_have_to_repeat_later_in_the_process():
+    # PyTorch reads the variable once, at the first product of matrices on a GPU.
+    set_algorithms(Devices((0,)))
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == ":4096:8" and "NCCL_ALGO" not in os.environ
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_what_compiling_measures_and_how_often_it_compiles(monkeypatch, deterministic):
+    dynamo = SimpleNamespace(recompile_limit=8)
+    inductor = SimpleNamespace(deterministic=None)
+    monkeypatch.setitem(sys.modules, "torch._dynamo.config", dynamo)
+    monkeypatch.setitem(sys.modules, "torch._inductor.config", inductor)
+    monkeypatch.setattr(torch, "compile", lambda module, mode, dynamic: (module, mode, dynamic))
+    set_algorithms(Devices(deterministic=deterministic))
+    assert compiled("network", True) == ("network", "reduce-overhead", False)
+    assert compiled("network") == ("network", "default", False)
+    assert inductor.deterministic is deterministic and dynamo.recompile_limit > 100
+    # An older PyTorch, and a limit of the user.
+    dynamo, inductor = SimpleNamespace(cache_size_limit=1000), SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "torch._dynamo.config", dynamo)
+    monkeypatch.setitem(sys.modules, "torch._inductor.config", inductor)
+    compiled("network")
+    assert dynamo.cache_size_limit == 1000 and not vars(inductor)
 
 
 def test_the_user_s_variables_are_kept(monkeypatch):
@@ -129,6 +158,8 @@ def test_kernels_of_gpus_need_a_compiler_and_the_headers_of_python(tmp_path, mon
     monkeypatch.setattr(sysconfig, "get_config_var", {"INCLUDEPY": str(tmp_path)}.get)
     monkeypatch.setattr(shutil, "which", {"clang": "/usr/bin/clang"}.get)
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(importlib.util, "find_spec", {"triton": "a package"}.get)
     assert is_compiled(Devices((0,)), gpu)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     for compile_ in ("auto", "on"):
@@ -141,3 +172,11 @@ def test_kernels_of_gpus_need_a_compiler_and_the_headers_of_python(tmp_path, mon
     headers.unlink()
     with pytest.raises(InputError, match="headers of Python"):
         is_compiled(Devices((0,)), gpu)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^compile auto: needs Triton"):
+        is_compiled(Devices((0,)), gpu)
+    # Triton has no code for older GPUs than Volta.
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    assert not is_compiled(Devices((0,)), gpu)
+    with pytest.raises(InputError, match=r"^compile on: needs compute capability 7.0"):
+        is_compiled(Devices((0,), compile="on"), gpu)

@@ -1,5 +1,7 @@
 """The order of copies to a GPU, with a GPU that only records its commands."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ class Event:
     def __init__(self):
         self.calls = []
 
-    def record(self, stream):
+    def record(self, stream=None):
         self.calls.append("record")
 
     def synchronize(self):
@@ -68,3 +70,30 @@ def test_another_shape_needs_other_slots(gpu):
     give(made, 4)
     give(made, 3)
     assert len(slots) == 4 and slots[-1].layout == {"images": (3, 2, 2, 3)}
+
+
+class Stream:
+    device = None
+
+    def __init__(self):
+        self.waits = []
+
+    def wait_event(self, event):
+        self.waits.append(event.calls[-1:])
+
+
+def test_new_memory_is_not_written_before_its_last_owner_has_ended(monkeypatch):
+    copies, computes, empty_like = Stream(), Stream(), torch.empty_like
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: computes)
+    # No GPU, no pinned memory.
+    monkeypatch.setattr(torch, "empty_like", lambda tensor, **where: empty_like(tensor))
+    monkeypatch.setattr(feed, "_is_direct", lambda tensor: False)
+    made = feed.Feed(torch.device("cpu"))
+    made._stream = copies
+    for count in (4, 4, 3):
+        images = np.full((count, 2, 2, 3), count, np.uint8)
+        assert (made.to_device({"images": images})["images"].numpy() == count).all()
+    # An event that was never recorded would not be waited for.
+    assert copies.waits == computes.waits == [["record"]] * 3
