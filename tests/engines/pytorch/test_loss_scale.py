@@ -17,7 +17,6 @@ from helpers.tiny_engine import (
     open_one,
     train,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenet_trainer.engines import NonFiniteLossError
 from imagenet_trainer.engines.loss_scale import LossScale
@@ -175,32 +174,3 @@ def test_resuming_is_exact():
         set_scale(engine, 1024.0)
         train(engine, batches()[1:])
     assert_same(everything(straight), everything(resumed))
-
-
-class NoRead(TorchDispatchMode):
-    """Fails where the host reads a number of the device."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert "_local_scalar_dense" not in func.name(), "the host waits for the device"
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("how", RULES.values(), ids=RULES)
-def test_the_host_reads_nothing_between_backward_and_the_end_of_the_update(how):
-    engine = train(scaled(special(), average_decay=0.9, **how), batches()[:1])
-    checked = engine._overflow
-
-    def guarded():
-        modes.append(NoRead())
-        modes[-1].__enter__()
-        return checked()
-
-    modes, discard = [], engine._discard_gradients
-
-    def ended():
-        modes[-1].__exit__(None, None, None)
-        discard()
-
-    engine._overflow, engine._discard_gradients = guarded, ended
-    train(engine, batches()[1:3])
-    assert len(modes) == 2
