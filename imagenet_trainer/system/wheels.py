@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import sys
+from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from imagenet_trainer.errors import InputError
@@ -133,14 +134,19 @@ def engine_extra(machine: Machine) -> str:
     return "torch" if torch_drives_gpus(machine) else "mxnet"
 
 
+_NAME = "imagenet-trainer"
+_IS_CHECKOUT = Path(__file__).resolve().parents[2].joinpath("setup.cfg").is_file()
+
+
 def pip_command(extra: str) -> str:
-    """`pip install -e '.[torch]'`."""
-    return f"pip install -e '.[{extra}]'"
+    """`pip install -e '.[torch]'`; where a wheel is installed, pip knows the extras from it."""
+    return f"pip install -e '.[{extra}]'" if _IS_CHECKOUT else f"pip install '{_NAME}[{extra}]'"
 
 
 def pip_install(extra: str, first: str = "") -> str:
     """`in the checkout run: pip install -e '.[torch]'`, after another command."""
-    return f"in the checkout run: {first and first + '; '}{pip_command(extra)}"
+    place = "in the checkout run" if _IS_CHECKOUT else "run"
+    return f"{place}: {first and first + '; '}{pip_command(extra)}"
 
 
 def how_to_install_mxnet(machine: Optional[Machine] = None) -> str:

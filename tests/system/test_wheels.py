@@ -151,3 +151,9 @@ def test_refused_at_once(extras, engine, machine, parts):
         complete(extras, engine, machine, KNOWN)
     assert all(part in str(error.value) for part in parts)
     assert "\n" not in str(error.value)
+
+
+def test_where_a_wheel_is_installed_pip_knows_its_extras(monkeypatch):
+    assert wheels.pip_install("umap") == "in the checkout run: pip install -e '.[umap]'"
+    monkeypatch.setattr(wheels, "_IS_CHECKOUT", False)
+    assert wheels.pip_install("umap") == "run: pip install 'imagenet-trainer[umap]'"
