@@ -63,11 +63,9 @@ def test_the_benchmark_prints_time_and_memory(capsys):
 
 
 @pytest.mark.slow
-def test_imagenet_21k_takes_a_minute_and_two_gigabytes(capsys):
+def test_imagenet_21k_takes_two_gigabytes(capsys):
     many_classes.run(500_000)
-    seconds, gigabytes = capsys.readouterr().out.splitlines()[-1].split()[1:4:2]
-    assert float(seconds) < many_classes.SECONDS
-    assert float(gigabytes) < many_classes.GIGABYTES
+    assert float(capsys.readouterr().out.splitlines()[-1].split()[3]) < many_classes.GIGABYTES
 
 
 def test_too_many_classes_to_cluster_are_refused_before_evaluation():
