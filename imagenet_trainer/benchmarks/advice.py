@@ -155,8 +155,8 @@ def _contention_advice(m: TrainingProfile) -> List[str]:
         advice.append(_pack_smaller(m))
     if not m.gpus:
         advice.append(
-            "MXNet's threads wait for each other after every operator, so one busy processor slows "
-            "all of them down: run nothing else, and try OMP_NUM_THREADS one below the number of "
+            "Threads wait for each other after every operator, so one busy processor slows all of "
+            "them down: run nothing else, and try OMP_NUM_THREADS one below the number of "
             f"processors ({m.processors})."
         )
     if not advice:

@@ -87,7 +87,8 @@ def check_mxnet() -> None:
     """Raise ArgumentError if MXNet is not installed, or not beside a NumPy that it needs."""
     problem = installation_problem()
     if problem:
-        raise ArgumentError("engine", "mxnet", f"{problem}; {how_to_install_mxnet()}")
+        other = "use --engine torch, which is installed, or " if has_torch() else ""
+        raise ArgumentError("engine", "mxnet", f"{problem}; {other}{how_to_install_mxnet()}")
 
 
 def is_torch_worker() -> bool:

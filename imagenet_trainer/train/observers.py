@@ -182,9 +182,8 @@ class Observers:
         fewer, threads = max(1, count - math.ceil(others)), os.environ.get("OMP_NUM_THREADS", "")
         if threads.isdecimal() and int(threads) > fewer:
             used += (
-                ". MXNet's threads wait for each other, so it may be several times slower: stop "
-                "the others, or start a new run, which takes fewer threads, here "
-                f"OMP_NUM_THREADS={fewer}"
+                ". Threads wait for each other, so it may be several times slower: stop the "
+                f"others, or start a new run with OMP_NUM_THREADS={fewer}"
             )
         self.log.info(used)
         self._events.write("competition", {"update": self._update, "processors": others})

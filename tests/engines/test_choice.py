@@ -78,7 +78,7 @@ def test_the_requested_engine_must_be_installed(machine):
     assert text.endswith("pip install -e '.[torch]'")
     machine(V100, mxnet=None, torch="cpu")
     text = refused(engine="mxnet")
-    assert text.startswith("engine mxnet: MXNet is not installed")
+    assert text.startswith("engine mxnet: MXNet is not installed; use --engine torch, which is ")
     assert text.endswith("pip install -e '.[cu117]'")
     machine(mxnet=None, torch="cpu", python=(3, 14))
     assert "3.14" in refused(engine="mxnet") and "[mxnet]" not in refused(engine="mxnet")
