@@ -53,10 +53,10 @@ def pack_lists(settings: Im2recSettings) -> int:
     has_list = settings.chunks > 1 or os.path.exists(prefix + ".lst")
     if collection is not None and not has_list and not settings.dry_run:
         write_lists_of_collection(settings, collection)
+    check_root(settings.root)
     for name in names:
         if not os.path.exists(name + ".lst"):
             raise _missing_list(name, settings)
-    check_root(settings.root)
     lists = [read_list(name + ".lst") for name in names]
     if not settings.pack_label:
         with attributed_to(f"--label-index {settings.label_index}"):

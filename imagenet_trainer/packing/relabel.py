@@ -3,6 +3,7 @@
 The images stay as they are packed, byte for byte; records are left out or get another label.
 """
 
+import contextlib
 import os
 import struct
 from dataclasses import replace
@@ -51,9 +52,7 @@ def apply_reviews(
     Raises InputError for a list that is not of this pack, and for files that cannot be written.
 
     """
-    for kind in ("rec", "json"):
-        if os.path.exists(f"{new}.{kind}"):
-            raise InputError(f"{new}.{kind}: exists; give another prefix for the new pack")
+    _refuse_existing(new)
     manifest = load_manifest(prefix + ".json")
     dataset = open_dataset(prefix + ".rec")
     with dataset.shards:
@@ -72,6 +71,21 @@ def apply_reviews(
     )
     _finish(new, result, images, changes, dataset)
     return changes
+
+
+def _refuse_existing(new: str) -> None:
+    """InputError if the pack exists, unless an interrupted call has left it without its end."""
+    for kind in ("rec", "json"):
+        if os.path.exists(f"{new}.{kind}") and not (kind == "json" and _is_unfinished(new)):
+            raise InputError(f"{new}.{kind}: exists; give another prefix for the new pack")
+
+
+def _is_unfinished(new: str) -> bool:
+    """Whether the last shard of a manifest still has its temporary name."""
+    with contextlib.suppress(InputError):
+        last = os.path.join(os.path.dirname(new), load_manifest(f"{new}.json").shards[-1].file)
+        return not os.path.exists(last) and os.path.exists(f"{last}.partial")
+    return False
 
 
 def _changes(dataset: Dataset, images: Optional[ImageList], drop: str, relabel: str) -> Changes:
@@ -161,20 +175,28 @@ def _stem(new: str, number: int, total: int) -> str:
 def _finish(
     new: str, manifest: Manifest, images: Optional[ImageList], changes: Changes, dataset: Dataset
 ) -> None:
-    """Rename the shards, then write the list, and the manifest last."""
+    """Write the list, rename the shards, and write the manifest before the last name.
+
+    So a pack that lacks anything has no last shard, by which `_is_unfinished` knows it.
+    """
     listed = ""  # no list is that of the records
     if images is not None:
         write_list(f"{new}.lst", _lines(images, _record_of_key(dataset), changes))
         listed = sha256(f"{new}.lst")
     manifest = replace(manifest, list_sha256=listed)
     for shard in manifest.shards:
-        stem = os.path.join(os.path.dirname(new), os.path.splitext(shard.file)[0])
-        for kind in ("rec", "idx"):
-            try:
-                os.replace(f"{stem}.{kind}.partial", f"{stem}.{kind}")
-            except OSError as error:
-                raise file_error(f"{stem}.{kind}", error, remedy(error)) from error
-    write_manifest(f"{new}.json", manifest)
+        path = os.path.join(os.path.dirname(new), shard.file)
+        _take_name(f"{os.path.splitext(path)[0]}.idx")
+        if shard is manifest.shards[-1]:
+            write_manifest(f"{new}.json", manifest)
+        _take_name(path)
+
+
+def _take_name(path: str) -> None:
+    try:
+        os.replace(f"{path}.partial", path)
+    except OSError as error:
+        raise file_error(path, error, remedy(error)) from error
 
 
 def _lines(

@@ -118,6 +118,19 @@ def check_separate(settings: FitSettings, train: Dataset, val: Dataset) -> str:
     return ""
 
 
+def empty_class_messages(train: Dataset) -> List[str]:
+    """For the log: classes without an image, as labels that count from 1 leave class 0."""
+    if train.counts is None or train.counts.all():
+        return []
+    empty = np.flatnonzero(train.counts == 0)
+    names = ", ".join(f"{label} ({train.classes[label][0]})" for label in empty[:3].tolist())
+    return [
+        f"{train.path}: has no image of {len(empty)} of its {len(train.classes)} classes, "
+        f"{names}{' ...' if len(empty) > 3 else ''}: the network gets an output for each of them; "
+        "labels count from 0, without gaps"
+    ]
+
+
 def held_back_messages(
     settings: FitSettings, val: Dataset, minival: Optional[Dataset]
 ) -> List[str]:

@@ -10,7 +10,7 @@ from imagenet_trainer.engines.workers import Workers
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.system.block_cache import current_cache
 from imagenet_trainer.system.object_storage import is_url
-from imagenet_trainer.train.datasets import held_back_messages
+from imagenet_trainer.train.datasets import empty_class_messages, held_back_messages
 from imagenet_trainer.train.engine import devices_of
 from imagenet_trainer.train.ineffective import ineffective_flags
 from imagenet_trainer.train.inputs import Inputs
@@ -42,6 +42,7 @@ def messages_of(
             f"--keep {settings.keep}: only the newest and the best numbered checkpoints are kept; "
             "run evaluate --epochs all and its --gif before the others are removed"
         )
+    messages += empty_class_messages(train)
     messages += held_back_messages(settings, inputs.val, inputs.minival)
     messages += _cache_messages(train)
     messages += rate_messages(settings)

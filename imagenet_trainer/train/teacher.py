@@ -16,7 +16,7 @@ from imagenet_trainer.data.classes import Classes
 from imagenet_trainer.engines import Devices, Engine
 from imagenet_trainer.engines.choice import local_rank
 from imagenet_trainer.engines.symbol import parameter_shapes
-from imagenet_trainer.errors import InputError
+from imagenet_trainer.errors import InputError, attributed_to
 from imagenet_trainer.eval.network import check_softmax, engine_for, read_network, set_checkpoint
 from imagenet_trainer.graph import GraphError
 from imagenet_trainer.runs.retention import best_epoch
@@ -34,8 +34,11 @@ def open_teacher(settings: FitSettings, classes: Classes, batch_size: int) -> Op
         return None
     prefix, epoch = settings.teacher
     run = open_run(prefix)
-    symbol, checkpoint = read_network(run, epoch)
     where = f"--teacher {prefix}"
+    if not run.epochs():
+        raise InputError(f"{where}: has no checkpoints of finished epochs; check the prefix")
+    with attributed_to("--teacher", " "):
+        symbol, checkpoint = read_network(run, epoch)
     check_softmax(symbol, where, run)
     if len(checkpoint.classes) != len(classes):
         raise InputError(

@@ -191,6 +191,7 @@ def test_missing_lists(folder, fails):
 def test_unusable_roots(folder, fails):
     make_train()
     assert "root nowhere: " in fails("data/train", "nowhere")
+    assert "root nowhere: " in fails("data/without-a-list", "nowhere")
     assert "root nowhere: " in fails("--list", "--recursive", "data/x", "nowhere")
     (folder / "empty").mkdir()
     assert "root empty: " in fails("--list", "--recursive", "data/x", "empty")

@@ -1,6 +1,7 @@
 """im2rec --drop and --relabel: a reviewed list applied to a pack."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -77,6 +78,31 @@ def test_a_list_that_drops_and_relabels(pack, tmp_path, capsys):
         file.write(b"damage")
     assert im2rec.main(["--repair", new]) == 0
     assert Path(shard).read_bytes() == content
+
+
+def test_a_call_that_is_killed_at_a_rename_is_made_again(pack, tmp_path, monkeypatch):
+    """Between the name of a shard and the manifest it was refused: the pack existed."""
+    listed, real = reviews(tmp_path / "r.csv", "0,,circle,square,wrong,0.1"), os.replace
+    one = str(tmp_path / "one")  # a pack in one shard
+    assert im2rec.main(["--list", "--recursive", one, f"{Path(pack).parent}/images"]) == 0
+    assert im2rec.main([one, f"{Path(pack).parent}/images", "--encoding", ".png"]) == 0
+    for of, renames in ((one, 4), (pack, 6)):  # list and manifest, .idx and .rec of each shard
+        for at in range(renames):
+            new, left = f"{of}-{renames}-{at}-{tmp_path.name}", [at]
+
+            def killed(source, target, left=left):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                real(source, target)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "replace", killed)
+                assert im2rec.main(["--relabel", listed, of, new]) == 130
+            assert im2rec.main(["--relabel", listed, of, new]) == 0
+            assert records_of(new)[0][0] == 2.0
+            assert im2rec.main(["--verify", new]) == 0
+            assert im2rec.main(["--relabel", listed, of, new]) == 2
 
 
 def test_each_flag_alone(pack, tmp_path):

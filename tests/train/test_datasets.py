@@ -1,7 +1,8 @@
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import write_images, write_records
 from helpers.loading import encoded
@@ -13,6 +14,7 @@ from imagenet_trainer.eval import evaluator
 from imagenet_trainer.packing import im2rec
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.datasets import (
+    empty_class_messages,
     number_of_classes,
     open_training_set,
     open_validation_set,
@@ -30,6 +32,15 @@ def test_the_sets_of_a_training(packed):
     train = open_training_set(flags)
     assert len(train) == 60 and train.subset is None
     assert len(open_validation_set(flags, train.classes, train.path)) == 15
+
+
+def test_classes_without_an_image_are_named(packed):
+    """Labels that count from 1 made a network with an output for nothing, silently."""
+    train = open_training_set(settings(packed))
+    assert not empty_class_messages(train)
+    (message,) = empty_class_messages(replace(train, counts=np.array([0, 20, 40])))
+    assert "no image of 1 of its 3 classes, 0 (circle): " in message
+    assert "labels count from 0" in message
 
 
 def test_one_of_several_labels(tmp_path):

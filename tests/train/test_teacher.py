@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,7 +79,9 @@ def test_what_cannot_be_a_teacher(packed, teacher, tmp_path, capsys):
         open_teacher(settings, classes[::-1], 8)
     fails = one_line_failure(fit.main, "fit", capsys)
     words = [*words_of(packed), "--model-prefix", str(tmp_path / "model")]
-    assert str(tmp_path / "none") in fails(*words, "--teacher", f"{tmp_path}/none/model,1")
+    missing = fails(*words, "--teacher", f"{tmp_path}/none/model,1")
+    assert missing.startswith(f"--teacher {tmp_path}/none/model: has no checkpoints")
+    assert fails(*words, "--teacher", f"{teacher},9").startswith(f"--teacher {teacher}-0009.params")
     assert not list(tmp_path.rglob("*.params"))
 
 
@@ -88,7 +91,7 @@ def test_a_teacher_of_one_size_is_refused(tmp_path, monkeypatch):
     classes = (("a", "a"), ("b", "b"))
     checkpoint = Checkpoint({}, {}, Progress(), {}, how, classes)
     monkeypatch.setattr(teacher_module, "read_network", lambda *_: (symbol, checkpoint))
-    monkeypatch.setattr(teacher_module, "open_run", lambda _: None)
+    monkeypatch.setattr(teacher_module, "open_run", lambda _: SimpleNamespace(epochs=lambda: [1]))
     settings = FitSettings(teacher=("x", 1), image_size_schedule="0:160")
     with pytest.raises(InputError, match="--teacher x: cannot have the images of 160 x 160"):
         open_teacher(settings, classes, 8)
