@@ -35,7 +35,7 @@ TESTS: Dict[str, Sequence[str]] = {
     "data/philox": ["data/test_philox.py"],
     "data/augment": ["data/test_golden.py", "data/test_augment.py"],
     "data/transforms": ["data/test_golden.py", "data/test_transforms.py", "data/test_augment.py"],
-    "data/mixup": ["data/test_mixup.py"],
+    "data/mixup": ["data/test_golden.py", "data/test_mixup.py"],
     "data/views": ["data/test_views.py"],
     "data/records/manifest": ["data/records/test_manifest.py", "data/test_dataset.py"],
     "data/records/record_writer": ["data/records/test_record_writer.py"],
@@ -73,6 +73,8 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      "1  ->  2 (column 57)"): "the first of two draws",
     ("data/mixup", "self.switch = (switch if alpha else 1.0) if cutmix else 0.0",
      "0.0  ->  1.0 (column 64)"): "not read without cutmix",
+    ("data/mixup", "self.switch = (switch if alpha else 1.0) if cutmix else 0.0",
+     "1.0  ->  2.0 (column 44)"): "all draws are below both",
     ("data/mixup", "for i in np.flatnonzero(draws[:, 0] < self.switch).tolist():",
      "draws[:, 0] < self.switch  ->  draws[:, 0] <= self.switch (column 32)"):
         "one draw in 2**53",
@@ -94,8 +96,23 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      "len(first) > 1  ->  len(first) >= 1 (column 28)"): "folders differ",
     ("data/records/record_writer", "file.seek(length)", "file.seek(length)  ->  pass (column 12)"):
         "the position is there already",
+    ("metrics/counts", "_FEW = 100  # for k up to this, k maxima are faster than a partition",
+     "100  ->  101 (column 7)"): "both ways give the same classes",
+    ("metrics/counts", "for image in np.flatnonzero(np.count_nonzero(equal, axis=1) > 1):",
+     "np.count_nonzero(equal, axis=1) > 1  ->  np.count_nonzero(equal, axis=1) >= 1 (column 32)"):
+        "an image without ties has none before its class",
     ("metrics/counts", "if k <= _FEW:", "k <= _FEW  ->  k < _FEW (column 7)"):
         "both ways give the same classes",
+    ("train/schedule", "factor: float = 0.1", "0.1  ->  1.1 (column 20)"):
+        "the flags always give it",
+    ("train/schedule", "total: int = 0  # updates of the run, for poly and cosine",
+     "0  ->  1 (column 17)"):
+        "the flags always give it",
+    ("train/schedule", "start: float = 0.0  # of triangle and one-cycle",
+     "0.0  ->  1.0 (column 19)"):
+        "the flags always give it",
+    ("train/schedule", "peak: int = 0  # update", "0  ->  1 (column 16)"):
+        "the flags always give it",
     ("metrics/confusion", "classes, times = np.zeros((2, matrix.shape[0]), np.int64)",
      "0  ->  1 (column 47)"): "the matrix is square",
     ("metrics/confusion", "if matrix.shape[0] <= DENSE:", "0  ->  1 (column 20)"):
@@ -110,6 +127,8 @@ EQUIVALENT: Dict[Tuple[str, str, str], str] = {
      "whole", "1  ->  2 (column 43)"): "a factor of the speed, of which only the sign counts",
     ("runs/params", "if count * 4 > self.left:", "count * 4  ->  count / 4 (column 11)"):
         "each array is checked, too",
+    ("runs/checkpoint", "self.state.unlink(missing_ok=True)", "True  ->  False (column 37)"):
+        "only checkpoints with this file are removed",
     ("runs/checkpoint", 'older = "" if error.errno == errno.ENOENT else "the older checkpoints are '
      'untouched; "', "error.errno == errno.ENOENT  ->  error.errno != errno.ENOENT (column 26)"):
         "only words",

@@ -77,6 +77,26 @@ def test_score_of_a_batch_by_hand():
     assert (two.rank_k, two.top_k, two.rank_k_accuracy) == (2, 2, 0.5)
 
 
+def test_score_of_several_classes_by_hand():
+    probabilities = np.float32([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]] * 5 + [[1, 0, 0, 0, 0, 0, 0]])
+    right = [{0, 6}, {4, 6}, {5}, set(), {1}, {2}]  # ranks 0, 4, 5, none, 1, and 2 by the ties
+    vectors = np.array([[label in one for label in range(7)] for one in right], np.uint8)
+    scores = counts.score_vectors(probabilities, vectors, top_k=2)
+    assert (scores.images, scores.rank1, scores.rank5) == (6, 1, 4)
+    assert (scores.rank_k, scores.top_k) == (2, 2)
+    certain = 25 * math.log(2) - math.log(1.2e-38)  # 1 for a wrong class, 0 for the right one
+    others = sum(
+        math.log(p if is_right else 1 - p)
+        for row, truth in zip(probabilities[:5].tolist(), vectors)
+        for p, is_right in zip(row, truth)
+    )
+    assert scores.loss == pytest.approx((certain - others) / 7, rel=1e-6)
+
+
+def test_mean_average_precision_selects_the_best_epoch_where_it_is_known():
+    assert Scores(10, 5).merit == 0.5 and Scores(10, 5, mean_precision=0.3).merit == 0.3
+
+
 def test_sums_over_different_numbers_of_classes_or_no_images_have_no_accuracy():
     three, five = Scores(10, 1, 5, 9.0, 3, 3), Scores(10, 1, 5, 9.0, 5, 5)
     assert (three + three).rank_k_accuracy == 0.3

@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import re
@@ -14,7 +15,13 @@ from helpers.mutations import mutations
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.metrics.counts import Scores
 from imagenet_trainer.runs import params
-from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress, read_arrays
+from imagenet_trainer.runs.checkpoint import (
+    Checkpoint,
+    Preprocessing,
+    Progress,
+    given_preprocessing,
+    read_arrays,
+)
 from imagenet_trainer.runs.history import COLUMNS
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.runs.trained import newest_run
@@ -102,6 +109,25 @@ def test_parameters_are_in_mxnets_format(model):
     arrays = params.read(model.params_path(1))
     assert set(arrays) == {"arg:w", "aux:mean"}
     np.testing.assert_array_equal(arrays["arg:w"], saved.arg["w"])
+
+
+def test_a_file_without_an_interpolation_means_the_first_one():
+    first = replace(HOW, val_interp="bilinear")
+    assert Preprocessing(HOW.image_shape, HOW.rgb_mean, HOW.rgb_std, 9) == first
+    for how, is_named in ((first, False), (HOW, True)):
+        assert ("val_interp" in how.as_dict()) == is_named
+        assert Preprocessing.of_dict(json.loads(json.dumps(how.as_dict()))) == how
+    assert given_preprocessing(argparse.Namespace(val_resize=9, bgr=None)) == {"val_resize": 9}
+
+
+def test_the_minival_selects_the_best_epoch(model):
+    validation, minival = Scores(40, 11, 23, 31.25), Scores(20, 9, 15, 12.5)
+    for epoch, kept in enumerate((None, minival), 1):
+        model.save(replace(checkpoint(epoch, 7), validation=validation, minival=kept), epoch)
+    assert model.selection() == {1: validation, 2: minival}
+    model.params_path(1).unlink()
+    model.remove(1)  # which was interrupted after the first file
+    assert model.selection() == {2: minival}
 
 
 def test_a_state_without_momentum(model):
@@ -535,7 +561,7 @@ def test_a_prefix_that_names_a_folder_or_a_file(tmp_path):
 
 
 def test_wrong_values_in_a_checkpoint_are_one_line(model):
-    model.save(checkpoint(1, 7), 1)
+    model.save(replace(checkpoint(1, 7), validation=Scores(40, 11, 23, 31.25)), 1)
     path = model.state_path(1)
     arrays = read_arrays(path)
     about = json.loads(str(arrays["about"]))
@@ -549,7 +575,7 @@ def test_wrong_values_in_a_checkpoint_are_one_line(model):
             except InputError as error:
                 refused += 1
                 assert str(path) in str(error) or str(model.params_path(1)) in str(error)
-        model.selection()
+        assert all(one is None or one.merit + 1 != 1 for one in model.selection().values())
     assert refused > 400
 
 

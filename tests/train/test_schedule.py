@@ -101,6 +101,7 @@ def test_cosine_is_mxnets(warmup):
 def test_the_power_of_poly():
     assert rates([50], base=1, kind="poly", total=100, power=1) == pytest.approx([0.5])
     assert rates([50], base=1, kind="poly", total=100, power=3) == pytest.approx([0.125])
+    assert rates([0, 1], base=1, kind="poly", total=1) == [1, 0]
 
 
 @pytest.mark.parametrize("kind", ["poly", "cosine"])
@@ -158,7 +159,8 @@ def test_one_cycle_is_pytorchs():
 
 @pytest.mark.parametrize("kind", ["triangle", "one-cycle"])
 def test_a_peak_at_the_first_update(kind):
-    assert rates([0, 10], base=1.0, kind=kind, start=0.5, peak=0, total=10) == [1.0, 0.0]
+    found = rates([0, 10, 15], base=1.0, kind=kind, start=0.5, peak=0, total=10)
+    assert found == [1.0, 0.0, 0.0]
 
 
 @given(st.lists(st.integers(0, 1000), max_size=5), st.integers(1, 10**7), st.integers(1, 10**5))
