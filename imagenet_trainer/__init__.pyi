@@ -1081,6 +1081,8 @@ class _Compare(ModuleType):
         Raises InputError for what the command line refuses, and KeyboardInterrupt if a signal ended
         the comparison; trainings are saved.
 
+        The parameters that are not listed are those of `fit`.
+
         Parameters
         ----------
         networks
@@ -1106,8 +1108,6 @@ class _Compare(ModuleType):
             throughput is measured with batches of 1, 2, 4 and so on up to this size
         measure_again
             repeat all timings, for example after the machine was busy; trains nothing again
-
-        The other parameters are those of `fit`.
 
         """
     def call(self, **flags: Any) -> Any: ...
@@ -1470,14 +1470,14 @@ class _Benchmark(ModuleType):
 
         Raises InputError for what the command line refuses.
 
+        The parameters that are not listed are those of `fit`.
+
         Parameters
         ----------
         json
             also write the numbers to this file, by name
         seconds
             duration of each measurement
-
-        The other parameters are those of `fit`.
 
         """
     def call(self, **flags: Any) -> Any: ...

@@ -95,7 +95,10 @@ def _without_those_of_fit(about: str) -> str:
     entry = re.compile(r"^\w+\n(?: +.*\n?)+", re.M)
     known = {*map(str.strip, entry.findall(fit.call.__doc__ or ""))}
     own = entry.sub(lambda found: "" if found[0].strip() in known else found[0], about)
-    return f"{own.rstrip()}\n\nThe other parameters are those of `fit`.\n"
+    # In front of the section, in which every line that is not indented names a parameter.
+    title = "\nParameters\n"
+    more = f"\nThe parameters that are not listed are those of `fit`.\n{title}"
+    return own.rstrip().replace(title, more, 1) + "\n"
 
 
 def type_text(kind: Any) -> str:

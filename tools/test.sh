@@ -22,6 +22,9 @@ unset PYTHONDONTWRITEBYTECODE
 # Memory that a test has freed stays with the process: getting it again took 5 % of the time.
 export MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=64000000
 if [ "${1:-}" = --all ]; then
+    # What only slow tests need: those of the site and of corrupted images are skipped without it.
+    say pip --disable-pip-version-check install -qq -e '.[docs,corruptions]'
+    say pip --disable-pip-version-check install -qq --no-deps 'imagecorruptions-imaug>=1.1.5,<2'
     say pytest -n $workers --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 else
     say pytest -n $workers --dist loadfile --no-loadscope-reorder
