@@ -78,6 +78,10 @@ def _run(settings: FitSettings, own: Sequence[str], argv: Optional[Sequence[str]
         from imagenet_trainer.train.seeds import train_seeds
 
         return train_seeds(settings, argv)
+    if preview:
+        from imagenet_trainer.train.previews.run import run_preview
+
+        return run_preview(preview, settings, argv)
     from imagenet_trainer.train.loop import train
 
     return train(settings, argv)

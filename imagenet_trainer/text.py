@@ -8,6 +8,7 @@ for tables.
 
 import csv
 import json
+import re
 import unicodedata
 from typing import IO, Any, Iterable, TextIO
 
@@ -28,6 +29,11 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or _is_visible(c) else _escape(c) for c in text)
+
+
+def tag_of(name: str) -> str:
+    """A name in the characters that TensorBoard allows in tags."""
+    return re.sub(r"[^-/\w.]", "_", name)
 
 
 def csv_cell(value: Any) -> Any:

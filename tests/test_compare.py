@@ -25,7 +25,6 @@ from imagenet_trainer.metrics.predictions import load
 from imagenet_trainer.runs import params
 from imagenet_trainer.runs.run import Run
 
-pytestmark = pytest.mark.usefixtures("without_curves")
 QUICK = ["--rounds", "3", "--largest-batch", "2"]
 NAMES = ("resnet-8", "one-stage-cnn")
 

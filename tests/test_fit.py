@@ -25,8 +25,6 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.mxnet_import import mx
 from imagenet_trainer.train import loop
 
-pytestmark = pytest.mark.usefixtures("without_curves")
-
 
 def train(words, *more):
     return fit.main([*words, *map(str, more)])

@@ -16,7 +16,6 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
-from scipy.special import betaincinv
 
 from imagenet_trainer.config import MixSettings
 from imagenet_trainer.data import philox
@@ -61,7 +60,7 @@ class Mixup:
             return Mixture(shares)
         cuts: List[Optional[Window]] = [None] * len(images)
         draws = philox.uniform(self.seed, epochs, images, 4, first_block=_CUT_BLOCK)
-        sides = np.sqrt(1 - betaincinv(self.cutmix, self.cutmix, draws[:, 1]))
+        sides = np.sqrt(1 - _shares(self.cutmix, draws[:, 1]))
         high, wide = size
         for i in np.flatnonzero(draws[:, 0] < self.switch).tolist():
             left, right = _cut(wide, float(sides[i]), float(draws[i, 2]))
@@ -73,7 +72,7 @@ class Mixup:
     def shares(self, images: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         """The shares that images (n,) in epochs (n,) have in the result: float32 (n,) in [0, 1]."""
         drawn = philox.uniform(self.seed, epochs, images, 1, first_block=_BLOCK)[:, 0]
-        return betaincinv(self.alpha, self.alpha, drawn).astype(np.float32)
+        return _shares(self.alpha, drawn).astype(np.float32)
 
     @staticmethod
     def mix(
@@ -94,6 +93,14 @@ def _mix_one(image: np.ndarray, other: np.ndarray, share: float, cut: Optional[W
     left, top, wide, high = cut
     here = slice(top, top + high), slice(left, left + wide)
     image[here] = other[here]
+
+
+def _shares(alpha: float, drawn: np.ndarray) -> np.ndarray:
+    """Values of Beta(alpha, alpha) for uniform draws in [0, 1): float64 of the same shape."""
+    # A tenth of a second, which trainings without mixing do not spend.
+    from scipy.special import betaincinv
+
+    return betaincinv(alpha, alpha, drawn)
 
 
 def _cut(side: int, share: float, place: float) -> Tuple[int, int]:

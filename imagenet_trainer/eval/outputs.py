@@ -16,7 +16,6 @@ from imagenet_trainer.eval.prediction_table import columns_of, write_tables
 from imagenet_trainer.eval.report import thumbnails_folder, write_report
 from imagenet_trainer.metrics.semantic import short_names, summary_lines
 from imagenet_trainer.metrics.taxonomy import taxonomy_of
-from imagenet_trainer.runs.tensorboard import write_images
 from imagenet_trainer.system import parquet
 from imagenet_trainer.system.desktop import NOT_OPENED, open_page
 from imagenet_trainer.viz import video
@@ -87,6 +86,9 @@ def write_outputs(
             files[kind] = path
             yield f"drawn: {path}"
     if settings.tensorboard:
+        # TensorBoard's package takes a third of a second.
+        from imagenet_trainer.runs.tensorboard import write_images
+
         folder = files["tensorboard"] = run.evaluation_images_path(last.name)
         images = {epoch: paths[0].read_bytes() for epoch, paths in figures.items()}
         write_images(folder, "confusion", images)

@@ -6,7 +6,6 @@ wherever that is installed: 1.9 s and 192 MB.
 
 import contextlib
 import math
-import re
 import socket
 import struct
 import time
@@ -18,6 +17,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from imagenet_trainer.system.files import file_error
+from imagenet_trainer.text import tag_of
 
 
 class ScalarWriter:
@@ -123,11 +123,6 @@ def _image(update: int, tag: str, png: bytes) -> Event:
 
 def _event(update: int, value: Summary.Value) -> Event:
     return Event(wall_time=time.time(), step=update, summary=Summary(value=[value]))
-
-
-def tag_of(name: str) -> str:
-    """A name in the characters that TensorBoard allows."""
-    return re.sub(r"[^-/\w.]", "_", name)
 
 
 def _session_start(update: int) -> Event:

@@ -17,9 +17,9 @@ from typing import Any, Callable, Dict, Mapping, Optional, Protocol, Tuple
 
 from imagenet_trainer.config.plugins import one_line
 from imagenet_trainer.errors import InputError
-from imagenet_trainer.runs.tensorboard import tag_of
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.wheels import pip_install
+from imagenet_trainer.text import tag_of
 
 PROJECT = "imagenet-trainer"
 """The name of the project or experiment, unless the service's own variable has another."""

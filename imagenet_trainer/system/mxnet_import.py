@@ -34,7 +34,7 @@ _ALIASES = {
     "bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str,
 }  # fmt: skip
 # MXNet imports them where they are installed, for functions that are not used here.
-_HIDDEN = ("scipy.stats", "sklearn")
+_HIDDEN = ("scipy.stats", "sklearn", "onnx")
 
 
 def is_installed() -> bool:

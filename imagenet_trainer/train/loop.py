@@ -38,8 +38,6 @@ from imagenet_trainer.train.multi_label import MeanPrecision
 from imagenet_trainer.train.observers import Observers
 from imagenet_trainer.train.plugin_observers import check_observers
 from imagenet_trainer.train.previews.batch_size import with_way_out
-from imagenet_trainer.train.previews.choose import requested_preview
-from imagenet_trainer.train.previews.run import run_preview
 from imagenet_trainer.train.processes import process_count, run_processes
 from imagenet_trainer.train.recovery import roll_back, write_with_retries
 from imagenet_trainer.train.scalar_writers import check_libraries
@@ -49,15 +47,12 @@ from imagenet_trainer.train.teacher import predictions
 
 
 def train(settings: FitSettings, argv: Optional[Sequence[str]] = None) -> int:
-    """Train with these settings, or run the requested preview; return the exit code.
+    """Train with these settings; return the exit code.
 
     Where PyTorch trains on several devices, each of its processes is started with `argv`.
     """
     use_cache(settings.cache_dir, settings.cache_size)
     settings, engine_reason = with_engine(settings)
-    preview = requested_preview(settings)
-    if preview:
-        return run_preview(preview, settings, argv)
     decodes_on_gpu(settings)  # InputError if --decode gpu is impossible
     processes = process_count(settings)
     if processes > 1:

@@ -17,7 +17,7 @@ from imagenet_trainer.metrics.counts import MEAN_AVERAGE_PRECISION, Scores, has_
 from imagenet_trainer.runs.checkpoint import Progress
 from imagenet_trainer.runs.events import REWINDING, EventLog, print_event
 from imagenet_trainer.runs.logs import RunLog
-from imagenet_trainer.runs.tensorboard import ScalarWriter
+from imagenet_trainer.runs.tracking import Tracker
 from imagenet_trainer.system.competition import Competition
 from imagenet_trainer.system.files import atomic_write
 from imagenet_trainer.system.interrupts import signal_name
@@ -31,7 +31,6 @@ from imagenet_trainer.train.plugin_observers import listeners
 from imagenet_trainer.train.recovery import write_with_retries
 from imagenet_trainer.train.scalar_writers import scalar_writers
 from imagenet_trainer.train.session import Session
-from imagenet_trainer.viz import curves
 
 # A training on the CPU competes if others use this many processors, over at least these seconds.
 _COMPETING, _COMPETITION_SECONDS = 0.4, 10.0
@@ -297,7 +296,7 @@ class Observers:
     def on_confusion(self, progress: Progress, draw: Callable[[], bytes]) -> None:
         """The confusion matrix of the validation, which `draw` makes a PNG file of."""
         for writer in self._scalars:
-            if isinstance(writer, ScalarWriter):
+            if not isinstance(writer, Tracker):
                 writer.write_image(progress.update, "validation/confusion", draw)
 
     def on_early_stop(self, best: int, last: int) -> None:
@@ -353,6 +352,9 @@ class Observers:
         }
 
     def _draw_curves(self) -> None:
+        # matplotlib takes half a second, which only the worker that draws spends.
+        from imagenet_trainer.viz import curves
+
         began = time.perf_counter()
         try:
             self._session.run.refuse_other_folder()

@@ -1,14 +1,16 @@
 """What records scalars of a training: TensorBoard's file, and tracking services (--track)."""
 
 from dataclasses import asdict
-from typing import List, Union
+from typing import TYPE_CHECKING, Sequence, Union
 
 from imagenet_trainer.config import FitSettings
 from imagenet_trainer.runs.logs import RunLog
-from imagenet_trainer.runs.tensorboard import ScalarWriter
 from imagenet_trainer.runs.tracking import SERVICES, Tracker, check_library
 from imagenet_trainer.system import parquet
 from imagenet_trainer.train.session import Session
+
+if TYPE_CHECKING:
+    from imagenet_trainer.runs.tensorboard import ScalarWriter
 
 
 def check_libraries(settings: FitSettings) -> None:
@@ -20,13 +22,17 @@ def check_libraries(settings: FitSettings) -> None:
             check_library(name)
 
 
-def scalar_writers(session: Session, log: RunLog) -> List[Union[ScalarWriter, Tracker]]:
+def scalar_writers(session: Session, log: RunLog) -> Sequence[Union["ScalarWriter", Tracker]]:
     """TensorBoard's file, and the services of --track."""
     settings, run = session.settings, session.run
-    writers: List[Union[ScalarWriter, Tracker]] = []
-    if settings.tensorboard or "tensorboard" in settings.track:
-        writers = [ScalarWriter(run.tensorboard_path, session.progress.update, log.info)]
     # A command may have a password in its arguments.
     about = {name: value for name, value in asdict(settings).items() if name != "when_done"}
-    services = [name for name in settings.track if name in SERVICES]
-    return writers + [Tracker(name, run.folder, about, log.info) for name in services]
+    names = [name for name in settings.track if name in SERVICES]
+    services = [Tracker(name, run.folder, about, log.info) for name in names]
+    if not settings.tensorboard and "tensorboard" not in settings.track:
+        return services
+    # TensorBoard's package takes a third of a second, which other workers do not spend.
+    from imagenet_trainer.runs.tensorboard import ScalarWriter
+
+    scalars = ScalarWriter(run.tensorboard_path, session.progress.update, log.info)
+    return [scalars, *services]

@@ -84,7 +84,7 @@ def test_every_visit_of_an_image_has_an_augmentation_of_its_own():
     assert len(set(drawn.left)) == mine.sum()
 
 
-def test_a_resumed_training_is_the_uninterrupted_one(packed, tmp_path, without_curves, capsys):
+def test_a_resumed_training_is_the_uninterrupted_one(packed, tmp_path, capsys):
     weights = tmp_path / "weights.csv"
     weights.write_text("class,weight\nsquare,1\ncircle,3.5\n cross ,0.25\n")
     words = [*words_of_fit(packed), "--sample-weights", str(weights), "--minival", "6"]
@@ -121,7 +121,7 @@ def test_files_of_weights_that_are_refused(packed, tmp_path, capsys, text, messa
     )
 
 
-def test_weights_in_the_loss(packed, tmp_path, capsys, without_curves):
+def test_weights_in_the_loss(packed, tmp_path, capsys):
     """They change the update, are scaled to a mean of 1, and must stay the same."""
     weights = tmp_path / "weights.csv"
     words = [*words_of_fit(packed), "--num-epochs", "1"]

@@ -18,12 +18,11 @@ from imagenet_trainer.eval.evaluator import Evaluator
 from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters
-from imagenet_trainer.viz import curves
 
 
 @pytest.fixture(scope="session")
 def trained(packed, tmp_path_factory):
-    """Folder of a run of two epochs, without curves; nothing may be written into it."""
+    """Folder of a run of two epochs; nothing may be written into it."""
     folder = tmp_path_factory.mktemp("trained")
     words = [
         "--network", "resnet", "--num-layers", "8", "--image-shape", f"3,{SIDE},{SIDE}",
@@ -33,9 +32,7 @@ def trained(packed, tmp_path_factory):
         # Images are 20 pixels high and wide: the crop is all that happens to them.
         "--val-resize", "20", "--model-prefix", str(folder / "model"),
     ]  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "draw", lambda *rest: b"")  # which takes half the time
-        assert fit.main(words) == 0
+    assert fit.main(words) == 0
     return folder
 
 

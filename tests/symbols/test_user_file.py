@@ -83,7 +83,7 @@ def test_files_that_are_no_network(path, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_of_a_file(path, packed, tmp_path, capsys, without_curves):
+def test_a_run_of_a_file(path, packed, tmp_path, capsys):
     """It needs the file only to be continued, and then the same one."""
     words = [*words_of_fit(packed), "--network", str(path), "--num-epochs", "1"]
     at = words.index("--num-layers")

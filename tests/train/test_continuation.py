@@ -18,7 +18,6 @@ from imagenet_trainer.runs.checkpoint import Checkpoint, Preprocessing, Progress
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.initializers import initial_parameters
 
-pytestmark = pytest.mark.usefixtures("without_curves")
 SHAPE, CLASSES = (3, 16, 16), 3
 
 

@@ -13,7 +13,6 @@ from imagenet_trainer.runs.events import read_events
 from imagenet_trainer.runs.run import Run
 from imagenet_trainer.train.early_stopping import best_of
 
-pytestmark = pytest.mark.usefixtures("without_curves")
 HELD_BACK = ("--minival", "0.2", "--folds", "5", "--fold", "2")
 
 

@@ -10,8 +10,6 @@ from helpers.fit_runs import assert_resumes_exactly, history, words_of
 from imagenet_trainer import fit
 from imagenet_trainer.system.mxnet_import import mx
 
-pytestmark = pytest.mark.usefixtures("without_curves")
-
 
 def train(words, *more):
     return fit.main([*words, *map(str, more)])

@@ -20,8 +20,6 @@ from imagenet_trainer.explore import command as explore
 from imagenet_trainer.metrics.predictions import load
 from imagenet_trainer.system import block_cache, object_storage, remote_file, storage_faults
 
-pytestmark = pytest.mark.usefixtures("without_curves")
-
 
 @pytest.fixture(autouse=True)
 def storage(tmp_path, monkeypatch):

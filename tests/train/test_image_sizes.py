@@ -61,7 +61,6 @@ def test_sizes_that_cannot_be(network, schedule, expected):
     check_sizes(replace(settings, image_size_schedule=""), symbol, network)
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_a_run_resumes_exactly_across_a_change(packed, tmp_path):
     words = [*words_of(packed), "--image-size-schedule", "0:12,1:20"]
     words += ["--ema", "0.9", "--cutmix", "1", "--disp-batches", "50"]

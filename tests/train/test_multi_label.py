@@ -62,7 +62,7 @@ def words_of(folder, *more, ending=""):
 
 
 @pytest.fixture(scope="module")
-def prefix(folder, without_curves):
+def prefix(folder):
     prefix = str(folder / "run" / "model")
     assert fit.main(words_of(folder, "--model-prefix", prefix, "--num-epochs", "3")) == 0
     return prefix
@@ -100,7 +100,7 @@ def test_validation_is_the_mean_average_precision(prefix, folder, capsys):
     assert f"Validation-binary-cross-entropy={float(rows_of(prefix)[0]['val_loss']):f}" in log
 
 
-def test_it_is_resumed_exactly(folder, tmp_path, without_curves):
+def test_it_is_resumed_exactly(folder, tmp_path):
     more = ["--mixup", "0.3", "--repeated-augmentation", "2"]
     assert_resumes_exactly(words_of(folder, *more), tmp_path)
 

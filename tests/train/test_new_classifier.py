@@ -21,7 +21,6 @@ from imagenet_trainer.runs import params
 from imagenet_trainer.symbols.classifier import classifier_of, is_rectified
 from imagenet_trainer.train.initializers import initial_parameters, new_classifier
 
-pytestmark = pytest.mark.usefixtures("without_curves")
 SIDE, CLASSES = 14, 5
 SHAPE = (3, SIDE, SIDE)
 MEAN, STD = (123.68, 116.779, 103.939), 60

@@ -31,10 +31,12 @@ def train(words, *more):
 
 
 @pytest.fixture(scope="module")
-def straight(packed, tmp_path_factory):
-    """The folder of an uninterrupted run of two epochs of 7 and 8 updates."""
+def straight(packed, tmp_path_factory, without_curves):
+    """The folder of an uninterrupted run of two epochs of 7 and 8 updates, with curves."""
     folder = tmp_path_factory.mktemp("straight")
-    assert train(words_of(packed), "--model-prefix", folder / "model") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw", without_curves)
+        assert train(words_of(packed), "--model-prefix", folder / "model") == 0
     return folder
 
 

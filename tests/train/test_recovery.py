@@ -21,7 +21,6 @@ from imagenet_trainer.runs.run import Run
 from imagenet_trainer.system.interrupts import Interrupts
 from imagenet_trainer.train import loop, recovery, session
 
-pytestmark = pytest.mark.usefixtures("without_curves")
 # fit_words train two epochs of 60 images in batches of 8: updates 0 to 6 and 7 to 14.
 EPOCH_1, END = 7, 15
 OFTEN = ("--checkpoint-minutes", "1e-9")  # a checkpoint after every update

@@ -14,8 +14,6 @@ from imagenet_trainer.runs.history import write as write_history
 from imagenet_trainer.train import seeds
 from imagenet_trainer.train.seeds import report_of, table
 
-pytestmark = pytest.mark.usefixtures("without_curves")
-
 
 def test_several_seeds(packed, tmp_path, capsys):
     """Each run is the one that its seed alone gives; a second call trains nothing."""

@@ -18,8 +18,6 @@ from imagenet_trainer.runs.trained import open_run as open_trained
 from imagenet_trainer.train import teacher as teacher_module
 from imagenet_trainer.train.teacher import open_teacher, predictions
 
-pytestmark = pytest.mark.usefixtures("without_curves")
-
 
 @pytest.fixture(scope="module")
 def teacher(packed, tmp_path_factory):

@@ -23,7 +23,6 @@ from imagenet_trainer.train.initializers import initial_parameters
 from imagenet_trainer.train.session import open_session
 from imagenet_trainer.train.transfer import default_prefix
 
-pytestmark = pytest.mark.usefixtures("without_curves")
 SHIPPED = assets.path("fashion_mnist_small.npz")
 PULLOVER, COAT = 2, 4
 

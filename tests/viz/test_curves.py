@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagenet_trainer.viz import curves
+from imagenet_trainer.viz.curves import _headline, draw
 
 TRAIN, VALIDATION, RATE = (42, 111, 151), (209, 73, 91), (106, 76, 147)
 
@@ -20,7 +20,7 @@ def row(epoch, rate=0.1, **more):
 
 def pixels(rows):
     """The three thirds of the picture, each RGB (height, width, 3)."""
-    image = Image.open(io.BytesIO(curves.draw(rows, "resnet-18")))
+    image = Image.open(io.BytesIO(draw(rows, "resnet-18")))
     assert image.format == "PNG" and image.size == (1320, 440)
     return np.split(np.asarray(image.convert("RGB")), 3, axis=1)
 
@@ -71,15 +71,15 @@ def test_rows_without_values():
 
 def test_no_epoch():
     with pytest.raises(ValueError, match="no epoch"):
-        curves.draw([], "x")
+        draw([], "x")
 
 
 def test_a_name_that_looks_like_math():
-    curves.draw([row(1)], "run $x_1$ 100% {")
+    draw([row(1)], "run $x_1$ 100% {")
 
 
 def test_the_headline_shows_the_best_epoch():
     columns = {"epoch": [1.0, 2.0, 3.0], "val_rank1": [0.5, 0.7, 0.6]}
-    assert curves._headline(columns, "a") == (
+    assert _headline(columns, "a") == (
         "a, epoch 3: validation rank-1 60.0 %, best 70.0 % after epoch 2"
     )

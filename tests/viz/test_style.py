@@ -6,7 +6,7 @@ import matplotlib
 import pytest
 from PIL import Image
 
-from imagenet_trainer.viz import curves
+from imagenet_trainer.viz.curves import draw
 from imagenet_trainer.viz.style import end_at, figure_of, png, svg
 
 
@@ -40,7 +40,7 @@ def test_letters_that_the_font_lacks_give_no_warning():
             figure.suptitle("日本語")
             png(figure)
             svg(figure)
-        curves.draw([{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}], "日本語")
+        draw([{"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}], "日本語")
 
 
 @pytest.mark.parametrize(("values", "top"), [([80, 100], 100), ([10, 20], 21)])

@@ -3,7 +3,8 @@
 from typing import Callable, Mapping, Optional, Sequence
 
 from imagenet_trainer.config import FitSettings
-from imagenet_trainer.train.engine_choice import print_threads
+from imagenet_trainer.system.block_cache import use_cache
+from imagenet_trainer.train.engine_choice import print_threads, with_engine
 from imagenet_trainer.train.previews.batch_size import print_largest_batch
 from imagenet_trainer.train.previews.learning_rate import print_range_test
 from imagenet_trainer.train.previews.schedule import print_schedule
@@ -26,6 +27,8 @@ _TRAINING = ("find_batch", "benchmark")
 
 def run_preview(name: str, settings: FitSettings, argv: Optional[Sequence[str]]) -> int:
     """Run the preview of a field of FitSettings; return the exit code. `argv` as in `train`."""
+    use_cache(settings.cache_dir, settings.cache_size)
+    settings, _ = with_engine(settings)
     if name in _TRAINING:
         print_threads(settings)
     if name == "benchmark":
