@@ -34,7 +34,7 @@ from typing import (
 from imagenet_trainer import __version__
 from imagenet_trainer.config import plugins
 from imagenet_trainer.config.other_trainers import way_out
-from imagenet_trainer.config.values import Parser, switch
+from imagenet_trainer.config.values import BEST, Parser, switch
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.text import printable
 
@@ -111,11 +111,15 @@ def flag_of(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def formatted(value: Any) -> str:
-    """A value as on a command line, for messages: floats have up to six digits."""
-    if isinstance(value, tuple):
-        return ",".join(map(formatted, value))
-    return f"{value:g}" if isinstance(value, (bool, float)) else str(value)
+def formatted(value: Any, exact: bool = False) -> str:
+    """A value as on a command line, for messages: floats have up to six digits, unless `exact`."""
+    if isinstance(value, (tuple, list)):
+        if len(value) == 2 and isinstance(value[0], str) and value[1] == BEST:  # a checkpoint
+            value = (value[0], "best")
+        return ",".join(formatted(one, exact) for one in value)
+    if isinstance(value, float) and not exact:
+        return f"{value:g}"
+    return str(int(value) if isinstance(value, bool) else value)
 
 
 def flag_with_value(settings: Any, name: str) -> str:

@@ -5,8 +5,8 @@ import os
 import shlex
 from typing import Any, Callable, List, Mapping, Sequence, Tuple, Type, TypeVar, cast
 
-from imagenet_trainer.config.flags import flag_of, parse_or_raise
-from imagenet_trainer.config.values import BEST, checkpoint, command, switch
+from imagenet_trainer.config.flags import flag_of, formatted, parse_or_raise
+from imagenet_trainer.config.values import checkpoint, command, switch
 from imagenet_trainer.errors import InputError
 
 S = TypeVar("S")
@@ -77,7 +77,7 @@ def _is_on(name: str, value: Any) -> bool:
 # The texts of values that are no lists with commas.
 _TEXTS: Mapping[Any, Callable[[Any], str]] = {
     command: shlex.join,
-    checkpoint: lambda pair: f"{pair[0]},{'best' if pair[1] == BEST else pair[1]}",
+    checkpoint: formatted,
 }
 
 

@@ -181,11 +181,10 @@ def print_latency(settings: PredictSettings) -> None:
 
 def check(settings: PredictSettings) -> None:
     """InputError for flags that have no effect together."""
-    default = PredictSettings()
     for name in ("submission_kind", "submission_class", "clip"):
-        if getattr(settings, name) != getattr(default, name) and not settings.submission:
+        if flags.is_set(settings, name) and not settings.submission:
             raise InputError(f"{flags.flag_of(name)}: needs --submission FILE")
-    if settings.latency_rounds != default.latency_rounds and not settings.latency:
+    if flags.is_set(settings, "latency_rounds") and not settings.latency:
         raise InputError("--latency-rounds: needs --latency")
     if settings.parquet:
         if not settings.csv or parquet_path(settings.csv) == settings.csv:

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from imagenet_trainer.config import DeviceSettings, PreparationSettings, ViewSettings, commands
+from imagenet_trainer.config.flags import flag_of, formatted
 from imagenet_trainer.config.values import BEST
 from imagenet_trainer.data.augment import EvalTransform
 from imagenet_trainer.data.classes import Classes, default_classes, read_classes
@@ -195,14 +196,8 @@ def as_flags(how: Preprocessing, names: Sequence[str] = ()) -> str:
     values["val_resize"] = EvalTransform(how.image_shape, how.val_resize).short_side
     parts = []
     for name in names or how.as_dict():
-        value = values[name]
-        if value is False and not names:
-            continue
-        if isinstance(value, tuple):
-            value = ",".join(f"{v:g}" for v in value)
-        elif isinstance(value, bool):
-            value = int(value)
-        parts.append(f"--{name.replace('_', '-')} {value}")
+        if values[name] is not False or names:
+            parts.append(f"{flag_of(name)} {formatted(values[name])}")
     return " ".join(parts)
 
 

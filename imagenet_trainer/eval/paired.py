@@ -63,12 +63,8 @@ def parse_checkpoints(values: Sequence[str], default: Callable[[], Run]) -> List
 
 def own_settings(settings: EvaluateSettings, own: ViewSettings) -> EvaluateSettings:
     """The settings of the command with those of one network."""
-    default = ViewSettings()
-    given = {one.name: getattr(own, one.name) for one in fields(own)}
-    return replace(
-        settings,
-        **{name: value for name, value in given.items() if value != getattr(default, name)},
-    )
+    given = [one.name for one in fields(own) if flags.is_set(own, one.name)]
+    return replace(settings, **{name: getattr(own, name) for name in given})
 
 
 def _is_epoch(value: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from imagenet_trainer import __version__
+from imagenet_trainer.config.flags import formatted
 from imagenet_trainer.data.images import opencv
 from imagenet_trainer.data.views import Views, ViewTransform
 from imagenet_trainer.eval.evaluator import EpochResult, Evaluator
@@ -132,7 +133,7 @@ def facts_of(evaluator: Evaluator, one: EpochResult) -> List[Tuple[str, str]]:
 
 def describe_preprocessing(how: Preprocessing) -> str:
     """`224 × 224 pixels of a short side of 256 (bilinear), RGB, mean 123.68,..., std 1,1,1`."""
-    mean, std = (",".join(f"{v:g}" for v in values) for values in (how.rgb_mean, how.rgb_std))
+    mean, std = map(formatted, (how.rgb_mean, how.rgb_std))
     side = ViewTransform(how.image_shape, how.val_resize, Views()).short_side
     _, height, width = how.image_shape
     size = f"{width} × {height} pixels of a short side of {side} ({how.val_interp})"

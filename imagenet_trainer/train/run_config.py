@@ -12,8 +12,7 @@ import numpy as np
 
 from imagenet_trainer import __version__
 from imagenet_trainer.config import FitSettings, plugins
-from imagenet_trainer.config.flags import flag_of
-from imagenet_trainer.config.values import BEST
+from imagenet_trainer.config.flags import flag_of, formatted
 from imagenet_trainer.data.dataset import Dataset
 from imagenet_trainer.engines.choice import choose_engine, version_of
 from imagenet_trainer.errors import InputError
@@ -103,7 +102,7 @@ def check_resumable(
     for name, content in _CONTENT.items():
         digest = before["data"].get(name)
         if digest is not None and digest != config["data"].get(name):
-            given = f"{flag_of(name)} {_formatted(_as_json(getattr(settings, name)))}"
+            given = f"{flag_of(name)} {formatted(getattr(settings, name), exact=True)}"
             raise InputError(
                 f"{given}: has other {content} than those with which {run.folder} was started; use "
                 "the same, or start another run with --model-prefix"
@@ -145,22 +144,12 @@ def check_settings(run: Run, settings: FitSettings, before: Dict[str, Any]) -> N
             reason = ""
             if fixed_length:
                 reason = f", on which --lr-schedule {settings.lr_schedule} depends"
+            here, there = (formatted(one, exact=True) for one in (new, old))
             raise InputError(
-                f"{flag_of(field.name)} {_formatted(new)}: {run.folder} was started with "
-                f"{_formatted(old)}{reason}; use the same, or start another run with "
-                "--model-prefix"
+                f"{flag_of(field.name)} {here}: {run.folder} was started with {there}{reason}; use "
+                "the same, or start another run with --model-prefix"
             )
 
 
 def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _formatted(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    if not isinstance(value, list):
-        return str(value)
-    if value[-1:] == [BEST] and isinstance(value[0], str):  # a checkpoint: prefix and number
-        value = [value[0], "best"]
-    return ",".join(map(str, value))

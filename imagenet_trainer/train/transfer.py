@@ -116,8 +116,8 @@ class FineTuning:
         assert given.pretrained is not None
         self._given = given
         self._run = run
-        self._prefix, epoch = given.pretrained
-        self._flag = f"--pretrained {self._prefix},{'best' if epoch == BEST else epoch}"
+        self._prefix = given.pretrained[0]
+        self._flag = flag_with_value(given, "pretrained")
         if given.load_epoch is not None:
             raise InputError(
                 "--pretrained and --load-epoch: one starts a run, the other continues one; omit "
