@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Dict, Iterator, List, NamedTuple, Optional
 
-from imagenet_trainer.benchmarks.figures import Figures, named
+from imagenet_trainer.benchmarks.figures import Figures, median_ratio, named
 from imagenet_trainer.benchmarks.train import speed_without_data
 from imagenet_trainer.engines.choice import has_torch
 from imagenet_trainer.system.competition import Competition
@@ -82,7 +82,7 @@ def _table(
             speed = statistics.median(group[way])
             best = max(statistics.median(group[one]) for one in rivals)
             columns += f"{speed:{width}.2f}{speed / best:9.0%}"
-        left = statistics.median(two / one for one, two in zip(alone[way], beside[way]))
+        left = median_ratio(beside[way], alone[way])
         count = compute_threads() if way.threads is None else way.threads
         fair = min(1.0, processors() / (count + others))
         yield f"{way!s:45}{columns}{left:10.0%}{fair:6.0%}"

@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from imagenet_trainer.benchmarks.figures import Figures, named
+from imagenet_trainer.benchmarks.figures import Figures, median_ratio, named
 from imagenet_trainer.benchmarks.loading import load, write_pack
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.images import jpeg_window, opencv, plausible
@@ -41,15 +41,14 @@ def run(count: int = 1000, rounds: int = 5) -> Figures:
                     seconds[way].append(time.process_time() - began)
     print(f"{count} JPEGs of 500 x 375 pixels, {file.size / count / 1e3:.0f} kB each; one thread")
     for way, each in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(each, seconds[_WITHOUT]))
+        ratio = median_ratio(each, seconds[_WITHOUT])
         middle = statistics.median(each) / count * 1e6
         print(f"{way:<28}{middle:8.0f} us per image   {ratio:.3f}")
     return {named(way): statistics.median(each) / count for way, each in seconds.items()}
 
 
 def _pack(folder: str, count: int) -> str:
-    make_photographs(folder, count)
-    files = [os.path.join(folder, f"{number:05d}.jpg") for number in range(count)]
+    files = make_photographs(folder, count)
     return write_pack(os.path.join(folder, "photographs"), files, Conversion(pass_through=True))
 
 

@@ -73,10 +73,12 @@ def advice(machine: Machine) -> Advice:
     working = [engine for engine, problem in broken.items() if problem is None]
     if not working:
         found = [problem for engine, problem in broken.items() if problem and _found(engine)]
-        return Advice(["engine: none"], to_do=tuple(found or [_nothing_installed()]))
+        return Advice(
+            ["engine: none"], to_do=tuple(found or [f"no engine is installed; {how_to_install()}"])
+        )
     if not machine.gpus:
-        last = _engine_line(working[0], ()) + _other_engine(working)
-        return Advice([*lines, last], working[0])
+        other = "; PyTorch is also installed: --engine torch" if len(working) > 1 else ""
+        return Advice([*lines, _engine_line(working[0], ()) + other], working[0])
     numbers = range(len(machine.gpus))
     for engine in working:
         reasons = {number: _problem(engine, number) for number in numbers}
@@ -159,10 +161,6 @@ def _found(engine: str) -> bool:
     return mxnet_import.is_installed() if engine == "mxnet" else choice.has_torch()
 
 
-def _nothing_installed() -> str:
-    return f"no engine is installed; {how_to_install()}"
-
-
 def _engine_line(engine: str, gpus: Tuple[int, ...]) -> str:
     """The engine that trains, with the flags to add."""
     flags = [f"--gpus {','.join(map(str, gpus))}"] if gpus else []
@@ -175,10 +173,6 @@ def _engine_line(engine: str, gpus: Tuple[int, ...]) -> str:
     where = "GPUs" if gpus else "the CPU"
     added = "; add " + " ".join(flags) if flags else ""
     return f"engine: {choice.TITLES[engine]} on {where}{added}"
-
-
-def _other_engine(working: List[str]) -> str:
-    return "; PyTorch is also installed: --engine torch" if len(working) > 1 else ""
 
 
 def _for_the_gpus(machine: Machine) -> List[str]:

@@ -13,7 +13,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from imagenet_trainer import symbols
-from imagenet_trainer.benchmarks.figures import Figures, named
+from imagenet_trainer.benchmarks.figures import Figures, median_ratio, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES, open_dataset
 from imagenet_trainer.data.loader import loader_threads
@@ -110,8 +110,7 @@ def forward(
             last = ", ".join(f"{name} {rates[-1]:.2f}" for name, rates in speeds.items())
             print(f"round {turn + 1}, images/s: {last}", flush=True)
     for name in ("evaluate", "from memory"):
-        both = zip(speeds[name], speeds["forward alone"])
-        share = statistics.median(ours / bare for ours, bare in both)
+        share = median_ratio(speeds[name], speeds["forward alone"])
         print(f"{name}: {100 * share:.1f} % of the speed of the forward pass (target 95)")
     return {named(name): statistics.median(rates) for name, rates in speeds.items()}
 

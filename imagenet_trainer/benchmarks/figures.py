@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from typing import Dict
+import statistics
+from typing import Dict, Sequence
 
 from imagenet_trainer.errors import InputError
 from imagenet_trainer.system.files import atomic_write
@@ -14,6 +15,11 @@ Figures = Dict[str, float]
 def named(title: str) -> str:
     """The name of a printed row: lower case, with underscores between the words."""
     return re.sub(r"[^a-z0-9.]+", "_", title.lower()).strip("_")
+
+
+def median_ratio(ones: Sequence[float], others: Sequence[float]) -> float:
+    """The median over rounds of the ratio within a round, which varies less with other load."""
+    return statistics.median(one / other for one, other in zip(ones, others))
 
 
 def check_json(path: str) -> None:

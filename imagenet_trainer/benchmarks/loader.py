@@ -19,7 +19,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 
 from imagenet_trainer.benchmarks import loading
-from imagenet_trainer.benchmarks.figures import Figures
+from imagenet_trainer.benchmarks.figures import Figures, median_ratio
 from imagenet_trainer.benchmarks.photographs import make_photographs
 from imagenet_trainer.data.images import jpeg_window
 from imagenet_trainer.data.loader import ONE_THREAD, Threads
@@ -237,8 +237,7 @@ def _print_large(rates: Rates) -> None:
 
 
 def _ratio(rates: Rates, name: str, other: str) -> float:
-    """The median over rounds of the ratio within a round, which varies less with other load."""
-    return statistics.median(a / b for a, b in zip(rates[name], rates[other]))
+    return median_ratio(rates[name], rates[other])
 
 
 # --- more than rates -----------------------------------------------------------------------------
@@ -272,9 +271,8 @@ def _rate_of_threads(folder: str, threads: int) -> float:
 def _lock(folder: str, count: int) -> float:
     """Seconds per image of tiny images, most of which the interpreter lock is held."""
     images = os.path.join(folder, "tiny")
-    make_photographs(images, count, _TINY, _TINY)
-    files: Sequence[str] = [os.path.join(images, f"{number:05d}.jpg") for number in range(count)]
-    rec = loading.write_pack(images, list(files), Conversion(pass_through=True))
+    files = make_photographs(images, count, _TINY, _TINY)
+    rec = loading.write_pack(images, files, Conversion(pass_through=True))
     with loading.open_checked(rec) as shards:
         updates = range(updates_before(_EPOCHS, count, loading.BATCH))
         seconds = []

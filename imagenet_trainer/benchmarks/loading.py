@@ -74,14 +74,12 @@ def write_packs(folder: str, count: int) -> None:
     """
     for name, restart in (("plain", "off"), ("restart", "auto")):
         images = os.path.join(folder, name)
-        make_photographs(images, count, restart=restart)
+        files = make_photographs(images, count, restart=restart)
         resized = Conversion(resize=256, restart=restart)
-        files = [os.path.join(images, f"{number:05d}.jpg") for number in range(count)]
         write_pack(os.path.join(folder, name), files, Conversion(pass_through=True))
         write_pack(os.path.join(folder, f"{name}_256"), files, resized)
         fewer = max(BATCH, count // _FEWER)
-        make_photographs(f"{images}{LARGE}", fewer, 1000, 750, restart=restart)
-        files = [os.path.join(f"{images}{LARGE}", f"{number:05d}.jpg") for number in range(fewer)]
+        files = make_photographs(f"{images}{LARGE}", fewer, 1000, 750, restart=restart)
         write_pack(os.path.join(folder, f"{name}{LARGE}"), files, Conversion(pass_through=True))
 
 

@@ -49,8 +49,7 @@ class Contestant(NamedTuple):
 def write_inputs(folder: str, count: int) -> None:
     """Write the photographs in the form of every library."""
     images = os.path.join(folder, "images")
-    make_photographs(images, count)
-    files = [os.path.join(images, f"{number:05d}.jpg") for number in range(count)]
+    files = make_photographs(images, count)
     write_pack(os.path.join(folder, "train"), files, Conversion(pass_through=True))
     for number, path in enumerate(files):
         target = Path(folder, "folders", str(number % CLASSES))

@@ -20,8 +20,8 @@ _NOISE = 6.6  # standard deviation, of 255; enlarging removes the noise of the o
 
 def make_photographs(
     folder: AnyPath, count: int, width: int = 500, height: int = 375, restart: str = "off"
-) -> None:
-    """Write `count` JPEG files 00000.jpg, 00001.jpg ... of `width` x `height` pixels.
+) -> List[str]:
+    """Write `count` JPEGs 00000.jpg ... of `width` x `height` pixels; return their paths.
 
     Each is a random crop of one of the package's photographs, enlarged, with mild noise. The
     same arguments write the same bytes. At 500 x 375 pixels a file has about 70 kB. `restart` is
@@ -32,6 +32,7 @@ def make_photographs(
     random = np.random.Generator(np.random.PCG64(0))
     # Crops of one noise field: drawing new noise for every image would take most of the time.
     noise = random.normal(0, _NOISE, (2 * height, 2 * width)).astype(np.float32)
+    files: List[str] = []
     for number in range(count):
         photograph = photographs[random.integers(len(photographs))]
         rows, columns = photograph.shape[:2]
@@ -46,8 +47,10 @@ def make_photographs(
         top, left = random.integers(height + 1), random.integers(width + 1)
         grain = noise[top : top + height, left : left + width, None]
         image = np.clip(enlarged + grain, 0, 255).astype(np.uint8)
-        with open(os.path.join(target, f"{number:05d}.jpg"), "wb") as file:
+        files.append(os.path.join(target, f"{number:05d}.jpg"))
+        with open(files[-1], "wb") as file:
             file.write(encode(image, Conversion(quality=_QUALITY, restart=restart)))
+    return files
 
 
 def pack_photographs(folder: str, count: int) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
 from imagenet_trainer import symbols
-from imagenet_trainer.benchmarks.figures import Figures, named
+from imagenet_trainer.benchmarks.figures import Figures, median_ratio, named
 from imagenet_trainer.benchmarks.photographs import pack_photographs
 from imagenet_trainer.data.dataset import IMAGENET_CLASSES
 from imagenet_trainer.engines.choice import has_torch
@@ -119,7 +119,7 @@ def _ratios(measured: _Measured) -> Figures:
         elif dtype == "bfloat16":
             pairs["of_float32"] = (speeds, measured.with_data[network, "float32", engine])
         for name, (ours, theirs) in pairs.items():
-            found[f"{named(' '.join(kind))}_{name}"] = _median_ratio(ours, theirs)
+            found[f"{named(' '.join(kind))}_{name}"] = median_ratio(ours, theirs)
     return found
 
 
@@ -151,11 +151,6 @@ def _row(what: str, value: str, target: str = "") -> str:
     return f"{what:52}{value:>10}{target:>8}".rstrip()
 
 
-def _median_ratio(ours: List[float], theirs: List[float]) -> float:
-    """The median over rounds of the ratio within a round, which varies less with other load."""
-    return statistics.median(a / b for a, b in zip(ours, theirs))
-
-
 def _command(kind: _Kind) -> List[str]:
     """Return the command of a training."""
     network, dtype, engine = kind
@@ -177,11 +172,7 @@ def _fit(folder: str, rec: str, kind: _Kind, turn: int) -> Tuple[float, float]:
         "--model-prefix", os.path.join(run_folder, "model"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env=_environment())
-    return _second_epoch(os.path.join(run_folder, "events.jsonl"))
-
-
-def _second_epoch(path: str) -> Tuple[float, float]:
-    events = read_events(path)
+    events = read_events(os.path.join(run_folder, "events.jsonl"))
     epoch = next(one for one in events if one["event"] == "epoch" and one["epoch"] == 2)
     return epoch["images_per_second"], epoch["wait_share"]
 
@@ -210,10 +201,7 @@ def _plain(folder: str, rec: str) -> float:
         "reference.train_plainly(*sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, path, rec, str(_BATCH)]
-    result = subprocess.run(
-        command, check=True, capture_output=True, text=True,
-        env=_environment(),
-    )  # fmt: skip
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
     match = re.search(r"images/s ([.\d]+)", result.stdout)
     assert match, result.stdout
     return float(match.group(1))
